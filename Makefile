@@ -1,0 +1,51 @@
+# FineTune Lab: `make demo` shows the whole thing, `make test` proves it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo up down test lint types unit e2e bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[server]'
+	touch $(STAMP)
+
+$(VENV)/.installed-dev: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[server,dev]'
+	touch $@
+
+demo: $(STAMP) ## fine-tune a small real model from nothing to an answer
+	$(BIN)/python -m serve.demo
+
+up: $(STAMP) ## start the service in the background
+	$(BIN)/ftlab up --detach
+
+down: ## stop the service
+	$(BIN)/ftlab down
+
+test: lint types unit e2e ## everything that CI runs
+
+lint: $(VENV)/.installed-dev ## style and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/.installed-dev ## mypy --strict
+	$(BIN)/mypy
+
+unit: $(VENV)/.installed-dev ## tests without a cluster
+	$(BIN)/python -m pytest tests/unit tests/test_repository.py
+
+e2e: $(VENV)/.installed-dev ## tests against a whole service
+	$(BIN)/python -m pytest tests/integration tests/e2e
+
+bench: $(VENV)/.installed-dev ## the benchmark table
+	$(BIN)/python -m tests.bench
+
+clean: ## remove what was installed and cached, never the data
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

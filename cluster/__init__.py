@@ -1,0 +1,1 @@
+"""Who runs when: pure policy, the coordinator, run drivers, the Ray Train launch, supervision."""

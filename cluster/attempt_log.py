@@ -1,0 +1,242 @@
+"""The record of one attempt: what its workers tell goes to the database and from there to the live hub."""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from cluster.clients import HubClient
+from ftlab.errors import ServiceUnavailableError
+from ftlab.life import JobStatus, ReasonCode
+from ftlab.schemas import Event, EventKind
+from tracking.store import StaleJobError, Store, Transaction
+from tracking.store.records import (
+    CheckpointRecord,
+    EventRecord,
+    JobRef,
+    MetricRecord,
+    ModelRecord,
+    NewEvent,
+)
+from train.plan import StopKind
+
+HEARTBEAT_INTERVAL_S = 1.0
+LONGEST_BACKOFF_S = 5.0
+
+logger = logging.getLogger(__name__)
+
+Write = Callable[[Transaction], list[EventRecord]]
+
+
+class AttemptLog:
+    """Writes everything about one attempt, in order, from one thread.
+
+    Training never waits for it: `record` only appends to a queue. While the database is away the queue grows and is
+    written when it is back. Every write is guarded by the attempt; once a newer attempt exists, `stop` says
+    `FENCED` and nothing more is written.
+    """
+
+    def __init__(self, store: Store, hub: HubClient, ref: JobRef) -> None:
+        self._store = store
+        self._hub = hub
+        self._ref = ref
+        self._queue: queue.SimpleQueue[Write] = queue.SimpleQueue()
+        self._status: JobStatus | None = None
+        self._stop: StopKind | None = None
+        self._has_trained = False
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ftlab-attempt-log", daemon=True)
+        self._thread.start()
+
+    @property
+    def stop(self) -> StopKind | None:
+        """What the run shall do, as far as the database tells."""
+        return self._stop
+
+    @property
+    def has_trained(self) -> bool:
+        """Whether the run reached its training loop, so that a stop has something to save."""
+        return self._has_trained
+
+    def request_stop(self, kind: StopKind) -> None:
+        self._stop = self._stop or kind
+
+    def record(self, batch: Sequence[dict[str, Any]]) -> None:
+        """Append the events of a worker: documents with `kind`, `data` and `at`."""
+        if batch:
+            events = [NewEvent(EventKind(entry["kind"]), entry["data"], entry["at"]) for entry in batch]
+            self._queue.put(lambda tx: self._write_events(tx, events))
+
+    def move(self, target: JobStatus) -> None:
+        self._queue.put(lambda tx: self._move(tx, target))
+
+    def set_processes(self, pids: tuple[int, ...], placement_groups: tuple[str, ...]) -> None:
+        def write(tx: Transaction) -> list[EventRecord]:
+            tx.attempts.set_processes(self._ref, pids=pids, placement_groups=placement_groups)
+            return []
+
+        self._queue.put(write)
+
+    def complete(self, model: ModelRecord) -> None:
+        """The attempt delivered its model: job, attempt and model change in one transaction."""
+
+        def write(tx: Transaction) -> list[EventRecord]:
+            now = datetime.now(UTC)
+            job = tx.jobs.get(self._ref.id)
+            if not tx.attempts.end(self._ref, reason=ReasonCode.OK, message="The job is finished.", now=now):
+                raise StaleJobError("The attempt was ended before it delivered.")
+            if job.status is JobStatus.CANCELLING:
+                return []  # the user was first; the coordinator ends the job as cancelled
+            tx.models.add(model)
+            return [tx.jobs.move(self._ref, JobStatus.COMPLETED, now=now, reason=ReasonCode.OK, model_id=model.id)]
+
+        self._put_last(write)
+
+    def end(self, reason: ReasonCode, message: str) -> None:
+        """The attempt is over without a model; the coordinator decides what follows."""
+
+        def write(tx: Transaction) -> list[EventRecord]:
+            tx.attempts.end(self._ref, reason=reason, message=message, now=datetime.now(UTC))
+            return []
+
+        self._put_last(write)
+
+    def close(self) -> None:
+        """Wait until everything is written, however long the database is away."""
+        self._put_last(lambda tx: [])
+        self._thread.join()
+
+    def _put_last(self, write: Write) -> None:
+        self._queue.put(write)
+        self._closing.set()
+
+    def _run(self) -> None:
+        while self._stop is not StopKind.FENCED:
+            writes = self._next_writes()
+            if not self._write_until_done(writes):
+                break
+            if self._closing.is_set() and self._queue.empty():
+                break
+
+    def _next_writes(self) -> list[Write]:
+        """What waits now, or nothing after a heartbeat interval."""
+        try:
+            writes = [self._queue.get(timeout=HEARTBEAT_INTERVAL_S)]
+        except queue.Empty:
+            return []
+        while not self._queue.empty():
+            writes.append(self._queue.get())
+        return writes
+
+    def _write_until_done(self, writes: list[Write]) -> bool:
+        """Write in one transaction, again and again while the database is away; `False` once fenced."""
+        backoff_s = 0.1
+        while True:
+            try:
+                with self._store.begin() as tx:
+                    self._beat(tx)
+                    events = [event for write in writes for event in write(tx)]
+            except ServiceUnavailableError as error:
+                logger.warning("The database is away; %d writes wait: %s", len(writes), error)
+                time.sleep(backoff_s)
+                backoff_s = min(LONGEST_BACKOFF_S, backoff_s * 2)
+                continue
+            except StaleJobError:
+                self._stop = StopKind.FENCED
+                return False
+            if events:
+                self._hub.publish([to_document(event) for event in events])
+            return True
+
+    def _beat(self, tx: Transaction) -> None:
+        status = tx.attempts.heartbeat(self._ref, now=datetime.now(UTC))
+        if status is None:
+            if self._closing.is_set():
+                return  # ended by us
+            raise StaleJobError("The attempt was ended by the coordinator.")
+        self._status = status
+        if status is JobStatus.CANCELLING:
+            self._stop = self._stop or StopKind.CANCEL
+
+    def _move(self, tx: Transaction, target: JobStatus) -> list[EventRecord]:
+        self._has_trained |= target is JobStatus.RUNNING
+        if self._status is JobStatus.CANCELLING:
+            return []
+        self._status = target
+        return [tx.jobs.move(self._ref, target, now=datetime.now(UTC))]
+
+    def _write_events(self, tx: Transaction, events: Sequence[NewEvent]) -> list[EventRecord]:
+        written: list[EventRecord] = []
+        plain: list[NewEvent] = []
+        for event in events:
+            if event.kind is EventKind.STATUS:
+                written += tx.events.append(self._ref, plain) if plain else []
+                plain = []
+                tx.jobs.set_model_revision(self._ref, event.data["base_revision"])
+                written += self._move(tx, JobStatus(event.data["status"]))
+            else:
+                plain.append(event)
+        written += tx.events.append(self._ref, plain) if plain else []
+        self._write_metrics(tx, events)
+        for event in events:
+            if event.kind is EventKind.CHECKPOINT:
+                self._write_checkpoint(tx, event)
+        return written
+
+    def _write_metrics(self, tx: Transaction, events: Sequence[NewEvent]) -> None:
+        points = [
+            MetricRecord(self._ref.id, name, event.data["step"], value, event.at, self._ref.attempt)
+            for event in events
+            if event.kind is EventKind.METRICS
+            for name, value in event.data["values"].items()
+        ]
+        if points:
+            tx.metrics.add(points)
+        told = [event.data for event in events if event.kind in (EventKind.METRICS, EventKind.PROGRESS)]
+        if told:
+            newest = {point.name: point.value for point in points}
+            tx.jobs.record_progress(
+                self._ref,
+                step=told[-1]["step"],
+                total_steps=told[-1]["total_steps"],
+                epoch=told[-1]["epoch"],
+                loss=newest.get("loss"),
+                eval_loss=newest.get("eval_loss"),
+                eta_s=told[-1]["eta_s"],
+                now=datetime.now(UTC),
+            )
+
+    def _write_checkpoint(self, tx: Transaction, event: NewEvent) -> None:
+        data = event.data
+        tx.checkpoints.add(
+            self._ref,
+            CheckpointRecord(
+                job_id=self._ref.id,
+                step=data["step"],
+                attempt=self._ref.attempt,
+                name=data["name"],
+                size_bytes=data["size_bytes"],
+                manifest_sha256=data["manifest_sha256"],
+                created_at=event.at,
+                metrics=data["metrics"],
+            ),
+        )
+        if data["is_best"]:
+            tx.checkpoints.mark_best(self._ref.id, data["step"])
+        if data["removed_steps"]:
+            tx.checkpoints.remove(self._ref.id, data["removed_steps"])
+
+
+def to_document(event: EventRecord) -> dict[str, Any]:
+    """An event as it travels to clients."""
+    return Event(
+        job_id=event.job_id,
+        seq=event.seq,
+        attempt=event.attempt,
+        at=event.at,
+        kind=event.kind,
+        data=event.data,
+    ).model_dump(mode="json")

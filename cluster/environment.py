@@ -1,0 +1,62 @@
+"""The environment in which Ray, Serve and their workers run."""
+
+import os
+import secrets
+import stat
+import sys
+from pathlib import Path
+
+from ftlab.errors import InvalidRequestError
+from ftlab.settings import Settings
+
+RAY_DEFAULTS = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # `ray.train.report` is served once per poll (2 s by default), and a crashed worker is seen by the next one.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
+    "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "600",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",
+    # One machine is not drained; the watcher would be one more process per run.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # A dead Serve proxy is replaced after seconds instead of half a minute.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "5",
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def token_file(settings: Settings) -> Path:
+    return settings.home / "ray_token"
+
+
+def ensure_token(settings: Settings) -> None:
+    """Make the Ray token, readable by its owner only; refuse one that others can read."""
+    file = token_file(settings)
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(secrets.token_hex(32))
+    if stat.S_IMODE(file.stat().st_mode) & 0o077:
+        raise InvalidRequestError(
+            f"{file} can be read by others, and whoever has it can run code here. Run: chmod 600 {file}",
+            "unsafe_token_file",
+        )
+
+
+def ray_environment(settings: Settings) -> dict[str, str]:
+    """Variables for every process that starts or joins the Ray cluster of these settings."""
+    return {
+        **os.environ,
+        **RAY_DEFAULTS,
+        **settings.to_environment(),
+        "RAY_AUTH_TOKEN_PATH": str(token_file(settings)),
+        "RAY_ADDRESS": f"127.0.0.1:{settings.ray_port}",
+        "RAY_API_SERVER_ADDRESS": settings.dashboard_url,
+        "RAY_SERVE_ENABLE_HA_PROXY": "1" if settings.ingress == "haproxy" else "0",
+        "MLFLOW_TRACKING_URI": settings.mlflow_url,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYTHONUNBUFFERED": "1",
+    }

@@ -1,0 +1,54 @@
+"""From a job's record to the plan of one attempt."""
+
+import os
+from pathlib import Path
+
+from ftlab.model_ref import ModelRef, parse_model_ref
+from ftlab.schemas import JobConfig
+from ftlab.settings import Settings
+from tracking.store import Store, Transaction
+from tracking.store.records import AttemptRecord, DatasetRecord, JobRecord
+from train.checkpoints import step_name
+from train.plan import RunPlan
+
+
+def job_folder(settings: Settings, job_id: str) -> Path:
+    return settings.home / "jobs" / job_id
+
+
+def dataset_rows(settings: Settings, dataset: DatasetRecord) -> Path:
+    """The normalised rows of a dataset."""
+    return settings.home / "buckets" / dataset.bucket / dataset.id / "rows.jsonl"
+
+
+def make_plan(store: Store, settings: Settings, job: JobRecord, attempt: AttemptRecord) -> RunPlan:
+    """Gather what the training processes of `attempt` need; they have no database."""
+    config = JobConfig.model_validate(job.config)
+    with store.read() as tx:
+        train_set = tx.datasets.get(job.dataset_id)
+        eval_set = tx.datasets.get(job.eval_dataset_id) if job.eval_dataset_id else None
+        model = model_location(tx, settings, parse_model_ref(config.model))
+    cores = settings.cpus or os.cpu_count() or 1
+    return RunPlan(
+        job_id=job.id,
+        attempt=attempt.number,
+        config=config,
+        job_folder=job_folder(settings, job.id),
+        models_folder=settings.home / "models",
+        model=model,
+        pinned_revision=job.model_revision,
+        train_rows=dataset_rows(settings, train_set),
+        eval_rows=dataset_rows(settings, eval_set) if eval_set else None,
+        threads=max(1, (attempt.cpus if not attempt.gpus else cores) // config.resources.num_workers),
+        use_cuda=attempt.gpus > 0,
+    )
+
+
+def model_location(tx: Transaction, settings: Settings, ref: ModelRef) -> str:
+    """A hub id, or the folder that a reference stands for."""
+    if ref.kind in ("hub", "path"):
+        return str(ref)
+    if ref.kind == "model":
+        return str(tx.models.get(ref.id).path)
+    folder = job_folder(settings, ref.id)
+    return str(folder / "model" if ref.step is None else folder / "checkpoints" / step_name(ref.step))

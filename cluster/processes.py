@@ -1,0 +1,120 @@
+"""Child processes of the supervisor: start, watch, end with everything they started."""
+
+import contextlib
+import logging
+import os
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+logger = logging.getLogger(__name__)
+
+FIRST_BACKOFF_S = 1.0
+LONGEST_BACKOFF_S = 30.0
+STABLE_AFTER_S = 60.0
+
+
+@dataclass
+class Part:
+    """One supervised process. A part that dies is started again, later each time it dies young."""
+
+    name: str
+    command: Sequence[str]
+    env: Mapping[str, str]
+    log_file: Path
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    backoff_s: float = FIRST_BACKOFF_S
+    descendants: dict[int, psutil.Process] = field(default_factory=dict)
+
+    def start(self) -> None:
+        self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_file.open("ab") as log:
+            # A session of its own: Ctrl+C in the terminal reaches the supervisor only, which ends the parts in order.
+            self.process = subprocess.Popen(
+                list(self.command),
+                env=dict(self.env),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.started_at = time.monotonic()
+
+    @property
+    def pid(self) -> int | None:
+        return self.process.pid if self.process else None
+
+    def is_alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def note_descendants(self) -> None:
+        """Remember what the part has started, so that nothing of it outlives the part."""
+        if self.pid is None:
+            return
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self.pid).children(recursive=True):
+                self.descendants[child.pid] = child
+
+    def restart_if_dead(self) -> bool:
+        """Start the part again when it died and its waiting time is over; returns whether it was started."""
+        if self.is_alive():
+            if time.monotonic() - self.started_at > STABLE_AFTER_S:
+                self.backoff_s = FIRST_BACKOFF_S
+            return False
+        if time.monotonic() - self.started_at < self.backoff_s:
+            return False
+        code = self.process.returncode if self.process else None
+        logger.warning("%s ended with code %s; starting it again", self.name, code)
+        self.stop(grace_s=0.0)
+        self.backoff_s = min(LONGEST_BACKOFF_S, self.backoff_s * 2)
+        self.start()
+        return True
+
+    def terminate(self) -> None:
+        if self.process is not None and self.is_alive():
+            self.process.terminate()
+
+    def stop(self, grace_s: float) -> None:
+        """SIGTERM, then SIGKILL after the grace time, for the process and for all it started."""
+        self.note_descendants()
+        if self.process is not None and self.is_alive():
+            self.process.terminate()
+            try:
+                self.process.wait(grace_s)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        end_processes(list(self.descendants.values()))
+        self.descendants.clear()
+
+
+def end_processes(processes: Sequence[psutil.Process]) -> None:
+    """End these processes; psutil compares start times, so a reused process id is never hit."""
+    for stop in (psutil.Process.terminate, psutil.Process.kill):
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                stop(process)
+        _, alive = psutil.wait_procs(processes, timeout=3.0)
+        if not alive:
+            return
+
+
+def start_ticks(pid: int) -> int:
+    """Start time of a process in clock ticks since boot (field 22 of /proc/<pid>/stat): tells reused ids apart."""
+    return int(Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[19])
+
+
+def is_same_process(pid: int, ticks: int) -> bool:
+    try:
+        return start_ticks(pid) == ticks
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def own_identity() -> dict[str, int]:
+    return {"pid": os.getpid(), "started_at_ticks": start_ticks(os.getpid())}

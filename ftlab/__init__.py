@@ -1,0 +1,145 @@
+"""FineTune Lab: the SDK, and the types that the service and its clients share.
+
+    from ftlab import Client
+
+    with Client() as client:
+        job = client.jobs.create({"model": "org/name", "dataset": "ds-..."})
+        client.jobs.wait(job.id)
+
+Names are imported when they are first used, so that `import ftlab` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ftlab.client import AsyncClient, Client, RetryPolicy
+    from ftlab.errors import (
+        AuthenticationError,
+        ConflictError,
+        FineTuneLabError,
+        InternalServerError,
+        InvalidRequestError,
+        JobCancelledError,
+        JobEndedError,
+        JobFailedError,
+        NotFoundError,
+        PermissionDeniedError,
+        RateLimitError,
+        ServiceUnavailableError,
+        UnreachableError,
+        WaitTimeoutError,
+    )
+    from ftlab.life import JobStatus, ReasonCode
+    from ftlab.schemas import (
+        Attempt,
+        Checkpoint,
+        Dataset,
+        Event,
+        EventKind,
+        Job,
+        JobConfig,
+        LogLine,
+        LoraConfig,
+        MetricPoint,
+        Queue,
+        QueueEntry,
+        Resources,
+        SftMethod,
+        TrainingConfig,
+        TunedModel,
+    )
+    from ftlab.settings import Settings, load_settings
+
+_HOMES = {
+    "ftlab.client": ("AsyncClient", "Client", "RetryPolicy"),
+    "ftlab.errors": (
+        "AuthenticationError",
+        "ConflictError",
+        "FineTuneLabError",
+        "InternalServerError",
+        "InvalidRequestError",
+        "JobCancelledError",
+        "JobEndedError",
+        "JobFailedError",
+        "NotFoundError",
+        "PermissionDeniedError",
+        "RateLimitError",
+        "ServiceUnavailableError",
+        "UnreachableError",
+        "WaitTimeoutError",
+    ),
+    "ftlab.life": ("JobStatus", "ReasonCode"),
+    "ftlab.schemas": (
+        "Attempt",
+        "Checkpoint",
+        "Dataset",
+        "Event",
+        "EventKind",
+        "Job",
+        "JobConfig",
+        "LogLine",
+        "LoraConfig",
+        "MetricPoint",
+        "Queue",
+        "QueueEntry",
+        "Resources",
+        "SftMethod",
+        "TrainingConfig",
+        "TunedModel",
+    ),
+    "ftlab.settings": ("Settings", "load_settings"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AsyncClient",
+    "Attempt",
+    "AuthenticationError",
+    "Checkpoint",
+    "Client",
+    "ConflictError",
+    "Dataset",
+    "Event",
+    "EventKind",
+    "FineTuneLabError",
+    "InternalServerError",
+    "InvalidRequestError",
+    "Job",
+    "JobCancelledError",
+    "JobConfig",
+    "JobEndedError",
+    "JobFailedError",
+    "JobStatus",
+    "LogLine",
+    "LoraConfig",
+    "MetricPoint",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "Queue",
+    "QueueEntry",
+    "RateLimitError",
+    "ReasonCode",
+    "Resources",
+    "RetryPolicy",
+    "ServiceUnavailableError",
+    "Settings",
+    "SftMethod",
+    "TrainingConfig",
+    "TunedModel",
+    "UnreachableError",
+    "WaitTimeoutError",
+    "load_settings",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'ftlab' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

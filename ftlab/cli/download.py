@@ -1,0 +1,57 @@
+"""`ftlab download`: a job's model or logs as a ZIP file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ftlab.cli.app import app
+from ftlab.cli.session import Session, command
+from ftlab.cli.watch import JobArgument
+
+
+@command(app, patient=True)
+def download(
+    session: Session,
+    job: JobArgument,
+    file: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to; default: <job id>.zip.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option("--checkpoint", metavar="NAME", help="A checkpoint instead of the result.")
+    ] = None,
+    logs: Annotated[bool, typer.Option("--logs", help="The log files instead of the model.")] = False,
+) -> None:
+    """Download a job's model, one of its checkpoints, or its logs."""
+    if logs and checkpoint:
+        raise typer.BadParameter("--logs and --checkpoint exclude each other.")
+    found = session.client.jobs.get(job)
+    what = "logs" if logs else checkpoint
+    default_name = f"{found.id}-{what}.zip" if what else f"{found.id}.zip"
+    target = target_file(file, default_name)
+    with session.output.transfer(f"Downloading {target.name}") as on_progress:
+        if logs:
+            session.client.jobs.download_logs(found.id, target, on_progress)
+        else:
+            session.client.jobs.download_model(found.id, target, checkpoint, on_progress)
+    report_file(session, target)
+
+
+def target_file(given: Path | None, default_name: str) -> Path:
+    """Where a download goes: a folder gets a file with the default name."""
+    safe_name = default_name.replace("/", "-")
+    if given is None:
+        return Path(safe_name)
+    return given / safe_name if given.is_dir() else given
+
+
+def report_file(session: Session, target: Path) -> None:
+    """Say what was saved where."""
+    from ftlab.cli.text import size
+
+    num_bytes = target.stat().st_size
+    if session.output.as_json:
+        session.output.json({"path": str(target), "size_bytes": num_bytes})
+    else:
+        session.output.data(str(target))
+    session.output.talk(f"Saved {size(num_bytes)}.")

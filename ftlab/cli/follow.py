@@ -1,0 +1,102 @@
+"""Showing a job until it has ended: one live line on a terminal, plain lines elsewhere."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from ftlab.cli.exits import ExitCode
+from ftlab.cli.run_view import RunView
+from ftlab.cli.session import Session
+from ftlab.cli.text import elapsed, number
+from ftlab.schemas import Event, EventKind, Job
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from ftlab.cli.output import Output
+
+
+def follow_to_end(session: Session, job: Job, after: int) -> Job:
+    """Show the job's events after a sequence number, and return the completed job.
+
+    Raises `JobFailedError` and `JobCancelledError`.
+    """
+    display = _display(session.output, RunView.of(job))
+    with display:
+        for event in session.client.jobs.follow(job.id, after):
+            display.show(event)
+    ended = session.client.jobs.wait(job.id)
+    results = [("loss", ended.loss), ("eval loss", ended.eval_loss)]
+    shown = "".join(f", {name} {number(value)}" for name, value in results if value is not None)
+    took = elapsed(ended.started_at, ended.finished_at)
+    session.output.talk(f"Completed after {took} at step {ended.step}{shown}.")
+    session.output.talk(f"Take the model home with 'ftlab download {ended.id}'.")
+    return ended
+
+
+@contextmanager
+def detaching(session: Session, job_id: str) -> Iterator[None]:
+    """Let Ctrl+C end the command with exit code 130, and say that the job goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        session.output.talk(f"\nDetached. Job {job_id} goes on: 'ftlab wait -f {job_id}' follows it again.")
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+class _PlainDisplay:
+    """A line for each thing worth one."""
+
+    def __init__(self, output: "Output", view: RunView) -> None:
+        self._output = output
+        self._view = view
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def show(self, event: Event) -> None:
+        if line := self._view.apply(event):
+            self._output.talk(line)
+
+
+class _LiveDisplay:
+    """One line that is drawn anew; notices and changes of status stay above it."""
+
+    def __init__(self, view: RunView) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._view = view
+        self._live = Live(
+            console=Console(stderr=True, highlight=False),
+            get_renderable=self._line,
+            refresh_per_second=8,
+            transient=True,
+        )
+
+    def __enter__(self) -> None:
+        self._live.__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        self._live.__exit__(None, None, None)
+
+    def show(self, event: Event) -> None:
+        from rich.text import Text
+
+        line = self._view.apply(event)
+        if line and event.kind is not EventKind.METRICS:
+            self._live.console.print(Text(line))
+
+    def _line(self) -> "Text":
+        from rich.text import Text
+
+        return Text(self._view.live_line(), no_wrap=True, overflow="ellipsis")
+
+
+def _display(output: "Output", view: RunView) -> _PlainDisplay | _LiveDisplay:
+    return _LiveDisplay(view) if output.shows_progress else _PlainDisplay(output, view)

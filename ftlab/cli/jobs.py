@@ -1,0 +1,197 @@
+"""Looking at jobs and ending them: `ls`, `show`, `metrics`, `checkpoints`, `cancel`, `queue`."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ftlab.cli.app import app
+from ftlab.cli.session import Session, command
+from ftlab.cli.watch import JobArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ftlab.schemas import Job, MetricPoint
+
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="Newest records to show.")]
+
+
+@command(app)
+def ls(
+    session: Session,
+    status: Annotated[list[str] | None, typer.Option("--status", "-s", help="Only jobs in this status.")] = None,
+    limit: LimitOption = 20,
+) -> None:
+    """List jobs, newest first."""
+    from ftlab.cli.text import GLYPHS, duration, local_time, number, steps
+
+    jobs = list(session.client.jobs.list(_statuses(status), limit))
+    if session.output.as_json:
+        session.output.json(jobs)
+        return
+    if not jobs:
+        session.output.talk("There are no jobs. 'ftlab submit CONFIG.yaml' makes one.")
+        return
+    rows = [
+        (
+            job.id,
+            job.name,
+            f"{GLYPHS[job.status]} {job.status}",
+            steps(job.step, job.total_steps) if job.step else "",
+            number(job.loss),
+            duration(job.eta_s),
+            local_time(job.created_at),
+        )
+        for job in jobs
+    ]
+    session.output.table(("ID", "NAME", "STATUS", "STEP", "LOSS", "ETA", "CREATED"), rows)
+
+
+@command(app)
+def show(session: Session, job: JobArgument) -> None:
+    """Show one job and its attempts."""
+    found = session.client.jobs.get(job)
+    attempts = session.client.jobs.attempts(found.id)
+    if session.output.as_json:
+        session.output.json(found.model_dump(mode="json") | {"attempts": list(attempts)})
+        return
+    session.output.record(_job_fields(found))
+    for attempt in attempts:
+        origin = f"from step {attempt.resumed_from_step}" if attempt.resumed_from_step else "from the base model"
+        end = f": {attempt.reason}, {attempt.message}" if attempt.ended_at else ", alive"
+        session.output.data(f"Attempt {attempt.number}: {origin}{end}")
+
+
+@command(app)
+def metrics(
+    session: Session,
+    job: JobArgument,
+    names: Annotated[list[str] | None, typer.Option("--name", help="Only this metric; may be repeated.")] = None,
+    max_points: Annotated[int, typer.Option("--max-points", min=2, max=10_000, help="Points a metric.")] = 2000,
+) -> None:
+    """Print a job's metrics, one row a step."""
+    points = session.client.jobs.metrics(job, names, max_points)
+    if session.output.as_json:
+        session.output.json(list(points))
+    elif points:
+        session.output.table(*_by_step(points))
+    else:
+        session.output.talk("There are no metrics yet.")
+
+
+@command(app)
+def checkpoints(session: Session, job: JobArgument) -> None:
+    """List a job's checkpoints, newest first."""
+    from ftlab.cli.text import local_time, number, size
+
+    found = session.client.jobs.checkpoints(job)
+    if session.output.as_json:
+        session.output.json(list(found))
+        return
+    rows = [
+        (
+            item.name,
+            item.step,
+            number(item.metrics.get("loss")),
+            number(item.metrics.get("eval_loss")),
+            "best" if item.is_best else "",
+            size(item.size_bytes),
+            local_time(item.created_at),
+        )
+        for item in found
+    ]
+    session.output.table(("NAME", "STEP", "LOSS", "EVAL LOSS", "BEST", "SIZE", "CREATED"), rows)
+
+
+@command(app)
+def cancel(session: Session, job: JobArgument, yes: YesOption = False) -> None:
+    """Cancel a job; its checkpoints are kept."""
+    from ftlab.cli.text import steps
+
+    found = session.client.jobs.get(job)
+    progress = f", step {steps(found.step, found.total_steps)}" if found.step else ""
+    confirm(f"Cancel job {found.name!r} ({found.id}, {found.status}{progress})?", yes)
+    cancelled = session.client.jobs.cancel(found.id)
+    if session.output.as_json:
+        session.output.json(cancelled)
+    else:
+        session.output.data(f"{cancelled.id}\t{cancelled.status}")
+
+
+@command(app)
+def queue(session: Session) -> None:
+    """Show what runs and what waits, in order."""
+    from ftlab.cli.text import local_time
+
+    found = session.client.queue()
+    if session.output.as_json:
+        session.output.json(found)
+        return
+    rows: list[tuple[object, ...]] = [("running", job_id, "", "") for job_id in found.running]
+    rows += [(entry.position, entry.job_id, entry.name, local_time(entry.created_at)) for entry in found.queued]
+    session.output.table(("PLACE", "ID", "NAME", "CREATED"), rows)
+    if found.waiting_for:
+        session.output.talk(f"The first waits: {found.waiting_for}")
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask before something is undone; where nobody can answer, `--yes` has to."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise typer.BadParameter(f"{question} Say --yes, there is no terminal to ask at.")
+    if not typer.confirm(question, err=True):
+        raise typer.Exit(1)
+
+
+def _statuses(given: list[str] | None) -> list[str] | None:
+    from ftlab.life import JobStatus
+    from ftlab.schemas.common import did_you_mean
+
+    known = [str(status) for status in JobStatus]
+    for status in given or []:
+        if status not in known:
+            raise typer.BadParameter(f"{status!r} is not a status.{did_you_mean(status, known)}")
+    return given or None
+
+
+def _job_fields(job: "Job") -> dict[str, object]:
+    from ftlab.cli.text import GLYPHS, duration, elapsed, local_time, number, steps
+
+    return {
+        "Id": job.id,
+        "Name": job.name,
+        "Status": f"{GLYPHS[job.status]} {job.status}",
+        "Message": job.message,
+        "Reason": job.reason,
+        "Queue place": job.queue_position,
+        "Base model": job.config.get("model"),
+        "Dataset": job.config.get("dataset"),
+        "Step": steps(job.step, job.total_steps) if job.step else None,
+        "Epoch": number(job.epoch),
+        "Loss": number(job.loss),
+        "Eval loss": number(job.eval_loss),
+        "ETA": duration(job.eta_s),
+        "Retries used": job.retries_used or None,
+        "Model": job.model_id,
+        "MLflow run": job.mlflow_run_id,
+        "Created": local_time(job.created_at),
+        "Started": local_time(job.started_at),
+        "Finished": local_time(job.finished_at),
+        "Ran for": elapsed(job.started_at, job.finished_at),
+    }
+
+
+def _by_step(points: "Sequence[MetricPoint]") -> tuple[list[str], list[list[object]]]:
+    """Columns and rows of a table with a column for each metric."""
+    names = list(dict.fromkeys(point.name for point in points))
+    table: dict[int, dict[str, float]] = {}
+    for point in points:
+        table.setdefault(point.step, {})[point.name] = point.value
+    rows: list[list[object]] = [
+        [step, *(f"{values[name]:.6g}" if name in values else "" for name in names)]
+        for step, values in sorted(table.items())
+    ]
+    return ["step", *names], rows

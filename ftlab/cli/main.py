@@ -1,0 +1,69 @@
+"""Entry point of the `ftlab` command."""
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+# Each import registers its commands; their order is that of the help page.
+from ftlab.cli import up as _up  # noqa: F401  isort: skip
+from ftlab.cli import status as _status  # noqa: F401  isort: skip
+from ftlab.cli import submit as _submit  # noqa: F401  isort: skip
+from ftlab.cli import watch as _watch  # noqa: F401  isort: skip
+from ftlab.cli import jobs as _jobs  # noqa: F401  isort: skip
+from ftlab.cli import download as _download  # noqa: F401  isort: skip
+from ftlab.cli import records as _records  # noqa: F401  isort: skip
+from ftlab.cli.app import app
+from ftlab.cli.exits import ExitCode, exit_code_of
+from ftlab.cli.text import one_line
+from ftlab.errors import FineTuneLabError, JobEndedError
+
+
+def main() -> NoReturn:
+    """Run the command line. An error becomes one sentence on stderr and an exit code, never a traceback."""
+    try:
+        app()
+    except FineTuneLabError as error:
+        _explain(error)
+        sys.exit(exit_code_of(error))
+    except OSError as error:
+        print(f"ftlab: {_what_failed(error)}", file=sys.stderr)
+        sys.exit(ExitCode.ERROR)
+    sys.exit(ExitCode.OK)
+
+
+def _explain(error: FineTuneLabError) -> None:
+    if isinstance(error, JobEndedError):
+        for line in error.log_tail:
+            print(f"  | {one_line(line)}", file=sys.stderr)
+    request = f" (request {error.request_id})" if error.request_id and error.status >= 500 else ""
+    print(f"ftlab: {error.message}{request}", file=sys.stderr)
+
+
+def _what_failed(error: OSError) -> str:
+    what = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {what}." if error.filename else f"{what}."
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(version("ftlab"))
+        except PackageNotFoundError:
+            print("not installed, run from a checkout")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Where a command writes: data on stdout, talk on stderr."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ftlab.cli.text import one_line
+from ftlab.client.wire import OnProgress
+
+
+class Output:
+    """`as_json` makes all data JSON, `quiet` silences the talk (errors are not talk)."""
+
+    def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+
+    @property
+    def shows_progress(self) -> bool:
+        """Bars and live lines are for people at a terminal."""
+        return sys.stderr.isatty() and not self.quiet
+
+    def data(self, text: str) -> None:
+        print(text, flush=True)
+
+    def talk(self, text: str) -> None:
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def json(self, value: Any) -> None:
+        """Print pydantic models and plain data as one JSON document."""
+        self.data(json.dumps(value, default=_plain, ensure_ascii=False, indent=2))
+
+    def json_line(self, value: Any) -> None:
+        self.data(json.dumps(value, default=_plain, ensure_ascii=False))
+
+    def record(self, fields: Mapping[str, object]) -> None:
+        """Name and value, one pair a line; empty values are left out."""
+        shown = {name: one_line(value) for name, value in fields.items() if value not in (None, "")}
+        width = max(map(len, shown), default=0)
+        for name, value in shown.items():
+            self.data(f"{name:<{width}}  {value}")
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Aligned on a terminal; tab-separated and unshortened in a pipe."""
+        cells = [[one_line(cell) for cell in row] for row in rows]
+        if not sys.stdout.isatty():
+            for row in [list(columns), *cells]:
+                self.data("\t".join(row))
+            return
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+        for row in cells:
+            table.add_row(*(Text(cell) for cell in row))
+        Console().print(table)
+
+    @contextmanager
+    def transfer(self, label: str) -> Iterator[OnProgress | None]:
+        """A progress bar for a file on its way; nothing where nobody looks."""
+        if not self.shows_progress:
+            yield None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+        parts = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        with Progress(*parts, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task(label, total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else str(value)

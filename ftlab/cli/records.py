@@ -1,0 +1,144 @@
+"""`ftlab datasets ...` and `ftlab models ...`."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from ftlab.cli.app import CONTEXT, app
+from ftlab.cli.download import report_file, target_file
+from ftlab.cli.jobs import LimitOption, YesOption, confirm
+from ftlab.cli.session import Session, command
+from ftlab.cli.submit import upload
+
+if TYPE_CHECKING:
+    from ftlab.schemas import Dataset, TunedModel
+
+    Record = TypeVar("Record", Dataset, TunedModel)
+
+datasets = typer.Typer(help="Upload, list and delete datasets.", no_args_is_help=True, context_settings=CONTEXT)
+models = typer.Typer(help="List tuned models.", no_args_is_help=True, context_settings=CONTEXT)
+app.add_typer(datasets, name="datasets")
+app.add_typer(models, name="models")
+
+DatasetArgument = Annotated[str, typer.Argument(metavar="ID", help="Id, unique id prefix or unique name of a dataset.")]
+ModelArgument = Annotated[str, typer.Argument(metavar="ID", help="Id, unique id prefix or unique name of a model.")]
+
+
+@command(datasets, "upload")
+def upload_dataset(
+    session: Session,
+    file: Annotated[Path, typer.Argument(help="A .jsonl or .json file.")],
+    name: Annotated[str | None, typer.Option(help="Name to show; default: the file's name.")] = None,
+    bucket: Annotated[str | None, typer.Option(help="Bucket to keep it in.", show_default=False)] = None,
+) -> None:
+    """Upload a dataset and print its id."""
+    dataset = upload(session, file, name, bucket)
+    if session.output.as_json:
+        session.output.json(dataset)
+    else:
+        session.output.data(dataset.id)
+
+
+@command(datasets, "ls")
+def list_datasets(session: Session, limit: LimitOption = 20) -> None:
+    """List datasets, newest first."""
+    from ftlab.cli.text import local_time, size
+
+    found = list(session.client.datasets.list(limit))
+    if session.output.as_json:
+        session.output.json(found)
+        return
+    rows = [
+        (item.id, item.name, item.bucket, item.shape, item.num_rows, size(item.size_bytes), local_time(item.created_at))
+        for item in found
+    ]
+    session.output.table(("ID", "NAME", "BUCKET", "SHAPE", "ROWS", "SIZE", "CREATED"), rows)
+
+
+@command(datasets, "show")
+def show_dataset(session: Session, dataset: DatasetArgument) -> None:
+    """Show one dataset."""
+    _show(session, _find_dataset(session, dataset))
+
+
+@command(datasets, "rm")
+def remove_dataset(session: Session, dataset: DatasetArgument, yes: YesOption = False) -> None:
+    """Delete a dataset that no waiting or running job uses."""
+    found = _find_dataset(session, dataset)
+    confirm(f"Delete dataset {found.name!r} ({found.id}, {found.num_rows} rows)?", yes)
+    session.client.datasets.delete(found.id)
+    session.output.talk(f"Deleted {found.id}.")
+
+
+@command(datasets, "download")
+def download_dataset(
+    session: Session,
+    dataset: DatasetArgument,
+    file: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", show_default=False)] = None,
+) -> None:
+    """Download a dataset as it was uploaded."""
+    found = _find_dataset(session, dataset)
+    target = target_file(file, f"{found.id}.{found.format}")
+    with session.output.transfer(f"Downloading {target.name}") as on_progress:
+        session.client.datasets.download(found.id, target, on_progress)
+    report_file(session, target)
+
+
+@command(models, "ls")
+def list_models(session: Session, limit: LimitOption = 20) -> None:
+    """List tuned models, newest first."""
+    from ftlab.cli.text import local_time
+
+    found = list(session.client.models.list(limit))
+    if session.output.as_json:
+        session.output.json(found)
+        return
+    rows = [
+        (item.id, item.name, item.kind, item.base_model, item.job_id, item.step, local_time(item.created_at))
+        for item in found
+    ]
+    session.output.table(("ID", "NAME", "KIND", "BASE MODEL", "JOB", "STEP", "CREATED"), rows)
+
+
+@command(models, "show")
+def show_model(session: Session, model: ModelArgument) -> None:
+    """Show one tuned model."""
+    client = session.client
+    _show(session, _find("model", model, client.models.get, client.models.list))
+
+
+def _find_dataset(session: Session, text: str) -> "Dataset":
+    client = session.client
+    return _find("dataset", text, client.datasets.get, client.datasets.list)
+
+
+def _find(kind: str, text: str, get: "Callable[[str], Record]", list_all: "Callable[[], Iterable[Record]]") -> "Record":
+    """The record with this id, this unique name, or this unique beginning of its id."""
+    from ftlab.errors import ConflictError, NotFoundError
+
+    try:
+        return get(text)
+    except NotFoundError:
+        records = list(list_all())
+    fitting = [item for item in records if item.name == text]
+    fitting = fitting or [item for item in records if _begins(item.id, text)]
+    if not fitting:
+        raise NotFoundError(f"No {kind} {text!r}.", f"{kind}_not_found")
+    if len(fitting) > 1:
+        ids = ", ".join(item.id for item in fitting[:5])
+        raise ConflictError(f"{text!r} fits several {kind}s: {ids}.", "ambiguous")
+    return fitting[0]
+
+
+def _begins(record_id: str, text: str) -> bool:
+    return bool(text) and (record_id.startswith(text) or record_id.partition("-")[2].startswith(text))
+
+
+def _show(session: Session, record: "Dataset | TunedModel") -> None:
+    if session.output.as_json:
+        session.output.json(record)
+        return
+    fields = record.model_dump(mode="json")
+    session.output.record({name.replace("_", " ").capitalize(): value for name, value in fields.items()})

@@ -1,0 +1,90 @@
+"""What every command that talks to the service shares: its common options, its client and its output."""
+
+import inspect
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, Self
+
+import typer
+
+if TYPE_CHECKING:
+    from ftlab.cli.output import Output
+    from ftlab.client import Client
+
+P = ParamSpec("P")
+
+FIRST_CONTACT_S = 5.0
+"""A command that only looks gives up this soon when nothing has ever answered; one that waits for a job does not."""
+
+ServerOption = Annotated[
+    str | None, typer.Option("--server", metavar="URL", help="Address of the service.", show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print data and errors only.")]
+
+_COMMON: dict[str, tuple[Any, Any]] = {
+    "server": (ServerOption, None),
+    "as_json": (JsonOption, False),
+    "quiet": (QuietOption, False),
+}
+
+
+class Session:
+    """One command's way to the service."""
+
+    def __init__(self, server: str | None, output: "Output", patient: bool) -> None:
+        self.server = server
+        self.output = output
+        self._patient = patient
+        self._client: Client | None = None
+
+    @property
+    def client(self) -> "Client":
+        """Connected on first use, so that a command that needs no service works without one."""
+        if self._client is None:
+            from ftlab.client import Client, RetryPolicy
+            from ftlab.settings import load_settings
+
+            settings = load_settings({"server": self.server})
+            retry = RetryPolicy(first_contact_s=None if self._patient else FIRST_CONTACT_S)
+            self._client = Client(settings.server_url, settings.api_key or "", retry=retry)
+        return self._client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._client is not None:
+            self._client.close()
+
+
+def command(
+    app: typer.Typer, name: str | None = None, *, patient: bool = False
+) -> Callable[[Callable[Concatenate[Session, P], None]], Callable[Concatenate[Session, P], None]]:
+    """Register a command with the options `--server`, `--json` and `--quiet`; it gets a `Session` first.
+
+    `patient` is for commands that follow a job: they outlive a restart of the service from the start.
+    """
+
+    def register(function: Callable[Concatenate[Session, P], None]) -> Callable[Concatenate[Session, P], None]:
+        def run(server: str | None, as_json: bool, quiet: bool, **arguments: Any) -> None:
+            from ftlab.cli.output import Output
+
+            with Session(server, Output(as_json, quiet), patient) as session:
+                function(session, **arguments)  # type: ignore[call-arg]
+
+        own = list(inspect.signature(function).parameters.values())[1:]
+        common = [
+            inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for option, (annotation, default) in _COMMON.items()
+        ]
+        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + common
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        run.__doc__ = function.__doc__
+        app.command(name or function.__name__)(run)
+        return function
+
+    return register

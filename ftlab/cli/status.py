@@ -1,0 +1,74 @@
+"""`ftlab status` and `ftlab config`: what runs, and with which settings."""
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ftlab.cli.app import app
+from ftlab.cli.session import Session, command
+from ftlab.cli.up import HomeOption
+
+if TYPE_CHECKING:
+    from ftlab.settings import Settings
+
+HIDDEN = "********"
+
+
+@command(app)
+def status(session: Session, home: HomeOption = None) -> None:
+    """Show whether the service runs, its addresses and its queue."""
+    from ftlab.cli.service_file import running_service
+    from ftlab.errors import ServiceUnavailableError
+    from ftlab.settings import load_settings
+
+    settings = load_settings({"home": home, "server": session.server})
+    service = running_service(settings)
+    output = session.output
+    if service is not None and not output.as_json:
+        output.record({"Service": f"{service.state} (process {service.pid})", "Data": settings.home, **service.urls})
+    session.client.health()
+    try:
+        session.client.ready()
+        message = "ready"
+    except ServiceUnavailableError as error:
+        message = error.message
+    queue = session.client.queue()
+    if output.as_json:
+        output.json(
+            {"server": settings.server_url, "status": message, "service": service and vars(service), "queue": queue}
+        )
+        return
+    waiting = f"; the first waits: {queue.waiting_for}" if queue.waiting_for else ""
+    output.record(
+        {
+            "Server": f"{settings.server_url}: {message}",
+            "Queue": f"{len(queue.running)} running, {len(queue.queued)} queued{waiting}",
+        }
+    )
+
+
+@command(app)
+def config(session: Session, home: HomeOption = None) -> None:
+    """Show the effective settings; secrets stay hidden."""
+    from ftlab.settings import load_settings
+
+    settings = load_settings({"home": home, "server": session.server})
+    shown = shown_settings(settings)
+    if session.output.as_json:
+        session.output.json(shown)
+    else:
+        session.output.record({name: "-" if value in (None, []) else value for name, value in shown.items()})
+
+
+def shown_settings(settings: "Settings") -> dict[str, object]:
+    """All settings, secrets replaced."""
+    values: dict[str, object] = settings.model_dump(mode="json")
+    values["server"] = settings.server_url
+    values["database_url"] = _without_password(settings.store_url)
+    if settings.api_key:
+        values["api_key"] = HIDDEN
+    return values
+
+
+def _without_password(url: str) -> str:
+    password = urlsplit(url).password
+    return url.replace(f":{password}@", f":{HIDDEN}@") if password else url

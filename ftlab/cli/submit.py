@@ -1,0 +1,76 @@
+"""`ftlab submit`: from a YAML file to a job in the queue."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ftlab.cli.app import app
+from ftlab.cli.session import Session, command
+
+if TYPE_CHECKING:
+    from ftlab.cli.job_source import JobSource
+    from ftlab.schemas import Dataset, Job
+
+
+@command(app)
+def submit(
+    session: Session,
+    file: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="The job; '-' reads standard input.")],
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, as a.b=value.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show the job until it has ended.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and print the job, send nothing.")] = False,
+) -> None:
+    """Submit a job; a local dataset file is uploaded first."""
+    from ftlab.cli.job_source import read_job
+
+    source = read_job(file, assignments or [])
+    if dry_run:
+        _print_config(session, source)
+        return
+    ids = {field: upload(session, path).id for field, path in source.files.items()}
+    job = session.client.jobs.create(source.with_ids(ids))
+    place = f" at place {job.queue_position}" if job.queue_position else ""
+    session.output.talk(f"Job {job.name!r} is in the queue{place}.")
+    if not follow:
+        _print_job(session, job)
+        session.output.talk(f"Follow it with 'ftlab wait -f {job.id}'.")
+        return
+    from ftlab.cli.follow import detaching, follow_to_end
+
+    with detaching(session, job.id):
+        if not session.output.as_json:
+            _print_job(session, job)
+        ended = follow_to_end(session, job, after=0)
+    if session.output.as_json:
+        session.output.json(ended)
+
+
+def upload(session: Session, path: Path, name: str | None = None, bucket: str | None = None) -> "Dataset":
+    """Upload a file and say so."""
+    from ftlab.cli.text import size
+
+    with session.output.transfer(f"Uploading {path.name}") as on_progress:
+        dataset = session.client.datasets.upload(path, name, bucket, on_progress)
+    session.output.talk(f"Uploaded {path.name} ({dataset.num_rows} rows, {size(dataset.size_bytes)}) as {dataset.id}.")
+    return dataset
+
+
+def _print_job(session: Session, job: "Job") -> None:
+    if session.output.as_json:
+        session.output.json(job)
+    else:
+        session.output.data(job.id)
+
+
+def _print_config(session: Session, source: "JobSource") -> None:
+    from ftlab.schemas.job_file import config_document, write_yaml
+
+    document = config_document(source.config) | {field: str(path) for field, path in source.files.items()}
+    if session.output.as_json:
+        session.output.json(document)
+    else:
+        session.output.data(write_yaml(document).rstrip())
+    session.output.talk("The job is valid; nothing was sent.")

@@ -1,0 +1,182 @@
+"""`ftlab up` and `ftlab down`: start and stop the service on this machine."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ftlab.cli.app import app
+from ftlab.cli.session import QuietOption
+
+if TYPE_CHECKING:
+    from ftlab.cli.output import Output
+    from ftlab.cli.service_file import ServiceState
+    from ftlab.settings import Settings
+
+START_TIMEOUT_S = 300.0
+STOP_TIMEOUT_S = 60.0
+POLL_S = 0.2
+LOG_LINES = 12
+"""Lines of the log that are shown when the service does not come up."""
+SUPERVISOR = "cluster.supervisor"
+
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", metavar="FOLDER", help="Folder that holds all data.", show_default=False)
+]
+
+
+def _port(part: str) -> Any:
+    return typer.Option(min=1, max=65535, metavar="PORT", help=f"Port of {part}.", show_default=False)
+
+
+@app.command()
+def up(
+    home: HomeOption = None,
+    host: Annotated[str | None, typer.Option(help="Address of the HTTP API.", show_default=False)] = None,
+    port: Annotated[int | None, _port("the HTTP API")] = None,
+    mlflow_port: Annotated[int | None, _port("MLflow")] = None,
+    dashboard_port: Annotated[int | None, _port("the Ray dashboard")] = None,
+    ray_port: Annotated[int | None, _port("Ray itself")] = None,
+    cpus: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Cores for training.", show_default=False)
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
+    standby: Annotated[
+        bool | None, typer.Option("--standby/--no-standby", help="Keep a training run warm.", show_default=False)
+    ] = None,
+    ingress: Annotated[
+        Literal["python", "haproxy"] | None, typer.Option(help="HTTP front.", show_default=False)
+    ] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Start the service on this machine."""
+    flags = {
+        "home": home,
+        "host": host,
+        "port": port,
+        "mlflow_port": mlflow_port,
+        "dashboard_port": dashboard_port,
+        "ray_port": ray_port,
+        "cpus": cpus,
+        "standby": standby,
+        "ingress": ingress,
+    }
+    _start(flags, detach, quiet)
+
+
+@app.command()
+def down(home: HomeOption = None, quiet: QuietOption = False) -> None:
+    """Stop the service; running jobs go on at the next start."""
+    from ftlab.cli.output import Output
+    from ftlab.cli.service_file import running_service
+    from ftlab.errors import WaitTimeoutError
+    from ftlab.settings import load_settings
+
+    settings = load_settings({"home": home})
+    output = Output(quiet=quiet)
+    service = running_service(settings)
+    if service is None:
+        output.talk(f"Nothing runs with {settings.home}.")
+        return
+    output.talk(f"Stopping FineTune Lab (process {service.pid}); running jobs save a checkpoint first.")
+    os.kill(service.pid, signal.SIGTERM)
+    if not _has_ended(service, STOP_TIMEOUT_S):
+        raise WaitTimeoutError(
+            f"Process {service.pid} still runs after {STOP_TIMEOUT_S:.0f} s; see {settings.home / 'logs'}."
+        )
+    output.talk("Stopped.")
+
+
+def _start(flags: Mapping[str, object], detach: bool, quiet: bool) -> None:
+    from ftlab.cli.output import Output
+    from ftlab.cli.service_file import running_service
+    from ftlab.errors import ConflictError
+    from ftlab.settings import load_settings
+
+    settings = load_settings(flags)
+    command = _supervisor_command()
+    if running := running_service(settings):
+        raise ConflictError(
+            f"FineTune Lab already runs with {settings.home} (process {running.pid}); 'ftlab down' stops it."
+        )
+    if not detach:
+        os.execve(sys.executable, command, _environment(settings))
+    _start_detached(settings, command, Output(quiet=quiet))
+
+
+def _supervisor_command() -> list[str]:
+    from ftlab.errors import InvalidRequestError
+
+    found = find_spec("cluster") and find_spec("ray") and find_spec(SUPERVISOR)
+    if not found or found.origin is None:
+        raise InvalidRequestError(
+            "Only the client is installed in this Python: install the service with"
+            " \"pip install -e '.[server]'\" in a checkout of FineTune Lab.",
+            "server_not_installed",
+        )
+    # A file like train.py in the current folder must not stand in for a package of ours.
+    is_checkout = Path(found.origin).parents[1] == Path.cwd()
+    return [sys.executable, *([] if is_checkout else ["-P"]), "-m", SUPERVISOR]
+
+
+def _environment(settings: "Settings") -> dict[str, str]:
+    return {**os.environ, **settings.to_environment()}
+
+
+def _start_detached(settings: "Settings", command: list[str], output: "Output") -> None:
+    log = settings.home / "logs" / "supervisor.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as stream:
+        process = subprocess.Popen(
+            command,
+            env=_environment(settings),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+    output.talk(f"Starting FineTune Lab (process {process.pid}); its log is {log}.")
+    try:
+        service = _wait_until_ready(settings, process, log)
+    except KeyboardInterrupt:
+        output.talk("It goes on starting in the background; 'ftlab status' says how far it is.")
+        raise
+    for name, url in service.urls.items():
+        output.data(f"{name:<14} {url}")
+
+
+def _wait_until_ready(settings: "Settings", process: subprocess.Popen[bytes], log: Path) -> "ServiceState":
+    from ftlab.cli.service_file import read_state
+    from ftlab.errors import ServiceUnavailableError, WaitTimeoutError
+
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise ServiceUnavailableError(
+                f"The service ended while it started (exit code {process.returncode}); the end of {log}:\n{_tail(log)}"
+            )
+        state = read_state(settings)
+        if state is not None and state.pid == process.pid and state.state == "ready":
+            return state
+        time.sleep(POLL_S)
+    raise WaitTimeoutError(f"The service is not ready after {START_TIMEOUT_S:.0f} s; it goes on starting, see {log}.")
+
+
+def _has_ended(service: "ServiceState", timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while service.is_alive:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(POLL_S)
+    return True
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text("utf-8", errors="replace").splitlines()[-LOG_LINES:])

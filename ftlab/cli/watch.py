@@ -1,0 +1,108 @@
+"""`ftlab wait` and `ftlab logs`: commands that stay with a job through restarts of the service."""
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ftlab.cli.app import app
+from ftlab.cli.session import Session, command
+from ftlab.cli.text import GLYPHS
+
+if TYPE_CHECKING:
+    from ftlab.schemas import Event, Job, LogLine
+
+JobArgument = Annotated[str, typer.Argument(metavar="ID", help="Id, unique id prefix or unique name of a job.")]
+
+
+@command(app, patient=True)
+def wait(
+    session: Session,
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Jobs to wait for.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show the job meanwhile (one job).")] = False,
+    timeout_s: Annotated[float | None, typer.Option("--timeout", min=0, metavar="SECONDS", show_default=False)] = None,
+) -> None:
+    """Wait until jobs have ended; the exit code says how.
+
+    5: one failed, 6: one was cancelled, 7: the time is over.
+    """
+    from ftlab.cli.follow import detaching, follow_to_end
+
+    if follow and (len(ids) > 1 or timeout_s is not None):
+        raise typer.BadParameter("--follow is for one job, without --timeout.")
+    jobs = [session.client.jobs.get(text) for text in ids]
+    with detaching(session, " ".join(job.id for job in jobs)):
+        if follow:
+            session.output.talk(f"{GLYPHS[jobs[0].status]} {jobs[0].message}")
+            ended = [follow_to_end(session, jobs[0], after=jobs[0].last_seq)]
+        else:
+            ended = _wait_for(session, jobs, timeout_s)
+    if session.output.as_json:
+        session.output.json(ended if len(ended) > 1 else ended[0])
+    _exit_by(session, ended)
+
+
+@command(app, patient=True)
+def logs(
+    session: Session,
+    job: JobArgument,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    tail: Annotated[int, typer.Option("--tail", "-n", min=1, max=5000, help="Newest lines to begin with.")] = 200,
+) -> None:
+    """Print a job's log."""
+    from ftlab.cli.follow import detaching
+
+    found = session.client.jobs.get(job)
+    recorded = session.client.jobs.logs(found.id, tail)
+    for line in recorded:
+        _print_line(session, line)
+    if not follow:
+        return
+    with detaching(session, found.id):
+        # Lines that came between the two requests above would be printed twice.
+        printed = Counter((line.at, line.text) for line in recorded)
+        for event in session.client.jobs.follow(found.id, after=found.last_seq):
+            for line in _lines_of(event):
+                if printed[line.at, line.text] > 0:
+                    printed[line.at, line.text] -= 1
+                else:
+                    _print_line(session, line)
+
+
+def _wait_for(session: Session, jobs: "list[Job]", timeout_s: float | None) -> "list[Job]":
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    ended = []
+    for job in jobs:
+        left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+        found = session.client.jobs.wait(job.id, left_s, raise_on_failure=False)
+        if not session.output.as_json:
+            session.output.data(f"{found.id}\t{found.status}")
+        ended.append(found)
+    return ended
+
+
+def _exit_by(session: Session, jobs: "list[Job]") -> None:
+    """Raise the first failure's error, or else the first cancellation's."""
+    from ftlab.life import JobStatus
+
+    for status in (JobStatus.FAILED, JobStatus.CANCELLED):
+        for job in jobs:
+            if job.status is status:
+                session.client.jobs.wait(job.id)
+
+
+def _lines_of(event: "Event") -> "list[LogLine]":
+    from ftlab.schemas import EventKind, LogLine
+
+    if event.kind is not EventKind.LOG:
+        return []
+    level, text = str(event.data.get("level", "info")), str(event.data.get("text", ""))
+    return [LogLine(at=event.at, level=level, text=text, attempt=event.attempt)]
+
+
+def _print_line(session: Session, line: "LogLine") -> None:
+    if session.output.as_json:
+        session.output.json_line(line)
+    else:
+        session.output.data(f"{line.at.astimezone():%H:%M:%S} {line.level:<7} {line.text}")

@@ -1,0 +1,133 @@
+"""What the resources do: calls, pages and waiting, as steps for both clients."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ftlab.client import calls
+from ftlab.client.calls import Call
+from ftlab.client.endpoint import Endpoint
+from ftlab.client.retry import Retries, exchange, not_ours
+from ftlab.client.steps import Emit, Sleep, Steps, Stream
+from ftlab.errors import (
+    ConflictError,
+    FineTuneLabError,
+    JobCancelledError,
+    JobFailedError,
+    NotFoundError,
+    WaitTimeoutError,
+)
+from ftlab.life import JobStatus
+from ftlab.schemas import Job, Page
+
+T = TypeVar("T")
+
+FIRST_POLL_S = 0.5
+MAX_POLL_S = 5.0
+LOG_TAIL = 20
+"""Log lines that a `JobFailedError` carries."""
+
+
+def call(endpoint: Endpoint, what: Call[T], deadline: float | None = None) -> Steps[T]:
+    """One call, its answer read."""
+    return (yield from _call(what, Retries(endpoint, what.request, deadline)))
+
+
+def pages(endpoint: Endpoint, page_of: Callable[[str | None, int], Call[Page[T]]], limit: int | None) -> Stream[None]:
+    """Emit the items of all pages, at most `limit`."""
+    cursor: str | None = None
+    left = limit
+    while left is None or left > 0:
+        size = calls.MAX_PAGE if left is None else min(left, calls.MAX_PAGE)
+        page = yield from call(endpoint, page_of(cursor, size))
+        for item in page.data[:left]:
+            yield Emit(item)
+        left = None if left is None else left - len(page.data)
+        cursor = page.next_cursor
+        if not page.has_more or cursor is None:
+            return
+
+
+def events(endpoint: Endpoint, job: str, after: int) -> Stream[None]:
+    """Emit the events that are recorded so far."""
+    while True:
+        page = yield from call(endpoint, calls.events_page(job, after))
+        for event in page.data:
+            yield Emit(event)
+            after = event.seq
+        if not page.data or after >= page.last_seq:
+            return
+
+
+def cancel(endpoint: Endpoint, job: str) -> Steps[Job]:
+    """Cancel; a repeated request that finds its own work done is a success."""
+    what = calls.cancel_job(job)
+    retries = Retries(endpoint, what.request)
+    try:
+        return (yield from _call(what, retries))
+    except ConflictError:
+        found = yield from call(endpoint, calls.get_job(job))
+        if retries.was_repeated and found.status is JobStatus.CANCELLED:
+            return found
+        raise
+
+
+def delete_dataset(endpoint: Endpoint, dataset: str) -> Steps[None]:
+    """Delete; a repeated request that finds its own work done is a success."""
+    retries = Retries(endpoint, calls.delete_dataset(dataset))
+    try:
+        yield from exchange(retries)
+    except NotFoundError:
+        if not retries.was_repeated:
+            raise
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How long to wait for a job, and whether a bad end is an error."""
+
+    timeout_s: float | None = None
+    raise_on_failure: bool = True
+
+
+def wait(endpoint: Endpoint, job: str, waiting: Waiting) -> Steps[Job]:
+    """Ask for the job until it is terminal.
+
+    Raises `JobFailedError` and `JobCancelledError` if asked to, and `WaitTimeoutError`.
+    """
+    deadline = None if waiting.timeout_s is None else endpoint.clock() + waiting.timeout_s
+    pause_s = FIRST_POLL_S
+    while True:
+        found = yield from call(endpoint, calls.get_job(job), deadline)
+        if found.status.is_terminal:
+            break
+        if deadline is not None and endpoint.clock() >= deadline:
+            raise WaitTimeoutError(f"Job {found.id} did not end within {waiting.timeout_s:g} s; it is {found.status}.")
+        left_s = pause_s if deadline is None else max(0.0, deadline - endpoint.clock())
+        yield Sleep(min(pause_s, left_s))
+        pause_s = min(MAX_POLL_S, pause_s * 1.5)
+    if waiting.raise_on_failure and found.status is not JobStatus.COMPLETED:
+        raise (yield from ended_badly(endpoint, found))
+    return found
+
+
+def ended_badly(endpoint: Endpoint, job: Job) -> Steps[JobFailedError | JobCancelledError]:
+    """The error for a terminal job that has no model; a failed one's carries the end of its log."""
+    if job.status is JobStatus.CANCELLED:
+        return JobCancelledError(f"Job {job.id} was cancelled: {job.message}", job.id, job.reason)
+    try:
+        lines = yield from call(endpoint, calls.logs(job.id, LOG_TAIL))
+    except FineTuneLabError:
+        # Why the job failed matters more than that its log cannot be had.
+        lines = []
+    tail = tuple(line.text for line in lines)
+    return JobFailedError(f"Job {job.id} failed: {job.message}", job.id, job.reason, tail)
+
+
+def _call(what: Call[T], retries: Retries) -> Steps[T]:
+    reply = yield from exchange(retries)
+    try:
+        return what.parse(reply)
+    except ValueError:
+        where = f"its reply to {what.request.method} {what.request.path} cannot be read"
+        raise not_ours(retries.endpoint, where) from None

@@ -1,0 +1,165 @@
+"""The resources of the sync client. `ftlab.client.async_resources` has the same, awaited."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ftlab.client import calls, flows
+from ftlab.client.calls import Call, Statuses
+from ftlab.client.downloads import download
+from ftlab.client.endpoint import Endpoint
+from ftlab.client.flows import Waiting
+from ftlab.client.follow import follow
+from ftlab.client.performer import Performer, iterate, run
+from ftlab.client.steps import Steps, Stream
+from ftlab.client.wire import OnProgress
+from ftlab.schemas import (
+    Attempt,
+    Checkpoint,
+    Dataset,
+    Event,
+    Job,
+    JobConfig,
+    LogLine,
+    MetricPoint,
+    TunedModel,
+)
+
+T = TypeVar("T")
+
+
+class Resource:
+    """A part of the API."""
+
+    def __init__(self, endpoint: Endpoint, performer: Callable[[], Performer]) -> None:
+        self._endpoint = endpoint
+        self._performer = performer
+
+    def _run(self, steps: Steps[T]) -> T:
+        return run(steps, self._performer())
+
+    def _call(self, call: Call[T]) -> T:
+        return self._run(flows.call(self._endpoint, call))
+
+    def _iterate(self, stream: Stream[None]) -> Iterator[Any]:
+        return iterate(stream, self._performer())
+
+
+class Jobs(Resource):
+    """Fine-tuning jobs. `job` is an id, a unique name or a unique id prefix."""
+
+    def create(self, config: JobConfig | Mapping[str, Any], idempotency_key: str | None = None) -> Job:
+        """Submit a job. Every submit carries an Idempotency-Key, given or made up, so that a retry is safe.
+
+        Raises `InvalidRequestError` for a config that the service would refuse, before anything is sent.
+        """
+        return self._call(calls.create_job(config, idempotency_key))
+
+    def get(self, job: str) -> Job:
+        """Raises `NotFoundError`, and `ConflictError` when several jobs fit."""
+        return self._call(calls.get_job(job))
+
+    def list(self, status: Statuses = None, limit: int | None = None) -> Iterator[Job]:
+        """Jobs, newest first, fetched page by page; `limit` is the most jobs to yield."""
+        return self._iterate(
+            flows.pages(self._endpoint, lambda after, size: calls.jobs_page(status, after, size), limit)
+        )
+
+    def wait(self, job: str, timeout_s: float | None = None, raise_on_failure: bool = True) -> Job:
+        """Block until the job has ended, through restarts of the service.
+
+        Raises `WaitTimeoutError`, and unless `raise_on_failure` is false also `JobFailedError` and
+        `JobCancelledError`.
+        """
+        return self._run(flows.wait(self._endpoint, job, Waiting(timeout_s, raise_on_failure)))
+
+    def follow(self, job: str, after: int = 0) -> Iterator[Event]:
+        """The job's events after `after`: the recorded ones, then live ones until the job has ended.
+
+        Each comes once and in order, whatever happens to the connection.
+        """
+        return self._iterate(follow(self._endpoint, job, after))
+
+    def events(self, job: str, after: int = 0) -> Iterator[Event]:
+        """The events recorded so far."""
+        return self._iterate(flows.events(self._endpoint, job, after))
+
+    def metrics(
+        self, job: str, names: Sequence[str] | None = None, max_points: int | None = None
+    ) -> Sequence[MetricPoint]:
+        """Metric points by name and step, at most `max_points` a name."""
+        return self._call(calls.metrics(job, names, max_points))
+
+    def logs(self, job: str, tail: int = 200) -> Sequence[LogLine]:
+        """The newest lines of the job's log, oldest first."""
+        return self._call(calls.logs(job, tail))
+
+    def checkpoints(self, job: str) -> Sequence[Checkpoint]:
+        """Committed checkpoints, newest first."""
+        return self._call(calls.checkpoints(job))
+
+    def attempts(self, job: str) -> Sequence[Attempt]:
+        """Every try at the job, oldest first."""
+        return self._call(calls.attempts(job))
+
+    def cancel(self, job: str) -> Job:
+        """Ask for a graceful stop; checkpoints are kept. Raises `ConflictError` when the job has ended."""
+        return self._run(flows.cancel(self._endpoint, job))
+
+    def download_model(
+        self,
+        job: str,
+        path: str | Path,
+        checkpoint: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Path:
+        """Save the tuned model, or a checkpoint by its name, as a ZIP file at `path`."""
+        request = calls.model_download(job, checkpoint)
+        return self._run(download(self._endpoint, request, Path(path), on_progress))
+
+    def download_logs(self, job: str, path: str | Path, on_progress: OnProgress | None = None) -> Path:
+        """Save the job's log files as a ZIP file at `path`."""
+        return self._run(download(self._endpoint, calls.logs_download(job), Path(path), on_progress))
+
+
+class Datasets(Resource):
+    """Uploaded datasets."""
+
+    def upload(
+        self,
+        path: str | Path,
+        name: str | None = None,
+        bucket: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Dataset:
+        """Upload a JSONL or JSON file, streamed from the disk; `name` defaults to the file's name.
+
+        Raises `InvalidRequestError` with code `dataset_invalid` that names the lines at fault.
+        """
+        return self._call(calls.upload_dataset(Path(path), name, bucket, on_progress))
+
+    def list(self, limit: int | None = None) -> Iterator[Dataset]:
+        """Datasets, newest first, fetched page by page."""
+        return self._iterate(flows.pages(self._endpoint, calls.datasets_page, limit))
+
+    def get(self, dataset_id: str) -> Dataset:
+        return self._call(calls.get_dataset(dataset_id))
+
+    def delete(self, dataset_id: str) -> None:
+        """Raises `ConflictError` while a job that has not ended uses it."""
+        self._run(flows.delete_dataset(self._endpoint, dataset_id))
+
+    def download(self, dataset_id: str, path: str | Path, on_progress: OnProgress | None = None) -> Path:
+        """Save the file as it was uploaded."""
+        return self._run(download(self._endpoint, calls.dataset_download(dataset_id), Path(path), on_progress))
+
+
+class Models(Resource):
+    """Tuned models."""
+
+    def list(self, limit: int | None = None) -> Iterator[TunedModel]:
+        """Models, newest first, fetched page by page."""
+        return self._iterate(flows.pages(self._endpoint, calls.models_page, limit))
+
+    def get(self, model_id: str) -> TunedModel:
+        return self._call(calls.get_model(model_id))

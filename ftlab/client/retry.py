@@ -1,0 +1,154 @@
+"""Trying again: which failures pass, how long to wait, and what to say when they do not."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from ftlab.client.endpoint import Endpoint
+from ftlab.client.steps import Sleep, Steps, send
+from ftlab.client.wire import Fault, Reply, Request
+from ftlab.errors import (
+    FineTuneLabError,
+    ServiceUnavailableError,
+    UnreachableError,
+    WaitTimeoutError,
+    from_wire,
+)
+
+PASSING = frozenset({408, 429, 502, 503, 504})
+"""Statuses that say: not now."""
+STARTING = frozenset({404, 500})
+"""Statuses with which a front proxy stands in for a service that is being restarted. Our own replies with these
+statuses carry our error shape, and are final."""
+
+
+def exchange(retries: "Retries") -> Steps[Reply]:
+    """Send a request until it succeeds.
+
+    Raises the error of the last answer, `UnreachableError` when there is none, and `WaitTimeoutError` when the
+    deadline ends the retries.
+    """
+    while True:
+        try:
+            reply = yield from send(retries.limited_request())
+        except Fault as fault:
+            delay_s = retries.after(fault)
+        else:
+            if reply.is_success:
+                retries.endpoint.has_answered = True
+                return reply
+            delay_s = retries.after(reply)
+        yield Sleep(delay_s)
+
+
+class Retries:
+    """Counts the failures of one request, decides after each. `deadline` is a time of the endpoint's clock."""
+
+    def __init__(self, endpoint: Endpoint, request: Request, deadline: float | None = None) -> None:
+        self.num_failures = 0
+        self.endpoint = endpoint
+        self._request = request
+        self._deadline = deadline
+        self._gives_up_at = 0.0
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin a new budget, because something moved."""
+        self.num_failures = 0
+        self._gives_up_at = self.endpoint.clock() + self.endpoint.budget_s
+
+    @property
+    def was_repeated(self) -> bool:
+        """Whether an earlier try may have done what the last one found done."""
+        return self.num_failures > 1
+
+    def limited_request(self) -> Request:
+        """The request, whose own timeout does not reach beyond the deadline."""
+        if self._deadline is None:
+            return self._request
+        left_s = max(0.1, self._deadline - self.endpoint.clock())
+        timeout_s = self._request.timeout_s or self.endpoint.timeout_s
+        return replace(self._request, timeout_s=min(timeout_s, left_s))
+
+    def after(self, failure: Fault | Reply) -> float:
+        """Seconds to wait before the next try; raise the failure's error when there is none."""
+        self.num_failures += 1
+        self.endpoint.has_answered |= isinstance(failure, Reply)
+        error = error_of(self.endpoint, self._request, failure)
+        max_retries = self.endpoint.policy.max_retries
+        was_lost = isinstance(failure, Fault) and not failure.was_sent
+        may_repeat = not self._request.is_probe and (self._request.is_repeatable or was_lost)
+        is_last = max_retries is not None and self.num_failures > max_retries
+        if not may_repeat or is_last or not _passes(failure):
+            raise error
+        delay_s = self.endpoint.policy.delay_s(self.num_failures, self.endpoint.jitter())
+        if isinstance(failure, Reply):
+            delay_s = max(delay_s, _retry_after_s(failure))
+        next_try = self.endpoint.clock() + delay_s
+        if self._deadline is not None and next_try > self._deadline:
+            raise WaitTimeoutError(f"The time given for the answer is over. {error.message}") from error
+        if next_try > self._gives_up_at:
+            raise error
+        return delay_s
+
+
+def error_of(endpoint: Endpoint, request: Request, failure: Fault | Reply) -> FineTuneLabError:
+    """The failure as one of the public errors."""
+    where = endpoint.base_url
+    if isinstance(failure, Fault):
+        if not failure.was_sent:
+            return UnreachableError(
+                f"Nothing answers at {where} ({failure.reason}). Start the service with 'ftlab up', or name"
+                " its address with --server or FTLAB_SERVER."
+            )
+        unsure = "" if request.is_repeatable else " It is not known whether the request took effect."
+        return UnreachableError(f"The connection to {where} broke before the answer came ({failure.reason}).{unsure}")
+    if _is_ours(failure):
+        return from_wire(failure.status, json.loads(failure.content))
+    if failure.status in PASSING:
+        return ServiceUnavailableError(
+            f"The service at {where} is not ready (HTTP status {failure.status}); try again in a moment."
+        )
+    if 300 <= failure.status < 400:
+        target = failure.headers.get("location", "another address")
+        return UnreachableError(f"{where} sends its visitors on to {target}; use that address.")
+    if failure.status in STARTING:
+        return not_ours(endpoint, f"HTTP status {failure.status}")
+    return from_wire(failure.status, None)
+
+
+def not_ours(endpoint: Endpoint, what: str) -> UnreachableError:
+    """The error for an answer that FineTune Lab would never give."""
+    return UnreachableError(
+        f"{endpoint.base_url} answers, but not as FineTune Lab does ({what}): the service may still be starting,"
+        " or this is another service's address."
+    )
+
+
+def _passes(failure: Fault | Reply) -> bool:
+    if isinstance(failure, Fault) or failure.status in PASSING:
+        return True
+    return failure.status in STARTING and not _is_ours(failure)
+
+
+def _is_ours(reply: Reply) -> bool:
+    try:
+        body = json.loads(reply.content)
+    except ValueError:
+        return False
+    return isinstance(body, dict) and isinstance(body.get("error"), dict)
+
+
+def _retry_after_s(reply: Reply) -> float:
+    """`Retry-After` in seconds, given as a number or as a date (RFC 9110, section 10.2.3)."""
+    text = reply.headers.get("retry-after", "").strip()
+    if text.isdigit():
+        return float(text)
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return 0.0
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return max(0.0, (at - datetime.now(UTC)).total_seconds())

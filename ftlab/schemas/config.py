@@ -1,0 +1,134 @@
+"""What a fine-tuning job is told to do. Names are those of transformers, TRL and PEFT where the meaning is theirs."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ftlab.schemas.common import Name, StrictModel
+
+CountUpTo4096 = Annotated[int, Field(ge=1, le=4096)]
+Steps = Annotated[int, Field(ge=1, le=10_000_000)]
+
+
+class LoraConfig(StrictModel):
+    """Low-rank adapters (PEFT `LoraConfig`)."""
+
+    r: int = Field(default=16, ge=1, le=1024)
+    """Rank of the update matrices."""
+    lora_alpha: int = Field(default=32, ge=1, le=8192)
+    """Scaling numerator: the update is scaled by `lora_alpha / r` (`/ sqrt(r)` with `use_rslora`)."""
+    lora_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    target_modules: Literal["all-linear"] | Annotated[list[Name], Field(min_length=1, max_length=100)] = "all-linear"
+    """Which linear layers get an adapter."""
+    use_rslora: bool = False
+    use_dora: bool = False
+
+
+class SftMethod(StrictModel):
+    """Supervised fine-tuning (TRL `SFTTrainer`)."""
+
+    type: Literal["sft"] = "sft"
+    max_length: int = Field(default=1024, ge=8, le=1_048_576)
+    """Tokens of one row that are kept; the rest is cut off at the right, and counted."""
+    assistant_only_loss: bool = True
+    """Learn the assistant's words only, not the prompts."""
+
+
+Method = SftMethod
+"""The training methods; a union discriminated by `type` as soon as there are two."""
+
+
+class TrainingConfig(StrictModel):
+    """How to train (transformers `TrainingArguments`)."""
+
+    per_device_train_batch_size: CountUpTo4096 = 4
+    """Rows of one forward and backward pass on one device."""
+    per_device_eval_batch_size: CountUpTo4096 = 4
+    gradient_accumulation_steps: CountUpTo4096 = 1
+    num_train_epochs: float = Field(default=3.0, gt=0.0, le=1000.0)
+    max_steps: Steps | None = None
+    """Optimizer steps; overrides `num_train_epochs` when given."""
+    learning_rate: float | None = Field(default=None, gt=0.0, le=1.0)
+    """Peak learning rate. Default: 2e-4 with LoRA, 2e-5 for full fine-tuning."""
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"] = "cosine"
+    warmup_steps: int = Field(default=0, ge=0, le=10_000_000)
+    weight_decay: float = Field(default=0.0, ge=0.0, le=10.0)
+    max_grad_norm: float = Field(default=1.0, ge=0.0, le=1000.0)
+    """Gradients are clipped to this norm; 0 turns clipping off."""
+    optim: Literal["adamw_torch", "adamw_torch_fused", "adafactor", "sgd"] = "adamw_torch"
+    logging_steps: Steps = 1
+    eval_steps: Steps | None = None
+    """Evaluate every so many steps. Default: at the start and at the end only."""
+    eval_accumulation_steps: CountUpTo4096 | None = None
+    save_steps: Steps = 50
+    """Commit a checkpoint every so many steps, and at the end."""
+    save_total_limit: int = Field(default=3, ge=1, le=1000)
+    """Checkpoints kept besides the best one."""
+    load_best_model_at_end: bool = True
+    """Deliver the checkpoint with the lowest eval loss, where one was measured."""
+    gradient_checkpointing: bool = False
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Data type the base weights are loaded in; `auto` takes the type they were saved in for LoRA, float32 for full
+    fine-tuning."""
+    bf16: bool = False
+    """Mixed precision with bfloat16."""
+    fp16: bool = False
+    """Mixed precision with float16 (GPU only)."""
+    seed: int = Field(default=42, ge=0, le=2**32 - 1)
+
+    @model_validator(mode="after")
+    def _one_mixed_precision(self) -> Self:
+        if self.bf16 and self.fp16:
+            raise ValueError("training.bf16 and training.fp16 exclude each other; set one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> Self:
+        if self.max_steps is not None and self.warmup_steps > self.max_steps:
+            raise ValueError("training.warmup_steps must not be above training.max_steps")
+        return self
+
+
+class Resources(StrictModel):
+    """Devices for the job: GPUs where the machine has them, else CPU cores."""
+
+    num_workers: int = Field(default=1, ge=1, le=1024)
+    """Training processes; more than one trains data-parallel (DDP)."""
+    gpus_per_worker: int | None = Field(default=None, ge=0, le=1)
+    """Default: 1 on a machine with GPUs, else 0."""
+    cpus_per_worker: int | None = Field(default=None, ge=1, le=1024)
+    """CPU cores of one worker. Default: the machine's cores shared out among the workers."""
+
+
+class JobConfig(StrictModel):
+    """Everything that defines a job; the same document as a YAML file, in Python and over HTTP."""
+
+    name: Name | None = None
+    model: str = Field(min_length=1, max_length=512)
+    """Base model: a hub id (`org/name`, `org/name@revision`), an absolute path below an allowed folder, `job:<id>`,
+    `job:<id>/step-<n>` or `model:<id>`."""
+    dataset: str = Field(min_length=1, max_length=100)
+    """Id of the uploaded dataset to train on."""
+    eval_dataset: str | None = Field(default=None, min_length=1, max_length=100)
+    """Id of the dataset to evaluate on."""
+    method: Method = SftMethod()
+    tuning: Literal["lora", "full"] = "lora"
+    """Train low-rank adapters, or every weight."""
+    load_in_4bit: bool = False
+    """QLoRA: the frozen base weights in 4-bit NF4 (bitsandbytes)."""
+    lora: LoraConfig = LoraConfig()
+    training: TrainingConfig = TrainingConfig()
+    resources: Resources = Resources()
+    max_retries: int = Field(default=3, ge=0, le=100)
+    """How often the job is tried again after a crash of its own."""
+
+    @model_validator(mode="after")
+    def _quantised_needs_lora(self) -> Self:
+        if self.load_in_4bit and self.tuning == "full":
+            raise ValueError("load_in_4bit needs tuning 'lora': 4-bit weights cannot be trained with tuning 'full'")
+        return self
+
+    @property
+    def learning_rate(self) -> float:
+        """The peak learning rate, with the default filled in."""
+        return self.training.learning_rate or (2e-4 if self.tuning == "lora" else 2e-5)

@@ -1,0 +1,106 @@
+"""Job configs as YAML files, read by the rules of YAML 1.2.
+
+PyYAML follows YAML 1.1, where `2e-4` is a string, `no` is false and `1:30` is ninety. None of that is meant
+in a job file, so scalars are resolved by the core schema of YAML 1.2 instead, when reading and when writing.
+"""
+
+import json
+import re
+from collections.abc import Hashable
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from ftlab.errors import InvalidRequestError
+from ftlab.schemas.config import JobConfig
+from ftlab.schemas.problems import problems_of, summary
+
+_SCALARS: tuple[tuple[str, str, str], ...] = (
+    ("null", r"^(?:~|null|Null|NULL|)$", "~nN"),
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("int", r"^[-+]?[0-9]+$", "-+0123456789"),
+    (
+        "float",
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
+        "-+.0123456789",
+    ),
+)
+"""Tag, pattern and possible first characters (YAML 1.2.2, section 10.3.2)."""
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  PyYAML's own way to set resolvers
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Refuse a key that is given twice; PyYAML would silently keep the last."""
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(None, None, f"key {key.value!r} is given twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
+
+
+for _kind, _pattern, _first in _SCALARS:
+    _characters = [*_first, ""] if _kind == "null" else list(_first)
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(_pattern), _characters)
+    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(_pattern), _characters)
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Quote text with Unicode line breaks, which PyYAML writes as they are and reads back as spaces."""
+    style = '"' if any(char in text for char in "\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
+    return int(loader.construct_scalar(node))
+
+
+_Dumper.add_representer(str, _represent_text)
+_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+
+
+def read_yaml(text: str, source: str) -> Any:
+    """Raise `InvalidRequestError` with line and column for text that is not one YAML document."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise InvalidRequestError(f"{source}{place}: {error.problem}.", "invalid_yaml") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise InvalidRequestError(f"{source}: {' '.join(str(error).split())}.", "invalid_yaml") from None
+
+
+def write_yaml(value: Any) -> str:
+    """One YAML document that `read_yaml` turns into an equal value."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def parse_job_config(value: Any, source: str = "The job config") -> JobConfig:
+    """Check a decoded document by the service's own rules.
+
+    Raises `InvalidRequestError` that names every field at fault, in one line.
+    """
+    if isinstance(value, JobConfig):
+        return value
+    if not isinstance(value, dict):
+        raise InvalidRequestError(f"{source} must be a mapping of settings, such as 'model: org/name'.", "invalid_body")
+    try:
+        # Over JSON, as the service reads it, so that both judge alike.
+        return JobConfig.model_validate_json(json.dumps(value, default=str))
+    except ValidationError as error:
+        problems = problems_of(error, JobConfig)
+        message = f"{source}: {summary(problems)}"
+        raise InvalidRequestError(message, "invalid_config", problems[0].field or None) from None
+
+
+def config_document(config: JobConfig) -> dict[str, Any]:
+    """The config as plain data, with every default written out."""
+    return config.model_dump(mode="json", exclude_none=True)

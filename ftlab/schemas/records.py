@@ -1,0 +1,169 @@
+"""What the service answers: jobs, datasets, events, checkpoints, models."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from ftlab.life import JobStatus, ReasonCode
+from ftlab.schemas.common import WireModel
+
+
+class Job(WireModel):
+    """One fine-tuning job."""
+
+    id: str
+    owner: str
+    name: str
+    status: JobStatus
+    message: str
+    """One sentence: what the job does, or why it ended and what to do."""
+    reason: ReasonCode | None = None
+    """Set once the job is terminal."""
+    config: dict[str, Any]
+    """The `JobConfig` it was submitted with."""
+    attempt: int = 0
+    retries_used: int = 0
+    step: int = 0
+    total_steps: int | None = None
+    epoch: float | None = None
+    loss: float | None = None
+    eval_loss: float | None = None
+    eta_s: float | None = None
+    """Estimated seconds until the last step."""
+    queue_position: int | None = None
+    """1 is next; only while queued."""
+    last_seq: int = 0
+    """Sequence number of the job's newest event."""
+    model_id: str | None = None
+    """The tuned model, once completed."""
+    mlflow_run_id: str | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def progress(self) -> float:
+        """0 to 1."""
+        return min(1.0, self.step / self.total_steps) if self.total_steps else 0.0
+
+
+class Dataset(WireModel):
+    """An uploaded dataset."""
+
+    id: str
+    owner: str
+    name: str
+    bucket: str
+    format: str
+    """File format: `jsonl` or `json`."""
+    shape: str
+    """Row shape it was normalised from: `messages`, `sharegpt`, `alpaca` or `prompt_completion`."""
+    num_rows: int
+    size_bytes: int
+    sha256: str
+    created_at: datetime
+
+
+class EventKind(StrEnum):
+    STATUS = "status"
+    METRICS = "metrics"
+    LOG = "log"
+    CHECKPOINT = "checkpoint"
+    SAMPLE = "sample"
+    NOTICE = "notice"
+    PROGRESS = "progress"
+
+
+class Event(WireModel):
+    """One line of a job's append-only event log. `seq` starts at 1 and has no gap."""
+
+    job_id: str
+    seq: int
+    attempt: int
+    at: datetime
+    kind: EventKind
+    data: dict[str, Any]
+    """By kind: status {status, message, reason}; metrics {step, epoch, values: {name: number}}; log {level, lines};
+    checkpoint {step, size_bytes, metrics, is_best}; notice {code, message}; progress {step, total_steps, epoch, eta_s,
+    step_time_s, data_wait_s}."""
+
+
+class LogLine(WireModel):
+    """One line that a job's training processes logged."""
+
+    at: datetime
+    level: str
+    text: str
+    attempt: int = 0
+
+
+class Attempt(WireModel):
+    """One try at a job; a job has a new one after every crash, restart or preemption."""
+
+    number: int
+    """1 is the first."""
+    cpus: int
+    gpus: int
+    resumed_from_step: int | None = None
+    """Step of the checkpoint it went on from; `None` when it started from the base model."""
+    created_at: datetime
+    ended_at: datetime | None = None
+    """`None` while it is alive."""
+    reason: ReasonCode | None = None
+    message: str | None = None
+
+
+class MetricPoint(WireModel):
+    name: str
+    step: int
+    value: float
+    at: datetime
+    attempt: int
+
+
+class Checkpoint(WireModel):
+    """A committed checkpoint of a job."""
+
+    name: str
+    """`step-00000120`: usable in `job:<id>/step-120` and in downloads."""
+    job_id: str
+    step: int
+    attempt: int
+    size_bytes: int
+    metrics: dict[str, float] = Field(default_factory=dict)
+    is_best: bool = False
+    created_at: datetime
+
+
+class TunedModel(WireModel):
+    """What a completed job delivers."""
+
+    id: str
+    owner: str
+    job_id: str
+    name: str
+    kind: str
+    """`adapter` (LoRA) or `full`."""
+    base_model: str
+    base_revision: str | None = None
+    step: int
+    mlflow_version: str | None = None
+    created_at: datetime
+
+
+class QueueEntry(WireModel):
+    position: int
+    job_id: str
+    name: str
+    created_at: datetime
+
+
+class Queue(WireModel):
+    """The queue as it stands."""
+
+    running: list[str]
+    queued: list[QueueEntry]
+    waiting_for: str | None = None
+    """What the head of the queue waits for, in one sentence."""

@@ -1,0 +1,142 @@
+"""Where the service and its clients find things. The environment is read here and nowhere else.
+
+Order: flag > environment (`FTLAB_<NAME>`) > `./ftlab.toml` > `~/.config/ftlab/config.toml` > default.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ftlab.errors import InvalidRequestError
+from ftlab.schemas.common import did_you_mean
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class Settings(BaseModel):
+    """Every setting of the service, checked once."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    home: Path = Field(default_factory=lambda: Path.cwd() / ".ftlab")
+    """Folder that holds all data: database, datasets, jobs, MLflow, logs."""
+    server: str | None = None
+    """Address of the service for clients; default `http://<host>:<port>`."""
+    api_key: str | None = None
+    """Key that clients send; not needed on one machine without keys."""
+    host: str = "127.0.0.1"
+    """Address the HTTP API binds to."""
+    port: int = Field(default=8000, ge=1, le=65535)
+    """Port of the HTTP API."""
+    mlflow_port: int = Field(default=5000, ge=1, le=65535)
+    """Port of the MLflow server."""
+    dashboard_port: int = Field(default=8265, ge=1, le=65535)
+    """Port of the Ray dashboard."""
+    ray_port: int = Field(default=6379, ge=1, le=65535)
+    """Port of Ray's own control store (GCS)."""
+    database_url: str | None = None
+    """SQLAlchemy URL; default: SQLite in `home`."""
+    model_roots: tuple[Path, ...] = ()
+    """Folders below which a local base model may lie, besides `home/models`."""
+    cpus: int | None = Field(default=None, ge=1)
+    """CPU cores given to training; default: all."""
+    standby: bool = True
+    """Keep one training run started ahead of its job, so that the next job starts in seconds."""
+    ingress: Literal["python", "haproxy"] = "python"
+    """Serve's HTTP front: `haproxy` is faster, but opens its statistics ports on every interface without a password."""
+    api_replicas: int = Field(default=2, ge=1, le=64)
+    """Replicas of the HTTP API."""
+    max_upload_bytes: int = Field(default=2 * 1024**3, ge=1)
+    """Largest dataset file accepted."""
+    stop_grace_s: float = Field(default=6.0, ge=0.0)
+    """Seconds a running job gets to save its last checkpoint before it is ended by force."""
+
+    @model_validator(mode="after")
+    def _absolute(self) -> Self:
+        object.__setattr__(self, "home", self.home.expanduser().absolute())
+        return self
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.host in LOOPBACK_HOSTS
+
+    @property
+    def server_url(self) -> str:
+        return (self.server or f"http://{self.host}:{self.port}").rstrip("/")
+
+    @property
+    def store_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.home / 'ftlab.db'}"
+
+    @property
+    def mlflow_url(self) -> str:
+        return f"http://127.0.0.1:{self.mlflow_port}"
+
+    @property
+    def dashboard_url(self) -> str:
+        return f"http://127.0.0.1:{self.dashboard_port}"
+
+    @property
+    def allowed_model_roots(self) -> tuple[Path, ...]:
+        return (self.home / "models", *self.model_roots)
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables that give a child process the same settings."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        return {f"FTLAB_{name.upper()}": _to_text(value) for name, value in values.items()}
+
+
+def load_settings(
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Settings:
+    """Read all sources and check the result.
+
+    Raises `InvalidRequestError` that names the source and the setting.
+    """
+    environ = os.environ if environ is None else environ
+    folder = folder or Path.cwd()
+    config_home = Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    values: dict[str, Any] = {}
+    for file in (config_home / "ftlab" / "config.toml", folder / "ftlab.toml"):
+        values |= _read_file(file)
+    values |= _read_environment(environ)
+    values |= {name: value for name, value in (flags or {}).items() if value is not None}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise InvalidRequestError(f"Setting {name!r}: {first['msg']}.", "invalid_setting", name) from None
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidRequestError(f"{file} is not valid TOML: {error}.", "invalid_setting") from None
+    for name in values:
+        if name not in Settings.model_fields:
+            hint = did_you_mean(name, list(Settings.model_fields))
+            raise InvalidRequestError(f"{file}: unknown setting {name!r}.{hint}", "invalid_setting", name)
+    return values
+
+
+def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    found = {
+        name: environ[f"FTLAB_{name.upper()}"] for name in Settings.model_fields if environ.get(f"FTLAB_{name.upper()}")
+    }
+    if "model_roots" in found:
+        return found | {"model_roots": found["model_roots"].split(os.pathsep)}
+    return dict(found)
+
+
+def _to_text(value: object) -> str:
+    return os.pathsep.join(map(str, value)) if isinstance(value, list) else str(value)

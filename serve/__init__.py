@@ -1,0 +1,1 @@
+"""The door: the HTTP API, live streams and downloads."""

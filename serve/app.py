@@ -1,0 +1,69 @@
+"""The HTTP application, put together from its routers."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.middleware import Middleware
+from starlette.responses import RedirectResponse
+
+from serve import datasets, downloads, errors, health, jobs, legacy, live, models, openapi, queue
+from serve.body import MAX_JSON_BYTES
+from serve.middleware import BodyLimit, Envelope, HostCheck
+from serve.services import Services
+
+API_VERSION = "1"
+
+# Earlier clients' paths last: some of theirs have a parameter where the canonical ones have a word.
+ROUTERS = (
+    health.router,
+    queue.router,
+    jobs.router,
+    downloads.router,
+    datasets.router,
+    models.router,
+    live.router,
+    legacy.router,
+)
+
+
+def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
+    """The application over `services`, which its maker opened and closes.
+
+    `sends_request_id` is off behind a server that adds the header `x-request-id` itself.
+    """
+    app: FastAPI = FastAPIOffline(
+        title="FineTune Lab",
+        version=API_VERSION,
+        description="Queues, watches and proves language-model fine-tuning.",
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+        middleware=[
+            Middleware(Envelope, sends_request_id=sends_request_id),
+            Middleware(HostCheck, hosts=[services.settings.host]),
+            Middleware(BodyLimit, json_bytes=MAX_JSON_BYTES, upload_bytes=services.settings.max_upload_bytes),
+        ],
+    )
+    app.state.services = services
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_api_route("/", _to_docs, include_in_schema=False, response_class=RedirectResponse)
+    errors.install(app)
+    openapi.describe(app)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    feed: live.LiveFeed = app.state.services.feed
+    await feed.start()
+    try:
+        yield
+    finally:
+        await feed.stop()
+
+
+async def _to_docs() -> RedirectResponse:
+    return RedirectResponse("/docs")

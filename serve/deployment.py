@@ -1,0 +1,64 @@
+"""The API on Ray Serve: `serve.deployment:build` is the import path of the application."""
+
+import time
+
+from fastapi import FastAPI
+from ray import serve as ray_serve
+from ray.serve import Application
+
+from cluster.hub import RayHubClient
+from cluster.names import NAMESPACE
+from cluster.ray_clients import RayCoordinatorClient
+from ftlab.settings import Settings, load_settings
+from serve.app import create_app
+from serve.live import LiveFeed
+from serve.replies import in_thread
+from serve.services import Services
+from tracking.store import Store
+
+MAX_ONGOING_REQUESTS = 4000
+"""Each open socket holds one for as long as it lives."""
+SHUTDOWN_TIMEOUT_S = 5.0
+"""Requests may take so long to end before a replica is ended; sockets never end, their clients resume."""
+
+
+class ApiReplica:
+    """One replica: everything it holds is opened in its own process, from the environment of the cluster."""
+
+    def __init__(self) -> None:
+        settings = load_settings()
+        hub = RayHubClient(NAMESPACE)
+        self._services = Services(
+            settings=settings,
+            store=Store.open(settings.store_url),
+            coordinator=RayCoordinatorClient(),
+            hub=hub,
+            feed=LiveFeed(hub),
+        )
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Called by Serve after the constructor: the application is made here and never pickled."""
+        # Serve's proxy gives each reply its `x-request-id` already.
+        return create_app(self._services, sends_request_id=False)
+
+    async def check_health(self) -> None:
+        """Serve replaces a replica that does not get through here: its event loop or all its threads hang.
+
+        A database that is away is no reason, as the next replica lacks it too.
+        """
+        await in_thread(time.monotonic)
+
+
+Api = ray_serve.deployment(ray_serve.ingress()(ApiReplica), name="Api")
+
+
+def build(args: dict[str, str]) -> Application:
+    """The Serve application. `args` may hold `replicas`; the default is the setting `api_replicas`."""
+    settings: Settings = load_settings()
+    return Api.options(
+        num_replicas=int(args.get("replicas", settings.api_replicas)),
+        max_ongoing_requests=MAX_ONGOING_REQUESTS,
+        graceful_shutdown_timeout_s=SHUTDOWN_TIMEOUT_S,
+        health_check_period_s=5,
+        ray_actor_options={"num_cpus": 0},
+    ).bind()

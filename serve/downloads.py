@@ -1,0 +1,186 @@
+"""Downloads: the tuned model or a checkpoint as a ZIP that can be resumed, and the logs of all attempts."""
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator, Generator, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from zipstream import ZIP_DEFLATED, ZipStream
+
+from ftlab.errors import NotFoundError, RangeNotSatisfiableError
+from serve.archives import FolderArchive, open_regular, parse_range, read_up_to
+from serve.auth import current_owner
+from serve.batches import to_json
+from serve.convert import to_documents
+from serve.errors import error_response, request_id_of
+from serve.replies import in_thread
+from serve.services import Services, services_of
+from tracking.store import Store
+from tracking.store.records import JobRecord
+
+TRAINING_STATE = frozenset({"optimizer.pt", "scheduler.pt", "training_args.bin", "trainer_state.json", "sampler.json"})
+"""What a resume needs and a model does not; besides these, the states of the random number generators."""
+RNG_STATE = re.compile(r"rng_state(_[0-9]+)?\.pth")
+LOG_FILE = re.compile(r"attempt-([0-9]{1,9})\.jsonl")
+EVENT_PAGE = 1_000
+NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    404: {"description": "No such job or checkpoint, or nothing was delivered yet."}
+}
+
+router = APIRouter(prefix="/api/training/jobs", tags=["downloads"])
+
+
+@router.head("/{job_id}/download/model", include_in_schema=False)
+@router.get("/{job_id}/download/model", response_class=StreamingResponse, responses=NOT_FOUND)
+async def download_model(
+    request: Request,
+    job_id: str,
+    checkpoint: Annotated[str | None, Query(max_length=200, description="A checkpoint's name.")] = None,
+    include: Annotated[Literal["state"] | None, Query(description="With what a resume needs.")] = None,
+) -> Response:
+    """The tuned model, or a checkpoint, as a ZIP. `Range` and `If-Range` resume a download that was cut."""
+    return await model_zip_response(request, job_id, checkpoint, with_state=include == "state")
+
+
+@router.head("/{job_id}/download/logs", include_in_schema=False)
+@router.get("/{job_id}/download/logs", response_class=StreamingResponse, responses=NOT_FOUND)
+async def download_logs(request: Request, job_id: str) -> Response:
+    """The log files of all attempts and the job's events as a ZIP."""
+    return await logs_zip_response(request, job_id)
+
+
+async def model_zip_response(
+    request: Request, job_id: str, checkpoint: str | None = None, *, with_state: bool = False
+) -> Response:
+    """The whole ZIP, the part of it that the request asks for, or, for HEAD, its headers."""
+    job, archive = await in_thread(
+        _open_archive, services_of(request), current_owner(request), job_id, checkpoint, with_state
+    )
+    num_bytes = archive.num_bytes
+    headers = {
+        "accept-ranges": "bytes",
+        "content-disposition": _attachment(job.name, checkpoint),
+        "etag": archive.etag,
+    }
+    is_same = request.headers.get("if-range", archive.etag) == archive.etag
+    asked = request.headers.get("range") if request.method == "GET" and is_same else None
+    try:
+        part = parse_range(asked, num_bytes)
+    except RangeNotSatisfiableError as error:
+        headers = {"content-range": f"bytes */{num_bytes}"}
+        return error_response(error, request_id_of(request), headers)
+    start, stop = part or (0, num_bytes)
+    headers["content-length"] = str(stop - start)
+    if part:
+        headers["content-range"] = f"bytes {start}-{stop - 1}/{num_bytes}"
+    is_head = request.method == "HEAD"
+    body = iter(()) if is_head else stream(archive.pieces(start, stop))
+    return StreamingResponse(body, 206 if part else 200, headers, "application/zip")
+
+
+async def logs_zip_response(request: Request, job_id: str) -> Response:
+    """The ZIP, of a size that is not known beforehand."""
+    services = services_of(request)
+    job = await in_thread(_resolve, services.store, job_id, current_owner(request))
+    headers = {"content-disposition": _attachment(job.name, "logs")}
+    body = iter(()) if request.method == "HEAD" else stream(_log_pieces(services, job))
+    return StreamingResponse(body, 200, headers, "application/zip")
+
+
+async def stream(pieces: Generator[bytes, None, None]) -> AsyncIterator[bytes]:
+    """Make the pieces in threads: one is made while the one before it is sent, so memory holds two."""
+    coming = asyncio.ensure_future(in_thread(next, pieces, None))
+    try:
+        while (piece := await asyncio.shield(coming)) is not None:
+            coming = asyncio.ensure_future(in_thread(next, pieces, None))
+            if piece:
+                yield piece
+    finally:
+        # The generator is busy while a piece is being made; its files are closed as soon as that is done.
+        coming.add_done_callback(lambda made: _end(made, pieces))
+
+
+def _end(made: asyncio.Future[bytes | None], pieces: Generator[bytes, None, None]) -> None:
+    if not made.cancelled():
+        made.exception()  # nobody else asks for it when the client is gone
+    pieces.close()
+
+
+def _open_archive(
+    services: Services, owner: str, job_id: str, checkpoint: str | None, with_state: bool
+) -> tuple[JobRecord, FolderArchive]:
+    with services.store.read() as tx:
+        job = tx.jobs.resolve(job_id, owner=owner)
+        name = tx.checkpoints.get(job.id, checkpoint).name if checkpoint is not None else None
+        is_delivered = tx.models.of_job(job.id) is not None
+    folder = services.settings.home / "jobs" / job.id
+    try:
+        if name is not None:
+            checkpoint_folder = folder / "checkpoints" / name
+            return job, FolderArchive.of(
+                checkpoint_folder, is_wanted=lambda file: with_state or not _is_training_state(file)
+            )
+        if is_delivered:
+            return job, FolderArchive.of(folder / "model")
+    except FileNotFoundError:
+        pass
+    if name is not None:
+        raise NotFoundError(f"Checkpoint {name} is no longer kept.", "checkpoint_not_found", "checkpoint")
+    raise NotFoundError(f"There is no model to download yet. {job.status.sentence}", "model_not_ready")
+
+
+def _is_training_state(name: str) -> bool:
+    return name in TRAINING_STATE or RNG_STATE.fullmatch(name) is not None
+
+
+def _resolve(store: Store, job_id: str, owner: str) -> JobRecord:
+    with store.read() as tx:
+        return tx.jobs.resolve(job_id, owner=owner)
+
+
+def _log_pieces(services: Services, job: JobRecord) -> Generator[bytes, None, None]:
+    archive = ZipStream(compress_type=ZIP_DEFLATED)
+    folder = services.settings.home / "jobs" / job.id / "logs"
+    names = [path.name for path in folder.iterdir() if _is_log(path)] if folder.is_dir() else []
+    for name in sorted(names, key=_attempt_number):
+        archive.add(_log_file(folder, name), name)
+    archive.add(_event_lines(services.store, job), "events.jsonl")
+    yield from archive
+
+
+def _is_log(path: Path) -> bool:
+    return LOG_FILE.fullmatch(path.name) is not None and path.is_file() and not path.is_symlink()
+
+
+def _attempt_number(name: str) -> int:
+    match = LOG_FILE.fullmatch(name)
+    assert match
+    return int(match[1])
+
+
+def _log_file(folder: Path, name: str) -> Iterator[bytes]:
+    """The file as long as it is now: a running attempt goes on writing."""
+    descriptor = open_regular(folder, name)
+    yield from read_up_to(descriptor, os.fstat(descriptor).st_size)
+
+
+def _event_lines(store: Store, job: JobRecord) -> Iterator[bytes]:
+    seq = 0
+    while seq < job.last_seq:
+        with store.read() as tx:
+            records = tx.events.after(job.id, seq, limit=EVENT_PAGE)
+        seq = records[-1].seq
+        yield "".join(f"{to_json(document)}\n" for document in to_documents(records)).encode()
+
+
+def _attachment(name: str, suffix: str | None) -> str:
+    """A file name for every client: plain ASCII, and the full name as RFC 5987 has it."""
+    full = f"{name}-{suffix}.zip" if suffix else f"{name}.zip"
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", full).strip("-.") or "model.zip"
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(full, safe='')}"

@@ -1,0 +1,49 @@
+"""`/health`: this process lives. `/ready`: a job that is submitted now would be run."""
+
+from datetime import UTC, datetime
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from ftlab.errors import ServiceUnavailableError
+from serve.errors import RETRY_AFTER_S, request_id_of
+from serve.queue_service import is_scheduling
+from serve.replies import in_thread, reply
+from serve.services import Services, services_of
+from serve.wire import Health, Part, Readiness
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/health", response_model=Health, summary="Whether this process answers")
+async def get_health() -> Response:
+    return reply(Health())
+
+
+@router.get("/ready", response_model=Readiness, summary="Whether every part of the service is there")
+async def get_ready(request: Request) -> Response:
+    """200 when all parts are there, else 503 with the same document and the error beside it."""
+    readiness = await in_thread(_check, services_of(request))
+    if readiness.status == "ready":
+        return reply(readiness)
+    away = " ".join(part.message for part in readiness.parts.values() if not part.ok)
+    error = ServiceUnavailableError(away, "not_ready").to_wire(request_id_of(request))
+    return JSONResponse(readiness.model_dump(mode="json") | error, 503, {"retry-after": str(RETRY_AFTER_S)})
+
+
+def _check(services: Services) -> Readiness:
+    try:
+        with services.store.read() as tx:
+            scheduling = is_scheduling(tx, datetime.now(UTC))
+    except ServiceUnavailableError:
+        database = Part(ok=False, message="The database does not answer.")
+        coordinator = Part(ok=False, message="The scheduler's state is unknown without the database.")
+    else:
+        database = Part(ok=True, message="The database answers.")
+        coordinator = Part(
+            ok=scheduling,
+            message="The scheduler is at work." if scheduling else "The scheduler is starting or away.",
+        )
+    ok = database.ok and coordinator.ok
+    return Readiness(status="ready" if ok else "unavailable", parts={"database": database, "coordinator": coordinator})

@@ -1,0 +1,69 @@
+"""What is wrong with a request as one error that names the field and its range, never the value."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ftlab.errors import InvalidRequestError
+from ftlab.schemas.common import did_you_mean
+from ftlab.schemas.problems import problems_of
+
+_FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+"""A key that is named in a reply; anything else that came in stays unnamed."""
+
+_PARAMETER_RULES: dict[str, str] = {
+    "missing": "is required",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number of at most 64 bits",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_pattern_mismatch": "has characters that are not allowed",
+    "enum": "must be {expected}",
+}
+
+
+def body_error(error: ValidationError, model: type[BaseModel]) -> InvalidRequestError:
+    """The error for a body that is a JSON object but no `model`."""
+    first = problems_of(error, model)[0]
+    # Unknown keys come first: where there is one, it is the problem that is named.
+    entries = error.errors(include_url=False, include_input=False)
+    for *parent, key in (entry["loc"] for entry in entries if entry["type"] == "extra_forbidden"):
+        if not _FIELD_NAME.fullmatch(str(key)):
+            return _unnamed_field([str(part) for part in parent])
+        return InvalidRequestError(_ended(str(first)), "unknown_field", first.field)
+    code = "invalid_model_id" if first.field == "model" and not first.sentence.endswith("is required") else None
+    return InvalidRequestError(_ended(str(first)), code or "invalid_config", first.field or None)
+
+
+def unknown_field(path: Sequence[str], key: str, known: Iterable[str]) -> InvalidRequestError:
+    """The error for a key that does not exist at `path`; `known` are the keys that do."""
+    if not _FIELD_NAME.fullmatch(key):
+        return _unnamed_field(path)
+    field = ".".join([*path, key])
+    return InvalidRequestError(
+        f"{field} is not a known setting.{did_you_mean(key, list(known))}", "unknown_field", field
+    )
+
+
+def parameter_error(entries: Sequence[Any]) -> InvalidRequestError:
+    """The error for a query, path or header parameter, from FastAPI's list of findings."""
+    first = entries[0]
+    name = str(first["loc"][1]) if len(first["loc"]) > 1 else "The request"
+    if first["type"] == "value_error":
+        rule = str(first["ctx"]["error"])
+    else:
+        rule = _PARAMETER_RULES.get(first["type"], "is not valid").format(**first.get("ctx") or {})
+    return InvalidRequestError(f"{name} {rule}.", "invalid_parameter", name)
+
+
+def _unnamed_field(parent: Sequence[str]) -> InvalidRequestError:
+    param = ".".join(parent) or None
+    return InvalidRequestError(f"{param or 'The body'} has a field that does not exist.", "unknown_field", param)
+
+
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith("?") else f"{sentence}."

@@ -1,0 +1,18 @@
+"""`/api/training/queue`: what runs and what waits."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ftlab.schemas import Queue
+from serve.auth import current_owner
+from serve.queue_service import read_queue
+from serve.replies import in_thread, reply
+from serve.services import services_of
+
+router = APIRouter(tags=["jobs"])
+
+
+@router.get("/api/training/queue", response_model=Queue, summary="The queue as it stands")
+async def get_queue(request: Request) -> Response:
+    return reply(await in_thread(read_queue, services_of(request), current_owner(request)))

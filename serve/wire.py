@@ -1,0 +1,74 @@
+"""Replies that exist over HTTP only: lists of one job, attempts, liveness."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from ftlab.life import ReasonCode
+from ftlab.schemas import Checkpoint, Dataset, Event, Job, MetricPoint, WireModel
+
+
+class Attempt(WireModel):
+    """One attempt at a job."""
+
+    number: int
+    cpus: int
+    gpus: int
+    resumed_from_step: int | None
+    created_at: datetime
+    ended_at: datetime | None
+    reason: ReasonCode | None
+    message: str | None
+
+
+class LogLine(WireModel):
+    at: datetime
+    level: str
+    text: str
+    attempt: int
+
+
+class MetricList(WireModel):
+    data: list[MetricPoint]
+
+
+class EventList(WireModel):
+    data: list[Event]
+    last_seq: int
+    """Sequence number of the job's newest event, in this list or not."""
+
+
+class LogList(WireModel):
+    data: list[LogLine]
+
+
+class CheckpointList(WireModel):
+    data: list[Checkpoint]
+
+
+class AttemptList(WireModel):
+    data: list[Attempt]
+
+
+class JobOverview(WireModel):
+    """A job with what belongs to it, as the earlier clients read it."""
+
+    job: Job
+    dataset: Dataset | None
+    metrics: list[MetricPoint]
+    cost_records: list[dict[str, Any]]
+
+
+class Health(WireModel):
+    status: Literal["ok"] = "ok"
+
+
+class Part(WireModel):
+    """One thing the service depends on."""
+
+    ok: bool
+    message: str
+
+
+class Readiness(WireModel):
+    status: Literal["ready", "unavailable"]
+    parts: dict[str, Part]

@@ -1,0 +1,105 @@
+"""The benchmark table: `python -m tests.bench [ROW ...] [--quick] [--json FILE] [--server URL]`.
+
+Without `--server` one service is started for all rows and ended with them. With it, rows that need a service of
+their own are left out, and FTLAB_HOME must name the home of the one that runs.
+"""
+
+import argparse
+import json
+import pkgutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from ftlab.errors import FineTuneLabError
+from ftlab.settings import load_settings
+from tests import bench as package
+from tests.bench.bench import Bench
+from tests.bench.harness import BenchError, Measurement, machine, say, table
+from tests.bench.service import Service, own_service
+
+ROW_PREFIX = "row"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    rows = find_rows()
+    unknown = set(options.rows) - set(rows)
+    if unknown:
+        say(f"There is no row {', '.join(map(str, sorted(unknown)))}; there are {', '.join(map(str, rows))}.")
+        return 2
+    before = machine()
+    measured: list[Measurement] = []
+    failures: dict[int, str] = {}
+    with _service(options) as service, tempfile.TemporaryDirectory(dir=service.settings.home) as folder:
+        bench = Bench(service, Path(folder), options.quick, options.real, options.ingress)
+        service.start()
+        for number in options.rows or rows:
+            say(f"row {number}: {rows[number].TITLE}")
+            try:
+                measured += rows[number].run(bench)
+            except (BenchError, FineTuneLabError) as error:
+                failures[number] = str(error)
+                say(f"row {number} failed: {error}")
+    print("  ".join(f"{name} {value}" for name, value in before.items()))
+    print(
+        f"{'quick run, 2' if options.quick else '5'} pairs a row; medians; ratio = ours / baseline of the same pair\n"
+    )
+    print(table(measured))
+    for number, why in failures.items():
+        print(f"row {number} FAILED: {why}")
+    if options.json:
+        document = {
+            "machine": before,
+            "quick": options.quick,
+            "measurements": [each.to_document() for each in measured],
+            "failures": failures,
+        }
+        options.json.write_text(json.dumps(document, indent=1), "utf-8")
+    return 1 if failures else 0
+
+
+def find_rows() -> dict[int, ModuleType]:
+    """The modules `row<NN>_<name>` of this package by the number of their row."""
+    names = sorted(found.name for found in pkgutil.iter_modules(package.__path__) if found.name.startswith(ROW_PREFIX))
+    modules = [import_module(f"{package.__name__}.{name}") for name in names if name[len(ROW_PREFIX)].isdigit()]
+    return {module.ROW: module for module in modules}
+
+
+@contextmanager
+def _service(options: argparse.Namespace) -> Iterator[Service]:
+    if options.server is None:
+        with own_service(options.real.parent if options.real else None) as service:
+            yield service
+        return
+    service = Service(load_settings({"server": options.server}), is_own=False)
+    try:
+        yield service
+    finally:
+        service.stop()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Prints the benchmark table.")
+    parser.add_argument("rows", nargs="*", type=int, metavar="ROW", help="rows to measure; default: all")
+    parser.add_argument("--quick", action="store_true", help="2 pairs instead of 5, and fewer steps")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the values of all pairs as well")
+    parser.add_argument("--server", metavar="URL", help="measure a service that runs already")
+    parser.add_argument("--real", type=_folder, metavar="FOLDER", help="row 1: train this model too")
+    parser.add_argument("--ingress", choices=("python", "haproxy"), default="python", help="row 3: behind it as well")
+    return parser
+
+
+def _folder(text: str) -> Path:
+    folder = Path(text).absolute()
+    if not (folder / "config.json").exists():
+        raise argparse.ArgumentTypeError(f"{folder} holds no config.json")
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""The service that is measured: one at a time, with a home folder of its own and free ports."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from cluster.environment import ray_environment
+from cluster.supervisor import ray_temp_dir, state_file
+from ftlab import Client
+from ftlab.cli.service_file import read_state
+from ftlab.settings import Settings
+from tests.bench.harness import BenchError, say
+from tracking.store import Store
+
+ROOT = Path(__file__).parents[2]
+START_TIMEOUT_S = 300.0
+STOP_TIMEOUT_S = 90.0
+STANDBY_TIMEOUT_S = 180.0
+QUIET_CORES = 0.3
+"""The service counts as idle when all its processes together use less than this."""
+SETTLE_TIMEOUT_S = 60.0
+
+
+class Service:
+    """A service that was started here, or one that runs already (`is_own` is false): that one is never stopped."""
+
+    def __init__(self, settings: Settings, *, is_own: bool) -> None:
+        self.settings = settings
+        self.is_own = is_own
+        self._process: subprocess.Popen[bytes] | None = None
+        self._open = ExitStack()
+        self.client: Client
+        self.store: Store
+
+    def start(self) -> None:
+        """Start the service and wait until it is ready."""
+        if self.is_own:
+            say(f"starting a service in {self.settings.home}")
+            self._start_process()
+        _wait_until_ready(self.settings, self._process)
+        self.client = self._open.enter_context(Client(self.settings.server_url))
+        self.store = Store.open(self.settings.store_url)
+        self._open.callback(self.store.close)
+
+    def stop(self) -> None:
+        """SIGTERM to the supervisor, which ends all its parts; nothing where the service is not ours."""
+        self._open.close()
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise BenchError(f"The service did not stop in {STOP_TIMEOUT_S:.0f} s.") from None
+        finally:
+            self._process = None
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """The time without the service, so that a baseline has the machine for itself."""
+        if not self.is_own:
+            yield
+            return
+        self.stop()
+        yield
+        self.start()
+
+    @contextmanager
+    def changed(self, **changes: object) -> Iterator[None]:
+        """The service restarted with other settings."""
+        before = self.settings
+        self.stop()
+        self.settings = before.model_copy(update=changes)
+        self.start()
+        yield
+        self.stop()
+        self.settings = before
+        self.start()
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that belongs to the service and lives now."""
+        state = read_state(self.settings)
+        if state is None:
+            raise BenchError(f"No service runs with {self.settings.home}.")
+        supervisor = psutil.Process(state.pid)
+        return [supervisor, *supervisor.children(recursive=True)]
+
+    def cpu_s(self) -> float:
+        """CPU seconds that the service's processes have used so far."""
+        total = 0.0
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
+
+    def settle(self) -> None:
+        """Wait until the service has done what it was told: it must not disturb the next measurement."""
+        deadline = time.monotonic() + SETTLE_TIMEOUT_S
+        while time.monotonic() < deadline:
+            used, since = self.cpu_s(), time.monotonic()
+            time.sleep(1.0)
+            if (self.cpu_s() - used) / (time.monotonic() - since) < QUIET_CORES:
+                return
+        say(f"the service still uses more than {QUIET_CORES} cores after {SETTLE_TIMEOUT_S:.0f} s")
+
+    def wait_for_standby(self) -> float:
+        """Wait until a standby run is ready; return when that was seen (seconds since the epoch)."""
+        command = [sys.executable, "-m", "tests.bench.standby", str(STANDBY_TIMEOUT_S)]
+        done = subprocess.run(command, cwd=ROOT, env=ray_environment(self.settings), capture_output=True, text=True)
+        if done.returncode:
+            raise BenchError(f"No standby run became ready: {done.stderr.strip()[-300:]}")
+        return float(done.stdout.split()[-1])
+
+    def _start_process(self) -> None:
+        log = self.settings.home / "logs" / "supervisor.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as stream:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "cluster.supervisor"],
+                cwd=ROOT,
+                env=environment() | self.settings.to_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+            )
+
+
+@contextmanager
+def own_service(model_root: Path | None = None) -> Iterator[Service]:
+    """A service, not started yet, that leaves nothing behind. It may read models below `model_root`."""
+    home = Path(tempfile.mkdtemp(prefix="ftlab-bench-"))
+    ports = free_ports(4)
+    settings = Settings(
+        home=home,
+        port=ports[0],
+        mlflow_port=ports[1],
+        dashboard_port=ports[2],
+        ray_port=ports[3],
+        model_roots=(model_root,) if model_root else (),
+    )
+    service = Service(settings, is_own=True)
+    try:
+        yield service
+    finally:
+        service.stop()
+        shutil.rmtree(home)
+        shutil.rmtree(ray_temp_dir(settings), ignore_errors=True)
+
+
+def environment() -> dict[str, str]:
+    """The environment without the settings of another service."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("FTLAB_")}
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback address that nobody uses now."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _wait_until_ready(settings: Settings, process: subprocess.Popen[bytes] | None) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process is not None and process.poll() is not None:
+            raise BenchError(f"The service ended while it started; see {settings.home / 'logs'}.")
+        with suppress(urllib.error.URLError, TimeoutError, ConnectionError):
+            with urllib.request.urlopen(f"{settings.server_url}/ready", timeout=2.0):
+                pass
+            state = state_file(settings)
+            if not state.exists():
+                raise BenchError(f"The service at {settings.server_url} has no {state}; set FTLAB_HOME to its home.")
+            return
+        time.sleep(0.2)
+    raise BenchError(f"The service is not ready after {START_TIMEOUT_S:.0f} s; see {settings.home / 'logs'}.")

@@ -1,0 +1,151 @@
+"""What is killed comes back, and no job is lost by it."""
+
+import time
+
+import psutil
+import pytest
+
+from ftlab import Client
+from ftlab.life import JobStatus, ReasonCode
+from ftlab.schemas import Dataset, Job
+from tests.lab import Lab, at_step, follow_until, tiny_job, wait_for
+
+
+def has_unbroken_steps(client: Client, job: Job) -> bool:
+    steps = [point.step for point in client.jobs.metrics(job.id, names=["loss"])]
+    return steps == list(range(1, (job.total_steps or 0) + 1))
+
+
+def slow_job(dataset: Dataset, *, max_steps: int, **changes: object) -> dict[str, object]:
+    """A job whose steps take long enough to be hit by a kill."""
+    training = {"gradient_accumulation_steps": 4, "per_device_train_batch_size": 8}
+    return tiny_job(dataset, max_steps=max_steps, training=training, **changes)
+
+
+def test_a_killed_worker_resumes_from_the_newest_checkpoint(client: Client, lab: Lab, dataset: Dataset) -> None:
+    job = client.jobs.create(slow_job(dataset, max_steps=60))
+    follow_until(client, job, at_step(13))
+    psutil.Process(lab.pids(job.id)[0]).kill()
+
+    resumed = follow_until(client, job, lambda event: event.data.get("code") == "resuming")
+    done = client.jobs.wait(job.id, timeout_s=180)
+
+    first, second = lab.attempts(job.id)
+    assert (first.reason, second.reason) == (ReasonCode.WORKER_CRASHED, ReasonCode.OK)
+    last_step = max(
+        event.data["step"] for event in client.jobs.events(job.id) if event.kind == "metrics" and event.attempt == 1
+    )
+    assert 0 <= last_step - resumed.data["step"] <= 5, "at most save_steps are repeated"
+    assert has_unbroken_steps(client, done)
+    assert done.retries_used == 1
+
+
+def test_a_killed_coordinator_is_back_in_five_seconds_and_training_goes_on(
+    client: Client, lab: Lab, dataset: Dataset
+) -> None:
+    job = client.jobs.create(slow_job(dataset, max_steps=150))
+    follow_until(client, job, at_step(5))
+    [coordinator] = lab.find("ray::CoordinatorActor")
+    coordinator.kill()
+    killed_at = time.monotonic()
+
+    wait_for(
+        lambda: any(process.pid != coordinator.pid for process in lab.find("ray::CoordinatorActor")),
+        30,
+        "a new coordinator",
+    )
+    back_after_s = time.monotonic() - killed_at
+    second = client.jobs.create(tiny_job(dataset, max_steps=2))
+    done = client.jobs.wait(job.id, timeout_s=180)
+
+    assert back_after_s < 5.0
+    assert len(lab.attempts(job.id)) == 1, "the run did not notice"
+    assert has_unbroken_steps(client, done)
+    assert client.jobs.wait(second.id, timeout_s=120).status is JobStatus.COMPLETED
+
+
+def test_followers_survive_the_death_of_every_replica(client: Client, lab: Lab, dataset: Dataset) -> None:
+    job = client.jobs.create(slow_job(dataset, max_steps=80))
+    seqs = []
+    killed = False
+    for event in client.jobs.follow(job.id):
+        seqs.append(event.seq)
+        if not killed and event.kind == "metrics":
+            killed = True
+            for replica in lab.find("ray::ServeReplica"):
+                replica.kill()
+
+    assert killed
+    assert seqs == list(range(1, client.jobs.get(job.id).last_seq + 1)), "no gap, no double"
+
+
+@pytest.mark.parametrize("when", ["running", "initializing"])
+def test_cancel_ends_the_processes_within_ten_seconds(client: Client, lab: Lab, dataset: Dataset, when: str) -> None:
+    job = client.jobs.create(slow_job(dataset, max_steps=100_000))
+    if when == "running":
+        follow_until(client, job, at_step(7))
+    else:
+        follow_until(client, job, lambda event: event.data.get("status") == "initializing")
+    pids = lab.pids(job.id)
+    client.jobs.cancel(job.id)
+    asked_at = time.monotonic()
+
+    wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids), 30, "the processes to be gone")
+    wait_for(lambda: client.jobs.get(job.id).status is JobStatus.CANCELLED, 30, "the status")
+
+    assert time.monotonic() - asked_at < 10.0
+    assert client.jobs.get(job.id).reason is ReasonCode.USER_CANCELLED
+    if when == "running":
+        assert list(client.jobs.checkpoints(job.id)), "its checkpoints are kept"
+
+
+def test_mlflow_that_hangs_delays_nothing_and_is_filled_in_afterwards(
+    client: Client, lab: Lab, dataset: Dataset
+) -> None:
+    servers = [process for process in lab.processes() if "mlflow" in " ".join(process.cmdline())]
+    assert servers
+    for server in servers:
+        server.suspend()
+    try:
+        job = client.jobs.create(tiny_job(dataset, max_steps=10))
+        done = client.jobs.wait(job.id, timeout_s=120)
+        assert done.status is JobStatus.COMPLETED
+        assert done.mlflow_run_id is None
+    finally:
+        for server in servers:
+            server.resume()
+
+    def is_filled_in() -> bool:
+        found = client.jobs.get(job.id)
+        return found.model_id is not None and client.models.get(found.model_id).mlflow_version is not None
+
+    wait_for(is_filled_in, 90, "MLflow to be filled in")
+
+
+def test_after_a_power_cut_running_jobs_go_on_and_queued_ones_keep_their_order(
+    client: Client, lab: Lab, dataset: Dataset
+) -> None:
+    running = client.jobs.create(slow_job(dataset, max_steps=40))
+    waiting = [client.jobs.create(tiny_job(dataset, max_steps=2)) for _ in range(2)]
+    follow_until(client, running, at_step(12))
+    lab.kill_everything()
+
+    lab.start()
+
+    done = client.jobs.wait(running.id, timeout_s=240)
+    assert [attempt.reason for attempt in lab.attempts(running.id)] == [ReasonCode.SERVICE_RESTARTED, ReasonCode.OK]
+    assert has_unbroken_steps(client, done)
+    assert done.retries_used == 0, "the service's fault does not count"
+    first, second = [client.jobs.wait(job.id, timeout_s=120) for job in waiting]
+    assert done.finished_at <= first.started_at <= second.started_at
+
+
+def test_stopping_the_service_ends_all_it_started(lab: Lab) -> None:
+    processes = lab.processes()
+    assert processes
+
+    assert lab.stop() == 0
+
+    _, alive = psutil.wait_procs(processes, timeout=5)
+    assert not alive
+    lab.start()

@@ -1,0 +1,184 @@
+"""The life of a job as a user meets it: in, watched, out."""
+
+import json
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from ftlab import Client
+from ftlab.life import JobStatus, ReasonCode
+from ftlab.schemas import Dataset, Job
+from tests.lab import Lab, at_step, follow_until, tiny_job, wait_for
+from tests.tiny import make_tiny_model
+
+
+@pytest.fixture(scope="module")
+def finished(lab: Lab, dataset: Dataset) -> Job:
+    """A job with evaluation, run to its end."""
+    with lab.client() as client:
+        job = client.jobs.create(tiny_job(dataset, eval_dataset=dataset.id, name="sums", training={"eval_steps": 10}))
+        return client.jobs.wait(job.id, timeout_s=120)
+
+
+def test_a_job_runs_from_submit_to_model(client: Client, finished: Job) -> None:
+    assert finished.status is JobStatus.COMPLETED
+    assert finished.reason is ReasonCode.OK
+    assert finished.step == finished.total_steps == 20
+    assert finished.model_id is not None
+    assert client.models.get(finished.model_id).kind == "adapter"
+
+
+def test_the_event_log_is_gapless_and_tells_the_life(client: Client, finished: Job) -> None:
+    events = list(client.jobs.follow(finished.id))
+
+    assert [event.seq for event in events] == list(range(1, finished.last_seq + 1))
+    statuses = [event.data["status"] for event in events if event.kind == "status"]
+    assert statuses == ["queued", "pending", "initializing", "running", "completed"]
+    assert [event.data["step"] for event in events if event.kind == "checkpoint"] == [5, 10, 15, 20]
+
+
+def test_every_step_has_one_metric_point(client: Client, finished: Job) -> None:
+    points = list(client.jobs.metrics(finished.id, names=["loss"]))
+
+    assert [point.step for point in points] == list(range(1, 21))
+    evals = [point.step for point in client.jobs.metrics(finished.id, names=["eval_loss"])]
+    assert evals == [0, 10, 20]
+
+
+def test_following_from_a_sequence_number_starts_there(client: Client, finished: Job) -> None:
+    events = list(client.jobs.follow(finished.id, after=10))
+
+    assert [event.seq for event in events] == list(range(11, finished.last_seq + 1))
+
+
+def test_checkpoints_are_kept_by_the_limit_and_the_best_is_marked(client: Client, finished: Job) -> None:
+    checkpoints = list(client.jobs.checkpoints(finished.id))
+
+    assert [checkpoint.step for checkpoint in checkpoints] == [20, 15, 10]
+    assert [checkpoint.step for checkpoint in checkpoints if checkpoint.is_best] == [20]
+
+
+def test_the_downloaded_adapter_gives_the_jobs_eval_loss(
+    client: Client, lab: Lab, finished: Job, dataset: Dataset, tmp_path: Path
+) -> None:
+    """What a user takes home is what was measured."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from train.data.encode import encode_rows
+    from train.data.read import read_rows
+
+    target = tmp_path / "adapter.zip"
+    client.jobs.download_model(finished.id, target)
+    with zipfile.ZipFile(target) as archive:
+        assert archive.testzip() is None
+        archive.extractall(tmp_path / "adapter")
+
+    base = lab.settings.home / "models" / "acme--tiny"
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "adapter")
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), tmp_path / "adapter").eval()
+    source = lab.settings.home / "buckets" / dataset.bucket / dataset.id / "rows.jsonl"
+    encoded = encode_rows(read_rows(source), tokenizer, max_length=64, assistant_only_loss=True)
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for ids, labels in zip(encoded.input_ids, encoded.labels, strict=True):
+            logits = model(input_ids=torch.tensor([ids])).logits[0, :-1]
+            wanted = torch.tensor(labels[1:])
+            total += float(torch.nn.functional.cross_entropy(logits, wanted, ignore_index=-100, reduction="sum"))
+            count += int((wanted != -100).sum())
+    assert total / count == pytest.approx(finished.eval_loss, abs=2e-3)
+    assert (
+        json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"] == "acme/tiny"
+    )
+
+
+def test_a_named_checkpoint_and_the_logs_can_be_downloaded(client: Client, finished: Job, tmp_path: Path) -> None:
+    client.jobs.download_model(finished.id, tmp_path / "c.zip", checkpoint="step-00000010")
+    client.jobs.download_logs(finished.id, tmp_path / "logs.zip")
+
+    with zipfile.ZipFile(tmp_path / "c.zip") as archive:
+        assert any(name.endswith("adapter_model.safetensors") for name in archive.namelist())
+    with zipfile.ZipFile(tmp_path / "logs.zip") as archive:
+        assert archive.testzip() is None
+        assert any("attempt-1" in name for name in archive.namelist())
+
+
+def test_mlflow_has_the_run_and_a_registered_model_version(client: Client, lab: Lab, finished: Job) -> None:
+    def is_registered() -> bool:
+        job = client.jobs.get(finished.id)
+        return job.model_id is not None and client.models.get(job.model_id).mlflow_version is not None
+
+    wait_for(is_registered, 60, "the registered model version")
+    run_id = client.jobs.get(finished.id).mlflow_run_id
+    with urllib.request.urlopen(f"{lab.settings.mlflow_url}/api/2.0/mlflow/runs/get?run_id={run_id}") as reply:
+        run = json.load(reply)["run"]
+    assert run["info"]["status"] == "FINISHED"
+    history = f"{lab.settings.mlflow_url}/api/2.0/mlflow/metrics/get-history?run_id={run_id}&metric_key=loss"
+    with urllib.request.urlopen(history) as reply:
+        assert [metric["step"] for metric in json.load(reply)["metrics"]] == list(range(1, 21))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"load_in_4bit": True},
+        {"tuning": "full"},
+        {"resources": {"num_workers": 2}},
+    ],
+    ids=["qlora", "full", "two workers"],
+)
+def test_other_ways_to_train(client: Client, dataset: Dataset, changes: dict[str, object]) -> None:
+    job = client.jobs.create(tiny_job(dataset, max_steps=6, **changes))
+
+    done = client.jobs.wait(job.id, timeout_s=180)
+
+    assert done.status is JobStatus.COMPLETED
+    assert [point.step for point in client.jobs.metrics(job.id, names=["loss"])] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_job_can_start_from_a_former_job_and_from_a_folder(
+    client: Client, lab: Lab, finished: Job, dataset: Dataset
+) -> None:
+    folder = lab.settings.home / "models" / "local"
+    make_tiny_model(folder, architecture="qwen3", seed=1)
+    jobs = [
+        client.jobs.create(tiny_job(dataset, max_steps=3, model=model))
+        for model in (f"job:{finished.id}", f"job:{finished.id}/step-10", f"model:{finished.model_id}", str(folder))
+    ]
+
+    done = [client.jobs.wait(job.id, timeout_s=180) for job in jobs]
+
+    assert {job.status for job in done} == {JobStatus.COMPLETED}
+    first_losses = [next(iter(client.jobs.metrics(job.id, names=["loss"]))).value for job in done]
+    fresh = next(iter(client.jobs.metrics(finished.id, names=["loss"]))).value
+    assert first_losses[0] == pytest.approx(first_losses[2])
+    assert first_losses[0] < fresh, "the former job's adapter goes on from what it has learned"
+
+
+def test_a_job_that_cannot_work_fails_with_a_reason_to_act_on(client: Client, dataset: Dataset) -> None:
+    too_big = client.jobs.create(tiny_job(dataset, resources={"num_workers": 512}))
+
+    failed = client.jobs.wait(too_big.id, timeout_s=60, raise_on_failure=False)
+
+    assert (failed.status, failed.reason) == (JobStatus.FAILED, ReasonCode.CONFIG_INVALID)
+    assert "512 CPU cores" in failed.message
+
+
+def test_the_queue_is_first_in_first_out_with_visible_positions(client: Client, dataset: Dataset) -> None:
+    running = client.jobs.create(tiny_job(dataset, max_steps=100_000, training={"save_steps": 1000}))
+    follow_until(client, running, at_step(1))
+    waiting = [client.jobs.create(tiny_job(dataset, max_steps=2)) for _ in range(3)]
+
+    assert [client.jobs.get(job.id).queue_position for job in waiting] == [1, 2, 3]
+    assert [entry.job_id for entry in client.queue().queued] == [job.id for job in waiting]
+    client.jobs.cancel(waiting[1].id)
+    assert client.jobs.get(waiting[1].id).status is JobStatus.CANCELLED
+    client.jobs.cancel(running.id)
+
+    done = [client.jobs.wait(job.id, timeout_s=120) for job in (waiting[0], waiting[2])]
+    assert done[0].finished_at is not None
+    assert done[1].started_at is not None
+    assert done[0].finished_at <= done[1].started_at

@@ -1,0 +1,55 @@
+"""A fake service, and clients that lose no time on it."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+from ftlab.client import Client, RetryPolicy
+from tests.unit.ftlab.cli_runs import Cli
+from tests.unit.ftlab.fake_service import FakeService, serving
+
+# A busy machine is no fault of the code under test.
+settings.register_profile("ftlab", deadline=None)
+settings.load_profile("ftlab")
+
+QUICK = RetryPolicy(budget_s=10.0, first_delay_s=0.001, max_delay_s=0.01)
+
+
+@pytest.fixture(scope="session")
+def _server() -> Iterator[FakeService]:
+    with serving(FakeService()) as service:
+        yield service
+
+
+@pytest.fixture
+def fake(_server: FakeService) -> FakeService:
+    vars(_server).update(vars(FakeService(url=_server.url)))
+    return _server
+
+
+@pytest.fixture
+def client(fake: FakeService) -> Iterator[Client]:
+    with Client(fake.url, api_key="ftl_secret", retry=QUICK) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_this_machine(monkeypatch, tmp_path):
+    for name in ("FTLAB_SERVER", "FTLAB_API_KEY", "FTLAB_HOME", "FTLAB_HOST", "FTLAB_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def cli(fake, monkeypatch, capsys) -> Cli:
+    return Cli(fake.url, monkeypatch, capsys)

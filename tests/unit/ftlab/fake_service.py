@@ -1,0 +1,392 @@
+"""A small FineTune Lab over real HTTP and WebSockets, with faults on order."""
+
+import contextlib
+import hashlib
+import json
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from ftlab.errors import ConflictError, FineTuneLabError, NotFoundError
+from ftlab.life import JobStatus
+from ftlab.schemas import JobConfig
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+ZIP = bytes(range(256)) * 4096
+"""What every download brings: 1 MiB."""
+
+
+@dataclass
+class FakeJob:
+    id: str
+    config: dict[str, Any]
+    status: JobStatus = JobStatus.QUEUED
+    message: str = "The job is waiting for its turn."
+    reason: str | None = None
+    name: str = "a job"
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, kind: str, **data: Any) -> dict[str, Any]:
+        seq = len(self.events) + 1
+        at = (START + timedelta(seconds=seq)).isoformat()
+        event = {"job_id": self.id, "seq": seq, "attempt": 1, "at": at, "kind": kind, "data": data}
+        self.events.append(event)
+        return event
+
+    def move(self, status: JobStatus, message: str = "", reason: str | None = None) -> None:
+        self.status, self.message, self.reason = status, message or status.sentence, reason
+        self.add("status", status=status, message=self.message, reason=reason)
+
+    def document(self) -> dict[str, Any]:
+        steps = [event["data"] for event in self.events if event["kind"] == "metrics"]
+        return {
+            "id": self.id,
+            "owner": "local",
+            "name": self.name,
+            "status": self.status,
+            "message": self.message,
+            "reason": self.reason,
+            "config": self.config,
+            "attempt": 1,
+            "step": steps[-1]["step"] if steps else 0,
+            "total_steps": 10,
+            "loss": steps[-1]["values"].get("loss") if steps else None,
+            "queue_position": 1 if self.status is JobStatus.QUEUED else None,
+            "last_seq": len(self.events),
+            "model_id": "mdl-1" if self.status is JobStatus.COMPLETED else None,
+            "created_at": START.isoformat(),
+            "started_at": START.isoformat(),
+            "finished_at": (START + timedelta(seconds=90)).isoformat() if self.status.is_terminal else None,
+        }
+
+
+Fault = Callable[[Request], Response | None]
+
+
+@dataclass
+class FakeService:
+    """State, log of requests, and what shall go wrong next."""
+
+    jobs: dict[str, FakeJob] = field(default_factory=dict)
+    datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    faults: list[Fault | None] = field(default_factory=list)
+    """Asked once each, in order, before a request is served; `None` lets one pass."""
+    cuts: list[int] = field(default_factory=list)
+    """Each ends the next download after so many bytes."""
+    has_etag: bool = True
+    sockets: list[Callable[[WebSocket, FakeJob, int], Any]] = field(default_factory=list)
+    """Each serves one socket in place of the honest way."""
+    socket_afters: list[int] = field(default_factory=list)
+    url: str = ""
+
+    def add_job(self, num_steps: int = 0, end: JobStatus | None = None, name: str = "a job") -> FakeJob:
+        """A job with a history: status events around `num_steps` metric events and as many log lines."""
+        job = FakeJob(f"job-{len(self.jobs) + 1:03}", {"model": "org/base", "dataset": "ds-1"}, name=name)
+        self.jobs[job.id] = job
+        job.move(JobStatus.QUEUED)
+        if num_steps:
+            job.move(JobStatus.RUNNING)
+        for step in range(1, num_steps + 1):
+            job.add(
+                "metrics", step=step, total_steps=10, epoch=0.1, eta_s=10.0 - step, values={"loss": 3.0 - step / 10}
+            )
+            job.add("log", level="info", text=f"line {step}")
+        if end:
+            reason = {"failed": "device_oom", "cancelled": "user_cancelled"}.get(end, "ok")
+            message = "The device ran out of memory; use a smaller batch." if end == "failed" else ""
+            job.move(end, message, reason)
+        return job
+
+    def num_requests(self, method: str, path: str) -> int:
+        return sum((method, path) == request[:2] for request in self.requests)
+
+
+def status_fault(status: int, headers: dict[str, str] | None = None, text: str = "proxy says no") -> Fault:
+    return lambda _: PlainTextResponse(text, status, headers)
+
+
+def dropped_connection(_: Request) -> Response:
+    """Promises more than it sends."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b'{"id": "job-'
+        raise ConnectionResetError
+
+    return StreamingResponse(body(), headers={"content-length": "1000"})
+
+
+def build(fake: FakeService) -> Starlette:
+    jobs = "/api/training/jobs"
+    return Starlette(
+        routes=[
+            Route("/health", lambda _: JSONResponse({"status": "ok"})),
+            Route("/ready", lambda _: JSONResponse({"status": "ready", "parts": {}})),
+            Route(jobs, _Endpoint(fake, create_job), methods=["POST"]),
+            Route(jobs, _Endpoint(fake, list_jobs), methods=["GET"]),
+            Route(f"{jobs}/{{job}}", _Endpoint(fake, get_job)),
+            Route(f"{jobs}/{{job}}/cancel", _Endpoint(fake, cancel_job), methods=["POST"]),
+            Route(f"{jobs}/{{job}}/{{what}}", _Endpoint(fake, job_list)),
+            Route(f"{jobs}/{{job}}/download/{{what}}", _Endpoint(fake, download)),
+            Route("/api/training/queue", _Endpoint(fake, queue)),
+            Route("/api/datasets", _Endpoint(fake, upload), methods=["POST"]),
+            Route("/api/datasets", _Endpoint(fake, list_datasets), methods=["GET"]),
+            Route("/api/datasets/{dataset}", _Endpoint(fake, dataset), methods=["GET", "DELETE"]),
+            Route("/api/datasets/{dataset}/content", _Endpoint(fake, download)),
+            Route("/api/models", _Endpoint(fake, list_models)),
+            Route("/api/models/{model}", _Endpoint(fake, get_model)),
+            WebSocketRoute("/ws/training/{job}", _Socket(fake)),
+        ],
+        exception_handlers={FineTuneLabError: _on_error},
+    )
+
+
+class _Endpoint:
+    """Logs the request, lets the next fault happen, or serves."""
+
+    def __init__(self, fake: FakeService, serve: Callable[[FakeService, Request], Any]) -> None:
+        self._fake = fake
+        self._serve = serve
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        self._fake.requests.append((request.method, request.url.path, dict(request.headers)))
+        fault = self._fake.faults.pop(0) if self._fake.faults else None
+        response = fault(request) if fault else None
+        if response is None:
+            try:
+                response = await self._serve(self._fake, request)
+            except FineTuneLabError as error:
+                response = await _on_error(request, error)
+        await response(scope, receive, send)
+
+
+async def _on_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, FineTuneLabError)
+    return JSONResponse(error.to_wire("req-1"), error.status)
+
+
+def find(fake: FakeService, text: str) -> FakeJob:
+    for job in fake.jobs.values():
+        if text in (job.id, job.name) or job.id.startswith(text):
+            return job
+    raise NotFoundError(f"No job {text!r}.", "job_not_found", "job_id")
+
+
+async def create_job(fake: FakeService, request: Request) -> Response:
+    config = JobConfig.model_validate_json(await request.body())
+    key = request.headers["idempotency-key"]
+    if key not in fake.keys:
+        job = fake.add_job(name=config.name or "a job")
+        job.config = config.model_dump(mode="json")
+        fake.keys[key] = job.id
+    return JSONResponse(fake.jobs[fake.keys[key]].document(), 201)
+
+
+async def list_jobs(fake: FakeService, request: Request) -> Response:
+    wanted = request.query_params.getlist("status")
+    found = [job for job in reversed(fake.jobs.values()) if not wanted or job.status in wanted]
+    return page(request, [job.document() for job in found])
+
+
+def page(request: Request, items: list[dict[str, Any]]) -> Response:
+    limit, after = int(request.query_params.get("limit", 20)), request.query_params.get("after")
+    ids = [item["id"] for item in items]
+    begin = ids.index(after) + 1 if after else 0
+    shown, rest = items[begin : begin + limit], items[begin + limit :]
+    cursor = shown[-1]["id"] if rest else None
+    return JSONResponse({"data": shown, "has_more": bool(rest), "next_cursor": cursor})
+
+
+async def get_job(fake: FakeService, request: Request) -> Response:
+    return JSONResponse(find(fake, request.path_params["job"]).document())
+
+
+async def cancel_job(fake: FakeService, request: Request) -> Response:
+    job = find(fake, request.path_params["job"])
+    if job.status.is_terminal:
+        raise ConflictError(f"Job {job.id!r} has ended with status {job.status}.", "job_ended")
+    job.move(JobStatus.CANCELLED, reason="user_cancelled")
+    return JSONResponse(job.document(), 202)
+
+
+async def job_list(fake: FakeService, request: Request) -> Response:
+    job, query = find(fake, request.path_params["job"]), request.query_params
+    match request.path_params["what"]:
+        case "events":
+            after, limit = int(query["after"]), int(query["limit"])
+            return JSONResponse({"data": job.events[after : after + limit], "last_seq": len(job.events)})
+        case "logs":
+            lines = [
+                {"at": event["at"], **event["data"], "attempt": 1} for event in job.events if event["kind"] == "log"
+            ]
+            return JSONResponse({"data": lines[-int(query["tail"]) :]})
+        case "metrics":
+            points = [
+                {"name": name, "step": event["data"]["step"], "value": value, "at": event["at"], "attempt": 1}
+                for event in job.events
+                if event["kind"] == "metrics"
+                for name, value in event["data"]["values"].items()
+            ]
+            return JSONResponse({"data": points})
+        case "attempts":
+            attempt = {"number": 1, "cpus": 1, "gpus": 0, "created_at": START.isoformat()}
+            return JSONResponse({"data": [attempt]})
+        case "checkpoints":
+            checkpoint = {
+                "name": "step-00000005",
+                "job_id": job.id,
+                "step": 5,
+                "attempt": 1,
+                "size_bytes": 1_500_000,
+                "metrics": {"loss": 2.5},
+                "is_best": True,
+                "created_at": START.isoformat(),
+            }
+            return JSONResponse({"data": [checkpoint]})
+    raise NotFoundError("There is nothing at this path.")
+
+
+async def queue(fake: FakeService, _: Request) -> Response:
+    jobs = fake.jobs.values()
+    queued = [job for job in jobs if job.status is JobStatus.QUEUED]
+    entries = [
+        {"position": place, "job_id": job.id, "name": job.name, "created_at": START.isoformat()}
+        for place, job in enumerate(queued, start=1)
+    ]
+    running = [job.id for job in jobs if job.status is JobStatus.RUNNING]
+    return JSONResponse({"running": running, "queued": entries, "waiting_for": "a free core." if entries else None})
+
+
+async def upload(fake: FakeService, request: Request) -> Response:
+    content = b"".join([chunk async for chunk in request.stream()])
+    assert int(request.headers["content-length"]) == len(content)
+    dataset_id = f"ds-{len(fake.datasets) + 1}"
+    fake.files[dataset_id] = content
+    fake.datasets[dataset_id] = {
+        "id": dataset_id,
+        "owner": "local",
+        "name": request.query_params["name"],
+        "bucket": request.query_params.get("bucket", "training-files"),
+        "format": "jsonl",
+        "shape": "messages",
+        "num_rows": content.count(b"\n"),
+        "size_bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "created_at": START.isoformat(),
+    }
+    return JSONResponse(fake.datasets[dataset_id], 201)
+
+
+async def list_datasets(fake: FakeService, request: Request) -> Response:
+    return page(request, list(reversed(fake.datasets.values())))
+
+
+async def dataset(fake: FakeService, request: Request) -> Response:
+    dataset_id = request.path_params["dataset"]
+    if dataset_id not in fake.datasets:
+        raise NotFoundError(f"No dataset {dataset_id!r}.", "dataset_not_found")
+    if request.method == "DELETE":
+        del fake.datasets[dataset_id]
+        return Response(status_code=204)
+    return JSONResponse(fake.datasets[dataset_id])
+
+
+MODEL = {
+    "id": "mdl-1",
+    "owner": "local",
+    "job_id": "job-001",
+    "name": "my model",
+    "kind": "adapter",
+    "base_model": "org/base",
+    "step": 10,
+    "created_at": START.isoformat(),
+}
+
+
+async def list_models(_: FakeService, request: Request) -> Response:
+    return page(request, [MODEL])
+
+
+async def get_model(_: FakeService, request: Request) -> Response:
+    if request.path_params["model"] != MODEL["id"]:
+        raise NotFoundError("No such model.", "model_not_found")
+    return JSONResponse(MODEL)
+
+
+async def download(fake: FakeService, request: Request) -> Response:
+    """`ZIP`, or what is left of it, cut where ordered."""
+    begin = 0
+    if fake.has_etag and request.headers.get("if-range") == '"v1"':
+        begin = int(request.headers["range"].removeprefix("bytes=").removesuffix("-"))
+    cut = fake.cuts.pop(0) if fake.cuts else None
+
+    async def body() -> AsyncIterator[bytes]:
+        yield ZIP[begin : None if cut is None else begin + cut]
+        if cut is not None:
+            raise ConnectionResetError
+
+    headers = {"content-length": str(len(ZIP) - begin)}
+    if fake.has_etag:
+        headers["etag"] = '"v1"'
+    if begin:
+        headers["content-range"] = f"bytes {begin}-{len(ZIP) - 1}/{len(ZIP)}"
+    return StreamingResponse(body(), 206 if begin else 200, headers, "application/zip")
+
+
+class _Socket:
+    """The honest stream, unless another way of serving was ordered."""
+
+    def __init__(self, fake: FakeService) -> None:
+        self._fake = fake
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        websocket = WebSocket(scope, receive, send)
+        after = int(websocket.query_params["after"])
+        self._fake.socket_afters.append(after)
+        job = self._fake.jobs[websocket.path_params["job"]]
+        serve = self._fake.sockets.pop(0) if self._fake.sockets else honest
+        with contextlib.suppress(WebSocketDisconnect, ConnectionResetError):
+            await serve(websocket, job, after)
+
+
+async def honest(websocket: WebSocket, job: FakeJob, after: int) -> None:
+    await websocket.accept()
+    await send_events(websocket, job.events[after:])
+    assert json.loads(await websocket.receive_text()) == {"type": "ack", "seq": len(job.events)}
+    await websocket.send_text(json.dumps({"type": "end", "status": job.status}))
+    await websocket.close()
+
+
+async def send_events(websocket: WebSocket, events: list[dict[str, Any]]) -> None:
+    await websocket.send_text(json.dumps({"type": "events", "events": events}))
+
+
+@contextlib.contextmanager
+def serving(fake: FakeService) -> Iterator[FakeService]:
+    """The service on a free port, in a thread."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        fake.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        config = uvicorn.Config(build(fake), log_level="critical", lifespan="off", ws="websockets-sansio")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        try:
+            yield fake
+        finally:
+            server.should_exit = True
+            server.force_exit = True
+            thread.join(10)

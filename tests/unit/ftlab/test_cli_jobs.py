@@ -1,0 +1,219 @@
+"""The commands that look at jobs, wait for them and end them."""
+
+import pytest
+
+from ftlab.life import JobStatus
+from tests.unit.ftlab.fake_service import ZIP, status_fault
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr("ftlab.client.endpoint.RetryPolicy.delay_s", lambda *_: 0.001)
+    monkeypatch.setattr("ftlab.client.flows.FIRST_POLL_S", 0.001)
+    monkeypatch.setattr("ftlab.client.follow.POLL_S", 0.001)
+
+
+def test_ls_is_tab_separated_in_a_pipe(cli, fake):
+    fake.add_job(3, name="first")
+    fake.add_job(end=JobStatus.FAILED, name="second")
+    run = cli("ls")
+    assert run.lines[0].split("\t") == ["ID", "NAME", "STATUS", "STEP", "LOSS", "ETA", "CREATED"]
+    assert [line.split("\t")[:5] for line in run.lines[1:]] == [
+        ["job-002", "second", "✗ failed", "", ""],
+        ["job-001", "first", "● running", "3/10", "2.7"],
+    ]
+
+
+def test_ls_by_status_and_limit(cli, fake):
+    fake.add_job()
+    fake.add_job(end=JobStatus.FAILED)
+    fake.add_job(end=JobStatus.CANCELLED)
+    assert [job["id"] for job in cli("ls", "--json", "-s", "failed", "-s", "cancelled").json] == ["job-003", "job-002"]
+    assert [job["id"] for job in cli("ls", "--json", "-n", 1).json] == ["job-003"]
+    run = cli("ls", "--status", "faild")
+    assert run.code == 2
+    assert "Did you mean 'failed'?" in run.err
+
+
+def test_ls_of_nothing_says_what_to_do(cli):
+    run = cli("ls")
+    assert (run.code, run.out) == (0, "")
+    assert "ftlab submit" in run.err
+    assert cli("ls", "-q").err == ""
+    assert cli("ls", "--json").json == []
+
+
+def test_show_by_prefix_and_name(cli, fake):
+    fake.add_job(2, name="my job")
+    for text in ("job-001", "job-0", "my job"):
+        run = cli("show", text)
+        assert run.code == 0
+        assert "Status      ● running" in run.out
+        assert "Attempt 1: from the base model, alive" in run.out
+    assert cli("show", "job-001", "--json").json["attempts"][0]["number"] == 1
+
+
+def test_metrics_are_one_row_a_step(cli, fake):
+    fake.add_job(2)
+    assert cli("metrics", "job-001").lines == ["step\tloss", "1\t2.9", "2\t2.8"]
+    assert cli("metrics", "job-001", "--json").json[0]["name"] == "loss"
+    fake.add_job()
+    assert "no metrics yet" in cli("metrics", "job-002").err
+
+
+def test_checkpoints_and_queue(cli, fake):
+    fake.add_job(1)
+    fake.add_job(name="next")
+    assert cli("checkpoints", "job-001").lines[1].split("\t")[:6] == ["step-00000005", "5", "2.5", "", "best", "1.5 MB"]
+    run = cli("queue")
+    assert [line.split("\t")[:3] for line in run.lines[1:]] == [["running", "job-001", ""], ["1", "job-002", "next"]]
+    assert "waits: a free core" in run.err
+    assert cli("queue", "--json").json["running"] == ["job-001"]
+
+
+def test_cancel_asks_or_is_told(cli, fake):
+    fake.add_job()
+    run = cli("cancel", "job-001")
+    assert run.code == 2
+    assert "--yes" in run.err
+    assert fake.jobs["job-001"].status is JobStatus.QUEUED
+    run = cli("cancel", "job-001", "--yes")
+    assert (run.code, run.out) == (0, "job-001\tcancelled\n")
+    run = cli("cancel", "job-001", "-y")
+    assert (run.code, run.err) == (1, "ftlab: Job 'job-001' has ended with status cancelled.\n")
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "word"),
+    [(JobStatus.COMPLETED, 0, ""), (JobStatus.FAILED, 5, "out of memory"), (JobStatus.CANCELLED, 6, "cancelled")],
+)
+def test_wait_exits_by_the_outcome(cli, fake, end, code, word):
+    fake.add_job(3, end)
+    run = cli("wait", "job-001")
+    assert (run.code, run.out) == (code, f"job-001\t{end}\n")
+    assert word in run.err
+    assert ("  | line 3" in run.err) is (end is JobStatus.FAILED)
+
+
+def test_wait_for_several_exits_by_the_worst(cli, fake):
+    for end in (JobStatus.COMPLETED, JobStatus.CANCELLED, JobStatus.FAILED):
+        fake.add_job(1, end)
+    run = cli("wait", "job-001", "job-002", "job-003", "--json")
+    assert run.code == 5
+    assert [job["status"] for job in run.json] == ["completed", "cancelled", "failed"]
+
+
+def test_wait_gives_up_in_time(cli, fake):
+    fake.add_job()
+    run = cli("wait", "job-001", "--timeout", "0.05")
+    assert run.code == 7
+    assert "did not end within" in run.err
+
+
+def test_wait_outlives_an_outage(cli, fake):
+    fake.add_job(1, JobStatus.COMPLETED)
+    fake.faults = [status_fault(503)] * 20
+    run = cli("wait", "job-001")
+    assert (run.code, run.err) == (0, "")
+
+
+def test_wait_follow_shows_the_way(cli, fake):
+    job = fake.add_job(2)
+
+    def train(_):
+        job.add("metrics", step=3, total_steps=10, eta_s=7.0, values={"loss": 2.7, "learning_rate": 2e-5})
+        job.move(JobStatus.COMPLETED)
+
+    fake.faults = [None, train]
+    run = cli("wait", "-f", "job-001")
+    assert run.code == 0
+    assert run.err.splitlines() == [
+        "● The job is training.",
+        "step 3/10  loss 2.7  learning_rate 2e-05  ETA 0:07",
+        "✓ The job is finished; its model can be downloaded.",
+        "Completed after 1:30 at step 3, loss 2.7.",
+        "Take the model home with 'ftlab download job-001'.",
+    ]
+    assert cli("wait", "-f", "job-001", "job-002").code == 2
+
+
+def test_logs(cli, fake):
+    fake.add_job(5)
+    run = cli("logs", "job-001", "--tail", 2)
+    assert [line.split(" ", 1)[1] for line in run.lines] == ["info    line 4", "info    line 5"]
+    assert "line 5" in cli("logs", "job-001", "--json", "-n", 1).json["text"]
+
+
+def test_logs_follow_prints_every_line_once(cli, fake):
+    job = fake.add_job(3)
+
+    def more(_):
+        # Comes between the look at the job and the look at its log.
+        job.add("log", level="info", text="line 4")
+
+    def end(_):
+        job.add("log", level="info", text="line 5")
+        job.move(JobStatus.COMPLETED)
+
+    fake.faults = [None, more, end]
+    run = cli("logs", "-f", "job-001", "--tail", 2)
+    assert run.code == 0
+    assert [line.split()[-1] for line in run.lines] == ["3", "4", "5"]
+
+
+def test_download(cli, fake, tmp_path):
+    fake.add_job(1, JobStatus.COMPLETED)
+    run = cli("download", "job-001")
+    assert (run.code, run.out) == (0, "job-001.zip\n")
+    assert (tmp_path / "job-001.zip").read_bytes() == ZIP
+    assert "Saved 1.0 MB" in run.err
+    (tmp_path / "folder").mkdir()
+    assert cli("download", "job-001", "-o", "folder", "--logs", "-q").out == "folder/job-001-logs.zip\n"
+    run = cli("download", "job-001", "--checkpoint", "step-00000005", "--json")
+    assert run.json == {"path": "job-001-step-00000005.zip", "size_bytes": len(ZIP)}
+    assert cli("download", "job-001", "--checkpoint", "x", "--logs").code == 2
+
+
+def test_a_download_that_cannot_be_written_is_one_sentence(cli, fake):
+    fake.add_job(1, JobStatus.COMPLETED)
+    run = cli("download", "job-001", "-o", "none/model.zip")
+    assert run.code == 1
+    assert run.err.startswith("ftlab: none/")
+    assert run.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, 4), (403, 4), (409, 1), (422, 2), (500, 1), (503, 8)])
+def test_exit_codes_of_refusals(cli, fake, monkeypatch, status, code):
+    monkeypatch.setattr("ftlab.client.endpoint.Endpoint.budget_s", 0.0)
+    body = '{"error": {"message": "No.", "code": "x", "request_id": "req-9"}}'
+    fake.faults = [status_fault(status, text=body)]
+    run = cli("queue")
+    assert run.code == code
+    assert run.err == ("ftlab: No. (request req-9)\n" if status >= 500 else "ftlab: No.\n")
+
+
+def test_unknown_job(cli):
+    run = cli("show", "job-404")
+    assert (run.code, run.out, run.err) == (3, "", "ftlab: No job 'job-404'.\n")
+
+
+def test_unreachable(cli, unused_port, monkeypatch):
+    monkeypatch.setattr("ftlab.cli.session.FIRST_CONTACT_S", 0.1)
+    run = cli("ls", "--server", f"http://127.0.0.1:{unused_port}")
+    assert run.code == 8
+    assert "ftlab up" in run.err
+    assert run.err.count("\n") == 1
+
+
+def test_ctrl_c_detaches(cli, fake, monkeypatch):
+    fake.add_job(1)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ftlab.client.follow._read_frame", interrupted)
+    run = cli("logs", "-f", "job-001")
+    assert run.code == 130
+    assert "Job job-001 goes on" in run.err
+    monkeypatch.setattr("ftlab.client.performer.Performer.perform", interrupted)
+    assert cli("ls").code == 130

@@ -1,0 +1,79 @@
+"""`ftlab datasets`, `models`, `config` and `status`."""
+
+import pytest
+
+from tests.unit.ftlab.fake_service import ZIP, status_fault
+
+
+@pytest.fixture
+def rows(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text("{}\n{}\n")
+    return file
+
+
+def test_datasets_from_upload_to_removal(cli, fake, rows, tmp_path):
+    assert cli("datasets", "upload", rows, "--name", "the rows").out == "ds-1\n"
+    assert cli("datasets", "upload", rows, "--json").json["name"] == "rows.jsonl"
+    assert cli("datasets", "ls").lines[2].split("\t")[:5] == ["ds-1", "the rows", "training-files", "messages", "2"]
+    assert cli("datasets", "ls", "--json", "-n", 1).json[0]["id"] == "ds-2"
+    assert "Num rows    2" in cli("datasets", "show", "the rows").out
+    assert cli("datasets", "download", "the rows").out == "ds-1.jsonl\n"
+    assert (tmp_path / "ds-1.jsonl").read_bytes() == ZIP
+    assert cli("datasets", "rm", "ds-1").code == 2
+    assert cli("datasets", "rm", "ds-1", "--yes").err == "Deleted ds-1.\n"
+    assert list(fake.datasets) == ["ds-2"]
+
+
+def test_datasets_that_do_not_fit(cli, rows):
+    cli("datasets", "upload", rows)
+    cli("datasets", "upload", rows)
+    assert cli("datasets", "show", "nothing").code == 3
+    run = cli("datasets", "show", "rows.jsonl")
+    assert run.code == 1
+    assert "fits several datasets: ds-2, ds-1" in run.err
+    assert cli("datasets", "show", "ds-").code == 1
+    assert cli("datasets", "upload", "none.jsonl").code == 2
+
+
+def test_models(cli):
+    assert cli("models", "ls").lines[1].split("\t")[:4] == ["mdl-1", "my model", "adapter", "org/base"]
+    assert cli("models", "show", "my model", "--json").json["id"] == "mdl-1"
+    assert "Base model  org/base" in cli("models", "show", "mdl").out
+    assert cli("models", "show", "other").code == 3
+
+
+def test_config_hides_secrets(cli, monkeypatch):
+    monkeypatch.setenv("FTLAB_API_KEY", "ftl_canary")
+    monkeypatch.setenv("FTLAB_DATABASE_URL", "postgresql://me:canary@db/ftlab")
+    for run in (cli("config"), cli("config", "--json")):
+        assert run.code == 0
+        assert "canary" not in run.out + run.err
+    assert cli("config", "--json").json["database_url"] == "postgresql://me:********@db/ftlab"
+    assert cli("config", "--home", "/data", "--json").json["home"] == "/data"
+
+
+def test_a_wrong_setting_is_a_usage_error(cli, monkeypatch):
+    monkeypatch.setenv("FTLAB_PORT", "99999")
+    run = cli("config")
+    assert run.code == 2
+    assert "'port'" in run.err
+
+
+def test_status(cli, fake):
+    fake.add_job(1)
+    fake.add_job()
+    run = cli("status")
+    assert run.code == 0
+    assert f"Server  {fake.url}: ready" in run.out
+    assert "1 running, 1 queued; the first waits: a free core." in run.out
+    assert cli("status", "--json").json["status"] == "ready"
+
+
+def test_status_of_nothing(cli, unused_port):
+    assert cli("status", "--server", f"http://127.0.0.1:{unused_port}").code == 8
+
+
+def test_status_outlives_no_wrong_service(cli, fake):
+    fake.faults = [status_fault(404)] * 2
+    assert cli("status", "--server", fake.url).code in (0, 8)

@@ -1,0 +1,158 @@
+"""`ftlab submit`: from a file to a job."""
+
+import pytest
+
+from ftlab.life import JobStatus
+from ftlab.schemas.job_file import read_yaml
+
+JOB = """\
+model: org/name   # the base
+dataset: ds-1
+training:
+  learning_rate: 2e-4
+  max_steps: 10
+"""
+
+
+@pytest.fixture
+def job_file(tmp_path):
+    file = tmp_path / "configs" / "job.yaml"
+    file.parent.mkdir()
+    file.write_text(JOB)
+    return file
+
+
+def test_submit_prints_the_id(cli, fake, job_file):
+    run = cli("submit", job_file)
+    assert (run.code, run.out) == (0, "job-001\n")
+    assert "is in the queue at place 1" in run.err
+    assert fake.jobs["job-001"].config["training"]["learning_rate"] == 2e-4
+    assert cli("submit", job_file, "-q").err == ""
+    assert cli("submit", job_file, "--json").json["id"] == "job-003"
+
+
+def test_set_overrides(cli, fake, job_file):
+    run = cli(
+        "submit", job_file, "--set", "training.max_steps=3", "--set", "name=no", "--set", "lora.target_modules=[q, v]"
+    )
+    assert run.code == 0
+    config = fake.jobs["job-001"].config
+    assert config["training"]["max_steps"] == 3
+    assert config["name"] == "no"
+    assert config["lora"]["target_modules"] == ["q", "v"]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("training.max_stps=3", "training.max_stps is not a known setting. Did you mean 'max_steps'?"),
+        ("max_steps=3", "Did you mean 'training.max_steps'?"),
+        ("training.max_steps=three", "training.max_steps must be a whole number."),
+        ("training.max_steps", "must look like training.max_steps=10"),
+        ("=3", "must look like"),
+        ("model.x=3", "'model' is no group of settings"),
+        ("name=[", "--set name, line 1"),
+    ],
+)
+def test_wrong_overrides_are_usage_errors_in_one_line(cli, fake, job_file, assignment, message):
+    run = cli("submit", job_file, "--set", assignment)
+    assert run.code == 2
+    assert message in run.err
+    assert run.err.count("\n") == 1
+    assert fake.requests == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must hold settings"),
+        ("- a", "must hold settings"),
+        ("model: [", "line 1, column 9"),
+        ("model: org/name\ndataset: ds\ntrainning: {}", "Did you mean 'training'?"),
+        ("dataset: ds-1", "model is required"),
+        ("model: org/name\ndataset: rows.jsonl", "there is no dataset file"),
+        ("model: org/name\ndataset: data/rows", "there is no dataset file"),
+    ],
+)
+def test_wrong_files_are_usage_errors_in_one_line(cli, fake, job_file, text, message):
+    job_file.write_text(text)
+    run = cli("submit", job_file)
+    assert run.code == 2
+    assert message in run.err
+    assert run.err.count("\n") == 1
+    assert fake.requests == []
+
+
+@pytest.mark.parametrize("name", ["none.yaml", "."])
+def test_no_file(cli, name):
+    assert cli("submit", name).code == 2
+
+
+def test_a_file_that_is_no_text(cli, job_file):
+    job_file.write_bytes(b"\xff\xfe\x00")
+    run = cli("submit", job_file)
+    assert (run.code, "UTF-8" in run.err) == (2, True)
+
+
+def test_dry_run_sends_nothing(cli, fake, job_file):
+    run = cli("submit", job_file, "--dry-run", "--set", "tuning=full")
+    assert run.code == 0
+    document = read_yaml(run.out, "x")
+    assert (document["tuning"], document["training"]["save_steps"]) == ("full", 50)
+    assert "nothing was sent" in run.err
+    assert fake.requests == []
+
+
+def test_what_a_dry_run_prints_can_be_submitted(cli, fake, job_file, tmp_path):
+    (tmp_path / "again.yaml").write_text(cli("submit", job_file, "--dry-run").out)
+    cli("submit", job_file)
+    cli("submit", "again.yaml")
+    assert fake.jobs["job-001"].config == fake.jobs["job-002"].config
+
+
+def test_local_datasets_are_uploaded_first(cli, fake, job_file):
+    (job_file.parent / "rows.jsonl").write_text('{"messages": []}\n')
+    (job_file.parent / ("long" * 40 + ".jsonl")).write_text("{}\n")
+    job_file.write_text(f"model: org/name\ndataset: rows.jsonl\neval_dataset: ./{'long' * 40}.jsonl\n")
+    run = cli("submit", job_file)
+    assert run.code == 0
+    config = fake.jobs["job-001"].config
+    assert (config["dataset"], config["eval_dataset"]) == ("ds-1", "ds-2")
+    assert "Uploaded rows.jsonl (1 rows, 17 B) as ds-1." in run.err
+    document = read_yaml(cli("submit", job_file, "--dry-run").out, "x")
+    assert document["dataset"].endswith("configs/rows.jsonl")
+    assert len(fake.datasets) == 2
+
+
+def test_standard_input(cli, fake, monkeypatch, tmp_path):
+    file = tmp_path / "in"
+    file.write_text(JOB)
+    with file.open() as stream:
+        monkeypatch.setattr("sys.stdin", stream)
+        assert cli("submit", "-").out == "job-001\n"
+
+
+@pytest.mark.parametrize(("end", "code"), [(JobStatus.COMPLETED, 0), (JobStatus.FAILED, 5), (JobStatus.CANCELLED, 6)])
+def test_follow_ends_with_the_outcome(cli, fake, job_file, end, code):
+    def train(_):
+        job = fake.jobs["job-001"]
+        job.add("metrics", step=1, total_steps=1, eta_s=0.0, values={"loss": 2.5, "tokens_per_s": 812.4})
+        job.add("checkpoint", step=1, size_bytes=2_000_000, is_best=True)
+        job.add("notice", code="x", message="Something to know.")
+        job.add("progress", step=1, total_steps=1)
+        job.move(end, reason="device_oom" if end == "failed" else None)
+
+    fake.faults = [None, train]
+    run = cli("submit", job_file, "--follow")
+    assert (run.code, run.out) == (code, "job-001\n")
+    assert "step 1/1  loss 2.5  812 tok/s  ETA 0:00\n" in run.err
+    assert "checkpoint at step 1 (2.0 MB, the best so far)\n" in run.err
+    assert "Something to know.\n" in run.err
+    if end is JobStatus.COMPLETED:
+        assert "ftlab download job-001" in run.err
+
+
+def test_follow_with_json_prints_one_document(cli, fake, job_file):
+    fake.faults = [None, lambda _: fake.jobs["job-001"].move(JobStatus.COMPLETED)]
+    run = cli("submit", job_file, "--follow", "--json")
+    assert (run.code, run.json["status"]) == (0, "completed")

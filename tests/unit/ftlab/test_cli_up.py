@@ -1,0 +1,141 @@
+"""`ftlab up` and `down`: with a stand-in for the supervisor."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ftlab.cli import up
+from ftlab.cli.service_file import ServiceState
+
+SUPERVISOR = """
+import json, os, pathlib, signal, sys, time
+home = pathlib.Path(os.environ["FTLAB_HOME"])
+if os.environ.get("FAIL"):
+    print("port 8000 is taken")
+    sys.exit(3)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+ticks = int(pathlib.Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+state = {"pid": os.getpid(), "started_at_ticks": ticks, "urls": {"API": f"http://127.0.0.1:{os.environ['FTLAB_PORT']}"}}
+file = home / "run" / "service.json"
+file.parent.mkdir(parents=True, exist_ok=True)
+file.write_text(json.dumps(state | {"state": "starting"}))
+file.write_text(json.dumps(state | {"state": "ready"}))
+print("standby", os.environ["FTLAB_STANDBY"], flush=True)
+if not os.environ.get("ONCE"):
+    time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(up, "POLL_S", 0.01)
+
+
+@pytest.fixture
+def supervisor(tmp_path, monkeypatch):
+    script = tmp_path / "supervisor.py"
+    script.write_text(SUPERVISOR)
+    monkeypatch.setattr(up, "_supervisor_command", lambda: [sys.executable, str(script)])
+    return tmp_path / "home"
+
+
+def test_up_detached_then_down(cli, supervisor):
+    run = cli("up", "--home", supervisor, "--port", 8123, "--detach", "--no-standby")
+    assert (run.code, run.out) == (0, "API            http://127.0.0.1:8123\n")
+    assert (supervisor / "logs" / "supervisor.log").read_text() == "standby False\n"
+    run = cli("up", "--home", supervisor, "--detach")
+    assert run.code == 1
+    assert "already runs" in run.err
+    run = cli("down", "--home", supervisor)
+    assert run.code == 0
+    assert "Stopped." in run.err
+    run = cli("down", "--home", supervisor)
+    assert (run.code, run.err) == (0, f"Nothing runs with {supervisor}.\n")
+
+
+def test_status_shows_the_parts(cli, supervisor, fake):
+    cli("up", "--home", supervisor, "--port", 8123, "-d", "-q")
+    try:
+        run = cli("status", "--home", supervisor)
+        assert run.lines[0].startswith("Service  ready (process ")
+        assert "API      http://127.0.0.1:8123" in run.lines
+    finally:
+        cli("down", "--home", supervisor)
+
+
+def test_a_service_that_does_not_come_up_shows_its_log(cli, supervisor, monkeypatch):
+    monkeypatch.setenv("FAIL", "1")
+    run = cli("up", "--home", supervisor, "--detach")
+    assert run.code == 8
+    assert "exit code 3" in run.err
+    assert "port 8000 is taken" in run.err
+
+
+def test_up_in_the_foreground_becomes_the_supervisor(supervisor):
+    code = (
+        "import sys; from ftlab.cli import main, up;"
+        f"up._supervisor_command = lambda: [sys.executable, {str(supervisor.parent / 'supervisor.py')!r}];"
+        f"sys.argv = ['ftlab', 'up', '--home', {str(supervisor)!r}, '--port', '8123']; main.main()"
+    )
+    root = Path(up.__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=root,
+        env={**os.environ, "ONCE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "standby True\n"
+
+
+def test_without_the_server_part_one_sentence_says_how_to_get_it(cli, monkeypatch):
+    monkeypatch.setattr(up, "find_spec", lambda name: None)
+    run = cli("up")
+    assert run.code == 2
+    assert "pip install" in run.err
+    assert run.err.count("\n") == 1
+
+
+def test_a_reused_process_id_is_not_ours(tmp_path, cli):
+    file = tmp_path / "home" / "run" / "service.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"pid": os.getpid(), "state": "ready", "started_at_ticks": 1}))
+    run = cli("down", "--home", tmp_path / "home")
+    assert (run.code, "Nothing runs" in run.err) == (0, True)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"pid": "x", "state": "ready"}'])
+def test_a_torn_state_file_is_no_service(tmp_path, cli, text):
+    file = tmp_path / "home" / "run" / "service.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    assert cli("down", "--home", tmp_path / "home").code == 0
+
+
+def test_a_zombie_has_ended():
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    state = ServiceState(process.pid, "ready")
+    deadline = time.monotonic() + 10
+    while state.is_alive and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not state.is_alive
+    process.wait()
+    assert not state.is_alive
+
+
+def test_flags_are_checked(cli):
+    assert cli("up", "--port", "0").code == 2
+    assert cli("up", "--ingress", "nginx").code == 2
+
+
+def test_a_checkout_needs_no_safe_path(monkeypatch):
+    monkeypatch.chdir(Path(up.__file__).parents[2])
+    assert up._supervisor_command()[1:] == ["-m", "cluster.supervisor"]
+    monkeypatch.chdir("/")
+    assert up._supervisor_command()[1:] == ["-P", "-m", "cluster.supervisor"]

@@ -1,0 +1,335 @@
+"""The client against a real server: what it sends, what it reads, what it survives."""
+
+import json
+
+import httpx2
+import pytest
+
+from ftlab import errors
+from ftlab.client import Client, RetryPolicy
+from ftlab.client.calls import MAX_PAGE
+from ftlab.life import JobStatus, ReasonCode
+from ftlab.schemas import JobConfig
+from tests.unit.ftlab.fake_service import dropped_connection, status_fault
+
+CONFIG = {"model": "org/name", "dataset": "ds-1", "name": "my job"}
+JOBS = "/api/training/jobs"
+
+
+def test_create_sends_the_config_with_a_key(fake, client):
+    job = client.jobs.create(CONFIG)
+    assert (job.status, job.name, job.queue_position) == (JobStatus.QUEUED, "my job", 1)
+    assert job.config["training"]["save_steps"] == 50
+    headers = fake.requests[-1][2]
+    assert headers["idempotency-key"].startswith("ftlab-")
+    assert headers["authorization"] == "Bearer ftl_secret"
+
+
+def test_create_takes_a_config_object_and_a_key(fake, client):
+    first = client.jobs.create(JobConfig.model_validate(CONFIG), "key-1")
+    assert client.jobs.create(CONFIG, idempotency_key="key-1").id == first.id
+    assert len(fake.jobs) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        status_fault(503, {"retry-after": "0"}),
+        status_fault(502),
+        status_fault(504),
+        status_fault(408),
+        status_fault(429),
+        status_fault(404, text="Path '/api' not found."),
+        status_fault(500, text="Internal Server Error"),
+        dropped_connection,
+    ],
+)
+def test_a_submit_survives_what_passes_and_makes_one_job(fake, client, fault):
+    def lost_reply(request):
+        # The service did its work, and the reply never came.
+        fake.add_job()
+        fake.keys[request.headers["idempotency-key"]] = "job-001"
+        return fault(request)
+
+    fake.faults = [lost_reply, fault]
+    assert client.jobs.create(CONFIG).id == "job-001"
+    assert len(fake.jobs) == 1
+    keys = {headers["idempotency-key"] for _, _, headers in fake.requests}
+    assert len(fake.requests) == 3
+    assert len(keys) == 1
+
+
+def test_a_wrong_config_is_refused_before_anything_is_sent(fake, client):
+    with pytest.raises(errors.InvalidRequestError, match="Did you mean 'dataset'"):
+        client.jobs.create({"model": "org/name", "datset": "ds-1"})
+    assert fake.requests == []
+
+
+@pytest.mark.parametrize("key", ["", "ü", "a\nb"])
+def test_a_key_that_no_header_carries_is_refused(client, key):
+    with pytest.raises(errors.InvalidRequestError, match="idempotency key"):
+        client.jobs.create(CONFIG, key)
+
+
+def test_errors_are_the_classes_that_the_service_raised(fake, client):
+    with pytest.raises(errors.NotFoundError) as caught:
+        client.jobs.get("job-999")
+    assert (caught.value.code, caught.value.param, caught.value.request_id) == ("job_not_found", "job_id", "req-1")
+    job = fake.add_job(end=JobStatus.COMPLETED)
+    with pytest.raises(errors.ConflictError, match="has ended with status completed"):
+        client.jobs.cancel(job.id)
+
+
+@pytest.mark.parametrize("job", ["", ".", "..", "a/b", "../queue"])
+def test_an_id_cannot_climb_to_another_path(fake, client, job):
+    with pytest.raises(errors.NotFoundError):
+        client.jobs.get(job)
+    assert fake.requests == []
+
+
+def test_odd_names_travel(fake, client):
+    fake.add_job(name="50% ?#& ü")
+    assert client.jobs.get("50% ?#& ü").id == "job-001"
+
+
+def test_lists_fetch_page_after_page(fake, client):
+    for _ in range(MAX_PAGE + 5):
+        fake.add_job()
+    assert [job.id for job in client.jobs.list()] == [f"job-{n:03}" for n in range(MAX_PAGE + 5, 0, -1)]
+    assert fake.num_requests("GET", JOBS) == 2
+
+
+def test_lists_fetch_no_page_that_nobody_reads(fake, client):
+    for _ in range(MAX_PAGE + 5):
+        fake.add_job()
+    jobs = client.jobs.list()
+    assert fake.requests == []
+    next(jobs)
+    assert fake.num_requests("GET", JOBS) == 1
+
+
+def test_limit_is_the_most_jobs_to_yield(fake, client):
+    for _ in range(5):
+        fake.add_job()
+    assert len(list(client.jobs.list(limit=3))) == 3
+    assert len(list(client.jobs.list(limit=30))) == 5
+
+
+def test_list_by_status(fake, client):
+    fake.add_job()
+    fake.add_job(end=JobStatus.FAILED)
+    fake.add_job(end=JobStatus.CANCELLED)
+    assert [job.id for job in client.jobs.list(JobStatus.FAILED)] == ["job-002"]
+    assert len(list(client.jobs.list(["failed", "cancelled"]))) == 2
+
+
+def test_history_of_a_job(fake, client):
+    job = fake.add_job(num_steps=3)
+    assert [event.seq for event in client.jobs.events(job.id, after=2)] == list(range(3, 9))
+    assert [point.value for point in client.jobs.metrics(job.id, ["loss"])] == [2.9, 2.8, 2.7]
+    assert [line.text for line in client.jobs.logs(job.id, tail=2)] == ["line 2", "line 3"]
+    assert client.jobs.checkpoints(job.id)[0].name == "step-00000005"
+    assert client.jobs.attempts(job.id)[0].number == 1
+
+
+def test_events_fetch_page_after_page(fake, client):
+    job = fake.add_job(num_steps=600)
+    assert [event.seq for event in client.jobs.events(job.id)] == list(range(1, len(job.events) + 1))
+
+
+def test_queue_and_models(fake, client):
+    fake.add_job()
+    assert client.queue().queued[0].job_id == "job-001"
+    assert [model.id for model in client.models.list()] == ["mdl-1"]
+    assert client.models.get("mdl-1").kind == "adapter"
+
+
+def test_cancel(fake, client):
+    assert client.jobs.cancel(fake.add_job().id).status is JobStatus.CANCELLED
+
+
+def test_a_repeated_cancel_that_finds_its_work_done_is_a_success(fake, client):
+    job = fake.add_job()
+
+    def lost_reply(request):
+        job.move(JobStatus.CANCELLED)
+        return dropped_connection(request)
+
+    fake.faults = [lost_reply]
+    assert client.jobs.cancel(job.id).status is JobStatus.CANCELLED
+
+
+def test_upload_streams_the_file(fake, client, tmp_path):
+    file = tmp_path / "über 1.jsonl"
+    file.write_bytes(b'{"messages": []}\n' * 100_000)
+    seen = []
+    dataset = client.datasets.upload(file, on_progress=lambda done, total: seen.append((done, total)))
+    assert fake.files[dataset.id] == file.read_bytes()
+    assert (dataset.name, dataset.bucket, dataset.num_rows) == ("über 1.jsonl", "training-files", 100_000)
+    assert fake.requests[-1][2]["x-filename"] == "%C3%BCber%201.jsonl"
+    assert len(seen) > 1
+    assert seen[-1] == (dataset.size_bytes, dataset.size_bytes)
+
+
+def test_upload_with_name_and_bucket(client, tmp_path):
+    file = tmp_path / "a.jsonl"
+    file.write_text("{}\n")
+    dataset = client.datasets.upload(str(file), name="the rows", bucket="lora-datasets")
+    assert (dataset.name, dataset.bucket) == ("the rows", "lora-datasets")
+
+
+def test_upload_without_a_file(client, tmp_path):
+    with pytest.raises(errors.InvalidRequestError, match="There is no file"):
+        client.datasets.upload(tmp_path / "none.jsonl")
+
+
+def test_an_upload_is_not_repeated_once_it_was_sent(fake, client, tmp_path):
+    file = tmp_path / "a.jsonl"
+    file.write_text("{}\n")
+    fake.faults = [dropped_connection]
+    with pytest.raises(errors.UnreachableError, match="not known whether the request took effect"):
+        client.datasets.upload(file)
+    assert fake.num_requests("POST", "/api/datasets") == 1
+
+
+def test_datasets(fake, client, tmp_path):
+    file = tmp_path / "a.jsonl"
+    file.write_text("{}\n")
+    dataset = client.datasets.upload(file)
+    assert client.datasets.get(dataset.id) == dataset
+    assert list(client.datasets.list()) == [dataset]
+    client.datasets.delete(dataset.id)
+    with pytest.raises(errors.NotFoundError):
+        client.datasets.delete(dataset.id)
+
+
+def test_a_repeated_delete_that_finds_its_work_done_is_a_success(fake, client, tmp_path):
+    file = tmp_path / "a.jsonl"
+    file.write_text("{}\n")
+    dataset = client.datasets.upload(file)
+
+    def lost_reply(request):
+        fake.datasets.clear()
+        return dropped_connection(request)
+
+    fake.faults = [lost_reply]
+    client.datasets.delete(dataset.id)
+
+
+def test_wait_polls_until_the_end(fake, client, monkeypatch):
+    monkeypatch.setattr("ftlab.client.flows.FIRST_POLL_S", 0.001)
+    job = fake.add_job(num_steps=1)
+
+    def end(_):
+        job.move(JobStatus.COMPLETED)
+
+    fake.faults = [None, status_fault(503), None, end]
+    assert client.jobs.wait(job.id).status is JobStatus.COMPLETED
+
+
+def test_wait_raises_how_a_job_failed(fake, client):
+    job = fake.add_job(num_steps=30, end=JobStatus.FAILED)
+    with pytest.raises(errors.JobFailedError, match="ran out of memory") as caught:
+        client.jobs.wait(job.id)
+    assert caught.value.job_id == job.id
+    assert caught.value.reason == ReasonCode.DEVICE_OOM
+    assert caught.value.log_tail == tuple(f"line {n}" for n in range(11, 31))
+
+
+def test_wait_raises_that_a_job_was_cancelled(fake, client):
+    job = fake.add_job(end=JobStatus.CANCELLED)
+    with pytest.raises(errors.JobCancelledError):
+        client.jobs.wait(job.id)
+    assert client.jobs.wait(job.id, raise_on_failure=False).status is JobStatus.CANCELLED
+
+
+def test_wait_ends_with_its_time(fake, client, monkeypatch):
+    monkeypatch.setattr("ftlab.client.flows.FIRST_POLL_S", 0.001)
+    job = fake.add_job()
+    with pytest.raises(errors.WaitTimeoutError, match=r"did not end within 0\.05 s; it is queued"):
+        client.jobs.wait(job.id, timeout_s=0.05)
+
+
+def test_nothing_answers(unused_port):
+    with (
+        Client(f"http://127.0.0.1:{unused_port}", max_retries=2, retry=RetryPolicy(first_delay_s=0.001)) as client,
+        pytest.raises(errors.UnreachableError, match=r"Nothing answers at http://127\.0\.0\.1.*ftlab up"),
+    ):
+        client.queue()
+
+
+def test_another_service_at_the_address_is_named(fake, client):
+    fake.faults = [lambda _: httpx_like("<html>")]
+    with pytest.raises(errors.UnreachableError, match="not as FineTune Lab does"):
+        client.queue()
+
+
+def httpx_like(text):
+    from starlette.responses import HTMLResponse
+
+    return HTMLResponse(text)
+
+
+@pytest.mark.parametrize(("argument", "num_tries"), [(None, 4), (1, 2)])
+def test_the_number_of_tries_is_the_policys_or_the_arguments(fake, argument, num_tries):
+    fake.faults = [status_fault(503)] * 10
+    retry = RetryPolicy(first_delay_s=0.001, max_retries=3)
+    with Client(fake.url, max_retries=argument, retry=retry) as client, pytest.raises(errors.ServiceUnavailableError):
+        client.queue()
+    assert len(fake.requests) == num_tries
+
+
+def test_a_service_that_does_not_come_back_is_given_up(fake):
+    fake.faults = [status_fault(503)] * 3
+    with Client(fake.url, max_retries=2, retry=RetryPolicy(first_delay_s=0.001)) as client:
+        with pytest.raises(errors.ServiceUnavailableError, match="not ready"):
+            client.queue()
+        assert client.queue().running == []
+
+
+def test_probes_are_sent_once(fake, client):
+    assert client.health() == {"status": "ok"}
+    assert client.ready()["status"] == "ready"
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://host", "http://", "host"])
+def test_an_address_that_can_never_work_is_refused(url):
+    with pytest.raises(errors.InvalidRequestError, match="must look like"):
+        Client(url)
+
+
+def test_a_key_with_line_breaks_is_refused_unseen():
+    with pytest.raises(errors.InvalidRequestError) as caught:
+        Client("http://127.0.0.1:1", api_key="ftl_secret\n")
+    assert "ftl_secret" not in caught.value.message
+
+
+def test_address_and_key_come_from_the_settings(monkeypatch, fake):
+    monkeypatch.setenv("FTLAB_SERVER", fake.url + "/")
+    monkeypatch.setenv("FTLAB_API_KEY", "ftl_from_env")
+    with Client() as client:
+        client.queue()
+    assert client.base_url == fake.url
+    assert fake.requests[-1][2]["authorization"] == "Bearer ftl_from_env"
+
+
+def test_a_proxy_of_the_environment_is_not_meant_for_this_machine(monkeypatch, fake, unused_port):
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{unused_port}")
+    monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{unused_port}")
+    job = fake.add_job(num_steps=1, end=JobStatus.COMPLETED)
+    with Client(fake.url, max_retries=0) as client:
+        assert len(list(client.jobs.follow(job.id))) == len(job.events)
+    assert fake.socket_afters == [0]
+
+
+def test_a_closed_client_says_so(client):
+    client.close()
+    with pytest.raises(RuntimeError):
+        client.queue()
+
+
+def test_bodies_are_json(fake, client):
+    client.jobs.create(CONFIG)
+    assert fake.requests[-1][2]["content-type"] == "application/json"
+    assert json.loads(json.dumps(fake.jobs["job-001"].config))["model"] == "org/name"
+    assert httpx2.get(f"{fake.url}/health").json() == {"status": "ok"}

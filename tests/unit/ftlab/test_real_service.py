@@ -1,0 +1,159 @@
+"""The SDK and the CLI against the real HTTP service: what the fake promises, the service keeps."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from hashlib import sha256
+from zipfile import ZipFile
+
+import pytest
+
+from ftlab import errors
+from ftlab.client import Client
+from ftlab.life import JobStatus
+from tests.unit.ftlab.cli_runs import Cli
+from tests.unit.ftlab.conftest import QUICK
+from tests.unit.serve.running import World, running
+from tracking.store.records import ModelRecord
+
+ROW = b'{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}]}\n'
+
+
+@pytest.fixture
+def world(tmp_path) -> Iterator[World]:
+    """A service in a thread of its own."""
+    started, stop, worlds = threading.Event(), asyncio.Event(), []
+    loop = asyncio.new_event_loop()
+
+    async def serve():
+        async with running(tmp_path / "home") as world:
+            worlds.append(world)
+            started.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    assert started.wait(30)
+    yield worlds[0]
+    loop.call_soon_threadsafe(stop.set)
+    thread.join(30)
+    loop.close()
+
+
+@pytest.fixture
+def client(world) -> Iterator[Client]:
+    with Client(world.url(""), retry=QUICK) as client:
+        yield client
+
+
+@pytest.fixture
+def config(client, tmp_path):
+    model = tmp_path / "home" / "models" / "org--tiny"
+    model.mkdir(parents=True)
+    (model / "config.json").write_text('{"model_type": "llama"}')
+    (model / "model.safetensors").write_bytes(b"\0" * 16)
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(ROW * 3)
+    return {"model": str(model), "dataset": client.datasets.upload(file).id}
+
+
+def test_datasets(client, config, tmp_path):
+    dataset = client.datasets.get(config["dataset"])
+    assert (dataset.name, dataset.num_rows, dataset.shape) == ("rows.jsonl", 3, "messages")
+    assert [found.id for found in client.datasets.list()] == [dataset.id]
+    assert client.datasets.download(dataset.id, tmp_path / "again.jsonl").read_bytes() == ROW * 3
+    client.datasets.delete(dataset.id)
+    with pytest.raises(errors.NotFoundError):
+        client.datasets.get(dataset.id)
+
+
+def test_a_bad_dataset_is_refused_by_line(client, tmp_path):
+    file = tmp_path / "bad.jsonl"
+    file.write_bytes(ROW + b"{nonsense\n")
+    with pytest.raises(errors.InvalidRequestError, match="ine 2") as caught:
+        client.datasets.upload(file)
+    assert caught.value.code == "dataset_invalid"
+
+
+def test_submit_list_and_cancel(client, config):
+    first = client.jobs.create(config, "key-1")
+    assert client.jobs.create(config, "key-1").id == first.id
+    second = client.jobs.create(config | {"name": "second"})
+    assert [job.id for job in client.jobs.list()] == [second.id, first.id]
+    assert [entry.job_id for entry in client.queue().queued] == [first.id, second.id]
+    assert client.jobs.get("second").id == client.jobs.get(second.id[:9]).id == second.id
+    with pytest.raises(errors.ConflictError):
+        client.datasets.delete(config["dataset"])
+    assert client.jobs.cancel(first.id).status is JobStatus.CANCELLED
+    with pytest.raises(errors.ConflictError):
+        client.jobs.cancel(first.id)
+    with pytest.raises(errors.JobCancelledError):
+        client.jobs.wait(first.id)
+    assert [job.id for job in client.jobs.list(["cancelled", "failed"])] == [first.id]
+
+
+def test_errors(client, config):
+    with pytest.raises(errors.NotFoundError):
+        client.jobs.create(config | {"dataset": "ds-none"})
+    with pytest.raises(errors.NotFoundError):
+        list(client.jobs.follow("job-none"))
+    client.jobs.create(config, "key-2")
+    with pytest.raises(errors.InvalidRequestError) as caught:
+        client.jobs.create(config | {"name": "other"}, "key-2")
+    assert caught.value.code == "idempotency_key_reused"
+    assert list(client.models.list()) == []
+
+
+def test_history_and_follow(world, client):
+    ref = world.add_job()
+    world.append(ref, 1500)
+    follower = client.jobs.follow(ref.id)
+    seen = [next(follower).seq for _ in range(1200)]
+    world.append(ref, 10)
+    world.finish(ref)
+    seen += [event.seq for event in follower]
+    last = client.jobs.get(ref.id).last_seq
+    assert seen == list(range(1, last + 1))
+    assert [event.seq for event in client.jobs.events(ref.id)] == seen
+    assert len(client.jobs.logs(ref.id, tail=7)) == 7
+    assert client.jobs.metrics(ref.id) == client.jobs.checkpoints(ref.id) == client.jobs.attempts(ref.id) == []
+
+
+def test_downloads(world, client, config, tmp_path):
+    job = client.jobs.create(config)
+    with pytest.raises(errors.NotFoundError):
+        client.jobs.download_model(job.id, tmp_path / "model.zip")
+    folder = tmp_path / "home" / "jobs" / job.id / "model"
+    folder.mkdir(parents=True)
+    weights = b"weights" * 100_000
+    (folder / "adapter_model.safetensors").write_bytes(weights)
+    files = {"adapter_model.safetensors": {"size": len(weights), "sha256": sha256(weights).hexdigest()}}
+    manifest = {"files": files, "committed_at": datetime.now(UTC).isoformat()}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with world.store.begin() as tx:
+        now = datetime.now(UTC)
+        tx.models.add(ModelRecord("mdl-1", "local", job.id, "tuned", "adapter", "org/tiny", None, 3, folder, None, now))
+    client.jobs.download_model(job.id, tmp_path / "model.zip")
+    with ZipFile(tmp_path / "model.zip") as archive:
+        assert archive.read("adapter_model.safetensors") == weights
+    client.jobs.download_logs(job.id, tmp_path / "logs.zip")
+    with ZipFile(tmp_path / "logs.zip") as archive:
+        assert "events.jsonl" in archive.namelist()
+    assert client.models.get("mdl-1").job_id == job.id
+
+
+def test_the_command_line(world, config, monkeypatch, capsys, tmp_path):
+    cli = Cli(world.url(""), monkeypatch, capsys)
+    file = tmp_path / "job.yaml"
+    file.write_text(f"name: mine\nmodel: {config['model']}\ndataset: rows.jsonl\n")
+    job_id = cli("submit", file).out.strip()
+    assert cli("ls").lines[1].startswith(f"{job_id}\tmine\t○ queued")
+    assert "rows.jsonl" in cli("datasets", "ls").out
+    assert cli("queue", "--json").json["queued"][-1]["job_id"] == job_id
+    assert cli("cancel", "mine", "--yes").out == f"{job_id}\tcancelled\n"
+    assert cli("wait", "mine", "-f").code == 6
+    assert cli("logs", job_id).code == 0
+    assert cli("show", job_id[:8]).code == 0
+    assert cli("download", job_id).code in (1, 3)

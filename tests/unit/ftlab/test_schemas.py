@@ -1,0 +1,148 @@
+"""Wire types: strict in, lenient back, and a config that survives YAML and JSON."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from ftlab.schemas import Job, JobConfig
+from ftlab.schemas.job_file import config_document, parse_job_config, read_yaml, write_yaml
+
+MINIMAL = {"model": "org/name", "dataset": "ds-1"}
+
+names = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=200)
+counts = st.integers(1, 4096)
+training = st.fixed_dictionaries(
+    {},
+    optional={
+        "per_device_train_batch_size": counts,
+        "num_train_epochs": st.floats(0, 1000, exclude_min=True),
+        "learning_rate": st.none() | st.floats(0, 1, exclude_min=True),
+        "lr_scheduler_type": st.sampled_from(["linear", "cosine", "constant"]),
+        "weight_decay": st.floats(0, 10),
+        "save_steps": st.integers(1, 10_000_000),
+        "eval_steps": st.none() | st.integers(1, 1000),
+        "bf16": st.booleans(),
+        "seed": st.integers(0, 2**32 - 1),
+    },
+)
+lora = st.fixed_dictionaries(
+    {},
+    optional={
+        "r": st.integers(1, 1024),
+        "lora_dropout": st.floats(0, 1, exclude_max=True),
+        "target_modules": st.just("all-linear") | st.lists(names, min_size=1, max_size=3),
+    },
+)
+configs = st.fixed_dictionaries(
+    {
+        "model": st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=50),
+        "dataset": names.map(lambda name: name[:100]),
+    },
+    optional={
+        "name": st.none() | names,
+        "tuning": st.sampled_from(["lora", "full"]),
+        "training": training,
+        "lora": lora,
+        "max_retries": st.integers(0, 100),
+    },
+)
+
+
+@given(configs)
+def test_a_valid_config_survives_json(document):
+    config = JobConfig.model_validate(document)
+    assert JobConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@given(configs)
+def test_a_valid_config_survives_yaml(document):
+    config = parse_job_config(document)
+    assert parse_job_config(read_yaml(write_yaml(config_document(config)), "x")) == config
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False)
+        | st.text(st.characters(exclude_categories=("Cs",))),
+        lambda inner: st.lists(inner) | st.dictionaries(names, inner),
+        max_leaves=8,
+    )
+)
+def test_plain_data_survives_yaml(value):
+    assert read_yaml(write_yaml(value), "x") == value
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "low", "high"),
+    [
+        ("training", "learning_rate", 0, 1.1),
+        ("training", "per_device_train_batch_size", 0, 4097),
+        ("training", "num_train_epochs", 0, 1001),
+        ("training", "seed", -1, 2**32),
+        ("training", "save_steps", 0, 10_000_001),
+        ("method", "max_length", 7, 1_048_577),
+        ("lora", "r", 0, 1025),
+        ("lora", "lora_dropout", -0.1, 1.0),
+        ("resources", "num_workers", 0, 1025),
+        ("resources", "gpus_per_worker", -1, 2),
+    ],
+)
+def test_bounds(section, field, low, high):
+    for value in (low, high):
+        with pytest.raises(ValidationError):
+            JobConfig.model_validate(MINIMAL | {section: {field: value}})
+
+
+@pytest.mark.parametrize("value", [True, "3", 3.5, None, float("nan"), float("inf")])
+def test_whole_numbers_are_whole_numbers(value):
+    with pytest.raises(ValidationError):
+        JobConfig.model_validate(MINIMAL | {"max_retries": value})
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"training": {"bf16": True, "fp16": True}},
+        {"training": {"warmup_steps": 11, "max_steps": 10}},
+        {"tuning": "full", "load_in_4bit": True},
+        {"name": "a\nb"},
+        {"name": ""},
+        {"name": "x" * 201},
+        {"model": ""},
+        {"learning_rate": 1e-4},
+    ],
+)
+def test_refused(document):
+    with pytest.raises(ValidationError):
+        JobConfig.model_validate(MINIMAL | document)
+
+
+def test_learning_rate_defaults_by_tuning():
+    assert JobConfig.model_validate(MINIMAL).learning_rate == 2e-4
+    assert JobConfig.model_validate(MINIMAL | {"tuning": "full"}).learning_rate == 2e-5
+
+
+def test_a_config_is_frozen():
+    with pytest.raises(ValidationError):
+        JobConfig.model_validate(MINIMAL).model = "other/name"
+
+
+def test_replies_keep_what_a_later_service_adds():
+    reply = {
+        "id": "j",
+        "owner": "o",
+        "name": "n",
+        "status": "running",
+        "message": "m",
+        "config": {},
+        "created_at": "2026-01-01T00:00:00Z",
+    }
+    job = Job.model_validate_json(json.dumps(reply | {"carbon_g": 3, "step": 5, "total_steps": 10}))
+    assert job.model_dump()["carbon_g"] == 3
+    assert job.progress == 0.5

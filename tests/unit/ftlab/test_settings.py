@@ -1,0 +1,80 @@
+"""Settings: the order of their sources, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from ftlab.errors import InvalidRequestError
+from ftlab.settings import Settings, load_settings
+
+
+@pytest.fixture
+def sources(tmp_path):
+    """The same setting in all sources; each test takes the strongest away."""
+    user, project = tmp_path / "config" / "ftlab", tmp_path / "project"
+    user.mkdir(parents=True)
+    project.mkdir()
+    (user / "config.toml").write_text("port = 1001\nmlflow_port = 2001\ndashboard_port = 3001\ncpus = 1\n")
+    (project / "ftlab.toml").write_text("port = 1002\nmlflow_port = 2002\ndashboard_port = 3002\n")
+    environ = {"XDG_CONFIG_HOME": str(tmp_path / "config"), "FTLAB_PORT": "1003", "FTLAB_MLFLOW_PORT": "2003"}
+    return environ, project
+
+
+def test_flag_beats_environment_beats_project_beats_user_beats_default(sources):
+    environ, project = sources
+    settings = load_settings({"port": 1004}, environ, project)
+    assert settings.port == 1004
+    assert settings.mlflow_port == 2003
+    assert settings.dashboard_port == 3002
+    assert settings.cpus == 1
+    assert settings.ray_port == 6379
+
+
+def test_a_flag_that_was_not_given_counts_for_nothing(sources):
+    environ, project = sources
+    assert load_settings({"port": None}, environ, project).port == 1003
+
+
+def test_an_empty_variable_counts_for_nothing(tmp_path):
+    assert load_settings(environ={"FTLAB_PORT": ""}, folder=tmp_path).port == 8000
+
+
+def test_unknown_key_names_the_file_and_what_was_meant(tmp_path):
+    (tmp_path / "ftlab.toml").write_text("mlflow_prt = 5001\n")
+    with pytest.raises(
+        InvalidRequestError, match=r"ftlab\.toml: unknown setting 'mlflow_prt'\. Did you mean 'mlflow_port'\?"
+    ):
+        load_settings(environ={}, folder=tmp_path)
+
+
+def test_broken_toml_names_the_file(tmp_path):
+    (tmp_path / "ftlab.toml").write_text("port = \n")
+    with pytest.raises(InvalidRequestError, match=r"ftlab\.toml is not valid TOML"):
+        load_settings(environ={}, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("FTLAB_PORT", "0"), ("FTLAB_PORT", "x"), ("FTLAB_CPUS", "0"), ("FTLAB_INGRESS", "nginx")],
+)
+def test_bad_value_names_the_setting(variable, value, tmp_path):
+    with pytest.raises(InvalidRequestError) as caught:
+        load_settings(environ={variable: value}, folder=tmp_path)
+    assert caught.value.param == variable.removeprefix("FTLAB_").lower()
+
+
+def test_environment_of_a_child_gives_the_same_settings(tmp_path):
+    settings = Settings(
+        home=tmp_path, port=9000, cpus=2, standby=False, api_key="k", model_roots=(Path("/models"), Path("/more"))
+    )
+    assert load_settings(environ=settings.to_environment(), folder=tmp_path) == settings
+
+
+def test_home_is_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_settings({"home": "data"}, {}).home == tmp_path / "data"
+
+
+def test_server_url_defaults_to_host_and_port():
+    assert Settings(port=9000).server_url == "http://127.0.0.1:9000"
+    assert Settings(server="https://lab.example/").server_url == "https://lab.example"

@@ -1,0 +1,70 @@
+"""One service for the tests of this folder: a real SQLite store, the rest faked."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from ftlab.settings import Settings
+from serve.app import create_app
+from serve.live import LiveFeed
+from serve.services import Services
+from tests.unit.serve.fakes import FakeCoordinator, FakeHub
+from tracking.store import Store
+
+ROWS = b'{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}]}\n' * 3
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home", max_upload_bytes=1024 * 1024)
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    store = Store.open(settings.store_url)
+    store.migrate()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def coordinator() -> FakeCoordinator:
+    return FakeCoordinator()
+
+
+@pytest.fixture
+def hub() -> FakeHub:
+    return FakeHub()
+
+
+@pytest.fixture
+def services(settings: Settings, store: Store, coordinator: FakeCoordinator, hub: FakeHub) -> Services:
+    return Services(settings, store, coordinator, hub, LiveFeed(hub))
+
+
+@pytest.fixture
+def app(services: Services) -> FastAPI:
+    return create_app(services)
+
+
+@pytest.fixture
+def client(app: FastAPI) -> Iterator[TestClient]:
+    with TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def dataset(client: TestClient) -> dict[str, Any]:
+    reply = client.post("/api/datasets", content=ROWS, headers={"x-filename": "chat.jsonl"})
+    assert reply.status_code == 201, reply.text
+    return dict(reply.json())
+
+
+@pytest.fixture
+def config(dataset: dict[str, Any]) -> dict[str, Any]:
+    """A body that is accepted."""
+    return {"model": "org/tiny-model", "dataset": dataset["id"]}

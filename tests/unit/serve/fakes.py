@@ -1,0 +1,50 @@
+"""Stand-ins for the coordinator and the hub, and a real server in a thread."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+
+class FakeCoordinator:
+    def __init__(self) -> None:
+        self.num_wakes = 0
+
+    def wake(self) -> None:
+        self.num_wakes += 1
+
+
+class FakeHub:
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    def publish(self, events: Sequence[dict[str, Any]]) -> None:
+        self.events += events
+
+    async def listen(self, after: int) -> tuple[int, list[dict[str, Any]]]:
+        await asyncio.sleep(3600)
+        return after, []
+
+
+@contextlib.contextmanager
+def running(app: FastAPI) -> Iterator[str]:
+    """Serve the application on a free port; give its address."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", ws="websockets-sansio"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not server.started:
+        assert thread.is_alive(), "the server ended while starting"
+        assert time.monotonic() < deadline, "the server does not start"
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive()

@@ -1,0 +1,30 @@
+"""The API in a process of its own, for tests of its memory: `python -m tests.unit.serve.server_process HOME BYTES`."""
+
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from ftlab.settings import Settings
+from serve.app import create_app
+from serve.live import LiveFeed
+from serve.services import Services
+from tests.unit.serve.fakes import FakeCoordinator, FakeHub
+from tracking.store import Store
+
+
+def main() -> None:
+    """Print the port, then serve until killed."""
+    settings = Settings(home=Path(sys.argv[1]), max_upload_bytes=int(sys.argv[2]))
+    store = Store.open(settings.store_url)
+    store.migrate()
+    hub = FakeHub()
+    app = create_app(Services(settings, store, FakeCoordinator(), hub, LiveFeed(hub)))
+    listener = socket.create_server(("127.0.0.1", 0))
+    print(listener.getsockname()[1], flush=True)
+    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,281 @@
+"""What people and programs get wrong, against a real server: refused in the one shape, and the service lives on."""
+
+import contextlib
+import http.client
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from ftlab.settings import Settings
+from serve.app import create_app
+from serve.live import LiveFeed
+from serve.services import Services
+from tests.unit.serve.conftest import ROWS
+from tests.unit.serve.fakes import FakeCoordinator, FakeHub, running
+from tracking.store import Store
+
+JOBS = "/api/training/jobs"
+DATASETS = "/api/datasets"
+SECRET = "hf_canarycanarycanary"
+"""Put wherever a reply could repeat what came in."""
+PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + bytes(100)
+
+
+@dataclass
+class Server:
+    port: int
+    dataset: str = ""
+    job: str = ""
+    models: str = ""
+
+    def send(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        chunked = "transfer-encoding" in (headers or {})
+        try:
+            # A server that has stopped reading has answered; that is there to be read.
+            with contextlib.suppress(ConnectionError):
+                connection.request(
+                    method, path, iter([body]) if chunked else body, headers or {}, encode_chunked=chunked
+                )
+            reply = connection.getresponse()
+            return reply.status, {name.lower(): value for name, value in reply.getheaders()}, reply.read()
+        finally:
+            connection.close()
+
+    def post_job(self, config: dict[str, Any], **headers: str) -> tuple[int, dict[str, str], bytes]:
+        return self.send("POST", JOBS, json.dumps(config).encode(), headers)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    for name, files in {"pickled": ["config.json", "model.bin"], "empty": []}.items():
+        (home / "models" / name).mkdir(parents=True)
+        for file in files:
+            (home / "models" / name / file).write_text("{}")
+    settings = Settings(home=home, max_upload_bytes=1024 * 1024)
+    store = Store.open(settings.store_url)
+    store.migrate()
+    hub = FakeHub()
+    app = create_app(Services(settings, store, FakeCoordinator(), hub, LiveFeed(hub)))
+    with running(app) as url:
+        server = Server(int(url.rsplit(":", 1)[1]), models=str(home / "models"))
+        upload = server.send("POST", DATASETS, ROWS, {"x-filename": "chat.jsonl"})
+        server.dataset = json.loads(upload[2])["id"]
+        config = {"model": "org/name", "dataset": server.dataset, "name": "done"}
+        server.job = json.loads(server.post_job(config, **{"idempotency-key": "used"})[2])["id"]
+        server.send("POST", f"{JOBS}/{server.job}/cancel")
+        yield server
+    store.close()
+
+
+@dataclass
+class Case:
+    """One request and the answer it must get. `body` may be a function of a config that is accepted."""
+
+    status: int
+    code: str
+    body: Any = None
+    path: str = JOBS
+    method: str = "POST"
+    headers: dict[str, str] = field(default_factory=dict)
+    message: str = ""
+    param: str | None = None
+
+
+def job(status: int, code: str, message: str = "", param: str | None = None, **change: Any) -> Case:
+    return Case(status, code, lambda config: config | change, message=message, param=param)
+
+
+def training(message: str, **change: Any) -> Case:
+    return job(422, "invalid_config", message, training=change)
+
+
+def raw(status: int, code: str, body: bytes, message: str = "") -> Case:
+    return Case(status, code, body, message=message)
+
+
+def upload(code: str, body: bytes, message: str = "", filename: str = "a.jsonl") -> Case:
+    return Case(422, code, body, DATASETS, headers={"x-filename": filename}, message=message)
+
+
+def get(status: int, code: str, path: str, **headers: str) -> Case:
+    return Case(status, code, path=path, method="GET", headers=headers)
+
+
+def row(*turns: tuple[str, str]) -> bytes:
+    messages = [{"role": role, "content": content} for role, content in turns]
+    return json.dumps({"messages": messages}).encode() + b"\n"
+
+
+GOOD_ROW = row(("user", "a"), ("assistant", "b"))
+
+CASES = {
+    "empty body": raw(422, "invalid_body", b""),
+    "null": raw(422, "invalid_body", b"null"),
+    "array": raw(422, "invalid_body", b"[]"),
+    "string": raw(422, "invalid_body", b'"hf_canarycanarycanary"'),
+    "empty object": raw(422, "invalid_config", b"{}", "is required"),
+    "broken": raw(400, "malformed_json", b'{"model": "hf_canarycanarycanary",\n oops}', "line 2, column 2"),
+    "unclosed": raw(400, "malformed_json", b'{"model": "hf_canarycanarycanary', "line 1, column 11"),
+    "two documents": raw(400, "malformed_json", b'{"a": 1} {"hf_canarycanarycanary": 2}', "line 1, column 10"),
+    "not utf-8": raw(400, "malformed_json", b'{"model": "\xff hf_canarycanarycanary"}'),
+    "nan": raw(422, "invalid_body", b'{"training": {"learning_rate": NaN}}'),
+    "infinity": raw(422, "invalid_body", b'{"training": {"learning_rate": -Infinity}}'),
+    "1e400": raw(422, "invalid_body", b'{"training": {"learning_rate": 1e400}}'),
+    "lone surrogate": raw(422, "invalid_body", b'{"name": "hf_canarycanarycanary\\ud800"}'),
+    "nul in a name": raw(422, "invalid_body", b'{"name": "hf_canarycanarycanary\\u0000"}'),
+    "a field twice": raw(422, "invalid_body", b'{"model": "hf_canarycanarycanary", "model": "b"}'),
+    "long number": raw(422, "invalid_body", b'{"max_retries": ' + b"1" * 10_000 + b"}"),
+    "deep": raw(422, "invalid_body", b'{"a":' * 60 + b"1" + b"}" * 60),
+    "bomb": raw(422, "invalid_body", b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    "large json": raw(413, "payload_too_large", b'{"model": "' + b"x" * 50 * 1024**2 + b'"}'),
+    "large json, chunked": Case(413, "payload_too_large", b"x" * 3 * 1024**2, headers={"transfer-encoding": "chunked"}),
+    "control character in a name": job(422, "invalid_config", "name must not", "name", name="a\x1bb"),
+    "long name": job(422, "invalid_config", "at most 200", "name", name=SECRET * 20),
+    "unknown field": Case(
+        422,
+        "unknown_field",
+        lambda config: config | {"training": {"learning_rte": SECRET}},
+        message="Did you mean 'learning_rate'?",
+        param="training.learning_rte",
+    ),
+    "field of no name": job(422, "unknown_field", "does not exist", **{f"<b>{SECRET}</b>": 1}),
+    "epochs true": training("must be a number", num_train_epochs=True),
+    "epochs text": training("must be a number", num_train_epochs="3"),
+    "steps 3.5": training("must be a whole number", max_steps=3.5),
+    "steps text": training("training.max_steps must be a whole number.", max_steps=SECRET),
+    "lr 0": training("training.learning_rate must be greater than 0", learning_rate=0),
+    "lr -1": training("training.learning_rate must be greater than 0", learning_rate=-1),
+    "lr 10": training("training.learning_rate must be at most 1", learning_rate=10),
+    "lr huge integer": training("training.learning_rate must be", learning_rate=10**400),
+    "batch 0": training("per_device_train_batch_size must be at least 1", per_device_train_batch_size=0),
+    "batch 1e9": training("must be at most 4096", per_device_train_batch_size=10**9),
+    "seed 2^64": training("training.seed must be", seed=2**64),
+    "seed 2^200": training("training.seed must be", seed=2**200),
+    "fp16 and bf16": training("training.bf16 and training.fp16", bf16=True, fp16=True),
+    "warm-up above total": training("training.warmup_steps", warmup_steps=10, max_steps=5),
+    "r 0": job(422, "invalid_config", "lora.r must be at least 1", "lora.r", lora={"r": 0}),
+    "length 0": job(422, "invalid_config", "method.max_length must be", method={"max_length": 0}),
+    "length 1e8": job(422, "invalid_config", "method.max_length must be", method={"max_length": 10**8}),
+    "unknown method": job(422, "invalid_config", "method.type must be", method={"type": SECRET}),
+    "qlora, full": job(422, "invalid_config", "tuning 'full'", load_in_4bit=True, tuning="full"),
+    "unknown dataset": job(404, "dataset_not_found", param="dataset", dataset=SECRET),
+    "unknown eval dataset": job(404, "dataset_not_found", param="eval_dataset", eval_dataset=SECRET),
+    "model ../..": job(422, "invalid_model_id", param="model", model="../../etc/passwd"),
+    "model /etc": job(422, "invalid_model_id", param="model", model="/etc"),
+    "model file:": job(422, "invalid_model_id", param="model", model=f"file:///{SECRET}"),
+    "model url": job(422, "invalid_model_id", param="model", model=f"https://{SECRET}.example/x"),
+    "model empty": job(422, "invalid_model_id", param="model", model=""),
+    "model 10 kB": job(422, "invalid_model_id", param="model", model="a/" + SECRET * 500),
+    "model 512 of 4 bytes": job(422, "invalid_model_id", param="model", model="/" + "\U0001f600" * 500),
+    "model job": job(404, "model_not_found", param="model", model="job:job-000000000000"),
+    "model id": job(404, "model_not_found", param="model", model="model:mdl-0"),
+    "trust_remote_code": job(422, "unknown_field", trust_remote_code=True),
+    "dataset of 0 bytes": upload("dataset_invalid", b""),
+    "dataset line 3 broken": upload("dataset_invalid", GOOD_ROW * 2 + b'{"messages": hf_canary', "line 3"),
+    "png named .jsonl": upload("dataset_invalid", PNG),
+    "wrong role": upload("dataset_invalid", row(("wizard", "a"), ("assistant", "b")), "line 1"),
+    "assistant missing": upload("dataset_invalid", row(("user", SECRET)), "line 1"),
+    "ending": upload("dataset_invalid", GOOD_ROW, filename=f"{SECRET}.exe"),
+    "no file name": Case(422, "missing_file", GOOD_ROW, DATASETS, param="x-filename"),
+    "unknown bucket": Case(
+        422, "invalid_parameter", GOOD_ROW, f"{DATASETS}?bucket={SECRET}", message="'lora-datasets'", param="bucket"
+    ),
+    "bad display name": Case(422, "invalid_parameter", GOOD_ROW, f"{DATASETS}?name=a%0Ab", param="name"),
+    "form without boundary": Case(
+        400, "malformed_form", b"--x", DATASETS, headers={"content-type": "multipart/form-data"}
+    ),
+    "broken form": Case(
+        400, "malformed_form", b"nonsense", DATASETS, headers={"content-type": "multipart/form-data; boundary=x"}
+    ),
+    "form cut off": Case(
+        400,
+        "malformed_form",
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n' + GOOD_ROW,
+        DATASETS,
+        headers={"content-type": "multipart/form-data; boundary=x"},
+    ),
+    "long boundary": Case(
+        400, "malformed_form", b"--x", DATASETS, headers={"content-type": f"multipart/form-data; boundary={'x' * 9000}"}
+    ),
+    "large upload": Case(413, "payload_too_large", b"x" * 3 * 1024**2, DATASETS, headers={"x-filename": "a.jsonl"}),
+    "key reused": Case(422, "idempotency_key_reused", lambda config: config, headers={"idempotency-key": "used"}),
+    "key empty": Case(422, "invalid_parameter", lambda config: config, headers={"idempotency-key": ""}),
+    "key long": Case(422, "invalid_parameter", lambda config: config, headers={"idempotency-key": "k" * 256}),
+    "key not ascii": Case(422, "invalid_parameter", lambda config: config, headers={"idempotency-key": "é"}),
+    **{
+        f"limit={value}": get(422, "invalid_parameter", f"{JOBS}?limit={value}")
+        for value in ("-1", "0", "1000000000", "abc", "1.5", "9" * 5000, "")
+    },
+    "status": get(422, "invalid_parameter", f"{JOBS}?status={SECRET}"),
+    "forged cursor": get(400, "invalid_cursor", f"{JOBS}?after={SECRET}"),
+    "forged dataset cursor": get(400, "invalid_cursor", f"{DATASETS}?after={SECRET}"),
+    "forged model cursor": get(400, "invalid_cursor", f"/api/models?after={SECRET}"),
+    "events after -1": get(422, "invalid_parameter", f"{JOBS}/done/events?after=-1"),
+    "events after 2^70": get(422, "invalid_parameter", f"{JOBS}/done/events?after={2**70}"),
+    "metric points": get(422, "invalid_parameter", f"{JOBS}/done/metrics?max_points=0"),
+    "many series": get(422, "invalid_parameter", f"{JOBS}/done/metrics?names={','.join(map(str, range(200)))}"),
+    "cancel a finished job": Case(409, "job_ended", path=f"{JOBS}/done/cancel", message="cancelled"),
+    "cancel an unknown job": Case(404, "job_not_found", path=f"{JOBS}/nothing/cancel"),
+    "traversal": get(404, "not_found", f"{DATASETS}/%2e%2e/%2e%2e/%2e%2e/etc/passwd/content"),
+    "encoded traversal": get(404, "not_found", f"{DATASETS}/%2e%2e%2f%2e%2e%2fetc%2fpasswd/content"),
+    "dots as id": get(404, "dataset_not_found", f"{DATASETS}/%2e%2e/content"),
+    "nul in a path": get(404, "not_found", f"{JOBS}/job-%00"),
+    "nul in a query": get(422, "invalid_parameter", f"{JOBS}?after=%00"),
+    "long id": get(422, "invalid_parameter", f"{JOBS}/{'x' * 5000}"),
+    "like wildcards": get(404, "job_not_found", f"{JOBS}/%25"),
+    "wrong method": Case(405, "method_not_allowed", method="DELETE"),
+    "rare method": Case(405, "method_not_allowed", method="PROPFIND"),
+    "unknown route": get(404, "not_found", f"/api/{SECRET}"),
+    "foreign host": get(400, "invalid_host", "/health", host=f"{SECRET}.example"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input_is_refused(server, name):
+    case = CASES[name]
+    good = {"model": "org/name", "dataset": server.dataset}
+    body = json.dumps(case.body(good)).encode() if callable(case.body) else case.body
+    status, headers, text = server.send(case.method, case.path, body, case.headers)
+    error = json.loads(text)["error"]
+    assert (status, error["code"]) == (case.status, case.code), text
+    assert set(error) == {"message", "type", "param", "code", "request_id"}
+    assert headers["content-type"] == "application/json"
+    assert headers["x-request-id"] == error["request_id"]
+    assert case.message in error["message"]
+    if case.param:
+        assert error["param"] == case.param
+    assert len(text) < 4000
+    for canary in (SECRET, "Traceback", 'File "', "sqlalchemy", "pydantic"):
+        assert canary not in text.decode()
+    assert server.send("GET", "/health")[0] == 200
+    assert server.send("GET", JOBS)[0] == 200
+
+
+def test_at_most_ten_problems_of_a_dataset_are_listed(server):
+    _, _, text = server.send("POST", DATASETS, row(("user", "a")) * 30, {"x-filename": "a.jsonl"})
+    message = json.loads(text)["error"]["message"]
+    assert "30 problems" in message
+    assert message.count("line ") == 10
+
+
+def test_wrong_methods_name_the_right_ones(server):
+    _, headers, _ = server.send("DELETE", JOBS)
+    assert headers["allow"] == "GET, POST"
+
+
+def test_pickle_only_and_missing_models(server):
+    good = {"model": "org/name", "dataset": server.dataset}
+    for name, expected in (("pickled", (422, "unsafe_weights")), ("empty", (404, "model_not_found"))):
+        status, _, text = server.post_job(good | {"model": f"{server.models}/{name}"})
+        assert (status, json.loads(text)["error"]["code"]) == expected
+
+
+def test_no_bad_request_made_a_job(server):
+    data = json.loads(server.send("GET", JOBS)[2])["data"]
+    assert [entry["id"] for entry in data] == [server.job]

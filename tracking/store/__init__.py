@@ -1,0 +1,7 @@
+"""The record of jobs, attempts, events, metrics, checkpoints, datasets and models."""
+
+from tracking.store import records
+from tracking.store.errors import DuplicateError, StaleJobError
+from tracking.store.store import Store, Transaction
+
+__all__ = ["DuplicateError", "StaleJobError", "Store", "Transaction", "records"]

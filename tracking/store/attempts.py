@@ -1,0 +1,120 @@
+"""Attempts: who runs a job now, and who did before.
+
+The job's row is always locked before the attempt's, so that two transactions cannot wait for each other.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, select, update
+
+from ftlab.errors import NotFoundError
+from ftlab.life import JobStatus, ReasonCode
+from tracking.store.errors import StaleJobError
+from tracking.store.records import AttemptRecord, JobRef
+from tracking.store.rows import IS_UNRELEASED, attempts, columns_of, jobs
+
+COLUMNS = columns_of(attempts, AttemptRecord)
+
+
+class AttemptRepository:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get(self, ref: JobRef) -> AttemptRecord:
+        found = self._records(select(*COLUMNS).where(*_is(ref)))
+        if not found:
+            raise NotFoundError(f"Job {ref.id!r} has no attempt {ref.attempt}.", "attempt_not_found")
+        return found[0]
+
+    def live(self) -> list[AttemptRecord]:
+        """The live attempts of all jobs, oldest first."""
+        statement = select(*COLUMNS).where(attempts.c.ended_at.is_(None))
+        return self._records(statement.order_by(attempts.c.created_at, attempts.c.job_id))
+
+    def of_job(self, job_id: str) -> list[AttemptRecord]:
+        """First attempt first."""
+        statement = select(*COLUMNS).where(attempts.c.job_id == job_id)
+        return self._records(statement.order_by(attempts.c.number))
+
+    def heartbeat(self, ref: JobRef, *, now: datetime) -> JobStatus | None:
+        """Say that the attempt is alive.
+
+        Returns the job's status, or `None` when the attempt has been ended or replaced, and must stop.
+        """
+        status = lock_live_attempt(self._connection, ref)
+        if status is not None:
+            self._connection.execute(update(attempts).where(*_is(ref)).values(heartbeat_at=now))
+        return status
+
+    def set_processes(
+        self,
+        ref: JobRef,
+        *,
+        placement_groups: Sequence[str] | None = None,
+        pids: Sequence[int] | None = None,
+    ) -> None:
+        """Keep what must be cleaned up after the attempt.
+
+        Raises `StaleJobError` when it is no longer live.
+        """
+        require_live_attempt(self._connection, ref)
+        values: dict[str, list[str] | list[int]] = {}
+        if placement_groups is not None:
+            values["placement_groups"] = list(placement_groups)
+        if pids is not None:
+            values["pids"] = list(pids)
+        if values:
+            self._connection.execute(update(attempts).where(*_is(ref)).values(**values))
+
+    def end(self, ref: JobRef, *, reason: ReasonCode, message: str | None, now: datetime) -> bool:
+        """Close the attempt: from now on its writes are refused. Returns False when it had ended before."""
+        closed = self._connection.execute(
+            update(jobs)
+            .where(jobs.c.id == ref.id, jobs.c.live_attempt == ref.attempt)
+            .values(live_attempt=None, updated_at=now)
+        )
+        if closed.rowcount == 0:
+            return False
+        self._connection.execute(update(attempts).where(*_is(ref)).values(ended_at=now, reason=reason, message=message))
+        return True
+
+    def unreleased(self) -> list[AttemptRecord]:
+        """Ended attempts whose placement groups nobody has given back yet."""
+        return self._records(select(*COLUMNS).where(IS_UNRELEASED).order_by(attempts.c.ended_at))
+
+    def released(self, ref: JobRef) -> None:
+        """Note that an ended attempt holds no placement group any more."""
+        self._connection.execute(
+            update(attempts).where(*_is(ref), attempts.c.ended_at.is_not(None)).values(placement_groups=[])
+        )
+
+    def _records(self, statement: Select[Any]) -> list[AttemptRecord]:
+        return [_to_record(row) for row in self._connection.execute(statement)]
+
+
+def lock_live_attempt(connection: Connection, ref: JobRef) -> JobStatus | None:
+    """The job's status when `ref` is its live attempt; it then stays so until the transaction ends."""
+    status: JobStatus | None = connection.execute(
+        select(jobs.c.status)
+        .where(jobs.c.id == ref.id, jobs.c.live_attempt == ref.attempt)
+        .with_for_update(key_share=True)
+    ).scalar_one_or_none()
+    return status
+
+
+def require_live_attempt(connection: Connection, ref: JobRef) -> None:
+    if lock_live_attempt(connection, ref) is None:
+        raise StaleJobError(f"Attempt {ref.attempt} of job {ref.id!r} is no longer live.")
+
+
+def _is(ref: JobRef) -> tuple[Any, Any]:
+    return attempts.c.job_id == ref.id, attempts.c.number == ref.attempt
+
+
+def _to_record(row: Row[Any]) -> AttemptRecord:
+    values = row._asdict()
+    values["placement_groups"] = tuple(values["placement_groups"])
+    values["pids"] = tuple(values["pids"])
+    return AttemptRecord(**values)

@@ -1,0 +1,64 @@
+"""Committed checkpoints. The files are the truth about what is in them, the rows about which ones count."""
+
+import math
+from collections.abc import Collection
+
+from sqlalchemy import Connection, delete, select, update
+
+from ftlab.errors import NotFoundError
+from tracking.store.attempts import require_live_attempt
+from tracking.store.dialect import insert_into
+from tracking.store.records import CheckpointRecord, JobRef
+from tracking.store.rows import checkpoints, columns_of
+
+COLUMNS = columns_of(checkpoints, CheckpointRecord)
+
+
+class CheckpointRepository:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, ref: JobRef, record: CheckpointRecord) -> None:
+        """Keep a checkpoint; one of the same step is replaced. Metrics that are not finite are left out.
+
+        Raises `StaleJobError` when the attempt is no longer live.
+        """
+        require_live_attempt(self._connection, ref)
+        finite = {name: value for name, value in record.metrics.items() if math.isfinite(value)}
+        insert = insert_into(self._connection, checkpoints)
+        keys = ("job_id", "step")
+        self._connection.execute(
+            insert.on_conflict_do_update(
+                index_elements=[checkpoints.c[name] for name in keys],
+                set_={column.name: insert.excluded[column.name] for column in COLUMNS if column.name not in keys},
+            ),
+            {**vars(record), "metrics": finite},
+        )
+        if record.is_best:
+            self.mark_best(record.job_id, record.step)
+
+    def of_job(self, job_id: str) -> list[CheckpointRecord]:
+        """Newest step first."""
+        rows = self._connection.execute(
+            select(*COLUMNS).where(checkpoints.c.job_id == job_id).order_by(checkpoints.c.step.desc())
+        )
+        return [CheckpointRecord(*row) for row in rows]
+
+    def get(self, job_id: str, name: str) -> CheckpointRecord:
+        row = self._connection.execute(
+            select(*COLUMNS).where(checkpoints.c.job_id == job_id, checkpoints.c.name == name)
+        ).one_or_none()
+        if row is None:
+            raise NotFoundError(f"Job {job_id!r} has no checkpoint {name!r}.", "checkpoint_not_found", "checkpoint")
+        return CheckpointRecord(*row)
+
+    def mark_best(self, job_id: str, step: int) -> None:
+        """Make the checkpoint of this step the only best one."""
+        self._connection.execute(
+            update(checkpoints).where(checkpoints.c.job_id == job_id).values(is_best=checkpoints.c.step == step)
+        )
+
+    def remove(self, job_id: str, steps: Collection[int]) -> None:
+        self._connection.execute(
+            delete(checkpoints).where(checkpoints.c.job_id == job_id, checkpoints.c.step.in_(steps))
+        )

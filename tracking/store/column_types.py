@@ -1,0 +1,85 @@
+"""Column types that give the same Python values on SQLite and on PostgreSQL."""
+
+import json
+import math
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from sqlalchemy import DateTime, Dialect, String
+from sqlalchemy.types import TypeDecorator
+
+EnumT = TypeVar("EnumT", bound=StrEnum)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A timezone-aware instant, always in UTC. SQLite keeps no zone, so a naive value must never get in."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a datetime without a timezone cannot be stored")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class EnumText(TypeDecorator[EnumT]):
+    """A `StrEnum`, kept as its value, so that a new member needs no migration."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, enum_class: type[EnumT]) -> None:
+        super().__init__()
+        self.enum_class = enum_class
+
+    def process_bind_param(self, value: EnumT | None, dialect: Dialect) -> str | None:
+        return None if value is None else value.value
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> EnumT | None:
+        return None if value is None else self.enum_class(value)
+
+
+class CleanText(TypeDecorator[str]):
+    """Text of unknown origin: a garbled error text must not keep a failure from being recorded."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else clean_text(value)
+
+
+def clean_text(value: str) -> str:
+    """Replace what PostgreSQL or UTF-8 refuse: NUL by U+FFFD, lone surrogates by `?`."""
+    if value.isascii() and "\x00" not in value:
+        return value
+    return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def clean_data(value: Any) -> Any:
+    """Make data fit for JSON everywhere: texts as in `clean_text`, null for NaN and infinities."""
+    if isinstance(value, dict):
+        return {key: clean_data(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean_data(item) for item in value]
+    if isinstance(value, float):
+        return finite_or_none(value)
+    return clean_text(value) if isinstance(value, str) else value
+
+
+def dump_json(value: Any) -> str:
+    """Compact JSON; NaN and infinities, which are not JSON, raise `ValueError`."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def finite_or_none(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

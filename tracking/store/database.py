@@ -1,0 +1,132 @@
+"""Engines and transactions on SQLite and PostgreSQL.
+
+SQLite has one writer at a time, so its writing engine has one connection: threads of a process queue for it
+in order instead of polling the file lock against each other. Readers have their own engine and never wait for
+the writer (WAL).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from sqlite3 import Connection as SqliteConnection
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from ftlab.errors import InvalidRequestError, ServiceUnavailableError
+from tracking.store.column_types import dump_json
+
+NUM_READERS = 5
+NUM_EXTRA_READERS = 35
+"""Serve answers blocking calls from up to 40 threads."""
+
+POSTGRES_SESSION = {
+    "statement_timeout": "30s",
+    # A process that hangs inside a transaction must not hold its locks for ever.
+    "idle_in_transaction_session_timeout": "60s",
+    # A job answered 201 is on disk, whatever the server's default.
+    "synchronous_commit": "on",
+    "timezone": "UTC",
+}
+
+
+class Database:
+    """A pair of engines for one URL: `writing()` and `reading()` give a connection inside a transaction."""
+
+    def __init__(self, writer: Engine, reader: Engine) -> None:
+        self._writer = writer
+        self._reader = reader
+
+    @classmethod
+    def open(cls, url: str, busy_timeout_s: float) -> "Database":
+        parsed = _parse(url)
+        if parsed.get_backend_name() == "sqlite":
+            return cls(*_sqlite_engines(parsed, busy_timeout_s))
+        return cls(*_postgres_engines(parsed))
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        return _transaction(self._writer)
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        return _transaction(self._reader)
+
+    def close(self) -> None:
+        self._reader.dispose()
+        self._writer.dispose()
+
+
+@contextmanager
+def _transaction(engine: Engine) -> Iterator[Connection]:
+    """Commit at the end, roll back on an exception; turn trouble with locks or connections into our error."""
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except (OperationalError, PoolTimeoutError) as error:
+        raise ServiceUnavailableError("The database does not answer at the moment. Try again shortly.") from error
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise InvalidRequestError("The database URL cannot be read.", "invalid_setting", "database_url") from None
+    backend = parsed.get_backend_name()
+    if backend == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        return parsed.set(drivername="sqlite+pysqlite")
+    if backend in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    raise InvalidRequestError(
+        "The database URL must be sqlite:///<file> or postgresql://<host>/<database>.",
+        "invalid_setting",
+        "database_url",
+    )
+
+
+def _sqlite_engines(url: URL, busy_timeout_s: float) -> tuple[Engine, Engine]:
+    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    writer = create_engine(url, json_serializer=dump_json, pool_size=1, max_overflow=0, pool_timeout=busy_timeout_s)
+    reader = create_engine(
+        url,
+        json_serializer=dump_json,
+        pool_size=NUM_READERS,
+        max_overflow=NUM_EXTRA_READERS,
+        pool_timeout=busy_timeout_s,
+    )
+    event.listen(writer, "connect", _sqlite_setup(busy_timeout_s, query_only=False))
+    event.listen(reader, "connect", _sqlite_setup(busy_timeout_s, query_only=True))
+    event.listen(writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    event.listen(reader, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    return writer, reader
+
+
+def _sqlite_setup(busy_timeout_s: float, *, query_only: bool) -> Callable[[SqliteConnection, Any], None]:
+    def set_up(connection: SqliteConnection, _record: Any) -> None:
+        # The driver begins no transaction by itself any more; the "begin" events do.
+        connection.isolation_level = None
+        for pragma in (
+            f"busy_timeout={int(busy_timeout_s * 1000)}",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            f"query_only={'ON' if query_only else 'OFF'}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    return set_up
+
+
+def _postgres_engines(url: URL) -> tuple[Engine, Engine]:
+    options = " ".join(f"-c {name}={value}" for name, value in POSTGRES_SESSION.items())
+    writer = create_engine(
+        url,
+        json_serializer=dump_json,
+        pool_pre_ping=True,
+        pool_size=NUM_READERS,
+        max_overflow=NUM_EXTRA_READERS,
+        pool_timeout=10,
+        connect_args={"connect_timeout": 10, "options": options},
+    )
+    reader = writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return writer, reader

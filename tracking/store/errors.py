@@ -1,0 +1,15 @@
+"""Errors that only the store raises."""
+
+from ftlab.errors import ConflictError
+
+
+class StaleJobError(ConflictError):
+    """The job, its attempt or the lease has moved on: the write came too late and changed nothing."""
+
+    default_code = "stale_job"
+
+
+class DuplicateError(ConflictError):
+    """A record with the same unique value exists. The transaction is lost: look it up in a new one."""
+
+    default_code = "duplicate"

@@ -1,0 +1,13 @@
+"""Ids made by the server."""
+
+import secrets
+import string
+
+ALPHABET = string.ascii_lowercase + string.digits
+NUM_CHARS = 12
+"""36**12 values: two ids out of a million collide with a chance of one in ten million."""
+
+
+def new_id(prefix: str) -> str:
+    """`job-4k0x9r2m7q1z`: the prefix and 12 random characters of [a-z0-9]."""
+    return f"{prefix}-{''.join(secrets.choice(ALPHABET) for _ in range(NUM_CHARS))}"

@@ -1,0 +1,60 @@
+"""Leases: who may schedule. The epoch grows with every change of holder and fences the holder before."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, case, or_, select, true, update
+
+from ftlab.errors import ConflictError
+from tracking.store.dialect import insert_into
+from tracking.store.errors import StaleJobError
+from tracking.store.records import Lease
+from tracking.store.rows import columns_of, leases
+
+COORDINATOR = "coordinator"
+COLUMNS = columns_of(leases, Lease)
+
+
+class LeaseRepository:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def acquire(self, name: str, holder: str, *, ttl_s: float, now: datetime, force: bool = False) -> Lease:
+        """Take a lease that is free, expired or the holder's own; with `force`, in any case.
+
+        `holder` must be unique to one life of one process: the same holder keeps its epoch. Raises
+        `ConflictError` (code `lease_held`) when somebody else's has not expired.
+        """
+        insert = insert_into(self._connection, leases).values(
+            name=name, holder=holder, epoch=1, expires_at=now + timedelta(seconds=ttl_s)
+        )
+        is_free = or_(leases.c.holder == holder, leases.c.expires_at <= now)
+        row = self._connection.execute(
+            insert.on_conflict_do_update(
+                index_elements=[leases.c.name],
+                set_={
+                    "holder": holder,
+                    "epoch": case((leases.c.holder == holder, leases.c.epoch), else_=leases.c.epoch + 1),
+                    "expires_at": insert.excluded.expires_at,
+                },
+                where=true() if force else is_free,
+            ).returning(*COLUMNS)
+        ).one_or_none()
+        if row is None:
+            raise ConflictError(f"The lease {name!r} is held by another process.", "lease_held")
+        return Lease(*row)
+
+    def renew(self, lease: Lease, *, ttl_s: float, now: datetime) -> Lease:
+        """Hold the lease for `ttl_s` from now. Raises `StaleJobError` when its epoch has moved on."""
+        row = self._connection.execute(
+            update(leases)
+            .where(leases.c.name == lease.name, leases.c.epoch == lease.epoch)
+            .values(expires_at=now + timedelta(seconds=ttl_s))
+            .returning(*COLUMNS)
+        ).one_or_none()
+        if row is None:
+            raise StaleJobError(f"The lease {lease.name!r} has a new holder.")
+        return Lease(*row)
+
+    def current(self, name: str) -> Lease | None:
+        row = self._connection.execute(select(*COLUMNS).where(leases.c.name == name)).one_or_none()
+        return None if row is None else Lease(*row)

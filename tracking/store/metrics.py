@@ -1,0 +1,96 @@
+"""Metric points for charts, one for each name and step."""
+
+import math
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, bindparam, func, or_, select
+
+from tracking.store.dialect import insert_into
+from tracking.store.records import MetricRecord
+from tracking.store.rows import columns_of, jobs, metrics
+
+COLUMNS = columns_of(metrics, MetricRecord)
+
+
+class MetricRepository:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, points: Sequence[MetricRecord]) -> None:
+        """Keep the points. Where a step was measured before, the higher or equal attempt wins.
+
+        Left out: points of an attempt older than the job's newest, and values that are not finite, which no
+        chart can show.
+        """
+        rows = [vars(point) for point in points if math.isfinite(point.value)]
+        if not rows:
+            return
+        # Always in the order of the key, so that two writers cannot wait for each other.
+        rows.sort(key=lambda row: (row["job_id"], row["name"], row["step"]))
+        self._connection.execute(_upsert(self._connection), rows)
+
+    def series(self, job_id: str, names: Collection[str] | None = None, max_points: int = 2000) -> list[MetricRecord]:
+        """The points by name and step, thinned evenly to at most `max_points` (2 or more) a name.
+
+        The first and the last point of a series are always kept.
+        """
+        wanted = [metrics.c.job_id == job_id]
+        if names is not None:
+            wanted.append(metrics.c.name.in_(names))
+        sizes = self._connection.execute(
+            select(metrics.c.name, func.count().label("num_points"))
+            .where(*wanted)
+            .group_by(metrics.c.name)
+            .order_by(metrics.c.name)
+        ).all()
+        if all(size.num_points <= max_points for size in sizes):
+            return self._points(select(*COLUMNS).where(*wanted).order_by(metrics.c.name, metrics.c.step))
+        return [
+            point
+            for name, num_points in sizes
+            for point in self._points(_thinned(job_id, name, num_points, max(max_points, 2)))
+        ]
+
+    def last(self, job_id: str, count: int) -> list[MetricRecord]:
+        """The `count` points of the highest steps, ordered by step and name."""
+        points = self._points(
+            select(*COLUMNS)
+            .where(metrics.c.job_id == job_id)
+            .order_by(metrics.c.step.desc(), metrics.c.name.desc())
+            .limit(count)
+        )
+        return points[::-1]
+
+    def _points(self, statement: Select[Any]) -> list[MetricRecord]:
+        return [MetricRecord(*row) for row in self._connection.execute(statement)]
+
+
+def _thinned(job_id: str, name: str, num_points: int, max_points: int) -> Select[Any]:
+    """Deal the positions of a series into `max_points` equal buckets and keep the first of every bucket."""
+    position = func.row_number().over(order_by=metrics.c.step) - 1
+    points = (
+        select(*COLUMNS, position.label("position"))
+        .where(metrics.c.job_id == job_id, metrics.c.name == name)
+        .subquery()
+    )
+    kept = select(*(points.c[column.name] for column in COLUMNS)).order_by(points.c.step)
+    if num_points <= max_points:
+        return kept
+    last_position, last_bucket = num_points - 1, max_points - 1
+    bucket = points.c.position * last_bucket // last_position
+    bucket_before = (points.c.position - 1) * last_bucket // last_position
+    return kept.where(or_(points.c.position == 0, bucket > bucket_before))
+
+
+def _upsert(connection: Connection) -> Any:
+    given = {column.name: bindparam(column.name, type_=column.type) for column in COLUMNS}
+    insert = insert_into(connection, metrics).from_select(
+        list(given),
+        select(*given.values()).where(jobs.c.id == given["job_id"], jobs.c.attempt <= given["attempt"]),
+    )
+    return insert.on_conflict_do_update(
+        index_elements=[metrics.c.job_id, metrics.c.name, metrics.c.step],
+        set_={name: insert.excluded[name] for name in ("value", "at", "attempt")},
+        where=metrics.c.attempt <= insert.excluded.attempt,
+    )

@@ -1,0 +1,68 @@
+"""Tuned models: what completed jobs deliver."""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from ftlab.errors import NotFoundError
+from tracking.store.errors import DuplicateError
+from tracking.store.paging import newest_first
+from tracking.store.records import ModelRecord
+from tracking.store.rows import columns_of, models
+
+COLUMNS = columns_of(models, ModelRecord)
+
+ModelRecords = list[ModelRecord]
+
+
+class ModelRepository:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, record: ModelRecord) -> None:
+        """Raise `DuplicateError` when the job has delivered a model before."""
+        try:
+            self._connection.execute(insert(models), {**vars(record), "path": str(record.path)})
+        except IntegrityError as error:
+            raise DuplicateError(f"Job {record.job_id!r} has delivered its model already.") from error
+
+    def get(self, model_id: str, *, owner: str | None = None) -> ModelRecord:
+        """Raise `NotFoundError` when there is no such model, or it is another owner's."""
+        statement = select(*COLUMNS).where(models.c.id == model_id)
+        if owner is not None:
+            statement = statement.where(models.c.owner == owner)
+        found = self._records(statement)
+        if not found:
+            raise NotFoundError(f"No model {model_id!r}.", "model_not_found", "model_id")
+        return found[0]
+
+    def list(self, *, owner: str, after: str | None = None, limit: int = 20) -> ModelRecords:
+        """One page, newest first. `after` is the id of the last model of the page before."""
+        return self._records(
+            newest_first(
+                self._connection,
+                select(*COLUMNS),
+                models,
+                models.c.seq,
+                owner=owner,
+                after=after,
+                limit=limit,
+            )
+        )
+
+    def of_job(self, job_id: str) -> ModelRecord | None:
+        found = self._records(select(*COLUMNS).where(models.c.job_id == job_id))
+        return found[0] if found else None
+
+    def set_mlflow_version(self, model_id: str, version: str) -> None:
+        self._connection.execute(update(models).where(models.c.id == model_id).values(mlflow_version=version))
+
+    def _records(self, statement: Select[Any]) -> ModelRecords:
+        return [_to_record(row) for row in self._connection.execute(statement)]
+
+
+def _to_record(row: Row[Any]) -> ModelRecord:
+    values = row._asdict()
+    return ModelRecord(**{**values, "path": Path(values["path"])})

@@ -1,0 +1,165 @@
+"""Domain types of the store: what the rows mean, without SQL."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ftlab.life import JobStatus, ReasonCode
+from ftlab.schemas import EventKind
+
+
+@dataclass(frozen=True)
+class JobRef:
+    """A job at one attempt: the guard of every write about that attempt."""
+
+    id: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """One job. `queue_seq` orders the queue: submit order, kept over retries and restarts."""
+
+    id: str
+    owner: str
+    name: str
+    config: dict[str, Any]
+    dataset_id: str
+    eval_dataset_id: str | None
+    status: JobStatus
+    message: str
+    reason: ReasonCode | None
+    priority: int
+    queue_seq: int
+    attempt: int
+    """Number of the newest attempt; 0 before the first."""
+    retries_used: int
+    not_before: datetime | None
+    """A retry waits until then."""
+    step: int
+    total_steps: int | None
+    epoch: float | None
+    loss: float | None
+    eval_loss: float | None
+    eta_s: float | None
+    last_seq: int
+    mlflow_seq: int
+    """Newest event that MLflow has."""
+    mlflow_run_id: str | None
+    model_revision: str | None
+    """The base model's revision, pinned by the first attempt."""
+    model_id: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    updated_at: datetime
+
+    @property
+    def ref(self) -> JobRef:
+        """The job at its newest attempt."""
+        return JobRef(self.id, self.attempt)
+
+
+@dataclass(frozen=True)
+class AttemptRecord:
+    """One attempt. It is live until `ended_at`; a job has at most one live attempt."""
+
+    job_id: str
+    number: int
+    driver: str
+    """Name of the run-driver actor."""
+    cpus: int
+    gpus: int
+    """Devices this attempt holds, in whole cores and GPUs."""
+    placement_groups: tuple[str, ...]
+    """Ray placement group ids (hex) to remove when the attempt ends."""
+    pids: tuple[int, ...]
+    """Process ids of its training workers, rank 0 first."""
+    resumed_from_step: int | None
+    created_at: datetime
+    heartbeat_at: datetime
+    ended_at: datetime | None
+    reason: ReasonCode | None
+    message: str | None
+
+
+@dataclass(frozen=True)
+class NewEvent:
+    """An event before the log gave it its sequence number."""
+
+    kind: EventKind
+    data: dict[str, Any]
+    at: datetime
+
+
+@dataclass(frozen=True)
+class EventRecord:
+    job_id: str
+    seq: int
+    attempt: int
+    at: datetime
+    kind: EventKind
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class MetricRecord:
+    job_id: str
+    name: str
+    step: int
+    value: float
+    at: datetime
+    attempt: int
+
+
+@dataclass(frozen=True)
+class CheckpointRecord:
+    job_id: str
+    step: int
+    attempt: int
+    name: str
+    size_bytes: int
+    manifest_sha256: str
+    created_at: datetime
+    metrics: dict[str, float] = field(default_factory=dict)
+    is_best: bool = False
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    id: str
+    owner: str
+    name: str
+    bucket: str
+    format: str
+    shape: str
+    num_rows: int
+    size_bytes: int
+    sha256: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    id: str
+    owner: str
+    job_id: str
+    name: str
+    kind: str
+    base_model: str
+    base_revision: str | None
+    step: int
+    path: Path
+    mlflow_version: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The coordinator's right to schedule. A newer epoch fences an older coordinator."""
+
+    name: str
+    holder: str
+    epoch: int
+    expires_at: datetime

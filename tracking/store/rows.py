@@ -1,0 +1,230 @@
+"""The tables. `migrations/` creates them; a test keeps both equal."""
+
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    and_,
+    cast,
+    literal_column,
+)
+
+from ftlab.life import ATTEMPT_STATUSES, JobStatus, ReasonCode
+from ftlab.schemas import EventKind
+from tracking.store.column_types import CleanText, EnumText, UtcDateTime
+
+LIVE_STATUSES = tuple(status for status in JobStatus if status in ATTEMPT_STATUSES or status is JobStatus.CANCELLING)
+"""A coordinator that starts must look after the jobs in these."""
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _sequence(name: str) -> Column[int]:
+    """A number that grows with every row. Only SQLite's INTEGER PRIMARY KEY counts by itself."""
+    return Column(name, BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
+
+
+def _job_id(*, primary_key: bool = True, unique: bool | None = None) -> Column[str]:
+    return Column("job_id", String, ForeignKey("jobs.id"), primary_key=primary_key, nullable=False, unique=unique)
+
+
+jobs = Table(
+    "jobs",
+    metadata,
+    _sequence("queue_seq"),
+    Column("id", String, nullable=False, unique=True),
+    Column("owner", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("config", JSON, nullable=False),
+    Column("dataset_id", String, nullable=False),
+    Column("eval_dataset_id", String),
+    Column("status", EnumText(JobStatus), nullable=False),
+    Column("message", CleanText, nullable=False),
+    Column("reason", EnumText(ReasonCode)),
+    Column("priority", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    # Equal to `attempt` while that attempt is live. It repeats what `attempts.ended_at` says, so that one
+    # UPDATE of the job can check it: PostgreSQL rechecks only the updated row after it waited for a lock.
+    Column("live_attempt", Integer),
+    Column("retries_used", Integer, nullable=False),
+    Column("not_before", UtcDateTime),
+    Column("step", Integer, nullable=False),
+    Column("total_steps", Integer),
+    Column("epoch", Double),
+    Column("loss", Double),
+    Column("eval_loss", Double),
+    Column("eta_s", Double),
+    Column("last_seq", Integer, nullable=False),
+    Column("mlflow_seq", Integer, nullable=False),
+    Column("mlflow_run_id", String),
+    Column("model_revision", String),
+    Column("model_id", String),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
+# Spelled out instead of bound: with a parameter neither database can prove that a partial index applies.
+IS_QUEUED = jobs.c.status == literal_column(f"'{JobStatus.QUEUED}'")
+IS_LIVE = jobs.c.status.in_([literal_column(f"'{status}'") for status in LIVE_STATUSES])
+IS_BEHIND_MLFLOW = jobs.c.last_seq > jobs.c.mlflow_seq
+
+Index(
+    "ix_jobs_queue",
+    jobs.c.priority.desc(),
+    jobs.c.queue_seq,
+    sqlite_where=IS_QUEUED,
+    postgresql_where=IS_QUEUED,
+)
+Index("ix_jobs_live", jobs.c.queue_seq, sqlite_where=IS_LIVE, postgresql_where=IS_LIVE)
+Index(
+    "ix_jobs_behind_mlflow",
+    jobs.c.queue_seq,
+    sqlite_where=IS_BEHIND_MLFLOW,
+    postgresql_where=IS_BEHIND_MLFLOW,
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("owner", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("body_sha256", String, nullable=False),
+    _job_id(primary_key=False),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    _job_id(),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("driver", String, nullable=False),
+    Column("cpus", Integer, nullable=False),
+    Column("gpus", Integer, nullable=False),
+    Column("placement_groups", JSON, nullable=False),
+    Column("pids", JSON, nullable=False),
+    Column("resumed_from_step", Integer),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("heartbeat_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("reason", EnumText(ReasonCode)),
+    Column("message", CleanText),
+)
+Index(
+    "uq_attempts_live",
+    attempts.c.job_id,
+    unique=True,
+    sqlite_where=attempts.c.ended_at.is_(None),
+    postgresql_where=attempts.c.ended_at.is_(None),
+)
+
+IS_UNRELEASED = and_(
+    attempts.c.ended_at.is_not(None), cast(attempts.c.placement_groups, String) != literal_column("'[]'")
+)
+"""An attempt that has ended and whose placement groups nobody has given back yet."""
+
+Index("ix_attempts_unreleased", attempts.c.job_id, sqlite_where=IS_UNRELEASED, postgresql_where=IS_UNRELEASED)
+
+events = Table(
+    "events",
+    metadata,
+    _job_id(),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("kind", EnumText(EventKind), nullable=False),
+    Column("data", JSON, nullable=False),
+)
+
+metrics = Table(
+    "metrics",
+    metadata,
+    _job_id(),
+    Column("name", String, primary_key=True),
+    Column("step", Integer, primary_key=True, autoincrement=False),
+    Column("value", Double, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    # Small rows that are always read along the key: one tree instead of a table and its index.
+    sqlite_with_rowid=False,
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    _job_id(),
+    Column("step", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, nullable=False),
+    Column("name", String, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("manifest_sha256", String, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    Column("is_best", Boolean, nullable=False),
+)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    _sequence("seq"),
+    Column("id", String, nullable=False, unique=True),
+    Column("owner", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("bucket", String, nullable=False),
+    Column("format", String, nullable=False),
+    Column("shape", String, nullable=False),
+    Column("num_rows", BigInteger, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+models = Table(
+    "models",
+    metadata,
+    _sequence("seq"),
+    Column("id", String, nullable=False, unique=True),
+    Column("owner", String, nullable=False),
+    _job_id(primary_key=False, unique=True),
+    Column("name", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("base_model", String, nullable=False),
+    Column("base_revision", String),
+    Column("step", Integer, nullable=False),
+    Column("path", String, nullable=False),
+    Column("mlflow_version", String),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+
+
+def columns_of(table: Table, record_class: type) -> list[Column[Any]]:
+    """The columns that make up a record, in the order of its fields: a row is `record_class`'s arguments."""
+    return [table.c[field.name] for field in fields(record_class)]

@@ -1,0 +1,76 @@
+"""The store: transactions, and one repository for each kind of record."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
+
+from sqlalchemy import Connection
+
+from tracking.store.attempts import AttemptRepository
+from tracking.store.checkpoints import CheckpointRepository
+from tracking.store.database import Database
+from tracking.store.datasets import DatasetRepository
+from tracking.store.events import EventRepository
+from tracking.store.jobs import JobRepository
+from tracking.store.leases import LeaseRepository
+from tracking.store.metrics import MetricRepository
+from tracking.store.models import ModelRepository
+
+
+class Transaction:
+    """The repositories inside one transaction."""
+
+    def __init__(self, connection: Connection, *, is_writing: bool) -> None:
+        self.jobs = JobRepository(connection)
+        self.attempts = AttemptRepository(connection)
+        self.events = EventRepository(connection)
+        self.metrics = MetricRepository(connection)
+        self.checkpoints = CheckpointRepository(connection)
+        self.datasets = DatasetRepository(connection, is_writing=is_writing)
+        self.models = ModelRepository(connection)
+        self.leases = LeaseRepository(connection)
+
+
+class Store:
+    """The record of everything. Safe for many threads, and for many processes on the same database.
+
+    A network or Ray call never happens inside a transaction, and transactions do not nest.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    def open(cls, url: str, *, busy_timeout_s: float = 10.0) -> Self:
+        """Make the engine of `sqlite:///<file>` or `postgresql://...`; nothing connects before the first use.
+
+        `busy_timeout_s` is how long SQLite waits for another writer. Raises `InvalidRequestError` (code
+        `invalid_setting`) for any other URL.
+        """
+        return cls(Database.open(url, busy_timeout_s))
+
+    def migrate(self) -> None:
+        """Bring the tables to the newest version. Several processes may do this at once."""
+        # Alembic takes 0.1 s to import, and most processes never migrate.
+        from tracking.store.migrate import upgrade
+
+        with self._database.writing() as connection:
+            upgrade(connection)
+
+    @contextmanager
+    def begin(self) -> Iterator[Transaction]:
+        """A write transaction: committed at the end, rolled back on an exception.
+
+        Raises `ServiceUnavailableError` when the database is locked or away.
+        """
+        with self._database.writing() as connection:
+            yield Transaction(connection, is_writing=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """A read-only snapshot. Raises `ServiceUnavailableError` when the database is locked or away."""
+        with self._database.reading() as connection:
+            yield Transaction(connection, is_writing=False)
+
+    def close(self) -> None:
+        self._database.close()

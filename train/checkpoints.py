@@ -1,0 +1,196 @@
+"""Checkpoints that survive any crash: write aside, hash, sync, rename; verify before loading.
+
+Layout below a job's `checkpoints` folder:
+
+    .tmp-<attempt>/checkpoint-<step>/   being written by attempt <attempt>
+    step-00000120/                      committed: holds manifest.json with the size and sha256 of every file
+    bad-step-00000120-<n>/              failed its verification; kept aside, never loaded
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+_STEP = re.compile(r"step-(\d{8,})")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a committed folder holds."""
+
+    job_id: str
+    attempt: int
+    step: int
+    samples: int
+    """Training rows consumed so far."""
+    metrics: dict[str, float]
+    files: dict[str, dict[str, Any]]
+    """`{name: {"size": bytes, "sha256": hex}}`; names are relative POSIX paths."""
+    versions: dict[str, str]
+    committed_at: str
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(int(entry["size"]) for entry in self.files.values())
+
+    def to_json(self) -> bytes:
+        return json.dumps(self.__dict__, indent=1, sort_keys=True).encode()
+
+
+def step_name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def commit(
+    source: Path,
+    target: Path,
+    *,
+    job_id: str,
+    attempt: int,
+    step: int,
+    samples: int,
+    metrics: dict[str, float],
+) -> tuple[Manifest, str]:
+    """Turn the written folder `source` into the committed `target`; return its manifest and the manifest's sha256.
+
+    A `target` that an earlier attempt committed at the same step is replaced.
+    """
+    files = {}
+    for file in sorted(path for path in source.rglob("*") if path.is_file()):
+        files[file.relative_to(source).as_posix()] = {"size": file.stat().st_size, "sha256": hash_file(file)}
+        _sync(file)
+    manifest = Manifest(job_id, attempt, step, samples, metrics, files, _versions(), datetime.now(UTC).isoformat())
+    content = manifest.to_json()
+    (source / MANIFEST).write_bytes(content)
+    _sync(source / MANIFEST)
+    for folder in {path.parent for path in source.rglob("*")}:
+        _sync(folder)
+    if target.exists():
+        shutil.rmtree(set_aside(target))
+    source.rename(target)
+    _sync(target.parent)
+    return manifest, hashlib.sha256(content).hexdigest()
+
+
+def verify(folder: Path) -> Manifest:
+    """Read the manifest and compare every file with it. Raises `ValueError` that says what is wrong."""
+    try:
+        manifest = Manifest(**json.loads((folder / MANIFEST).read_bytes()))
+    except FileNotFoundError:
+        raise ValueError(f"{folder.name} has no manifest") from None
+    except (TypeError, ValueError):
+        raise ValueError(f"{folder.name} has an unreadable manifest") from None
+    for name, entry in manifest.files.items():
+        file = folder / name
+        if not file.is_file():
+            raise ValueError(f"{folder.name}/{name} is missing")
+        if file.stat().st_size != entry["size"] or hash_file(file) != entry["sha256"]:
+            raise ValueError(f"{folder.name}/{name} does not match its checksum")
+    return manifest
+
+
+def committed(folder: Path) -> list[tuple[int, Path]]:
+    """The committed checkpoints below `folder`, oldest first, unverified."""
+    if not folder.is_dir():
+        return []
+    found = [(match, path) for path in folder.iterdir() if (match := _STEP.fullmatch(path.name))]
+    return sorted((int(match[1]), path) for match, path in found)
+
+
+def newest_good(folder: Path) -> tuple[Path | None, Manifest | None, list[str]]:
+    """The newest checkpoint that verifies, its manifest, and what was wrong with newer ones, which are set aside."""
+    problems: list[str] = []
+    for _, path in reversed(committed(folder)):
+        try:
+            return path, verify(path), problems
+        except ValueError as error:
+            problems.append(str(error))
+            set_aside(path)
+    return None, None, problems
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a folder so that nothing takes it for a checkpoint any more."""
+    for number in range(1, 1_000_000):
+        target = path.with_name(f"bad-{path.name}-{number}")
+        if not target.exists():
+            path.rename(target)
+            return target
+    raise AssertionError(path)
+
+
+def retire(folder: Path, *, keep: int) -> list[int]:
+    """Remove checkpoints beyond the `keep` newest and the best one; return the removed steps.
+
+    The newest is never removed: a resume needs it.
+    """
+    steps = committed(folder)
+    best = best_step(folder)
+    removed = []
+    for step, path in steps[:-keep]:
+        if step != best:
+            shutil.rmtree(path)
+            removed.append(step)
+    return removed
+
+
+def best_step(folder: Path) -> int | None:
+    """The committed step with the lowest eval loss, or `None` where none was measured; the earlier one on a tie."""
+    losses = []
+    for step, path in committed(folder):
+        metrics = json.loads((path / MANIFEST).read_bytes())["metrics"]
+        if "eval_loss" in metrics:
+            losses.append((metrics["eval_loss"], step))
+    return min(losses)[1] if losses else None
+
+
+def sweep(folder: Path) -> None:
+    """Remove what attempts that died in the middle of a write left behind."""
+    for path in folder.glob(".tmp-*"):
+        shutil.rmtree(path)
+
+
+def deliver(checkpoint: Path, target: Path, *, names: Iterable[str]) -> Manifest:
+    """Publish the files `names` of a committed checkpoint as the job's model folder, without copying their bytes."""
+    source = Manifest(**json.loads((checkpoint / MANIFEST).read_bytes()))
+    aside = target.with_name(f".tmp-{target.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    for name in names:
+        os.link(checkpoint / name, aside / name)
+    manifest, _ = commit(
+        aside,
+        target,
+        job_id=source.job_id,
+        attempt=source.attempt,
+        step=source.step,
+        samples=source.samples,
+        metrics=source.metrics,
+    )
+    return manifest
+
+
+def hash_file(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("torch", "transformers", "trl", "peft")}

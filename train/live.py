@@ -1,0 +1,75 @@
+"""The way of events out of a training process: a lock-free buffer and one background thread."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from ftlab.schemas import EventKind
+from train.plan import StopKind
+
+FLUSH_INTERVAL_S = 0.05
+"""A metric waits at most this long in the buffer."""
+HEARTBEAT_INTERVAL_S = 1.0
+"""An empty batch is sent this often, so that silence means trouble."""
+
+Batch = list[dict[str, Any]]
+
+
+class Emitter:
+    """Collects events and sends them in batches from its own thread.
+
+    `send` gets a list of `{"kind", "data", "at"}` documents and answers what the run shall do, if anything. It may
+    block and it may raise `ConnectionError`: the batch is then sent again, training goes on. `deque.append` and
+    `popleft` are atomic, so the training thread never takes a lock.
+    """
+
+    def __init__(self, send: Callable[[Batch], StopKind | None]) -> None:
+        self._send = send
+        self._buffer: deque[dict[str, Any]] = deque()
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._stop: StopKind | None = None
+        self._thread = threading.Thread(target=self._run, name="ftlab-emitter", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def emit(self, kind: EventKind, data: dict[str, Any]) -> None:
+        self._buffer.append({"kind": kind.value, "data": data, "at": datetime.now(UTC)})
+        self._wake.set()
+
+    def stop_requested(self) -> StopKind | None:
+        return self._stop
+
+    def close(self, timeout_s: float = 30.0) -> None:
+        """Send what is left, then end the thread."""
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        pending: Batch = []
+        while True:
+            closing = self._closing.is_set()
+            self._wake.clear()
+            while self._buffer:
+                pending.append(self._buffer.popleft())
+            if self._deliver(pending):
+                pending = []
+                if closing and not self._buffer:
+                    return
+            elif closing:
+                time.sleep(FLUSH_INTERVAL_S)
+            if not closing and self._wake.wait(HEARTBEAT_INTERVAL_S):
+                # Let the burst of one training step gather before it is sent.
+                time.sleep(FLUSH_INTERVAL_S)
+
+    def _deliver(self, batch: Batch) -> bool:
+        try:
+            self._stop = self._send(batch) or self._stop
+        except ConnectionError:
+            return False
+        return True

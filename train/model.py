@@ -1,0 +1,154 @@
+"""Base models: where they lie, which revision they are, and how they are loaded."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from peft import LoraConfig as PeftLoraConfig
+from peft import PeftModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from ftlab.errors import InvalidRequestError, NotFoundError
+from ftlab.schemas import JobConfig
+
+WEIGHT_PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+"""What is fetched from a hub: never pickled weights, never code."""
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A base model on this machine."""
+
+    name: str
+    """How users know it: the hub id, or the folder's path."""
+    folder: Path
+    revision: str
+    adapter: Path | None = None
+    """An adapter of a former job to go on from."""
+
+
+def find_model(model: str, models_folder: Path, *, pinned: str | None = None) -> BaseModel:
+    """Find the model's folder, fetching it from the hub where it is not on this machine.
+
+    `pinned` is the revision that an earlier attempt found. An adapter folder stands for its base model plus the
+    adapter. Raises the hub's own errors, and `NotFoundError` for a local folder that is gone.
+    """
+    if model.startswith("/"):
+        folder = Path(model)
+        if not folder.is_dir():
+            raise NotFoundError(f"The model folder {model} is gone.", "model_not_found", "model")
+        if (folder / "adapter_config.json").exists():
+            adapter = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+            base = find_model(adapter["base_model_name_or_path"], models_folder, pinned=pinned)
+            return BaseModel(base.name, base.folder, base.revision, folder)
+        return BaseModel(model, folder, fingerprint(folder))
+    name, _, revision = model.partition("@")
+    local = models_folder / name.replace("/", "--")
+    if local.is_dir() and not revision:
+        return BaseModel(name, local, fingerprint(local))
+    folder = Path(snapshot_download(name, revision=pinned or revision or None, allow_patterns=WEIGHT_PATTERNS))
+    return BaseModel(name, folder, folder.name)
+
+
+def fingerprint(folder: Path) -> str:
+    """A cheap identity of a local model folder: its config, and size, head and tail of every weight file."""
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for file in sorted(folder.glob("*.safetensors")):
+        size = file.stat().st_size
+        digest.update(f"{file.name}:{size}".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(2**20))
+            stream.seek(max(0, size - 2**20))
+            digest.update(stream.read())
+    return f"local-{digest.hexdigest()[:16]}"
+
+
+def load_tokenizer(base: BaseModel) -> PreTrainedTokenizerBase:
+    tokenizer = AutoTokenizer.from_pretrained(base.folder, local_files_only=True)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrainedModel | PeftModel:
+    """Load the weights that `config` starts from; adapters of a former job go on being trained, or are merged."""
+    options: dict[str, Any] = {"dtype": _dtype(base, config, use_cuda=use_cuda)}
+    if config.load_in_4bit:
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+        options["device_map"] = {"": 0 if use_cuda else "cpu"}
+    model = AutoModelForCausalLM.from_pretrained(
+        base.folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, **options
+    )
+    model.config.use_cache = False
+    if config.load_in_4bit and not use_cuda:
+        _keep_trainable_layout(model)
+    if base.adapter is None:
+        return model
+    adapted = PeftModel.from_pretrained(model, base.adapter, is_trainable=config.tuning == "lora")
+    return adapted if config.tuning == "lora" else adapted.merge_and_unload()
+
+
+def lora_config(config: JobConfig) -> PeftLoraConfig:
+    lora = config.lora
+    return PeftLoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.r,
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
+        target_modules=lora.target_modules,
+        use_rslora=lora.use_rslora,
+        use_dora=lora.use_dora,
+    )
+
+
+def _keep_trainable_layout(model: PreTrainedModel) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights at the first evaluation on a CPU with AVX512-BF16.
+
+    The packed layout is for inference only and has no backward pass: after one evaluation the gradients of all further
+    training would be silently wrong (bitsandbytes 0.50, `Linear4bit.forward`).
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def name_base_model(adapter: Path, base: BaseModel) -> None:
+    """Let a saved adapter name its base as users know it, not as a path of this machine."""
+    file = adapter / "adapter_config.json"
+    if file.exists():
+        config = json.loads(file.read_text("utf-8")) | {"base_model_name_or_path": base.name}
+        file.write_text(json.dumps(config, indent=2, sort_keys=True), "utf-8")
+
+
+def _dtype(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> torch.dtype:
+    wanted = config.training.dtype
+    if wanted == "float16" and not use_cuda:
+        raise InvalidRequestError(
+            "training.dtype 'float16' needs a GPU; use 'bfloat16' or 'float32'.",
+            "invalid_config",
+            "training.dtype",
+        )
+    if wanted != "auto":
+        return getattr(torch, wanted)
+    if config.tuning == "full":
+        return torch.float32
+    saved = json.loads((base.folder / "config.json").read_text("utf-8"))
+    name = saved.get("dtype") or saved.get("torch_dtype") or "float32"
+    return torch.bfloat16 if name == "float16" and not use_cuda else getattr(torch, name)

@@ -1,0 +1,95 @@
+"""What one attempt of a job is told, and what it tells back."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from ftlab.life import ReasonCode
+from ftlab.schemas import EventKind, JobConfig
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Everything a training process needs to know about its attempt."""
+
+    job_id: str
+    attempt: int
+    config: JobConfig
+    job_folder: Path
+    """Checkpoints, logs and the delivered model live below it."""
+    models_folder: Path
+    """Base models that lie on this machine, one folder `<org>--<name>` each."""
+    model: str
+    """Base model: a hub id (`org/name` or `org/name@revision`), or the path of a local folder or adapter."""
+    pinned_revision: str | None
+    """The revision that the job's first attempt found."""
+    train_rows: Path
+    eval_rows: Path | None
+    threads: int
+    """CPU threads of one worker."""
+    use_cuda: bool = False
+    cuda_device: str | None = None
+    """The GPU to use where Ray did not choose it already (standby runs)."""
+
+    @property
+    def checkpoints_folder(self) -> Path:
+        return self.job_folder / "checkpoints"
+
+    @property
+    def model_folder(self) -> Path:
+        return self.job_folder / "model"
+
+    @property
+    def log_file(self) -> Path:
+        return self.job_folder / "logs" / f"attempt-{self.attempt}.jsonl"
+
+
+class StopKind(StrEnum):
+    """Why a run is asked to stop at the end of its step."""
+
+    CANCEL = "cancel"
+    FENCED = "fenced"
+    """A newer attempt exists: nothing this one writes counts any more."""
+
+
+class Ending(StrEnum):
+    """How a training loop came to its end."""
+
+    FINISHED = "finished"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run that ended without an error delivers."""
+
+    ending: Ending
+    step: int
+    stop: StopKind | None = None
+    delivered_step: int | None = None
+    """Step of the checkpoint that `job_folder/model` was made from."""
+    base_model: str | None = None
+    base_revision: str | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run failed, for the user and for the retry policy."""
+
+    reason: ReasonCode
+    message: str
+    traceback: str = ""
+
+
+class RunLink(Protocol):
+    """A run's line to the outside. Nothing here blocks the training step."""
+
+    def emit(self, kind: EventKind, data: dict[str, Any]) -> None:
+        """Hand over one event."""
+
+    def stop_requested(self) -> StopKind | None:
+        """Whether the run shall save and stop."""
+
+    def report_checkpoint(self, step: int, folder: Path) -> None:
+        """Tell the launcher that a checkpoint is committed. Called by every rank, after the commit."""
