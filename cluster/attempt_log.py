@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cluster.clients import HubClient
+from cluster.event_documents import to_documents
 from ftlab.errors import ServiceUnavailableError
 from ftlab.life import JobStatus, ReasonCode
-from ftlab.schemas import Event, EventKind
+from ftlab.schemas import EventKind
 from tracking.store import StaleJobError, Store, Transaction
 from tracking.store.records import (
     CheckpointRecord,
@@ -148,7 +149,7 @@ class AttemptLog:
                 self._stop = StopKind.FENCED
                 return False
             if events:
-                self._hub.publish([to_document(event) for event in events])
+                self._hub.publish(to_documents(events))
             return True
 
     def _beat(self, tx: Transaction) -> None:
@@ -228,15 +229,3 @@ class AttemptLog:
             tx.checkpoints.mark_best(self._ref.id, data["step"])
         if data["removed_steps"]:
             tx.checkpoints.remove(self._ref.id, data["removed_steps"])
-
-
-def to_document(event: EventRecord) -> dict[str, Any]:
-    """An event as it travels to clients."""
-    return Event(
-        job_id=event.job_id,
-        seq=event.seq,
-        attempt=event.attempt,
-        at=event.at,
-        kind=event.kind,
-        data=event.data,
-    ).model_dump(mode="json")

@@ -6,20 +6,24 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cluster.attempt_log import to_document
+from pydantic import ValidationError
+
 from cluster.clients import HubClient
+from cluster.event_documents import to_documents
 from cluster.names import RUN_PREFIX, STANDBY_PREFIX
 from cluster.planning import make_plan
-from cluster.policy import Devices, QueuedJob, Refuse, Start, decide
+from cluster.policy import Devices, QueuedJob, Refuse, Start, WorkerShape, decide, shape_of
 from cluster.ray_cluster import Cluster, DriverLostError
 from cluster.retry import GiveUp, after_attempt
+from ftlab.errors import NotFoundError
 from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas import JobConfig
+from ftlab.schemas.problems import problems_of, summary
 from ftlab.settings import Settings
 from tracking.store import StaleJobError, Store
 from tracking.store.ids import new_id
 from tracking.store.records import AttemptRecord, EventRecord, JobRecord, JobRef, Lease
-from train.plan import StopKind
+from train.plan import RunPlan, StopKind
 
 LEASE_TTL_S = 10.0
 HEARTBEAT_TIMEOUT_S = 30.0
@@ -27,6 +31,8 @@ HEARTBEAT_TIMEOUT_S = 30.0
 QUEUE_WINDOW = 100
 STANDBY_RETRY_S = 20.0
 ORPHAN_GRACE_S = 5.0
+MISSING = {"model_not_found": ReasonCode.MODEL_NOT_FOUND, "dataset_not_found": ReasonCode.DATASET_INVALID}
+"""Reasons of a job that cannot start, because something it was submitted with is gone."""
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +127,7 @@ class Coordinator:
         try:
             patient = now - since < timedelta(seconds=HEARTBEAT_TIMEOUT_S)
             state = self._cluster.state(attempt.driver)
-            if patient and (state == "taken" or (state != "ended" and self._hand_over(attempt, job))):
+            if patient and (state == "taken" or (state != "ended" and self._hand_over_again(attempt, job))):
                 return
         except DriverLostError as error:
             logger.warning("%s", error)
@@ -154,7 +160,9 @@ class Coordinator:
             self._stopping_since.pop(job.id, None)
             self._move(ref, JobStatus.CANCELLED, now, reason=ReasonCode.USER_CANCELLED)
             return
-        config = JobConfig.model_validate(job.config)
+        config = self._config(job, now)
+        if config is None:
+            return
         verdict = after_attempt(reason, message, retries_used=job.retries_used, max_retries=config.max_retries, now=now)
         if isinstance(verdict, GiveUp):
             self._move(ref, JobStatus.FAILED, now, reason=verdict.reason, message=verdict.message)
@@ -200,7 +208,8 @@ class Coordinator:
             held = [Devices(attempt.cpus, attempt.gpus) for attempt in tx.attempts.live()]
         machine = self._cluster.machine()
         free = machine - sum(held, Devices(0, 0))
-        queue = [QueuedJob(job.id, JobConfig.model_validate(job.config)) for job in queued.values()]
+        configs = {job.id: self._config(job, now) for job in queued.values()}
+        queue = [QueuedJob(job_id, config) for job_id, config in configs.items() if config is not None]
         for decision in decide(queue, machine, free):
             match decision:
                 case Start():
@@ -227,32 +236,42 @@ class Coordinator:
                     epoch=self._lease.epoch,
                     now=now,
                 )
+                plan = make_plan(tx, self._settings, job, attempt)
                 events = tx.events.after(job.id, job.last_seq)
         except StaleJobError:
             return  # cancelled a moment ago
+        except NotFoundError as error:
+            reason = MISSING.get(error.code, ReasonCode.CONFIG_INVALID)
+            self._move(job.ref, JobStatus.FAILED, now, reason=reason, message=error.message)
+            return
         self._publish(events)
         if standby is None:
-            plan = make_plan(self._store, self._settings, job, attempt)
             self._cluster.launch(attempt.driver, start.shape, plan)
-        elif not self._hand_over(attempt, job):
+        elif not self._hand_over(attempt.driver, plan, start.shape):
             self._end_attempt(
                 attempt, ReasonCode.SERVICE_RESTARTED, "The standby run ended before it took the job.", now
             )
 
-    def _hand_over(self, attempt: AttemptRecord, job: JobRecord) -> bool:
-        config = JobConfig.model_validate(job.config)
-        [start] = decide([QueuedJob(job.id, config)], self._cluster.machine(), self._cluster.machine())
-        assert isinstance(start, Start)
+    def _hand_over(self, driver: str, plan: RunPlan, shape: WorkerShape) -> bool:
         try:
-            plan = make_plan(self._store, self._settings, job, attempt)
-            return self._cluster.assign(attempt.driver, plan, start.shape)
+            return self._cluster.assign(driver, plan, shape)
         except DriverLostError as error:
             logger.warning("%s", error)
             return False
 
+    def _hand_over_again(self, attempt: AttemptRecord, job: JobRecord) -> bool:
+        with self._store.read() as tx:
+            plan = make_plan(tx, self._settings, job, attempt)
+        return self._hand_over(attempt.driver, plan, shape_of(plan.config.resources, self._cluster.machine()))
+
     def _find_standby(self) -> str | None:
-        """A standby run that waits, or is about to: even then it is ahead of a fresh one."""
-        names = sorted(name for name in self._cluster.drivers() if name.startswith(STANDBY_PREFIX))
+        """A standby run that waits, or is about to: even then it is ahead of a fresh one.
+
+        Not one whose attempt is claimed, but that the coordinator before this one did not get to tell.
+        """
+        with self._store.read() as tx:
+            owned = {attempt.driver for attempt in tx.attempts.live()}
+        names = sorted(name for name in self._cluster.drivers() - owned if name.startswith(STANDBY_PREFIX))
         return next((name for name in names if self._state(name) in {"starting", "ready"}), None)
 
     def _keep_standby(self, now: datetime) -> None:
@@ -264,6 +283,15 @@ class Coordinator:
         if not starting and self._find_standby() is None:
             self._standby_started = now
             self._cluster.launch(f"{STANDBY_PREFIX}{new_id('r')}", None, None)
+
+    def _config(self, job: JobRecord, now: datetime) -> JobConfig | None:
+        """`None` for a job that another version accepted and this one cannot read: it fails and holds nobody up."""
+        try:
+            return JobConfig.model_validate(job.config)
+        except ValidationError as error:
+            message = f"This version cannot read the job's config: {summary(problems_of(error, JobConfig))}"
+            self._move(job.ref, JobStatus.FAILED, now, reason=ReasonCode.CONFIG_INVALID, message=message)
+            return None
 
     def _move(
         self,
@@ -284,7 +312,7 @@ class Coordinator:
         self._publish([event])
 
     def _publish(self, events: list[EventRecord]) -> None:
-        self._hub.publish([to_document(event) for event in events])
+        self._hub.publish(to_documents(events))
 
 
 def run_forever(coordinator: Coordinator, wake: Callable[[float], None], interval_s: float = 1.0) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from ftlab.model_ref import ModelRef, parse_model_ref
 from ftlab.schemas import JobConfig
 from ftlab.settings import Settings
-from tracking.store import Store, Transaction
+from tracking.store import Transaction
 from tracking.store.records import AttemptRecord, DatasetRecord, JobRecord
 from train.checkpoints import step_name
 from train.plan import RunPlan
@@ -21,13 +21,15 @@ def dataset_rows(settings: Settings, dataset: DatasetRecord) -> Path:
     return settings.home / "buckets" / dataset.bucket / dataset.id / "rows.jsonl"
 
 
-def make_plan(store: Store, settings: Settings, job: JobRecord, attempt: AttemptRecord) -> RunPlan:
-    """Gather what the training processes of `attempt` need; they have no database."""
+def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: AttemptRecord) -> RunPlan:
+    """Gather what the training processes of `attempt` need; they have no database.
+
+    Raises `NotFoundError` when the base model or a dataset is gone.
+    """
     config = JobConfig.model_validate(job.config)
-    with store.read() as tx:
-        train_set = tx.datasets.get(job.dataset_id)
-        eval_set = tx.datasets.get(job.eval_dataset_id) if job.eval_dataset_id else None
-        model = model_location(tx, settings, parse_model_ref(config.model))
+    train_set = tx.datasets.get(job.dataset_id)
+    eval_set = tx.datasets.get(job.eval_dataset_id) if job.eval_dataset_id else None
+    model = model_location(tx, settings, parse_model_ref(config.model))
     cores = settings.cpus or os.cpu_count() or 1
     return RunPlan(
         job_id=job.id,

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self
 
+from cluster.event_documents import to_documents
 from ftlab.life import JobStatus
 from ftlab.schemas import EventKind
-from serve.convert import to_documents
 from serve.replies import in_thread
 from tracking.store import Store
 

@@ -1,11 +1,7 @@
 """From the store's records to what travels over HTTP."""
 
-from collections.abc import Sequence
-from typing import Any
-
 from ftlab.life import JobStatus
-from ftlab.schemas import Checkpoint, Dataset, Event, Job, MetricPoint, TunedModel
-from serve.wire import Attempt, LogLine
+from ftlab.schemas import Attempt, Checkpoint, Dataset, Job, LogLine, MetricPoint, TunedModel
 from tracking.store.records import (
     AttemptRecord,
     CheckpointRecord,
@@ -58,22 +54,6 @@ def to_dataset(record: DatasetRecord) -> Dataset:
         sha256=record.sha256,
         created_at=record.created_at,
     )
-
-
-def to_event(record: EventRecord) -> Event:
-    return Event(
-        job_id=record.job_id,
-        seq=record.seq,
-        attempt=record.attempt,
-        at=record.at,
-        kind=record.kind,
-        data=record.data,
-    )
-
-
-def to_documents(records: Sequence[EventRecord]) -> list[dict[str, Any]]:
-    """Events as the hub carries them."""
-    return [to_event(record).model_dump(mode="json") for record in records]
 
 
 def to_log_line(record: EventRecord) -> LogLine:

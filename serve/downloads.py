@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from zipstream import ZIP_DEFLATED, ZipStream
 
+from cluster.event_documents import to_documents
 from ftlab.errors import NotFoundError, RangeNotSatisfiableError
 from serve.archives import FolderArchive, open_regular, parse_range, read_up_to
 from serve.auth import current_owner
 from serve.batches import to_json
-from serve.convert import to_documents
 from serve.errors import error_response, request_id_of
 from serve.replies import in_thread
 from serve.services import Services, services_of

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from cluster.event_documents import to_event
 from ftlab.errors import NotFoundError
 from ftlab.schemas import EventKind
 from serve import convert
@@ -26,7 +27,7 @@ def events(services: Services, owner: str, job: str, after: int, limit: int) -> 
     with services.store.read() as tx:
         record = tx.jobs.resolve(job, owner=owner)
         found = tx.events.after(record.id, after, limit)
-    return EventList(data=[convert.to_event(event) for event in found], last_seq=record.last_seq)
+    return EventList(data=[to_event(event) for event in found], last_seq=record.last_seq)
 
 
 def logs(services: Services, owner: str, job: str, tail: int) -> LogList:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from cluster.event_documents import to_documents
 from ftlab.errors import ConflictError, InvalidRequestError, NotFoundError
 from ftlab.life import JobStatus, ReasonCode
 from ftlab.model_ref import ModelRef, parse_model_ref
 from ftlab.schemas import Job, JobConfig, Page
 from serve.body import canonical
-from serve.convert import to_documents, to_job
+from serve.convert import to_job
 from serve.model_check import check_local, check_record, short_name
 from serve.pages import to_page
 from serve.queue_service import queued_message

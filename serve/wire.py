@@ -1,30 +1,8 @@
 """Replies that exist over HTTP only: lists of one job, attempts, liveness."""
 
-from datetime import datetime
 from typing import Any, Literal
 
-from ftlab.life import ReasonCode
-from ftlab.schemas import Checkpoint, Dataset, Event, Job, MetricPoint, WireModel
-
-
-class Attempt(WireModel):
-    """One attempt at a job."""
-
-    number: int
-    cpus: int
-    gpus: int
-    resumed_from_step: int | None
-    created_at: datetime
-    ended_at: datetime | None
-    reason: ReasonCode | None
-    message: str | None
-
-
-class LogLine(WireModel):
-    at: datetime
-    level: str
-    text: str
-    attempt: int
+from ftlab.schemas import Attempt, Checkpoint, Dataset, Event, Job, LogLine, MetricPoint, WireModel
 
 
 class MetricList(WireModel):

@@ -59,7 +59,7 @@ def _train_and_show(client: Client, settings: Settings, base: Path) -> None:
     _follow(client, job.id)
     client.jobs.wait(job.id)
 
-    losses = [point for point in client.jobs.metrics(job.id, names=["eval_loss"])]
+    losses = list(client.jobs.metrics(job.id, names=["eval_loss"]))
     before, after = losses[0], losses[-1]
     target = settings.home / "demo" / f"{job.id}.zip"
     target.parent.mkdir(parents=True, exist_ok=True)

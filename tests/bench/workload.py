@@ -9,10 +9,45 @@ from typing import Any
 from ftlab.schemas import JobConfig
 from tests.bench.service import Service
 
-WORDS = (
-    "queue job order device checkpoint weight optimizer schedule worker good repeat step pause save resume adapter "
-    "small matrix base model upload dataset name config loss learn eval hold download complete log a the of and to is"
-).split()
+WORDS = [
+    "queue",
+    "job",
+    "order",
+    "device",
+    "checkpoint",
+    "weight",
+    "optimizer",
+    "schedule",
+    "worker",
+    "good",
+    "repeat",
+    "step",
+    "pause",
+    "save",
+    "resume",
+    "adapter",
+    "small",
+    "matrix",
+    "base",
+    "model",
+    "upload",
+    "dataset",
+    "name",
+    "config",
+    "loss",
+    "learn",
+    "eval",
+    "hold",
+    "download",
+    "complete",
+    "log",
+    "a",
+    "the",
+    "of",
+    "and",
+    "to",
+    "is",
+]
 
 
 @dataclass(frozen=True)

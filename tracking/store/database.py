@@ -5,10 +5,11 @@ in order instead of polling the file lock against each other. Readers have their
 the writer (WAL).
 """
 
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from sqlite3 import Connection as SqliteConnection
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -101,20 +102,32 @@ def _sqlite_engines(url: URL, busy_timeout_s: float) -> tuple[Engine, Engine]:
     return writer, reader
 
 
-def _sqlite_setup(busy_timeout_s: float, *, query_only: bool) -> Callable[[SqliteConnection, Any], None]:
-    def set_up(connection: SqliteConnection, _record: Any) -> None:
+def _sqlite_setup(busy_timeout_s: float, *, query_only: bool) -> Callable[[sqlite3.Connection, Any], None]:
+    def set_up(connection: sqlite3.Connection, _record: Any) -> None:
         # The driver begins no transaction by itself any more; the "begin" events do.
         connection.isolation_level = None
-        for pragma in (
-            f"busy_timeout={int(busy_timeout_s * 1000)}",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            f"query_only={'ON' if query_only else 'OFF'}",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
+        connection.execute(f"PRAGMA busy_timeout={int(busy_timeout_s * 1000)}")
+        _use_write_ahead_log(connection, busy_timeout_s)
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute(f"PRAGMA query_only={'ON' if query_only else 'OFF'}")
 
     return set_up
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection, patience_s: float) -> None:
+    """Two processes that switch a new file over at the same moment block each other, and SQLite then fails at once
+    instead of waiting: the one that fails tries again."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 def _postgres_engines(url: URL) -> tuple[Engine, Engine]:

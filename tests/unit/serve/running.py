@@ -13,13 +13,13 @@ import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from cluster.event_documents import to_documents
 from cluster.hub import Hub
 from ftlab.errors import ServiceUnavailableError
 from ftlab.life import JobStatus
 from ftlab.schemas import EventKind
 from ftlab.settings import Settings
 from serve.app import create_app
-from serve.convert import to_documents
 from serve.live import LiveFeed, SocketLimits
 from serve.services import Services
 from tests.unit.serve.fakes import FakeCoordinator

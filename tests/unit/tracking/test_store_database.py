@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, Timer
 from typing import Any
 
 import pytest
@@ -127,6 +127,23 @@ class TestSqlite:
         finish.set()
         holder.join()
         add_job(hasty_store)
+
+    def test_new_file_held_by_another_process(self, tmp_path: Path) -> None:
+        """Switching a new file to the write-ahead log needs it alone; a busy one is tried until patience ends."""
+        file = tmp_path / "ftlab.db"
+        reader = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+        reader.execute("CREATE TABLE other (value)")
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM other").fetchall()
+        hasty, patient = (Store.open(f"sqlite:///{file}", busy_timeout_s=patience_s) for patience_s in (0.05, 10))
+        with pytest.raises(ServiceUnavailableError):
+            hasty.migrate()
+        Timer(0.2, reader.execute, ["COMMIT"]).start()
+        patient.migrate()
+        reader.close()
+        for store in (hasty, patient):
+            add_job(store)
+            store.close()
 
     def test_many_processes_share_a_file(self, tmp_path: Path) -> None:
         """They also create and migrate it at the same time."""
