@@ -17,6 +17,7 @@ from tracking.store import StaleJobError, Store, Transaction
 from tracking.store.records import (
     CheckpointRecord,
     EventRecord,
+    JobRecord,
     JobRef,
     MetricRecord,
     ModelRecord,
@@ -48,6 +49,9 @@ class AttemptLog:
         self._status: JobStatus | None = None
         self._stop: StopKind | None = None
         self._has_trained = False
+        self._has_ended = False
+        self._recording = threading.Lock()
+        self._newest_recorded = 0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ftlab-attempt-log", daemon=True)
         self._thread.start()
@@ -66,10 +70,16 @@ class AttemptLog:
         self._stop = self._stop or kind
 
     def record(self, batch: Sequence[dict[str, Any]]) -> None:
-        """Append the events of a worker: documents with `kind`, `data` and `at`."""
-        if batch:
-            events = [NewEvent(EventKind(entry["kind"]), entry["data"], entry["at"]) for entry in batch]
-            self._queue.put(lambda tx: self._write_events(tx, events))
+        """Append the events of a worker: documents with `kind`, `data`, `at` and `number`.
+
+        A worker that gets no answer in time sends its events again; those with a number already known are left out.
+        """
+        with self._recording:
+            fresh = [entry for entry in batch if entry["number"] > self._newest_recorded]
+            if fresh:
+                self._newest_recorded = fresh[-1]["number"]
+                events = [NewEvent(EventKind(entry["kind"]), entry["data"], entry["at"]) for entry in fresh]
+                self._queue.put(lambda tx: self._write_events(tx, events))
 
     def move(self, target: JobStatus) -> None:
         self._queue.put(lambda tx: self._move(tx, target))
@@ -81,7 +91,7 @@ class AttemptLog:
 
         self._queue.put(write)
 
-    def complete(self, model: ModelRecord) -> None:
+    def complete(self, make_model: Callable[[JobRecord], ModelRecord]) -> None:
         """The attempt delivered its model: job, attempt and model change in one transaction."""
 
         def write(tx: Transaction) -> list[EventRecord]:
@@ -89,36 +99,34 @@ class AttemptLog:
             job = tx.jobs.get(self._ref.id)
             if not tx.attempts.end(self._ref, reason=ReasonCode.OK, message="The job is finished.", now=now):
                 raise StaleJobError("The attempt was ended before it delivered.")
+            self._has_ended = True
             if job.status is JobStatus.CANCELLING:
                 return []  # the user was first; the coordinator ends the job as cancelled
+            model = make_model(job)
             tx.models.add(model)
             return [tx.jobs.move(self._ref, JobStatus.COMPLETED, now=now, reason=ReasonCode.OK, model_id=model.id)]
 
-        self._put_last(write)
+        self._queue.put(write)
 
     def end(self, reason: ReasonCode, message: str) -> None:
         """The attempt is over without a model; the coordinator decides what follows."""
 
         def write(tx: Transaction) -> list[EventRecord]:
             tx.attempts.end(self._ref, reason=reason, message=message, now=datetime.now(UTC))
+            self._has_ended = True
             return []
 
-        self._put_last(write)
+        self._queue.put(write)
 
     def close(self) -> None:
         """Wait until everything is written, however long the database is away."""
-        self._put_last(lambda tx: [])
+        self._closing.set()
+        self._queue.put(lambda tx: [])
         self._thread.join()
 
-    def _put_last(self, write: Write) -> None:
-        self._queue.put(write)
-        self._closing.set()
-
     def _run(self) -> None:
-        while self._stop is not StopKind.FENCED:
-            writes = self._next_writes()
-            if not self._write_until_done(writes):
-                break
+        while self._stop is not StopKind.FENCED and not self._has_ended:
+            self._write_until_done(self._next_writes())
             if self._closing.is_set() and self._queue.empty():
                 break
 
@@ -132,31 +140,36 @@ class AttemptLog:
             writes.append(self._queue.get())
         return writes
 
-    def _write_until_done(self, writes: list[Write]) -> bool:
-        """Write in one transaction, again and again while the database is away; `False` once fenced."""
+    def _write_until_done(self, writes: list[Write]) -> None:
+        """Write in one transaction, once, however often it takes while the database is away."""
         backoff_s = 0.1
+        tried: set[datetime] = set()
         while True:
+            now = datetime.now(UTC)
             try:
                 with self._store.begin() as tx:
-                    self._beat(tx)
+                    # A connection that broke during the commit hides that the try was successful; the heartbeat it
+                    # left tells. Followers of the job see the gap and replay it.
+                    if tried and tx.attempts.get(self._ref).heartbeat_at in tried:
+                        return
+                    self._beat(tx, now)
                     events = [event for write in writes for event in write(tx)]
             except ServiceUnavailableError as error:
                 logger.warning("The database is away; %d writes wait: %s", len(writes), error)
+                tried.add(now)
                 time.sleep(backoff_s)
                 backoff_s = min(LONGEST_BACKOFF_S, backoff_s * 2)
                 continue
             except StaleJobError:
                 self._stop = StopKind.FENCED
-                return False
+                return
             if events:
                 self._hub.publish(to_documents(events))
-            return True
+            return
 
-    def _beat(self, tx: Transaction) -> None:
-        status = tx.attempts.heartbeat(self._ref, now=datetime.now(UTC))
+    def _beat(self, tx: Transaction, now: datetime) -> None:
+        status = tx.attempts.heartbeat(self._ref, now=now)
         if status is None:
-            if self._closing.is_set():
-                return  # ended by us
             raise StaleJobError("The attempt was ended by the coordinator.")
         self._status = status
         if status is JobStatus.CANCELLING:

@@ -18,7 +18,7 @@ from ftlab.life import JobStatus, ReasonCode
 from ftlab.settings import load_settings
 from tracking.store import Store
 from tracking.store.ids import new_id
-from tracking.store.records import JobRef, ModelRecord
+from tracking.store.records import JobRecord, JobRef, ModelRecord
 from train.plan import Ending, Failure, Outcome, RunPlan, StopKind
 
 PLAN_POLL_S = 30.0
@@ -108,7 +108,8 @@ class RunDriver:
         self._outcome = outcome
         if outcome.ending is Ending.FINISHED:
             assert self._log is not None
-            self._log.complete(self._model(outcome))
+            model_id = new_id("mdl")
+            self._log.complete(lambda job: self._model(outcome, job, model_id))
             self._coordinator.wake()
 
     def request_stop(self, kind: StopKind) -> bool:
@@ -198,15 +199,13 @@ class RunDriver:
             "A training worker ended without a word (killed, or a crash in native code).",
         )
 
-    def _model(self, outcome: Outcome) -> ModelRecord:
+    def _model(self, outcome: Outcome, job: JobRecord, model_id: str) -> ModelRecord:
         plan = self._plan
         assert plan is not None
         assert outcome.delivered_step is not None
         assert outcome.base_model is not None
-        with self._store.read() as tx:
-            job = tx.jobs.get(plan.job_id)
         return ModelRecord(
-            id=new_id("mdl"),
+            id=model_id,
             owner=job.owner,
             job_id=job.id,
             name=job.name,

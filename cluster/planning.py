@@ -42,6 +42,8 @@ def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: Atte
         train_rows=dataset_rows(settings, train_set),
         eval_rows=dataset_rows(settings, eval_set) if eval_set else None,
         threads=max(1, (attempt.cpus if not attempt.gpus else cores) // config.resources.num_workers),
+        recorded_step=job.step,
+        recorded_checkpoint=attempt.resumed_from_step,
         use_cuda=attempt.gpus > 0,
     )
 
@@ -53,4 +55,7 @@ def model_location(tx: Transaction, settings: Settings, ref: ModelRef) -> str:
     if ref.kind == "model":
         return str(tx.models.get(ref.id).path)
     folder = job_folder(settings, ref.id)
-    return str(folder / "model" if ref.step is None else folder / "checkpoints" / step_name(ref.step))
+    checkpoints = tx.checkpoints.of_job(ref.id)
+    if ref.step is None and (tx.models.of_job(ref.id) is not None or not checkpoints):
+        return str(folder / "model")
+    return str(folder / "checkpoints" / step_name(checkpoints[0].step if ref.step is None else ref.step))

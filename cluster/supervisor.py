@@ -22,6 +22,7 @@ import psutil
 
 from cluster.environment import ensure_token, ray_environment
 from cluster.processes import Part, end_processes, is_same_process, own_identity, start_ticks
+from ftlab.cli.service_file import running_service, state_file
 from ftlab.errors import FineTuneLabError, InvalidRequestError
 from ftlab.settings import Settings, load_settings
 from tracking.mlflow_server import SERVER_ENVIRONMENT, server_command
@@ -133,10 +134,6 @@ class Supervisor:
         state_file(self._settings).unlink(missing_ok=True)
 
 
-def state_file(settings: Settings) -> Path:
-    return settings.home / "run" / "service.json"
-
-
 def prepare(settings: Settings) -> None:
     """Everything that must hold before a part is started. Raises `FineTuneLabError` with what to do."""
     if not settings.is_loopback:
@@ -160,15 +157,15 @@ def prepare(settings: Settings) -> None:
 
 def _end_previous_life(settings: Settings) -> None:
     """A supervisor that was killed left its parts behind; one that lives is not disturbed."""
+    if running := running_service(settings):
+        raise InvalidRequestError(
+            f"FineTune Lab already runs with {settings.home} (process {running.pid}). Stop it with `ftlab down`.",
+            "already_running",
+        )
     try:
         state = json.loads(state_file(settings).read_text("utf-8"))
     except (FileNotFoundError, ValueError):
         return
-    if is_same_process(state["pid"], state["started_at_ticks"]):
-        raise InvalidRequestError(
-            f"FineTune Lab already runs with {settings.home} (process {state['pid']}). Stop it with `ftlab down`.",
-            "already_running",
-        )
     for identity in state["parts"].values():
         if is_same_process(identity["pid"], identity["started_at_ticks"]):
             left = psutil.Process(identity["pid"])

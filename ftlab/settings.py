@@ -62,7 +62,7 @@ class Settings(BaseModel):
 
     @property
     def is_loopback(self) -> bool:
-        return self.host in LOOPBACK_HOSTS
+        return self.host in LOOPBACK_HOSTS - {"::1"}  # the service does not speak IPv6
 
     @property
     def server_url(self) -> str:

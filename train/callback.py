@@ -11,29 +11,15 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ftlab.schemas import EventKind
 from train import checkpoints
+from train.collective import barrier, is_distributed
 from train.failures import LossDivergedError
 from train.model import BaseModel, name_base_model
 from train.plan import RunLink, RunPlan, StopKind
+from train.resume import checkpoint_data
+from train.series import series_of
 
 PROGRESS_INTERVAL_S = 0.5
 """Progress is told at most this often between two logged steps."""
-
-_TOLD_ELSEWHERE = frozenset(
-    {
-        "epoch",
-        "total_flos",
-        "train_loss",
-        "train_runtime",
-        "train_samples_per_second",
-        "train_steps_per_second",
-        "eval_runtime",
-        "eval_samples_per_second",
-        "eval_steps_per_second",
-        "eval_model_preparation_time",
-        "eval_num_tokens",
-    }
-)
-"""Entries of the trainer's logs that are no series over the steps."""
 
 
 class RunCallback(TrainerCallback):
@@ -87,11 +73,7 @@ class RunCallback(TrainerCallback):
         logs: dict[str, Any],
         **_: Any,
     ) -> None:
-        values = {
-            name: float(value)
-            for name, value in logs.items()
-            if isinstance(value, int | float) and name not in _TOLD_ELSEWHERE
-        }
+        values = series_of(logs)
         if "loss" in values:
             if not math.isfinite(values["loss"]):
                 raise LossDivergedError(f"The loss became {values['loss']} at step {state.global_step}.")
@@ -106,18 +88,18 @@ class RunCallback(TrainerCallback):
         self._idle_since = time.perf_counter()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        _barrier()  # every rank has written its random state
+        barrier()  # every rank has written its random state
         step = state.global_step
         target = self._plan.checkpoints_folder / checkpoints.step_name(step)
         if state.is_world_process_zero:
             self._commit(Path(args.output_dir) / f"checkpoint-{step}", target, step)
-        _barrier()
+        barrier()
         self._link.report_checkpoint(step, target)
         self._idle_since = time.perf_counter()
 
     def _commit(self, written: Path, target: Path, step: int) -> None:
         name_base_model(written, self._base)
-        manifest, digest = checkpoints.commit(
+        manifest, _ = checkpoints.commit(
             written,
             target,
             job_id=self._plan.job_id,
@@ -132,18 +114,7 @@ class RunCallback(TrainerCallback):
             },
         )
         removed = checkpoints.retire(target.parent, keep=self._plan.config.training.save_total_limit)
-        self._link.emit(
-            EventKind.CHECKPOINT,
-            {
-                "step": step,
-                "name": target.name,
-                "size_bytes": manifest.size_bytes,
-                "manifest_sha256": digest,
-                "metrics": manifest.metrics,
-                "is_best": checkpoints.best_step(target.parent) == step,
-                "removed_steps": removed,
-            },
-        )
+        self._link.emit(EventKind.CHECKPOINT, checkpoint_data(target, manifest, removed))
 
     def on_evaluate(self, *_: Any, **__: Any) -> None:
         self._idle_since = time.perf_counter()
@@ -173,7 +144,7 @@ class RunCallback(TrainerCallback):
     def _agreed_stop(self) -> StopKind | None:
         """The stop request that all ranks act on at the same step."""
         wanted = self._link.stop_requested()
-        if not _is_distributed():
+        if not is_distributed():
             return wanted
         kinds = list(StopKind)
         code = torch.tensor([kinds.index(wanted) + 1 if wanted else 0])
@@ -196,12 +167,3 @@ class _Average:
         self._count += 1
         weight = max(0.1, 1 / self._count)
         self.value += weight * (value - self.value)
-
-
-def _is_distributed() -> bool:
-    return bool(dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
-
-
-def _barrier() -> None:
-    if _is_distributed():
-        dist.barrier()

@@ -3,16 +3,19 @@
 Layout below a job's `checkpoints` folder:
 
     .tmp-<attempt>/checkpoint-<step>/   being written by attempt <attempt>
+    .tmp-gone-step-00000110/            being removed
+    .old-step-00000120/                 being replaced; comes back if the new one does not
     step-00000120/                      committed: holds manifest.json with the size and sha256 of every file
     bad-step-00000120-<n>/              failed its verification; kept aside, never loaded
 """
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -74,23 +77,37 @@ def commit(
     _sync(source / MANIFEST)
     for folder in {path.parent for path in source.rglob("*")}:
         _sync(folder)
+    replaced = target.with_name(f".old-{target.name}")
     if target.exists():
-        shutil.rmtree(set_aside(target))
+        shutil.rmtree(replaced, ignore_errors=True)
+        target.rename(replaced)
     source.rename(target)
     _sync(target.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
     return manifest, hashlib.sha256(content).hexdigest()
 
 
-def verify(folder: Path) -> Manifest:
-    """Read the manifest and compare every file with it. Raises `ValueError` that says what is wrong."""
+def read_manifest(folder: Path) -> Manifest:
+    """Raise `ValueError` that says what is wrong with it. The files are not looked at."""
     try:
         manifest = Manifest(**json.loads((folder / MANIFEST).read_bytes()))
+        if not all({"size", "sha256"} <= entry.keys() for entry in manifest.files.values()):
+            raise ValueError("an entry is not whole")
     except FileNotFoundError:
         raise ValueError(f"{folder.name} has no manifest") from None
-    except (TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         raise ValueError(f"{folder.name} has an unreadable manifest") from None
-    for name, entry in manifest.files.items():
-        file = folder / name
+    return manifest
+
+
+def verify(folder: Path, names: Iterable[str] | None = None) -> Manifest:
+    """Read the manifest and compare the files `names`, by default every one, with it.
+
+    Raises `ValueError` that says what is wrong.
+    """
+    manifest = read_manifest(folder)
+    for name in manifest.files if names is None else names:
+        file, entry = folder / name, manifest.files[name]
         if not file.is_file():
             raise ValueError(f"{folder.name}/{name} is missing")
         if file.stat().st_size != entry["size"] or hash_file(file) != entry["sha256"]:
@@ -109,9 +126,12 @@ def committed(folder: Path) -> list[tuple[int, Path]]:
 def newest_good(folder: Path) -> tuple[Path | None, Manifest | None, list[str]]:
     """The newest checkpoint that verifies, its manifest, and what was wrong with newer ones, which are set aside."""
     problems: list[str] = []
-    for _, path in reversed(committed(folder)):
+    for step, path in reversed(committed(folder)):
         try:
-            return path, verify(path), problems
+            manifest = verify(path)
+            if manifest.step != step:
+                raise ValueError(f"{path.name} has the manifest of another step")
+            return path, manifest, problems
         except ValueError as error:
             problems.append(str(error))
             set_aside(path)
@@ -138,7 +158,11 @@ def retire(folder: Path, *, keep: int) -> list[int]:
     removed = []
     for step, path in steps[:-keep]:
         if step != best:
-            shutil.rmtree(path)
+            # Gone in one moment: half of a checkpoint must not look like one.
+            gone = path.with_name(f".tmp-gone-{path.name}")
+            shutil.rmtree(gone, ignore_errors=True)
+            path.rename(gone)
+            shutil.rmtree(gone)
             removed.append(step)
     return removed
 
@@ -147,21 +171,34 @@ def best_step(folder: Path) -> int | None:
     """The committed step with the lowest eval loss, or `None` where none was measured; the earlier one on a tie."""
     losses = []
     for step, path in committed(folder):
-        metrics = json.loads((path / MANIFEST).read_bytes())["metrics"]
-        if "eval_loss" in metrics:
-            losses.append((metrics["eval_loss"], step))
+        try:
+            eval_loss = read_manifest(path).metrics.get("eval_loss", math.nan)
+        except ValueError:
+            continue  # broken: it is set aside when a resume or the delivery comes to it
+        if math.isfinite(eval_loss):
+            losses.append((eval_loss, step))
     return min(losses)[1] if losses else None
 
 
 def sweep(folder: Path) -> None:
-    """Remove what attempts that died in the middle of a write left behind."""
+    """Remove what attempts that died in the middle of a write left behind, and undo what they left half done."""
+    for path in folder.glob(".old-*"):
+        target = path.with_name(path.name.removeprefix(".old-"))
+        if target.exists():
+            shutil.rmtree(path)
+        else:
+            path.rename(target)
     for path in folder.glob(".tmp-*"):
         shutil.rmtree(path)
 
 
-def deliver(checkpoint: Path, target: Path, *, names: Iterable[str]) -> Manifest:
-    """Publish the files `names` of a committed checkpoint as the job's model folder, without copying their bytes."""
-    source = Manifest(**json.loads((checkpoint / MANIFEST).read_bytes()))
+def deliver(checkpoint: Path, target: Path, *, is_wanted: Callable[[str], bool]) -> Manifest:
+    """Publish the wanted files of a committed checkpoint as the job's model folder, without copying their bytes.
+
+    Raises `ValueError` that says what is wrong when one of them is broken.
+    """
+    names = sorted(filter(is_wanted, read_manifest(checkpoint).files))
+    source = verify(checkpoint, names)
     aside = target.with_name(f".tmp-{target.name}")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)

@@ -4,18 +4,71 @@ import errno
 import os
 import shutil
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 
 from ftlab.errors import FineTuneLabError
 from ftlab.life import ReasonCode
 from train.plan import Failure
 
-_COLLECTIVE_MARKS = ("gloo", "NCCL", "Connection closed by peer", "ProcessGroup", "DistBackendError")
-_MISSING_MODEL_MARKS = (
-    "is not a valid model identifier",
-    "is not a local folder",
-    "Repository Not Found",
-    "couldn't connect to",
+_DISK_FULL_MARKS = (
+    "No space left on device",
+    # `torch.save` does not ask why a file is shorter than what it wrote.
+    "PytorchStreamWriter failed writing",
+    "unexpected pos",
+)
+
+
+@dataclass(frozen=True)
+class _Sign:
+    """How to recognise one reason among the errors of other libraries: by class name or by words in the message."""
+
+    reason: ReasonCode
+    sentence: str
+    names: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+
+    def fits(self, error: BaseException) -> bool:
+        is_named = any(cls.__name__ in self.names for cls in type(error).__mro__)
+        return is_named or any(mark in str(error) for mark in self.marks)
+
+
+_SIGNS = (
+    _Sign(
+        ReasonCode.HOST_OOM,
+        "The machine's memory is used up. Use a smaller batch, a shorter method.max_length or a smaller model.",
+        names=("MemoryError",),
+        marks=("Cannot allocate memory",),
+    ),
+    _Sign(
+        ReasonCode.DEVICE_OOM,
+        "The GPU's memory is used up. Halve training.per_device_train_batch_size and double "
+        "training.gradient_accumulation_steps, or set training.gradient_checkpointing or load_in_4bit.",
+        names=("OutOfMemoryError",),
+        marks=("CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED"),
+    ),
+    _Sign(
+        ReasonCode.MODEL_ACCESS_DENIED,
+        "The model is gated: accept its licence on the hub and start the service with the variable HF_TOKEN.",
+        names=("GatedRepoError",),
+    ),
+    _Sign(
+        ReasonCode.MODEL_NOT_FOUND,
+        "The base model was found neither on this machine nor on the hub. "
+        "Check its name, or put it below the models folder.",
+        names=("RepositoryNotFoundError", "RevisionNotFoundError", "LocalEntryNotFoundError"),
+        marks=(
+            "is not a valid model identifier",
+            "is not a local folder",
+            "Repository Not Found",
+            "couldn't connect to",
+        ),
+    ),
+    _Sign(
+        ReasonCode.COLLECTIVE_ERROR,
+        "The workers lost each other: {first_line}",
+        marks=("gloo", "NCCL", "Connection closed by peer", "ProcessGroup", "DistBackendError"),
+    ),
 )
 
 
@@ -37,42 +90,34 @@ def _diagnose(error: BaseException, folder: Path) -> tuple[ReasonCode, str]:
             ReasonCode.LOSS_DIVERGED,
             f"{error} Lower training.learning_rate, or keep training.max_grad_norm at 1.0 or below.",
         )
-    if isinstance(error, MemoryError):
-        return (
-            ReasonCode.HOST_OOM,
-            "The machine's memory is used up. Use a smaller batch, a shorter method.max_length or a smaller model.",
-        )
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        free = shutil.disk_usage(folder).free
+    if full := _disk_full(error):
+        where = getattr(full, "filename", None) or folder
         return (
             ReasonCode.DISK_FULL,
-            f"The disk of {error.filename or folder} is full ({free:,} bytes free). "
+            f"The disk of {where} is full ({_free_bytes(folder):,} bytes free). "
             "Free some space, then submit the job again.",
         )
-    text = str(error)
-    name = type(error).__name__
-    if name == "OutOfMemoryError" or "CUDA out of memory" in text:
-        return (
-            ReasonCode.DEVICE_OOM,
-            "The GPU's memory is used up. Halve training.per_device_train_batch_size and double "
-            "training.gradient_accumulation_steps, or set training.gradient_checkpointing or load_in_4bit.",
-        )
-    if name == "GatedRepoError":
-        return (
-            ReasonCode.MODEL_ACCESS_DENIED,
-            "The model is gated: accept its licence on the hub and give the service a token.",
-        )
-    if name in {"RepositoryNotFoundError", "RevisionNotFoundError", "LocalEntryNotFoundError"} or any(
-        mark in text for mark in _MISSING_MODEL_MARKS
-    ):
-        return (
-            ReasonCode.MODEL_NOT_FOUND,
-            "The base model was found neither on this machine nor on the hub. "
-            "Check its name, or put it below the models folder.",
-        )
-    if any(mark in text for mark in _COLLECTIVE_MARKS):
-        return ReasonCode.COLLECTIVE_ERROR, f"The workers lost each other: {_first_line(text)}"
-    return ReasonCode.INTERNAL_ERROR, f"{name}: {_first_line(text)} The job's log has the traceback."
+    first_line = _first_line(str(error))
+    for sign in _SIGNS:
+        if sign.fits(error):
+            return sign.reason, sign.sentence.format(first_line=first_line)
+    return ReasonCode.INTERNAL_ERROR, f"{type(error).__name__}: {first_line} The job's log has the traceback."
+
+
+def _disk_full(error: BaseException | None) -> BaseException | None:
+    """The error in the chain that a full disk has caused."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return error
+        if any(mark in str(error) for mark in _DISK_FULL_MARKS):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _free_bytes(folder: Path) -> int:
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return shutil.disk_usage(there).free
 
 
 def _of_user_error(error: FineTuneLabError) -> ReasonCode:
@@ -80,6 +125,8 @@ def _of_user_error(error: FineTuneLabError) -> ReasonCode:
         return ReasonCode.DATASET_INVALID
     if error.code == "model_not_found":
         return ReasonCode.MODEL_NOT_FOUND
+    if error.code == "checkpoint_corrupt":
+        return ReasonCode.CHECKPOINT_CORRUPT
     return ReasonCode.CONFIG_INVALID
 
 

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 from ftlab.schemas import EventKind
@@ -21,14 +22,16 @@ Batch = list[dict[str, Any]]
 class Emitter:
     """Collects events and sends them in batches from its own thread.
 
-    `send` gets a list of `{"kind", "data", "at"}` documents and answers what the run shall do, if anything. It may
-    block and it may raise `ConnectionError`: the batch is then sent again, training goes on. `deque.append` and
-    `popleft` are atomic, so the training thread never takes a lock.
+    `send` gets a list of `{"kind", "data", "at", "number"}` documents and answers what the run shall do, if anything.
+    It may block and it may raise `ConnectionError`: the events are then sent again with those that came since, and
+    their numbers tell the receiver what it has already. Training goes on. `deque.append` and `popleft` are atomic, so
+    the training thread never takes a lock.
     """
 
     def __init__(self, send: Callable[[Batch], StopKind | None]) -> None:
         self._send = send
         self._buffer: deque[dict[str, Any]] = deque()
+        self._numbers = count(1)
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._stop: StopKind | None = None
@@ -56,7 +59,7 @@ class Emitter:
             closing = self._closing.is_set()
             self._wake.clear()
             while self._buffer:
-                pending.append(self._buffer.popleft())
+                pending.append(self._buffer.popleft() | {"number": next(self._numbers)})
             if self._deliver(pending):
                 pending = []
                 if closing and not self._buffer:

@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,11 +29,13 @@ class _RunHandler(logging.Handler):
         level = record.levelname.lower()
         for line in text.splitlines():
             at = datetime.fromtimestamp(record.created, UTC).isoformat()
-            self._stream.write(json.dumps({"at": at, "level": level, "text": line[:_MAX_LINE]}) + "\n")
+            with suppress(OSError):  # a full disk ends the run at the next checkpoint, never at a line
+                self._stream.write(json.dumps({"at": at, "level": level, "text": line[:_MAX_LINE]}) + "\n")
             self._link.emit(EventKind.LOG, {"level": level, "text": line[:_MAX_LINE]})
 
     def close(self) -> None:
-        self._stream.close()
+        with suppress(OSError):
+            self._stream.close()
         super().close()
 
 

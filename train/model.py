@@ -25,6 +25,25 @@ WEIGHT_PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 """What is fetched from a hub: never pickled weights, never code."""
 
 
+_CARD = """---
+base_model: {base}
+library_name: peft
+pipeline_tag: text-generation
+tags: [lora, trl]
+---
+
+A LoRA adapter for `{base}` (revision `{revision}`), trained by FineTune Lab. The job's config, metrics and logs are in
+its MLflow run.
+
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained("PATH OF THIS FOLDER")
+    base = AutoModelForCausalLM.from_pretrained("{base}")
+    model = PeftModel.from_pretrained(base, "PATH OF THIS FOLDER")
+"""
+
+
 @dataclass(frozen=True)
 class BaseModel:
     """A base model on this machine."""
@@ -41,7 +60,7 @@ def find_model(model: str, models_folder: Path, *, pinned: str | None = None) ->
     """Find the model's folder, fetching it from the hub where it is not on this machine.
 
     `pinned` is the revision that an earlier attempt found. An adapter folder stands for its base model plus the
-    adapter. Raises the hub's own errors, and `NotFoundError` for a local folder that is gone.
+    adapter. Raises the hub's own errors, and `NotFoundError` for a local folder that is gone or holds no model.
     """
     if model.startswith("/"):
         folder = Path(model)
@@ -61,8 +80,14 @@ def find_model(model: str, models_folder: Path, *, pinned: str | None = None) ->
 
 
 def fingerprint(folder: Path) -> str:
-    """A cheap identity of a local model folder: its config, and size, head and tail of every weight file."""
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    """A cheap identity of a local model folder: its config, and size, head and tail of every weight file.
+
+    Raises `NotFoundError` for a folder without a config.
+    """
+    config = folder / "config.json"
+    if not config.is_file():
+        raise NotFoundError(f"{folder} holds no model: its config.json is missing.", "model_not_found", "model")
+    digest = hashlib.sha256(config.read_bytes())
     for file in sorted(folder.glob("*.safetensors")):
         size = file.stat().st_size
         digest.update(f"{file.name}:{size}".encode())
@@ -100,7 +125,10 @@ def load_model(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrai
     if base.adapter is None:
         return model
     adapted = PeftModel.from_pretrained(model, base.adapter, is_trainable=config.tuning == "lora")
-    return adapted if config.tuning == "lora" else adapted.merge_and_unload()
+    if config.tuning == "lora":
+        return adapted
+    # The base was frozen below the adapter.
+    return adapted.merge_and_unload().requires_grad_(True)
 
 
 def lora_config(config: JobConfig) -> PeftLoraConfig:
@@ -129,12 +157,17 @@ def _keep_trainable_layout(model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def name_base_model(adapter: Path, base: BaseModel) -> None:
-    """Let a saved adapter name its base as users know it, not as a path of this machine."""
-    file = adapter / "adapter_config.json"
-    if file.exists():
-        config = json.loads(file.read_text("utf-8")) | {"base_model_name_or_path": base.name}
-        file.write_text(json.dumps(config, indent=2, sort_keys=True), "utf-8")
+def name_base_model(saved: Path, base: BaseModel) -> None:
+    """Let a saved model name its base as users know it, not as a path of this machine."""
+    adapter_config = saved / "adapter_config.json"
+    if adapter_config.exists():
+        config = json.loads(adapter_config.read_text("utf-8")) | {"base_model_name_or_path": base.name}
+        adapter_config.write_text(json.dumps(config, indent=2, sort_keys=True), "utf-8")
+        (saved / "README.md").write_text(_CARD.format(base=base.name, revision=base.revision), "utf-8")
+        return
+    card = saved / "README.md"
+    if card.exists():
+        card.write_text(card.read_text("utf-8").replace(str(base.folder), base.name), "utf-8")
 
 
 def _dtype(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> torch.dtype:

@@ -28,6 +28,10 @@ class RunPlan:
     eval_rows: Path | None
     threads: int
     """CPU threads of one worker."""
+    recorded_step: int = 0
+    """Newest step whose metrics are in the record."""
+    recorded_checkpoint: int | None = None
+    """Step of the newest checkpoint in the record."""
     use_cuda: bool = False
     cuda_device: str | None = None
     """The GPU to use where Ray did not choose it already (standby runs)."""

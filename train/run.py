@@ -11,7 +11,7 @@ from transformers import PrinterCallback, set_seed
 from transformers.utils import logging as transformers_logging
 from trl import SFTConfig, SFTTrainer
 
-from ftlab.errors import ConflictError
+from ftlab.errors import ConflictError, FineTuneLabError
 from ftlab.schemas import EventKind, JobConfig
 from train import checkpoints
 from train.callback import RunCallback
@@ -19,15 +19,10 @@ from train.data.encode import encode_rows
 from train.data.read import read_rows
 from train.model import BaseModel, find_model, load_model, load_tokenizer, lora_config
 from train.plan import Ending, Outcome, RunLink, RunPlan
+from train.resume import find_checkpoint, tell_set_aside
 
-# Files of a checkpoint that make it usable as a model; the rest is optimizer and random state.
-_TRAINING_STATE = (
-    "optimizer.pt",
-    "scheduler.pt",
-    "trainer_state.json",
-    "training_args.bin",
-    checkpoints.MANIFEST,
-)
+# Files of a checkpoint that only a resume needs; the rest makes it usable as a model.
+_TRAINING_STATE = ("optimizer.pt", "scheduler.pt", "trainer_state.json", "training_args.bin")
 
 
 def run(plan: RunPlan, link: RunLink) -> Outcome:
@@ -46,7 +41,7 @@ def run(plan: RunPlan, link: RunLink) -> Outcome:
     tokenizer = load_tokenizer(base)
     train_set = _load_rows(plan.train_rows, tokenizer, config, link if is_main else None, "train")
     eval_set = _load_rows(plan.eval_rows, tokenizer, config, link if is_main else None, "eval")
-    resume_from = _find_checkpoint(plan, link if is_main else None)
+    resume_from = find_checkpoint(plan, link if is_main else None)
     model = load_model(base, config, use_cuda=plan.use_cuda)
 
     callback = RunCallback(plan, link, base, samples_per_step=_samples_per_step(config), has_eval=eval_set is not None)
@@ -71,7 +66,7 @@ def run(plan: RunPlan, link: RunLink) -> Outcome:
     _free_memory()
     if callback.stopped_by is not None:
         return Outcome(Ending.STOPPED, step, callback.stopped_by, base_model=base.name, base_revision=base.revision)
-    delivered = _deliver(plan) if is_main else None
+    delivered = _deliver(plan, link) if is_main else None
     return Outcome(Ending.FINISHED, step, delivered_step=delivered, base_model=base.name, base_revision=base.revision)
 
 
@@ -133,34 +128,6 @@ def _load_rows(file: Path | None, tokenizer: Any, config: JobConfig, link: RunLi
     return Dataset.from_dict({"input_ids": encoded.input_ids, "labels": encoded.labels})
 
 
-def _find_checkpoint(plan: RunPlan, link: RunLink | None) -> Path | None:
-    """The checkpoint to go on from. Rank 0 sets broken ones aside; the others then see what is left."""
-    if link is None:
-        _barrier()
-        newest = checkpoints.committed(plan.checkpoints_folder)
-        return newest[-1][1] if newest else None
-    plan.checkpoints_folder.mkdir(parents=True, exist_ok=True)
-    checkpoints.sweep(plan.checkpoints_folder)
-    path, manifest, problems = checkpoints.newest_good(plan.checkpoints_folder)
-    _barrier()
-    for problem in problems:
-        link.emit(
-            EventKind.NOTICE,
-            {"code": "checkpoint_corrupt", "message": f"A checkpoint was set aside: {problem}."},
-        )
-    if manifest is not None:
-        link.emit(
-            EventKind.NOTICE,
-            {
-                "code": "resuming",
-                "message": f"Resuming from step {manifest.step}.",
-                "step": manifest.step,
-                "samples": manifest.samples,
-            },
-        )
-    return path
-
-
 def _check_revision(base: BaseModel, plan: RunPlan) -> None:
     if plan.pinned_revision not in (None, base.revision):
         raise ConflictError(
@@ -177,28 +144,32 @@ def _samples_per_step(config: JobConfig) -> int:
     return training.per_device_train_batch_size * training.gradient_accumulation_steps * world_size
 
 
-def _deliver(plan: RunPlan) -> int:
-    """Publish the best checkpoint, or the last one where no eval loss was measured; return its step."""
-    best = checkpoints.best_step(plan.checkpoints_folder) if plan.config.training.load_best_model_at_end else None
-    saved = dict(checkpoints.committed(plan.checkpoints_folder))
-    step = max(saved) if best is None else best
-    folder = saved[step]
-    names = [
-        file.name
-        for file in sorted(folder.iterdir())
-        if file.is_file() and file.name not in _TRAINING_STATE and not file.name.startswith("rng_state")
-    ]
-    checkpoints.deliver(folder, plan.model_folder, names=names)
-    checkpoints.sweep(plan.checkpoints_folder)
-    return step
+def _deliver(plan: RunPlan, link: RunLink) -> int:
+    """Publish the best checkpoint, or the last one where no eval loss was measured; return its step.
+
+    One that broke since it was committed is set aside, and the next best takes its place.
+    """
+    while saved := dict(checkpoints.committed(plan.checkpoints_folder)):
+        best = checkpoints.best_step(plan.checkpoints_folder) if plan.config.training.load_best_model_at_end else None
+        step = max(saved) if best is None else best
+        try:
+            checkpoints.deliver(saved[step], plan.model_folder, is_wanted=_is_model_file)
+        except ValueError as error:
+            checkpoints.set_aside(saved[step])
+            tell_set_aside(link, str(error))
+        else:
+            checkpoints.sweep(plan.checkpoints_folder)
+            return step
+    raise FineTuneLabError(
+        "Every checkpoint of the job is broken. Check the disk, then submit the job again.", "checkpoint_corrupt"
+    )
+
+
+def _is_model_file(name: str) -> bool:
+    return "/" not in name and name not in _TRAINING_STATE and not name.startswith("rng_state")
 
 
 def _free_memory() -> None:
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-
-
-def _barrier() -> None:
-    if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
-        torch.distributed.barrier()

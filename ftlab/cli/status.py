@@ -37,7 +37,7 @@ def status(session: Session, home: HomeOption = None) -> None:
             {"server": settings.server_url, "status": message, "service": service and vars(service), "queue": queue}
         )
         return
-    waiting = f"; the first waits: {queue.waiting_for}" if queue.waiting_for else ""
+    waiting = f". {queue.waiting_for}" if queue.waiting_for else ""
     output.record(
         {
             "Server": f"{settings.server_url}: {message}",

@@ -73,7 +73,7 @@ def up(
 
 @app.command()
 def down(home: HomeOption = None, quiet: QuietOption = False) -> None:
-    """Stop the service; running jobs go on at the next start."""
+    """Stop the service; running jobs go on from their checkpoints at the next start."""
     from ftlab.cli.output import Output
     from ftlab.cli.service_file import running_service
     from ftlab.errors import WaitTimeoutError
@@ -85,7 +85,9 @@ def down(home: HomeOption = None, quiet: QuietOption = False) -> None:
     if service is None:
         output.talk(f"Nothing runs with {settings.home}.")
         return
-    output.talk(f"Stopping FineTune Lab (process {service.pid}); running jobs save a checkpoint first.")
+    output.talk(
+        f"Stopping FineTune Lab (process {service.pid}); running jobs go on from their checkpoints at the next start."
+    )
     os.kill(service.pid, signal.SIGTERM)
     if not _has_ended(service, STOP_TIMEOUT_S):
         raise WaitTimeoutError(

@@ -85,7 +85,7 @@ class Event(WireModel):
     at: datetime
     kind: EventKind
     data: dict[str, Any]
-    """By kind: status {status, message, reason}; metrics {step, epoch, values: {name: number}}; log {level, lines};
+    """By kind: status {status, message, reason}; metrics {step, epoch, values: {name: number}}; log {level, text};
     checkpoint {step, size_bytes, metrics, is_best}; notice {code, message}; progress {step, total_steps, epoch, eta_s,
     step_time_s, data_wait_s}."""
 

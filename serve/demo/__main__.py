@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ftlab import Client, FineTuneLabError
+from ftlab.cli.service_file import running_service
 from ftlab.schemas import Dataset, EventKind, JobConfig, LoraConfig, Resources, SftMethod, TrainingConfig
 from ftlab.settings import Settings, load_settings
 from serve.demo.base_model import MODEL_ID, ensure_base_model
@@ -27,10 +28,10 @@ def main() -> int:
     started = time.monotonic()
     settings = load_settings()
     try:
-        service = _start_service(settings)
-        console.print("[bold]Base model[/bold]  fetching SmolLM2-135M-Instruct (once)")
+        starting = _start_service(settings)
+        console.print("[bold]Base model[/bold]    fetching SmolLM2-135M-Instruct (once)")
         base = ensure_base_model(settings.home / "models")
-        _wait_for(service)
+        _wait_for(starting)
         with Client(settings.server_url) as client:
             _train_and_show(client, settings, base)
     except FineTuneLabError as error:
@@ -40,14 +41,17 @@ def main() -> int:
     return 0
 
 
-def _start_service(settings: Settings) -> subprocess.Popen[bytes]:
-    """`ftlab up --detach` starts the service, or finds that it runs; the base model is fetched meanwhile."""
-    console.print(f"[bold]Service[/bold]     starting with its data in {settings.home}")
-    return subprocess.Popen([sys.executable, "-m", "ftlab.cli.main", "up", "--detach"])
+def _start_service(settings: Settings) -> subprocess.Popen[bytes] | None:
+    """Start the service beside the fetching of the model; `None` when one runs already."""
+    if running_service(settings) is not None:
+        console.print(f"[bold]Service[/bold]       runs already with its data in {settings.home}")
+        return None
+    console.print(f"[bold]Service[/bold]       starting with its data in {settings.home}")
+    return subprocess.Popen([sys.executable, "-m", "ftlab.cli.main", "up", "--detach", "--quiet"])
 
 
-def _wait_for(service: subprocess.Popen[bytes]) -> None:
-    if service.wait() != 0:
+def _wait_for(starting: subprocess.Popen[bytes] | None) -> None:
+    if starting is not None and starting.wait() != 0:
         raise FineTuneLabError("The service did not start; the lines above say why.")
 
 
@@ -55,7 +59,7 @@ def _train_and_show(client: Client, settings: Settings, base: Path) -> None:
     train = _dataset(client, DATA / "support-train.jsonl")
     heldout = _dataset(client, DATA / "support-heldout.jsonl")
     job = client.jobs.create(demo_config(train.id, heldout.id))
-    console.print(f"[bold]Job[/bold]         {job.id}, {train.num_rows} rows, {heldout.num_rows} held out")
+    console.print(f"[bold]Job[/bold]           {job.id}, {train.num_rows} rows, {heldout.num_rows} held out")
     _follow(client, job.id)
     client.jobs.wait(job.id)
 
@@ -68,7 +72,7 @@ def _train_and_show(client: Client, settings: Settings, base: Path) -> None:
     with zipfile.ZipFile(target) as archive:
         archive.extractall(adapter)
     console.print(
-        f"[bold]Eval loss[/bold]   {before.value:.3f} before, [green]{after.value:.3f}[/green] after {after.step} steps"
+        f"[bold]Eval loss[/bold]     {before.value:.3f} before, [green]{after.value:.3f}[/green] after {after.step} steps"
     )
     _show_answers(base, adapter)
     console.print(f"\nAdapter ZIP    {target}")
@@ -111,22 +115,22 @@ def _follow(client: Client, job_id: str) -> None:
     for event in client.jobs.follow(job_id):
         data = event.data
         if event.kind is EventKind.STATUS:
-            console.print(f"[bold]{data['status']:<12}[/bold]{data['message']}")
+            console.print(f"[bold]{data['status']:<14}[/bold]{data['message']}")
         elif event.kind is EventKind.METRICS and "loss" in data["values"]:
             values, eta_s = data["values"], data["eta_s"] or 0.0
             speed = f"  {values['tokens_per_s']:.0f} tok/s" if "tokens_per_s" in values else ""
             console.print(
-                f"            step {data['step']:>3}/{data['total_steps']}  loss {values['loss']:.3f}"
+                f"              step {data['step']:>3}/{data['total_steps']}  loss {values['loss']:.3f}"
                 f"  ETA {eta_s:.0f} s{speed}"
             )
         elif event.kind is EventKind.METRICS and "eval_loss" in data["values"]:
-            console.print(f"            eval loss {data['values']['eval_loss']:.3f} at step {data['step']}")
+            console.print(f"              eval loss {data['values']['eval_loss']:.3f} at step {data['step']}")
         elif event.kind is EventKind.NOTICE:
-            console.print(f"            {data['message']}")
+            console.print(f"              {data['message']}")
 
 
 def _show_answers(base: Path, adapter: Path) -> None:
-    console.print("[bold]Answers[/bold]     the same questions to the base model and to the tuned one")
+    console.print("[bold]Answers[/bold]       the same questions to the base model and to the tuned one")
     # A process of its own: the demo itself needs no torch.
     done = subprocess.run(
         [sys.executable, "-m", "serve.demo.answers", str(base), str(adapter)], check=True, capture_output=True

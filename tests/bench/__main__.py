@@ -7,6 +7,7 @@ their own are left out, and FTLAB_HOME must name the home of the one that runs.
 import argparse
 import json
 import pkgutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,8 @@ ROW_PREFIX = "row"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    # So that the service is stopped and its folder removed, whoever ends this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     rows = find_rows()
     unknown = set(options.rows) - set(rows)
     if unknown:
@@ -36,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     measured: list[Measurement] = []
     failures: dict[int, str] = {}
     with _service(options) as service, tempfile.TemporaryDirectory(dir=service.settings.home) as folder:
-        bench = Bench(service, Path(folder), options.quick, options.real, options.ingress)
+        bench = Bench(service, Path(folder), options.quick, options.real)
         service.start()
         for number in options.rows or rows:
             say(f"row {number}: {rows[number].TITLE}")
@@ -73,7 +76,8 @@ def find_rows() -> dict[int, ModuleType]:
 @contextmanager
 def _service(options: argparse.Namespace) -> Iterator[Service]:
     if options.server is None:
-        with own_service(options.real.parent if options.real else None) as service:
+        roots = (options.real.parent,) if options.real else ()
+        with own_service(ingress=options.ingress, model_roots=roots) as service:
             yield service
         return
     service = Service(load_settings({"server": options.server}), is_own=False)
@@ -90,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the values of all pairs as well")
     parser.add_argument("--server", metavar="URL", help="measure a service that runs already")
     parser.add_argument("--real", type=_folder, metavar="FOLDER", help="row 1: train this model too")
-    parser.add_argument("--ingress", choices=("python", "haproxy"), default="python", help="row 3: behind it as well")
+    parser.add_argument("--ingress", choices=("python", "haproxy"), default="python", help="HTTP front of the service")
     return parser
 
 

@@ -17,8 +17,6 @@ class Bench:
     quick: bool = False
     real: Path | None = None
     """A model folder for row 1, besides the random model."""
-    ingress: str = "python"
-    """`haproxy` measures row 3 behind that as well."""
 
     @property
     def pairs(self) -> int:

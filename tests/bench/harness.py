@@ -12,9 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-T = TypeVar("T")
+from typing import Any, Literal
 
 
 class BenchError(Exception):
@@ -64,7 +62,9 @@ class Measurement:
             return ""
         if self.target and all(self._meets(goal) for goal in self.target):
             return "target"
-        return "floor" if all(self._meets(goal) for goal in self.floor) else "BELOW"
+        if not self.floor:
+            return "below target"
+        return "floor" if all(self._meets(goal) for goal in self.floor) else "BELOW FLOOR"
 
     def _meets(self, goal: Goal) -> bool:
         summary = self.ratio if goal.of == "ratio" else summarise(self.ours)
@@ -88,9 +88,9 @@ class Measurement:
         }
 
 
-def interleave(rounds: int, *measures: Callable[[], T]) -> list[list[T]]:
+def interleave(rounds: int, *measures: Callable[[], Any]) -> list[list[Any]]:
     """Take the measures in turn (A B A B ...) and return the values of each, so that a drift meets all alike."""
-    values: list[list[T]] = [[] for _ in measures]
+    values: list[list[Any]] = [[] for _ in measures]
     for _ in range(rounds):
         for taken, measure in zip(values, measures, strict=True):
             taken.append(measure())

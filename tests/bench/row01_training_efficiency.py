@@ -5,6 +5,7 @@ The plain script runs while the service is stopped, so that what an idle service
 
 import statistics
 from collections.abc import Sequence
+from itertools import pairwise
 
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement, interleave, say
@@ -80,7 +81,7 @@ def median_tokens_per_s(steps: Sequence[Step]) -> float:
     """Of the median step, the first three left out: what a long run comes to."""
     kept = steps[DROPPED_STEPS - 1 :]
     return statistics.median(
-        (after.tokens - before.tokens) / (after.at - before.at) for before, after in zip(kept, kept[1:], strict=False)
+        (after.tokens - before.tokens) / (after.at - before.at) for before, after in pairwise(kept)
     )
 
 

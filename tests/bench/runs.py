@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from ftlab.life import JobStatus
@@ -107,4 +108,4 @@ def wait_for_status(service: Service, job_id: str, status: JobStatus, timeout_s:
 def median_step_s(steps: Sequence[Step]) -> float:
     """Seconds from one step to the next, the first three left out."""
     times = [step.at for step in steps[2:]]
-    return statistics.median(after - before for before, after in zip(times, times[1:], strict=False))
+    return statistics.median(after - before for before, after in pairwise(times))

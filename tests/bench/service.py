@@ -13,13 +13,14 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from cluster.environment import ray_environment
-from cluster.supervisor import ray_temp_dir, state_file
+from cluster.supervisor import ray_temp_dir
 from ftlab import Client
-from ftlab.cli.service_file import read_state
+from ftlab.cli.service_file import read_state, state_file
 from ftlab.settings import Settings
 from tests.bench.harness import BenchError, say
 from tracking.store import Store
@@ -78,18 +79,6 @@ class Service:
         yield
         self.start()
 
-    @contextmanager
-    def changed(self, **changes: object) -> Iterator[None]:
-        """The service restarted with other settings."""
-        before = self.settings
-        self.stop()
-        self.settings = before.model_copy(update=changes)
-        self.start()
-        yield
-        self.stop()
-        self.settings = before
-        self.start()
-
     def processes(self) -> list[psutil.Process]:
         """Everything that belongs to the service and lives now."""
         state = read_state(self.settings)
@@ -141,25 +130,17 @@ class Service:
 
 
 @contextmanager
-def own_service(model_root: Path | None = None) -> Iterator[Service]:
-    """A service, not started yet, that leaves nothing behind. It may read models below `model_root`."""
+def own_service(**settings: Any) -> Iterator[Service]:
+    """A service with these settings, not started yet, that leaves nothing behind."""
     home = Path(tempfile.mkdtemp(prefix="ftlab-bench-"))
-    ports = free_ports(4)
-    settings = Settings(
-        home=home,
-        port=ports[0],
-        mlflow_port=ports[1],
-        dashboard_port=ports[2],
-        ray_port=ports[3],
-        model_roots=(model_root,) if model_root else (),
-    )
-    service = Service(settings, is_own=True)
+    ports = dict(zip(("port", "mlflow_port", "dashboard_port", "ray_port"), free_ports(4), strict=True))
+    service = Service(Settings(home=home, **ports, **settings), is_own=True)
     try:
         yield service
     finally:
         service.stop()
         shutil.rmtree(home)
-        shutil.rmtree(ray_temp_dir(settings), ignore_errors=True)
+        shutil.rmtree(ray_temp_dir(service.settings), ignore_errors=True)
 
 
 def environment() -> dict[str, str]:

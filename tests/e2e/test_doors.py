@@ -1,0 +1,110 @@
+"""The same life through the other doors: the command line and the paths of earlier clients."""
+
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ftlab import Client
+from ftlab.life import JobStatus
+from ftlab.schemas import Dataset
+from tests.lab import TINY, Lab, rows, tiny_job
+
+
+def ftlab(lab: Lab, *arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ftlab.cli.main", *arguments],
+        env=lab.environment(),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def test_the_command_line_drives_a_whole_life(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(rows(20))
+    config = {"name": "by-hand", "model": TINY, "dataset": "rows.jsonl", "training": {"max_steps": 4, "save_steps": 2}}
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(config))
+
+    submitted = ftlab(lab, "submit", "job.yaml", "--set", "training.seed=7", "--follow", folder=tmp_path)
+    assert submitted.returncode == 0, submitted.stderr
+    job_id = submitted.stdout.split()[0]
+    assert "4/4" in submitted.stderr
+
+    shown = json.loads(ftlab(lab, "show", "by-hand", "--json").stdout)
+    assert (shown["id"], shown["status"], shown["config"]["training"]["seed"]) == (job_id, "completed", 7)
+    assert job_id in ftlab(lab, "ls").stdout
+    assert "step-00000004" in ftlab(lab, "checkpoints", job_id).stdout
+    assert ftlab(lab, "logs", job_id, "--follow").returncode == 0
+    taken = ftlab(lab, "download", job_id, "-o", str(tmp_path / "model.zip"))
+    assert taken.returncode == 0, taken.stderr
+    assert (tmp_path / "model.zip").stat().st_size > 1000
+
+
+def test_the_command_line_says_what_is_wrong_and_with_which_code(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text("model: acme/tiny\ndataset: ds-none\ntraining: {learning_rte: 1e-3}\n")
+
+    refused = ftlab(lab, "submit", "job.yaml", folder=tmp_path)
+    unknown = ftlab(lab, "show", "job-000000000000")
+
+    assert refused.returncode == 2
+    assert "learning_rate" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert unknown.returncode == 3
+
+
+def call(lab: Lab, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"content-type": "application/json"}
+    request = urllib.request.Request(lab.settings.server_url + path, data, headers, method=method)
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        return json.load(reply)
+
+
+def test_the_paths_of_earlier_clients_answer(lab: Lab, client: Client, dataset: Dataset) -> None:
+    body = {"model_name": TINY, "dataset_id": dataset.id, "batch_size": 4, "num_epochs": 1, "lr": 1e-3}
+    started = call(lab, "POST", "/api/training/start", body)
+    job_id = started["job_id"]
+    client.jobs.wait(job_id, timeout_s=120)
+
+    status = call(lab, "GET", f"/api/training/status/{job_id}")
+    assert status["status"] == "completed"
+    assert call(lab, "GET", f"/api/training/metrics/{job_id}")["data"]
+    assert call(lab, "GET", f"/api/training/{job_id}/checkpoints")["data"]
+    assert "queued" in call(lab, "GET", "/api/training/queue")
+    assert call(lab, "GET", f"/api/jobs/{job_id}")["metrics"]
+    assert "data" in call(lab, "GET", f"/api/training/logs/{job_id}")
+    assert "data" in call(lab, "GET", "/api/training/local/jobs")
+
+
+def test_a_retried_submit_makes_one_job(client: Client, dataset: Dataset) -> None:
+    body = tiny_job(dataset, max_steps=2)
+
+    first = client.jobs.create(body, idempotency_key="the-same-key")
+    second = client.jobs.create(body, idempotency_key="the-same-key")
+
+    assert first.id == second.id
+    assert client.jobs.wait(first.id, timeout_s=120).status is JobStatus.COMPLETED
+
+
+def test_errors_have_one_shape_behind_the_real_front(lab: Lab) -> None:
+    for method, path, status in (
+        ("GET", "/api/nothing", 404),
+        ("DELETE", "/api/training/queue", 405),
+        ("POST", "/api/training/jobs", 422),
+        ("GET", "/api/training/jobs/job-000000000000", 404),
+    ):
+        try:
+            call(lab, method, path, {} if method == "POST" else None)
+        except urllib.error.HTTPError as error:
+            assert error.code == status
+            assert set(json.load(error)["error"]) == {"message", "type", "param", "code", "request_id"}
+            assert error.headers["x-request-id"]
+        else:
+            raise AssertionError(f"{method} {path} was answered")

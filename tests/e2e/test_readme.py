@@ -1,0 +1,65 @@
+"""The README's commands, run as they stand there."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import free_ports
+from tests.readme import ROOT, block
+from tests.tiny import make_tiny_model
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A user's environment: only folder and ports are not the defaults, so that nothing on this machine is disturbed."""
+    home = tmp_path_factory.mktemp("readme")
+    # The README names a real model; a tiny one under its name keeps this test short. The demo uses the real one.
+    make_tiny_model(home / "models" / "HuggingFaceTB--SmolLM2-135M-Instruct")
+    port, mlflow_port, dashboard_port, ray_port = free_ports(4)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FTLAB_", "RAY_"))}
+    return kept | {
+        "FTLAB_HOME": str(home),
+        "FTLAB_PORT": str(port),
+        "FTLAB_MLFLOW_PORT": str(mlflow_port),
+        "FTLAB_DASHBOARD_PORT": str(dashboard_port),
+        "FTLAB_RAY_PORT": str(ray_port),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}",
+        "VENV": sys.prefix,
+    }
+
+
+def run(command: list[str], environment: dict[str, str]) -> str:
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def service(environment: dict[str, str]) -> Iterator[dict[str, str]]:
+    try:
+        told = run(["make", "-e", "up"], environment)
+        assert "/docs" in told
+        yield environment
+    finally:
+        run(["make", "-e", "down"], environment)
+
+
+def test_the_sdk_block_runs(service: dict[str, str], tmp_path: Path) -> None:
+    told = run([sys.executable, "-c", block("sdk").text.replace("support.zip", str(tmp_path / "support.zip"))], service)
+
+    assert "completed" in told
+    assert (tmp_path / "support.zip").stat().st_size > 1000
+
+
+def test_the_command_line_block_runs(service: dict[str, str], tmp_path: Path) -> None:
+    job = block("job").text.replace("serve/demo", f"{ROOT}/serve/demo")
+    (tmp_path / "job.yaml").write_text(job)
+
+    run(["ftlab", "submit", str(tmp_path / "job.yaml"), "--follow"], service)
+    run(["ftlab", "download", "support", "--output", str(tmp_path / "support.zip")], service)
+
+    assert (tmp_path / "support.zip").stat().st_size > 1000

@@ -1,0 +1,329 @@
+"""The repository checks itself: what is shipped is documented, and what is documented is true."""
+
+import ast
+import json
+import re
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from ray.serve.schema import ServeDeploySchema
+
+import ftlab
+from ftlab.cli.exits import ExitCode
+from ftlab.cli.job_source import read_job
+from ftlab.client import AsyncClient, Client
+from ftlab.life import JobStatus, ReasonCode
+from ftlab.schemas import EventKind
+from ftlab.schemas.job_file import parse_job_config, read_yaml
+from ftlab.settings import Settings
+from serve import deployment, live
+from serve.app import create_app
+from tests.readme import README, ROOT, Block, block, blocks
+from tests.repository import (
+    CLI,
+    CONFIG_FIELDS,
+    DOCS,
+    FILES,
+    MARKDOWN,
+    QUICKSTART,
+    SOURCES,
+    anchors,
+    blocks_of,
+    bounds,
+    cells,
+    client_calls,
+    error_codes,
+    flat,
+    links,
+    public_methods,
+    reference,
+    row_of,
+    section,
+    shown,
+    spellings,
+)
+from train.data.shapes import Rule, Shape
+
+SDK_PAGE = DOCS / "howto" / "use-the-sdk.md"
+OPTION = r"`(-{1,2}[a-z][\w-]*)"
+TOOLS = {"cd", "curl", "ftlab", "git", "make", "pip", "python", "python3", "source"}
+"""What readers have besides the commands of this repository."""
+INTERNAL_CODES = {"hub_unavailable", "lease_held"}
+"""Codes of errors that the service catches itself."""
+
+
+# Files
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=shown)
+def test_source_files_are_short(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) < 400
+
+
+def test_every_folder_of_python_files_is_a_package() -> None:
+    folders = {path.parent for path in FILES if path.suffix == ".py"}
+    by_path = {"migrations", "versions"}  # alembic runs these files by their path
+    missing = [folder for folder in folders if folder.name not in by_path and not (folder / "__init__.py").exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("path", FILES, ids=shown)
+def test_no_file_names_a_home_folder_or_a_package_registry(path: Path) -> None:
+    text = path.read_bytes().decode("utf-8", "replace")
+    homes = re.findall(r"(?<![\w.~}])/(?:home|Users)/\w+|(?<![\w.~}])/root[/]", text)
+    registries = re.findall(r"(?:pypi|pythonhosted|npmjs)[.](?:org|com)", text)
+    assert not homes + registries
+
+
+def test_the_changelog_has_a_place_for_the_next_change() -> None:
+    assert section((ROOT / "CHANGELOG.md").read_text("utf-8"), "## Unreleased") is not None
+
+
+def test_the_licence_is_the_one_that_the_package_names() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    text = (ROOT / "LICENSE").read_text("utf-8")
+    assert project["license"] == "Apache-2.0"
+    assert "Apache License" in text
+    assert "Version 2.0, January 2004" in text
+
+
+# The SDK
+
+
+@pytest.mark.parametrize("name", ftlab.__all__)
+def test_every_public_name_is_documented(name: str) -> None:
+    assert getattr(ftlab, name)
+    assert re.search(rf"`[^`\n]*\b{name}\b[^`\n]*`", SDK_PAGE.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("call", client_calls())
+def test_every_call_of_the_client_is_documented(call: str) -> None:
+    assert f"`{call}" in SDK_PAGE.read_text("utf-8")
+
+
+def test_the_async_client_has_the_same_calls() -> None:
+    assert public_methods(AsyncClient) == public_methods(Client)
+
+
+# Settings and the command line
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_documented_with_its_variable_and_default(name: str) -> None:
+    _, variable, default, meaning = cells(row_of(reference("settings"), name))
+    assert variable == f"`FTLAB_{name.upper()}`"
+    assert meaning
+    value = Settings.model_fields[name].default
+    if isinstance(value, bool | int | float | str):
+        assert default == f"`{value if isinstance(value, str) else json.dumps(value)}`"
+
+
+@pytest.mark.parametrize("name", CLI)
+def test_every_command_and_option_is_documented(name: str) -> None:
+    own = set(re.findall(OPTION, section(reference("cli"), f"### `{name}`")))
+    common = set(re.findall(OPTION, section(reference("cli"), "## Common options")))
+    assert own <= spellings(CLI[name]) <= own | common
+
+
+def test_no_command_is_documented_that_does_not_exist() -> None:
+    assert set(re.findall(r"^### `(ftlab [^`]+)`$", reference("cli"), re.MULTILINE)) == set(CLI)
+
+
+def test_every_exit_code_is_documented() -> None:
+    table = section(reference("cli"), "## Exit codes")
+    assert [int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)] == [int(code) for code in ExitCode]
+
+
+# The job config
+
+
+@pytest.mark.parametrize("name", CONFIG_FIELDS)
+def test_every_field_of_a_job_is_documented_with_its_bounds_and_default(name: str) -> None:
+    field, schema = CONFIG_FIELDS[name]
+    _, allowed, default, meaning = cells(row_of(reference("job-config"), name))
+    assert meaning
+    assert default == ("required" if field.is_required() else f"`{json.dumps(field.default)}`")
+    for bound in bounds(schema):
+        word = bound if isinstance(bound, str) else json.dumps(bound)
+        assert re.search(rf"(?<![\w.]){re.escape(word)}(?!\w|\.\d)", allowed), f"{word} is not named"
+
+
+def test_the_example_of_every_setting_has_every_setting_with_its_default() -> None:
+    file = DOCS / "examples" / "job.yaml"
+    given = flat(read_yaml(file.read_text("utf-8"), file.name))
+    chosen = {"name", "model", "dataset", "eval_dataset"}
+    assert set(given) == set(CONFIG_FIELDS)
+    assert {name: value for name, value in given.items() if name not in chosen} == {
+        name: field.default for name, (field, _) in CONFIG_FIELDS.items() if name not in chosen
+    }
+
+
+# Shipped YAML
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "examples").glob("*.yaml")), ids=shown)
+def test_every_example_job_can_be_submitted(path: Path) -> None:
+    assert set(read_job(path, []).files) == {"dataset", "eval_dataset"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "ray_configs").glob("*.yaml")), ids=shown)
+def test_every_serve_config_is_one_that_serve_takes(path: Path) -> None:
+    config = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text("utf-8")))
+    [application] = config.applications
+    assert application.import_path == f"{deployment.__name__}:{deployment.build.__name__}"
+    assert deployment.build(application.args)
+    assert config.http_options.host == Settings().host
+    assert config.http_options.request_timeout_s is None
+
+
+def test_no_yaml_is_shipped_that_nothing_checks() -> None:
+    checked = {"docs/examples", "ray_configs"}
+    yamls = [path for path in FILES if path.suffix in {".yaml", ".yml"}]
+    assert [shown(path) for path in yamls if shown(path.parent) not in checked] == []
+
+
+# The HTTP API
+
+
+@pytest.fixture(scope="module")
+def operations(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """`GET /path` -> its OpenAPI operation, from the application itself."""
+    services: Any = SimpleNamespace(settings=Settings(home=tmp_path_factory.mktemp("home")))
+    paths = create_app(services).openapi()["paths"]
+    return {f"{method.upper()} {path}": found for path, item in paths.items() for method, found in item.items()}
+
+
+def test_every_route_is_documented_and_no_other(operations: dict[str, dict[str, Any]]) -> None:
+    documented = re.findall(r"^\| `([A-Z]+ /[^`]*)` \|", reference("http"), re.MULTILINE)
+    assert sorted(documented) == sorted(operations)
+
+
+def test_every_parameter_of_a_route_is_documented(operations: dict[str, dict[str, Any]]) -> None:
+    for name, operation in operations.items():
+        row = row_of(reference("http"), name)
+        for parameter in operation.get("parameters", ()):
+            if parameter["in"] != "path":
+                assert re.search(rf"`{parameter['name']}[`=]", row), f"{name}: {parameter['name']}"
+
+
+def test_the_live_stream_is_documented() -> None:
+    [route] = live.router.routes
+    text = reference("websocket")
+    assert f"GET {route.path}" in text
+    for code in (
+        live.NORMAL,
+        live.FORBIDDEN,
+        live.RESTARTING,
+        live.TRY_AGAIN,
+        live.BAD_REQUEST,
+        live.NOT_FOUND,
+        live.TOO_SLOW,
+    ):
+        assert re.search(rf"^\| {code}\b", text, re.MULTILINE), code
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("errors", ReasonCode), ("errors", Rule), ("events", EventKind), ("http", JobStatus), ("http", Shape)],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+def test_every_word_of_the_wire_is_documented(name: str, words: Any) -> None:
+    text = reference(name)
+    assert [word.value for word in words if f"`{word.value}`" not in text] == []
+
+
+def test_every_error_code_is_documented() -> None:
+    text, codes = reference("errors"), error_codes()
+    assert len(codes) > 20
+    undocumented = {code: place for code, place in codes.items() if f"`{code}`" not in text}
+    assert set(undocumented) <= INTERNAL_CODES, undocumented
+
+
+# The documents
+
+
+def test_every_benchmark_row_is_documented_and_no_other() -> None:
+    modules = [path.stem for path in (ROOT / "tests" / "bench").glob("row*.py")]
+    rows = re.findall(r"^\| (\d+) \|", (DOCS / "explanation" / "performance.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted(map(int, rows)) == sorted(int(name[len("row") :].partition("_")[0]) for name in modules)
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=shown)
+def test_every_relative_link_leads_somewhere(path: Path) -> None:
+    for link in links(path):
+        target, _, anchor = link.partition("#")
+        file = (path.parent / target).resolve() if target else path
+        assert file.exists(), f"{link} leads nowhere"
+        assert file.is_relative_to(ROOT), f"{link} leads out of the repository"
+        assert not anchor or anchor in anchors(file), f"{link} names no heading"
+
+
+def test_every_page_can_be_reached_from_an_index() -> None:
+    indexes = (DOCS / "README.md", DOCS / "adr" / "README.md")
+    linked = {(index.parent / link.partition("#")[0]).resolve() for index in indexes for link in links(index)}
+    pages = {path for path in MARKDOWN if DOCS in path.parents and path != indexes[0]}
+    assert {shown(path) for path in pages - linked} == set()
+
+
+@pytest.mark.parametrize("shell", blocks_of("bash"), ids=str)
+def test_shell_blocks_name_only_what_exists(shell: Block) -> None:
+    targets = set(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    for line in shell.text.replace("\\\n", " ").splitlines():
+        for command in re.split(r"\$\(|\||&&", re.sub(r"^\w+=(?=\$\()", "", line)):
+            words = command.partition(")")[0].split()
+            assert not words or words[0] in TOOLS, f"{words[0]} is not a command that readers have"
+            if words[:1] == ["make"]:
+                assert set(words[1:]) <= targets
+            if words[:1] == ["ftlab"] and words != ["ftlab", "--version"]:
+                _check_command(words)
+
+
+def _check_command(words: list[str]) -> None:
+    """The command exists and has the options that it is given."""
+    name = next((" ".join(words[:count]) for count in (3, 2) if " ".join(words[:count]) in CLI), None)
+    assert name, f"{' '.join(words)} names no command"
+    given = {word.partition("=")[0] for word in words if re.match(r"-{1,2}[a-z]", word)}
+    assert given <= spellings(CLI[name]), f"{' '.join(words)} has an option that {name} has not"
+
+
+@pytest.mark.parametrize("source", blocks_of("python"), ids=str)
+def test_python_blocks_compile_and_import_public_names(source: Block) -> None:
+    for node in ast.walk(ast.parse(source.text, str(source))):
+        if isinstance(node, ast.ImportFrom) and node.module == "ftlab":
+            assert {alias.name for alias in node.names} <= set(ftlab.__all__)
+
+
+@pytest.mark.parametrize("document", blocks_of("yaml"), ids=str)
+def test_yaml_blocks_are_jobs(document: Block) -> None:
+    parse_job_config(read_yaml(document.text, str(document)), str(document))
+
+
+@pytest.mark.parametrize("document", blocks_of("json"), ids=str)
+def test_json_blocks_can_be_read(document: Block) -> None:
+    assert json.loads(document.text)
+
+
+@pytest.mark.parametrize("document", blocks_of("toml"), ids=str)
+def test_toml_blocks_are_settings(document: Block) -> None:
+    assert Settings.model_validate(tomllib.loads(document.text))
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=shown)
+def test_every_code_block_is_one_that_is_checked(path: Path) -> None:
+    assert {found.language for found in blocks(path)} <= {"bash", "python", "yaml", "json", "toml", "text"}
+
+
+@pytest.mark.parametrize("path", [README, QUICKSTART], ids=shown)
+def test_the_job_that_newcomers_copy_names_files_of_the_repository(path: Path) -> None:
+    document = read_yaml(block("job", path).text, path.name)
+    assert all((ROOT / document[field]).is_file() for field in ("dataset", "eval_dataset"))
+
+
+def test_the_sdk_block_of_the_readme_is_about_ten_lines() -> None:
+    sdk = block("sdk")
+    assert sdk.language == "python"
+    assert len(sdk.text.splitlines()) <= 12

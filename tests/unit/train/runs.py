@@ -1,0 +1,114 @@
+"""Short training runs on the tiny model, without Ray: the plan, a link that keeps what it is told, the rows."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ftlab.schemas import EventKind, JobConfig
+from train.plan import Outcome, RunPlan, StopKind
+from train.run import run
+
+MODEL = "org/tiny"
+TRAINING: dict[str, Any] = {
+    "per_device_train_batch_size": 2,
+    "max_steps": 8,
+    "save_steps": 3,
+    "learning_rate": 0.01,
+    "seed": 7,
+}
+QUESTIONS = ("How do I submit a job?", "What does the loss tell me?", "Can I download the model?", "What is a queue?")
+
+
+class CrashError(Exception):
+    """Plays a process that dies."""
+
+
+@dataclass
+class Link:
+    """A `RunLink` that keeps everything."""
+
+    stop_at: dict[int, StopKind] = field(default_factory=dict)
+    """What is asked for once a step is reached."""
+    crash_at: int | None = None
+    """The run dies when it tells the metrics of this step."""
+    events: list[tuple[EventKind, dict[str, Any]]] = field(default_factory=list)
+    reported: list[tuple[int, Path]] = field(default_factory=list)
+    step: int = 0
+
+    def emit(self, kind: EventKind, data: dict[str, Any]) -> None:
+        self.events.append((kind, data))
+        if "values" in data or kind is EventKind.PROGRESS:
+            self.step = data["step"]
+        if self.crash_at is not None and "loss" in data.get("values", {}) and data["step"] >= self.crash_at:
+            raise CrashError
+
+    def stop_requested(self) -> StopKind | None:
+        return next((kind for step, kind in self.stop_at.items() if self.step >= step), None)
+
+    def report_checkpoint(self, step: int, folder: Path) -> None:
+        self.reported.append((step, folder))
+
+    def told(self, kind: EventKind) -> list[dict[str, Any]]:
+        return [data for told, data in self.events if told is kind]
+
+    def series(self, name: str) -> dict[int, float]:
+        return {data["step"]: data["values"][name] for data in self.told(EventKind.METRICS) if name in data["values"]}
+
+    def notices(self, code: str) -> list[str]:
+        return [data["message"] for data in self.told(EventKind.NOTICE) if data["code"] == code]
+
+
+@dataclass
+class Job:
+    """One job's folder and files; every `train` is an attempt."""
+
+    folder: Path
+    models: Path
+    rows: Path
+    eval_rows: Path | None = None
+    model: str = MODEL
+    pinned: str | None = None
+    attempts: int = 0
+
+    def train(self, link: Link | None = None, *, training: dict[str, Any] | None = None, **config: Any) -> Outcome:
+        self.attempts += 1
+        return run(self.plan(training=training, **config), link or Link())
+
+    def plan(self, *, training: dict[str, Any] | None = None, **config: Any) -> RunPlan:
+        values = {"model": MODEL, "dataset": "ds-1", "training": TRAINING | (training or {})} | config
+        values.setdefault("lora", {"r": 4, "lora_alpha": 8})
+        values.setdefault("method", {"type": "sft", "max_length": 64})
+        return RunPlan(
+            job_id="job-1",
+            attempt=self.attempts,
+            config=JobConfig.model_validate(values),
+            job_folder=self.folder,
+            models_folder=self.models,
+            model=self.model,
+            pinned_revision=self.pinned,
+            train_rows=self.rows,
+            eval_rows=self.eval_rows,
+            threads=1,
+        )
+
+    @property
+    def checkpoints(self) -> list[str]:
+        return sorted(path.name for path in (self.folder / "checkpoints").iterdir())
+
+    @property
+    def delivered(self) -> list[str]:
+        return sorted(path.name for path in (self.folder / "model").iterdir())
+
+
+def write_rows(file: Path, count: int, *, offset: int = 0) -> Path:
+    rows = []
+    for number in range(offset, offset + count):
+        question = QUESTIONS[number % len(QUESTIONS)]
+        rows.append([{"role": "user", "content": question}, {"role": "assistant", "content": f"Answer {number}."}])
+    return write_messages(file, rows)
+
+
+def write_messages(file: Path, rows: list[list[dict[str, str]]]) -> Path:
+    file.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows), "utf-8")
+    return file

@@ -1,0 +1,297 @@
+"""Whole runs on the tiny model: what is told, kept and delivered."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from ftlab.errors import ConflictError, FineTuneLabError
+from ftlab.life import ReasonCode
+from ftlab.schemas import EventKind
+from tests.unit.train.runs import MODEL, Job, Link, write_messages, write_rows
+from train import checkpoints
+from train.data.encode import IGNORE, encode_rows
+from train.data.errors import DatasetInvalidError
+from train.data.read import read_rows
+from train.failures import LossDivergedError, classify
+from train.model import find_model, fingerprint, load_tokenizer
+from train.plan import Ending, Outcome, StopKind
+from train.run import run
+
+
+def eval_loss_of(model: torch.nn.Module, job: Job) -> float:
+    """The mean loss over all learned tokens, computed without the trainer."""
+    assert job.eval_rows is not None
+    tokenizer = load_tokenizer(find_model(MODEL, job.models))
+    rows = encode_rows(read_rows(job.eval_rows), tokenizer, max_length=64, assistant_only_loss=True)
+    total, count = 0.0, 0
+    model.eval()
+    with torch.no_grad():
+        for ids, labels in zip(rows.input_ids, rows.labels, strict=True):
+            learned = sum(label != IGNORE for label in labels[1:])
+            loss = model(input_ids=torch.tensor([ids]), labels=torch.tensor([labels])).loss
+            total, count = total + loss.item() * learned, count + learned
+    return total / count
+
+
+def test_a_run_trains_and_delivers_an_adapter(job: Job):
+    link = Link()
+    outcome = job.train(link)
+    revision = fingerprint(job.models / "org--tiny")
+    assert outcome == Outcome(Ending.FINISHED, 8, delivered_step=8, base_model=MODEL, base_revision=revision)
+    assert link.told(EventKind.STATUS) == [{"status": "running", "base_model": MODEL, "base_revision": revision}]
+    losses = link.series("loss")
+    assert list(losses) == list(range(1, 9))
+    assert losses[8] < losses[1] - 0.3
+    assert list(link.series("eval_loss")) == [0, 8]
+    assert job.checkpoints == ["step-00000003", "step-00000006", "step-00000008"]
+    assert [step for step, _ in link.reported] == [3, 6, 8]
+    assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"} <= set(job.delivered)
+    assert not {"optimizer.pt", "scheduler.pt", "trainer_state.json", "training_args.bin", "rng_state.pth"} & set(
+        job.delivered
+    )
+    checkpoints.verify(job.folder / "model")
+
+
+def test_every_series_is_told_at_every_step(job: Job):
+    link = Link()
+    job.train(link, training={"eval_steps": 4})
+    for name in ("loss", "learning_rate", "grad_norm", "num_tokens", "step_time_s", "data_wait_s"):
+        assert list(link.series(name)) == list(range(1, 9)), name
+    assert list(link.series("eval_loss")) == [0, 4, 8]
+    tokens = link.series("num_tokens")
+    assert all(tokens[step] < tokens[step + 1] for step in range(1, 8))
+    last = link.told(EventKind.METRICS)[-1]
+    assert (last["step"], last["total_steps"], last["eta_s"]) == (8, 8, 0.0)
+    assert last["epoch"] == 1.0
+
+
+def test_what_is_told_of_a_checkpoint_is_true(job: Job):
+    link = Link()
+    job.train(link, training={"eval_steps": 3, "save_total_limit": 1})
+    told = link.told(EventKind.CHECKPOINT)
+    assert [(data["step"], data["name"]) for data in told] == [
+        (3, "step-00000003"),
+        (6, "step-00000006"),
+        (8, "step-00000008"),
+    ]
+    assert [data["is_best"] for data in told] == [True, True, True]
+    assert [data["removed_steps"] for data in told] == [[], [3], [6]]
+    assert job.checkpoints == ["step-00000008"]
+    manifest = checkpoints.verify(job.folder / "checkpoints" / "step-00000008")
+    assert told[-1]["size_bytes"] == manifest.size_bytes
+    assert told[-1]["metrics"] == manifest.metrics
+    assert manifest.metrics["eval_loss"] == link.series("eval_loss")[8]
+    assert (manifest.samples, manifest.attempt) == (16, 1)
+
+
+def test_nothing_delivered_names_a_path_of_this_machine(job: Job):
+    job.train()
+    config = json.loads((job.folder / "model" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == MODEL
+    for file in (job.folder / "model").iterdir():
+        assert str(job.models).encode() not in file.read_bytes(), file.name
+
+
+def test_the_delivered_adapter_has_the_eval_loss_of_the_best_checkpoint(job: Job):
+    """The learning rate is too high to be good: the best step is not the last."""
+    link = Link()
+    outcome = job.train(link, training={"learning_rate": 0.6, "eval_steps": 1, "save_steps": 1, "save_total_limit": 1})
+    losses = link.series("eval_loss")
+    saved = {step: loss for step, loss in losses.items() if step > 0}
+    best = min(saved, key=lambda step: (saved[step], step))
+    assert outcome.delivered_step == best < 8
+    assert job.checkpoints == [checkpoints.step_name(best), "step-00000008"]
+    base = AutoModelForCausalLM.from_pretrained(job.models / "org--tiny")
+    adapted = PeftModel.from_pretrained(base, job.folder / "model")
+    assert eval_loss_of(adapted, job) == pytest.approx(losses[best], rel=1e-4)
+
+
+def test_the_last_checkpoint_is_delivered_where_the_best_is_not_wanted(job: Job):
+    job.train(training={"learning_rate": 0.6, "eval_steps": 1, "save_steps": 1, "load_best_model_at_end": False})
+    assert checkpoints.verify(job.folder / "model").step == 8
+
+
+def test_without_eval_rows_nothing_is_evaluated(job: Job):
+    job.eval_rows = None
+    link = Link()
+    assert job.train(link).delivered_step == 8
+    assert link.series("eval_loss") == {}
+
+
+def test_a_broken_best_checkpoint_is_not_delivered(job: Job, monkeypatch: pytest.MonkeyPatch):
+    class Breaking(Link):
+        def report_checkpoint(self, step: int, folder: Path) -> None:
+            if step == 8:
+                (folder / "adapter_model.safetensors").write_bytes(b"torn")
+
+    link = Breaking()
+    outcome = job.train(link, training={"eval_steps": 3})
+    assert outcome.delivered_step == 6
+    assert checkpoints.verify(job.folder / "model").step == 6
+    assert link.notices("checkpoint_corrupt") == [
+        "A checkpoint was set aside: step-00000008/adapter_model.safetensors does not match its checksum."
+    ]
+
+
+def test_when_every_checkpoint_is_broken_nothing_is_delivered(job: Job):
+    class Breaking(Link):
+        def report_checkpoint(self, step: int, folder: Path) -> None:
+            (folder / "adapter_model.safetensors").write_bytes(b"torn")
+
+    with pytest.raises(FineTuneLabError) as caught:
+        job.train(Breaking())
+    assert classify(caught.value, job.folder).reason is ReasonCode.CHECKPOINT_CORRUPT
+    assert not (job.folder / "model").exists()
+
+
+def test_full_fine_tuning_delivers_a_whole_model(job: Job):
+    link = Link()
+    job.train(link, tuning="full", training={"learning_rate": 0.003})
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(job.delivered)
+    assert link.series("loss")[8] < link.series("loss")[1] - 1
+    model = AutoModelForCausalLM.from_pretrained(job.folder / "model")
+    assert eval_loss_of(model, job) == pytest.approx(link.series("eval_loss")[8], rel=1e-4)
+
+
+def test_4_bit_training_learns_also_after_an_evaluation(job: Job):
+    """The loss of a run that evaluates at every step is that of one that evaluates at its end only."""
+    often, seldom = Link(), Link()
+    job.train(often, load_in_4bit=True, training={"eval_steps": 1})
+    shutil.rmtree(job.folder)
+    job.train(seldom, load_in_4bit=True)
+    assert often.series("loss") == seldom.series("loss")
+    assert often.series("loss")[8] < often.series("loss")[1] - 0.3
+
+
+@pytest.mark.parametrize("options", [{"bf16": True}, {"gradient_checkpointing": True}, {"dtype": "bfloat16"}])
+def test_options_that_save_memory_train_too(job: Job, options: dict[str, object]):
+    link = Link()
+    assert job.train(link, training=options).ending is Ending.FINISHED
+    assert link.series("loss")[8] < link.series("loss")[1]
+
+
+def test_epochs_count_when_no_steps_are_given(job: Job):
+    link = Link()
+    outcome = job.train(link, training={"max_steps": None, "num_train_epochs": 1.5, "gradient_accumulation_steps": 2})
+    assert outcome.step == 6
+    assert link.told(EventKind.METRICS)[-1]["total_steps"] == 6
+
+
+def test_a_cancelled_run_saves_and_stops(job: Job):
+    link = Link(stop_at={4: StopKind.CANCEL})
+    outcome = job.train(link)
+    assert (outcome.ending, outcome.stop, outcome.delivered_step) == (Ending.STOPPED, StopKind.CANCEL, None)
+    assert job.checkpoints[-1] == checkpoints.step_name(outcome.step)
+    assert outcome.step in (4, 5)
+    assert list(link.series("loss"))[-1] == outcome.step
+    assert not (job.folder / "model").exists()
+
+
+def test_a_fenced_run_stops_without_saving(job: Job):
+    link = Link(stop_at={2: StopKind.FENCED})
+    outcome = job.train(link)
+    assert (outcome.ending, outcome.stop) == (Ending.STOPPED, StopKind.FENCED)
+    assert outcome.step in (2, 3)
+    assert link.reported == []
+    assert not [name for name in job.checkpoints if name.startswith("step-")]
+
+
+def test_an_adapter_of_a_former_job_goes_on_being_trained(job: Job, tmp_path: Path):
+    first, second = Link(), Link()
+    job.train(first)
+    follower = Job(tmp_path / "follower", job.models, job.rows, job.eval_rows, model=str(job.folder / "model"))
+    outcome = follower.train(second)
+    assert second.series("eval_loss")[0] == pytest.approx(first.series("eval_loss")[8], rel=1e-5)
+    assert second.series("eval_loss")[8] < second.series("eval_loss")[0]
+    assert (outcome.base_model, outcome.base_revision) == (MODEL, fingerprint(job.models / "org--tiny"))
+    config = json.loads((follower.folder / "model" / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["r"]) == (MODEL, 4)
+
+
+def test_a_whole_model_is_trained_on_from_an_adapter(job: Job, tmp_path: Path):
+    first, second = Link(), Link()
+    job.train(first)
+    follower = Job(tmp_path / "follower", job.models, job.rows, job.eval_rows, model=str(job.folder / "model"))
+    follower.train(second, tuning="full", training={"learning_rate": 0.003})
+    assert second.series("eval_loss")[0] == pytest.approx(first.series("eval_loss")[8], rel=1e-4)
+    assert second.series("eval_loss")[8] < second.series("eval_loss")[0]
+    assert "model.safetensors" in follower.delivered
+
+
+@pytest.mark.parametrize("logging_steps", [1, 50])
+def test_a_loss_that_is_no_number_ends_the_run(job: Job, tmp_path: Path, logging_steps: int):
+    """Also when the run is over before a step is logged: a ruined model is never delivered."""
+    models = Path(shutil.copytree(job.models, tmp_path / "ruined"))
+    model = AutoModelForCausalLM.from_pretrained(models / "org--tiny")
+    with torch.no_grad():
+        model.model.norm.weight.fill_(math.nan)
+    model.save_pretrained(models / "org--tiny")
+    job.models, job.eval_rows = models, None
+    link = Link()
+    with pytest.raises(LossDivergedError, match=r"The loss became nan at step \d") as caught:
+        job.train(link, training={"logging_steps": logging_steps})
+    assert classify(caught.value, job.folder).reason is ReasonCode.LOSS_DIVERGED
+    assert not (job.folder / "model").exists()
+    assert not any(math.isnan(value) for data in link.told(EventKind.METRICS) for value in data["values"].values())
+
+
+def test_a_run_shorter_than_its_logging_interval_tells_its_last_step(job: Job):
+    link = Link()
+    job.train(link, training={"logging_steps": 5})
+    assert list(link.series("loss")) == [5, 8]
+
+
+def test_rows_that_were_cut_are_told(job: Job, tmp_path: Path):
+    long = [{"role": "user", "content": "word " * 200}, {"role": "assistant", "content": "Yes."}]
+    cut = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "word " * 200}]
+    short = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    job.rows = write_messages(tmp_path / "rows.jsonl", [long, cut, short, short])
+    link = Link()
+    job.train(link, training={"max_steps": 1})
+    [message] = link.notices("rows_cut")
+    assert message.startswith("Of the train rows, 2 were cut to 64 tokens (")
+    assert "and 1 were left out" in message
+
+
+def test_rows_that_fit_are_not_worth_a_word(job: Job):
+    link = Link()
+    job.train(link, training={"max_steps": 1})
+    assert link.told(EventKind.NOTICE) == []
+
+
+def test_a_dataset_without_a_word_to_learn_is_the_users_to_mend(job: Job, tmp_path: Path):
+    job.rows = write_messages(tmp_path / "rows.jsonl", [[{"role": "user", "content": "Hi"}]])
+    with pytest.raises(DatasetInvalidError) as caught:
+        job.train()
+    assert classify(caught.value, job.folder).reason is ReasonCode.DATASET_INVALID
+
+
+def test_a_base_model_that_changed_between_two_attempts_is_refused(job: Job):
+    job.pinned = "local-0123456789abcdef"
+    with pytest.raises(ConflictError) as caught:
+        job.train()
+    assert caught.value.code == "model_changed"
+    job.pinned = fingerprint(job.models / "org--tiny")
+    assert run(job.plan(training={"max_steps": 1}), Link()).step == 1
+
+
+def test_runs_of_one_seed_are_the_same_and_of_another_are_not(job: Job, tmp_path: Path):
+    series = []
+    for seed in (7, 7, 8):
+        link = Link()
+        Job(tmp_path / f"job-{len(series)}", job.models, job.rows).train(link, training={"seed": seed, "max_steps": 3})
+        series.append(link.series("loss"))
+    assert series[0] == series[1] != series[2]
+
+
+def test_more_rows_than_one_epoch_of_steps_are_enough(job: Job, tmp_path: Path):
+    job.rows = write_rows(tmp_path / "three.jsonl", 3)
+    link = Link()
+    assert job.train(link).step == 8
+    assert link.told(EventKind.METRICS)[-1]["epoch"] == pytest.approx(4.0)
