@@ -177,7 +177,7 @@ class AttemptLog:
 
     def _move(self, tx: Transaction, target: JobStatus) -> list[EventRecord]:
         self._has_trained |= target is JobStatus.RUNNING
-        if self._status is JobStatus.CANCELLING:
+        if self._status in (target, JobStatus.CANCELLING):
             return []
         self._status = target
         return [tx.jobs.move(self._ref, target, now=datetime.now(UTC))]

@@ -153,19 +153,18 @@ class RunDriver:
         return str(ray.get(self._gpu_holder.device.remote()))
 
     def _fit(self) -> None:
-        from cluster.launch import make_trainer  # torch: only here, the coordinator imports this module too
-
-        trainer = make_trainer(
-            self._name,
-            driver=self._name,
-            shape=self._shape,
-            plan=self._plan,
-            storage=self._settings.home / "ray_runs",
-        )
         crash: BaseException | None = None
         try:
-            trainer.fit()
-        except BaseException as error:
+            from cluster.launch import make_trainer  # torch: only here, the coordinator imports this module too
+
+            make_trainer(
+                self._name,
+                driver=self._name,
+                shape=self._shape,
+                plan=self._plan,
+                storage=self._settings.home / "ray_runs",
+            ).fit()
+        except BaseException as error:  # Ray raises errors of three unrelated families here
             crash = error
             logger.warning("The run %s ended with %s", self._name, error)
         self._close(crash)
@@ -222,3 +221,11 @@ class RunDriver:
 class _GpuHolder:
     def device(self) -> int:
         return int(ray.get_gpu_ids()[0])
+
+
+class StartedRunDriver(RunDriver):
+    """The actor: it starts by itself, because whoever creates it may die before a call to `start`."""
+
+    def __init__(self, name: str, shape: WorkerShape | None, plan: RunPlan | None) -> None:
+        super().__init__(name, shape, plan)
+        self.start()

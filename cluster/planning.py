@@ -30,6 +30,7 @@ def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: Atte
     train_set = tx.datasets.get(job.dataset_id)
     eval_set = tx.datasets.get(job.eval_dataset_id) if job.eval_dataset_id else None
     model = model_location(tx, settings, parse_model_ref(config.model))
+    evaluated = tx.metrics.series(job.id, ["eval_loss"], max_points=2)
     cores = settings.cpus or os.cpu_count() or 1
     return RunPlan(
         job_id=job.id,
@@ -43,7 +44,8 @@ def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: Atte
         eval_rows=dataset_rows(settings, eval_set) if eval_set else None,
         threads=max(1, (attempt.cpus if not attempt.gpus else cores) // config.resources.num_workers),
         recorded_step=job.step,
-        recorded_checkpoint=attempt.resumed_from_step,
+        recorded_eval_step=evaluated[-1].step if evaluated else -1,
+        recorded_checkpoints=tuple(row.step for row in tx.checkpoints.of_job(job.id)),
         use_cuda=attempt.gpus > 0,
     )
 

@@ -72,10 +72,10 @@ class RayCluster:
         }
 
     def launch(self, name: str, shape: WorkerShape | None, plan: RunPlan | None) -> None:
-        from cluster.driver import RunDriver
+        from cluster.driver import StartedRunDriver
 
-        actor = (
-            ray.remote(RunDriver)
+        (
+            ray.remote(StartedRunDriver)
             .options(
                 name=name,
                 namespace=NAMESPACE,
@@ -86,7 +86,6 @@ class RayCluster:
             )
             .remote(name, shape, plan)
         )
-        actor.start.remote()
 
     def state(self, name: str) -> str:
         return str(self._call(name, "state"))

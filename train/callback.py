@@ -54,12 +54,14 @@ class RunCallback(TrainerCallback):
         self._idle_since = time.perf_counter()
         self._step_times.add(self._idle_since - self._step_started)
         told_long_ago = self._idle_since - self._progress_told > PROGRESS_INTERVAL_S
+        if state.global_step >= state.max_steps:
+            # The last step is always told, so that a loss that is no number is noticed before the delivery.
+            control.should_log = True
+            control.should_evaluate = self._has_eval
         # A step that is logged tells its progress with its metrics.
         if state.is_world_process_zero and told_long_ago and not control.should_log:
             self._progress_told = self._idle_since
             self._link.emit(EventKind.PROGRESS, self._progress(state))
-        if state.global_step >= state.max_steps:
-            control.should_evaluate = self._has_eval
         self.stopped_by = self._agreed_stop()
         if self.stopped_by is not None:
             control.should_save = self.stopped_by is not StopKind.FENCED
@@ -110,7 +112,7 @@ class RunCallback(TrainerCallback):
             metrics={
                 name: self._newest[name][1]
                 for name in ("loss", "eval_loss")
-                if name in self._newest and self._newest[name][0] == step
+                if name in self._newest and self._newest[name][0] == step and math.isfinite(self._newest[name][1])
             },
         )
         removed = checkpoints.retire(target.parent, keep=self._plan.config.training.save_total_limit)

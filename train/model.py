@@ -157,6 +157,17 @@ def _keep_trainable_layout(model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
+def train_in_float32(model: torch.nn.Module) -> None:
+    """Undo TRL's cast of QLoRA adapters to bfloat16.
+
+    PEFT loads a checkpoint's adapters as float32, so a resumed run would go on with another precision than it started
+    with; and the small updates of AdamW get lost in bfloat16.
+    """
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+
+
 def name_base_model(saved: Path, base: BaseModel) -> None:
     """Let a saved model name its base as users know it, not as a path of this machine."""
     adapter_config = saved / "adapter_config.json"

@@ -29,9 +29,11 @@ class RunPlan:
     threads: int
     """CPU threads of one worker."""
     recorded_step: int = 0
-    """Newest step whose metrics are in the record."""
-    recorded_checkpoint: int | None = None
-    """Step of the newest checkpoint in the record."""
+    """Newest step whose training metrics are in the record."""
+    recorded_eval_step: int = -1
+    """Newest step whose evaluation is in the record; -1 before the first."""
+    recorded_checkpoints: tuple[int, ...] = ()
+    """Steps of the checkpoints in the record."""
     use_cuda: bool = False
     cuda_device: str | None = None
     """The GPU to use where Ray did not choose it already (standby runs)."""

@@ -61,15 +61,17 @@ def checkpoint_data(folder: Path, manifest: checkpoints.Manifest, removed_steps:
 
 
 def _retell(plan: RunPlan, path: Path, manifest: checkpoints.Manifest, link: RunLink) -> None:
-    """Tell again what the checkpoint knows and the record does not.
+    """Tell again what the checkpoints know and the record does not.
 
     An attempt that is killed just after it committed takes its last moments with it: without this, the loss history
-    would have a gap before the step that training goes on from.
+    would have a gap before the step that training goes on from, and the record would name checkpoints that are gone.
     """
     state = json.loads((path / "trainer_state.json").read_text("utf-8"))
     for entry in state["log_history"]:
         values = {name: value for name, value in series_of(entry).items() if math.isfinite(value)}
-        if entry["step"] > plan.recorded_step and values:
+        is_evaluation = any(name.startswith("eval_") for name in values)
+        recorded_step = plan.recorded_eval_step if is_evaluation else plan.recorded_step
+        if entry["step"] > recorded_step and values:
             link.emit(
                 EventKind.METRICS,
                 {
@@ -80,5 +82,7 @@ def _retell(plan: RunPlan, path: Path, manifest: checkpoints.Manifest, link: Run
                     "values": values,
                 },
             )
-    if manifest.step > (plan.recorded_checkpoint or 0):
-        link.emit(EventKind.CHECKPOINT, checkpoint_data(path, manifest, []))
+    on_disk = [step for step, _ in checkpoints.committed(plan.checkpoints_folder)]
+    gone = [step for step in plan.recorded_checkpoints if step not in on_disk]
+    if gone or manifest.step not in plan.recorded_checkpoints:
+        link.emit(EventKind.CHECKPOINT, checkpoint_data(path, manifest, gone))

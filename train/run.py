@@ -17,7 +17,7 @@ from train import checkpoints
 from train.callback import RunCallback
 from train.data.encode import encode_rows
 from train.data.read import read_rows
-from train.model import BaseModel, find_model, load_model, load_tokenizer, lora_config
+from train.model import BaseModel, find_model, load_model, load_tokenizer, lora_config, train_in_float32
 from train.plan import Ending, Outcome, RunLink, RunPlan
 from train.resume import find_checkpoint, tell_set_aside
 
@@ -55,6 +55,8 @@ def run(plan: RunPlan, link: RunLink) -> Outcome:
         peft_config=lora_config(config) if needs_adapter else None,
         callbacks=[callback],
     )
+    if config.load_in_4bit:
+        train_in_float32(trainer.model)
     trainer.remove_callback(PrinterCallback)
     link.emit(EventKind.STATUS, {"status": "running", "base_model": base.name, "base_revision": base.revision})
     if eval_set is not None and resume_from is None:

@@ -11,13 +11,13 @@ from tests.bench.harness import BenchError
 from tests.bench.service import ROOT, environment
 
 START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 5.0
 
 
 @contextmanager
 def server(module: str, *arguments: str, port: int) -> Iterator[None]:
     """`python -m MODULE ARGUMENTS`, from the moment it accepts connections on `port`."""
-    with process(module, *arguments) as running:
+    with process(module, *arguments, ends_itself=False) as running:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not _accepts(port):
             if running.poll() is not None or time.monotonic() > deadline:
@@ -27,8 +27,13 @@ def server(module: str, *arguments: str, port: int) -> Iterator[None]:
 
 
 @contextmanager
-def process(module: str, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
-    """`python -m MODULE ARGUMENTS` with pipes for its input and output; SIGTERM at the end."""
+def process(
+    module: str, *arguments: str, env: Mapping[str, str] | None = None, ends_itself: bool = True
+) -> Iterator[subprocess.Popen[str]]:
+    """`python -m MODULE ARGUMENTS` with pipes for its input and output.
+
+    After the block it gets a moment to end by itself, if that is its way, then SIGTERM.
+    """
     command = [sys.executable, "-m", module, *arguments]
     running = subprocess.Popen(
         command, cwd=ROOT, env=env or environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -36,12 +41,11 @@ def process(module: str, *arguments: str, env: Mapping[str, str] | None = None) 
     try:
         yield running
     finally:
-        running.terminate()
-        try:
-            running.communicate(timeout=STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            running.kill()
-            running.communicate()
+        if not (ends_itself and _ends_in_time(running)):
+            running.terminate()
+            if not _ends_in_time(running):
+                running.kill()
+        running.wait()
 
 
 def tell(running: subprocess.Popen[str], line: str) -> None:
@@ -59,6 +63,14 @@ def answer(running: subprocess.Popen[str]) -> str:
     if not line:
         raise BenchError(f"{' '.join(map(str, running.args[2:4]))} ended early.")  # type: ignore[index]
     return line.strip()
+
+
+def _ends_in_time(running: subprocess.Popen[str]) -> bool:
+    try:
+        running.communicate(timeout=STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _accepts(port: int) -> bool:

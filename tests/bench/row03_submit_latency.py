@@ -1,29 +1,25 @@
 """Row 3: a submit that is accepted and durable / the same request to a bare FastAPI app with one commit.
 
-Jobs are submitted behind a running one, so that none of them starts; the running one's worker is halted meanwhile
-(SIGSTOP) and takes no core from either side.
+Jobs are submitted behind a running one, so that none of them starts; that one is halted and takes no core.
 """
 
 import http.client
 import json
-import os
-import signal
 import statistics
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ftlab.life import JobStatus
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement, interleave, percentile
 from tests.bench.processes import server
-from tests.bench.runs import wait_for_status
+from tests.bench.runs import halted_job
 from tests.bench.service import Service, free_ports
-from tests.bench.workload import TINY, Workload, prepare
+from tests.bench.workload import TINY, prepare
 
 ROW = 3
 TITLE = "submit latency"
@@ -81,7 +77,7 @@ def run(bench: Bench) -> list[Measurement]:
     bare_port, own_port = free_ports(2)
     count = 50 if bench.quick else 200
     with (
-        _halted_job(service, work),
+        halted_job(service, work),
         server("tests.bench.bare_api", str(service.settings.home / "bare.db"), str(bare_port), port=bare_port),
         server("tests.bench.own_api", str(service.settings.home), str(own_port), port=own_port),
     ):
@@ -109,20 +105,3 @@ def _measurements(count: int, blocks: list[list[list[float]]]) -> list[Measureme
         ("GET /health p50, our app without Serve", p50[own_health], p50[bare_health], {}),
     ]
     return [Measurement(ROW, metric, "ms", ours, baseline, **more) for metric, ours, baseline, more in lines]
-
-
-@contextmanager
-def _halted_job(service: Service, work: Workload) -> Iterator[None]:
-    """A job that holds all devices and uses none of them."""
-    config = work.job("holds the devices", max_steps=10_000_000, logging_steps=10_000_000)
-    job_id = service.client.jobs.create(config).id
-    wait_for_status(service, job_id, JobStatus.RUNNING)
-    with service.store.read() as tx:
-        [pid] = tx.attempts.of_job(job_id)[-1].pids
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-        service.client.jobs.cancel(job_id)
-        service.client.jobs.wait(job_id, raise_on_failure=False)

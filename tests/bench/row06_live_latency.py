@@ -1,7 +1,7 @@
-"""Row 6: training callback -> N WebSocket clients, p99 / a raw `websockets` broadcast to as many.
+"""Row 6: training callback -> N WebSocket clients, p99 / a raw `websockets` broadcast to as many at the same rate.
 
-A real job trains on one core throughout, also while the baseline is measured, and each of its steps is an event. The
-time of an event is taken in the training callback, so the whole way counts.
+The worker of a running job is halted and a stand-in emits metrics in its place, so that no training takes the cores
+that are measured. The time of an event is taken where the training callback takes it: the whole way counts.
 """
 
 import json
@@ -10,72 +10,66 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
 from typing import Any
 
 from cluster.environment import ray_environment
-from ftlab.life import JobStatus
-from ftlab.schemas import EventKind
+from ftlab.schemas import Event, EventKind
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement, interleave, percentile, say
 from tests.bench.processes import answer, process, server, tell
-from tests.bench.runs import wait_for_status
+from tests.bench.runs import halted_job
 from tests.bench.service import Service, free_ports
-from tests.bench.workload import MID, SMALL, ModelSize, Workload, prepare
+from tests.bench.workload import TINY, prepare
+from tracking.store.records import AttemptRecord
 
 ROW = 6
 TITLE = "live metric latency"
 CLIENTS_PER_PROCESS = 500
 SETTLE_S = 1.0
-NUM_INTERVALS = 20
-"""Steps that the event interval of the baseline is taken from."""
+FIRST_EVENT_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
 class Load:
-    """How many clients follow which job, and for how long they are watched."""
+    """How many clients there are, how often an event comes, and how long they are watched."""
 
     num_clients: int
-    model: ModelSize
+    interval_s: float
     window_s: float
-    target: tuple[Goal, ...]
+    target: tuple[Goal, ...] = (Goal(1.1),)
 
 
-LOADS = (
-    Load(1, SMALL, 20.0, (Goal(1.1),)),
-    Load(100, SMALL, 15.0, (Goal(1.1), Goal(50.0, "ours"))),
-    Load(1000, MID, 20.0, (Goal(1.1),)),
-)
-"""A thousand clients get the slower steps of the larger model: on a small machine the clients alone fill a core."""
+LOADS = (Load(1, 0.1, 20.0), Load(100, 0.1, 10.0, (Goal(1.1), Goal(50.0, "ours"))), Load(1000, 1.0, 20.0))
+"""A thousand clients get fewer events: on a small machine the clients alone would fill its cores."""
 
 
 def run(bench: Bench) -> list[Measurement]:
     measured: list[Measurement] = []
-    for load in LOADS:
-        work = prepare(bench.service, bench.folder, load.model)
-        with _training(bench.service, work) as job_id:
-            measured.append(_measure(bench, job_id, load))
-            if load.num_clients == 1:
-                measured.append(_hub_share(bench, job_id, load))
+    with halted_job(bench.service, prepare(bench.service, bench.folder, TINY)) as attempt:
+        bench.service.wait_for_standby()  # its imports must not meet the measurement
+        for load in LOADS:
+            say(f"row 6: {load.num_clients} clients")
+            with _metrics(bench.service, attempt, load.interval_s) as sample:
+                measured.append(_measure(bench, attempt.job_id, load, sample))
+                if load.num_clients == 1:
+                    measured.append(_way_to_hub(bench, attempt.job_id, load))
     return measured
 
 
-def _measure(bench: Bench, job_id: str, load: Load) -> Measurement:
-    interval_s = _interval_s(bench.service, job_id)
-    say(f"row 6: {load.num_clients} clients, an event each {interval_s:.2f} s")
+def _measure(bench: Bench, job_id: str, load: Load, sample: Event) -> Measurement:
     window_s = load.window_s / 2 if bench.quick else load.window_s
+    watch = partial(_watch, num_clients=load.num_clients, window_s=window_s)
     [port] = free_ports(1)
-    event = bench.service.client.jobs.events(job_id, after=bench.service.client.jobs.get(job_id).last_seq - 1)
-    arguments = (str(port), str(interval_s), next(iter(event)).model_dump_json())
 
     def ours() -> float:
         after = bench.service.client.jobs.get(job_id).last_seq
-        url = f"ws://127.0.0.1:{bench.service.settings.port}/ws/training/{job_id}?after={after}"
-        return _watch(url, load.num_clients, window_s, "ack")
+        return watch(f"ws://127.0.0.1:{bench.service.settings.port}/ws/training/{job_id}?after={after}", mode="ack")
 
     def raw() -> float:
+        arguments = (str(port), str(load.interval_s), sample.model_dump_json())
         with server("tests.bench.raw_broadcast", *arguments, port=port):
-            return _watch(f"ws://127.0.0.1:{port}/", load.num_clients, window_s, "silent")
+            return watch(f"ws://127.0.0.1:{port}/", mode="silent")
 
     clients_ms, raw_ms = interleave(bench.pairs, ours, raw)
     return Measurement(
@@ -86,11 +80,11 @@ def _measure(bench: Bench, job_id: str, load: Load) -> Measurement:
         raw_ms,
         floor=[Goal(1000.0, "ours")],
         target=load.target,
-        note=f"an event each {interval_s:.2f} s",
+        note=f"an event each {load.interval_s} s",
     )
 
 
-def _watch(url: str, num_clients: int, window_s: float, mode: str) -> float:
+def _watch(url: str, *, num_clients: int, window_s: float, mode: str) -> float:
     """Open the sockets, let them settle, and return the p99 of what then arrives."""
     counts = [min(CLIENTS_PER_PROCESS, num_clients - start) for start in range(0, num_clients, CLIENTS_PER_PROCESS)]
     with ExitStack() as stack:
@@ -114,7 +108,7 @@ def _watch(url: str, num_clients: int, window_s: float, mode: str) -> float:
     return percentile(latencies, 0.99)
 
 
-def _hub_share(bench: Bench, job_id: str, load: Load) -> Measurement:
+def _way_to_hub(bench: Bench, job_id: str, load: Load) -> Measurement:
     """How much of the way lies before the hub: the buffer of the callback, the driver, the database."""
     env = ray_environment(bench.service.settings)
     medians = []
@@ -125,26 +119,18 @@ def _hub_share(bench: Bench, job_id: str, load: Load) -> Measurement:
 
 
 @contextmanager
-def _training(service: Service, work: Workload) -> Iterator[str]:
-    """A job that trains on one core until the end of the block."""
-    config = work.job("is watched", max_steps=10_000_000)
-    config = config.model_copy(update={"resources": config.resources.model_copy(update={"cpus_per_worker": 1})})
-    job_id = service.client.jobs.create(config).id
-    try:
-        wait_for_status(service, job_id, JobStatus.RUNNING)
-        service.wait_for_standby()  # its imports must not meet the measurement
-        yield job_id
-    finally:
-        service.client.jobs.cancel(job_id)
-        service.client.jobs.wait(job_id, raise_on_failure=False)
-
-
-def _interval_s(service: Service, job_id: str) -> float:
-    """Median time between two metrics events of the job."""
-    while True:
-        last_seq = service.client.jobs.get(job_id).last_seq
-        events = service.client.jobs.events(job_id, after=max(0, last_seq - 2 * NUM_INTERVALS))
-        times = [event.at.timestamp() for event in events if event.kind is EventKind.METRICS]
-        if len(times) > NUM_INTERVALS:
-            return statistics.median(after - before for before, after in pairwise(times))
-        time.sleep(1.0)
+def _metrics(service: Service, attempt: AttemptRecord, interval_s: float) -> Iterator[Event]:
+    """Events of the attempt, one each interval; gives one of them."""
+    env = ray_environment(service.settings)
+    last_seq = service.client.jobs.get(attempt.job_id).last_seq
+    with process("tests.bench.metric_source", attempt.driver, str(interval_s), env=env) as source:
+        answer(source)
+        deadline = time.monotonic() + FIRST_EVENT_TIMEOUT_S
+        while time.monotonic() < deadline:
+            events = service.client.jobs.events(attempt.job_id, after=last_seq)
+            sample = next((event for event in events if event.kind is EventKind.METRICS), None)
+            if sample is not None:
+                yield sample
+                return
+            time.sleep(interval_s)
+    raise BenchError("The stand-in's events do not arrive.")

@@ -2,12 +2,14 @@
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +19,7 @@ from ftlab.schemas import Event, EventKind, JobConfig
 from tests.bench.harness import BenchError
 from tests.bench.service import ROOT, Service, environment
 from tests.bench.workload import Workload
+from tracking.store.records import AttemptRecord
 
 SCRIPT_TIMEOUT_S = 1800.0
 POLL_INTERVAL_S = 0.1
@@ -103,6 +106,23 @@ def wait_for_status(service: Service, job_id: str, status: JobStatus, timeout_s:
             raise BenchError(f"Job {job_id} became {job.status}: {job.message}")
         time.sleep(POLL_INTERVAL_S)
     raise BenchError(f"Job {job_id} was not {status} after {timeout_s:.0f} s.")
+
+
+@contextmanager
+def halted_job(service: Service, work: Workload) -> Iterator[AttemptRecord]:
+    """A running job that holds all devices and uses none of them: its worker is halted (SIGSTOP)."""
+    config = work.job("holds the devices", max_steps=10_000_000, logging_steps=10_000_000)
+    job_id = service.client.jobs.create(config).id
+    wait_for_status(service, job_id, JobStatus.RUNNING)
+    with service.store.read() as tx:
+        attempt = tx.attempts.of_job(job_id)[-1]
+    os.kill(attempt.pids[0], signal.SIGSTOP)
+    try:
+        yield attempt
+    finally:
+        os.kill(attempt.pids[0], signal.SIGCONT)
+        service.client.jobs.cancel(job_id)
+        service.client.jobs.wait(job_id, raise_on_failure=False)
 
 
 def median_step_s(steps: Sequence[Step]) -> float:

@@ -61,7 +61,6 @@ class ModelSize:
 
 
 TINY = ModelSize("tiny", vocab_size=512, hidden=64, layers=2)
-SMALL = ModelSize("small", vocab_size=2048, hidden=256, layers=4)
 MID = ModelSize("mid", vocab_size=8192, hidden=512, layers=8)
 """Large enough that a step of the default job takes most of a second on two cores."""
 

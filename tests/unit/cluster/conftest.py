@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cluster import attempt_log
+from tests.unit.cluster.attempt import Attempt
 from tests.unit.cluster.world import World
 from tracking.store import Store
 
@@ -36,3 +38,13 @@ def store(database: Path) -> Iterator[Store]:
 @pytest.fixture
 def world(store: Store, tmp_path: Path) -> World:
     return World(store, tmp_path)
+
+
+@pytest.fixture
+def attempt(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Attempt]:
+    """A job's first attempt, whose log beats fast and tries again soon."""
+    monkeypatch.setattr(attempt_log, "HEARTBEAT_INTERVAL_S", 0.02)
+    monkeypatch.setattr(attempt_log, "LONGEST_BACKOFF_S", 0.05)
+    started = Attempt(store)
+    yield started
+    started.log.close()

@@ -5,8 +5,7 @@ import pytest
 from cluster.policy import Devices, WorkerShape
 from ftlab.errors import ServiceUnavailableError
 from ftlab.life import JobStatus, ReasonCode
-from tests.unit.cluster.world import World, add_job, locked
-from tracking.store.records import CheckpointRecord
+from tests.unit.cluster.world import World, add_checkpoint, add_job, locked
 
 STANDBY_RETRY_S = 20.0
 
@@ -229,10 +228,3 @@ def test_a_tick_without_database_changes_nothing_and_the_next_one_works(world: W
     assert world.cluster.running == {}
     world.tick(after_s=1)
     assert world.status(job_id) is JobStatus.PENDING
-
-
-def add_checkpoint(world: World, job_id: str, step: int) -> None:
-    ref = world.job(job_id).ref
-    record = CheckpointRecord(job_id, step, ref.attempt, f"step-{step:08d}", 100, "f" * 64, world.now)
-    with world.store.begin() as tx:
-        tx.checkpoints.add(ref, record)

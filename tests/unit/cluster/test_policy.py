@@ -1,7 +1,7 @@
 """Who runs next."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.policy import Decision, Devices, QueuedJob, Refuse, Start, Wait, WorkerShape, decide, shape_of
@@ -107,6 +107,7 @@ requests = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(machine=machines, held=st.builds(Devices, counts, counts), asked=st.lists(requests, max_size=12))
 def test_the_queue_is_fair_and_never_takes_more_than_there_is(machine, held, asked):
     queue = [queued(f"job-{number}", **request) for number, request in enumerate(asked)]

@@ -14,7 +14,7 @@ from ftlab.schemas import EventKind, JobConfig
 from ftlab.settings import Settings
 from tracking.store import Store
 from tracking.store.ids import new_id
-from tracking.store.records import AttemptRecord, DatasetRecord, JobRecord, JobRef
+from tracking.store.records import AttemptRecord, CheckpointRecord, DatasetRecord, JobRecord, JobRef
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -120,6 +120,13 @@ def add_job(store: Store, config: dict[str, Any], *, now: datetime = START) -> s
             now=now,
         )
     return job_id
+
+
+def add_checkpoint(world: World, job_id: str, step: int) -> None:
+    ref = world.job(job_id).ref
+    record = CheckpointRecord(job_id, step, ref.attempt, f"step-{step:08d}", 100, "f" * 64, world.now)
+    with world.store.begin() as tx:
+        tx.checkpoints.add(ref, record)
 
 
 def make_dataset() -> DatasetRecord:

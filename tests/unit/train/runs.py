@@ -70,10 +70,22 @@ class Job:
     model: str = MODEL
     pinned: str | None = None
     attempts: int = 0
+    recorded_step: int = 0
+    recorded_eval_step: int = -1
+    recorded_checkpoints: tuple[int, ...] = ()
 
     def train(self, link: Link | None = None, *, training: dict[str, Any] | None = None, **config: Any) -> Outcome:
         self.attempts += 1
-        return run(self.plan(training=training, **config), link or Link())
+        link = link or Link()
+        try:
+            return run(self.plan(training=training, **config), link)
+        finally:
+            self.recorded_step = max([self.recorded_step, *link.series("loss")])
+            self.recorded_eval_step = max([self.recorded_eval_step, *link.series("eval_loss")])
+            recorded = set(self.recorded_checkpoints)
+            for data in link.told(EventKind.CHECKPOINT):
+                recorded = (recorded | {data["step"]}) - set(data["removed_steps"])
+            self.recorded_checkpoints = tuple(sorted(recorded))
 
     def plan(self, *, training: dict[str, Any] | None = None, **config: Any) -> RunPlan:
         values = {"model": MODEL, "dataset": "ds-1", "training": TRAINING | (training or {})} | config
@@ -90,6 +102,9 @@ class Job:
             train_rows=self.rows,
             eval_rows=self.eval_rows,
             threads=1,
+            recorded_step=self.recorded_step,
+            recorded_eval_step=self.recorded_eval_step,
+            recorded_checkpoints=self.recorded_checkpoints,
         )
 
     @property

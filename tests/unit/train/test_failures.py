@@ -23,7 +23,7 @@ class ArrayMemoryError(MemoryError):
 
 
 def raised(action) -> BaseException:
-    with pytest.raises(BaseException) as caught:  # noqa: PT011
+    with pytest.raises(BaseException) as caught:
         action()
     return caught.value
 

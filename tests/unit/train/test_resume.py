@@ -37,6 +37,7 @@ def twin(job: Job, tmp_path: Path) -> Job:
         pytest.param({"lora": {"r": 4, "lora_alpha": 8, "lora_dropout": 0.3}}, id="dropout"),
         pytest.param({"tuning": "full", "training": {"learning_rate": 0.003}}, id="full"),
         pytest.param({"load_in_4bit": True}, id="4-bit"),
+        pytest.param({"training": {"dtype": "bfloat16"}}, id="bfloat16"),
         pytest.param({"training": {"gradient_accumulation_steps": 2, "warmup_steps": 2}}, id="accumulation"),
         pytest.param({"training": {"eval_steps": 2}}, id="evaluations"),
     ],
@@ -123,3 +124,59 @@ def test_the_count_of_samples_goes_on(job: Job):
     assert (notice["step"], notice["samples"]) == (3, 6)
     manifest = checkpoints.verify(job.folder / "checkpoints" / "step-00000008")
     assert (manifest.samples, manifest.attempt) == (16, 2)
+
+
+def test_what_a_killed_attempt_could_not_tell_is_told_by_the_next(job: Job):
+    """It was killed after the commit of step 6; the record knows its steps 1 to 4 and the checkpoint of step 3."""
+    first = Link(crash_at=7)
+    with pytest.raises(CrashError):
+        job.train(first)
+    job.recorded_step, job.recorded_checkpoints = 4, (3,)
+
+    second = Link()
+    job.train(second)
+
+    assert list(second.series("loss")) == [5, 6, 7, 8]
+    assert {step: second.series("loss")[step] for step in (5, 6)} == {
+        step: first.series("loss")[step] for step in (5, 6)
+    }
+    told_again, *_ = second.told(EventKind.CHECKPOINT)
+    assert told_again == next(data for data in first.told(EventKind.CHECKPOINT) if data["step"] == 6)
+
+
+def test_what_the_record_has_is_not_told_twice(job: Job):
+    with pytest.raises(CrashError):
+        job.train(Link(crash_at=7))
+
+    second = Link()
+    job.train(second)
+
+    assert list(second.series("loss")) == [7, 8], "trained again, as every step after the checkpoint"
+
+
+def test_an_evaluation_that_was_not_told_is_told_by_the_next(job: Job):
+    """The process was killed between the loss of step 6, which is in the record, and the evaluation of that step."""
+    first, second = Link(crash_at=7), Link()
+    with pytest.raises(CrashError):
+        job.train(first, training={"eval_steps": 3})
+    job.recorded_step, job.recorded_eval_step = 6, 3
+
+    job.train(second, training={"eval_steps": 3})
+
+    assert list(second.series("loss")) == [7, 8]
+    assert list(second.series("eval_loss")) == [6, 8]
+    assert second.series("eval_loss")[6] == first.series("eval_loss")[6]
+
+
+def test_checkpoints_that_are_gone_leave_the_record(job: Job):
+    """The process was killed between removing the checkpoint of step 2 and telling so; that of step 6 broke."""
+    crash(job, 8, training={"save_steps": 2})
+    torn = job.folder / "checkpoints" / "step-00000006" / "optimizer.pt"
+    torn.write_bytes(b"")
+    shutil.rmtree(job.folder / "checkpoints" / "step-00000002")
+    assert job.recorded_checkpoints == (2, 4, 6)
+    link = Link()
+    job.train(link, training={"save_steps": 2})
+    first, *_ = link.told(EventKind.CHECKPOINT)
+    assert (first["step"], first["removed_steps"]) == (4, [2, 6])
+    assert job.recorded_checkpoints == (4, 6, 8)

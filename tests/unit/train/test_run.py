@@ -23,6 +23,16 @@ from train.model import find_model, fingerprint, load_tokenizer
 from train.plan import Ending, Outcome, StopKind
 from train.run import run
 
+OVERSHOOTING = {
+    "learning_rate": 0.3,
+    "lr_scheduler_type": "constant",
+    "max_grad_norm": 0.0,
+    "max_steps": 6,
+    "eval_steps": 1,
+    "save_steps": 1,
+}
+"""The learning rate is too high to be good: the best step is not the last."""
+
 
 def eval_loss_of(model: torch.nn.Module, job: Job) -> float:
     """The mean loss over all learned tokens, computed without the trainer."""
@@ -99,22 +109,21 @@ def test_nothing_delivered_names_a_path_of_this_machine(job: Job):
 
 
 def test_the_delivered_adapter_has_the_eval_loss_of_the_best_checkpoint(job: Job):
-    """The learning rate is too high to be good: the best step is not the last."""
     link = Link()
-    outcome = job.train(link, training={"learning_rate": 0.6, "eval_steps": 1, "save_steps": 1, "save_total_limit": 1})
+    outcome = job.train(link, training=OVERSHOOTING | {"save_total_limit": 1})
     losses = link.series("eval_loss")
     saved = {step: loss for step, loss in losses.items() if step > 0}
     best = min(saved, key=lambda step: (saved[step], step))
-    assert outcome.delivered_step == best < 8
-    assert job.checkpoints == [checkpoints.step_name(best), "step-00000008"]
+    assert outcome.delivered_step == best < 6
+    assert job.checkpoints == [checkpoints.step_name(best), "step-00000006"]
     base = AutoModelForCausalLM.from_pretrained(job.models / "org--tiny")
     adapted = PeftModel.from_pretrained(base, job.folder / "model")
     assert eval_loss_of(adapted, job) == pytest.approx(losses[best], rel=1e-4)
 
 
 def test_the_last_checkpoint_is_delivered_where_the_best_is_not_wanted(job: Job):
-    job.train(training={"learning_rate": 0.6, "eval_steps": 1, "save_steps": 1, "load_best_model_at_end": False})
-    assert checkpoints.verify(job.folder / "model").step == 8
+    job.train(training=OVERSHOOTING | {"load_best_model_at_end": False})
+    assert checkpoints.verify(job.folder / "model").step == 6
 
 
 def test_without_eval_rows_nothing_is_evaluated(job: Job):
