@@ -160,7 +160,8 @@ class AttemptLog:
                 time.sleep(backoff_s)
                 backoff_s = min(LONGEST_BACKOFF_S, backoff_s * 2)
                 continue
-            except StaleJobError:
+            except StaleJobError as error:
+                logger.warning("The attempt writes no more: %s", error)
                 self._stop = StopKind.FENCED
                 return
             if events:

@@ -39,6 +39,8 @@ class RunDriver:
         self._hub = RayHubClient(NAMESPACE)
         self._coordinator = RayCoordinatorClient()
         self._shape = shape
+        self._given_plan = plan
+        """What the workers start with. A standby run's ask for their plan, also when it is there before they are."""
         self._plan: RunPlan | None = None
         self._planned = threading.Event()
         self._log: AttemptLog | None = None
@@ -161,7 +163,7 @@ class RunDriver:
                 self._name,
                 driver=self._name,
                 shape=self._shape,
-                plan=self._plan,
+                plan=self._given_plan,
                 storage=self._settings.home / "ray_runs",
             ).fit()
         except BaseException as error:  # Ray raises errors of three unrelated families here

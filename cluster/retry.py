@@ -31,7 +31,7 @@ def after_attempt(
         case RetryClass.NEVER:
             return GiveUp(reason, message)
         case RetryClass.FREE:
-            return Retry(now + timedelta(seconds=FIRST_BACKOFF_S), retries_used)
+            return Retry(now, retries_used)  # at once: the job keeps its place in the queue
         case RetryClass.BUDGET if retries_used >= max_retries:
             tries = "once" if retries_used == 0 else f"{retries_used + 1} times"
             return GiveUp(

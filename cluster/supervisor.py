@@ -202,10 +202,24 @@ def _ray_command(settings: Settings) -> list[str]:
         f"--num-cpus={cpus + 1}",
         "--min-worker-port=0",
         "--max-worker-port=0",
+        f"--ray-client-server-port={_free_port()}",
         f"--object-store-memory={OBJECT_STORE_BYTES}",
         f"--temp-dir={ray_temp_dir(settings)}",
         "--disable-usage-stats",
     ]
+
+
+def _free_port() -> int:
+    """A port for what nobody needs to find: a fixed one would keep a second service from this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _forget_old_sessions(settings: Settings) -> None:
+    """Keep the logs of the last Ray session only; all of them would fill the disk."""
+    for old in sorted(ray_temp_dir(settings).glob("session_2*"))[:-1]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def ray_temp_dir(settings: Settings) -> Path:
@@ -230,7 +244,7 @@ def main() -> int:
     try:
         settings = load_settings()
         prepare(settings)
-        shutil.rmtree(ray_temp_dir(settings), ignore_errors=True)
+        _forget_old_sessions(settings)
         return Supervisor(settings).run()
     except FineTuneLabError as error:
         print(error.message, file=sys.stderr)

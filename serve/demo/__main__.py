@@ -71,9 +71,8 @@ def _train_and_show(client: Client, settings: Settings, base: Path) -> None:
     adapter = target.with_suffix("")
     with zipfile.ZipFile(target) as archive:
         archive.extractall(adapter)
-    console.print(
-        f"[bold]Eval loss[/bold]     {before.value:.3f} before, [green]{after.value:.3f}[/green] after {after.step} steps"
-    )
+    told = f"{before.value:.3f} before, [green]{after.value:.3f}[/green] after {after.step} steps"
+    console.print(f"[bold]Eval loss[/bold]     {told}")
     _show_answers(base, adapter)
     console.print(f"\nAdapter ZIP    {target}")
     console.print(f"API docs       {settings.server_url}/docs")

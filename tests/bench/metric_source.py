@@ -18,13 +18,18 @@ def main(driver: str, interval_s: float) -> None:
     ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level="error")
     link = _DriverLink(ray.get_actor(driver, NAMESPACE), rank=0)
     done = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), done.set()), daemon=True).start()
+    threading.Thread(target=_wait_for_end_of_input, args=(done,), daemon=True).start()
     print("started", flush=True)
     step = 0
     while not done.wait(interval_s):
         step += 1
         link.emit(EventKind.METRICS, metrics_of(step, interval_s))
     link.close()
+
+
+def _wait_for_end_of_input(done: threading.Event) -> None:
+    sys.stdin.read()
+    done.set()
 
 
 def metrics_of(step: int, step_time_s: float) -> dict[str, object]:

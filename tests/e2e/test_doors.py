@@ -8,6 +8,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from ftlab import Client
@@ -100,11 +101,8 @@ def test_errors_have_one_shape_behind_the_real_front(lab: Lab) -> None:
         ("POST", "/api/training/jobs", 422),
         ("GET", "/api/training/jobs/job-000000000000", 404),
     ):
-        try:
+        with pytest.raises(urllib.error.HTTPError) as refused:
             call(lab, method, path, {} if method == "POST" else None)
-        except urllib.error.HTTPError as error:
-            assert error.code == status
-            assert set(json.load(error)["error"]) == {"message", "type", "param", "code", "request_id"}
-            assert error.headers["x-request-id"]
-        else:
-            raise AssertionError(f"{method} {path} was answered")
+        assert refused.value.code == status
+        assert set(json.load(refused.value)["error"]) == {"message", "type", "param", "code", "request_id"}
+        assert refused.value.headers["x-request-id"]

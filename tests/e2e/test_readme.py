@@ -15,7 +15,7 @@ from tests.tiny import make_tiny_model
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A user's environment: only folder and ports are not the defaults, so that nothing on this machine is disturbed."""
+    """A user's environment; only folder and ports are not the defaults, to disturb nothing on this machine."""
     home = tmp_path_factory.mktemp("readme")
     # The README names a real model; a tiny one under its name keeps this test short. The demo uses the real one.
     make_tiny_model(home / "models" / "HuggingFaceTB--SmolLM2-135M-Instruct")

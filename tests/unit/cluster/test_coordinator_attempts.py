@@ -45,8 +45,19 @@ def test_a_driver_lost_with_its_cluster_is_not_counted(world: World):
     world.cluster.life = "session-2"
     world.coordinator = world.new_coordinator()
     world.tick()
-    assert world.attempt(job_id).reason is ReasonCode.SERVICE_RESTARTED
-    assert (world.status(job_id), world.job(job_id).retries_used) == (JobStatus.QUEUED, 0)
+    first, second = world.attempts(job_id)
+    assert (first.reason, second.reason) == (ReasonCode.SERVICE_RESTARTED, None)
+    assert (world.status(job_id), world.job(job_id).retries_used) == (JobStatus.PENDING, 0)
+
+
+def test_a_job_whose_service_was_restarted_keeps_its_place_in_the_queue(world: World):
+    running = world.running()
+    waiting = world.submit()
+    world.cluster.crash(world.attempt(running).driver)
+    world.cluster.life = "session-2"
+    world.coordinator = world.new_coordinator()
+    world.tick()
+    assert (world.status(running), world.status(waiting)) == (JobStatus.PENDING, JobStatus.QUEUED)
 
 
 def test_a_restart_is_known_until_a_tick_has_dealt_with_it(world: World, database):
@@ -58,7 +69,7 @@ def test_a_restart_is_known_until_a_tick_has_dealt_with_it(world: World, databas
     with locked_after_lease(world, database), pytest.raises(ServiceUnavailableError):
         world.tick()
     world.tick()
-    assert world.attempt(job_id).reason is ReasonCode.SERVICE_RESTARTED
+    assert world.attempts(job_id)[0].reason is ReasonCode.SERVICE_RESTARTED
 
 
 def test_a_new_coordinator_in_the_same_cluster_goes_on(world: World):

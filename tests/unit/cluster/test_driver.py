@@ -1,6 +1,8 @@
 """The run driver's bookkeeping, without Ray: who is there, what is written, how a run ended."""
 
+import sys
 import threading
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -234,3 +236,28 @@ def test_a_run_that_stopped_for_its_user_was_cancelled(runs: Runs):
         "Stopped at step 7; a checkpoint was saved.",
     )
     assert runs.job().status is JobStatus.PENDING, "what follows is the coordinator's decision"
+
+
+def test_a_standby_run_that_is_assigned_while_it_imports_still_asks_for_its_plan(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+):
+    """Its workers must go through `wait_for_plan`, or nobody says that the job initialises and its writes are refused."""
+    given = []
+
+    class Trainer:
+        def fit(self) -> None:
+            pass
+
+    def make_trainer(name: str, **options: object) -> Trainer:
+        given.append(options["plan"])
+        return Trainer()
+
+    launch = types.ModuleType("cluster.launch")
+    launch.make_trainer = make_trainer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "cluster.launch", launch)
+    driver = runs.standby(monkeypatch)
+    assert driver.assign(runs.plan, ONE_WORKER)
+
+    driver._fit()
+
+    assert given == [None]

@@ -66,6 +66,10 @@ class World:
         with self.store.read() as tx:
             return tx.attempts.of_job(job_id)[-1]
 
+    def attempts(self, job_id: str) -> list[AttemptRecord]:
+        with self.store.read() as tx:
+            return tx.attempts.of_job(job_id)
+
     def driver(self, job_id: str) -> FakeDriver:
         return self.cluster.running[self.attempt(job_id).driver]
 
