@@ -241,7 +241,7 @@ def test_a_run_that_stopped_for_its_user_was_cancelled(runs: Runs):
 def test_a_standby_run_that_is_assigned_while_it_imports_still_asks_for_its_plan(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ):
-    """Its workers must go through `wait_for_plan`, or nobody says that the job initialises and its writes are refused."""
+    """Otherwise nobody says that the job initialises, and the writes of its run are refused."""
     given = []
 
     class Trainer:
