@@ -133,7 +133,7 @@ def queue(session: Session) -> None:
     rows += [(entry.position, entry.job_id, entry.name, local_time(entry.created_at)) for entry in found.queued]
     session.output.table(("PLACE", "ID", "NAME", "CREATED"), rows)
     if found.waiting_for:
-        session.output.talk(f"The first waits: {found.waiting_for}")
+        session.output.talk(found.waiting_for)
 
 
 def confirm(question: str, yes: bool) -> None:

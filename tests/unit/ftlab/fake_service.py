@@ -267,7 +267,9 @@ async def queue(fake: FakeService, _: Request) -> Response:
         for place, job in enumerate(queued, start=1)
     ]
     running = [job.id for job in jobs if job.status is JobStatus.RUNNING]
-    return JSONResponse({"running": running, "queued": entries, "waiting_for": "a free core." if entries else None})
+    return JSONResponse(
+        {"running": running, "queued": entries, "waiting_for": "The queue waits for a free core." if entries else None}
+    )
 
 
 async def upload(fake: FakeService, request: Request) -> Response:

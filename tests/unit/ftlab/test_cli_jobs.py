@@ -67,7 +67,7 @@ def test_checkpoints_and_queue(cli, fake):
     assert cli("checkpoints", "job-001").lines[1].split("\t")[:6] == ["step-00000005", "5", "2.5", "", "best", "1.5 MB"]
     run = cli("queue")
     assert [line.split("\t")[:3] for line in run.lines[1:]] == [["running", "job-001", ""], ["1", "job-002", "next"]]
-    assert "waits: a free core" in run.err
+    assert "The queue waits for a free core." in run.err
     assert cli("queue", "--json").json["running"] == ["job-001"]
 
 

@@ -66,7 +66,7 @@ def test_status(cli, fake):
     run = cli("status")
     assert run.code == 0
     assert f"Server  {fake.url}: ready" in run.out
-    assert "1 running, 1 queued; the first waits: a free core." in run.out
+    assert "1 running, 1 queued. The queue waits for a free core." in run.out
     assert cli("status", "--json").json["status"] == "ready"
 
 
