@@ -1,6 +1,7 @@
 """The coordinator as a named detached actor."""
 
 import threading
+import time
 
 import ray
 
@@ -10,6 +11,8 @@ from cluster.names import COORDINATOR, NAMESPACE
 from cluster.ray_cluster import RayCluster
 from ftlab.settings import load_settings
 from tracking.store import Store
+
+SHORTEST_PAUSE_S = 0.05
 
 
 class CoordinatorActor:
@@ -32,6 +35,8 @@ class CoordinatorActor:
         return True
 
     def _wait(self, interval_s: float) -> None:
+        # A burst of submits wakes it once, not once a submit: the API needs the cores more than a tick does.
+        time.sleep(SHORTEST_PAUSE_S)
         self._woken.wait(interval_s)
         self._woken.clear()
 

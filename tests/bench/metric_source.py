@@ -1,11 +1,12 @@
-"""Metrics at a fixed rate: `python -m tests.bench.metric_source DRIVER INTERVAL_S`, in the service's Ray environment.
+"""Metrics at a chosen rate: `python -m tests.bench.metric_source DRIVER`, in the service's Ray environment.
 
 It stands in for the halted worker of a running job: the same link to the same run driver, and no training that takes
-cores from what is measured. It prints `started` and goes on until its input is closed.
+cores from what is measured. Each line of its input is the interval from now on, in seconds; it ends with its input.
 """
 
 import sys
 import threading
+from itertools import count
 
 import ray
 
@@ -13,23 +14,34 @@ from cluster.names import NAMESPACE
 from cluster.worker import _DriverLink
 from ftlab.schemas import EventKind
 
+TOLD_BEFORE = 10_000
+"""The driver leaves out events that it knows by their number, and those of the halted worker come first."""
 
-def main(driver: str, interval_s: float) -> None:
+
+class Pace:
+    """How often an event is due; follows the input."""
+
+    def __init__(self) -> None:
+        self.interval_s = 1.0
+        self.ended = threading.Event()
+        threading.Thread(target=self._follow, daemon=True).start()
+
+    def _follow(self) -> None:
+        for line in sys.stdin:
+            self.interval_s = float(line)
+        self.ended.set()
+
+
+def main(driver: str) -> None:
     ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level="error")
+    pace = Pace()
     link = _DriverLink(ray.get_actor(driver, NAMESPACE), rank=0)
-    done = threading.Event()
-    threading.Thread(target=_wait_for_end_of_input, args=(done,), daemon=True).start()
-    print("started", flush=True)
+    link._emitter._numbers = count(TOLD_BEFORE)
     step = 0
-    while not done.wait(interval_s):
+    while not pace.ended.wait(pace.interval_s):
         step += 1
-        link.emit(EventKind.METRICS, metrics_of(step, interval_s))
+        link.emit(EventKind.METRICS, metrics_of(step, pace.interval_s))
     link.close()
-
-
-def _wait_for_end_of_input(done: threading.Event) -> None:
-    sys.stdin.read()
-    done.set()
 
 
 def metrics_of(step: int, step_time_s: float) -> dict[str, object]:
@@ -58,4 +70,4 @@ def metrics_of(step: int, step_time_s: float) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]))
+    main(sys.argv[1])

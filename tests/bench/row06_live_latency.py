@@ -7,8 +7,7 @@ that are measured. The time of an event is taken where the training callback tak
 import json
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -45,12 +44,16 @@ LOADS = (Load(1, 0.1, 20.0), Load(100, 0.1, 10.0, (Goal(1.1), Goal(50.0, "ours")
 
 
 def run(bench: Bench) -> list[Measurement]:
+    service = bench.service
     measured: list[Measurement] = []
-    with halted_job(bench.service, prepare(bench.service, bench.folder, TINY)) as attempt:
-        bench.service.wait_for_standby()  # its imports must not meet the measurement
-        for load in LOADS:
-            say(f"row 6: {load.num_clients} clients")
-            with _metrics(bench.service, attempt, load.interval_s) as sample:
+    with halted_job(service, prepare(service, bench.folder, TINY)) as attempt:
+        service.wait_for_standby()  # its imports must not meet the measurement
+        env = ray_environment(service.settings)
+        with process("tests.bench.metric_source", attempt.driver, env=env) as source:
+            sample = _first_event(service, attempt)
+            for load in LOADS:
+                say(f"row 6: {load.num_clients} clients")
+                tell(source, str(load.interval_s))
                 measured.append(_measure(bench, attempt.job_id, load, sample))
                 if load.num_clients == 1:
                     measured.append(_way_to_hub(bench, attempt.job_id, load))
@@ -118,19 +121,12 @@ def _way_to_hub(bench: Bench, job_id: str, load: Load) -> Measurement:
     return Measurement(ROW, "callback -> hub listener, median", "ms", medians)
 
 
-@contextmanager
-def _metrics(service: Service, attempt: AttemptRecord, interval_s: float) -> Iterator[Event]:
-    """Events of the attempt, one each interval; gives one of them."""
-    env = ray_environment(service.settings)
-    last_seq = service.client.jobs.get(attempt.job_id).last_seq
-    with process("tests.bench.metric_source", attempt.driver, str(interval_s), env=env) as source:
-        answer(source)
-        deadline = time.monotonic() + FIRST_EVENT_TIMEOUT_S
-        while time.monotonic() < deadline:
-            events = service.client.jobs.events(attempt.job_id, after=last_seq)
-            sample = next((event for event in events if event.kind is EventKind.METRICS), None)
-            if sample is not None:
-                yield sample
-                return
-            time.sleep(interval_s)
+def _first_event(service: Service, attempt: AttemptRecord) -> Event:
+    """Wait for an event of the stand-in and return it."""
+    deadline = time.monotonic() + FIRST_EVENT_TIMEOUT_S
+    while time.monotonic() < deadline:
+        for event in service.client.jobs.events(attempt.job_id):
+            if event.kind is EventKind.METRICS:
+                return event
+        time.sleep(0.5)
     raise BenchError("The stand-in's events do not arrive.")
