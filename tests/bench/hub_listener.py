@@ -13,6 +13,7 @@ import ray
 
 from cluster.hub import RayHubClient
 from cluster.names import NAMESPACE
+from tests.bench.processes import say_back
 
 
 async def main(job_id: str, seconds: float) -> None:
@@ -28,7 +29,7 @@ async def main(job_id: str, seconds: float) -> None:
             at = datetime.fromisoformat(event["at"]).timestamp()
             if event["job_id"] == job_id and event["kind"] == "metrics" and at >= begin:
                 latencies_ms.append((arrived_at - at) * 1000)
-    print(json.dumps(latencies_ms))
+    say_back(json.dumps(latencies_ms))
 
 
 if __name__ == "__main__":

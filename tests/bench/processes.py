@@ -1,17 +1,21 @@
 """Helper processes of a row: started beside the service, ended by the id that they were started with."""
 
+import os
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from tests.bench.harness import BenchError
-from tests.bench.service import ROOT, environment
 
+ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 5.0
+MARK = "bench: "
+"""Begins the lines that are meant for us: Ray prints notes of its own to the standard output of who joins it."""
 
 
 @contextmanager
@@ -57,12 +61,22 @@ def tell(running: subprocess.Popen[str], line: str) -> None:
 
 
 def answer(running: subprocess.Popen[str]) -> str:
-    """The next line of a helper process."""
+    """What a helper process says next."""
     assert running.stdout is not None
-    line = running.stdout.readline()
-    if not line:
-        raise BenchError(f"{' '.join(map(str, running.args[2:4]))} ended early.")  # type: ignore[index]
-    return line.strip()
+    for line in running.stdout:
+        if line.startswith(MARK):
+            return line.removeprefix(MARK).strip()
+    raise BenchError(f"A helper process ended early: {running.args!r}")
+
+
+def say_back(text: str) -> None:
+    """In a helper process: what `answer` returns to the process that started it."""
+    print(f"{MARK}{text}", flush=True)
+
+
+def environment() -> dict[str, str]:
+    """The environment without the settings of another service."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("FTLAB_")}
 
 
 def _ends_in_time(running: subprocess.Popen[str]) -> bool:

@@ -22,7 +22,8 @@ from ftlab.life import JobStatus, ReasonCode
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement, interleave
 from tests.bench.memory import MB, watch
-from tests.bench.service import ROOT, Service
+from tests.bench.processes import ROOT
+from tests.bench.service import Service
 from tests.bench.workload import TINY, Workload, prepare
 from tracking.store import Transaction
 from tracking.store.ids import new_id

@@ -17,7 +17,8 @@ from pathlib import Path
 from ftlab.life import JobStatus
 from ftlab.schemas import Event, EventKind, JobConfig
 from tests.bench.harness import BenchError
-from tests.bench.service import ROOT, Service, environment
+from tests.bench.processes import ROOT, environment
+from tests.bench.service import Service
 from tests.bench.workload import Workload
 from tracking.store.records import AttemptRecord
 

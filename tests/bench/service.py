@@ -1,6 +1,5 @@
 """The service that is measured: one at a time, with a home folder of its own and free ports."""
 
-import os
 import shutil
 import signal
 import socket
@@ -23,9 +22,9 @@ from ftlab import Client
 from ftlab.cli.service_file import read_state, state_file
 from ftlab.settings import Settings
 from tests.bench.harness import BenchError, say
+from tests.bench.processes import ROOT, answer, environment, process
 from tracking.store import Store
 
-ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 90.0
 STANDBY_TIMEOUT_S = 180.0
@@ -90,9 +89,9 @@ class Service:
     def cpu_s(self) -> float:
         """CPU seconds that the service's processes have used so far."""
         total = 0.0
-        for process in self.processes():
+        for each in self.processes():
             with suppress(psutil.NoSuchProcess):
-                times = process.cpu_times()
+                times = each.cpu_times()
                 total += times.user + times.system
         return total
 
@@ -108,11 +107,9 @@ class Service:
 
     def wait_for_standby(self) -> float:
         """Wait until a standby run is ready; return when that was seen (seconds since the epoch)."""
-        command = [sys.executable, "-m", "tests.bench.standby", str(STANDBY_TIMEOUT_S)]
-        done = subprocess.run(command, cwd=ROOT, env=ray_environment(self.settings), capture_output=True, text=True)
-        if done.returncode:
-            raise BenchError(f"No standby run became ready: {done.stderr.strip()[-300:]}")
-        return float(done.stdout.split()[-1])
+        env = ray_environment(self.settings)
+        with process("tests.bench.standby", str(STANDBY_TIMEOUT_S), env=env) as waiting:
+            return float(answer(waiting))
 
     def _start_process(self) -> None:
         log = self.settings.home / "logs" / "supervisor.log"
@@ -141,11 +138,6 @@ def own_service(**settings: Any) -> Iterator[Service]:
         service.stop()
         shutil.rmtree(home)
         shutil.rmtree(ray_temp_dir(service.settings), ignore_errors=True)
-
-
-def environment() -> dict[str, str]:
-    """The environment without the settings of another service."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("FTLAB_")}
 
 
 def free_ports(count: int) -> list[int]:

@@ -22,6 +22,8 @@ from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
+from tests.bench.processes import say_back
+
 OPENING_AT_ONCE = 20
 OPEN_TIMEOUT_S = 60.0
 LAG_S = 5.0
@@ -117,7 +119,7 @@ async def main(url: str, count: int, *, acknowledges: bool) -> None:
             await client.opened
 
     await asyncio.gather(*(open_one() for _ in range(count)))
-    print("open", flush=True)
+    say_back("open")
     await asyncio.to_thread(sys.stdin.readline)
     window.begin = time.time()
     await asyncio.to_thread(sys.stdin.readline)
@@ -125,7 +127,7 @@ async def main(url: str, count: int, *, acknowledges: bool) -> None:
     await asyncio.sleep(LAG_S)
     missing = sum(count - arrivals for arrivals in window.seen.values())
     report = {"num_events": len(window.seen), "num_missing": missing, "num_gaps": window.num_gaps}
-    print(json.dumps(report | {"latencies_ms": window.latencies_ms}), flush=True)
+    say_back(json.dumps(report | {"latencies_ms": window.latencies_ms}))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import ray
 from cluster.names import NAMESPACE, STANDBY_PREFIX
 from cluster.ray_cluster import DriverLostError, RayCluster
 from ftlab.settings import load_settings
+from tests.bench.processes import say_back
 
 POLL_INTERVAL_S = 0.2
 
@@ -21,7 +22,7 @@ def main() -> int:
     cluster = RayCluster(load_settings())
     while time.monotonic() < deadline:
         if any(_is_ready(cluster, name) for name in cluster.drivers() if name.startswith(STANDBY_PREFIX)):
-            print(time.time())
+            say_back(str(time.time()))
             return 0
         time.sleep(POLL_INTERVAL_S)
     print("none in time", file=sys.stderr)
