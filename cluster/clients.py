@@ -7,6 +7,11 @@ is the truth, and a lost wake-up or a lost live event is made good by the next t
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+FROM_NOW = -1
+"""The position to listen after for whatever comes from now on."""
+SERVICE_STOPS = {"job_id": "", "kind": "service_stops"}
+"""Published in place of an event, and again and again, before the service stops: followers are to be sent away."""
+
 
 class CoordinatorClient(Protocol):
     def wake(self) -> None:
@@ -20,6 +25,6 @@ class HubClient(Protocol):
     async def listen(self, after: int) -> tuple[int, list[dict[str, Any]]]:
         """Wait for events newer than `after`; return the new position and the events.
 
-        Returns an empty list when nothing came for a while. A position of another hub's life, or one that is too old,
-        returns the hub's present position and what its ring still holds.
+        Returns an empty list when nothing came for a while, and at once after `FROM_NOW`. A position of another hub's
+        life, or one that is too old, returns the hub's present position and what its ring still holds.
         """

@@ -9,19 +9,25 @@ from pathlib import Path
 from ftlab.errors import InvalidRequestError
 from ftlab.settings import Settings
 
+PREEMPTION_WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
+"""`1` where Ray Train shall tell runs that a machine of theirs is about to be taken away."""
 RAY_DEFAULTS = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray runs its workers at niceness 15, and to Ray the API's replicas are workers too. Training makes itself nicer.
+    "RAY_worker_niceness": "0",
     # `ray.train.report` is served once per poll (2 s by default), and a crashed worker is seen by the next one.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "600",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",
-    # One machine is not drained; the watcher would be one more process per run.
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     # A dead Serve proxy is replaced after seconds instead of half a minute.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "5",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
+    # Our routes never block the event loop. Without a loop of their own a request saves two changes of thread, and a
+    # client that reads slowly is felt where its archive is read, instead of in a queue without bounds.
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
@@ -52,10 +58,12 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         **os.environ,
         **RAY_DEFAULTS,
         **settings.to_environment(),
+        # One machine is not drained, and the watcher would be one more process per run: where machines come and go,
+        # whoever starts the service switches it on.
+        PREEMPTION_WATCHER: os.environ.get(PREEMPTION_WATCHER, "0"),
         "RAY_AUTH_TOKEN_PATH": str(token_file(settings)),
         "RAY_ADDRESS": f"127.0.0.1:{settings.ray_port}",
         "RAY_API_SERVER_ADDRESS": settings.dashboard_url,
-        "RAY_SERVE_ENABLE_HA_PROXY": "1" if settings.ingress == "haproxy" else "0",
         "MLFLOW_TRACKING_URI": settings.mlflow_url,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONUNBUFFERED": "1",

@@ -9,12 +9,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
+from cluster.clients import FROM_NOW
 from ftlab.errors import ServiceUnavailableError
 
 HUB_NAME = "hub"
@@ -64,11 +66,13 @@ class Hub:
     async def listen(self, after: int, timeout_s: float = LISTEN_TIMEOUT_S) -> tuple[int, Events]:
         """Wait for events newer than `after`; return the position of the last one returned, and them.
 
-        Returns an empty list when nothing came for `timeout_s`. A position of another life, or one the ring
-        has left behind, gets what the ring holds, at once.
+        Returns an empty list when nothing came for `timeout_s`, and at once after `FROM_NOW`. A position of another
+        life, or one the ring has left behind, gets what the ring holds, at once.
         """
         waiter = asyncio.get_running_loop(), asyncio.Event()
         with self._lock:
+            if after == FROM_NOW:
+                return self._position, []
             if after != self._position:
                 return self._newer(after)
             self._waiters.add(waiter)
@@ -94,19 +98,20 @@ class RayHubClient:
     """The `HubClient` of processes in a Ray cluster.
 
     `publish` puts events into a bounded backlog that one thread sends: the caller never waits for Ray, and a
-    burst becomes one call. `listen` raises `ServiceUnavailableError` while the hub cannot be reached.
+    burst becomes one call: what comes within `linger_s` goes together. `listen` raises `ServiceUnavailableError` while the hub cannot be reached.
     """
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, *, linger_s: float = 0.0) -> None:
         self._namespace = namespace
+        self._linger_s = linger_s
         self._actor: Any = None
         self._backlog: deque[dict[str, Any]] = deque(maxlen=BACKLOG_EVENTS)
         self._wake = threading.Event()
         self._start = threading.Lock()
         self._sender: threading.Thread | None = None
 
-    def __reduce__(self) -> tuple[type["RayHubClient"], tuple[str]]:
-        return RayHubClient, (self._namespace,)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(RayHubClient, linger_s=self._linger_s), (self._namespace,)
 
     def publish(self, events: Sequence[dict[str, Any]]) -> None:
         self._backlog.extend(events)
@@ -138,6 +143,7 @@ class RayHubClient:
     def _send_forever(self) -> None:
         while True:
             self._wake.wait()
+            time.sleep(self._linger_s)
             self._wake.clear()
             events = [self._backlog.popleft() for _ in range(len(self._backlog))]
             if events and not self._send(events):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from cluster.clients import HubClient
+from cluster.clients import FROM_NOW, SERVICE_STOPS, HubClient
 from ftlab.errors import FineTuneLabError
 from serve.batches import Batch, EventPages, runs
 
@@ -78,7 +78,7 @@ class Subscription:
 
 
 class LiveFeed:
-    """One listener on the hub for all sockets of a replica.
+    """One listener on the hub for all sockets of a replica; while there is none, it does not listen.
 
     The hub is a hint, the database the truth: sockets look there when the feed has a gap, each
     `poll_interval_s` while the hub is away, and each `resync_interval_s` in case a hint was lost.
@@ -100,6 +100,7 @@ class LiveFeed:
         self._poll_interval_s = poll_interval_s
         self._resync_interval_s = resync_interval_s
         self._subscriptions: dict[str, set[Subscription]] = {}
+        self._followed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -127,6 +128,7 @@ class LiveFeed:
     def follow(self, job_id: str) -> Iterator[Subscription]:
         subscription = Subscription()
         self._subscriptions.setdefault(job_id, set()).add(subscription)
+        self._followed.set()
         try:
             yield subscription
         finally:
@@ -134,10 +136,16 @@ class LiveFeed:
             followers.remove(subscription)
             if not followers:
                 del self._subscriptions[job_id]
+            if not self._subscriptions:
+                self._followed.clear()
 
     async def _listen_forever(self) -> None:
-        position, failures = 0, 0
+        position, failures = FROM_NOW, 0
         while True:
+            if not self._subscriptions:
+                # Otherwise each submit would wake every replica for nobody.
+                position = FROM_NOW
+                await self._followed.wait()
             try:
                 newest, events = await self._hub.listen(position)
             except (FineTuneLabError, OSError):
@@ -146,12 +154,15 @@ class LiveFeed:
                 await asyncio.sleep(min(MAX_BACKOFF_S, 0.1 * 2 ** min(failures, 10)))
                 continue
             if newest - len(events) != position:
-                # Another life of the hub, or the ring has moved on: something may be missing.
+                # The first answer, another life of the hub, or the ring has moved on: something may be missing.
                 self._wake_all()
             position, failures, self._hub_answers = newest, 0, True
             self._deliver(events)
 
     def _deliver(self, events: Sequence[dict[str, Any]]) -> None:
+        if SERVICE_STOPS in events:
+            self.stopping = True
+            self._wake_all()
         followed = [event for event in events if event["job_id"] in self._subscriptions]
         followed.sort(key=lambda event: str(event["job_id"]))
         for job_id, of_job in groupby(followed, key=lambda event: str(event["job_id"])):

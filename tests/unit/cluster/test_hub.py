@@ -9,6 +9,7 @@ import pytest
 from ray.exceptions import GetTimeoutError, RayActorError
 
 from cluster import hub as hub_module
+from cluster.clients import FROM_NOW
 from cluster.hub import REPLY_EVENTS, Hub, RayHubClient
 from ftlab.errors import ServiceUnavailableError
 
@@ -44,6 +45,18 @@ def test_silence_ends_with_an_empty_list_and_the_same_position():
         position, _ = await hub.listen(0)
         assert await hub.listen(position, timeout_s=0.01) == (position, [])
         assert not hub._waiters
+
+    asyncio.run(main())
+
+
+def test_from_now_leaves_out_what_the_ring_holds():
+    async def main():
+        hub = Hub()
+        hub.publish(events(1))
+        position, found = await hub.listen(FROM_NOW)
+        assert found == []
+        hub.publish(events(2))
+        assert seqs(await hub.listen(position)) == [2]
 
     asyncio.run(main())
 

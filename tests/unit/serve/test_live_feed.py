@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from cluster.clients import FROM_NOW, SERVICE_STOPS
 from ftlab.life import JobStatus
 from serve import batches
 from serve.batches import MAX_FRAME_BYTES, PAGE_EVENTS, Batch, EventPages, runs
@@ -175,9 +176,58 @@ def test_a_hub_that_fails_in_any_expected_way_is_asked_again():
             while subscription.take(0) is None:
                 await asyncio.sleep(0.01)
             assert time.monotonic() - started < 3.0
-            assert hub.asked[:4] == [0, 0, 0, 7]
+            assert hub.asked[:4] == [FROM_NOW, FROM_NOW, FROM_NOW, 7]
             assert subscription.stale  # the position jumped: something may be missing
         await feed.stop()
         assert feed.num_sockets == 0
+
+    asyncio.run(main())
+
+
+def test_nobody_is_listened_for_while_there_is_no_socket():
+    class Asked(FakeHub):
+        def __init__(self) -> None:
+            super().__init__()
+            self.asked: list[int] = []
+            self.heard = asyncio.Queue[tuple[int, list[dict]]]()
+
+        async def listen(self, after: int):
+            self.asked.append(after)
+            return await self.heard.get()
+
+    async def main():
+        hub = Asked()
+        feed = LiveFeed(hub)
+        await feed.start()
+        await asyncio.sleep(0.05)
+        assert hub.asked == []
+        for _ in range(2):
+            with feed.follow(JOB) as subscription:
+                await asyncio.sleep(0.01)
+                subscription.begin_read()
+                hub.heard.put_nowait((7, []))
+                await asyncio.wait_for(subscription.wake.wait(), 2.0)
+                assert subscription.stale  # what came before the hub's first answer is read from the log
+            hub.heard.put_nowait((8, [event(1)]))
+            await asyncio.sleep(0.05)
+        assert hub.asked == [FROM_NOW, 7, FROM_NOW, 7]
+        await feed.stop()
+
+    asyncio.run(main())
+
+
+def test_followers_are_sent_away_before_the_service_stops(tmp_path):
+    async def main():
+        async with running(tmp_path) as world:
+            ref = world.add_job()
+            async with world.follow() as socket:
+                world.append(ref, 1)
+                await asyncio.wait_for(socket.recv(), 5)
+                world.hub.publish([SERVICE_STOPS])
+                await asyncio.wait_for(socket.wait_closed(), 5)
+                assert socket.close_code == 1012
+            async with world.follow() as again:
+                await asyncio.wait_for(again.wait_closed(), 5)
+                assert again.close_code == 1012
 
     asyncio.run(main())
