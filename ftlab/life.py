@@ -1,4 +1,4 @@
-"""The life of a job: its statuses, what may follow what, and the reasons for which it can end."""
+"""The life of a job: its statuses, what may follow what, why it is stopped, and why it can end."""
 
 from enum import StrEnum
 
@@ -67,6 +67,27 @@ SENTENCES: dict[JobStatus, str] = {
 def sources_of(target: JobStatus) -> tuple[JobStatus, ...]:
     """The statuses from which `target` can be reached."""
     return tuple(status for status, targets in TRANSITIONS.items() if target in targets)
+
+
+class StopKind(StrEnum):
+    """Why a run is asked to stop at the end of its step, the least urgent first."""
+
+    DRAIN = "drain"
+    """The service goes down: save, and wait in the queue for it to come back."""
+    PREEMPT = "preempt"
+    """A job of higher priority needs the devices, or a node is going away: save, and go back to the queue."""
+    TIME_LIMIT = "time_limit"
+    """The job's `time_limit_s` is used up: save, and end."""
+    PAUSE = "pause"
+    """The user wants it to rest: save, and wait for a resume."""
+    CANCEL = "cancel"
+    FENCED = "fenced"
+    """A newer attempt exists: nothing this one writes counts any more."""
+
+    @property
+    def urgency(self) -> int:
+        """A wish to stop gives way to more urgent ones only: what the user wants goes before what the service wants."""
+        return list(StopKind).index(self)
 
 
 class ReasonCode(StrEnum):

@@ -46,12 +46,23 @@ class Settings(BaseModel):
     """CPU cores given to training; default: all."""
     standby: bool = True
     """Keep one training run started ahead of its job, so that the next job starts in seconds."""
-    ingress: Literal["python", "haproxy"] = "python"
-    """Serve's HTTP front: `haproxy` is faster, but opens its statistics ports on every interface without a password."""
+    ingress: Literal["haproxy", "python"] = "haproxy"
+    """Serve's HTTP front. `haproxy` is faster and gives downloads and streams backpressure; where Ray does not bring it
+    (it does on Linux), and with `python`, Serve's own proxy answers."""
     api_replicas: int = Field(default=2, ge=1, le=64)
     """Replicas of the HTTP API."""
     max_upload_bytes: int = Field(default=2 * 1024**3, ge=1)
     """Largest dataset file accepted."""
+    quota_queued_jobs: int | None = Field(default=10_000, ge=0)
+    """Jobs that one owner may have in the queue; like every quota, for owners without one of their own."""
+    quota_running_gpus: float | None = Field(default=None, ge=0)
+    """GPUs that the running jobs of one owner may hold; default: no limit."""
+    quota_running_cpus: int | None = Field(default=None, ge=0)
+    """CPU cores that the running jobs of one owner may hold; default: no limit."""
+    quota_disk_bytes: int | None = Field(default=None, ge=0)
+    """Bytes of one owner's datasets and checkpoints; default: no limit."""
+    quota_upload_bytes: int | None = Field(default=None, ge=0)
+    """Bytes of one owner's datasets; default: no limit."""
     stop_grace_s: float = Field(default=6.0, ge=0.0)
     """Seconds a running job gets to save its last checkpoint before it is ended by force."""
 

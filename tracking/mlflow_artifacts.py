@@ -25,8 +25,10 @@ def upload_config(api: MlflowApi, run_id: str, config: dict[str, Any]) -> None:
 
 
 def upload_logs(api: MlflowApi, run_id: str, job_folder: Path) -> None:
-    for file in sorted((job_folder / "logs").glob("attempt-*.jsonl")):
-        api.upload(run_id, file, "logs")
+    """The log of each attempt, and the stacks of those that hung."""
+    for pattern in ("attempt-*.jsonl", "attempt-*-stacks.txt"):
+        for file in sorted((job_folder / "logs").glob(pattern)):
+            api.upload(run_id, file, "logs")
 
 
 def upload_model(api: MlflowApi, run_id: str, job_folder: Path) -> None:

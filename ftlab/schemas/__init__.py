@@ -13,6 +13,7 @@ from ftlab.schemas.records import (
     MetricPoint,
     Queue,
     QueueEntry,
+    Quota,
     TunedModel,
 )
 
@@ -31,6 +32,7 @@ __all__ = [
     "Page",
     "Queue",
     "QueueEntry",
+    "Quota",
     "Resources",
     "SftMethod",
     "StrictModel",

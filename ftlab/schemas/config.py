@@ -2,12 +2,24 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from ftlab.schemas.common import Name, StrictModel
 
 CountUpTo4096 = Annotated[int, Field(ge=1, le=4096)]
 Steps = Annotated[int, Field(ge=1, le=10_000_000)]
+DEFAULT_PRIORITY = 50
+GPU_SHARES = (0, 0.25, 0.5, 1)
+YEAR_S = 31_536_000
+
+
+def _is_a_gpu_share(value: float) -> float:
+    if value not in GPU_SHARES:
+        raise ValueError("must be 0, 0.25, 0.5 or 1")
+    return value
+
+
+GpuShare = Annotated[float, AfterValidator(_is_a_gpu_share), Field(json_schema_extra={"enum": list(GPU_SHARES)})]
 
 
 class LoraConfig(StrictModel):
@@ -94,10 +106,17 @@ class Resources(StrictModel):
 
     num_workers: int = Field(default=1, ge=1, le=1024)
     """Training processes; more than one trains data-parallel (DDP)."""
-    gpus_per_worker: int | None = Field(default=None, ge=0, le=1)
-    """Default: 1 on a machine with GPUs, else 0."""
+    gpus_per_worker: GpuShare | None = None
+    """Default: 1 on a machine with GPUs, else 0. A share of a GPU is for one worker only: NCCL, which connects several,
+    refuses two on one GPU."""
     cpus_per_worker: int | None = Field(default=None, ge=1, le=1024)
     """CPU cores of one worker. Default: the machine's cores shared out among the workers."""
+
+    @model_validator(mode="after")
+    def _a_share_is_for_one_worker(self) -> Self:
+        if self.num_workers > 1 and self.gpus_per_worker in (0.25, 0.5):
+            raise ValueError("resources.gpus_per_worker must be 0 or 1 where resources.num_workers is above 1")
+        return self
 
 
 class JobConfig(StrictModel):
@@ -121,6 +140,16 @@ class JobConfig(StrictModel):
     resources: Resources = Resources()
     max_retries: int = Field(default=3, ge=0, le=100)
     """How often the job is tried again after a crash of its own."""
+    priority: int = Field(default=DEFAULT_PRIORITY, ge=0, le=100)
+    """Jobs of a higher priority start first."""
+    preemptible: bool = True
+    """Whether a job of a higher priority may take this one's devices; it goes on from its checkpoint later."""
+    time_limit_s: int | None = Field(default=None, ge=60, le=YEAR_S)
+    """Seconds that the job may train, all its attempts together; then it saves and ends."""
+    stuck_timeout_s: int = Field(default=600, ge=10, le=YEAR_S)
+    """Seconds without progress after which the attempt counts as hung and is tried again."""
+    first_step_timeout_s: int = Field(default=3600, ge=30, le=YEAR_S)
+    """The same until the first step, which waits for the model and the data, and while a checkpoint is written."""
 
     @model_validator(mode="after")
     def _quantised_needs_lora(self) -> Self:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas.common import WireModel
+from ftlab.schemas.config import DEFAULT_PRIORITY
 
 
 class Job(WireModel):
@@ -23,6 +24,7 @@ class Job(WireModel):
     """Set once the job is terminal."""
     config: dict[str, Any]
     """The `JobConfig` it was submitted with."""
+    priority: int = DEFAULT_PRIORITY
     attempt: int = 0
     retries_used: int = 0
     step: int = 0
@@ -34,6 +36,8 @@ class Job(WireModel):
     """Estimated seconds until the last step."""
     queue_position: int | None = None
     """1 is next; only while queued."""
+    waiting_for: str | None = None
+    """What a queued job waits for, in one sentence."""
     last_seq: int = 0
     """Sequence number of the job's newest event."""
     model_id: str | None = None
@@ -41,6 +45,8 @@ class Job(WireModel):
     mlflow_run_id: str | None = None
     created_at: datetime
     started_at: datetime | None = None
+    paused_at: datetime | None = None
+    """Only while paused."""
     finished_at: datetime | None = None
 
     @property
@@ -105,7 +111,7 @@ class Attempt(WireModel):
     number: int
     """1 is the first."""
     cpus: int
-    gpus: int
+    gpus: float
     resumed_from_step: int | None = None
     """Step of the checkpoint it went on from; `None` when it started from the base model."""
     created_at: datetime
@@ -157,6 +163,10 @@ class QueueEntry(WireModel):
     position: int
     job_id: str
     name: str
+    owner: str | None = None
+    priority: int = DEFAULT_PRIORITY
+    waiting_for: str | None = None
+    """What this job waits for, in one sentence."""
     created_at: datetime
 
 
@@ -167,3 +177,23 @@ class Queue(WireModel):
     queued: list[QueueEntry]
     waiting_for: str | None = None
     """What the head of the queue waits for, in one sentence."""
+
+
+class Quota(WireModel):
+    """What an owner may use at once, and uses now. A limit that is `None` does not exist."""
+
+    owner: str
+    max_queued_jobs: int | None = None
+    max_running_gpus: float | None = None
+    max_running_cpus: int | None = None
+    max_disk_bytes: int | None = None
+    max_upload_bytes: int | None = None
+    weight: float = 1.0
+    """Share of the devices that the owner gets while others wait too, relative to theirs."""
+    queued_jobs: int = 0
+    running_gpus: float = 0.0
+    running_cpus: int = 0
+    disk_bytes: int = 0
+    """Datasets and checkpoints. A tuned model shares the files of its checkpoint."""
+    upload_bytes: int = 0
+    """Datasets."""

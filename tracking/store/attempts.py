@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, select, update
 
 from ftlab.errors import NotFoundError
-from ftlab.life import JobStatus, ReasonCode
+from ftlab.life import ReasonCode
 from tracking.store.errors import StaleJobError
-from tracking.store.records import AttemptRecord, JobRef
+from tracking.store.records import AttemptRecord, JobRef, JobState
 from tracking.store.rows import IS_UNRELEASED, attempts, columns_of, jobs
 
 COLUMNS = columns_of(attempts, AttemptRecord)
@@ -38,15 +38,15 @@ class AttemptRepository:
         statement = select(*COLUMNS).where(attempts.c.job_id == job_id)
         return self._records(statement.order_by(attempts.c.number))
 
-    def heartbeat(self, ref: JobRef, *, now: datetime) -> JobStatus | None:
+    def heartbeat(self, ref: JobRef, *, now: datetime) -> JobState | None:
         """Say that the attempt is alive.
 
-        Returns the job's status, or `None` when the attempt has been ended or replaced, and must stop.
+        Returns what the job should do, or `None` when the attempt has been ended or replaced, and must stop.
         """
-        status = lock_live_attempt(self._connection, ref)
-        if status is not None:
+        state = lock_live_attempt(self._connection, ref)
+        if state is not None:
             self._connection.execute(update(attempts).where(*_is(ref)).values(heartbeat_at=now))
-        return status
+        return state
 
     def set_processes(
         self,
@@ -94,14 +94,14 @@ class AttemptRepository:
         return [_to_record(row) for row in self._connection.execute(statement)]
 
 
-def lock_live_attempt(connection: Connection, ref: JobRef) -> JobStatus | None:
-    """The job's status when `ref` is its live attempt; it then stays so until the transaction ends."""
-    status: JobStatus | None = connection.execute(
-        select(jobs.c.status)
+def lock_live_attempt(connection: Connection, ref: JobRef) -> JobState | None:
+    """The job's state when `ref` is its live attempt; it then stays so until the transaction ends."""
+    row = connection.execute(
+        select(jobs.c.status, jobs.c.stop_kind)
         .where(jobs.c.id == ref.id, jobs.c.live_attempt == ref.attempt)
         .with_for_update(key_share=True)
-    ).scalar_one_or_none()
-    return status
+    ).one_or_none()
+    return None if row is None else JobState(*row)
 
 
 def require_live_attempt(connection: Connection, ref: JobRef) -> None:
@@ -117,4 +117,5 @@ def _to_record(row: Row[Any]) -> AttemptRecord:
     values = row._asdict()
     values["placement_groups"] = tuple(values["placement_groups"])
     values["pids"] = tuple(values["pids"])
+    values["placement"] = tuple((node, gpu) for node, gpu in values["placement"])
     return AttemptRecord(**values)

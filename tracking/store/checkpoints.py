@@ -3,13 +3,13 @@
 import math
 from collections.abc import Collection
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from ftlab.errors import NotFoundError
 from tracking.store.attempts import require_live_attempt
 from tracking.store.dialect import insert_into
 from tracking.store.records import CheckpointRecord, JobRef
-from tracking.store.rows import checkpoints, columns_of
+from tracking.store.rows import checkpoints, columns_of, jobs
 
 COLUMNS = columns_of(checkpoints, CheckpointRecord)
 
@@ -34,6 +34,7 @@ class CheckpointRepository:
             ),
             {**vars(record), "metrics": finite},
         )
+        self._count_bytes(record.job_id)
         if record.is_best:
             self.mark_best(record.job_id, record.step)
 
@@ -62,3 +63,9 @@ class CheckpointRepository:
         self._connection.execute(
             delete(checkpoints).where(checkpoints.c.job_id == job_id, checkpoints.c.step.in_(steps))
         )
+        self._count_bytes(job_id)
+
+    def _count_bytes(self, job_id: str) -> None:
+        """Keep the sum in the job: that of an owner is then one of jobs, not of every checkpoint there is."""
+        total = select(func.coalesce(func.sum(checkpoints.c.size_bytes), 0)).where(checkpoints.c.job_id == job_id)
+        self._connection.execute(update(jobs).where(jobs.c.id == job_id).values(disk_bytes=total.scalar_subquery()))

@@ -1,16 +1,15 @@
 """Looking jobs up."""
 
 from collections.abc import Collection
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, or_, select
+from sqlalchemy import Connection, Select, func, or_, select, union_all
 
 from ftlab.errors import ConflictError, NotFoundError
 from ftlab.life import JobStatus
 from tracking.store.paging import newest_first
 from tracking.store.records import JobRecord
-from tracking.store.rows import IS_BEHIND_MLFLOW, IS_LIVE, IS_QUEUED, columns_of, idempotency_keys, jobs
+from tracking.store.rows import IS_BEHIND_MLFLOW, IS_LIVE, columns_of, idempotency_keys, jobs
 
 COLUMNS = columns_of(jobs, JobRecord)
 NUM_CANDIDATES = 5
@@ -20,7 +19,7 @@ JobRecords = list[JobRecord]
 
 
 class JobReads:
-    """The reading half of `JobRepository`."""
+    """Looking up, the first part of `JobRepository`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -40,16 +39,20 @@ class JobReads:
 
         Raises `NotFoundError`, or `ConflictError` (code `ambiguous`) when several jobs fit.
         """
-        mine = select(*COLUMNS).where(jobs.c.owner == owner).order_by(jobs.c.queue_seq.desc())
+        mine = select(jobs.c.queue_seq).where(jobs.c.owner == owner).order_by(jobs.c.queue_seq.desc())
         prefixes = [func.substr(jobs.c.id, 1, len(start)) == start for start in (text, f"job-{text}")]
         for condition in (jobs.c.id == text, jobs.c.name == text, or_(*prefixes)):
-            found = self._records(mine.where(condition).limit(NUM_CANDIDATES + 1))
+            # From the index first, which alone is searched for a prefix; then the rows that were found.
+            numbers = self._connection.execute(mine.where(condition).limit(NUM_CANDIDATES + 1)).scalars().all()
+            if not numbers:
+                continue
+            rows = select(*COLUMNS).where(jobs.c.queue_seq.in_(numbers))
+            found = self._records(rows.order_by(jobs.c.queue_seq.desc()))
             if len(found) > 1:
                 ids = ", ".join(job.id for job in found[:NUM_CANDIDATES])
                 more = ", ..." if len(found) > NUM_CANDIDATES else ""
                 raise ConflictError(f"{text!r} fits several jobs: {ids}{more}. Give one id.", "ambiguous", "job_id")
-            if found:
-                return found[0]
+            return found[0]
         raise _not_found(text)
 
     def list(
@@ -60,44 +63,26 @@ class JobReads:
         after: str | None = None,
         limit: int = 20,
     ) -> JobRecords:
-        """One page, newest first. `after` is the id of the last job of the page before."""
-        statement = select(*COLUMNS)
-        if statuses is not None:
-            statement = statement.where(jobs.c.status.in_(statuses))
-        return self._records(
-            newest_first(self._connection, statement, jobs, jobs.c.queue_seq, owner=owner, after=after, limit=limit)
-        )
+        """One page, newest first. `after` is the id of the last job of the page before.
 
-    def queued(self, limit: int = 1000, *, now: datetime | None = None) -> JobRecords:
-        """The queue, next job first; with `now`, without the jobs that wait for a later time."""
-        statement = select(*COLUMNS).where(IS_QUEUED)
-        if now is not None:
-            statement = statement.where(or_(jobs.c.not_before.is_(None), jobs.c.not_before <= now))
-        return self._records(statement.order_by(jobs.c.priority.desc(), jobs.c.queue_seq).limit(limit))
+        One owner's pages take the same time however many jobs there are.
+        """
+        page = newest_first(
+            self._connection, select(jobs.c.queue_seq), jobs, jobs.c.queue_seq, owner=owner, after=after, limit=limit
+        )
+        if statuses is None:
+            return self._records(page.with_only_columns(*COLUMNS))
+        if not statuses:
+            return []
+        # The index has the jobs of one status in order, not those of several: read each to the page's length.
+        pages = [page.where(jobs.c.status == status).subquery() for status in sorted(set(statuses))]
+        numbers = union_all(*(select(one.c.queue_seq) for one in pages))
+        statement = select(*COLUMNS).where(jobs.c.queue_seq.in_(numbers))
+        return self._records(statement.order_by(jobs.c.queue_seq.desc()).limit(limit))
 
     def live(self) -> JobRecords:
         """Jobs that have been chosen and have not come to rest: pending to cancelling."""
         return self._records(select(*COLUMNS).where(IS_LIVE).order_by(jobs.c.queue_seq))
-
-    def queue_position(self, job_id: str) -> int | None:
-        """1 is next; `None` when the job is not queued."""
-        mine = self._connection.execute(
-            select(jobs.c.priority, jobs.c.queue_seq).where(jobs.c.id == job_id, IS_QUEUED)
-        ).one_or_none()
-        if mine is None:
-            return None
-        ahead = or_(
-            jobs.c.priority > mine.priority,
-            and_(jobs.c.priority == mine.priority, jobs.c.queue_seq < mine.queue_seq),
-        )
-        return 1 + self._connection.execute(select(func.count()).where(IS_QUEUED, ahead)).scalar_one()
-
-    def queue_positions(self, job_ids: Collection[str]) -> dict[str, int]:
-        """The positions of those jobs that are queued, in one query."""
-        order = func.row_number().over(order_by=(jobs.c.priority.desc(), jobs.c.queue_seq))
-        queue = select(jobs.c.id, order.label("position")).where(IS_QUEUED).subquery()
-        rows = self._connection.execute(select(queue.c.id, queue.c.position).where(queue.c.id.in_(job_ids)))
-        return {row.id: row.position for row in rows}
 
     def find_idempotent(self, owner: str, key: str) -> tuple[str, str] | None:
         """The job id and the body's SHA-256 of the submit that used this key."""

@@ -1,5 +1,6 @@
 """Jobs: the only writer of their status."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TypedDict, Unpack
 
@@ -7,12 +8,14 @@ from sqlalchemy import ColumnElement, case, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from ftlab.life import ATTEMPT_STATUSES, JobStatus, ReasonCode, sources_of
+from ftlab.life import ATTEMPT_STATUSES, JobStatus, ReasonCode, StopKind, sources_of
 from ftlab.schemas import EventKind
+from ftlab.schemas.config import DEFAULT_PRIORITY
 from tracking.store.column_types import clean_text, finite_or_none
 from tracking.store.errors import DuplicateError, StaleJobError
 from tracking.store.events import write_events
-from tracking.store.job_reads import JobReads
+from tracking.store.job_queue import JobQueue
+from tracking.store.job_reads import COLUMNS
 from tracking.store.leases import COORDINATOR
 from tracking.store.records import AttemptRecord, EventRecord, JobRecord, JobRef, NewEvent
 from tracking.store.rows import attempts, idempotency_keys, jobs, leases
@@ -31,9 +34,12 @@ class MoveFields(TypedDict, total=False):
     not_before: datetime | None
     model_id: str
     priority: int
+    queue_shift: int
+    stop_kind: StopKind
+    resume_from: str | None
 
 
-class JobRepository(JobReads):
+class JobRepository(JobQueue):
     """Every write about an attempt carries its number and changes nothing when a newer one exists."""
 
     def add(
@@ -48,20 +54,22 @@ class JobRepository(JobReads):
         idempotency_key: str | None,
         body_sha256: str,
         now: datetime,
+        priority: int = DEFAULT_PRIORITY,
     ) -> JobRecord:
-        """Put a new job at the end of the queue, with its first event.
+        """Put a new job at the end of its priority in the queue, with its first event.
 
         Raises `DuplicateError` when the owner has used the idempotency key before: `find_idempotent` in a new
         transaction gives the job.
         """
         values = {
-            **_NEW_JOB,
+            **NEW_JOB,
             "id": job_id,
             "owner": owner,
             "name": name,
             "config": config,
             "dataset_id": dataset_id,
             "eval_dataset_id": eval_dataset_id,
+            "priority": priority,
             "created_at": now.astimezone(UTC),
             "updated_at": now.astimezone(UTC),
         }
@@ -76,6 +84,17 @@ class JobRepository(JobReads):
         self._write_status(record.ref, record.last_seq, record.status, record.message, None, now)
         return record
 
+    def lock(self, ref: JobRef) -> JobRecord:
+        """The job, which nobody else changes before the transaction ends.
+
+        Raises `StaleJobError` when it has a newer attempt than `ref`.
+        """
+        mine = select(*COLUMNS).where(jobs.c.id == ref.id, jobs.c.attempt == ref.attempt)
+        found = self._records(mine.with_for_update(key_share=True))
+        if not found:
+            raise StaleJobError(f"Attempt {ref.attempt} of job {ref.id!r} is no longer the newest.")
+        return found[0]
+
     def move(
         self,
         ref: JobRef,
@@ -89,14 +108,19 @@ class JobRepository(JobReads):
         """Change the status and append the status event.
 
         A terminal job always gets a reason, by default that of `DEFAULT_REASONS`. `not_before` holds for one
-        wait in the queue: a move that does not give it clears it. Raises `StaleJobError` when the job or its
-        attempt has already moved on.
+        wait in the queue: a move that does not give it clears it. `stop_kind`, by default that of a pause, is kept
+        while the job is pausing, `paused_at` while it is paused, `waiting_for` while it is queued, and `resume_from`
+        until it runs. Raises `StaleJobError` when the job or its attempt has already moved on.
         """
         text = clean_text(message) if message else target.sentence
         reason = (reason or DEFAULT_REASONS[target]) if target.is_terminal else None
-        values: dict[str, Any] = {"last_seq": jobs.c.last_seq + 1, "not_before": None, **fields}
+        values: dict[str, Any] = {"last_seq": jobs.c.last_seq + 1, **_LEFT_BEHIND, **fields}
+        if target is JobStatus.PAUSING:
+            values["stop_kind"] = fields.get("stop_kind", StopKind.PAUSE)
+        if target is JobStatus.PAUSED:
+            values["paused_at"] = now
         if target is JobStatus.RUNNING:
-            values["started_at"] = func.coalesce(jobs.c.started_at, now)
+            values |= {"started_at": func.coalesce(jobs.c.started_at, now), "resume_from": None}
         if target not in ATTEMPT_STATUSES:
             values["eta_s"] = None
         if target.is_terminal:
@@ -119,10 +143,11 @@ class JobRepository(JobReads):
         *,
         driver: str,
         cpus: int,
-        gpus: int,
+        gpus: float,
         resumed_from_step: int | None,
         epoch: int,
         now: datetime,
+        placement: Sequence[tuple[str, int | None]] = (),
     ) -> AttemptRecord:
         """Take a queued job out of the queue and open its next attempt.
 
@@ -146,11 +171,28 @@ class JobRepository(JobReads):
             ended_at=None,
             reason=None,
             message=None,
+            placement=tuple(placement),
         )
         self._connection.execute(insert(attempts), vars(record))
         ref, status = JobRef(job_id, record.number), JobStatus.PENDING
         self._write_status(ref, claimed.last_seq, status, status.sentence, None, now)
         return record
+
+    def set_stop_kind(self, ref: JobRef, kind: StopKind) -> StopKind:
+        """Ask a job that is pausing to stop for another reason; a more urgent one stays. Returns the one that holds.
+
+        Raises `StaleJobError` when the job is not pausing, or its attempt has moved on.
+        """
+        weaker = [other for other in StopKind if other.urgency < kind.urgency]
+        held: StopKind | None = self._connection.execute(
+            update(jobs)
+            .where(jobs.c.id == ref.id, jobs.c.attempt == ref.attempt, jobs.c.status == JobStatus.PAUSING)
+            .values(stop_kind=case((jobs.c.stop_kind.in_(weaker), kind), else_=jobs.c.stop_kind))
+            .returning(jobs.c.stop_kind)
+        ).scalar_one_or_none()
+        if held is None:
+            raise StaleJobError(f"Job {ref.id!r} (attempt {ref.attempt}) is not pausing any more.")
+        return held
 
     def record_progress(
         self,
@@ -236,7 +278,7 @@ def _claim(job_id: str, epoch: int, now: datetime) -> ReturningUpdate[tuple[int,
         .values(
             status=JobStatus.PENDING,
             message=JobStatus.PENDING.sentence,
-            not_before=None,
+            **_LEFT_BEHIND,
             attempt=jobs.c.attempt + 1,
             live_attempt=jobs.c.attempt + 1,
             last_seq=jobs.c.last_seq + 1,
@@ -246,10 +288,13 @@ def _claim(job_id: str, epoch: int, now: datetime) -> ReturningUpdate[tuple[int,
     )
 
 
-_NEW_JOB: dict[str, Any] = {
+_LEFT_BEHIND: dict[str, Any] = dict.fromkeys(("not_before", "waiting_for", "stop_kind", "paused_at"))
+"""What belongs to one status and not to the next."""
+
+NEW_JOB: dict[str, Any] = {
     "status": JobStatus.QUEUED,
     "message": JobStatus.QUEUED.sentence,
-    "priority": 0,
+    "queue_shift": 0,
     "attempt": 0,
     "retries_used": 0,
     "step": 0,
@@ -259,6 +304,9 @@ _NEW_JOB: dict[str, Any] = {
     (
         "reason",
         "not_before",
+        "waiting_for",
+        "stop_kind",
+        "resume_from",
         "total_steps",
         "epoch",
         "loss",
@@ -268,6 +316,7 @@ _NEW_JOB: dict[str, Any] = {
         "model_revision",
         "model_id",
         "started_at",
+        "paused_at",
         "finished_at",
     )
 )

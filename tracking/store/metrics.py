@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, func, or_, select
+from sqlalchemy import Connection, Select, bindparam, delete, func, or_, select
 
 from tracking.store.dialect import insert_into
 from tracking.store.records import MetricRecord
@@ -61,6 +61,10 @@ class MetricRepository:
             .limit(count)
         )
         return points[::-1]
+
+    def forget_after(self, job_id: str, step: int) -> None:
+        """Remove the points of all higher steps: the job goes on from an older checkpoint and measures them anew."""
+        self._connection.execute(delete(metrics).where(metrics.c.job_id == job_id, metrics.c.step > step))
 
     def _points(self, statement: Select[Any]) -> list[MetricRecord]:
         return [MetricRecord(*row) for row in self._connection.execute(statement)]

@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ftlab.life import JobStatus, ReasonCode
+from ftlab.life import JobStatus, ReasonCode, StopKind
 from ftlab.schemas import EventKind
 
 
@@ -19,7 +19,7 @@ class JobRef:
 
 @dataclass(frozen=True)
 class JobRecord:
-    """One job. `queue_seq` orders the queue: submit order, kept over retries and restarts."""
+    """One job. Its place in the queue follows from `priority`, `queue_shift` and `queue_seq`, in this order."""
 
     id: str
     owner: str
@@ -31,12 +31,21 @@ class JobRecord:
     message: str
     reason: ReasonCode | None
     priority: int
+    queue_shift: int
+    """Below 0: moved to the front of its priority."""
     queue_seq: int
+    """Submit order, kept over retries and restarts."""
     attempt: int
     """Number of the newest attempt; 0 before the first."""
     retries_used: int
     not_before: datetime | None
     """A retry waits until then."""
+    waiting_for: str | None
+    """What the scheduler found missing, in one sentence; only while queued."""
+    stop_kind: StopKind | None
+    """Why the live attempt is asked to stop; only while pausing."""
+    resume_from: str | None
+    """Name of the checkpoint that the next attempt must start from; cleared when it runs."""
     step: int
     total_steps: int | None
     epoch: float | None
@@ -52,6 +61,8 @@ class JobRecord:
     model_id: str | None
     created_at: datetime
     started_at: datetime | None
+    paused_at: datetime | None
+    """Only while paused."""
     finished_at: datetime | None
     updated_at: datetime
 
@@ -59,6 +70,15 @@ class JobRecord:
     def ref(self) -> JobRef:
         """The job at its newest attempt."""
         return JobRef(self.id, self.attempt)
+
+
+@dataclass(frozen=True)
+class JobState:
+    """What a live attempt is told at every heartbeat."""
+
+    status: JobStatus
+    stop_kind: StopKind | None
+    """Set while the job is pausing."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +90,8 @@ class AttemptRecord:
     driver: str
     """Name of the run-driver actor."""
     cpus: int
-    gpus: int
-    """Devices this attempt holds, in whole cores and GPUs."""
+    gpus: float
+    """Devices this attempt holds: whole cores, and GPUs or a share of one."""
     placement_groups: tuple[str, ...]
     """Ray placement group ids (hex) to remove when the attempt ends."""
     pids: tuple[int, ...]
@@ -82,6 +102,8 @@ class AttemptRecord:
     ended_at: datetime | None
     reason: ReasonCode | None
     message: str | None
+    placement: tuple[tuple[str, int | None], ...] = ()
+    """Of each worker the machine and, where it has one, the number of its GPU there, as the scheduler planned it."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +175,31 @@ class ModelRecord:
     path: Path
     mlflow_version: str | None
     created_at: datetime
+
+
+@dataclass(frozen=True)
+class QuotaRecord:
+    """What an owner may use at once. `None`: the default of the settings holds."""
+
+    owner: str
+    max_queued_jobs: int | None = None
+    max_running_gpus: float | None = None
+    max_running_cpus: int | None = None
+    max_disk_bytes: int | None = None
+    max_upload_bytes: int | None = None
+    weight: float | None = None
+    """Share of the devices while others wait too, relative to theirs; the default is 1."""
+
+
+@dataclass(frozen=True)
+class UsageRecord:
+    """What an owner uses now."""
+
+    queued_jobs: int
+    running_gpus: float
+    running_cpus: int
+    disk_bytes: int
+    upload_bytes: int
 
 
 @dataclass(frozen=True)

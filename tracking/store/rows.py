@@ -8,8 +8,10 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Double,
     ForeignKey,
+    FromClause,
     Index,
     Integer,
     MetaData,
@@ -18,9 +20,10 @@ from sqlalchemy import (
     and_,
     cast,
     literal_column,
+    text,
 )
 
-from ftlab.life import ATTEMPT_STATUSES, JobStatus, ReasonCode
+from ftlab.life import ATTEMPT_STATUSES, JobStatus, ReasonCode, StopKind
 from ftlab.schemas import EventKind
 from tracking.store.column_types import CleanText, EnumText, UtcDateTime
 
@@ -81,20 +84,52 @@ jobs = Table(
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     Column("updated_at", UtcDateTime, nullable=False),
+    Column("queue_shift", Integer, nullable=False, server_default=text("0")),
+    Column("paused_at", UtcDateTime),
+    Column("stop_kind", EnumText(StopKind)),
+    Column("resume_from", String),
+    Column("waiting_for", CleanText),
+    # The sum of its checkpoints' sizes.
+    Column("disk_bytes", BigInteger, nullable=False, server_default=text("0")),
 )
 
-# Spelled out instead of bound: with a parameter neither database can prove that a partial index applies.
-IS_QUEUED = jobs.c.status == literal_column(f"'{JobStatus.QUEUED}'")
-IS_LIVE = jobs.c.status.in_([literal_column(f"'{status}'") for status in LIVE_STATUSES])
-IS_BEHIND_MLFLOW = jobs.c.last_seq > jobs.c.mlflow_seq
 
+# Spelled out instead of bound: with a parameter neither database can prove that a partial index applies.
+def is_queued(table: FromClause) -> ColumnElement[bool]:
+    """Which rows of the jobs' table, or of an alias of it, are queued."""
+    condition: ColumnElement[bool] = table.c.status == literal_column(f"'{JobStatus.QUEUED}'")
+    return condition
+
+
+IS_QUEUED = is_queued(jobs)
+IS_LIVE = jobs.c.status.in_([literal_column(f"'{status}'") for status in LIVE_STATUSES])
+IS_BEHIND_MLFLOW = and_(jobs.c.attempt > 0, jobs.c.last_seq > jobs.c.mlflow_seq)
+"""Of a job that has not begun there is nothing to record; a queue of thousands would keep MLflow busy for nobody."""
+HAS_FILES = jobs.c.disk_bytes > literal_column("0")
+
+QUEUE_ORDER = (jobs.c.priority.desc(), jobs.c.queue_shift, jobs.c.queue_seq)
+"""Who is next: the highest priority, then who was moved to the front, then who came first."""
+
+# The status, always the same here, is in them for SQLite, which would look it up in the table otherwise.
 Index(
     "ix_jobs_queue",
-    jobs.c.priority.desc(),
-    jobs.c.queue_seq,
+    *QUEUE_ORDER,
+    jobs.c.status,
     sqlite_where=IS_QUEUED,
     postgresql_where=IS_QUEUED,
 )
+Index(
+    "ix_jobs_queue_by_owner",
+    jobs.c.owner,
+    *QUEUE_ORDER,
+    jobs.c.status,
+    sqlite_where=IS_QUEUED,
+    postgresql_where=IS_QUEUED,
+)
+Index("ix_jobs_owner", jobs.c.owner, jobs.c.queue_seq, jobs.c.id)
+Index("ix_jobs_owner_name", jobs.c.owner, jobs.c.name, jobs.c.queue_seq)
+Index("ix_jobs_owner_status", jobs.c.owner, jobs.c.status, jobs.c.queue_seq)
+Index("ix_jobs_owner_disk", jobs.c.owner, jobs.c.disk_bytes, sqlite_where=HAS_FILES, postgresql_where=HAS_FILES)
 Index("ix_jobs_live", jobs.c.queue_seq, sqlite_where=IS_LIVE, postgresql_where=IS_LIVE)
 Index(
     "ix_jobs_behind_mlflow",
@@ -119,7 +154,7 @@ attempts = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("driver", String, nullable=False),
     Column("cpus", Integer, nullable=False),
-    Column("gpus", Integer, nullable=False),
+    Column("gpus", Double, nullable=False),
     Column("placement_groups", JSON, nullable=False),
     Column("pids", JSON, nullable=False),
     Column("resumed_from_step", Integer),
@@ -128,6 +163,7 @@ attempts = Table(
     Column("ended_at", UtcDateTime),
     Column("reason", EnumText(ReasonCode)),
     Column("message", CleanText),
+    Column("placement", JSON, nullable=False, server_default=text("'[]'")),
 )
 Index(
     "uq_attempts_live",
@@ -213,6 +249,26 @@ models = Table(
     Column("path", String, nullable=False),
     Column("mlflow_version", String),
     Column("created_at", UtcDateTime, nullable=False),
+)
+
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("owner", String, primary_key=True),
+    Column("max_queued_jobs", Integer),
+    Column("max_running_gpus", Double),
+    Column("max_running_cpus", Integer),
+    Column("max_disk_bytes", BigInteger),
+    Column("max_upload_bytes", BigInteger),
+    Column("weight", Double),
+)
+
+owner_usage = Table(
+    "owner_usage",
+    metadata,
+    Column("owner", String, primary_key=True),
+    Column("device_s", Double, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
 )
 
 leases = Table(

@@ -15,6 +15,8 @@ from tracking.store.jobs import JobRepository
 from tracking.store.leases import LeaseRepository
 from tracking.store.metrics import MetricRepository
 from tracking.store.models import ModelRepository
+from tracking.store.quotas import QuotaRepository
+from tracking.store.usage import UsageRepository
 
 
 class Transaction:
@@ -29,6 +31,8 @@ class Transaction:
         self.datasets = DatasetRepository(connection, is_writing=is_writing)
         self.models = ModelRepository(connection)
         self.leases = LeaseRepository(connection)
+        self.quotas = QuotaRepository(connection)
+        self.usage = UsageRepository(connection)
 
 
 class Store:

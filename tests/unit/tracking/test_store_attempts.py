@@ -8,7 +8,7 @@ from ftlab.errors import NotFoundError
 from ftlab.life import JobStatus, ReasonCode
 from tests.unit.tracking.samples import NOW, add_job, claim, get_job, later, reach, retry, start
 from tracking.store import StaleJobError, Store
-from tracking.store.records import AttemptRecord, JobRef
+from tracking.store.records import AttemptRecord, JobRef, JobState
 from tracking.store.rows import attempts
 
 S = JobStatus
@@ -22,11 +22,11 @@ def get_attempt(store: Store, ref: JobRef) -> AttemptRecord:
 def test_heartbeat_returns_what_the_job_should_do(store: Store) -> None:
     ref = reach(store, S.RUNNING)
     with store.begin() as tx:
-        assert tx.attempts.heartbeat(ref, now=later(5)) is S.RUNNING
+        assert tx.attempts.heartbeat(ref, now=later(5)) == JobState(S.RUNNING, None)
     assert get_attempt(store, ref).heartbeat_at == later(5)
     with store.begin() as tx:
         tx.jobs.move(ref, S.CANCELLING, now=NOW)
-        assert tx.attempts.heartbeat(ref, now=later(6)) is S.CANCELLING
+        assert tx.attempts.heartbeat(ref, now=later(6)) == JobState(S.CANCELLING, None)
 
 
 def test_heartbeat_of_a_stale_attempt_tells_it_to_stop(store: Store) -> None:
@@ -37,7 +37,7 @@ def test_heartbeat_of_a_stale_attempt_tells_it_to_stop(store: Store) -> None:
         assert tx.attempts.heartbeat(stale, now=later(9)) is None
         assert tx.attempts.heartbeat(JobRef(stale.id, 3), now=later(9)) is None
         assert tx.attempts.heartbeat(JobRef("job-none", 1), now=later(9)) is None
-        assert tx.attempts.heartbeat(newest, now=later(9)) is S.RUNNING
+        assert tx.attempts.heartbeat(newest, now=later(9)) == JobState(S.RUNNING, None)
     assert get_attempt(store, stale) == before
 
 

@@ -3,19 +3,18 @@
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread, Timer
-from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, text
 
 from ftlab.errors import InvalidRequestError, ServiceUnavailableError
 from ftlab.life import JobStatus
 from tests.postgres import PostgresServer
 from tests.unit.tracking.samples import NOW, add_job, at_once, claim, get_job, log_event
-from tracking.store import Store, Transaction
+from tracking.store import Store
 
 ROOT = Path(__file__).parents[3]
 
@@ -213,32 +212,6 @@ def test_url_is_checked(url: str) -> None:
         Store.open(url)
     assert (caught.value.code, caught.value.param) == ("invalid_setting", "database_url")
     assert "canary" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("index", "call"),
-    [
-        ("ix_jobs_queue", lambda tx: tx.jobs.queued(now=NOW)),
-        ("ix_jobs_live", lambda tx: tx.jobs.live()),
-        ("ix_jobs_behind_mlflow", lambda tx: tx.jobs.behind_mlflow()),
-        ("uq_attempts_live", lambda tx: tx.attempts.live()),
-        ("ix_attempts_unreleased", lambda tx: tx.attempts.unreleased()),
-    ],
-)
-def test_partial_index_is_used(store: Store, index: str, call: Callable[[Transaction], object]) -> None:
-    statements: list[tuple[str, Any]] = []
-    engine = store._database._reader
-    event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2:4]))
-    with store.read() as tx:
-        call(tx)
-    statement, parameters = statements[-1]
-    with store._database.reading() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SET LOCAL enable_seqscan = off"))
-            plan = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)
-        else:
-            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-        assert index in str(plan.all())
 
 
 def _pragma(connection: Connection, name: str) -> object:

@@ -1,8 +1,20 @@
 """An old coordinator or an old attempt that writes at the very moment it is replaced."""
 
+import pytest
+
 from ftlab.errors import ConflictError
 from ftlab.life import JobStatus, ReasonCode
-from tests.unit.tracking.samples import NOW, add_job, at_once, checkpoint, get_job, hold_lease, later, start
+from tests.unit.tracking.samples import (
+    NOW,
+    add_job,
+    at_once,
+    checkpoint,
+    get_job,
+    hold_lease,
+    later,
+    retry,
+    start,
+)
 from tracking.store import StaleJobError, Store
 from tracking.store.records import JobRecord, JobRef
 
@@ -28,6 +40,36 @@ def test_no_claim_after_the_lease_was_taken(store: Store) -> None:
         final = get_job(store, job.id).status
         assert seen_by_new is final
         assert isinstance(claimed, StaleJobError) == (final is JobStatus.QUEUED)
+
+
+def test_locked_job_stays_as_it_is(store: Store) -> None:
+    """What a settling coordinator has read still holds when it moves the job."""
+    for _ in range(NUM_RACES):
+        ref = start(store, add_job(store).id)
+
+        def pause_or_settle(side: int, ref: JobRef = ref) -> JobStatus:
+            with store.begin() as tx:
+                if side:
+                    return JobStatus(tx.jobs.move(ref, JobStatus.PAUSING, now=NOW).data["status"])
+                seen = tx.jobs.lock(ref).status
+                tx.attempts.end(ref, reason=ReasonCode.NODE_LOST, message=None, now=NOW)
+                tx.jobs.move(ref, JobStatus.PAUSED if seen is JobStatus.PAUSING else JobStatus.QUEUED, now=NOW)
+                return seen
+
+        seen, paused = at_once(2, pause_or_settle)
+        assert (seen is JobStatus.PAUSING) == (paused is JobStatus.PAUSING)
+        final = JobStatus.PAUSED if paused is JobStatus.PAUSING else JobStatus.QUEUED
+        assert get_job(store, ref.id).status is final
+
+
+def test_an_older_attempt_locks_nothing(store: Store) -> None:
+    stale = start(store, add_job(store).id)
+    newest = retry(store, stale)
+    for ref in (stale, JobRef("job-none", 1)):
+        with pytest.raises(StaleJobError), store.begin() as tx:
+            tx.jobs.lock(ref)
+    with store.begin() as tx:
+        assert tx.jobs.lock(newest) == tx.jobs.get(newest.id)
 
 
 def test_no_write_of_an_attempt_after_its_end(store: Store) -> None:

@@ -75,3 +75,21 @@ def test_last_points(store: Store, ref: JobRef) -> None:
     with store.read() as tx:
         last = tx.metrics.last(ref.id, 3)
     assert [(item.step, item.name) for item in last] == [(2, "b"), (3, "a"), (3, "b")]
+
+
+def test_points_of_higher_steps_are_forgotten(store: Store, ref: JobRef) -> None:
+    other = start(store, add_job(store).id)
+    add(store, *(point(ref.id, step, name=name) for step in (39, 40, 41, 90) for name in ("loss", "eval_loss")))
+    add(store, point(other.id, 90))
+    with store.begin() as tx:
+        tx.metrics.forget_after(ref.id, 40)
+    assert [(item.name, item.step) for item in series(store, ref)] == [
+        ("eval_loss", 39),
+        ("eval_loss", 40),
+        ("loss", 39),
+        ("loss", 40),
+    ]
+    assert [item.step for item in series(store, other)] == [90]
+    newest = retry(store, ref)
+    add(store, point(ref.id, 41, 7.0, attempt=newest.attempt))
+    assert series(store, ref, names=["loss"])[-1].value == 7.0

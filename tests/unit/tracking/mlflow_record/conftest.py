@@ -147,7 +147,16 @@ class Bench:
             )
         return job_id
 
+    def add_claimed_job(self, name: str) -> str:
+        """A job that has left the queue: two events so far."""
+        return self.claim(self.add_job(name)).id
+
     def start_attempt(self, job_id: str, *, resumed_from_step: int | None = None) -> JobRef:
+        ref = self.claim(job_id, resumed_from_step=resumed_from_step)
+        self.run(ref)
+        return ref
+
+    def claim(self, job_id: str, *, resumed_from_step: int | None = None) -> JobRef:
         with self.store.begin() as tx:
             lease = tx.leases.acquire("coordinator", "bench", ttl_s=60, now=self.clock())
             attempt = tx.jobs.claim(
@@ -159,10 +168,12 @@ class Bench:
                 epoch=lease.epoch,
                 now=self.clock(),
             )
-            ref = JobRef(job_id, attempt.number)
+            return JobRef(job_id, attempt.number)
+
+    def run(self, ref: JobRef) -> None:
+        with self.store.begin() as tx:
             tx.jobs.move(ref, JobStatus.INITIALIZING, now=self.clock())
             tx.jobs.move(ref, JobStatus.RUNNING, now=self.clock())
-        return ref
 
     def requeue(self, ref: JobRef) -> None:
         with self.store.begin() as tx:

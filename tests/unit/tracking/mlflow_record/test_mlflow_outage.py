@@ -73,7 +73,7 @@ def test_a_run_made_by_a_request_that_got_no_answer_is_the_only_one(
     reader: Reader,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    job_id = bench.add_job("unanswered")
+    job_id = bench.add_claimed_job("unanswered")
     create = MlflowClient.create_run
 
     def create_on_a_busy_server(self: MlflowClient, *arguments: object, **values: object) -> object:
@@ -93,16 +93,16 @@ def test_a_run_made_by_a_request_that_got_no_answer_is_the_only_one(
         session_server.resume()
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     bench.clock.advance(60)
-    assert recorder.step() == 1
+    assert recorder.step() == 2
     with bench.store.read() as tx:
         assert tx.jobs.get(job_id).mlflow_run_id == reader.of(job_id).run.info.run_id
 
 
 def test_of_two_runs_of_one_job_one_stays(bench: Bench, recorder: Recorder, reader: Reader) -> None:
-    first = bench.add_job("first")
+    first = bench.add_claimed_job("first")
     recorder.step()
     experiment_id = reader.of(first).run.info.experiment_id
-    job_id = bench.add_job("twice")
+    job_id = bench.add_claimed_job("twice")
     for _ in range(2):
         reader.client.create_run(experiment_id, tags={JOB_TAG: job_id})
     while recorder.step():
@@ -114,7 +114,7 @@ def test_of_two_runs_of_one_job_one_stays(bench: Bench, recorder: Recorder, read
 def test_a_job_that_always_times_out_does_not_hold_up_the_others(
     bench: Bench, recorder: Recorder, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow, other = bench.add_job("slow"), bench.add_job("other")
+    slow, other = bench.add_claimed_job("slow"), bench.add_claimed_job("other")
     ensure = MlflowApi.ensure_run
 
     def time_out(self: MlflowApi, job_id: str, **values: object) -> str:
@@ -125,7 +125,7 @@ def test_a_job_that_always_times_out_does_not_hold_up_the_others(
     monkeypatch.setattr(MlflowApi, "ensure_run", time_out)
     with pytest.raises(MlflowUnreachableError):
         recorder.step()
-    assert recorder.step() == 1
+    assert recorder.step() == 2
     assert len(reader.runs(other)) == 1
     assert reader.runs(slow) == []
 

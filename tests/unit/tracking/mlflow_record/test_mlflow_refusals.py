@@ -39,7 +39,7 @@ def test_a_run_in_the_trash_stays_there(bench: Bench, recorder: Recorder, reader
     _catch_up(bench, recorder)
     reading = reader.of(ref.id)
     reader.client.delete_run(reading.run.info.run_id)
-    other = bench.add_job("other")
+    other = bench.add_claimed_job("other")
     for steps in (range(4, 7), range(7, 10)):
         bench.log_steps(ref, steps)
         _catch_up(bench, recorder)
@@ -82,12 +82,12 @@ def test_a_lost_run_is_made_again_with_everything(bench: Bench, recorder: Record
 
 
 def test_a_deleted_experiment_is_left_in_the_trash(bench: Bench, recorder: Recorder, reader: Reader) -> None:
-    before = bench.add_job("before")
+    before = bench.add_claimed_job("before")
     recorder.step()
     experiment_id = reader.of(before).run.info.experiment_id
     reader.client.delete_experiment(experiment_id)
     try:
-        after = bench.add_job("after")
+        after = bench.add_claimed_job("after")
         _catch_up(bench, recorder)
         name = reader.client.get_experiment(reader.of(after).run.info.experiment_id).name
         assert name == f"{EXPERIMENT}-2"
@@ -99,7 +99,7 @@ def test_a_deleted_experiment_is_left_in_the_trash(bench: Bench, recorder: Recor
 def test_a_refusal_of_one_job_does_not_hold_up_the_others(
     bench: Bench, recorder: Recorder, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    poisoned, other = bench.add_job("poisoned"), bench.add_job("other")
+    poisoned, other = bench.add_claimed_job("poisoned"), bench.add_claimed_job("other")
     ensure, tries = MlflowApi.ensure_run, []
 
     def refuse(self: MlflowApi, job_id: str, **values: object) -> str:

@@ -1,0 +1,66 @@
+"""What owners may use: the exceptions from the settings' defaults."""
+
+from dataclasses import fields
+from typing import TypedDict, Unpack
+
+from sqlalchemy import Connection, select
+
+from ftlab.settings import Settings
+from tracking.store.dialect import insert_into
+from tracking.store.records import QuotaRecord
+from tracking.store.rows import columns_of, quotas
+
+COLUMNS = columns_of(quotas, QuotaRecord)
+
+
+class QuotaFields(TypedDict, total=False):
+    """The parts of a quota; `None` goes back to the default."""
+
+    max_queued_jobs: int | None
+    max_running_gpus: float | None
+    max_running_cpus: int | None
+    max_disk_bytes: int | None
+    max_upload_bytes: int | None
+    weight: float | None
+
+
+class QuotaRepository:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get(self, owner: str) -> QuotaRecord:
+        """What was set for this owner; everything is `None` where nothing was."""
+        row = self._connection.execute(select(*COLUMNS).where(quotas.c.owner == owner)).one_or_none()
+        return QuotaRecord(owner) if row is None else QuotaRecord(*row)
+
+    def all(self) -> dict[str, QuotaRecord]:
+        """By owner; those without a quota of their own are left out."""
+        rows = self._connection.execute(select(*COLUMNS))
+        return {row.owner: QuotaRecord(*row) for row in rows}
+
+    def set(self, owner: str, **changes: Unpack[QuotaFields]) -> QuotaRecord:
+        """Change what is given and leave the rest as it is. Returns the whole."""
+        if changes:
+            insert = insert_into(self._connection, quotas).values(owner=owner, **changes)
+            self._connection.execute(insert.on_conflict_do_update(index_elements=[quotas.c.owner], set_=dict(changes)))
+        return self.get(owner)
+
+
+def default_quota(settings: Settings, owner: str) -> QuotaRecord:
+    """What holds for an owner without a quota of their own; `None` is no limit."""
+    return QuotaRecord(
+        owner,
+        max_queued_jobs=settings.quota_queued_jobs,
+        max_running_gpus=settings.quota_running_gpus,
+        max_running_cpus=settings.quota_running_cpus,
+        max_disk_bytes=settings.quota_disk_bytes,
+        max_upload_bytes=settings.quota_upload_bytes,
+        weight=1.0,
+    )
+
+
+def effective_quota(quota: QuotaRecord, settings: Settings) -> QuotaRecord:
+    """The quota with the defaults filled in; what is `None` then has no limit."""
+    default = default_quota(settings, quota.owner)
+    values = {field.name: getattr(quota, field.name) for field in fields(quota)}
+    return QuotaRecord(**{name: getattr(default, name) if value is None else value for name, value in values.items()})
