@@ -40,6 +40,11 @@ class Manifest:
     """`{name: {"size": bytes, "sha256": hex}}`; names are relative POSIX paths."""
     versions: dict[str, str]
     committed_at: str
+    is_scheduled: bool = True
+    """Whether a run without interruption saves at this step too: only such a checkpoint can be the best one, so that
+    an interruption does not change what is delivered."""
+    traits: dict[str, Any] | None = None
+    """What decides the bits of a run that goes on from here (`train.receipt.Traits`), where it was recorded."""
 
     @property
     def size_bytes(self) -> int:
@@ -53,6 +58,12 @@ def step_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
+def step_of(name: str) -> int | None:
+    """The step that the name of a checkpoint tells; `None` for another name."""
+    match = _STEP.fullmatch(name)
+    return int(match[1]) if match else None
+
+
 def commit(
     source: Path,
     target: Path,
@@ -62,6 +73,8 @@ def commit(
     step: int,
     samples: int,
     metrics: dict[str, float],
+    is_scheduled: bool = True,
+    traits: dict[str, Any] | None = None,
 ) -> tuple[Manifest, str]:
     """Turn the written folder `source` into the committed `target`; return its manifest and the manifest's sha256.
 
@@ -71,7 +84,18 @@ def commit(
     for file in sorted(path for path in source.rglob("*") if path.is_file()):
         files[file.relative_to(source).as_posix()] = {"size": file.stat().st_size, "sha256": hash_file(file)}
         _sync(file)
-    manifest = Manifest(job_id, attempt, step, samples, metrics, files, _versions(), datetime.now(UTC).isoformat())
+    manifest = Manifest(
+        job_id=job_id,
+        attempt=attempt,
+        step=step,
+        samples=samples,
+        metrics=metrics,
+        files=files,
+        versions=installed_versions(),
+        committed_at=datetime.now(UTC).isoformat(),
+        is_scheduled=is_scheduled,
+        traits=traits,
+    )
     content = manifest.to_json()
     (source / MANIFEST).write_bytes(content)
     _sync(source / MANIFEST)
@@ -158,13 +182,20 @@ def retire(folder: Path, *, keep: int) -> list[int]:
     removed = []
     for step, path in steps[:-keep]:
         if step != best:
-            # Gone in one moment: half of a checkpoint must not look like one.
-            gone = path.with_name(f".tmp-gone-{path.name}")
-            shutil.rmtree(gone, ignore_errors=True)
-            path.rename(gone)
-            shutil.rmtree(gone)
+            _remove(path)
             removed.append(step)
     return removed
+
+
+def give_up(folder: Path, *, after: int) -> list[int]:
+    """Remove the checkpoints of steps after `after`; return their steps, the newest first.
+
+    They go in that order, so that one that is left by a crash in between is no newer than those that are gone.
+    """
+    given_up = [(step, path) for step, path in reversed(committed(folder)) if step > after]
+    for _, path in given_up:
+        _remove(path)
+    return [step for step, _ in given_up]
 
 
 def best_step(folder: Path) -> int | None:
@@ -172,10 +203,11 @@ def best_step(folder: Path) -> int | None:
     losses = []
     for step, path in committed(folder):
         try:
-            eval_loss = read_manifest(path).metrics.get("eval_loss", math.nan)
+            manifest = read_manifest(path)
         except ValueError:
             continue  # broken: it is set aside when a resume or the delivery comes to it
-        if math.isfinite(eval_loss):
+        eval_loss = manifest.metrics.get("eval_loss", math.nan)
+        if manifest.is_scheduled and math.isfinite(eval_loss):
             losses.append((eval_loss, step))
     return min(losses)[1] if losses else None
 
@@ -216,9 +248,22 @@ def deliver(checkpoint: Path, target: Path, *, is_wanted: Callable[[str], bool])
     return manifest
 
 
+def installed_versions() -> dict[str, str]:
+    """Those of the libraries that compute a step."""
+    return {name: version(name) for name in ("torch", "transformers", "trl", "peft")}
+
+
 def hash_file(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _remove(path: Path) -> None:
+    """Gone in one moment: half of a checkpoint must not look like one."""
+    gone = path.with_name(f".tmp-gone-{path.name}")
+    shutil.rmtree(gone, ignore_errors=True)
+    path.rename(gone)
+    shutil.rmtree(gone)
 
 
 def _sync(path: Path) -> None:
@@ -227,7 +272,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("torch", "transformers", "trl", "peft")}

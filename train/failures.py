@@ -76,6 +76,17 @@ class LossDivergedError(RuntimeError):
     """The training loss is no longer a finite number."""
 
 
+class DiskFullError(RuntimeError):
+    """A disk is full. The message was made when it was, before anything was cleaned up."""
+
+
+def tell_full_disk(error: BaseException, folder: Path) -> None:
+    """Raise `DiskFullError` when a full disk is behind `error`; `folder` is where the job writes."""
+    full = _disk_full(error)
+    if full is not None:
+        raise DiskFullError(_full_disk_sentence(full, folder)) from error
+
+
 def classify(error: BaseException, folder: Path) -> Failure:
     """Find the reason for `error`; `folder` is where the job writes, to tell the free space of its disk."""
     reason, message = _diagnose(error, folder)
@@ -90,13 +101,10 @@ def _diagnose(error: BaseException, folder: Path) -> tuple[ReasonCode, str]:
             ReasonCode.LOSS_DIVERGED,
             f"{error} Lower training.learning_rate, or keep training.max_grad_norm at 1.0 or below.",
         )
+    if isinstance(error, DiskFullError):
+        return ReasonCode.DISK_FULL, str(error)
     if full := _disk_full(error):
-        where = getattr(full, "filename", None) or folder
-        return (
-            ReasonCode.DISK_FULL,
-            f"The disk of {where} is full ({_free_bytes(folder):,} bytes free). "
-            "Free some space, then submit the job again.",
-        )
+        return ReasonCode.DISK_FULL, _full_disk_sentence(full, folder)
     first_line = _first_line(str(error))
     for sign in _SIGNS:
         if sign.fits(error):
@@ -113,6 +121,13 @@ def _disk_full(error: BaseException | None) -> BaseException | None:
             return error
         error = error.__cause__ or error.__context__
     return None
+
+
+def _full_disk_sentence(full: BaseException, folder: Path) -> str:
+    where = getattr(full, "filename", None) or folder
+    return (
+        f"The disk of {where} is full ({_free_bytes(folder):,} bytes free). Free some space, then submit the job again."
+    )
 
 
 def _free_bytes(folder: Path) -> int:

@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any
 
 from ftlab.schemas import EventKind
-from train.plan import StopKind
+from train.plan import Beat, StopKind
 
 FLUSH_INTERVAL_S = 0.05
 """A metric waits at most this long in the buffer."""
@@ -17,24 +17,27 @@ HEARTBEAT_INTERVAL_S = 1.0
 """An empty batch is sent this often, so that silence means trouble."""
 
 Batch = list[dict[str, Any]]
+Send = Callable[[Batch, Beat | None], StopKind | None]
 
 
 class Emitter:
     """Collects events and sends them in batches from its own thread.
 
-    `send` gets a list of `{"kind", "data", "at", "number"}` documents and answers what the run shall do, if anything.
-    It may block and it may raise `ConnectionError`: the events are then sent again with those that came since, and
-    their numbers tell the receiver what it has already. Training goes on. `deque.append` and `popleft` are atomic, so
-    the training thread never takes a lock.
+    `send` gets a list of `{"kind", "data", "at", "number"}` documents with the run's newest sign of life, and answers
+    what the run shall do, if anything. It is called at least every `HEARTBEAT_INTERVAL_S`. It may block and it may
+    raise `ConnectionError`: the events are then sent again with those that came since, and their numbers tell the
+    receiver what it has already. Training goes on. `deque.append` and `popleft` are atomic, so the training thread
+    never takes a lock.
     """
 
-    def __init__(self, send: Callable[[Batch], StopKind | None]) -> None:
+    def __init__(self, send: Send) -> None:
         self._send = send
         self._buffer: deque[dict[str, Any]] = deque()
         self._numbers = count(1)
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._stop: StopKind | None = None
+        self._beat: Beat | None = None
         self._thread = threading.Thread(target=self._run, name="ftlab-emitter", daemon=True)
 
     def start(self) -> None:
@@ -43,6 +46,10 @@ class Emitter:
     def emit(self, kind: EventKind, data: dict[str, Any]) -> None:
         self._buffer.append({"kind": kind.value, "data": data, "at": datetime.now(UTC)})
         self._wake.set()
+
+    def beat(self, beat: Beat) -> None:
+        """Let the next batch carry `beat`."""
+        self._beat = beat
 
     def stop_requested(self) -> StopKind | None:
         return self._stop
@@ -72,7 +79,8 @@ class Emitter:
 
     def _deliver(self, batch: Batch) -> bool:
         try:
-            self._stop = self._send(batch) or self._stop
+            answer = self._send(batch, self._beat)
         except ConnectionError:
             return False
+        self._stop = max((kind for kind in (self._stop, answer) if kind), key=lambda kind: kind.urgency, default=None)
         return True

@@ -5,8 +5,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from ftlab.life import ReasonCode
+from ftlab.life import ReasonCode, StopKind
 from ftlab.schemas import EventKind, JobConfig
+
+__all__ = ["Beat", "Ending", "Failure", "Outcome", "Phase", "RunLink", "RunPlan", "StopKind"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,12 @@ class RunPlan:
     use_cuda: bool = False
     cuda_device: str | None = None
     """The GPU to use where Ray did not choose it already (standby runs)."""
+    gpu_fraction: float | None = None
+    """The share of the GPU's memory that the run may use; `None` is all of it."""
+    resume_from: str | None = None
+    """Name of the checkpoint to go on from, giving up the newer ones; `None` is the newest good one."""
+    time_left_s: float | None = None
+    """What is left of the job's `time_limit_s`; the run saves and stops when it is used up."""
 
     @property
     def checkpoints_folder(self) -> Path:
@@ -51,12 +59,31 @@ class RunPlan:
         return self.job_folder / "logs" / f"attempt-{self.attempt}.jsonl"
 
 
-class StopKind(StrEnum):
-    """Why a run is asked to stop at the end of its step."""
+class Phase(StrEnum):
+    """What a run is at.
 
-    CANCEL = "cancel"
-    FENCED = "fenced"
-    """A newer attempt exists: nothing this one writes counts any more."""
+    Signs of life come at the pace of the steps while it is training or evaluating. In the other phases they may be
+    minutes apart: a download, a big file that is written and synced.
+    """
+
+    LOADING = "loading"
+    EVALUATING = "evaluating"
+    TRAINING = "training"
+    SAVING = "saving"
+    DELIVERING = "delivering"
+
+
+@dataclass(frozen=True)
+class Beat:
+    """A run's newest sign of life."""
+
+    count: int
+    """Signs of life so far: a count that stays the same means that nothing moves."""
+    step: int
+    median_step_s: float | None
+    """Of the newest steps; `None` before the second one of the attempt is done, as the first is slower."""
+    phase: str
+    """One of `Phase`."""
 
 
 class Ending(StrEnum):
@@ -73,6 +100,10 @@ class Outcome:
     ending: Ending
     step: int
     stop: StopKind | None = None
+    has_saved: bool = False
+    """Whether the stop committed a checkpoint; without one there was nothing new to save."""
+    saved_step: int | None = None
+    """Step of the newest checkpoint, from which a resume goes on; `None` where there is none."""
     delivered_step: int | None = None
     """Step of the checkpoint that `job_folder/model` was made from."""
     base_model: str | None = None
@@ -94,8 +125,17 @@ class RunLink(Protocol):
     def emit(self, kind: EventKind, data: dict[str, Any]) -> None:
         """Hand over one event."""
 
+    def beat(self, beat: Beat) -> None:
+        """Keep the newest sign of life, to be sent on with what goes out anyway."""
+
     def stop_requested(self) -> StopKind | None:
         """Whether the run shall save and stop."""
+
+    def save_requested(self) -> bool:
+        """Whether a checkpoint is wanted now, without a stop. A wish is told once: asking takes it.
+
+        Every rank asks once at the end of every step, so this may be a barrier.
+        """
 
     def report_checkpoint(self, step: int, folder: Path) -> None:
         """Tell the launcher that a checkpoint is committed. Called by every rank, after the commit."""

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from ftlab.errors import FineTuneLabError
 from ftlab.schemas import EventKind
 from train import checkpoints
 from train.collective import barrier
@@ -13,18 +14,26 @@ from train.plan import RunLink, RunPlan
 from train.series import series_of
 
 
-def find_checkpoint(plan: RunPlan, link: RunLink | None) -> Path | None:
+def find_checkpoint(plan: RunPlan, link: RunLink | None) -> tuple[Path, checkpoints.Manifest] | None:
     """The checkpoint to go on from, `None` at the beginning.
 
-    Rank 0, the one with a link, sets broken checkpoints aside; the other ranks then see what is left.
+    Rank 0, the one with a link, sets broken checkpoints aside and gives up those after the one that the plan names;
+    the other ranks then see what is left. Raises `FineTuneLabError` with code `checkpoint_corrupt` when the named one
+    cannot be used.
     """
     if link is None:
         barrier()
-        newest = checkpoints.committed(plan.checkpoints_folder)
-        return newest[-1][1] if newest else None
+        saved = checkpoints.committed(plan.checkpoints_folder)
+        return (saved[-1][1], checkpoints.read_manifest(saved[-1][1])) if saved else None
     plan.checkpoints_folder.mkdir(parents=True, exist_ok=True)
     checkpoints.sweep(plan.checkpoints_folder)
-    path, manifest, problems = checkpoints.newest_good(plan.checkpoints_folder)
+    path: Path | None
+    manifest: checkpoints.Manifest | None
+    if plan.resume_from is not None:
+        path, manifest = _chosen(plan, plan.resume_from, link)
+        problems: list[str] = []
+    else:
+        path, manifest, problems = checkpoints.newest_good(plan.checkpoints_folder)
     barrier()
     for problem in problems:
         tell_set_aside(link, problem)
@@ -40,7 +49,67 @@ def find_checkpoint(plan: RunPlan, link: RunLink | None) -> Path | None:
             "samples": manifest.samples,
         },
     )
-    return path
+    return path, manifest
+
+
+def is_evaluation_overdue(plan: RunPlan, checkpoint: Path, last_step: int) -> bool:
+    """Whether the attempt that wrote `checkpoint` was stopped before it could evaluate what it had trained."""
+    state = json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))
+    step, eval_steps = state["global_step"], plan.config.training.eval_steps
+    is_due = step >= last_step or (eval_steps is not None and step % eval_steps == 0)
+    return is_due and not any("eval_loss" in entry and entry["step"] == step for entry in state["log_history"])
+
+
+def _chosen(plan: RunPlan, name: str, link: RunLink) -> tuple[Path, checkpoints.Manifest]:
+    """The checkpoint `name`, made the newest one. Safe to repeat after a crash in between."""
+    step = checkpoints.step_of(name)
+    if step is None:
+        raise _unusable(name, "is not the name of a checkpoint")
+    path = plan.checkpoints_folder / name
+    if not path.is_dir():
+        raise _unusable(name, "is not among the job's checkpoints")
+    try:
+        manifest = checkpoints.verify(path)
+    except ValueError as error:
+        raise _unusable(name, f"is damaged ({error})") from error
+    if manifest.job_id != plan.job_id:
+        raise _unusable(name, "belongs to another job")
+    if manifest.step != step:
+        raise _unusable(name, "has the manifest of another step")
+    _give_up_newer(plan, step, link)
+    return path, manifest
+
+
+def _give_up_newer(plan: RunPlan, step: int, link: RunLink) -> None:
+    """Remove the checkpoints after `step`, so that a later crash does not jump ahead to one of them."""
+    given_up = checkpoints.give_up(plan.checkpoints_folder, after=step)
+    recorded = [newer for newer in plan.recorded_checkpoints if newer > step]
+    removed = sorted({*recorded, *given_up})
+    if not removed:
+        return
+    names = ", ".join(checkpoints.step_name(newer) for newer in removed)
+    link.emit(
+        EventKind.NOTICE,
+        {
+            "code": "checkpoints_given_up",
+            "message": f"Going on from step {step}, as asked for. Newer checkpoints were removed: {names}.",
+            "step": step,
+            "removed_steps": removed,
+        },
+    )
+    best = checkpoints.best_step(plan.checkpoints_folder)
+    if best not in (None, step):
+        # The best one so far may have been among the removed.
+        path = plan.checkpoints_folder / checkpoints.step_name(best)
+        link.emit(EventKind.CHECKPOINT, checkpoint_data(path, checkpoints.read_manifest(path), []))
+
+
+def _unusable(name: str, why: str) -> FineTuneLabError:
+    return FineTuneLabError(
+        f"The checkpoint {name} {why}, so the job cannot go on from it. "
+        "Resume from another checkpoint, or without naming one.",
+        "checkpoint_corrupt",
+    )
 
 
 def tell_set_aside(link: RunLink, problem: str) -> None:

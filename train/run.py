@@ -2,6 +2,8 @@
 
 import gc
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +11,22 @@ import torch
 from datasets import Dataset
 from transformers import PrinterCallback, set_seed
 from transformers.utils import logging as transformers_logging
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig
 
 from ftlab.errors import ConflictError, FineTuneLabError
-from ftlab.schemas import EventKind, JobConfig
+from ftlab.schemas import EventKind
 from train import checkpoints
-from train.callback import RunCallback
+from train.callback import Run, RunCallback
+from train.course import Course
 from train.data.encode import encode_rows
 from train.data.read import read_rows
+from train.failures import tell_full_disk
 from train.model import BaseModel, find_model, load_model, load_tokenizer, lora_config, train_in_float32
-from train.plan import Ending, Outcome, RunLink, RunPlan
-from train.resume import find_checkpoint, tell_set_aside
+from train.plan import Ending, Outcome, Phase, RunLink, RunPlan
+from train.pulse import Pulse
+from train.resume import find_checkpoint, is_evaluation_overdue, tell_set_aside
+from train.stops import EarlyStop, Stops
+from train.trainer import RunTrainer
 
 # Files of a checkpoint that only a resume needs; the rest makes it usable as a model.
 _TRAINING_STATE = ("optimizer.pt", "scheduler.pt", "trainer_state.json", "training_args.bin")
@@ -30,52 +37,97 @@ def run(plan: RunPlan, link: RunLink) -> Outcome:
 
     Raises whatever goes wrong; `train.failures.classify` makes a reason of it.
     """
-    config = plan.config
-    is_main = int(os.environ.get("RANK", "0")) == 0
     transformers_logging.disable_progress_bar()
     torch.set_num_threads(plan.threads)
-    set_seed(config.training.seed)
+    if plan.use_cuda and plan.gpu_fraction is not None:
+        torch.cuda.set_per_process_memory_fraction(plan.gpu_fraction)
+    set_seed(plan.config.training.seed)
+    run = Run(plan, link, Pulse(link), Stops(link, plan.time_left_s))
+    try:
+        outcome = _train(run)
+        _free_memory()
+        if outcome.ending is Ending.STOPPED or not _is_main():
+            return outcome
+        run.pulse.enter(Phase.DELIVERING)
+        return replace(outcome, delivered_step=_deliver(plan, link))
+    except EarlyStop as stop:
+        saved = checkpoints.committed(plan.checkpoints_folder)
+        step = saved[-1][0] if saved else 0
+        return Outcome(Ending.STOPPED, step, stop.kind, saved_step=step or None)
+    except Exception as error:
+        tell_full_disk(error, plan.job_folder)
+        raise
+    finally:
+        if _is_main():
+            shutil.rmtree(_writing_folder(plan), ignore_errors=True)
+        _free_memory()
 
+
+def _train(run: Run) -> Outcome:
+    plan, link, pulse, stops = run.plan, run.link, run.pulse, run.stops
+    pulse.enter(Phase.LOADING)
+    stops.leave_if_asked()
     base = find_model(plan.model, plan.models_folder, pinned=plan.pinned_revision)
     _check_revision(base, plan)
     tokenizer = load_tokenizer(base)
-    train_set = _load_rows(plan.train_rows, tokenizer, config, link if is_main else None, "train")
-    eval_set = _load_rows(plan.eval_rows, tokenizer, config, link if is_main else None, "eval")
-    resume_from = find_checkpoint(plan, link if is_main else None)
-    model = load_model(base, config, use_cuda=plan.use_cuda)
+    train_set = _load_rows(run, plan.train_rows, tokenizer, "train")
+    assert train_set is not None
+    eval_set = _load_rows(run, plan.eval_rows, tokenizer, "eval")
+    found = find_checkpoint(plan, link if _is_main() else None)
+    resume_from, resumed = found or (None, None)
+    stops.leave_if_asked()
+    model = load_model(base, plan.config, use_cuda=plan.use_cuda)
+    stops.leave_if_asked()
 
-    callback = RunCallback(plan, link, base, samples_per_step=_samples_per_step(config), has_eval=eval_set is not None)
-    needs_adapter = config.tuning == "lora" and base.adapter is None
-    trainer = SFTTrainer(
+    course = _course(plan, len(train_set), resumed)
+    callback = RunCallback(run, base, course, has_eval=eval_set is not None, resumed=resumed)
+    needs_adapter = plan.config.tuning == "lora" and base.adapter is None
+    is_evaluated = resume_from is not None and not is_evaluation_overdue(plan, resume_from, course.last_step)
+    trainer = RunTrainer(
         model,
-        args=_arguments(plan),
+        course=course,
+        run_callback=callback,
+        resume_from=resume_from,
+        args=_arguments(plan, evaluates_first=eval_set is not None and not is_evaluated),
         train_dataset=train_set,
         eval_dataset=eval_set,
         processing_class=tokenizer,
-        peft_config=lora_config(config) if needs_adapter else None,
-        callbacks=[callback],
+        peft_config=lora_config(plan.config) if needs_adapter else None,
     )
-    if config.load_in_4bit:
+    if plan.config.load_in_4bit:
         train_in_float32(trainer.model)
     trainer.remove_callback(PrinterCallback)
+    stops.leave_if_asked()
     link.emit(EventKind.STATUS, {"status": "running", "base_model": base.name, "base_revision": base.revision})
-    if eval_set is not None and resume_from is None:
-        trainer.evaluate()
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
 
     step = trainer.state.global_step
-    del trainer, model
-    _free_memory()
-    if callback.stopped_by is not None:
-        return Outcome(Ending.STOPPED, step, callback.stopped_by, base_model=base.name, base_revision=base.revision)
-    delivered = _deliver(plan, link) if is_main else None
-    return Outcome(Ending.FINISHED, step, delivered_step=delivered, base_model=base.name, base_revision=base.revision)
+    return Outcome(
+        Ending.FINISHED if callback.stopped_by is None else Ending.STOPPED,
+        step,
+        callback.stopped_by,
+        has_saved=callback.stopped_by is not None and callback.saved_step == step,
+        saved_step=callback.saved_step or (resumed.step if resumed else None),
+        base_model=base.name,
+        base_revision=base.revision,
+    )
 
 
-def _arguments(plan: RunPlan) -> SFTConfig:
+def _course(plan: RunPlan, num_rows: int, resumed: checkpoints.Manifest | None) -> Course:
+    """The run's way through its rows; a checkpoint tells when it was made at another pace."""
+    planned = Course.planned(plan.config.training, num_rows, int(os.environ.get("WORLD_SIZE", "1")))
+    if resumed is None or resumed.traits is None:
+        return planned
+    before = Course.from_document(resumed.traits["course"])
+    if before.pace == planned.pace:
+        return before if before.is_stream else planned
+    return before if resumed.step >= before.last_step else before.changed(resumed.step, planned.pace)
+
+
+def _arguments(plan: RunPlan, *, evaluates_first: bool) -> SFTConfig:
     training = plan.config.training
     return SFTConfig(
-        output_dir=str(plan.checkpoints_folder / f".tmp-{plan.attempt}"),
+        output_dir=str(_writing_folder(plan)),
         per_device_train_batch_size=training.per_device_train_batch_size,
         per_device_eval_batch_size=training.per_device_eval_batch_size,
         gradient_accumulation_steps=training.gradient_accumulation_steps,
@@ -91,6 +143,7 @@ def _arguments(plan: RunPlan) -> SFTConfig:
         logging_nan_inf_filter=False,
         eval_strategy="steps" if plan.eval_rows and training.eval_steps else "no",
         eval_steps=training.eval_steps,
+        eval_on_start=evaluates_first,
         eval_accumulation_steps=training.eval_accumulation_steps,
         save_strategy="steps",
         save_steps=training.save_steps,
@@ -98,6 +151,7 @@ def _arguments(plan: RunPlan) -> SFTConfig:
         bf16=training.bf16,
         fp16=training.fp16,
         seed=training.seed,
+        data_seed=training.seed,
         use_cpu=not plan.use_cuda,
         ddp_backend="gloo" if torch.distributed.is_initialized() and not plan.use_cuda else None,
         max_length=plan.config.method.max_length,
@@ -108,21 +162,23 @@ def _arguments(plan: RunPlan) -> SFTConfig:
     )
 
 
-def _load_rows(file: Path | None, tokenizer: Any, config: JobConfig, link: RunLink | None, name: str) -> Dataset | None:
+def _load_rows(run: Run, file: Path | None, tokenizer: Any, name: str) -> Dataset | None:
     if file is None:
         return None
+    method = run.plan.config.method
+    run.stops.leave_if_asked()
     encoded = encode_rows(
-        read_rows(file),
+        run.stops.watching(read_rows(file), run.pulse),
         tokenizer,
-        max_length=config.method.max_length,
-        assistant_only_loss=config.method.assistant_only_loss,
+        max_length=method.max_length,
+        assistant_only_loss=method.assistant_only_loss,
     )
-    if link is not None and (encoded.num_truncated or encoded.num_untrained_rows):
-        link.emit(
+    if _is_main() and (encoded.num_truncated or encoded.num_untrained_rows):
+        run.link.emit(
             EventKind.NOTICE,
             {
                 "code": "rows_cut",
-                "message": f"Of the {name} rows, {encoded.num_truncated} were cut to {config.method.max_length} "
+                "message": f"Of the {name} rows, {encoded.num_truncated} were cut to {method.max_length} "
                 f"tokens ({encoded.num_dropped_tokens} tokens lost) and {encoded.num_untrained_rows} were left out, "
                 "because no word of the assistant was left.",
             },
@@ -140,10 +196,13 @@ def _check_revision(base: BaseModel, plan: RunPlan) -> None:
         )
 
 
-def _samples_per_step(config: JobConfig) -> int:
-    training = config.training
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    return training.per_device_train_batch_size * training.gradient_accumulation_steps * world_size
+def _is_main() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _writing_folder(plan: RunPlan) -> Path:
+    """Where the attempt writes its checkpoints before they are committed."""
+    return plan.checkpoints_folder / f".tmp-{plan.attempt}"
 
 
 def _deliver(plan: RunPlan, link: RunLink) -> int:
@@ -168,7 +227,7 @@ def _deliver(plan: RunPlan, link: RunLink) -> int:
 
 
 def _is_model_file(name: str) -> bool:
-    return "/" not in name and name not in _TRAINING_STATE and not name.startswith("rng_state")
+    return "/" not in name and name not in _TRAINING_STATE and not name.startswith(("rng_state", "run_state"))
 
 
 def _free_memory() -> None:

@@ -1,12 +1,12 @@
 """Short training runs on the tiny model, without Ray: the plan, a link that keeps what it is told, the rows."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ftlab.schemas import EventKind, JobConfig
-from train.plan import Outcome, RunPlan, StopKind
+from train.plan import Beat, Outcome, Phase, RunPlan, StopKind
 from train.run import run
 
 MODEL = "org/tiny"
@@ -29,22 +29,37 @@ class Link:
     """A `RunLink` that keeps everything."""
 
     stop_at: dict[int, StopKind] = field(default_factory=dict)
-    """What is asked for once a step is reached."""
+    """What is asked for at the end of a step and from then on."""
+    stop_in: dict[tuple[Phase, int], StopKind] = field(default_factory=dict)
+    """What is asked for once the run is at something after some step."""
+    save_at: set[int] = field(default_factory=set)
+    """The steps at whose ends a checkpoint is wanted."""
     crash_at: int | None = None
     """The run dies when it tells the metrics of this step."""
     events: list[tuple[EventKind, dict[str, Any]]] = field(default_factory=list)
     reported: list[tuple[int, Path]] = field(default_factory=list)
-    step: int = 0
+    beats: list[Beat] = field(default_factory=list)
 
     def emit(self, kind: EventKind, data: dict[str, Any]) -> None:
         self.events.append((kind, data))
-        if "values" in data or kind is EventKind.PROGRESS:
-            self.step = data["step"]
         if self.crash_at is not None and "loss" in data.get("values", {}) and data["step"] >= self.crash_at:
             raise CrashError
 
+    def beat(self, beat: Beat) -> None:
+        self.beats.append(beat)
+
     def stop_requested(self) -> StopKind | None:
-        return next((kind for step, kind in self.stop_at.items() if self.step >= step), None)
+        phases = {(beat.phase, beat.step) for beat in self.beats}
+        asked = [kind for step, kind in self.stop_at.items() if self.step >= step]
+        asked += [kind for phase, kind in self.stop_in.items() if phase in phases]
+        return next(iter(asked), None)
+
+    def save_requested(self) -> bool:
+        return self.step in self.save_at
+
+    @property
+    def step(self) -> int:
+        return self.beats[-1].step if self.beats else 0
 
     def report_checkpoint(self, step: int, folder: Path) -> None:
         self.reported.append((step, folder))
@@ -54,6 +69,10 @@ class Link:
 
     def series(self, name: str) -> dict[int, float]:
         return {data["step"]: data["values"][name] for data in self.told(EventKind.METRICS) if name in data["values"]}
+
+    def receipt(self) -> dict[str, Any]:
+        [receipt] = [data for data in self.told(EventKind.NOTICE) if data["code"] == "resumed"]
+        return receipt
 
     def notices(self, code: str) -> list[str]:
         return [data["message"] for data in self.told(EventKind.NOTICE) if data["code"] == code]
@@ -74,11 +93,21 @@ class Job:
     recorded_eval_step: int = -1
     recorded_checkpoints: tuple[int, ...] = ()
 
-    def train(self, link: Link | None = None, *, training: dict[str, Any] | None = None, **config: Any) -> Outcome:
+    def train(
+        self,
+        link: Link | None = None,
+        *,
+        training: dict[str, Any] | None = None,
+        resume_from: str | None = None,
+        time_left_s: float | None = None,
+        **config: Any,
+    ) -> Outcome:
+        """One attempt with a config in which `training` and `config` differ from what is usual here."""
         self.attempts += 1
         link = link or Link()
+        plan = replace(self.plan(training=training, **config), resume_from=resume_from, time_left_s=time_left_s)
         try:
-            return run(self.plan(training=training, **config), link)
+            return run(plan, link)
         finally:
             self.recorded_step = max([self.recorded_step, *link.series("loss")])
             self.recorded_eval_step = max([self.recorded_eval_step, *link.series("eval_loss")])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ftlab.schemas import EventKind
 from train import live
 from train.live import Batch, Emitter
-from train.plan import StopKind
+from train.plan import Beat, StopKind
 
 
 @pytest.fixture(autouse=True)
@@ -28,12 +28,14 @@ class Receiver:
         self.fails = fails or []
         self.stop = stop
         self.batches: list[Batch] = []
+        self.beats: list[Beat | None] = []
 
-    def send(self, batch: Batch) -> StopKind | None:
+    def send(self, batch: Batch, beat: Beat | None) -> StopKind | None:
         fault = self.fails.pop(0) if self.fails else ""
         if fault == "before":
             raise ConnectionError
         self.batches.append(list(batch))
+        self.beats.append(beat)
         if fault == "after":
             raise ConnectionError
         return self.stop
@@ -131,10 +133,46 @@ def test_a_stop_request_comes_back_with_the_answer_and_stays():
     emitter.close()
 
 
+def test_a_stop_request_gives_way_to_a_more_urgent_one_only():
+    receiver = Receiver()
+    emitter = started(receiver)
+    for asked, acted_on in (
+        (StopKind.PREEMPT, StopKind.PREEMPT),
+        (StopKind.DRAIN, StopKind.PREEMPT),
+        (StopKind.PAUSE, StopKind.PAUSE),
+        (StopKind.TIME_LIMIT, StopKind.PAUSE),
+        (StopKind.CANCEL, StopKind.CANCEL),
+        (StopKind.PAUSE, StopKind.CANCEL),
+        (StopKind.FENCED, StopKind.FENCED),
+    ):
+        receiver.stop = asked
+        num_sent = len(receiver.batches)
+        wait_for(lambda num_sent=num_sent: len(receiver.batches) > num_sent + 1)
+        assert emitter.stop_requested() is acted_on
+    emitter.close()
+
+
+def test_every_batch_carries_the_newest_sign_of_life():
+    receiver = Receiver()
+    emitter = started(receiver)
+    wait_for(lambda: receiver.beats)
+    assert set(receiver.beats) == {None}, "there was none yet"
+    old, new = Beat(1, 0, None, "loading"), Beat(2, 1, 0.5, "training")
+    emitter.beat(old)
+    wait_for(lambda: old in receiver.beats)
+    emitter.beat(new)
+    wait_for(lambda: new in receiver.beats)
+    assert receiver.events == [], "without an event to tell"
+    emitter.emit(EventKind.LOG, {"text": "one"})
+    emitter.close()
+    assert receiver.beats[-1] == new
+    assert old not in receiver.beats[receiver.beats.index(new) :]
+
+
 def test_training_never_waits_for_a_receiver_that_hangs():
     leave = threading.Event()
 
-    def hang(batch: Batch) -> None:
+    def hang(batch: Batch, beat: Beat | None) -> None:
         leave.wait(10)
 
     emitter = Emitter(hang)

@@ -20,7 +20,7 @@ from train.data.errors import DatasetInvalidError
 from train.data.read import read_rows
 from train.failures import LossDivergedError, classify
 from train.model import find_model, fingerprint, load_tokenizer
-from train.plan import Ending, Outcome, StopKind
+from train.plan import Ending, Outcome
 from train.run import run
 
 OVERSHOOTING = {
@@ -53,7 +53,9 @@ def test_a_run_trains_and_delivers_an_adapter(job: Job):
     link = Link()
     outcome = job.train(link)
     revision = fingerprint(job.models / "org--tiny")
-    assert outcome == Outcome(Ending.FINISHED, 8, delivered_step=8, base_model=MODEL, base_revision=revision)
+    assert outcome == Outcome(
+        Ending.FINISHED, 8, saved_step=8, delivered_step=8, base_model=MODEL, base_revision=revision
+    )
     assert link.told(EventKind.STATUS) == [{"status": "running", "base_model": MODEL, "base_revision": revision}]
     losses = link.series("loss")
     assert list(losses) == list(range(1, 9))
@@ -190,25 +192,6 @@ def test_epochs_count_when_no_steps_are_given(job: Job):
     outcome = job.train(link, training={"max_steps": None, "num_train_epochs": 1.5, "gradient_accumulation_steps": 2})
     assert outcome.step == 6
     assert link.told(EventKind.METRICS)[-1]["total_steps"] == 6
-
-
-def test_a_cancelled_run_saves_and_stops(job: Job):
-    link = Link(stop_at={4: StopKind.CANCEL})
-    outcome = job.train(link)
-    assert (outcome.ending, outcome.stop, outcome.delivered_step) == (Ending.STOPPED, StopKind.CANCEL, None)
-    assert job.checkpoints[-1] == checkpoints.step_name(outcome.step)
-    assert outcome.step in (4, 5)
-    assert list(link.series("loss"))[-1] == outcome.step
-    assert not (job.folder / "model").exists()
-
-
-def test_a_fenced_run_stops_without_saving(job: Job):
-    link = Link(stop_at={2: StopKind.FENCED})
-    outcome = job.train(link)
-    assert (outcome.ending, outcome.stop) == (Ending.STOPPED, StopKind.FENCED)
-    assert outcome.step in (2, 3)
-    assert link.reported == []
-    assert not [name for name in job.checkpoints if name.startswith("step-")]
 
 
 def test_an_adapter_of_a_former_job_goes_on_being_trained(job: Job, tmp_path: Path):

@@ -1,0 +1,103 @@
+"""One rank of a run with several workers: `python -m tests.unit.train.ranks TASKS` trains the attempts of a file."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ftlab.schemas import EventKind
+from tests.unit.train.runs import Job, Link
+from tests.unit.train.traces import Rows, record_rows
+from train.plan import Phase, StopKind
+
+TIMEOUT_S = 300
+TOLD_OF_JOB = ("attempts", "recorded_step", "recorded_eval_step", "recorded_checkpoints")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One attempt of a job."""
+
+    job: Job
+    stop_at: dict[int, StopKind] = field(default_factory=dict)
+    """What the last rank alone is asked for."""
+    config: dict[str, Any] = field(default_factory=dict)
+    stop_in: tuple[Phase, int, StopKind] | None = None
+    """The same, while the run is at something after some step."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What all ranks of one attempt did."""
+
+    link: Link
+    """Of rank 0."""
+    rows: Rows
+    """Those of each step, rank by rank."""
+    outcomes: list[dict[str, Any]]
+
+
+def train(folder: Path, tasks: list[Task], *, workers: int) -> list[Trained]:
+    """Train all `tasks` one after the other, in `workers` processes of their own."""
+    folder.mkdir(parents=True)
+    documents = [
+        {"job": asdict(task.job), "stop_at": task.stop_at, "stop_in": task.stop_in, "config": task.config}
+        for task in tasks
+    ]
+    (folder / "tasks.json").write_text(json.dumps(documents, default=str))
+    shared = {"WORLD_SIZE": str(workers), "LOCAL_WORLD_SIZE": str(workers), "MASTER_ADDR": "127.0.0.1"}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.unit.train.ranks", str(folder)],
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank), "GLOO_SOCKET_IFNAME": "lo"},
+        )
+        for rank in range(workers)
+    ]
+    try:
+        assert [rank.wait(TIMEOUT_S) for rank in ranks] == [0] * workers
+    finally:
+        for rank in ranks:
+            rank.kill()
+    told = [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(workers)]
+    for task, document in zip(tasks, told[0], strict=True):
+        vars(task.job).update({name: document["job"][name] for name in TOLD_OF_JOB})
+    return [_merged([rank[number] for rank in told]) for number in range(len(tasks))]
+
+
+def _merged(ranks: list[dict[str, Any]]) -> Trained:
+    link = Link(events=[(EventKind(kind), data) for kind, data in ranks[0]["events"]])
+    rows = {int(step): [rank["rows"][step] for rank in ranks] for step in ranks[0]["rows"]}
+    return Trained(link, rows, [rank["outcome"] for rank in ranks])
+
+
+def _main(folder: Path) -> None:
+    import torch.distributed as dist
+
+    rank, workers = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=workers)
+    rows = record_rows()
+    told = []
+    jobs: dict[str, Job] = {}
+    for document in json.loads((folder / "tasks.json").read_text()):
+        job = jobs.setdefault(document["job"]["folder"], _job(document["job"]))
+        stop_at = {int(step): StopKind(kind) for step, kind in document["stop_at"].items()}
+        phase, step, kind = document["stop_in"] or (None, None, None)
+        stop_in = {(Phase(phase), step): StopKind(kind)} if phase else {}
+        link = Link(stop_at=stop_at, stop_in=stop_in) if rank == workers - 1 else Link()
+        rows.clear()
+        outcome = job.train(link, **document["config"])
+        told.append({"events": link.events, "rows": dict(rows), "outcome": asdict(outcome), "job": asdict(job)})
+    (folder / f"rank-{rank}.json").write_text(json.dumps(told, default=str))
+    dist.destroy_process_group()
+
+
+def _job(document: dict[str, Any]) -> Job:
+    paths = {name: Path(document[name]) for name in ("folder", "models", "rows", "eval_rows")}
+    return Job(**document | paths)
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]))

@@ -1,0 +1,154 @@
+"""A run that is stopped and goes on computes every bit as one that was never interrupted."""
+
+import json
+import shutil
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.train.ranks import Task, train
+from tests.unit.train.runs import CrashError, Job, Link, write_rows
+from tests.unit.train.traces import Rows, Trace, assert_equal, record_rows
+from train.plan import Phase, StopKind
+
+LAST = 13
+PLAIN: dict[str, Any] = {"max_steps": LAST, "save_steps": 4}
+SHORT_EPOCHS = PLAIN | {"gradient_accumulation_steps": 2}
+"""11 rows, 2 a pass, 2 passes a step: 3 steps an epoch, the last one of 3 rows."""
+DROPOUT: dict[str, Any] = {"lora": {"r": 4, "lora_alpha": 8, "lora_dropout": 0.3}}
+
+NewJob = Callable[[], Job]
+
+
+@pytest.fixture(autouse=True)
+def rows(monkeypatch: pytest.MonkeyPatch) -> Rows:
+    """What the attempt that goes on, or the last one, trains on."""
+    return record_rows(monkeypatch.setattr)
+
+
+@pytest.fixture(scope="module")
+def new_job(models: Path, tmp_path_factory: pytest.TempPathFactory) -> NewJob:
+    """Jobs that are alike; their model drops attention weights in training."""
+    folder = tmp_path_factory.mktemp("exactness")
+    model = Path(shutil.copytree(models / "org--tiny", folder / "org--dropping"))
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"attention_dropout": 0.2}))
+    data, eval_data = write_rows(folder / "rows.jsonl", 11), write_rows(folder / "eval.jsonl", 4, offset=3)
+    numbers = count()
+    return lambda: Job(folder / f"job-{next(numbers)}", folder, data, eval_data, model="org/dropping")
+
+
+@pytest.fixture(scope="module")
+def wholes() -> dict[str, Trace]:
+    return {}
+
+
+@pytest.fixture
+def whole(new_job: NewJob, rows: Rows, wholes: dict[str, Trace]) -> Callable[..., Trace]:
+    """The trace of a config that is trained without interruption, once."""
+
+    def get(**config: Any) -> Trace:
+        key = json.dumps(config, sort_keys=True)
+        if key not in wholes:
+            wholes[key] = Trace(new_job())
+            attempt(wholes[key], rows, **config)
+        return wholes[key]
+
+    return get
+
+
+def attempt(trace: Trace, rows: Rows, link: Link | None = None, **options: Any) -> Link:
+    link = link or Link()
+    rows.clear()
+    trace.links.append(link)
+    try:
+        trace.job.train(link, **options)
+    finally:
+        trace.rows |= rows
+    return link
+
+
+CASES = [
+    pytest.param(3, {"training": PLAIN}, id="in the middle of an epoch"),
+    pytest.param(6, {"training": PLAIN}, id="at the end of an epoch"),
+    pytest.param(9, {"training": PLAIN | DROPOUT.get("training", {})}, id="in the middle of a later epoch"),
+    pytest.param(2, {"training": SHORT_EPOCHS} | DROPOUT, id="accumulation and dropout, mid"),
+    pytest.param(3, {"training": SHORT_EPOCHS} | DROPOUT, id="accumulation and dropout, end of epoch"),
+    pytest.param(5, {"training": SHORT_EPOCHS} | DROPOUT, id="accumulation and dropout, later epoch"),
+    pytest.param(6, {"training": SHORT_EPOCHS | {"logging_steps": 4, "eval_steps": 3}} | DROPOUT, id="eval due"),
+    pytest.param(7, {"training": SHORT_EPOCHS | {"logging_steps": 4, "eval_steps": 3}} | DROPOUT, id="between logged"),
+    pytest.param(8, {"training": SHORT_EPOCHS | {"logging_steps": 4, "eval_steps": 4}} | DROPOUT, id="all due"),
+    pytest.param(13, {"training": SHORT_EPOCHS | {"logging_steps": 4, "eval_steps": 4}} | DROPOUT, id="last"),
+    pytest.param(5, {"tuning": "full", "training": SHORT_EPOCHS | {"learning_rate": 0.003}}, id="full"),
+    pytest.param(5, {"training": SHORT_EPOCHS | {"optim": "adafactor"}}, id="adafactor"),
+    pytest.param(5, {"training": SHORT_EPOCHS | {"optim": "sgd"}}, id="sgd"),
+    pytest.param(5, {"training": SHORT_EPOCHS | {"optim": "adamw_torch_fused"}}, id="fused"),
+    pytest.param(5, {"training": SHORT_EPOCHS | {"gradient_checkpointing": True}} | DROPOUT, id="checkpointing"),
+    pytest.param(5, {"training": SHORT_EPOCHS | {"bf16": True}} | DROPOUT, id="bf16"),
+]
+
+
+@pytest.mark.parametrize(("k", "config"), CASES)
+def test_stop_and_go_on(new_job: NewJob, rows: Rows, whole: Callable[..., Trace], k: int, config: dict[str, Any]):
+    trace = Trace(new_job())
+    attempt(trace, rows, Link(stop_at={k: StopKind.PAUSE}), **config)
+    assert max(trace.rows) == k
+    link = attempt(trace, rows, **config)
+    assert_equal(trace, whole(**config))
+    assert link.receipt()["why_not"] == []
+
+
+def test_steps_that_are_repeated_after_a_crash_are_the_same(new_job: NewJob, rows: Rows, whole: Callable[..., Trace]):
+    """The process dies in step 7 and again in step 10; checkpoints are those of steps 4 and 8."""
+    config = {"training": SHORT_EPOCHS | {"eval_steps": 3}} | DROPOUT
+    trace, repeated = Trace(new_job()), Trace(new_job())
+    for step in (7, 10):
+        with pytest.raises(CrashError):
+            attempt(trace, rows, Link(crash_at=step), **config)
+    attempt(trace, rows, **config)
+    assert_equal(trace, whole(**config))
+    first, second, third = (link.series("loss") for link in trace.links)
+    assert [min(series) for series in (first, second, third)] == [1, 5, 9]
+    assert all(first[step] == second[step] for step in (5, 6, 7))
+    assert all(second[step] == third[step] for step in (9, 10))
+    repeated.job = trace.job
+    attempt(repeated, rows, resume_from="step-00000008", **config)
+    assert repeated.weights() == trace.weights()
+    assert repeated.rows == {step: batches for step, batches in trace.rows.items() if step > 8}
+
+
+def test_two_workers(new_job: NewJob, tmp_path: Path):
+    """11 rows, one a pass, 2 passes a step: 3 steps an epoch, of 4, 4 and 3 rows. Only one rank knows of the stop."""
+    training = PLAIN | {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2, "logging_steps": 2}
+    config = {"training": training | {"eval_steps": 3}} | DROPOUT
+    whole, resumed = Trace(new_job()), Trace(new_job())
+    tasks = [
+        Task(whole.job, {}, config),
+        Task(resumed.job, {0: StopKind.DRAIN}, config),
+        Task(resumed.job, {2: StopKind.PAUSE}, config),
+        Task(resumed.job, {}, config, stop_in=(Phase.EVALUATING, 3, StopKind.PREEMPT)),
+        *(Task(resumed.job, {k: StopKind.PAUSE}, config) for k in (5, 6, 11)),
+        Task(resumed.job, {}, config),
+    ]
+    results = train(tmp_path / "ranks", tasks, workers=2)
+    for trace, trained in zip([whole, *[resumed] * 7], results, strict=True):
+        trace.links.append(trained.link)
+        trace.rows |= trained.rows
+    ends = [[(outcome["stop"], outcome["step"], outcome["has_saved"]) for outcome in each.outcomes] for each in results]
+    assert [first for first, second in ends if first == second] == [
+        (None, LAST, False),
+        (StopKind.DRAIN, 0, False),
+        (StopKind.PAUSE, 2, True),
+        (StopKind.PREEMPT, 3, True),
+        (StopKind.PAUSE, 5, True),
+        (StopKind.PAUSE, 6, True),
+        (StopKind.PAUSE, 11, True),
+        (None, LAST, False),
+    ]
+    assert_equal(resumed, whole)
+    first, second = (whole.states()[f"rng_state_{rank}.pth"] for rank in (0, 1))
+    assert not (first["cpu"] == second["cpu"]).all(), "each rank has its own"
+    assert [trained.link.receipt()["bit_exact"] for trained in results[3:]] == [True] * 5

@@ -1,0 +1,78 @@
+"""All that the attempts of a job computed, to compare it bit by bit with what another job computed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from tests.unit.train.runs import Job, Link
+from train import checkpoints
+from train.trainer import RunTrainer
+
+SERIES = ("loss", "learning_rate", "grad_norm", "num_tokens", "entropy", "mean_token_accuracy", "eval_loss")
+Rows = dict[int, list[Any]]
+
+
+def record_rows(replace: Callable[[Any, str, Any], None] = setattr) -> Rows:
+    """From now on, note the token ids of every forward and backward pass below the number of its step."""
+    seen: Rows = {}
+    original = RunTrainer.training_step
+
+    def training_step(self: RunTrainer, model: Any, inputs: dict[str, torch.Tensor], *others: Any) -> torch.Tensor:
+        seen.setdefault(self.state.global_step + 1, []).append(inputs["input_ids"].tolist())
+        return original(self, model, inputs, *others)
+
+    replace(RunTrainer, "training_step", training_step)
+    return seen
+
+
+@dataclass
+class Trace:
+    """What a job's attempts told and trained on, merged as the record merges it: a later attempt replaces."""
+
+    job: Job
+    links: list[Link] = field(default_factory=list)
+    rows: Rows = field(default_factory=dict)
+
+    def series(self) -> dict[str, dict[int, float]]:
+        return {
+            name: {step: value for link in self.links for step, value in link.series(name).items()} for name in SERIES
+        }
+
+    def states(self) -> dict[str, Any]:
+        """The training state of the newest checkpoint."""
+        _, folder = checkpoints.committed(self.job.folder / "checkpoints")[-1]
+        files = [folder / "optimizer.pt", folder / "scheduler.pt", *sorted(folder.glob("rng_state*"))]
+        return {file.name: torch.load(file, weights_only=False) for file in files}
+
+    def weights(self) -> bytes:
+        """Those that were delivered."""
+        [file] = (self.job.folder / "model").glob("*.safetensors")
+        return file.read_bytes()
+
+
+def assert_equal(one: Trace, other: Trace) -> None:
+    assert one.series() == other.series()
+    assert one.rows == other.rows
+    assert one.weights() == other.weights()
+    assert_same(one.states(), other.states())
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """Equal to the last bit, also inside."""
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_same(one[key], other[key])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for left, right in zip(one, other, strict=True):
+            assert_same(left, right)
+    elif isinstance(one, torch.Tensor | np.ndarray):
+        assert one.shape == other.shape
+        assert bool((one == other).all())
+    else:
+        assert one == other
