@@ -38,16 +38,20 @@ class AttemptLog:
 
     Training never waits for it: `record` only appends to a queue. While the database is away the queue grows and is
     written when it is back. Every write is guarded by the attempt; once a newer attempt exists, `stop` says
-    `FENCED` and nothing more is written.
+    `FENCED` and nothing more is written. The same holds when something cannot be written at all: the attempt is then
+    ended, because a run whose record has a hole proves nothing.
     """
 
-    def __init__(self, store: Store, hub: HubClient, ref: JobRef) -> None:
+    def __init__(self, store: Store, hub: HubClient, ref: JobRef, on_end: Callable[[], object] = lambda: None) -> None:
+        """`on_end` is called once the database knows that this log has ended the attempt."""
         self._store = store
         self._hub = hub
         self._ref = ref
+        self._on_end = on_end
         self._queue: queue.SimpleQueue[Write] = queue.SimpleQueue()
         self._status: JobStatus | None = None
         self._stop: StopKind | None = None
+        self._stopping = threading.Lock()
         self._has_trained = False
         self._has_ended = False
         self._recording = threading.Lock()
@@ -58,7 +62,7 @@ class AttemptLog:
 
     @property
     def stop(self) -> StopKind | None:
-        """What the run shall do, as far as the database tells."""
+        """What the run shall do: the most urgent of what the database and `request_stop` have told."""
         return self._stop
 
     @property
@@ -67,7 +71,10 @@ class AttemptLog:
         return self._has_trained
 
     def request_stop(self, kind: StopKind) -> None:
-        self._stop = self._stop or kind
+        """Have the run stop; a more urgent kind takes the place of one that was told before."""
+        with self._stopping:
+            if self._stop is None or kind.urgency > self._stop.urgency:
+                self._stop = kind
 
     def record(self, batch: Sequence[dict[str, Any]]) -> None:
         """Append the events of a worker: documents with `kind`, `data`, `at` and `number`.
@@ -95,6 +102,7 @@ class AttemptLog:
         """The attempt delivered its model: job, attempt and model change in one transaction."""
 
         def write(tx: Transaction) -> list[EventRecord]:
+            # A run that is to be paused or to make room, and delivers first, has nothing left to do later.
             now = datetime.now(UTC)
             job = tx.jobs.get(self._ref.id)
             if not tx.attempts.end(self._ref, reason=ReasonCode.OK, message="The job is finished.", now=now):
@@ -125,10 +133,31 @@ class AttemptLog:
         self._thread.join()
 
     def _run(self) -> None:
+        try:
+            self._write_until_over()
+        except Exception as error:  # an edge: without this thread nobody would hear that the record has a hole
+            logger.exception("The record of %s cannot be written", self._ref)
+            self.request_stop(StopKind.FENCED)
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        """End the attempt outside the write that cannot be done. Without success, its silence tells the coordinator."""
+        message = f"What the run told could not be recorded ({type(error).__name__}); the service's logs tell more."
+        now = datetime.now(UTC)
+        try:
+            with self._store.begin() as tx:
+                tx.attempts.end(self._ref, reason=ReasonCode.INTERNAL_ERROR, message=message, now=now)
+            self._on_end()
+        except Exception:  # an edge, as above
+            logger.exception("The attempt %s cannot be ended", self._ref)
+
+    def _write_until_over(self) -> None:
         while self._stop is not StopKind.FENCED and not self._has_ended:
             self._write_until_done(self._next_writes())
             if self._closing.is_set() and self._queue.empty():
                 break
+        if self._has_ended:
+            self._on_end()
 
     def _next_writes(self) -> list[Write]:
         """What waits now, or nothing after a heartbeat interval."""
@@ -162,24 +191,26 @@ class AttemptLog:
                 continue
             except StaleJobError as error:
                 logger.warning("The attempt writes no more: %s", error)
-                self._stop = StopKind.FENCED
+                self.request_stop(StopKind.FENCED)
                 return
             if events:
                 self._hub.publish(to_documents(events))
             return
 
     def _beat(self, tx: Transaction, now: datetime) -> None:
-        status = tx.attempts.heartbeat(self._ref, now=now)
-        if status is None:
+        state = tx.attempts.heartbeat(self._ref, now=now)
+        if state is None:
             raise StaleJobError("The attempt was ended by the coordinator.")
-        self._status = status
-        if status is JobStatus.CANCELLING:
-            self._stop = self._stop or StopKind.CANCEL
+        self._status = state.status
+        if state.status is JobStatus.CANCELLING:
+            self.request_stop(StopKind.CANCEL)
+        elif state.status is JobStatus.PAUSING:
+            self.request_stop(state.stop_kind or StopKind.PAUSE)
 
     def _move(self, tx: Transaction, target: JobStatus) -> list[EventRecord]:
         self._has_trained |= target is JobStatus.RUNNING
-        if self._status in (target, JobStatus.CANCELLING):
-            return []
+        if self._status in (target, JobStatus.CANCELLING, JobStatus.PAUSING):
+            return []  # where the run stands is of no interest any more, only where it stops
         self._status = target
         return [tx.jobs.move(self._ref, target, now=datetime.now(UTC))]
 

@@ -1,44 +1,48 @@
 """The coordinator as a named detached actor."""
 
 import threading
-import time
 
 import ray
 
 from cluster.coordinator import Coordinator, run_forever
 from cluster.hub import RayHubClient
 from cluster.names import COORDINATOR, NAMESPACE
+from cluster.pacing import Pacer
 from cluster.ray_cluster import RayCluster
 from ftlab.settings import load_settings
 from tracking.store import Store
 
-SHORTEST_PAUSE_S = 0.05
-
 
 class CoordinatorActor:
-    """Runs a `Coordinator` in a thread of its own; `wake` makes it tick now."""
+    """Runs a `Coordinator` in a thread of its own."""
 
     def __init__(self) -> None:
         settings = load_settings()
-        coordinator = Coordinator(
-            Store.open(settings.store_url), RayCluster(settings), RayHubClient(NAMESPACE), settings
-        )
-        self._woken = threading.Event()
+        store = Store.open(settings.store_url)
+        self._coordinator = Coordinator(store, RayCluster(settings), RayHubClient(NAMESPACE), settings)
+        self._pacer = Pacer()
         threading.Thread(
-            target=run_forever, args=(coordinator, self._wait), name="ftlab-coordinator", daemon=True
+            target=run_forever, args=(self._coordinator, self._pacer.pause), name="ftlab-coordinator", daemon=True
         ).start()
 
     def wake(self) -> None:
-        self._woken.set()
+        """Something has changed, a job was submitted for example."""
+        self._pacer.wake()
+
+    def attempt_ended(self) -> None:
+        """A run has come to its end: the job behind it need not wait."""
+        self._pacer.hurry()
+
+    def drain(self) -> None:
+        """As `Coordinator.drain`, at once."""
+        self._coordinator.drain()
+        self._pacer.hurry()
+
+    def is_drained(self) -> bool:
+        return self._coordinator.is_drained()
 
     def ping(self) -> bool:
         return True
-
-    def _wait(self, interval_s: float) -> None:
-        # A burst of submits wakes it once, not once a submit: the API needs the cores more than a tick does.
-        time.sleep(SHORTEST_PAUSE_S)
-        self._woken.wait(interval_s)
-        self._woken.clear()
 
 
 def start_coordinator() -> ray.actor.ActorHandle:

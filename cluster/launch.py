@@ -7,6 +7,7 @@ from ray import train as ray_train
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 
+from cluster.driver import node_labels
 from cluster.policy import WorkerShape
 from cluster.worker import train_loop
 from train.plan import RunPlan
@@ -42,12 +43,16 @@ def make_trainer(
         train_loop,
         train_loop_config={"driver": driver, "plan": plan},
         scaling_config=ray_train.ScalingConfig(
-            num_workers=shape.num_workers if shape else 1, use_gpu=use_gpu, resources_per_worker=per_worker
+            num_workers=shape.num_workers if shape else 1,
+            use_gpu=use_gpu,
+            resources_per_worker=per_worker,
+            label_selector=node_labels(shape) if shape else None,
         ),
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         run_config=ray_train.RunConfig(
             name=name,
             storage_path=str(storage),
-            failure_config=ray_train.FailureConfig(max_failures=0),
+            # Every new try is an attempt of ours, also when a machine was taken away.
+            failure_config=ray_train.FailureConfig(max_failures=0, max_preemption_failures=0),
         ),
     )

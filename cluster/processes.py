@@ -5,7 +5,7 @@ import logging
 import os
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 FIRST_BACKOFF_S = 1.0
 LONGEST_BACKOFF_S = 30.0
 STABLE_AFTER_S = 60.0
+WAIT_POLL_S = 0.05
 
 
 @dataclass
@@ -26,6 +27,8 @@ class Part:
     command: Sequence[str]
     env: Mapping[str, str]
     log_file: Path
+    niceness: int = 0
+    """How far it lets other processes go first, 0 to 19."""
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     backoff_s: float = FIRST_BACKOFF_S
@@ -43,6 +46,7 @@ class Part:
                 stderr=log,
                 start_new_session=True,
             )
+        os.setpriority(os.PRIO_PROCESS, self.process.pid, self.niceness)
         self.started_at = time.monotonic()
 
     @property
@@ -79,23 +83,28 @@ class Part:
         if self.process is not None and self.is_alive():
             self.process.terminate()
 
-    def stop(self, grace_s: float) -> None:
-        """SIGTERM, then SIGKILL after the grace time, for the process and for all it started."""
+    def stop(self, grace_s: float, is_urgent: Callable[[], bool] = lambda: False) -> None:
+        """SIGTERM, then SIGKILL after the grace time, for the process and for all it started.
+
+        What remains of the grace time is not waited for once `is_urgent` says so.
+        """
         self.note_descendants()
         if self.process is not None and self.is_alive():
             self.process.terminate()
-            try:
-                self.process.wait(grace_s)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        end_processes(list(self.descendants.values()))
+            deadline = time.monotonic() + grace_s
+            while self.is_alive() and time.monotonic() < deadline and not is_urgent():
+                time.sleep(WAIT_POLL_S)
+            self.process.kill()
+            self.process.wait()
+        end_processes(list(self.descendants.values()), is_urgent)
         self.descendants.clear()
 
 
-def end_processes(processes: Sequence[psutil.Process]) -> None:
+def end_processes(processes: Sequence[psutil.Process], is_urgent: Callable[[], bool] = lambda: False) -> None:
     """End these processes; psutil compares start times, so a reused process id is never hit."""
     for stop in (psutil.Process.terminate, psutil.Process.kill):
+        if stop is psutil.Process.terminate and is_urgent():
+            continue
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 stop(process)
@@ -107,13 +116,6 @@ def end_processes(processes: Sequence[psutil.Process]) -> None:
 def start_ticks(pid: int) -> int:
     """Start time of a process in clock ticks since boot (field 22 of /proc/<pid>/stat): tells reused ids apart."""
     return int(Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[19])
-
-
-def is_same_process(pid: int, ticks: int) -> bool:
-    try:
-        return start_ticks(pid) == ticks
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def own_identity() -> dict[str, int]:

@@ -8,11 +8,12 @@ import ray
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from cluster.names import NAMESPACE, RUN_PREFIX, STANDBY_PREFIX
-from cluster.policy import Devices, WorkerShape
+from cluster.policy import Fleet, Node, WorkerShape
 from ftlab.settings import Settings
 from train.plan import RunPlan, StopKind
 
 CALL_TIMEOUT_S = 10.0
+HEAD_RESOURCE = "node:__internal_head__"
 
 
 class DriverLostError(Exception):
@@ -25,8 +26,8 @@ class Cluster(Protocol):
     def session(self) -> str:
         """Names this life of the cluster; drivers never outlive it."""
 
-    def machine(self) -> Devices:
-        """The devices given to training."""
+    def fleet(self) -> Fleet:
+        """The machines, with the devices they give to training."""
 
     def drivers(self) -> set[str]:
         """Names of the run drivers that live, standby ones included."""
@@ -59,9 +60,10 @@ class RayCluster:
     def session(self) -> str:
         return str(ray.get_runtime_context().get_session_name())
 
-    def machine(self) -> Devices:
-        gpus = sum(int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"])
-        return Devices(self._settings.cpus or os.cpu_count() or 1, gpus)
+    def fleet(self) -> Fleet:
+        nodes = (self._node(node) for node in ray.nodes() if node["Alive"])
+        # A machine without cores, like the head of a cluster that trains elsewhere, takes no worker.
+        return Fleet(tuple(sorted((node for node in nodes if node.cpus), key=lambda node: node.id)))
 
     def drivers(self) -> set[str]:
         named = ray.util.list_named_actors(all_namespaces=True)
@@ -105,6 +107,14 @@ class RayCluster:
     def release(self, placement_groups: Iterable[str]) -> None:
         for group in placement_groups:
             remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
+
+    def _node(self, node: dict[str, Any]) -> Node:
+        """One of Ray's nodes. On the head, Ray counts a core more than training may use (`cluster.supervisor`)."""
+        resources = node["Resources"]
+        cpus = int(resources.get("CPU", 0))
+        if HEAD_RESOURCE in resources:
+            cpus = min(cpus, self._settings.cpus or os.cpu_count() or 1)
+        return Node(node["NodeID"], cpus, int(resources.get("GPU", 0)))
 
     def _call(self, name: str, method: str, *arguments: Any) -> Any:
         try:

@@ -1,6 +1,7 @@
 """`ftlab up`: starts the parts of the service on this machine, starts again what dies, ends what it started.
 
-Run as `python -m cluster.supervisor`; its settings come from the environment.
+Run as `python -m cluster.supervisor`; its settings come from the environment. SIGTERM, SIGINT and SIGHUP stop the
+service after its jobs have saved; a second one of them, or SIGQUIT, waits for nothing.
 """
 
 import contextlib
@@ -18,11 +19,11 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import psutil
-
 from cluster.environment import ensure_token, ray_environment
-from cluster.processes import Part, end_processes, is_same_process, own_identity, start_ticks
-from ftlab.cli.service_file import running_service, state_file
+from cluster.ingress import ingress_environment
+from cluster.leftovers import LifeLock, end_leftovers, mark, sweep_unfinished
+from cluster.processes import Part, own_identity, start_ticks
+from ftlab.cli.service_file import state_file
 from ftlab.errors import FineTuneLabError, InvalidRequestError
 from ftlab.settings import Settings, load_settings
 from tracking.mlflow_server import SERVER_ENVIRONMENT, server_command
@@ -30,6 +31,10 @@ from tracking.store import Store
 
 POLL_INTERVAL_S = 0.5
 STOP_GRACE_S = 15.0
+DRAIN_MARGIN_S = 30.0
+"""What stopping the API may take besides the grace time of the jobs."""
+RECORD_NICENESS = 5
+"""MLflow's copy may come later; a request may not."""
 RAY_STOP_GRACE_S = 2.0
 OBJECT_STORE_BYTES = 128 * 1024**2
 """Nothing large goes through Ray's object store here."""
@@ -42,29 +47,32 @@ class Supervisor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._stopping = False
-        env = ray_environment(settings)
+        self._stop_asked = False
+        self._is_urgent = False
+        ingress = ingress_environment(settings, ray_temp_dir(settings) / "haproxy")
+        env = ray_environment(settings) | mark(settings) | ingress
         logs = settings.home / "logs"
         self._ray = Part("Ray", _ray_command(settings), env, logs / "ray.log")
         mlflow = server_command(settings.home / "mlflow", settings.mlflow_port)
         self._api = Part("API", [sys.executable, "-m", "serve.control"], env, logs / "api.log")
         self._parts = [
             self._ray,
-            Part("MLflow", mlflow, env | SERVER_ENVIRONMENT, logs / "mlflow.log"),
-            Part("Recorder", [sys.executable, "-m", "cluster.recorder"], env, logs / "recorder.log"),
+            Part("MLflow", mlflow, env | SERVER_ENVIRONMENT, logs / "mlflow.log", RECORD_NICENESS),
+            Part("Recorder", [sys.executable, "-m", "cluster.recorder"], env, logs / "recorder.log", RECORD_NICENESS),
             self._api,
         ]
 
     def run(self) -> int:
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup keeps SIGHUP away
+                signal.signal(number, self._on_signal)
         with contextlib.ExitStack() as stack:
             stack.callback(self._stop)
             for part in self._parts:
                 part.start()
             self._write_state("starting")
             announced = False
-            while not self._stopping:
+            while not self._stop_asked:
                 self._watch()
                 if not announced and self._is_ready():
                     announced = True
@@ -73,8 +81,9 @@ class Supervisor:
                 time.sleep(POLL_INTERVAL_S)
         return 0
 
-    def _on_signal(self, *_: object) -> None:
-        self._stopping = True
+    def _on_signal(self, number: int, _: object) -> None:
+        self._is_urgent |= self._stop_asked or number == signal.SIGQUIT
+        self._stop_asked = True
 
     def _watch(self) -> None:
         restarted = False
@@ -121,21 +130,30 @@ class Supervisor:
         _write_atomically(state_file(self._settings), json.dumps(document, indent=1))
 
     def _stop(self) -> None:
-        """End the parts, the API first, so that nobody is told of a service that is half gone."""
+        """End the parts: first the API, whose process has the jobs save, so that nobody meets a half-gone service."""
         self._write_state("stopping")
         for part in self._parts:
             part.note_descendants()
-        self._api.stop(STOP_GRACE_S)
+        if not self._is_urgent:
+            logger.info("Stopping: running jobs save and are queued again. A second signal does not wait for them.")
+        self._api.stop(self._settings.stop_grace_s + DRAIN_MARGIN_S, self._hurries)
         for part in self._parts:
             part.terminate()
         for part in self._parts:
             # `ray start --block` does not end by itself while its workers do not; they are ended with it.
-            part.stop(RAY_STOP_GRACE_S if part is self._ray else STOP_GRACE_S)
+            part.stop(RAY_STOP_GRACE_S if part is self._ray else STOP_GRACE_S, self._hurries)
+        end_leftovers(self._settings)
         state_file(self._settings).unlink(missing_ok=True)
+
+    def _hurries(self) -> bool:
+        return self._is_urgent
 
 
 def prepare(settings: Settings) -> None:
-    """Everything that must hold before a part is started. Raises `FineTuneLabError` with what to do."""
+    """Everything that must hold before a part is started. Raises `FineTuneLabError` with what to do.
+
+    Only for whoever holds the `LifeLock` of the home.
+    """
     if not settings.is_loopback:
         raise InvalidRequestError(
             f"The service has no API keys yet, so it only binds to this machine; {settings.host} is refused. "
@@ -143,33 +161,17 @@ def prepare(settings: Settings) -> None:
             "unsafe_host",
             "host",
         )
-    settings.home.mkdir(parents=True, exist_ok=True)
-    _end_previous_life(settings)
+    if count := end_leftovers(settings):
+        logger.info("Ended %d processes that an earlier life of the service had left behind", count)
     for name in ("port", "mlflow_port", "dashboard_port", "ray_port"):
         _refuse_taken_port(settings, name)
     ensure_token(settings)
     for folder in ("models", "jobs", "buckets", "mlflow/artifacts", "logs", "run"):
         (settings.home / folder).mkdir(parents=True, exist_ok=True)
+    sweep_unfinished(settings)
     store = Store.open(settings.store_url)
     store.migrate()
     store.close()
-
-
-def _end_previous_life(settings: Settings) -> None:
-    """A supervisor that was killed left its parts behind; one that lives is not disturbed."""
-    if running := running_service(settings):
-        raise InvalidRequestError(
-            f"FineTune Lab already runs with {settings.home} (process {running.pid}). Stop it with `ftlab down`.",
-            "already_running",
-        )
-    try:
-        state = json.loads(state_file(settings).read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
-        return
-    for identity in state["parts"].values():
-        if is_same_process(identity["pid"], identity["started_at_ticks"]):
-            left = psutil.Process(identity["pid"])
-            end_processes([left, *left.children(recursive=True)])
 
 
 def _refuse_taken_port(settings: Settings, name: str) -> None:
@@ -243,9 +245,10 @@ def main() -> int:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         settings = load_settings()
-        prepare(settings)
-        _forget_old_sessions(settings)
-        return Supervisor(settings).run()
+        with LifeLock(settings):
+            prepare(settings)
+            _forget_old_sessions(settings)
+            return Supervisor(settings).run()
     except FineTuneLabError as error:
         print(error.message, file=sys.stderr)
         return 1

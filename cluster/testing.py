@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.policy import Devices, WorkerShape
+from cluster.policy import Fleet, WorkerShape
 from cluster.ray_cluster import DriverLostError
 from train.plan import RunPlan, StopKind
 
@@ -30,7 +30,7 @@ class FakeCluster:
     """A `Cluster` in memory: it keeps what was asked of it and does nothing by itself."""
 
     def __init__(self, *, cpus: int = 4, gpus: int = 0, session: str = "session-1") -> None:
-        self.given = Devices(cpus, gpus)
+        self.given = Fleet.of_one(cpus, gpus)
         self.life = session
         self.running: dict[str, FakeDriver] = {}
         self.ended: list[str] = []
@@ -47,7 +47,7 @@ class FakeCluster:
     def session(self) -> str:
         return self.life
 
-    def machine(self) -> Devices:
+    def fleet(self) -> Fleet:
         return self.given
 
     def drivers(self) -> set[str]:

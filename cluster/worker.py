@@ -1,5 +1,6 @@
 """What every training worker of a run does, inside Ray Train."""
 
+import ctypes
 import gc
 import json
 import os
@@ -10,11 +11,17 @@ import ray
 from ray import train as ray_train
 
 from cluster.names import NAMESPACE
+from cluster.node_drain import NodeDrain
+from cluster.worker_process import WorkerProcess
 from ftlab.schemas import EventKind
 from train.live import Batch, Emitter
-from train.plan import RunPlan, StopKind
+from train.plan import Beat, RunPlan, StopKind
 
 SEND_TIMEOUT_S = 10.0
+TRAINING_NICENESS = 10
+"""Training takes every core it gets; a request to the API goes first for the moment that it needs."""
+PR_SET_PTRACER, PR_SET_PTRACER_ANY = 0x59616D61, -1
+"""Of prctl(2)."""
 
 
 class _DriverLink:
@@ -23,6 +30,7 @@ class _DriverLink:
     def __init__(self, driver: Any, rank: int) -> None:
         self._driver = driver
         self._rank = rank
+        self._node_drain = NodeDrain()
         self._emitter = Emitter(self._send)
         self._emitter.start()
 
@@ -30,8 +38,19 @@ class _DriverLink:
         if self._rank == 0:
             self._emitter.emit(kind, data)
 
+    def beat(self, beat: Beat) -> None:
+        self._emitter.beat(beat)
+
     def stop_requested(self) -> StopKind | None:
         return self._emitter.stop_requested()
+
+    def save_requested(self) -> bool:
+        """Once for every notice that a machine of the run is about to go. Rank 0 hears it as early as the others."""
+        if self._rank != 0 or not self._node_drain.is_news():
+            return False
+        message = "A machine of this run is about to be taken away: a checkpoint is saved now."
+        self.emit(EventKind.NOTICE, {"code": "node_drains", "message": message})
+        return True
 
     def report_checkpoint(self, step: int, folder: Path) -> None:
         """Hand Ray Train a pointer to the committed checkpoint.
@@ -54,9 +73,11 @@ class _DriverLink:
     def close(self) -> None:
         self._emitter.close()
 
-    def _send(self, batch: Batch) -> StopKind | None:
+    def _send(self, batch: Batch, beat: Beat | None) -> StopKind | None:
+        # The ranks go in step, so the pace of one is that of all; the others say that they are there.
+        told = beat if self._rank == 0 else None
         try:
-            stop: StopKind | None = ray.get(self._driver.record.remote(batch), timeout=SEND_TIMEOUT_S)
+            stop: StopKind | None = ray.get(self._driver.record.remote(batch, told, self._rank), timeout=SEND_TIMEOUT_S)
         except (ray.exceptions.GetTimeoutError, ray.exceptions.RayActorError) as error:
             raise ConnectionError(str(error)) from error
         return stop
@@ -67,6 +88,7 @@ def train_loop(loop_config: dict[str, Any]) -> None:
 
     A standby run has no plan yet: it imports everything, touches no device, and waits for one.
     """
+    os.nice(TRAINING_NICENESS)
     driver = ray.get_actor(loop_config["driver"], NAMESPACE)
     context = ray_train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
@@ -76,7 +98,8 @@ def train_loop(loop_config: dict[str, Any]) -> None:
     from train.logs import run_log
     from train.run import run
 
-    ray.get(driver.hello.remote(rank, os.getpid(), _placement_group()))
+    _let_debuggers_in()
+    ray.get(driver.hello.remote(WorkerProcess.current(rank)))
     plan: RunPlan | None = loop_config["plan"] or _wait_for_plan(driver)
     if plan is None:
         return
@@ -109,9 +132,9 @@ def _wait_for_plan(driver: Any) -> RunPlan | None:
             return answer[1]
 
 
-def _placement_group() -> str | None:
-    group = ray.util.get_current_placement_group()
-    return group.id.hex() if group is not None else None
+def _let_debuggers_in() -> None:
+    """Where the system lets only ancestors look into a process, the watchdog could not tell where this one hangs."""
+    ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_long(PR_SET_PTRACER_ANY), 0, 0, 0)
 
 
 def _leave_process_group() -> None:

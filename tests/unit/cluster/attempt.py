@@ -9,7 +9,7 @@ from typing import Any
 
 from cluster.attempt_log import AttemptLog
 from cluster.testing import FakeHub
-from ftlab.life import JobStatus, ReasonCode
+from ftlab.life import JobStatus, ReasonCode, StopKind
 from ftlab.schemas import EventKind
 from tests.unit.cluster.world import START, add_job
 from tracking.store import Store, Transaction
@@ -113,6 +113,11 @@ def wait_for(condition: Callable[[], object]) -> None:
 def cancel(attempt: Attempt) -> None:
     with attempt.store.begin() as tx:
         tx.jobs.move(attempt.ref, JobStatus.CANCELLING, now=START)
+
+
+def pause(attempt: Attempt, kind: StopKind | None) -> None:
+    with attempt.store.begin() as tx:
+        tx.jobs.move(attempt.ref, JobStatus.PAUSING, now=START, stop_kind=kind)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from cluster import attempt_log
+from cluster import driver as driver_module
+from cluster.testing import FakeHub
 from tests.unit.cluster.attempt import Attempt
+from tests.unit.cluster.driver_runs import FakeCoordinator, Runs
 from tests.unit.cluster.world import World
 from tracking.store import Store
 
@@ -48,3 +51,21 @@ def attempt(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Attempt]:
     started = Attempt(store)
     yield started
     started.log.close()
+
+
+@pytest.fixture
+def runs(store: Store, database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
+    monkeypatch.setenv("FTLAB_HOME", str(database.parent))
+    monkeypatch.chdir(database.parent)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(database.parent))
+    monkeypatch.setattr(driver_module, "RayHubClient", lambda namespace: FakeHub())
+    monkeypatch.setattr(driver_module, "RayCoordinatorClient", FakeCoordinator)
+    monkeypatch.setattr(driver_module, "PLAN_POLL_S", 0.01)
+    monkeypatch.setattr(attempt_log, "HEARTBEAT_INTERVAL_S", 0.02)
+    monkeypatch.setattr(attempt_log, "LONGEST_BACKOFF_S", 0.05)
+    runs = Runs(store, database.parent)
+    yield runs
+    for driver in runs.drivers:
+        if driver._log is not None:
+            driver._log.close()
+        driver._store.close()

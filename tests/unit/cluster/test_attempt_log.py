@@ -4,7 +4,7 @@ import pytest
 
 from cluster import attempt_log
 from ftlab.life import JobStatus, ReasonCode
-from tests.unit.cluster.attempt import Attempt, cancel, claim, model_of, paused, progress, wait_for
+from tests.unit.cluster.attempt import Attempt, cancel, claim, model_of, pause, paused, progress, wait_for
 from tests.unit.cluster.world import START
 from train.plan import StopKind
 
@@ -145,11 +145,48 @@ def test_a_job_that_is_cancelled_while_it_loads_does_not_run_any_more(attempt: A
     assert attempt.lines() == ["still here"]
 
 
-def test_a_stop_request_is_heard_at_once_and_the_first_one_counts(attempt: Attempt):
+def test_a_stop_request_is_heard_at_once_and_the_most_urgent_one_counts(attempt: Attempt):
     assert not attempt.log.has_trained
-    attempt.log.request_stop(StopKind.CANCEL)
-    attempt.log.request_stop(StopKind.FENCED)
-    assert attempt.log.stop is StopKind.CANCEL
+    for asked, heard in (
+        (StopKind.PREEMPT, StopKind.PREEMPT),
+        (StopKind.DRAIN, StopKind.PREEMPT),
+        (StopKind.PAUSE, StopKind.PAUSE),
+        (StopKind.TIME_LIMIT, StopKind.PAUSE),
+        (StopKind.CANCEL, StopKind.CANCEL),
+    ):
+        attempt.log.request_stop(asked)
+        assert attempt.log.stop is heard
+
+
+@pytest.mark.parametrize("kind", [StopKind.DRAIN, StopKind.PREEMPT, StopKind.PAUSE, None])
+def test_a_pausing_job_tells_its_run_why(attempt: Attempt, kind: StopKind | None):
+    attempt.running()
+    attempt.written()
+    pause(attempt, kind)
+    wait_for(lambda: attempt.log.stop is (kind or StopKind.PAUSE))
+    cancel(attempt)
+    wait_for(lambda: attempt.log.stop is StopKind.CANCEL)
+
+
+def test_a_run_that_delivers_while_it_is_to_pause_has_finished(attempt: Attempt):
+    attempt.running()
+    attempt.written()
+    pause(attempt, StopKind.PAUSE)
+    attempt.log.complete(model_of)
+    attempt.log.close()
+    assert (attempt.job().status, attempt.job().model_id) == (JobStatus.COMPLETED, "mdl-1")
+
+
+def test_a_job_that_is_to_pause_while_it_loads_does_not_run_any_more(attempt: Attempt):
+    attempt.log.move(JobStatus.INITIALIZING)
+    attempt.written()
+    pause(attempt, StopKind.PREEMPT)
+    attempt.log.record([attempt.entry("status", status="running", base_model="org/name", base_revision="main-1")])
+    attempt.log.record([attempt.line("still here")])
+    attempt.log.close()
+    assert attempt.job().status is JobStatus.PAUSING
+    assert attempt.lines() == ["still here"]
+    assert attempt.log.has_trained, "a stop has something to save"
 
 
 def test_an_attempt_that_was_ended_is_fenced(attempt: Attempt):
@@ -200,3 +237,38 @@ def test_what_waits_when_the_attempt_is_ended_is_never_written(
     with attempt.store.read() as tx:
         assert tx.attempts.get(attempt.ref).reason is ReasonCode.WORKER_HUNG
     assert attempt.log.stop is StopKind.FENCED
+
+
+def test_what_cannot_be_recorded_ends_the_attempt_and_stops_the_run(attempt: Attempt, caplog: pytest.LogCaptureFixture):
+    """A thread that dies would leave a run that trains on, and whose every later word is lost."""
+    attempt.running()
+    attempt.written()
+    attempt.log.record([attempt.line("fine")])
+    attempt.written()
+    attempt.log.record([attempt.entry("metrics", values={"loss": 1.0})])  # without its step
+    wait_for(lambda: attempt.log.stop is StopKind.FENCED)
+    attempt.log.record([attempt.line("too late")])
+    attempt.log.close()
+    with attempt.store.read() as tx:
+        record = tx.attempts.get(attempt.ref)
+    assert (record.reason, record.ended_at is not None) == (ReasonCode.INTERNAL_ERROR, True)
+    assert "KeyError" in (record.message or "")
+    assert attempt.lines() == ["fine"]
+    assert "cannot be written" in caplog.text
+
+
+def test_a_log_that_can_write_nothing_at_all_falls_silent(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """The coordinator ends an attempt without a heartbeat."""
+    attempt.running()
+    attempt.written()
+
+    def broken() -> None:
+        raise RuntimeError("the driver of the database is broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(attempt.store, "begin", broken)
+        wait_for(lambda: attempt.log.stop is StopKind.FENCED)
+        attempt.log.close()
+    assert "cannot be ended" in caplog.text

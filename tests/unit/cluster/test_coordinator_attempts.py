@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cluster.coordinator import HEARTBEAT_TIMEOUT_S, ORPHAN_GRACE_S, run_forever
-from cluster.policy import Devices
+from cluster.coordinator import run_forever
+from cluster.policy import Fleet
+from cluster.settling import ORPHAN_GRACE_S
+from cluster.stopping import HEARTBEAT_TIMEOUT_S
 from ftlab.errors import ServiceUnavailableError
 from ftlab.life import JobStatus, ReasonCode
 from tests.unit.cluster.world import World, locked
@@ -171,7 +173,7 @@ def test_a_standby_run_that_never_got_its_plan_gets_it_late(world: World):
 
 def test_a_late_plan_is_no_trouble_when_the_machine_has_become_smaller(world: World):
     job_id, _ = promised(world)
-    world.cluster.given = Devices(1, 0)
+    world.cluster.given = Fleet.of_one(1)
     world.tick(after_s=HEARTBEAT_TIMEOUT_S + 1)
     assert world.driver(job_id).state == "taken"
 
@@ -192,7 +194,7 @@ def test_an_attempt_whose_job_moved_on_is_ended(world: World):
     with world.store.read() as tx:
         first, second = tx.attempts.of_job(job_id)
     assert (first.reason, second.ended_at) == (ReasonCode.INTERNAL_ERROR, None)
-    assert world.cluster.ended == [driver, driver]
+    assert world.cluster.ended == [driver]
 
 
 def test_a_run_that_delivered_gets_a_moment_to_end(world: World):
@@ -281,13 +283,13 @@ def test_a_coordinator_that_is_overtaken_within_its_tick_claims_nothing(world: W
     older.tick()
     job_id = world.submit()
     newer = world.new_coordinator()
-    machine = world.cluster.machine
+    fleet = world.cluster.fleet
 
     def overtaken():
         newer._hold_lease(world.now)
-        return machine()
+        return fleet()
 
-    world.cluster.machine = overtaken  # type: ignore[method-assign]
+    world.cluster.fleet = overtaken  # type: ignore[method-assign]
     older.tick()
     assert world.status(job_id) is JobStatus.QUEUED
     assert world.cluster.running == {}
@@ -299,14 +301,13 @@ def test_the_loop_survives_a_tick_that_fails(world: World, database, caplog: pyt
     class Stop(BaseException):
         pass
 
-    def wake(interval_s: float) -> None:
-        waits.append(interval_s)
+    def pause(tick_s: float) -> None:
+        waits.append(tick_s)
         if len(waits) == 2:
             raise Stop
 
     with locked(database), caplog.at_level(logging.ERROR), pytest.raises(Stop):
-        run_forever(world.coordinator, wake)
-    assert waits == [1.0, 1.0]
+        run_forever(world.coordinator, pause)
     assert caplog.text.count("A tick failed") == 2
 
 

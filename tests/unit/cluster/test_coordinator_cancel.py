@@ -106,16 +106,16 @@ def test_devices_of_a_cancelled_job_are_free_for_the_next_in_the_same_tick(world
 
 def test_a_cancel_between_two_looks_of_one_tick_starts_nothing(world: World):
     job_id = world.submit()
-    machine = world.cluster.machine
+    fleet = world.cluster.fleet
 
     def cancel_now():
         with world.store.begin() as tx:
             ref = world.job(job_id).ref
             tx.jobs.move(ref, JobStatus.CANCELLING, now=world.now)
             tx.jobs.move(ref, JobStatus.CANCELLED, now=world.now)
-        return machine()
+        return fleet()
 
-    world.cluster.machine = cancel_now  # type: ignore[method-assign]
+    world.cluster.fleet = cancel_now  # type: ignore[method-assign]
     world.tick()
     assert world.status(job_id) is JobStatus.CANCELLED
     assert world.cluster.running == {}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.policy import Devices, WorkerShape
+from cluster.policy import Fleet, WorkerShape
 from ftlab.errors import ServiceUnavailableError
 from ftlab.life import JobStatus, ReasonCode
 from tests.unit.cluster.world import World, add_checkpoint, add_job, locked
@@ -34,7 +34,7 @@ def test_followers_are_told_of_the_start(world: World):
 
 
 def test_a_job_on_gpus_trains_on_them(world: World):
-    world.cluster.given = Devices(4, 2)
+    world.cluster.given = Fleet.of_one(4, 2)
     job_id = world.submit(resources={"num_workers": 2})
     world.tick()
     driver = world.driver(job_id)

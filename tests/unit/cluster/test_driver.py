@@ -3,111 +3,26 @@
 import sys
 import threading
 import types
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import ray
 
-from cluster import attempt_log
-from cluster import driver as driver_module
-from cluster.driver import RunDriver
+from cluster.driver import node_labels
 from cluster.policy import WorkerShape
-from cluster.testing import FakeHub
 from ftlab.life import JobStatus, ReasonCode
-from ftlab.schemas import JobConfig
-from tests.unit.cluster.world import START, add_job, locked
-from tracking.store import Store
-from tracking.store.records import AttemptRecord, JobRecord, JobRef
+from tests.unit.cluster.attempt import wait_for
+from tests.unit.cluster.driver_runs import FINISHED, ONE_WORKER, TWO_WORKERS, Runs, close_log, worker
+from tests.unit.cluster.world import locked
 from train.plan import Ending, Failure, Outcome, RunPlan, StopKind
-
-CONFIG = JobConfig(model="org/name", dataset="ds-1")
-ONE_WORKER, TWO_WORKERS = WorkerShape(1, 2, 0), WorkerShape(2, 1, 0)
-FINISHED = Outcome(Ending.FINISHED, 8, delivered_step=6, base_model="org/name", base_revision="local-1")
-
-
-class FakeCoordinator:
-    def __init__(self) -> None:
-        self.num_wakes = 0
-
-    def wake(self) -> None:
-        self.num_wakes += 1
-
-
-class Runs:
-    """A job with a live attempt, and drivers for it."""
-
-    def __init__(self, store: Store, home: Path) -> None:
-        self.store = store
-        self.home = home
-        self.drivers: list[RunDriver] = []
-        self.job_id = add_job(store, CONFIG.model_dump(mode="json"))
-        with store.begin() as tx:
-            epoch = tx.leases.acquire("coordinator", "test", ttl_s=10, now=START).epoch
-            tx.jobs.claim(self.job_id, driver="run-1", cpus=2, gpus=0, resumed_from_step=None, epoch=epoch, now=START)
-
-    @property
-    def plan(self) -> RunPlan:
-        return RunPlan(
-            job_id=self.job_id,
-            attempt=1,
-            config=CONFIG,
-            job_folder=self.home / "job",
-            models_folder=self.home / "models",
-            model="org/name",
-            pinned_revision=None,
-            train_rows=self.home / "rows.jsonl",
-            eval_rows=None,
-            threads=1,
-        )
-
-    def launch(self, shape: WorkerShape = ONE_WORKER) -> RunDriver:
-        self.drivers.append(RunDriver("run-1", shape, self.plan))
-        return self.drivers[-1]
-
-    def standby(self, monkeypatch: pytest.MonkeyPatch) -> RunDriver:
-        self.drivers.append(RunDriver("standby-1", None, None))
-        monkeypatch.setattr(self.drivers[-1], "_reserve", lambda shape: None)
-        return self.drivers[-1]
-
-    def job(self) -> JobRecord:
-        with self.store.read() as tx:
-            return tx.jobs.get(self.job_id)
-
-    def attempt(self) -> AttemptRecord:
-        with self.store.read() as tx:
-            return tx.attempts.get(JobRef(self.job_id, 1))
-
-
-@pytest.fixture
-def runs(store: Store, database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
-    monkeypatch.setenv("FTLAB_HOME", str(database.parent))
-    monkeypatch.chdir(database.parent)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(database.parent))
-    monkeypatch.setattr(driver_module, "RayHubClient", lambda namespace: FakeHub())
-    monkeypatch.setattr(driver_module, "RayCoordinatorClient", FakeCoordinator)
-    monkeypatch.setattr(driver_module, "PLAN_POLL_S", 0.01)
-    monkeypatch.setattr(attempt_log, "HEARTBEAT_INTERVAL_S", 0.02)
-    monkeypatch.setattr(attempt_log, "LONGEST_BACKOFF_S", 0.05)
-    runs = Runs(store, database.parent)
-    yield runs
-    for driver in runs.drivers:
-        if driver._log is not None:
-            driver._log.close()
-        driver._store.close()
-
-
-def close_log(driver: RunDriver) -> None:
-    assert driver._log is not None
-    driver._log.close()
 
 
 def test_a_run_initialises_when_all_its_workers_are_there(runs: Runs):
     driver = runs.launch(TWO_WORKERS)
     assert driver.state() == "taken"
-    driver.hello(1, 12, "aa")
+    driver.hello(worker(1, 12, "aa"))
     assert runs.job().status is JobStatus.PENDING
-    driver.hello(0, 11, "aa")
+    driver.hello(worker(0, 11, "aa"))
     close_log(driver)
     assert runs.job().status is JobStatus.INITIALIZING
     assert (runs.attempt().pids, runs.attempt().placement_groups) == ((11, 12), ("aa",))
@@ -116,7 +31,7 @@ def test_a_run_initialises_when_all_its_workers_are_there(runs: Runs):
 def test_a_standby_run_waits_for_its_plan(runs: Runs, monkeypatch: pytest.MonkeyPatch):
     driver = runs.standby(monkeypatch)
     assert driver.state() == "starting"
-    driver.hello(0, 11, "aa")
+    driver.hello(worker(0, 11, "aa"))
     assert driver.state() == "ready"
     assert driver.wait_for_plan() == (False, None)
     assert not driver.request_stop(StopKind.CANCEL)
@@ -133,7 +48,7 @@ def test_a_standby_run_waits_for_its_plan(runs: Runs, monkeypatch: pytest.Monkey
 def test_a_standby_run_that_is_assigned_before_its_worker_is_up(runs: Runs, monkeypatch: pytest.MonkeyPatch):
     driver = runs.standby(monkeypatch)
     assert driver.assign(runs.plan, ONE_WORKER)
-    driver.hello(0, 11, None)
+    driver.hello(worker(0, 11, None))
     assert driver.wait_for_plan()[0]
     close_log(driver)
     assert (runs.job().status, runs.attempt().pids) == (JobStatus.INITIALIZING, (11,))
@@ -166,7 +81,7 @@ def test_a_standby_run_that_ended_takes_none(runs: Runs, monkeypatch: pytest.Mon
 
 def test_delivery_does_not_wait_for_the_database(runs: Runs, database: Path):
     driver = runs.launch()
-    driver.hello(0, 11, None)
+    driver.hello(worker(0, 11, None))
     with locked(database):
         finishing = threading.Thread(target=driver.finish, args=(FINISHED,))
         finishing.start()
@@ -183,7 +98,7 @@ def test_delivery_does_not_wait_for_the_database(runs: Runs, database: Path):
 
 def test_a_crash_after_the_delivery_changes_nothing(runs: Runs):
     driver = runs.launch()
-    driver.hello(0, 11, None)
+    driver.hello(worker(0, 11, None))
     driver.finish(FINISHED)
     driver._close(RuntimeError("the worker was killed while it left"))
     assert runs.job().status is JobStatus.COMPLETED
@@ -197,6 +112,7 @@ def test_a_crash_after_the_delivery_changes_nothing(runs: Runs):
         (RuntimeError("ray.exceptions.OutOfMemoryError: killed"), ReasonCode.HOST_OOM),
         (ray.exceptions.OutOfMemoryError("killed"), ReasonCode.HOST_OOM),
         (RuntimeError("NodeDiedError: the node is gone"), ReasonCode.NODE_LOST),
+        (type("PreemptionError", (Exception,), {})("The deadline is over"), ReasonCode.NODE_LOST),
     ],
     ids=str,
 )
@@ -207,7 +123,7 @@ def test_a_run_that_ends_without_a_word_gets_its_reason_from_ray(
     driver._close(crash)
     assert runs.attempt().reason is reason
     assert driver.state() == "ended"
-    assert driver._coordinator.num_wakes == 1
+    assert driver._coordinator.num_wakes == 2, "when the database knows, and when the processes are gone"
 
 
 def test_the_cause_that_a_worker_tells_counts(runs: Runs):
@@ -227,15 +143,19 @@ def test_a_lost_peer_is_never_the_cause(runs: Runs, is_first: bool):
     assert runs.attempt().reason is ReasonCode.DEVICE_OOM
 
 
-def test_a_run_that_stopped_for_its_user_was_cancelled(runs: Runs):
+def test_a_run_that_stopped_ends_its_attempt_at_once(runs: Runs):
+    """Leaving takes seconds, in which the coordinator might take it for one that does not heed the stop."""
     driver = runs.launch()
-    driver.finish(Outcome(Ending.STOPPED, 7, StopKind.CANCEL))
-    driver._close(None)
+    driver.finish(Outcome(Ending.STOPPED, 7, StopKind.CANCEL, has_saved=True, saved_step=7))
+    close_log(driver)
     assert (runs.attempt().reason, runs.attempt().message) == (
         ReasonCode.USER_CANCELLED,
-        "Stopped at step 7; a checkpoint was saved.",
+        "Cancelled at step 7; its checkpoint of step 7 was saved.",
     )
     assert runs.job().status is JobStatus.PENDING, "what follows is the coordinator's decision"
+    wait_for(lambda: driver._coordinator.num_wakes == 1)
+    driver._close(RuntimeError("Ray ended the workers when the devices were given back"))
+    assert runs.attempt().reason is ReasonCode.USER_CANCELLED
 
 
 def test_a_standby_run_that_is_assigned_while_it_imports_still_asks_for_its_plan(
@@ -261,3 +181,8 @@ def test_a_standby_run_that_is_assigned_while_it_imports_still_asks_for_its_plan
     driver._fit()
 
     assert given == [None]
+
+
+def test_each_worker_is_bound_to_the_machine_that_was_chosen_for_it():
+    assert node_labels(ONE_WORKER) is None
+    assert node_labels(WorkerShape(2, 1, 0, nodes=("a", "b"))) == [{"ray.io/node-id": "a"}, {"ray.io/node-id": "b"}]

@@ -50,7 +50,7 @@ def test_the_second_attempt_is_told_what_the_first_one_found(world: World):
         tx.jobs.record_progress(ref, step=25, total_steps=30, epoch=1.0, now=world.now)
         tx.metrics.add([MetricRecord(job_id, "eval_loss", step, 1.0, world.now, 1) for step in (0, 10, 20)])
     with world.store.read() as tx:
-        plan = make_plan(tx, world.settings, world.job(job_id), world.attempt(job_id))
+        plan = make_plan(tx, world.settings, world.job(job_id), world.attempt(job_id), world.now)
     assert (plan.pinned_revision, plan.threads, plan.eval_rows) == ("local-1", 2, None)
     assert (plan.recorded_step, plan.recorded_eval_step, sorted(plan.recorded_checkpoints)) == (25, 20, [10, 20])
     assert plan.checkpoints_folder == Path(world.settings.home) / "jobs" / job_id / "checkpoints"

@@ -9,7 +9,7 @@ from typing import Any
 
 from cluster.coordinator import Coordinator
 from cluster.testing import FakeCluster, FakeDriver, FakeHub
-from ftlab.life import JobStatus, ReasonCode
+from ftlab.life import JobStatus, ReasonCode, StopKind
 from ftlab.schemas import EventKind, JobConfig
 from ftlab.settings import Settings
 from tracking.store import Store
@@ -42,17 +42,22 @@ class World:
         self.now += timedelta(seconds=after_s)
         self.coordinator.tick()
 
-    def submit(self, **config: Any) -> str:
-        values = {"model": "org/name", "dataset": "ds-1"} | config
-        return add_job(self.store, JobConfig.model_validate(values).model_dump(mode="json"), now=self.now)
+    def submit(self, owner: str = "local", **config: Any) -> str:
+        given = JobConfig.model_validate({"model": "org/name", "dataset": "ds-1"} | config)
+        document = given.model_dump(mode="json")
+        return add_job(self.store, document, now=self.now, owner=owner, priority=given.priority)
 
-    def running(self, **config: Any) -> str:
+    def running(self, owner: str = "local", **config: Any) -> str:
         """A job whose run trains."""
-        job_id = self.submit(**config)
+        job_id = self.submit(owner, **config)
         self.tick()
+        self.trains(job_id)
+        return job_id
+
+    def trains(self, job_id: str) -> None:
+        """The job's run comes up and trains."""
         self.report(job_id, JobStatus.INITIALIZING, JobStatus.RUNNING)
         self.driver(job_id).has_trained = True
-        return job_id
 
     def job(self, job_id: str) -> JobRecord:
         with self.store.read() as tx:
@@ -97,6 +102,28 @@ class World:
         with self.store.begin() as tx:
             tx.jobs.move(self._ref(job_id), JobStatus.CANCELLING, now=self.now)
 
+    def pause(self, job_id: str) -> None:
+        """What the API does."""
+        job = self.job(job_id)
+        with self.store.begin() as tx:
+            if job.status is JobStatus.PAUSING:
+                tx.jobs.set_stop_kind(job.ref, StopKind.PAUSE)
+            else:
+                target = JobStatus.PAUSED if job.status is JobStatus.QUEUED else JobStatus.PAUSING
+                tx.jobs.move(job.ref, target, now=self.now)
+
+    def resume(self, job_id: str, checkpoint: str | None = None) -> None:
+        """What the API does."""
+        with self.store.begin() as tx:
+            tx.jobs.move(self._ref(job_id), JobStatus.QUEUED, now=self.now, resume_from=checkpoint)
+
+    def stops(self, job_id: str, reason: ReasonCode, saved_step: int | None = None) -> None:
+        """The run saves as it was asked to, and ends; the next tick sees it."""
+        if saved_step is not None:
+            add_checkpoint(self, job_id, saved_step)
+        self.end_attempt(job_id, reason, "Stopped as it was asked to.")
+        self.tick(after_s=1)
+
     def told(self, job_id: str) -> list[str]:
         """The statuses in the job's event log."""
         with self.store.read() as tx:
@@ -107,14 +134,23 @@ class World:
         return self.job(job_id).ref
 
 
-def add_job(store: Store, config: dict[str, Any], *, now: datetime = START) -> str:
-    job_id = new_id("job")
+def add_job(
+    store: Store,
+    config: dict[str, Any],
+    *,
+    now: datetime = START,
+    owner: str = "local",
+    priority: int = 50,
+    job_id: str | None = None,
+) -> str:
+    job_id = job_id or new_id("job")
     with store.begin() as tx:
         if not tx.datasets.list(owner="local"):
             tx.datasets.add(make_dataset())
         tx.jobs.add(
             job_id,
-            owner="local",
+            owner=owner,
+            priority=priority,
             name="a job",
             config=config,
             dataset_id="ds-1",

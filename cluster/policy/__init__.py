@@ -1,0 +1,38 @@
+"""Who runs when: pure functions over the queue, the running jobs and the machines; no clock, no database, no Ray."""
+
+from cluster.policy.decide import decide
+from cluster.policy.fleet import Devices, Fleet, Node, Placement, Spot, WorkerShape, on_nodes, shape_of
+from cluster.policy.jobs import (
+    Decision,
+    Preempt,
+    QueuedJob,
+    Refuse,
+    Rules,
+    RunningJob,
+    Share,
+    Situation,
+    Start,
+    Wait,
+)
+
+__all__ = [
+    "Decision",
+    "Devices",
+    "Fleet",
+    "Node",
+    "Placement",
+    "Preempt",
+    "QueuedJob",
+    "Refuse",
+    "Rules",
+    "RunningJob",
+    "Share",
+    "Situation",
+    "Spot",
+    "Start",
+    "Wait",
+    "WorkerShape",
+    "decide",
+    "on_nodes",
+    "shape_of",
+]

@@ -1,0 +1,151 @@
+"""One pass over the queue: who starts, who waits for what, who makes room."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from cluster.policy import words
+from cluster.policy.backfill import Ending, Timeline, Waiting, machines_needed
+from cluster.policy.fleet import Devices, Fleet, Placement, Spot, WorkerShape, shape_of
+from cluster.policy.jobs import Decision, Preempt, QueuedJob, Refuse, RunningJob, Situation, Start, Wait
+from cluster.policy.order import fair_order
+from cluster.policy.preemption import choose_victims
+from cluster.policy.room import Room, place
+
+
+def decide(queue: Sequence[QueuedJob], fleet: Fleet, situation: Situation) -> list[Decision]:
+    """One decision for each job, in the order in which the jobs are considered.
+
+    `queue` comes in queue order: priority, moved to the front, submit order. Pure: the same arguments give the same
+    answer.
+    """
+    seated = replace(situation, running=tuple(_seated(situation.running, fleet)))
+    one_pass = _Pass(fleet, seated)
+    return [one_pass.judge(job) for job in fair_order(queue, fleet, seated)]
+
+
+class _Pass:
+    """What is free while the pass goes on, and who waits by now."""
+
+    def __init__(self, fleet: Fleet, situation: Situation) -> None:
+        self._fleet = fleet
+        self._situation = situation
+        self._empty = self._room = Room.of(fleet)
+        self._endings: dict[str, Ending] = {}
+        self._held: defaultdict[str, Devices] = defaultdict(lambda: Devices(0, 0.0))
+        self._owners_at_quota: set[str] = set()
+        self._waiting: list[Waiting] = []
+        """Those who wait for devices, first one first: nobody behind them may delay them."""
+        self._timeline: Timeline | None = None
+        self._num_protected = 0
+        self._num_reserved = 0
+        self._first_start_s = -math.inf
+        """When the first that waits starts at the latest. Until then nothing is promised to those behind it."""
+        for job in situation.running:
+            longest_s = 0.0 if job.is_stopping else job.remaining_s
+            self._take(job.id, job.owner, job.shape, job.placement, longest_s)
+
+    def judge(self, job: QueuedJob) -> Decision:
+        shape = shape_of(job.config.resources, self._fleet)
+        if self._empty.slots(shape) < shape.num_workers:
+            if job.has_run or not self._fleet.nodes:
+                return Wait(job.id, words.waits_for_machines(shape, self._fleet))
+            return Refuse(job.id, words.too_large(shape, self._fleet))
+        if why := self._over_quota(job, shape):
+            return Wait(job.id, why)
+        placement = self._find_place(job, shape)
+        if placement is not None:
+            if self._timeline is not None:
+                self._timeline.start(shape, placement, _or_forever(job.longest_s))
+            self._take(job.id, job.owner, shape, placement, job.longest_s)
+            return Start(job.id, shape, placement)
+        self._waiting.append(Waiting(shape, _or_forever(job.longest_s)))
+        if len(self._waiting) > 1:
+            return Wait(job.id, words.waits_in_line(len(self._waiting) - 1))
+        return self._make_room(job, shape)
+
+    def _take(self, job_id: str, owner: str, shape: WorkerShape, placement: Placement, longest_s: float | None) -> None:
+        self._room = self._room.without(shape, placement)
+        self._held[owner] += shape.total
+        if longest_s is not None:
+            self._endings[job_id] = Ending(max(0.0, longest_s), shape, placement)
+
+    def _over_quota(self, job: QueuedJob, shape: WorkerShape) -> str | None:
+        """Why the owner's quota keeps the job waiting. Jobs of one owner do not overtake each other there.
+
+        One that the quota would never let run holds up nobody.
+        """
+        share = self._situation.share(job.owner)
+        if job.owner in self._owners_at_quota:
+            return words.waits_behind_quota()
+        why = words.waits_for_quota(self._held[job.owner], shape.total, share)
+        if why is not None and words.waits_for_quota(Devices(0, 0.0), shape.total, share) is None:
+            self._owners_at_quota.add(job.owner)
+        return why
+
+    def _find_place(self, job: QueuedJob, shape: WorkerShape) -> Placement | None:
+        placement = place(shape, self._room)
+        if placement is None or not self._waiting:
+            return placement
+        timeline = self._protect_waiting()
+        longest_s = _or_forever(job.longest_s)
+        room = timeline.free_until(longest_s)
+        if longest_s <= self._first_start_s:
+            return place(shape, room)
+        while (placement := place(shape, room)) is not None:
+            left = self._room.without(shape, placement)
+            needed = machines_needed(shape, placement, left, self._empty, self._waiting, self._num_reserved)
+            if not needed:
+                return placement
+            room = Room({name: node for name, node in room.nodes.items() if name not in needed})
+        return None
+
+    def _protect_waiting(self) -> Timeline:
+        """Reserve starts for the waiting jobs, in their order, as far as their starts are known."""
+        if self._timeline is None:
+            self._timeline = Timeline(self._room, self._endings.values())
+        for job in self._waiting[self._num_protected :]:
+            is_known = self._num_reserved == self._num_protected < self._situation.rules.max_reservations
+            start_s = self._timeline.reserve(job) if is_known else None
+            if start_s is not None:
+                self._first_start_s = start_s if self._num_reserved == 0 else self._first_start_s
+                self._num_reserved += 1
+            self._num_protected += 1
+        return self._timeline
+
+    def _make_room(self, job: QueuedJob, shape: WorkerShape) -> Decision:
+        """For the first job that waits: do jobs that stop make enough room already, or can others make it?"""
+        stopping = [running for running in self._situation.running if running.is_stopping]
+        room = self._room
+        for running in stopping:
+            room = room.plus(running.shape, running.placement)
+        if place(shape, room) is not None:
+            return Wait(job.id, words.waits_for_stopping(shape, stopping))
+        victims = choose_victims(job, shape, room, self._situation)
+        if victims is None:
+            return Wait(job.id, words.waits_for_devices(shape, self._room))
+        for victim in victims:
+            self._endings[victim.id] = Ending(0.0, victim.shape, victim.placement)
+        return Preempt(
+            job.id, tuple(victim.id for victim in victims), words.waits_for_stopping(shape, [*stopping, *victims])
+        )
+
+
+def _seated(running: Sequence[RunningJob], fleet: Fleet) -> Iterator[RunningJob]:
+    """The running jobs, each with a placement: where it is not known, as it would be placed today."""
+    room = Room.of(fleet)
+    for job in running:
+        room = room.without(job.shape, job.placement)
+    for job in running:
+        placement = job.placement or place(job.shape, room)
+        if placement is None:
+            # More is held than there is: the machine was made smaller under its runs.
+            placement = (Spot(fleet.nodes[0].id),) * job.shape.num_workers if fleet.nodes else ()
+        if not job.placement:
+            room = room.without(job.shape, placement)
+        yield replace(job, placement=placement)
+
+
+def _or_forever(seconds: float | None) -> float:
+    return math.inf if seconds is None else seconds

@@ -1,0 +1,117 @@
+"""What the policy knows of jobs and owners, and what it decides about them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from cluster.policy.fleet import Placement, WorkerShape
+from ftlab.schemas import JobConfig
+from ftlab.schemas.config import DEFAULT_PRIORITY
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """A job that waits."""
+
+    id: str
+    owner: str
+    config: JobConfig
+    priority: int = DEFAULT_PRIORITY
+    is_in_front: bool = False
+    """Moved to the front of its priority: fair shares come after it."""
+    has_run: bool = False
+    """It has run on these machines before, so it is not refused while some of them are away."""
+    longest_s: float | None = None
+    """Seconds after which a run that is started now has certainly given its devices back."""
+
+
+@dataclass(frozen=True)
+class RunningJob:
+    """A job whose attempt lives, and so holds devices."""
+
+    id: str
+    attempt: int
+    owner: str
+    shape: WorkerShape
+    started_at: datetime
+    priority: int = DEFAULT_PRIORITY
+    placement: Placement = ()
+    """Empty where it is not known."""
+    preemptible: bool = True
+    remaining_s: float | None = None
+    """Seconds after which it has certainly given its devices back."""
+    last_checkpoint_at: datetime | None = None
+    is_stopping: bool = False
+    """It is on its way to give its devices back."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What an owner has used lately, and may use."""
+
+    device_s: float = 0.0
+    """Device-seconds, decayed; without those of the attempts that live."""
+    weight: float = 1.0
+    """An owner of weight 2 gets twice as much as one of weight 1."""
+    max_running_gpus: float | None = None
+    max_running_cpus: int | None = None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The numbers of the policy."""
+
+    min_run_s: float = 120.0
+    """So long a run is left alone before it can be preempted: nobody gets anywhere by being moved all the time."""
+    restart_s: float = 60.0
+    """What it costs a run to stop, to queue and to come back, besides the work since its last checkpoint."""
+    nominal_device_s: float = 600.0
+    """What a job that is about to start counts for its owner, so that owners take turns."""
+    max_reservations: int = 8
+    """So many waiting jobs get a reserved start; those behind them are protected without one."""
+
+
+@dataclass(frozen=True)
+class Start:
+    job_id: str
+    shape: WorkerShape
+    placement: Placement
+
+
+@dataclass(frozen=True)
+class Wait:
+    job_id: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """The job can never run here."""
+
+    job_id: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Preempt:
+    """The job waits until these running jobs have given their devices back, which they shall do now."""
+
+    job_id: str
+    victims: tuple[str, ...]
+    why: str
+
+
+Decision = Start | Wait | Refuse | Preempt
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Everything that does not wait."""
+
+    now: datetime
+    running: tuple[RunningJob, ...] = ()
+    shares: Mapping[str, Share] = field(default_factory=dict)
+    rules: Rules = Rules()
+
+    def share(self, owner: str) -> Share:
+        return self.shares.get(owner) or Share()

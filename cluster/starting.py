@@ -1,0 +1,154 @@
+"""From the queue to runs: the policy decides, and what it decides is carried out."""
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from cluster.moves import Moves
+from cluster.names import RUN_PREFIX
+from cluster.planning import make_plan, step_to_resume
+from cluster.policy import Decision, Fleet, Preempt, Refuse, Start, Wait, WorkerShape, decide, on_nodes
+from cluster.ray_cluster import Cluster, DriverLostError
+from cluster.roster import Roster
+from cluster.scene import QUEUE_WINDOW, Scene, SceneReader
+from cluster.stopping import Stopping
+from ftlab.errors import NotFoundError
+from ftlab.life import JobStatus, ReasonCode, StopKind
+from ftlab.settings import Settings
+from tracking.store import StaleJobError, Store
+from tracking.store.records import AttemptRecord, EventRecord, JobRecord, JobRef, Lease
+from train.plan import RunPlan
+
+WAITING_INTERVAL_S = 1.0
+"""What jobs wait for is written down at most so often: it changes with every start, and people read it."""
+MISSING = {
+    "model_not_found": ReasonCode.MODEL_NOT_FOUND,
+    "dataset_not_found": ReasonCode.DATASET_INVALID,
+    "checkpoint_not_found": ReasonCode.CHECKPOINT_CORRUPT,
+}
+"""Reasons of a job that cannot start, because something it was submitted with is gone."""
+
+logger = logging.getLogger(__name__)
+
+
+class Starting:
+    def __init__(
+        self,
+        store: Store,
+        cluster: Cluster,
+        settings: Settings,
+        roster: Roster,
+        moves: Moves,
+        stopping: Stopping,
+        scenes: SceneReader,
+    ) -> None:
+        self._store = store
+        self._cluster = cluster
+        self._settings = settings
+        self._roster = roster
+        self._moves = moves
+        self._stopping = stopping
+        self._scenes = scenes
+        self._told_waiting_at = datetime.min.replace(tzinfo=UTC)
+
+    def start(self, lease: Lease, now: datetime) -> list[JobRef]:
+        """Start what the policy lets start; return the new attempts."""
+        scene = self._scenes.read(now)
+        if scene is None:
+            return []
+        for job in scene.unreadable:
+            self._moves.fail_unreadable(job, now)
+        fleet = self._cluster.fleet()
+        decisions = decide(scene.queue, fleet, scene.situation)
+        owned = {attempt.driver for _, attempt in scene.live.values()}
+        started: list[JobRef] = []
+        for decision in decisions:
+            job = scene.records[decision.job_id]
+            match decision:
+                case Start():
+                    started += self._start(job, decision, fleet, owned, lease, now)
+                case Refuse():
+                    self._moves.move(job, JobStatus.FAILED, now, reason=ReasonCode.CONFIG_INVALID, message=decision.why)
+                case Preempt():
+                    self._preempt(job, decision, scene, now)
+        self._tell_waiting(decisions, scene, now)
+        return started
+
+    def _start(
+        self, job: JobRecord, start: Start, fleet: Fleet, owned: set[str], lease: Lease, now: datetime
+    ) -> list[JobRef]:
+        """Claim the job, then give it to the standby run or launch a run of its own."""
+        shape = on_nodes(start.shape, start.placement, fleet)
+        standby = self._roster.find_standby(owned) if _fits_standby(shape) else None
+        try:
+            attempt, plan, events = self._claim(job, start, standby, lease, now)
+        except StaleJobError:
+            return []  # cancelled or paused a moment ago
+        except NotFoundError as error:
+            reason = MISSING.get(error.code, ReasonCode.CONFIG_INVALID)
+            self._moves.move(job, JobStatus.FAILED, now, reason=reason, message=error.message)
+            return []
+        owned.add(attempt.driver)
+        self._moves.publish(events)
+        if standby is None:
+            self._roster.launch(attempt.driver, shape, plan)
+        elif not self._hand_over(attempt.driver, plan, shape):
+            why = "The standby run ended before it took the job."
+            self._moves.end_attempt(attempt, ReasonCode.SERVICE_RESTARTED, why, now)
+        return [JobRef(attempt.job_id, attempt.number)]
+
+    def _claim(
+        self, job: JobRecord, start: Start, standby: str | None, lease: Lease, now: datetime
+    ) -> tuple[AttemptRecord, RunPlan, list[EventRecord]]:
+        total = start.shape.total
+        with self._store.begin() as tx:
+            step = step_to_resume(tx, job)
+            attempt = tx.jobs.claim(
+                job.id,
+                driver=standby or f"{RUN_PREFIX}{job.id}-{job.attempt + 1}",
+                cpus=total.cpus,
+                gpus=total.gpus,
+                placement=[(spot.node, spot.gpu) for spot in start.placement],
+                resumed_from_step=step,
+                epoch=lease.epoch,
+                now=now,
+            )
+            if job.resume_from is not None and step is not None:
+                tx.metrics.forget_after(job.id, step)
+            plan = make_plan(tx, self._settings, job, attempt, now)
+            return attempt, plan, tx.events.after(job.id, job.last_seq)
+
+    def _hand_over(self, driver: str, plan: RunPlan, shape: WorkerShape) -> bool:
+        try:
+            return self._cluster.assign(driver, plan, shape)
+        except DriverLostError as error:
+            logger.warning("%s", error)
+            return False
+
+    def _preempt(self, job: JobRecord, decision: Preempt, scene: Scene, now: datetime) -> None:
+        for victim in decision.victims:
+            record, attempt = scene.live[victim]
+            why = (
+                f"Job {job.id} of priority {job.priority} needs the devices; this job saves and goes back to the queue."
+            )
+            self._stopping.ask(record, attempt, StopKind.PREEMPT, why, now)
+
+    def _tell_waiting(self, decisions: Sequence[Decision], scene: Scene, now: datetime) -> None:
+        """Write down what each job waits for, where that is news."""
+        if now - self._told_waiting_at < timedelta(seconds=WAITING_INTERVAL_S):
+            return
+        waiting = [decision for decision in decisions if isinstance(decision, Wait | Preempt)][:QUEUE_WINDOW]
+        news = {
+            decision.job_id: decision.why
+            for decision in waiting
+            if decision.why != scene.records[decision.job_id].waiting_for
+        }
+        if news:
+            with self._store.begin() as tx:
+                tx.jobs.set_waiting(news)
+            self._told_waiting_at = now
+
+
+def _fits_standby(shape: WorkerShape) -> bool:
+    """A standby run is one process, and there is no telling on which machine where there are several."""
+    return shape.num_workers == 1 and not shape.nodes

@@ -1,0 +1,56 @@
+"""How long a job's attempts have lasted together, and when they must have ended."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from datetime import datetime
+
+from ftlab.schemas import JobConfig
+from tracking.store import Transaction
+from tracking.store.records import AttemptRecord, JobRecord, JobRef
+
+SAVE_GRACE_S = 300.0
+"""A run that is asked to save and to stop is given so long where nobody is in a hurry: a step and a save may be long.
+One that hangs meanwhile is ended by its driver's watchdog."""
+MAX_SUMS = 1000
+
+
+def lasted_s(attempts: Iterable[AttemptRecord], now: datetime) -> float:
+    """Seconds that the attempts have lasted together, from the claim of each to its end."""
+    return sum(((attempt.ended_at or now) - attempt.created_at).total_seconds() for attempt in attempts)
+
+
+class TimeLimits:
+    """Knows for each job what its `time_limit_s` leaves. Attempts that have ended are summed up once."""
+
+    def __init__(self) -> None:
+        self._sums: OrderedDict[JobRef, float] = OrderedDict()
+
+    def left_s(
+        self, tx: Transaction, job: JobRecord, config: JobConfig, now: datetime, live: AttemptRecord | None = None
+    ) -> float | None:
+        """Seconds that the job may still train; less than 0 when they are over, `None` without a limit."""
+        if config.time_limit_s is None:
+            return None
+        before_s = 0.0 if job.attempt == 0 else self._ended_s(tx, job, now, live)
+        running_s = 0.0 if live is None else lasted_s([live], now)
+        return config.time_limit_s - before_s - running_s
+
+    def longest_s(
+        self, tx: Transaction, job: JobRecord, config: JobConfig, now: datetime, live: AttemptRecord | None = None
+    ) -> float | None:
+        """Seconds after which the job's run has certainly given its devices back; `None` without a limit."""
+        left_s = self.left_s(tx, job, config, now, live)
+        return None if left_s is None else max(0.0, left_s) + SAVE_GRACE_S
+
+    def _ended_s(self, tx: Transaction, job: JobRecord, now: datetime, live: AttemptRecord | None) -> float:
+        last = job.attempt if live is None else live.number - 1
+        ref = JobRef(job.id, last)
+        if ref in self._sums:
+            return self._sums[ref]
+        attempts = [attempt for attempt in tx.attempts.of_job(job.id) if attempt.number <= last]
+        total_s = lasted_s(attempts, now)
+        if all(attempt.ended_at for attempt in attempts):
+            self._sums[ref] = total_s
+            if len(self._sums) > MAX_SUMS:
+                self._sums.popitem(last=False)
+        return total_s
