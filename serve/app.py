@@ -8,7 +8,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 from starlette.responses import RedirectResponse
 
-from serve import datasets, downloads, errors, health, jobs, legacy, live, models, openapi, queue
+from serve import datasets, downloads, errors, health, jobs, legacy, live, models, openapi, queue, quotas
 from serve.body import MAX_JSON_BYTES
 from serve.middleware import BodyLimit, Envelope, HostCheck
 from serve.services import Services
@@ -19,6 +19,7 @@ API_VERSION = "1"
 ROUTERS = (
     health.router,
     queue.router,
+    quotas.router,
     jobs.router,
     downloads.router,
     datasets.router,

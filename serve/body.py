@@ -30,6 +30,12 @@ async def read_object(request: Request) -> dict[str, Any]:
     return parse_object(await request.body())
 
 
+async def read_optional_object(request: Request) -> dict[str, Any]:
+    """The same where the body may be left out: it then counts as an empty object."""
+    raw = await request.body()
+    return parse_object(raw) if raw.strip() else {}
+
+
 def parse_object(raw: bytes) -> dict[str, Any]:
     """The same for bytes."""
     if not raw.strip():

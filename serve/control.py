@@ -1,6 +1,7 @@
 """Brings the service's actors up on the Ray cluster and keeps them there: `python -m serve.control`.
 
-It ends with a non-zero code when the cluster is gone; the supervisor then starts both again.
+It ends with a non-zero code when the cluster is gone; the supervisor then starts both again. At SIGTERM it has the
+running jobs save, sends the followers of jobs away and takes the API down.
 """
 
 import logging
@@ -10,19 +11,26 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 
 import ray
 from ray import serve as ray_serve
 
+from cluster.clients import SERVICE_STOPS
 from cluster.coordinator_actor import start_coordinator
-from cluster.hub import start_hub
+from cluster.drain import RayCoordinator, drain
+from cluster.hub import RayHubClient, start_hub
 from cluster.names import NAMESPACE
+from cluster.placement_groups import release_ownerless
 from ftlab.settings import Settings, load_settings
 from serve.deployment import build
 
 APP_NAME = "ftlab"
 CHECK_INTERVAL_S = 2.0
 CONNECT_TIMEOUT_S = 60.0
+DRAIN_MARGIN_S = 10.0
+"""What ending the runs may take besides their grace time."""
+GOODBYE_INTERVAL_S = 0.2
 FAILURES_BEFORE_REDEPLOY = 15
 """Half a minute: Serve repairs itself within seconds, so this is a last resort."""
 
@@ -46,12 +54,40 @@ def watch(settings: Settings, stop: threading.Event) -> int:
         if not ray.is_initialized() or not _cluster_answers():
             logger.error("The Ray cluster is gone")
             return 1
+        with suppress(ray.exceptions.RayError):
+            release_ownerless()
         failures = 0 if _is_healthy(settings) else failures + 1
         if failures >= FAILURES_BEFORE_REDEPLOY:
             logger.warning("The API does not answer; deploying it again")
             bring_up(settings)
             failures = 0
     return 0
+
+
+def take_down(settings: Settings) -> None:
+    """Bring the service to its end in order, as far as its parts still answer."""
+    coordinator = RayCoordinator()
+    if drain(coordinator, settings.stop_grace_s + DRAIN_MARGIN_S):
+        logger.info("No job runs any more")
+    else:
+        logger.warning("Some runs did not end in time; they go on from their newest checkpoints at the next start")
+    coordinator.end()
+    # Serve waits for open requests, and a socket is one for as long as somebody follows a job.
+    threading.Thread(target=_send_followers_away, name="ftlab-goodbye", daemon=True).start()
+    try:
+        ray_serve.shutdown()
+    except (ray.exceptions.RayError, RuntimeError, TimeoutError) as error:
+        logger.warning("The API was not taken down in order: %s", error)
+    else:
+        logger.info("The API is down")
+
+
+def _send_followers_away() -> None:
+    """Tell the replicas for as long as they live: those who were sent away come back to another one."""
+    hub = RayHubClient(NAMESPACE)
+    while True:
+        hub.publish([SERVICE_STOPS])
+        time.sleep(GOODBYE_INTERVAL_S)
 
 
 def _cluster_answers() -> bool:
@@ -69,18 +105,19 @@ def _is_healthy(settings: Settings) -> bool:
         return False
 
 
-def _connect() -> None:
-    """Join the cluster that the supervisor is starting beside this process."""
+def _connect(stop: threading.Event) -> bool:
+    """Join the cluster that the supervisor is starting beside this process; `False` when it is to stop first."""
     deadline = time.monotonic() + CONNECT_TIMEOUT_S
-    while True:
+    while not stop.is_set():
         try:
             ray.init(namespace=NAMESPACE, log_to_driver=False)
         except (ConnectionError, RuntimeError):
             if time.monotonic() > deadline:
                 raise
-            time.sleep(0.5)
+            stop.wait(0.5)
         else:
-            return
+            return True
+    return False
 
 
 def main() -> int:
@@ -88,9 +125,15 @@ def main() -> int:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     settings = load_settings()
-    _connect()
+    if not _connect(stop):
+        return 0
+    # `ray.init` has put its own handler there, which ends the process at once.
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     bring_up(settings)
-    return watch(settings, stop)
+    code = watch(settings, stop)
+    if stop.is_set():
+        take_down(settings)
+    return code
 
 
 if __name__ == "__main__":

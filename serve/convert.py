@@ -13,7 +13,13 @@ from tracking.store.records import (
 )
 
 
-def to_job(record: JobRecord, *, queue_position: int | None = None, message: str | None = None) -> Job:
+def to_job(
+    record: JobRecord,
+    *,
+    queue_position: int | None = None,
+    waiting_for: str | None = None,
+    message: str | None = None,
+) -> Job:
     """The job; `message` replaces the stored one, as a queued job's depends on the jobs before it."""
     return Job(
         id=record.id,
@@ -23,6 +29,7 @@ def to_job(record: JobRecord, *, queue_position: int | None = None, message: str
         message=message or record.message,
         reason=record.reason,
         config=record.config,
+        priority=record.priority,
         attempt=record.attempt,
         retries_used=record.retries_used,
         step=record.step,
@@ -32,11 +39,13 @@ def to_job(record: JobRecord, *, queue_position: int | None = None, message: str
         eval_loss=record.eval_loss,
         eta_s=record.eta_s if record.status is JobStatus.RUNNING else None,
         queue_position=queue_position,
+        waiting_for=waiting_for,
         last_seq=record.last_seq,
         model_id=record.model_id,
         mlflow_run_id=record.mlflow_run_id,
         created_at=record.created_at,
         started_at=record.started_at,
+        paused_at=record.paused_at,
         finished_at=record.finished_at,
     )
 

@@ -12,6 +12,7 @@ from serve import datasets_service
 from serve.auth import current_owner
 from serve.datasets_service import SOURCE, Bucket
 from serve.jobs import After, Limit, RecordId
+from serve.middleware import MULTIPART_OVERHEAD_BYTES
 from serve.openapi import FILE_BODY
 from serve.replies import in_thread, reply
 from serve.services import services_of
@@ -28,7 +29,9 @@ async def create_dataset(
 ) -> Response:
     """A `.jsonl` or `.json` file of chat messages, ShareGPT, Alpaca or prompt/completion rows."""
     services, owner = services_of(request), current_owner(request)
-    folder = await in_thread(datasets_service.make_incoming, services, bucket)
+    declared = request.headers.get("content-length", "")
+    num_bytes = max(0, int(declared[:20]) - MULTIPART_OVERHEAD_BYTES) if declared.isdecimal() else 0
+    folder = await in_thread(datasets_service.make_incoming, services, owner, bucket, num_bytes)
     try:
         upload = await receive(request, folder / SOURCE, services.settings.max_upload_bytes)
     except BaseException:

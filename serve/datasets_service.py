@@ -11,6 +11,7 @@ from ftlab.errors import NotFoundError
 from ftlab.schemas import Dataset, Page
 from serve.convert import to_dataset
 from serve.pages import to_page
+from serve.quotas_service import check_upload
 from serve.services import Services
 from serve.upload import MAX_NAME_CHARS, Upload, check_space, display_name, full_disk_named
 from tracking.store.ids import new_id
@@ -34,8 +35,13 @@ ROWS = "rows.jsonl"
 """The same rows in the one shape that training reads."""
 
 
-def make_incoming(services: Services, bucket: Bucket) -> Path:
-    """A new folder for an upload, beside the datasets, so that it becomes one by a rename."""
+def make_incoming(services: Services, owner: str, bucket: Bucket, num_bytes: int) -> Path:
+    """A new folder for an upload of at least so many bytes, beside the datasets, so that it becomes one by a rename.
+
+    Raise `RateLimitError` (code `quota_exceeded`) when it would be too much for the owner.
+    """
+    with services.store.read() as tx:
+        check_upload(tx, services.settings, owner, num_bytes)
     bucket_folder = services.settings.home / "buckets" / bucket
     _sweep(bucket_folder)
     folder = bucket_folder / f"{INCOMING}{new_id('up')}"
@@ -112,6 +118,7 @@ def _accept(services: Services, owner: str, bucket: Bucket, upload: Upload, name
     try:
         _sync(target.parent)
         with services.store.begin() as tx:
+            check_upload(tx, services.settings, owner, record.size_bytes)
             tx.datasets.add(record)
     except BaseException:
         discard(target)

@@ -25,9 +25,10 @@ from tracking.store import Store
 from tracking.store.records import JobRecord
 
 TRAINING_STATE = frozenset({"optimizer.pt", "scheduler.pt", "training_args.bin", "trainer_state.json", "sampler.json"})
-"""What a resume needs and a model does not; besides these, the states of the random number generators."""
-RNG_STATE = re.compile(r"rng_state(_[0-9]+)?\.pth")
-LOG_FILE = re.compile(r"attempt-([0-9]{1,9})\.jsonl")
+"""What a resume needs and a model does not; besides these, what each worker has of its own."""
+WORKER_STATE = re.compile(r"rng_state(_[0-9]+)?\.pth|run_state_[0-9]+\.json")
+LOG_FILE = re.compile(r"attempt-([0-9]{1,9})(?:\.jsonl|-stacks\.txt)")
+"""What an attempt has logged, and where its processes stood when it hung."""
 EVENT_PAGE = 1_000
 NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"description": "No such job or checkpoint, or nothing was delivered yet."}
@@ -136,7 +137,7 @@ def _open_archive(
 
 
 def _is_training_state(name: str) -> bool:
-    return name in TRAINING_STATE or RNG_STATE.fullmatch(name) is not None
+    return name in TRAINING_STATE or WORKER_STATE.fullmatch(name) is not None
 
 
 def _resolve(store: Store, job_id: str, owner: str) -> JobRecord:
@@ -148,7 +149,7 @@ def _log_pieces(services: Services, job: JobRecord) -> Generator[bytes, None, No
     archive = ZipStream(compress_type=ZIP_DEFLATED)
     folder = services.settings.home / "jobs" / job.id / "logs"
     names = [path.name for path in folder.iterdir() if _is_log(path)] if folder.is_dir() else []
-    for name in sorted(names, key=_attempt_number):
+    for name in sorted(names, key=lambda name: (_attempt_number(name), name)):
         archive.add(_log_file(folder, name), name)
     archive.add(_event_lines(services.store, job), "events.jsonl")
     yield from archive

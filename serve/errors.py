@@ -20,6 +20,7 @@ from ftlab.errors import (
     MethodNotAllowedError,
     NotFoundError,
     PayloadTooLargeError,
+    RateLimitError,
     ServiceUnavailableError,
     error_class,
 )
@@ -83,8 +84,9 @@ def request_id_of(connection: HTTPConnection) -> str | None:
 def _headers(error: FineTuneLabError) -> dict[str, str]:
     if isinstance(error, ServiceUnavailableError):
         return {"retry-after": str(RETRY_AFTER_S)}
-    if isinstance(error, ConflictError) and not isinstance(error, StaleJobError):
-        # The record has to change first: the same request again gets the same answer.
+    is_settled = isinstance(error, ConflictError) and not isinstance(error, StaleJobError)
+    if is_settled or (isinstance(error, RateLimitError) and error.code == "quota_exceeded"):
+        # The record, or the use of the quota, has to change first: the same request again gets the same answer.
         return {"x-should-retry": "false"}
     if isinstance(error, PayloadTooLargeError):
         return {"connection": "close"}

@@ -23,10 +23,13 @@ def metrics(services: Services, owner: str, job: str, names: Collection[str], ma
     return MetricList(data=[convert.to_metric_point(point) for point in points])
 
 
-def events(services: Services, owner: str, job: str, after: int, limit: int) -> EventList:
+def events(
+    services: Services, owner: str, job: str, after: int, limit: int, kinds: Collection[EventKind] | None = None
+) -> EventList:
+    """The first `limit` events behind `after`, of all kinds or of these."""
     with services.store.read() as tx:
         record = tx.jobs.resolve(job, owner=owner)
-        found = tx.events.after(record.id, after, limit)
+        found = tx.events.after(record.id, after, limit, kinds)
     return EventList(data=[to_event(event) for event in found], last_seq=record.last_seq)
 
 

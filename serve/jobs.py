@@ -1,4 +1,4 @@
-"""`/api/training/jobs`: submit, list, look at and cancel jobs."""
+"""`/api/training/jobs`: submit, list, look at and change jobs."""
 
 from typing import Annotated
 
@@ -8,11 +8,14 @@ from starlette.responses import Response
 
 from ftlab.errors import InvalidRequestError
 from ftlab.life import JobStatus
-from ftlab.schemas import Job, JobConfig, Page
-from serve import history_service, jobs_service
+from ftlab.schemas import EventKind, Job, JobConfig, Page
+from serve import history_service, job_changes, jobs_service
+from serve.announce import announcement
 from serve.auth import current_owner
-from serve.body import read_object, validate
-from serve.openapi import JOB_BODY
+from serve.bodies import JobChange, Move, Resume
+from serve.body import read_object, read_optional_object, validate
+from serve.job_changes import Changed, CheckpointChoice
+from serve.openapi import body_of
 from serve.replies import in_thread, reply
 from serve.services import services_of
 from serve.wire import AttemptList, CheckpointList, EventList, LogList, MetricList
@@ -39,7 +42,7 @@ After = Annotated[str | None, Query(max_length=100, description="`next_cursor` o
 Count = Annotated[int, Query(ge=1, le=5000)]
 
 
-@router.post("", status_code=201, response_model=Job, openapi_extra=JOB_BODY, summary="Submit a job")
+@router.post("", status_code=201, response_model=Job, openapi_extra=body_of(JobConfig), summary="Submit a job")
 async def create_job(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
     """The answer is sent after the job is durable: it survives whatever happens next."""
     document = await read_object(request)
@@ -64,11 +67,50 @@ async def get_job(request: Request, job_id: JobId) -> Response:
     return reply(await in_thread(jobs_service.get, services_of(request), current_owner(request), job_id))
 
 
+@router.patch("/{job_id}", response_model=Job, openapi_extra=body_of(JobChange), summary="Change a job's priority")
+async def change_job(request: Request, job_id: JobId) -> Response:
+    """For a job that is queued or paused."""
+    change = validate(JobChange, await read_object(request))
+    services, owner = services_of(request), current_owner(request)
+    changed = await in_thread(job_changes.set_priority, services, owner, job_id, change.priority)
+    return _announced(request, changed, 200)
+
+
 @router.post("/{job_id}/cancel", status_code=202, response_model=Job, summary="Cancel a job; checkpoints are kept")
 async def cancel_job(request: Request, job_id: JobId) -> Response:
     """Its checkpoints are kept. Cancelling a job that is being cancelled changes nothing."""
     services, owner = services_of(request), current_owner(request)
-    return reply(await in_thread(jobs_service.cancel, services, owner, job_id), 202)
+    return _announced(request, await in_thread(job_changes.cancel, services, owner, job_id))
+
+
+@router.post("/{job_id}/pause", status_code=202, response_model=Job, summary="Pause a job; it gives its devices back")
+async def pause_job(request: Request, job_id: JobId) -> Response:
+    """A queued job is paused at once, one that runs after its step and a checkpoint."""
+    services, owner = services_of(request), current_owner(request)
+    return _announced(request, await in_thread(job_changes.pause, services, owner, job_id))
+
+
+@router.post(
+    "/{job_id}/resume",
+    status_code=202,
+    response_model=Job,
+    openapi_extra=body_of(Resume, required=False),
+    summary="Put a paused job back into the queue",
+)
+async def resume_job(request: Request, job_id: JobId) -> Response:
+    """It goes on from its newest good checkpoint, or from the one that is named."""
+    body = validate(Resume, await read_optional_object(request))
+    return await resumed(request, job_id, CheckpointChoice(name=body.checkpoint))
+
+
+@router.post(
+    "/{job_id}/move", status_code=202, response_model=Job, openapi_extra=body_of(Move), summary="Move a queued job"
+)
+async def move_job(request: Request, job_id: JobId) -> Response:
+    """To the front of the jobs with its priority."""
+    validate(Move, await read_object(request))
+    services, owner = services_of(request), current_owner(request)
+    return _announced(request, await in_thread(job_changes.move_to_front, services, owner, job_id))
 
 
 @router.get("/{job_id}/metrics", response_model=MetricList, summary="Metric points by name and step")
@@ -91,9 +133,11 @@ async def get_events(
     job_id: JobId,
     after: Annotated[int, Query(ge=0, le=2**53)] = 0,
     limit: Annotated[int, Query(ge=1, le=5000)] = 500,
+    kind: Annotated[list[EventKind] | None, Query(description="Only these kinds; default: all.")] = None,
 ) -> Response:
     services, owner = services_of(request), current_owner(request)
-    return reply(await in_thread(history_service.events, services, owner, job_id, after, limit))
+    kinds = set(kind) if kind else None
+    return reply(await in_thread(history_service.events, services, owner, job_id, after, limit, kinds))
 
 
 @router.get("/{job_id}/logs", response_model=LogList, summary="The newest log lines")
@@ -116,8 +160,20 @@ async def get_attempts(request: Request, job_id: JobId) -> Response:
 
 async def submitted(request: Request, submission: jobs_service.Submission) -> Response:
     """Submit and answer: 201 with the job's address, also for a replay."""
-    result = await in_thread(jobs_service.submit, services_of(request), current_owner(request), submission)
+    services = services_of(request)
+    result = await in_thread(jobs_service.submit, services, current_owner(request), submission)
     headers = {"location": f"/api/training/jobs/{result.job.id}"}
     if result.is_replay:
         headers["idempotent-replay"] = "true"
-    return reply(result.job, 201, headers)
+        return reply(result.job, 201, headers)
+    return reply(result.job, 201, headers, announcement(services, result.events))
+
+
+async def resumed(request: Request, job_id: str, choice: CheckpointChoice) -> Response:
+    """Resume and answer: 202 with the job."""
+    services, owner = services_of(request), current_owner(request)
+    return _announced(request, await in_thread(job_changes.resume, services, owner, job_id, choice))
+
+
+def _announced(request: Request, changed: Changed, status: int = 202) -> Response:
+    return reply(changed.job, status, background=announcement(services_of(request), changed.events))

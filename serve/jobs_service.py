@@ -1,28 +1,26 @@
-"""What can be asked about jobs. Every function blocks on the store: call it beside the event loop."""
+"""Submitting jobs and looking them up. Every function blocks on the store: call it beside the event loop."""
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from cluster.event_documents import to_documents
-from ftlab.errors import ConflictError, InvalidRequestError, NotFoundError
-from ftlab.life import JobStatus, ReasonCode
+from ftlab.errors import FineTuneLabError, InvalidRequestError, NotFoundError
+from ftlab.life import JobStatus
 from ftlab.model_ref import ModelRef, parse_model_ref
 from ftlab.schemas import Job, JobConfig, Page
+from serve import quotas_service
+from serve.announce import first_event
 from serve.body import canonical
 from serve.convert import to_job
 from serve.model_check import check_local, check_record, short_name
 from serve.pages import to_page
-from serve.queue_service import queued_message
+from serve.queue_service import is_scheduling, queued_message, waits_for
 from serve.services import Services
-from tracking.store import DuplicateError, StaleJobError, Transaction
+from tracking.store import Transaction
 from tracking.store.ids import new_id
-from tracking.store.records import EventRecord, JobRecord, JobRef
-
-MAX_RACES = 5
-"""How often a change is tried again when the job moved on meanwhile."""
+from tracking.store.records import EventRecord, JobRecord
 
 
 @dataclass(frozen=True)
@@ -40,31 +38,29 @@ class Submission:
 
 @dataclass(frozen=True)
 class Submitted:
+    """The job, and for a new one the events that others have not been told of."""
+
     job: Job
-    is_replay: bool
+    is_replay: bool = False
+    events: list[EventRecord] = field(default_factory=list)
 
 
 def submit(services: Services, owner: str, submission: Submission) -> Submitted:
     """Make the job durable, or find the one that the same idempotency key made before.
 
-    Raise `NotFoundError` for a dataset or model that is not there, and `InvalidRequestError` with code
-    `idempotency_key_reused` when the key belongs to another body.
+    Raise `NotFoundError` for a dataset or model that is not there, `RateLimitError` with code `quota_exceeded`, and
+    `InvalidRequestError` with code `idempotency_key_reused` when the key belongs to another body.
     """
-    with services.store.read() as tx:
-        if known := _replay(tx, owner, submission):
-            return known
-    ref = parse_model_ref(submission.config.model)
-    check_local(ref, services.settings)
     try:
-        submitted, events = _add(services, owner, submission, ref)
-    except DuplicateError:
-        with services.store.read() as tx:
-            known = _replay(tx, owner, submission)
-        if known is None:
-            raise
-        return known
-    _announce(services, events)
-    return submitted
+        ref = parse_model_ref(submission.config.model)
+        check_local(ref, services.settings)
+        return _add(services, owner, submission, ref)
+    except FineTuneLabError:
+        # A new job is by far the most common case, so the key is only looked up when something stands against one:
+        # the key itself, or what a submit that came before did not meet.
+        if known := _replay(services, owner, submission):
+            return known
+        raise
 
 
 def get(services: Services, owner: str, job: str) -> Job:
@@ -79,52 +75,40 @@ def list_jobs(
     """One page, newest first. `after` is the id that the page before ended with."""
     with services.store.read() as tx:
         records = tx.jobs.list(owner=owner, statuses=statuses, after=after, limit=limit + 1)
-        positions = tx.jobs.queue_positions([record.id for record in records])
-        jobs = [_describe(tx, record, positions.get(record.id)) for record in records]
-    return to_page(jobs, limit)
-
-
-def cancel(services: Services, owner: str, job: str) -> Job:
-    """Stop the job, in one transaction when nothing of it runs; raise `ConflictError` when it has ended."""
-    for _ in range(MAX_RACES - 1):
-        try:
-            return _cancel(services, owner, job)
-        except StaleJobError:
-            continue
-    return _cancel(services, owner, job)
+        return to_page(_describe(tx, records), limit)
 
 
 def describe(tx: Transaction, record: JobRecord) -> Job:
     """The job as a reply; while it is queued with its position and what it waits for."""
-    is_queued = record.status is JobStatus.QUEUED
-    return _describe(tx, record, tx.jobs.queue_position(record.id) if is_queued else None)
+    return _describe(tx, [record])[0]
 
 
-def _replay(tx: Transaction, owner: str, submission: Submission) -> Submitted | None:
+def _replay(services: Services, owner: str, submission: Submission) -> Submitted | None:
     key = submission.idempotency_key
-    found = tx.jobs.find_idempotent(owner, key) if key is not None else None
-    if found is None:
+    if key is None:
         return None
-    job_id, body_sha256 = found
-    if body_sha256 != submission.body_sha256:
-        raise InvalidRequestError(
-            "This Idempotency-Key was used with another body; use a new key for a new job.",
-            "idempotency_key_reused",
-            "idempotency-key",
-        )
-    return Submitted(describe(tx, tx.jobs.get(job_id, owner=owner)), is_replay=True)
+    with services.store.read() as tx:
+        found = tx.jobs.find_idempotent(owner, key)
+        if found is None:
+            return None
+        job_id, body_sha256 = found
+        if body_sha256 == submission.body_sha256:
+            return Submitted(describe(tx, tx.jobs.get(job_id, owner=owner)), is_replay=True)
+    raise InvalidRequestError(
+        "This Idempotency-Key was used with another body; use a new key for a new job.",
+        "idempotency_key_reused",
+        "idempotency-key",
+    )
 
 
-def _add(services: Services, owner: str, submission: Submission, ref: ModelRef) -> tuple[Submitted, list[EventRecord]]:
+def _add(services: Services, owner: str, submission: Submission, ref: ModelRef) -> Submitted:
     config = submission.config
     with services.store.begin() as tx:
-        # A submit with the same key may have come between the look-up and this transaction.
-        if known := _replay(tx, owner, submission):
-            return known, []
         dataset_name = _dataset_name(tx, owner, config.dataset, "dataset")
         if config.eval_dataset is not None:
             _dataset_name(tx, owner, config.eval_dataset, "eval_dataset")
         model_name = check_record(ref, tx, owner) or short_name(ref)
+        quotas_service.check_submit(tx, services.settings, owner)
         record = tx.jobs.add(
             new_id("job"),
             owner=owner,
@@ -134,9 +118,10 @@ def _add(services: Services, owner: str, submission: Submission, ref: ModelRef) 
             eval_dataset_id=config.eval_dataset,
             idempotency_key=submission.idempotency_key,
             body_sha256=submission.body_sha256,
-            now=_now(),
+            now=datetime.now(UTC),
+            priority=config.priority,
         )
-        return Submitted(describe(tx, record), is_replay=False), tx.events.after(record.id, 0)
+        return Submitted(describe(tx, record), events=[first_event(record)])
 
 
 def _dataset_name(tx: Transaction, owner: str, dataset_id: str, param: str) -> str:
@@ -146,35 +131,20 @@ def _dataset_name(tx: Transaction, owner: str, dataset_id: str, param: str) -> s
         raise NotFoundError("There is no dataset with this id.", error.code, param) from None
 
 
-def _cancel(services: Services, owner: str, job: str) -> Job:
-    now = _now()
-    with services.store.begin() as tx:
-        record = tx.jobs.resolve(job, owner=owner)
-        if record.status.is_terminal:
-            raise ConflictError(f"Job {record.id!r} has ended with status {record.status}.", "job_ended")
-        ref = JobRef(record.id, record.attempt)
-        events = []
-        if record.status is not JobStatus.CANCELLING:
-            events.append(tx.jobs.move(ref, JobStatus.CANCELLING, now=now))
-        if record.status in (JobStatus.QUEUED, JobStatus.PAUSED):
-            events.append(tx.jobs.move(ref, JobStatus.CANCELLED, now=now, reason=ReasonCode.USER_CANCELLED))
-        cancelled = describe(tx, tx.jobs.get(record.id))
-    _announce(services, events)
-    return cancelled
-
-
-def _describe(tx: Transaction, record: JobRecord, position: int | None) -> Job:
-    if position is None:
-        return to_job(record)
-    return to_job(record, queue_position=position, message=queued_message(tx, record, position, _now()))
-
-
-def _announce(services: Services, events: list[EventRecord]) -> None:
-    """After the commit: tell whoever follows the job, and the coordinator. Both are only hints."""
-    if events:
-        services.hub.publish(to_documents(events))
-    services.coordinator.wake()
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+def _describe(tx: Transaction, records: list[JobRecord]) -> list[Job]:
+    queued = [record.id for record in records if record.status is JobStatus.QUEUED]
+    if not queued:
+        return [to_job(record) for record in records]
+    now = datetime.now(UTC)
+    positions = tx.jobs.queue_positions(queued)
+    is_at_work = is_scheduling(tx, now)
+    jobs = []
+    for record in records:
+        position = positions.get(record.id)
+        if position is None:
+            jobs.append(to_job(record))
+            continue
+        waiting_for = waits_for(record, position, now, is_scheduling=is_at_work)
+        message = queued_message(position, waiting_for)
+        jobs.append(to_job(record, queue_position=position, waiting_for=waiting_for, message=message))
+    return jobs

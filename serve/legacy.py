@@ -11,6 +11,7 @@ from ftlab.schemas import Job, JobConfig, Page
 from serve import downloads, history_service, jobs
 from serve.auth import current_owner
 from serve.body import read_object, validate
+from serve.job_changes import CheckpointChoice
 from serve.jobs_service import Submission
 from serve.replies import in_thread, reply
 from serve.services import services_of
@@ -57,6 +58,23 @@ async def cancel_job(request: Request, job_id: jobs.JobId) -> Response:
     return _with_job_id(await jobs.cancel_job(request, job_id))
 
 
+@router.post("/api/training/pause/{job_id}", status_code=202, response_model=JobWithId)
+async def pause_job(request: Request, job_id: jobs.JobId) -> Response:
+    return _with_job_id(await jobs.pause_job(request, job_id))
+
+
+@router.post("/api/training/resume/{job_id}", status_code=202, response_model=JobWithId)
+async def resume_job(
+    request: Request,
+    job_id: jobs.JobId,
+    checkpoint_path: Annotated[
+        str | None, Query(max_length=4096, description="A checkpoint's name, its step, or a path that ends with one.")
+    ] = None,
+) -> Response:
+    """The path is never opened: its last part says which of the job's checkpoints is meant."""
+    return _with_job_id(await jobs.resumed(request, job_id, CheckpointChoice(path=checkpoint_path or None)))
+
+
 @router.get("/api/training/local/jobs", response_model=Page[Job])
 async def list_jobs(request: Request, after: jobs.After = None, limit: jobs.Limit = 20) -> Response:
     return await jobs.list_jobs(request, after=after, limit=limit)
@@ -89,4 +107,4 @@ async def get_overview(request: Request, job_id: jobs.JobId) -> Response:
 def _with_job_id(response: Response) -> Response:
     job: dict[str, Any] = json.loads(bytes(response.body))
     headers = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
-    return reply(JobWithId(**job, job_id=job["id"]), response.status_code, headers)
+    return reply(JobWithId(**job, job_id=job["id"]), response.status_code, headers, response.background)

@@ -4,19 +4,21 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from ftlab.schemas import JobConfig
+from serve.bodies import JobChange, Move, QuotaChange, Resume
 
 _COMPONENTS = "#/components/schemas/{model}"
+_BODIES = (JobConfig, JobChange, Move, QuotaChange, Resume)
 
-JOB_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"$ref": _COMPONENTS.format(model="JobConfig")}}},
-    }
-}
-"""`openapi_extra` of a route that reads a `JobConfig`."""
+
+def body_of(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
+    """`openapi_extra` of a route that reads a body of this model by hand."""
+    content = {"application/json": {"schema": {"$ref": _COMPONENTS.format(model=model.__name__)}}}
+    return {"requestBody": {"required": required, "content": content}}
+
 
 FILE_BODY: dict[str, Any] = {
     "requestBody": {
@@ -69,7 +71,7 @@ def describe(app: FastAPI) -> None:
 def _build(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     schemas: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
-    _, bodies = models_json_schema([(JobConfig, "validation")], ref_template=_COMPONENTS)
+    _, bodies = models_json_schema([(model, "validation") for model in _BODIES], ref_template=_COMPONENTS)
     schemas |= bodies["$defs"] | {"Error": _ERROR_SCHEMA}
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)

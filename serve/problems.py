@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from ftlab.errors import InvalidRequestError
+from ftlab.schemas import JobConfig
 from ftlab.schemas.common import did_you_mean
 from ftlab.schemas.problems import problems_of
 
@@ -35,8 +36,10 @@ def body_error(error: ValidationError, model: type[BaseModel]) -> InvalidRequest
         if not _FIELD_NAME.fullmatch(str(key)):
             return _unnamed_field([str(part) for part in parent])
         return InvalidRequestError(_ended(str(first)), "unknown_field", first.field)
-    code = "invalid_model_id" if first.field == "model" and not first.sentence.endswith("is required") else None
-    return InvalidRequestError(_ended(str(first)), code or "invalid_config", first.field or None)
+    code = "invalid_config" if model is JobConfig else "invalid_body"
+    if first.field == "model" and not first.sentence.endswith("is required"):
+        code = "invalid_model_id"
+    return InvalidRequestError(_ended(str(first)), code, first.field or None)
 
 
 def unknown_field(path: Sequence[str], key: str, known: Iterable[str]) -> InvalidRequestError:

@@ -19,29 +19,44 @@ def read_queue(services: Services, owner: str) -> Queue:
     with services.store.read() as tx:
         running = tx.jobs.live()
         queued = tx.jobs.queued(MAX_ENTRIES)
-        waiting_for = _head_waits_for(tx, queued[0], len(running), now) if queued else None
+        is_at_work = is_scheduling(tx, now) if queued else False
     return Queue(
         running=[job.id for job in running if job.owner == owner],
         queued=[
-            QueueEntry(position=position, job_id=job.id, name=job.name, created_at=job.created_at)
+            QueueEntry(
+                position=position,
+                job_id=job.id,
+                name=job.name,
+                owner=job.owner,
+                priority=job.priority,
+                waiting_for=waits_for(job, position, now, is_scheduling=is_at_work),
+                created_at=job.created_at,
+            )
             for position, job in enumerate(queued, start=1)
             if job.owner == owner
         ],
-        waiting_for=waiting_for,
+        waiting_for=_head_waits_for(queued[0], len(running), now, is_scheduling=is_at_work) if queued else None,
     )
 
 
-def queued_message(tx: Transaction, job: JobRecord, position: int, now: datetime) -> str:
-    """What a queued job waits for, in one sentence."""
+def waits_for(job: JobRecord, position: int, now: datetime, *, is_scheduling: bool) -> str:
+    """What a queued job waits for, in one sentence: what the scheduler found missing, where it has looked."""
     assert job.status is JobStatus.QUEUED
     if job.not_before is not None and job.not_before > now:
-        return f"The job is tried again after {job.not_before:%H:%M:%S} UTC."
-    if not is_scheduling(tx, now):
-        return f"The job is number {position} in the queue; it waits for the scheduler to come back."
+        return f"Waiting until {job.not_before:%H:%M:%S} UTC, when it is tried again."
+    if not is_scheduling:
+        return "Waiting for the scheduler, which is starting or away."
+    if job.waiting_for:
+        return job.waiting_for
     if position == 1:
-        return "The job is next in the queue; it waits for free devices."
-    ahead = "1 job" if position == 2 else f"{position - 1} jobs"
-    return f"The job is number {position} in the queue; it waits for {ahead} before it."
+        return "Waiting for free devices."
+    return f"Waiting for {'1 job' if position == 2 else f'{position - 1} jobs'} ahead of it."
+
+
+def queued_message(position: int, waiting_for: str) -> str:
+    """The message of a queued job."""
+    place = "The job is next in the queue." if position == 1 else f"The job is number {position} in the queue."
+    return f"{place} {waiting_for}"
 
 
 def is_scheduling(tx: Transaction, now: datetime) -> bool:
@@ -50,11 +65,13 @@ def is_scheduling(tx: Transaction, now: datetime) -> bool:
     return lease is not None and lease.expires_at > now
 
 
-def _head_waits_for(tx: Transaction, head: JobRecord, num_running: int, now: datetime) -> str:
-    if not is_scheduling(tx, now):
+def _head_waits_for(head: JobRecord, num_running: int, now: datetime, *, is_scheduling: bool) -> str:
+    if not is_scheduling:
         return "The queue waits for the scheduler, which is starting or away."
     if head.not_before is not None and head.not_before > now:
         return f"The first job in the queue is tried again after {head.not_before:%H:%M:%S} UTC."
+    if head.waiting_for:
+        return f"First in the queue: {head.waiting_for}"
     if num_running:
         holders = "1 job holds" if num_running == 1 else f"{num_running} jobs hold"
         return f"The first job in the queue waits for devices that {holders}."

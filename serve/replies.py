@@ -6,6 +6,7 @@ from typing import ParamSpec, TypeVar
 
 import anyio.to_thread
 from pydantic import BaseModel
+from starlette.background import BackgroundTask
 from starlette.responses import Response
 
 P = ParamSpec("P")
@@ -17,6 +18,14 @@ async def in_thread(function: Callable[P, Result], *args: P.args, **kwargs: P.kw
     return await anyio.to_thread.run_sync(partial(function, *args, **kwargs))
 
 
-def reply(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """The model as JSON. Written here, not by the framework, which would check every reply a second time."""
-    return Response(model.model_dump_json(), status, headers, "application/json")
+def reply(
+    model: BaseModel,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    background: BackgroundTask | None = None,
+) -> Response:
+    """The model as JSON. Written here, not by the framework, which would check every reply a second time.
+
+    `background` runs after the reply has been sent.
+    """
+    return Response(model.model_dump_json(), status, headers, "application/json", background)

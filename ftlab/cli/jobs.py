@@ -1,4 +1,4 @@
-"""Looking at jobs and ending them: `ls`, `show`, `metrics`, `checkpoints`, `cancel`, `queue`."""
+"""Looking at jobs: `ls`, `show`, `metrics`, `checkpoints`, `queue`."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -12,9 +12,11 @@ from ftlab.cli.watch import JobArgument
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ftlab.schemas import Job, MetricPoint
+    from ftlab.schemas import Attempt, Job, MetricPoint
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+RECEIPT = "resumed"
+"""Code of the notice that says what an attempt went on from."""
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="Newest records to show.")]
 
 
@@ -39,29 +41,37 @@ def ls(
             job.id,
             job.name,
             f"{GLYPHS[job.status]} {job.status}",
+            job.priority,
             steps(job.step, job.total_steps) if job.step else "",
             number(job.loss),
             duration(job.eta_s),
             local_time(job.created_at),
+            _what_for(job.waiting_for),
         )
         for job in jobs
     ]
-    session.output.table(("ID", "NAME", "STATUS", "STEP", "LOSS", "ETA", "CREATED"), rows)
+    session.output.table(("ID", "NAME", "STATUS", "PRIORITY", "STEP", "LOSS", "ETA", "CREATED", "WAITING FOR"), rows)
 
 
 @command(app)
 def show(session: Session, job: JobArgument) -> None:
-    """Show one job and its attempts."""
+    """Show one job, its attempts, and what each resume started from."""
+    from ftlab.cli.text import one_line
+    from ftlab.schemas import EventKind
+
     found = session.client.jobs.get(job)
     attempts = session.client.jobs.attempts(found.id)
+    notices = session.client.jobs.events(found.id, kinds=EventKind.NOTICE)
+    receipts = [event for event in notices if event.data.get("code") == RECEIPT]
     if session.output.as_json:
-        session.output.json(found.model_dump(mode="json") | {"attempts": list(attempts)})
+        session.output.json(found.model_dump(mode="json") | {"attempts": list(attempts), "receipts": receipts})
         return
     session.output.record(_job_fields(found))
     for attempt in attempts:
-        origin = f"from step {attempt.resumed_from_step}" if attempt.resumed_from_step else "from the base model"
-        end = f": {attempt.reason}, {attempt.message}" if attempt.ended_at else ", alive"
-        session.output.data(f"Attempt {attempt.number}: {origin}{end}")
+        session.output.data(_attempt_line(attempt))
+        for receipt in receipts:
+            if receipt.attempt == attempt.number:
+                session.output.data(f"  {one_line(receipt.data.get('message', ''))}")
 
 
 @command(app)
@@ -106,21 +116,6 @@ def checkpoints(session: Session, job: JobArgument) -> None:
 
 
 @command(app)
-def cancel(session: Session, job: JobArgument, yes: YesOption = False) -> None:
-    """Cancel a job; its checkpoints are kept."""
-    from ftlab.cli.text import steps
-
-    found = session.client.jobs.get(job)
-    progress = f", step {steps(found.step, found.total_steps)}" if found.step else ""
-    confirm(f"Cancel job {found.name!r} ({found.id}, {found.status}{progress})?", yes)
-    cancelled = session.client.jobs.cancel(found.id)
-    if session.output.as_json:
-        session.output.json(cancelled)
-    else:
-        session.output.data(f"{cancelled.id}\t{cancelled.status}")
-
-
-@command(app)
 def queue(session: Session) -> None:
     """Show what runs and what waits, in order."""
     from ftlab.cli.text import local_time
@@ -129,9 +124,19 @@ def queue(session: Session) -> None:
     if session.output.as_json:
         session.output.json(found)
         return
-    rows: list[tuple[object, ...]] = [("running", job_id, "", "") for job_id in found.running]
-    rows += [(entry.position, entry.job_id, entry.name, local_time(entry.created_at)) for entry in found.queued]
-    session.output.table(("PLACE", "ID", "NAME", "CREATED"), rows)
+    rows: list[tuple[object, ...]] = [("running", job_id, "", "", "", "") for job_id in found.running]
+    rows += [
+        (
+            entry.position,
+            entry.job_id,
+            entry.name,
+            entry.priority,
+            local_time(entry.created_at),
+            _what_for(entry.waiting_for),
+        )
+        for entry in found.queued
+    ]
+    session.output.table(("PLACE", "ID", "NAME", "PRIORITY", "CREATED", "WAITING FOR"), rows)
     if found.waiting_for:
         session.output.talk(found.waiting_for)
 
@@ -157,6 +162,21 @@ def _statuses(given: list[str] | None) -> list[str] | None:
     return given or None
 
 
+def _what_for(sentence: str | None) -> str:
+    """What stands below "waiting for": the sentence without what the heading says already."""
+    return (sentence or "").removeprefix("Waiting for ").removesuffix(".")
+
+
+def _attempt_line(attempt: "Attempt") -> str:
+    """`Attempt 2, 0:12:30 from step 50: worker_crashed, ...`."""
+    from ftlab.cli.text import elapsed, one_line
+
+    resumed_from = attempt.resumed_from_step
+    origin = "from the base model" if resumed_from is None else f"from step {resumed_from}"
+    end = f"{attempt.reason}, {one_line(attempt.message or '')}" if attempt.ended_at else "alive"
+    return f"Attempt {attempt.number}, {elapsed(attempt.created_at, attempt.ended_at)} {origin}: {end}"
+
+
 def _job_fields(job: "Job") -> dict[str, object]:
     from ftlab.cli.text import GLYPHS, duration, elapsed, local_time, number, steps
 
@@ -166,6 +186,7 @@ def _job_fields(job: "Job") -> dict[str, object]:
         "Status": f"{GLYPHS[job.status]} {job.status}",
         "Message": job.message,
         "Reason": job.reason,
+        "Priority": job.priority,
         "Queue place": job.queue_position,
         "Base model": job.config.get("model"),
         "Dataset": job.config.get("dataset"),
@@ -179,6 +200,7 @@ def _job_fields(job: "Job") -> dict[str, object]:
         "MLflow run": job.mlflow_run_id,
         "Created": local_time(job.created_at),
         "Started": local_time(job.started_at),
+        "Paused": local_time(job.paused_at),
         "Finished": local_time(job.finished_at),
         "Ran for": elapsed(job.started_at, job.finished_at),
     }

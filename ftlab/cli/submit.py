@@ -1,5 +1,6 @@
 """`ftlab submit`: from a YAML file to a job in the queue."""
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from ftlab.schemas import Dataset, Job
 
 
+REUSE_WINDOW = 1000
+"""Newest datasets among which a file is looked for before it is uploaded."""
+
+
 @command(app)
 def submit(
     session: Session,
@@ -21,17 +26,21 @@ def submit(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, as a.b=value.")
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show the job until it has ended.")] = False,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option("--idempotency-key", metavar="KEY", help="Submit at most one job with this key, however often."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and print the job, send nothing.")] = False,
 ) -> None:
-    """Submit a job; a local dataset file is uploaded first."""
+    """Submit a job; a local dataset file is uploaded first, unless the service has it already."""
     from ftlab.cli.job_source import read_job
 
     source = read_job(file, assignments or [])
     if dry_run:
         _print_config(session, source)
         return
-    ids = {field: upload(session, path).id for field, path in source.files.items()}
-    job = session.client.jobs.create(source.with_ids(ids))
+    ids = {field: _dataset_id(session, path) for field, path in source.files.items()}
+    job = session.client.jobs.create(source.with_ids(ids), idempotency_key)
     place = f" at place {job.queue_position}" if job.queue_position else ""
     session.output.talk(f"Job {job.name!r} is in the queue{place}.")
     if not follow:
@@ -56,6 +65,20 @@ def upload(session: Session, path: Path, name: str | None = None, bucket: str | 
         dataset = session.client.datasets.upload(path, name, bucket, on_progress)
     session.output.talk(f"Uploaded {path.name} ({dataset.num_rows} rows, {size(dataset.size_bytes)}) as {dataset.id}.")
     return dataset
+
+
+def _dataset_id(session: Session, path: Path) -> str:
+    """The newest dataset with this very content, else a new one.
+
+    A submit that is repeated with its idempotency key is thereby the same request as before.
+    """
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    for dataset in session.client.datasets.list(REUSE_WINDOW):
+        if dataset.sha256 == sha256:
+            session.output.talk(f"{path.name} is on the service already, as {dataset.id}.")
+            return dataset.id
+    return upload(session, path).id
 
 
 def _print_job(session: Session, job: "Job") -> None:

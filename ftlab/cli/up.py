@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 60.0
+"""What a stop may take besides the grace time of the jobs."""
 POLL_S = 0.2
 LOG_LINES = 12
 """Lines of the log that are shown when the service does not come up."""
 SUPERVISOR = "cluster.supervisor"
+LEFTOVERS = "cluster.leftovers"
 
 HomeOption = Annotated[
     Path | None, typer.Option("--home", metavar="FOLDER", help="Folder that holds all data.", show_default=False)
@@ -72,28 +74,49 @@ def up(
 
 
 @app.command()
-def down(home: HomeOption = None, quiet: QuietOption = False) -> None:
-    """Stop the service; running jobs go on from their checkpoints at the next start."""
+def down(
+    home: HomeOption = None,
+    now: Annotated[bool, typer.Option("--now", help="Do not wait until running jobs have saved.")] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Stop the service; running jobs save and go on from there at the next start."""
     from ftlab.cli.output import Output
-    from ftlab.cli.service_file import running_service
-    from ftlab.errors import WaitTimeoutError
+    from ftlab.cli.service_file import read_state
     from ftlab.settings import load_settings
 
     settings = load_settings({"home": home})
     output = Output(quiet=quiet)
-    service = running_service(settings)
+    service = read_state(settings)
     if service is None:
         output.talk(f"Nothing runs with {settings.home}.")
-        return
-    output.talk(
-        f"Stopping FineTune Lab (process {service.pid}); running jobs go on from their checkpoints at the next start."
-    )
-    os.kill(service.pid, signal.SIGTERM)
-    if not _has_ended(service, STOP_TIMEOUT_S):
+    elif service.is_alive:
+        _stop(settings, service, output, now=now)
+    else:
+        _end_leftovers(settings, output)
+
+
+def _stop(settings: "Settings", service: "ServiceState", output: "Output", *, now: bool) -> None:
+    from ftlab.errors import WaitTimeoutError
+
+    how = "running jobs go on from their newest checkpoints" if now else "running jobs save and go on from there"
+    output.talk(f"Stopping FineTune Lab (process {service.pid}); {how} at the next start.")
+    os.kill(service.pid, signal.SIGQUIT if now else signal.SIGTERM)
+    timeout_s = STOP_TIMEOUT_S + (0.0 if now else settings.stop_grace_s)
+    if not _has_ended(service, timeout_s):
         raise WaitTimeoutError(
-            f"Process {service.pid} still runs after {STOP_TIMEOUT_S:.0f} s; see {settings.home / 'logs'}."
+            f"Process {service.pid} still runs after {timeout_s:.0f} s; see {settings.home / 'logs'}."
         )
     output.talk("Stopped.")
+
+
+def _end_leftovers(settings: "Settings", output: "Output") -> None:
+    """A supervisor that was killed could not end its parts."""
+    from ftlab.errors import ServiceUnavailableError
+
+    done = subprocess.run(_command(LEFTOVERS), env=_environment(settings), capture_output=True, text=True)
+    if done.returncode != 0:
+        raise ServiceUnavailableError(f"What a killed service left behind could not be ended: {done.stderr.strip()}")
+    output.talk(done.stdout.strip())
 
 
 def _start(flags: Mapping[str, object], detach: bool, quiet: bool) -> None:
@@ -103,7 +126,7 @@ def _start(flags: Mapping[str, object], detach: bool, quiet: bool) -> None:
     from ftlab.settings import load_settings
 
     settings = load_settings(flags)
-    command = _supervisor_command()
+    command = _command(SUPERVISOR)
     if running := running_service(settings):
         raise ConflictError(
             f"FineTune Lab already runs with {settings.home} (process {running.pid}); 'ftlab down' stops it."
@@ -113,10 +136,11 @@ def _start(flags: Mapping[str, object], detach: bool, quiet: bool) -> None:
     _start_detached(settings, command, Output(quiet=quiet))
 
 
-def _supervisor_command() -> list[str]:
+def _command(module: str) -> list[str]:
+    """Runs a module of the service."""
     from ftlab.errors import InvalidRequestError
 
-    found = find_spec("cluster") and find_spec("ray") and find_spec(SUPERVISOR)
+    found = find_spec("cluster") and find_spec("ray") and find_spec(module)
     if not found or found.origin is None:
         raise InvalidRequestError(
             "Only the client is installed in this Python: install the service with"
@@ -125,7 +149,7 @@ def _supervisor_command() -> list[str]:
         )
     # A file like train.py in the current folder must not stand in for a package of ours.
     is_checkout = Path(found.origin).parents[1] == Path.cwd()
-    return [sys.executable, *([] if is_checkout else ["-P"]), "-m", SUPERVISOR]
+    return [sys.executable, *([] if is_checkout else ["-P"]), "-m", module]
 
 
 def _environment(settings: "Settings") -> dict[str, str]:

@@ -75,11 +75,21 @@ def _wait_for(session: Session, jobs: "list[Job]", timeout_s: float | None) -> "
     ended = []
     for job in jobs:
         left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
-        found = session.client.jobs.wait(job.id, left_s, raise_on_failure=False)
+        found = session.client.jobs.wait(
+            job.id, left_s, raise_on_failure=False, on_status=lambda seen: _say_paused(session, seen)
+        )
         if not session.output.as_json:
             session.output.data(f"{found.id}\t{found.status}")
         ended.append(found)
     return ended
+
+
+def _say_paused(session: Session, job: "Job") -> None:
+    """A paused job waits for somebody: whoever waits for the job should know."""
+    from ftlab.life import JobStatus
+
+    if job.status is JobStatus.PAUSED:
+        session.output.talk(f"Job {job.id} is paused; 'ftlab resume {job.id}' lets it go on.")
 
 
 def _exit_by(session: Session, jobs: "list[Job]") -> None:

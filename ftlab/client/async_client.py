@@ -8,7 +8,7 @@ import httpx2
 
 from ftlab.client import calls
 from ftlab.client.async_performer import AsyncPerformer
-from ftlab.client.async_resources import AsyncDatasets, AsyncJobs, AsyncModels, AsyncResource
+from ftlab.client.async_resources import AsyncDatasets, AsyncJobs, AsyncModels, AsyncQuotas, AsyncResource
 from ftlab.client.connect import client_options
 from ftlab.client.endpoint import RetryPolicy, find_endpoint
 from ftlab.schemas import Queue
@@ -40,6 +40,7 @@ class AsyncClient(AsyncResource):
         self.jobs = AsyncJobs(endpoint, self._performer)
         self.datasets = AsyncDatasets(endpoint, self._performer)
         self.models = AsyncModels(endpoint, self._performer)
+        self.quota = AsyncQuotas(endpoint, self._performer)
 
     @property
     def base_url(self) -> str:

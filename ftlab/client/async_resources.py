@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 
 from ftlab.client import calls, flows
 from ftlab.client.async_performer import AsyncPerformer, iterate, run
-from ftlab.client.calls import Call, Statuses
+from ftlab.client.calls import Call, Kinds, Statuses
 from ftlab.client.downloads import download
 from ftlab.client.endpoint import Endpoint
-from ftlab.client.flows import Waiting
+from ftlab.client.flows import OnStatus, Waiting
 from ftlab.client.follow import follow
 from ftlab.client.steps import Steps, Stream
 from ftlab.client.wire import OnProgress
@@ -22,6 +22,7 @@ from ftlab.schemas import (
     JobConfig,
     LogLine,
     MetricPoint,
+    Quota,
     TunedModel,
 )
 
@@ -65,13 +66,22 @@ class AsyncJobs(AsyncResource):
             flows.pages(self._endpoint, lambda after, size: calls.jobs_page(status, after, size), limit)
         )
 
-    async def wait(self, job: str, timeout_s: float | None = None, raise_on_failure: bool = True) -> Job:
-        """Wait until the job has ended, through restarts of the service.
+    async def wait(
+        self,
+        job: str,
+        timeout_s: float | None = None,
+        raise_on_failure: bool = True,
+        until: Statuses = None,
+        on_status: OnStatus | None = None,
+    ) -> Job:
+        """Wait until the job has ended, or is in one of the statuses `until`, through restarts of the service.
 
-        Raises `WaitTimeoutError`, and unless `raise_on_failure` is false also `JobFailedError` and
-        `JobCancelledError`.
+        A paused job has not ended: `until="paused"` returns it, and `on_status`, which is called with the job at
+        first and at every change of its status, tells of it. Raises `WaitTimeoutError`, and unless
+        `raise_on_failure` is false also `JobFailedError` and `JobCancelledError`.
         """
-        return await self._run(flows.wait(self._endpoint, job, Waiting(timeout_s, raise_on_failure)))
+        waiting = Waiting(timeout_s, raise_on_failure, until, on_status)
+        return await self._run(flows.wait(self._endpoint, job, waiting))
 
     def follow(self, job: str, after: int = 0) -> AsyncIterator[Event]:
         """The job's events after `after`: the recorded ones, then live ones until the job has ended.
@@ -80,9 +90,9 @@ class AsyncJobs(AsyncResource):
         """
         return self._iterate(follow(self._endpoint, job, after))
 
-    def events(self, job: str, after: int = 0) -> AsyncIterator[Event]:
-        """The events recorded so far."""
-        return self._iterate(flows.events(self._endpoint, job, after))
+    def events(self, job: str, after: int = 0, kinds: Kinds = None) -> AsyncIterator[Event]:
+        """The events recorded so far, of these kinds only."""
+        return self._iterate(flows.events(self._endpoint, job, after, kinds))
 
     async def metrics(
         self, job: str, names: Sequence[str] | None = None, max_points: int | None = None
@@ -105,6 +115,29 @@ class AsyncJobs(AsyncResource):
     async def cancel(self, job: str) -> Job:
         """Ask for a graceful stop; checkpoints are kept. Raises `ConflictError` when the job has ended."""
         return await self._run(flows.cancel(self._endpoint, job))
+
+    async def pause(self, job: str) -> Job:
+        """Ask the job to save a checkpoint, give its devices back and rest; a queued one rests at once.
+
+        Raises `ConflictError` when it is paused already, is being cancelled, or has ended.
+        """
+        return await self._run(flows.pause(self._endpoint, job))
+
+    async def resume(self, job: str, checkpoint: str | None = None) -> Job:
+        """Put a paused job back into the queue, to go on from its newest good checkpoint or from the one named.
+
+        Raises `ConflictError` when it is not paused, or when the checkpoint is damaged (code `checkpoint_corrupt`),
+        and `NotFoundError` when the job has no such checkpoint.
+        """
+        return await self._run(flows.resume(self._endpoint, job, checkpoint))
+
+    async def set_priority(self, job: str, priority: int) -> Job:
+        """Give a waiting job another priority, 0 to 100. Raises `ConflictError` when it is not queued or paused."""
+        return await self._call(calls.set_priority(job, priority))
+
+    async def move_to_front(self, job: str) -> Job:
+        """Make a queued job the first of its priority. Raises `ConflictError` when it is not queued."""
+        return await self._call(calls.move_to_front(job))
 
     async def download_model(
         self,
@@ -163,3 +196,18 @@ class AsyncModels(AsyncResource):
 
     async def get(self, model_id: str) -> TunedModel:
         return await self._call(calls.get_model(model_id))
+
+
+class AsyncQuotas(AsyncResource):
+    """What one owner may use at once: your own limits."""
+
+    async def get(self) -> Quota:
+        """Your limits, and what you use of them now."""
+        return await self._call(calls.get_quota())
+
+    async def set(self, **limits: float | None) -> Quota:
+        """Change your limits, as `max_queued_jobs=20`; `None` goes back to the service's setting.
+
+        Raises `InvalidRequestError` for a limit that does not exist.
+        """
+        return await self._call(calls.set_quota(limits))

@@ -2,8 +2,8 @@
 
 import json
 import uuid
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
@@ -18,11 +18,13 @@ from ftlab.schemas import (
     Checkpoint,
     Dataset,
     Event,
+    EventKind,
     Job,
     LogLine,
     MetricPoint,
     Page,
     Queue,
+    Quota,
     TunedModel,
     WireModel,
 )
@@ -30,6 +32,8 @@ from ftlab.schemas.job_file import parse_job_config
 
 Statuses = JobStatus | str | Collection[JobStatus | str] | None
 """One status, several, or any."""
+Kinds = EventKind | str | Collection[EventKind | str] | None
+"""One kind of events, several, or all."""
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -40,6 +44,7 @@ EVENTS_PAGE = 500
 UPLOAD_TIMEOUT_S = 900.0
 """The service checks every row of an upload before it answers."""
 _JOBS = "/api/training/jobs"
+_QUOTA = "/api/quota"
 
 
 class Listing(WireModel, Generic[Item]):
@@ -73,9 +78,8 @@ def ready() -> Call[dict[str, Any]]:
 def create_job(config: Any, idempotency_key: str | None) -> Call[Job]:
     """Raises `InvalidRequestError` before anything is sent when the config is wrong."""
     checked = parse_job_config(config)
-    body = json.dumps(checked.model_dump(mode="json")).encode()
-    headers = {"content-type": "application/json", **_idempotent(idempotency_key)}
-    return Call(Request("POST", _JOBS, headers=headers, body=body), _reader(Job))
+    request = _with_json("POST", _JOBS, checked.model_dump(mode="json"))
+    return Call(replace(request, headers={**request.headers, **_idempotent(idempotency_key)}), _reader(Job))
 
 
 def get_job(job: str) -> Call[Job]:
@@ -88,12 +92,27 @@ def jobs_page(status: Statuses, after: str | None, limit: int) -> Call[Page[Job]
 
 
 def cancel_job(job: str) -> Call[Job]:
-    headers = _idempotent(None)
-    return Call(Request("POST", f"{_job_path(job)}/cancel", headers=headers), _reader(Job))
+    return _order(job, "cancel")
 
 
-def events_page(job: str, after: int) -> Call[EventsPage]:
-    params = _params(after=after, limit=EVENTS_PAGE)
+def pause_job(job: str) -> Call[Job]:
+    return _order(job, "pause")
+
+
+def resume_job(job: str, checkpoint: str | None) -> Call[Job]:
+    return _order(job, "resume", None if checkpoint is None else {"checkpoint": checkpoint})
+
+
+def move_to_front(job: str) -> Call[Job]:
+    return _order(job, "move", {"to": "front"})
+
+
+def set_priority(job: str, priority: int) -> Call[Job]:
+    return Call(_with_json("PATCH", _job_path(job), {"priority": priority}), _reader(Job))
+
+
+def events_page(job: str, after: int, kinds: Kinds = None) -> Call[EventsPage]:
+    params = _params(after=after, limit=EVENTS_PAGE, kind=kinds)
     return Call(Request("GET", f"{_job_path(job)}/events", params), _reader(EventsPage))
 
 
@@ -116,6 +135,14 @@ def attempts(job: str) -> Call[list[Attempt]]:
 
 def queue() -> Call[Queue]:
     return Call(Request("GET", "/api/training/queue"), _reader(Queue))
+
+
+def get_quota() -> Call[Quota]:
+    return Call(Request("GET", _QUOTA), _reader(Quota))
+
+
+def set_quota(limits: Mapping[str, object]) -> Call[Quota]:
+    return Call(_with_json("PUT", _QUOTA, limits), _reader(Quota))
 
 
 def upload_dataset(path: Path, name: str | None, bucket: str | None, on_progress: OnProgress | None) -> Call[Dataset]:
@@ -174,6 +201,18 @@ def segment(text: str) -> str:
 
 def _job_path(job: str) -> str:
     return f"{_JOBS}/{segment(job)}"
+
+
+def _order(job: str, what: str, document: Mapping[str, object] | None = None) -> Call[Job]:
+    """A request that changes a job; the key makes it one that may be repeated."""
+    request = _with_json("POST", f"{_job_path(job)}/{what}", document)
+    return Call(replace(request, headers={**request.headers, **_idempotent(None)}), _reader(Job))
+
+
+def _with_json(method: str, path: str, document: Mapping[str, object] | None) -> Request:
+    if document is None:
+        return Request(method, path)
+    return Request(method, path, headers={"content-type": "application/json"}, body=json.dumps(document).encode())
 
 
 def _idempotent(key: str | None) -> dict[str, str]:

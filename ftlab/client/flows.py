@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ftlab.client import calls
-from ftlab.client.calls import Call
+from ftlab.client.calls import Call, Kinds, Statuses
 from ftlab.client.endpoint import Endpoint
 from ftlab.client.retry import Retries, exchange, not_ours
 from ftlab.client.steps import Emit, Sleep, Steps, Stream
 from ftlab.errors import (
     ConflictError,
     FineTuneLabError,
+    InvalidRequestError,
     JobCancelledError,
     JobFailedError,
     NotFoundError,
@@ -19,11 +20,16 @@ from ftlab.errors import (
 )
 from ftlab.life import JobStatus
 from ftlab.schemas import Job, Page
+from ftlab.schemas.common import did_you_mean
 
 T = TypeVar("T")
+OnStatus = Callable[[Job], None]
+"""Called with the job when a wait begins, and whenever its status has changed since."""
 
 FIRST_POLL_S = 0.5
 MAX_POLL_S = 5.0
+RESUMED = frozenset({JobStatus.QUEUED, JobStatus.PENDING, JobStatus.INITIALIZING, JobStatus.RUNNING})
+"""Where a job is that has just been resumed."""
 LOG_TAIL = 20
 """Log lines that a `JobFailedError` carries."""
 
@@ -48,10 +54,10 @@ def pages(endpoint: Endpoint, page_of: Callable[[str | None, int], Call[Page[T]]
             return
 
 
-def events(endpoint: Endpoint, job: str, after: int) -> Stream[None]:
-    """Emit the events that are recorded so far."""
+def events(endpoint: Endpoint, job: str, after: int, kinds: Kinds = None) -> Stream[None]:
+    """Emit the events that are recorded so far, of these kinds only."""
     while True:
-        page = yield from call(endpoint, calls.events_page(job, after))
+        page = yield from call(endpoint, calls.events_page(job, after, kinds))
         for event in page.data:
             yield Emit(event)
             after = event.seq
@@ -61,15 +67,17 @@ def events(endpoint: Endpoint, job: str, after: int) -> Stream[None]:
 
 def cancel(endpoint: Endpoint, job: str) -> Steps[Job]:
     """Cancel; a repeated request that finds its own work done is a success."""
-    what = calls.cancel_job(job)
-    retries = Retries(endpoint, what.request)
-    try:
-        return (yield from _call(what, retries))
-    except ConflictError:
-        found = yield from call(endpoint, calls.get_job(job))
-        if retries.was_repeated and found.status is JobStatus.CANCELLED:
-            return found
-        raise
+    return _order(endpoint, job, calls.cancel_job(job), frozenset({JobStatus.CANCELLED}))
+
+
+def pause(endpoint: Endpoint, job: str) -> Steps[Job]:
+    """Pause; a repeated request that finds its own work done is a success."""
+    return _order(endpoint, job, calls.pause_job(job), frozenset({JobStatus.PAUSED}))
+
+
+def resume(endpoint: Endpoint, job: str, checkpoint: str | None) -> Steps[Job]:
+    """Resume; a repeated request that finds its own work done is a success."""
+    return _order(endpoint, job, calls.resume_job(job, checkpoint), RESUMED)
 
 
 def delete_dataset(endpoint: Endpoint, dataset: str) -> Steps[None]:
@@ -84,29 +92,46 @@ def delete_dataset(endpoint: Endpoint, dataset: str) -> Steps[None]:
 
 @dataclass(frozen=True)
 class Waiting:
-    """How long to wait for a job, and whether a bad end is an error."""
+    """How long to wait for a job, for what, and whether a bad end is an error."""
 
     timeout_s: float | None = None
     raise_on_failure: bool = True
+    until: Statuses = None
+    """Statuses that end the wait as well; a terminal one always does."""
+    on_status: OnStatus | None = None
+
+    def last_statuses(self) -> set[JobStatus]:
+        """Every status that ends the wait. Raises `InvalidRequestError` for one that does not exist."""
+        given = [self.until] if isinstance(self.until, str) else list(self.until or ())
+        known = [str(status) for status in JobStatus]
+        for status in given:
+            if status not in known:
+                raise InvalidRequestError(f"{status!r} is not a status.{did_you_mean(status, known)}", param="until")
+        return {status for status in JobStatus if status.is_terminal or status in given}
 
 
 def wait(endpoint: Endpoint, job: str, waiting: Waiting) -> Steps[Job]:
-    """Ask for the job until it is terminal.
+    """Ask for the job until it is terminal, or in one of the statuses asked for.
 
     Raises `JobFailedError` and `JobCancelledError` if asked to, and `WaitTimeoutError`.
     """
+    ends = waiting.last_statuses()
+    seen: JobStatus | None = None
     deadline = None if waiting.timeout_s is None else endpoint.clock() + waiting.timeout_s
     pause_s = FIRST_POLL_S
     while True:
         found = yield from call(endpoint, calls.get_job(job), deadline)
-        if found.status.is_terminal:
+        if waiting.on_status and found.status is not seen:
+            waiting.on_status(found)
+        seen = found.status
+        if found.status in ends:
             break
         if deadline is not None and endpoint.clock() >= deadline:
             raise WaitTimeoutError(f"Job {found.id} did not end within {waiting.timeout_s:g} s; it is {found.status}.")
         left_s = pause_s if deadline is None else max(0.0, deadline - endpoint.clock())
         yield Sleep(min(pause_s, left_s))
         pause_s = min(MAX_POLL_S, pause_s * 1.5)
-    if waiting.raise_on_failure and found.status is not JobStatus.COMPLETED:
+    if waiting.raise_on_failure and found.status in (JobStatus.FAILED, JobStatus.CANCELLED):
         raise (yield from ended_badly(endpoint, found))
     return found
 
@@ -122,6 +147,20 @@ def ended_badly(endpoint: Endpoint, job: Job) -> Steps[JobFailedError | JobCance
         lines = []
     tail = tuple(line.text for line in lines)
     return JobFailedError(f"Job {job.id} failed: {job.message}", job.id, job.reason, tail)
+
+
+def _order(endpoint: Endpoint, job: str, what: Call[Job], done: frozenset[JobStatus]) -> Steps[Job]:
+    """Order a change of status; the first try may have done what a later one is refused for."""
+    retries = Retries(endpoint, what.request)
+    try:
+        return (yield from _call(what, retries))
+    except ConflictError:
+        if not retries.was_repeated:
+            raise
+        found = yield from call(endpoint, calls.get_job(job))
+        if found.status in done:
+            return found
+        raise
 
 
 def _call(what: Call[T], retries: Retries) -> Steps[T]:

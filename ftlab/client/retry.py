@@ -127,7 +127,12 @@ def not_ours(endpoint: Endpoint, what: str) -> UnreachableError:
 
 
 def _passes(failure: Fault | Reply) -> bool:
-    if isinstance(failure, Fault) or failure.status in PASSING:
+    if isinstance(failure, Fault):
+        return True
+    if failure.headers.get("x-should-retry") == "false":
+        # A quota, for one, does not pass by waiting a moment.
+        return False
+    if failure.status in PASSING:
         return True
     return failure.status in STARTING and not _is_ours(failure)
 

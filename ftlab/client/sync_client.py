@@ -10,7 +10,7 @@ from ftlab.client import calls
 from ftlab.client.connect import client_options
 from ftlab.client.endpoint import RetryPolicy, find_endpoint
 from ftlab.client.performer import Performer
-from ftlab.client.resources import Datasets, Jobs, Models, Resource
+from ftlab.client.resources import Datasets, Jobs, Models, Quotas, Resource
 from ftlab.schemas import Queue
 
 
@@ -38,6 +38,7 @@ class Client(Resource):
         self.jobs = Jobs(endpoint, self._performer)
         self.datasets = Datasets(endpoint, self._performer)
         self.models = Models(endpoint, self._performer)
+        self.quota = Quotas(endpoint, self._performer)
 
     @property
     def base_url(self) -> str:

@@ -17,9 +17,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from ftlab.errors import ConflictError, FineTuneLabError, NotFoundError
+from ftlab.errors import FineTuneLabError, NotFoundError
 from ftlab.life import JobStatus
 from ftlab.schemas import JobConfig
+from tests.unit.ftlab.fake_changes import QUOTA, change_job, order_job, quota
+from tests.unit.ftlab.fake_models import get_model, list_models
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ZIP = bytes(range(256)) * 4096
@@ -34,12 +36,16 @@ class FakeJob:
     message: str = "The job is waiting for its turn."
     reason: str | None = None
     name: str = "a job"
+    priority: int = 50
     events: list[dict[str, Any]] = field(default_factory=list)
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+    """Those after the first."""
 
     def add(self, kind: str, **data: Any) -> dict[str, Any]:
         seq = len(self.events) + 1
         at = (START + timedelta(seconds=seq)).isoformat()
-        event = {"job_id": self.id, "seq": seq, "attempt": 1, "at": at, "kind": kind, "data": data}
+        attempt = 1 + len(self.attempts)
+        event = {"job_id": self.id, "seq": seq, "attempt": attempt, "at": at, "kind": kind, "data": data}
         self.events.append(event)
         return event
 
@@ -57,17 +63,23 @@ class FakeJob:
             "message": self.message,
             "reason": self.reason,
             "config": self.config,
+            "priority": self.priority,
             "attempt": 1,
             "step": steps[-1]["step"] if steps else 0,
             "total_steps": 10,
             "loss": steps[-1]["values"].get("loss") if steps else None,
             "queue_position": 1 if self.status is JobStatus.QUEUED else None,
+            "waiting_for": "Waiting for 1 core; none is free." if self.status is JobStatus.QUEUED else None,
             "last_seq": len(self.events),
             "model_id": "mdl-1" if self.status is JobStatus.COMPLETED else None,
             "created_at": START.isoformat(),
             "started_at": START.isoformat(),
             "finished_at": (START + timedelta(seconds=90)).isoformat() if self.status.is_terminal else None,
         }
+
+
+def attempt_document(number: int = 1, **values: Any) -> dict[str, Any]:
+    return {"number": number, "cpus": 1, "gpus": 0, "created_at": START.isoformat()} | values
 
 
 Fault = Callable[[Request], Response | None]
@@ -90,7 +102,14 @@ class FakeService:
     sockets: list[Callable[[WebSocket, FakeJob, int], Any]] = field(default_factory=list)
     """Each serves one socket in place of the honest way."""
     socket_afters: list[int] = field(default_factory=list)
+    quota: dict[str, Any] = field(default_factory=lambda: dict(QUOTA))
     url: str = ""
+
+    def find(self, text: str) -> FakeJob:
+        for job in self.jobs.values():
+            if text in (job.id, job.name) or job.id.startswith(text):
+                return job
+        raise NotFoundError(f"No job {text!r}.", "job_not_found", "job_id")
 
     def add_job(self, num_steps: int = 0, end: JobStatus | None = None, name: str = "a job") -> FakeJob:
         """A job with a history: status events around `num_steps` metric events and as many log lines."""
@@ -136,11 +155,13 @@ def build(fake: FakeService) -> Starlette:
             Route("/ready", lambda _: JSONResponse({"status": "ready", "parts": {}})),
             Route(jobs, _Endpoint(fake, create_job), methods=["POST"]),
             Route(jobs, _Endpoint(fake, list_jobs), methods=["GET"]),
+            Route(f"{jobs}/{{job}}", _Endpoint(fake, change_job), methods=["PATCH"]),
             Route(f"{jobs}/{{job}}", _Endpoint(fake, get_job)),
-            Route(f"{jobs}/{{job}}/cancel", _Endpoint(fake, cancel_job), methods=["POST"]),
+            Route(f"{jobs}/{{job}}/{{order}}", _Endpoint(fake, order_job), methods=["POST"]),
             Route(f"{jobs}/{{job}}/{{what}}", _Endpoint(fake, job_list)),
             Route(f"{jobs}/{{job}}/download/{{what}}", _Endpoint(fake, download)),
             Route("/api/training/queue", _Endpoint(fake, queue)),
+            Route("/api/quota", _Endpoint(fake, quota), methods=["GET", "PUT"]),
             Route("/api/datasets", _Endpoint(fake, upload), methods=["POST"]),
             Route("/api/datasets", _Endpoint(fake, list_datasets), methods=["GET"]),
             Route("/api/datasets/{dataset}", _Endpoint(fake, dataset), methods=["GET", "DELETE"]),
@@ -178,13 +199,6 @@ async def _on_error(_: Request, error: Exception) -> Response:
     return JSONResponse(error.to_wire("req-1"), error.status)
 
 
-def find(fake: FakeService, text: str) -> FakeJob:
-    for job in fake.jobs.values():
-        if text in (job.id, job.name) or job.id.startswith(text):
-            return job
-    raise NotFoundError(f"No job {text!r}.", "job_not_found", "job_id")
-
-
 async def create_job(fake: FakeService, request: Request) -> Response:
     config = JobConfig.model_validate_json(await request.body())
     key = request.headers["idempotency-key"]
@@ -211,23 +225,16 @@ def page(request: Request, items: list[dict[str, Any]]) -> Response:
 
 
 async def get_job(fake: FakeService, request: Request) -> Response:
-    return JSONResponse(find(fake, request.path_params["job"]).document())
-
-
-async def cancel_job(fake: FakeService, request: Request) -> Response:
-    job = find(fake, request.path_params["job"])
-    if job.status.is_terminal:
-        raise ConflictError(f"Job {job.id!r} has ended with status {job.status}.", "job_ended")
-    job.move(JobStatus.CANCELLED, reason="user_cancelled")
-    return JSONResponse(job.document(), 202)
+    return JSONResponse(fake.find(request.path_params["job"]).document())
 
 
 async def job_list(fake: FakeService, request: Request) -> Response:
-    job, query = find(fake, request.path_params["job"]), request.query_params
+    job, query = fake.find(request.path_params["job"]), request.query_params
     match request.path_params["what"]:
         case "events":
-            after, limit = int(query["after"]), int(query["limit"])
-            return JSONResponse({"data": job.events[after : after + limit], "last_seq": len(job.events)})
+            after, limit, kinds = int(query["after"]), int(query["limit"]), query.getlist("kind")
+            found = [event for event in job.events[after:] if not kinds or event["kind"] in kinds]
+            return JSONResponse({"data": found[:limit], "last_seq": len(job.events)})
         case "logs":
             lines = [
                 {"at": event["at"], **event["data"], "attempt": 1} for event in job.events if event["kind"] == "log"
@@ -242,8 +249,7 @@ async def job_list(fake: FakeService, request: Request) -> Response:
             ]
             return JSONResponse({"data": points})
         case "attempts":
-            attempt = {"number": 1, "cpus": 1, "gpus": 0, "created_at": START.isoformat()}
-            return JSONResponse({"data": [attempt]})
+            return JSONResponse({"data": [attempt_document(), *job.attempts]})
         case "checkpoints":
             checkpoint = {
                 "name": "step-00000005",
@@ -263,7 +269,14 @@ async def queue(fake: FakeService, _: Request) -> Response:
     jobs = fake.jobs.values()
     queued = [job for job in jobs if job.status is JobStatus.QUEUED]
     entries = [
-        {"position": place, "job_id": job.id, "name": job.name, "created_at": START.isoformat()}
+        {
+            "position": place,
+            "job_id": job.id,
+            "name": job.name,
+            "priority": job.priority,
+            "waiting_for": job.document()["waiting_for"],
+            "created_at": START.isoformat(),
+        }
         for place, job in enumerate(queued, start=1)
     ]
     running = [job.id for job in jobs if job.status is JobStatus.RUNNING]
@@ -304,28 +317,6 @@ async def dataset(fake: FakeService, request: Request) -> Response:
         del fake.datasets[dataset_id]
         return Response(status_code=204)
     return JSONResponse(fake.datasets[dataset_id])
-
-
-MODEL = {
-    "id": "mdl-1",
-    "owner": "local",
-    "job_id": "job-001",
-    "name": "my model",
-    "kind": "adapter",
-    "base_model": "org/base",
-    "step": 10,
-    "created_at": START.isoformat(),
-}
-
-
-async def list_models(_: FakeService, request: Request) -> Response:
-    return page(request, [MODEL])
-
-
-async def get_model(_: FakeService, request: Request) -> Response:
-    if request.path_params["model"] != MODEL["id"]:
-        raise NotFoundError("No such model.", "model_not_found")
-    return JSONResponse(MODEL)
 
 
 async def download(fake: FakeService, request: Request) -> Response:

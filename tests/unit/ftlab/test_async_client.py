@@ -22,7 +22,7 @@ def run(fake, use):
     return asyncio.run(session())
 
 
-@pytest.mark.parametrize("name", ["Jobs", "Datasets", "Models"])
+@pytest.mark.parametrize("name", ["Jobs", "Datasets", "Models", "Quotas"])
 def test_the_resources_mirror_the_sync_ones(name):
     def methods(cls):
         return {
@@ -44,6 +44,22 @@ def test_submit_wait_and_list(fake):
         return ended.status, [found.id async for found in client.jobs.list()], (await client.queue()).running
 
     assert run(fake, use) == (JobStatus.COMPLETED, ["job-001"], [])
+
+
+def test_pause_resume_and_quota(fake):
+    job = fake.add_job()
+
+    async def use(client):
+        await client.jobs.pause(job.id)
+        paused = await client.jobs.wait(job.id, until="paused")
+        await client.jobs.resume(job.id)
+        await client.jobs.set_priority(job.id, 7)
+        moved = await client.jobs.move_to_front(job.id)
+        notices = [event.data["code"] async for event in client.jobs.events(job.id, kinds="notice")]
+        limits = await client.quota.set(weight=2.0)
+        return paused.status, moved.priority, notices, limits == await client.quota.get()
+
+    assert run(fake, use) == (JobStatus.PAUSED, 7, ["moved_to_front"], True)
 
 
 def test_follow_survives_a_cut(fake, monkeypatch):

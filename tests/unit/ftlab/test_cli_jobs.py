@@ -1,9 +1,12 @@
 """The commands that look at jobs, wait for them and end them."""
 
+import re
+from datetime import timedelta
+
 import pytest
 
 from ftlab.life import JobStatus
-from tests.unit.ftlab.fake_service import ZIP, status_fault
+from tests.unit.ftlab.fake_service import START, ZIP, attempt_document, status_fault
 
 
 @pytest.fixture(autouse=True)
@@ -17,11 +20,19 @@ def test_ls_is_tab_separated_in_a_pipe(cli, fake):
     fake.add_job(3, name="first")
     fake.add_job(end=JobStatus.FAILED, name="second")
     run = cli("ls")
-    assert run.lines[0].split("\t") == ["ID", "NAME", "STATUS", "STEP", "LOSS", "ETA", "CREATED"]
-    assert [line.split("\t")[:5] for line in run.lines[1:]] == [
-        ["job-002", "second", "✗ failed", "", ""],
-        ["job-001", "first", "● running", "3/10", "2.7"],
+    assert run.lines[0].split("\t") == (
+        ["ID", "NAME", "STATUS", "PRIORITY", "STEP", "LOSS", "ETA", "CREATED", "WAITING FOR"]
+    )
+    assert [line.split("\t")[:6] for line in run.lines[1:]] == [
+        ["job-002", "second", "✗ failed", "50", "", ""],
+        ["job-001", "first", "● running", "50", "3/10", "2.7"],
     ]
+
+
+def test_ls_says_what_queued_jobs_wait_for(cli, fake):
+    fake.add_job().priority = 80
+    cells = cli("ls").lines[1].split("\t")
+    assert (cells[3], cells[-1]) == ("80", "1 core; none is free")
 
 
 def test_ls_by_status_and_limit(cli, fake):
@@ -49,8 +60,26 @@ def test_show_by_prefix_and_name(cli, fake):
         run = cli("show", text)
         assert run.code == 0
         assert "Status      ● running" in run.out
-        assert "Attempt 1: from the base model, alive" in run.out
+        assert "Priority    50" in run.out
+        assert re.search(r"^Attempt 1, \S.* from the base model: alive$", run.out, re.MULTILINE)
     assert cli("show", "job-001", "--json").json["attempts"][0]["number"] == 1
+
+
+def test_show_tells_how_each_attempt_ended_and_what_it_went_on_from(cli, fake):
+    job = fake.add_job(2)
+    end = (START + timedelta(minutes=12, seconds=30)).isoformat()
+    job.attempts = [
+        attempt_document(2, resumed_from_step=50, ended_at=end, reason="worker_crashed", message="It ended.\nSo."),
+        attempt_document(3, resumed_from_step=0),
+    ]
+    job.add("notice", code="resuming", message="Going on.")
+    job.add("notice", code="resumed", message="Resumed from step 0 (0 rows).", bit_exact=True)
+    run = cli("show", "job-001")
+    assert run.lines[-3] == "Attempt 2, 12:30 from step 50: worker_crashed, It ended. So."
+    assert re.fullmatch(r"Attempt 3, \S.* from step 0: alive", run.lines[-2])
+    assert run.lines[-1] == "  Resumed from step 0 (0 rows)."
+    found = cli("show", "job-001", "--json").json
+    assert [receipt["data"]["bit_exact"] for receipt in found["receipts"]] == [True]
 
 
 def test_metrics_are_one_row_a_step(cli, fake):
@@ -67,6 +96,7 @@ def test_checkpoints_and_queue(cli, fake):
     assert cli("checkpoints", "job-001").lines[1].split("\t")[:6] == ["step-00000005", "5", "2.5", "", "best", "1.5 MB"]
     run = cli("queue")
     assert [line.split("\t")[:3] for line in run.lines[1:]] == [["running", "job-001", ""], ["1", "job-002", "next"]]
+    assert run.lines[2].split("\t")[3::2] == ["50", "1 core; none is free"]
     assert "The queue waits for a free core." in run.err
     assert cli("queue", "--json").json["running"] == ["job-001"]
 
@@ -81,6 +111,56 @@ def test_cancel_asks_or_is_told(cli, fake):
     assert (run.code, run.out) == (0, "job-001\tcancelled\n")
     run = cli("cancel", "job-001", "-y")
     assert (run.code, run.err) == (1, "ftlab: Job 'job-001' has ended with status cancelled.\n")
+
+
+def test_pause_and_resume(cli, fake):
+    job = fake.add_job(2)
+    run = cli("pause", "job-001")
+    assert (run.code, run.out) == (0, "job-001\tpausing\n")
+    assert "'ftlab resume job-001' lets it go on" in run.err
+    job.move(JobStatus.PAUSED)
+    assert cli("pause", "job-001").code == 1
+    run = cli("resume", "job-001", "--checkpoint", "step-00000009")
+    assert (run.code, run.err) == (3, "ftlab: The job has no checkpoint of this name.\n")
+    assert cli("resume", "job-001", "--checkpoint", "step-00000005").out == "job-001\tqueued\n"
+    assert cli("pause", "job-001", "--json").json["status"] == "paused"
+    assert cli("resume", "job-001", "-q").err == ""
+
+
+def test_move(cli, fake):
+    job = fake.add_job()
+    assert cli("move", "job-001", "--priority", 80).out == "job-001\tqueued\n"
+    assert job.priority == 80
+    assert cli("move", "job-001", "--front", "-p", 7).code == 0
+    assert (job.priority, job.events[-1]["data"]["code"]) == (7, "moved_to_front")
+    for wrong in ([], ["--priority", 101], ["--priority", "high"]):
+        assert cli("move", "job-001", *wrong).code == 2
+
+
+def test_quota(cli, fake):
+    assert cli("quota").lines == [
+        "Owner              local",
+        "Queued jobs        3 of 100",
+        "Running GPUs       0.5 of 1.5",
+        "Running CPU cores  2, no limit",
+        "Disk               1.5 MB of 2.0 GB",
+        "Uploads            1.0 kB, no limit",
+        "Weight             1",
+    ]
+    found = cli("quota", "--set", "max_queued_jobs=5", "--set", "max_disk_bytes=null", "--json").json
+    assert (found["max_queued_jobs"], found["max_disk_bytes"]) == (5, None)
+    for wrong in ("max_queued_jobs", "=3", "max_jobs=3", "weight=["):
+        run = cli("quota", "--set", wrong)
+        assert (run.code, run.err.count("\n")) == (2, 1)
+
+
+def test_wait_says_that_a_job_is_paused_and_goes_on(cli, fake):
+    job = fake.add_job()
+    job.move(JobStatus.PAUSED)
+    fake.faults = [None, None, lambda _: job.move(JobStatus.COMPLETED)]
+    run = cli("wait", "job-001")
+    assert (run.code, run.out) == (0, "job-001\tcompleted\n")
+    assert run.err == "Job job-001 is paused; 'ftlab resume job-001' lets it go on.\n"
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,35 @@ def test_local_datasets_are_uploaded_first(cli, fake, job_file):
     assert len(fake.datasets) == 2
 
 
+def test_a_file_that_the_service_has_is_not_uploaded_again(cli, fake, job_file):
+    rows = job_file.parent / "rows.jsonl"
+    rows.write_text('{"messages": []}\n')
+    job_file.write_text("model: org/name\ndataset: rows.jsonl\n")
+    cli("submit", job_file)
+    run = cli("submit", job_file)
+    assert "rows.jsonl is on the service already, as ds-1." in run.err
+    assert fake.jobs["job-002"].config["dataset"] == "ds-1"
+    rows.write_text('{"messages": [1]}\n')
+    cli("submit", job_file)
+    assert fake.jobs["job-003"].config["dataset"] == "ds-2"
+    assert fake.num_requests("POST", "/api/datasets") == 2
+
+
+def test_a_key_makes_one_job(cli, fake, job_file):
+    (job_file.parent / "rows.jsonl").write_text('{"messages": []}\n')
+    job_file.write_text("model: org/name\ndataset: rows.jsonl\n")
+    ids = {cli("submit", job_file, "--idempotency-key", "nightly-1").out for _ in range(2)}
+    assert ids == {"job-001\n"}
+    run = cli("submit", job_file, "--idempotency-key", "ü")
+    assert (run.code, "printable ASCII" in run.err) == (2, True)
+
+
+def test_priority_by_set(cli, fake, job_file):
+    cli("submit", job_file, "--set", "priority=80")
+    assert fake.jobs["job-001"].config["priority"] == 80
+    assert "priority must be at most 100" in cli("submit", job_file, "--set", "priority=101").err
+
+
 def test_standard_input(cli, fake, monkeypatch, tmp_path):
     file = tmp_path / "in"
     file.write_text(JOB)

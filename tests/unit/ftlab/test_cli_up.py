@@ -18,7 +18,12 @@ home = pathlib.Path(os.environ["FTLAB_HOME"])
 if os.environ.get("FAIL"):
     print("port 8000 is taken")
     sys.exit(3)
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+def stop(number, _):
+    print(signal.Signals(number).name, flush=True)
+    file.unlink()
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+signal.signal(signal.SIGQUIT, stop)
 ticks = int(pathlib.Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
 state = {"pid": os.getpid(), "started_at_ticks": ticks, "urls": {"API": f"http://127.0.0.1:{os.environ['FTLAB_PORT']}"}}
 file = home / "run" / "service.json"
@@ -40,7 +45,9 @@ def _quick(monkeypatch):
 def supervisor(tmp_path, monkeypatch):
     script = tmp_path / "supervisor.py"
     script.write_text(SUPERVISOR)
-    monkeypatch.setattr(up, "_supervisor_command", lambda: [sys.executable, str(script)])
+    command = up._command
+    stand_in = [sys.executable, str(script)]
+    monkeypatch.setattr(up, "_command", lambda module: stand_in if module == up.SUPERVISOR else command(module))
     return tmp_path / "home"
 
 
@@ -56,6 +63,37 @@ def test_up_detached_then_down(cli, supervisor):
     assert "Stopped." in run.err
     run = cli("down", "--home", supervisor)
     assert (run.code, run.err) == (0, f"Nothing runs with {supervisor}.\n")
+
+
+@pytest.mark.parametrize(("flags", "signal", "how"), [([], "SIGTERM", "save"), (["--now"], "SIGQUIT", "newest")])
+def test_down_lets_jobs_save_unless_it_is_to_be_now(cli, supervisor, flags, signal, how):
+    cli("up", "--home", supervisor, "-d", "-q")
+    run = cli("down", "--home", supervisor, *flags)
+    assert run.code == 0
+    assert how in run.err
+    assert (supervisor / "logs" / "supervisor.log").read_text().splitlines()[-1] == signal
+
+
+@pytest.mark.parametrize(("flags", "timeout_s"), [([], 360.0), (["--now"], 60.0)])
+def test_down_waits_as_long_as_jobs_may_take_to_save(cli, supervisor, monkeypatch, flags, timeout_s):
+    waited = []
+    monkeypatch.setattr(up, "_has_ended", lambda service, timeout_s: waited.append(timeout_s) or True)
+    monkeypatch.setenv("FTLAB_STOP_GRACE_S", "300")
+    cli("up", "--home", supervisor, "-d", "-q")
+    cli("down", "--home", supervisor, *flags)
+    assert waited == [timeout_s]
+
+
+def test_down_ends_what_a_killed_service_left_behind(cli, tmp_path):
+    home = tmp_path / "home"
+    part = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={"FTLAB_PART_OF": str(home)})
+    file = home / "run" / "service.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"pid": os.getpid(), "state": "ready", "started_at_ticks": 1}))
+    run = cli("down", "--home", home)
+    assert (run.code, run.err) == (0, "Ended 1 processes that a killed service had left behind.\n")
+    assert part.wait(10) != 0
+    assert cli("down", "--home", home).err == f"Nothing runs with {home}.\n"
 
 
 def test_status_shows_the_parts(cli, supervisor, fake):
@@ -79,7 +117,7 @@ def test_a_service_that_does_not_come_up_shows_its_log(cli, supervisor, monkeypa
 def test_up_in_the_foreground_becomes_the_supervisor(supervisor):
     code = (
         "import sys; from ftlab.cli import main, up;"
-        f"up._supervisor_command = lambda: [sys.executable, {str(supervisor.parent / 'supervisor.py')!r}];"
+        f"up._command = lambda module: [sys.executable, {str(supervisor.parent / 'supervisor.py')!r}];"
         f"sys.argv = ['ftlab', 'up', '--home', {str(supervisor)!r}, '--port', '8123']; main.main()"
     )
     root = Path(up.__file__).parents[2]
@@ -107,7 +145,7 @@ def test_a_reused_process_id_is_not_ours(tmp_path, cli):
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"pid": os.getpid(), "state": "ready", "started_at_ticks": 1}))
     run = cli("down", "--home", tmp_path / "home")
-    assert (run.code, "Nothing runs" in run.err) == (0, True)
+    assert (run.code, "Ended 0 processes" in run.err) == (0, True)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"pid": "x", "state": "ready"}'])
@@ -136,6 +174,6 @@ def test_flags_are_checked(cli):
 
 def test_a_checkout_needs_no_safe_path(monkeypatch):
     monkeypatch.chdir(Path(up.__file__).parents[2])
-    assert up._supervisor_command()[1:] == ["-m", "cluster.supervisor"]
+    assert up._command("cluster.supervisor")[1:] == ["-m", "cluster.supervisor"]
     monkeypatch.chdir("/")
-    assert up._supervisor_command()[1:] == ["-P", "-m", "cluster.supervisor"]
+    assert up._command("cluster.supervisor")[1:] == ["-P", "-m", "cluster.supervisor"]

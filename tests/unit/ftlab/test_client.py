@@ -9,7 +9,7 @@ from ftlab import errors
 from ftlab.client import Client, RetryPolicy
 from ftlab.client.calls import MAX_PAGE
 from ftlab.life import JobStatus, ReasonCode
-from ftlab.schemas import JobConfig
+from ftlab.schemas import EventKind, JobConfig
 from tests.unit.ftlab.fake_service import dropped_connection, status_fault
 
 CONFIG = {"model": "org/name", "dataset": "ds-1", "name": "my job"}
@@ -159,6 +159,76 @@ def test_a_repeated_cancel_that_finds_its_work_done_is_a_success(fake, client):
     assert client.jobs.cancel(job.id).status is JobStatus.CANCELLED
 
 
+def test_pause_and_resume(fake, client):
+    job = fake.add_job(num_steps=2)
+    assert client.jobs.pause(job.id).status is JobStatus.PAUSING
+    job.move(JobStatus.PAUSED)
+    with pytest.raises(errors.ConflictError):
+        client.jobs.pause(job.id)
+    with pytest.raises(errors.NotFoundError):
+        client.jobs.resume(job.id, checkpoint="step-00000009")
+    assert client.jobs.resume(job.id, "step-00000005").status is JobStatus.QUEUED
+    assert client.jobs.pause(job.id).status is JobStatus.PAUSED
+    assert client.jobs.resume(job.id).status is JobStatus.QUEUED
+
+
+def test_priority_and_front(fake, client):
+    job = fake.add_job()
+    assert client.jobs.set_priority(job.id, 80).priority == 80
+    client.jobs.move_to_front(job.id)
+    assert job.events[-1]["data"]["message"] == "Moved to the front."
+
+
+@pytest.mark.parametrize(("order", "done"), [("pause", JobStatus.PAUSED), ("resume", JobStatus.RUNNING)])
+def test_a_repeated_order_that_finds_its_work_done_is_a_success(fake, client, order, done):
+    job = fake.add_job()
+
+    def lost_reply(request):
+        job.move(done)
+        return dropped_connection(request)
+
+    fake.faults = [lost_reply]
+    assert getattr(client.jobs, order)(job.id).status is done
+    assert {headers["idempotency-key"][:6] for method, _, headers in fake.requests if method == "POST"} == {"ftlab-"}
+
+
+def test_a_repeated_order_that_finds_another_state_is_refused(fake, client):
+    job = fake.add_job()
+
+    def lost_reply(request):
+        job.move(JobStatus.COMPLETED)
+        return dropped_connection(request)
+
+    fake.faults = [lost_reply]
+    with pytest.raises(errors.ConflictError, match="completed"):
+        client.jobs.pause(job.id)
+
+
+def test_events_of_some_kinds(fake, client):
+    job = fake.add_job(num_steps=3)
+    kinds = {event.kind for event in client.jobs.events(job.id, kinds=["log", EventKind.METRICS])}
+    assert kinds == {EventKind.LOG, EventKind.METRICS}
+    assert [event.seq for event in client.jobs.events(job.id, kinds=EventKind.STATUS)] == [1, 2]
+
+
+def test_quota(fake, client):
+    assert client.quota.get().max_queued_jobs == 100
+    changed = client.quota.set(max_queued_jobs=5, max_running_gpus=None)
+    assert (changed.max_queued_jobs, changed.max_running_gpus, changed.max_disk_bytes) == (5, None, 2_000_000_000)
+    with pytest.raises(errors.InvalidRequestError) as caught:
+        client.quota.set(max_jobs=1)
+    assert caught.value.param == "max_jobs"
+
+
+def test_what_does_not_pass_is_not_tried_again(fake, client):
+    body = '{"error": {"message": "Too many jobs.", "code": "quota_exceeded", "param": "max_queued_jobs"}}'
+    fake.faults = [status_fault(429, {"x-should-retry": "false"}, body)]
+    with pytest.raises(errors.RateLimitError) as caught:
+        client.jobs.create(CONFIG)
+    assert (caught.value.code, caught.value.param) == ("quota_exceeded", "max_queued_jobs")
+    assert len(fake.requests) == 1
+
+
 def test_upload_streams_the_file(fake, client, tmp_path):
     file = tmp_path / "über 1.jsonl"
     file.write_bytes(b'{"messages": []}\n' * 100_000)
@@ -225,6 +295,32 @@ def test_wait_polls_until_the_end(fake, client, monkeypatch):
 
     fake.faults = [None, status_fault(503), None, end]
     assert client.jobs.wait(job.id).status is JobStatus.COMPLETED
+
+
+def test_wait_goes_on_while_a_job_is_paused_and_tells_of_it(fake, client, monkeypatch):
+    monkeypatch.setattr("ftlab.client.flows.FIRST_POLL_S", 0.001)
+    job = fake.add_job()
+    ways = [JobStatus.PAUSED, JobStatus.PAUSED, JobStatus.QUEUED, JobStatus.COMPLETED]
+    fake.faults = [lambda _, status=status: job.move(status) for status in ways]
+    seen = []
+    client.jobs.wait(job.id, on_status=lambda found: seen.append(found.status))
+    assert seen == [JobStatus.PAUSED, JobStatus.QUEUED, JobStatus.COMPLETED]
+
+
+@pytest.mark.parametrize("until", ["paused", JobStatus.PAUSED, {"paused", "pausing"}, (JobStatus.PAUSED,)])
+def test_wait_until_a_status(fake, client, until):
+    job = fake.add_job()
+    job.move(JobStatus.PAUSED)
+    assert client.jobs.wait(job.id, until=until).status is JobStatus.PAUSED
+    job.move(JobStatus.FAILED)
+    with pytest.raises(errors.JobFailedError):
+        client.jobs.wait(job.id, until=until)
+
+
+def test_wait_until_a_status_that_does_not_exist(fake, client):
+    with pytest.raises(errors.InvalidRequestError, match="Did you mean 'paused'"):
+        client.jobs.wait("job-001", until="pased")
+    assert fake.requests == []
 
 
 def test_wait_raises_how_a_job_failed(fake, client):

@@ -12,6 +12,7 @@ from ftlab.life import (
     JobStatus,
     ReasonCode,
     RetryClass,
+    StopKind,
     sources_of,
 )
 
@@ -85,3 +86,15 @@ def test_every_reason_has_a_retry_class():
 )
 def test_retry_class(reason, retry):
     assert RETRY_CLASSES[reason] is retry
+
+
+def test_what_the_user_wants_is_more_urgent_than_what_the_service_wants():
+    kinds = sorted(StopKind, key=lambda kind: kind.urgency, reverse=True)
+    assert kinds == [
+        StopKind.FENCED,
+        StopKind.CANCEL,
+        StopKind.PAUSE,
+        StopKind.TIME_LIMIT,
+        StopKind.PREEMPT,
+        StopKind.DRAIN,
+    ]

@@ -94,6 +94,41 @@ def test_submit_list_and_cancel(client, config):
     assert [job.id for job in client.jobs.list(["cancelled", "failed"])] == [first.id]
 
 
+def test_pause_resume_and_order(client, config):
+    first, second = (client.jobs.create(config) for _ in range(2))
+    assert client.jobs.pause(first.id).status is JobStatus.PAUSED
+    assert client.jobs.wait(first.id, until="paused").paused_at is not None
+    with pytest.raises(errors.ConflictError, match="is paused"):
+        client.jobs.pause(first.id)
+    with pytest.raises(errors.NotFoundError):
+        client.jobs.resume(first.id, "step-00000001")
+    assert client.jobs.resume(first.id).queue_position == 1
+    assert client.jobs.set_priority(second.id, 90).queue_position == 1
+    assert client.jobs.set_priority(first.id, 90).queue_position == 1
+    assert client.jobs.move_to_front(second.id).queue_position == 1
+    codes = [event.data["code"] for event in client.jobs.events(second.id, kinds="notice")]
+    assert codes == ["priority_changed", "moved_to_front"]
+    assert "Waiting for the scheduler" in client.jobs.get(first.id).message
+
+
+def test_a_full_queue_is_said_at_once(client, config):
+    assert client.quota.set(max_queued_jobs=0, weight=2).weight == 2.0
+    with pytest.raises(errors.RateLimitError) as caught:
+        client.jobs.create(config)
+    assert (caught.value.code, caught.value.param) == ("quota_exceeded", "max_queued_jobs")
+    assert client.quota.set(max_queued_jobs=None) == client.quota.get()
+    client.jobs.create(config)
+
+
+def test_a_large_upload_beyond_the_quota_gets_its_answer(client, config, tmp_path):
+    client.quota.set(max_upload_bytes=1000)
+    file = tmp_path / "large.jsonl"
+    file.write_bytes(ROW * 1_000_000)
+    with pytest.raises(errors.RateLimitError) as caught:
+        client.datasets.upload(file)
+    assert caught.value.param == "max_upload_bytes"
+
+
 def test_errors(client, config):
     with pytest.raises(errors.NotFoundError):
         client.jobs.create(config | {"dataset": "ds-none"})
@@ -152,8 +187,15 @@ def test_the_command_line(world, config, monkeypatch, capsys, tmp_path):
     assert cli("ls").lines[1].startswith(f"{job_id}\tmine\t○ queued")
     assert "rows.jsonl" in cli("datasets", "ls").out
     assert cli("queue", "--json").json["queued"][-1]["job_id"] == job_id
-    assert cli("cancel", "mine", "--yes").out == f"{job_id}\tcancelled\n"
-    assert cli("wait", "mine", "-f").code == 6
+    assert cli("pause", "mine").out == f"{job_id}\tpaused\n"
+    assert cli("resume", "mine").out == f"{job_id}\tqueued\n"
+    assert cli("move", "mine", "--front", "--priority", 60).out == f"{job_id}\tqueued\n"
+    assert "1 of " in cli("quota").out
+    assert (
+        cli("submit", file, "--idempotency-key", "again").out == cli("submit", file, "--idempotency-key", "again").out
+    )
+    assert cli("cancel", job_id, "--yes").out == f"{job_id}\tcancelled\n"
+    assert cli("wait", job_id, "-f").code == 6
     assert cli("logs", job_id).code == 0
-    assert cli("show", job_id[:8]).code == 0
+    assert cli("show", job_id).code == 0
     assert cli("download", job_id).code in (1, 3)

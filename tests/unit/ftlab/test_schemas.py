@@ -91,12 +91,36 @@ def test_plain_data_survives_yaml(value):
         ("lora", "lora_dropout", -0.1, 1.0),
         ("resources", "num_workers", 0, 1025),
         ("resources", "gpus_per_worker", -1, 2),
+        ("resources", "gpus_per_worker", 0.3, 0.75),
+        (None, "priority", -1, 101),
+        (None, "time_limit_s", 59, 31_536_001),
+        (None, "stuck_timeout_s", 9, 31_536_001),
+        (None, "first_step_timeout_s", 29, 31_536_001),
     ],
 )
 def test_bounds(section, field, low, high):
     for value in (low, high):
         with pytest.raises(ValidationError):
-            JobConfig.model_validate(MINIMAL | {section: {field: value}})
+            JobConfig.model_validate(MINIMAL | ({section: {field: value}} if section else {field: value}))
+
+
+@pytest.mark.parametrize("share", [0, 0.25, 0.5, 1, 1.0, None])
+def test_a_worker_has_a_gpu_or_a_share_of_one(share):
+    config = JobConfig.model_validate(MINIMAL | {"resources": {"gpus_per_worker": share}})
+    assert config.resources.gpus_per_worker == share
+    assert JobConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize("share", [True, "0.5"])
+def test_a_share_is_a_number(share):
+    with pytest.raises(ValidationError):
+        JobConfig.model_validate(MINIMAL | {"resources": {"gpus_per_worker": share}})
+
+
+def test_a_share_is_for_one_worker():
+    JobConfig.model_validate(MINIMAL | {"resources": {"gpus_per_worker": 1, "num_workers": 2}})
+    with pytest.raises(ValidationError, match=r"must be 0 or 1 where resources\.num_workers is above 1"):
+        JobConfig.model_validate(MINIMAL | {"resources": {"gpus_per_worker": 0.5, "num_workers": 2}})
 
 
 @pytest.mark.parametrize("value", [True, "3", 3.5, None, float("nan"), float("inf")])

@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ftlab.schemas import JobConfig, LoraConfig, Resources, SftMethod, TrainingConfig
+from serve.bodies import JobChange, Move, QuotaChange, Resume
 
 SCALARS = (
     st.none()
@@ -44,6 +45,40 @@ def test_any_json_is_answered_with_less_than_500(client, body, path):
     assert reply.status_code < 500, reply.text
     if reply.status_code >= 400:
         assert set(reply.json()["error"]) == {"message", "type", "param", "code", "request_id"}
+
+
+CHANGES = {
+    ("PATCH", "/api/training/jobs/{job}"): JobChange,
+    ("POST", "/api/training/jobs/{job}/resume"): Resume,
+    ("POST", "/api/training/jobs/{job}/move"): Move,
+    ("POST", "/api/training/jobs/{job}/pause"): Move,
+    ("PUT", "/api/quota"): QuotaChange,
+}
+
+
+@given(change=st.sampled_from(list(CHANGES)), data=st.data())
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_change_is_answered_with_less_than_500(client, config, change, data):
+    client.put("/api/quota", json={"max_queued_jobs": None, "max_disk_bytes": None})
+    if not client.get("/api/training/jobs").json()["data"]:
+        client.post("/api/training/jobs", json=config)
+    job = client.get("/api/training/jobs").json()["data"][0]["id"]
+    body = data.draw(documents(CHANGES[change]) | VALUES)
+    method, path = change
+    reply = client.request(method, path.format(job=job), content=json.dumps(body))
+    assert reply.status_code < 500, reply.text
+    if reply.status_code >= 400:
+        assert set(reply.json()["error"]) == {"message", "type", "param", "code", "request_id"}
+
+
+@given(path=st.text(max_size=60) | st.text("./\\step-0123456789%", max_size=30))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_checkpoint_path_is_answered_with_less_than_500(client, config, path):
+    if not client.get("/api/training/jobs").json()["data"]:
+        client.post("/api/training/jobs", json=config | {"name": "resting"})
+    client.post("/api/training/jobs/resting/pause")
+    reply = client.post("/api/training/resume/resting", params={"checkpoint_path": path})
+    assert reply.status_code in ((202,) if path == "" else (404, 422)), reply.text
 
 
 @given(raw=st.binary(max_size=200))

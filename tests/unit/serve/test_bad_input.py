@@ -107,6 +107,12 @@ def get(status: int, code: str, path: str, **headers: str) -> Case:
     return Case(status, code, path=path, method="GET", headers=headers)
 
 
+def change(
+    status: int, code: str, body: bytes, param: str | None = None, message: str = "", path: str = f"{JOBS}/done"
+) -> Case:
+    return Case(status, code, body, path, "PATCH", message=message, param=param)
+
+
 def row(*turns: tuple[str, str]) -> bytes:
     messages = [{"role": role, "content": content} for role, content in turns]
     return json.dumps({"messages": messages}).encode() + b"\n"
@@ -220,8 +226,79 @@ CASES = {
     "events after 2^70": get(422, "invalid_parameter", f"{JOBS}/done/events?after={2**70}"),
     "metric points": get(422, "invalid_parameter", f"{JOBS}/done/metrics?max_points=0"),
     "many series": get(422, "invalid_parameter", f"{JOBS}/done/metrics?names={','.join(map(str, range(200)))}"),
-    "cancel a finished job": Case(409, "job_ended", path=f"{JOBS}/done/cancel", message="cancelled"),
     "cancel an unknown job": Case(404, "job_not_found", path=f"{JOBS}/nothing/cancel"),
+    **{
+        f"{what} an unknown job": Case(404, "job_not_found", b'{"to": "front"}', f"{JOBS}/nothing/{what}")
+        for what in ("pause", "move")
+    },
+    **{
+        f"{what} a finished job": Case(409, "job_ended", None, f"{JOBS}/done/{what}", message="cancelled")
+        for what in ("cancel", "pause")
+    },
+    "resume a finished job": Case(409, "job_not_paused", b"{}", f"{JOBS}/done/resume", message="cancelled"),
+    "move a finished job": Case(409, "job_not_queued", b'{"to": "front"}', f"{JOBS}/done/move", message="cancelled"),
+    "priority of a finished job": change(409, "job_not_waiting", b'{"priority": 1}', message="cancelled"),
+    "priority of an unknown job": change(404, "job_not_found", b'{"priority": 1}', path=f"{JOBS}/nothing"),
+    "no change": change(422, "invalid_body", b"{}", "priority", "is required"),
+    "empty change": change(422, "invalid_body", b""),
+    "array as change": change(422, "invalid_body", b"[1]"),
+    "broken change": change(400, "malformed_json", b'{"priority": 1'),
+    "unknown change": change(422, "unknown_field", b'{"prioritty": 1}', "prioritty", "Did you mean 'priority'?"),
+    "change of the status": change(422, "unknown_field", b'{"priority": 1, "status": "completed"}', "status"),
+    **{
+        f"priority {value}": change(422, "invalid_body", f'{{"priority": {value}}}'.encode(), "priority")
+        for value in ("-1", "101", "1e3", "1.5", "true", "null", f'"{SECRET}"', "[]", str(2**70))
+    },
+    **{
+        f"move {body}": Case(422, code, body, f"{JOBS}/done/move", param=param)
+        for body, code, param in (
+            (b"{}", "invalid_body", "to"),
+            (b'{"to": "back"}', "invalid_body", "to"),
+            (b'{"to": 1}', "invalid_body", "to"),
+            (b'{"to": null}', "invalid_body", "to"),
+            (b'{"to": "front", "by": 1}', "unknown_field", "by"),
+            (b"", "invalid_body", None),
+        )
+    },
+    **{
+        f"resume {body[:40]}": Case(422, code, body, f"{JOBS}/done/resume", param=param)
+        for body, code, param in (
+            (b'{"checkpoint": 10}', "invalid_body", "checkpoint"),
+            (b'{"checkpoint": ""}', "invalid_body", "checkpoint"),
+            (b'{"checkpoint": ["a"]}', "invalid_body", "checkpoint"),
+            (b'{"checkpoint": "' + b"x" * 101 + b'"}', "invalid_body", "checkpoint"),
+            (b'{"checkpoint": "a\\u0000"}', "invalid_body", None),
+            (b'{"checkpoints": "a"}', "unknown_field", "checkpoints"),
+            (b"[]", "invalid_body", None),
+            (b"null", "invalid_body", None),
+        )
+    },
+    "broken resume": Case(400, "malformed_json", b"{", f"{JOBS}/done/resume"),
+    "resume from a path": Case(
+        404, "job_not_found", path=f"/api/training/resume/nothing?checkpoint_path=../../{SECRET}"
+    ),
+    "resume from a path with NUL": Case(
+        422, "invalid_parameter", path="/api/training/resume/done?checkpoint_path=a%00"
+    ),
+    **{
+        f"quota {body}": Case(422, code, body, "/api/quota", "PUT", param=param)
+        for body, code, param in (
+            (b'{"max_queued_jobs": -1}', "invalid_body", "max_queued_jobs"),
+            (b'{"max_queued_jobs": 1.5}', "invalid_body", "max_queued_jobs"),
+            (b'{"max_queued_jobs": "9"}', "invalid_body", "max_queued_jobs"),
+            (b'{"max_disk_bytes": 1e400}', "invalid_body", None),
+            (b'{"max_disk_bytes": 99999999999999999999}', "invalid_body", "max_disk_bytes"),
+            (b'{"max_running_gpus": NaN}', "invalid_body", None),
+            (b'{"max_running_cpus": true}', "invalid_body", "max_running_cpus"),
+            (b'{"weight": 0}', "invalid_body", "weight"),
+            (b'{"weight": -1}', "invalid_body", "weight"),
+            (b'{"max_uploads_bytes": 1}', "unknown_field", "max_uploads_bytes"),
+            (b'{"owner": "someone"}', "unknown_field", "owner"),
+            (b"", "invalid_body", None),
+        )
+    },
+    "quota by POST": Case(405, "method_not_allowed", b"{}", "/api/quota"),
+    "unknown kind of events": get(422, "invalid_parameter", f"{JOBS}/done/events?kind={SECRET}"),
     "traversal": get(404, "not_found", f"{DATASETS}/%2e%2e/%2e%2e/%2e%2e/etc/passwd/content"),
     "encoded traversal": get(404, "not_found", f"{DATASETS}/%2e%2e%2f%2e%2e%2fetc%2fpasswd/content"),
     "dots as id": get(404, "dataset_not_found", f"{DATASETS}/%2e%2e/content"),

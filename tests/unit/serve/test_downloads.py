@@ -24,6 +24,7 @@ STATE_FILES = {
     "scheduler.pt": b"s",
     "rng_state.pth": b"r",
     "rng_state_0.pth": b"r",
+    "run_state_0.json": b"{}",
     "training_args.bin": b"a",
     "trainer_state.json": b"{}",
     "sampler.json": b"{}",
@@ -187,13 +188,15 @@ def test_the_logs(tmp_path):
         lines = "".join(json.dumps({"text": f"line {number}"}) + "\n" for number in range(10_000)).encode()
         for number in (1, 2, 10):
             (folder / f"attempt-{number}.jsonl").write_bytes(lines)
+        (folder / "attempt-2-stacks.txt").write_text("where it hung")
         (folder / "secret.txt").write_text("no log")
         (folder / "attempt-3.jsonl").symlink_to("/etc/passwd")
         (folder / "attempt-4.jsonl").mkdir()
         reply = await client.get(path("logs"))
         assert reply.headers["content-disposition"].startswith('attachment; filename="a-job-logs.zip"')
         found = unzip(reply.content)
-        assert list(found) == ["attempt-1.jsonl", "attempt-2.jsonl", "attempt-10.jsonl", "events.jsonl"]
+        names = ["attempt-1.jsonl", "attempt-2-stacks.txt", "attempt-2.jsonl", "attempt-10.jsonl", "events.jsonl"]
+        assert list(found) == names
         assert found["attempt-10.jsonl"] == lines
         events = [json.loads(line) for line in found["events.jsonl"].splitlines()]
         assert [event["seq"] for event in events] == list(range(1, 2_502))

@@ -54,13 +54,37 @@ def test_a_queued_job_says_what_it_waits_for(client, config, store):
         tx.leases.acquire("coordinator", "test", ttl_s=3600, now=datetime.now(UTC))
     messages = [client.get(f"{JOBS}/{job}").json()["message"] for job in (first, second, third)]
     assert messages == [
-        "The job is next in the queue; it waits for free devices.",
-        "The job is number 2 in the queue; it waits for 1 job before it.",
-        "The job is number 3 in the queue; it waits for 2 jobs before it.",
+        "The job is next in the queue. Waiting for free devices.",
+        "The job is number 2 in the queue. Waiting for 1 job ahead of it.",
+        "The job is number 3 in the queue. Waiting for 2 jobs ahead of it.",
     ]
     queue = client.get("/api/training/queue").json()
     assert [entry["job_id"] for entry in queue["queued"]] == [first, second, third]
     assert queue["waiting_for"] == "The first job in the queue is about to start."
+
+
+def test_what_the_scheduler_found_missing_is_what_a_job_waits_for(client, config, store):
+    first, second = (submit(client, config).json()["id"] for _ in range(2))
+    with store.begin() as tx:
+        tx.leases.acquire("coordinator", "test", ttl_s=3600, now=datetime.now(UTC))
+        tx.jobs.set_waiting({first: "Waiting for 2 GPUs; 1 is free.", second: "Waiting for the quota."})
+    jobs = [client.get(f"{JOBS}/{job}").json() for job in (first, second)]
+    assert [job["waiting_for"] for job in jobs] == ["Waiting for 2 GPUs; 1 is free.", "Waiting for the quota."]
+    assert jobs[0]["message"] == "The job is next in the queue. Waiting for 2 GPUs; 1 is free."
+    assert jobs[1]["message"] == "The job is number 2 in the queue. Waiting for the quota."
+    assert client.get(JOBS).json()["data"] == jobs[::-1]
+    queue = client.get("/api/training/queue").json()
+    assert [entry["waiting_for"] for entry in queue["queued"]] == [job["waiting_for"] for job in jobs]
+    assert queue["waiting_for"] == "First in the queue: Waiting for 2 GPUs; 1 is free."
+    with store.begin() as tx:
+        tx.leases.acquire("coordinator", "other", ttl_s=-1, now=datetime.now(UTC), force=True)
+    assert "scheduler" in client.get(f"{JOBS}/{first}").json()["waiting_for"]
+
+
+def test_only_a_queued_job_waits_for_something(client, config, store):
+    job = submit(client, config).json()["id"]
+    start(store, job)
+    assert client.get(f"{JOBS}/{job}").json()["waiting_for"] is None
 
 
 def test_a_retried_job_says_when_it_is_tried_again(client, config, store):
@@ -70,7 +94,7 @@ def test_a_retried_job_says_when_it_is_tried_again(client, config, store):
     with store.begin() as tx:
         tx.attempts.end(ref, reason=ReasonCode.WORKER_CRASHED, message="x", now=NOW)
         tx.jobs.move(ref, JobStatus.QUEUED, now=NOW, not_before=later)
-    assert "tried again after" in client.get(f"{JOBS}/{job}").json()["message"]
+    assert "when it is tried again" in client.get(f"{JOBS}/{job}").json()["message"]
     assert "tried again after" in client.get("/api/training/queue").json()["waiting_for"]
 
 
@@ -117,17 +141,32 @@ def test_a_race_of_submits_with_one_key_makes_one_job(client, config, store):
 def test_a_submit_that_loses_the_race_in_the_database_gets_the_winners_job(client, config, monkeypatch):
     """On PostgreSQL both transactions can look before either commits; the unique key then decides."""
     first = submit(client, config, **{"idempotency-key": "race"}).json()
-    looks = []
-    find = JobRepository.find_idempotent
+    add, num_tries = JobRepository.add, []
 
-    def blind_twice(self, owner, key):
-        looks.append(key)
-        return None if len(looks) <= 2 else find(self, owner, key)
+    def counted(self, *args, **kwargs):
+        num_tries.append(1)
+        return add(self, *args, **kwargs)
 
-    monkeypatch.setattr(JobRepository, "find_idempotent", blind_twice)
+    monkeypatch.setattr(JobRepository, "add", counted)
     again = submit(client, config, **{"idempotency-key": "race"})
     assert (again.status_code, again.json()["id"]) == (201, first["id"])
     assert again.headers["idempotent-replay"] == "true"
+    assert len(num_tries) == 1
+
+
+def test_a_replay_gets_its_job_whatever_stands_against_a_new_one(client, config, settings, coordinator):
+    first = submit(client, config, **{"idempotency-key": "key"}).json()
+    client.post(f"{JOBS}/{first['id']}/cancel")
+    client.delete(f"/api/datasets/{config['dataset']}")
+    (settings.home / "models" / "org--tiny-model").mkdir(parents=True)
+    client.put("/api/quota", json={"max_queued_jobs": 0})
+    wakes = coordinator.num_wakes
+    again = submit(client, config, **{"idempotency-key": "key"})
+    assert (again.status_code, again.json()["id"]) == (201, first["id"])
+    assert coordinator.num_wakes == wakes
+    other = submit(client, config | {"name": "other"}, **{"idempotency-key": "key"})
+    assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
+    assert submit(client, config, **{"idempotency-key": "new"}).status_code == 404
 
 
 def test_lists_page_newest_first_without_gap_or_double(client, config):
@@ -179,6 +218,19 @@ def test_a_paused_job_is_cancelled_at_once(client, config, store):
     with store.begin() as tx:
         tx.jobs.move(JobRef(job, 0), JobStatus.PAUSED, now=NOW)
     assert client.post(f"{JOBS}/{job}/cancel").json()["status"] == "cancelled"
+
+
+def test_events_by_kind(client, config, store):
+    job = submit(client, config).json()["id"]
+    ref = start(store, job)
+    with store.begin() as tx:
+        lines = [NewEvent(EventKind.LOG, {"level": "info", "text": f"line {n}"}, NOW) for n in range(3)]
+        tx.events.append(ref, [*lines, NewEvent(EventKind.NOTICE, {"code": "resumed", "message": "x"}, NOW), *lines])
+    found = client.get(f"{JOBS}/{job}/events?kind=notice&kind=log&after=5").json()
+    assert [event["seq"] for event in found["data"]] == [6, 7, 8, 9, 10, 11]
+    assert found["last_seq"] == 11
+    found = client.get(f"{JOBS}/{job}/events?kind=notice").json()
+    assert [(event["seq"], event["kind"]) for event in found["data"]] == [(8, "notice")]
 
 
 def test_a_running_job_is_left_to_the_coordinator(client, config, store, coordinator):

@@ -83,9 +83,3 @@ def test_an_overview_outlives_its_dataset(client, config):
     client.post(f"/api/training/jobs/{job}/cancel")
     client.delete(f"/api/datasets/{config['dataset']}")
     assert client.get(f"/api/jobs/{job}").json()["dataset"] is None
-
-
-@pytest.mark.parametrize("path", ["/api/training/pause/x", "/api/training/resume/x", "/api/training/jobs/x/pause"])
-def test_what_does_not_exist_yet_is_not_found(client, path):
-    reply = client.post(path)
-    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_found")

@@ -1,0 +1,30 @@
+"""Telling others what changed: whoever follows the job, and the coordinator.
+
+Both are only hints, because the database has everything; so the caller, who waits, gets the reply first.
+"""
+
+from collections.abc import Sequence
+
+from starlette.background import BackgroundTask
+
+from cluster.event_documents import to_documents
+from ftlab.schemas import EventKind
+from serve.services import Services
+from tracking.store.records import EventRecord, JobRecord
+
+
+def announcement(services: Services, events: Sequence[EventRecord]) -> BackgroundTask:
+    """The task of a reply that tells of committed events once the reply has been sent."""
+    return BackgroundTask(_announce, services, events)
+
+
+def first_event(job: JobRecord) -> EventRecord:
+    """The event that a job which was just submitted begins its log with."""
+    data = {"status": job.status.value, "message": job.message, "reason": None}
+    return EventRecord(job.id, job.last_seq, job.attempt, job.created_at, EventKind.STATUS, data)
+
+
+def _announce(services: Services, events: Sequence[EventRecord]) -> None:
+    if events:
+        services.hub.publish(to_documents(events))
+    services.coordinator.wake()

@@ -1,0 +1,31 @@
+"""`/api/quota`: the caller's own limits."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ftlab.schemas import Quota
+from serve import quotas_service
+from serve.announce import announcement
+from serve.auth import current_owner
+from serve.bodies import QuotaChange
+from serve.body import read_object, validate
+from serve.openapi import body_of
+from serve.replies import in_thread, reply
+from serve.services import services_of
+
+router = APIRouter(prefix="/api/quota", tags=["quota"])
+
+
+@router.get("", response_model=Quota, summary="Your limits, and what you use of them")
+async def get_quota(request: Request) -> Response:
+    return reply(await in_thread(quotas_service.read_quota, services_of(request), current_owner(request)))
+
+
+@router.put("", response_model=Quota, openapi_extra=body_of(QuotaChange), summary="Change your limits")
+async def put_quota(request: Request) -> Response:
+    """Fields that are left out stay as they are; `null` goes back to the service's setting."""
+    change = validate(QuotaChange, await read_object(request))
+    services, owner = services_of(request), current_owner(request)
+    quota = await in_thread(quotas_service.change_quota, services, owner, change)
+    return reply(quota, background=announcement(services, []))

@@ -1,0 +1,76 @@
+"""The part of the fake service that changes jobs and limits."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from ftlab.errors import ConflictError, InvalidRequestError, NotFoundError
+from ftlab.life import JobStatus
+
+if TYPE_CHECKING:
+    from tests.unit.ftlab.fake_service import FakeJob, FakeService
+
+QUOTA: dict[str, Any] = {
+    "owner": "local",
+    "max_queued_jobs": 100,
+    "max_running_gpus": 1.5,
+    "max_running_cpus": None,
+    "max_disk_bytes": 2_000_000_000,
+    "max_upload_bytes": None,
+    "weight": 1.0,
+    "queued_jobs": 3,
+    "running_gpus": 0.5,
+    "running_cpus": 2,
+    "disk_bytes": 1_500_000,
+    "upload_bytes": 1_000,
+}
+
+
+async def order_job(fake: "FakeService", request: Request) -> Response:
+    """Cancel, pause, resume and move."""
+    job = fake.find(request.path_params["job"])
+    body = await request.body()
+    document = json.loads(body) if body else {}
+    match request.path_params["order"]:
+        case "cancel":
+            _cancel(job)
+        case "pause":
+            _require(job, JobStatus.RUNNING, JobStatus.QUEUED)
+            job.move(JobStatus.PAUSING if job.status is JobStatus.RUNNING else JobStatus.PAUSED)
+        case "resume":
+            _require(job, JobStatus.PAUSED)
+            if document.get("checkpoint") not in (None, "step-00000005"):
+                raise NotFoundError("The job has no checkpoint of this name.", "checkpoint_not_found")
+            job.move(JobStatus.QUEUED)
+        case "move":
+            _require(job, JobStatus.QUEUED)
+            job.add("notice", code="moved_to_front", message=f"Moved to the {document['to']}.")
+    return JSONResponse(job.document(), 202)
+
+
+async def change_job(fake: "FakeService", request: Request) -> Response:
+    job = fake.find(request.path_params["job"])
+    job.priority = json.loads(await request.body())["priority"]
+    return JSONResponse(job.document())
+
+
+async def quota(fake: "FakeService", request: Request) -> Response:
+    if request.method == "PUT":
+        for name, value in json.loads(await request.body()).items():
+            if name not in fake.quota:
+                raise InvalidRequestError(f"{name} is not a known setting.", "unknown_field", name)
+            fake.quota[name] = value
+    return JSONResponse(fake.quota)
+
+
+def _cancel(job: "FakeJob") -> None:
+    if job.status.is_terminal:
+        raise ConflictError(f"Job {job.id!r} has ended with status {job.status}.", "job_ended")
+    job.move(JobStatus.CANCELLED, reason="user_cancelled")
+
+
+def _require(job: "FakeJob", *statuses: JobStatus) -> None:
+    if job.status not in statuses:
+        raise ConflictError(f"Job {job.id!r} is {job.status}.", "conflict")

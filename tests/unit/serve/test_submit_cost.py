@@ -1,0 +1,80 @@
+"""What a submit and a list cost the database, and when others hear of a change."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import Engine, event
+
+JOBS = "/api/training/jobs"
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """Every statement that any database connection carries out meanwhile."""
+    seen: list[str] = []
+
+    def note(_connection, _cursor, statement, *_):
+        seen.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize(("headers", "most"), [({}, 8), ({"idempotency-key": "one"}, 9)])
+def test_a_submit_is_one_transaction_of_few_statements(client, config, headers, most):
+    client.post(JOBS, json=config)
+    with statements() as seen:
+        assert client.post(JOBS, json=config, headers=headers).status_code == 201
+    assert len(seen) <= most, "\n".join(seen)
+    assert [statement for statement in seen if statement.startswith("BEGIN")] == ["BEGIN IMMEDIATE"]
+
+
+def test_a_list_costs_the_same_whatever_its_length(client, config):
+    counts = []
+    for _ in range(2):
+        client.post(JOBS, json=config)
+        with statements() as seen:
+            client.get(JOBS)
+        counts.append(len(seen))
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("path", [JOBS, "/api/training/start"])
+def test_others_hear_of_a_job_after_its_caller(app, config, hub, coordinator, path):
+    order = []
+    coordinator.wake = lambda: order.append("coordinator")
+    hub.publish = lambda events: order.append(f"hub {[event['seq'] for event in events]}")
+    body = json.dumps(config).encode()
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+        "scheme": "http",
+        "http_version": "1.1",
+    }
+
+    async def receive():
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message):
+        if not message.get("more_body"):
+            order.append(message.get("status", "body"))
+
+    asyncio.run(app(scope, receive, send))
+    assert order == [201, "body", "hub [1]", "coordinator"]
+
+
+def test_the_first_event_is_told_as_the_log_has_it(client, config, hub):
+    job = client.post(JOBS, json=config).json()["id"]
+    assert hub.events == client.get(f"{JOBS}/{job}/events").json()["data"]
