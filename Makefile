@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo up down test lint types unit e2e bench clean
+.PHONY: demo up down test lint types unit e2e faults chaos bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -28,7 +28,7 @@ up: $(STAMP) ## start the service in the background
 down: ## stop the service
 	$(BIN)/ftlab down
 
-test: lint types unit e2e ## everything that CI runs
+test: lint types unit e2e faults ## everything that CI runs
 
 lint: $(VENV)/.installed-dev ## style and layers
 	$(BIN)/ruff check .
@@ -44,6 +44,12 @@ unit: $(VENV)/.installed-dev ## tests without a cluster
 e2e: $(VENV)/.installed-dev ## tests against a whole service
 	$(BIN)/python -m pytest tests/e2e --ignore tests/e2e/test_readme.py
 	$(BIN)/python -m pytest tests/e2e/test_readme.py
+
+faults: $(VENV)/.installed-dev ## the short form of the chaos tests
+	$(BIN)/python -m tests.chaos --short
+
+chaos: $(VENV)/.installed-dev ## every fault against a whole service, on both databases; hours
+	$(BIN)/python -m tests.chaos
 
 bench: $(VENV)/.installed-dev ## the benchmark table
 	$(BIN)/python -m tests.bench

@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the values of all pairs as well")
     parser.add_argument("--server", metavar="URL", help="measure a service that runs already")
     parser.add_argument("--real", type=_folder, metavar="FOLDER", help="row 1: train this model too")
-    parser.add_argument("--ingress", choices=("python", "haproxy"), default="python", help="HTTP front of the service")
+    parser.add_argument("--ingress", choices=("haproxy", "python"), default="haproxy", help="HTTP front of the service")
     return parser
 
 

@@ -9,9 +9,13 @@ from ftlab.schemas import Dataset
 from tests.lab import Lab, rows
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--ingress", choices=("haproxy", "python"), default="haproxy", help="Serve's HTTP front")
+
+
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    lab = Lab(tmp_path_factory.mktemp("lab"))
+def lab(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Lab]:
+    lab = Lab(tmp_path_factory.mktemp("lab"), ingress=pytestconfig.getoption("--ingress"))
     lab.start()
     yield lab
     if lab.process is not None and lab.process.poll() is None:

@@ -8,6 +8,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -106,3 +107,16 @@ def test_errors_have_one_shape_behind_the_real_front(lab: Lab) -> None:
         assert refused.value.code == status
         assert set(json.load(refused.value)["error"]) == {"message", "type", "param", "code", "request_id"}
         assert refused.value.headers["x-request-id"]
+
+
+def test_the_front_listens_on_this_machine_only(lab: Lab) -> None:
+    listening = {
+        (process.name(), connection.laddr.ip, connection.laddr.port)
+        for process in lab.processes()
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert (lab.settings.host, lab.settings.port) in {(address, port) for _, address, port in listening}
+    assert {address for name, address, _ in listening if name == "haproxy"} <= {"127.0.0.1"}
+    if lab.settings.ingress == "haproxy":
+        assert len([name for name, *_ in listening if name == "haproxy"]) >= 3  # the door, statistics, metrics

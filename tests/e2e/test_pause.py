@@ -1,0 +1,72 @@
+"""Pausing, resuming and ordering jobs, from the command to the training process and back."""
+
+from ftlab import Client
+from ftlab.life import JobStatus, ReasonCode
+from ftlab.schemas import Dataset, Event, Job
+from tests.lab import Lab, at_step, follow_until, tiny_job, wait_for
+
+PATIENT_S = 120.0
+MANY_STEPS = 3000
+"""More than any of these tests waits for."""
+
+
+def notice(code: str, job: Job, client: Client) -> Event:
+    found = [event for event in client.jobs.events(job.id, kinds="notice") if event.data["code"] == code]
+    assert found, f"no notice {code}"
+    return found[-1]
+
+
+def is_running(client: Client, job: Job) -> bool:
+    return client.jobs.get(job.id).status is JobStatus.RUNNING
+
+
+def test_a_running_job_rests_and_goes_on_from_the_checkpoint_that_is_named(
+    lab: Lab, client: Client, dataset: Dataset
+) -> None:
+    job = client.jobs.create(tiny_job(dataset, max_steps=MANY_STEPS, training={"save_total_limit": 1000}))
+    follow_until(client, job, at_step(12))
+
+    assert client.jobs.pause(job.id).status in (JobStatus.PAUSING, JobStatus.PAUSED)
+    paused = client.jobs.wait(job.id, timeout_s=PATIENT_S, until="paused")
+
+    assert paused.status is JobStatus.PAUSED
+    assert paused.paused_at is not None
+    newest = client.jobs.checkpoints(job.id)[0]
+    assert newest.step == paused.step >= 12
+    [attempt] = client.jobs.attempts(job.id)
+    assert attempt.reason is ReasonCode.OK
+    other = client.jobs.create(tiny_job(dataset, max_steps=3))
+    assert client.jobs.wait(other.id, timeout_s=PATIENT_S).status is JobStatus.COMPLETED
+
+    assert client.jobs.resume(job.id, "step-00000010").status is JobStatus.QUEUED
+    follow_until(client, job, lambda event: event.attempt == 2 and at_step(12)(event))
+
+    assert client.jobs.attempts(job.id)[-1].resumed_from_step == 10
+    assert newest.step in notice("checkpoints_given_up", job, client).data["removed_steps"]
+    receipt = notice("resumed", job, client)
+    assert (receipt.attempt, receipt.data["step"], receipt.data["bit_exact"]) == (2, 10, True)
+    steps = [point.step for point in client.jobs.metrics(job.id, ["loss"])]
+    assert steps == list(range(1, steps[-1] + 1))
+    client.jobs.cancel(job.id)
+    client.jobs.wait(job.id, timeout_s=PATIENT_S, raise_on_failure=False)
+
+
+def test_waiting_jobs_say_what_for_and_can_be_reordered(lab: Lab, client: Client, dataset: Dataset) -> None:
+    running = client.jobs.create(tiny_job(dataset, max_steps=MANY_STEPS))
+    wait_for(lambda: is_running(client, running), PATIENT_S, "the first job to run")
+    first, second, third = (client.jobs.create(tiny_job(dataset, max_steps=3)) for _ in range(3))
+
+    wait_for(lambda: "core" in (client.jobs.get(first.id).waiting_for or ""), PATIENT_S, "a word on what is missing")
+    assert client.jobs.get(second.id).waiting_for == "Waiting for 1 job ahead of it."
+    assert client.jobs.move_to_front(third.id).queue_position == 1
+    assert client.jobs.pause(first.id).status is JobStatus.PAUSED
+    assert client.jobs.set_priority(second.id, 80).queue_position == 1
+
+    client.jobs.cancel(running.id)
+    ended = [client.jobs.wait(job.id, timeout_s=PATIENT_S) for job in (second, third)]
+    assert ended[0].started_at is not None
+    assert ended[1].started_at is not None
+    assert ended[0].started_at < ended[1].started_at
+    assert client.jobs.get(first.id).status is JobStatus.PAUSED
+    client.jobs.resume(first.id)
+    assert client.jobs.wait(first.id, timeout_s=PATIENT_S).status is JobStatus.COMPLETED
