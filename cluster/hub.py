@@ -98,7 +98,8 @@ class RayHubClient:
     """The `HubClient` of processes in a Ray cluster.
 
     `publish` puts events into a bounded backlog that one thread sends: the caller never waits for Ray, and a
-    burst becomes one call: what comes within `linger_s` goes together. `listen` raises `ServiceUnavailableError` while the hub cannot be reached.
+    burst becomes one call: what comes within `linger_s` goes together. `listen` raises `ServiceUnavailableError`
+    while the hub cannot be reached.
     """
 
     def __init__(self, namespace: str, *, linger_s: float = 0.0) -> None:
