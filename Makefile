@@ -43,6 +43,7 @@ unit: $(VENV)/.installed-dev ## tests without a cluster
 
 e2e: $(VENV)/.installed-dev ## tests against a whole service
 	$(BIN)/python -m pytest tests/e2e --ignore tests/e2e/test_readme.py
+	$(BIN)/python -m pytest tests/e2e/test_doors.py --ingress python
 	$(BIN)/python -m pytest tests/e2e/test_readme.py
 
 faults: $(VENV)/.installed-dev ## the short form of the chaos tests

@@ -48,6 +48,16 @@ _SIGNS = (
         marks=("CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED"),
     ),
     _Sign(
+        ReasonCode.INTERNAL_ERROR,
+        "A computation on the GPU met a value out of its range: {first_line} The job's log has the traceback.",
+        marks=("device-side assert",),
+    ),
+    _Sign(
+        ReasonCode.GPU_LOST,
+        "The GPU no longer answers this run: {first_line} If it happens again, look for Xid errors in the machine's log.",
+        marks=("CUDA error:", "CUDA driver error", "cuDNN error", "CUBLAS_STATUS_EXECUTION_FAILED", "No CUDA GPUs"),
+    ),
+    _Sign(
         ReasonCode.MODEL_ACCESS_DENIED,
         "The model is gated: accept its licence on the hub and start the service with the variable HF_TOKEN.",
         names=("GatedRepoError",),
