@@ -54,7 +54,8 @@ _SIGNS = (
     ),
     _Sign(
         ReasonCode.GPU_LOST,
-        "The GPU no longer answers this run: {first_line} If it happens again, look for Xid errors in the machine's log.",
+        "The GPU no longer answers this run: {first_line} "
+        "If it happens again, look for Xid errors in the machine's log.",
         marks=("CUDA error:", "CUDA driver error", "cuDNN error", "CUBLAS_STATUS_EXECUTION_FAILED", "No CUDA GPUs"),
     ),
     _Sign(
