@@ -1,7 +1,7 @@
 """The benchmark table: `python -m tests.bench [ROW ...] [--quick] [--json FILE] [--server URL]`.
 
-Without `--server` one service is started for all rows and ended with them. With it, rows that need a service of
-their own are left out, and FTLAB_HOME must name the home of the one that runs.
+Without `--server` one service is started for all rows that need one, and ended with them. With it, rows that need a
+service of their own are left out, and FTLAB_HOME must name the home of the one that runs.
 """
 
 import argparse
@@ -38,10 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before = machine()
     measured: list[Measurement] = []
     failures: dict[int, str] = {}
-    with _service(options) as service, tempfile.TemporaryDirectory(dir=service.settings.home) as folder:
-        bench = Bench(service, Path(folder), options.quick, options.real)
-        service.start()
-        for number in options.rows or rows:
+    chosen = options.rows or list(rows)
+    with _bench(options, needs_service=any(_needs_service(rows[number]) for number in chosen)) as bench:
+        for number in chosen:
             say(f"row {number}: {rows[number].TITLE}")
             try:
                 measured += rows[number].run(bench)
@@ -71,6 +70,22 @@ def find_rows() -> dict[int, ModuleType]:
     names = sorted(found.name for found in pkgutil.iter_modules(package.__path__) if found.name.startswith(ROW_PREFIX))
     modules = [import_module(f"{package.__name__}.{name}") for name in names if name[len(ROW_PREFIX)].isdigit()]
     return {module.ROW: module for module in modules}
+
+
+def _needs_service(row: ModuleType) -> bool:
+    return bool(getattr(row, "NEEDS_SERVICE", True))
+
+
+@contextmanager
+def _bench(options: argparse.Namespace, *, needs_service: bool) -> Iterator[Bench]:
+    """With a service that is ready, where one is needed."""
+    if not needs_service:
+        with tempfile.TemporaryDirectory(prefix="ftlab-bench-") as folder:
+            yield Bench(None, Path(folder), options.quick, options.real, options.ingress)
+        return
+    with _service(options) as service, tempfile.TemporaryDirectory(dir=service.settings.home) as folder:
+        service.start()
+        yield Bench(service, Path(folder), options.quick, options.real, options.ingress)
 
 
 @contextmanager

@@ -1,13 +1,16 @@
-"""Our application without Ray Serve in front: `python -m tests.bench.own_api HOME PORT`, to tell the two apart.
+"""Our application without Ray Serve in front: `python -m tests.bench.own_api HOME PORT [WAKE_PORT]`.
 
-It writes to the database of the service in HOME; nobody is woken and nobody is told.
+It tells the two apart. It writes to the database of the service in HOME; nobody is told, and only who listens for
+datagrams on WAKE_PORT is woken.
 """
 
+import socket
 import sys
 from pathlib import Path
 
 import uvicorn
 
+from cluster.clients import CoordinatorClient
 from ftlab.settings import Settings
 from serve.app import create_app
 from serve.live import LiveFeed
@@ -16,10 +19,22 @@ from tests.unit.serve.fakes import FakeCoordinator, FakeHub
 from tracking.store import Store
 
 
+class RemoteCoordinator:
+    """Wakes a coordinator in another process of this machine."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._address = ("127.0.0.1", port)
+
+    def wake(self) -> None:
+        self._socket.sendto(b"wake", self._address)
+
+
 def main() -> None:
     settings = Settings(home=Path(sys.argv[1]))
+    coordinator: CoordinatorClient = RemoteCoordinator(int(sys.argv[3])) if sys.argv[3:] else FakeCoordinator()
     hub = FakeHub()
-    services = Services(settings, Store.open(settings.store_url), FakeCoordinator(), hub, LiveFeed(hub))
+    services = Services(settings, Store.open(settings.store_url), coordinator, hub, LiveFeed(hub))
     uvicorn.run(create_app(services), host="127.0.0.1", port=int(sys.argv[2]), log_level="warning")
 
 

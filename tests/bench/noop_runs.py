@@ -1,0 +1,90 @@
+"""The coordinator with runs that do nothing: `python -m tests.bench.noop_runs HOME NUM_SLOTS NUM_JOBS`.
+
+Everything but the training is real: it ticks as the service's coordinator does, and each run writes its record. It
+says on which port it is woken, then, once so many jobs have ended, when that was (seconds since the epoch).
+"""
+
+import socket
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cluster.attempt_log import AttemptLog
+from cluster.coordinator import Coordinator, run_forever
+from cluster.pacing import Pacer
+from cluster.policy import WorkerShape
+from cluster.testing import FakeCluster
+from ftlab.life import JobStatus
+from ftlab.schemas import EventKind
+from ftlab.settings import Settings
+from tests.bench.processes import say_back
+from tests.unit.serve.fakes import FakeHub
+from tracking.store import Store
+from tracking.store.ids import new_id
+from tracking.store.records import JobRecord, JobRef, ModelRecord
+from train.plan import RunPlan
+
+
+class NoopCluster(FakeCluster):
+    """Its runs are over as soon as their record is written."""
+
+    def __init__(self, store: Store, pacer: Pacer, num_slots: int, num_jobs: int) -> None:
+        super().__init__(cpus=num_slots)
+        self._store = store
+        self._pacer = pacer
+        self._num_left = num_jobs
+        self._counting = threading.Lock()
+
+    def launch(self, name: str, shape: WorkerShape | None, plan: RunPlan | None) -> None:
+        super().launch(name, shape, plan)
+        assert plan is not None, "no standby runs here"
+        log = AttemptLog(self._store, FakeHub(), JobRef(plan.job_id, plan.attempt), lambda: self._end(name))
+        log.move(JobStatus.INITIALIZING)
+        data = {"status": JobStatus.RUNNING.value, "base_model": plan.model, "base_revision": "none"}
+        log.record([{"kind": EventKind.STATUS, "data": data, "at": datetime.now(UTC), "number": 1}])
+        log.complete(_model)
+
+    def _end(self, name: str) -> None:
+        """Called by the run's log once the database has it all."""
+        self.running[name].state = "ended"
+        self._pacer.hurry()
+        with self._counting:
+            self._num_left -= 1
+            if self._num_left == 0:
+                say_back(str(time.time()))
+
+
+def main(home: Path, num_slots: int, num_jobs: int) -> None:
+    settings = Settings(home=home, standby=False)
+    store, pacer = Store.open(settings.store_url), Pacer()
+    cluster = NoopCluster(store, pacer, num_slots, num_jobs)
+    coordinator = Coordinator(store, cluster, FakeHub(), settings)
+    threading.Thread(target=run_forever, args=(coordinator, pacer.pause), daemon=True).start()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waker:
+        waker.bind(("127.0.0.1", 0))
+        say_back(str(waker.getsockname()[1]))
+        while True:
+            waker.recv(16)
+            pacer.wake()
+
+
+def _model(job: JobRecord) -> ModelRecord:
+    return ModelRecord(
+        id=new_id("mdl"),
+        owner=job.owner,
+        job_id=job.id,
+        name=job.name,
+        kind="adapter",
+        base_model="org/name",
+        base_revision="none",
+        step=0,
+        path=Path("model"),
+        mlflow_version=None,
+        created_at=datetime.now(UTC),
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
