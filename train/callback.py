@@ -74,6 +74,10 @@ class RunCallback(TrainerCallback):
         """The random state is that of the checkpoint again."""
         self._restored_rng = fingerprint
 
+    def saving(self) -> None:
+        """The trainer begins to write a checkpoint."""
+        self._pulse.enter(Phase.SAVING)
+
     def takes_save_wish(self) -> bool:
         """Whether the step that just ended shall be saved before anything else. Asking takes the wish."""
         wish, self._save_wish = self._save_wish, False
@@ -116,8 +120,6 @@ class RunCallback(TrainerCallback):
         if wish.stop is not None:
             self._stop(wish.stop, control)
         self._tell_progress(state, control)
-        if control.should_save:
-            self._pulse.enter(Phase.SAVING)
 
     def on_prediction_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -154,7 +156,6 @@ class RunCallback(TrainerCallback):
         self._idle_since = time.perf_counter()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._pulse.enter(Phase.SAVING)
         barrier()  # every rank has written its random state
         step = state.global_step
         target = self._plan.checkpoints_folder / checkpoints.step_name(step)

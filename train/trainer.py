@@ -113,6 +113,7 @@ class RunTrainer(SFTTrainer):
         return metrics
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self._run_callback.saving()
         self._refuse_ruined_weights()
         super()._save_checkpoint(model, trial)
 

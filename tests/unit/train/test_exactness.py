@@ -120,6 +120,12 @@ def test_steps_that_are_repeated_after_a_crash_are_the_same(new_job: NewJob, row
     assert repeated.rows == {step: batches for step, batches in trace.rows.items() if step > 8}
 
 
+def test_an_evaluation_changes_nothing(whole: Callable[..., Trace]):
+    often, never = (whole(training=SHORT_EPOCHS | {"eval_steps": steps}, **DROPOUT) for steps in (1, None))
+    assert often.series()["loss"] == never.series()["loss"]
+    assert often.series()["eval_loss"].keys() == set(range(LAST + 1))
+
+
 def test_two_workers(new_job: NewJob, tmp_path: Path):
     """11 rows, one a pass, 2 passes a step: 3 steps an epoch, of 4, 4 and 3 rows. Only one rank knows of the stop."""
     training = PLAIN | {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2, "logging_steps": 2}

@@ -69,9 +69,21 @@ def test_a_step_that_is_saved_anyway_is_saved_once(job: Job):
 def test_a_stop_that_is_asked_for_during_a_save_needs_no_further_step(job: Job):
     link = Link(stop_in={(Phase.SAVING, 3): StopKind.DRAIN})
     outcome = job.train(link)
-    # It is asked for before the save begins, after the step's end: the first look at it comes after the save.
     assert (outcome.stop, outcome.step, outcome.has_saved) == (StopKind.DRAIN, 3, True)
     assert [step for step, _ in link.reported] == [3]
+
+
+def test_signs_of_life_say_what_the_run_is_at(job: Job):
+    link = Link()
+    job.train(link, training={"eval_steps": 3, "gradient_accumulation_steps": 2})
+    assert [beat.count for beat in link.beats] == list(range(1, len(link.beats) + 1))
+    at_the_end_of_step_3 = [beat.phase for beat in link.beats if beat.step == 3]
+    assert at_the_end_of_step_3 == ["training", "evaluating", "training", "saving", "training", "training"], (
+        "the step, one batch of evaluation, its end, the save, its end, the first half of the next step"
+    )
+    phases = list(dict.fromkeys(beat.phase for beat in link.beats))
+    assert phases == ["loading", "training", "evaluating", "saving", "delivering"]
+    assert link.beats[-1].median_step_s is not None
 
 
 def test_a_run_that_stops_tells_the_step_that_it_reached(job: Job):
