@@ -82,7 +82,7 @@ class Coordinator:
         stopping = Stopping(store, cluster, moves, settings.stop_grace_s)
         scenes = SceneReader(store, settings, moves, limits, rules or Rules())
         self._tending = Tending(store, cluster, settings, self._roster, moves, stopping, limits)
-        self._settling = Settling(store, cluster, self._roster, moves, limits)
+        self._settling = Settling(store, cluster, settings, self._roster, moves, limits)
         self._starting = Starting(store, cluster, settings, self._roster, moves, stopping, scenes)
 
     def tick(self) -> None:
@@ -97,7 +97,7 @@ class Coordinator:
         if look.jobs:
             self._settling.settle(now)
         owned = {attempt.driver for attempt in look.attempts}
-        self._settling.end_orphans(owned, look.unreleased, now)
+        self._settling.end_orphans(look.attempts, look.unreleased, now)
         self._roster.forget_except(owned)
         if is_draining:
             self._note_drained(look)

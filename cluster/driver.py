@@ -4,6 +4,7 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -261,11 +262,9 @@ class RunDriver:
             return
         where = ""
         if workers and self._outcome is None and self._failure is None:
-            file = stacks_file(plan)
-            dump_stacks(workers, f"{plan.job_id}, attempt {plan.attempt}. {stall.sentence}", file)
+            where = _keep_stacks(plan, workers, stall)
             if self._watchdog.look_again(time.monotonic()) is None:
                 return  # it has moved on while its stacks were taken
-            where = f" Its stacks are in the file {file.name} of the job's logs."
         self._end_by_force(ReasonCode.WORKER_HUNG, f"{stall.sentence}{where}")
 
     def _end_by_force(self, reason: ReasonCode, why: str) -> None:
@@ -313,6 +312,16 @@ class StartedRunDriver(RunDriver):
 def stacks_file(plan: RunPlan) -> Path:
     """Where the stacks of a hung attempt lie, beside its log."""
     return plan.log_file.with_name(f"attempt-{plan.attempt}-stacks.txt")
+
+
+def _keep_stacks(plan: RunPlan, workers: Sequence[WorkerProcess], stall: Stall) -> str:
+    """Write the stacks of a hung run; return the sentence that says where."""
+    file = stacks_file(plan)
+    try:
+        dump_stacks(workers, f"{plan.job_id}, attempt {plan.attempt}. {stall.sentence}", file)
+    except OSError as error:
+        return f" Its stacks could not be written to {file}: {error.strerror}."
+    return f" Its stacks are in the file {file.name} of the job's logs."
 
 
 def node_labels(shape: WorkerShape) -> list[dict[str, str]] | None:

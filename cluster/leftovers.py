@@ -75,17 +75,18 @@ def end_leftovers(settings: Settings) -> int:
 
 def sweep_unfinished(settings: Settings) -> None:
     """Remove the folders of jobs that were being written when the service died, and undo what was half done."""
-    for job_folder in (settings.home / "jobs").glob("*"):
-        for folder in (job_folder, job_folder / "checkpoints"):
-            _sweep(folder)
+    for folder in (settings.home / "jobs").glob("*"):
+        sweep_job(folder)
 
 
-def _sweep(folder: Path) -> None:
-    try:
-        checkpoints.sweep(folder)
-    except OSError as error:
-        # What cannot be removed only takes space; the job's next attempt tries again.
-        logger.warning("Could not clean up %s: %s", folder, error)
+def sweep_job(job_folder: Path) -> None:
+    """The same for one job, of which no attempt lives."""
+    for folder in (job_folder, job_folder / "checkpoints"):
+        try:
+            checkpoints.sweep(folder)
+        except OSError as error:
+            # What cannot be removed only takes space; the job's next attempt tries again.
+            logger.warning("Could not clean up %s: %s", folder, error)
 
 
 def _is_part(process: psutil.Process, settings: Settings) -> bool:

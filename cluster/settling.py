@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from cluster.leftovers import sweep_job
 from cluster.moves import Moves
+from cluster.planning import job_folder
 from cluster.ray_cluster import Cluster
 from cluster.retry import GiveUp, Rest, Retry, after_attempt, after_stop, time_is_up
 from cluster.roster import Roster
@@ -11,6 +13,7 @@ from cluster.stopping import wanted_stop
 from cluster.time_limits import TimeLimits
 from ftlab.life import JobStatus, ReasonCode, StopKind
 from ftlab.schemas import JobConfig
+from ftlab.settings import Settings
 from tracking.store import Store
 from tracking.store.records import AttemptRecord, JobRecord, JobRef
 
@@ -18,9 +21,12 @@ ORPHAN_GRACE_S = 5.0
 
 
 class Settling:
-    def __init__(self, store: Store, cluster: Cluster, roster: Roster, moves: Moves, limits: TimeLimits) -> None:
+    def __init__(
+        self, store: Store, cluster: Cluster, settings: Settings, roster: Roster, moves: Moves, limits: TimeLimits
+    ) -> None:
         self._store = store
         self._cluster = cluster
+        self._settings = settings
         self._roster = roster
         self._moves = moves
         self._limits = limits
@@ -35,12 +41,14 @@ class Settling:
             self._cluster.release(attempt.placement_groups)
             self._settle(job, attempt, now)
 
-    def end_orphans(self, owned: set[str], unreleased: Sequence[AttemptRecord], now: datetime) -> None:
-        """End run drivers that no live attempt owns, and give back what ended attempts held.
+    def end_orphans(self, live: Sequence[AttemptRecord], unreleased: Sequence[AttemptRecord], now: datetime) -> None:
+        """End run drivers that no live attempt owns, give back what ended attempts held, and sweep up after them.
 
         A run that has just delivered gets a moment to end by itself.
         """
         grace = timedelta(seconds=ORPHAN_GRACE_S)
+        owned = {attempt.driver for attempt in live}
+        busy = {attempt.job_id for attempt in live}
         self._orphan_since = {name: self._orphan_since.get(name, now) for name in self._roster.names - owned}
         for name, since in self._orphan_since.items():
             state = self._roster.state(name)
@@ -49,6 +57,9 @@ class Settling:
         for attempt in unreleased:
             if attempt.ended_at is not None and now - attempt.ended_at > grace:
                 self._cluster.release(attempt.placement_groups)
+                if attempt.job_id not in busy:
+                    # A run that was killed in a checkpoint leaves half of it, and the job may never run again.
+                    sweep_job(job_folder(self._settings, attempt.job_id))
                 with self._store.begin() as tx:
                     tx.attempts.released(JobRef(attempt.job_id, attempt.number))
 

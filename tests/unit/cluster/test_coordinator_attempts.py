@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from cluster.coordinator import run_forever
+from cluster.planning import job_folder
 from cluster.policy import Fleet
+from cluster.retry import FIRST_BACKOFF_S
 from cluster.settling import ORPHAN_GRACE_S
 from cluster.stopping import HEARTBEAT_TIMEOUT_S
 from ftlab.errors import ServiceUnavailableError
@@ -261,6 +263,37 @@ def test_a_reservation_is_given_back_once_more_after_the_run_had_time_to_end(wor
     world.tick(after_s=60)
     assert world.cluster.released == ["aa"]
     assert world.attempt(job_id).placement_groups == ()
+
+
+def half_written(world: World, job_id: str) -> Path:
+    folder = job_folder(world.settings, job_id) / "checkpoints" / ".tmp-1" / "checkpoint-5"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_half_a_checkpoint_of_a_job_that_will_not_run_again_is_swept(world: World):
+    job_id = world.running()
+    reserve(world, job_id, "aa")
+    left = half_written(world, job_id)
+    world.cluster.crash(world.attempt(job_id).driver)
+    world.cancel(job_id)
+    world.tick()
+    assert left.exists(), "its processes may still be at it"
+    world.tick(after_s=ORPHAN_GRACE_S + 1)
+    assert not left.parent.exists()
+
+
+def test_what_the_next_attempt_writes_is_not_swept(world: World):
+    job_id = world.running()
+    reserve(world, job_id, "aa")
+    world.cluster.crash(world.attempt(job_id).driver)
+    world.tick()
+    world.tick(after_s=FIRST_BACKOFF_S)
+    assert world.attempt(job_id).number == 2
+    written = half_written(world, job_id)
+    world.tick(after_s=ORPHAN_GRACE_S + 1)
+    assert world.attempt(job_id).ended_at is None
+    assert written.exists()
 
 
 def test_an_older_coordinator_is_fenced(world: World):

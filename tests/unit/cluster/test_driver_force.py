@@ -107,6 +107,17 @@ def test_a_run_that_moves_again_while_its_stacks_are_taken_is_let_go_on(forced: 
     assert forced.runs.attempt().ended_at is None
 
 
+def test_a_disk_without_room_for_the_stacks_saves_no_hung_run(forced: Forced):
+    (forced.runs.home / "job").mkdir()
+    (forced.runs.home / "job" / "logs").write_text("in the way")
+    driver = forced.runs.launch()
+    driver.hello(worker(0, 11, None))
+    forced.train(driver)
+    forced.wait(driver, 121)
+    assert forced.ended == [11]
+    assert "could not be written" in (forced.runs.attempt().message or "")
+
+
 def test_what_the_workers_say_while_they_are_ended_is_no_cause(forced: Forced):
     driver = forced.runs.launch(TWO_WORKERS)
     for rank in (0, 1):
