@@ -24,7 +24,8 @@ def first_event(job: JobRecord) -> EventRecord:
     return EventRecord(job.id, job.last_seq, job.attempt, job.created_at, EventKind.STATUS, data)
 
 
-def _announce(services: Services, events: Sequence[EventRecord]) -> None:
+async def _announce(services: Services, events: Sequence[EventRecord]) -> None:
+    # On the event loop: neither call waits for anything, and a thread would compete with the next request.
     if events:
         services.hub.publish(to_documents(events))
     services.coordinator.wake()

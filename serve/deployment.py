@@ -20,7 +20,7 @@ from tracking.store import Store
 MAX_ONGOING_REQUESTS = 4000
 """Each open socket holds one for as long as it lives."""
 SWITCH_INTERVAL_S = 0.0005
-LINGER_S = 0.02
+LINGER_S = 0.05
 """What the API tells the live hub comes together: a burst of submits is few calls."""
 SHUTDOWN_TIMEOUT_S = 5.0
 """Requests may take so long to end before a replica is ended; sockets never end, their clients resume."""
