@@ -15,6 +15,8 @@ from tests.postgres import running_postgres
 DATABASES = ("sqlite", "postgres")
 CORES = 2
 """The same on every machine: a second job waits where a first one takes all."""
+TIMEOUT_S = 900
+"""Of one test. All its waits have limits of their own; this is for a busy machine."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,6 +39,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
+        if "scene" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S))
         if item.get_closest_marker("chaos") and not _is_long(config):
             item.add_marker(pytest.mark.skip(reason="in the long form only: make chaos"))
 

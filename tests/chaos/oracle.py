@@ -6,14 +6,13 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import pairwise
 
 import psutil
 
 from cluster.leftovers import MARK
 from cluster.names import RUN_PREFIX, STANDBY_PREFIX
-from ftlab.life import JobStatus, ReasonCode
-from ftlab.schemas import Event, EventKind, Job
+from ftlab.schemas import EventKind
+from tests.chaos import history
 from tests.chaos.parts import is_gone
 from tests.chaos.ray_view import RayView
 from tests.chaos.scene import Scene
@@ -24,6 +23,7 @@ SETTLE_TIMEOUT_S = 90.0
 """Devices of a dead attempt are free again within this time, and everything else is at rest."""
 STANDBY_CPUS = 0.5
 """A standby run reserves less than this."""
+MAX_POINTS = 1_000_000
 
 
 def check(scene: Scene) -> None:
@@ -100,19 +100,10 @@ def _lost(scene: Scene) -> Iterator[str]:
 def _of_job(scene: Scene, job_id: str) -> Iterator[str]:
     job = scene.client.jobs.get(job_id)
     attempts = scene.lab.attempts(job_id)
-    events = list(scene.client.jobs.events(job_id))
-    if [event.seq for event in events] != list(range(1, job.last_seq + 1)):
-        yield "its events have a gap or a double"
-    yield from _attempts_overlap(attempts)
+    with scene.lab.store.read() as tx:
+        points = tx.metrics.series(job_id, ["loss"], max_points=MAX_POINTS)
+    yield from history.violations(job, attempts, list(scene.client.jobs.events(job_id)), points)
     yield from _late_writes(scene, attempts)
-    yield from _ended_badly(job, events)
-    yield from _steps(scene, job, events)
-
-
-def _attempts_overlap(attempts: Sequence[AttemptRecord]) -> Iterator[str]:
-    for before, after in pairwise(attempts):
-        if before.ended_at is None or before.ended_at > after.created_at:
-            yield f"attempt {before.number} ended at {before.ended_at}, the next began at {after.created_at}"
 
 
 def _late_writes(scene: Scene, attempts: Sequence[AttemptRecord]) -> Iterator[str]:
@@ -128,40 +119,6 @@ def _late_writes(scene: Scene, attempts: Sequence[AttemptRecord]) -> Iterator[st
         except StaleJobError:
             continue
         yield f"attempt {attempt.number} still writes events"
-
-
-def _ended_badly(job: Job, events: Sequence[Event]) -> Iterator[str]:
-    """One status, one reason, one sentence."""
-    statuses = [event.data["status"] for event in events if event.kind is EventKind.STATUS]
-    if statuses[-1] != job.status:
-        yield f"its log ends with {statuses[-1]}, and it is {job.status}"
-    if sum(JobStatus(status).is_terminal for status in statuses) != int(job.status.is_terminal):
-        yield f"it did not end once: {statuses}"
-    if not job.message.endswith("."):
-        yield f"its message is no sentence: {job.message!r}"
-    if (job.reason is None) is job.status.is_terminal:
-        yield f"it is {job.status} for the reason {job.reason}"
-    of_status = {JobStatus.COMPLETED: ReasonCode.OK, JobStatus.CANCELLED: ReasonCode.USER_CANCELLED}
-    if job.reason is not of_status.get(job.status, job.reason):
-        yield f"it is {job.status} for the reason {job.reason}"
-
-
-def _steps(scene: Scene, job: Job, events: Sequence[Event]) -> Iterator[str]:
-    """One metric point for each step; each attempt goes forward, and the newer one of two wins."""
-    with scene.lab.store.read() as tx:
-        points = tx.metrics.series(job.id, ["loss"], max_points=1_000_000)
-    steps = [point.step for point in points]
-    last = job.total_steps if job.status is JobStatus.COMPLETED else max(steps, default=0)
-    if steps != list(range(1, (last or 0) + 1)):
-        yield f"its steps are {steps} of {last}"
-    if any(before.attempt > after.attempt for before, after in pairwise(points)):
-        yield "an older attempt measured a later step"
-    if any(before.attempt > after.attempt for before, after in pairwise(events)):
-        yield "an older attempt wrote after a newer one"
-    measured = [event for event in events if event.kind is EventKind.METRICS and "loss" in event.data["values"]]
-    for before, after in pairwise(measured):
-        if before.attempt == after.attempt and before.data["step"] >= after.data["step"]:
-            yield f"attempt {after.attempt} measured step {after.data['step']} after {before.data['step']}"
 
 
 def _home_of(process: psutil.Process) -> str | None:

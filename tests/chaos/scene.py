@@ -32,7 +32,6 @@ class Scale:
     """How long outages last, and how much of everything there is."""
 
     outage_s: float
-    num_burst: int
     soak_s: float
     num_soak_jobs: int
     num_soak_variants: int
@@ -41,8 +40,8 @@ class Scale:
     """Whether the soak restarts the whole service as well."""
 
 
-LONG = Scale(60.0, 10_000, 600.0, 20, 10, 60, has_restarts=True)
-SHORT = Scale(10.0, 300, 45.0, 4, 2, 30, has_restarts=False)
+LONG = Scale(60.0, 600.0, 20, 10, 60, has_restarts=True)
+SHORT = Scale(10.0, 45.0, 4, 2, 30, has_restarts=False)
 
 
 @dataclass

@@ -14,8 +14,8 @@ from tests.chaos.mlflow_view import MlflowView
 from tests.chaos.scene import Scene
 from tests.lab import wait_for
 
-STEPS_PER_S = 20
-"""More than the workload manages, so that a job of so many steps outlives an outage."""
+STEPS_PER_S = 12
+"""About what the workload manages, so that a job of so many steps lasts as long as an outage."""
 FILLED_IN_S = 120.0
 """MLflow's start, and the longest pause of whoever waits for it."""
 
