@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 import psutil
 import pytest
@@ -80,7 +80,7 @@ IN_SHORT_FORM = (queued, running, paused)
 )
 def test_cancel_ends_a_job_in_every_status(scene: Scene, in_status: InStatus) -> None:
     with in_status(scene) as job:
-        processes = [psutil.Process(pid) for pid in _pids(scene, job)]
+        processes = _processes(scene, job)
         scene.client.jobs.cancel(job.id)
 
     _assert_cancelled(scene, job, processes)
@@ -118,7 +118,7 @@ OUTAGES = [_coordinator_hangs, _replica_dies, _mlflow_hangs, _driver_dies]
 @pytest.mark.parametrize("outage", OUTAGES, ids=lambda each: each.__name__.strip("_"))
 def test_cancel_holds_during_an_outage(scene: Scene, outage: Callable[..., AbstractContextManager[None]]) -> None:
     with running(scene) as job:
-        processes = [psutil.Process(pid) for pid in _pids(scene, job)]
+        processes = _processes(scene, job)
         with outage(scene, job):
             scene.client.jobs.cancel(job.id)
             wait_for(lambda: all(map(parts.is_gone, processes)), CANCELLED_S, "the processes to be gone meanwhile")
@@ -130,7 +130,7 @@ def test_cancel_holds_during_an_outage(scene: Scene, outage: Callable[..., Abstr
 @pytest.mark.chaos
 def test_a_cancel_sent_while_the_database_is_away_holds_when_it_is_back(scene: Scene) -> None:
     with running(scene) as job:
-        processes = [psutil.Process(pid) for pid in _pids(scene, job)]
+        processes = _processes(scene, job)
         asking = threading.Thread(target=scene.client.jobs.cancel, args=(job.id,))
         with scene.database.away(scene.lab):
             asking.start()
@@ -141,9 +141,14 @@ def test_a_cancel_sent_while_the_database_is_away_holds_when_it_is_back(scene: S
     assert scene.client.jobs.checkpoints(job.id), "its checkpoints are kept"
 
 
-def _pids(scene: Scene, job: Job) -> tuple[int, ...]:
+def _processes(scene: Scene, job: Job) -> list[psutil.Process]:
+    """The training processes of the newest attempt that still live: those of a paused job may be gone by now."""
     attempts = scene.lab.attempts(job.id)
-    return attempts[-1].pids if attempts else ()
+    processes = []
+    for pid in attempts[-1].pids if attempts else ():
+        with suppress(psutil.NoSuchProcess):
+            processes.append(psutil.Process(pid))
+    return processes
 
 
 def _assert_cancelled(scene: Scene, job: Job, processes: list[psutil.Process]) -> None:
