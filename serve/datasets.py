@@ -1,44 +1,38 @@
-"""`/api/datasets`: upload, list, look at, download and delete datasets."""
+"""`/api/datasets`: upload, list, look at, download, move and delete datasets."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response, StreamingResponse
 
-from ftlab.schemas import Dataset, Page
-from ftlab.schemas.common import Name
-from serve import datasets_service
+from ftlab.schemas import Dataset, Page, SignedUrl
+from serve import dataset_intake, datasets_service
 from serve.auth import current_owner
-from serve.datasets_service import SOURCE, Bucket
+from serve.body import read_object, read_optional_object, validate
+from serve.content import content_response
+from serve.dataset_intake import SOURCE
+from serve.dataset_options import DatasetMove, DatasetOptions, QueryOptions, UrlRequest
 from serve.jobs import After, Limit, RecordId
 from serve.middleware import MULTIPART_OVERHEAD_BYTES
-from serve.openapi import FILE_BODY
+from serve.openapi import FILE_BODY, body_of
+from serve.quotas_service import check_upload
 from serve.replies import in_thread, reply
 from serve.services import services_of
 from serve.upload import receive
 
 router = APIRouter(prefix="/api/datasets", tags=["datasets"])
+downloads = APIRouter(prefix=datasets_service.DOWNLOADS, tags=["datasets"])
 
 
 @router.post("", status_code=201, response_model=Dataset, openapi_extra=FILE_BODY, summary="Upload a dataset")
-async def create_dataset(
-    request: Request,
-    name: Annotated[Name | None, Query(description="Name to show; default: the file's name.")] = None,
-    bucket: Bucket = Bucket.TRAINING_FILES,
-) -> Response:
-    """A `.jsonl` or `.json` file of chat messages, ShareGPT, Alpaca or prompt/completion rows."""
-    services, owner = services_of(request), current_owner(request)
-    declared = request.headers.get("content-length", "")
-    num_bytes = max(0, int(declared[:20]) - MULTIPART_OVERHEAD_BYTES) if declared.isdecimal() else 0
-    folder = await in_thread(datasets_service.make_incoming, services, owner, bucket, num_bytes)
-    try:
-        upload = await receive(request, folder / SOURCE, services.settings.max_upload_bytes)
-    except BaseException:
-        datasets_service.discard(folder)
-        raise
-    dataset = await in_thread(datasets_service.accept, services, owner, bucket, upload, name)
-    return reply(dataset, 201, {"location": f"/api/datasets/{dataset.id}"})
+async def create_dataset(request: Request, options: QueryOptions) -> Response:
+    """A file of rows in any of the formats and shapes, as one form field or as the body."""
+    return await _upload(request, options)
+
+
+@router.put("", status_code=201, response_model=Dataset, openapi_extra=FILE_BODY, summary="Upload a dataset, as PUT")
+async def put_dataset(request: Request, options: QueryOptions) -> Response:
+    """The same: there is a new dataset each time."""
+    return await _upload(request, options)
 
 
 @router.get("", response_model=Page[Dataset], summary="List datasets, newest first")
@@ -59,8 +53,59 @@ async def delete_dataset(request: Request, dataset_id: RecordId) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/{dataset_id}/content", response_class=FileResponse, summary="Download the file as it was uploaded")
+@router.head("/{dataset_id}/content", include_in_schema=False)
+@router.get("/{dataset_id}/content", response_class=StreamingResponse, summary="Download the file as it was uploaded")
 async def get_content(request: Request, dataset_id: RecordId) -> Response:
+    """`Range` and `If-Range` resume a download that was cut."""
     services, owner = services_of(request), current_owner(request)
-    path, name = await in_thread(datasets_service.content, services, owner, dataset_id)
-    return FileResponse(path, media_type="application/octet-stream", filename=name)
+    return content_response(request, await in_thread(datasets_service.content, services, owner, dataset_id))
+
+
+@router.post(
+    "/{dataset_id}/move", response_model=Dataset, openapi_extra=body_of(DatasetMove), summary="Move to another bucket"
+)
+async def move_dataset(request: Request, dataset_id: RecordId) -> Response:
+    """Its id stays. Answered when the files are there."""
+    body = validate(DatasetMove, await read_object(request))
+    services, owner = services_of(request), current_owner(request)
+    return reply(await in_thread(datasets_service.move, services, owner, dataset_id, body.bucket))
+
+
+@router.post(
+    "/{dataset_id}/url",
+    response_model=SignedUrl,
+    openapi_extra=body_of(UrlRequest, required=False),
+    summary="Make a URL at which anybody can download the file for a while",
+)
+async def create_url(request: Request, dataset_id: RecordId) -> Response:
+    body = validate(UrlRequest, await read_optional_object(request))
+    services, owner = services_of(request), current_owner(request)
+    base_url = str(request.base_url)
+    return reply(await in_thread(datasets_service.signed_url, services, owner, dataset_id, body.expires_s, base_url))
+
+
+@downloads.head("/{token}", include_in_schema=False)
+@downloads.get("/{token}", response_class=StreamingResponse, summary="Download what a signed URL stands for")
+async def get_signed(request: Request, token: str) -> Response:
+    """Needs no key: who has the URL may download, until it expires."""
+    return content_response(request, await in_thread(datasets_service.signed_content, services_of(request), token))
+
+
+async def _upload(request: Request, options: DatasetOptions) -> Response:
+    services, owner = services_of(request), current_owner(request)
+    declared = request.headers.get("content-length", "")
+    num_bytes = max(0, int(declared[:20]) - MULTIPART_OVERHEAD_BYTES) if declared.isdecimal() else 0
+    folder = await in_thread(dataset_intake.make_incoming, services, owner, options, num_bytes)
+    try:
+        upload = await receive(request, folder / SOURCE, services.settings.max_upload_bytes)
+        dataset = await in_thread(
+            dataset_intake.accept,
+            services,
+            owner,
+            upload,
+            options,
+            lambda tx, _: check_upload(tx, services.settings, owner, upload.size_bytes),
+        )
+    finally:
+        dataset_intake.discard(folder)
+    return reply(dataset, 201, {"location": f"/api/datasets/{dataset.id}"})

@@ -1,70 +1,32 @@
-"""What can be asked about datasets. Every function blocks on the store or the disk."""
+"""What can be asked about datasets. Every function blocks on the store or a bucket."""
 
-import os
-import shutil
-import time
-from datetime import UTC, datetime
-from enum import StrEnum
-from pathlib import Path
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
-from ftlab.errors import NotFoundError
-from ftlab.schemas import Dataset, Page
+from ftlab.schemas import Dataset, Page, SignedUrl
 from serve.convert import to_dataset
 from serve.pages import to_page
-from serve.quotas_service import check_upload
 from serve.services import Services
-from serve.upload import MAX_NAME_CHARS, Upload, check_space, display_name, full_disk_named
-from tracking.store.ids import new_id
+from serve.signed_urls import UrlSigner
+from serve.upload import display_name
+from tracking.buckets import Storage, source_key
+from tracking.buckets.buckets import content_missing
 from tracking.store.records import DatasetRecord
-from train.data.read import convert
+
+DOWNLOADS = "/api/downloads"
 
 
-class Bucket(StrEnum):
-    """Where datasets lie: folders below `home/buckets`."""
+@dataclass(frozen=True)
+class Content:
+    """A file in a bucket, and a name to save it under."""
 
-    TRAINING_FILES = "training-files"
-    LORA_DATASETS = "lora-datasets"
-
-
-INCOMING = ".incoming-"
-"""Begins the name of a folder that is no dataset yet."""
-STALE_UPLOAD_S = 24 * 3600
-SOURCE = "source"
-"""The file as it was uploaded."""
-ROWS = "rows.jsonl"
-"""The same rows in the one shape that training reads."""
-
-
-def make_incoming(services: Services, owner: str, bucket: Bucket, num_bytes: int) -> Path:
-    """A new folder for an upload of at least so many bytes, beside the datasets, so that it becomes one by a rename.
-
-    Raise `RateLimitError` (code `quota_exceeded`) when it would be too much for the owner.
-    """
-    with services.store.read() as tx:
-        check_upload(tx, services.settings, owner, num_bytes)
-    bucket_folder = services.settings.home / "buckets" / bucket
-    _sweep(bucket_folder)
-    folder = bucket_folder / f"{INCOMING}{new_id('up')}"
-    folder.mkdir(parents=True)
-    return folder
-
-
-def accept(services: Services, owner: str, bucket: Bucket, upload: Upload, name: str | None) -> Dataset:
-    """Check the uploaded rows and make the folder a dataset; the folder is removed when that fails.
-
-    Raise `DatasetInvalidError` with the lines and rules that are broken.
-    """
-    folder = upload.path.parent
-    try:
-        return _accept(services, owner, bucket, upload, name)
-    except BaseException:
-        discard(folder)
-        raise
-
-
-def discard(folder: Path) -> None:
-    """Remove a folder with everything in it, if it is there."""
-    shutil.rmtree(folder, ignore_errors=True)
+    storage: Storage
+    key: str
+    num_bytes: int
+    filename: str
+    etag: str
+    """Strong: files with the same tag are the same, byte for byte."""
 
 
 def list_datasets(services: Services, owner: str, after: str | None, limit: int) -> Page[Dataset]:
@@ -78,75 +40,50 @@ def get(services: Services, owner: str, dataset_id: str) -> Dataset:
 
 
 def remove(services: Services, owner: str, dataset_id: str) -> None:
-    """Remove the record, then the files; raise `ConflictError` while a job that has not ended uses it."""
-    with services.store.begin() as tx:
-        record = tx.datasets.get(dataset_id, owner=owner)
-        tx.datasets.remove(dataset_id, owner=owner)
-    discard(_folder(services, record.bucket, record.id))
+    """Remove the record and the files; raise `ConflictError` while a job that has not ended uses it."""
+    services.dataset_files.remove(dataset_id, owner=owner)
 
 
-def content(services: Services, owner: str, dataset_id: str) -> tuple[Path, str]:
-    """The uploaded file and a name to save it under."""
+def move(services: Services, owner: str, dataset_id: str, bucket: str) -> Dataset:
+    """Move the files into another bucket; raise `ConflictError` while a job that has not ended uses them."""
+    services.buckets.check_name(bucket, "bucket")
+    return to_dataset(services.dataset_files.move(dataset_id, owner=owner, bucket=bucket))
+
+
+def content(services: Services, owner: str, dataset_id: str) -> Content:
+    """The uploaded file."""
+    return _content(services, _record(services, owner, dataset_id))
+
+
+def signed_url(services: Services, owner: str, dataset_id: str, expires_s: int, base_url: str) -> SignedUrl:
+    """A URL at which anybody can read the uploaded file: the bucket's own where it signs any, else one of ours."""
     record = _record(services, owner, dataset_id)
-    path = _folder(services, record.bucket, record.id) / SOURCE
-    if not path.is_file():
-        raise NotFoundError("The dataset's file is no longer on the disk.", "dataset_content_missing")
-    return path, display_name(record.name) or "dataset"
+    found = _content(services, record)
+    expires_at = datetime.now(UTC) + timedelta(seconds=expires_s)
+    url = found.storage.signed_url(found.key, expires_s, quote(found.filename, safe=""))
+    if url is None:
+        token = UrlSigner.open(services.settings).sign(record.id, expires_at)
+        url = f"{base_url.rstrip('/')}{DOWNLOADS}/{token}"
+    return SignedUrl(url=url, expires_at=expires_at)
 
 
-def _accept(services: Services, owner: str, bucket: Bucket, upload: Upload, name: str | None) -> Dataset:
-    filename = display_name(upload.filename)
-    folder = upload.path.parent
-    check_space(folder, upload.size_bytes)
-    with full_disk_named(folder):
-        conversion = convert(upload.path, folder / ROWS, filename)
-    record = DatasetRecord(
-        id=new_id("ds"),
-        owner=owner,
-        name=name or filename[:MAX_NAME_CHARS] or "dataset",
-        bucket=bucket,
-        format=conversion.format,
-        shape=conversion.shape,
-        num_rows=conversion.num_rows,
-        size_bytes=upload.size_bytes,
-        sha256=upload.sha256,
-        created_at=datetime.now(UTC),
-    )
-    # Files first: a record without its files would be a job's failure, files without a record are only space.
-    target = _folder(services, bucket, record.id)
-    folder.rename(target)
-    try:
-        _sync(target.parent)
-        with services.store.begin() as tx:
-            check_upload(tx, services.settings, owner, record.size_bytes)
-            tx.datasets.add(record)
-    except BaseException:
-        discard(target)
-        raise
-    return to_dataset(record)
+def signed_content(services: Services, token: str) -> Content:
+    """The uploaded file that one of our URLs stands for; raise `GoneError` and `PermissionDeniedError`."""
+    dataset_id = UrlSigner.open(services.settings).read(token, datetime.now(UTC))
+    with services.store.read() as tx:
+        record = tx.datasets.get(dataset_id)
+    return _content(services, record)
 
 
-def _sweep(bucket_folder: Path) -> None:
-    """Remove uploads that a killed process left; one that still comes in has been written to lately."""
-    for folder in bucket_folder.glob(f"{INCOMING}*"):
-        touched_at = max((path.stat().st_mtime for path in (folder, *folder.glob("*")) if path.exists()), default=0.0)
-        if time.time() - touched_at > STALE_UPLOAD_S:
-            discard(folder)
+def _content(services: Services, record: DatasetRecord) -> Content:
+    storage, key = services.buckets.storage(record.bucket), source_key(record)
+    num_bytes = storage.size_of(key)
+    if num_bytes is None:
+        raise content_missing()
+    filename = display_name(record.name) or "dataset"
+    return Content(storage, key, num_bytes, filename, f'"{record.sha256}"')
 
 
 def _record(services: Services, owner: str, dataset_id: str) -> DatasetRecord:
     with services.store.read() as tx:
         return tx.datasets.get(dataset_id, owner=owner)
-
-
-def _folder(services: Services, bucket: str, dataset_id: str) -> Path:
-    return services.settings.home / "buckets" / bucket / dataset_id
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename inside the folder last through a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import shutil
-import time
 from urllib.parse import quote
 
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from serve import upload
 from tests.unit.serve.conftest import ROWS
 from tracking.store.datasets import DatasetRepository
+from train.data.read import read_rows
 
 DATASETS = "/api/datasets"
 
@@ -20,9 +19,11 @@ def send(client, content=ROWS, filename="chat.jsonl", **params):
     return client.post(DATASETS, content=content, headers={"x-filename": filename}, params=params)
 
 
-def leftovers(settings):
-    """Everything below the buckets that belongs to no dataset."""
-    return [path for path in settings.home.glob("buckets/*/*") if not path.name.startswith("ds-")]
+def files(settings):
+    """Everything below the buckets and the folder of uploads, by the first part of its path and its name."""
+    roots = (settings.home / "buckets", settings.home / "uploads")
+    found = (path for root in roots for path in root.rglob("*") if path.is_file())
+    return sorted(str(path.relative_to(settings.home)) for path in found)
 
 
 def test_a_raw_upload_becomes_a_dataset(client, settings):
@@ -33,11 +34,15 @@ def test_a_raw_upload_becomes_a_dataset(client, settings):
     assert dataset["sha256"] == hashlib.sha256(ROWS).hexdigest()
     assert (dataset["num_rows"], dataset["size_bytes"]) == (3, len(ROWS))
     assert (dataset["format"], dataset["shape"], dataset["name"]) == ("jsonl", "messages", "chat.jsonl")
-    folder = settings.home / "buckets" / "training-files" / dataset["id"]
-    assert (folder / "source").read_bytes() == ROWS
-    assert len((folder / "rows.jsonl").read_text().splitlines()) == 3
+    assert (dataset["kind"], dataset["num_skipped"], dataset["column_mapping"]) == ("messages", 0, None)
+    assert 0.5 < dataset["confidence"] <= 1
+    assert "canonical" not in dataset
+    bucket = settings.home / "buckets" / "training-files"
+    assert (bucket / "blobs" / dataset["sha256"]).read_bytes() == ROWS
+    [rows] = (bucket / "canonical").glob(f"{dataset['sha256']}-*.arrow")
+    assert len(list(read_rows(rows))) == 3
     assert client.get(f"{DATASETS}/{dataset['id']}").json() == dataset
-    assert leftovers(settings) == []
+    assert len(files(settings)) == 2
 
 
 def test_a_form_upload_becomes_a_dataset(client, settings):
@@ -51,7 +56,7 @@ def test_a_form_upload_becomes_a_dataset(client, settings):
     dataset = reply.json()
     assert (dataset["bucket"], dataset["name"], dataset["format"]) == ("lora-datasets", "Mine", "json")
     assert dataset["shape"] == "prompt_completion"
-    assert (settings.home / "buckets" / "lora-datasets" / dataset["id"] / "source").read_bytes() == rows
+    assert (settings.home / "buckets" / "lora-datasets" / "blobs" / dataset["sha256"]).read_bytes() == rows
 
 
 def test_form_files_keep_their_bytes_however_they_are_cut(client, settings):
@@ -67,9 +72,56 @@ def test_form_files_keep_their_bytes_however_they_are_cut(client, settings):
         assert reply.json()["sha256"] == hashlib.sha256(rows).hexdigest()
 
 
-def test_the_same_content_may_be_uploaded_twice(client):
-    assert send(client).json()["id"] != send(client).json()["id"]
+def test_the_same_content_is_another_dataset_and_stored_once(client, settings):
+    first, second = (send(client).json()["id"] for _ in range(2))
+    assert first != second
     assert len(client.get(DATASETS).json()["data"]) == 2
+    assert len(files(settings)) == 2
+    client.delete(f"{DATASETS}/{first}")
+    assert client.get(f"{DATASETS}/{second}/content").content == ROWS
+    client.delete(f"{DATASETS}/{second}")
+    assert files(settings) == []
+
+
+def test_a_put_is_an_upload(client):
+    reply = client.put(DATASETS, content=ROWS, headers={"x-filename": "chat.jsonl"})
+    assert (reply.status_code, reply.json()["num_rows"]) == (201, 3)
+
+
+def test_columns_and_parts_are_as_the_uploader_says(client):
+    rows = b"question,answer\na,b\n,\nc,d\n"
+    columns = {"prompt": "question", "completion": "answer"}
+    said = {"shape": "prompt_completion", "columns": json.dumps(columns)}
+    assert send(client, rows, "rows.csv", **said).status_code == 422
+    reply = send(client, rows, "rows.csv", accept_partial="true", **said)
+    assert reply.status_code == 201, reply.text
+    dataset = reply.json()
+    assert dataset["column_mapping"] == {"shape": "prompt_completion", "columns": columns}
+    assert (dataset["num_rows"], dataset["num_skipped"], dataset["format"]) == (2, 1, "csv")
+
+
+@pytest.mark.parametrize(
+    ("params", "code", "param"),
+    [
+        ({"columns": "{"}, "invalid_mapping", "columns"),
+        ({"columns": "[" * 5000}, "invalid_mapping", "columns"),
+        ({"columns": "[1]"}, "invalid_mapping", "columns"),
+        ({"shape": "nonsense"}, "invalid_mapping", "shape"),
+        ({"sha256": "x"}, "invalid_parameter", "sha256"),
+        ({"sha256": "0" * 64}, "checksum_mismatch", "sha256"),
+        ({"bucket": "nowhere"}, "invalid_parameter", "bucket"),
+        ({"accept_partial": "perhaps"}, "invalid_parameter", "accept_partial"),
+    ],
+)
+def test_options_that_fit_nothing_are_named(client, settings, params, code, param):
+    reply = send(client, **params)
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"], error["param"]) == (422, code, param)
+    assert files(settings) == []
+
+
+def test_a_checksum_that_fits_is_accepted(client):
+    assert send(client, sha256=hashlib.sha256(ROWS).hexdigest()).status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -86,7 +138,8 @@ def test_the_same_content_may_be_uploaded_twice(client):
 def test_file_names_are_for_display_only(client, settings, given, shown):
     dataset = send(client, filename=given).json()
     assert dataset["name"] == shown
-    assert [path.name for path in settings.home.glob("buckets/*/*")] == [dataset["id"]]
+    assert [name.partition("/")[0] for name in files(settings)] == ["buckets"] * 2
+    assert all(dataset["sha256"] in name for name in files(settings))
 
 
 def test_the_content_comes_back_with_a_safe_name(client):
@@ -106,7 +159,7 @@ def test_a_bad_range_is_answered_in_the_one_shape(client, dataset):
 
 
 def test_content_that_is_gone_is_said_to_be(client, dataset, settings):
-    shutil.rmtree(settings.home / "buckets" / "training-files" / dataset["id"])
+    shutil.rmtree(settings.home / "buckets" / "training-files")
     reply = client.get(f"{DATASETS}/{dataset['id']}/content")
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "dataset_content_missing")
 
@@ -120,7 +173,7 @@ def test_a_dataset_in_use_stays(client, config, settings):
     reply = client.delete(path)
     assert (reply.status_code, reply.content) == (204, b"")
     assert client.get(path).status_code == 404
-    assert list(settings.home.glob("buckets/*/*")) == []
+    assert files(settings) == []
 
 
 def test_lists_page(client):
@@ -135,7 +188,8 @@ def test_nothing_stays_of_a_refused_upload(client, settings):
     assert send(client, b'{"messages": "x"}\n').status_code == 422
     assert send(client, b"x" * 1_048_577).status_code == 413
     assert client.post(DATASETS, files={"other": b"x"}).status_code == 422
-    assert leftovers(settings) == []
+    assert files(settings) == []
+    assert list((settings.home / "uploads").iterdir()) == []
     assert client.get(DATASETS).json()["data"] == []
 
 
@@ -147,19 +201,7 @@ def test_nothing_stays_when_the_record_cannot_be_written(client, settings, monke
     reply = send(client)
     assert (reply.status_code, reply.json()["error"]["code"]) == (500, "internal_error")
     assert "luck" not in reply.text
-    assert list(settings.home.glob("buckets/*/*")) == []
-
-
-def test_uploads_of_a_killed_process_are_swept_a_day_later(client, settings):
-    bucket = settings.home / "buckets" / "training-files"
-    for name, age_s in (("old", 2 * 24 * 3600), ("new", 3600)):
-        folder = bucket / f".incoming-{name}"
-        folder.mkdir(parents=True)
-        (folder / "source").write_text("half")
-        for path in (folder / "source", folder):
-            os.utime(path, (time.time() - age_s,) * 2)
-    send(client)
-    assert [path.name for path in leftovers(settings)] == [".incoming-new"]
+    assert files(settings) == []
 
 
 def test_a_full_disk_is_named_before_anything_is_written(client, settings, monkeypatch):
@@ -168,7 +210,7 @@ def test_a_full_disk_is_named_before_anything_is_written(client, settings, monke
     reply = send(client)
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "disk_full")
     assert "1000 bytes are free" in reply.json()["error"]["message"]
-    assert list(settings.home.glob("buckets/*/*")) == []
+    assert files(settings) == []
 
 
 def test_a_disk_that_fills_up_while_writing_is_named(client, settings, monkeypatch):
@@ -178,4 +220,4 @@ def test_a_disk_that_fills_up_while_writing_is_named(client, settings, monkeypat
     monkeypatch.setattr(upload.os, "fsync", full)
     reply = send(client)
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "disk_full")
-    assert list(settings.home.glob("buckets/*/*")) == []
+    assert files(settings) == []

@@ -6,7 +6,7 @@ from sqlalchemy.exc import IntegrityError
 
 from ftlab.errors import NotFoundError
 from ftlab.life import JobStatus, ReasonCode
-from tests.unit.tracking.samples import NOW, add_job, claim, get_job, later, reach, retry, start
+from tests.unit.tracking.samples import NOW, add_job, at_once, claim, get_job, later, reach, retry, start
 from tracking.store import StaleJobError, Store
 from tracking.store.records import AttemptRecord, JobRef, JobState
 from tracking.store.rows import attempts
@@ -129,6 +129,24 @@ def test_placement_groups_are_remembered_until_they_are_released(store: Store) -
         tx.attempts.released(holding)
         assert tx.attempts.unreleased() == []
     assert get_attempt(store, holding).placement_groups == ()
+
+
+def test_use_is_counted_once_after_the_end(store: Store) -> None:
+    first, second = (claim(store, add_job(store).id) for _ in range(2))
+    with store.begin() as tx:
+        assert not tx.attempts.count(first, now=NOW), "it lives"
+        assert tx.attempts.uncounted() == []
+        tx.attempts.end(second, reason=ReasonCode.OK, message=None, now=later(1))
+        tx.attempts.end(first, reason=ReasonCode.OK, message=None, now=later(2))
+        assert [attempt.job_id for attempt in tx.attempts.uncounted()] == [second.id, first.id]
+
+    def count(_number: int) -> bool:
+        with store.begin() as tx:
+            return tx.attempts.count(first, now=later(3))
+
+    assert sorted(at_once(4, count)) == [False, False, False, True]
+    with store.read() as tx:
+        assert [attempt.job_id for attempt in tx.attempts.uncounted()] == [second.id]
 
 
 def test_unknown_attempt(store: Store) -> None:

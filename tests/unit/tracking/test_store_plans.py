@@ -9,6 +9,7 @@ from sqlalchemy import event, insert, text
 from ftlab.life import JobStatus
 from tests.unit.tracking.samples import NOW, add_job, checkpoint, hold_lease, start
 from tracking.store import Store, Transaction
+from tracking.store.job_queue import NEAR
 from tracking.store.jobs import NEW_JOB
 from tracking.store.rows import jobs
 
@@ -20,6 +21,7 @@ READS: dict[str, tuple[str, Call]] = {
     "position": ("ix_jobs_queue", lambda tx: tx.jobs.queue_position("job-0")),
     "positions": ("ix_jobs_queue", lambda tx: tx.jobs.queue_positions(["job-0", "job-1", "job-2"])),
     "front": ("ix_jobs_queue", lambda tx: tx.jobs.front_shift(50)),
+    "page of the queue": ("ix_jobs_queue_by_owner", lambda tx: tx.jobs.queue_page("local", after="job-0")),
     "heads": ("ix_jobs_queue_by_owner", lambda tx: tx.jobs.queue_heads(5, now=NOW)),
     "counts": ("ix_jobs_queue_by_owner", lambda tx: tx.jobs.queued_counts()),
     "live": ("ix_jobs_live", lambda tx: tx.jobs.live()),
@@ -31,6 +33,7 @@ READS: dict[str, tuple[str, Call]] = {
     "running": ("uq_attempts_live", lambda tx: tx.usage.running("local")),
     "attempts": ("uq_attempts_live", lambda tx: tx.attempts.live()),
     "unreleased": ("ix_attempts_unreleased", lambda tx: tx.attempts.unreleased()),
+    "uncounted": ("ix_attempts_uncounted", lambda tx: tx.attempts.uncounted()),
 }
 
 
@@ -111,6 +114,8 @@ class TestWork:
             lambda tx: tx.jobs.list(owner="local", statuses=[S.RUNNING, S.CANCELLED]),
             lambda tx: tx.jobs.queued(50, now=NOW),
             lambda tx: tx.jobs.queue_heads(50, now=NOW),
+            lambda tx: tx.jobs.queue_page("local"),
+            lambda tx: tx.jobs.queue_page("local", after="queued-50"),
             lambda tx: tx.jobs.queue_position("queued-50"),
             lambda tx: tx.jobs.queue_positions([f"queued-{number}" for number in range(30, 50)]),
             lambda tx: tx.jobs.front_shift(50),
@@ -127,13 +132,28 @@ class TestWork:
                 call(tx)
             assert many[0] <= few[0] * 1.2 + 20, name
 
-    @pytest.mark.parametrize("call", [lambda tx: tx.jobs.queued_counts(), lambda tx: tx.jobs.num_queued("local")])
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda tx: tx.jobs.queued_counts(),
+            lambda tx: tx.jobs.num_queued("local"),
+            lambda tx: tx.jobs.has_queued("local", 99),
+        ],
+    )
     def test_counts_do_not_see_ended_jobs(self, stores: dict[str, Store], call: Call) -> None:
         with stores["few"].read() as tx, counting(tx) as few:
             call(tx)
         with stores["many ended"].read() as tx, counting(tx) as many:
             call(tx)
         assert many[0] <= few[0] * 1.2 + 20
+
+    def test_a_position_at_the_end_costs_less_than_a_count_of_all_before_it(self, stores: dict[str, Store]) -> None:
+        with stores["many queued"].read() as tx:
+            with counting(tx) as last:
+                tx.jobs.queue_position(f"queued-{MANY - 1}")
+            with counting(tx) as counted:
+                tx.jobs.queue_position(f"queued-{MANY - 2 * NEAR}")
+        assert last[0] < counted[0] * 0.8
 
     def test_a_page_of_positions_costs_little_more_than_the_last_of_them(self, stores: dict[str, Store]) -> None:
         page = [f"queued-{number}" for number in range(MANY - 20, MANY)]

@@ -3,10 +3,15 @@
 from random import Random
 
 import pytest
+from sqlalchemy import insert
 
+from ftlab.errors import MalformedRequestError
 from ftlab.life import JobStatus, ReasonCode
 from tests.unit.tracking.samples import NOW, add_job, at_once, claim, get_job, later, reach, start
 from tracking.store import StaleJobError, Store
+from tracking.store.job_queue import NEAR
+from tracking.store.jobs import NEW_JOB
+from tracking.store.rows import jobs
 
 S = JobStatus
 
@@ -187,6 +192,70 @@ def test_positions_are_those_of_the_whole_queue(store: Store) -> None:
             some = random.sample(ids, size)
             assert tx.jobs.queue_positions(some) == {job_id: expected[job_id] for job_id in some if job_id in expected}
         assert {job_id: tx.jobs.queue_position(job_id) for job_id in ids} == {i: expected.get(i) for i in ids}
+
+
+def test_positions_in_a_long_queue(store: Store) -> None:
+    """At its head, at its end and between."""
+    random = Random(11)
+    values = {**NEW_JOB, "owner": "local", "name": "", "config": {}, "dataset_id": "ds-1", "eval_dataset_id": None}
+    values |= {"created_at": NOW, "updated_at": NOW}
+    rows = [
+        {
+            **values,
+            "id": f"job-{number}",
+            "priority": random.choice([10, 50, 90]),
+            "queue_shift": random.choice([0, 0, -1]),
+        }
+        for number in range(6 * NEAR)
+    ]
+    with store._database.writing() as connection:
+        connection.execute(insert(jobs), rows)
+    with store.read() as tx:
+        in_order = [job.id for job in tx.jobs.queued(limit=len(rows))]
+        expected = {job_id: position for position, job_id in enumerate(in_order, start=1)}
+        assert tx.jobs.queue_positions(in_order) == expected
+        for start_at in (0, NEAR - 1, NEAR, NEAR + 1, 3 * NEAR, 5 * NEAR - 1, 5 * NEAR, 5 * NEAR + 1, 6 * NEAR - 1):
+            page = in_order[start_at : start_at + 20]
+            assert tx.jobs.queue_positions(page) == {job_id: expected[job_id] for job_id in page}
+            assert tx.jobs.queue_position(page[0]) == start_at + 1
+        scattered = random.sample(in_order, 30)
+        assert tx.jobs.queue_positions(scattered) == {job_id: expected[job_id] for job_id in scattered}
+
+
+def test_pages_of_one_owner_are_in_the_order_of_the_queue(store: Store) -> None:
+    random = Random(5)
+    ids = [add_job(store, owner=random.choice(["ann", "bob"]), priority=random.choice([10, 50])).id for _ in range(30)]
+    with store.begin() as tx:
+        for job_id in random.sample(ids, 6):
+            tx.jobs.move_to_front(job_id)
+    with store.read() as tx:
+        mine = [job.id for job in tx.jobs.queued() if job.owner == "ann"]
+        for limit in (1, 4, 100):
+            found: list[str] = []
+            while page := tx.jobs.queue_page("ann", after=found[-1] if found else None, limit=limit):
+                assert len(page) <= limit
+                found += [job.id for job in page]
+            assert found == mine
+    claim(store, mine[3])
+    with store.read() as tx:
+        assert [job.id for job in tx.jobs.queue_page("ann", after=mine[3], limit=2)] == mine[4:6], "it has left"
+
+
+@pytest.mark.parametrize("after", ["job-none", "bobs"])
+def test_a_page_behind_a_job_that_is_not_there(store: Store, after: str) -> None:
+    add_job(store, job_id="bobs", owner="bob")
+    with store.read() as tx, pytest.raises(MalformedRequestError) as caught:
+        tx.jobs.queue_page("ann", after=after)
+    assert caught.value.code == "invalid_cursor"
+
+
+def test_whether_an_owner_has_so_many(store: Store) -> None:
+    for owner in ("ann", "ann", "bob"):
+        add_job(store, owner=owner)
+    start(store, add_job(store, owner="ann").id)
+    with store.read() as tx:
+        assert [tx.jobs.has_queued("ann", count) for count in (0, 1, 2, 3, 4)] == [True, True, True, False, False]
+        assert [tx.jobs.has_queued("eve", count) for count in (0, 1)] == [True, False]
 
 
 def test_heads_are_the_first_jobs_of_each_owner_in_queue_order(store: Store) -> None:

@@ -186,12 +186,19 @@ class TestModels:
                 tx.models.get(record.id, owner="bob")
         assert caught.value.code == "model_not_found"
 
-    def test_one_for_each_job(self, store: Store) -> None:
-        job = add_job(store)
+    def test_a_job_has_one_for_each_time_that_it_completed(self, store: Store) -> None:
+        job, other = add_job(store), add_job(store)
         with store.begin() as tx:
-            tx.models.add(model(job.id))
+            for number, owner in ((1, job), (2, other), (3, job)):
+                tx.models.add(model(owner.id, f"model-{number}"))
+        with store.read() as tx:
+            assert [record.id for record in tx.models.all_of_job(job.id)] == ["model-1", "model-3"]
+            newest = tx.models.of_job(job.id)
+            assert newest is not None
+            assert newest.id == "model-3"
+            assert tx.models.of_job("job-unknown") is None
         with pytest.raises(DuplicateError), store.begin() as tx:
-            tx.models.add(model(job.id, "model-2"))
+            tx.models.add(model(job.id, "model-3"))
 
     def test_pages_newest_first(self, store: Store) -> None:
         for number in range(3):

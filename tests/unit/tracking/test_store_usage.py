@@ -16,7 +16,8 @@ from tests.unit.tracking.samples import (
     reach,
     start,
 )
-from tracking.store import Store
+from tracking.store import Store, Transaction
+from tracking.store.ids import new_id
 from tracking.store.quotas import effective_quota
 from tracking.store.records import JobRef, QuotaRecord, UsageRecord
 
@@ -26,6 +27,21 @@ DAY_S = 86_400
 def use(store: Store, owner: str, device_s: float, at_s: float = 0) -> None:
     with store.begin() as tx:
         tx.usage.add(owner, device_s, now=later(at_s))
+
+
+def add_to(tx: Transaction, owner: str) -> None:
+    """One job more in this owner's queue."""
+    tx.jobs.add(
+        new_id("job"),
+        owner=owner,
+        name="a job",
+        config={},
+        dataset_id="ds-1",
+        eval_dataset_id=None,
+        idempotency_key=None,
+        body_sha256="0" * 64,
+        now=NOW,
+    )
 
 
 def used(store: Store, at_s: float = 0) -> dict[str, float]:
@@ -126,6 +142,22 @@ class TestQuotas:
         with store.read() as tx:
             assert tx.quotas.get("ann") == expected
             assert tx.quotas.all() == {"ann": expected, "bob": QuotaRecord("bob", max_running_cpus=0)}
+
+    def test_a_lock_reads_what_is_set_and_makes_counts_come_one_after_the_other(self, store: Store) -> None:
+        with store.begin() as tx:
+            assert tx.quotas.lock("ann") == QuotaRecord("ann")
+            tx.quotas.set("ann", max_queued_jobs=5)
+            assert tx.quotas.lock("ann") == QuotaRecord("ann", max_queued_jobs=5)
+        num_jobs: list[int] = []
+
+        def count_and_add(_number: int) -> None:
+            with store.begin() as tx:
+                tx.quotas.lock("ann")
+                num_jobs.append(tx.jobs.num_queued("ann"))
+                add_to(tx, "ann")
+
+        assert at_once(6, count_and_add) == [None] * 6
+        assert sorted(num_jobs) == [0, 1, 2, 3, 4, 5]
 
     def test_first_settings_at_the_same_time(self, store: Store) -> None:
         def set_one(number: int) -> QuotaRecord:

@@ -200,8 +200,7 @@ class Bench:
         file.write_text(json.dumps({"level": "info", "text": f"attempt {ref.attempt}"}) + "\n")
         return file
 
-    def write_model(self, job_id: str, files: Mapping[str, bytes]) -> None:
-        folder = self.jobs_folder / job_id / "model"
+    def write_model(self, folder: Path, files: Mapping[str, bytes]) -> None:
         for name, content in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
@@ -209,14 +208,14 @@ class Bench:
             name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
             for name, content in files.items()
         }
-        (folder / "manifest.json").write_text(json.dumps({"job_id": job_id, "files": listed}))
+        (folder / "manifest.json").write_text(json.dumps({"job_id": folder.parent.name, "files": listed}))
 
-    def complete(self, ref: JobRef, files: Mapping[str, bytes]) -> ModelRecord:
+    def complete(self, ref: JobRef, files: Mapping[str, bytes], *, folder_name: str = "model") -> ModelRecord:
         """Write the model and end the job; the model's record is returned."""
-        self.write_model(ref.id, files)
+        folder = self.jobs_folder / ref.id / folder_name
+        self.write_model(folder, files)
         with self.store.begin() as tx:
             name = tx.jobs.get(ref.id).name
-            folder = self.jobs_folder / ref.id / "model"
             model = ModelRecord(
                 new_id("mdl"),
                 "local",

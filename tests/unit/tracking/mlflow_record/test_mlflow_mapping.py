@@ -120,13 +120,13 @@ def test_long_values_are_cut(job: JobRecord) -> None:
 
 def test_datasets_have_a_short_digest(bench: Bench) -> None:
     train, held_out = bench.add_dataset(), bench.add_dataset("held out", b"other rows")
-    inputs = dataset_inputs(train, held_out)
+    inputs = dataset_inputs([train, None], held_out)
     assert [(item.name, item.context, item.source) for item in inputs] == [
         ("hello", "training", train.id),
         ("held out", "evaluation", held_out.id),
     ]
     assert [item.digest for item in inputs] == [train.sha256[:32], held_out.sha256[:32]]
-    assert dataset_inputs(None, None) == []
+    assert dataset_inputs([None], None) == []
 
 
 def test_tags_hold_the_newest_state(job: JobRecord) -> None:

@@ -1,5 +1,6 @@
 """Whole jobs against a real MLflow server."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas import EventKind
 from tests.unit.tracking.mlflow_record.conftest import START, Bench, Reader
 from tracking.mlflow_api import MlflowApi
-from tracking.mlflow_mapping import to_ms
+from tracking.mlflow_mapping import registered_name, to_ms
 from tracking.mlflow_recorder import Recorder
 from tracking.store.jobs import JobRepository
 from tracking.store.records import JobRecord, JobRef
@@ -111,6 +112,48 @@ def test_a_completed_job_delivers_its_model(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", reader.url)
     fetched = Path(mlflow_artifacts.download_artifacts(uri, dst_path=str(tmp_path / "fetched")))
     assert {name: (fetched / name).read_bytes() for name in FILES} == FILES
+
+
+@pytest.mark.parametrize("is_followed", [True, False], ids=["followed", "read afterwards"])
+def test_a_reopened_job_goes_on_in_its_run_and_registers_a_second_version(
+    bench: Bench, recorder: Recorder, reader: Reader, tmp_path: Path, is_followed: bool
+) -> None:
+    name = f"reopened {is_followed}"
+    ref = _trained(bench, name, range(1, 6))
+    weights = [{"adapter.safetensors": text} for text in (b"first weights", b"later weights")]
+    first = bench.complete(ref, weights[0])
+    if is_followed:
+        _catch_up(recorder)
+    more = bench.add_dataset(f"{name} more", b"more rows")
+    with bench.store.begin() as tx:
+        files = tx.job_files.append(ref.id, [more.id], now=bench.clock())
+        tx.jobs.reopen(ref, message="One file was appended.", now=bench.clock())
+    if is_followed:
+        _catch_up(recorder)
+        assert reader.of(ref.id).run.info.status == "SCHEDULED"
+    ref = bench.start_attempt(ref.id, resumed_from_step=5)
+    bench.log_steps(ref, range(6, 9))
+    bench.write_logs(ref)
+    second = bench.complete(ref, weights[1], folder_name="model-2")
+    _catch_up(recorder)
+
+    reading = reader.of(ref.id)
+    run_id = reading.run.info.run_id
+    assert (reading.run.info.status, reading.run.info.end_time) == ("FINISHED", to_ms(bench.clock()))
+    assert [step for step, _ in reading.history("loss")] == list(range(1, 9))
+    assert json.loads(reading.run.data.tags["ftlab.datasets"]) == files
+    assert {item.dataset.source for item in reading.run.inputs.dataset_inputs} == set(files)
+    found = reader.client.search_model_versions(f"run_id = '{run_id}'")
+    versions = {version.tags["ftlab.model_id"]: version for version in found}
+    assert set(versions) == {first.id, second.id}
+    newest = reader.client.get_model_version_by_alias(registered_name(_job(bench, ref.id)), ref.id)
+    assert newest.tags["ftlab.model_id"] == second.id
+    with bench.store.read() as tx:
+        recorded = [model.mlflow_version for model in tx.models.all_of_job(ref.id)]
+    assert recorded == [str(versions[first.id].version), str(newest.version)]
+    for folder, files_of in zip(("model", "model-2"), weights, strict=True):
+        text = reading.text(f"{folder}/adapter.safetensors", tmp_path)
+        assert text.encode() == files_of["adapter.safetensors"]
 
 
 def test_a_dataset_removed_before_mlflow_was_back_is_named_by_its_id(

@@ -166,7 +166,7 @@ def test_a_model_that_cannot_be_read_ends_the_run_and_says_so(
 
 def test_a_completed_job_without_a_model_record(bench: Bench, recorder: Recorder, reader: Reader) -> None:
     ref = bench.start_attempt(bench.add_job("no record"))
-    bench.write_model(ref.id, FILES)
+    bench.write_model(bench.jobs_folder / ref.id / "model", FILES)
     with bench.store.begin() as tx:
         tx.jobs.move(ref, JobStatus.COMPLETED, now=bench.clock())
     _catch_up(bench, recorder)

@@ -1,0 +1,19 @@
+"""Where datasets lie: named buckets, each a local folder or any fsspec URL; the same content once in each."""
+
+from tracking.buckets.buckets import Buckets
+from tracking.buckets.contents import Claim, Contents
+from tracking.buckets.dataset_files import DatasetFiles
+from tracking.buckets.keys import blob_key, canonical_key, rows_key, source_key
+from tracking.buckets.storage import Storage
+
+__all__ = [
+    "Buckets",
+    "Claim",
+    "Contents",
+    "DatasetFiles",
+    "Storage",
+    "blob_key",
+    "canonical_key",
+    "rows_key",
+    "source_key",
+]

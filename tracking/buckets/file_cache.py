@@ -1,0 +1,73 @@
+"""Copies on this machine of files that lie in buckets elsewhere, the least recently used ones removed first."""
+
+import os
+import shutil
+import time
+import uuid
+from pathlib import Path
+
+from ftlab.errors import ServiceUnavailableError
+from tracking.buckets.remote import COPY_BYTES
+from tracking.buckets.storage import Storage
+
+SPARED_S = 3600.0
+"""A copy that was asked for so lately is kept: a job is about to read it. One that is open may go at any time."""
+
+
+class FileCache:
+    """A file never changes under its key, so a copy is good for as long as it is there."""
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+
+    def path(self, bucket: str, key: str) -> Path:
+        """Where the copy of a file is, or will be."""
+        return self._folder / bucket / key
+
+    def fetch(self, bucket: str, key: str, storage: Storage) -> Path:
+        """The copy of a file, made if it is not there. Two processes that fetch the same file both write it whole.
+
+        Raises `FileNotFoundError` when the bucket has no such file, and `ServiceUnavailableError`.
+        """
+        path = self.path(bucket, key)
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            _download(storage, key, path)
+            self._trim()
+        return path
+
+    def _trim(self) -> None:
+        found = []
+        for path in self._folder.rglob("*"):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue  # another process trims too
+            if path.is_file():
+                found.append((status.st_mtime, status.st_size, path))
+        excess = sum(size for _, size, _ in found) - self._max_bytes
+        for used_at, size, path in sorted(found):
+            if excess <= 0 or time.time() - used_at < SPARED_S:
+                return
+            path.unlink(missing_ok=True)
+            excess -= size
+
+
+def _download(storage: Storage, key: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    num_bytes = storage.size_of(key)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        with storage.open(key) as source, aside.open("wb") as target:
+            shutil.copyfileobj(source, target, COPY_BYTES)
+            target.flush()
+            os.fsync(target.fileno())
+        if aside.stat().st_size != num_bytes:
+            raise ServiceUnavailableError(
+                f"{aside.stat().st_size} of {num_bytes} bytes came from the bucket; try again.", "bucket_unavailable"
+            )
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)

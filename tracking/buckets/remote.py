@@ -1,0 +1,173 @@
+"""A bucket behind an fsspec URL, as `s3://bucket/folder`. Its credentials come from the environment alone."""
+
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from ftlab.errors import InvalidRequestError, ServiceUnavailableError
+
+BLOCK_BYTES = 5 * 1024**2
+"""How much of a file is sent or read at a time: the least that S3 takes for a part. Several are in memory at once."""
+COPY_BYTES = 1024**2
+TIMEOUT_S = 60
+OPTIONS: dict[str, dict[str, Any]] = {
+    "s3": {
+        "config_kwargs": {
+            "connect_timeout": 10,
+            "read_timeout": TIMEOUT_S,
+            "retries": {"max_attempts": 4},
+            "signature_version": "s3v4",
+        }
+    },
+}
+LISTS_BY_PREFIX = frozenset({"s3", "s3a", "gs", "gcs"})
+"""Storages that find names by their beginning without listing the folder."""
+PACKAGES = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+"""What must be installed for a scheme: the extra of this distribution."""
+
+logger = logging.getLogger(__name__)
+
+
+class RemoteFolder:
+    """Nothing connects before the first use. Errors name the bucket and never the URL or what the storage said:
+    that may hold credentials."""
+
+    def __init__(self, name: str, url: str) -> None:
+        self.folder: Path | None = None
+        self._name = name
+        self._url = url
+        self._scheme = url.partition("://")[0]
+
+    def check(self) -> None:
+        """Raise `InvalidRequestError` (code `invalid_setting`) when the package for this kind of URL is missing."""
+        import fsspec
+
+        try:
+            fsspec.get_filesystem_class(self._scheme)
+        except (ImportError, ValueError):
+            extra = PACKAGES.get(self._scheme)
+            remedy = f"; install ftlab[{extra}]" if extra else ""
+            raise InvalidRequestError(
+                f"Bucket {self._name!r}: there is no driver for {self._scheme}:// URLs here{remedy}.",
+                "invalid_setting",
+                "buckets",
+            ) from None
+
+    def size_of(self, key: str) -> int | None:
+        try:
+            with self._reaching():
+                return int(self._fs.size(self._path(key)))
+        except FileNotFoundError:
+            return None
+
+    def put(self, key: str, file: Path) -> None:
+        """A write that is cut off may leave a file of another size, which the next one replaces."""
+        num_bytes = file.stat().st_size
+        if self.size_of(key) == num_bytes:
+            return
+        with file.open("rb") as source, self._reaching():
+            self._make_folder(key)
+            with self._fs.open(self._path(key), "wb", block_size=BLOCK_BYTES) as target:
+                shutil.copyfileobj(source, target, COPY_BYTES)
+        if self.size_of(key) != num_bytes:
+            raise self._unavailable("it did not keep the whole file")
+
+    def open(self, key: str) -> BinaryIO:
+        with self._reaching():
+            file = self._fs.open(self._path(key), "rb", block_size=BLOCK_BYTES, cache_type="readahead")
+        return cast("BinaryIO", _RemoteFile(file, self))
+
+    def remove(self, key: str) -> None:
+        try:
+            with self._reaching():
+                self._fs.rm_file(self._path(key))
+        except FileNotFoundError:
+            return
+
+    def keys(self, prefix: str) -> list[str]:
+        folder, _, start = prefix.rpartition("/")
+        try:
+            with self._reaching():
+                if self._scheme in LISTS_BY_PREFIX:
+                    found = self._fs.find(self._path(folder), prefix=start)
+                else:
+                    found = self._fs.glob(self._path(f"{prefix}*"))
+        except FileNotFoundError:
+            return []
+        return sorted(f"{folder}/{path.rpartition('/')[2]}" for path in found)
+
+    def signed_url(self, key: str, expires_s: int, filename: str) -> str | None:
+        if self._scheme not in ("s3", "s3a"):
+            return None
+        with self._reaching():
+            disposition = f"attachment; filename*=UTF-8''{filename}"
+            url = self._fs.sign(self._path(key), expiration=expires_s, ResponseContentDisposition=disposition)
+        return str(url)
+
+    @cached_property
+    def _fs(self) -> Any:
+        import fsspec
+
+        self.check()
+        # Listings that are kept would hide what other processes have written.
+        options = {"use_listings_cache": False, **OPTIONS.get(self._scheme, {})}
+        return fsspec.core.url_to_fs(self._url, **options)[0]
+
+    @cached_property
+    def _root(self) -> str:
+        return str(self._fs._strip_protocol(self._url)).rstrip("/")
+
+    def _path(self, key: str) -> str:
+        return f"{self._root}/{key}"
+
+    def _make_folder(self, key: str) -> None:
+        """Object stores have no folders, and `makedirs` would try to create the bucket itself."""
+        if self._scheme not in LISTS_BY_PREFIX:
+            self._fs.makedirs(self._path(key).rpartition("/")[0], exist_ok=True)
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Turn whatever a driver raises, except for a missing file, into one sentence."""
+        try:
+            yield
+        except (FileNotFoundError, InvalidRequestError, ServiceUnavailableError):
+            raise
+        except Exception as error:
+            # Every driver has errors of its own; this is the edge to them.
+            logger.warning("Bucket %s: %s", self._name, type(error).__name__)
+            raise self._unavailable(type(error).__name__) from None
+
+    def _unavailable(self, why: str) -> ServiceUnavailableError:
+        return ServiceUnavailableError(
+            f"Bucket {self._name!r} does not work at the moment ({why}). Check its URL and the credentials in the"
+            " service's environment, or try again.",
+            "bucket_unavailable",
+        )
+
+
+class _RemoteFile:
+    """A file that is read over the network: its errors are the bucket's."""
+
+    def __init__(self, file: Any, storage: RemoteFolder) -> None:
+        self._file = file
+        self._storage = storage
+
+    def read(self, num_bytes: int = -1) -> bytes:
+        with self._storage._reaching():
+            return bytes(self._file.read(num_bytes))
+
+    def seek(self, position: int) -> int:
+        return int(self._file.seek(position))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> "_RemoteFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
