@@ -1,28 +1,36 @@
-"""Check a dataset file row by row and write it down in the one shape that training reads."""
+"""Check a dataset file row by row and write it down in the one form that training reads."""
 
-import codecs
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Literal
+from pathlib import Path
+from typing import Any
 
+from train.data.canonical import CanonicalFile, Kind, write_canonical
+from train.data.detect import Detection, Detector
 from train.data.errors import DatasetInvalidError
-from train.data.parse import Parsed, parse_json, parse_jsonl
-from train.data.shapes import Row, RowError, Rule, Shape, detect_shape, normalise
+from train.data.json_array import parse_json_array
+from train.data.mapping import ColumnMapping
+from train.data.messages import MessageReader
+from train.data.parquet import parse_parquet
+from train.data.parse import Parsed, parse_jsonl
+from train.data.rules import RowError, Rule
+from train.data.shapes import FORMS, Row, Shape, normalise
+from train.data.source import FileFormat, format_of, open_plain
+from train.data.tables import parse_csv, parse_tsv
 
-FileFormat = Literal["jsonl", "json"]
 OnRow = Callable[[int, Row], object]
 
 MAX_PROBLEMS = 10
 """Problems that are described; all are counted."""
-MAX_JSON_BYTES = 128 * 1024**2
-"""A JSON array is held in memory as text, a JSONL file is not."""
 
-_SUFFIXES: dict[str, FileFormat] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
-_SHAPES = "'messages', or 'conversations', or 'instruction' and 'output', or 'prompt' and 'completion'"
+_PARSERS = {
+    FileFormat.JSONL: parse_jsonl,
+    FileFormat.JSON: parse_json_array,
+    FileFormat.CSV: parse_csv,
+    FileFormat.TSV: parse_tsv,
+}
+_FORMATS_WITHOUT_LINES = (FileFormat.JSON, FileFormat.PARQUET)
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class Problem:
     """One row that breaks a rule."""
 
     place: str
-    """`line 3` in JSONL, `row 3` in JSON."""
+    """`line 3` in JSONL, CSV and TSV, `row 3` in JSON and Parquet."""
     rule: Rule
     message: str
 
@@ -39,151 +47,163 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class ReadReport:
-    """What a file holds. `num_rows` counts the good rows, `problems` describes the first ten bad ones."""
-
-    shape: Shape | None
-    num_rows: int
-    num_problems: int
-    problems: tuple[Problem, ...]
-
-
-@dataclass(frozen=True)
 class Conversion:
-    """A dataset that was accepted."""
+    """A dataset that was accepted.
+
+    `num_skipped` rows were left out, which only happens with `accept_partial`; `problems` describes the first ten.
+    `confidence`, from 0 to 1, says how sure the shape is; it is 1 where the user named it. `alternative` is the
+    shape that fits second best.
+    """
 
     format: FileFormat
     shape: Shape
+    kind: Kind
     num_rows: int
+    num_skipped: int = 0
+    confidence: float = 1.0
+    alternative: Shape | None = None
+    problems: tuple[Problem, ...] = ()
 
 
-def convert(source: Path, target: Path, filename: str) -> Conversion:
-    """Check `source` and write its rows to `target`, one `{"messages": [...]}` a line in UTF-8.
+def convert(
+    source: Path,
+    target: Path,
+    filename: str,
+    *,
+    mapping: ColumnMapping | None = None,
+    accept_partial: bool = False,
+) -> Conversion:
+    """Check `source` and write its rows to `target`, a canonical file.
 
-    `filename` is the name the file came with; it decides the format. `target` appears whole and safe on disk,
-    or not at all. Raise `DatasetInvalidError` naming at most ten problems.
+    `filename` is the name the file came with; it helps to find the format. `target` appears whole and safe on disk,
+    or not at all. With `accept_partial`, bad rows are left out and counted instead of refused. Raise
+    `DatasetInvalidError` naming at most ten problems. Memory stays within a few of the longest rows.
     """
-    file_format = _format_of(source, filename)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-    try:
-        with open(handle, "w", encoding="utf-8", newline="\n") as out:
-            report = read_dataset(source, file_format, lambda _, row: _write_row(out.write, row))
-            if report.num_problems or report.shape is None:
-                raise DatasetInvalidError(_describe(report))
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
-    return Conversion(file_format, report.shape, report.num_rows)
-
-
-def read_dataset(path: Path, format: FileFormat, on_row: OnRow | None = None) -> ReadReport:
-    """Read every row; `on_row` gets the number (line or element, from 1) and normal form of each good one.
-
-    The first row that can be read decides the shape. Raise `DatasetInvalidError` when the file as a whole is
-    unusable: empty, binary, without rows, or a JSON array above `MAX_JSON_BYTES`.
-    """
-    reading = _Reading("line" if format == "jsonl" else "row", on_row)
-    with path.open("rb") as file:
-        _refuse_binary(file)
-        for number, value in _parse(file, format):
-            reading.take(number, value)
-    if not reading.num_rows and not reading.num_problems:
-        raise DatasetInvalidError("The file holds no rows.")
-    return ReadReport(reading.shape, reading.num_rows, reading.num_problems, tuple(reading.problems))
+    mapping = mapping or ColumnMapping()
+    file = DatasetFile.of(source, filename)
+    found = detect(file, mapping)
+    if found.shape is None:
+        # No row can be read at all; each shape says the same of them.
+        raise DatasetInvalidError(_refusal(_read(file, mapping, Shape.MESSAGES, lambda *_: None)))
+    kind = FORMS[found.shape].kind
+    with write_canonical(target, kind) as out:
+        tally = _read(file, mapping, found.shape, out.write)
+        if not tally.num_rows or (tally.num_problems and not accept_partial):
+            raise DatasetInvalidError(_refusal(tally))
+    return Conversion(
+        file.format,
+        found.shape,
+        kind,
+        tally.num_rows,
+        tally.num_problems,
+        found.confidence,
+        found.alternative,
+        tuple(tally.problems),
+    )
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a file that `convert` wrote."""
-    with path.open(encoding="utf-8", newline="\n") as file:
-        for line in file:
-            yield json.loads(line)
+    """The rows of a file that `convert` wrote, or of one with a normal row in JSON a line."""
+    with path.open("rb") as lines:
+        if not lines.read(6).startswith(b"ARROW1"):
+            lines.seek(0)
+            yield from map(json.loads, lines)
+            return
+    with CanonicalFile.open(path) as file:
+        for batch in file.batches():
+            for _, row in batch:
+                yield row
 
 
-class _Reading:
-    """One pass over a file: the shape, the counts and the first problems."""
+@dataclass(frozen=True)
+class DatasetFile:
+    """An uploaded file and its format."""
 
-    def __init__(self, unit: str, on_row: OnRow | None) -> None:
-        self.shape: Shape | None = None
+    path: Path
+    format: FileFormat
+
+    @classmethod
+    def of(cls, path: Path, filename: str) -> "DatasetFile":
+        """Raise `DatasetInvalidError` when the file as a whole is unusable."""
+        return cls(path, format_of(path, filename))
+
+    @property
+    def unit(self) -> str:
+        """What its rows are counted in."""
+        return "row" if self.format in _FORMATS_WITHOUT_LINES else "line"
+
+    def values(self) -> Iterator[Parsed]:
+        """All rows as they stand, with their numbers; a `RowError` in place of one that cannot be read."""
+        if self.format is FileFormat.PARQUET:
+            yield from parse_parquet(self.path)
+            return
+        number = 0
+        with open_plain(self.path) as file:
+            try:
+                for number, value in _PARSERS[self.format](file):
+                    yield number, value
+            except RowError as error:
+                yield number + 1, error
+
+
+def detect(file: DatasetFile, mapping: ColumnMapping) -> Detection:
+    """The shape of the rows, from the first of them or as the user says; raise `DatasetInvalidError`."""
+    if mapping.shape is not None:
+        return Detection(mapping.shape, 1.0)
+    detector = Detector(mapping.allowed)
+    for _, value in file.values():
+        try:
+            detector.add(mapping.apply(value))
+        except RowError:
+            continue
+        if detector.is_sure:
+            break
+    return detector.result()
+
+
+def normal_form(value: Any, shape: Shape, mapping: ColumnMapping, reader: MessageReader) -> Row:
+    """The normal row of one of `DatasetFile.values`; raise `RowError` when there is none."""
+    if isinstance(value, RowError):
+        raise value
+    return normalise(mapping.apply(value), shape, reader)
+
+
+class _Tally:
+    """The counts of one pass over a file, and its first problems."""
+
+    def __init__(self, unit: str) -> None:
         self.num_rows = 0
         self.num_problems = 0
         self.problems: list[Problem] = []
         self._unit = unit
-        self._on_row = on_row
 
-    def take(self, number: int, value: Any) -> None:
+    def add_problem(self, number: int, error: RowError) -> None:
+        self.num_problems += 1
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(Problem(f"{self._unit} {number}", error.rule, error.message))
+
+
+def _read(file: DatasetFile, mapping: ColumnMapping, shape: Shape, on_row: OnRow) -> _Tally:
+    tally, reader = _Tally(file.unit), mapping.reader()
+    for number, value in file.values():
         try:
-            row = self._normalise(value)
+            row = normal_form(value, shape, mapping, reader)
         except RowError as error:
-            self.num_problems += 1
-            if len(self.problems) < MAX_PROBLEMS:
-                self.problems.append(Problem(f"{self._unit} {number}", error.rule, error.message))
-            return
-        self.num_rows += 1
-        if self._on_row is not None:
-            self._on_row(number, row)
-
-    def _normalise(self, value: Any) -> Row:
-        if isinstance(value, RowError):
-            raise value
-        found = detect_shape(value)
-        self.shape = self.shape or found
-        if self.shape is None:
-            if not isinstance(value, dict):
-                raise RowError(Rule.NOT_AN_OBJECT, "The row is not a JSON object.")
-            raise RowError(Rule.UNKNOWN_SHAPE, f"The row must have the fields {_SHAPES}.")
-        if found is not None and found is not self.shape:
-            raise RowError(Rule.MIXED_SHAPES, f"The row has shape '{found}', the first one '{self.shape}'.")
-        return normalise(value, self.shape)
+            tally.add_problem(number, error)
+            continue
+        tally.num_rows += 1
+        on_row(number, row)
+    return tally
 
 
-def _parse(file: BinaryIO, file_format: FileFormat) -> Iterator[Parsed]:
-    if file_format == "jsonl":
-        return parse_jsonl(file)
-    if os.fstat(file.fileno()).st_size > MAX_JSON_BYTES:
-        limit = MAX_JSON_BYTES // 1024**2
-        raise DatasetInvalidError(f"A .json file may hold {limit} MiB; write larger ones as .jsonl.")
-    return parse_json(file.read())
-
-
-def _refuse_binary(file: BinaryIO) -> None:
-    head = file.read(4096)
-    file.seek(0)
-    if not head:
-        raise DatasetInvalidError("The file is empty.")
-    if b"\0" in head:
-        raise DatasetInvalidError("The file is not text in UTF-8: it is binary or in another encoding.")
-
-
-def _format_of(source: Path, filename: str) -> FileFormat:
-    suffix = PurePosixPath(filename).suffix.lower()
-    if suffix in _SUFFIXES:
-        return _SUFFIXES[suffix]
-    if suffix:
-        raise DatasetInvalidError("The file name must end in .jsonl or .json.")
-    with source.open("rb") as file:
-        return "json" if file.read(4096).removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"[" else "jsonl"
-
-
-def _describe(report: ReadReport) -> str:
-    problems = "1 problem" if report.num_problems == 1 else f"{report.num_problems} problems"
-    lines = [f"The dataset has {problems}:", *map(str, report.problems)]
-    if more := report.num_problems - len(report.problems):
+def _refusal(tally: _Tally) -> str:
+    if not tally.num_rows and not tally.num_problems:
+        return "The file holds no rows."
+    problems = "1 problem" if tally.num_problems == 1 else f"{tally.num_problems} problems"
+    lines = [f"The dataset has {problems}:", *map(str, tally.problems)]
+    if more := tally.num_problems - len(tally.problems):
         lines.append(f"and {more} more.")
+    if tally.num_rows:
+        rows = "The 1 good row" if tally.num_rows == 1 else f"The {tally.num_rows} good rows"
+        lines.append(f"{rows} can be had without the others: accept_partial (--accept-partial).")
     return "\n".join(lines)
-
-
-def _write_row(write: Callable[[str], object], row: Row) -> None:
-    write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in the folder last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

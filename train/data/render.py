@@ -8,14 +8,24 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateError
 
 from ftlab.errors import InvalidRequestError
+from train.data.canonical import Message, Row
+from train.data.chat_template import ChatTemplate, Span, training_template
 from train.data.errors import DatasetInvalidError
-from train.data.shapes import Message, Row
+from train.data.skeleton import PLAIN, Skeleton, stand_ins
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Span = tuple[int, int]
-"""First character, and the one after the last."""
+_REFUSALS = (TemplateError, TypeError)
+"""What a template raises that cannot write a conversation."""
+MAX_SKELETONS = 256
+"""Orders of roles that are remembered."""
+_PROBE: list[Message] = [
+    {"role": "user", "content": "One?"},
+    {"role": "assistant", "content": "Two."},
+    {"role": "user", "content": "Three?"},
+    {"role": "assistant", "content": "Four."},
+]
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,8 @@ class RenderedRow:
     text: str
     spans: list[Span]
     """What is learned, in order."""
+    is_verbatim: bool = False
+    """Every message stands in the text as it is; where false, that is not known."""
 
 
 class Renderer:
@@ -30,13 +42,22 @@ class Renderer:
 
     The turn of assistant message i runs from the end of the prompt before it, `render(messages[:i])` with the
     generation prompt, to the end of `render(messages[:i + 1])`. It holds the end-of-turn token, so that the
-    model learns to stop.
+    model learns to stop. A template that writes earlier turns differently as a conversation grows is replaced by
+    TRL's training template for its family, and where that is not enough, the `{% generation %}` marks of a template
+    say where the turns are.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", *, assistant_only_loss: bool) -> None:
         self._tokenizer = tokenizer
         self._assistant_only_loss = assistant_only_loss
-        self._has_template = bool(tokenizer.chat_template)
+        self.template = ChatTemplate.of(tokenizer)
+        """What rows are written with."""
+        self._skeletons: dict[tuple[str, ...], Skeleton | None] = {}
+        self._goes_by_marks = False
+        if assistant_only_loss and self._rewrites_turns():
+            self.template = training_template(tokenizer) or self.template
+            # One way for all rows: marks may take in a little more or less of a turn.
+            self._goes_by_marks = self.template.has_marks and self._rewrites_turns()
         self._bos = _leading_bos(tokenizer)
         self._eos = tokenizer.eos_token or ""
 
@@ -46,6 +67,10 @@ class Renderer:
         Raise `DatasetInvalidError` when the template refuses the row, `InvalidRequestError` with code
         `chat_template_unsupported` when the turns cannot be told apart.
         """
+        if "text" in row:
+            return self._render_text(row["text"])
+        if "messages" not in row:
+            raise DatasetInvalidError(f"Row {number} is no conversation and no text; the method 'sft' cannot learn it.")
         messages = [_with_parsed_calls(message) for message in row["messages"]]
         # With the loss on everything, the turns of weight 0 are looked for instead, to leave them out.
         wanted = [
@@ -53,12 +78,21 @@ class Renderer:
             for i, message in enumerate(messages)
             if message["role"] == "assistant" and (message.get("weight") != 0) == self._assistant_only_loss
         ]
-        if self._has_template:
-            text = self._render_whole(number, messages, row.get("tools"))
-            turns = self._find_turns(number, text, messages, row.get("tools"), wanted)
+        if self.template.origin != "none":
+            tools = row.get("tools")
+            text = self._render_whole(number, messages, tools)
+            known = self._known_turns(text, messages, wanted) if tools is None else None
+            turns = self._find_turns(number, text, messages, tools, wanted) if known is None else known
         else:
+            known = None
             text, turns = self._join(messages, wanted)
-        return RenderedRow(text, turns if self._assistant_only_loss else _between(turns, len(text)))
+        spans = turns if self._assistant_only_loss else _between(turns, len(text))
+        return RenderedRow(text, spans, is_verbatim=known is not None)
+
+    def _render_text(self, text: str) -> RenderedRow:
+        """A plain text is learned as it is, and that it ends there."""
+        whole = self._bos + text + self._eos
+        return RenderedRow(whole, [(0, len(whole))])
 
     def _join(self, messages: list[Message], wanted: list[int]) -> tuple[str, list[Span]]:
         lines = [message["content"] + "\n" for message in messages]
@@ -69,13 +103,36 @@ class Renderer:
     def _render_whole(self, number: int, messages: list[Message], tools: list[Any] | None) -> str:
         try:
             return self._apply(messages, tools)
-        except (TemplateError, TypeError) as error:
+        except _REFUSALS as error:
             message = f"Row {number} does not fit the model's chat template: {str(error)[:200]}"
             raise DatasetInvalidError(message) from error
+
+    def _known_turns(self, text: str, messages: list[Message], wanted: list[int]) -> list[Span] | None:
+        """The turns where the text is made as that of other rows with the same roles; `None` for any other."""
+        if not all(message.keys() <= PLAIN for message in messages):
+            return None
+        roles = tuple([message["role"] for message in messages])
+        if roles not in self._skeletons:
+            if len(self._skeletons) >= MAX_SKELETONS:
+                return None
+            self._skeletons[roles] = self._skeleton_of(stand_ins(roles))
+        skeleton = self._skeletons[roles]
+        return skeleton.find(text, messages, wanted) if skeleton else None
+
+    def _skeleton_of(self, messages: list[Message]) -> Skeleton | None:
+        answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
+        try:
+            text = self._apply(messages, None)
+            turns = {i: turn for i in answers for turn in self._find_turns(0, text, messages, None, [i])}
+        except (*_REFUSALS, InvalidRequestError):
+            return None
+        return Skeleton.of(text, messages, turns)
 
     def _find_turns(
         self, number: int, text: str, messages: list[Message], tools: list[Any] | None, wanted: list[int]
     ) -> list[Span]:
+        if self._goes_by_marks:
+            return self._marked_turns(number, messages, tools, wanted)
         turns: list[Span] = []
         for i in wanted:
             turn = self._find_turn(text, messages, tools, i)
@@ -86,22 +143,36 @@ class Renderer:
                 raise self._unsupported(number)
         return turns
 
+    def _marked_turns(
+        self, number: int, messages: list[Message], tools: list[Any] | None, wanted: list[int]
+    ) -> list[Span]:
+        spans = self.template.marked(self._tokenizer, messages, tools)
+        answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
+        if len(spans) != len(answers):
+            raise self._unsupported(number)
+        return [span for i, span in zip(answers, spans, strict=True) if i in wanted]
+
+    def _rewrites_turns(self) -> bool:
+        """Whether the first answer of two cannot be found; a template that refuses to be tried has the doubt."""
+        if self.template.origin == "none":
+            return False
+        try:
+            return self._find_turn(self._apply(_PROBE, None), _PROBE, None, 1) is None
+        except _REFUSALS:
+            return False
+
     def _find_turn(self, text: str, messages: list[Message], tools: list[Any] | None, i: int) -> Span | None:
         try:
             before = self._apply(messages[:i], tools, add_generation_prompt=True)
             through = text if i == len(messages) - 1 else self._apply(messages[: i + 1], tools)
-        except (TemplateError, TypeError):
+        except _REFUSALS:
             return None
         if text.startswith(through) and through.startswith(before):
             return len(before), len(through)
         return None
 
     def _apply(self, messages: list[Message], tools: list[Any] | None, *, add_generation_prompt: bool = False) -> str:
-        # As a batch of one, because an empty conversation on its own is refused.
-        texts = self._tokenizer.apply_chat_template(
-            [messages], tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False
-        )
-        return str(texts[0])
+        return self.template.render(self._tokenizer, messages, tools, add_generation_prompt=add_generation_prompt)
 
     def _unsupported(self, number: int) -> InvalidRequestError:
         remedy = (

@@ -1,3 +1,4 @@
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -6,7 +7,7 @@ from transformers import PreTrainedTokenizerFast
 from ftlab.errors import InvalidRequestError
 from tests.tiny import make_tiny_tokenizer
 from train.data import encode
-from train.data.encode import IGNORE, EncodedRows, encode_rows
+from train.data.encode import IGNORE, EncodedRow
 from train.data.errors import DatasetInvalidError
 from train.data.shapes import Row
 
@@ -42,7 +43,16 @@ def chat(*turns: str, weights: dict[int, int] | None = None) -> Row:
     return {"messages": messages}
 
 
-def learned(tokenizer: PreTrainedTokenizerFast, encoded: EncodedRows, row: int = 0) -> str:
+class Encoded:
+    """The rows that teach something, by column."""
+
+    def __init__(self, rows: Iterable[EncodedRow]) -> None:
+        self.rows = list(rows)
+        self.input_ids = [row.input_ids for row in self.rows if row.labels is not None]
+        self.labels = [row.labels for row in self.rows if row.labels is not None]
+
+
+def learned(tokenizer: PreTrainedTokenizerFast, encoded: Encoded, row: int = 0) -> str:
     """The text under the labels, with `|` for each stretch that is left out."""
     ids, labels = encoded.input_ids[row], encoded.labels[row]
     assert len(ids) == len(labels)
@@ -56,8 +66,8 @@ def learned(tokenizer: PreTrainedTokenizerFast, encoded: EncodedRows, row: int =
     return "|".join(tokenizer.decode(part) for part in parts if part)
 
 
-def run(tokenizer: PreTrainedTokenizerFast, *rows: Row, max_length: int = 512, only: bool = True) -> EncodedRows:
-    return encode_rows(rows, tokenizer, max_length=max_length, assistant_only_loss=only)
+def run(tokenizer: PreTrainedTokenizerFast, *rows: Row, max_length: int | None = 512, only: bool = True) -> Encoded:
+    return Encoded(encode.encode(rows, tokenizer, max_length=max_length, assistant_only_loss=only))
 
 
 def test_the_answers_and_their_end_are_learned(tokenizer: PreTrainedTokenizerFast):
@@ -66,7 +76,7 @@ def test_the_answers_and_their_end_are_learned(tokenizer: PreTrainedTokenizerFas
     assert learned(tokenizer, encoded) == " In the  queue ☃\n<|im_end|>\n|Done.<|im_end|>\n"
     text = tokenizer.apply_chat_template(row["messages"], tokenize=False)
     assert encoded.input_ids == [tokenizer(text)["input_ids"]]
-    assert (encoded.num_truncated, encoded.num_dropped_tokens, encoded.num_untrained_rows) == (0, 0, 0)
+    assert encoded.rows[0].num_tokens == len(encoded.input_ids[0])
 
 
 def test_everything_is_learned_without_the_mask(tokenizer: PreTrainedTokenizerFast):
@@ -92,36 +102,28 @@ def test_offsets_that_leave_spaces_out_do_not_move_the_mask(tokenizer: PreTraine
     assert run(tokenizer, row).labels == expected
 
 
-def test_rows_are_cut_at_the_right_and_counted(tokenizer: PreTrainedTokenizerFast):
+def test_rows_are_cut_at_the_right(tokenizer: PreTrainedTokenizerFast):
     rows = [chat("Where?", "In the queue, as always."), chat("Why?", "So."), chat("What? " * 30, "That.")]
-    lengths = [len(ids) for ids in run(tokenizer, *rows).input_ids]
+    whole = run(tokenizer, *rows, max_length=None)
+    lengths = [len(ids) for ids in whole.input_ids]
     limit = lengths[0] - 3
     encoded = run(tokenizer, *rows, max_length=limit)
-    assert [len(ids) for ids in encoded.input_ids] == [limit, lengths[1]]
+    assert encoded.input_ids == [whole.input_ids[0][:limit], whole.input_ids[1]]
     assert "<|im_end|>" not in learned(tokenizer, encoded)
     assert learned(tokenizer, encoded, 1) == "So.<|im_end|>\n"
-    assert encoded.num_truncated == 2
-    assert encoded.num_dropped_tokens == 3 + lengths[2] - limit
-    assert encoded.num_untrained_rows == 1
+    assert [row.num_tokens for row in encoded.rows] == lengths
+    assert encoded.rows[2].labels is None
 
 
-@pytest.mark.parametrize(
-    ("rows", "max_length", "only"),
-    [
-        ([], 512, True),
-        ([chat("What? " * 30, "That.")], 16, True),
-        ([chat("One?", "Two.", weights={1: 0})], 512, True),
-        ([chat("One?", "Two.")], 1, False),
-    ],
-)
-def test_nothing_to_learn_is_refused(tokenizer: PreTrainedTokenizerFast, rows: list[Row], max_length: int, only: bool):
-    with pytest.raises(DatasetInvalidError, match="has a token to learn") as caught:
-        run(tokenizer, *rows, max_length=max_length, only=only)
-    assert caught.value.code == "dataset_invalid"
+def test_a_row_of_which_only_the_first_token_is_learned_teaches_nothing(tokenizer: PreTrainedTokenizerFast):
+    assert run(tokenizer, chat("One?", "Two."), max_length=1, only=False).rows[0].labels is None
 
 
-def test_many_rows_keep_their_order_over_batches(tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(encode, "BATCH_ROWS", 7)
+@pytest.mark.parametrize(("limit", "value"), [("BATCH_ROWS", 7), ("BATCH_CHARS", 300)])
+def test_many_rows_keep_their_order_over_batches(
+    tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+):
+    monkeypatch.setattr(encode, limit, value)
     encoded = run(tokenizer, *(chat("Which?", f"Number {number}.") for number in range(30)))
     found = [learned(tokenizer, encoded, row) for row in range(30)]
     assert found == [f"Number {number}.<|im_end|>\n" for number in range(30)]

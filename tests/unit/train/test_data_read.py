@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from train.data import parse, read
+from train.data import parse
+from train.data.canonical import CanonicalFile, Kind
 from train.data.errors import DatasetInvalidError
-from train.data.read import Conversion, convert, read_dataset, read_rows
-from train.data.shapes import Rule, Shape
+from train.data.mapping import ColumnMapping
+from train.data.read import Conversion, convert, read_rows
+from train.data.rules import Rule
+from train.data.shapes import Shape
 
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489")
 
@@ -30,8 +31,13 @@ def write(folder: Path, content: bytes, name: str = "source") -> Path:
     return file
 
 
-def convert_bytes(folder: Path, content: bytes, filename: str = "notes.jsonl") -> Conversion:
-    return convert(write(folder, content), folder / "rows.jsonl", filename)
+def convert_bytes(folder: Path, content: bytes, filename: str = "notes.jsonl", **options: Any) -> Conversion:
+    return convert(write(folder, content), folder / "rows.arrow", filename, **options)
+
+
+def lines_of(folder: Path) -> list[int]:
+    with CanonicalFile.open(folder / "rows.arrow") as file:
+        return [line for batch in file.batches() for line, _ in batch]
 
 
 def refusal(folder: Path, content: bytes, filename: str = "notes.jsonl") -> str:
@@ -45,15 +51,13 @@ def refusal(folder: Path, content: bytes, filename: str = "notes.jsonl") -> str:
 
 def test_jsonl_becomes_canonical_rows(tmp_path: Path):
     alpaca = {"instruction": "Grüße\u2028sagen ☃", "output": "\ud83d\ude00"}
-    assert convert_bytes(tmp_path, line(alpaca) * 2) == Conversion("jsonl", Shape.ALPACA, 2)
-    expected = '{"messages":[{"role":"user","content":"Grüße\u2028sagen ☃"},{"role":"assistant","content":"😀"}]}\n'
-    assert (tmp_path / "rows.jsonl").read_bytes() == expected.encode() * 2
-    assert list(read_rows(tmp_path / "rows.jsonl")) == [pair("Grüße\u2028sagen ☃", "😀")] * 2
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["rows.jsonl", "source"]
+    assert convert_bytes(tmp_path, line(alpaca) * 2) == Conversion("jsonl", Shape.ALPACA, Kind.MESSAGES, 2)
+    assert list(read_rows(tmp_path / "rows.arrow")) == [pair("Grüße\u2028sagen ☃", "😀")] * 2
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["rows.arrow", "source"]
 
 
 def test_an_earlier_target_is_replaced_only_on_success(tmp_path: Path):
-    target = write(tmp_path, b"before", "rows.jsonl")
+    target = write(tmp_path, b"before", "rows.arrow")
     with pytest.raises(DatasetInvalidError):
         convert_bytes(tmp_path, b"{}\n")
     assert target.read_bytes() == b"before"
@@ -63,17 +67,15 @@ def test_an_earlier_target_is_replaced_only_on_success(tmp_path: Path):
 
 def test_bom_windows_line_ends_blank_lines_and_a_missing_last_line_end(tmp_path: Path):
     content = b"\xef\xbb\xbf" + line(pair()).strip() + b"\r\n\r\n  \n" + b"\t" + line(pair("Who?")).strip()
-    seen: list[int] = []
-    report = read_dataset(write(tmp_path, content), "jsonl", lambda number, _: seen.append(number))
-    assert (report.num_rows, report.num_problems, report.shape) == (2, 0, Shape.MESSAGES)
-    assert seen == [1, 4]
+    assert convert_bytes(tmp_path, content) == Conversion("jsonl", Shape.MESSAGES, Kind.MESSAGES, 2)
+    assert lines_of(tmp_path) == [1, 4]
 
 
 def test_a_json_array(tmp_path: Path):
     rows = [pair(), pair("Who?")]
     content = b"\xef\xbb\xbf\r\n" + json.dumps(rows, indent=2).encode() + b"\n\n"
-    assert convert_bytes(tmp_path, content, "notes.JSON") == Conversion("json", Shape.MESSAGES, 2)
-    assert list(read_rows(tmp_path / "rows.jsonl")) == rows
+    assert convert_bytes(tmp_path, content, "notes.JSON") == Conversion("json", Shape.MESSAGES, Kind.MESSAGES, 2)
+    assert list(read_rows(tmp_path / "rows.arrow")) == rows
 
 
 @pytest.mark.parametrize(
@@ -83,6 +85,8 @@ def test_a_json_array(tmp_path: Path):
         ("a.NDJSON", line(pair()), "jsonl"),
         ("upload", line(pair()), "jsonl"),
         ("upload", b"\xef\xbb\xbf\n [" + line(pair()) + b"]", "json"),
+        ("a.jsonl", b"[" + line(pair()) + b"]", "json"),
+        ("a.json", line(pair()) * 2, "jsonl"),
     ],
 )
 def test_the_name_decides_the_format_and_the_content_helps(
@@ -101,8 +105,12 @@ def test_the_name_decides_the_format_and_the_content_helps(
         (b" [ ] ", "a.json", "The file holds no rows."),
         (PNG, "a.jsonl", "The file is not text in UTF-8: it is binary or in another encoding."),
         (PNG, "a.json", "The file is not text in UTF-8: it is binary or in another encoding."),
-        ('{"messages": []}'.encode("utf-16"), "a.jsonl", "The file is not text in UTF-8"),
-        (b"a,b\n", "a.csv", "The file name must end in .jsonl or .json."),
+        ('{"messages": []}'.encode("utf-16"), "a.jsonl", "The file is text in UTF-16; save it as UTF-8."),
+        ('{"messages": []}'.encode("utf-16-le"), "a.jsonl", "The file is text in UTF-16; save it as UTF-8."),
+        ("a,ä\n".encode("utf-16-be"), "a.csv", "The file is text in UTF-16; save it as UTF-8."),
+        ('{"messages": []}'.encode("utf-32"), "a.json", "The file is text in UTF-32; save it as UTF-8."),
+        (b"a,b\n", "a.xlsx", "The file name must end in .jsonl, .json, .csv, .tsv or .parquet"),
+        (b"a,b\n", "a", "The file name must end in .jsonl, .json, .csv, .tsv or .parquet"),
     ],
 )
 def test_a_file_that_is_no_dataset(tmp_path: Path, content: bytes, filename: str, message: str):
@@ -130,48 +138,110 @@ def test_a_file_that_is_no_dataset(tmp_path: Path, content: bytes, filename: str
         (
             b'{"prompt": "x", "completion": "y"}',
             Rule.MIXED_SHAPES,
-            "The row has shape 'prompt_completion', the first one 'messages'.",
+            "The row has shape 'prompt_completion', the others have 'messages'.",
         ),
         (line(pair("canary", "")).strip(), Rule.EMPTY_CONTENT, "messages[2].content is empty."),
     ],
 )
 def test_a_bad_line_is_named_with_its_rule(tmp_path: Path, bad: bytes, rule: Rule, message: str):
-    content = line(pair()) + b"\n" + bad + b"\n" + line(pair())
+    content = line(pair()) + b"\n" + bad + b"\n" + line(pair()) * 2
     found = refusal(tmp_path, content)
-    assert found == f"The dataset has 1 problem:\nline 3: {message} [{rule}]"
+    assert found == (
+        f"The dataset has 1 problem:\nline 3: {message} [{rule}]\n"
+        "The 3 good rows can be had without the others: accept_partial (--accept-partial)."
+    )
     assert "canary" not in found
 
 
-def test_an_unknown_shape_names_the_known_ones(tmp_path: Path):
-    message = refusal(tmp_path, line({"text": "canary"}) + line([]))
-    assert "line 1: The row must have the fields 'messages', or 'conversations'" in message
-    assert "[unknown_shape]\nline 2: The row is not a JSON object. [not_an_object]" in message
+def test_rows_that_are_no_objects_are_named(tmp_path: Path):
+    message = refusal(tmp_path, b"7\n" + line("canary"))
+    assert message.startswith("The dataset has 2 problems:\nline 1: ")
+    assert "canary" not in message
+    assert "line 2: The row is not a JSON object. [not_an_object]" in message
 
 
-def test_a_broken_first_line_does_not_decide_the_shape(tmp_path: Path):
-    report = read_dataset(write(tmp_path, b"{\n" + line(pair())), "jsonl")
-    assert (report.shape, report.num_rows, report.num_problems) == (Shape.MESSAGES, 1, 1)
+def test_an_unknown_shape_asks_for_a_mapping(tmp_path: Path):
+    content = line({"question": "Where?", "answer": "Here."})
+    assert 'columns={"prompt": "question", "completion": "answer"}' in refusal(tmp_path, content)
+    mapping = ColumnMapping.parse(None, {"prompt": "question", "completion": "answer"})
+    done = convert_bytes(tmp_path, content, mapping=mapping)
+    assert done == Conversion("jsonl", Shape.PROMPT_COMPLETION, Kind.MESSAGES, 1)
+    assert list(read_rows(tmp_path / "rows.arrow")) == [pair()]
+
+
+def test_a_mapping_that_no_row_fits_names_the_rows(tmp_path: Path):
+    with pytest.raises(DatasetInvalidError, match="line 1: The row has no column that stands for 'prompt'"):
+        convert_bytes(tmp_path, line(pair()), mapping=ColumnMapping.parse(None, {"prompt": "question"}))
+
+
+def test_two_shapes_in_the_same_rows_are_told_apart_by_the_user(tmp_path: Path):
+    content = line(pair() | {"prompt": "Where?", "chosen": "Here.", "rejected": "No."})
+    assert "shape=messages" in refusal(tmp_path, content)
+    done = convert_bytes(tmp_path, content, mapping=ColumnMapping.parse("preference", None))
+    assert (done.shape, done.kind, done.confidence) == (Shape.PREFERENCE, Kind.PREFERENCE, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        ({"text": "Once"}, Kind.TEXT),
+        ({"chosen": pair()["messages"], "rejected": pair(answer="No.")["messages"]}, Kind.PREFERENCE),
+        ({"prompt": "Where?", "completion": "Here.", "label": False}, Kind.UNPAIRED),
+    ],
+)
+def test_the_kind_of_the_rows_is_kept_in_the_file(tmp_path: Path, row: dict[str, Any], kind: Kind):
+    assert convert_bytes(tmp_path, line(row)).kind is kind
+    with CanonicalFile.open(tmp_path / "rows.arrow") as file:
+        assert (file.kind, file.num_rows) == (kind, 1)
+
+
+def test_bad_rows_are_left_out_and_counted_when_that_is_wanted(tmp_path: Path):
+    content = line(pair()) + b"{\n" + line(pair("Who?")) + b"{}\n" * 11
+    done = convert_bytes(tmp_path, content, accept_partial=True)
+    assert (done.num_rows, done.num_skipped, len(done.problems)) == (2, 12, 10)
+    assert [str(problem).partition(":")[0] for problem in done.problems[:2]] == ["line 2", "line 4"]
+    assert lines_of(tmp_path) == [1, 3]
+    assert (done.shape, done.confidence) == (Shape.MESSAGES, round(2 / 13, 3))
+
+
+def test_nothing_is_made_of_a_file_with_bad_rows_only(tmp_path: Path):
+    write(tmp_path, b'{\n{"messages": []}\n[]\n')
+    with pytest.raises(DatasetInvalidError, match="The dataset has 3 problems"):
+        convert(tmp_path / "source", tmp_path / "rows.arrow", "a.jsonl", accept_partial=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["source"]
 
 
 def test_all_problems_are_counted_and_ten_are_listed(tmp_path: Path):
     message = refusal(tmp_path, line(pair()) + b"{}\n" * 12)
     lines = message.splitlines()
     assert lines[0] == "The dataset has 12 problems:"
-    assert [text.partition(":")[0] for text in lines[1:-1]] == [f"line {number}" for number in range(2, 12)]
-    assert lines[-1] == "and 2 more."
+    assert [text.partition(":")[0] for text in lines[1:-2]] == [f"line {number}" for number in range(2, 12)]
+    assert lines[-2] == "and 2 more."
+    assert lines[-1] == "The 1 good row can be had without the others: accept_partial (--accept-partial)."
 
 
 def test_a_line_that_is_too_long_is_skipped_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(parse, "MAX_ROW_BYTES", 200)
     content = line(pair()) + line(pair("x" * 900)) + line(pair("Who?"))
-    report = read_dataset(write(tmp_path, content), "jsonl")
-    assert report.num_rows == 2
-    assert [(problem.place, problem.rule) for problem in report.problems] == [("line 2", Rule.ROW_TOO_LONG)]
+    done = convert_bytes(tmp_path, content, accept_partial=True)
+    assert (done.num_rows, done.num_skipped) == (2, 1)
+    assert [(problem.place, problem.rule) for problem in done.problems] == [("line 2", Rule.ROW_TOO_LONG)]
 
 
-def test_a_json_array_that_is_too_large_is_sent_to_jsonl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(read, "MAX_JSON_BYTES", 10)
-    assert "write larger ones as .jsonl" in refusal(tmp_path, json.dumps([pair()]).encode(), "a.json")
+@pytest.mark.parametrize("filename", ["a.jsonl", "a.json", "a.csv"])
+def test_a_row_of_ten_megabytes(tmp_path: Path, filename: str):
+    long = "grüße ☃ " * 850_000
+    rows = [{"prompt": "x", "completion": long}, {"prompt": "y", "completion": "z"}]
+    text = {
+        "a.jsonl": "\n".join(json.dumps(row, ensure_ascii=False) for row in rows),
+        "a.json": json.dumps(rows, ensure_ascii=False),
+        "a.csv": "prompt,completion\n" + "".join(f"{row['prompt']},{row['completion']}\n" for row in rows),
+    }[filename]
+    assert len(text.encode()) > 10_000_000
+    assert convert_bytes(tmp_path, text.encode(), filename).num_rows == 2
+    first, second = read_rows(tmp_path / "rows.arrow")
+    assert first["messages"][1]["content"] == long
+    assert second["messages"][1]["content"] == "z"
 
 
 GOOD = json.dumps(pair()).encode()
@@ -187,7 +257,7 @@ GOOD = json.dumps(pair()).encode()
             Rule.BROKEN_JSON,
         ),
         (b"[" + GOOD + b",]", "row 2: The JSON is broken at line 1, column ", Rule.BROKEN_JSON),
-        (b"[" + GOOD, "row 1: The JSON is broken at line 1, column ", Rule.BROKEN_JSON),
+        (b"[" + GOOD, "row 1: The file is cut off: it ends at line 1, column ", Rule.CUT_OFF),
         (
             b"[" + GOOD + b"]\n]",
             "row 2: The JSON is broken at line 2, column 1: Extra data.",
@@ -197,49 +267,33 @@ GOOD = json.dumps(pair()).encode()
         (b"[" + GOOD + b', {"a": "\\ud800"}]', "row 2: A text holds half", Rule.LONE_SURROGATE),
         (b"[" + GOOD + b", 3]", "row 2: The row is not a JSON object.", Rule.NOT_AN_OBJECT),
         (b"[" + GOOD + b", {}]", "row 2: The row has no 'messages'.", Rule.MISSING_FIELD),
-        (b"[" + GOOD + b",\n\xff]", "row 1: The file is not valid UTF-8 in line 2.", Rule.INVALID_UTF8),
-        (GOOD + b"\n" + GOOD, "row 1: A .json file must hold one array of rows; name it", Rule.NOT_AN_ARRAY),
+        (b"[" + GOOD + b",\n\xff]", "row 2: The file is not valid UTF-8 at line 2, column 1.", Rule.INVALID_UTF8),
+        (
+            json.dumps(pair(), indent=1).encode(),
+            "row 1: A .json file must hold one array of rows; name it",
+            Rule.NOT_AN_ARRAY,
+        ),
     ],
 )
 def test_a_bad_json_array(tmp_path: Path, content: bytes, place: str, rule: Rule):
     message = refusal(tmp_path, content, "a.json")
     assert f"\n{place}" in message
-    assert message.endswith(f"[{rule}]")
+    assert f"[{rule}]" in message
 
 
-def test_a_failing_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def full_disk(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(read.os, "fsync", full_disk)
-    with pytest.raises(OSError, match="No space left"):
-        convert_bytes(tmp_path, line(pair()))
-    assert [file.name for file in tmp_path.iterdir()] == ["source"]
-
-
-pieces = st.sampled_from(
-    [b'"', b"\\ud800", b"\xff", b"1e999", b"\xef\xbb\xbf", GOOD, GOOD + b"\n", b"\n", b"[", b"]", b",", b"{"]
-)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
-@given(
-    content=st.lists(pieces | st.binary(max_size=5), max_size=12).map(b"".join),
-    suffix=st.sampled_from(["", ".json"]),
-)
-def test_any_bytes_are_either_refused_or_readable(tmp_path: Path, content: bytes, suffix: str):
-    target = tmp_path / "rows.jsonl"
-    target.unlink(missing_ok=True)
-    try:
-        done = convert_bytes(tmp_path, content, f"a{suffix}")
-    except DatasetInvalidError:
-        assert not target.exists()
-    else:
-        assert len(list(read_rows(target))) == done.num_rows > 0
+def test_an_array_that_is_cut_off_is_usable_up_to_the_break(tmp_path: Path):
+    content = b"[" + b",\n".join([GOOD] * 5) + b",\n" + GOOD[:30]
+    done = convert_bytes(tmp_path, content, "a.json", accept_partial=True)
+    assert (done.num_rows, done.num_skipped) == (5, 1)
+    assert str(done.problems[0]) == (
+        "row 6: The file is cut off: it ends at line 6, column 31, inside row 6, which begins at line 6, column 1. "
+        "[cut_off]"
+    )
+    assert lines_of(tmp_path) == [1, 2, 3, 4, 5]
 
 
 def test_reading_imports_nothing_heavy():
-    heavy = ("torch", "transformers", "jinja2", "datasets")
+    heavy = ("torch", "transformers", "jinja2", "datasets", "pyarrow")
     code = f"import sys, train.data.read; print(*set({heavy}) & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == ""

@@ -4,7 +4,7 @@ import pytest
 
 import serve
 from tests.tiny import make_tiny_tokenizer
-from train.data.encode import encode_rows
+from train.data.encode import encode
 from train.data.read import convert, read_rows
 
 DATA = Path(serve.__file__).parent / "demo" / "data"
@@ -20,8 +20,9 @@ def pairs(name: str) -> list[tuple[str, str]]:
 def test_the_sample_dataset_is_accepted_and_learned_whole(tmp_path: Path, name: str, num_rows: int):
     assert convert(DATA / name, tmp_path / "rows.jsonl", name).num_rows == num_rows
     rows = read_rows(tmp_path / "rows.jsonl")
-    encoded = encode_rows(rows, make_tiny_tokenizer(), max_length=512, assistant_only_loss=True)
-    assert (encoded.num_truncated, encoded.num_untrained_rows) == (0, 0)
+    for row in encode(rows, make_tiny_tokenizer(), max_length=512, assistant_only_loss=True):
+        assert row.num_tokens == len(row.input_ids)
+        assert row.labels is not None
 
 
 @pytest.mark.parametrize("name", ["support-train.jsonl", "support-heldout.jsonl"])

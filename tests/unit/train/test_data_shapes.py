@@ -1,9 +1,12 @@
+import json
 import pickle
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from train.data.shapes import RowError, Rule, Shape, detect_shape, normalise
+from train.data.rules import RowError, Rule
+from train.data.shapes import Shape, fit, normalise
 
 USER = {"role": "user", "content": "Where is the queue?"}
 ANSWER = {"role": "assistant", "content": "On the first page."}
@@ -11,21 +14,27 @@ PAIR = {"messages": [USER, ANSWER]}
 
 
 @pytest.mark.parametrize(
-    ("row", "shape"),
+    ("row", "shapes"),
     [
-        ({"messages": []}, Shape.MESSAGES),
-        ({"conversations": [], "id": 1}, Shape.SHAREGPT),
-        ({"instruction": "", "output": "", "input": ""}, Shape.ALPACA),
-        ({"prompt": "", "completion": ""}, Shape.PROMPT_COMPLETION),
-        ({"prompt": "", "chosen": "", "rejected": ""}, None),
-        ({"text": "x"}, None),
-        ([], None),
-        ("messages", None),
-        (None, None),
+        ({"messages": []}, {Shape.MESSAGES: 1}),
+        ({"messages": "[]"}, {Shape.MESSAGES: 1}),
+        ({"messages": {}}, {Shape.MESSAGES: 0.5}),
+        ({"conversations": [], "id": 1}, {Shape.SHAREGPT: 1}),
+        ({"instruction": "", "output": "", "input": ""}, {Shape.ALPACA: 1}),
+        ({"prompt": "", "completion": ""}, {Shape.PROMPT_COMPLETION: 1}),
+        ({"prompt": "", "completion": "", "label": True}, {Shape.PROMPT_COMPLETION: 1, Shape.UNPAIRED: 1}),
+        ({"prompt": "", "completion": "", "label": "spam"}, {Shape.PROMPT_COMPLETION: 1, Shape.UNPAIRED: 0.5}),
+        ({"prompt": "", "chosen": "", "rejected": ""}, {Shape.PREFERENCE: 1}),
+        ({"chosen": [], "rejected": []}, {Shape.PREFERENCE: 1}),
+        ({"chosen": "", "rejected": ""}, {Shape.PREFERENCE: 0.5}),
+        ({"input": {}, "preferred_output": [], "non_preferred_output": []}, {Shape.OPENAI_DPO: 1}),
+        ({"text": "x"}, {Shape.TEXT: 1}),
+        ({"text": 1}, {Shape.TEXT: 0.5}),
+        ({"question": "x"}, {}),
     ],
 )
-def test_the_keys_of_a_row_decide_its_shape(row: Any, shape: Shape | None):
-    assert detect_shape(row) is shape
+def test_the_fields_of_a_row_and_their_types_say_which_shapes_fit(row: Any, shapes: dict[Shape, float]):
+    assert {shape: score for shape in Shape if (score := fit(row, shape))} == shapes
 
 
 @pytest.mark.parametrize(
@@ -103,6 +112,13 @@ def test_the_keys_of_a_row_decide_its_shape(row: Any, shape: Shape | None):
             [{"role": "user", "content": "Greet."}, {"role": "assistant", "content": "Hi"}],
         ),
         (
+            {"conversations": [{"role": "user", "content": "one"}, {"from": "gpt", "value": "two"}]},
+            Shape.SHAREGPT,
+            [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}],
+        ),
+        ({"messages": json.dumps(PAIR["messages"])}, Shape.MESSAGES, [USER, ANSWER]),
+        (PAIR | {"system": "Be kind."}, Shape.MESSAGES, [{"role": "system", "content": "Be kind."}, USER, ANSWER]),
+        (
             {"prompt": "one", "completion": " two"},
             Shape.PROMPT_COMPLETION,
             [{"role": "user", "content": "one"}, {"role": "assistant", "content": " two"}],
@@ -140,6 +156,8 @@ def test_tools_and_calls_are_kept():
         ],
         "tools": tools,
     }
+    as_texts = row | {"tools": json.dumps(tools), "messages": json.dumps(row["messages"])}
+    assert normalise(as_texts, Shape.MESSAGES) == normalise(row, Shape.MESSAGES)
 
 
 def chat(*messages: Any) -> dict[str, Any]:
@@ -183,10 +201,16 @@ def test_tools_may_be_nested():
         (chat(USER, ANSWER | {"weight": True}), Shape.MESSAGES, Rule.WRONG_WEIGHT),
         (chat(USER, ANSWER) | {"tools": ["look"]}, Shape.MESSAGES, Rule.WRONG_TYPE),
         (chat(USER, ANSWER) | {"tools": [nested(64)]}, Shape.MESSAGES, Rule.TOO_DEEP),
+        (chat(USER, ANSWER) | {"tools": [{"at": datetime(2024, 1, 1, tzinfo=UTC)}]}, Shape.MESSAGES, Rule.WRONG_TYPE),
+        (chat(USER, ANSWER) | {"tools": [{"at": float("nan")}]}, Shape.MESSAGES, Rule.NON_FINITE_NUMBER),
+        (chat(USER, ANSWER) | {"tools": "[{]"}, Shape.MESSAGES, Rule.BROKEN_JSON),
+        ({"messages": "[1, NaN]"}, Shape.MESSAGES, Rule.NON_FINITE_NUMBER),
+        ({"text": " "}, Shape.TEXT, Rule.EMPTY_CONTENT),
+        ({"text": ["x"]}, Shape.TEXT, Rule.WRONG_TYPE),
         ({"conversations": "x"}, Shape.SHAREGPT, Rule.WRONG_TYPE),
         ({"conversations": []}, Shape.SHAREGPT, Rule.NO_MESSAGES),
         ({"conversations": ["x"]}, Shape.SHAREGPT, Rule.WRONG_TYPE),
-        ({"conversations": [{"from": "tool", "value": "x"}]}, Shape.SHAREGPT, Rule.WRONG_ROLE),
+        ({"conversations": [{"from": "narrator", "value": "x"}]}, Shape.SHAREGPT, Rule.WRONG_ROLE),
         ({"conversations": [{"from": "gpt", "value": ""}]}, Shape.SHAREGPT, Rule.EMPTY_CONTENT),
         ({"conversations": [{"from": "human", "value": "x"}]}, Shape.SHAREGPT, Rule.NO_ASSISTANT),
         ({"instruction": "x", "output": ""}, Shape.ALPACA, Rule.EMPTY_CONTENT),

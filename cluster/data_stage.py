@@ -1,0 +1,201 @@
+"""The stage before a job holds a device: its data is prepared by the data worker while the job waits in the queue.
+
+A job whose data is not ready is passed over; it holds nothing, and nobody behind it waits for it. What is ready is
+remembered in memory only: the cache is the truth, and a coordinator that forgot asks again.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+from cluster.data_requests import prepare_request
+from cluster.data_work import PrepareRequest, WorkState, WorkStatus
+from cluster.moves import Moves
+from cluster.policy import Fleet, QueuedJob, Wait, fair_order, words
+from cluster.ray_cluster import Cluster
+from cluster.scene import Scene
+from ftlab.errors import NotFoundError
+from ftlab.life import RETRY_CLASSES, JobStatus, ReasonCode, RetryClass
+from ftlab.schemas import JobConfig
+from ftlab.schemas.config import Method
+from ftlab.settings import Settings
+from tracking.store import Store
+from tracking.store.records import JobRecord
+from train.base_model import LOCAL_REVISION
+
+AT_WORK = 2
+"""Preparations that go on at the same time."""
+MAX_DEATHS = 3
+"""After so many deaths of the data worker over the same data, the run itself shall try: it tells what is wrong."""
+SILENCE_S = 120.0
+"""The same after so long without an answer: a data worker that starts again is there within seconds."""
+READY_FOR_S = 1800.0
+"""So long data is taken to be ready. Then it is asked for again, which keeps it, and its rows, from being evicted."""
+MAX_REMEMBERED = 10_000
+LEFT_TO_THE_RUN = frozenset({ReasonCode.INTERNAL_ERROR, ReasonCode.HOST_OOM})
+"""What went wrong may have been the data worker's own trouble."""
+
+_READY, _WORKING = WorkState(WorkStatus.DONE), WorkState(WorkStatus.WORKING)
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Wants:
+    """All of a job's config that decides its prepared data: jobs that want the same share it."""
+
+    datasets: tuple[str, ...]
+    eval_dataset: str | None
+    model: str
+    revision: str | None
+    """Of a model of the hub."""
+    method: Method
+
+    @classmethod
+    def of(cls, config: JobConfig, revision: str | None) -> "_Wants":
+        if revision is not None and revision.startswith(LOCAL_REVISION):
+            revision = None
+        return cls(tuple(config.datasets), config.eval_dataset, config.model, revision, config.method)
+
+
+@dataclass(eq=False)
+class _Data:
+    """What is known of the data that some jobs want."""
+
+    is_ready: bool = False
+    ready_at: datetime = _NEVER
+    request: PrepareRequest | None = None
+    """Once it was asked for."""
+    told: WorkState = _WORKING
+    heard_at: datetime = _NEVER
+    """When the data worker last answered."""
+    moved_at: datetime = _NEVER
+    """When the preparation last got further."""
+    num_deaths: int = 0
+    """Of data workers that were at it."""
+
+    def grow_old(self, now: datetime) -> None:
+        """Data that was ready long ago is to be asked for again."""
+        if self.is_ready and now - self.ready_at > timedelta(seconds=READY_FOR_S):
+            self.is_ready, self.told, self.num_deaths = False, _WORKING, 0
+            self.heard_at = self.moved_at = now
+
+    def hear(self, answer: WorkState, now: datetime) -> None:
+        if answer.done_rows != self.told.done_rows:
+            self.moved_at = now
+        self.num_deaths += self.told.worker not in (0, answer.worker)
+        self.told, self.heard_at = answer, now
+
+    def why_given_up(self, now: datetime, stuck_timeout_s: float) -> str | None:
+        """Why nobody waits for the preparation any longer."""
+        if self.num_deaths >= MAX_DEATHS:
+            return f"{self.num_deaths} data workers died over it."
+        if now - self.heard_at > timedelta(seconds=SILENCE_S):
+            return "The data worker does not answer."
+        if self.told.status is WorkStatus.WORKING and now - self.moved_at > timedelta(seconds=stuck_timeout_s):
+            return "It does not get further."
+        return None
+
+
+class DataStage:
+    def __init__(self, store: Store, cluster: Cluster, settings: Settings, moves: Moves) -> None:
+        self._store = store
+        self._cluster = cluster
+        self._settings = settings
+        self._moves = moves
+        self._data: OrderedDict[_Wants, _Data] = OrderedDict()
+        self._by_job: dict[str, tuple[JobConfig, str | None, _Data]] = {}
+        """Of the jobs of the last look, so that a tick does not work it out anew for all of them."""
+
+    def pass_over(self, scene: Scene, fleet: Fleet, now: datetime) -> tuple[Sequence[QueuedJob], list[Wait]]:
+        """The jobs that may start as far as their data goes, in queue order, and why the others wait.
+
+        A job whose data cannot be prepared fails.
+        """
+        data = self._look_up(scene)
+        for each in data.values():
+            each.grow_old(now)
+        if all(each.is_ready for each in data.values()):
+            return scene.queue, []
+        states: dict[_Data, WorkState | None] = {}
+        waits: list[Wait] = []
+        for job in fair_order(scene.queue, fleet, scene.situation):
+            wanted, record = data[job.id], scene.records[job.id]
+            if not wanted.is_ready and wanted not in states:
+                at_work = sum(state is not None and state.status is WorkStatus.WORKING for state in states.values())
+                states[wanted] = self._ask(wanted, job, record, now) if at_work < AT_WORK else None
+            if (wait := self._judge(job, record, states.get(wanted, _READY), now)) is not None:
+                waits.append(wait)
+        for wanted, state in states.items():
+            if state is None:
+                wanted.heard_at = wanted.moved_at = now  # nobody asked, so no answer is no sign
+            else:
+                wanted.is_ready, wanted.ready_at = _lets_start(state), now
+        self._forget_except(states)
+        return [job for job in scene.queue if data[job.id].is_ready], waits
+
+    def _look_up(self, scene: Scene) -> dict[str, _Data]:
+        looked_at = {}
+        for job in scene.queue:
+            revision = scene.records[job.id].model_revision
+            known = self._by_job.get(job.id)
+            if known is None or known[0] is not job.config or known[1] != revision:
+                known = job.config, revision, self._data.setdefault(_Wants.of(job.config, revision), _Data())
+            looked_at[job.id] = known
+        self._by_job = looked_at
+        return {job_id: data for job_id, (_, _, data) in looked_at.items()}
+
+    def _ask(self, wanted: _Data, job: QueuedJob, record: JobRecord, now: datetime) -> WorkState:
+        if wanted.request is None:
+            try:
+                with self._store.read() as tx:
+                    wanted.request = prepare_request(tx, self._settings, job.config, record.model_revision)
+            except NotFoundError:
+                return _READY  # the start finds out what is gone, and says it
+            wanted.heard_at = wanted.moved_at = now
+        answer = self._cluster.prepare(wanted.request)
+        if answer is not None:
+            wanted.hear(answer, now)
+        if why := wanted.why_given_up(now, job.config.first_step_timeout_s):
+            logger.warning("The data of job %s is left to its run: %s", job.id, why)
+            return _READY
+        return wanted.told
+
+    def _judge(self, job: QueuedJob, record: JobRecord, state: WorkState | None, now: datetime) -> Wait | None:
+        if state is None:
+            return Wait(job.id, words.waits_for_data_ahead(AT_WORK))
+        if state.status is WorkStatus.WORKING:
+            return Wait(job.id, words.waits_for_data(state.percent))
+        if state.status is WorkStatus.FAILED and state.reason is None:
+            return Wait(job.id, words.waits_for_what_is_away(state.message))
+        if not _lets_start(state):
+            self._moves.move(record, JobStatus.FAILED, now, reason=state.reason, message=state.message)
+        return None
+
+    def _forget_except(self, states: dict[_Data, WorkState | None]) -> None:
+        """Forget what nobody wants any more, and what failed: the next job that wants it has it tried again."""
+        kept = {
+            wants: data
+            for wants, data in self._data.items()
+            if data.is_ready or ((state := states.get(data, _READY)) is None or _is_open(state))
+        }
+        self._data = OrderedDict(islice(kept.items(), max(0, len(kept) - MAX_REMEMBERED), None))
+        remembered = set(kept.values())
+        self._by_job = {job_id: known for job_id, known in self._by_job.items() if known[2] in remembered}
+
+
+def _is_open(state: WorkState) -> bool:
+    """Whether it will be asked for again."""
+    return state.status is WorkStatus.WORKING or (state.status is WorkStatus.FAILED and state.reason is None)
+
+
+def _lets_start(state: WorkState) -> bool:
+    """Whether the data is there, or the run is to make it."""
+    if state.status is not WorkStatus.FAILED:
+        return state.status is WorkStatus.DONE
+    reason = state.reason
+    return reason in LEFT_TO_THE_RUN or (reason is not None and RETRY_CLASSES[reason] is not RetryClass.NEVER)

@@ -1,0 +1,283 @@
+"""The stage before the start: data is prepared while the job waits, and holds nobody up."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+
+from cluster import data_stage
+from cluster.data_work import WorkState, WorkStatus
+from ftlab.life import JobStatus, ReasonCode
+from ftlab.schemas import JobConfig
+from tests.unit.cluster.world import World, make_dataset
+from tracking.store import Store
+
+DONE = WorkState(WorkStatus.DONE)
+UNKNOWN = WorkState(WorkStatus.WORKING)
+HALF = WorkState(WorkStatus.WORKING, 50, 100)
+ONE_CORE = {"resources": {"cpus_per_worker": 1}}
+
+
+@pytest.fixture(autouse=True)
+def datasets(store: Store) -> None:
+    with store.begin() as tx:
+        for number in range(1, 6):
+            tx.datasets.add(make_dataset(f"ds-{number}"))
+
+
+def asked(world: World) -> list[str]:
+    """The datasets that were asked for since the last call."""
+    found = [request.files[0].dataset_id for request in world.cluster.asked_to_prepare]
+    world.cluster.asked_to_prepare.clear()
+    return found
+
+
+def waits_for(world: World, job_id: str) -> str | None:
+    return world.job(job_id).waiting_for
+
+
+def test_a_job_waits_for_its_data_and_holds_no_device(world: World):
+    world.cluster.preparations["ds-1"] = HALF
+    job_id = world.submit()
+    world.tick(after_s=2)
+    assert world.status(job_id) is JobStatus.QUEUED
+    assert waits_for(world, job_id) == "Waiting for its data, which is being prepared: 50 %."
+    assert world.cluster.running == {}
+    world.cluster.preparations["ds-1"] = UNKNOWN
+    world.tick(after_s=2)
+    assert waits_for(world, job_id) == "Waiting for its data, which is being prepared."
+    world.cluster.preparations["ds-1"] = DONE
+    world.tick(after_s=2)
+    assert world.status(job_id) is JobStatus.PENDING
+
+
+def test_a_job_whose_data_is_not_ready_holds_up_nobody(world: World):
+    world.cluster.preparations["ds-1"] = HALF
+    first, second = world.submit(priority=90), world.submit(dataset="ds-2")
+    world.tick()
+    assert (world.status(first), world.status(second)) == (JobStatus.QUEUED, JobStatus.PENDING)
+
+
+def test_what_is_asked_names_all_that_the_run_will_need(world: World):
+    job_id = world.submit(dataset=["ds-1", "ds-2"], eval_dataset="ds-3", method={"max_length": 99, "packing": True})
+    world.tick()
+    [request] = world.cluster.asked_to_prepare
+    assert [file.dataset_id for file in request.files] == ["ds-1", "ds-2"]
+    assert request.eval_file is not None
+    assert request.eval_file.dataset_id == "ds-3"
+    assert (request.method.max_length, request.method.packing) == (99, True)
+    plan = world.driver(job_id).plan
+    assert plan is not None
+    assert [file.rows for file in request.files] == [file.rows for file in plan.train_files]
+    assert (request.base.model, request.base.models_folder) == (plan.model, plan.models_folder)
+
+
+def test_a_data_error_fails_the_job_before_it_holds_a_device(world: World):
+    message = "None of the 9 rows has a token to learn."
+    world.cluster.preparations["ds-1"] = WorkState(
+        WorkStatus.FAILED, reason=ReasonCode.DATASET_INVALID, message=message
+    )
+    jobs = [world.submit(), world.submit()]
+    other = world.submit(dataset="ds-2")
+    world.tick()
+    for job_id in jobs:
+        job = world.job(job_id)
+        assert (job.status, job.reason, job.message) == (JobStatus.FAILED, ReasonCode.DATASET_INVALID, message)
+        assert world.attempts(job_id) == []
+    assert world.status(other) is JobStatus.PENDING
+
+
+def test_a_job_waits_for_a_bucket_that_is_away_and_holds_up_nobody(world: World):
+    world.cluster.preparations["ds-1"] = WorkState(WorkStatus.FAILED, message="The bucket does not answer.")
+    world.cluster.preparations |= dict.fromkeys(("ds-2", "ds-3"), HALF)
+    first, _, third = (world.submit(dataset=f"ds-{number}") for number in (1, 2, 3))
+    world.tick(after_s=2)
+    assert waits_for(world, first) == "Waiting for its data: The bucket does not answer."
+    assert waits_for(world, third) == "Waiting for its data, which is being prepared: 50 %."
+    world.cluster.preparations["ds-1"] = DONE
+    world.tick(after_s=2)
+    assert world.status(first) is JobStatus.PENDING
+
+
+def test_a_bucket_that_the_settings_no_longer_have_fails_only_its_own_jobs(world: World, store: Store):
+    with store.begin() as tx:
+        tx.datasets.add(replace(make_dataset("ds-9"), bucket="taken-out"))
+    first, second = world.submit(dataset="ds-9", priority=90), world.submit()
+    world.tick(after_s=2)
+    assert world.status(first) is JobStatus.FAILED
+    assert (world.job(first).message or "").startswith("Bucket 'taken-out' is not among the settings")
+    world.tick(after_s=1)
+    assert world.status(second) is JobStatus.PENDING
+
+
+def test_a_preparation_that_others_came_before_is_not_taken_for_a_silent_one(world: World):
+    world.cluster.preparations = dict.fromkeys(("ds-1", "ds-2", "ds-3"), HALF)
+    first = world.submit()
+    world.tick()
+    urgent = [world.submit(dataset=name, priority=90) for name in ("ds-2", "ds-3")]
+    for _ in range(3):
+        world.tick(after_s=data_stage.SILENCE_S - 1)
+    world.cluster.preparations = dict.fromkeys(("ds-2", "ds-3"), DONE) | {"ds-1": None}
+    world.tick(after_s=2)
+    assert world.status(first) is JobStatus.QUEUED
+    assert world.status(urgent[0]) is JobStatus.PENDING
+
+
+def test_two_are_prepared_at_once_in_the_order_of_starts(world: World):
+    world.cluster.preparations = dict.fromkeys((f"ds-{number}" for number in range(1, 6)), HALF)
+    jobs = [world.submit(dataset=f"ds-{number}") for number in range(1, 5)]
+    urgent = world.submit(dataset="ds-5", priority=80)
+    world.tick(after_s=2)
+    assert asked(world) == ["ds-5", "ds-1"]
+    assert waits_for(world, jobs[1]) == "Waiting for its data, which is prepared after that of 2 jobs ahead of it."
+    world.cluster.preparations["ds-5"] = DONE
+    world.tick(after_s=2)
+    assert asked(world) == ["ds-5", "ds-1", "ds-2"]
+    assert world.status(urgent) is JobStatus.PENDING
+
+
+def test_jobs_that_want_the_same_are_asked_for_once(world: World):
+    world.cluster.preparations["ds-1"] = HALF
+    jobs = [world.submit(**ONE_CORE), world.submit(**ONE_CORE, training={"seed": 7})]
+    other = world.submit(**ONE_CORE, method={"max_length": 77})
+    world.tick()
+    assert asked(world) == ["ds-1", "ds-1"]
+    world.cluster.preparations["ds-1"] = DONE
+    world.tick()
+    assert asked(world) == ["ds-1", "ds-1"]
+    assert [world.status(job_id) for job_id in [*jobs, other]] == [JobStatus.PENDING] * 3
+
+
+def test_data_that_is_known_to_be_ready_costs_nothing(world: World, monkeypatch: pytest.MonkeyPatch):
+    world.submit(**ONE_CORE)
+    world.tick()
+    asked(world)
+    known = statements_of_a_start(world)
+    assert asked(world) == []
+    new = statements_of_a_start(world, method={"max_length": 77})
+    assert asked(world) == ["ds-1"]
+    monkeypatch.setattr(data_stage.DataStage, "pass_over", lambda self, scene, *_: (scene.queue, []))
+    without_the_stage = statements_of_a_start(world)
+    assert known == without_the_stage
+    assert len(new) > len(known)
+
+
+def statements_of_a_start(world: World, **config: Any) -> list[str]:
+    """What one tick, which starts the job and finds as many running as the last one, tells the database."""
+    job_id = world.submit(**ONE_CORE, **config)
+    seen: list[str] = []
+
+    def note(connection: object, cursor: object, statement: str, *_: object) -> None:
+        seen.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        world.tick()
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert world.status(job_id) is JobStatus.PENDING
+    world.end_attempt(job_id, ReasonCode.USER_CANCELLED)
+    world.cancel(job_id)
+    world.tick()
+    world.tick()
+    return seen
+
+
+def test_data_that_was_ready_long_ago_is_asked_for_again(world: World):
+    world.submit()
+    world.tick()
+    assert asked(world) == ["ds-1"]
+    world.submit()  # waits for the cores of the first
+    for after_s, asks in ((data_stage.READY_FOR_S, []), (1, ["ds-1"]), (1, [])):
+        world.tick(after_s=after_s)
+        assert asked(world) == asks, after_s
+
+
+def test_a_new_coordinator_asks_again(world: World):
+    world.submit(**ONE_CORE)
+    world.tick()
+    assert asked(world) == ["ds-1"]
+    world.coordinator = world.new_coordinator()
+    world.submit(**ONE_CORE)
+    world.tick()
+    assert asked(world) == ["ds-1"]
+
+
+def test_what_data_workers_die_over_again_and_again_is_left_to_the_run(world: World):
+    job_id = world.submit()
+    for pid in range(1, data_stage.MAX_DEATHS + 1):
+        for answer in (None, WorkState(WorkStatus.WORKING, 1, 100, worker=pid), None):
+            world.cluster.preparations["ds-1"] = answer
+            world.tick(after_s=2)
+            assert world.status(job_id) is JobStatus.QUEUED
+    world.cluster.preparations["ds-1"] = WorkState(WorkStatus.WORKING, 1, 100, worker=99)
+    world.tick(after_s=2)
+    assert world.status(job_id) is JobStatus.PENDING
+
+
+def test_a_data_worker_that_is_not_heard_holds_nobody_up_for_long(world: World):
+    world.cluster.preparations["ds-1"] = None
+    job_id = world.submit()
+    world.tick()
+    world.tick(after_s=data_stage.SILENCE_S)
+    assert world.status(job_id) is JobStatus.QUEUED
+    assert waits_for(world, job_id) == "Waiting for its data, which is being prepared."
+    world.tick(after_s=1)
+    assert world.status(job_id) is JobStatus.PENDING
+
+
+@pytest.mark.parametrize("reason", [ReasonCode.INTERNAL_ERROR, ReasonCode.HOST_OOM])
+def test_what_may_be_the_data_workers_own_trouble_is_left_to_the_run(world: World, reason: ReasonCode):
+    world.cluster.preparations["ds-1"] = WorkState(WorkStatus.FAILED, reason=reason, message="It broke.")
+    job_id = world.submit()
+    world.tick()
+    assert world.status(job_id) is JobStatus.PENDING
+
+
+def test_a_preparation_that_stands_still_is_left_to_the_run(world: World):
+    world.cluster.preparations["ds-1"] = WorkState(WorkStatus.WORKING, 1, 100)
+    job_id = world.submit(first_step_timeout_s=60)
+    world.tick()
+    world.tick(after_s=59)
+    world.cluster.preparations["ds-1"] = WorkState(WorkStatus.WORKING, 2, 100)
+    world.tick(after_s=59)
+    assert world.status(job_id) is JobStatus.QUEUED
+    world.tick(after_s=61)
+    assert world.status(job_id) is JobStatus.PENDING
+
+
+def test_a_job_that_is_cancelled_meanwhile_is_not_asked_for_again(world: World):
+    world.cluster.preparations = dict.fromkeys(("ds-1", "ds-2", "ds-3"), HALF)
+    jobs = [world.submit(dataset=f"ds-{number}") for number in range(1, 4)]
+    world.tick()
+    assert asked(world) == ["ds-1", "ds-2"]
+    with world.store.begin() as tx:
+        for status in (JobStatus.CANCELLING, JobStatus.CANCELLED):
+            tx.jobs.move(world.job(jobs[0]).ref, status, now=world.now)
+    world.tick()
+    assert asked(world) == ["ds-2", "ds-3"]
+
+
+def test_a_missing_model_fails_at_the_start_as_ever(world: World):
+    job_id = world.submit(model="model:mdl-nowhere")
+    world.tick()
+    assert (world.status(job_id), world.job(job_id).reason) == (JobStatus.FAILED, ReasonCode.MODEL_NOT_FOUND)
+    assert asked(world) == []
+
+
+def test_the_revision_of_a_hub_model_is_part_of_what_is_wanted():
+    config = JobConfig.model_validate({"model": "org/name", "dataset": "ds-1"})
+    wants = [data_stage._Wants.of(config, revision) for revision in (None, "local-1", "local-2", "a" * 40, "b" * 40)]
+    assert wants[0] == wants[1] == wants[2]
+    assert len(set(wants)) == 3
+
+
+def test_what_is_remembered_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(data_stage, "MAX_REMEMBERED", 2)
+    for number in range(1, 5):
+        world.submit(dataset=f"ds-{number}", **ONE_CORE)
+        world.tick(after_s=timedelta(seconds=1).total_seconds())
+    stage = world.coordinator._starting._data
+    assert [wants.datasets for wants in stage._data] == [("ds-3",), ("ds-4",)]

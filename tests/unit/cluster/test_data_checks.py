@@ -1,0 +1,147 @@
+"""The data worker looks at a dataset with a real tokenizer, in this process."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.data_work import BaseRef, CheckRequest, SourceFile, TokensRequest, WorkState, WorkStatus
+from cluster.data_worker import DataWorker
+from ftlab.errors import NotFoundError
+from ftlab.life import ReasonCode
+from ftlab.schemas.checks import CheckReport
+from ftlab.schemas.config import SftMethod
+from ftlab.settings import Settings
+from tests.unit.train.doctor_rows import chat, chats, write
+from train.data import doctor
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.tiny import make_tiny_model
+
+    folder = tmp_path_factory.mktemp("home") / "models"
+    make_tiny_model(folder / "org--tiny")
+    return folder
+
+
+@pytest.fixture
+def home(models: Path, tmp_path: Path) -> Path:
+    (tmp_path / "models").symlink_to(models)
+    return tmp_path
+
+
+@pytest.fixture
+def worker(home: Path) -> Iterator[DataWorker]:
+    worker = DataWorker(Settings(home=home))
+    yield worker
+    worker.close()
+
+
+@pytest.fixture
+def examined(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that the doctor reads."""
+    read: list[Path] = []
+    original = doctor.examine
+
+    def counting(rows: Path, *arguments: Any, **options: Any) -> CheckReport:
+        read.append(rows)
+        return original(rows, *arguments, **options)
+
+    monkeypatch.setattr(doctor, "examine", counting)
+    return read
+
+
+def file(home: Path, rows: list[dict[str, Any]], name: str = "ds-1") -> SourceFile:
+    path = write(home / f"{name}.arrow", rows)
+    return SourceFile(name, "training-files", f"{name}.arrow", path, len(rows))
+
+
+def request(home: Path, source: SourceFile, *, model: str = "org/tiny", **options: Any) -> CheckRequest:
+    return CheckRequest(BaseRef(model, home / "models"), SftMethod(max_length=64), source, **options)
+
+
+def ended(worker: DataWorker, wanted: CheckRequest) -> WorkState:
+    deadline = time.monotonic() + 60
+    while (state := worker.check(wanted)).status is WorkStatus.WORKING:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return state
+
+
+def test_a_check_ends_with_a_report_that_is_made_once(worker: DataWorker, home: Path, examined: list[Path]):
+    rows = chats(5)
+    wanted = request(home, file(home, [*rows, rows[0]]), eval_file=file(home, rows[:2], "ds-2"), max_findings=3)
+    assert worker.check(wanted).status is WorkStatus.WORKING
+    report = CheckReport.model_validate(ended(worker, wanted).result)
+    assert (report.dataset_id, report.model, report.num_rows, report.max_length) == ("ds-1", "org/tiny", 6, 64)
+    assert report.counts["exact_duplicate"] == 1
+    assert report.overlap is not None
+    assert (report.overlap.eval_dataset_id, report.overlap.num_exact) == ("ds-2", 2)
+    assert len(report.findings) == 3
+    after_a_restart = DataWorker(Settings(home=home))
+    assert ended(after_a_restart, wanted).result == report.model_dump(mode="json")
+    after_a_restart.close()
+    assert len(examined) == 1
+
+
+def test_another_question_is_another_check(worker: DataWorker, home: Path, examined: list[Path]):
+    source = file(home, chats(3))
+    for wanted in (request(home, source), request(home, source, max_findings=1)):
+        assert ended(worker, wanted).status is WorkStatus.DONE
+    assert len(examined) == 2
+
+
+def test_another_tokenizer_under_the_same_name_is_another_check(home: Path, examined: list[Path]):
+    from tests.tiny import make_tiny_model
+
+    make_tiny_model(home / "mine")
+    source = file(home, chats(3))
+    wanted = request(home, source, model=str(home / "mine"))
+    for seed in (0, 1):
+        make_tiny_model(home / "mine", seed=seed)
+        worker = DataWorker(Settings(home=home))
+        assert ended(worker, wanted).status is WorkStatus.DONE
+        worker.close()
+    assert len(examined) == 2
+
+
+def test_a_check_that_cannot_be_made_says_why(worker: DataWorker, home: Path):
+    state = ended(worker, request(home, file(home, chats(3)), model=str(home / "gone")))
+    assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.MODEL_NOT_FOUND)
+    torn = home / "torn.arrow"
+    torn.write_bytes(b"not an arrow file")
+    state = ended(worker, request(home, SourceFile("ds-9", "training-files", "x", torn, 3)))
+    assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.DATASET_INVALID)
+    assert not list((home / "cache").rglob("*.tmp"))
+
+
+def test_only_the_newest_reports_are_kept(worker: DataWorker, home: Path, monkeypatch: pytest.MonkeyPatch):
+    from cluster import data_checks
+
+    monkeypatch.setattr(data_checks, "MAX_REPORTS", 2)
+    source = file(home, chats(3))
+    for number in range(4):
+        ended(worker, request(home, source, max_findings=number))
+    assert len(list((home / "cache" / "checks").iterdir())) == 2
+
+
+def test_the_tokens_of_rows(worker: DataWorker, home: Path):
+    source = file(home, [chat("Where?", "In the queue."), chat("And now?", "Still there.")])
+    wanted = TokensRequest(BaseRef("org/tiny", home / "models"), SftMethod(max_length=64), source, 1, 1)
+    (row,) = worker.tokens(wanted)
+    json.dumps(row)
+    assert (row["row"], row["dataset_id"], row["model"]) == (2, "ds-1", "org/tiny")
+    assert "".join(t["text"] for t in row["tokens"] if t["is_trained"]) == "Still there.<|im_end|>\n"
+    with pytest.raises(NotFoundError):
+        worker.tokens(TokensRequest(wanted.base, wanted.method, source, 2, 1))
+
+
+def test_of_an_adapter_the_tokenizer_of_its_base_is_taken(worker: DataWorker, home: Path):
+    adapter = home / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "org/tiny"}))
+    assert ended(worker, request(home, file(home, chats(3)), model=str(adapter))).status is WorkStatus.DONE

@@ -1,0 +1,94 @@
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from train.data import parse
+from train.data.canonical import CanonicalFile
+from train.data.errors import DatasetInvalidError
+from train.data.read import convert, read_rows
+from train.data.rules import RowError, Rule
+from train.data.tables import parse_csv, parse_tsv
+
+
+def stream(data: bytes) -> io.BufferedReader:
+    return io.BufferedReader(io.BytesIO(data))  # type: ignore[arg-type]
+
+
+def parsed(data: bytes) -> list[tuple[int, Any]]:
+    return [(number, value.rule if isinstance(value, RowError) else value) for number, value in parse_csv(stream(data))]
+
+
+def test_quotes_line_ends_bom_and_empty_cells():
+    data = b'\xef\xbb\xbfprompt, completion\r\n"Say ""hi"",\r\nplease",Hi\r\n\r\n,\xe2\x98\x83\r\nlast,"x"'
+    assert parsed(data) == [
+        (2, {"prompt": 'Say "hi",\r\nplease', "completion": "Hi"}),
+        (5, {"prompt": None, "completion": "☃"}),
+        (6, {"prompt": "last", "completion": "x"}),
+    ]
+
+
+def test_semicolons_and_tabs():
+    assert parsed(b"a;b\n1,5;2\n") == [(2, {"a": "1,5", "b": "2"})]
+    assert parsed(b"a;b,c\n1;2,3\n") == [(2, {"a;b": "1;2", "c": "3"})]
+    assert list(parse_tsv(stream(b"a\tb;c\n1,5\t2\n"))) == [(2, {"a": "1,5", "b;c": "2"})]
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"", []),
+        (b"\n\n", []),
+        (b"a,b\n", []),
+        (b"a,b\n1\n3,4\n", [(2, Rule.WRONG_COLUMNS), (3, {"a": "3", "b": "4"})]),
+        (b"a,b\n1,2,3\n3,4\n", [(2, Rule.WRONG_COLUMNS), (3, {"a": "3", "b": "4"})]),
+        (b'a,b\n"1"2,3\n3,4\n', [(2, Rule.BROKEN_CSV), (3, {"a": "3", "b": "4"})]),
+        (b"a,b\n1\r2,3\n3,4\n", [(2, Rule.BROKEN_CSV), (3, {"a": "3", "b": "4"})]),
+        (b"a,b\n\xff,3\n3,4\n", [(2, Rule.INVALID_UTF8), (3, {"a": "3", "b": "4"})]),
+        (b'a,b\n3,4\n"1,2\n3,4\n', [(2, {"a": "3", "b": "4"}), (3, Rule.CUT_OFF)]),
+    ],
+)
+def test_a_broken_row_does_not_hide_the_next(data: bytes, found: list[tuple[int, Any]]):
+    assert parsed(data) == found
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"a,a\n1,2\n", "Two columns of the header have the same name. [wrong_columns]"),
+        (b'"a"b,c\n1,2\n', "The header in line 1 is broken. [broken_csv]"),
+        (b"a,\xff\n1,2\n", "line 1: Line 1 is not valid UTF-8 (byte 3). [invalid_utf8]"),
+    ],
+)
+def test_a_header_that_cannot_be_used(data: bytes, sentence: str):
+    with pytest.raises(DatasetInvalidError) as caught:
+        parsed(data)
+    assert caught.value.message == sentence
+
+
+def test_a_row_that_is_too_long_is_skipped_and_open_quotes_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(parse, "MAX_ROW_BYTES", 100)
+    long = b"x" * 300
+    assert parsed(b"a,b\n1," + long + b"\n3,4\n") == [(2, Rule.ROW_TOO_LONG), (3, {"a": "3", "b": "4"})]
+    assert parsed(b'a,b\n1,"' + b"x\n" * 300) == [(2, Rule.ROW_TOO_LONG)]
+
+
+def test_lists_stand_as_json_in_a_cell(tmp_path: Path):
+    messages = [{"role": "user", "content": 'Say "hi",\nplease'}, {"role": "assistant", "content": "Hi"}]
+    tools = [{"type": "function", "function": {"name": "look"}}]
+    cells = ['"' + json.dumps(value).replace('"', '""') + '"' for value in (messages, tools)]
+    source = tmp_path / "source"
+    source.write_text("id,messages,tools\n" + f"1,{cells[0]},{cells[1]}\n2,{cells[0]},\n")
+    assert convert(source, tmp_path / "rows.arrow", "chats.csv").shape == "messages"
+    assert list(read_rows(tmp_path / "rows.arrow")) == [{"messages": messages, "tools": tools}, {"messages": messages}]
+
+
+def test_verdicts_and_lines_of_a_table(tmp_path: Path):
+    source = tmp_path / "source"
+    source.write_text('prompt\tcompletion\tlabel\n"a\nb"\tc\tTRUE\nd\te\t0\n')
+    assert convert(source, tmp_path / "rows.arrow", "verdicts.tsv").shape == "unpaired"
+    with CanonicalFile.open(tmp_path / "rows.arrow") as file:
+        (batch,) = file.batches()
+    assert [(line, row["label"]) for line, row in batch] == [(2, True), (4, False)]

@@ -1,0 +1,5 @@
+"""The doctor: what is wrong with a dataset for a model, found before a job is queued."""
+
+from train.data.doctor.examine import VERSION, CheckOptions, examine
+
+__all__ = ["VERSION", "CheckOptions", "examine"]

@@ -1,0 +1,132 @@
+"""The rows of a file as the model reads them: rendered and tokenised batch by batch, in bounded memory.
+
+While the tokenizer's threads work on one batch, the next one is rendered.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ftlab.errors import InvalidRequestError
+from ftlab.schemas.check_rules import CheckRule
+from train.data.canonical import CanonicalFile, Kind, Row
+from train.data.conversations import conversations
+from train.data.errors import DatasetInvalidError
+from train.data.render import RenderedRow, Renderer
+from train.data.token_spans import token_ranges
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
+    from transformers import PreTrainedTokenizerBase
+
+BATCH_ROWS = 1000
+BATCH_CHARS = 1_000_000
+"""Characters after which a batch ends early: its tokens take a hundred times as much memory."""
+
+
+@dataclass(slots=True)
+class ReadRow:
+    """A row and what became of it. A pair is two texts, all others are one."""
+
+    number: int
+    """Counted from 1."""
+    line: int
+    row: Row
+    rendered: list[RenderedRow] = field(default_factory=list)
+    """Empty when the template refused the row."""
+    refusal: tuple[CheckRule, str] | None = None
+    num_tokens: int = 0
+    """Of the longer text."""
+    num_learned: int = 0
+    """Of them those that the loss counts, wherever they stand."""
+    num_trained: int = 0
+    """Of them those that are left after the row was cut."""
+
+
+OnRendered = Callable[[list[ReadRow]], None]
+
+
+def read_tokens(
+    file: CanonicalFile,
+    tokenizer: "PreTrainedTokenizerBase",
+    renderer: Renderer,
+    *,
+    max_length: int | None,
+    on_rendered: OnRendered,
+) -> Iterator[list[ReadRow]]:
+    """All rows with their numbers of tokens, in order; `on_rendered` gets each batch while it is being tokenised.
+
+    `max_length` is where rows are cut, if they are. Raise `InvalidRequestError` with code `tokenizer_unsupported` for a
+    tokenizer that does not know where its tokens come from.
+    """
+    if not tokenizer.is_fast:
+        raise InvalidRequestError(
+            "The model has no fast tokenizer, which is needed to find the assistant's tokens.",
+            "tokenizer_unsupported",
+            "model",
+        )
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    with ThreadPoolExecutor(1, thread_name_prefix="ftlab-tokenize") as pool:
+        before: tuple[list[ReadRow], Future[list[Encoding]]] | None = None
+        for rows in _batches(file):
+            for row in rows:
+                _render(row, renderer, file.kind)
+            texts = [rendered.text for row in rows for rendered in row.rendered]
+            # In line behind the batch before, so that the tokenizer never waits.
+            encodings = pool.submit(backend.encode_batch, texts, add_special_tokens=False)
+            on_rendered(rows)
+            if before is not None:
+                yield _measured(*before, max_length)
+            before = rows, encodings
+        if before is not None:
+            yield _measured(*before, max_length)
+
+
+def _batches(file: CanonicalFile) -> Iterator[list[ReadRow]]:
+    batch: list[ReadRow] = []
+    num_chars = number = 0
+    for rows in file.batches(BATCH_ROWS):
+        for line, row in rows:
+            number += 1
+            batch.append(ReadRow(number, line, row))
+            num_chars += _num_chars(row)
+            if len(batch) >= BATCH_ROWS or num_chars >= BATCH_CHARS:
+                yield batch
+                batch, num_chars = [], 0
+    if batch:
+        yield batch
+
+
+def _num_chars(row: Row) -> int:
+    if "text" in row:
+        return len(row["text"])
+    lists = [row[key] for key in ("messages", "prompt", "chosen", "rejected", "completion") if key in row]
+    return sum(len(message["content"]) for messages in lists for message in messages)
+
+
+def _render(row: ReadRow, renderer: Renderer, kind: Kind) -> None:
+    try:
+        row.rendered = [renderer.render(row.number, conversation) for _, conversation in conversations(row.row, kind)]
+    except DatasetInvalidError as error:
+        row.refusal = CheckRule.TEMPLATE_FAILED, error.message
+    except InvalidRequestError as error:
+        row.refusal = CheckRule.TURNS_NOT_FOUND, error.message
+
+
+def _measured(rows: list[ReadRow], encodings: "Future[list[Encoding]]", max_length: int | None) -> list[ReadRow]:
+    encoded = iter(encodings.result())
+    for row in rows:
+        for rendered in row.rendered:
+            encoding = next(encoded)
+            num_tokens = len(encoding)
+            row.num_tokens = max(row.num_tokens, num_tokens)
+            kept = num_tokens if max_length is None else min(num_tokens, max_length)
+            for first, last in token_ranges(encoding, rendered.spans, len(rendered.text)):
+                # The model predicts the next token, so the first one of a row is never a target.
+                first = max(first, 1)
+                row.num_learned += max(0, last - first)
+                row.num_trained += max(0, min(last, kept) - first)
+    return rows

@@ -1,0 +1,48 @@
+"""What a row, and the file that holds it, must obey."""
+
+from enum import StrEnum
+
+
+class Rule(StrEnum):
+    """The name of a rule, as it stands behind each problem of a refused upload."""
+
+    INVALID_UTF8 = "invalid_utf8"
+    BROKEN_JSON = "broken_json"
+    BROKEN_CSV = "broken_csv"
+    CUT_OFF = "cut_off"
+    DAMAGED_FILE = "damaged_file"
+    TOO_LARGE_UNPACKED = "too_large_unpacked"
+    NON_FINITE_NUMBER = "non_finite_number"
+    LONE_SURROGATE = "lone_surrogate"
+    TOO_DEEP = "too_deep"
+    ROW_TOO_LONG = "row_too_long"
+    NOT_AN_ARRAY = "not_an_array"
+    NOT_AN_OBJECT = "not_an_object"
+    WRONG_COLUMNS = "wrong_columns"
+    UNKNOWN_SHAPE = "unknown_shape"
+    AMBIGUOUS_SHAPE = "ambiguous_shape"
+    MIXED_SHAPES = "mixed_shapes"
+    MISSING_FIELD = "missing_field"
+    WRONG_TYPE = "wrong_type"
+    WRONG_ROLE = "wrong_role"
+    WRONG_WEIGHT = "wrong_weight"
+    WRONG_LABEL = "wrong_label"
+    EMPTY_CONTENT = "empty_content"
+    NO_MESSAGES = "no_messages"
+    NO_ASSISTANT = "no_assistant"
+    PROMPT_LAST_MESSAGE = "prompt_last_message"
+    PROMPT_MISMATCH = "prompt_mismatch"
+    COMPLETION_FIRST_MESSAGE = "completion_first_message"
+    EQUAL_PAIR = "equal_pair"
+
+
+class RowError(Exception):
+    """One row breaks one rule; `message` is a sentence that does not quote the row."""
+
+    def __init__(self, rule: Rule, message: str) -> None:
+        super().__init__(rule, message)
+        self.rule = rule
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message

@@ -1,0 +1,46 @@
+"""A run's rows: opened from the cache of prepared data, or made where they are not there any more."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ftlab.schemas import EventKind
+from train.base_model import BaseModel
+from train.data.prepare import Prepared, PrepareSpec, prepare_rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from train.callback import Run
+
+
+def load_rows(
+    run: "Run", file: Path, base: BaseModel, tokenizer: "PreTrainedTokenizerBase", *, is_eval: bool = False
+) -> Prepared:
+    """The prepared rows of `file`. Every rank of the run calls it; one of them makes what is not there."""
+    plan = run.plan
+
+    def tell(_: int) -> None:
+        run.pulse.tick()
+        # A stop is agreed on by all ranks at once, and only one of them is at work here.
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            run.stops.leave_if_asked()
+
+    run.stops.leave_if_asked()
+    spec = PrepareSpec.of(file, base.folder, plan.config.method, is_eval=is_eval)
+    prepared = prepare_rows(spec, plan.cache_folder, lambda: tokenizer, tell)
+    if int(os.environ.get("RANK", "0")) == 0:
+        _tell_what_was_cut(run, prepared, "eval" if is_eval else "train")
+    return prepared
+
+
+def _tell_what_was_cut(run: "Run", prepared: Prepared, name: str) -> None:
+    counts = prepared.counts
+    if not counts.num_truncated_rows and not counts.num_untrained_rows:
+        return
+    message = (
+        f"Of the {name} rows, {counts.num_truncated_rows} were cut to {run.plan.config.method.max_length} "
+        f"tokens ({counts.num_dropped_tokens} tokens lost) and {counts.num_untrained_rows} were left out, "
+        "because no word of the assistant was left."
+    )
+    run.link.emit(EventKind.NOTICE, {"code": "rows_cut", "message": message})
