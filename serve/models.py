@@ -1,13 +1,16 @@
-"""`/api/models`: the models that completed jobs delivered."""
+"""`/api/models`: the models that completed jobs delivered, and whether a model can be trained on."""
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ftlab.schemas import Page, TunedModel
+from ftlab.schemas import ModelCheck, Page, TunedModel
 from serve import models_service
 from serve.auth import current_owner
+from serve.bodies import ModelReference
+from serve.body import read_object, validate
 from serve.jobs import After, Limit, RecordId
+from serve.openapi import body_of
 from serve.replies import in_thread, reply
 from serve.services import services_of
 
@@ -18,6 +21,14 @@ router = APIRouter(prefix="/api/models", tags=["models"])
 async def list_models(request: Request, after: After = None, limit: Limit = 20) -> Response:
     services, owner = services_of(request), current_owner(request)
     return reply(await in_thread(models_service.list_models, services, owner, after, limit))
+
+
+@router.post("/check", response_model=ModelCheck, openapi_extra=body_of(ModelReference), summary="Check a base model")
+async def check_model(request: Request) -> Response:
+    """What a job with this model would start from; an error where a submit would be refused for the model."""
+    wanted = validate(ModelReference, await read_object(request))
+    services, owner = services_of(request), current_owner(request)
+    return reply(await models_service.check_model(services, owner, wanted.model))
 
 
 @router.get("/{model_id}", response_model=TunedModel, summary="Get a tuned model")

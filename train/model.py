@@ -1,29 +1,21 @@
-"""Base models: where they lie, which revision they are, and how they are loaded."""
+"""Base models: how they are loaded, adapted and named."""
 
-import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
 from peft import LoraConfig as PeftLoraConfig
 from peft import PeftModel
 from transformers import (
     AutoModelForCausalLM,
-    AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 
-from ftlab.errors import InvalidRequestError, NotFoundError
+from ftlab.errors import InvalidRequestError
 from ftlab.schemas import JobConfig
-
-WEIGHT_PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
-"""What is fetched from a hub: never pickled weights, never code."""
-
+from train.base_model import BaseModel
 
 _CARD = """---
 base_model: {base}
@@ -42,67 +34,6 @@ its MLflow run.
     base = AutoModelForCausalLM.from_pretrained("{base}")
     model = PeftModel.from_pretrained(base, "PATH OF THIS FOLDER")
 """
-
-
-@dataclass(frozen=True)
-class BaseModel:
-    """A base model on this machine."""
-
-    name: str
-    """How users know it: the hub id, or the folder's path."""
-    folder: Path
-    revision: str
-    adapter: Path | None = None
-    """An adapter of a former job to go on from."""
-
-
-def find_model(model: str, models_folder: Path, *, pinned: str | None = None) -> BaseModel:
-    """Find the model's folder, fetching it from the hub where it is not on this machine.
-
-    `pinned` is the revision that an earlier attempt found. An adapter folder stands for its base model plus the
-    adapter. Raises the hub's own errors, and `NotFoundError` for a local folder that is gone or holds no model.
-    """
-    if model.startswith("/"):
-        folder = Path(model)
-        if not folder.is_dir():
-            raise NotFoundError(f"The model folder {model} is gone.", "model_not_found", "model")
-        if (folder / "adapter_config.json").exists():
-            adapter = json.loads((folder / "adapter_config.json").read_text("utf-8"))
-            base = find_model(adapter["base_model_name_or_path"], models_folder, pinned=pinned)
-            return BaseModel(base.name, base.folder, base.revision, folder)
-        return BaseModel(model, folder, fingerprint(folder))
-    name, _, revision = model.partition("@")
-    local = models_folder / name.replace("/", "--")
-    if local.is_dir() and not revision:
-        return BaseModel(name, local, fingerprint(local))
-    folder = Path(snapshot_download(name, revision=pinned or revision or None, allow_patterns=WEIGHT_PATTERNS))
-    return BaseModel(name, folder, folder.name)
-
-
-def fingerprint(folder: Path) -> str:
-    """A cheap identity of a local model folder: its config, and size, head and tail of every weight file.
-
-    Raises `NotFoundError` for a folder without a config.
-    """
-    config = folder / "config.json"
-    if not config.is_file():
-        raise NotFoundError(f"{folder} holds no model: its config.json is missing.", "model_not_found", "model")
-    digest = hashlib.sha256(config.read_bytes())
-    for file in sorted(folder.glob("*.safetensors")):
-        size = file.stat().st_size
-        digest.update(f"{file.name}:{size}".encode())
-        with file.open("rb") as stream:
-            digest.update(stream.read(2**20))
-            stream.seek(max(0, size - 2**20))
-            digest.update(stream.read())
-    return f"local-{digest.hexdigest()[:16]}"
-
-
-def load_tokenizer(base: BaseModel) -> PreTrainedTokenizerBase:
-    tokenizer = AutoTokenizer.from_pretrained(base.folder, local_files_only=True)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def load_model(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrainedModel | PeftModel:

@@ -1,13 +1,16 @@
-"""Which local models a job may start from."""
+"""Which base models a job may start from: folders, models of the hub, former jobs."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from ftlab.errors import InvalidRequestError, NotFoundError
-from ftlab.model_ref import ModelRef, parse_model_ref
+from ftlab.errors import FineTuneLabError, PermissionDeniedError
 from ftlab.settings import Settings
-from serve.model_check import check_local
+from serve.hub_files import HubModel
+from serve.model_check import NOT_ASKED, HubAnswer, check
+from tests.model_folders import write_model
+from tests.unit.serve.fakes import COMMIT, FACTS
 
 
 @pytest.fixture
@@ -16,37 +19,31 @@ def settings(tmp_path):
     return Settings(home=tmp_path / "home")
 
 
-def make_model(folder: Path, *files: str) -> Path:
-    folder.mkdir(parents=True)
-    for file in files:
-        (folder / file).write_text("{}")
-    return folder
-
-
-def refused(path: Path, settings: Settings) -> str:
-    with pytest.raises((InvalidRequestError, NotFoundError)) as caught:
-        check_local(ModelRef("path", str(path)), settings)
+def refused(path: Path | str, settings: Settings) -> str:
+    with pytest.raises(FineTuneLabError) as caught:
+        check(str(path), settings, NOT_ASKED)
     assert caught.value.param == "model"
     assert str(path) not in caught.value.message
     return caught.value.code
 
 
 def test_a_complete_model_below_an_allowed_folder_is_accepted(settings, tmp_path):
-    folder = make_model(settings.home / "models" / "mine", "config.json", "model.safetensors")
-    check_local(ModelRef("path", str(folder)), settings)
-    other = make_model(tmp_path / "elsewhere" / "mine", "config.json", "model.safetensors")
+    folder = write_model(settings.home / "models" / "mine")
+    checked = check(f"{settings.home}//models/mine/", settings, NOT_ASKED)
+    assert (str(checked.ref), checked.is_here, checked.revision) == (str(folder), True, None)
+    other = write_model(tmp_path / "elsewhere" / "mine")
     assert refused(other, settings) == "invalid_model_id"
-    check_local(ModelRef("path", str(other)), Settings(home=settings.home, model_roots=(tmp_path / "elsewhere",)))
+    check(str(other), Settings(home=settings.home, model_roots=(tmp_path / "elsewhere",)), NOT_ASKED)
 
 
 def test_symbolic_links_do_not_lead_out(settings, tmp_path):
-    outside = make_model(tmp_path / "outside", "config.json", "model.safetensors")
+    outside = write_model(tmp_path / "outside")
     link = settings.home / "models" / "link"
     link.symlink_to(outside)
     assert refused(link, settings) == "invalid_model_id"
-    inside = make_model(settings.home / "models" / "real", "config.json", "model.safetensors")
+    inside = write_model(settings.home / "models" / "real")
     (settings.home / "models" / "alias").symlink_to(inside)
-    check_local(ModelRef("path", str(settings.home / "models" / "alias")), settings)
+    check(str(settings.home / "models" / "alias"), settings, NOT_ASKED)
 
 
 def test_a_link_to_itself_is_not_found(settings):
@@ -55,19 +52,38 @@ def test_a_link_to_itself_is_not_found(settings):
     assert refused(loop, settings) == "model_not_found"
 
 
-def test_incomplete_models_are_refused(settings):
-    models = settings.home / "models"
-    assert refused(models / "missing", settings) == "model_not_found"
-    assert refused(models / ("x" * 300), settings) == "model_not_found"
-    assert refused(make_model(models / "no-config", "model.safetensors"), settings) == "model_not_found"
-    assert refused(make_model(models / "no-weights", "config.json"), settings) == "model_not_found"
-    pickled = make_model(models / "pickled", "config.json", "pytorch_model.bin")
-    assert refused(pickled, settings) == "unsafe_weights"
+@pytest.mark.parametrize("name", ["missing", "x" * 300, "empty"])
+def test_folders_that_are_no_models(settings, name):
+    (settings.home / "models" / "empty").mkdir()
+    assert refused(settings.home / "models" / name, settings) == "model_not_found"
 
 
-def test_hub_models_are_checked_when_they_are_here(settings):
-    check_local(parse_model_ref("org/unknown"), settings)
-    make_model(settings.home / "models" / "org--pickled", "config.json", "weights.pt")
-    with pytest.raises(InvalidRequestError) as caught:
-        check_local(parse_model_ref("org/pickled"), settings)
-    assert caught.value.code == "unsafe_weights"
+def test_a_hub_model_in_the_models_folder_needs_no_hub(settings):
+    write_model(settings.home / "models" / "org--here")
+    checked = check("org/here", settings, NOT_ASKED)
+    assert (checked.is_here, checked.revision, checked.facts.parameters) == (True, None, 8)
+    write_model(settings.home / "models" / "org--damaged", without=["model.safetensors"])
+    assert refused("org/damaged", settings) == "model_not_found"
+
+
+def test_a_hub_model_elsewhere_is_what_the_hub_says(settings):
+    answer = HubAnswer(is_asked=True, model=HubModel(COMMIT, FACTS))
+    checked = check("org/there", settings, answer)
+    assert (checked.is_here, checked.revision, checked.facts) == (False, COMMIT, FACTS)
+    # A revision is always the hub's.
+    write_model(settings.home / "models" / "org--there")
+    assert check("org/there@main", settings, answer).revision == COMMIT
+    away = HubAnswer(is_asked=True)
+    assert away.is_away
+    assert check("org/there@main", settings, away).facts is None
+    refusal = PermissionDeniedError("It is gated.", "model_access_denied", "model")
+    with pytest.raises(PermissionDeniedError):
+        check("org/gated", settings, HubAnswer(is_asked=True, refusal=refusal))
+
+
+def test_a_changed_file_is_read_again(settings):
+    folder = write_model(settings.home / "models" / "mine")
+    assert check(str(folder), settings, NOT_ASKED).facts.architecture == "LlamaForCausalLM"
+    config = {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert check(str(folder), settings, NOT_ASKED).facts.architecture == "Qwen3ForCausalLM"

@@ -1,4 +1,4 @@
-"""Base models: finding them, telling their revision, loading them."""
+"""Base models: loading, adapting and naming them."""
 
 import json
 import shutil
@@ -8,13 +8,14 @@ import pytest
 import torch
 from bitsandbytes.functional import has_avx512bf16
 from bitsandbytes.nn import Linear4bit
-from huggingface_hub.errors import LocalEntryNotFoundError
 from peft import PeftModel, get_peft_model
 
-from ftlab.errors import InvalidRequestError, NotFoundError
+from ftlab.errors import InvalidRequestError
 from ftlab.schemas import JobConfig
 from train import model as train_model
-from train.model import BaseModel, find_model, fingerprint, load_model, load_tokenizer, lora_config, name_base_model
+from train.base_model import BaseModel, find_model
+from train.model import load_model, lora_config, name_base_model
+from train.tokenizer import load_tokenizer
 
 
 def config(**values) -> JobConfig:
@@ -40,71 +41,8 @@ def adapter(base: BaseModel, tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_model_on_this_machine_is_known_by_its_hub_id(models: Path):
-    base = find_model("org/tiny", models)
-    assert base == BaseModel("org/tiny", models / "org--tiny", fingerprint(models / "org--tiny"))
-    assert base.revision.startswith("local-")
-
-
-def test_a_folder_is_known_by_its_path(models: Path):
-    folder = str(models / "org--tiny")
-    assert find_model(folder, Path("/none")).name == folder
-
-
 def test_an_adapter_stands_for_its_base_and_itself(models: Path, base: BaseModel, adapter: Path):
     assert find_model(str(adapter), models) == BaseModel("org/tiny", base.folder, base.revision, adapter)
-
-
-def test_a_folder_that_is_gone(models: Path, tmp_path: Path):
-    with pytest.raises(NotFoundError) as caught:
-        find_model(str(tmp_path / "gone"), models)
-    assert caught.value.code == "model_not_found"
-
-
-def test_a_folder_that_holds_no_model(models: Path, tmp_path: Path):
-    with pytest.raises(NotFoundError, match=r"config\.json") as caught:
-        find_model(str(tmp_path), models)
-    assert caught.value.code == "model_not_found"
-
-
-@pytest.mark.parametrize("name", ["org/none", "org/tiny@v2"])
-def test_what_is_not_here_is_asked_of_the_hub(models: Path, name: str, monkeypatch: pytest.MonkeyPatch):
-    """A revision is never taken from the models folder, which has none."""
-    asked = []
-
-    def offline(repo: str, **options) -> str:
-        asked.append((repo, options["revision"], options["allow_patterns"]))
-        raise LocalEntryNotFoundError("offline")
-
-    monkeypatch.setattr(train_model, "snapshot_download", offline)
-    with pytest.raises(LocalEntryNotFoundError):
-        find_model(name, models)
-    [(repo, revision, patterns)] = asked
-    assert (repo, revision) == (name.partition("@")[0], "v2" if "@" in name else None)
-    assert not any("bin" in pattern or "py" in pattern for pattern in patterns)
-
-
-def test_a_revision_that_was_pinned_is_fetched_again(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(
-        train_model, "snapshot_download", lambda repo, *, revision, allow_patterns: str(tmp_path / revision)
-    )
-    assert find_model("org/far@main", models, pinned="0a1b") == BaseModel("org/far", tmp_path / "0a1b", "0a1b")
-
-
-def test_the_fingerprint_follows_what_a_folder_holds(models: Path, tmp_path: Path):
-    copy = Path(shutil.copytree(models / "org--tiny", tmp_path / "copy"))
-    before = fingerprint(copy)
-    assert before == fingerprint(models / "org--tiny")
-    (copy / "README.md").write_text("words")
-    assert fingerprint(copy) == before
-    weights = copy / "model.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1
-    weights.write_bytes(content)
-    changed = fingerprint(copy)
-    assert changed != before
-    (copy / "config.json").write_text(json.dumps({"model_type": "llama"}))
-    assert fingerprint(copy) not in (before, changed)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +78,7 @@ def test_pickled_weights_are_never_loaded(models: Path, tmp_path: Path):
     (folder / "model.safetensors").unlink()
     torch.save({}, folder / "pytorch_model.bin")
     with pytest.raises(OSError, match=r"safetensors"):
-        load_model(find_model(str(folder), models), config(), use_cuda=False)
+        load_model(BaseModel("org/tiny", folder, "local-0"), config(), use_cuda=False)
 
 
 def test_a_tokenizer_without_padding_pads_with_its_end(models: Path, tmp_path: Path):

@@ -1,0 +1,51 @@
+"""Folders that look like base models to whoever reads their files only: no torch, a few hundred bytes."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+CARD = "---\nlicense: apache-2.0\n---\n# A model\n"
+
+
+def weights(tensors: dict[str, list[int]]) -> bytes:
+    """A safetensors file of float32 zeros with these shapes."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, shape in tensors.items():
+        size = 4
+        for dimension in shape:
+            size *= dimension
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(end)
+
+
+def write_model(
+    folder: Path,
+    *,
+    config: dict[str, Any] | None = None,
+    num_shards: int = 1,
+    has_template: bool = True,
+    without: Iterable[str] = (),
+) -> Path:
+    """A model of 8 parameters a weight file; `without` are files to leave out."""
+    files: dict[str, bytes] = {
+        "config.json": json.dumps(CONFIG if config is None else config).encode(),
+        "tokenizer.json": b"{}",
+        "tokenizer_config.json": json.dumps({"chat_template": "{{ messages }}"} if has_template else {}).encode(),
+        "README.md": CARD.encode(),
+    }
+    if num_shards == 1:
+        files["model.safetensors"] = weights({"w": [2, 4]})
+    else:
+        names = [f"model-{i:05}-of-{num_shards:05}.safetensors" for i in range(1, num_shards + 1)]
+        files |= {name: weights({f"w{i}": [2, 4]}) for i, name in enumerate(names)}
+        weight_map = {f"w{i}": name for i, name in enumerate(names)}
+        files["model.safetensors.index.json"] = json.dumps({"metadata": {}, "weight_map": weight_map}).encode()
+    folder.mkdir(parents=True)
+    for name in files.keys() - set(without):
+        (folder / name).write_bytes(files[name])
+    return folder

@@ -1,0 +1,156 @@
+"""Every route of the API with whatever its description allows and forbids: an answer in the one shape, never a 500.
+
+The requests are made by schemathesis from the application's own OpenAPI document, against a real store with records in
+it; half of them name a record that is there. `make fuzz` asks for many more.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from httpx2 import InvalidURL
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+from starlette.testclient import TestClient
+
+from ftlab.life import JobStatus, ReasonCode
+from ftlab.settings import Settings
+from serve.app import create_app
+from serve.live import LiveFeed
+from serve.services import Services
+from tests.model_folders import write_model
+from tests.unit.serve.conftest import ROWS
+from tests.unit.serve.fakes import FakeCoordinator, FakeData, FakeHub, FakeModelHub
+from tests.unit.serve.jobs_in import NOW, bring
+from tracking.store import Store
+from tracking.store.records import CheckpointRecord, MetricRecord, ModelRecord
+
+NUM_REQUESTS, NUM_REQUESTS_LONG = 12, 400
+"""Of each route, each of those that its description allows and of those that it forbids."""
+ERROR_FIELDS = {"message", "type", "param", "code", "request_id"}
+
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
+DESCRIBED: Any = SimpleNamespace(settings=Settings(home=Path("unused")))
+SCHEMA = schemathesis.openapi.from_dict(create_app(DESCRIBED).openapi())
+OPERATIONS = {found.ok().label: found.ok() for found in SCHEMA.get_all_operations()}
+MODES = {"allowed": GenerationMode.POSITIVE, "forbidden": GenerationMode.NEGATIVE}
+
+
+@dataclass
+class Fuzzed:
+    """A service, and the ids of records in it by the name of the parameter that takes them."""
+
+    client: TestClient
+    ids: dict[str, list[str]] = field(default_factory=dict)
+
+    def send(self, case: Case) -> None:
+        """Send the request and look at the answer."""
+        request = requests.Request(**case.as_transport_kwargs(base_url="http://127.0.0.1:8000"))
+        try:
+            made = request.prepare()
+            reply = self.client.request(
+                str(made.method), str(made.url), headers=made.headers, content=made.body, follow_redirects=False
+            )
+        except (UnicodeEncodeError, InvalidURL, requests.RequestException):
+            assume(False)  # what no client can send
+        assert reply.status_code < 500, reply.text
+        assert reply.headers["x-request-id"]
+        if reply.status_code >= 400 and case.method.upper() != "HEAD":
+            assert reply.headers["content-type"] == "application/json"
+            assert reply.json().keys() == {"error"}
+            assert reply.json()["error"].keys() == ERROR_FIELDS
+
+
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
+    configured = Settings(home=tmp_path_factory.mktemp("home"), max_upload_bytes=1024 * 1024)
+    store = Store.open(configured.store_url)
+    store.migrate()
+    hub = FakeHub()
+    app = create_app(Services(configured, store, FakeCoordinator(), hub, LiveFeed(hub), FakeData(), FakeModelHub()))
+    with TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
+        fuzzed = Fuzzed(client)
+        _fill(fuzzed, store, configured.home)
+        yield fuzzed
+    store.close()
+
+
+def _fill(fuzzed: Fuzzed, store: Store, home: Path) -> None:
+    """A dataset, an upload that has begun, jobs of several statuses, a checkpoint and a model."""
+    client = fuzzed.client
+    datasets = [
+        client.post("/api/datasets", content=ROWS * size, headers={"x-filename": "chat.jsonl"}).json()["id"]
+        for size in (1, 2)
+    ]
+    jobs = [
+        client.post("/api/training/jobs", json={"model": "org/name", "dataset": datasets[0], "name": name}).json()["id"]
+        for name in ("queued", "paused", "running", "completed")
+    ]
+    client.post(f"/api/training/jobs/{jobs[1]}/pause")
+    model = write_model(home / "jobs" / jobs[3] / "model")
+    for job in jobs[2:]:
+        ref = bring(store, job, JobStatus.RUNNING)
+        with store.begin() as tx:
+            tx.metrics.add([MetricRecord(job, "loss", step, 1.0 / step, NOW, 1) for step in (1, 2)])
+            tx.checkpoints.add(ref, CheckpointRecord(job, 2, 1, "step-00000002", 10, "00", NOW))
+    with store.begin() as tx:
+        tx.models.add(ModelRecord("mdl-1", "local", jobs[3], "tuned", "full", "org/x", None, 2, model, None, NOW))
+        tx.attempts.end(ref, reason=ReasonCode.OK, message=None, now=NOW)
+        tx.jobs.move(ref, JobStatus.COMPLETED, now=NOW, model_id="mdl-1")
+    upload = client.post("/api/uploads", json={"filename": "a.jsonl", "size_bytes": 100}).json()["id"]
+    url = client.post(f"/api/datasets/{datasets[0]}/url", json={}).json()["url"]
+    fuzzed.ids = {
+        "job_id": [*jobs, "queued", "completed"],
+        "dataset_id": datasets,
+        "model_id": ["mdl-1"],
+        "upload_id": [upload],
+        "token": [url.rsplit("/", 1)[1].partition("?")[0]],
+        "model": ["org/name", "job:" + jobs[3], f"job:{jobs[3]}/step-2", "model:mdl-1", str(model)],
+        "dataset": datasets,
+        "eval_dataset": datasets,
+    }
+
+
+def _is_forbidding(label: str) -> bool:
+    """Whether the description forbids anything: a path alone may be any text."""
+    operation = OPERATIONS[label]
+    return bool(operation.body) or any(len(list(where)) for where in (operation.query, operation.headers))
+
+
+CASES = [(label, mode) for label in OPERATIONS for mode in MODES if mode == "allowed" or _is_forbidding(label)]
+
+
+@pytest.mark.parametrize(("label", "mode"), CASES)
+def test_every_request_is_answered_and_none_with_a_500(fuzzed: Fuzzed, label: str, mode: str) -> None:
+    _fuzz(fuzzed, label, mode, max_examples=NUM_REQUESTS, derandomize=True, database=None)
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize(("label", "mode"), CASES)
+def test_many_more_requests(fuzzed: Fuzzed, label: str, mode: str) -> None:
+    _fuzz(fuzzed, label, mode, max_examples=NUM_REQUESTS_LONG)
+
+
+def _fuzz(fuzzed: Fuzzed, label: str, mode: str, **profile: Any) -> None:
+    @settings(deadline=None, suppress_health_check=list(HealthCheck), **profile)
+    @given(case=OPERATIONS[label].as_strategy(generation_mode=MODES[mode]), data=st.data())
+    def ask(case: Case, data: st.DataObject) -> None:
+        _name_records(fuzzed.ids, case.path_parameters, data)
+        _name_records(fuzzed.ids, case.body, data)
+        fuzzed.send(case)
+
+    ask()
+
+
+def _name_records(ids: dict[str, list[str]], fields: Any, data: st.DataObject) -> None:
+    """Let about half of what takes an id name a record that is there."""
+    if isinstance(fields, dict):
+        for name in fields.keys() & ids.keys():
+            if data.draw(st.booleans()):
+                fields[name] = data.draw(st.sampled_from(ids[name]))
