@@ -122,20 +122,27 @@ class MlflowApi:
         with _translated():
             self._client.log_text(run_id, text, path)
 
-    def register_model(self, name: str, run_id: str, *, alias: str, tags: Mapping[str, str]) -> str:
-        """The version of the registered model `name` that holds the run's `model/` folder."""
+    def has_model(self, name: str, run_id: str, folder: str) -> bool:
+        """Whether a version of the registered model `name` holds the run's `folder`."""
+        with _translated():
+            return self._find_version(name, run_id, folder) is not None
+
+    def register_model(self, name: str, run_id: str, folder: str, *, alias: str, tags: Mapping[str, str]) -> str:
+        """The version of the registered model `name` that holds the run's `folder`; `alias` names it from now on."""
         with _translated():
             self._ensure_registered_model(name)
-            known = self._client.search_model_versions(f"run_id = '{run_id}'")
-            versions = [entry.version for entry in known if entry.name == name]
-            if versions:
-                version = versions[0]
-            else:
-                source = f"runs:/{run_id}/model"
+            version = self._find_version(name, run_id, folder)
+            if version is None:
+                source = f"runs:/{run_id}/{folder}"
                 made = self._client.create_model_version(name, source, run_id, tags=dict(tags), await_creation_for=0)
                 version = made.version
             self._client.set_registered_model_alias(name, alias, str(version))
             return str(version)
+
+    def _find_version(self, name: str, run_id: str, folder: str) -> str | None:
+        known = self._client.search_model_versions(f"run_id = '{run_id}'")
+        source = f"runs:/{run_id}/{folder}"
+        return next((str(entry.version) for entry in known if (entry.name, entry.source) == (name, source)), None)
 
     def _runs_of(self, experiment_id: str, job_id: str) -> list[mlflow_entities.Run]:
         tag_is_job = f"tags.`{JOB_TAG}` = '{job_id}'"

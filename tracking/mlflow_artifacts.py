@@ -9,7 +9,6 @@ import yaml
 from tracking.mlflow_api import MlflowApi
 from tracking.store.records import EventRecord
 
-MODEL_FOLDER = "model"
 MANIFEST = "manifest.json"
 
 
@@ -31,14 +30,13 @@ def upload_logs(api: MlflowApi, run_id: str, job_folder: Path) -> None:
             api.upload(run_id, file, "logs")
 
 
-def upload_model(api: MlflowApi, run_id: str, job_folder: Path) -> None:
-    """The files that the model's manifest lists, and the manifest, below `model/`.
+def upload_model(api: MlflowApi, run_id: str, folder: Path) -> None:
+    """The files that the model's manifest lists, and the manifest, below the name of its folder.
 
     Raises `FileNotFoundError` when one is missing and `ValueError` for a manifest that is not one.
     """
-    folder = job_folder / MODEL_FOLDER
     for name in (*_listed_files(folder / MANIFEST), MANIFEST):
-        target = PurePosixPath(MODEL_FOLDER, name).parent
+        target = PurePosixPath(folder.name, name).parent
         api.upload(run_id, folder / name, str(target))
 
 

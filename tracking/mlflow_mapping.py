@@ -94,6 +94,8 @@ def event_tags(job: JobRecord, events: Sequence[EventRecord]) -> dict[str, str]:
                 tags["ftlab.reason"] = event.data["reason"]
             if job.model_revision:
                 tags["ftlab.model_revision"] = job.model_revision
+            if job.num_files > 1:
+                tags["ftlab.datasets"] = json.dumps(job.dataset_ids)
         elif event.kind == EventKind.CHECKPOINT:
             tags["ftlab.checkpoint.latest_step"] = str(event.data["step"])
     return {key: value[:MAX_TAG_LENGTH] for key, value in tags.items()}
@@ -102,7 +104,8 @@ def event_tags(job: JobRecord, events: Sequence[EventRecord]) -> dict[str, str]:
 def params_of(job: JobRecord, dataset: DatasetRecord | None, eval_dataset: DatasetRecord | None) -> dict[str, str]:
     """The job's config as flat names (`training.learning_rate`), defaults that depend on others filled in.
 
-    A dataset is named by its id, its display name and its content; one that is no longer kept by its id only.
+    A dataset, of several the first one, is named by its id, its display name and its content; one that is no longer
+    kept by its id only.
     """
     flat = dict(_flatten(job.config))
     flat["training.learning_rate"] = str(JobConfig.model_validate(job.config).learning_rate)
@@ -118,10 +121,12 @@ def params_of(job: JobRecord, dataset: DatasetRecord | None, eval_dataset: Datas
     return {valid_key(name): value[:MAX_PARAM_LENGTH] for name, value in flat.items()}
 
 
-def dataset_inputs(dataset: DatasetRecord | None, eval_dataset: DatasetRecord | None) -> list[DatasetInput]:
+def dataset_inputs(datasets: Sequence[DatasetRecord | None], eval_dataset: DatasetRecord | None) -> list[DatasetInput]:
+    """What went into a run; datasets that are no longer kept are left out."""
+    inputs = [*((dataset, "training") for dataset in datasets), (eval_dataset, "evaluation")]
     return [
         DatasetInput(record.name, record.sha256[:DIGEST_LENGTH], record.id, record.num_rows, context)
-        for record, context in ((dataset, "training"), (eval_dataset, "evaluation"))
+        for record, context in inputs
         if record
     ]
 

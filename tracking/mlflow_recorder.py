@@ -53,9 +53,11 @@ class Page:
     points: list[Point]
     next_seq: int
     """The cursor once this page is in MLflow."""
-    dataset: DatasetRecord | None
+    datasets: list[DatasetRecord | None]
+    """Those of the job's files, in their order; `None` for one that is no longer kept."""
     eval_dataset: DatasetRecord | None
-    model: ModelRecord | None
+    models: list[ModelRecord]
+    """One for each time that the job completed."""
 
 
 class Recorder:
@@ -149,9 +151,9 @@ class Recorder:
                 events=events,
                 points=self._overlap.new_points(tx, job_id, events),
                 next_seq=events[-1].seq if len(events) == PAGE_EVENTS else job.last_seq,
-                dataset=_find_dataset(tx, job.dataset_id),
+                datasets=[_find_dataset(tx, dataset_id) for dataset_id in job.dataset_ids],
                 eval_dataset=_find_dataset(tx, job.eval_dataset_id),
-                model=tx.models.of_job(job_id),
+                models=tx.models.all_of_job(job_id),
             )
 
     def _open_run(self, page: Page) -> str:
@@ -159,8 +161,8 @@ class Recorder:
         job = page.job
         run_id = self._api.ensure_run(job.id, name=job.name, created_at=job.created_at, tags=run_tags(job))
         if self._api.run_state(run_id) is RunState.ACTIVE:
-            self._api.log_params(run_id, params_of(job, page.dataset, page.eval_dataset))
-            self._api.log_datasets(run_id, dataset_inputs(page.dataset, page.eval_dataset))
+            self._api.log_params(run_id, params_of(job, page.datasets[0], page.eval_dataset))
+            self._api.log_datasets(run_id, dataset_inputs(page.datasets, page.eval_dataset))
         return run_id
 
     def _refill(self, page: Page) -> None:
@@ -182,6 +184,11 @@ class Recorder:
         if tags := event_tags(page.job, page.events):
             self._api.set_tags(run_id, tags)
         statuses = [event for event in page.events if event.kind == EventKind.STATUS]
+        if page.job.num_files > 1 and any(event.data["status"] == JobStatus.PENDING for event in statuses):
+            # Some may have been appended since the attempt before; MLflow keeps each once.
+            self._api.log_datasets(run_id, dataset_inputs(page.datasets, page.eval_dataset))
+        if any(event.data["status"] == JobStatus.COMPLETED for event in statuses[:-1]):
+            self._deliver(run_id, page, JobStatus.COMPLETED)  # it was re-opened before this was read
         if statuses:
             self._send_status(run_id, page, statuses[-1])
 
@@ -204,11 +211,11 @@ class Recorder:
         try:
             upload_config(self._api, run_id, job.config)
             upload_logs(self._api, run_id, folder)
-            if status is JobStatus.COMPLETED:
-                upload_model(self._api, run_id, folder)
-                if page.model is None:
-                    return "The job has no tuned model."
-                self._register(run_id, job, page.model)
+            if status is JobStatus.COMPLETED and not page.models:
+                upload_model(self._api, run_id, folder / "model")
+                return "The job has no tuned model."
+            for model in page.models:
+                self._register(run_id, job, model, folder / model.path.name)
         except (FileNotFoundError, ValueError) as error:
             return f"A file could not be read: {error}"
         except MlflowRefusedError as error:
@@ -217,9 +224,12 @@ class Recorder:
             return f"MLflow refused a part: {error}"
         return None
 
-    def _register(self, run_id: str, job: JobRecord, model: ModelRecord) -> None:
-        tags = model_tags(job, model)
-        version = self._api.register_model(registered_name(job), run_id, alias=job.id, tags=tags)
+    def _register(self, run_id: str, job: JobRecord, model: ModelRecord, folder: Path) -> None:
+        name, tags = registered_name(job), model_tags(job, model)
+        if model.mlflow_version is not None and self._api.has_model(name, run_id, folder.name):
+            return
+        upload_model(self._api, run_id, folder)
+        version = self._api.register_model(name, run_id, folder.name, alias=job.id, tags=tags)
         with self._store.begin() as tx:
             tx.models.set_mlflow_version(model.id, version)
 

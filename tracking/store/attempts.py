@@ -13,7 +13,7 @@ from ftlab.errors import NotFoundError
 from ftlab.life import ReasonCode
 from tracking.store.errors import StaleJobError
 from tracking.store.records import AttemptRecord, JobRef, JobState
-from tracking.store.rows import IS_UNRELEASED, attempts, columns_of, jobs
+from tracking.store.rows import IS_UNCOUNTED, IS_UNRELEASED, attempts, columns_of, jobs
 
 COLUMNS = columns_of(attempts, AttemptRecord)
 
@@ -89,6 +89,15 @@ class AttemptRepository:
         self._connection.execute(
             update(attempts).where(*_is(ref), attempts.c.ended_at.is_not(None)).values(placement_groups=[])
         )
+
+    def uncounted(self) -> list[AttemptRecord]:
+        """Ended attempts whose use of devices nobody has counted for their owner yet."""
+        return self._records(select(*COLUMNS).where(IS_UNCOUNTED).order_by(attempts.c.ended_at, attempts.c.job_id))
+
+    def count(self, ref: JobRef, *, now: datetime) -> bool:
+        """Note that the use of an ended attempt is counted. Returns False when it was before, or the attempt lives."""
+        counted = self._connection.execute(update(attempts).where(*_is(ref), IS_UNCOUNTED).values(counted_at=now))
+        return counted.rowcount == 1
 
     def _records(self, statement: Select[Any]) -> list[AttemptRecord]:
         return [_to_record(row) for row in self._connection.execute(statement)]

@@ -1,6 +1,9 @@
 """Uploaded datasets."""
 
-from sqlalchemy import Connection, delete, insert, or_, select
+from itertools import product
+from typing import Any
+
+from sqlalchemy import Connection, Select, bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ftlab.errors import ConflictError, NotFoundError
@@ -8,7 +11,7 @@ from ftlab.life import JobStatus
 from tracking.store.errors import DuplicateError
 from tracking.store.paging import newest_first
 from tracking.store.records import DatasetRecord
-from tracking.store.rows import columns_of, datasets, jobs
+from tracking.store.rows import columns_of, datasets, job_files, jobs
 
 COLUMNS = columns_of(datasets, DatasetRecord)
 TERMINAL_STATUSES = tuple(status for status in JobStatus if status.is_terminal)
@@ -32,12 +35,8 @@ class DatasetRepository:
 
         In a write transaction the dataset cannot be removed before the transaction ends.
         """
-        statement = select(*COLUMNS).where(datasets.c.id == dataset_id)
-        if owner is not None:
-            statement = statement.where(datasets.c.owner == owner)
-        if self._is_writing:
-            statement = statement.with_for_update(read=True, key_share=True)
-        row = self._connection.execute(statement).one_or_none()
+        statement = _GET[owner is not None, self._is_writing]
+        row = self._connection.execute(statement, {"dataset_id": dataset_id, "of": owner}).one_or_none()
         if row is None:
             raise _not_found(dataset_id)
         return DatasetRecord(*row)
@@ -60,16 +59,48 @@ class DatasetRepository:
 
         Raises `NotFoundError`, or `ConflictError` (code `dataset_in_use`) that names such a job.
         """
+        self.check_unused(dataset_id, owner=owner)
+        self._connection.execute(delete(datasets).where(datasets.c.id == dataset_id))
+
+    def relocate(self, dataset_id: str, *, owner: str, source: str, target: str) -> None:
+        """Say that a dataset that no unfinished job uses lies in another bucket from now on.
+
+        Raises `NotFoundError`, and `ConflictError` (code `dataset_in_use`) also when it is no longer in `source`.
+        """
+        self.check_unused(dataset_id, owner=owner)
+        mine = (datasets.c.id == dataset_id, datasets.c.bucket == source)
+        moved = self._connection.execute(update(datasets).where(*mine).values(bucket=target))
+        if moved.rowcount == 0:
+            raise ConflictError(
+                f"Dataset {dataset_id!r} is being moved by another request.", "dataset_in_use", "dataset_id"
+            )
+
+    def set_canonical(self, dataset_id: str, canonical: str, kind: str) -> None:
+        """Say where the canonical rows of a dataset lie that had none."""
+        mine = (datasets.c.id == dataset_id, datasets.c.canonical == "")
+        self._connection.execute(update(datasets).where(*mine).values(canonical=canonical, kind=kind))
+
+    def without_canonical(self) -> DatasetRecords:
+        """Datasets of before there were canonical rows."""
+        statement = select(*COLUMNS).where(datasets.c.canonical == "").order_by(datasets.c.seq)
+        return [DatasetRecord(*row) for row in self._connection.execute(statement)]
+
+    def canonicals(self, bucket: str, sha256: str) -> frozenset[str]:
+        """The canonical keys of all datasets with this content, of any owner; empty: nobody needs the content."""
+        same = (datasets.c.bucket == bucket, datasets.c.sha256 == sha256)
+        return frozenset(self._connection.execute(select(datasets.c.canonical).where(*same)).scalars())
+
+    def check_unused(self, dataset_id: str, *, owner: str) -> None:
+        """Lock a dataset against new users, or raise as `remove` does."""
         mine = (datasets.c.id == dataset_id, datasets.c.owner == owner)
         # Locked first: a submit that holds the dataset finishes, and the look at the jobs then sees its job.
         locked = self._connection.execute(select(datasets.c.id).where(*mine).with_for_update())
         if locked.one_or_none() is None:
             raise _not_found(dataset_id)
+        in_files = select(job_files.c.job_id).where(job_files.c.dataset_id == dataset_id)
+        names_it = or_(jobs.c.dataset_id == dataset_id, jobs.c.eval_dataset_id == dataset_id, jobs.c.id.in_(in_files))
         user = self._connection.execute(
-            select(jobs.c.id)
-            .where(or_(jobs.c.dataset_id == dataset_id, jobs.c.eval_dataset_id == dataset_id))
-            .where(jobs.c.status.not_in(TERMINAL_STATUSES))
-            .limit(1)
+            select(jobs.c.id).where(names_it, jobs.c.status.not_in(TERMINAL_STATUSES)).limit(1)
         ).scalar_one_or_none()
         if user is not None:
             raise ConflictError(
@@ -77,7 +108,17 @@ class DatasetRepository:
                 "dataset_in_use",
                 "dataset_id",
             )
-        self._connection.execute(delete(datasets).where(*mine))
+
+
+def _get(is_mine: bool, is_locked: bool) -> Select[Any]:
+    statement = select(*COLUMNS).where(datasets.c.id == bindparam("dataset_id"))
+    if is_mine:
+        statement = statement.where(datasets.c.owner == bindparam("of"))
+    return statement.with_for_update(read=True, key_share=True) if is_locked else statement
+
+
+_GET = {flags: _get(*flags) for flags in product((False, True), repeat=2)}
+"""Made once: every submit runs one, and to put it together takes longer than to run it."""
 
 
 def _not_found(dataset_id: str) -> NotFoundError:

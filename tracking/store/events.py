@@ -12,6 +12,7 @@ from tracking.store.records import EventRecord, JobRef, NewEvent
 from tracking.store.rows import columns_of, events, jobs
 
 COLUMNS = columns_of(events, EventRecord)
+_ADD = insert(events)
 
 
 class EventRepository:
@@ -65,5 +66,5 @@ def write_events(
         EventRecord(ref.id, seq, ref.attempt, new.at.astimezone(UTC), new.kind, clean_data(new.data))
         for seq, new in enumerate(new_events, start=first_seq)
     ]
-    connection.execute(insert(events), [vars(record) for record in records])
+    connection.execute(_ADD, [vars(record) for record in records])
     return records

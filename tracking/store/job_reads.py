@@ -65,8 +65,9 @@ class JobReads:
     ) -> JobRecords:
         """One page, newest first. `after` is the id of the last job of the page before.
 
-        One owner's pages take the same time however many jobs there are.
+        It takes the same time however many jobs there are. Only one owner's jobs can be asked for by status.
         """
+        assert owner is not None or statuses is None, "no index has the jobs of one status of all owners"
         page = newest_first(
             self._connection, select(jobs.c.queue_seq), jobs, jobs.c.queue_seq, owner=owner, after=after, limit=limit
         )

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, case, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from ftlab.life import ATTEMPT_STATUSES, JobStatus, ReasonCode, StopKind, sources_of
+from ftlab.life import ATTEMPT_STATUSES, REOPENING, JobStatus, ReasonCode, StopKind, sources_of
 from ftlab.schemas import EventKind
 from ftlab.schemas.config import DEFAULT_PRIORITY
 from tracking.store.column_types import clean_text, finite_or_none
@@ -55,9 +55,11 @@ class JobRepository(JobQueue):
         body_sha256: str,
         now: datetime,
         priority: int = DEFAULT_PRIORITY,
+        model_revision: str | None = None,
     ) -> JobRecord:
         """Put a new job at the end of its priority in the queue, with its first event.
 
+        `model_revision` pins the base model from the start; without it the first attempt does.
         Raises `DuplicateError` when the owner has used the idempotency key before: `find_idempotent` in a new
         transaction gives the job.
         """
@@ -70,14 +72,15 @@ class JobRepository(JobQueue):
             "dataset_id": dataset_id,
             "eval_dataset_id": eval_dataset_id,
             "priority": priority,
+            "model_revision": model_revision,
             "created_at": now.astimezone(UTC),
             "updated_at": now.astimezone(UTC),
         }
         try:
-            queue_seq = self._connection.execute(insert(jobs).returning(jobs.c.queue_seq), values).scalar_one()
+            queue_seq = self._connection.execute(_ADD, values).scalar_one()
             if idempotency_key is not None:
                 key = {"owner": owner, "key": idempotency_key, "body_sha256": body_sha256, "job_id": job_id}
-                self._connection.execute(insert(idempotency_keys), key)
+                self._connection.execute(_ADD_KEY, key)
         except IntegrityError as error:
             raise DuplicateError("The idempotency key or the job id has been used before.") from error
         record = JobRecord(queue_seq=queue_seq, **values)
@@ -136,6 +139,24 @@ class JobRepository(JobQueue):
                 f"Job {ref.id!r} (attempt {ref.attempt}) has moved on and cannot become {target.value} now."
             )
         return self._write_status(ref, last_seq, target, text, reason, now)
+
+    def reopen(self, ref: JobRef, *, message: str, now: datetime) -> EventRecord:
+        """Put a completed job back into the queue, because there is more to train; the only way out of this status.
+
+        Its retries begin anew, and the model that it has delivered stays its model until the next one. Raises
+        `StaleJobError` when the job is not completed, or has been re-opened already.
+        """
+        source, target = REOPENING
+        values = {"last_seq": jobs.c.last_seq + 1, "retries_used": 0, "finished_at": None, **_LEFT_BEHIND}
+        last_seq = self._connection.execute(
+            update(jobs)
+            .where(jobs.c.id == ref.id, jobs.c.attempt == ref.attempt, jobs.c.status == source)
+            .values(status=target, message=message, reason=None, updated_at=now, **values)
+            .returning(jobs.c.last_seq)
+        ).scalar_one_or_none()
+        if last_seq is None:
+            raise StaleJobError(f"Job {ref.id!r} (attempt {ref.attempt}) is not completed and cannot be re-opened.")
+        return self._write_status(ref, last_seq, target, message, None, now)
 
     def claim(
         self,
@@ -204,9 +225,11 @@ class JobRepository(JobQueue):
         loss: float | None = None,
         eval_loss: float | None = None,
         eta_s: float | None = None,
+        file: int | None = None,
+        file_progress: float | None = None,
         now: datetime,
     ) -> bool:
-        """Keep where training stands; a loss that is `None` or not finite leaves the old one.
+        """Keep where training stands; a loss that is `None` or not finite leaves the old one, so does a `file`.
 
         Returns False when the attempt is no longer live.
         """
@@ -218,7 +241,8 @@ class JobRepository(JobQueue):
             "updated_at": now,
         }
         losses = {"loss": finite_or_none(loss), "eval_loss": finite_or_none(eval_loss)}
-        values |= {column: value for column, value in losses.items() if value is not None}
+        told = {**losses, "file": file, "file_progress": finite_or_none(file_progress)}
+        values |= {column: value for column, value in told.items() if value is not None}
         changed = self._connection.execute(
             update(jobs).where(jobs.c.id == ref.id, jobs.c.live_attempt == ref.attempt).values(**values)
         )
@@ -288,6 +312,8 @@ def _claim(job_id: str, epoch: int, now: datetime) -> ReturningUpdate[tuple[int,
     )
 
 
+_ADD = insert(jobs).returning(jobs.c.queue_seq)
+_ADD_KEY = insert(idempotency_keys)
 _LEFT_BEHIND: dict[str, Any] = dict.fromkeys(("not_before", "waiting_for", "stop_kind", "paused_at"))
 """What belongs to one status and not to the next."""
 
@@ -312,6 +338,8 @@ NEW_JOB: dict[str, Any] = {
         "loss",
         "eval_loss",
         "eta_s",
+        "file",
+        "file_progress",
         "mlflow_run_id",
         "model_revision",
         "model_id",

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, case, or_, select, true, update
+from sqlalchemy import Connection, bindparam, case, or_, select, true, update
 
 from ftlab.errors import ConflictError
 from tracking.store.dialect import insert_into
@@ -12,6 +12,8 @@ from tracking.store.rows import columns_of, leases
 
 COORDINATOR = "coordinator"
 COLUMNS = columns_of(leases, Lease)
+_CURRENT = select(*COLUMNS).where(leases.c.name == bindparam("lease"))
+"""Made once: every submit and every tick runs it."""
 
 
 class LeaseRepository:
@@ -56,5 +58,5 @@ class LeaseRepository:
         return Lease(*row)
 
     def current(self, name: str) -> Lease | None:
-        row = self._connection.execute(select(*COLUMNS).where(leases.c.name == name)).one_or_none()
+        row = self._connection.execute(_CURRENT, {"lease": name}).one_or_none()
         return None if row is None else Lease(*row)

@@ -22,11 +22,11 @@ class ModelRepository:
         self._connection = connection
 
     def add(self, record: ModelRecord) -> None:
-        """Raise `DuplicateError` when the job has delivered a model before."""
+        """Raise `DuplicateError` when there is a model with this id."""
         try:
             self._connection.execute(insert(models), {**vars(record), "path": str(record.path)})
         except IntegrityError as error:
-            raise DuplicateError(f"Job {record.job_id!r} has delivered its model already.") from error
+            raise DuplicateError(f"There is a model {record.id!r} already.") from error
 
     def get(self, model_id: str, *, owner: str | None = None) -> ModelRecord:
         """Raise `NotFoundError` when there is no such model, or it is another owner's."""
@@ -53,8 +53,14 @@ class ModelRepository:
         )
 
     def of_job(self, job_id: str) -> ModelRecord | None:
-        found = self._records(select(*COLUMNS).where(models.c.job_id == job_id))
+        """The newest one."""
+        mine = select(*COLUMNS).where(models.c.job_id == job_id)
+        found = self._records(mine.order_by(models.c.seq.desc()).limit(1))
         return found[0] if found else None
+
+    def all_of_job(self, job_id: str) -> ModelRecords:
+        """One for each time that the job completed, oldest first."""
+        return self._records(select(*COLUMNS).where(models.c.job_id == job_id).order_by(models.c.seq))
 
     def set_mlflow_version(self, model_id: str, version: str) -> None:
         self._connection.execute(update(models).where(models.c.id == model_id).values(mlflow_version=version))

@@ -29,6 +29,10 @@ def newest_first(
             cursor = cursor.where(table.c.owner == owner)
         start = connection.execute(cursor).scalar_one_or_none()
         if start is None:
-            raise MalformedRequestError("`after` is not the id of an item of this list.", "invalid_cursor", "after")
+            raise invalid_cursor()
         statement = statement.where(key < start)
     return statement.order_by(key.desc()).limit(limit)
+
+
+def invalid_cursor() -> MalformedRequestError:
+    return MalformedRequestError("`after` is not the id of an item of this list.", "invalid_cursor", "after")

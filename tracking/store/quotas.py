@@ -3,7 +3,7 @@
 from dataclasses import fields
 from typing import TypedDict, Unpack
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from ftlab.settings import Settings
 from tracking.store.dialect import insert_into
@@ -11,6 +11,10 @@ from tracking.store.records import QuotaRecord
 from tracking.store.rows import columns_of, quotas
 
 COLUMNS = columns_of(quotas, QuotaRecord)
+_GET = select(*COLUMNS).where(quotas.c.owner == bindparam("of"))
+"""Made once: every submit runs it."""
+LOCK_SEED = 3
+"""Keeps the owners' locks apart from other advisory locks in the same database."""
 
 
 class QuotaFields(TypedDict, total=False):
@@ -30,8 +34,20 @@ class QuotaRepository:
 
     def get(self, owner: str) -> QuotaRecord:
         """What was set for this owner; everything is `None` where nothing was."""
-        row = self._connection.execute(select(*COLUMNS).where(quotas.c.owner == owner)).one_or_none()
+        row = self._connection.execute(_GET, {"of": owner}).one_or_none()
         return QuotaRecord(owner) if row is None else QuotaRecord(*row)
+
+    def lock(self, owner: str) -> QuotaRecord:
+        """As `get`; whoever asks this for the same owner then waits until the transaction ends.
+
+        So what is counted after it, and compared with a limit, does not grow meanwhile.
+        """
+        if self._connection.dialect.name == "sqlite":
+            return self.get(owner)  # write transactions come one after the other
+        gate = func.pg_advisory_xact_lock(func.hashtextextended(owner, LOCK_SEED)).alias("gate")
+        statement = select(*COLUMNS).select_from(gate.outerjoin(quotas, quotas.c.owner == owner))
+        row = self._connection.execute(statement).one()
+        return QuotaRecord(owner) if row.owner is None else QuotaRecord(*row)
 
     def all(self) -> dict[str, QuotaRecord]:
         """By owner; those without a quota of their own are left out."""

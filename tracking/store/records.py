@@ -52,6 +52,10 @@ class JobRecord:
     loss: float | None
     eval_loss: float | None
     eta_s: float | None
+    file: int | None
+    """Which of its files it trains, or trained last; 1 is the first. `None` before the first step."""
+    file_progress: float | None
+    """How far it is in this file, 0 to 1."""
     last_seq: int
     mlflow_seq: int
     """Newest event that MLflow has."""
@@ -65,6 +69,16 @@ class JobRecord:
     """Only while paused."""
     finished_at: datetime | None
     updated_at: datetime
+
+    @property
+    def dataset_ids(self) -> list[str]:
+        """The datasets that it is to be trained on, in their order."""
+        named = self.config.get("dataset")
+        return named if isinstance(named, list) else [self.dataset_id]
+
+    @property
+    def num_files(self) -> int:
+        return len(self.dataset_ids)
 
     @property
     def ref(self) -> JobRef:
@@ -159,7 +173,50 @@ class DatasetRecord:
     num_rows: int
     size_bytes: int
     sha256: str
+    """Of the uploaded bytes."""
     created_at: datetime
+    kind: str = "messages"
+    """What its canonical rows are: `messages`, `preference`, `unpaired` or `text`."""
+    canonical: str = ""
+    """Key of the canonical rows inside the bucket."""
+    num_skipped: int = 0
+    """Rows that were left out because the uploader accepted a part."""
+    column_mapping: dict[str, Any] | None = None
+    """What the uploader said about the columns."""
+    confidence: float = 1.0
+    """How sure the detection of the shape was, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class UploadRecord:
+    """A file that comes in pieces."""
+
+    id: str
+    owner: str
+    bucket: str
+    filename: str
+    size_bytes: int
+    """What the client said it will be."""
+    sha256: str | None
+    """What the client said it will be."""
+    received_bytes: int
+    """What is safe on disk: the next piece starts here."""
+    options: dict[str, Any]
+    """How the dataset is to be made of it."""
+    dataset_id: str | None
+    """What became of it."""
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class ContentClaim:
+    """The right to put and remove the files of one content in one bucket, until it expires."""
+
+    bucket: str
+    sha256: str
+    holder: str
+    expires_at: datetime
 
 
 @dataclass(frozen=True)

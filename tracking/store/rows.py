@@ -11,12 +11,14 @@ from sqlalchemy import (
     ColumnElement,
     Double,
     ForeignKey,
+    ForeignKeyConstraint,
     FromClause,
     Index,
     Integer,
     MetaData,
     String,
     Table,
+    UniqueConstraint,
     and_,
     cast,
     literal_column,
@@ -45,8 +47,8 @@ def _sequence(name: str) -> Column[int]:
     return Column(name, BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
 
 
-def _job_id(*, primary_key: bool = True, unique: bool | None = None) -> Column[str]:
-    return Column("job_id", String, ForeignKey("jobs.id"), primary_key=primary_key, nullable=False, unique=unique)
+def _job_id(*, primary_key: bool = True) -> Column[str]:
+    return Column("job_id", String, ForeignKey("jobs.id"), primary_key=primary_key, nullable=False)
 
 
 jobs = Table(
@@ -91,6 +93,8 @@ jobs = Table(
     Column("waiting_for", CleanText),
     # The sum of its checkpoints' sizes.
     Column("disk_bytes", BigInteger, nullable=False, server_default=text("0")),
+    Column("file", Integer),
+    Column("file_progress", Double),
 )
 
 
@@ -164,6 +168,8 @@ attempts = Table(
     Column("reason", EnumText(ReasonCode)),
     Column("message", CleanText),
     Column("placement", JSON, nullable=False, server_default=text("'[]'")),
+    # When its use of devices was counted for its owner.
+    Column("counted_at", UtcDateTime),
 )
 Index(
     "uq_attempts_live",
@@ -179,6 +185,10 @@ IS_UNRELEASED = and_(
 """An attempt that has ended and whose placement groups nobody has given back yet."""
 
 Index("ix_attempts_unreleased", attempts.c.job_id, sqlite_where=IS_UNRELEASED, postgresql_where=IS_UNRELEASED)
+
+IS_UNCOUNTED = and_(attempts.c.ended_at.is_not(None), attempts.c.counted_at.is_(None))
+
+Index("ix_attempts_uncounted", attempts.c.job_id, sqlite_where=IS_UNCOUNTED, postgresql_where=IS_UNCOUNTED)
 
 events = Table(
     "events",
@@ -232,15 +242,58 @@ datasets = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("sha256", String, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("kind", String, nullable=False, server_default=text("'messages'")),
+    Column("canonical", String, nullable=False, server_default=text("''")),
+    Column("num_skipped", BigInteger, nullable=False, server_default=text("0")),
+    Column("column_mapping", JSON(none_as_null=True)),
+    Column("confidence", Double, nullable=False, server_default=text("1")),
 )
+Index("ix_datasets_owner", datasets.c.owner, datasets.c.seq)
+Index("ix_datasets_content", datasets.c.bucket, datasets.c.sha256)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("bucket", String, nullable=False),
+    Column("filename", CleanText, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", String),
+    Column("received_bytes", BigInteger, nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("dataset_id", String),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+Index("ix_uploads_owner", uploads.c.owner)
+
+content_claims = Table(
+    "content_claims",
+    metadata,
+    Column("bucket", String, primary_key=True),
+    Column("sha256", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+
+job_files = Table(
+    "job_files",
+    metadata,
+    _job_id(),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("dataset_id", String, nullable=False),
+    Column("added_at", UtcDateTime, nullable=False),
+)
+Index("ix_job_files_dataset", job_files.c.dataset_id)
 
 models = Table(
     "models",
     metadata,
     _sequence("seq"),
-    Column("id", String, nullable=False, unique=True),
+    Column("id", String, nullable=False),
     Column("owner", String, nullable=False),
-    _job_id(primary_key=False, unique=True),
+    Column("job_id", String, nullable=False),
     Column("name", String, nullable=False),
     Column("kind", String, nullable=False),
     Column("base_model", String, nullable=False),
@@ -249,7 +302,11 @@ models = Table(
     Column("path", String, nullable=False),
     Column("mlflow_version", String),
     Column("created_at", UtcDateTime, nullable=False),
+    # In the order that SQLite has them in since the table was built anew.
+    ForeignKeyConstraint(["job_id"], ["jobs.id"]),
+    UniqueConstraint("id"),
 )
+Index("ix_models_job", models.c.job_id, models.c.seq)
 
 quotas = Table(
     "quotas",

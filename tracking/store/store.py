@@ -8,14 +8,17 @@ from sqlalchemy import Connection
 
 from tracking.store.attempts import AttemptRepository
 from tracking.store.checkpoints import CheckpointRepository
+from tracking.store.claims import ClaimRepository
 from tracking.store.database import Database
 from tracking.store.datasets import DatasetRepository
 from tracking.store.events import EventRepository
+from tracking.store.job_files import JobFileRepository
 from tracking.store.jobs import JobRepository
 from tracking.store.leases import LeaseRepository
 from tracking.store.metrics import MetricRepository
 from tracking.store.models import ModelRepository
 from tracking.store.quotas import QuotaRepository
+from tracking.store.uploads import UploadRepository
 from tracking.store.usage import UsageRepository
 
 
@@ -24,11 +27,14 @@ class Transaction:
 
     def __init__(self, connection: Connection, *, is_writing: bool) -> None:
         self.jobs = JobRepository(connection)
+        self.job_files = JobFileRepository(connection)
         self.attempts = AttemptRepository(connection)
         self.events = EventRepository(connection)
         self.metrics = MetricRepository(connection)
         self.checkpoints = CheckpointRepository(connection)
         self.datasets = DatasetRepository(connection, is_writing=is_writing)
+        self.uploads = UploadRepository(connection)
+        self.claims = ClaimRepository(connection)
         self.models = ModelRepository(connection)
         self.leases = LeaseRepository(connection)
         self.quotas = QuotaRepository(connection)

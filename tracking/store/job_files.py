@@ -1,0 +1,44 @@
+"""The files of jobs that are trained on more than one, in their order."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select, update
+
+from tracking.store.rows import job_files, jobs
+
+
+class JobFileRepository:
+    """A job with one file has no rows here; `jobs.config` always names all of a job's files."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def of_job(self, job_id: str) -> list[str]:
+        """The datasets of the job's files in their order; empty for a job with one file or none of this id."""
+        mine = select(job_files.c.dataset_id).where(job_files.c.job_id == job_id)
+        return list(self._connection.execute(mine.order_by(job_files.c.position)).scalars())
+
+    def users_of(self, dataset_id: str) -> list[str]:
+        """The ids of all jobs that have the dataset among several files, finished ones too."""
+        users = select(job_files.c.job_id).where(job_files.c.dataset_id == dataset_id).distinct()
+        return list(self._connection.execute(users.order_by(job_files.c.job_id)).scalars())
+
+    def add(self, job_id: str, dataset_ids: Sequence[str], *, now: datetime) -> None:
+        """Write down all files of a job that has several; those that are written already stay."""
+        known = len(self.of_job(job_id))
+        rows = [
+            {"job_id": job_id, "position": position, "dataset_id": dataset_id, "added_at": now}
+            for position, dataset_id in enumerate(dataset_ids)
+        ]
+        self._connection.execute(insert(job_files), rows[known:])
+
+    def append(self, job_id: str, dataset_ids: Sequence[str], *, now: datetime) -> list[str]:
+        """Put files behind those of the job, which the caller has locked; return all of its files."""
+        config = self._connection.execute(select(jobs.c.config).where(jobs.c.id == job_id)).scalar_one()
+        named = config["dataset"]
+        files = [*(named if isinstance(named, list) else [named]), *dataset_ids]
+        self.add(job_id, files, now=now)
+        longer = {**config, "dataset": files}
+        self._connection.execute(update(jobs).where(jobs.c.id == job_id).values(config=longer, updated_at=now))
+        return files
