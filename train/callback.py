@@ -10,10 +10,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ftlab.schemas import EventKind
 from train import checkpoints
+from train.base_model import BaseModel
 from train.collective import barrier
 from train.course import Course
 from train.failures import LossDivergedError
-from train.model import BaseModel, name_base_model
+from train.model import name_base_model
 from train.plan import Phase, RunLink, RunPlan, StopKind
 from train.pulse import Pulse
 from train.receipt import Receipt, TraitReader
@@ -107,8 +108,8 @@ class RunCallback(TrainerCallback):
         self._idle_since = time.perf_counter()
         self._step_times.add(self._idle_since - self._step_started)
         self._pulse.step_done(state.global_step, self._step_times.last)
-        if self._course.is_stream:
-            state.epoch = self._course.rows_at(state.global_step) / self._course.num_rows
+        done = self._course.done_at(state.global_step)
+        state.epoch = done.place / self._course.rows[done.file]
         is_last = state.global_step >= self._course.last_step
         if is_last:
             # The last step is always told, so that a loss that is no number is noticed before the delivery.
@@ -226,10 +227,14 @@ class RunCallback(TrainerCallback):
     def _progress(self, state: TrainerState) -> dict[str, Any]:
         step_time_s = self._step_times.value
         left = state.max_steps - state.global_step
+        done = self._course.done_at(state.global_step)
         return {
             "step": state.global_step,
             "total_steps": state.max_steps,
             "epoch": state.epoch,
+            "file": done.file + 1,
+            "num_files": self._course.num_files,
+            "file_progress": done.place / self._course.ends[done.file],
             "eta_s": step_time_s * left if step_time_s else None,
             "step_time_s": step_time_s,
             "data_wait_s": self._data_waits.value,

@@ -147,10 +147,12 @@ def _free_bytes(folder: Path) -> int:
 
 
 def _of_user_error(error: FineTuneLabError) -> ReasonCode:
-    if error.code == "dataset_invalid":
+    if error.code in ("dataset_invalid", "dataset_content_missing"):
         return ReasonCode.DATASET_INVALID
-    if error.code == "model_not_found":
+    if error.code in ("model_not_found", "model_hub_away"):
         return ReasonCode.MODEL_NOT_FOUND
+    if error.code == "model_access_denied":
+        return ReasonCode.MODEL_ACCESS_DENIED
     if error.code == "checkpoint_corrupt":
         return ReasonCode.CHECKPOINT_CORRUPT
     return ReasonCode.CONFIG_INVALID

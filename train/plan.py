@@ -8,7 +8,16 @@ from typing import Any, Protocol
 from ftlab.life import ReasonCode, StopKind
 from ftlab.schemas import EventKind, JobConfig
 
-__all__ = ["Beat", "Ending", "Failure", "Outcome", "Phase", "RunLink", "RunPlan", "StopKind"]
+__all__ = ["Beat", "DataFile", "Ending", "Failure", "Outcome", "Phase", "RunLink", "RunPlan", "StopKind"]
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One dataset of a job."""
+
+    dataset_id: str
+    rows: Path
+    """Its normalised rows."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +35,15 @@ class RunPlan:
     """Base model: a hub id (`org/name` or `org/name@revision`), or the path of a local folder or adapter."""
     pinned_revision: str | None
     """The revision that the job's first attempt found."""
-    train_rows: Path
+    train_files: tuple[DataFile, ...]
+    """Trained one after another."""
     eval_rows: Path | None
+    cache_folder: Path
+    """What can be made again lies below it, for all jobs: prepared data first of all."""
     threads: int
     """CPU threads of one worker."""
+    model_number: int = 1
+    """How often the job will have completed with this attempt; every time it delivers a model of its own."""
     recorded_step: int = 0
     """Newest step whose training metrics are in the record."""
     recorded_eval_step: int = -1
@@ -52,7 +66,7 @@ class RunPlan:
 
     @property
     def model_folder(self) -> Path:
-        return self.job_folder / "model"
+        return self.job_folder / ("model" if self.model_number == 1 else f"model-{self.model_number}")
 
     @property
     def log_file(self) -> Path:

@@ -4,18 +4,20 @@ import hashlib
 import json
 import os
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
+from functools import cache
 from typing import Any
 
 import torch
 
 from ftlab.schemas import EventKind, JobConfig
-from train.checkpoints import Manifest, hash_file, installed_versions
-from train.course import Course, row_order
+from train.checkpoints import Manifest, installed_versions
+from train.course import Course, file_order
+from train.data.prepare import content_of
 from train.plan import RunLink, RunPlan
 
 HASHED_ROWS = 256
-"""Rows to come whose order is part of a data position's hash."""
+"""Rows to come of a file whose order is part of a data position's hash."""
 
 # They decide what is told and kept, and change no weight.
 _WITHOUT_EFFECT = frozenset(
@@ -40,7 +42,7 @@ class Traits:
     environment: dict[str, str]
     course: dict[str, Any]
     data_sha256: str
-    """Of the rows, the position, and the order in which the next rows come."""
+    """Of the file's rows, the position in it, and the order in which its next rows come."""
     rng_sha256: str | None
     """Of the random states of all ranks; `None` where none is left to draw from them."""
 
@@ -54,14 +56,15 @@ class TraitReader:
     def __init__(self, plan: RunPlan, course: Course) -> None:
         self._course = course
         self._seed = plan.config.training.seed
-        self._rows_sha256 = hash_file(plan.train_rows)
+        self._files = plan.train_files
+        self._content = cache(content_of)
         self._settings = _settings(plan.config)
         self._environment = _environment(plan)
 
     def at(self, step: int, rng_sha256: str | None) -> Traits:
-        position = self._course.rows_at(step)
-        coming = row_order(self._seed, self._course.num_rows, position, position + HASHED_ROWS)
-        data = json.dumps([self._rows_sha256, self._course.num_rows, position, list(coming)])
+        file, place = astuple(self._course.next_at(step))
+        coming = file_order(self._course, self._seed, file, place, place + HASHED_ROWS)
+        data = json.dumps([self._content(self._files[file].rows), self._course.rows[file], place, list(coming)])
         return Traits(
             settings=self._settings,
             environment=self._environment,
@@ -86,13 +89,19 @@ class Receipt:
         exactness = "every bit is as without the interruption" if not why_not else f"not bit for bit: {why_not[0]}"
         losses = {"before": self._logged.get("loss"), "after": logs.get("loss")}
         shown = "".join(f", loss {loss:.4g} {when}" for when, loss in losses.items() if loss is not None)
+        course = Course.from_document(now.course)
+        at = course.next_at(before.step)
+        where = f"row {at.place} of file {at.file + 1} of {course.num_files}, " if course.num_files > 1 else ""
         link.emit(
             EventKind.NOTICE,
             {
                 "code": "resumed",
-                "message": f"Resumed from step {before.step} ({before.samples} rows{shown}); {exactness}.",
+                "message": f"Resumed from step {before.step} ({where}{before.samples} rows{shown}); {exactness}.",
                 "step": before.step,
                 "samples": before.samples,
+                "file": at.file + 1,
+                "num_files": course.num_files,
+                "file_samples": at.place,
                 "loss_before": losses["before"],
                 "loss_after": losses["after"],
                 "learning_rate_before": self._logged.get("learning_rate"),
@@ -114,7 +123,9 @@ def differences(before: Manifest, now: Traits, versions: dict[str, str]) -> list
     if before.traits is None:
         return ["the checkpoint was made by an older release, which recorded less"]
     then = Traits(**before.traits)
-    reasons = _changes(then.settings, now.settings) + _changes(before.versions, versions)
+    added = Course.from_document(now.course).num_files - Course.from_document(then.course).num_files
+    reasons = [f"{added} more files are trained" if added > 1 else "one more file is trained"] if added else []
+    reasons += _changes(then.settings, now.settings) + _changes(before.versions, versions)
     reasons += _changes(then.environment, now.environment)
     pace = now.course["pace"]
     if then.data_sha256 != now.data_sha256:

@@ -5,10 +5,9 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from datasets import Dataset
+from datasets import concatenate_datasets
 from transformers import PrinterCallback, set_seed
 from transformers.utils import logging as transformers_logging
 from trl import SFTConfig
@@ -16,16 +15,18 @@ from trl import SFTConfig
 from ftlab.errors import ConflictError, FineTuneLabError
 from ftlab.schemas import EventKind
 from train import checkpoints
+from train.base_model import BaseModel, find_model
 from train.callback import Run, RunCallback
 from train.course import Course
-from train.data.encode import encode_rows
-from train.data.read import read_rows
 from train.failures import tell_full_disk
-from train.model import BaseModel, find_model, load_model, load_tokenizer, lora_config, train_in_float32
+from train.model import load_model, lora_config, train_in_float32
+from train.packing import RowCollator, refuse_contamination
 from train.plan import Ending, Outcome, Phase, RunLink, RunPlan
 from train.pulse import Pulse
 from train.resume import find_checkpoint, is_evaluation_overdue, tell_set_aside
+from train.rows import load_rows
 from train.stops import EarlyStop, Stops
+from train.tokenizer import load_tokenizer
 from train.trainer import RunTrainer
 
 # Files of a checkpoint that only a resume needs; the rest makes it usable as a model.
@@ -70,16 +71,18 @@ def _train(run: Run) -> Outcome:
     base = find_model(plan.model, plan.models_folder, pinned=plan.pinned_revision)
     _check_revision(base, plan)
     tokenizer = load_tokenizer(base)
-    train_set = _load_rows(run, plan.train_rows, tokenizer, "train")
-    assert train_set is not None
-    eval_set = _load_rows(run, plan.eval_rows, tokenizer, "eval")
+    prepared = [load_rows(run, file.rows, base, tokenizer) for file in plan.train_files]
+    train_sets = [rows.dataset() for rows in prepared]
+    eval_rows = load_rows(run, plan.eval_rows, base, tokenizer, is_eval=True) if plan.eval_rows else None
+    eval_set = eval_rows.dataset() if eval_rows else None
     found = find_checkpoint(plan, link if _is_main() else None)
     resume_from, resumed = found or (None, None)
     stops.leave_if_asked()
     model = load_model(base, plan.config, use_cuda=plan.use_cuda)
     stops.leave_if_asked()
 
-    course = _course(plan, len(train_set), resumed)
+    collator = RowCollator.for_model(model, tokenizer.pad_token_id) if plan.config.method.packing else None
+    course = _course(plan, [len(train_set) for train_set in train_sets], resumed)
     callback = RunCallback(run, base, course, has_eval=eval_set is not None, resumed=resumed)
     needs_adapter = plan.config.tuning == "lora" and base.adapter is None
     is_evaluated = resume_from is not None and not is_evaluation_overdue(plan, resume_from, course.last_step)
@@ -89,13 +92,16 @@ def _train(run: Run) -> Outcome:
         run_callback=callback,
         resume_from=resume_from,
         args=_arguments(plan, evaluates_first=eval_set is not None and not is_evaluated),
-        train_dataset=train_set,
+        train_dataset=concatenate_datasets(train_sets),
         eval_dataset=eval_set,
         processing_class=tokenizer,
+        data_collator=collator,
         peft_config=lora_config(plan.config) if needs_adapter else None,
     )
     if plan.config.load_in_4bit:
         train_in_float32(trainer.model)
+    if collator is not None:
+        refuse_contamination(trainer.model, collator)
     trainer.remove_callback(PrinterCallback)
     stops.leave_if_asked()
     link.emit(EventKind.STATUS, {"status": "running", "base_model": base.name, "base_revision": base.revision})
@@ -113,15 +119,22 @@ def _train(run: Run) -> Outcome:
     )
 
 
-def _course(plan: RunPlan, num_rows: int, resumed: checkpoints.Manifest | None) -> Course:
-    """The run's way through its rows; a checkpoint tells when it was made at another pace."""
-    planned = Course.planned(plan.config.training, num_rows, int(os.environ.get("WORLD_SIZE", "1")))
+def _course(plan: RunPlan, rows: list[int], resumed: checkpoints.Manifest | None) -> Course:
+    """The run's way through its rows; a checkpoint tells when it was made at another pace, or with fewer files."""
+    training = plan.config.training
+    planned = Course.planned(training, rows, int(os.environ.get("WORLD_SIZE", "1")))
     if resumed is None or resumed.traits is None:
         return planned
     before = Course.from_document(resumed.traits["course"])
-    if before.pace == planned.pace:
-        return before if before.is_stream else planned
-    return before if resumed.step >= before.last_step else before.changed(resumed.step, planned.pace)
+    if before.rows != planned.rows[: before.num_files]:
+        return planned
+    has_more_files = before.num_files < planned.num_files
+    if before.is_planned and before.pace == planned.pace and not has_more_files:
+        return planned
+    course = before
+    if before.pace != planned.pace and (has_more_files or resumed.step < before.last_step):
+        course = course.changed(resumed.step, planned.pace)
+    return course.extended(resumed.step, rows, training) if has_more_files else course
 
 
 def _arguments(plan: RunPlan, *, evaluates_first: bool) -> SFTConfig:
@@ -160,30 +173,6 @@ def _arguments(plan: RunPlan, *, evaluates_first: bool) -> SFTConfig:
         disable_tqdm=True,
         save_only_model=False,
     )
-
-
-def _load_rows(run: Run, file: Path | None, tokenizer: Any, name: str) -> Dataset | None:
-    if file is None:
-        return None
-    method = run.plan.config.method
-    run.stops.leave_if_asked()
-    encoded = encode_rows(
-        run.stops.watching(read_rows(file), run.pulse),
-        tokenizer,
-        max_length=method.max_length,
-        assistant_only_loss=method.assistant_only_loss,
-    )
-    if _is_main() and (encoded.num_truncated or encoded.num_untrained_rows):
-        run.link.emit(
-            EventKind.NOTICE,
-            {
-                "code": "rows_cut",
-                "message": f"Of the {name} rows, {encoded.num_truncated} were cut to {method.max_length} "
-                f"tokens ({encoded.num_dropped_tokens} tokens lost) and {encoded.num_untrained_rows} were left out, "
-                "because no word of the assistant was left.",
-            },
-        )
-    return Dataset.from_dict({"input_ids": encoded.input_ids, "labels": encoded.labels})
 
 
 def _check_revision(base: BaseModel, plan: RunPlan) -> None:

@@ -7,11 +7,12 @@ The methods below are the seams of transformers' training loop. What they add:
 - With several workers, what is logged of an epoch's last batch is of all workers, after a resume too.
 - Weights that are no numbers are never saved.
 - A run whose steps are all done is not trained one step further.
-- With another batch size or number of workers, a run goes on by rows consumed (`train.course`).
+- Files are trained one after another, and with another batch size or number of workers a run goes on by rows
+  consumed: what transformers calls an epoch is a lap of the course (`train.course`).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from trl import SFTTrainer
 
 from train.callback import EvaluationCut, RunCallback
 from train.collective import highest
-from train.course import Course, RowStream
+from train.course import Course, Lap, LapSampler
 from train.failures import LossDivergedError
+from train.packing import NUM_TOKENS
 from train.plan import StopKind
 from train.randomness import fingerprint, gathered_fingerprint, left_alone
 from train.run_state import RunState, read_run_states
@@ -33,6 +35,7 @@ class RunTrainer(SFTTrainer):
     """Trains along a `Course`, from `resume_from` on where that is given."""
 
     control: TrainerControl
+    _total_train_tokens: int
 
     def __init__(
         self, model: Any, *, course: Course, run_callback: RunCallback, resume_from: Path | None, **options: Any
@@ -40,6 +43,9 @@ class RunTrainer(SFTTrainer):
         self._course = course
         self._run_callback = run_callback
         self._resume_from = resume_from
+        self._laps: Iterator[Lap] = iter(())
+        """Those that are left."""
+        self._lap = next(course.laps_from(0)[0])
         super().__init__(model, callbacks=[run_callback], **options)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -50,37 +56,57 @@ class RunTrainer(SFTTrainer):
         return loader
 
     def set_initial_training_values(self, args: Any, dataloader: DataLoader[Any]) -> tuple[Any, ...]:
-        epochs, steps_per_epoch, *others, passes, _ = super().set_initial_training_values(args, dataloader)
-        course = self._course
-        if course.is_stream:
-            epochs, steps_per_epoch, passes = 1, course.last_step - course.start_step, course.num_passes
-        return epochs, steps_per_epoch, *others, passes, course.last_step
+        _, _, *others, _, _ = super().set_initial_training_values(args, dataloader)
+        pace, lap = self._course.pace, self._lap
+        return (
+            self._course.num_laps,
+            pace.steps(lap.num_rows),
+            *others,
+            pace.passes(lap.num_rows),
+            self._course.last_step,
+        )
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        if not self._course.is_stream:
+        if self._course.stretched_at is None:
             return super().create_scheduler(num_training_steps, optimizer)
         scheduler = super().create_scheduler(self._course.schedule_steps, optimizer)
         scheduler.lr_lambdas = [_stretched(function, self._course) for function in scheduler.lr_lambdas]
         return scheduler
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if self._course.stretched_at != self._course.rows_at(self.state.global_step):
+            return
+        # The checkpoint has the learning rate of the step to come, by the schedule as it was.
+        scheduler = self.lr_scheduler
+        rates = [base * function(scheduler.last_epoch) for base, function in _bases_and_lambdas(scheduler)]
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        scheduler._last_lr = rates
+
     def _get_train_sampler(self, train_dataset: "Dataset[Any] | None" = None) -> Sampler[int] | None:
-        if self._course.is_stream:
-            return RowStream(self._course, self.args.seed)
-        return super()._get_train_sampler(train_dataset)
+        return LapSampler(self._course, self._lap, self.args.seed)
 
     def _init_training_state(self, *args: Any) -> tuple[int, int]:
-        epochs, passes = super()._init_training_state(*args)
+        super()._init_training_state(*args)
         self.state.compute_steps(self.args, self.state.max_steps)  # the intervals are this attempt's
-        if self._course.is_stream:
-            return 0, (self.state.global_step - self._course.start_step) * self._course.pace.accumulation
-        return epochs, passes
+        self._laps, passes = self._course.laps_from(self.state.global_step)
+        return 0, passes
 
-    def _run_epoch(self, *args: Any, **options: Any) -> None:
+    def _run_epoch(self, *, epoch: int, **options: Any) -> None:
+        """Train one lap; `epoch` counts those of this attempt."""
         is_over = self.state.global_step >= self.state.max_steps
         if is_over or self._run_callback.stopped_by is not None:
             self.control.should_training_stop = True
             return
-        super()._run_epoch(*args, **options)
+        self._lap = next(self._laps)
+        pace = self._course.pace
+        shape = {
+            "train_dataloader": self.get_train_dataloader(),
+            "steps_in_epoch": pace.passes(self._lap.num_rows),
+            "num_update_steps_per_epoch": pace.steps(self._lap.num_rows),
+        }
+        super()._run_epoch(epoch=epoch, **options | shape)
 
     def _maybe_log_save_evaluate(self, *args: Any, **options: Any) -> None:
         if self.control.should_evaluate and self._run_callback.takes_save_wish():
@@ -92,6 +118,16 @@ class RunTrainer(SFTTrainer):
                 return
             self.control.should_evaluate, self.control.should_save = True, is_scheduled
         super()._maybe_log_save_evaluate(*args, **options)
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:
+        num_tokens = inputs.pop(NUM_TOKENS, None)
+        counted = self._total_train_tokens
+        loss = super().compute_loss(model, inputs, *args, **options)
+        if num_tokens is not None and self.model.training:
+            # TRL would count the places of the longest row of a packed batch.
+            self._total_train_tokens = counted + self.accelerator.gather_for_metrics(num_tokens).sum().item()
+            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
+        return loss
 
     def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:
         is_overdue = skip_scheduler and self.state.global_step > 0
@@ -151,6 +187,10 @@ class RunTrainer(SFTTrainer):
         self._globalstep_last_logged = mine.last_logged_step
         self._metrics["train"].update({name: list(values) for name, values in mine.metrics.items()})
         self._total_train_tokens = mine.num_tokens
+
+
+def _bases_and_lambdas(scheduler: Any) -> Iterator[tuple[float, Callable[[int], float]]]:
+    return zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
 
 
 def _stretched(function: Callable[[float], float], course: Course) -> Callable[[int], float]:

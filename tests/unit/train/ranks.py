@@ -95,7 +95,10 @@ def _main(folder: Path) -> None:
 
 
 def _job(document: dict[str, Any]) -> Job:
-    paths = {name: Path(document[name]) for name in ("folder", "models", "rows", "eval_rows")}
+    paths: dict[str, Any] = {name: Path(document[name]) for name in ("folder", "models")}
+    paths["eval_rows"] = Path(document["eval_rows"]) if document["eval_rows"] else None
+    rows = document["rows"]
+    paths["rows"] = [Path(file) for file in rows] if isinstance(rows, list) else Path(rows)
     return Job(**document | paths)
 
 

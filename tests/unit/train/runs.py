@@ -1,12 +1,13 @@
 """Short training runs on the tiny model, without Ray: the plan, a link that keeps what it is told, the rows."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ftlab.schemas import EventKind, JobConfig
-from train.plan import Beat, Outcome, Phase, RunPlan, StopKind
+from train.plan import Beat, DataFile, Outcome, Phase, RunPlan, StopKind
 from train.run import run
 
 MODEL = "org/tiny"
@@ -84,7 +85,8 @@ class Job:
 
     folder: Path
     models: Path
-    rows: Path
+    rows: Path | Sequence[Path]
+    """The file to train on, or several."""
     eval_rows: Path | None = None
     model: str = MODEL
     pinned: str | None = None
@@ -117,6 +119,7 @@ class Job:
             self.recorded_checkpoints = tuple(sorted(recorded))
 
     def plan(self, *, training: dict[str, Any] | None = None, **config: Any) -> RunPlan:
+        files = [self.rows] if isinstance(self.rows, Path) else self.rows
         values = {"model": MODEL, "dataset": "ds-1", "training": TRAINING | (training or {})} | config
         values.setdefault("lora", {"r": 4, "lora_alpha": 8})
         values.setdefault("method", {"type": "sft", "max_length": 64})
@@ -128,8 +131,9 @@ class Job:
             models_folder=self.models,
             model=self.model,
             pinned_revision=self.pinned,
-            train_rows=self.rows,
+            train_files=tuple(DataFile(f"ds-{number}", rows) for number, rows in enumerate(files, 1)),
             eval_rows=self.eval_rows,
+            cache_folder=self.folder.with_name("cache"),
             threads=1,
             recorded_step=self.recorded_step,
             recorded_eval_step=self.recorded_eval_step,

@@ -20,6 +20,8 @@ SHORT_EPOCHS = PLAIN | {"gradient_accumulation_steps": 2}
 """11 rows, 2 a pass, 2 passes a step: 3 steps an epoch, the last one of 3 rows."""
 DROPOUT: dict[str, Any] = {"lora": {"r": 4, "lora_alpha": 8, "lora_dropout": 0.3}}
 
+PACKING = {"type": "sft", "max_length": 48, "packing": True}
+
 NewJob = Callable[[], Job]
 
 
@@ -88,6 +90,7 @@ CASES = [
     pytest.param(5, {"training": SHORT_EPOCHS | {"optim": "adamw_torch_fused"}}, id="fused"),
     pytest.param(5, {"training": SHORT_EPOCHS | {"gradient_checkpointing": True}} | DROPOUT, id="checkpointing"),
     pytest.param(5, {"training": SHORT_EPOCHS | {"bf16": True}} | DROPOUT, id="bf16"),
+    pytest.param(5, {"training": SHORT_EPOCHS, "method": PACKING} | DROPOUT, id="packing"),
 ]
 
 
@@ -118,6 +121,15 @@ def test_steps_that_are_repeated_after_a_crash_are_the_same(new_job: NewJob, row
     attempt(repeated, rows, resume_from="step-00000008", **config)
     assert repeated.weights() == trace.weights()
     assert repeated.rows == {step: batches for step, batches in trace.rows.items() if step > 8}
+
+
+def test_rows_that_have_to_be_prepared_again_are_the_same(new_job: NewJob, rows: Rows, whole: Callable[..., Trace]):
+    config = {"training": SHORT_EPOCHS, "method": PACKING} | DROPOUT
+    expected, trace = whole(**config), Trace(new_job())
+    attempt(trace, rows, Link(stop_at={7: StopKind.PAUSE}), **config)
+    shutil.rmtree(trace.job.plan().cache_folder)
+    attempt(trace, rows, **config)
+    assert_equal(trace, expected)
 
 
 def test_an_evaluation_changes_nothing(whole: Callable[..., Trace]):

@@ -15,10 +15,11 @@ from tests.unit.train.ranks import Task, train
 from tests.unit.train.runs import MODEL, Job, Link, write_rows
 from tests.unit.train.traces import Rows, Trace, assert_equal, record_rows
 from train import checkpoints
+from train.base_model import find_model
 from train.checkpoints import MANIFEST
 from train.course import row_order
-from train.model import find_model, load_tokenizer
 from train.plan import StopKind
+from train.tokenizer import load_tokenizer
 
 NUM_ROWS = 11
 SEED = 7

@@ -15,13 +15,14 @@ from ftlab.life import ReasonCode
 from ftlab.schemas import EventKind
 from tests.unit.train.runs import MODEL, Job, Link, write_messages, write_rows
 from train import checkpoints
-from train.data.encode import IGNORE, encode_rows
+from train.base_model import find_model, fingerprint
+from train.data.encode import IGNORE, encode
 from train.data.errors import DatasetInvalidError
 from train.data.read import read_rows
 from train.failures import LossDivergedError, classify
-from train.model import find_model, fingerprint, load_tokenizer
 from train.plan import Ending, Outcome
 from train.run import run
+from train.tokenizer import load_tokenizer
 
 OVERSHOOTING = {
     "learning_rate": 0.3,
@@ -38,13 +39,14 @@ def eval_loss_of(model: torch.nn.Module, job: Job) -> float:
     """The mean loss over all learned tokens, computed without the trainer."""
     assert job.eval_rows is not None
     tokenizer = load_tokenizer(find_model(MODEL, job.models))
-    rows = encode_rows(read_rows(job.eval_rows), tokenizer, max_length=64, assistant_only_loss=True)
+    rows = encode(read_rows(job.eval_rows), tokenizer, max_length=64, assistant_only_loss=True)
     total, count = 0.0, 0
     model.eval()
     with torch.no_grad():
-        for ids, labels in zip(rows.input_ids, rows.labels, strict=True):
-            learned = sum(label != IGNORE for label in labels[1:])
-            loss = model(input_ids=torch.tensor([ids]), labels=torch.tensor([labels])).loss
+        for row in rows:
+            assert row.labels is not None
+            learned = sum(label != IGNORE for label in row.labels[1:])
+            loss = model(input_ids=torch.tensor([row.input_ids]), labels=torch.tensor([row.labels])).loss
             total, count = total + loss.item() * learned, count + learned
     return total / count
 

@@ -1,0 +1,83 @@
+"""What the errors of the Hugging Face hub's client mean to somebody who named a model."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ftlab.errors import InvalidRequestError, NotFoundError, PermissionDeniedError
+
+if TYPE_CHECKING:
+    from httpx2 import Response
+
+UNKNOWN = (
+    "The hub has no model of this name, or none that the service may see. Check the name; for a private model start "
+    "the service with HF_TOKEN."
+)
+
+
+class HubAwayError(Exception):
+    """The hub cannot be asked now: no connection, or no answer that makes sense."""
+
+
+class HubOfflineError(HubAwayError):
+    """The service may not ask the hub (`HF_HUB_OFFLINE`)."""
+
+
+@contextmanager
+def hub_errors() -> Iterator[None]:
+    """Raise what an error of the hub's client means to a user: one of ours, or `HubAwayError`.
+
+    A disk that is full is not the hub's fault and stays what it is.
+    """
+    # An edge: whatever comes back from another machine, somebody's job waits behind it.
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise _translate(error) from None
+
+
+def _translate(error: Exception) -> Exception:
+    """Its own text may hold addresses and is not passed on."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    match error:
+        case GatedRepoError():
+            return _denied("The model is gated: accept its licence on the hub and start the service with HF_TOKEN.")
+        case RevisionNotFoundError():
+            return _not_found("The hub has the model, but not this revision of it.")
+        case RepositoryNotFoundError():
+            return _not_found(UNKNOWN)
+        # Without a token, what is missing and what is private is answered alike.
+        case HfHubHTTPError() if error.response.status_code == 401 and not _names_the_token(error.response):
+            return _not_found(UNKNOWN)
+        case HfHubHTTPError() if error.response.status_code in (401, 403):
+            return _denied("The hub does not let the service read this model; check the HF_TOKEN it was started with.")
+        case HFValidationError():
+            return InvalidRequestError(
+                "This is not an id that a model of the hub can have.", "invalid_model_id", "model"
+            )
+        case OfflineModeIsEnabled():
+            return HubOfflineError("HF_HUB_OFFLINE is set")
+    return HubAwayError(type(error).__name__)
+
+
+def _names_the_token(reply: "Response") -> bool:
+    return "Invalid credentials" in reply.headers.get("x-error-message", "")
+
+
+def _denied(message: str) -> PermissionDeniedError:
+    return PermissionDeniedError(message, "model_access_denied", "model")
+
+
+def _not_found(message: str) -> NotFoundError:
+    return NotFoundError(message, "model_not_found", "model")
