@@ -98,18 +98,24 @@ class AttemptLog:
 
         self._queue.put(write)
 
-    def complete(self, make_model: Callable[[JobRecord], ModelRecord]) -> None:
-        """The attempt delivered its model: job, attempt and model change in one transaction."""
+    def complete(self, make_model: Callable[[JobRecord], ModelRecord], num_files: int) -> None:
+        """The attempt delivered its model: job, attempt and model change in one transaction.
+
+        `num_files` is how many files it trained. Where more were appended meanwhile, only the attempt has ended: the
+        job is asked to stop since then, and the coordinator decides what follows.
+        """
 
         def write(tx: Transaction) -> list[EventRecord]:
             # A run that is to be paused or to make room, and delivers first, has nothing left to do later.
             now = datetime.now(UTC)
-            job = tx.jobs.get(self._ref.id)
-            if not tx.attempts.end(self._ref, reason=ReasonCode.OK, message="The job is finished.", now=now):
+            job = tx.jobs.lock(self._ref)
+            is_extended = job.num_files > num_files
+            message = "The files that it knew are trained." if is_extended else "The job is finished."
+            if not tx.attempts.end(self._ref, reason=ReasonCode.OK, message=message, now=now):
                 raise StaleJobError("The attempt was ended before it delivered.")
             self._has_ended = True
-            if job.status is JobStatus.CANCELLING:
-                return []  # the user was first; the coordinator ends the job as cancelled
+            if is_extended or job.status is JobStatus.CANCELLING:
+                return []  # the user was first; the coordinator ends a cancelled job
             model = make_model(job)
             tx.models.add(model)
             return [tx.jobs.move(self._ref, JobStatus.COMPLETED, now=now, reason=ReasonCode.OK, model_id=model.id)]
@@ -252,6 +258,8 @@ class AttemptLog:
                 loss=newest.get("loss"),
                 eval_loss=newest.get("eval_loss"),
                 eta_s=told[-1]["eta_s"],
+                file=told[-1].get("file"),
+                file_progress=told[-1].get("file_progress"),
                 now=datetime.now(UTC),
             )
 

@@ -1,11 +1,14 @@
 """What the rest of the service may ask of the coordinator and of the live hub.
 
-Callers hold these protocols, so that a test can hand in a local object. No call blocks and none raises: the database
-is the truth, and a lost wake-up or a lost live event is made good by the next tick or by a replay.
+Callers hold these protocols, so that a test can hand in a local object. Of the coordinator and the hub, no call blocks
+and none raises: the database is the truth, and a lost wake-up or a lost live event is made good by the next tick or by
+a replay.
 """
 
 from collections.abc import Sequence
 from typing import Any, Protocol
+
+from cluster.data_work import CheckRequest, TokensRequest, WorkState
 
 FROM_NOW = -1
 """The position to listen after for whatever comes from now on."""
@@ -28,3 +31,13 @@ class HubClient(Protocol):
         Returns an empty list when nothing came for a while, and at once after `FROM_NOW`. A position of another hub's
         life, or one that is too old, returns the hub's present position and what its ring still holds.
         """
+
+
+class DataClient(Protocol):
+    """The data worker. Raises `ServiceUnavailableError` while it cannot be reached, unlike the others."""
+
+    async def check(self, request: CheckRequest) -> WorkState:
+        """Have a dataset checked; ask again with the same request until the work has ended."""
+
+    async def tokens(self, request: TokensRequest) -> list[dict[str, Any]]:
+        """The tokens of some rows, one document a row."""

@@ -47,6 +47,7 @@ class _Look:
     attempts: Sequence[AttemptRecord]
     jobs: Sequence[JobRecord]
     unreleased: Sequence[AttemptRecord]
+    uncounted: Sequence[AttemptRecord]
 
 
 class Coordinator:
@@ -80,7 +81,7 @@ class Coordinator:
         self._accounting = Accounting(store, cluster)
         moves = Moves(store, cluster, hub, self._roster)
         stopping = Stopping(store, cluster, moves, settings.stop_grace_s)
-        scenes = SceneReader(store, settings, moves, limits, rules or Rules())
+        scenes = SceneReader(store, settings, moves, limits, rules or Rules(min_run_s=settings.preemption_min_run_s))
         self._tending = Tending(store, cluster, settings, self._roster, moves, stopping, limits)
         self._settling = Settling(store, cluster, settings, self._roster, moves, limits)
         self._starting = Starting(store, cluster, settings, self._roster, moves, stopping, scenes)
@@ -92,7 +93,7 @@ class Coordinator:
         self._roster.refresh()
         look = self._look(lease)
         is_draining = self._draining.is_set()
-        self._accounting.note(look.attempts, now)
+        self._accounting.count(look.uncounted, now)
         self._tending.tend(look.attempts, look.jobs, now, is_new_session=self._is_new_session, is_draining=is_draining)
         if look.jobs:
             self._settling.settle(now)
@@ -103,7 +104,6 @@ class Coordinator:
             self._note_drained(look)
         else:
             started = self._starting.start(lease, now)
-            self._accounting.open(started)
             self._keep_standby(look, is_starting=bool(started), now=now)
         self._note_session(now)
 
@@ -137,7 +137,7 @@ class Coordinator:
             current = tx.leases.current(COORDINATOR)
             if current is None or current.epoch != lease.epoch:
                 raise FencedError("Another coordinator has taken the lease.")
-            return _Look(tx.attempts.live(), tx.jobs.live(), tx.attempts.unreleased())
+            return _Look(tx.attempts.live(), tx.jobs.live(), tx.attempts.unreleased(), tx.attempts.uncounted())
 
     def _note_drained(self, look: _Look) -> None:
         if not look.attempts and not look.jobs:
@@ -154,13 +154,19 @@ class Coordinator:
         """Keep one run started ahead, but never while a job is on its way to its first step: they would compete."""
         if not self._settings.standby or now - self._standby_started < timedelta(seconds=STANDBY_RETRY_S):
             return
-        starting = (JobStatus.PENDING, JobStatus.INITIALIZING)
-        is_starting |= any(job.status in starting for job in look.jobs)
+        is_starting |= any(_is_on_its_way(job) for job in look.jobs)
         owned = {attempt.driver for attempt in look.attempts}
         # Where there are several machines, there is no telling on which one it would be.
         if not is_starting and self._roster.find_standby(owned) is None and len(self._cluster.fleet().nodes) == 1:
             self._standby_started = now
             self._roster.launch(f"{STANDBY_PREFIX}{new_id('r')}", None, None)
+
+
+def _is_on_its_way(job: JobRecord) -> bool:
+    """Whether the job has not done a step in this attempt: the first one brings an estimate of the time left."""
+    if job.status in (JobStatus.PENDING, JobStatus.INITIALIZING):
+        return True
+    return job.status is JobStatus.RUNNING and job.eta_s is None
 
 
 def run_forever(coordinator: Coordinator, pause: Callable[[float], None]) -> None:

@@ -17,6 +17,7 @@ from cluster.attempt_log import AttemptLog
 from cluster.endings import of_crash, of_force, of_stop
 from cluster.hub import RayHubClient
 from cluster.names import NAMESPACE
+from cluster.niceness import import_behind
 from cluster.policy import WorkerShape
 from cluster.ray_clients import RayCoordinatorClient
 from cluster.time_limits import SAVE_GRACE_S
@@ -145,7 +146,9 @@ class RunDriver:
         self._watchdog.has_told_its_end(time.monotonic())
         if outcome.ending is Ending.FINISHED:
             model_id = new_id("mdl")
-            self._log.complete(lambda job: self._model(outcome, job, model_id))
+            assert self._plan is not None
+            num_files = len(self._plan.train_files)
+            self._log.complete(lambda job: self._model(outcome, job, model_id), num_files)
         else:
             # Told now, because leaving takes seconds in which the coordinator might end the run by force.
             self._log.end(*self._reason(None))
@@ -199,6 +202,8 @@ class RunDriver:
     def _fit(self) -> None:
         crash: BaseException | None = None
         try:
+            if self._plan is None:
+                import_behind("cluster.launch")
             from cluster.launch import make_trainer  # torch: only here, the coordinator imports this module too
 
             make_trainer(

@@ -11,6 +11,7 @@ _LEADS = {
     StopKind.PAUSE: "Paused",
     StopKind.TIME_LIMIT: "Ended by the job's time limit",
     StopKind.PREEMPT: "Made room for a job of higher priority",
+    StopKind.EXTEND: "Stopped to go on with the files that were appended",
     StopKind.DRAIN: "Stopped with the service",
 }
 

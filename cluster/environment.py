@@ -67,4 +67,12 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "MLFLOW_TRACKING_URI": settings.mlflow_url,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONUNBUFFERED": "1",
+        **_hub_cache(settings),
     }
+
+
+def _hub_cache(settings: Settings) -> dict[str, str]:
+    """Models of the hub are kept with the other data, except where the environment says otherwise."""
+    if os.environ.get("HF_HUB_CACHE") or os.environ.get("HF_HOME"):
+        return {}
+    return {"HF_HUB_CACHE": str(settings.home / "cache" / "hub")}

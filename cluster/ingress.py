@@ -45,6 +45,8 @@ def ingress_environment(settings: Settings, folder: Path) -> dict[str, str]:
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(wrapper),
+        # The requests of one connection stay with one replica, which has what they need at hand.
+        "RAY_SERVE_HAPROXY_BALANCE_ALGORITHM": "hash src_port",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),

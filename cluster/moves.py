@@ -44,9 +44,13 @@ class Moves:
         to_front: bool = False,
         **fields: Any,
     ) -> bool:
-        """Change the job's status; `False` when it has moved on by itself: the next tick sees where to."""
+        """Change the status of the job, which is as it was when that was decided.
+
+        `False` when it has moved on meanwhile, or something else is wanted of it: the next tick decides anew.
+        """
         try:
             with self._store.begin() as tx:
+                _require_unchanged(tx.jobs.lock(job.ref), job)
                 if to_front:
                     fields["queue_shift"] = tx.jobs.front_shift(job.priority)
                 event = tx.jobs.move(job.ref, target, now=now, message=message, reason=reason, **fields)
@@ -87,3 +91,9 @@ class Moves:
         except ValidationError as error:
             message = f"This version cannot read the job's config: {summary(problems_of(error, JobConfig))}"
             self.move(job, JobStatus.FAILED, now, reason=ReasonCode.CONFIG_INVALID, message=message)
+
+
+def _require_unchanged(now: JobRecord, then: JobRecord) -> None:
+    """A wish that was answered with yes after `then` was read must not be lost in a move that knows nothing of it."""
+    if (now.status, now.stop_kind, now.resume_from) != (then.status, then.stop_kind, then.resume_from):
+        raise StaleJobError(f"Job {now.id!r} is {now.status.value} now, or something else is wanted of it.")

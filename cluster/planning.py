@@ -8,10 +8,11 @@ from cluster.time_limits import lasted_s
 from ftlab.model_ref import ModelRef, parse_model_ref
 from ftlab.schemas import JobConfig
 from ftlab.settings import Settings
+from tracking.buckets import Buckets, rows_key
 from tracking.store import Transaction
 from tracking.store.records import AttemptRecord, DatasetRecord, JobRecord
 from train.checkpoints import step_name
-from train.plan import RunPlan
+from train.plan import DataFile, RunPlan
 
 
 def job_folder(settings: Settings, job_id: str) -> Path:
@@ -19,8 +20,8 @@ def job_folder(settings: Settings, job_id: str) -> Path:
 
 
 def dataset_rows(settings: Settings, dataset: DatasetRecord) -> Path:
-    """The normalised rows of a dataset."""
-    return settings.home / "buckets" / dataset.bucket / dataset.id / "rows.jsonl"
+    """Where the rows of a dataset lie on this machine, once `Buckets.local_path` has brought them."""
+    return Buckets.open(settings).cached_path(dataset.bucket, rows_key(dataset))
 
 
 def step_to_resume(tx: Transaction, job: JobRecord) -> int | None:
@@ -40,7 +41,7 @@ def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: Atte
     Raises `NotFoundError` when the base model, a dataset, or the checkpoint that a resume has named is gone.
     """
     config = JobConfig.model_validate(job.config)
-    train_set = tx.datasets.get(job.dataset_id)
+    train_sets = [tx.datasets.get(dataset_id) for dataset_id in config.datasets]
     eval_set = tx.datasets.get(job.eval_dataset_id) if job.eval_dataset_id else None
     model = model_location(tx, settings, parse_model_ref(config.model))
     evaluated = tx.metrics.series(job.id, ["eval_loss"], max_points=2)
@@ -54,8 +55,10 @@ def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: Atte
         models_folder=settings.home / "models",
         model=model,
         pinned_revision=job.model_revision,
-        train_rows=dataset_rows(settings, train_set),
+        train_files=tuple(DataFile(dataset.id, dataset_rows(settings, dataset)) for dataset in train_sets),
         eval_rows=dataset_rows(settings, eval_set) if eval_set else None,
+        cache_folder=settings.home / "cache",
+        model_number=len(tx.models.all_of_job(job.id)) + 1,
         threads=max(1, (attempt.cpus if not attempt.gpus else cores) // config.resources.num_workers),
         recorded_step=_recorded_step(tx, job),
         recorded_eval_step=evaluated[-1].step if evaluated else -1,
@@ -88,6 +91,7 @@ def model_location(tx: Transaction, settings: Settings, ref: ModelRef) -> str:
         return str(tx.models.get(ref.id).path)
     folder = job_folder(settings, ref.id)
     checkpoints = tx.checkpoints.of_job(ref.id)
-    if ref.step is None and (tx.models.of_job(ref.id) is not None or not checkpoints):
-        return str(folder / "model")
+    model = tx.models.of_job(ref.id)
+    if ref.step is None and (model is not None or not checkpoints):
+        return str(folder / (model.path.name if model else "model"))
     return str(folder / "checkpoints" / step_name(checkpoints[0].step if ref.step is None else ref.step))

@@ -7,7 +7,7 @@ import ray
 
 from cluster.names import COORDINATOR, NAMESPACE
 
-LINGER_S = 0.05
+LINGER_S = 0.2
 """Wake-ups within this time are one."""
 
 

@@ -7,7 +7,10 @@ from typing import Any, Protocol
 import ray
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+from cluster.data_client import PrepareCalls
+from cluster.data_work import PrepareRequest, WorkState
 from cluster.names import NAMESPACE, RUN_PREFIX, STANDBY_PREFIX
+from cluster.niceness import python_for_training
 from cluster.policy import Fleet, Node, WorkerShape
 from ftlab.settings import Settings
 from train.plan import RunPlan, StopKind
@@ -50,12 +53,16 @@ class Cluster(Protocol):
     def release(self, placement_groups: Iterable[str]) -> None:
         """Give back placement groups that may have outlived their run."""
 
+    def prepare(self, request: PrepareRequest) -> WorkState | None:
+        """Have the data worker prepare a job's data; asking again tells how far it is, `None` that it is not heard."""
+
 
 class RayCluster:
     """A `Cluster` of detached named Ray actors."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._prepare_calls = PrepareCalls()
 
     def session(self) -> str:
         return str(ray.get_runtime_context().get_session_name())
@@ -85,6 +92,8 @@ class RayCluster:
                 num_cpus=0,
                 max_restarts=0,
                 max_concurrency=64,
+                # Inherited by every process of the run.
+                runtime_env={"py_executable": python_for_training()},
             )
             .remote(name, shape, plan)
         )
@@ -107,6 +116,9 @@ class RayCluster:
     def release(self, placement_groups: Iterable[str]) -> None:
         for group in placement_groups:
             remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
+
+    def prepare(self, request: PrepareRequest) -> WorkState | None:
+        return self._prepare_calls.ask(request)
 
     def _node(self, node: dict[str, Any]) -> Node:
         """One of Ray's nodes. On the head, Ray counts a core more than training may use (`cluster.supervisor`)."""

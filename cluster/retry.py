@@ -12,6 +12,7 @@ STOP_REASONS = {
     StopKind.PAUSE: ReasonCode.OK,
     StopKind.TIME_LIMIT: ReasonCode.TIME_LIMIT,
     StopKind.PREEMPT: ReasonCode.PREEMPTED,
+    StopKind.EXTEND: ReasonCode.OK,
     StopKind.DRAIN: ReasonCode.SERVICE_RESTARTED,
 }
 """The reason of an attempt that was stopped."""
@@ -81,6 +82,8 @@ def after_stop(kind: StopKind, reason: ReasonCode, message: str, *, step: int, s
         case StopKind.PREEMPT:
             text = f"Queued again after {ReasonCode.PREEMPTED.value}: a job of higher priority needed the devices."
             return Rest(JobStatus.QUEUED, f"{text} {goes_on}", to_front=True)
+        case StopKind.EXTEND:
+            return Rest(JobStatus.QUEUED, f"Queued again, as files were appended. {goes_on}", to_front=True)
         case StopKind.DRAIN:
             text = f"Queued again after {ReasonCode.SERVICE_RESTARTED.value}: the service was stopped."
             return Rest(JobStatus.QUEUED, f"{text} {goes_on}")

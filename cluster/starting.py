@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from cluster.data_stage import DataStage
 from cluster.moves import Moves
 from cluster.names import RUN_PREFIX
 from cluster.planning import make_plan, step_to_resume
@@ -24,6 +25,7 @@ WAITING_INTERVAL_S = 1.0
 MISSING = {
     "model_not_found": ReasonCode.MODEL_NOT_FOUND,
     "dataset_not_found": ReasonCode.DATASET_INVALID,
+    "dataset_content_missing": ReasonCode.DATASET_INVALID,
     "checkpoint_not_found": ReasonCode.CHECKPOINT_CORRUPT,
 }
 """Reasons of a job that cannot start, because something it was submitted with is gone."""
@@ -49,6 +51,7 @@ class Starting:
         self._moves = moves
         self._stopping = stopping
         self._scenes = scenes
+        self._data = DataStage(store, cluster, settings, moves)
         self._told_waiting_at = datetime.min.replace(tzinfo=UTC)
 
     def start(self, lease: Lease, now: datetime) -> list[JobRef]:
@@ -59,7 +62,8 @@ class Starting:
         for job in scene.unreadable:
             self._moves.fail_unreadable(job, now)
         fleet = self._cluster.fleet()
-        decisions = decide(scene.queue, fleet, scene.situation)
+        queue, waits_for_data = self._data.pass_over(scene, fleet, now)
+        decisions = [*decide(queue, fleet, scene.situation), *waits_for_data]
         owned = {attempt.driver for _, attempt in scene.live.values()}
         started: list[JobRef] = []
         for decision in decisions:
@@ -102,6 +106,7 @@ class Starting:
     ) -> tuple[AttemptRecord, RunPlan, list[EventRecord]]:
         total = start.shape.total
         with self._store.begin() as tx:
+            job = tx.jobs.lock(job.ref)  # with the checkpoint that a resume may have named since the queue was read
             step = step_to_resume(tx, job)
             attempt = tx.jobs.claim(
                 job.id,

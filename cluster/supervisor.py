@@ -19,6 +19,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from cluster.adoption import adopt_old_datasets
 from cluster.environment import ensure_token, ray_environment
 from cluster.ingress import ingress_environment
 from cluster.leftovers import LifeLock, end_leftovers, mark, sweep_unfinished
@@ -26,6 +27,7 @@ from cluster.processes import Part, own_identity, start_ticks
 from ftlab.cli.service_file import state_file
 from ftlab.errors import FineTuneLabError, InvalidRequestError
 from ftlab.settings import Settings, load_settings
+from tracking.buckets import Buckets
 from tracking.mlflow_server import SERVER_ENVIRONMENT, server_command
 from tracking.store import Store
 
@@ -166,11 +168,13 @@ def prepare(settings: Settings) -> None:
     for name in ("port", "mlflow_port", "dashboard_port", "ray_port"):
         _refuse_taken_port(settings, name)
     ensure_token(settings)
+    Buckets.open(settings).check()
     for folder in ("models", "jobs", "buckets", "mlflow/artifacts", "logs", "run"):
         (settings.home / folder).mkdir(parents=True, exist_ok=True)
     sweep_unfinished(settings)
     store = Store.open(settings.store_url)
     store.migrate()
+    adopt_old_datasets(settings, store)
     store.close()
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cluster.data_work import PrepareRequest, WorkState, WorkStatus
 from cluster.policy import Fleet, WorkerShape
 from cluster.ray_cluster import DriverLostError
 from train.plan import RunPlan, StopKind
@@ -39,6 +40,9 @@ class FakeCluster:
         """Placement groups that were given back, in order."""
         self.on_assign: Callable[[str], None] | None = None
         """Called with the driver's name before it takes a job, to play what happens at that moment."""
+        self.preparations: dict[str, WorkState | None] = {}
+        """How far the data of each dataset is; data of which nothing is said is ready at once."""
+        self.asked_to_prepare: list[PrepareRequest] = []
 
     def crash(self, name: str) -> None:
         """The driver's process is gone."""
@@ -82,6 +86,10 @@ class FakeCluster:
 
     def release(self, placement_groups: Iterable[str]) -> None:
         self.released += placement_groups
+
+    def prepare(self, request: PrepareRequest) -> WorkState | None:
+        self.asked_to_prepare.append(request)
+        return self.preparations.get(request.files[0].dataset_id, WorkState(WorkStatus.DONE))
 
     def _find(self, name: str) -> FakeDriver:
         driver = self.running.get(name)

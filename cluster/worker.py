@@ -11,6 +11,7 @@ import ray
 from ray import train as ray_train
 
 from cluster.names import NAMESPACE
+from cluster.niceness import import_behind
 from cluster.node_drain import NodeDrain
 from cluster.worker_process import WorkerProcess
 from ftlab.schemas import EventKind
@@ -18,8 +19,6 @@ from train.live import Batch, Emitter
 from train.plan import Beat, RunPlan, StopKind
 
 SEND_TIMEOUT_S = 10.0
-TRAINING_NICENESS = 10
-"""Training takes every core it gets; a request to the API goes first for the moment that it needs."""
 PR_SET_PTRACER, PR_SET_PTRACER_ANY = 0x59616D61, -1
 """Of prctl(2)."""
 
@@ -88,12 +87,13 @@ def train_loop(loop_config: dict[str, Any]) -> None:
 
     A standby run has no plan yet: it imports everything, touches no device, and waits for one.
     """
-    os.nice(TRAINING_NICENESS)
     driver = ray.get_actor(loop_config["driver"], NAMESPACE)
     context = ray_train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
 
     # The imports that take seconds happen here, before the plan is known.
+    if loop_config["plan"] is None:
+        import_behind("train.run")
     from train.failures import classify
     from train.logs import run_log
     from train.run import run

@@ -14,6 +14,7 @@ from cluster.policy.jobs import (
     Start,
     Wait,
 )
+from cluster.policy.order import fair_order
 
 __all__ = [
     "Decision",
@@ -33,6 +34,7 @@ __all__ = [
     "Wait",
     "WorkerShape",
     "decide",
+    "fair_order",
     "on_nodes",
     "shape_of",
 ]

@@ -45,6 +45,18 @@ def waits_for_stopping(shape: WorkerShape, stopping: list[RunningJob]) -> str:
     return f"Waiting for {shape.total}; {names} {verb} room."
 
 
+def waits_for_data(percent: int | None) -> str:
+    return f"Waiting for its data, which is being prepared{'' if percent is None else f': {percent} %'}."
+
+
+def waits_for_data_ahead(num_ahead: int) -> str:
+    return f"Waiting for its data, which is prepared after that of {num_ahead} jobs ahead of it."
+
+
+def waits_for_what_is_away(why: str) -> str:
+    return f"Waiting for its data: {why}"
+
+
 def waits_in_line(num_ahead: int) -> str:
     return f"Waiting for {num_ahead} job{'s' * (num_ahead != 1)} ahead of it."
 

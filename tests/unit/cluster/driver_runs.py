@@ -11,7 +11,7 @@ from ftlab.schemas import JobConfig
 from tests.unit.cluster.world import START, add_job
 from tracking.store import Store
 from tracking.store.records import AttemptRecord, JobRecord, JobRef
-from train.plan import Ending, Outcome, RunPlan
+from train.plan import DataFile, Ending, Outcome, RunPlan
 
 CONFIG = JobConfig(model="org/name", dataset="ds-1")
 ONE_WORKER, TWO_WORKERS = WorkerShape(1, 2, 0), WorkerShape(2, 1, 0)
@@ -48,8 +48,9 @@ class Runs:
             models_folder=self.home / "models",
             model="org/name",
             pinned_revision=None,
-            train_rows=self.home / "rows.jsonl",
+            train_files=(DataFile("ds-1", self.home / "rows.jsonl"),),
             eval_rows=None,
+            cache_folder=self.home / "cache",
             threads=1,
         )
 

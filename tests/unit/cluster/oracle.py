@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from cluster.policy import Placement, Spot
 from cluster.scene import held_shape
-from ftlab.life import TRANSITIONS, JobStatus
+from ftlab.life import REOPENING, TRANSITIONS, JobStatus
 from ftlab.schemas import EventKind
 from tests.unit.cluster.policy.builders import room_after
 from tests.unit.cluster.world import World
@@ -26,29 +26,33 @@ class Oracle:
             histories = {job.id: tx.attempts.of_job(job.id) for job in changed}
             events = {job.id: tx.events.after(job.id, 0, limit=100_000) for job in changed}
             live = [(jobs[attempt.job_id], attempt) for attempt in tx.attempts.live()]
+            models = {job.id: [model.id for model in tx.models.all_of_job(job.id)] for job in changed}
         for job in changed:
-            _check_events(job, events[job.id])
+            _check_events(job, events[job.id], models[job.id])
+            if job.status is JobStatus.COMPLETED:
+                assert self._world.trained[job.id] == job.num_files, "a file was never trained"
             _check_attempts(job, histories[job.id])
         _check_devices(self._world, live)
         self._seen = jobs
 
 
-def _check_events(job: JobRecord, events: list[EventRecord]) -> None:
+def _check_events(job: JobRecord, events: list[EventRecord], models: list[str]) -> None:
     assert [event.seq for event in events] == list(range(1, job.last_seq + 1)), "a gap in the event log"
     told = [event.data for event in events if event.kind is EventKind.STATUS]
     statuses = [JobStatus(data["status"]) for data in told]
     assert statuses[0] is JobStatus.QUEUED
     assert statuses[-1] is job.status
     for before, after in pairwise(statuses):
-        assert after in TRANSITIONS[before], f"{before} -> {after}"
+        assert after in TRANSITIONS[before] or (before, after) == REOPENING, f"{before} -> {after}"
     assert all(data["message"] for data in told)
     for data in told[:-1]:
-        assert data["reason"] is None
+        assert (data["reason"] is not None) == (data["status"] == JobStatus.COMPLETED)
     assert (told[-1]["reason"] is not None) == job.status.is_terminal
     assert (job.reason is not None) == (job.finished_at is not None) == job.status.is_terminal
     assert (job.paused_at is not None) == (job.status is JobStatus.PAUSED)
     assert (job.stop_kind is not None) == (job.status is JobStatus.PAUSING)
-    assert (job.model_id is not None) == (job.status is JobStatus.COMPLETED)
+    assert job.model_id == (models[-1] if models else None)
+    assert len(models) == statuses.count(JobStatus.COMPLETED)
     assert job.waiting_for is None or job.status is JobStatus.QUEUED
     assert job.retries_used <= job.config["max_retries"]
 

@@ -1,5 +1,7 @@
 """What run drivers do, move by move: their writes are those of `cluster.attempt_log`."""
 
+from dataclasses import replace
+
 from cluster.retry import STOP_REASONS
 from cluster.testing import FakeDriver
 from ftlab.life import JobStatus, ReasonCode, StopKind
@@ -55,10 +57,13 @@ class Player:
                 return
             job = tx.jobs.get(self._ref.id)
             self._end(tx, ReasonCode.OK)
-            if job.status in (JobStatus.RUNNING, JobStatus.PAUSING):
-                model = model_of(job)
-                tx.models.add(type(model)(**(vars(model) | {"id": f"mdl-{job.id}"})))
-                tx.jobs.move(self._ref, JobStatus.COMPLETED, now=self._world.now, model_id=f"mdl-{job.id}")
+            assert self._driver.plan is not None
+            num_files = len(self._driver.plan.train_files)
+            if job.status in (JobStatus.RUNNING, JobStatus.PAUSING) and num_files == job.num_files:
+                model_id = f"mdl-{job.id}-{self._driver.plan.model_number}"
+                tx.models.add(replace(model_of(job), id=model_id))
+                tx.jobs.move(self._ref, JobStatus.COMPLETED, now=self._world.now, model_id=model_id)
+                self._world.trained[job.id] = num_files
 
     @property
     def _ref(self) -> JobRef:

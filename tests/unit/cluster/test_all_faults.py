@@ -91,7 +91,7 @@ class Service(RuleBasedStateMachine):
 
     @rule(
         pick=picks,
-        wish=st.sampled_from(["pause", "resume", "resume", "cancel", "priority", "front"]),
+        wish=st.sampled_from(["pause", "resume", "resume", "cancel", "priority", "front", "append", "append"]),
         older=st.booleans(),
     )
     def user_wants(self, pick: int, wish: str, older: bool) -> None:
@@ -103,6 +103,8 @@ class Service(RuleBasedStateMachine):
                 with self.store.read() as tx:
                     names = [checkpoint.name for checkpoint in tx.checkpoints.of_job(job.id)]
                 self.world.resume(job.id, names[-1] if older and names else None)
+            case "append" if job.status not in (JobStatus.CANCELLING, JobStatus.CANCELLED, JobStatus.FAILED):
+                self.world.append(job.id)
             case "cancel" if not job.status.is_terminal and job.status is not JobStatus.CANCELLING:
                 self._cancel(job)
             case "priority" | "front" if job.status is JobStatus.QUEUED:

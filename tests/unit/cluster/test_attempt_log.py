@@ -92,7 +92,7 @@ def test_processes_are_kept_for_whoever_cleans_up(attempt: Attempt):
 def test_delivery_changes_everything_at_once(attempt: Attempt):
     attempt.running()
     attempt.log.record([attempt.line("the last word")])
-    attempt.log.complete(model_of)
+    attempt.log.complete(model_of, 1)
     attempt.log.close()
     with attempt.store.read() as tx:
         job, record = tx.jobs.get(attempt.ref.id), tx.attempts.get(attempt.ref)
@@ -108,7 +108,7 @@ def test_a_user_who_cancels_before_the_delivery_gets_a_cancelled_job(attempt: At
     attempt.running()
     attempt.written()
     cancel(attempt)
-    attempt.log.complete(model_of)
+    attempt.log.complete(model_of, 1)
     attempt.log.close()
     with attempt.store.read() as tx:
         assert tx.models.of_job(attempt.ref.id) is None
@@ -172,9 +172,24 @@ def test_a_run_that_delivers_while_it_is_to_pause_has_finished(attempt: Attempt)
     attempt.running()
     attempt.written()
     pause(attempt, StopKind.PAUSE)
-    attempt.log.complete(model_of)
+    attempt.log.complete(model_of, 1)
     attempt.log.close()
     assert (attempt.job().status, attempt.job().model_id) == (JobStatus.COMPLETED, "mdl-1")
+
+
+def test_a_run_that_delivers_without_the_files_appended_meanwhile_has_only_ended(attempt: Attempt):
+    attempt.running()
+    attempt.written()
+    with attempt.store.begin() as tx:
+        tx.job_files.append(attempt.ref.id, ["ds-1"], now=START)
+    pause(attempt, StopKind.EXTEND)
+    attempt.log.complete(model_of, 1)
+    attempt.log.close()
+    assert (attempt.job().status, attempt.job().model_id) == (JobStatus.PAUSING, None)
+    with attempt.store.read() as tx:
+        ended = tx.attempts.get(attempt.ref)
+        assert (ended.reason, ended.message) == (ReasonCode.OK, "The files that it knew are trained.")
+        assert tx.models.of_job(attempt.ref.id) is None
 
 
 def test_a_job_that_is_to_pause_while_it_loads_does_not_run_any_more(attempt: Attempt):
@@ -195,7 +210,7 @@ def test_an_attempt_that_was_ended_is_fenced(attempt: Attempt):
     attempt.end_by_coordinator()
     wait_for(lambda: attempt.log.stop is StopKind.FENCED)
     attempt.log.record([attempt.line("too late"), attempt.metrics(7, loss=9.0)])
-    attempt.log.complete(model_of)
+    attempt.log.complete(model_of, 1)
     attempt.log.close()
     assert attempt.lines() == []
     assert (attempt.job().status, attempt.job().step) == (JobStatus.RUNNING, 0)
@@ -228,7 +243,7 @@ def test_what_waits_when_the_attempt_is_ended_is_never_written(
         attempt.end_by_coordinator()
         attempt.log.record([attempt.line("too late")])
         if ending == "complete":
-            attempt.log.complete(model_of)
+            attempt.log.complete(model_of, 1)
         elif ending == "end":
             attempt.log.end(ReasonCode.WORKER_CRASHED, "It crashed.")
         attempt.log._closing.set()

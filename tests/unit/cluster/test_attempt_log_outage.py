@@ -59,7 +59,7 @@ def test_an_answer_that_is_lost_on_its_way_doubles_nothing(attempt: Attempt, mon
     for number in range(5):
         attempt.log.record([attempt.line(f"line {number}")])
         time.sleep(0.01)
-    attempt.log.complete(model_of)
+    attempt.log.complete(model_of, 1)
     attempt.log.close()
     assert attempt.lines() == [f"line {number}" for number in range(5)]
     assert attempt.job().status is JobStatus.COMPLETED
@@ -70,7 +70,7 @@ def test_a_delivery_whose_answer_is_lost_is_not_repeated(attempt: Attempt, monke
     attempt.written()
     begin, breaks = attempt.store.begin, iter([True])
     with paused(attempt):
-        attempt.log.complete(model_of)
+        attempt.log.complete(model_of, 1)
 
         @contextlib.contextmanager
         def breaking() -> Iterator[Transaction]:
@@ -127,7 +127,7 @@ def test_delivery_that_cannot_be_written_whole_writes_nothing(attempt: Attempt):
             raise ServiceUnavailableError("away")
         return model_of(job)
 
-    attempt.log.complete(away_once)
+    attempt.log.complete(away_once, 1)
     attempt.log.close()
     assert len(tries) == 2
     assert attempt.job().status is JobStatus.COMPLETED

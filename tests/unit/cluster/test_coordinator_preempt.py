@@ -60,6 +60,17 @@ def test_a_run_is_left_alone_for_its_first_two_minutes(world: World):
     assert world.status(low) is JobStatus.PAUSING
 
 
+def test_the_settings_say_how_long_a_run_is_left_alone(world: World):
+    world.settings = world.settings.model_copy(update={"preemption_min_run_s": 5})
+    world.coordinator = world.new_coordinator()
+    low = world.running(priority=10)
+    world.submit(priority=90)
+    world.tick(after_s=4)
+    assert world.status(low) is JobStatus.RUNNING
+    world.tick(after_s=1)
+    assert world.status(low) is JobStatus.PAUSING
+
+
 def test_a_job_that_is_not_preemptible_is_left_alone(world: World):
     low, high = low_and_high(world, preemptible=False)
     world.tick()

@@ -9,6 +9,7 @@ from cluster.policy import Fleet, Node, WorkerShape
 from cluster.scene import QUEUE_WINDOW
 from ftlab.life import JobStatus, ReasonCode
 from tests.unit.cluster.world import World
+from tracking.store.usage import HALF_LIFE
 
 ONE = {"cpus_per_worker": 1}
 
@@ -72,6 +73,18 @@ def test_an_attempt_is_counted_once(world: World, is_ended_by_coordinator: bool)
         world.tick()
     with world.store.read() as tx:
         assert tx.usage.all(now=world.now) == {"ann": 40.0}
+
+
+def test_an_attempt_that_ends_while_no_coordinator_lives_is_counted_for_the_time_of_its_end(world: World):
+    job_id = world.running("ann", max_retries=0)
+    world.now += timedelta(seconds=10)
+    world.end_attempt(job_id, ReasonCode.CONFIG_INVALID)
+    world.now += HALF_LIFE
+    for _ in range(2):
+        world.coordinator = world.new_coordinator()
+        world.tick()
+    with world.store.read() as tx:
+        assert tx.usage.all(now=world.now) == pytest.approx({"ann": 4 * 10 / 2})
 
 
 def test_quotas_of_running_devices_hold(world: World):

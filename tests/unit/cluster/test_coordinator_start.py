@@ -6,6 +6,7 @@ from cluster.policy import Fleet, WorkerShape
 from ftlab.errors import ServiceUnavailableError
 from ftlab.life import JobStatus, ReasonCode
 from tests.unit.cluster.world import World, add_checkpoint, add_job, locked
+from train.plan import DataFile
 
 STANDBY_RETRY_S = 20.0
 
@@ -21,7 +22,7 @@ def test_a_job_is_started_with_its_devices_and_its_plan(world: World):
     plan = driver.plan
     assert plan is not None
     assert (plan.job_id, plan.attempt, plan.model, plan.threads, plan.use_cuda) == (job_id, 1, "org/name", 3, False)
-    assert plan.train_rows == world.settings.home / "buckets/default/ds-1/rows.jsonl"
+    assert plan.train_files == (DataFile("ds-1", world.settings.home / "buckets/training-files/ds-1/rows.jsonl"),)
     assert plan.job_folder == world.settings.home / "jobs" / job_id
 
 
@@ -139,7 +140,7 @@ def test_a_standby_run_takes_the_next_job(world: World, state: str):
     assert (driver.plan.job_id, driver.plan.attempt) == (job_id, 1)
 
 
-def test_the_next_standby_run_waits_until_the_job_trains(world: World):
+def test_the_next_standby_run_waits_until_the_job_has_done_a_step(world: World):
     world.keep_standby()
     world.tick()
     job_id = world.submit()
@@ -147,7 +148,26 @@ def test_the_next_standby_run_waits_until_the_job_trains(world: World):
     assert len(world.cluster.running) == 1
     world.report(job_id, JobStatus.INITIALIZING, JobStatus.RUNNING)
     world.tick()
+    assert len(world.cluster.running) == 1
+    world.steps(job_id, 1)
+    world.tick()
     assert len(world.cluster.running) == 2
+
+
+def test_the_steps_of_an_attempt_before_do_not_count(world: World):
+    job_id = world.running()
+    world.steps(job_id, 7)
+    world.end_attempt(job_id, ReasonCode.SERVICE_RESTARTED)
+    world.tick()
+    world.keep_standby()
+    world.tick(after_s=STANDBY_RETRY_S)
+    world.trains(job_id)
+    num_running = len(world.cluster.running)
+    world.tick(after_s=STANDBY_RETRY_S)
+    assert len(world.cluster.running) == num_running
+    world.steps(job_id, 8)
+    world.tick(after_s=STANDBY_RETRY_S)
+    assert len(world.cluster.running) == num_running + 1
 
 
 def test_a_run_of_two_workers_is_started_beside_the_standby_run(world: World):

@@ -28,6 +28,8 @@ class World:
         self.cluster = FakeCluster()
         self.hub = FakeHub()
         self.now = START
+        self.trained: dict[str, int] = {}
+        """How many files the run had that completed a job last."""
         self.coordinator = self.new_coordinator()
 
     def new_coordinator(self) -> Coordinator:
@@ -91,6 +93,12 @@ class World:
             for status in statuses:
                 tx.jobs.move(ref, status, now=self.now)
 
+    def steps(self, job_id: str, step: int) -> None:
+        """The job's run has done so many steps of ten and tells it."""
+        with self.store.begin() as tx:
+            ref = self._ref(job_id)
+            assert tx.jobs.record_progress(ref, step=step, total_steps=10, epoch=0.1, eta_s=10.0 - step, now=self.now)
+
     def end_attempt(self, job_id: str, reason: ReasonCode, message: str = "It broke.") -> None:
         """The run driver brings its attempt to an end and closes."""
         with self.store.begin() as tx:
@@ -116,6 +124,16 @@ class World:
         """What the API does."""
         with self.store.begin() as tx:
             tx.jobs.move(self._ref(job_id), JobStatus.QUEUED, now=self.now, resume_from=checkpoint)
+
+    def append(self, job_id: str, *datasets: str) -> None:
+        """What the API does."""
+        with self.store.begin() as tx:
+            job = tx.jobs.lock(self._ref(job_id))
+            tx.job_files.append(job_id, datasets or ("ds-1",), now=self.now)
+            if job.status is JobStatus.COMPLETED:
+                tx.jobs.reopen(job.ref, message="It was re-opened.", now=self.now)
+            elif job.status in (JobStatus.PENDING, JobStatus.INITIALIZING, JobStatus.RUNNING):
+                tx.jobs.move(job.ref, JobStatus.PAUSING, now=self.now, stop_kind=StopKind.EXTEND)
 
     def stops(self, job_id: str, reason: ReasonCode, saved_step: int | None = None) -> None:
         """The run saves as it was asked to, and ends; the next tick sees it."""
@@ -169,12 +187,12 @@ def add_checkpoint(world: World, job_id: str, step: int) -> None:
         tx.checkpoints.add(ref, record)
 
 
-def make_dataset() -> DatasetRecord:
+def make_dataset(dataset_id: str = "ds-1") -> DatasetRecord:
     return DatasetRecord(
-        id="ds-1",
+        id=dataset_id,
         owner="local",
         name="rows.jsonl",
-        bucket="default",
+        bucket="training-files",
         format="jsonl",
         shape="messages",
         num_rows=10,
