@@ -76,6 +76,12 @@ class ConflictError(FineTuneLabError):
     status, default_code, type = 409, "conflict", "invalid_request_error"
 
 
+class GoneError(FineTuneLabError):
+    """What was there for a while is no longer."""
+
+    status, default_code, type = 410, "gone", "invalid_request_error"
+
+
 class PayloadTooLargeError(FineTuneLabError):
     status, default_code, type = 413, "payload_too_large", "invalid_request_error"
 
@@ -140,6 +146,7 @@ _BY_STATUS: dict[int, type[FineTuneLabError]] = {
         NotFoundError,
         MethodNotAllowedError,
         ConflictError,
+        GoneError,
         PayloadTooLargeError,
         RangeNotSatisfiableError,
         InvalidRequestError,

@@ -48,6 +48,9 @@ TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
 }
 """What may follow what. `JobRepository.move` is the only writer and obeys this table."""
 
+REOPENING = (S.COMPLETED, S.QUEUED)
+"""The one move that is not in the table: files that are appended to a completed job re-open it."""
+
 ATTEMPT_STATUSES = frozenset({S.PENDING, S.INITIALIZING, S.RUNNING, S.PAUSING})
 
 SENTENCES: dict[JobStatus, str] = {
@@ -74,6 +77,8 @@ class StopKind(StrEnum):
 
     DRAIN = "drain"
     """The service goes down: save, and wait in the queue for it to come back."""
+    EXTEND = "extend"
+    """Files were appended to the job: save, and go on at once with these too."""
     PREEMPT = "preempt"
     """A job of higher priority needs the devices, or a node is going away: save, and go back to the queue."""
     TIME_LIMIT = "time_limit"

@@ -3,18 +3,25 @@
 Order: flag > environment (`FTLAB_<NAME>`) > `./ftlab.toml` > `~/.config/ftlab/config.toml` > default.
 """
 
+import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas.common import did_you_mean
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+DEFAULT_BUCKET = "training-files"
+DEFAULT_BUCKETS = {DEFAULT_BUCKET: "", "lora-datasets": ""}
+
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class Settings(BaseModel):
@@ -53,6 +60,13 @@ class Settings(BaseModel):
     """Replicas of the HTTP API."""
     max_upload_bytes: int = Field(default=2 * 1024**3, ge=1)
     """Largest dataset file accepted."""
+    buckets: dict[str, str] = Field(default_factory=lambda: dict(DEFAULT_BUCKETS))
+    """Where datasets lie: a name, and an fsspec URL as `s3://bucket/folder`, or nothing for a folder below `home`. The
+    two default buckets are always there; their place can be changed."""
+    prepared_cache_bytes: int = Field(default=20 * 1024**3, ge=0)
+    """Bytes of prepared data that are kept for the next job; what was not used for longest goes first."""
+    file_cache_bytes: int = Field(default=20 * 1024**3, ge=0)
+    """Bytes of copies on this machine of files that lie in buckets elsewhere."""
     quota_queued_jobs: int | None = Field(default=10_000, ge=0)
     """Jobs that one owner may have in the queue; like every quota, for owners without one of their own."""
     quota_running_gpus: float | None = Field(default=None, ge=0)
@@ -65,6 +79,28 @@ class Settings(BaseModel):
     """Bytes of one owner's datasets; default: no limit."""
     stop_grace_s: float = Field(default=6.0, ge=0.0)
     """Seconds a running job gets to save its last checkpoint before it is ended by force."""
+    preemption_min_run_s: float = Field(default=120.0, ge=0.0)
+    """Seconds that a run is left alone before a job of higher priority may take its devices."""
+
+    @field_validator("buckets", mode="before")
+    @classmethod
+    def _read_json(cls, value: object) -> object:
+        """A variable holds the table as JSON."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            raise ValueError('the variable must hold a JSON object, as {"name": "s3://bucket/folder"}') from None
+
+    @field_validator("buckets")
+    @classmethod
+    def _check_buckets(cls, buckets: dict[str, str]) -> dict[str, str]:
+        for name, url in buckets.items():
+            if not _BUCKET_NAME.fullmatch(name):
+                raise ValueError("a bucket's name has up to 63 characters of a-z, 0-9 and '-'")
+            _check_bucket_url(name, url)
+        return DEFAULT_BUCKETS | buckets
 
     @model_validator(mode="after")
     def _absolute(self) -> Self:
@@ -123,7 +159,8 @@ def load_settings(
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "settings"
-        raise InvalidRequestError(f"Setting {name!r}: {first['msg']}.", "invalid_setting", name) from None
+        problem = first["msg"].removeprefix("Value error, ")
+        raise InvalidRequestError(f"Setting {name!r}: {problem}.", "invalid_setting", name) from None
 
 
 def _read_file(file: Path) -> dict[str, Any]:
@@ -150,4 +187,19 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _to_text(value: object) -> str:
+    if isinstance(value, dict):
+        return json.dumps(value)
     return os.pathsep.join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _check_bucket_url(name: str, url: str) -> None:
+    """Raise `ValueError`, which never repeats the URL: it may hold a secret."""
+    if not url:
+        return
+    parts = urlsplit(url)
+    if not parts.scheme or "://" not in url:
+        raise ValueError(f"the place of bucket {name!r} must be a URL as s3://bucket/folder, or empty")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(
+            f"the URL of bucket {name!r} must hold no credentials and no options: they come from the environment"
+        )

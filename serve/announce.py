@@ -8,20 +8,13 @@ from collections.abc import Sequence
 from starlette.background import BackgroundTask
 
 from cluster.event_documents import to_documents
-from ftlab.schemas import EventKind
 from serve.services import Services
-from tracking.store.records import EventRecord, JobRecord
+from tracking.store.records import EventRecord
 
 
-def announcement(services: Services, events: Sequence[EventRecord]) -> BackgroundTask:
+def announcement(services: Services, events: Sequence[EventRecord] = ()) -> BackgroundTask:
     """The task of a reply that tells of committed events once the reply has been sent."""
     return BackgroundTask(_announce, services, events)
-
-
-def first_event(job: JobRecord) -> EventRecord:
-    """The event that a job which was just submitted begins its log with."""
-    data = {"status": job.status.value, "message": job.message, "reason": None}
-    return EventRecord(job.id, job.last_seq, job.attempt, job.created_at, EventKind.STATUS, data)
 
 
 async def _announce(services: Services, events: Sequence[EventRecord]) -> None:

@@ -8,7 +8,22 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 from starlette.responses import RedirectResponse
 
-from serve import datasets, downloads, errors, health, jobs, legacy, live, models, openapi, queue, quotas
+from serve import (
+    checks,
+    datasets,
+    downloads,
+    errors,
+    health,
+    jobs,
+    legacy,
+    live,
+    models,
+    openapi,
+    previews,
+    queue,
+    quotas,
+    uploads,
+)
 from serve.body import MAX_JSON_BYTES
 from serve.middleware import BodyLimit, Envelope, HostCheck
 from serve.services import Services
@@ -22,7 +37,11 @@ ROUTERS = (
     quotas.router,
     jobs.router,
     downloads.router,
+    checks.router,
+    previews.router,
     datasets.router,
+    datasets.downloads,
+    uploads.router,
     models.router,
     live.router,
     legacy.router,

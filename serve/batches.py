@@ -40,7 +40,7 @@ class Batch:
         self.first = first
         self.last = first + len(events) - 1
         self.end = end
-        """The terminal status that one of the events tells."""
+        """The terminal status in which the job is after the last event, as far as these events tell."""
         self.num_bytes = sum(map(len, events))
         self._events = events
         self._newest: tuple[int, Frame] | None = None
@@ -48,7 +48,8 @@ class Batch:
     @classmethod
     def of(cls, events: Sequence[dict[str, Any]]) -> Self:
         """Serialise `ftlab.schemas.Event` documents with consecutive sequence numbers."""
-        end = next((status for event in events if (status := _terminal_status(event))), None)
+        statuses = [event["data"]["status"] for event in events if event["kind"] == EventKind.STATUS]
+        end = TERMINAL.get(statuses[-1]) if statuses else None
         return cls(events[0]["seq"], [to_json(event) for event in events], end)
 
     def __len__(self) -> int:
@@ -132,12 +133,6 @@ def _read_page(store: Store, job_id: str, seq: int) -> Batch | None:
     with store.read() as tx:
         records = tx.events.after(job_id, seq, limit=PAGE_EVENTS)
     return Batch.of(to_documents(records)) if records else None
-
-
-def _terminal_status(event: dict[str, Any]) -> JobStatus | None:
-    if event["kind"] != EventKind.STATUS:
-        return None
-    return TERMINAL.get(event["data"]["status"])
 
 
 def to_json(event: dict[str, Any]) -> str:

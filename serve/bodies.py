@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from ftlab.schemas import StrictModel
+from ftlab.schemas.config import MAX_DATASETS, DatasetId
 
 MAX_BYTES = 2**53
 MAX_COUNT = 1_000_000
@@ -19,8 +20,21 @@ class Resume(StrictModel):
     """A checkpoint's name; without one the newest good checkpoint."""
 
 
+class Batches(StrictModel):
+    datasets: list[DatasetId] = Field(min_length=1, max_length=MAX_DATASETS)
+    """Datasets to train on after those that the job has, in this order."""
+    after: int | None = Field(default=None, ge=1, le=MAX_DATASETS)
+    """How many files the job has so far. Where it has another number the request is refused, so that one that is
+    repeated appends once."""
+
+
 class Move(StrictModel):
     to: Literal["front"]
+
+
+class ModelReference(StrictModel):
+    model: str = Field(min_length=1, max_length=512)
+    """As in a job's config."""
 
 
 class QuotaChange(StrictModel):

@@ -18,6 +18,7 @@ from ray import serve as ray_serve
 
 from cluster.clients import SERVICE_STOPS
 from cluster.coordinator_actor import start_coordinator
+from cluster.data_worker import start_data_worker
 from cluster.drain import RayCoordinator, drain
 from cluster.hub import RayHubClient, start_hub
 from cluster.names import NAMESPACE
@@ -38,8 +39,9 @@ logger = logging.getLogger("ftlab.control")
 
 
 def bring_up(settings: Settings) -> None:
-    """Start the hub, the coordinator and the API, or find those that run."""
+    """Start the hub, the data worker, the coordinator and the API, or find those that run."""
     start_hub(NAMESPACE)
+    start_data_worker()
     start_coordinator()
     ray_serve.start(
         proxy_location="HeadOnly",

@@ -38,6 +38,9 @@ def to_job(
         loss=record.loss,
         eval_loss=record.eval_loss,
         eta_s=record.eta_s if record.status is JobStatus.RUNNING else None,
+        file=record.file,
+        num_files=record.num_files,
+        file_progress=record.file_progress,
         queue_position=queue_position,
         waiting_for=waiting_for,
         last_seq=record.last_seq,
@@ -62,6 +65,10 @@ def to_dataset(record: DatasetRecord) -> Dataset:
         size_bytes=record.size_bytes,
         sha256=record.sha256,
         created_at=record.created_at,
+        kind=record.kind,
+        num_skipped=record.num_skipped,
+        column_mapping=record.column_mapping,
+        confidence=record.confidence,
     )
 
 

@@ -7,12 +7,14 @@ from fastapi import FastAPI
 from ray import serve as ray_serve
 from ray.serve import Application
 
+from cluster.data_client import RayDataClient
 from cluster.hub import RayHubClient
 from cluster.names import NAMESPACE
 from cluster.ray_clients import RayCoordinatorClient
 from ftlab.settings import Settings, load_settings
 from serve.app import create_app
 from serve.live import LiveFeed
+from serve.model_hub import HuggingFaceHub
 from serve.replies import in_thread
 from serve.services import Services
 from tracking.store import Store
@@ -40,6 +42,8 @@ class ApiReplica:
             coordinator=RayCoordinatorClient(),
             hub=hub,
             feed=LiveFeed(hub),
+            data=RayDataClient(),
+            model_hub=HuggingFaceHub(),
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:

@@ -119,7 +119,7 @@ def _open_archive(
     with services.store.read() as tx:
         job = tx.jobs.resolve(job_id, owner=owner)
         name = tx.checkpoints.get(job.id, checkpoint).name if checkpoint is not None else None
-        is_delivered = tx.models.of_job(job.id) is not None
+        model = tx.models.of_job(job.id)
     folder = services.settings.home / "jobs" / job.id
     try:
         if name is not None:
@@ -127,8 +127,8 @@ def _open_archive(
             return job, FolderArchive.of(
                 checkpoint_folder, is_wanted=lambda file: with_state or not _is_training_state(file)
             )
-        if is_delivered:
-            return job, FolderArchive.of(folder / "model")
+        if model is not None:
+            return job, FolderArchive.of(folder / model.path.name)
     except FileNotFoundError:
         pass
     if name is not None:

@@ -42,7 +42,7 @@ class CheckpointChoice:
 
 def cancel(services: Services, owner: str, job: str) -> Changed:
     """Stop the job, in one transaction when nothing of it runs; raise `ConflictError` when it has ended."""
-    return _change(services, owner, job, _cancel)
+    return change_job(services, owner, job, _cancel)
 
 
 def pause(services: Services, owner: str, job: str) -> Changed:
@@ -51,7 +51,7 @@ def pause(services: Services, owner: str, job: str) -> Changed:
     Pausing a job that is pausing already makes it the user's pause, whoever began it. Raise `ConflictError` when
     the job is paused, is being cancelled, or has ended.
     """
-    return _change(services, owner, job, _pause)
+    return change_job(services, owner, job, _pause)
 
 
 def resume(services: Services, owner: str, job: str, choice: CheckpointChoice) -> Changed:
@@ -72,10 +72,11 @@ def resume(services: Services, owner: str, job: str, choice: CheckpointChoice) -
         _require_paused(record)
         if name is None:
             return [tx.jobs.move(record.ref, S.QUEUED, now=now)]
+        tx.checkpoints.get(record.id, name)  # it may have run, and removed it, since the files were looked at
         message = f"The job is waiting for its turn; it goes on from {name}."
         return [tx.jobs.move(record.ref, S.QUEUED, now=now, message=message, resume_from=name)]
 
-    return _change(services, owner, record.id, queue_again)
+    return change_job(services, owner, record.id, queue_again)
 
 
 def set_priority(services: Services, owner: str, job: str, priority: int) -> Changed:
@@ -83,14 +84,14 @@ def set_priority(services: Services, owner: str, job: str, priority: int) -> Cha
 
     def change(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecord]:
         if record.status not in (S.QUEUED, S.PAUSED):
-            raise _refused(record, "job_not_waiting", "only a queued or paused job can get another priority")
+            raise refused(record, "job_not_waiting", "only a queued or paused job can get another priority")
         if record.priority == priority:
             return []
         tx.jobs.set_priority(record.id, priority)
         message = f"The priority was changed from {record.priority} to {priority}."
-        return _notice(tx, record, now, "priority_changed", message)
+        return notice(tx, record, now, "priority_changed", message)
 
-    return _change(services, owner, job, change)
+    return change_job(services, owner, job, change)
 
 
 def move_to_front(services: Services, owner: str, job: str) -> Changed:
@@ -98,18 +99,18 @@ def move_to_front(services: Services, owner: str, job: str) -> Changed:
 
     def change(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecord]:
         if record.status is not S.QUEUED:
-            raise _refused(record, "job_not_queued", "only a queued job has a place in the queue")
+            raise refused(record, "job_not_queued", "only a queued job has a place in the queue")
         tx.jobs.move_to_front(record.id)
         message = f"The job was moved to the front of priority {record.priority}."
-        return _notice(tx, record, now, "moved_to_front", message)
+        return notice(tx, record, now, "moved_to_front", message)
 
-    return _change(services, owner, job, change)
+    return change_job(services, owner, job, change)
 
 
 Change = Callable[[Transaction, JobRecord, datetime], list[EventRecord]]
 
 
-def _change(services: Services, owner: str, job: str, change: Change) -> Changed:
+def change_job(services: Services, owner: str, job: str, change: Change) -> Changed:
     """One transaction, tried again when the job's attempt was faster."""
     for _ in range(MAX_RACES - 1):
         try:
@@ -128,7 +129,7 @@ def _change_once(services: Services, owner: str, job: str, change: Change) -> Ch
 
 
 def _cancel(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecord]:
-    _require_unfinished(record)
+    require_unfinished(record)
     events = []
     if record.status is not S.CANCELLING:
         events.append(tx.jobs.move(record.ref, S.CANCELLING, now=now))
@@ -138,12 +139,12 @@ def _cancel(tx: Transaction, record: JobRecord, now: datetime) -> list[EventReco
 
 
 def _pause(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecord]:
-    _require_unfinished(record)
+    require_unfinished(record)
     match record.status:
         case S.CANCELLING:
-            raise _refused(record, "job_cancelling", "it cannot be paused any more")
+            raise refused(record, "job_cancelling", "it cannot be paused any more")
         case S.PAUSED:
-            raise _refused(record, "job_paused", "it holds no devices already")
+            raise refused(record, "job_paused", "it holds no devices already")
         case S.QUEUED:
             message = None if record.attempt else "The job is paused before its start; a resume puts it into the queue."
             return [tx.jobs.move(record.ref, S.PAUSED, now=now, message=message)]
@@ -152,23 +153,26 @@ def _pause(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecor
         case S.PAUSING:
             tx.jobs.set_stop_kind(record.ref, StopKind.PAUSE)
             message = "The job stays paused once its checkpoint is saved."
-            return _notice(tx, record, now, "pause_requested", message)
+            return notice(tx, record, now, "pause_requested", message)
     return [tx.jobs.move(record.ref, S.PAUSING, now=now, stop_kind=StopKind.PAUSE)]
 
 
-def _notice(tx: Transaction, record: JobRecord, now: datetime, code: str, message: str) -> list[EventRecord]:
+def notice(tx: Transaction, record: JobRecord, now: datetime, code: str, message: str) -> list[EventRecord]:
+    """Write a notice into the job's event log."""
     return tx.events.append(record.ref, [NewEvent(EventKind.NOTICE, {"code": code, "message": message}, now)])
 
 
-def _require_unfinished(record: JobRecord) -> None:
+def require_unfinished(record: JobRecord) -> None:
+    """Raise `ConflictError` (code `job_ended`) for a job that has ended."""
     if record.status.is_terminal:
         raise ConflictError(f"Job {record.id!r} has ended with status {record.status}.", "job_ended")
 
 
 def _require_paused(record: JobRecord) -> None:
     if record.status is not S.PAUSED:
-        raise _refused(record, "job_not_paused", "only a paused job can be resumed")
+        raise refused(record, "job_not_paused", "only a paused job can be resumed")
 
 
-def _refused(record: JobRecord, code: str, why: str) -> ConflictError:
+def refused(record: JobRecord, code: str, why: str) -> ConflictError:
+    """The error for a wish that does not fit the job's status."""
     return ConflictError(f"Job {record.id!r} is {record.status}: {why}.", code)

@@ -9,12 +9,13 @@ from starlette.responses import Response
 from ftlab.errors import InvalidRequestError
 from ftlab.life import JobStatus
 from ftlab.schemas import EventKind, Job, JobConfig, Page
-from serve import history_service, job_changes, jobs_service
+from serve import append_service, history_service, job_changes, jobs_service
 from serve.announce import announcement
 from serve.auth import current_owner
-from serve.bodies import JobChange, Move, Resume
+from serve.bodies import Batches, JobChange, Move, Resume
 from serve.body import read_object, read_optional_object, validate
 from serve.job_changes import Changed, CheckpointChoice
+from serve.model_check import ask_hub
 from serve.openapi import body_of
 from serve.replies import in_thread, reply
 from serve.services import services_of
@@ -104,6 +105,21 @@ async def resume_job(request: Request, job_id: JobId) -> Response:
 
 
 @router.post(
+    "/{job_id}/batches",
+    status_code=202,
+    response_model=Job,
+    openapi_extra=body_of(Batches),
+    summary="Append files to a job",
+)
+async def append_batches(request: Request, job_id: JobId) -> Response:
+    """They are trained after those that the job has; a completed job is re-opened and goes on."""
+    body = validate(Batches, await read_object(request))
+    services, owner = services_of(request), current_owner(request)
+    changed = await in_thread(append_service.append, services, owner, job_id, body.datasets, body.after)
+    return _announced(request, changed)
+
+
+@router.post(
     "/{job_id}/move", status_code=202, response_model=Job, openapi_extra=body_of(Move), summary="Move a queued job"
 )
 async def move_job(request: Request, job_id: JobId) -> Response:
@@ -161,12 +177,14 @@ async def get_attempts(request: Request, job_id: JobId) -> Response:
 async def submitted(request: Request, submission: jobs_service.Submission) -> Response:
     """Submit and answer: 201 with the job's address, also for a replay."""
     services = services_of(request)
-    result = await in_thread(jobs_service.submit, services, current_owner(request), submission)
+    hub = await ask_hub(services, submission.config.model)
+    result = await in_thread(jobs_service.submit, services, current_owner(request), submission, hub)
     headers = {"location": f"/api/training/jobs/{result.job.id}"}
     if result.is_replay:
         headers["idempotent-replay"] = "true"
         return reply(result.job, 201, headers)
-    return reply(result.job, 201, headers, announcement(services, result.events))
+    # Nobody can follow a job that has just got its id, so only the coordinator is told.
+    return reply(result.job, 201, headers, announcement(services))
 
 
 async def resumed(request: Request, job_id: str, choice: CheckpointChoice) -> Response:

@@ -2,25 +2,27 @@
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from ftlab.errors import FineTuneLabError, InvalidRequestError, NotFoundError
 from ftlab.life import JobStatus
-from ftlab.model_ref import ModelRef, parse_model_ref
-from ftlab.schemas import Job, JobConfig, Page
+from ftlab.schemas import EventKind, Job, JobConfig, Page
 from serve import quotas_service
-from serve.announce import first_event
 from serve.body import canonical
 from serve.convert import to_job
-from serve.model_check import check_local, check_record, short_name
+from serve.model_check import UNCHECKED, Checked, HubAnswer, check, find_tuned, short_name
 from serve.pages import to_page
 from serve.queue_service import is_scheduling, queued_message, waits_for
 from serve.services import Services
 from tracking.store import Transaction
 from tracking.store.ids import new_id
-from tracking.store.records import EventRecord, JobRecord
+from tracking.store.records import DatasetRecord, JobRecord, NewEvent
+from train.data.canonical import Kind
+
+KINDS_OF_METHOD = {"sft": (Kind.MESSAGES, Kind.TEXT)}
+"""What the rows must be that a method learns from."""
 
 
 @dataclass(frozen=True)
@@ -38,23 +40,22 @@ class Submission:
 
 @dataclass(frozen=True)
 class Submitted:
-    """The job, and for a new one the events that others have not been told of."""
+    """The job, and whether it was made by an earlier submit with the same idempotency key."""
 
     job: Job
     is_replay: bool = False
-    events: list[EventRecord] = field(default_factory=list)
 
 
-def submit(services: Services, owner: str, submission: Submission) -> Submitted:
+def submit(services: Services, owner: str, submission: Submission, hub: HubAnswer) -> Submitted:
     """Make the job durable, or find the one that the same idempotency key made before.
 
-    Raise `NotFoundError` for a dataset or model that is not there, `RateLimitError` with code `quota_exceeded`, and
-    `InvalidRequestError` with code `idempotency_key_reused` when the key belongs to another body.
+    `hub` is what the model hub said of the base model. Raise what `serve.model_check.check` raises, `NotFoundError`
+    for a dataset that is not there, `RateLimitError` with code `quota_exceeded`, and `InvalidRequestError` with code
+    `idempotency_key_reused` when the key belongs to another body.
     """
     try:
-        ref = parse_model_ref(submission.config.model)
-        check_local(ref, services.settings)
-        return _add(services, owner, submission, ref)
+        model = check(submission.config.model, services.settings, hub)
+        return _add(services, owner, submission, model, is_unchecked=hub.is_away)
     except FineTuneLabError:
         # A new job is by far the most common case, so the key is only looked up when something stands against one:
         # the key itself, or what a submit that came before did not meet.
@@ -101,34 +102,64 @@ def _replay(services: Services, owner: str, submission: Submission) -> Submitted
     )
 
 
-def _add(services: Services, owner: str, submission: Submission, ref: ModelRef) -> Submitted:
-    config = submission.config
+def _add(services: Services, owner: str, submission: Submission, model: Checked, *, is_unchecked: bool) -> Submitted:
+    config = submission.config.model_copy(update={"model": str(model.ref)})
     with services.store.begin() as tx:
-        dataset_name = _dataset_name(tx, owner, config.dataset, "dataset")
+        datasets = [find_dataset(tx, owner, dataset, "dataset") for dataset in config.datasets]
+        check_kinds(config, datasets, "dataset")
         if config.eval_dataset is not None:
-            _dataset_name(tx, owner, config.eval_dataset, "eval_dataset")
-        model_name = check_record(ref, tx, owner) or short_name(ref)
+            check_kinds(config, [find_dataset(tx, owner, config.eval_dataset, "eval_dataset")], "eval_dataset")
+        tuned = find_tuned(model.ref, tx, services.settings, owner)
+        model_name = tuned.name if tuned else short_name(model.ref)
         quotas_service.check_submit(tx, services.settings, owner)
         record = tx.jobs.add(
             new_id("job"),
             owner=owner,
-            name=config.name or f"{model_name} {dataset_name}"[:200],
+            name=config.name or f"{model_name} {datasets[0].name}"[:200],
             config=config.model_dump(mode="json"),
-            dataset_id=config.dataset,
+            dataset_id=config.datasets[0],
             eval_dataset_id=config.eval_dataset,
             idempotency_key=submission.idempotency_key,
             body_sha256=submission.body_sha256,
             now=datetime.now(UTC),
             priority=config.priority,
+            model_revision=tuned.base_revision if tuned else model.revision,
         )
-        return Submitted(describe(tx, record), events=[first_event(record)])
+        if len(config.datasets) > 1:
+            tx.job_files.add(record.id, config.datasets, now=record.created_at)
+        if is_unchecked:
+            notice = NewEvent(EventKind.NOTICE, {"code": "model_unchecked", "message": UNCHECKED}, record.created_at)
+            (event,) = tx.events.append(record.ref, [notice])
+            record = replace(record, last_seq=event.seq)
+        return Submitted(describe(tx, record))
 
 
-def _dataset_name(tx: Transaction, owner: str, dataset_id: str, param: str) -> str:
+def find_dataset(tx: Transaction, owner: str, dataset_id: str, param: str) -> DatasetRecord:
+    """Raise `NotFoundError` that names the field `param` of the request."""
     try:
-        return tx.datasets.get(dataset_id, owner=owner).name
+        return tx.datasets.get(dataset_id, owner=owner)
     except NotFoundError as error:
         raise NotFoundError("There is no dataset with this id.", error.code, param) from None
+
+
+def check_kinds(config: JobConfig, datasets: list[DatasetRecord], param: str) -> None:
+    """Raise `InvalidRequestError` for rows that the method cannot learn from, and for files of several kinds."""
+    kinds = {dataset.kind for dataset in datasets}
+    wanted = KINDS_OF_METHOD[config.method.type]
+    for kind in kinds:
+        if kind not in wanted:
+            raise InvalidRequestError(
+                f"{param} has rows of the kind '{kind}', and method '{config.method.type}' learns from "
+                f"{' or '.join(wanted)} only; upload it in another shape, or choose another dataset.",
+                "dataset_kind_mismatch",
+                param,
+            )
+    if len(kinds) > 1:
+        raise InvalidRequestError(
+            f"The files of a job must be of one kind; these are {' and '.join(sorted(kinds))}.",
+            "dataset_kind_mismatch",
+            param,
+        )
 
 
 def _describe(tx: Transaction, records: list[JobRecord]) -> list[Job]:

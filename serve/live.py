@@ -121,8 +121,7 @@ class JobSocket:
         except ServiceUnavailableError as error:
             raise CloseSocket(TRY_AGAIN, error=error) from None
         self._sent = self._acked = after
-        if job.status.is_terminal:
-            self._end = job.last_seq, job.status
+        self._note_end(job)
 
     async def _stream(self) -> None:
         tasks = [asyncio.create_task(self._send_events()), asyncio.create_task(self._receive_acks())]
@@ -174,7 +173,19 @@ class JobSocket:
         self._bytes_in_flight += len(frame.text)
         await self._send(frame.text)
         if batch.end and self._sent == batch.last:
-            self._end = batch.last, batch.end
+            await self._find_end()
+
+    async def _find_end(self) -> None:
+        """After a terminal status in the log: a completed job may have been re-opened since."""
+        try:
+            job = await in_thread(_get_job, self._store, self._job_id, current_owner(self._websocket))
+        except ServiceUnavailableError as error:
+            raise CloseSocket(TRY_AGAIN, error=error) from None
+        self._note_end(job)
+
+    def _note_end(self, job: JobRecord) -> None:
+        if job.status.is_terminal:
+            self._end = job.last_seq, job.status
 
     def _is_window_full(self) -> bool:
         return (

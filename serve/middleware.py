@@ -24,6 +24,7 @@ from serve.errors import error_of_status, error_response, internal_error
 from tracking.store.ids import new_id
 
 DATASETS_PATH = "/api/datasets"
+PIECES_PATH = "/api/uploads/"
 DOCS_PATHS = frozenset({"/docs", "/docs/oauth2-redirect"})
 MULTIPART_OVERHEAD_BYTES = 64 * 1024
 """What boundaries and part headers may add to an upload."""
@@ -120,14 +121,20 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        is_upload = scope["method"] == "POST" and scope["path"] == DATASETS_PATH
-        body = _LimitedBody(receive, send, self._upload_bytes if is_upload else self._json_bytes)
+        body = _LimitedBody(receive, send, self._upload_bytes if _is_file(scope) else self._json_bytes)
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdecimal() and int(declared[:20]) > body.limit:
             refusal = error_response(body.refuse(), scope["state"]["request_id"])
             await refusal(scope, receive, body.send)
             return
         await self._app(scope, body.receive, body.send)
+
+
+def _is_file(scope: Scope) -> bool:
+    """Whether the body is a file, or a piece of one."""
+    if scope["path"] == DATASETS_PATH:
+        return scope["method"] in ("POST", "PUT")
+    return bool(scope["method"] == "PATCH" and scope["path"].startswith(PIECES_PATH))
 
 
 class _LimitedBody:
@@ -211,7 +218,8 @@ class _Reply:
             headers["x-request-id"] = self._request_id
         headers["x-content-type-options"] = "nosniff"
         headers["referrer-policy"] = "no-referrer"
-        headers["content-security-policy"] = _DOCS_CSP if self._path in DOCS_PATHS else _CSP
+        # A page that stands on its own brings a stricter one.
+        headers.setdefault("content-security-policy", _DOCS_CSP if self._path in DOCS_PATHS else _CSP)
 
 
 def _request_id(scope: Scope) -> str:

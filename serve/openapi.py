@@ -8,10 +8,23 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from ftlab.schemas import JobConfig
-from serve.bodies import JobChange, Move, QuotaChange, Resume
+from serve.bodies import Batches, JobChange, ModelReference, Move, QuotaChange, Resume
+from serve.dataset_options import DatasetMove, UploadEnd, UploadStart, UrlRequest
 
 _COMPONENTS = "#/components/schemas/{model}"
-_BODIES = (JobConfig, JobChange, Move, QuotaChange, Resume)
+_BODIES = (
+    JobConfig,
+    Batches,
+    JobChange,
+    ModelReference,
+    Move,
+    QuotaChange,
+    Resume,
+    DatasetMove,
+    UploadEnd,
+    UploadStart,
+    UrlRequest,
+)
 
 
 def body_of(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
@@ -36,6 +49,14 @@ FILE_BODY: dict[str, Any] = {
     }
 }
 """`openapi_extra` of the upload: one form field `file`, or the bare file with its name in `x-filename`."""
+
+PIECE_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/offset+octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+"""`openapi_extra` of a piece of an upload: any bytes, under any content type."""
 
 _ERROR_SCHEMA: dict[str, Any] = {
     "title": "Error",

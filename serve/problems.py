@@ -1,15 +1,18 @@
 """What is wrong with a request as one error that names the field and its range, never the value."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from ftlab.errors import InvalidRequestError
+from ftlab.errors import FineTuneLabError, InvalidRequestError, PermissionDeniedError
 from ftlab.schemas import JobConfig
 from ftlab.schemas.common import did_you_mean
 from ftlab.schemas.problems import problems_of
+
+REMOTE_CODE = "trust_remote_code"
+"""The field that other services have for it; here it is refused for what it asks, not as a word that nobody knows."""
 
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 """A key that is named in a reply; anything else that came in stays unnamed."""
@@ -27,8 +30,14 @@ _PARAMETER_RULES: dict[str, str] = {
 }
 
 
-def body_error(error: ValidationError, model: type[BaseModel]) -> InvalidRequestError:
+def body_error(error: ValidationError, model: type[BaseModel]) -> FineTuneLabError:
     """The error for a body that is a JSON object but no `model`."""
+    if any(_wants_remote_code(entry) for entry in error.errors(include_url=False)):
+        return PermissionDeniedError(
+            "This service never runs code that comes with a model; leave trust_remote_code out.",
+            "remote_code_not_allowed",
+            REMOTE_CODE,
+        )
     first = problems_of(error, model)[0]
     # Unknown keys come first: where there is one, it is the problem that is named.
     entries = error.errors(include_url=False, include_input=False)
@@ -61,6 +70,10 @@ def parameter_error(entries: Sequence[Any]) -> InvalidRequestError:
     else:
         rule = _PARAMETER_RULES.get(first["type"], "is not valid").format(**first.get("ctx") or {})
     return InvalidRequestError(f"{name} {rule}.", "invalid_parameter", name)
+
+
+def _wants_remote_code(entry: Mapping[str, Any]) -> bool:
+    return entry["type"] == "extra_forbidden" and entry["loc"][-1] == REMOTE_CODE and entry["input"] is True
 
 
 def _unnamed_field(parent: Sequence[str]) -> InvalidRequestError:

@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from ftlab.schemas import Queue
 from serve.auth import current_owner
+from serve.jobs import After, Limit
 from serve.queue_service import read_queue
 from serve.replies import in_thread, reply
 from serve.services import services_of
@@ -14,5 +15,6 @@ router = APIRouter(tags=["jobs"])
 
 
 @router.get("/api/training/queue", response_model=Queue, summary="The queue as it stands")
-async def get_queue(request: Request) -> Response:
-    return reply(await in_thread(read_queue, services_of(request), current_owner(request)))
+async def get_queue(request: Request, after: After = None, limit: Limit = 100) -> Response:
+    """All your running jobs, and one page of those that wait, next job first."""
+    return reply(await in_thread(read_queue, services_of(request), current_owner(request), after, limit))

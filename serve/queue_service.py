@@ -9,33 +9,35 @@ from tracking.store import Transaction
 from tracking.store.leases import COORDINATOR
 from tracking.store.records import JobRecord
 
-MAX_ENTRIES = 1000
-"""Jobs that the queue lists; the positions of later ones are in the jobs themselves."""
 
-
-def read_queue(services: Services, owner: str) -> Queue:
-    """The queue as `owner` may see it: positions count everybody's jobs, entries are the owner's own."""
+def read_queue(services: Services, owner: str, after: str | None, limit: int) -> Queue:
+    """The queue as `owner` may see it: positions count everybody's jobs, entries are one page of the owner's own."""
     now = datetime.now(UTC)
     with services.store.read() as tx:
         running = tx.jobs.live()
-        queued = tx.jobs.queued(MAX_ENTRIES)
-        is_at_work = is_scheduling(tx, now) if queued else False
+        heads = tx.jobs.queued(1)
+        queued = tx.jobs.queue_page(owner, after=after, limit=limit + 1)
+        positions = tx.jobs.queue_positions([job.id for job in queued[:limit]])
+        num_queued = tx.jobs.num_queued(owner)
+        is_at_work = is_scheduling(tx, now) if heads else False
     return Queue(
         running=[job.id for job in running if job.owner == owner],
         queued=[
             QueueEntry(
-                position=position,
+                position=positions[job.id],
                 job_id=job.id,
                 name=job.name,
                 owner=job.owner,
                 priority=job.priority,
-                waiting_for=waits_for(job, position, now, is_scheduling=is_at_work),
+                waiting_for=waits_for(job, positions[job.id], now, is_scheduling=is_at_work),
                 created_at=job.created_at,
             )
-            for position, job in enumerate(queued, start=1)
-            if job.owner == owner
+            for job in queued[:limit]
         ],
-        waiting_for=_head_waits_for(queued[0], len(running), now, is_scheduling=is_at_work) if queued else None,
+        num_queued=num_queued,
+        has_more=len(queued) > limit,
+        next_cursor=queued[limit - 1].id if len(queued) > limit else None,
+        waiting_for=_head_waits_for(heads[0], len(running), now, is_scheduling=is_at_work) if heads else None,
     )
 
 

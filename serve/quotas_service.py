@@ -19,21 +19,21 @@ from tracking.store.records import QuotaRecord, UsageRecord
 def read_quota(services: Services, owner: str) -> Quota:
     """The limits that hold for the owner, and what the owner uses."""
     with services.store.read() as tx:
-        return _to_quota(_limits(tx, services.settings, owner), tx.usage.of(owner))
+        return _to_quota(effective_quota(tx.quotas.get(owner), services.settings), tx.usage.of(owner))
 
 
 def change_quota(services: Services, owner: str, change: QuotaChange) -> Quota:
     """Set the fields that are given; `None` goes back to the setting."""
     with services.store.begin() as tx:
-        tx.quotas.set(owner, **change.model_dump(exclude_unset=True))
-        return _to_quota(_limits(tx, services.settings, owner), tx.usage.of(owner))
+        quota = tx.quotas.set(owner, **change.model_dump(exclude_unset=True))
+        return _to_quota(effective_quota(quota, services.settings), tx.usage.of(owner))
 
 
 def check_submit(tx: Transaction, settings: Settings, owner: str) -> None:
     """Raise `RateLimitError` (code `quota_exceeded`) when one job more would be too many, or the disk is used up."""
     limits = _limits(tx, settings, owner)
     most = limits.max_queued_jobs
-    if most is not None and tx.jobs.num_queued(owner) >= most:
+    if most is not None and tx.jobs.has_queued(owner, most):
         raise _exceeded(f"You have {most} jobs in the queue, the most you may have", "max_queued_jobs")
     if limits.max_disk_bytes is not None and tx.usage.disk_bytes(owner) >= limits.max_disk_bytes:
         raise _exceeded(f"Your datasets and checkpoints fill your {limits.max_disk_bytes} bytes", "max_disk_bytes")
@@ -42,6 +42,8 @@ def check_submit(tx: Transaction, settings: Settings, owner: str) -> None:
 def check_upload(tx: Transaction, settings: Settings, owner: str, num_bytes: int) -> None:
     """Raise `RateLimitError` (code `quota_exceeded`) when a dataset of so many bytes would be too much."""
     limits = _limits(tx, settings, owner)
+    # What has begun to come in is counted too: many uploads at once would be more than one by one.
+    num_bytes += tx.uploads.open_bytes(owner)
     most = limits.max_upload_bytes
     if most is not None and tx.usage.upload_bytes(owner) + num_bytes > most:
         raise _exceeded(f"With this file your datasets would have more than {most} bytes", "max_upload_bytes")
@@ -53,7 +55,8 @@ def check_upload(tx: Transaction, settings: Settings, owner: str, num_bytes: int
 
 
 def _limits(tx: Transaction, settings: Settings, owner: str) -> QuotaRecord:
-    return effective_quota(tx.quotas.get(owner), settings)
+    """The owner's limits; until the transaction ends nobody else counts against them."""
+    return effective_quota(tx.quotas.lock(owner), settings)
 
 
 def _to_quota(limits: QuotaRecord, usage: UsageRecord) -> Quota:

@@ -1,12 +1,15 @@
 """Everything that the routes need, put together once per process."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from starlette.requests import HTTPConnection
 
-from cluster.clients import CoordinatorClient, HubClient
+from cluster.clients import CoordinatorClient, DataClient, HubClient
 from ftlab.settings import Settings
 from serve.live import LiveFeed
+from serve.model_hub import ModelHub
+from tracking.buckets import Buckets, DatasetFiles
 from tracking.store import Store
 
 
@@ -19,6 +22,16 @@ class Services:
     coordinator: CoordinatorClient
     hub: HubClient
     feed: LiveFeed
+    data: DataClient
+    model_hub: ModelHub
+
+    @cached_property
+    def buckets(self) -> Buckets:
+        return Buckets.open(self.settings)
+
+    @cached_property
+    def dataset_files(self) -> DatasetFiles:
+        return DatasetFiles(self.store, self.buckets)
 
 
 def services_of(connection: HTTPConnection) -> Services:

@@ -2,7 +2,12 @@
 
 from typing import Any, Literal
 
-from ftlab.schemas import Attempt, Checkpoint, Dataset, Event, Job, LogLine, MetricPoint, WireModel
+from ftlab.schemas import Attempt, Checkpoint, Dataset, Event, Job, LogLine, MetricPoint, Upload, WireModel
+from ftlab.schemas.checks import TokenRow
+
+
+class TokenRowList(WireModel):
+    data: list[TokenRow]
 
 
 class MetricList(WireModel):
@@ -25,6 +30,10 @@ class CheckpointList(WireModel):
 
 class AttemptList(WireModel):
     data: list[Attempt]
+
+
+class UploadList(WireModel):
+    data: list[Upload]
 
 
 class JobOverview(WireModel):

@@ -1,4 +1,4 @@
-"""Changing what waits or runs: `pause`, `resume`, `move`, `cancel`."""
+"""Changing what waits or runs: `pause`, `resume`, `append`, `move`, `cancel`."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +34,27 @@ def resume(
     resumed = session.client.jobs.resume(job, checkpoint)
     _print_status(session, resumed)
     session.output.talk(resumed.message)
+
+
+@command(app)
+def append(
+    session: Session,
+    job: JobArgument,
+    datasets: Annotated[
+        list[str], typer.Argument(metavar="DATASET...", help="Ids of datasets, or local files, in their order.")
+    ],
+) -> None:
+    """Have a job train on more files; a completed one is re-opened. Local files are uploaded first."""
+    from pathlib import Path
+
+    from ftlab.cli.job_source import dataset_file
+    from ftlab.cli.submit import dataset_id
+
+    files = [dataset_file(name, Path.cwd(), "append") for name in datasets]
+    ids = [name if file is None else dataset_id(session, file) for name, file in zip(datasets, files, strict=True)]
+    longer = session.client.jobs.append(job, ids)
+    _print_status(session, longer)
+    session.output.talk(f"Job {longer.id} has {longer.num_files} files now. {longer.message}")
 
 
 @command(app)

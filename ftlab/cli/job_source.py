@@ -1,7 +1,7 @@
 """From `CONFIG.yaml` and `--set` to a checked job config, and the dataset files that it names."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,28 @@ class JobSource:
     """A config that is valid except for the dataset files, which have no ids yet."""
 
     config: JobConfig
-    files: dict[str, Path]
-    """By field: the local file to upload."""
+    named: dict[str, list[str | Path]]
+    """By field: the datasets that it names, an id or a local file to upload each."""
 
-    def with_ids(self, ids: dict[str, str]) -> JobConfig:
-        return self.config.model_copy(update=ids)
+    @property
+    def files(self) -> list[Path]:
+        """Every local file, once."""
+        return list(dict.fromkeys(item for items in self.named.values() for item in items if isinstance(item, Path)))
+
+    def with_ids(self, ids: Mapping[Path, str]) -> JobConfig:
+        """The config with the ids of the files."""
+        return self.config.model_copy(update=self.document(ids))
+
+    def document(self, names: Mapping[Path, str]) -> dict[str, str | list[str]]:
+        """The dataset fields with a name for each file; a single dataset stays a plain string."""
+        named = {
+            field: [names[item] if isinstance(item, Path) else item for item in items]
+            for field, items in self.named.items()
+        }
+        return {
+            field: items if isinstance(getattr(self.config, field), list) else items[0]
+            for field, items in named.items()
+        }
 
 
 def read_job(path: Path, assignments: Sequence[str]) -> JobSource:
@@ -37,9 +54,17 @@ def read_job(path: Path, assignments: Sequence[str]) -> JobSource:
         raise InvalidRequestError(f"{source} must hold settings such as 'model: org/name'.", "invalid_config")
     for assignment in assignments:
         assign(document, assignment)
-    files = {field: file for field in DATASET_FIELDS if (file := _dataset_file(document.get(field), folder, source))}
-    config = parse_job_config(document | {field: file.name[:100] for field, file in files.items()}, source)
-    return JobSource(config, files)
+    named: dict[str, list[str | Path]] = {}
+    stand_ins = dict(document)
+    for field in DATASET_FIELDS:
+        given = document.get(field)
+        items: list[Any] = given if isinstance(given, list) else [given]
+        found = [dataset_file(item, folder, source) or item for item in items]
+        if any(isinstance(item, Path) for item in found):
+            named[field] = found
+            shown = [item.name[:100] if isinstance(item, Path) else item for item in found]
+            stand_ins[field] = shown if isinstance(given, list) else shown[0]
+    return JobSource(parse_job_config(stand_ins, source), named)
 
 
 def assign(document: dict[str, Any], assignment: str) -> None:
@@ -70,8 +95,11 @@ def _text(path: Path) -> str:
         raise InvalidRequestError(f"{str(path)!r} is not a text file in UTF-8.", "invalid_yaml") from None
 
 
-def _dataset_file(value: object, folder: Path, source: str) -> Path | None:
-    """The file that a dataset field means; `None` when it holds an id."""
+def dataset_file(value: object, folder: Path, source: str) -> Path | None:
+    """The file that the name of a dataset means; `None` when it is an id.
+
+    Raises `InvalidRequestError` for the name of a file that is not there.
+    """
     if not isinstance(value, str) or not value:
         return None
     file = folder / Path(value).expanduser()

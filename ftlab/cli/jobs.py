@@ -116,11 +116,14 @@ def checkpoints(session: Session, job: JobArgument) -> None:
 
 
 @command(app)
-def queue(session: Session) -> None:
+def queue(
+    session: Session,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100, help="Waiting jobs to show.")] = 20,
+) -> None:
     """Show what runs and what waits, in order."""
     from ftlab.cli.text import local_time
 
-    found = session.client.queue()
+    found = session.client.queue(limit=limit)
     if session.output.as_json:
         session.output.json(found)
         return
@@ -137,6 +140,8 @@ def queue(session: Session) -> None:
         for entry in found.queued
     ]
     session.output.table(("PLACE", "ID", "NAME", "PRIORITY", "CREATED", "WAITING FOR"), rows)
+    if found.has_more:
+        session.output.talk(f"{found.num_queued - len(found.queued)} more wait behind these.")
     if found.waiting_for:
         session.output.talk(found.waiting_for)
 
@@ -178,7 +183,7 @@ def _attempt_line(attempt: "Attempt") -> str:
 
 
 def _job_fields(job: "Job") -> dict[str, object]:
-    from ftlab.cli.text import GLYPHS, duration, elapsed, local_time, number, steps
+    from ftlab.cli.text import GLYPHS, duration, elapsed, files, local_time, number, steps
 
     return {
         "Id": job.id,
@@ -189,8 +194,9 @@ def _job_fields(job: "Job") -> dict[str, object]:
         "Priority": job.priority,
         "Queue place": job.queue_position,
         "Base model": job.config.get("model"),
-        "Dataset": job.config.get("dataset"),
+        "Dataset": ", ".join(job.datasets),
         "Step": steps(job.step, job.total_steps) if job.step else None,
+        "File": files(job.file, job.num_files, job.file_progress).removeprefix("file ") or None,
         "Epoch": number(job.epoch),
         "Loss": number(job.loss),
         "Eval loss": number(job.eval_loss),

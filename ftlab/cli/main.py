@@ -14,6 +14,9 @@ from ftlab.cli import jobs as _jobs  # noqa: F401  isort: skip
 from ftlab.cli import control as _control  # noqa: F401  isort: skip
 from ftlab.cli import download as _download  # noqa: F401  isort: skip
 from ftlab.cli import records as _records  # noqa: F401  isort: skip
+from ftlab.cli import models as _models  # noqa: F401  isort: skip
+from ftlab.cli import preview as _preview  # noqa: F401  isort: skip
+from ftlab.cli import checks as _checks  # noqa: F401  isort: skip
 from ftlab.cli import quota as _quota  # noqa: F401  isort: skip
 from ftlab.cli.app import app
 from ftlab.cli.exits import ExitCode, exit_code_of

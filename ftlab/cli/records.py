@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Record = TypeVar("Record", Dataset, TunedModel)
 
 datasets = typer.Typer(help="Upload, list and delete datasets.", no_args_is_help=True, context_settings=CONTEXT)
-models = typer.Typer(help="List tuned models.", no_args_is_help=True, context_settings=CONTEXT)
+models = typer.Typer(help="List tuned models, and check base models.", no_args_is_help=True, context_settings=CONTEXT)
 app.add_typer(datasets, name="datasets")
 app.add_typer(models, name="models")
 
@@ -29,12 +29,23 @@ ModelArgument = Annotated[str, typer.Argument(metavar="ID", help="Id, unique id 
 @command(datasets, "upload")
 def upload_dataset(
     session: Session,
-    file: Annotated[Path, typer.Argument(help="A .jsonl or .json file.")],
+    file: Annotated[Path, typer.Argument(help="A file of rows: JSONL, JSON, CSV, TSV or Parquet.")],
     name: Annotated[str | None, typer.Option(help="Name to show; default: the file's name.")] = None,
     bucket: Annotated[str | None, typer.Option(help="Bucket to keep it in.", show_default=False)] = None,
+    shape: Annotated[str | None, typer.Option(help="Shape of the rows; default: found out.")] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--column", metavar="FIELD=COLUMN", help="Which column stands for a field of the shape."),
+    ] = None,
+    accept_partial: Annotated[
+        bool, typer.Option("--accept-partial", help="Leave rows out that cannot be read.")
+    ] = False,
 ) -> None:
-    """Upload a dataset and print its id."""
-    dataset = upload(session, file, name, bucket)
+    """Upload a dataset and print its id. A large file that was cut off goes on where it was."""
+    from ftlab.client.wire import UploadOptions
+
+    options = UploadOptions(name, bucket, shape, _columns(columns or []), accept_partial)
+    dataset = upload(session, file, options)
     if session.output.as_json:
         session.output.json(dataset)
     else:
@@ -60,16 +71,49 @@ def list_datasets(session: Session, limit: LimitOption = 20) -> None:
 @command(datasets, "show")
 def show_dataset(session: Session, dataset: DatasetArgument) -> None:
     """Show one dataset."""
-    _show(session, _find_dataset(session, dataset))
+    _show(session, find_dataset(session, dataset))
 
 
 @command(datasets, "rm")
 def remove_dataset(session: Session, dataset: DatasetArgument, yes: YesOption = False) -> None:
     """Delete a dataset that no waiting or running job uses."""
-    found = _find_dataset(session, dataset)
+    found = find_dataset(session, dataset)
     confirm(f"Delete dataset {found.name!r} ({found.id}, {found.num_rows} rows)?", yes)
     session.client.datasets.delete(found.id)
     session.output.talk(f"Deleted {found.id}.")
+
+
+@command(datasets, "mv")
+def move_dataset(
+    session: Session,
+    dataset: DatasetArgument,
+    bucket: Annotated[str, typer.Argument(metavar="BUCKET", help="Bucket to move it to.")],
+) -> None:
+    """Move a dataset into another bucket; its id stays."""
+    moved = session.client.datasets.move(find_dataset(session, dataset).id, bucket)
+    if session.output.as_json:
+        session.output.json(moved)
+    session.output.talk(f"{moved.id} lies in bucket {moved.bucket} now.")
+
+
+@command(datasets, "url")
+def dataset_url(
+    session: Session,
+    dataset: DatasetArgument,
+    expires_s: Annotated[
+        int | None,
+        typer.Option("--expires-s", min=1, max=7 * 24 * 3600, metavar="SECONDS", help="Default: 24 hours."),
+    ] = None,
+) -> None:
+    """Print a URL at which anybody can download a dataset for a while."""
+    from ftlab.cli.text import local_time
+
+    signed = session.client.datasets.url(find_dataset(session, dataset).id, expires_s)
+    if session.output.as_json:
+        session.output.json(signed)
+        return
+    session.output.data(signed.url)
+    session.output.talk(f"Works until {local_time(signed.expires_at)}.")
 
 
 @command(datasets, "download")
@@ -79,8 +123,9 @@ def download_dataset(
     file: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", show_default=False)] = None,
 ) -> None:
     """Download a dataset as it was uploaded."""
-    found = _find_dataset(session, dataset)
-    target = target_file(file, f"{found.id}.{found.format}")
+    found = find_dataset(session, dataset)
+    packed = next((suffix for suffix in (".gz", ".zst") if found.name.lower().endswith(suffix)), "")
+    target = target_file(file, f"{found.id}.{found.format}{packed}")
     with session.output.transfer(f"Downloading {target.name}") as on_progress:
         session.client.datasets.download(found.id, target, on_progress)
     report_file(session, target)
@@ -109,7 +154,14 @@ def show_model(session: Session, model: ModelArgument) -> None:
     _show(session, _find("model", model, client.models.get, client.models.list))
 
 
-def _find_dataset(session: Session, text: str) -> "Dataset":
+def _columns(assignments: list[str]) -> dict[str, str]:
+    for assignment in assignments:
+        if not all(assignment.partition("=")):
+            raise typer.BadParameter(f"--column {assignment!r} must look like FIELD=COLUMN.")
+    return {field: column for field, _, column in (assignment.partition("=") for assignment in assignments)}
+
+
+def find_dataset(session: Session, text: str) -> "Dataset":
     client = session.client
     return _find("dataset", text, client.datasets.get, client.datasets.list)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ftlab.cli.text import GLYPHS, duration, number, one_line, size, steps
+from ftlab.cli.text import GLYPHS, duration, files, number, one_line, size, steps
 from ftlab.life import JobStatus
 from ftlab.schemas import Event, EventKind, Job
 
@@ -21,10 +21,23 @@ class RunView:
     eval_loss: float | None = None
     tokens_per_s: float | None = None
     eta_s: float | None = None
+    file: int | None = None
+    num_files: int = 1
+    file_progress: float | None = None
 
     @classmethod
     def of(cls, job: Job) -> "RunView":
-        return cls(job.status, job.step, job.total_steps, job.loss, job.eval_loss, eta_s=job.eta_s)
+        return cls(
+            job.status,
+            job.step,
+            job.total_steps,
+            job.loss,
+            job.eval_loss,
+            eta_s=job.eta_s,
+            file=job.file,
+            num_files=job.num_files,
+            file_progress=job.file_progress,
+        )
 
     def apply(self, event: Event) -> str | None:
         """Take an event in; return the line that it deserves in a log, if any."""
@@ -58,6 +71,9 @@ class RunView:
         self.step = data.get("step") or self.step
         self.total_steps = data.get("total_steps") or self.total_steps
         self.eta_s = data.get("eta_s")
+        self.file = data.get("file") or self.file
+        self.num_files = data.get("num_files") or self.num_files
+        self.file_progress = data.get("file_progress")
 
     def _take_metrics(self, data: dict[str, Any]) -> str:
         values = data.get("values") or {}
@@ -69,14 +85,17 @@ class RunView:
             shown.append(f"{values['tokens_per_s']:.0f} tok/s")
         if "loss" in values and self.eta_s is not None:
             shown.append(f"ETA {duration(self.eta_s)}")
-        return "  ".join([f"step {steps(data.get('step', self.step), self.total_steps)}", *shown])
+        place = [files(self.file, self.num_files, self.file_progress)]
+        return "  ".join([f"step {steps(data.get('step', self.step), self.total_steps)}", *filter(None, place), *shown])
 
     def _numbers(self) -> list[str]:
         if self.status is not JobStatus.RUNNING:
             return []
+        place = files(self.file, self.num_files, self.file_progress)
         return [
             text
             for text, value in (
+                (place, place or None),
                 (f"loss {number(self.loss)}", self.loss),
                 (f"eval {number(self.eval_loss)}", self.eval_loss),
                 (f"{self.tokens_per_s or 0:.0f} tok/s", self.tokens_per_s),

@@ -41,7 +41,7 @@ def status(session: Session, home: HomeOption = None) -> None:
     output.record(
         {
             "Server": f"{settings.server_url}: {message}",
-            "Queue": f"{len(queue.running)} running, {len(queue.queued)} queued{waiting}",
+            "Queue": f"{len(queue.running)} running, {queue.num_queued} queued{waiting}",
         }
     )
 

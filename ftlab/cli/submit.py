@@ -11,6 +11,7 @@ from ftlab.cli.session import Session, command
 
 if TYPE_CHECKING:
     from ftlab.cli.job_source import JobSource
+    from ftlab.client.wire import UploadOptions
     from ftlab.schemas import Dataset, Job
 
 
@@ -39,7 +40,7 @@ def submit(
     if dry_run:
         _print_config(session, source)
         return
-    ids = {field: _dataset_id(session, path) for field, path in source.files.items()}
+    ids = {path: dataset_id(session, path) for path in source.files}
     job = session.client.jobs.create(source.with_ids(ids), idempotency_key)
     place = f" at place {job.queue_position}" if job.queue_position else ""
     session.output.talk(f"Job {job.name!r} is in the queue{place}.")
@@ -57,17 +58,21 @@ def submit(
         session.output.json(ended)
 
 
-def upload(session: Session, path: Path, name: str | None = None, bucket: str | None = None) -> "Dataset":
+def upload(session: Session, path: Path, options: "UploadOptions | None" = None) -> "Dataset":
     """Upload a file and say so."""
     from ftlab.cli.text import size
+    from ftlab.client.wire import UploadOptions
 
     with session.output.transfer(f"Uploading {path.name}") as on_progress:
-        dataset = session.client.datasets.upload(path, name, bucket, on_progress)
-    session.output.talk(f"Uploaded {path.name} ({dataset.num_rows} rows, {size(dataset.size_bytes)}) as {dataset.id}.")
+        dataset = session.client.datasets.upload(path, on_progress=on_progress, **vars(options or UploadOptions()))
+    skipped = f", {dataset.num_skipped} left out" if dataset.num_skipped else ""
+    session.output.talk(
+        f"Uploaded {path.name} ({dataset.num_rows} rows{skipped}, {size(dataset.size_bytes)}) as {dataset.id}."
+    )
     return dataset
 
 
-def _dataset_id(session: Session, path: Path) -> str:
+def dataset_id(session: Session, path: Path) -> str:
     """The newest dataset with this very content, else a new one.
 
     A submit that is repeated with its idempotency key is thereby the same request as before.
@@ -91,7 +96,7 @@ def _print_job(session: Session, job: "Job") -> None:
 def _print_config(session: Session, source: "JobSource") -> None:
     from ftlab.schemas.job_file import config_document, write_yaml
 
-    document = config_document(source.config) | {field: str(path) for field, path in source.files.items()}
+    document = config_document(source.config) | source.document({path: str(path) for path in source.files})
     if session.output.as_json:
         session.output.json(document)
     else:

@@ -59,6 +59,13 @@ def steps(step: int, total_steps: int | None) -> str:
     return f"{step}/{total_steps}" if total_steps else str(step)
 
 
+def files(file: int | None, num_files: int, file_progress: float | None) -> str:
+    """`file 2 of 5 (40 %)`; empty for a job with one file, and before the first step."""
+    if num_files < 2 or file is None:
+        return ""
+    return f"file {file} of {num_files} ({100 * (file_progress or 0.0):.0f} %)"
+
+
 def one_line(value: object) -> str:
     """Text without line breaks, tabs and terminal control characters."""
     return "".join(char if char.isprintable() else " " for char in str(value))

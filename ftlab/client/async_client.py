@@ -46,9 +46,9 @@ class AsyncClient(AsyncResource):
     def base_url(self) -> str:
         return self._endpoint.base_url
 
-    async def queue(self) -> Queue:
-        """What runs and what waits."""
-        return await self._call(calls.queue())
+    async def queue(self, *, after: str | None = None, limit: int = calls.MAX_PAGE) -> Queue:
+        """What runs, and the first jobs that wait; `after` is the `next_cursor` of the page before."""
+        return await self._call(calls.queue(after, limit))
 
     async def health(self) -> dict[str, Any]:
         """Raises `UnreachableError` when nothing answers."""

@@ -168,8 +168,8 @@ async def _chunks_of(body: FileBody) -> AsyncIterator[bytes]:
     sent = 0
     file = await asyncio.to_thread(body.path.open, "rb")
     with file:
-        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+        file.seek(body.offset)
+        while chunk := await asyncio.to_thread(file.read, min(CHUNK_BYTES, body.size_bytes - sent)):
             yield chunk
             sent += len(chunk)
-            if body.on_progress:
-                body.on_progress(sent, body.size_bytes)
+            body.report(sent)

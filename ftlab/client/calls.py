@@ -4,30 +4,33 @@ import json
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from pydantic import TypeAdapter
 
-from ftlab.client.wire import FileBody, OnProgress, Reply, Request
+from ftlab.client.wire import Reply, Request
 from ftlab.errors import InvalidRequestError, NotFoundError
 from ftlab.life import JobStatus
 from ftlab.schemas import (
     Attempt,
     Checkpoint,
     Dataset,
+    DatasetPreview,
     Event,
     EventKind,
     Job,
     LogLine,
     MetricPoint,
+    ModelCheck,
     Page,
     Queue,
     Quota,
+    SignedUrl,
     TunedModel,
     WireModel,
 )
+from ftlab.schemas.checks import CheckReport, CheckState, TokenRow
 from ftlab.schemas.job_file import parse_job_config
 
 Statuses = JobStatus | str | Collection[JobStatus | str] | None
@@ -41,8 +44,8 @@ Item = TypeVar("Item")
 MAX_PAGE = 100
 """Most records the service puts into one page."""
 EVENTS_PAGE = 500
-UPLOAD_TIMEOUT_S = 900.0
-"""The service checks every row of an upload before it answers."""
+MOVE_TIMEOUT_S = 900.0
+"""The service answers when the files are there."""
 _JOBS = "/api/training/jobs"
 _QUOTA = "/api/quota"
 
@@ -51,6 +54,20 @@ class Listing(WireModel, Generic[Item]):
     """A list that comes whole."""
 
     data: list[Item]
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How the rows of a dataset are to be read; `None` leaves the choice to the service. Names as in a job's config."""
+
+    model: str
+    max_length: int | None = None
+    assistant_only_loss: bool | None = None
+    packing: bool | None = None
+
+    def params(self) -> dict[str, object]:
+        values = {name: getattr(self, name) for name in ("model", "max_length", "assistant_only_loss", "packing")}
+        return {name: str(value).lower() if isinstance(value, bool) else value for name, value in values.items()}
 
 
 class EventsPage(WireModel):
@@ -68,27 +85,27 @@ class Call(Generic[T]):
 
 
 def health() -> Call[dict[str, Any]]:
-    return Call(Request("GET", "/health", is_probe=True), _reader(dict[str, Any]))
+    return Call(Request("GET", "/health", is_probe=True), reader(dict[str, Any]))
 
 
 def ready() -> Call[dict[str, Any]]:
-    return Call(Request("GET", "/ready", is_probe=True), _reader(dict[str, Any]))
+    return Call(Request("GET", "/ready", is_probe=True), reader(dict[str, Any]))
 
 
 def create_job(config: Any, idempotency_key: str | None) -> Call[Job]:
     """Raises `InvalidRequestError` before anything is sent when the config is wrong."""
     checked = parse_job_config(config)
-    request = _with_json("POST", _JOBS, checked.model_dump(mode="json"))
-    return Call(replace(request, headers={**request.headers, **_idempotent(idempotency_key)}), _reader(Job))
+    request = with_json("POST", _JOBS, checked.model_dump(mode="json"))
+    return Call(replace(request, headers={**request.headers, **_idempotent(idempotency_key)}), reader(Job))
 
 
 def get_job(job: str) -> Call[Job]:
-    return Call(Request("GET", _job_path(job)), _reader(Job))
+    return Call(Request("GET", _job_path(job)), reader(Job))
 
 
 def jobs_page(status: Statuses, after: str | None, limit: int) -> Call[Page[Job]]:
     params = _params(status=status, after=after, limit=limit)
-    return Call(Request("GET", _JOBS, params), _reader(Page[Job]))
+    return Call(Request("GET", _JOBS, params), reader(Page[Job]))
 
 
 def cancel_job(job: str) -> Call[Job]:
@@ -103,17 +120,22 @@ def resume_job(job: str, checkpoint: str | None) -> Call[Job]:
     return _order(job, "resume", None if checkpoint is None else {"checkpoint": checkpoint})
 
 
+def append_files(job: str, datasets: Sequence[str], after: int) -> Call[Job]:
+    """`after` is how many files the job has."""
+    return _order(job, "batches", {"datasets": list(datasets), "after": after})
+
+
 def move_to_front(job: str) -> Call[Job]:
     return _order(job, "move", {"to": "front"})
 
 
 def set_priority(job: str, priority: int) -> Call[Job]:
-    return Call(_with_json("PATCH", _job_path(job), {"priority": priority}), _reader(Job))
+    return Call(with_json("PATCH", _job_path(job), {"priority": priority}), reader(Job))
 
 
 def events_page(job: str, after: int, kinds: Kinds = None) -> Call[EventsPage]:
     params = _params(after=after, limit=EVENTS_PAGE, kind=kinds)
-    return Call(Request("GET", f"{_job_path(job)}/events", params), _reader(EventsPage))
+    return Call(Request("GET", f"{_job_path(job)}/events", params), reader(EventsPage))
 
 
 def metrics(job: str, names: Sequence[str] | None, max_points: int | None) -> Call[list[MetricPoint]]:
@@ -133,47 +155,73 @@ def attempts(job: str) -> Call[list[Attempt]]:
     return Call(Request("GET", f"{_job_path(job)}/attempts"), _items(Attempt))
 
 
-def queue() -> Call[Queue]:
-    return Call(Request("GET", "/api/training/queue"), _reader(Queue))
+def queue(after: str | None, limit: int) -> Call[Queue]:
+    return Call(Request("GET", "/api/training/queue", _params(after=after, limit=limit)), reader(Queue))
 
 
 def get_quota() -> Call[Quota]:
-    return Call(Request("GET", _QUOTA), _reader(Quota))
+    return Call(Request("GET", _QUOTA), reader(Quota))
 
 
 def set_quota(limits: Mapping[str, object]) -> Call[Quota]:
-    return Call(_with_json("PUT", _QUOTA, limits), _reader(Quota))
-
-
-def upload_dataset(path: Path, name: str | None, bucket: str | None, on_progress: OnProgress | None) -> Call[Dataset]:
-    """Raises `InvalidRequestError` when there is no such file."""
-    if not path.is_file():
-        raise InvalidRequestError(f"There is no file {str(path)!r}.", "file_not_found", "file")
-    params = _params(name=name or path.name, bucket=bucket)
-    headers = {"content-type": "application/octet-stream", "x-filename": quote(path.name)}
-    body = FileBody(path, path.stat().st_size, on_progress)
-    request = Request("POST", "/api/datasets", params, headers, body, timeout_s=UPLOAD_TIMEOUT_S)
-    return Call(request, _reader(Dataset))
+    return Call(with_json("PUT", _QUOTA, limits), reader(Quota))
 
 
 def datasets_page(after: str | None, limit: int) -> Call[Page[Dataset]]:
-    return Call(Request("GET", "/api/datasets", _params(after=after, limit=limit)), _reader(Page[Dataset]))
+    return Call(Request("GET", "/api/datasets", _params(after=after, limit=limit)), reader(Page[Dataset]))
 
 
 def get_dataset(dataset: str) -> Call[Dataset]:
-    return Call(Request("GET", f"/api/datasets/{segment(dataset)}"), _reader(Dataset))
+    return Call(Request("GET", f"/api/datasets/{segment(dataset)}"), reader(Dataset))
+
+
+def move_dataset(dataset: str, bucket: str) -> Call[Dataset]:
+    request = with_json("POST", f"/api/datasets/{segment(dataset)}/move", {"bucket": bucket})
+    return Call(replace(request, may_repeat=True, timeout_s=MOVE_TIMEOUT_S), reader(Dataset))
+
+
+def dataset_url(dataset: str, expires_s: int | None) -> Call[SignedUrl]:
+    document = None if expires_s is None else {"expires_s": expires_s}
+    request = with_json("POST", f"/api/datasets/{segment(dataset)}/url", document)
+    return Call(replace(request, may_repeat=True), reader(SignedUrl))
 
 
 def delete_dataset(dataset: str) -> Request:
     return Request("DELETE", f"/api/datasets/{segment(dataset)}")
 
 
+def dataset_preview(dataset: str, rows: int) -> Call[DatasetPreview]:
+    request = Request("GET", f"/api/datasets/{segment(dataset)}/preview", _params(rows=rows))
+    return Call(request, reader(DatasetPreview))
+
+
+def check_dataset(
+    dataset: str, options: ReadOptions, eval_dataset: str | None, max_findings: int | None
+) -> Call[CheckReport | CheckState]:
+    """Asking starts the work, asking again tells how far it is: it may be repeated."""
+    params = _params(**options.params(), eval_dataset=eval_dataset, max_findings=max_findings)
+    request = Request("POST", f"/api/datasets/{segment(dataset)}/check", params, _idempotent(None))
+    report, state = reader(CheckReport), reader(CheckState)
+    return Call(request, lambda reply: state(reply) if reply.status == 202 else report(reply))
+
+
+def dataset_tokens(dataset: str, options: ReadOptions, row: int) -> Call[list[TokenRow]]:
+    params = _params(**options.params(), row=row)
+    return Call(Request("GET", f"/api/datasets/{segment(dataset)}/tokens", params), _items(TokenRow))
+
+
 def models_page(after: str | None, limit: int) -> Call[Page[TunedModel]]:
-    return Call(Request("GET", "/api/models", _params(after=after, limit=limit)), _reader(Page[TunedModel]))
+    return Call(Request("GET", "/api/models", _params(after=after, limit=limit)), reader(Page[TunedModel]))
 
 
 def get_model(model: str) -> Call[TunedModel]:
-    return Call(Request("GET", f"/api/models/{segment(model)}"), _reader(TunedModel))
+    return Call(Request("GET", f"/api/models/{segment(model)}"), reader(TunedModel))
+
+
+def check_model(ref: str) -> Call[ModelCheck]:
+    """A question: it may be repeated."""
+    request = with_json("POST", "/api/models/check", {"model": ref})
+    return Call(replace(request, headers={**request.headers, **_idempotent(None)}), reader(ModelCheck))
 
 
 def model_download(job: str, checkpoint: str | None) -> Request:
@@ -205,11 +253,11 @@ def _job_path(job: str) -> str:
 
 def _order(job: str, what: str, document: Mapping[str, object] | None = None) -> Call[Job]:
     """A request that changes a job; the key makes it one that may be repeated."""
-    request = _with_json("POST", f"{_job_path(job)}/{what}", document)
-    return Call(replace(request, headers={**request.headers, **_idempotent(None)}), _reader(Job))
+    request = with_json("POST", f"{_job_path(job)}/{what}", document)
+    return Call(replace(request, headers={**request.headers, **_idempotent(None)}), reader(Job))
 
 
-def _with_json(method: str, path: str, document: Mapping[str, object] | None) -> Request:
+def with_json(method: str, path: str, document: Mapping[str, object] | None) -> Request:
     if document is None:
         return Request(method, path)
     return Request(method, path, headers={"content-type": "application/json"}, body=json.dumps(document).encode())
@@ -229,11 +277,11 @@ def _params(**values: object) -> dict[str, str | list[str]]:
     }
 
 
-def _reader(shape: type[T]) -> Callable[[Reply], T]:
+def reader(shape: type[T]) -> Callable[[Reply], T]:
     adapter = TypeAdapter(shape)
     return lambda reply: adapter.validate_json(reply.content)
 
 
 def _items(shape: type[Item]) -> Callable[[Reply], list[Item]]:
-    read: Callable[[Reply], Listing[Item]] = _reader(Listing[shape])  # type: ignore[valid-type]
+    read: Callable[[Reply], Listing[Item]] = reader(Listing[shape])  # type: ignore[valid-type]
     return lambda reply: read(reply).data

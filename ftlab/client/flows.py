@@ -1,6 +1,6 @@
 """What the resources do: calls, pages and waiting, as steps for both clients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -78,6 +78,22 @@ def pause(endpoint: Endpoint, job: str) -> Steps[Job]:
 def resume(endpoint: Endpoint, job: str, checkpoint: str | None) -> Steps[Job]:
     """Resume; a repeated request that finds its own work done is a success."""
     return _order(endpoint, job, calls.resume_job(job, checkpoint), RESUMED)
+
+
+def append(endpoint: Endpoint, job: str, datasets: Sequence[str]) -> Steps[Job]:
+    """Append files, once: a repeated request that finds its own work done is a success."""
+    found = yield from call(endpoint, calls.get_job(job))
+    what = calls.append_files(found.id, datasets, found.num_files)
+    retries = Retries(endpoint, what.request)
+    try:
+        return (yield from _call(what, retries))
+    except ConflictError:
+        if not retries.was_repeated:
+            raise
+        longer = yield from call(endpoint, calls.get_job(found.id))
+        if list(longer.datasets[found.num_files :][: len(datasets)]) == list(datasets):
+            return longer
+        raise
 
 
 def delete_dataset(endpoint: Endpoint, dataset: str) -> Steps[None]:

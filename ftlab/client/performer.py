@@ -160,8 +160,8 @@ class Performer:
 def _chunks_of(body: FileBody) -> Iterator[bytes]:
     sent = 0
     with body.path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
+        file.seek(body.offset)
+        while chunk := file.read(min(CHUNK_BYTES, body.size_bytes - sent)):
             yield chunk
             sent += len(chunk)
-            if body.on_progress:
-                body.on_progress(sent, body.size_bytes)
+            body.report(sent)

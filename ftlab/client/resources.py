@@ -5,26 +5,32 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ftlab.client import calls, flows
-from ftlab.client.calls import Call, Kinds, Statuses
+from ftlab.client.calls import Call, Kinds, ReadOptions, Statuses
+from ftlab.client.checks import check
 from ftlab.client.downloads import download
 from ftlab.client.endpoint import Endpoint
 from ftlab.client.flows import OnStatus, Waiting
 from ftlab.client.follow import follow
 from ftlab.client.performer import Performer, iterate, run
 from ftlab.client.steps import Steps, Stream
-from ftlab.client.wire import OnProgress
+from ftlab.client.uploads import upload
+from ftlab.client.wire import OnProgress, UploadOptions
 from ftlab.schemas import (
     Attempt,
     Checkpoint,
     Dataset,
+    DatasetPreview,
     Event,
     Job,
     JobConfig,
     LogLine,
     MetricPoint,
+    ModelCheck,
     Quota,
+    SignedUrl,
     TunedModel,
 )
+from ftlab.schemas.checks import CheckReport, TokenRow
 
 T = TypeVar("T")
 
@@ -131,6 +137,14 @@ class Jobs(Resource):
         """
         return self._run(flows.resume(self._endpoint, job, checkpoint))
 
+    def append(self, job: str, datasets: str | Sequence[str]) -> Job:
+        """Have the job train on these datasets too, after those that it has; a completed one is re-opened.
+
+        Raises `ConflictError` when the job takes no more files, and `NotFoundError` for an unknown dataset.
+        """
+        ids = [datasets] if isinstance(datasets, str) else datasets
+        return self._run(flows.append(self._endpoint, job, ids))
+
     def set_priority(self, job: str, priority: int) -> Job:
         """Give a waiting job another priority, 0 to 100. Raises `ConflictError` when it is not queued or paused."""
         return self._call(calls.set_priority(job, priority))
@@ -164,12 +178,20 @@ class Datasets(Resource):
         name: str | None = None,
         bucket: str | None = None,
         on_progress: OnProgress | None = None,
+        *,
+        shape: str | None = None,
+        columns: Mapping[str, str] | None = None,
+        accept_partial: bool = False,
     ) -> Dataset:
-        """Upload a JSONL or JSON file, streamed from the disk; `name` defaults to the file's name.
+        """Upload a file of rows, streamed from the disk; `name` defaults to the file's name.
 
-        Raises `InvalidRequestError` with code `dataset_invalid` that names the lines at fault.
+        `shape` and `columns`, from a field of the shape to a column of the file, say what the service would else find
+        out; `accept_partial` leaves rows out that cannot be read. A large file goes in pieces and goes on after a cut
+        connection, also when it is uploaded again within a day. Raises `InvalidRequestError` with code
+        `dataset_invalid` that names the lines at fault.
         """
-        return self._call(calls.upload_dataset(Path(path), name, bucket, on_progress))
+        options = UploadOptions(name, bucket, shape, columns, accept_partial)
+        return self._run(upload(self._endpoint, Path(path), options, on_progress))
 
     def list(self, limit: int | None = None) -> Iterator[Dataset]:
         """Datasets, newest first, fetched page by page."""
@@ -178,6 +200,15 @@ class Datasets(Resource):
     def get(self, dataset_id: str) -> Dataset:
         return self._call(calls.get_dataset(dataset_id))
 
+    def move(self, dataset_id: str, bucket: str) -> Dataset:
+        """Move a dataset into another bucket; its id stays. Raises `ConflictError` while a job that has not ended
+        uses it."""
+        return self._call(calls.move_dataset(dataset_id, bucket))
+
+    def url(self, dataset_id: str, expires_s: int | None = None) -> SignedUrl:
+        """Make a URL at which anybody can download the uploaded file, for 24 hours or so many seconds."""
+        return self._call(calls.dataset_url(dataset_id, expires_s))
+
     def delete(self, dataset_id: str) -> None:
         """Raises `ConflictError` while a job that has not ended uses it."""
         self._run(flows.delete_dataset(self._endpoint, dataset_id))
@@ -185,6 +216,59 @@ class Datasets(Resource):
     def download(self, dataset_id: str, path: str | Path, on_progress: OnProgress | None = None) -> Path:
         """Save the file as it was uploaded."""
         return self._run(download(self._endpoint, calls.dataset_download(dataset_id), Path(path), on_progress))
+
+    def preview(self, dataset_id: str, rows: int = 5) -> DatasetPreview:
+        """The first rows, at most 50, as they stand in the file and as they are trained on; long texts are cut."""
+        return self._call(calls.dataset_preview(dataset_id, rows))
+
+    def check(
+        self,
+        dataset_id: str,
+        model: str,
+        *,
+        max_length: int | None = None,
+        assistant_only_loss: bool | None = None,
+        packing: bool | None = None,
+        eval_dataset: str | None = None,
+        max_findings: int | None = None,
+        timeout_s: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> CheckReport:
+        """Have the doctor look at a dataset for a model, and wait for the report.
+
+        `max_length`, `assistant_only_loss` and `packing` are as in a job's config; `eval_dataset` is one that must
+        share no row with it. `on_progress` is called with the rows done and, when it is known, with their total.
+        Raises `WaitTimeoutError`, and `NotFoundError` for a dataset or model that is not there.
+        """
+        options = ReadOptions(model, max_length, assistant_only_loss, packing)
+        return self._run(
+            check(
+                self._endpoint,
+                dataset_id,
+                options,
+                eval_dataset=eval_dataset,
+                max_findings=max_findings,
+                timeout_s=timeout_s,
+                on_progress=on_progress,
+            )
+        )
+
+    def tokens(
+        self,
+        dataset_id: str,
+        model: str,
+        row: int,
+        *,
+        max_length: int | None = None,
+        assistant_only_loss: bool | None = None,
+        packing: bool | None = None,
+    ) -> Sequence[TokenRow]:
+        """A row, counted from 1, as the model reads it; two of them for a pair.
+
+        Raises `NotFoundError` when there is no such row.
+        """
+        options = ReadOptions(model, max_length, assistant_only_loss, packing)
+        return self._call(calls.dataset_tokens(dataset_id, options, row))
 
 
 class Models(Resource):
@@ -196,6 +280,14 @@ class Models(Resource):
 
     def get(self, model_id: str) -> TunedModel:
         return self._call(calls.get_model(model_id))
+
+    def check(self, ref: str) -> ModelCheck:
+        """What a job with this model would start from: `org/name`, a path, `job:<id>` or `model:<id>`.
+
+        Raises what a submit raises: `NotFoundError`, `PermissionDeniedError` for a gated model, and
+        `InvalidRequestError` for one that cannot be trained.
+        """
+        return self._call(calls.check_model(ref))
 
 
 class Quotas(Resource):

@@ -44,9 +44,9 @@ class Client(Resource):
     def base_url(self) -> str:
         return self._endpoint.base_url
 
-    def queue(self) -> Queue:
-        """What runs and what waits."""
-        return self._call(calls.queue())
+    def queue(self, *, after: str | None = None, limit: int = calls.MAX_PAGE) -> Queue:
+        """What runs, and the first jobs that wait; `after` is the `next_cursor` of the page before."""
+        return self._call(calls.queue(after, limit))
 
     def health(self) -> dict[str, Any]:
         """Raises `UnreachableError` when nothing answers."""

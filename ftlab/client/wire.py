@@ -14,7 +14,16 @@ class FileBody:
 
     path: Path
     size_bytes: int
+    """How much is sent, from `offset` on."""
     on_progress: OnProgress | None = None
+    offset: int = 0
+    total_bytes: int | None = None
+    """Size of the whole file, where this is a piece of it."""
+
+    def report(self, sent: int) -> None:
+        """Tell how far the whole file is, after so many bytes of this body."""
+        if self.on_progress:
+            self.on_progress(self.offset + sent, self.size_bytes if self.total_bytes is None else self.total_bytes)
 
 
 @dataclass(frozen=True)
@@ -30,11 +39,31 @@ class Request:
     """Overrides the client's timeout."""
     is_probe: bool = False
     """Sent once only: what is asked for is how things stand now."""
+    may_repeat: bool = False
+    """A POST that the service knows again."""
 
     @property
     def is_repeatable(self) -> bool:
         """Whether sending it twice does no more than sending it once."""
-        return self.method != "POST" or "idempotency-key" in self.headers
+        return self.method != "POST" or self.may_repeat or "idempotency-key" in self.headers
+
+
+@dataclass(frozen=True)
+class UploadOptions:
+    """What a caller says about a dataset beside its file; `None` leaves it to the service."""
+
+    name: str | None = None
+    bucket: str | None = None
+    shape: str | None = None
+    columns: Mapping[str, str] | None = None
+    accept_partial: bool = False
+
+    def fields(self, path: Path) -> dict[str, object]:
+        """What is given, by its name on the wire."""
+        columns = dict(self.columns) if self.columns else None
+        found = {"name": self.name or path.name, "bucket": self.bucket, "shape": self.shape, "columns": columns}
+        given: dict[str, object] = {name: value for name, value in found.items() if value is not None}
+        return given | {"accept_partial": True} if self.accept_partial else given
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from ftlab.schemas.common import Page, StrictModel, WireModel
 from ftlab.schemas.config import JobConfig, LoraConfig, Method, Resources, SftMethod, TrainingConfig
+from ftlab.schemas.model_check import ModelCheck
+from ftlab.schemas.preview import DatasetPreview, PreviewRow
 from ftlab.schemas.records import (
     Attempt,
     Checkpoint,
@@ -16,11 +18,13 @@ from ftlab.schemas.records import (
     Quota,
     TunedModel,
 )
+from ftlab.schemas.uploads import SignedUrl, Upload
 
 __all__ = [
     "Attempt",
     "Checkpoint",
     "Dataset",
+    "DatasetPreview",
     "Event",
     "EventKind",
     "Job",
@@ -29,14 +33,18 @@ __all__ = [
     "LoraConfig",
     "Method",
     "MetricPoint",
+    "ModelCheck",
     "Page",
+    "PreviewRow",
     "Queue",
     "QueueEntry",
     "Quota",
     "Resources",
     "SftMethod",
+    "SignedUrl",
     "StrictModel",
     "TrainingConfig",
     "TunedModel",
+    "Upload",
     "WireModel",
 ]

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from ftlab.schemas.common import Name, StrictModel
 
@@ -44,6 +44,9 @@ class SftMethod(StrictModel):
     """Tokens of one row that are kept; the rest is cut off at the right, and counted."""
     assistant_only_loss: bool = True
     """Learn the assistant's words only, not the prompts."""
+    packing: bool = False
+    """Put several rows of the dataset into one row of `max_length` tokens, so that hardly any padding is computed. Rows
+    do not see each other, and a longer one is continued in the next place instead of cut."""
 
 
 Method = SftMethod
@@ -119,6 +122,21 @@ class Resources(StrictModel):
         return self
 
 
+DatasetId = Annotated[str, Field(min_length=1, max_length=100)]
+MAX_DATASETS = 1000
+
+
+def _number_of_datasets(value: object) -> str:
+    return "several" if isinstance(value, list) else "one"
+
+
+OneOrMoreDatasets = Annotated[
+    Annotated[DatasetId, Tag("one")]
+    | Annotated[list[DatasetId], Field(min_length=1, max_length=MAX_DATASETS), Tag("several")],
+    Discriminator(_number_of_datasets),
+]
+
+
 class JobConfig(StrictModel):
     """Everything that defines a job; the same document as a YAML file, in Python and over HTTP."""
 
@@ -126,8 +144,9 @@ class JobConfig(StrictModel):
     model: str = Field(min_length=1, max_length=512)
     """Base model: a hub id (`org/name`, `org/name@revision`), an absolute path below an allowed folder, `job:<id>`,
     `job:<id>/step-<n>` or `model:<id>`."""
-    dataset: str = Field(min_length=1, max_length=100)
-    """Id of the uploaded dataset to train on."""
+    dataset: OneOrMoreDatasets
+    """Id of the uploaded dataset to train on, or a list of up to 1,000 ids: files that are trained one after another,
+    each for `training.num_train_epochs`."""
     eval_dataset: str | None = Field(default=None, min_length=1, max_length=100)
     """Id of the dataset to evaluate on."""
     method: Method = SftMethod()
@@ -156,6 +175,11 @@ class JobConfig(StrictModel):
         if self.load_in_4bit and self.tuning == "full":
             raise ValueError("load_in_4bit needs tuning 'lora': 4-bit weights cannot be trained with tuning 'full'")
         return self
+
+    @property
+    def datasets(self) -> list[str]:
+        """The datasets to train on, in their order."""
+        return self.dataset if isinstance(self.dataset, list) else [self.dataset]
 
     @property
     def learning_rate(self) -> float:

@@ -34,6 +34,11 @@ class Job(WireModel):
     eval_loss: float | None = None
     eta_s: float | None = None
     """Estimated seconds until the last step."""
+    file: int | None = None
+    """Which of its files the job trains, or trained last; 1 is the first. `None` before the first step."""
+    num_files: int = 1
+    file_progress: float | None = None
+    """How far it is in this file, 0 to 1; `progress` is that of all files."""
     queue_position: int | None = None
     """1 is next; only while queued."""
     waiting_for: str | None = None
@@ -50,6 +55,12 @@ class Job(WireModel):
     finished_at: datetime | None = None
 
     @property
+    def datasets(self) -> list[str]:
+        """The ids of its files, in their order."""
+        named = self.config.get("dataset")
+        return [str(item) for item in (named if isinstance(named, list) else [named])]
+
+    @property
     def progress(self) -> float:
         """0 to 1."""
         return min(1.0, self.step / self.total_steps) if self.total_steps else 0.0
@@ -63,13 +74,23 @@ class Dataset(WireModel):
     name: str
     bucket: str
     format: str
-    """File format: `jsonl` or `json`."""
+    """File format, as `jsonl` or `csv`."""
     shape: str
-    """Row shape it was normalised from: `messages`, `sharegpt`, `alpaca` or `prompt_completion`."""
+    """Row shape it was normalised from, as `messages` or `sharegpt`."""
     num_rows: int
     size_bytes: int
+    """Of the file as it was uploaded."""
     sha256: str
+    """Of the file as it was uploaded."""
     created_at: datetime
+    kind: str = "messages"
+    """What its rows are: `messages`, `preference`, `unpaired` or `text`."""
+    num_skipped: int = 0
+    """Rows that could not be read and were left out, as the uploader accepted."""
+    column_mapping: dict[str, Any] | None = None
+    """What the uploader said about the columns."""
+    confidence: float = 1.0
+    """How sure the detection of the shape was, 0 to 1."""
 
 
 class EventKind(StrEnum):
@@ -175,6 +196,12 @@ class Queue(WireModel):
 
     running: list[str]
     queued: list[QueueEntry]
+    """One page, next job first."""
+    num_queued: int = 0
+    """On all pages."""
+    has_more: bool = False
+    next_cursor: str | None = None
+    """Goes into `after` of the next request."""
     waiting_for: str | None = None
     """What the head of the queue waits for, in one sentence."""
 

@@ -29,7 +29,7 @@ QUOTA: dict[str, Any] = {
 
 
 async def order_job(fake: "FakeService", request: Request) -> Response:
-    """Cancel, pause, resume and move."""
+    """Cancel, pause, resume, append and move."""
     job = fake.find(request.path_params["job"])
     body = await request.body()
     document = json.loads(body) if body else {}
@@ -44,6 +44,12 @@ async def order_job(fake: "FakeService", request: Request) -> Response:
             if document.get("checkpoint") not in (None, "step-00000005"):
                 raise NotFoundError("The job has no checkpoint of this name.", "checkpoint_not_found")
             job.move(JobStatus.QUEUED)
+        case "batches":
+            named = job.config["dataset"]
+            files = named if isinstance(named, list) else [named]
+            if document.get("after") not in (None, len(files)):
+                raise ConflictError("The job has another number of files.", "files_changed", "after")
+            job.config["dataset"] = files + document["datasets"]
         case "move":
             _require(job, JobStatus.QUEUED)
             job.add("notice", code="moved_to_front", message=f"Moved to the {document['to']}.")

@@ -21,6 +21,7 @@ from ftlab.errors import FineTuneLabError, NotFoundError
 from ftlab.life import JobStatus
 from ftlab.schemas import JobConfig
 from tests.unit.ftlab.fake_changes import QUOTA, change_job, order_job, quota
+from tests.unit.ftlab.fake_checks import check_dataset, show_tokens
 from tests.unit.ftlab.fake_models import get_model, list_models
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -67,6 +68,7 @@ class FakeJob:
             "attempt": 1,
             "step": steps[-1]["step"] if steps else 0,
             "total_steps": 10,
+            "num_files": len(self.config["dataset"]) if isinstance(self.config["dataset"], list) else 1,
             "loss": steps[-1]["values"].get("loss") if steps else None,
             "queue_position": 1 if self.status is JobStatus.QUEUED else None,
             "waiting_for": "Waiting for 1 core; none is free." if self.status is JobStatus.QUEUED else None,
@@ -103,6 +105,11 @@ class FakeService:
     """Each serves one socket in place of the honest way."""
     socket_afters: list[int] = field(default_factory=list)
     quota: dict[str, Any] = field(default_factory=lambda: dict(QUOTA))
+    check_states: list[tuple[int, int]] = field(default_factory=list)
+    """Rows done and in all, for each time that a check is still under way."""
+    check_params: list[dict[str, str]] = field(default_factory=list)
+    report: dict[str, Any] = field(default_factory=dict)
+    """What is other than usual about the doctor's report."""
     url: str = ""
 
     def find(self, text: str) -> FakeJob:
@@ -166,6 +173,10 @@ def build(fake: FakeService) -> Starlette:
             Route("/api/datasets", _Endpoint(fake, list_datasets), methods=["GET"]),
             Route("/api/datasets/{dataset}", _Endpoint(fake, dataset), methods=["GET", "DELETE"]),
             Route("/api/datasets/{dataset}/content", _Endpoint(fake, download)),
+            Route("/api/datasets/{dataset}/check", _Endpoint(fake, check_dataset), methods=["POST"]),
+            Route("/api/datasets/{dataset}/tokens", _Endpoint(fake, show_tokens)),
+            Route("/api/datasets/{dataset}/move", _Endpoint(fake, move_dataset), methods=["POST"]),
+            Route("/api/datasets/{dataset}/url", _Endpoint(fake, dataset_url), methods=["POST"]),
             Route("/api/models", _Endpoint(fake, list_models)),
             Route("/api/models/{model}", _Endpoint(fake, get_model)),
             WebSocketRoute("/ws/training/{job}", _Socket(fake)),
@@ -265,8 +276,8 @@ async def job_list(fake: FakeService, request: Request) -> Response:
     raise NotFoundError("There is nothing at this path.")
 
 
-async def queue(fake: FakeService, _: Request) -> Response:
-    jobs = fake.jobs.values()
+async def queue(fake: FakeService, request: Request) -> Response:
+    jobs, limit = fake.jobs.values(), int(request.query_params["limit"])
     queued = [job for job in jobs if job.status is JobStatus.QUEUED]
     entries = [
         {
@@ -281,28 +292,49 @@ async def queue(fake: FakeService, _: Request) -> Response:
     ]
     running = [job.id for job in jobs if job.status is JobStatus.RUNNING]
     return JSONResponse(
-        {"running": running, "queued": entries, "waiting_for": "The queue waits for a free core." if entries else None}
+        {
+            "running": running,
+            "queued": entries[:limit],
+            "num_queued": len(entries),
+            "has_more": len(entries) > limit,
+            "next_cursor": entries[limit - 1]["job_id"] if len(entries) > limit else None,
+            "waiting_for": "The queue waits for a free core." if entries else None,
+        }
     )
 
 
 async def upload(fake: FakeService, request: Request) -> Response:
-    content = b"".join([chunk async for chunk in request.stream()])
+    content, query = b"".join([chunk async for chunk in request.stream()]), request.query_params
     assert int(request.headers["content-length"]) == len(content)
     dataset_id = f"ds-{len(fake.datasets) + 1}"
     fake.files[dataset_id] = content
     fake.datasets[dataset_id] = {
         "id": dataset_id,
         "owner": "local",
-        "name": request.query_params["name"],
-        "bucket": request.query_params.get("bucket", "training-files"),
+        "name": query["name"],
+        "bucket": query.get("bucket", "training-files"),
         "format": "jsonl",
         "shape": "messages",
         "num_rows": content.count(b"\n"),
         "size_bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
         "created_at": START.isoformat(),
+        "num_skipped": int(query.get("accept_partial") == "true"),
+        "column_mapping": {name: query[name] for name in ("shape", "columns") if name in query} or None,
     }
     return JSONResponse(fake.datasets[dataset_id], 201)
+
+
+async def move_dataset(fake: FakeService, request: Request) -> Response:
+    found = fake.datasets[request.path_params["dataset"]]
+    found["bucket"] = (await request.json())["bucket"]
+    return JSONResponse(found)
+
+
+async def dataset_url(fake: FakeService, request: Request) -> Response:
+    lasts_s = json.loads(await request.body() or b"{}").get("expires_s", 24 * 3600)
+    expires_at = START + timedelta(seconds=lasts_s)
+    return JSONResponse({"url": f"{fake.url}/api/downloads/signed", "expires_at": expires_at.isoformat()})
 
 
 async def list_datasets(fake: FakeService, request: Request) -> Response:

@@ -57,9 +57,10 @@ def test_pause_resume_and_quota(fake):
         moved = await client.jobs.move_to_front(job.id)
         notices = [event.data["code"] async for event in client.jobs.events(job.id, kinds="notice")]
         limits = await client.quota.set(weight=2.0)
-        return paused.status, moved.priority, notices, limits == await client.quota.get()
+        longer = await client.jobs.append(job.id, "ds-2")
+        return paused.status, moved.priority, notices, limits == await client.quota.get(), longer.datasets
 
-    assert run(fake, use) == (JobStatus.PAUSED, 7, ["moved_to_front"], True)
+    assert run(fake, use) == (JobStatus.PAUSED, 7, ["moved_to_front"], True, ["ds-1", "ds-2"])
 
 
 def test_follow_survives_a_cut(fake, monkeypatch):

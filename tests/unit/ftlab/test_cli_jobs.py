@@ -99,6 +99,10 @@ def test_checkpoints_and_queue(cli, fake):
     assert run.lines[2].split("\t")[3::2] == ["50", "1 core; none is free"]
     assert "The queue waits for a free core." in run.err
     assert cli("queue", "--json").json["running"] == ["job-001"]
+    fake.add_job()
+    run = cli("queue", "--limit", 1)
+    assert len(run.lines) == 3
+    assert "1 more wait behind these." in run.err
 
 
 def test_cancel_asks_or_is_told(cli, fake):
@@ -111,6 +115,24 @@ def test_cancel_asks_or_is_told(cli, fake):
     assert (run.code, run.out) == (0, "job-001\tcancelled\n")
     run = cli("cancel", "job-001", "-y")
     assert (run.code, run.err) == (1, "ftlab: Job 'job-001' has ended with status cancelled.\n")
+
+
+def test_append_takes_ids_and_files(cli, fake, tmp_path):
+    job = fake.add_job()
+    (tmp_path / "more.jsonl").write_text('{"messages": []}\n')
+    run = cli("append", job.id, "ds-7", "more.jsonl")
+    assert (run.code, run.out) == (0, "job-001\tqueued\n")
+    assert job.config["dataset"] == ["ds-1", "ds-7", "ds-1"], "the fake's first upload is called ds-1 too"
+    assert "Job job-001 has 3 files now." in run.err
+    assert cli("append", job.id, "none.jsonl").code == 2
+    assert cli("append", job.id, "ds-7", "--json").json["num_files"] == 4
+
+
+def test_a_job_with_several_files_shows_which_one_it_trains(cli, fake):
+    job = fake.add_job()
+    job.config["dataset"] = ["ds-1", "ds-2"]
+    run = cli("show", job.id)
+    assert "ds-1, ds-2" in run.out
 
 
 def test_pause_and_resume(cli, fake):

@@ -1,5 +1,8 @@
 """`ftlab datasets`, `models`, `config` and `status`."""
 
+import json
+import re
+
 import pytest
 
 from tests.unit.ftlab.fake_service import ZIP, status_fault
@@ -17,12 +20,37 @@ def test_datasets_from_upload_to_removal(cli, fake, rows, tmp_path):
     assert cli("datasets", "upload", rows, "--json").json["name"] == "rows.jsonl"
     assert cli("datasets", "ls").lines[2].split("\t")[:5] == ["ds-1", "the rows", "training-files", "messages", "2"]
     assert cli("datasets", "ls", "--json", "-n", 1).json[0]["id"] == "ds-2"
-    assert "Num rows    2" in cli("datasets", "show", "the rows").out
+    assert re.search(r"^Num rows +2$", cli("datasets", "show", "the rows").out, re.MULTILINE)
     assert cli("datasets", "download", "the rows").out == "ds-1.jsonl\n"
     assert (tmp_path / "ds-1.jsonl").read_bytes() == ZIP
     assert cli("datasets", "rm", "ds-1").code == 2
     assert cli("datasets", "rm", "ds-1", "--yes").err == "Deleted ds-1.\n"
     assert list(fake.datasets) == ["ds-2"]
+
+
+def test_a_dataset_moves_and_gets_a_url(cli, rows):
+    cli("datasets", "upload", rows)
+    run = cli("datasets", "mv", "rows.jsonl", "lora-datasets")
+    assert (run.code, run.out, run.err) == (0, "", "ds-1 lies in bucket lora-datasets now.\n")
+    assert cli("datasets", "mv", "ds-1", "training-files", "--json").json["bucket"] == "training-files"
+    run = cli("datasets", "url", "ds-1")
+    assert run.out.endswith("/api/downloads/signed\n")
+    assert run.err.startswith("Works until ")
+    first, later = (cli("datasets", "url", "ds-1", "--json", "--expires-s", time).json for time in (60, 120))
+    assert first["expires_at"] < later["expires_at"]
+    assert cli("datasets", "url", "ds-1", "--expires-s", 0).code == 2
+
+
+def test_columns_are_given_one_by_one(cli, fake, rows):
+    columns = ("--column", "prompt=q", "--column", "completion=a=b")
+    run = cli("datasets", "upload", rows, "--shape", "prompt_completion", *columns, "--accept-partial")
+    assert "(2 rows, 1 left out, 6 B)" in run.err
+    said = fake.datasets["ds-1"]["column_mapping"]
+    assert json.loads(said["columns"]) == {"prompt": "q", "completion": "a=b"}
+    assert said["shape"] == "prompt_completion"
+    for wrong in ("prompt", "=q", "prompt="):
+        run = cli("datasets", "upload", rows, "--column", wrong)
+        assert (run.code, "FIELD=COLUMN" in run.err) == (2, True)
 
 
 def test_datasets_that_do_not_fit(cli, rows):

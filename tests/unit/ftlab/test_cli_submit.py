@@ -124,6 +124,27 @@ def test_local_datasets_are_uploaded_first(cli, fake, job_file):
     assert len(fake.datasets) == 2
 
 
+def test_a_list_may_mix_files_and_ids(cli, fake, job_file):
+    (job_file.parent / "first.jsonl").write_text('{"messages": []}\n')
+    job_file.write_text("model: org/name\ndataset: [first.jsonl, ds-other, ./first.jsonl]\n")
+    assert cli("submit", job_file).code == 0
+    assert fake.jobs["job-001"].config["dataset"] == ["ds-1", "ds-other", "ds-1"]
+    assert len(fake.datasets) == 1
+    shown = read_yaml(cli("submit", job_file, "--dry-run").out, "x")["dataset"]
+    assert [str(name).rpartition("/")[2] for name in shown] == ["first.jsonl", "ds-other", "first.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [("[]", "dataset must have at least 1 items"), ("[ds-1, none.jsonl]", "there is no dataset file")],
+)
+def test_a_wrong_list_is_a_usage_error(cli, fake, job_file, given, message):
+    job_file.write_text(f"model: org/name\ndataset: {given}\n")
+    run = cli("submit", job_file)
+    assert (run.code, message in run.err) == (2, True)
+    assert fake.requests == []
+
+
 def test_a_file_that_the_service_has_is_not_uploaded_again(cli, fake, job_file):
     rows = job_file.parent / "rows.jsonl"
     rows.write_text('{"messages": []}\n')

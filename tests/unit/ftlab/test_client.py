@@ -172,6 +172,37 @@ def test_pause_and_resume(fake, client):
     assert client.jobs.resume(job.id).status is JobStatus.QUEUED
 
 
+def test_append(fake, client):
+    job = fake.add_job()
+    assert client.jobs.append(job.id, "ds-2").datasets == ["ds-1", "ds-2"]
+    longer = client.jobs.append(job.id, ["ds-3", "ds-1"])
+    assert (longer.num_files, longer.datasets) == (4, ["ds-1", "ds-2", "ds-3", "ds-1"])
+
+
+def test_an_append_whose_answer_is_lost_appends_once(fake, client):
+    job = fake.add_job()
+
+    def lost_reply(request):
+        job.config["dataset"] = ["ds-1", "ds-2"]
+        return dropped_connection(request)
+
+    fake.faults = [None, lost_reply]
+    assert client.jobs.append(job.id, "ds-2").datasets == ["ds-1", "ds-2"]
+
+
+def test_an_append_that_somebody_else_was_faster_with_is_refused(fake, client):
+    job = fake.add_job()
+
+    def others_append(request):
+        job.config["dataset"] = ["ds-1", "ds-3"]
+        return dropped_connection(request)
+
+    fake.faults = [None, others_append]
+    with pytest.raises(errors.ConflictError) as caught:
+        client.jobs.append(job.id, "ds-2")
+    assert caught.value.code == "files_changed"
+
+
 def test_priority_and_front(fake, client):
     job = fake.add_job()
     assert client.jobs.set_priority(job.id, 80).priority == 80

@@ -96,5 +96,6 @@ def test_what_the_user_wants_is_more_urgent_than_what_the_service_wants():
         StopKind.PAUSE,
         StopKind.TIME_LIMIT,
         StopKind.PREEMPT,
+        StopKind.EXTEND,
         StopKind.DRAIN,
     ]

@@ -13,6 +13,7 @@ import pytest
 from ftlab import errors
 from ftlab.client import Client
 from ftlab.life import JobStatus
+from tests.model_folders import write_model
 from tests.unit.ftlab.cli_runs import Cli
 from tests.unit.ftlab.conftest import QUICK
 from tests.unit.serve.running import World, running
@@ -50,10 +51,7 @@ def client(world) -> Iterator[Client]:
 
 @pytest.fixture
 def config(client, tmp_path):
-    model = tmp_path / "home" / "models" / "org--tiny"
-    model.mkdir(parents=True)
-    (model / "config.json").write_text('{"model_type": "llama"}')
-    (model / "model.safetensors").write_bytes(b"\0" * 16)
+    model = write_model(tmp_path / "home" / "models" / "org--tiny")
     file = tmp_path / "rows.jsonl"
     file.write_bytes(ROW * 3)
     return {"model": str(model), "dataset": client.datasets.upload(file).id}
@@ -67,6 +65,35 @@ def test_datasets(client, config, tmp_path):
     client.datasets.delete(dataset.id)
     with pytest.raises(errors.NotFoundError):
         client.datasets.get(dataset.id)
+
+
+def test_columns_and_a_preview(world, client, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "faq.csv"
+    file.write_text("question,answer\nWhere?,Here.\nWho?,\n")
+    with pytest.raises(errors.InvalidRequestError, match="--column prompt=question --column completion=answer"):
+        client.datasets.upload(file)
+    columns = {"prompt": "question", "completion": "answer"}
+    dataset = client.datasets.upload(file, columns=columns, accept_partial=True)
+    assert (dataset.shape, dataset.num_rows, dataset.num_skipped) == ("prompt_completion", 1, 1)
+    shown = client.datasets.preview(dataset.id, 2)
+    assert (shown.shape, shown.kind, [row.line for row in shown.rows]) == ("prompt_completion", "messages", [2, 3])
+    assert shown.rows[0].raw == {"question": "Where?", "answer": "Here."}
+    assert shown.rows[0].row["messages"][1] == {"role": "assistant", "content": "Here."}
+    cli = Cli(world.url(""), monkeypatch, capsys)
+    run = cli("datasets", "preview", dataset.id)
+    assert run.lines == [
+        "line 2",
+        '  before: {"question": "Where?", "answer": "Here."}',
+        "  after: messages: user: Where?",
+        "  after: messages: assistant: Here.",
+        "line 3",
+        '  before: {"question": "Who?", "answer": null}',
+        "  left out: completion is missing or null. [empty_content]",
+    ]
+    assert run.err == "Read as shape prompt_completion (confidence 0.75) of a csv file; rows of kind messages.\n"
+    assert cli("datasets", "preview", dataset.id, "--rows", 1, "--json").json == shown.model_dump(mode="json") | {
+        "rows": [shown.rows[0].model_dump(mode="json")]
+    }
 
 
 def test_a_bad_dataset_is_refused_by_line(client, tmp_path):
@@ -109,6 +136,23 @@ def test_pause_resume_and_order(client, config):
     codes = [event.data["code"] for event in client.jobs.events(second.id, kinds="notice")]
     assert codes == ["priority_changed", "moved_to_front"]
     assert "Waiting for the scheduler" in client.jobs.get(first.id).message
+
+
+def test_several_files_and_more_of_them(client, config, tmp_path):
+    file = tmp_path / "more.jsonl"
+    file.write_bytes(ROW * 2)
+    more = client.datasets.upload(file).id
+    job = client.jobs.create(config | {"dataset": [config["dataset"], more]})
+    assert (job.datasets, job.num_files, job.file, job.file_progress) == ([config["dataset"], more], 2, None, None)
+    assert client.jobs.append(job.id, more).datasets == [config["dataset"], more, more]
+    with pytest.raises(errors.NotFoundError):
+        client.jobs.append(job.id, "ds-unknown")
+    with pytest.raises(errors.ConflictError):
+        client.datasets.delete(more)
+    client.jobs.cancel(job.id)
+    with pytest.raises(errors.ConflictError):
+        client.jobs.append(job.id, more)
+    client.datasets.delete(more)
 
 
 def test_a_full_queue_is_said_at_once(client, config):
@@ -199,3 +243,22 @@ def test_the_command_line(world, config, monkeypatch, capsys, tmp_path):
     assert cli("logs", job_id).code == 0
     assert cli("show", job_id).code == 0
     assert cli("download", job_id).code in (1, 3)
+
+
+def test_a_model_is_checked_before_a_job_needs_it(world, client, config, monkeypatch, capsys):
+    found = client.models.check(config["model"])
+    assert (found.kind, found.architecture, found.parameters, found.is_local) == ("path", "LlamaForCausalLM", 8, True)
+    cli = Cli(world.url(""), monkeypatch, capsys)
+    run = cli("models", "check", "org/tiny")
+    assert (run.code, run.err) == (0, "")
+    assert {"Model            org/tiny", "Parameters       8", "Chat template    yes"} <= set(run.lines)
+    assert cli("models", "check", "org/tiny", "--json").json["licence"] == "apache-2.0"
+    world.model_hub.answers["org/gated"] = errors.PermissionDeniedError("It is gated.", "model_access_denied", "model")
+    with pytest.raises(errors.PermissionDeniedError) as caught:
+        client.models.check("org/gated")
+    assert caught.value.code == "model_access_denied"
+    assert cli("models", "check", "job:job-none").code == 3
+    world.model_hub.answers["org/far"] = None
+    run = cli("models", "check", "org/far")
+    assert run.lines == ["Model  org/far"]
+    assert run.err.startswith("Warning: The model hub could not be asked")

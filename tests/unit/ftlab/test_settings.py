@@ -70,6 +70,36 @@ def test_environment_of_a_child_gives_the_same_settings(tmp_path):
     assert load_settings(environ=settings.to_environment(), folder=tmp_path) == settings
 
 
+def test_buckets_come_as_a_table_or_as_json_and_the_default_ones_stay(tmp_path):
+    (tmp_path / "ftlab.toml").write_text('[buckets]\nmine = "s3://our-data/lora"\nlora-datasets = "memory://x"\n')
+    expected = {"training-files": "", "lora-datasets": "memory://x", "mine": "s3://our-data/lora"}
+    settings = load_settings(environ={}, folder=tmp_path)
+    assert settings.buckets == expected
+    assert load_settings(environ=settings.to_environment()).buckets == expected
+    assert Settings().buckets == {"training-files": "", "lora-datasets": ""}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x",
+        "[]",
+        '{"Mine": ""}',
+        '{"a/b": ""}',
+        '{"a": 1}',
+        '{"a": "/folder"}',
+        '{"a": "s3://key:canary@bucket"}',
+        '{"a": "s3://canary@bucket"}',
+        '{"a": "s3://bucket?secret=canary"}',
+    ],
+)
+def test_a_bucket_that_cannot_be_is_refused_without_its_secrets(value, tmp_path):
+    with pytest.raises(InvalidRequestError) as caught:
+        load_settings(environ={"FTLAB_BUCKETS": value}, folder=tmp_path)
+    assert str(caught.value.param).startswith("buckets")
+    assert "canary" not in caught.value.message
+
+
 def test_home_is_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_settings({"home": "data"}, {}).home == tmp_path / "data"

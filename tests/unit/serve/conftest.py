@@ -12,7 +12,7 @@ from ftlab.settings import Settings
 from serve.app import create_app
 from serve.live import LiveFeed
 from serve.services import Services
-from tests.unit.serve.fakes import FakeCoordinator, FakeHub
+from tests.unit.serve.fakes import FakeCoordinator, FakeData, FakeHub, FakeModelHub
 from tracking.store import Store
 
 ROWS = b'{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}]}\n' * 3
@@ -42,8 +42,15 @@ def hub() -> FakeHub:
 
 
 @pytest.fixture
-def services(settings: Settings, store: Store, coordinator: FakeCoordinator, hub: FakeHub) -> Services:
-    return Services(settings, store, coordinator, hub, LiveFeed(hub))
+def model_hub() -> FakeModelHub:
+    return FakeModelHub()
+
+
+@pytest.fixture
+def services(
+    settings: Settings, store: Store, coordinator: FakeCoordinator, hub: FakeHub, model_hub: FakeModelHub
+) -> Services:
+    return Services(settings, store, coordinator, hub, LiveFeed(hub), FakeData(), model_hub)
 
 
 @pytest.fixture

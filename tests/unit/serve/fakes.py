@@ -1,4 +1,4 @@
-"""Stand-ins for the coordinator and the hub, and a real server in a thread."""
+"""Stand-ins for the coordinator, the hub, the data worker and the model hub, and a real server in a thread."""
 
 import asyncio
 import contextlib
@@ -9,6 +9,11 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+
+from cluster.data_work import CheckRequest, TokensRequest, WorkState, WorkStatus
+from ftlab.errors import FineTuneLabError
+from serve.hub_files import HubModel
+from train.model_files import ModelFacts
 
 
 class FakeCoordinator:
@@ -29,6 +34,42 @@ class FakeHub:
     async def listen(self, after: int) -> tuple[int, list[dict[str, Any]]]:
         await asyncio.sleep(3600)
         return after, []
+
+
+class FakeData:
+    """Answers what a test has put into `state` and `rows`."""
+
+    def __init__(self) -> None:
+        self.state = WorkState(WorkStatus.WORKING)
+        self.rows: list[dict[str, Any]] = []
+        self.asked: list[CheckRequest | TokensRequest] = []
+
+    async def check(self, request: CheckRequest) -> WorkState:
+        self.asked.append(request)
+        return self.state
+
+    async def tokens(self, request: TokensRequest) -> list[dict[str, Any]]:
+        self.asked.append(request)
+        return self.rows
+
+
+COMMIT = "c0ffee" * 6 + "c0de"
+FACTS = ModelFacts("LlamaForCausalLM", 1000, 4000, has_chat_template=True)
+
+
+class FakeModelHub:
+    """Has every model, except where a test says otherwise: `None` is a hub that is away."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, HubModel | FineTuneLabError | None] = {}
+        self.asked: list[tuple[str, str | None]] = []
+
+    async def find(self, repo: str, revision: str | None) -> HubModel | None:
+        self.asked.append((repo, revision))
+        answer = self.answers.get(repo, HubModel(COMMIT, FACTS))
+        if isinstance(answer, FineTuneLabError):
+            raise answer
+        return answer
 
 
 @contextlib.contextmanager

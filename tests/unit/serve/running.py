@@ -13,6 +13,7 @@ import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from cluster.clients import DataClient
 from cluster.event_documents import to_documents
 from cluster.hub import Hub
 from ftlab.errors import ServiceUnavailableError
@@ -22,7 +23,7 @@ from ftlab.settings import Settings
 from serve.app import create_app
 from serve.live import LiveFeed, SocketLimits
 from serve.services import Services
-from tests.unit.serve.fakes import FakeCoordinator
+from tests.unit.serve.fakes import FakeCoordinator, FakeData, FakeModelHub
 from tracking.store import Store
 from tracking.store.records import EventRecord, JobRef, NewEvent
 
@@ -57,6 +58,7 @@ class World:
     store: Store
     hub: SwitchedHub
     feed: LiveFeed
+    model_hub: FakeModelHub
     port: int = 0
 
     def add_job(self, job_id: str = JOB, *, owner: str = "local", name: str = "a job") -> JobRef:
@@ -100,14 +102,17 @@ class World:
 
 
 @asynccontextmanager
-async def running(folder: Path, *, limits: SocketLimits | None = None, **feed_options: Any) -> AsyncIterator[World]:
+async def running(
+    folder: Path, *, limits: SocketLimits | None = None, data: DataClient | None = None, **feed_options: Any
+) -> AsyncIterator[World]:
     settings = Settings(home=folder)
     store = Store.open(settings.store_url)
     store.migrate()
     hub = SwitchedHub()
     feed = LiveFeed(hub, limits=limits, **{"poll_interval_s": 0.1, "resync_interval_s": 0.2, **feed_options})
-    app = create_app(Services(settings, store, FakeCoordinator(), hub, feed))
-    world = World(settings, store, hub, feed)
+    model_hub = FakeModelHub()
+    app = create_app(Services(settings, store, FakeCoordinator(), hub, feed, data or FakeData(), model_hub))
+    world = World(settings, store, hub, feed, model_hub)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", backlog=2048)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())

@@ -1,19 +1,25 @@
 """What people and programs get wrong, against a real server: refused in the one shape, and the service lives on."""
 
 import contextlib
+import gzip
 import http.client
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
 
 from ftlab.settings import Settings
 from serve.app import create_app
+from serve.hub_files import ask_hub
 from serve.live import LiveFeed
+from serve.model_hub import HuggingFaceHub
 from serve.services import Services
+from tests.model_folders import write_model
+from tests.model_hub import HubServer, Repository
 from tests.unit.serve.conftest import ROWS
-from tests.unit.serve.fakes import FakeCoordinator, FakeHub, running
+from tests.unit.serve.fakes import FakeCoordinator, FakeData, FakeHub, running
 from tracking.store import Store
 
 JOBS = "/api/training/jobs"
@@ -51,7 +57,28 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def hub_url(tmp_path_factory):
+    """A model hub with good and bad models; the service has a token for it."""
+    folder = tmp_path_factory.mktemp("hub")
+    server = HubServer()
+    for name, model in {
+        "name": {},
+        "gated": {},
+        "pickled": {"without": ["model.safetensors"]},
+        "damaged": {"num_shards": 2, "without": ["model-00002-of-00002.safetensors"]},
+        "vision": {"config": {"model_type": "vit"}},
+        "code": {"config": {"model_type": SECRET, "auto_map": {"AutoModel": f"{SECRET}.Model"}}},
+    }.items():
+        server.repositories[f"org/{name}"] = Repository(write_model(folder / name, **model))
+    (folder / "pickled" / "pytorch_model.bin").write_bytes(b"pickle")
+    server.repositories["org/gated"].gated = "manual"
+    with pytest.MonkeyPatch.context() as environment, running(server.app) as url:
+        environment.setenv("HF_TOKEN", SECRET)
+        yield url
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, hub_url):
     home = tmp_path_factory.mktemp("home")
     for name, files in {"pickled": ["config.json", "model.bin"], "empty": []}.items():
         (home / "models" / name).mkdir(parents=True)
@@ -61,7 +88,8 @@ def server(tmp_path_factory):
     store = Store.open(settings.store_url)
     store.migrate()
     hub = FakeHub()
-    app = create_app(Services(settings, store, FakeCoordinator(), hub, LiveFeed(hub)))
+    models = HuggingFaceHub(partial(ask_hub, endpoint=hub_url))
+    app = create_app(Services(settings, store, FakeCoordinator(), hub, LiveFeed(hub), FakeData(), models))
     with running(app) as url:
         server = Server(int(url.rsplit(":", 1)[1]), models=str(home / "models"))
         upload = server.send("POST", DATASETS, ROWS, {"x-filename": "chat.jsonl"})
@@ -181,7 +209,33 @@ CASES = {
     "model 512 of 4 bytes": job(422, "invalid_model_id", param="model", model="/" + "\U0001f600" * 500),
     "model job": job(404, "model_not_found", param="model", model="job:job-000000000000"),
     "model id": job(404, "model_not_found", param="model", model="model:mdl-0"),
-    "trust_remote_code": job(422, "unknown_field", trust_remote_code=True),
+    **{
+        f"model {name}": job(status, code, param="model", model=f"org/{name}")
+        for name, status, code in (
+            (SECRET, 404, "model_not_found"),
+            ("name@v9", 404, "model_not_found"),
+            ("gated", 403, "model_access_denied"),
+            ("pickled", 422, "unsafe_weights"),
+            ("damaged", 422, "model_invalid"),
+            ("vision", 422, "unsupported_model"),
+            ("code", 403, "remote_code_not_allowed"),
+            ("na--me", 422, "invalid_model_id"),
+        )
+    },
+    **{
+        f"check of {name}": Case(status, code, json.dumps({"model": name}).encode(), "/api/models/check", param="model")
+        for name, status, code in (
+            ("", 422, "invalid_model_id"),
+            ("../../etc/passwd", 422, "invalid_model_id"),
+            ("/etc", 422, "invalid_model_id"),
+            (f"org/{SECRET}", 404, "model_not_found"),
+            ("org/gated", 403, "model_access_denied"),
+            ("job:job-0", 404, "model_not_found"),
+        )
+    },
+    "check of nothing": Case(422, "invalid_body", b"{}", "/api/models/check", param="model"),
+    "trust_remote_code": job(403, "remote_code_not_allowed", param="trust_remote_code", trust_remote_code=True),
+    "trust_remote_code off": job(422, "unknown_field", trust_remote_code=False),
     "dataset of 0 bytes": upload("dataset_invalid", b""),
     "dataset line 3 broken": upload("dataset_invalid", GOOD_ROW * 2 + b'{"messages": hf_canary', "line 3"),
     "png named .jsonl": upload("dataset_invalid", PNG),
@@ -210,6 +264,45 @@ CASES = {
         400, "malformed_form", b"--x", DATASETS, headers={"content-type": f"multipart/form-data; boundary={'x' * 9000}"}
     ),
     "large upload": Case(413, "payload_too_large", b"x" * 3 * 1024**2, DATASETS, headers={"x-filename": "a.jsonl"}),
+    "large upload, chunked": Case(
+        413,
+        "payload_too_large",
+        b"x" * 3 * 1024**2,
+        DATASETS,
+        headers={"x-filename": "a.jsonl", "transfer-encoding": "chunked"},
+    ),
+    "chosen is rejected": upload("dataset_invalid", b'{"prompt": "a", "chosen": "b", "rejected": "b"}\n', "line 1"),
+    "png named .gz": upload("dataset_invalid", PNG, filename="a.jsonl.gz"),
+    "gzip cut off": upload("dataset_invalid", gzip.compress(GOOD_ROW * 100)[:-20], filename="a.jsonl.gz"),
+    "parquet that is none": upload("dataset_invalid", GOOD_ROW, filename="a.parquet"),
+    "columns that are no json": Case(
+        422, "invalid_mapping", GOOD_ROW, f"{DATASETS}?columns={SECRET}", headers={"x-filename": "a.jsonl"}
+    ),
+    "columns that do not exist": Case(
+        422,
+        "invalid_mapping",
+        GOOD_ROW,
+        f"{DATASETS}?shape=alpaca&columns=%7B%22{SECRET}%22%3A%22a%22%7D",
+        headers={"x-filename": "a.jsonl"},
+    ),
+    **{
+        f"upload of {body}": Case(status, code, json.dumps(body).encode(), "/api/uploads", param=param)
+        for body, status, code, param in (
+            ({}, 422, "invalid_body", "filename"),
+            ({"filename": "a.jsonl", "size_bytes": 0}, 422, "invalid_body", "size_bytes"),
+            ({"filename": "a.jsonl", "size_bytes": "9"}, 422, "invalid_body", "size_bytes"),
+            ({"filename": "a.jsonl", "size_bytes": 2**20 + 1}, 413, "payload_too_large", None),
+            ({"filename": "a.jsonl", "size_bytes": 9, "bucket": SECRET}, 422, "invalid_parameter", "bucket"),
+            ({"filename": "a.jsonl", "size_bytes": 9, "sha256": SECRET}, 422, "invalid_body", "sha256"),
+            ({"filename": "a.jsonl", "size_bytes": 9, "sha1": SECRET}, 422, "unknown_field", "sha1"),
+        )
+    },
+    "piece without an offset": Case(422, "invalid_parameter", b"x", "/api/uploads/up-0", "PATCH"),
+    "piece of no upload": Case(
+        404, "upload_not_found", b"x", "/api/uploads/up-0", "PATCH", headers={"upload-offset": "0"}
+    ),
+    "end of no upload": Case(404, "upload_not_found", b"", "/api/uploads/up-0/complete"),
+    "signed url forged": get(403, "signed_url_invalid", f"/api/downloads/{SECRET}"),
     "key reused": Case(422, "idempotency_key_reused", lambda config: config, headers={"idempotency-key": "used"}),
     "key empty": Case(422, "invalid_parameter", lambda config: config, headers={"idempotency-key": ""}),
     "key long": Case(422, "invalid_parameter", lambda config: config, headers={"idempotency-key": "k" * 256}),

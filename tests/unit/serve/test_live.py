@@ -5,12 +5,16 @@ import json
 import random
 import threading
 import time
+from datetime import UTC, datetime
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
 from ftlab.errors import ServiceUnavailableError
+from ftlab.life import JobStatus, ReasonCode
+from serve.batches import PAGE_EVENTS
 from serve.live import SocketLimits
+from tests.unit.serve.jobs_in import bring
 from tests.unit.serve.running import JOB, World, acknowledge, read_events, receive, running
 
 
@@ -111,6 +115,27 @@ def test_a_finished_job_is_replayed_and_ended(tmp_path, after):
             assert events == list(range(after + 1, 4))
             assert frames[-1] == {"type": "end", "status": "cancelled"}
             assert socket.close_code == 1000
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("num_lines", [3, PAGE_EVENTS - 5], ids=["inside a page", "at the end of a page"])
+def test_a_job_that_was_reopened_is_followed_beyond_its_first_end(tmp_path, num_lines):
+    async def main():
+        async with running(tmp_path) as world:
+            world.add_job()
+            ref = bring(world.store, JOB, JobStatus.RUNNING)
+            world.append(ref, num_lines)
+            now = datetime.now(UTC)
+            with world.store.begin() as tx:
+                tx.attempts.end(ref, reason=ReasonCode.OK, message=None, now=now)
+                tx.jobs.move(ref, JobStatus.COMPLETED, now=now)
+                reopened = tx.jobs.reopen(ref, message="More.", now=now)
+            async with world.follow() as socket:
+                assert await read_events(socket, reopened.seq) == list(range(1, reopened.seq + 1))
+                world.finish(ref)
+                assert await read_events(socket, reopened.seq + 2) == [reopened.seq + 1, reopened.seq + 2]
+                assert await receive(socket) == {"type": "end", "status": "cancelled"}
 
     asyncio.run(main())
 

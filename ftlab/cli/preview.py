@@ -1,0 +1,58 @@
+"""`ftlab datasets preview`."""
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ftlab.cli.records import DatasetArgument, datasets, find_dataset
+from ftlab.cli.session import Session, command
+
+if TYPE_CHECKING:
+    from ftlab.schemas import PreviewRow
+
+
+@command(datasets, "preview")
+def preview_dataset(
+    session: Session,
+    dataset: DatasetArgument,
+    rows: Annotated[int, typer.Option(min=1, max=50, help="Rows to show.")] = 5,
+) -> None:
+    """Show the first rows as they stand in the file, and as they are trained on."""
+    found = session.client.datasets.preview(find_dataset(session, dataset).id, rows)
+    if session.output.as_json:
+        session.output.json(found)
+        return
+    session.output.talk(
+        f"Read as shape {found.shape} (confidence {found.confidence:.2f}) of a {found.format} file; "
+        f"rows of kind {found.kind}."
+    )
+    for row in found.rows:
+        for text in _lines(row):
+            session.output.data(text)
+
+
+def _lines(row: "PreviewRow") -> Iterator[str]:
+    from ftlab.cli.text import one_line
+
+    yield f"line {row.line}"
+    if row.raw is not None:
+        yield f"  before: {one_line(json.dumps(row.raw, ensure_ascii=False))}"
+    if row.problem is not None:
+        yield f"  left out: {one_line(row.problem)}"
+        return
+    for name, value in (row.row or {}).items():
+        if isinstance(value, list) and name != "tools":
+            for message in value:
+                yield f"  after: {name}: {one_line(_message(message))}"
+        else:
+            yield f"  after: {name}: {one_line(value if isinstance(value, str) else json.dumps(value))}"
+
+
+def _message(message: Any) -> str:
+    if not isinstance(message, dict):
+        return str(message)
+    extras = {name: value for name, value in message.items() if name not in ("role", "content")}
+    text = f"{message.get('role')}: {message.get('content')}"
+    return f"{text} {json.dumps(extras, ensure_ascii=False)}" if extras else text

@@ -1,0 +1,107 @@
+"""What the doctor looks for in a dataset."""
+
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    ERROR = "error"
+    """A hard stop: a job with this dataset would fail."""
+    WARNING = "warning"
+    """Training goes on, with less than was meant."""
+    INFO = "info"
+    """Worth knowing."""
+
+
+class CheckRule(StrEnum):
+    """The name of a rule stands behind each finding."""
+
+    TEMPLATE_FAILED = "template_failed"
+    TURNS_NOT_FOUND = "turns_not_found"
+    NOTHING_TO_LEARN = "nothing_to_learn"
+    UNTRAINED_ROW = "untrained_row"
+    TRUNCATED_ROW = "truncated_row"
+    EMPTY_ROW = "empty_row"
+    HUGE_ROW = "huge_row"
+    EXACT_DUPLICATE = "exact_duplicate"
+    NEAR_DUPLICATE = "near_duplicate"
+    EVAL_OVERLAP = "eval_overlap"
+    EVAL_NEAR_OVERLAP = "eval_near_overlap"
+    ROLE_ORDER = "role_order"
+    UNKNOWN_ROLE = "unknown_role"
+    ROLE_WORD_IN_TEXT = "role_word_in_text"
+    SPECIAL_TOKEN_IN_TEXT = "special_token_in_text"
+    SCRIPT_MISMATCH = "script_mismatch"
+    LEFT_OUT_BY_TEMPLATE = "left_out_by_template"
+    NO_END_OF_TURN = "no_end_of_turn"
+    NO_CHAT_TEMPLATE = "no_chat_template"
+    NO_GENERATION_MARKS = "no_generation_marks"
+    TEMPLATE_REPAIRED = "template_repaired"
+    NO_METHOD = "no_method"
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it is that the rule is broken."""
+        return _TABLE[self][0]
+
+    @property
+    def meaning(self) -> str:
+        """What it says about a row or a dataset, in one sentence for people."""
+        return _TABLE[self][1]
+
+
+def severity_of(rule: str) -> Severity:
+    """Of a rule by its name; a rule that a later service added is worth knowing."""
+    return CheckRule(rule).severity if rule in set(CheckRule) else Severity.INFO
+
+
+R, ERROR, WARNING, INFO = CheckRule, Severity.ERROR, Severity.WARNING, Severity.INFO
+
+_TABLE: dict[CheckRule, tuple[Severity, str]] = {
+    R.TEMPLATE_FAILED: (ERROR, "The model's chat template refuses the row."),
+    R.TURNS_NOT_FOUND: (
+        ERROR,
+        "The template writes earlier messages differently as a conversation grows, so the answers cannot "
+        "be told apart.",
+    ),
+    R.NOTHING_TO_LEARN: (ERROR, "No row of the dataset has a token that the loss counts."),
+    R.UNTRAINED_ROW: (WARNING, "No token of the row is counted by the loss; training leaves the row out."),
+    R.TRUNCATED_ROW: (WARNING, "The row is longer than max_length; its end is cut off."),
+    R.EMPTY_ROW: (WARNING, "What is to be learned holds no visible character."),
+    R.HUGE_ROW: (WARNING, "The row is many times as long as max_length."),
+    R.EXACT_DUPLICATE: (WARNING, "The row is the same as an earlier one."),
+    R.NEAR_DUPLICATE: (
+        INFO,
+        "The row says nearly the same as an earlier one (about 80 % of its short passages or more).",
+    ),
+    R.EVAL_OVERLAP: (WARNING, "A row of the evaluation dataset is in the training dataset too."),
+    R.EVAL_NEAR_OVERLAP: (
+        WARNING,
+        "A row of the evaluation dataset says nearly the same as one of the training dataset.",
+    ),
+    R.ROLE_ORDER: (INFO, "The messages do not take turns in the order that chat models know."),
+    R.UNKNOWN_ROLE: (WARNING, "A message has a role other than system, user, assistant and tool."),
+    R.ROLE_WORD_IN_TEXT: (
+        WARNING,
+        "A message begins a line with the word for a role, in some language, as in User: or Ассистент:.",
+    ),
+    R.SPECIAL_TOKEN_IN_TEXT: (
+        WARNING,
+        "The text of a message holds one of the tokenizer's special tokens, which the model would read as markup.",
+    ),
+    R.SCRIPT_MISMATCH: (INFO, "The answers are written in another script than the questions."),
+    R.LEFT_OUT_BY_TEMPLATE: (WARNING, "The chat template does not write the text of one of the messages."),
+    R.NO_END_OF_TURN: (
+        WARNING,
+        "The learned turns end without a special token, so that the model does not learn to stop.",
+    ),
+    R.NO_CHAT_TEMPLATE: (INFO, "The model has no chat template; messages are written one a line."),
+    R.NO_GENERATION_MARKS: (
+        INFO,
+        "The chat template does not mark the assistant's words; they are found by comparing texts instead.",
+    ),
+    R.TEMPLATE_REPAIRED: (
+        INFO,
+        "The chat template rewrites earlier turns; TRL's training template of the same family is used in its place.",
+    ),
+    R.NO_METHOD: (WARNING, "The rows are pairs or rated answers, which no training method learns from yet."),
+}

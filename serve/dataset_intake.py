@@ -1,0 +1,136 @@
+"""From a file that has come in to a dataset. Every function blocks on the store, the disk or a bucket."""
+
+import shutil
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ftlab.errors import InvalidRequestError
+from ftlab.schemas import Dataset
+from serve.convert import to_dataset
+from serve.dataset_options import DatasetOptions
+from serve.quotas_service import check_upload
+from serve.services import Services
+from serve.upload import MAX_NAME_CHARS, Upload, check_space, display_name, full_disk_named
+from tracking.buckets import canonical_key
+from tracking.store import Transaction
+from tracking.store.ids import new_id
+from tracking.store.records import DatasetRecord
+from train.data.canonical import VERSION
+from train.data.read import Conversion, convert
+
+STALE_UPLOAD = timedelta(hours=24)
+"""An upload that nothing has come to for so long is removed."""
+SOURCE = "source"
+"""The file as it comes in."""
+ROWS = "canonical.arrow"
+"""Its rows in the one form that training reads."""
+
+Before = Callable[[Transaction, str], object]
+
+
+def uploads_folder(services: Services) -> Path:
+    return services.settings.home / "uploads"
+
+
+def make_incoming(services: Services, owner: str, options: DatasetOptions, num_bytes: int) -> Path:
+    """A new folder for an upload of at least so many bytes.
+
+    Raise `RateLimitError` (code `quota_exceeded`) when it would be too much for the owner, and `InvalidRequestError`
+    for options that no file fits.
+    """
+    check_options(services, options)
+    with services.store.read() as tx:
+        check_upload(tx, services.settings, owner, num_bytes)
+    sweep(services)
+    folder = uploads_folder(services) / new_id("up")
+    folder.mkdir(parents=True)
+    return folder
+
+
+def check_options(services: Services, options: DatasetOptions) -> None:
+    """Raise `InvalidRequestError` for a bucket, a shape or columns that do not exist."""
+    services.buckets.check_name(options.bucket, "bucket")
+    _ = options.mapping
+
+
+def accept(services: Services, owner: str, upload: Upload, options: DatasetOptions, before: Before) -> Dataset:
+    """Check the rows of an upload and make it a dataset. `before` gets its id in the transaction that adds the row.
+
+    Raise `DatasetInvalidError` with the lines and rules that are broken, and `InvalidRequestError` (code
+    `checksum_mismatch`) for other bytes than the client meant. The caller removes the upload's folder.
+    """
+    if options.sha256 not in (None, upload.sha256):
+        raise checksum_mismatch()
+    filename = display_name(upload.filename)
+    rows = upload.path.with_name(ROWS)
+    check_space(rows.parent, upload.size_bytes)
+    with full_disk_named(rows.parent):
+        conversion = convert(
+            upload.path, rows, filename, mapping=options.mapping, accept_partial=options.accept_partial
+        )
+        record = _record(owner, upload, filename, options, conversion)
+        services.dataset_files.add(record, upload.path, rows, lambda tx: before(tx, record.id))
+    return to_dataset(record)
+
+
+def checksum_mismatch() -> InvalidRequestError:
+    return InvalidRequestError(
+        "The file that came in is not the one that sha256 names; send it again.", "checksum_mismatch", "sha256"
+    )
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder with everything in it, if it is there."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep(services: Services) -> None:
+    """Remove what killed processes and clients that never came back have left."""
+    cutoff = datetime.now(UTC) - STALE_UPLOAD
+    with services.store.read() as tx:
+        stale = tx.uploads.untouched_since(cutoff)
+    for upload_id in stale:
+        with services.store.begin() as tx:
+            is_removed = tx.uploads.remove(upload_id, untouched_since=cutoff)
+        if is_removed:
+            discard(uploads_folder(services) / upload_id)
+    for folder in uploads_folder(services).glob("up-*"):
+        if _touched_at(folder) < time.time() - STALE_UPLOAD.total_seconds():
+            discard(folder)
+    services.dataset_files.sweep()
+
+
+def _touched_at(folder: Path) -> float:
+    """Seconds since the epoch; one that still comes in has been written to lately."""
+    return max((path.stat().st_mtime for path in (folder, *folder.glob("*")) if path.exists()), default=0.0)
+
+
+def _record(
+    owner: str, upload: Upload, filename: str, options: DatasetOptions, conversion: Conversion
+) -> DatasetRecord:
+    canonical = canonical_key(
+        upload.sha256,
+        version=VERSION,
+        format=conversion.format,
+        shape=conversion.shape,
+        columns=options.columns or {},
+    )
+    return DatasetRecord(
+        id=new_id("ds"),
+        owner=owner,
+        name=options.name or filename[:MAX_NAME_CHARS] or "dataset",
+        bucket=options.bucket,
+        format=conversion.format,
+        shape=conversion.shape,
+        num_rows=conversion.num_rows,
+        size_bytes=upload.size_bytes,
+        sha256=upload.sha256,
+        created_at=datetime.now(UTC),
+        kind=conversion.kind,
+        canonical=canonical,
+        num_skipped=conversion.num_skipped,
+        column_mapping=options.column_mapping,
+        confidence=conversion.confidence,
+    )

@@ -1,0 +1,107 @@
+"""What a client may say about a dataset beside its file."""
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
+
+from fastapi import Depends, Query
+from pydantic import Field
+
+from ftlab.errors import InvalidRequestError
+from ftlab.schemas import StrictModel
+from ftlab.schemas.common import Name
+from ftlab.settings import DEFAULT_BUCKET
+from serve.bodies import MAX_BYTES
+from train.data.mapping import ColumnMapping
+
+SHA256 = r"^[0-9a-f]{64}$"
+MAX_COLUMNS_CHARS = 20_000
+
+BucketName = Annotated[str, Query(max_length=100, description="Bucket to keep it in.")]
+
+
+class UploadEnd(StrictModel):
+    """How to make a dataset of an upload; what is given takes the place of what was said at the start."""
+
+    shape: str | None = Field(default=None, max_length=100)
+    columns: dict[str, str] | None = None
+    accept_partial: bool | None = None
+
+
+class UploadStart(StrictModel):
+    filename: str = Field(min_length=1, max_length=4096)
+    size_bytes: int = Field(ge=1, le=MAX_BYTES)
+    """Of the whole file."""
+    sha256: str | None = Field(default=None, pattern=SHA256)
+    """Of the whole file."""
+    name: Name | None = None
+    bucket: str = Field(default=DEFAULT_BUCKET, max_length=100)
+    shape: str | None = Field(default=None, max_length=100)
+    columns: dict[str, str] | None = None
+    accept_partial: bool = False
+
+
+class DatasetMove(StrictModel):
+    bucket: str = Field(min_length=1, max_length=100)
+
+
+class UrlRequest(StrictModel):
+    expires_s: int = Field(default=24 * 3600, ge=1, le=7 * 24 * 3600)
+    """Seconds; S3 signs for at most seven days."""
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """How a dataset is to be made of a file. `name` is for display."""
+
+    bucket: str
+    name: str | None = None
+    shape: str | None = None
+    columns: dict[str, str] | None = None
+    accept_partial: bool = False
+    sha256: str | None = None
+
+    @property
+    def mapping(self) -> ColumnMapping:
+        """Raise `InvalidRequestError` with code `invalid_mapping`."""
+        try:
+            return ColumnMapping.parse(self.shape, self.columns)
+        except InvalidRequestError as error:
+            param = "shape" if error.param == "shape" else "columns"
+            raise InvalidRequestError(error.message, error.code, param) from None
+
+    @property
+    def column_mapping(self) -> dict[str, Any] | None:
+        """As it is kept in the record."""
+        if self.shape is None and not self.columns:
+            return None
+        return {"shape": self.shape, "columns": self.columns or {}}
+
+    @classmethod
+    def of_start(cls, start: UploadStart) -> Self:
+        return cls(start.bucket, start.name, start.shape, start.columns, start.accept_partial, start.sha256)
+
+
+def _query_options(
+    name: Annotated[Name | None, Query(description="Name to show; default: the file's name.")] = None,
+    bucket: BucketName = DEFAULT_BUCKET,
+    shape: Annotated[str | None, Query(max_length=100, description="Shape of the rows; default: found out.")] = None,
+    columns: Annotated[
+        str | None, Query(max_length=MAX_COLUMNS_CHARS, description="JSON object: field of the shape to column.")
+    ] = None,
+    accept_partial: Annotated[bool, Query(description="Leave rows out that cannot be read.")] = False,
+    sha256: Annotated[str | None, Query(pattern=SHA256, description="Of the file, to be compared.")] = None,
+) -> DatasetOptions:
+    return DatasetOptions(bucket, name, shape, _parse_columns(columns), accept_partial, sha256)
+
+
+QueryOptions = Annotated[DatasetOptions, Depends(_query_options)]
+
+
+def _parse_columns(text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise InvalidRequestError("columns must be a JSON object.", "invalid_mapping", "columns") from None

@@ -1,0 +1,65 @@
+"""A report and a row of tokens as the service sends them."""
+
+from typing import Any
+
+EVIL = "<img src=x onerror=alert(1)>"
+
+REPORT: dict[str, Any] = {
+    "dataset_id": "ds-1",
+    "model": "org/base",
+    "kind": "messages",
+    "max_length": 1024,
+    "assistant_only_loss": True,
+    "num_rows": 10,
+    "counts": {"nothing_to_learn": 1, "truncated_row": 2, "near_duplicate": 1, "rule_of_tomorrow": 4},
+    "num_findings": 8,
+    "findings": [
+        {"rule": "nothing_to_learn", "severity": "error", "message": "No row has a token.", "row": None, "line": None},
+        {"rule": "truncated_row", "severity": "warning", "message": f"{EVIL} is cut off.", "row": 2, "line": 3},
+    ],
+    "lengths": {
+        "mean": 12.5,
+        "p50": 10,
+        "p90": 20,
+        "p99": 30,
+        "longest": 31,
+        "bins": [{"first": 0, "last": 19, "num_rows": 8}, {"first": 20, "last": 39, "num_rows": 2}],
+    },
+    "tokens_per_epoch": 1250,
+    "trained_tokens_per_epoch": 0,
+    "num_truncated": 2,
+    "num_dropped_tokens": 55,
+    "num_untrained": 10,
+    "suggested_max_length": 64,
+    "padding_fraction": 0.125,
+    "padding_batch_size": 4,
+    "packing_waste_fraction": 0.01,
+    "duplicates": {"num_exact": 0, "num_near": 1, "is_exact_estimated": False, "num_rows_compared": 10},
+    "overlap": {"eval_dataset_id": "ds-2", "num_eval_rows": 5, "num_exact": 1, "num_near": 2},
+    "roles": [{"role": EVIL, "num_messages": 10, "num_chars": 99, "scripts": {"Latin": 10}}],
+    "template": "model",
+}
+
+
+def token(text: str, **flags: bool) -> dict[str, Any]:
+    return {"id": 7, "text": text, "is_trained": False, "is_special": False, "is_truncated": False} | flags
+
+
+TOKEN_ROW: dict[str, Any] = {
+    "dataset_id": "ds-1",
+    "model": "org/base",
+    "row": 2,
+    "line": 3,
+    "part": "",
+    "num_tokens": 6,
+    "num_trained": 2,
+    "num_truncated": 2,
+    "tokens": [
+        token("<|im_start|>", is_special=True),
+        token(EVIL),
+        token("an\x1b[2Jswer", is_trained=True),
+        token("\n", is_trained=True),
+        token("☃", is_truncated=True),
+        token("", is_truncated=True),
+    ],
+}

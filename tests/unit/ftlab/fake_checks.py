@@ -1,0 +1,23 @@
+"""The part of the fake service that plays the doctor."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from tests.unit.ftlab.check_documents import REPORT, TOKEN_ROW
+
+
+async def check_dataset(fake: Any, request: Request) -> Response:
+    """Under way as often as `check_states` says, then done."""
+    fake.check_params.append(dict(request.query_params))
+    if fake.check_states:
+        done_rows, total_rows = fake.check_states.pop(0)
+        document = {"status": "working", "done_rows": done_rows, "total_rows": total_rows, "report": None}
+        return JSONResponse(document, 202)
+    return JSONResponse(REPORT | fake.report)
+
+
+async def show_tokens(fake: Any, request: Request) -> Response:
+    fake.check_params.append(dict(request.query_params))
+    return JSONResponse({"data": [TOKEN_ROW]})

@@ -1,0 +1,98 @@
+"""The doctor from the client's call to the tokenizer and back: only the way between processes is left out."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.data_work import CheckRequest, TokensRequest, WorkState
+from cluster.data_worker import DataWorker
+from ftlab.client import Client
+from ftlab.errors import NotFoundError
+from ftlab.settings import Settings
+from tests.unit.ftlab.cli_runs import Cli
+from tests.unit.ftlab.conftest import QUICK
+from tests.unit.serve.running import World, running
+
+GOOD = b'{"messages":[{"role":"user","content":"Where is job %d?"},{"role":"assistant","content":"In the queue."}]}\n'
+MUTE = b'{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello","weight":0}]}\n'
+
+
+class LocalData:
+    """A `DataClient` over a worker in this process."""
+
+    def __init__(self, worker: DataWorker) -> None:
+        self.worker = worker
+
+    async def check(self, request: CheckRequest) -> WorkState:
+        return self.worker.check(request)
+
+    async def tokens(self, request: TokensRequest) -> list[dict[str, Any]]:
+        return self.worker.tokens(request)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    from tests.tiny import make_tiny_model
+
+    home = tmp_path / "home"
+    make_tiny_model(home / "models" / "org--tiny")
+    worker = DataWorker(Settings(home=home))
+    started, stop, worlds = threading.Event(), asyncio.Event(), []
+    loop = asyncio.new_event_loop()
+
+    async def serve() -> None:
+        async with running(home, data=LocalData(worker)) as world:
+            worlds.append(world)
+            started.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    assert started.wait(30)
+    yield worlds[0]
+    loop.call_soon_threadsafe(stop.set)
+    thread.join(30)
+    loop.close()
+    worker.close()
+
+
+@pytest.fixture
+def client(world: World) -> Iterator[Client]:
+    with Client(world.url(""), retry=QUICK) as client:
+        yield client
+
+
+def upload(client: Client, folder: Path, content: bytes) -> str:
+    file = folder / "rows.jsonl"
+    file.write_bytes(content)
+    return client.datasets.upload(file).id
+
+
+def test_a_dataset_is_checked_and_a_row_is_shown(client, world, tmp_path, monkeypatch, capsys):
+    rows = [GOOD % number for number in range(5)]
+    dataset = upload(client, tmp_path, b"".join([*rows, rows[2], MUTE]))
+    held_out = upload(client, tmp_path, rows[0])
+    report = client.datasets.check(dataset, "org/tiny", eval_dataset=held_out, max_length=64)
+    assert (report.dataset_id, report.model, report.num_rows) == (dataset, "org/tiny", 7)
+    assert {rule: report.counts.get(rule) for rule in ("exact_duplicate", "untrained_row", "eval_overlap")} == {
+        "exact_duplicate": 1,
+        "untrained_row": 1,
+        "eval_overlap": 1,
+    }
+    assert [(f.row, f.line) for f in report.findings if f.rule == "exact_duplicate"] == [(6, 6)]
+    (row,) = client.datasets.tokens(dataset, "org/tiny", 3)
+    assert "".join(token.text for token in row.tokens if token.is_trained) == "In the queue.<|im_end|>\n"
+    with pytest.raises(NotFoundError, match="no row 8"):
+        client.datasets.tokens(dataset, "org/tiny", 8)
+
+    cli = Cli(world.url(""), monkeypatch, capsys)
+    run = cli("datasets", "check", dataset, "--model", "org/tiny")
+    assert (run.code, "exact_duplicate" in run.out) == (0, True)
+    assert "In the queue" not in run.out, "findings quote no row"
+    mute = upload(client, tmp_path, MUTE * 3)
+    run = cli("datasets", "check", mute, "--model", "org/tiny")
+    assert (run.code, "nothing_to_learn" in run.out) == (1, True)

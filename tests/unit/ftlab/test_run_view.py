@@ -1,0 +1,50 @@
+"""The lines of a job that is being followed."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from ftlab.cli.run_view import RunView
+from ftlab.life import JobStatus
+from ftlab.schemas import Event, EventKind, Job
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def metrics(step: int, **data: Any) -> Event:
+    values = {"step": step, "total_steps": 20, "eta_s": 5.0, "values": {"loss": 0.5}} | data
+    return Event(job_id="job-1", seq=step, attempt=1, at=NOW, kind=EventKind.METRICS, data=values)
+
+
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [
+        ({}, ""),
+        ({"file": 1, "num_files": 1, "file_progress": 0.3}, ""),
+        ({"file": 2, "num_files": 5, "file_progress": 0.4}, "file 2 of 5 (40 %)  "),
+    ],
+)
+def test_a_job_with_several_files_tells_which_one_it_trains(data: dict[str, Any], place: str):
+    view = RunView(JobStatus.RUNNING)
+    assert view.apply(metrics(7, **data)) == f"step 7/20  {place}loss 0.5  ETA 0:05"
+    assert view.live_line().endswith(f" 7/20  {place}loss 0.5  ETA 0:05")
+
+
+def test_it_goes_on_from_what_the_job_tells():
+    job = Job(
+        id="job-1",
+        owner="local",
+        name="mine",
+        status=JobStatus.RUNNING,
+        message="It trains.",
+        config={"dataset": ["ds-1", "ds-2"]},
+        created_at=NOW,
+        step=9,
+        total_steps=20,
+        file=2,
+        num_files=2,
+        file_progress=0.125,
+    )
+    assert "9/20  file 2 of 2 (12 %)" in RunView.of(job).live_line()
+    assert (job.datasets, job.progress) == (["ds-1", "ds-2"], 0.45)
