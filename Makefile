@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo up down test lint types unit e2e faults chaos bench clean
+.PHONY: demo up down test lint types unit e2e fuzz faults chaos bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -45,6 +45,9 @@ e2e: $(VENV)/.installed-dev ## tests against a whole service
 	$(BIN)/python -m pytest tests/e2e --ignore tests/e2e/test_readme.py
 	$(BIN)/python -m pytest tests/e2e/test_doors.py --ingress python
 	$(BIN)/python -m pytest tests/e2e/test_readme.py
+
+fuzz: $(VENV)/.installed-dev ## many more random requests than the tests send
+	$(BIN)/python -m pytest tests/unit/serve/test_fuzz_api.py -m fuzz
 
 faults: $(VENV)/.installed-dev ## the short form of the chaos tests
 	$(BIN)/python -m tests.chaos --short

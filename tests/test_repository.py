@@ -167,7 +167,7 @@ def test_the_example_of_every_setting_has_every_setting_with_its_default() -> No
 
 @pytest.mark.parametrize("path", sorted((DOCS / "examples").glob("*.yaml")), ids=shown)
 def test_every_example_job_can_be_submitted(path: Path) -> None:
-    assert set(read_job(path, []).files) == {"dataset", "eval_dataset"}
+    assert set(read_job(path, []).named) == {"dataset", "eval_dataset"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "ray_configs").glob("*.yaml")), ids=shown)

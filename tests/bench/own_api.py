@@ -15,7 +15,7 @@ from ftlab.settings import Settings
 from serve.app import create_app
 from serve.live import LiveFeed
 from serve.services import Services
-from tests.unit.serve.fakes import FakeCoordinator, FakeHub
+from tests.unit.serve.fakes import FakeCoordinator, FakeData, FakeHub, FakeModelHub
 from tracking.store import Store
 
 
@@ -34,7 +34,9 @@ def main() -> None:
     settings = Settings(home=Path(sys.argv[1]))
     coordinator: CoordinatorClient = RemoteCoordinator(int(sys.argv[3])) if sys.argv[3:] else FakeCoordinator()
     hub = FakeHub()
-    services = Services(settings, Store.open(settings.store_url), coordinator, hub, LiveFeed(hub))
+    services = Services(
+        settings, Store.open(settings.store_url), coordinator, hub, LiveFeed(hub), FakeData(), FakeModelHub()
+    )
     uvicorn.run(create_app(services), host="127.0.0.1", port=int(sys.argv[2]), log_level="warning")
 
 

@@ -21,11 +21,12 @@ from ftlab.settings import Settings
 from serve import jobs_service
 from serve.auth import LOCAL_OWNER
 from serve.live import LiveFeed
+from serve.model_check import NOT_ASKED
 from serve.services import Services
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement, interleave, percentile
-from tests.bench.stock import Stock, noop_config, open_stock
-from tests.unit.serve.fakes import FakeCoordinator, FakeHub
+from tests.bench.stock import Stock, add_queued, noop_config, open_stock
+from tests.unit.serve.fakes import FakeCoordinator, FakeData, FakeHub, FakeModelHub
 
 ROW = 8
 TITLE = "growth"
@@ -49,14 +50,16 @@ class Desk:
         settings = Settings(home=folder, standby=False, quota_queued_jobs=NO_QUOTA)
         hub = FakeHub()
         self._stock = stock
-        self._services = Services(settings, stock.store, FakeCoordinator(), hub, LiveFeed(hub))
+        self._services = Services(
+            settings, stock.store, FakeCoordinator(), hub, LiveFeed(hub), FakeData(), FakeModelHub()
+        )
         self._cluster = FakeCluster(cpus=1)
         self._coordinator = Coordinator(stock.store, self._cluster, hub, settings)
-        self._coordinator.tick()
-        self._finish()
         self._chance = random.Random(0)
         self._config = noop_config()
         self._document = self._config.model_dump(mode="json")
+        self._coordinator.tick()
+        self._finish()
 
     def list(self) -> float:
         with _timed() as spent:
@@ -81,7 +84,7 @@ class Desk:
         """With an idempotency key, as the SDK does; durable."""
         submission = jobs_service.Submission(self._config, self._document, str(uuid4()))
         with _timed() as spent:
-            jobs_service.submit(self._services, LOCAL_OWNER, submission)
+            jobs_service.submit(self._services, LOCAL_OWNER, submission, NOT_ASKED)
         return spent.ms
 
     def claim(self) -> float:
@@ -92,7 +95,7 @@ class Desk:
         return spent.ms
 
     def _finish(self) -> None:
-        """End the one job that runs, outside of what is measured."""
+        """End the one job that runs and queue another one, outside of what is measured."""
         now = datetime.now(UTC)
         with self._stock.store.begin() as tx:
             live = tx.jobs.live()
@@ -102,6 +105,7 @@ class Desk:
             tx.jobs.move(live[0].ref, JobStatus.CANCELLED, now=now)
         for driver in self._cluster.running.values():
             driver.state = "ended"
+        add_queued(self._stock.store, self._config, 1)
 
 
 def run(bench: Bench) -> list[Measurement]:

@@ -61,7 +61,7 @@ def add_queued(store: Store, config: JobConfig, count: int) -> list[str]:
                 owner=LOCAL_OWNER,
                 name="a queued job",
                 config=document,
-                dataset_id=config.dataset,
+                dataset_id=config.datasets[0],
                 eval_dataset_id=None,
                 idempotency_key=None,
                 body_sha256="0" * 64,

@@ -7,6 +7,9 @@ import pytest
 from ftlab import Client
 from ftlab.schemas import Dataset
 from tests.lab import Lab, rows
+from tests.model_hub import HubServer
+from tests.moto_server import make_bucket, running_moto
+from tests.unit.serve.fakes import running
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -14,8 +17,34 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Lab]:
-    lab = Lab(tmp_path_factory.mktemp("lab"), ingress=pytestconfig.getoption("--ingress"))
+def model_hub() -> Iterator[HubServer]:
+    """The hub that the service asks for models."""
+    hub = HubServer()
+    with pytest.MonkeyPatch.context() as environment, running(hub.app) as url:
+        environment.setenv("HF_ENDPOINT", url)
+        environment.delenv("HF_TOKEN", raising=False)
+        yield hub
+
+
+@pytest.fixture(scope="session")
+def remote_bucket() -> Iterator[str]:
+    """The URL of a folder on an S3 server."""
+    with pytest.MonkeyPatch.context() as environment, running_moto() as address:
+        yield make_bucket(address, environment)
+
+
+@pytest.fixture(scope="session")
+def lab(
+    tmp_path_factory: pytest.TempPathFactory,
+    pytestconfig: pytest.Config,
+    model_hub: HubServer,
+    remote_bucket: str,
+) -> Iterator[Lab]:
+    lab = Lab(
+        tmp_path_factory.mktemp("lab"),
+        ingress=pytestconfig.getoption("--ingress"),
+        buckets={"remote": remote_bucket},
+    )
     lab.start()
     yield lab
     if lab.process is not None and lab.process.poll() is None:

@@ -68,7 +68,7 @@ def test_the_downloaded_adapter_gives_the_jobs_eval_loss(
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from train.data.encode import encode_rows
+    from train.data.encode import encode
     from train.data.read import read_rows
 
     target = tmp_path / "adapter.zip"
@@ -80,13 +80,13 @@ def test_the_downloaded_adapter_gives_the_jobs_eval_loss(
     base = lab.settings.home / "models" / "acme--tiny"
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "adapter")
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), tmp_path / "adapter").eval()
-    source = lab.settings.home / "buckets" / dataset.bucket / dataset.id / "rows.jsonl"
-    encoded = encode_rows(read_rows(source), tokenizer, max_length=64, assistant_only_loss=True)
+    [source] = (lab.settings.home / "buckets" / dataset.bucket / "canonical").glob(f"{dataset.sha256}-*.arrow")
     total, count = 0.0, 0
     with torch.no_grad():
-        for ids, labels in zip(encoded.input_ids, encoded.labels, strict=True):
-            logits = model(input_ids=torch.tensor([ids])).logits[0, :-1]
-            wanted = torch.tensor(labels[1:])
+        for row in encode(read_rows(source), tokenizer, max_length=64, assistant_only_loss=True):
+            assert row.labels is not None
+            logits = model(input_ids=torch.tensor([row.input_ids])).logits[0, :-1]
+            wanted = torch.tensor(row.labels[1:])
             total += float(torch.nn.functional.cross_entropy(logits, wanted, ignore_index=-100, reduction="sum"))
             count += int((wanted != -100).sum())
     assert total / count == pytest.approx(finished.eval_loss, abs=2e-3)
