@@ -23,7 +23,7 @@ def test_a_model_of_the_hub_is_trained_at_the_commit_of_the_submit(
     found = client.models.check("acme/far")
     assert (found.revision, found.is_local, found.has_chat_template) == (commit, False, True)
     assert found.parameters
-    job = client.jobs.wait(client.jobs.create(tiny_job(dataset, model="acme/far", max_steps=5)).id, timeout=240)
+    job = client.jobs.wait(client.jobs.create(tiny_job(dataset, model="acme/far", max_steps=5)).id, timeout_s=240)
     model = client.models.get(job.model_id or "")
     assert (model.base_model, model.base_revision) == ("acme/far", commit)
     [snapshot] = (lab.settings.home / "cache" / "hub" / "models--acme--far" / "snapshots").iterdir()

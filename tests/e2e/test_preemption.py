@@ -21,6 +21,7 @@ def hasty_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab.stop()
 
 
+@pytest.mark.timeout(900)
 def test_a_run_makes_room_and_goes_on_where_it_was(hasty_lab: Lab, tmp_path: Path) -> None:
     file = tmp_path / "sums.jsonl"
     file.write_text(rows())
