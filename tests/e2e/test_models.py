@@ -35,7 +35,7 @@ def test_a_model_of_the_hub_is_trained_at_the_commit_of_the_submit(
     model_hub.answers_with = 503
     try:
         again = client.jobs.wait(
-            client.jobs.create(tiny_job(dataset, model=f"model:{model.id}", max_steps=5)).id, timeout=240
+            client.jobs.create(tiny_job(dataset, model=f"model:{model.id}", max_steps=5)).id, timeout_s=240
         )
     finally:
         model_hub.answers_with = None
