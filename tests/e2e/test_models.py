@@ -28,10 +28,10 @@ def test_a_model_of_the_hub_is_trained_at_the_commit_of_the_submit(
     assert (model.base_model, model.base_revision) == ("acme/far", commit)
     [snapshot] = (lab.settings.home / "cache" / "hub" / "models--acme--far" / "snapshots").iterdir()
     assert snapshot.name == commit
+    assert client.models.check(f"model:{model.id}").base_model == f"acme/far@{commit}"
     # On top of the adapter, while the hub has moved on and is away.
     (far.folder / "README.md").write_text("news")
     assert far.sha != commit
-    assert client.models.check(f"model:{model.id}").base_model == f"acme/far@{commit}"
     model_hub.answers_with = 503
     try:
         again = client.jobs.wait(
