@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import boto3
 import pytest
+import s3fs
 from moto.server import ThreadedMotoServer
 
 SECRET = "canary-5up3rs3cr3t"
@@ -35,6 +36,8 @@ def make_bucket(address: str, environment: pytest.MonkeyPatch) -> str:
     # Files of the user who runs the tests say nothing here.
     environment.setenv("AWS_CONFIG_FILE", os.devnull)
     environment.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    # Those that exist already go on asking the server they were made for.
+    s3fs.S3FileSystem.clear_instance_cache()
     bucket = f"lab-{uuid.uuid4().hex[:8]}"
     boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=bucket)
     return f"s3://{bucket}/some/folder"

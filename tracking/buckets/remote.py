@@ -71,8 +71,11 @@ class RemoteFolder:
             return
         with file.open("rb") as source, self._reaching():
             self._make_folder(key)
-            with self._fs.open(self._path(key), "wb", block_size=BLOCK_BYTES) as target:
-                shutil.copyfileobj(source, target, COPY_BYTES)
+            try:
+                with self._fs.open(self._path(key), "wb", block_size=BLOCK_BYTES) as target:
+                    shutil.copyfileobj(source, target, COPY_BYTES)
+            except FileNotFoundError:
+                raise self._unavailable("it does not exist") from None
         if self.size_of(key) != num_bytes:
             raise self._unavailable("it did not keep the whole file")
 

@@ -4,15 +4,10 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
 
 from ftlab.client import Client, RetryPolicy
 from tests.unit.ftlab.cli_runs import Cli
 from tests.unit.ftlab.fake_service import FakeService, serving
-
-# A busy machine is no fault of the code under test.
-settings.register_profile("ftlab", deadline=None)
-settings.load_profile("ftlab")
 
 QUICK = RetryPolicy(budget_s=10.0, first_delay_s=0.001, max_delay_s=0.01)
 
