@@ -83,6 +83,8 @@ class RayCluster:
     def launch(self, name: str, shape: WorkerShape | None, plan: RunPlan | None) -> None:
         from cluster.driver import StartedRunDriver
 
+        # A standby run may get a job of either kind.
+        on_cpu = not (shape.gpus_per_worker if shape else any(node.gpus for node in self.fleet().nodes))
         (
             ray.remote(StartedRunDriver)
             .options(
@@ -93,7 +95,7 @@ class RayCluster:
                 max_restarts=0,
                 max_concurrency=64,
                 # Inherited by every process of the run.
-                runtime_env={"py_executable": python_for_training()},
+                runtime_env={"py_executable": python_for_training(on_cpu=on_cpu)},
             )
             .remote(name, shape, plan)
         )
