@@ -52,8 +52,8 @@ def fetch(repo: str, revision: str | None) -> Path:
         if folder := fetched(repo, revision):
             return folder
         raise ServiceUnavailableError(
-            f"The base model {repo} is not on this machine, and the model hub cannot be asked ({away}). Submit the job "
-            "again when it can, or put the model below the models folder.",
+            f"The base model {repo} is not on this machine, and the model hub cannot be asked ({away}). See that "
+            "it can, or put the model below the models folder.",
             "model_hub_away",
             "model",
         ) from None

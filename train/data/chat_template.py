@@ -2,6 +2,8 @@
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -12,6 +14,14 @@ if TYPE_CHECKING:
 Span = tuple[int, int]
 """First character, and the one after the last."""
 
+TODAY = datetime(2024, 7, 26, tzinfo=UTC)
+"""What training takes for today where a template writes the date (Llama 3.2, gpt-oss), so that the same rows give the
+same tokens on any day. It is the date that Llama's own templates name where nobody tells them the day."""
+
+_CLOCK = "strftime_now"
+"""What transformers calls the function that tells templates the time."""
+_DIRECTIVES = ("a", "A", "b", "B", "d", "-d", "e", "F", "H", "I", "j", "m", "-m", "M", "p", "S", "T", "y", "Y")
+"""Of `strftime`, those that templates may ask for."""
 _MARKS = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
@@ -43,11 +53,13 @@ class ChatTemplate:
         add_generation_prompt: bool = False,
     ) -> str:
         """The conversation as text. Raise `jinja2.TemplateError` or `TypeError` when the template refuses it."""
+        # A tokenizer with several templates chooses by whether there are tools.
+        template = _with_fixed_date(tokenizer.get_chat_template(self.text, tools))
         # As a batch of one, because an empty conversation on its own is refused.
         texts = tokenizer.apply_chat_template(
             [messages],
             tools=tools,
-            chat_template=self.text,
+            chat_template=template,
             add_generation_prompt=add_generation_prompt,
             tokenize=False,
         )
@@ -59,10 +71,11 @@ class ChatTemplate:
         """What the template marks as the assistant's words in the text that `render` gives, in order."""
         from transformers.utils.chat_template_utils import render_jinja_template
 
+        assert self.text is not None  # it has marks
         _, marks = render_jinja_template(
             [messages],
             tools=tools,
-            chat_template=self.text,
+            chat_template=_with_fixed_date(self.text),
             return_assistant_tokens_mask=True,
             **tokenizer.special_tokens_map,
         )
@@ -74,6 +87,18 @@ class ChatTemplate:
             else:
                 spans.append((start, end))
         return spans
+
+
+@lru_cache(maxsize=32)
+def _with_fixed_date(template: str) -> str:
+    """The template with a clock of its own that stands at `TODAY`.
+
+    A macro, as transformers hands values to a template but no functions. The line break behind it is eaten with it.
+    """
+    if _CLOCK not in template:
+        return template
+    dates = "".join(f" | replace('%{name}', '{TODAY.strftime('%' + name)}')" for name in _DIRECTIVES)
+    return f"{{%- macro {_CLOCK}(format) -%}}{{{{ format{dates} }}}}{{%- endmacro %}}\n{template}"
 
 
 def training_template(tokenizer: "PreTrainedTokenizerBase") -> ChatTemplate | None:

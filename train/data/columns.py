@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 RARE_FIELDS = ("weight", "tool_calls", "name", "tool_call_id")
 """Fields of a message that most messages lack."""
 _JSON_FIELDS = ("tool_calls",)
+MESSAGE_CHARS = 16
+"""What a message counts for besides its content: its role, and its places in the columns."""
 
 
 class Column(Protocol):
@@ -93,7 +95,7 @@ class _Messages:
                 self._add_rare(len(roles), message)
             roles.append(message["role"])
             contents.append(content)
-            self._num_chars += len(content)
+            self._num_chars += len(content) + MESSAGE_CHARS
         self._offsets.append(len(roles))
         return self._num_chars
 

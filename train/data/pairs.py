@@ -103,7 +103,9 @@ def _split(prompt: object, chosen: list[Message], rejected: list[Message], reade
 def _agrees(prompt: object, context: list[Message], reader: MessageReader) -> bool:
     if isinstance(prompt, str):
         return any(message["content"].strip() == prompt.strip() for message in context)
-    return reader.read(prompt, "prompt") == context
+    given = reader.read(prompt, "prompt")
+    # Turns after it that both conversations share are context as well.
+    return context[: len(given)] == given
 
 
 def _pair(prompt: list[Message], chosen: list[Message], rejected: list[Message]) -> Row:

@@ -36,7 +36,8 @@ def parse_jsonl(file: ByteStream) -> Iterator[Parsed]:
         if not line:
             return
         if len(line) == MAX_ROW_BYTES and not line.endswith(b"\n"):
-            skip_line(file)
+            for _ in rest_of_line(file):
+                pass
             yield number, too_long("line")
             continue
         if number == 1:
@@ -49,10 +50,12 @@ def too_long(unit: str) -> RowError:
     return RowError(Rule.ROW_TOO_LONG, f"The {unit} is longer than {MAX_ROW_BYTES // 1024**2} MiB.")
 
 
-def skip_line(file: ByteStream) -> None:
-    """Read on to the end of the line."""
-    while (rest := file.readline(1024**2)) and not rest.endswith(b"\n"):
-        pass
+def rest_of_line(file: ByteStream) -> Iterator[bytes]:
+    """What is left of the line, in pieces that take little memory."""
+    while piece := file.readline(1024**2):
+        yield piece
+        if piece.endswith(b"\n"):
+            return
 
 
 def _parse_line(line: bytes) -> Any:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 1
+VERSION = 2
 """Of the rows that this module makes; another number, another cache entry."""
 DATA_FILE = "data.arrow"
 PROGRESS_ROWS = 1000
@@ -67,7 +67,7 @@ class PrepareSpec:
             "version": VERSION,
             "libraries": [version(name) for name in ("transformers", "tokenizers", "jinja2", "trl")],
             "rows": content_of(self.rows),
-            "tokenizer": _digest_of_tokenizer(self.tokenizer_folder),
+            "tokenizer": tokenizer_digest(self.tokenizer_folder),
             "max_length": self.max_length,
             "assistant_only_loss": self.assistant_only_loss,
             "packing": self.packing,
@@ -240,15 +240,21 @@ def _document(spec: PrepareSpec) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(spec).items()}
 
 
+def is_named_by_content(rows: Path) -> bool:
+    """Whether `content_of` need not read the rows, which may then be elsewhere."""
+    return _NAMED_BY_CONTENT.fullmatch(rows.name) is not None
+
+
 def content_of(rows: Path) -> str:
     """What tells the rows from all others: the name that a bucket gave them by their content, or their hash."""
-    if _NAMED_BY_CONTENT.fullmatch(rows.name):
+    if is_named_by_content(rows):
         return rows.name
     with rows.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _digest_of_tokenizer(folder: Path) -> str:
+def tokenizer_digest(folder: Path) -> str:
+    """What tells the tokenizer and chat template of a base model from all others."""
     digest = hashlib.sha256()
     for file in sorted({file for pattern in TOKENIZER_FILES for file in folder.glob(pattern) if file.is_file()}):
         content = file.read_bytes()

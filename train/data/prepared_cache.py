@@ -124,7 +124,11 @@ class PreparedCache:
         return manifest if is_whole else None
 
     def _size(self, key: str) -> int:
-        return sum(file.stat().st_size for file in (self._folder / key).glob("*"))
+        """0 for an entry that is not there, or that another process removes at this moment."""
+        try:
+            return sum(file.stat().st_size for file in (self._folder / key).glob("*"))
+        except FileNotFoundError:
+            return 0
 
     def _lock_file(self, key: str) -> Path:
         return self._folder / f"{key}.lock"

@@ -92,8 +92,9 @@ def _read_sharegpt(row: Row, reader: MessageReader) -> Row:
 
 def _read_alpaca(row: Row, _: MessageReader) -> Row:
     question = text(row["instruction"], "instruction")
-    if row.get("input"):
-        question += "\n\n" + text(row["input"], "input")
+    context = row.get("input")
+    if context and not (isinstance(context, str) and context.isspace()):
+        question += "\n\n" + text(context, "input")
     answer = text(row["output"], "output")
     turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     return _conversation(row, with_system(row, turns))

@@ -87,7 +87,7 @@ def format_of(path: Path, filename: str) -> FileFormat:
 
     Raise `DatasetInvalidError` when it is empty, binary, in another encoding than UTF-8 or of an unknown format.
     """
-    named = _named_format(filename)
+    named = named_format(filename)
     head = _head(path)
     if not head:
         raise DatasetInvalidError("The file is empty.")
@@ -117,7 +117,8 @@ def unpacked_too_large(limit: int) -> RowError:
     )
 
 
-def _named_format(filename: str) -> FileFormat | None:
+def named_format(filename: str) -> FileFormat | None:
+    """What the name says of the format, if anything. Raise `DatasetInvalidError` for the ending of no format."""
     name = filename.lower()
     for ending in _COMPRESSED_SUFFIXES:
         name = name.removesuffix(ending)

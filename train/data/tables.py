@@ -7,7 +7,7 @@ from typing import Any
 
 from train.data import parse
 from train.data.errors import DatasetInvalidError
-from train.data.parse import ByteStream, Parsed, skip_line, too_long
+from train.data.parse import ByteStream, Parsed, rest_of_line, too_long
 from train.data.rules import RowError, Rule
 
 
@@ -31,7 +31,7 @@ def _rows(lines: "_Lines", delimiter: str) -> Iterator[Parsed]:
     # One row is never longer than this, so one cell is not either.
     csv.field_size_limit(parse.MAX_ROW_BYTES)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    names = _header(reader)
+    names = _header(reader, lines)
     while True:
         lines.begin_row()
         try:
@@ -39,41 +39,49 @@ def _rows(lines: "_Lines", delimiter: str) -> Iterator[Parsed]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield lines.row_line, _broken(error, lines)
-            continue
+            problem = _broken(error, lines)
         except RowError as error:
-            yield lines.row_line, error
-            if not lines.can_go_on_after(error):
-                return
+            problem = error
+        else:
+            if cells:
+                yield lines.row_line, lines.undecodable or _row(names, cells)
             continue
-        if not cells:
-            continue
-        if len(cells) != len(names):
-            problem = f"The row has {len(cells)} columns, the header has {len(names)}."
-            yield lines.row_line, RowError(Rule.WRONG_COLUMNS, problem)
-            continue
-        yield lines.row_line, {name: cell or None for name, cell in zip(names, cells, strict=True)}
+        yield lines.row_line, problem
+        if problem.rule not in (Rule.BROKEN_CSV, Rule.ROW_TOO_LONG) or lines.is_inside_quotes:
+            return
 
 
-def _header(reader: Any) -> list[str]:
+def _row(names: list[str], cells: list[str]) -> dict[str, str | None] | RowError:
+    if len(cells) != len(names):
+        return RowError(Rule.WRONG_COLUMNS, f"The row has {len(cells)} columns, the header has {len(names)}.")
+    return {name: cell or None for name, cell in zip(names, cells, strict=True)}
+
+
+def _header(reader: Any, lines: "_Lines") -> list[str]:
     try:
         names = [name.strip() for name in next((cells for cells in reader if cells), [])]
     except csv.Error:
         raise DatasetInvalidError(f"The header in line 1 is broken. [{Rule.BROKEN_CSV}]") from None
     except RowError as error:
-        raise DatasetInvalidError(f"line 1: {error.message} [{error.rule}]") from None
+        raise _broken_header(error) from None
+    if lines.undecodable is not None:
+        raise _broken_header(lines.undecodable)
     if len(set(names)) < len(names):
         raise DatasetInvalidError(f"Two columns of the header have the same name. [{Rule.WRONG_COLUMNS}]")
     return names
 
 
+def _broken_header(error: RowError) -> DatasetInvalidError:
+    return DatasetInvalidError(f"line 1: {error.message} [{error.rule}]")
+
+
 def _broken(error: csv.Error, lines: "_Lines") -> RowError:
     if "end of data" in str(error):
         return RowError(Rule.CUT_OFF, "The file ends inside a quoted cell, which begins in this row.")
-    if "new-line" in str(error):
-        return RowError(Rule.BROKEN_CSV, f"Line {lines.number} holds a carriage return outside quotes.")
     problem = f"The quotes are broken in line {lines.number}: a quote inside a cell is written twice."
-    return RowError(Rule.BROKEN_CSV, problem)
+    if "new-line" in str(error):
+        problem = f"Line {lines.number} holds a carriage return outside quotes."
+    return RowError(Rule.BROKEN_CSV, problem + lines.what_is_lost)
 
 
 class _Lines:
@@ -82,15 +90,23 @@ class _Lines:
     def __init__(self, file: ByteStream) -> None:
         self.number = 0
         self.row_line = 1
+        self.undecodable: RowError | None = None
+        """The first line of the row that is not UTF-8. The row is read to its end all the same: that line may leave a
+        quote open, and what follows inside the quotes would be taken for a row."""
         self._file = file
         self._num_row_bytes = 0
+        self._num_row_quotes = 0
         self._first: str | RowError | None = None
 
-    def can_go_on_after(self, error: RowError) -> bool:
-        """Whether the next line is a new row: not inside quotes, and not where the file itself is broken."""
-        if error.rule is Rule.ROW_TOO_LONG:
-            return self.number == self.row_line
-        return error.rule is Rule.INVALID_UTF8
+    @property
+    def is_inside_quotes(self) -> bool:
+        """Whether the row goes on in the next line: every quote is closed by another one."""
+        return self._num_row_quotes % 2 == 1
+
+    @property
+    def what_is_lost(self) -> str:
+        """A sentence for a row that is given up, where nobody can say at which line the next one begins."""
+        return " It leaves a quote open, so what follows is not read." if self.is_inside_quotes else ""
 
     def peek(self) -> str:
         """The first line, which stays to be read; empty where it cannot be."""
@@ -104,7 +120,8 @@ class _Lines:
 
     def begin_row(self) -> None:
         self.row_line = self.number + 1
-        self._num_row_bytes = 0
+        self.undecodable = None
+        self._num_row_bytes = self._num_row_quotes = 0
 
     def __iter__(self) -> "_Lines":
         return self
@@ -121,14 +138,16 @@ class _Lines:
             raise StopIteration
         self.number += 1
         self._num_row_bytes += len(line)
+        self._num_row_quotes += line.count(b'"')
         if self._num_row_bytes > parse.MAX_ROW_BYTES or len(line) == parse.MAX_ROW_BYTES:
             if not line.endswith(b"\n"):
-                skip_line(self._file)
-            raise too_long("row")
+                self._num_row_quotes += sum(piece.count(b'"') for piece in rest_of_line(self._file))
+            raise RowError(Rule.ROW_TOO_LONG, too_long("row").message + self.what_is_lost)
         if self.number == 1:
             line = line.removeprefix(codecs.BOM_UTF8)
         try:
             return line.decode("utf-8")
         except UnicodeDecodeError as error:
             problem = f"Line {self.number} is not valid UTF-8 (byte {error.start + 1})."
-            raise RowError(Rule.INVALID_UTF8, problem) from None
+            self.undecodable = self.undecodable or RowError(Rule.INVALID_UTF8, problem)
+            return line.decode("utf-8", "surrogateescape")

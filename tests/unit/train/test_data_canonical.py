@@ -69,6 +69,13 @@ def test_huge_rows_are_not_gathered(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert [len(batch) for batch in file.batches()] == [2, 2, 1]
 
 
+def test_many_short_messages_are_not_gathered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(canonical, "BATCH_CHARS", 1_000)
+    rows = [{"messages": [{"role": "user", "content": ""}] * 60} for _ in range(5)]
+    with CanonicalFile.open(write(tmp_path / "rows.arrow", Kind.MESSAGES, rows)) as file:
+        assert [len(batch) for batch in file.batches()] == [2, 2, 1]
+
+
 def test_no_rows_make_an_empty_file(tmp_path: Path):
     with CanonicalFile.open(write(tmp_path / "rows.arrow", Kind.MESSAGES, [])) as file:
         assert (file.num_rows, list(file.batches())) == (0, [])

@@ -38,6 +38,11 @@ PAIR = {"prompt": [USER], "chosen": [GOOD], "rejected": [BAD]}
             {"chosen": [SYSTEM, USER, GOOD, MORE, GOOD], "rejected": [SYSTEM, USER, GOOD, MORE, BAD]},
             PAIR | {"prompt": [SYSTEM, USER, GOOD, MORE]},
         ),
+        # Turns that both share behind the prompt are context too.
+        (
+            {"prompt": [USER], "chosen": [USER, GOOD, MORE, GOOD], "rejected": [USER, GOOD, MORE, BAD]},
+            PAIR | {"prompt": [USER, GOOD, MORE]},
+        ),
         # What both say alike before they part is still an answer.
         (
             {"chosen": [USER, GOOD, MORE, GOOD], "rejected": [USER, GOOD, USER, BAD]},
@@ -67,6 +72,11 @@ def test_preference_rows(row: dict[str, Any], normal: dict[str, Any]):
         ({"chosen": [USER, GOOD], "rejected": [MORE, BAD]}, Rule.PROMPT_MISMATCH),
         ({"prompt": "Why?", "chosen": [USER, GOOD], "rejected": [USER, BAD]}, Rule.PROMPT_MISMATCH),
         ({"prompt": [MORE], "chosen": [USER, GOOD], "rejected": [USER, BAD]}, Rule.PROMPT_MISMATCH),
+        ({"prompt": [USER, GOOD, MORE], "chosen": [USER, GOOD], "rejected": [USER, BAD]}, Rule.PROMPT_MISMATCH),
+        (
+            {"prompt": [MORE], "chosen": [USER, GOOD, MORE, GOOD], "rejected": [USER, GOOD, MORE, BAD]},
+            Rule.PROMPT_MISMATCH,
+        ),
         ({"chosen": [USER, MORE], "rejected": [USER, BAD]}, Rule.COMPLETION_FIRST_MESSAGE),
         ({"chosen": [USER], "rejected": [USER]}, Rule.PROMPT_MISMATCH),
         ({"chosen": [], "rejected": [USER]}, Rule.NO_MESSAGES),

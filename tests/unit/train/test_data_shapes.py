@@ -112,6 +112,11 @@ def test_the_fields_of_a_row_and_their_types_say_which_shapes_fit(row: Any, shap
             [{"role": "user", "content": "Greet."}, {"role": "assistant", "content": "Hi"}],
         ),
         (
+            {"instruction": "Greet.", "input": " \n", "output": "Hi"},
+            Shape.ALPACA,
+            [{"role": "user", "content": "Greet."}, {"role": "assistant", "content": "Hi"}],
+        ),
+        (
             {"conversations": [{"role": "user", "content": "one"}, {"from": "gpt", "value": "two"}]},
             Shape.SHAREGPT,
             [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}],

@@ -48,6 +48,10 @@ def test_semicolons_and_tabs():
         (b"a,b\n1\r2,3\n3,4\n", [(2, Rule.BROKEN_CSV), (3, {"a": "3", "b": "4"})]),
         (b"a,b\n\xff,3\n3,4\n", [(2, Rule.INVALID_UTF8), (3, {"a": "3", "b": "4"})]),
         (b'a,b\n3,4\n"1,2\n3,4\n', [(2, {"a": "3", "b": "4"}), (3, Rule.CUT_OFF)]),
+        # Inside quotes the next line is none, and what it holds is no row.
+        (b'a,b\n"1 \xe9 line\nsecond line",2\n3,4\n', [(2, Rule.INVALID_UTF8), (4, {"a": "3", "b": "4"})]),
+        (b'a,b\n"1\n\xe9\n\xff\n",2\n3,4\n', [(2, Rule.INVALID_UTF8), (6, {"a": "3", "b": "4"})]),
+        (b'a,b\n"1 "2" so\nsecond line",2\n3,4\n', [(2, Rule.BROKEN_CSV)]),
     ],
 )
 def test_a_broken_row_does_not_hide_the_next(data: bytes, found: list[tuple[int, Any]]):
@@ -73,6 +77,27 @@ def test_a_row_that_is_too_long_is_skipped_and_open_quotes_do_not_fill_the_memor
     long = b"x" * 300
     assert parsed(b"a,b\n1," + long + b"\n3,4\n") == [(2, Rule.ROW_TOO_LONG), (3, {"a": "3", "b": "4"})]
     assert parsed(b'a,b\n1,"' + b"x\n" * 300) == [(2, Rule.ROW_TOO_LONG)]
+    assert parsed(b'a,b\n1,"' + long + b'"\n3,4\n') == [(2, Rule.ROW_TOO_LONG), (3, {"a": "3", "b": "4"})]
+
+
+@pytest.mark.parametrize("line", [b'1,"' + b"x" * 300, b"1," + b"x" * 300 + b',"y'])
+def test_after_a_row_that_is_too_long_and_leaves_a_quote_open_nothing_is_read(
+    line: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(parse, "MAX_ROW_BYTES", 100)
+    ((number, error),) = parse_csv(stream(b"a,b\n" + line + b'\nsecond line",2\n3,4\n'))
+    assert (number, error.rule) == (2, Rule.ROW_TOO_LONG)
+    assert error.message.endswith("It leaves a quote open, so what follows is not read.")
+
+
+def test_with_accept_partial_a_bad_byte_inside_quotes_leaves_out_its_row_alone(tmp_path: Path):
+    source = tmp_path / "source"
+    source.write_bytes(b'prompt,completion\n"first \xe9 line\nsecond line",one\nWhy?,Because.\n')
+    found = convert(source, tmp_path / "rows.arrow", "table.csv", accept_partial=True)
+    assert (found.num_rows, found.num_skipped) == (1, 1)
+    assert str(found.problems[0]) == "line 2: Line 2 is not valid UTF-8 (byte 8). [invalid_utf8]"
+    (row,) = read_rows(tmp_path / "rows.arrow")
+    assert [message["content"] for message in row["messages"]] == ["Why?", "Because."]
 
 
 def test_lists_stand_as_json_in_a_cell(tmp_path: Path):

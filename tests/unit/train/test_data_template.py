@@ -1,6 +1,7 @@
 """Finding the assistant's words: with and without generation marks, and where a template rewrites earlier turns."""
 
 import random
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from ftlab.errors import InvalidRequestError
 from tests.tiny import CHAT_TEMPLATE, make_tiny_tokenizer
 from train.data import render
+from train.data.chat_template import _DIRECTIVES, TODAY, ChatTemplate
 from train.data.render import RenderedRow, Renderer
 
 TALK = [
@@ -204,3 +206,55 @@ def test_what_a_row_says_with_tools_is_searched_for(tokenizer: PreTrainedTokeniz
         shown = renderer.render(1, row)
         assert not shown.is_verbatim
         assert [shown.text[start:end] for start, end in shown.spans] == ["Answer one.<|im_end|>\n"]
+
+
+class _RestlessClock(datetime):
+    """Each time it is asked, it is another day."""
+
+    day = datetime(2099, 1, 1, tzinfo=UTC)
+
+    @classmethod
+    def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
+        cls.day += timedelta(days=1)
+        return cls.day
+
+
+@pytest.mark.parametrize("family", ["llama3_2", "gptoss", "muse_glimmer"])
+@pytest.mark.parametrize("only", [True, False])
+def test_a_template_that_asks_for_the_date_is_told_the_same_one_always(
+    tokenizer: PreTrainedTokenizerFast, family: str, only: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", _RestlessClock)
+    tokenizer.bos_token = "<|endoftext|>"
+    tokenizer.chat_template = (trl_templates() / f"{family}.jinja").read_text()
+    weighted = [*TALK[:3], TALK[3] | {"weight": 0}]
+    rows = [Renderer(tokenizer, assistant_only_loss=only).render(1, {"messages": weighted}) for _ in range(2)]
+    assert rows[0] == rows[1]
+    assert TODAY.strftime("%d %b %Y" if family == "llama3_2" else "%Y-%m-%d") in rows[0].text
+    assert "2099" not in rows[0].text
+
+
+def test_a_tokenizer_with_several_templates_is_told_the_same_date(tokenizer: PreTrainedTokenizerFast):
+    dated = "{{ strftime_now('%Y-%m-%d') }}" + CHAT_TEMPLATE
+    tokenizer.chat_template = {"default": dated, "tool_use": "T" + dated}
+    template, tools = ChatTemplate.of(tokenizer), [{"type": "function", "function": {"name": "look"}}]
+    assert template.render(tokenizer, TALK, None).startswith("2024-07-26<|im_start|>")
+    assert template.render(tokenizer, TALK, tools).startswith("T2024-07-26<|im_start|>")
+
+
+def test_marks_stay_where_they_are_when_the_date_is_fixed(tokenizer: PreTrainedTokenizerFast):
+    template = ChatTemplate("model", "{{ strftime_now('%d %b %Y') }}\n" + MARKED)
+    text = template.render(tokenizer, TALK, None)
+    spans = template.marked(tokenizer, TALK, None)
+    assert [text[start:end] for start, end in spans] == ["Answer one.<|im_end|>\n", "Answer two.<|im_end|>\n"]
+
+
+@pytest.mark.parametrize("directive", _DIRECTIVES)
+@pytest.mark.parametrize("start", ["", "\n", "  ", "\n\n  "])
+def test_a_fixed_date_changes_nothing_else(tokenizer: PreTrainedTokenizerFast, directive: str, start: str):
+    plain = start + "{% if true %}<{{ day }}>{% endif %}\n{% for m in messages %}{{ m.content }}{% endfor %}"
+    texts = [
+        ChatTemplate("model", plain.replace("{{ day }}", day)).render(tokenizer, TALK, None)
+        for day in (f"{{{{ strftime_now('%{directive}') }}}}", TODAY.strftime(f"%{directive}"))
+    ]
+    assert texts[0] == texts[1]

@@ -263,6 +263,38 @@ def test_batches_of_long_rows_end_early(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(told) >= 5
 
 
+WITH_TOOLS = (
+    "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}"
+    "<|im_start|>{{ m['role'] }}\n{{ m['content'] }}{{ m['tool_calls'] | default([]) | tojson }}<|im_end|>\n"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+TOOL = {"type": "function", "function": {"name": "look", "description": "Looks. " * 100}}
+CALL = {"type": "function", "function": {"name": "look", "arguments": {"place": "queue " * 100}}}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        chat("Where?", "There.") | {"tools": [TOOL]},
+        chat("Where?", "There.", tool_calls=[CALL]),
+        told("tool", "5") | {"tools": [TOOL]},
+    ],
+    ids=["tools", "calls", "refused"],
+)
+def test_tools_and_calls_end_a_batch_as_words_do(tmp_path: Path, row: Row, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reading, "BATCH_CHARS", 500)
+    refuses = row["messages"][1]["role"] == "tool"
+    told_rows: list[int] = []
+    examine(
+        write(tmp_path / "rows.arrow", [row] * 5),
+        with_template(REFUSING if refuses else WITH_TOOLS),
+        CheckOptions(2048),
+        on_progress=lambda done, _: told_rows.append(done),
+    )
+    assert told_rows == [1, 2, 3, 4, 5]
+
+
 def test_memory_hardly_grows_with_the_number_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reading, "BATCH_ROWS", 100)
 

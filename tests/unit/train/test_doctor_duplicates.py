@@ -141,3 +141,32 @@ def test_an_empty_sketch_answers():
     assert len(empty.duplicates().rows) == len(empty.near_duplicates().rows) == 0
     for one, other in ((empty, full), (full, empty), (empty, empty)):
         assert [len(pairs.rows) for pairs in one.overlap(other)] == [0, 0]
+
+
+@pytest.mark.parametrize("which", ["training", "evaluation"])
+def test_beyond_a_number_of_rows_the_overlap_is_estimated(which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sketch, "MAX_EXACT_HASHES", 500)
+    rows = chats(3_000, num_words=6)
+    train, held_out = (rows, rows[:400]) if which == "training" else (rows[:400], rows)
+    report = check(tmp_path, train, eval_rows=held_out)
+    assert report.overlap is not None
+    assert report.overlap.is_exact_estimated
+    assert 280 < report.overlap.num_exact < 520
+    assert report.counts["eval_overlap"] == report.overlap.num_exact
+    assert report.overlap.num_near == 0, "what is equal is not counted as alike too"
+
+
+def test_an_estimate_is_not_above_all_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sketch, "MAX_EXACT_HASHES", 5)
+    rows = chats(200, num_words=6)
+    for number in range(20, 40):
+        overlap = check(tmp_path, rows, eval_rows=rows[:number]).overlap
+        assert overlap is not None
+        assert overlap.num_exact <= number
+
+
+def test_a_small_overlap_is_no_estimate(tmp_path: Path):
+    rows = chats(5)
+    overlap = check(tmp_path, rows, eval_rows=rows[:2]).overlap
+    assert overlap is not None
+    assert not overlap.is_exact_estimated

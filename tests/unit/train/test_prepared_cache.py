@@ -192,3 +192,21 @@ def test_what_a_killed_maker_left_is_evicted(cache: PreparedCache):
     add(cache, "b", used_at=time.time())
     assert cache.evict(10**9) == ["a"]
     assert keys(cache) == ["b"]
+
+
+@pytest.mark.parametrize("moment", ["stat", "glob"])
+def test_an_entry_that_another_one_evicts_meanwhile_is_nothing_to_fail_at(
+    cache: PreparedCache, moment: str, monkeypatch: pytest.MonkeyPatch
+):
+    add(cache, "a", used_at=1)
+    add(cache, "b", used_at=2)
+    original = getattr(Path, moment)
+
+    def vanishing(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path == cache._folder / "a" or path.parent == cache._folder / "a":
+            raise FileNotFoundError(path)
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, moment, vanishing)
+    cache.evict(10**9)
+    assert "b" in keys(cache)

@@ -71,6 +71,18 @@ def test_a_model_on_this_machine_asks_nobody(server: HubServer, models: Path):
     assert not server.requests
 
 
+def test_a_pinned_revision_is_the_one_that_a_job_would_take(server: HubServer, models: Path):
+    sha = server.repositories["org/name"].sha
+    local = write_model(models / "org--name")
+    for pinned in (None, sha, find_model("org/name", models).revision):
+        found = find_tokenizer("org/name", models, pinned=pinned)
+        assert found.revision == find_model("org/name", models, pinned=pinned).revision
+        assert (found.folder == local) is (pinned != sha)
+    revision = f"org/name@{sha}"
+    pinned = find_model("org/name", models).revision
+    assert find_tokenizer(revision, models, pinned=pinned) == find_model(revision, models, pinned=pinned)
+
+
 def test_an_adapter_has_the_tokenizer_of_its_base(server: HubServer, models: Path, tmp_path: Path):
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "org/name"}))

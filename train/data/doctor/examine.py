@@ -19,7 +19,7 @@ from train.data.render import Renderer
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 1
+VERSION = 2
 """Of what a report says; another number, another report of the same dataset."""
 HUGE = 16
 """Times `max_length` that a row is called huge at."""
@@ -114,13 +114,15 @@ class _Examination:
             self._on_progress(self._file.num_rows + sketch.num_rows, self._total)
         equal, alike = self._sketch.overlap(sketch)
         this = "This row of the evaluation dataset"
-        self._add_pairs(CheckRule.EVAL_OVERLAP, equal, file, f"{this} is also {{}}.")
-        self._add_pairs(CheckRule.EVAL_NEAR_OVERLAP, alike, file, f"{this} says nearly the same as {{}}.")
+        scale = self._sketch.shared_scale(sketch)
+        num_exact = self._add_pairs(CheckRule.EVAL_OVERLAP, equal, file, f"{this} is also {{}}.", scale)
+        num_near = self._add_pairs(CheckRule.EVAL_NEAR_OVERLAP, alike, file, f"{this} says nearly the same as {{}}.")
         return Overlap(
             eval_dataset_id=eval_id,
             num_eval_rows=sketch.num_rows,
-            num_exact=len(equal.rows),
-            num_near=len(alike.rows),
+            num_exact=num_exact,
+            num_near=num_near,
+            is_exact_estimated=self._sketch.is_sampled or sketch.is_sampled,
         )
 
     def report(self, overlap: Overlap | None) -> CheckReport:
@@ -265,7 +267,7 @@ class _Examination:
             where = "of the training dataset" if file is not self._file else "before it"
             place = f"row {original + 1} (line {of_line}) {where}"
             self._findings.add(rule, words.format(place), row + 1, line)
-        total = round(len(pairs.rows) * scale)
+        total = min(round(len(pairs.rows) * scale), file.num_rows)
         self._findings.count(rule, total - shown)
         return total
 

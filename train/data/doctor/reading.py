@@ -71,9 +71,7 @@ def read_tokens(
     backend.no_padding()
     with ThreadPoolExecutor(1, thread_name_prefix="ftlab-tokenize") as pool:
         before: tuple[list[ReadRow], Future[list[Encoding]]] | None = None
-        for rows in _batches(file):
-            for row in rows:
-                _render(row, renderer, file.kind)
+        for rows in _batches(file, renderer):
             texts = [rendered.text for row in rows for rendered in row.rendered]
             # In line behind the batch before, so that the tokenizer never waits.
             encodings = pool.submit(backend.encode_batch, texts, add_special_tokens=False)
@@ -85,14 +83,16 @@ def read_tokens(
             yield _measured(*before, max_length)
 
 
-def _batches(file: CanonicalFile) -> Iterator[list[ReadRow]]:
+def _batches(file: CanonicalFile, renderer: Renderer) -> Iterator[list[ReadRow]]:
+    """Rendered rows; a batch ends by its rendered text, of which tools and calls may be the greater part."""
     batch: list[ReadRow] = []
     num_chars = number = 0
     for rows in file.batches(BATCH_ROWS):
         for line, row in rows:
             number += 1
             batch.append(ReadRow(number, line, row))
-            num_chars += _num_chars(row)
+            _render(batch[-1], renderer, file.kind)
+            num_chars += _num_chars(batch[-1])
             if len(batch) >= BATCH_ROWS or num_chars >= BATCH_CHARS:
                 yield batch
                 batch, num_chars = [], 0
@@ -100,11 +100,10 @@ def _batches(file: CanonicalFile) -> Iterator[list[ReadRow]]:
         yield batch
 
 
-def _num_chars(row: Row) -> int:
-    if "text" in row:
-        return len(row["text"])
-    lists = [row[key] for key in ("messages", "prompt", "chosen", "rejected", "completion") if key in row]
-    return sum(len(message["content"]) for messages in lists for message in messages)
+def _num_chars(row: ReadRow) -> int:
+    if row.refusal is not None:
+        return len(str(row.row))  # it has no text, and takes memory all the same
+    return sum(len(rendered.text) for rendered in row.rendered)
 
 
 def _render(row: ReadRow, renderer: Renderer, kind: Kind) -> None:

@@ -79,6 +79,10 @@ class Sketch:
     def scale(self) -> float:
         return 1.0 if self._limit is None else 2**64 / self._limit
 
+    def shared_scale(self, other: "Sketch") -> float:
+        """What the number of `overlap`'s equal rows is to be multiplied with: only what both have kept is found."""
+        return max(self.scale, other.scale)
+
     @property
     def num_near_rows(self) -> int:
         return len(self._near_table)
@@ -130,6 +134,8 @@ class Sketch:
             is_near = _alike(theirs, rows, mine, originals)
             np.minimum.at(best, rows[is_near], originals[is_near])
         best[equal.rows[equal.rows < len(best)]] = len(mine)
+        # Those that equal one of these and are not in the sample.
+        best[np.isin(theirs[:, 0], mine[:, 0])] = len(mine)
         rows = np.flatnonzero(best < len(mine))
         return Pairs(rows, best[rows])
 
