@@ -1,12 +1,15 @@
 """The data worker's looks at datasets: reports, kept as files, and token views."""
 
 import hashlib
+import json
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from cluster.data_tasks import OnProgress
 from cluster.data_work import BaseRef, CheckRequest, SourceFile, TokensRequest
@@ -37,14 +40,18 @@ class DataChecks:
 
     def check(self, request: CheckRequest, on_progress: OnProgress) -> dict[str, Any]:
         """The report as a document, from the disk where it has been made before. Raises what the doctor raises."""
-        from train.data.doctor import VERSION, CheckOptions, examine
+        base = _find(request.base)
+        path = self._folder / f"{self._name(request, base)}.json"
+        report = _kept(path)
+        if report is None:
+            report = self._examine(request, base, on_progress)
+            self._keep(path, report)
+        return _as_asked(report, request).model_dump(mode="json")
+
+    def _examine(self, request: CheckRequest, base: BaseModel, on_progress: OnProgress) -> CheckReport:
+        from train.data.doctor import CheckOptions, examine
         from train.tokenizer import load_tokenizer
 
-        base = _find(request.base)
-        name = hashlib.sha256(f"{request.key}:{base.revision}:{VERSION}".encode()).hexdigest()
-        path = self._folder / f"{name}.json"
-        if path.exists():
-            return CheckReport.model_validate_json(path.read_bytes()).model_dump(mode="json")
         method = request.method
         options = CheckOptions(
             max_length=method.max_length,
@@ -53,16 +60,13 @@ class DataChecks:
             max_findings=request.max_findings,
         )
         eval_file = request.eval_file
-        report = examine(
+        return examine(
             self._fetch(request.file),
             load_tokenizer(base),
             options,
             eval_rows=(eval_file.dataset_id, self._fetch(eval_file)) if eval_file else None,
             on_progress=on_progress,
         )
-        report = report.model_copy(update={"dataset_id": request.file.dataset_id, "model": request.base.model})
-        self._keep(path, report)
-        return report.model_dump(mode="json")
 
     def tokens(self, request: TokensRequest) -> list[dict[str, Any]]:
         """One document a row, two for a pair. Raises what `train.data.token_view.token_rows` raises."""
@@ -86,10 +90,30 @@ class DataChecks:
         named = {"dataset_id": request.file.dataset_id, "model": request.base.model}
         return [row.model_copy(update=named).model_dump(mode="json") for row in shown]
 
+    def _name(self, request: CheckRequest, base: BaseModel) -> str:
+        """What decides a report: the rows, the tokens they become, and what was asked about them.
+
+        Neither the ids of datasets nor the revision of the model: datasets with the same rows share a report, and the
+        chat template of a local folder may change under one revision.
+        """
+        from train.data.doctor import VERSION
+        from train.data.prepare import PrepareSpec, content_of
+
+        tokens = PrepareSpec.of(self._rows(request.file), base.folder, request.method).key()
+        held_out = content_of(self._rows(request.eval_file)) if request.eval_file else None
+        return hashlib.sha256(json.dumps([VERSION, tokens, held_out, request.max_findings]).encode()).hexdigest()
+
+    def _rows(self, file: SourceFile) -> Path:
+        """For the name of their content; so rows that are elsewhere are fetched only where the doctor reads them."""
+        from train.data.prepare import is_named_by_content
+
+        return file.rows if is_named_by_content(file.rows) else self._fetch(file)
+
     def _tokenizer(self, base: BaseModel) -> "PreTrainedTokenizerBase":
+        from train.data.prepare import tokenizer_digest
         from train.tokenizer import load_tokenizer
 
-        name = f"{base.folder}:{base.revision}"
+        name = tokenizer_digest(base.folder)
         if name not in self._tokenizers:
             self._tokenizers[name] = load_tokenizer(base)
         self._tokenizers.move_to_end(name)
@@ -99,12 +123,39 @@ class DataChecks:
 
     def _keep(self, path: Path, report: CheckReport) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(f".{threading.get_ident()}.tmp")
-        aside.write_text(report.model_dump_json(), "utf-8")
+        aside = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
+        with aside.open("w", encoding="utf-8") as out:
+            out.write(report.model_dump_json())
+            out.flush()
+            os.fsync(out.fileno())
         os.replace(aside, path)
-        kept = sorted(self._folder.glob("*.json"), key=lambda file: file.stat().st_mtime)
+        kept = sorted(self._folder.glob("*.json"), key=_made_at)
         for old in kept[:-MAX_REPORTS]:
             old.unlink(missing_ok=True)
+
+
+def _kept(path: Path) -> CheckReport | None:
+    """`None` where it is not there, or torn: then it is made again."""
+    try:
+        return CheckReport.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def _as_asked(report: CheckReport, request: CheckRequest) -> CheckReport:
+    """With the names of the request: whoever had the report made may have asked about another dataset."""
+    named: dict[str, Any] = {"dataset_id": request.file.dataset_id, "model": request.base.model}
+    if report.overlap is not None and request.eval_file is not None:
+        named["overlap"] = report.overlap.model_copy(update={"eval_dataset_id": request.eval_file.dataset_id})
+    return report.model_copy(update=named)
+
+
+def _made_at(file: Path) -> float:
+    """Seconds since the epoch; 0 where another thread or process removes it at this moment."""
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _find(base: BaseRef) -> BaseModel:

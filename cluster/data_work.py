@@ -10,6 +10,9 @@ from ftlab.life import ReasonCode
 from ftlab.schemas.config import Method
 from train.base_model import BaseModel, find_model
 
+FINDINGS = "findings"
+"""In the result of a preparation: what the doctor says of the job's data, as sentences."""
+
 
 class WorkStatus(StrEnum):
     WORKING = "working"

@@ -3,6 +3,7 @@
 So neither the API nor the coordinator imports a tokenizer, and a dataset that takes all memory takes it from here.
 """
 
+import logging
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -14,9 +15,10 @@ import ray
 
 from cluster.data_checks import DataChecks
 from cluster.data_tasks import OnProgress, TaskTable
-from cluster.data_work import CheckRequest, PrepareRequest, SourceFile, TokensRequest, WorkState
+from cluster.data_work import FINDINGS, CheckRequest, PrepareRequest, SourceFile, TokensRequest, WorkState
 from cluster.names import DATA_WORKER, NAMESPACE
 from cluster.ray_clients import RayCoordinatorClient
+from ftlab.schemas.checks import CheckReport
 from ftlab.settings import Settings, load_settings
 from tracking.buckets import Buckets
 
@@ -27,6 +29,8 @@ CHECKS = 2
 NICENESS = 10
 """As training: a request to the API goes first."""
 MAX_CALLS = 32
+
+logger = logging.getLogger(__name__)
 
 
 class DataWorker:
@@ -61,13 +65,16 @@ class DataWorker:
         self._checks.close()
 
     def _prepare(self, request: PrepareRequest, on_progress: OnProgress) -> dict[str, Any]:
-        """Prepare the files one after another; return their manifests. Raises what the run would raise."""
+        """Prepare the files one after another, then look them over; return their manifests and what the doctor says.
+
+        Raises what the run would raise.
+        """
         from train.data.prepare import PrepareSpec, prepare_rows, prepared_cache
         from train.tokenizer import load_tokenizer
 
         base = request.base.find()
         files = [*request.files, *([request.eval_file] if request.eval_file else [])]
-        total_rows = sum(file.num_rows for file in files)
+        total_rows = sum(file.num_rows for file in (*files, *request.files))
         done_rows = 0
         made = []
         with ExitStack() as in_use:
@@ -84,7 +91,32 @@ class DataWorker:
                 on_progress(done_rows, total_rows)
             # What this job needs is in use until others have made room for it.
             prepared_cache(self._cache).evict(self._settings.prepared_cache_bytes)
-        return {"files": made}
+            said = []
+            for file in request.files:
+
+                def tell_looked_over(rows: int, before: int = done_rows) -> None:
+                    on_progress(before + rows, total_rows)
+
+                check = CheckRequest(request.base, request.method, file, request.eval_file)
+                said.append(self._look_over(check, tell_looked_over))
+                done_rows += file.num_rows
+                on_progress(done_rows, total_rows)
+        return {"files": made, FINDINGS: " ".join(filter(None, said))}
+
+    def _look_over(self, request: CheckRequest, on_rows: Callable[[int], None]) -> str:
+        """The doctor's report in a sentence. What would stop the job has been raised before, so nothing does here."""
+        file = request.file
+
+        def tell(rows: int, total: int) -> None:
+            # The doctor counts the rows to evaluate on besides, which are compared with each file anew.
+            on_rows(file.num_rows * rows // max(total, 1))
+
+        try:
+            report = CheckReport.model_validate(self._doctor.check(request, tell))
+        except Exception:  # an edge: a job that can train is not kept from it by what only looks at it
+            logger.exception("The doctor could not look at dataset %s", file.dataset_id)
+            return f"Dataset {file.dataset_id} could not be checked."
+        return f"Dataset {file.dataset_id}: {report.summary}"
 
     def _fetch(self, file: SourceFile) -> Path:
         """The rows on this machine, from their bucket if need be."""

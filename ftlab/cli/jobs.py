@@ -57,16 +57,18 @@ def ls(
 def show(session: Session, job: JobArgument) -> None:
     """Show one job, its attempts, and what each resume started from."""
     from ftlab.cli.text import one_line
-    from ftlab.schemas import EventKind
+    from ftlab.schemas.records import DATA_CHECKED, EventKind
 
     found = session.client.jobs.get(job)
     attempts = session.client.jobs.attempts(found.id)
-    notices = session.client.jobs.events(found.id, kinds=EventKind.NOTICE)
+    notices = list(session.client.jobs.events(found.id, kinds=EventKind.NOTICE))
     receipts = [event for event in notices if event.data.get("code") == RECEIPT]
+    checked = [event.data.get("message", "") for event in notices if event.data.get("code") == DATA_CHECKED]
     if session.output.as_json:
-        session.output.json(found.model_dump(mode="json") | {"attempts": list(attempts), "receipts": receipts})
+        more = {"attempts": list(attempts), "receipts": receipts, DATA_CHECKED: checked[-1] if checked else None}
+        session.output.json(found.model_dump(mode="json") | more)
         return
-    session.output.record(_job_fields(found))
+    session.output.record(_job_fields(found) | {"Data": checked[-1] if checked else None})
     for attempt in attempts:
         session.output.data(_attempt_line(attempt))
         for receipt in receipts:

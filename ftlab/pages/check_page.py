@@ -50,7 +50,8 @@ def facts(report: CheckReport) -> list[tuple[str, str]]:
         ("Near duplicates", f"about {report.duplicates.num_near:,}" if report.duplicates.num_near else "0"),
     ]
     if overlap := report.overlap:
-        found.append(("Also in the evaluation set", f"{overlap.num_exact:,} of {overlap.num_eval_rows:,}"))
+        about = "about " if overlap.is_exact_estimated else ""
+        found.append(("Also in the evaluation set", f"{about}{overlap.num_exact:,} of {overlap.num_eval_rows:,}"))
         found.append(("Nearly so", f"about {overlap.num_near:,}" if overlap.num_near else "0"))
     return found
 

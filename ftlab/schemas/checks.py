@@ -61,6 +61,8 @@ class Overlap(WireModel):
     num_eval_rows: int
     num_exact: int
     num_near: int
+    is_exact_estimated: bool = False
+    """As in `Duplicates`: one of the datasets is so large that a sample was compared and scaled up."""
 
 
 class RoleFacts(WireModel):
@@ -110,6 +112,16 @@ class CheckReport(WireModel):
     roles: list[RoleFacts] = Field(default_factory=list)
     template: str
     """`model`, `training` (TRL's for the family), or `none`."""
+
+    @property
+    def summary(self) -> str:
+        """One sentence: how much there is, and which rules were broken how often; notes are only counted."""
+        named = [f"{number:,} {rule}" for rule, number in self.counts.items() if severity_of(rule) is not Severity.INFO]
+        if notes := self.count_of(Severity.INFO):
+            named.append("1 note" if notes == 1 else f"{notes:,} notes")
+        found = ", ".join(named) or "nothing found"
+        learned = f"{self.trained_tokens_per_epoch:,} of {self.tokens_per_epoch:,} tokens learned"
+        return f"{self.num_rows:,} rows, {learned}; {found}."
 
     @property
     def has_errors(self) -> bool:

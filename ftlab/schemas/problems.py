@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from ftlab.schemas.common import did_you_mean
 
@@ -49,17 +50,20 @@ class Problem:
         return self.sentence
 
 
+def first_problem(entries: list[ErrorDetails], model: type[BaseModel]) -> Problem:
+    """The first of `problems_of`, without the work of putting the others into words: there may be very many.
+
+    `entries` are those of pydantic's error.
+    """
+    return _problem(min(entries, key=_importance), model)
+
+
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """What pydantic refused in a document of `model`, one entry a field; misspelt keys come first."""
-    entries = error.errors(include_url=False, include_input=False)
-    # A misspelt key leaves its field missing as well: the key is the better thing to name.
-    entries.sort(key=lambda entry: entry["type"] != "extra_forbidden")
     found: dict[str, Problem] = {}
-    for entry in entries:
-        path = _field_path(entry["loc"], model, is_unknown=entry["type"] == "extra_forbidden")
-        field = ".".join(path)
-        if field not in found:
-            found[field] = Problem(field, _sentence(path, entry, model))
+    for entry in sorted(error.errors(include_url=False, include_input=False), key=_importance):
+        problem = _problem(entry, model)
+        found.setdefault(problem.field, problem)
     return list(found.values())
 
 
@@ -71,7 +75,17 @@ def summary(problems: list[Problem]) -> str:
     return shown if shown.endswith("?") else f"{shown}."
 
 
-def _sentence(path: list[str], entry: Mapping[str, Any], model: type[BaseModel]) -> str:
+def _importance(entry: ErrorDetails) -> int:
+    """For sorting. A misspelt key leaves its field missing as well: the key is the better thing to name."""
+    return 0 if entry["type"] == "extra_forbidden" else 1
+
+
+def _problem(entry: ErrorDetails, model: type[BaseModel]) -> Problem:
+    path = _field_path(entry["loc"], model, is_unknown=entry["type"] == "extra_forbidden")
+    return Problem(".".join(path), _sentence(path, entry, model))
+
+
+def _sentence(path: list[str], entry: ErrorDetails, model: type[BaseModel]) -> str:
     field = ".".join(path) or "the document"
     context: Mapping[str, Any] = entry.get("ctx") or {}
     if entry["type"] == "extra_forbidden":

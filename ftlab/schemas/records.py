@@ -93,6 +93,10 @@ class Dataset(WireModel):
     """How sure the detection of the shape was, 0 to 1."""
 
 
+DATA_CHECKED = "data_checked"
+"""Code of the notice that says what the doctor found in a job's data."""
+
+
 class EventKind(StrEnum):
     STATUS = "status"
     METRICS = "metrics"

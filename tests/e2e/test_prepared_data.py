@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ftlab import Client
 from ftlab.life import JobStatus, ReasonCode
-from ftlab.schemas import Dataset
+from ftlab.schemas import Dataset, EventKind
 from tests.lab import Lab, rows, tiny_job, wait_for
 
 
@@ -24,6 +24,10 @@ def test_a_second_identical_job_tokenises_nothing(client: Client, lab: Lab, data
     second = client.jobs.wait(client.jobs.create(config).id, timeout_s=180)
 
     assert first.status is second.status is JobStatus.COMPLETED
+    for job in (first, second):
+        notices = [event.data for event in client.jobs.events(job.id, kinds=EventKind.NOTICE)]
+        [checked] = [notice["message"] for notice in notices if notice["code"] == "data_checked"]
+        assert checked.startswith(f"Dataset {dataset.id}: {dataset.num_rows} rows, ")
     assert prepared(lab) == made
     assert [point.value for point in client.jobs.metrics(first.id, names=["loss"])] == [
         point.value for point in client.jobs.metrics(second.id, names=["loss"])

@@ -1,8 +1,10 @@
 """The data worker looks at a dataset with a real tokenizer, in this process."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,15 +100,133 @@ def test_another_question_is_another_check(worker: DataWorker, home: Path, exami
 def test_another_tokenizer_under_the_same_name_is_another_check(home: Path, examined: list[Path]):
     from tests.tiny import make_tiny_model
 
-    make_tiny_model(home / "mine")
-    source = file(home, chats(3))
-    wanted = request(home, source, model=str(home / "mine"))
+    wanted = request(home, file(home, chats(3)), model=str(home / "mine"))
+    for vocab_size in (512, 400):
+        make_tiny_model(home / "mine", vocab_size=vocab_size)
+        asked_anew(home, wanted)
+    assert len(examined) == 2
+
+
+def test_other_weights_are_the_same_check(home: Path, examined: list[Path]):
+    from tests.tiny import make_tiny_model
+
+    wanted = request(home, file(home, chats(3)), model=str(home / "mine"))
     for seed in (0, 1):
         make_tiny_model(home / "mine", seed=seed)
-        worker = DataWorker(Settings(home=home))
-        assert ended(worker, wanted).status is WorkStatus.DONE
-        worker.close()
+        asked_anew(home, wanted)
+    assert len(examined) == 1
+
+
+@pytest.fixture
+def mine(home: Path) -> BaseRef:
+    """A base model whose files a test may change."""
+    from tests.tiny import make_tiny_model
+
+    return BaseRef(str(make_tiny_model(home / "mine")), home / "models")
+
+
+def change_template(base: BaseRef) -> None:
+    file = Path(base.model) / "chat_template.jinja"
+    file.write_text(file.read_text().replace("<|im_end|>", "<|im_end|>STOP"))
+
+
+def asked_anew(home: Path, wanted: CheckRequest) -> CheckReport:
+    """By a worker that remembers nothing."""
+    worker = DataWorker(Settings(home=home))
+    report = CheckReport.model_validate(ended(worker, wanted).result)
+    worker.close()
+    return report
+
+
+def test_another_chat_template_in_the_same_folder_is_another_check(home: Path, mine: BaseRef, examined: list[Path]):
+    wanted = replace(request(home, file(home, [chat("Where?", "There.")])), base=mine)
+    before = asked_anew(home, wanted)
+    change_template(mine)
+    assert asked_anew(home, wanted).tokens_per_epoch > before.tokens_per_epoch
     assert len(examined) == 2
+
+
+def test_another_chat_template_in_the_same_folder_is_shown(worker: DataWorker, home: Path, mine: BaseRef):
+    wanted = TokensRequest(mine, SftMethod(max_length=64), file(home, [chat("Where?", "There.")]))
+    worker.tokens(wanted)
+    change_template(mine)
+    (row,) = worker.tokens(wanted)
+    assert "STOP" in "".join(token["text"] for token in row["tokens"])
+
+
+def test_other_libraries_are_another_check(home: Path, examined: list[Path], monkeypatch: pytest.MonkeyPatch):
+    wanted = request(home, file(home, chats(3)))
+    asked_anew(home, wanted)
+    monkeypatch.setattr("train.data.prepare.version", lambda name: "999")
+    asked_anew(home, wanted)
+    assert len(examined) == 2
+
+
+def test_a_revision_that_was_found_is_the_same_check(home: Path, examined: list[Path]):
+    from train.base_model import find_model
+
+    wanted = request(home, file(home, chats(3)))
+    asked_anew(home, wanted)
+    found = find_model("org/tiny", home / "models").revision
+    asked_anew(home, replace(wanted, base=replace(wanted.base, pinned_revision=found)))
+    assert len(examined) == 1
+
+
+def test_datasets_with_the_same_rows_share_a_report_and_keep_their_names(home: Path, examined: list[Path]):
+    rows = chats(4)
+    for train, held_out in (("ds-1", "ds-2"), ("ds-3", "ds-4")):
+        wanted = request(home, file(home, rows, train), eval_file=file(home, rows[:2], held_out))
+        report = asked_anew(home, wanted)
+        assert report.overlap is not None
+        assert (report.dataset_id, report.overlap.eval_dataset_id) == (train, held_out)
+    assert len(examined) == 1
+
+
+def test_other_rows_to_evaluate_on_are_another_check(home: Path, examined: list[Path]):
+    rows = chats(4)
+    for held_out in (None, file(home, rows[:2], "ds-2"), file(home, rows[:3], "ds-3")):
+        asked_anew(home, request(home, file(home, rows), eval_file=held_out))
+    assert len(examined) == 3
+
+
+def test_rows_that_are_elsewhere_are_not_fetched_for_a_report_that_is_there(home: Path, examined: list[Path]):
+    source = file(home, chats(3), f"{'a' * 64}-{'b' * 12}")
+    wanted = request(home, source)
+    asked_anew(home, wanted)
+    source.rows.unlink()
+    assert asked_anew(home, wanted).num_rows == 3
+    assert len(examined) == 1
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_report_that_cannot_be_read_is_made_again(home: Path, damage: str, monkeypatch: pytest.MonkeyPatch):
+    wanted = request(home, file(home, chats(3)))
+    report = asked_anew(home, wanted)
+    (kept,) = (home / "cache" / "checks").iterdir()
+    if damage == "cut":
+        kept.write_bytes(kept.read_bytes()[:100])
+    else:
+        kept.unlink()
+        # As another thread does between a look and the reading.
+        monkeypatch.setattr(Path, "exists", lambda path: True)
+    assert asked_anew(home, wanted) == report
+
+
+def test_a_report_is_safe_on_disk_before_it_has_its_name(home: Path, monkeypatch: pytest.MonkeyPatch):
+    wanted = request(home, file(home, chats(3)))
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_size))
+    asked_anew(home, wanted)
+    (kept,) = (home / "cache" / "checks").iterdir()
+    assert synced == [kept.stat().st_size]
+
+
+def test_a_report_that_another_one_removes_is_nothing_to_fail_at(home: Path):
+    """As `stat` answers while another thread or process makes room."""
+    folder = home / "cache" / "checks"
+    folder.mkdir(parents=True)
+    (folder / "old.json").symlink_to(home / "nowhere")
+    assert asked_anew(home, request(home, file(home, chats(3)))).num_rows == 3
 
 
 def test_a_check_that_cannot_be_made_says_why(worker: DataWorker, home: Path):

@@ -8,14 +8,17 @@ from typing import Any
 import fsspec
 import pytest
 
-from cluster.data_work import BaseRef, PrepareRequest, SourceFile, WorkState, WorkStatus
+from cluster.data_work import FINDINGS, BaseRef, PrepareRequest, SourceFile, WorkState, WorkStatus
 from cluster.data_worker import DataWorker
 from ftlab.life import ReasonCode
+from ftlab.schemas.checks import CheckReport
 from ftlab.schemas.config import SftMethod
 from ftlab.settings import Settings
+from tests.unit.train.doctor_rows import chat, write
 from tests.unit.train.runs import write_messages, write_rows
 from tracking.buckets import Buckets
-from train.data import encode, prepared_cache
+from train.data import doctor, encode, prepared_cache
+from train.hub_errors import HubAwayError
 
 
 class Worker:
@@ -29,6 +32,10 @@ class Worker:
     def file(self, name: str, count: int = 8, *, offset: int = 0) -> SourceFile:
         rows = write_rows(self.home / f"{name}.jsonl", count, offset=offset)
         return SourceFile(name, "training-files", f"{name}/rows.jsonl", rows, count)
+
+    def canonical(self, name: str, rows: list[dict[str, Any]]) -> SourceFile:
+        """As an upload leaves it, which the doctor can read."""
+        return SourceFile(name, "training-files", name, write(self.home / f"{name}.arrow", rows), len(rows))
 
     def request(self, *files: SourceFile, eval_file: SourceFile | None = None, **method: Any) -> PrepareRequest:
         base = BaseRef("org/tiny", self.home / "models")
@@ -80,12 +87,69 @@ def tokenised(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_jobs_files_are_prepared_and_told(worker: Worker, tokenised: list[int]):
     request = worker.request(worker.file("ds-1"), worker.file("ds-2", 5, offset=20), eval_file=worker.file("ds-3", 3))
     state = worker.prepare(request)
-    assert (state.status, state.done_rows, state.total_rows) == (WorkStatus.DONE, 16, 16)
+    assert (state.status, state.done_rows, state.total_rows) == (WorkStatus.DONE, 29, 29)
     assert state.result is not None
     files = state.result["files"]
     assert [(file["dataset_id"], file["num_rows"]) for file in files] == [("ds-1", 8), ("ds-2", 5), ("ds-3", 3)]
     assert worker.entries == {file["key"] for file in files}
     assert tokenised == [8, 5, 3]
+
+
+def test_the_doctor_looks_at_the_rows_to_train_on(worker: Worker):
+    train = worker.canonical("ds-1", [chat("What?", text) for text in ("One.", "Two. " * 40, "One.")])
+    rows = [chat(f"What is {number}?", "A number.") for number in range(8)]
+    other, held_out = worker.canonical("ds-2", rows), worker.canonical("ds-3", rows[:3])
+    state = worker.prepare(worker.request(train, other, eval_file=held_out))
+    assert state.result is not None
+    first, second = state.result[FINDINGS].split(" Dataset ")
+    assert first.startswith("Dataset ds-1: 3 rows, ")
+    assert "; 1 truncated_row, 1 exact_duplicate, " in first
+    assert "3 eval_overlap" in second
+    again = Worker(worker.home)
+    result = again.prepare(worker.request(train)).result
+    assert result is not None
+    assert result[FINDINGS].startswith(first.split(";")[0])
+    again.worker.close()
+
+
+def test_a_doctor_that_fails_stops_no_job(worker: Worker, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("train.data.doctor.examine", fail)
+    state = worker.prepare(worker.request(worker.file("ds-1")))
+    assert state.status is WorkStatus.DONE
+    assert state.result is not None
+    assert state.result[FINDINGS] == "Dataset ds-1 could not be checked."
+
+
+def test_what_was_prepared_stays_while_the_doctor_looks(worker: Worker, monkeypatch: pytest.MonkeyPatch):
+    removed: list[list[str]] = []
+    original = doctor.examine
+
+    def while_others_make_room(*arguments: Any, **options: Any) -> CheckReport:
+        removed.append(prepared_cache.PreparedCache(worker.home / "cache" / "prepared").evict(0))
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(doctor, "examine", while_others_make_room)
+    state = worker.prepare(worker.request(worker.file("ds-1"), eval_file=worker.file("ds-2", 3)))
+    assert state.status is WorkStatus.DONE
+    assert removed == [[]]
+
+
+def test_the_preparation_gets_further_while_rows_are_compared(worker: Worker, monkeypatch: pytest.MonkeyPatch):
+    told: list[tuple[int, int]] = []
+
+    def counting(rows: Path, *_: Any, on_progress: Any, **__: Any) -> CheckReport:
+        # Of 8 rows to train on and 24 to evaluate on.
+        for done in (8, 16, 24, 32):
+            on_progress(done, 32)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(doctor, "examine", counting)
+    request = worker.request(worker.file("ds-1"), eval_file=worker.file("ds-2", 24))
+    worker.worker._prepare(request, lambda *progress: told.append(progress))
+    assert told[-5:] == [(34, 40), (36, 40), (38, 40), (40, 40), (40, 40)]
 
 
 def test_the_same_rows_in_another_job_are_not_tokenised_again(worker: Worker, tokenised: list[int]):
@@ -142,6 +206,17 @@ def test_a_model_that_is_gone_fails(worker: Worker):
     base = BaseRef("/nowhere/at/all", worker.home / "models")
     state = worker.prepare(PrepareRequest(base, SftMethod(), (worker.file("ds-1"),)))
     assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.MODEL_NOT_FOUND)
+
+
+def test_a_model_hub_that_is_away_lets_the_job_wait(worker: Worker, monkeypatch: pytest.MonkeyPatch):
+    def is_away(*_: Any, **__: Any) -> None:
+        raise HubAwayError("no answer")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", is_away)
+    base = BaseRef("org/never-fetched", worker.home / "models")
+    state = worker.prepare(PrepareRequest(base, SftMethod(), (worker.file("ds-1"),)))
+    assert (state.status, state.reason) == (WorkStatus.FAILED, None)
+    assert state.message.startswith("The base model org/never-fetched is not on this machine, and the model hub cannot")
 
 
 def test_rows_in_a_bucket_elsewhere_are_fetched_once(models: Path, tmp_path: Path, tokenised: list[int]):

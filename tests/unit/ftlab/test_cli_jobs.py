@@ -82,6 +82,16 @@ def test_show_tells_how_each_attempt_ended_and_what_it_went_on_from(cli, fake):
     assert [receipt["data"]["bit_exact"] for receipt in found["receipts"]] == [True]
 
 
+def test_show_tells_what_the_doctor_found_last(cli, fake):
+    job = fake.add_job(2)
+    assert "Data " not in cli("show", "job-001").out
+    assert cli("show", "job-001", "--json").json["data_checked"] is None
+    for message in ("Dataset ds-1: 9 rows.", "Dataset ds-1: 10 rows."):
+        job.add("notice", code="data_checked", message=message)
+    assert "Data        Dataset ds-1: 10 rows." in cli("show", "job-001").lines
+    assert cli("show", "job-001", "--json").json["data_checked"] == "Dataset ds-1: 10 rows."
+
+
 def test_metrics_are_one_row_a_step(cli, fake):
     fake.add_job(2)
     assert cli("metrics", "job-001").lines == ["step\tloss", "1\t2.9", "2\t2.8"]
@@ -207,7 +217,7 @@ def test_wait_for_several_exits_by_the_worst(cli, fake):
 
 def test_wait_gives_up_in_time(cli, fake):
     fake.add_job()
-    run = cli("wait", "job-001", "--timeout", "0.05")
+    run = cli("wait", "job-001", "--timeout", "0.5")
     assert run.code == 7
     assert "did not end within" in run.err
 
