@@ -216,6 +216,8 @@ class AttemptLog:
     def _move(self, tx: Transaction, target: JobStatus) -> list[EventRecord]:
         self._has_trained |= target is JobStatus.RUNNING
         if self._status in (target, JobStatus.CANCELLING, JobStatus.PAUSING):
+            if target is JobStatus.RUNNING:
+                tx.jobs.forget_resume_choice(self._ref)  # the move that is left out would have
             return []  # where the run stands is of no interest any more, only where it stops
         self._status = target
         return [tx.jobs.move(self._ref, target, now=datetime.now(UTC))]

@@ -32,6 +32,8 @@ LEASE_RENEWED_BEFORE_END_S = LEASE_TTL_S * 2 / 3
 SESSION = "session"
 """The lease whose holder is the life of the cluster in which a coordinator got through its first tick."""
 STANDBY_RETRY_S = 20.0
+LOOKS_UNTIL_ABANDONED = 6
+"""A lease that so many looks in a row, `LEASE_TTL_S` apart, find the same is renewed by nobody."""
 
 logger = logging.getLogger(__name__)
 
@@ -122,14 +124,17 @@ class Coordinator:
                 session = tx.leases.current(SESSION)
                 holder = f"{self._cluster.session()}/{new_id('coordinator')}"
                 # There is one coordinator actor per cluster, so the one before is dead or fenced from now on.
-                self._lease = tx.leases.acquire(COORDINATOR, holder, ttl_s=LEASE_TTL_S, now=now, force=True)
+                lease = tx.leases.acquire(COORDINATOR, holder, ttl_s=LEASE_TTL_S, now=now, force=True)
+            # Not before the commit: a lease that the database does not know would be taken for one that was lost.
+            self._lease = lease
             self._is_new_session = session is None or session.holder != self._cluster.session()
         elif self._lease.expires_at - now < timedelta(seconds=LEASE_RENEWED_BEFORE_END_S):
             try:
                 with self._store.begin() as tx:
-                    self._lease = tx.leases.renew(self._lease, ttl_s=LEASE_TTL_S, now=now)
+                    lease = tx.leases.renew(self._lease, ttl_s=LEASE_TTL_S, now=now)
             except StaleJobError as error:
                 raise FencedError(str(error)) from error
+            self._lease = lease
         return self._lease
 
     def _look(self, lease: Lease) -> _Look:
@@ -173,6 +178,7 @@ def run_forever(coordinator: Coordinator, pause: Callable[[float], None]) -> Non
     """Tick, pause as long as `pause` thinks right after a tick of so many seconds, and so on.
 
     An error of one tick is logged and the next one tries; only a coordinator that is fenced comes to its end.
+    `wait_until_abandoned` tells when another one may take its place.
     """
     while True:
         started = time.monotonic()
@@ -184,3 +190,23 @@ def run_forever(coordinator: Coordinator, pause: Callable[[float], None]) -> Non
         except Exception:
             logger.exception("A tick failed")
         pause(time.monotonic() - started)
+
+
+def wait_until_abandoned(store: Store, pause: Callable[[float], None]) -> None:
+    """For whoever was fenced: return when the coordinator that took over is gone, which takes a minute to be sure of.
+
+    To take the lease back from one that lives would have the two fence each other for ever, and end each other's runs.
+    """
+    last: Lease | None = None
+    num_same = 0
+    while num_same < LOOKS_UNTIL_ABANDONED:
+        pause(LEASE_TTL_S)
+        try:
+            with store.read() as tx:
+                lease = tx.leases.current(COORDINATOR)
+        except Exception:  # an edge: while the database is away nobody can renew the lease
+            logger.exception("The lease could not be looked at")
+            num_same = 0
+            continue
+        num_same = num_same + 1 if lease == last else 0
+        last = lease

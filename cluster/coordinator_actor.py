@@ -1,10 +1,12 @@
 """The coordinator as a named detached actor."""
 
+import os
 import threading
+import time
 
 import ray
 
-from cluster.coordinator import Coordinator, run_forever
+from cluster.coordinator import Coordinator, run_forever, wait_until_abandoned
 from cluster.hub import RayHubClient
 from cluster.names import COORDINATOR, NAMESPACE
 from cluster.pacing import Pacer
@@ -18,12 +20,10 @@ class CoordinatorActor:
 
     def __init__(self) -> None:
         settings = load_settings()
-        store = Store.open(settings.store_url)
-        self._coordinator = Coordinator(store, RayCluster(settings), RayHubClient(NAMESPACE), settings)
+        self._store = Store.open(settings.store_url)
+        self._coordinator = Coordinator(self._store, RayCluster(settings), RayHubClient(NAMESPACE), settings)
         self._pacer = Pacer()
-        threading.Thread(
-            target=run_forever, args=(self._coordinator, self._pacer.pause), name="ftlab-coordinator", daemon=True
-        ).start()
+        threading.Thread(target=self._run, name="ftlab-coordinator", daemon=True).start()
 
     def wake(self) -> None:
         """Something has changed, a job was submitted for example."""
@@ -43,6 +43,12 @@ class CoordinatorActor:
 
     def ping(self) -> bool:
         return True
+
+    def _run(self) -> None:
+        """Schedule until another coordinator has taken over, one of a second cluster; once that is gone, begin anew."""
+        run_forever(self._coordinator, self._pacer.pause)
+        wait_until_abandoned(self._store, time.sleep)
+        os._exit(1)  # Ray starts the actor again, with nothing remembered
 
 
 def start_coordinator() -> ray.actor.ActorHandle:

@@ -1,7 +1,8 @@
 """The stage before a job holds a device: its data is prepared by the data worker while the job waits in the queue.
 
-A job whose data is not ready is passed over; it holds nothing, and nobody behind it waits for it. What is ready is
-remembered in memory only: the cache is the truth, and a coordinator that forgot asks again.
+A job whose data is not ready is passed over; it holds nothing, and nobody behind it waits for it. One that has run
+before is not passed over: it would lose its devices over a file that was appended, or over an answer that is late. What
+is ready is remembered in memory only: the cache is the truth, and a coordinator that forgot asks again.
 """
 
 import logging
@@ -12,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from cluster.data_requests import prepare_request
-from cluster.data_work import PrepareRequest, WorkState, WorkStatus
+from cluster.data_work import FINDINGS, PrepareRequest, WorkState, WorkStatus
 from cluster.moves import Moves
 from cluster.policy import Fleet, QueuedJob, Wait, fair_order, words
 from cluster.ray_cluster import Cluster
@@ -123,12 +124,16 @@ class DataStage:
             return scene.queue, []
         states: dict[_Data, WorkState | None] = {}
         waits: list[Wait] = []
+        at_once: set[str] = set()
         for job in fair_order(scene.queue, fleet, scene.situation):
             wanted, record = data[job.id], scene.records[job.id]
             if not wanted.is_ready and wanted not in states:
                 at_work = sum(state is not None and state.status is WorkStatus.WORKING for state in states.values())
                 states[wanted] = self._ask(wanted, job, record, now) if at_work < AT_WORK else None
-            if (wait := self._judge(job, record, states.get(wanted, _READY), now)) is not None:
+            state = states.get(wanted, _READY)
+            if self._goes_on_at_once(wanted, job, record, state, now):
+                at_once.add(job.id)
+            elif (wait := self._judge(job, record, state, now)) is not None:
                 waits.append(wait)
         for wanted, state in states.items():
             if state is None:
@@ -136,7 +141,13 @@ class DataStage:
             else:
                 wanted.is_ready, wanted.ready_at = _lets_start(state), now
         self._forget_except(states)
-        return [job for job in scene.queue if data[job.id].is_ready], waits
+        return [job for job in scene.queue if data[job.id].is_ready or job.id in at_once], waits
+
+    def findings(self, job_id: str) -> str | None:
+        """What the doctor says of the data of a job that the last look let start; `None` where it has not answered."""
+        known = self._by_job.get(job_id)
+        result = known[2].told.result if known is not None else None
+        return result.get(FINDINGS) if result else None
 
     def _look_up(self, scene: Scene) -> dict[str, _Data]:
         looked_at = {}
@@ -149,15 +160,35 @@ class DataStage:
         self._by_job = looked_at
         return {job_id: data for job_id, (_, _, data) in looked_at.items()}
 
-    def _ask(self, wanted: _Data, job: QueuedJob, record: JobRecord, now: datetime) -> WorkState:
+    def _request(self, wanted: _Data, job: QueuedJob, record: JobRecord, now: datetime) -> PrepareRequest | None:
+        """`None` when something of it is gone: the start finds out what, and says it."""
         if wanted.request is None:
             try:
                 with self._store.read() as tx:
                     wanted.request = prepare_request(tx, self._settings, job.config, record.model_revision)
             except NotFoundError:
-                return _READY  # the start finds out what is gone, and says it
+                return None
             wanted.heard_at = wanted.moved_at = now
-        answer = self._cluster.prepare(wanted.request)
+        return wanted.request
+
+    def _goes_on_at_once(
+        self, wanted: _Data, job: QueuedJob, record: JobRecord, state: WorkState | None, now: datetime
+    ) -> bool:
+        """Whether the job has run and its run can prepare by itself what is not prepared yet."""
+        if not job.has_run or (state is not None and state.status is not WorkStatus.WORKING):
+            return False
+        request = self._request(wanted, job, record, now)
+        if request is None:
+            return True
+        files = [*request.files, *([request.eval_file] if request.eval_file else [])]
+        # A run does not reach into buckets: rows that are not on this machine are brought by the data worker.
+        return all(file.rows.is_file() for file in files)
+
+    def _ask(self, wanted: _Data, job: QueuedJob, record: JobRecord, now: datetime) -> WorkState:
+        request = self._request(wanted, job, record, now)
+        if request is None:
+            return _READY
+        answer = self._cluster.prepare(request)
         if answer is not None:
             wanted.hear(answer, now)
         if why := wanted.why_given_up(now, job.config.first_step_timeout_s):

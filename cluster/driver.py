@@ -87,12 +87,17 @@ class RunDriver:
         return "ready" if self._workers else "starting"
 
     def assign(self, plan: RunPlan, shape: WorkerShape) -> bool:
-        """Give a standby run its attempt; `False` when it has another one already. Safe to repeat."""
+        """Give a standby run its attempt; `False` when it has another one already, or has ended. Safe to repeat."""
         if self._plan is not None:
             return (self._plan.job_id, self._plan.attempt) == (plan.job_id, plan.attempt)
         if self._ended.is_set():
             return False
-        self._take(replace(plan, cuda_device=self._reserve(shape)))
+        plan = replace(plan, cuda_device=self._reserve(shape))
+        with self._closing:
+            if self._ended.is_set():  # meanwhile: nobody would run the attempt, and its heartbeats would go on
+                self._give_back()
+                return False
+            self._take(plan)
         return True
 
     def dismiss(self) -> None:
@@ -199,6 +204,10 @@ class RunDriver:
         )
         return str(ray.get(self._gpu_holder.device.remote()))
 
+    def _give_back(self) -> None:
+        if self._reservation is not None:
+            ray.util.remove_placement_group(self._reservation)
+
     def _fit(self) -> None:
         crash: BaseException | None = None
         try:
@@ -223,8 +232,7 @@ class RunDriver:
         with self._closing:
             if self._ended.is_set():
                 return
-            if self._reservation is not None:
-                ray.util.remove_placement_group(self._reservation)
+            self._give_back()
             if self._log is not None:
                 finished = self._outcome is not None and self._outcome.ending is Ending.FINISHED
                 if not finished:

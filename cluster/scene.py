@@ -15,6 +15,8 @@ from tracking.store.records import AttemptRecord, JobRecord, QuotaRecord
 
 QUEUE_WINDOW = 100
 """About so many jobs are looked at in one tick: those of every owner that are next."""
+MAX_PASSED_OVER = 400
+"""So many more at most, for jobs that wait for their data and must not hide those behind them."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,12 @@ class SceneReader:
         self._rules = rules
         self._num_owners = 1
 
-    def read(self, now: datetime) -> Scene | None:
-        """`None` when nobody waits."""
+    def read(self, now: datetime, num_passed_over: int = 0) -> Scene | None:
+        """`None` when nobody waits. `num_passed_over` jobs of the last look could not start, whatever is free."""
+        more = min(num_passed_over, MAX_PASSED_OVER // self._num_owners)
+        per_owner = max(1, QUEUE_WINDOW // self._num_owners) + more
         with self._store.read() as tx:
-            records = {job.id: job for job in tx.jobs.queue_heads(max(1, QUEUE_WINDOW // self._num_owners), now=now)}
+            records = {job.id: job for job in tx.jobs.queue_heads(per_owner, now=now)}
             if not records:
                 return None
             owners = {job.owner for job in records.values()}

@@ -15,13 +15,16 @@ from cluster.scene import QUEUE_WINDOW, Scene, SceneReader
 from cluster.stopping import Stopping
 from ftlab.errors import NotFoundError
 from ftlab.life import JobStatus, ReasonCode, StopKind
+from ftlab.schemas.records import DATA_CHECKED, EventKind
 from ftlab.settings import Settings
-from tracking.store import StaleJobError, Store
-from tracking.store.records import AttemptRecord, EventRecord, JobRecord, JobRef, Lease
+from tracking.store import StaleJobError, Store, Transaction
+from tracking.store.records import AttemptRecord, EventRecord, JobRecord, JobRef, Lease, NewEvent
 from train.plan import RunPlan
 
 WAITING_INTERVAL_S = 1.0
 """What jobs wait for is written down at most so often: it changes with every start, and people read it."""
+MAX_NOTICES = 200
+"""Of a job, so many of the newest are looked at for what it was told before."""
 MISSING = {
     "model_not_found": ReasonCode.MODEL_NOT_FOUND,
     "dataset_not_found": ReasonCode.DATASET_INVALID,
@@ -53,16 +56,19 @@ class Starting:
         self._scenes = scenes
         self._data = DataStage(store, cluster, settings, moves)
         self._told_waiting_at = datetime.min.replace(tzinfo=UTC)
+        self._num_passed_over = 0
+        """Jobs that waited for their data in the last look."""
 
     def start(self, lease: Lease, now: datetime) -> list[JobRef]:
         """Start what the policy lets start; return the new attempts."""
-        scene = self._scenes.read(now)
+        scene = self._scenes.read(now, self._num_passed_over)
         if scene is None:
             return []
         for job in scene.unreadable:
             self._moves.fail_unreadable(job, now)
         fleet = self._cluster.fleet()
         queue, waits_for_data = self._data.pass_over(scene, fleet, now)
+        self._num_passed_over = len(waits_for_data)
         decisions = [*decide(queue, fleet, scene.situation), *waits_for_data]
         owned = {attempt.driver for _, attempt in scene.live.values()}
         started: list[JobRef] = []
@@ -121,7 +127,19 @@ class Starting:
             if job.resume_from is not None and step is not None:
                 tx.metrics.forget_after(job.id, step)
             plan = make_plan(tx, self._settings, job, attempt, now)
+            self._tell_findings(tx, attempt, now)
             return attempt, plan, tx.events.after(job.id, job.last_seq)
+
+    def _tell_findings(self, tx: Transaction, attempt: AttemptRecord, now: datetime) -> None:
+        """Have the doctor's findings in the job's log before it trains; again only when they are other ones."""
+        message = self._data.findings(attempt.job_id)
+        if not message:
+            return
+        notices = tx.events.tail(attempt.job_id, EventKind.NOTICE, MAX_NOTICES) if attempt.number > 1 else []
+        told = [event.data["message"] for event in notices if event.data["code"] == DATA_CHECKED]
+        if told[-1:] != [message]:
+            notice = NewEvent(EventKind.NOTICE, {"code": DATA_CHECKED, "message": message}, now)
+            tx.events.append(JobRef(attempt.job_id, attempt.number), [notice])
 
     def _hand_over(self, driver: str, plan: RunPlan, shape: WorkerShape) -> bool:
         try:

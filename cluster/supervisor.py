@@ -32,6 +32,8 @@ from tracking.mlflow_server import SERVER_ENVIRONMENT, server_command
 from tracking.store import Store
 
 POLL_INTERVAL_S = 0.5
+NOTE_INTERVAL_S = 2.0
+"""To look at all processes of the machine takes 10 ms of a core."""
 STOP_GRACE_S = 15.0
 DRAIN_MARGIN_S = 30.0
 """What stopping the API may take besides the grace time of the jobs."""
@@ -50,6 +52,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stop_asked = False
+        self._noted_at = 0.0
         self._is_urgent = False
         ingress = ingress_environment(settings, ray_temp_dir(settings) / "haproxy")
         env = ray_environment(settings) | mark(settings) | ingress
@@ -89,8 +92,11 @@ class Supervisor:
 
     def _watch(self) -> None:
         restarted = False
+        if time.monotonic() - self._noted_at > NOTE_INTERVAL_S:
+            self._noted_at = time.monotonic()
+            for part in self._parts:
+                part.note_descendants()
         for part in self._parts:
-            part.note_descendants()
             if not part.restart_if_dead():
                 continue
             restarted = True
@@ -129,7 +135,10 @@ class Supervisor:
     def _write_state(self, state: str) -> None:
         parts = {part.name: _identity(part.pid) for part in self._parts if part.pid is not None and part.is_alive()}
         document = own_identity() | {"state": state, "urls": self._urls(), "parts": parts}
-        _write_atomically(state_file(self._settings), json.dumps(document, indent=1))
+        try:
+            _write_atomically(state_file(self._settings), json.dumps(document, indent=1))
+        except OSError as error:  # it only informs: on a full disk the jobs still have to be saved
+            logger.warning("The state file could not be written: %s", error)
 
     def _stop(self) -> None:
         """End the parts: first the API, whose process has the jobs save, so that nobody meets a half-gone service."""

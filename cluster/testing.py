@@ -43,6 +43,9 @@ class FakeCluster:
         self.preparations: dict[str, WorkState | None] = {}
         """How far the data of each dataset is; data of which nothing is said is ready at once."""
         self.asked_to_prepare: list[PrepareRequest] = []
+        self.prepares_at_once = True
+        """Otherwise the first answer about any data is that it is being prepared, as a data worker's is."""
+        self._begun: set[str] = set()
 
     def crash(self, name: str) -> None:
         """The driver's process is gone."""
@@ -89,6 +92,9 @@ class FakeCluster:
 
     def prepare(self, request: PrepareRequest) -> WorkState | None:
         self.asked_to_prepare.append(request)
+        if not self.prepares_at_once and request.key not in self._begun:
+            self._begun.add(request.key)
+            return WorkState(WorkStatus.WORKING)
         return self.preparations.get(request.files[0].dataset_id, WorkState(WorkStatus.DONE))
 
     def _find(self, name: str) -> FakeDriver:

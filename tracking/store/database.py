@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ftlab.errors import InvalidRequestError, ServiceUnavailableError
@@ -31,6 +31,15 @@ POSTGRES_SESSION = {
     "synchronous_commit": "on",
     "timezone": "UTC",
 }
+
+POSTGRES_AWAY = frozenset(
+    {
+        "25006",  # read only: it became a standby, or its disk is full
+        "25P03",  # the session was idle in its transaction for too long
+        "25P04",  # the transaction took too long
+    }
+)
+"""Codes of PostgreSQL that pass, though psycopg does not count them among the operational errors."""
 
 
 class Database:
@@ -64,8 +73,16 @@ def _transaction(engine: Engine) -> Iterator[Connection]:
     try:
         with engine.begin() as connection:
             yield connection
-    except (OperationalError, PoolTimeoutError) as error:
+    except (DBAPIError, PoolTimeoutError) as error:
+        if isinstance(error, DBAPIError) and not _is_away(error):
+            raise
         raise ServiceUnavailableError("The database does not answer at the moment. Try again shortly.") from error
+
+
+def _is_away(error: DBAPIError) -> bool:
+    """Whether the same may succeed at another time."""
+    is_lost = isinstance(error, OperationalError) or error.connection_invalidated
+    return is_lost or getattr(error.orig, "sqlstate", None) in POSTGRES_AWAY
 
 
 def _parse(url: str) -> URL:

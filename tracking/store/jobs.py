@@ -215,6 +215,14 @@ class JobRepository(JobQueue):
             raise StaleJobError(f"Job {ref.id!r} (attempt {ref.attempt}) is not pausing any more.")
         return held
 
+    def forget_resume_choice(self, ref: JobRef) -> None:
+        """The live attempt trains from the checkpoint that a resume had named: the next one takes the newest again."""
+        self._connection.execute(
+            update(jobs)
+            .where(jobs.c.id == ref.id, jobs.c.live_attempt == ref.attempt, jobs.c.resume_from.is_not(None))
+            .values(resume_from=None)
+        )
+
     def record_progress(
         self,
         ref: JobRef,

@@ -3,6 +3,7 @@
 import pytest
 
 from cluster import attempt_log
+from cluster.attempt_log import AttemptLog
 from ftlab.life import JobStatus, ReasonCode
 from tests.unit.cluster.attempt import Attempt, cancel, claim, model_of, pause, paused, progress, wait_for
 from tests.unit.cluster.world import START
@@ -202,6 +203,25 @@ def test_a_job_that_is_to_pause_while_it_loads_does_not_run_any_more(attempt: At
     assert attempt.job().status is JobStatus.PAUSING
     assert attempt.lines() == ["still here"]
     assert attempt.log.has_trained, "a stop has something to save"
+
+
+def test_a_run_that_trains_while_it_is_to_pause_has_used_the_checkpoint_of_its_resume(attempt: Attempt):
+    """Else its next attempt would begin there too, and lose what this one has saved."""
+    pause(attempt, StopKind.PAUSE)
+    attempt.log.end(ReasonCode.OK, "It has saved.")
+    attempt.log.close()
+    with attempt.store.begin() as tx:
+        tx.jobs.move(attempt.ref, JobStatus.PAUSED, now=START)
+        tx.jobs.move(attempt.ref, JobStatus.QUEUED, now=START, resume_from="step-00000005")
+    attempt.ref = claim(attempt.store, attempt.ref.id)
+    attempt.log = AttemptLog(attempt.store, attempt.hub, attempt.ref)
+    attempt.log.move(JobStatus.INITIALIZING)
+    attempt.written()
+    assert attempt.job().resume_from == "step-00000005"
+    pause(attempt, StopKind.EXTEND)
+    attempt.log.record([attempt.entry("status", status="running", base_model="org/name", base_revision="main-1")])
+    attempt.log.close()
+    assert (attempt.job().status, attempt.job().resume_from) == (JobStatus.PAUSING, None)
 
 
 def test_an_attempt_that_was_ended_is_fenced(attempt: Attempt):

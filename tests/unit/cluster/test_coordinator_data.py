@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from cluster import data_stage
-from cluster.data_work import WorkState, WorkStatus
+from cluster import data_stage, scene
+from cluster.data_work import FINDINGS, WorkState, WorkStatus
+from cluster.planning import dataset_rows
+from cluster.scene import QUEUE_WINDOW
 from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas import JobConfig
+from ftlab.schemas.records import DATA_CHECKED, EventKind
 from tests.unit.cluster.world import World, make_dataset
 from tracking.store import Store
 
@@ -72,6 +75,26 @@ def test_what_is_asked_names_all_that_the_run_will_need(world: World):
     assert plan is not None
     assert [file.rows for file in request.files] == [file.rows for file in plan.train_files]
     assert (request.base.model, request.base.models_folder) == (plan.model, plan.models_folder)
+
+
+def findings(world: World, job_id: str) -> list[str]:
+    with world.store.read() as tx:
+        notices = tx.events.tail(job_id, EventKind.NOTICE, 10)
+    return [notice.data["message"] for notice in notices if notice.data["code"] == DATA_CHECKED]
+
+
+def test_what_the_doctor_found_is_in_the_log_before_the_job_trains_and_once(world: World):
+    world.cluster.preparations["ds-1"] = replace(DONE, result={FINDINGS: "Dataset ds-1: 1 truncated_row."})
+    job_id = world.submit()
+    world.tick()
+    assert world.status(job_id) is JobStatus.PENDING
+    assert findings(world, job_id) == ["Dataset ds-1: 1 truncated_row."]
+    assert [each["kind"] for each in world.hub.events][-2:] == [EventKind.STATUS, EventKind.NOTICE]
+    world.end_attempt(job_id, ReasonCode.WORKER_CRASHED)
+    world.tick()
+    world.tick(after_s=60)
+    assert world.job(job_id).attempt == 2
+    assert findings(world, job_id) == ["Dataset ds-1: 1 truncated_row."]
 
 
 def test_a_data_error_fails_the_job_before_it_holds_a_device(world: World):
@@ -193,6 +216,103 @@ def test_data_that_was_ready_long_ago_is_asked_for_again(world: World):
     for after_s, asks in ((data_stage.READY_FOR_S, []), (1, ["ds-1"]), (1, [])):
         world.tick(after_s=after_s)
         assert asked(world) == asks, after_s
+
+
+def bring_rows(world: World, *datasets: str) -> None:
+    """Have the rows of the datasets on this machine."""
+    with world.store.read() as tx:
+        for dataset in map(tx.datasets.get, datasets):
+            rows = dataset_rows(world.settings, dataset)
+            rows.parent.mkdir(parents=True, exist_ok=True)
+            rows.touch()
+
+
+def test_a_run_that_takes_in_an_appended_file_keeps_its_devices(world: World):
+    world.cluster.prepares_at_once = False
+    job_id, other = world.submit(), world.submit()
+    world.tick()
+    world.tick()
+    world.trains(job_id)
+    bring_rows(world, "ds-1", "ds-2")
+    world.append(job_id, "ds-2")
+    asked(world)
+    world.stops(job_id, ReasonCode.OK, saved_step=7)
+    assert (world.status(job_id), world.status(other)) == (JobStatus.PENDING, JobStatus.QUEUED)
+    assert [len(request.files) for request in world.cluster.asked_to_prepare] == [2], "it is prepared all the same"
+
+
+def test_a_job_whose_machine_was_lost_keeps_its_turn(world: World):
+    world.cluster.prepares_at_once = False
+    job_id = world.submit()
+    world.tick()
+    world.tick()
+    world.trains(job_id)
+    bring_rows(world, "ds-1")
+    world.submit(dataset="ds-2")
+    world.tick(after_s=data_stage.READY_FOR_S + 1)
+    world.beat(job_id)
+    world.cluster.prepares_at_once, world.cluster.preparations["ds-1"] = True, HALF
+    world.end_attempt(job_id, ReasonCode.NODE_LOST)
+    world.tick()
+    assert (world.status(job_id), world.attempt(job_id).number) == (JobStatus.PENDING, 2)
+
+
+def test_a_job_that_has_run_keeps_its_turn_behind_others_that_are_prepared(world: World):
+    job_id = world.running()
+    bring_rows(world, "ds-1", "ds-4")
+    world.append(job_id, "ds-4")
+    world.cluster.preparations = dict.fromkeys(("ds-1", "ds-2", "ds-3"), HALF)
+    for number in (2, 3):
+        world.submit(dataset=f"ds-{number}", priority=90)
+    asked(world)
+    world.stops(job_id, ReasonCode.OK, saved_step=7)
+    assert asked(world) == ["ds-2", "ds-3"]
+    assert world.status(job_id) is JobStatus.PENDING
+
+
+def test_rows_in_a_bucket_elsewhere_are_waited_for_by_a_job_that_has_run_too(world: World):
+    """Its run could not get them."""
+    job_id = world.running()
+    other = world.submit(dataset="ds-3")
+    bring_rows(world, "ds-1")
+    world.append(job_id, "ds-2")
+    world.cluster.preparations["ds-1"] = HALF
+    world.stops(job_id, ReasonCode.OK, saved_step=7)
+    assert (world.status(job_id), world.status(other)) == (JobStatus.QUEUED, JobStatus.PENDING)
+
+
+@pytest.mark.parametrize("reason", [ReasonCode.DATASET_INVALID, None])
+def test_what_is_known_to_be_wrong_stops_a_job_that_has_run_too(world: World, reason: ReasonCode | None):
+    job_id = world.running()
+    bring_rows(world, "ds-1", "ds-2")
+    world.append(job_id, "ds-2")
+    world.cluster.preparations["ds-1"] = WorkState(WorkStatus.FAILED, reason=reason, message="It is no good.")
+    world.stops(job_id, ReasonCode.OK, saved_step=7)
+    assert world.status(job_id) is (JobStatus.FAILED if reason else JobStatus.QUEUED)
+    assert world.attempt(job_id).number == 1
+
+
+def test_jobs_that_wait_for_their_data_hide_nobody(world: World):
+    world.cluster.preparations["ds-1"] = HALF
+    waiting = [world.submit() for _ in range(QUEUE_WINDOW + 50)]
+    behind = [world.submit(dataset="ds-2", **ONE_CORE) for _ in range(2)]
+    world.tick()
+    assert [world.status(job_id) for job_id in behind] == [JobStatus.QUEUED] * 2
+    world.tick()
+    assert [world.status(job_id) for job_id in behind] == [JobStatus.PENDING] * 2
+    assert world.status(waiting[0]) is JobStatus.QUEUED
+
+
+def test_so_many_jobs_at_most_are_looked_at(world: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(scene, "MAX_PASSED_OVER", 20)
+    world.cluster.preparations["ds-1"] = HALF
+    for _ in range(QUEUE_WINDOW + 21):
+        world.submit()
+    behind = world.submit(dataset="ds-2")
+    for _ in range(4):
+        world.tick()
+    assert len(world.coordinator._starting._data._by_job) == QUEUE_WINDOW + 20
+    assert world.status(behind) is JobStatus.QUEUED
 
 
 def test_a_new_coordinator_asks_again(world: World):

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from cluster.coordinator import LEASE_TTL_S, FencedError, run_forever
+from cluster.coordinator import (
+    LEASE_TTL_S,
+    LOOKS_UNTIL_ABANDONED,
+    FencedError,
+    run_forever,
+    wait_until_abandoned,
+)
+from cluster.coordinator_actor import CoordinatorActor
+from cluster.pacing import Pacer
+from ftlab.errors import ServiceUnavailableError
 from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas import JobConfig
 from tests.unit.cluster.world import World
@@ -109,6 +118,76 @@ def test_a_coordinator_is_fenced_when_it_renews_too(world: World):
     world.tick(after_s=LEASE_TTL_S)
     with pytest.raises(FencedError):
         older.tick()
+
+
+@contextmanager
+def no_commit(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every transaction that writes fails at its end."""
+    begin = world.store.begin
+
+    @contextmanager
+    def undone() -> Iterator[Any]:
+        with begin() as tx:
+            yield tx
+            raise ServiceUnavailableError("The database went away.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "begin", undone)
+        yield
+
+
+def test_a_lease_that_could_not_be_committed_is_taken_by_the_next_tick(world: World, monkeypatch: pytest.MonkeyPatch):
+    job_id = world.submit()
+    with no_commit(world, monkeypatch), pytest.raises(ServiceUnavailableError):
+        world.tick()
+    world.tick()
+    assert world.status(job_id) is JobStatus.PENDING
+
+
+def test_a_lease_whose_renewal_was_lost_is_renewed_by_the_next_tick(world: World, monkeypatch: pytest.MonkeyPatch):
+    world.tick()
+    with no_commit(world, monkeypatch), pytest.raises(ServiceUnavailableError):
+        world.tick(after_s=LEASE_TTL_S / 2)
+    world.tick(after_s=0.1)
+    with world.store.read() as tx:
+        lease = tx.leases.current(COORDINATOR)
+    assert lease is not None
+    assert (lease.expires_at - world.now).total_seconds() == LEASE_TTL_S
+
+
+def test_a_fenced_coordinator_stays_away_while_another_one_ticks(world: World, monkeypatch: pytest.MonkeyPatch):
+    """And while the database is away: then nobody can tick, which says nothing about who would."""
+    num_looks = 0
+
+    def pause(seconds: float) -> None:
+        nonlocal num_looks
+        num_looks += 1
+        if num_looks <= 20:
+            world.tick(after_s=seconds)
+        elif num_looks == 24:
+            monkeypatch.setattr(world.store, "read", away)
+        elif num_looks == 25:
+            monkeypatch.setattr(world.store, "read", read)
+
+    def away() -> None:
+        raise ServiceUnavailableError("The database is away.")
+
+    read = world.store.read
+    wait_until_abandoned(world.store, pause)
+    assert num_looks == 24 + LOOKS_UNTIL_ABANDONED
+
+
+def test_a_fenced_actor_begins_anew_when_its_successor_is_gone(world: World, monkeypatch: pytest.MonkeyPatch):
+    actor = object.__new__(CoordinatorActor)
+    actor._store, actor._coordinator, actor._pacer = world.store, world.coordinator, Pacer()
+    world.tick()
+    world.coordinator = world.new_coordinator()
+    world.tick()
+    done: list[object] = []
+    monkeypatch.setattr("cluster.coordinator_actor.time.sleep", lambda seconds: done.append("looks"))
+    monkeypatch.setattr("cluster.coordinator_actor.os._exit", done.append)
+    actor._run()
+    assert done == ["looks"] * (LOOKS_UNTIL_ABANDONED + 1) + [1]
 
 
 def test_a_run_that_a_killed_coordinator_had_claimed_and_not_started_costs_no_retry(world: World):

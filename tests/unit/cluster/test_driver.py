@@ -79,6 +79,22 @@ def test_a_standby_run_that_ended_takes_none(runs: Runs, monkeypatch: pytest.Mon
     assert not driver.assign(runs.plan, ONE_WORKER)
 
 
+def test_a_standby_run_that_ends_while_it_reserves_takes_none(runs: Runs, monkeypatch: pytest.MonkeyPatch):
+    """Its log would write heartbeats for ever, and no run would be there."""
+    driver = runs.standby(monkeypatch)
+    reservation = object()
+    removed: list[object] = []
+    monkeypatch.setattr(ray.util, "remove_placement_group", removed.append)
+
+    def end(shape: WorkerShape) -> None:
+        driver._close(None)
+        driver._reservation = reservation  # type: ignore[assignment]
+
+    monkeypatch.setattr(driver, "_reserve", end)
+    assert not driver.assign(runs.plan, ONE_WORKER)
+    assert (driver.state(), driver._log, removed) == ("ended", None, [reservation])
+
+
 def test_delivery_does_not_wait_for_the_database(runs: Runs, database: Path):
     driver = runs.launch()
     driver.hello(worker(0, 11, None))

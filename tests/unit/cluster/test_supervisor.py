@@ -1,5 +1,7 @@
 """How the supervisor brings its parts to an end; the parts themselves are stand-ins."""
 
+import errno
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -123,3 +125,28 @@ def test_nohup_keeps_sighup_away(settings: Settings):
     run = Supervised(settings, [signal.SIGHUP, signal.SIGTERM], [])
     assert run.supervisor.run() == 0
     assert run.api.was_urgent is False
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(file: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(supervisor_module, "_write_atomically", fail)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_keeps_no_job_from_saving(settings: Settings):
+    run = Supervised(settings, [signal.SIGTERM], [])
+    assert run.supervisor.run() == 0
+    assert run.calls[2] == "stop API"
+    assert run.calls[-2:] == ["stop Ray", "stop API"]
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_part_that_dies_on_a_full_disk_does_not_end_the_service(settings: Settings, monkeypatch: pytest.MonkeyPatch):
+    run = Supervised(settings, [], [])
+    monkeypatch.setattr(run.ray, "restart_if_dead", lambda: True)
+    monkeypatch.setattr(run.api, "stop", lambda grace_s: None)
+    Supervisor._watch(run.supervisor)
+    assert run.calls == ["start API"]

@@ -6,9 +6,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread, Timer
+from time import monotonic, sleep
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError, InternalError
 
 from ftlab.errors import InvalidRequestError, ServiceUnavailableError
 from ftlab.life import JobStatus
@@ -189,6 +192,28 @@ class TestPostgres:
             postgres.start()
         assert get_job(store, job.id) == job
 
+    def test_read_only_is_unavailable_and_passes(self, store: Store, postgres: PostgresServer) -> None:
+        """So is a server whose disk is full, or that has become a standby."""
+        job = add_job(store)
+        _set_read_only(postgres, "on")
+        try:
+            with pytest.raises(ServiceUnavailableError), store.begin() as tx:
+                tx.events.append(job.ref, [log_event("no")])
+        finally:
+            _set_read_only(postgres, "off")
+        with store.begin() as tx:
+            tx.events.append(job.ref, [log_event("yes")])
+
+    def test_transaction_that_idled_too_long_is_unavailable(self, store: Store) -> None:
+        def idle() -> None:
+            with store._database.writing() as connection:
+                connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '10ms'"))
+                sleep(0.3)
+                connection.execute(text("SELECT 1"))
+
+        with pytest.raises(ServiceUnavailableError):
+            idle()
+
     def test_outage_within_a_transaction(self, store: Store, postgres: PostgresServer) -> None:
         job = add_job(store)
 
@@ -205,6 +230,27 @@ class TestPostgres:
 
 
 @pytest.mark.parametrize(
+    "error",
+    [
+        InternalError("", {}, psycopg.errors.ReadOnlySqlTransaction()),
+        InternalError("", {}, psycopg.errors.IdleInTransactionSessionTimeout()),
+        InternalError("", {}, psycopg.errors.lookup("25P04")()),
+        DBAPIError("", {}, psycopg.InterfaceError(), connection_invalidated=True),
+    ],
+    ids=["read only", "idle", "too long", "connection lost"],
+)
+def test_what_passes_is_unavailable(hasty_store: Store, error: DBAPIError) -> None:
+    with pytest.raises(ServiceUnavailableError), hasty_store.begin():
+        raise error
+
+
+def test_what_is_our_mistake_is_not_unavailable(hasty_store: Store) -> None:
+    mistake = InternalError("", {}, psycopg.errors.NoActiveSqlTransaction())
+    with pytest.raises(InternalError), hasty_store.begin():
+        raise mistake
+
+
+@pytest.mark.parametrize(
     "url", ["", "nonsense", "sqlite://", "sqlite:///:memory:", "mysql://u:canary@h/d", "ftp://canary@x"]
 )
 def test_url_is_checked(url: str) -> None:
@@ -212,6 +258,20 @@ def test_url_is_checked(url: str) -> None:
         Store.open(url)
     assert (caught.value.code, caught.value.param) == ("invalid_setting", "database_url")
     assert "canary" not in str(caught.value)
+
+
+def _set_read_only(postgres: PostgresServer, value: str) -> None:
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {value}".encode())
+        connection.execute("SELECT pg_reload_conf()")
+    deadline = monotonic() + 10
+    while True:
+        with psycopg.connect(postgres.url()) as connection:
+            row = connection.execute("SHOW default_transaction_read_only").fetchone()
+        if row == (value,):
+            return
+        assert monotonic() < deadline
+        sleep(0.01)
 
 
 def _pragma(connection: Connection, name: str) -> object:

@@ -23,6 +23,22 @@ def pausing(store: Store, kind: StopKind) -> JobRef:
     return ref
 
 
+def test_only_the_live_attempt_forgets_the_choice_of_a_resume(store: Store) -> None:
+    first = pausing(store, StopKind.PAUSE)
+    with store.begin() as tx:
+        tx.attempts.end(first, reason=ReasonCode.OK, message=None, now=NOW)
+        tx.jobs.move(first, S.PAUSED, now=NOW)
+        tx.jobs.move(first, S.QUEUED, now=NOW, resume_from="step-00000040")
+        tx.jobs.forget_resume_choice(first)
+        assert tx.jobs.get(first.id).resume_from == "step-00000040"
+    second = claim(store, first.id)
+    with store.begin() as tx:
+        tx.jobs.forget_resume_choice(first)
+        assert tx.jobs.get(first.id).resume_from == "step-00000040"
+        tx.jobs.forget_resume_choice(second)
+        assert tx.jobs.get(first.id).resume_from is None
+
+
 def test_heartbeat_tells_why_to_stop(store: Store) -> None:
     ref = pausing(store, StopKind.PREEMPT)
     with store.begin() as tx:
