@@ -9,10 +9,10 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas.common import did_you_mean
@@ -102,10 +102,13 @@ class Settings(BaseModel):
             _check_bucket_url(name, url)
         return DEFAULT_BUCKETS | buckets
 
-    @model_validator(mode="after")
-    def _absolute(self) -> Self:
-        object.__setattr__(self, "home", self.home.expanduser().absolute())
-        return self
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        try:
+            return home.expanduser().absolute()
+        except RuntimeError:
+            raise ValueError("it lies in the folder of a user who does not exist") from None
 
     @property
     def is_loopback(self) -> bool:
@@ -168,6 +171,8 @@ def _read_file(file: Path) -> dict[str, Any]:
         values = tomllib.loads(file.read_text("utf-8"))
     except FileNotFoundError:
         return {}
+    except UnicodeDecodeError:
+        raise InvalidRequestError(f"{file} is not a text file in UTF-8.", "invalid_setting") from None
     except tomllib.TOMLDecodeError as error:
         raise InvalidRequestError(f"{file} is not valid TOML: {error}.", "invalid_setting") from None
     for name in values:

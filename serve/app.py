@@ -1,5 +1,6 @@
 """The HTTP application, put together from its routers."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,7 @@ from starlette.responses import RedirectResponse
 
 from serve import (
     checks,
+    dataset_intake,
     datasets,
     downloads,
     errors,
@@ -77,12 +79,14 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    feed: live.LiveFeed = app.state.services.feed
-    await feed.start()
+    services: Services = app.state.services
+    await services.feed.start()
+    sweeping = asyncio.create_task(dataset_intake.sweep_now_and_then(services))
     try:
         yield
     finally:
-        await feed.stop()
+        sweeping.cancel()
+        await services.feed.stop()
 
 
 async def _to_docs() -> RedirectResponse:

@@ -16,7 +16,8 @@ MAX_JSON_BYTES = 1024**2
 MAX_DEPTH = 32
 """Deepest nesting of a body; a job's configuration needs four levels."""
 
-_REFUSED = re.compile("[\0\ud800-\udfff]")
+REFUSED_TEXT = re.compile("[\0\ud800-\udfff]")
+"""What no database takes: NUL, and halves of surrogate pairs."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -95,7 +96,7 @@ def _children(value: Any) -> list[Any]:
 
 
 def _check_text(text: str) -> None:
-    if found := _REFUSED.search(text):
+    if found := REFUSED_TEXT.search(text):
         what = "a NUL character" if found[0] == "\0" else "half of a surrogate pair, which is no character"
         raise _invalid(f"The body holds {what}.")
 

@@ -1,5 +1,7 @@
 """From a file that has come in to a dataset. Every function blocks on the store, the disk or a bucket."""
 
+import asyncio
+import logging
 import shutil
 import time
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from ftlab.schemas import Dataset
 from serve.convert import to_dataset
 from serve.dataset_options import DatasetOptions
 from serve.quotas_service import check_upload
+from serve.replies import in_thread
 from serve.services import Services
 from serve.upload import MAX_NAME_CHARS, Upload, check_space, display_name, full_disk_named
 from tracking.buckets import canonical_key
@@ -22,12 +25,15 @@ from train.data.read import Conversion, convert
 
 STALE_UPLOAD = timedelta(hours=24)
 """An upload that nothing has come to for so long is removed."""
+SWEEP_INTERVAL_S = 600.0
 SOURCE = "source"
 """The file as it comes in."""
 ROWS = "canonical.arrow"
 """Its rows in the one form that training reads."""
 
 Before = Callable[[Transaction, str], object]
+
+logger = logging.getLogger(__name__)
 
 
 def uploads_folder(services: Services) -> Path:
@@ -43,7 +49,7 @@ def make_incoming(services: Services, owner: str, options: DatasetOptions, num_b
     check_options(services, options)
     with services.store.read() as tx:
         check_upload(tx, services.settings, owner, num_bytes)
-    sweep(services)
+    try_to_sweep(services)
     folder = uploads_folder(services) / new_id("up")
     folder.mkdir(parents=True)
     return folder
@@ -96,15 +102,36 @@ def sweep(services: Services) -> None:
             is_removed = tx.uploads.remove(upload_id, untouched_since=cutoff)
         if is_removed:
             discard(uploads_folder(services) / upload_id)
+    with services.store.read() as tx:
+        # A record that was renewed is not stale, however old its file is.
+        recorded = set(tx.uploads.untouched_since(datetime.max.replace(tzinfo=UTC)))
     for folder in uploads_folder(services).glob("up-*"):
-        if _touched_at(folder) < time.time() - STALE_UPLOAD.total_seconds():
+        if folder.name not in recorded and _touched_at(folder) < cutoff.timestamp():
             discard(folder)
     services.dataset_files.sweep()
 
 
+def try_to_sweep(services: Services) -> None:
+    """The same for whom it is not the point: what goes wrong is logged, and left to the next time."""
+    try:
+        sweep(services)
+    except Exception:
+        logger.exception("What uploads have left could not be swept")
+
+
+async def sweep_now_and_then(services: Services) -> None:
+    """Until it is cancelled: a disk that fills up is no reason to wait for the next upload."""
+    while True:
+        await asyncio.sleep(SWEEP_INTERVAL_S)
+        await in_thread(try_to_sweep, services)
+
+
 def _touched_at(folder: Path) -> float:
     """Seconds since the epoch; one that still comes in has been written to lately."""
-    return max((path.stat().st_mtime for path in (folder, *folder.glob("*")) if path.exists()), default=0.0)
+    try:
+        return max(path.stat().st_mtime for path in (folder, *folder.glob("*")))
+    except FileNotFoundError:
+        return time.time()  # something is being removed from it at this moment
 
 
 def _record(

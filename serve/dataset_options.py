@@ -12,6 +12,7 @@ from ftlab.schemas import StrictModel
 from ftlab.schemas.common import Name
 from ftlab.settings import DEFAULT_BUCKET
 from serve.bodies import MAX_BYTES
+from serve.body import REFUSED_TEXT
 from train.data.mapping import ColumnMapping
 
 SHA256 = r"^[0-9a-f]{64}$"
@@ -102,6 +103,13 @@ def _parse_columns(text: str | None) -> Any:
     if text is None:
         return None
     try:
-        return json.loads(text)
+        columns = json.loads(text)
     except (ValueError, RecursionError):
         raise InvalidRequestError("columns must be a JSON object.", "invalid_mapping", "columns") from None
+    names = [*columns, *columns.values()] if isinstance(columns, dict) else []
+    if any(isinstance(name, str) and REFUSED_TEXT.search(name) for name in names):
+        # An escape brings in what the query itself cannot hold.
+        raise InvalidRequestError(
+            "columns holds a NUL character or half of a surrogate pair.", "invalid_mapping", "columns"
+        )
+    return columns

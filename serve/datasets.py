@@ -1,5 +1,6 @@
 """`/api/datasets`: upload, list, look at, download, move and delete datasets."""
 
+from anyio import CancelScope
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -107,5 +108,7 @@ async def _upload(request: Request, options: DatasetOptions) -> Response:
             lambda tx, _: check_upload(tx, services.settings, owner, upload.size_bytes),
         )
     finally:
-        dataset_intake.discard(folder)
+        # Also for a request that is given up: the file may be large, and to remove it takes a while.
+        with CancelScope(shield=True):
+            await in_thread(dataset_intake.discard, folder)
     return reply(dataset, 201, {"location": f"/api/datasets/{dataset.id}"})

@@ -56,8 +56,8 @@ class Envelope:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
+        if scope["type"] == "websocket":
+            await self._open_socket(scope, receive, send)
             return
         reply = _Reply(send, scope["path"], request_id, self._sends_request_id)
         try:
@@ -74,6 +74,14 @@ class Envelope:
             if reply.started:
                 raise
             await error_response(internal_error(), request_id)(scope, receive, reply)
+
+    async def _open_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            _refuse_nul(scope)
+        except FineTuneLabError:
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        await self._app(scope, receive, send)
 
 
 class HostCheck:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from ftlab.errors import FineTuneLabError, InvalidRequestError, PermissionDeniedError
 from ftlab.schemas import JobConfig
 from ftlab.schemas.common import did_you_mean
-from ftlab.schemas.problems import problems_of
+from ftlab.schemas.problems import first_problem
 
 REMOTE_CODE = "trust_remote_code"
 """The field that other services have for it; here it is refused for what it asks, not as a word that nobody knows."""
@@ -32,18 +32,19 @@ _PARAMETER_RULES: dict[str, str] = {
 
 def body_error(error: ValidationError, model: type[BaseModel]) -> FineTuneLabError:
     """The error for a body that is a JSON object but no `model`."""
-    if any(_wants_remote_code(entry) for entry in error.errors(include_url=False)):
+    entries = error.errors(include_url=False)
+    if any(_wants_remote_code(entry) for entry in entries):
         return PermissionDeniedError(
             "This service never runs code that comes with a model; leave trust_remote_code out.",
             "remote_code_not_allowed",
             REMOTE_CODE,
         )
-    first = problems_of(error, model)[0]
-    # Unknown keys come first: where there is one, it is the problem that is named.
-    entries = error.errors(include_url=False, include_input=False)
-    for *parent, key in (entry["loc"] for entry in entries if entry["type"] == "extra_forbidden"):
-        if not _FIELD_NAME.fullmatch(str(key)):
-            return _unnamed_field([str(part) for part in parent])
+    # An unknown key comes first: where there is one, it is the problem that is named.
+    unknown = next((entry["loc"] for entry in entries if entry["type"] == "extra_forbidden"), None)
+    if unknown and not _FIELD_NAME.fullmatch(str(unknown[-1])):
+        return _unnamed_field([str(part) for part in unknown[:-1]])
+    first = first_problem(entries, model)
+    if unknown:
         return InvalidRequestError(_ended(str(first)), "unknown_field", first.field)
     code = "invalid_config" if model is JobConfig else "invalid_body"
     if first.field == "model" and not first.sentence.endswith("is required"):

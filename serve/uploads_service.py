@@ -22,10 +22,11 @@ from serve.dataset_options import DatasetOptions, UploadEnd, UploadStart
 from serve.quotas_service import check_upload
 from serve.services import Services
 from serve.upload import Upload as ReceivedFile
-from serve.upload import check_space, full_disk_named
+from serve.upload import check_space, display_name, full_disk_named
 from tracking.store import Transaction
 from tracking.store.ids import new_id
 from tracking.store.records import UploadRecord
+from train.data.source import named_format
 
 MAX_OPEN = 100
 """Uploads that one owner may have begun."""
@@ -48,14 +49,15 @@ class OffsetError(ConflictError):
 def start(services: Services, owner: str, body: UploadStart) -> tuple[Upload, bool]:
     """Begin an upload, or go on with one of the same file; the second value says whether it is new.
 
-    Raise `PayloadTooLargeError`, `RateLimitError` (code `quota_exceeded`), and `ServiceUnavailableError` (code
-    `disk_full`).
+    Raise `DatasetInvalidError` for a name with the ending of no format, `PayloadTooLargeError`, `RateLimitError` (code
+    `quota_exceeded`), and `ServiceUnavailableError` (code `disk_full`).
     """
     options = DatasetOptions.of_start(body)
     check_options(services, options)
+    named_format(display_name(body.filename))
     if body.size_bytes > services.settings.max_upload_bytes:
         raise PayloadTooLargeError(f"The file is larger than {services.settings.max_upload_bytes} bytes.")
-    dataset_intake.sweep(services)
+    dataset_intake.try_to_sweep(services)
     now = datetime.now(UTC)
     with services.store.begin() as tx:
         same = _same_file(tx, owner, body)
@@ -108,7 +110,7 @@ class Piece:
     def __init__(self, services: Services, owner: str, upload_id: str, offset: int) -> None:
         """Raise `OffsetError` when the next piece does not begin at `offset`."""
         self._record = _record(services, owner, upload_id)
-        self._store = services.store
+        self._services = services
         self.offset = self._record.received_bytes
         if offset != self.offset or self._record.dataset_id is not None:
             raise _misplaced(self._record)
@@ -118,27 +120,36 @@ class Piece:
 
     def write(self, data: bytes) -> None:
         """Append bytes and make them safe. Raise `PayloadTooLargeError` for more than was announced, `OffsetError` when
-        another request has moved on, and `ServiceUnavailableError` (code `disk_full`)."""
+        another request has moved on, `ServiceUnavailableError` (code `disk_full`), and `NotFoundError` when the upload
+        was given up, or its file is gone, with which it ends."""
         if not data:
             return
         stop = self.offset + len(data)
         if stop > self._record.size_bytes:
             raise PayloadTooLargeError(f"The upload was announced with {self._record.size_bytes} bytes; more came.")
+        try:
+            self._append(data, stop)
+        except FileNotFoundError:
+            raise _given_up() from None
+        self.offset = stop
+
+    def _append(self, data: bytes, stop: int) -> None:
+        record, store = self._record, self._services.store
         check_space(self._path.parent, len(data))
         with _opened(self._path) as descriptor, full_disk_named(self._path.parent):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            with self._store.read() as tx:
-                now_there = tx.uploads.get(self._record.id, owner=self._record.owner)
+            with store.read() as tx:
+                now_there = tx.uploads.get(record.id, owner=record.owner)
             if now_there.received_bytes != self.offset:
                 raise _misplaced(now_there)
             if os.fstat(descriptor).st_size < self.offset:
+                remove(self._services, record.owner, record.id)
                 raise _file_missing()
             _write_at(descriptor, data, self.offset)
             os.fsync(descriptor)
-            with self._store.begin() as tx:
-                if not tx.uploads.advance(self._record.id, start=self.offset, stop=stop, now=datetime.now(UTC)):
-                    raise _misplaced(tx.uploads.get(self._record.id, owner=self._record.owner))
-        self.offset = stop
+            with store.begin() as tx:
+                if not tx.uploads.advance(record.id, start=self.offset, stop=stop, now=datetime.now(UTC)):
+                    raise _misplaced(tx.uploads.get(record.id, owner=record.owner))
 
 
 def complete(services: Services, owner: str, upload_id: str, end: UploadEnd) -> Dataset | None:

@@ -102,7 +102,10 @@ def dataset_file(value: object, folder: Path, source: str) -> Path | None:
     """
     if not isinstance(value, str) or not value:
         return None
-    file = folder / Path(value).expanduser()
+    try:
+        file = folder / Path(value).expanduser()
+    except RuntimeError:  # there is no such user
+        file = folder / value
     if file.is_file():
         return file
     if "/" in value or value.endswith(DATASET_SUFFIXES):

@@ -1,7 +1,7 @@
 """`ftlab status` and `ftlab config`: what runs, and with which settings."""
 
+import re
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from ftlab.cli.app import app
 from ftlab.cli.session import Session, command
@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from ftlab.settings import Settings
 
 HIDDEN = "********"
+
+_PASSWORD = re.compile(r"(^[\w+]+://[^:/]*:)[^@]*(@[^/?#@]*)*(?=@)")
+"""A password as SQLAlchemy reads it: unlike in other URLs, it may hold '/', '?' and '#'. An '@' that is not escaped
+belongs to the host there, and hardly ever in the mind of whoever wrote it."""
+_QUERY_PASSWORD = re.compile(r"([?&][^=&]*password=)[^&]*", re.IGNORECASE)
 
 
 @command(app)
@@ -70,5 +75,4 @@ def shown_settings(settings: "Settings") -> dict[str, object]:
 
 
 def _without_password(url: str) -> str:
-    password = urlsplit(url).password
-    return url.replace(f":{password}@", f":{HIDDEN}@") if password else url
+    return _QUERY_PASSWORD.sub(rf"\1{HIDDEN}", _PASSWORD.sub(rf"\1{HIDDEN}", url))

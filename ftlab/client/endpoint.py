@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import httpx2
+
 from ftlab.errors import InvalidRequestError
 from ftlab.settings import LOOPBACK_HOSTS, load_settings
 
@@ -15,7 +17,7 @@ class RetryPolicy:
     """How long and how often a request is tried again."""
 
     budget_s: float = 60.0
-    """Seconds after which a request is given up. A restarting proxy is away for up to 30 s."""
+    """Seconds of failures after which a request is given up. A restarting proxy is away for up to 30 s."""
     first_contact_s: float | None = None
     """The same while the service has never answered; default: `budget_s`."""
     max_retries: int | None = None
@@ -71,8 +73,7 @@ def find_endpoint(base_url: str | None, api_key: str | None, timeout_s: float, p
         settings = load_settings()
         base_url = settings.server_url if base_url is None else base_url
         api_key = settings.api_key if api_key is None else api_key
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not _is_address(base_url):
         raise InvalidRequestError(
             f"The service's address must look like 'http://host:8000', not like {base_url!r}.",
             "invalid_setting",
@@ -81,3 +82,14 @@ def find_endpoint(base_url: str | None, api_key: str | None, timeout_s: float, p
     if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
         raise InvalidRequestError("The API key holds characters that no key has.", "invalid_setting", "api_key")
     return Endpoint(base_url.rstrip("/"), api_key or None, policy, timeout_s)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        is_complete = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        # What else only the connection would refuse, and not as one that failed.
+        httpx2.URL(url).raw_host.decode("ascii").encode("idna")
+    except (ValueError, httpx2.InvalidURL):
+        return False
+    return is_complete

@@ -54,9 +54,9 @@ class Retries:
         self.restart()
 
     def restart(self) -> None:
-        """Begin a new budget, because something moved."""
+        """Forget the failures, because something moved."""
         self.num_failures = 0
-        self._gives_up_at = self.endpoint.clock() + self.endpoint.budget_s
+        self._begin_budget()
 
     @property
     def was_repeated(self) -> bool:
@@ -73,11 +73,14 @@ class Retries:
 
     def after(self, failure: Fault | Reply) -> float:
         """Seconds to wait before the next try; raise the failure's error when there is none."""
+        was_lost = isinstance(failure, Fault) and not failure.was_sent
+        if self.num_failures == 0 and not was_lost:
+            # The service had the request, which may itself have taken longer than the budget.
+            self._begin_budget()
         self.num_failures += 1
         self.endpoint.has_answered |= isinstance(failure, Reply)
         error = error_of(self.endpoint, self._request, failure)
         max_retries = self.endpoint.policy.max_retries
-        was_lost = isinstance(failure, Fault) and not failure.was_sent
         may_repeat = not self._request.is_probe and (self._request.is_repeatable or was_lost)
         is_last = max_retries is not None and self.num_failures > max_retries
         if not may_repeat or is_last or not _passes(failure):
@@ -91,6 +94,9 @@ class Retries:
         if next_try > self._gives_up_at:
             raise error
         return delay_s
+
+    def _begin_budget(self) -> None:
+        self._gives_up_at = self.endpoint.clock() + self.endpoint.budget_s
 
 
 def error_of(endpoint: Endpoint, request: Request, failure: Fault | Reply) -> FineTuneLabError:

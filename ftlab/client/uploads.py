@@ -53,12 +53,21 @@ def _send_rest(endpoint: Endpoint, path: Path, begun: Upload, on_progress: OnPro
             reply = fault
         received = _offset_of(reply)
         if received is None or received <= offset:
+            # What came of the piece counts before its failure is judged.
+            if (yield from _ask_received(endpoint, begun)) > offset:
+                retries.restart()
             yield Sleep(retries.after(reply))
-            asked = yield from flows.call(endpoint, Call(Request("GET", _path(begun)), calls.reader(Upload)))
-            received = asked.received_bytes
+            # Once more: the service may have noticed only now that the connection was cut, and kept the rest.
+            received = yield from _ask_received(endpoint, begun)
         if received > offset:
             retries.restart()
         offset = received
+
+
+def _ask_received(endpoint: Endpoint, begun: Upload) -> Steps[int]:
+    """How many bytes the service has."""
+    asked = yield from flows.call(endpoint, Call(Request("GET", _path(begun)), calls.reader(Upload)))
+    return asked.received_bytes
 
 
 def _offset_of(reply: Reply | Fault) -> int | None:

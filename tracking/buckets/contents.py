@@ -90,9 +90,11 @@ class Contents:
 
     def drop(self, tx: Transaction, dataset: DatasetRecord) -> Claim | None:
         """Call after the dataset's row is gone from its bucket, in the same transaction; hand what comes back to
-        `settle` after it. `None`: the files are needed, or whoever holds the claim looks after them."""
-        if dataset.canonical in tx.datasets.canonicals(dataset.bucket, dataset.sha256):
-            return None
+        `settle` after it. `None`: whoever holds the claim looks after the files.
+
+        Whether the files are needed is only seen under the claim: before this transaction has ended, another one that
+        removes the last other row still sees this one.
+        """
         claim = Claim(dataset.bucket, dataset.sha256, new_id("claim"))
         is_taken = tx.claims.take(claim.bucket, claim.sha256, claim.holder, ttl_s=CLAIM_S, now=self._now())
         return claim if is_taken else None
@@ -156,15 +158,22 @@ class Contents:
                 continue
 
     def _remove_unneeded(self, claim: Claim) -> None:
-        with self._store.begin() as tx:
-            if not tx.claims.renew(claim.bucket, claim.sha256, claim.holder, ttl_s=CLAIM_S, now=self._now()):
-                return
-            needed = tx.datasets.canonicals(claim.bucket, claim.sha256)
+        seen: frozenset[str] | None = None
+        while True:
+            with self._store.begin() as tx:
+                if not tx.claims.renew(claim.bucket, claim.sha256, claim.holder, ttl_s=CLAIM_S, now=self._now()):
+                    return
+                needed = tx.datasets.canonicals(claim.bucket, claim.sha256)
+                if needed == seen:
+                    claim.release(tx)
+                    return
+            self._remove_all_but(needed, claim)
+            # Again: whoever has removed a row meanwhile found the claim taken, and left the files to its holder.
+            seen = needed
+
+    def _remove_all_but(self, needed: frozenset[str], claim: Claim) -> None:
         storage = self._buckets.storage(claim.bucket)
         keys = [key for key in storage.keys(canonical_prefix(claim.sha256)) if key not in needed]
         for key in keys if needed else [*keys, blob_key(claim.sha256)]:
             storage.remove(key)
             self._buckets.forget(claim.bucket, key)
-        with self._store.begin() as tx:
-            tx.claims.release(claim.bucket, claim.sha256, claim.holder)
-        claim.is_released = True

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from tracking.buckets.buckets import Buckets
+from ftlab.errors import NotFoundError
+from tracking.buckets.buckets import Buckets, content_missing
 from tracking.buckets.contents import Contents
 from tracking.buckets.keys import blob_key, rows_key, source_key
 from tracking.store import Store, Transaction
@@ -57,20 +58,36 @@ class DatasetFiles:
         Raises `NotFoundError`, `ServiceUnavailableError`, and `ConflictError` (code `dataset_in_use`) while an
         unfinished job needs it where it is.
         """
+        record = self._get(dataset_id, owner)
+        while record.bucket != bucket:
+            try:
+                return self._move(record, bucket)
+            except NotFoundError:
+                found = self._get(dataset_id, owner)
+                if found.bucket == record.bucket:
+                    raise
+                # Another request has moved it meanwhile: on from there.
+                record = found
+        return record
+
+    def _get(self, dataset_id: str, owner: str) -> DatasetRecord:
         with self._store.read() as tx:
-            record = tx.datasets.get(dataset_id, owner=owner)
-        if record.bucket == bucket:
-            return record
+            return tx.datasets.get(dataset_id, owner=owner)
+
+    def _move(self, record: DatasetRecord, bucket: str) -> DatasetRecord:
         with self._store.begin() as tx:
             # Again with the row below; here so that nothing is copied in vain.
-            tx.datasets.check_unused(dataset_id, owner=owner)
+            tx.datasets.check_unused(record.id, owner=record.owner)
         moved = replace(record, bucket=bucket)
         paths = {key(record): self._buckets.local_path(record.bucket, key(record)) for key in (source_key, rows_key)}
         with self._contents.claimed(bucket, record.sha256) as claim:
-            for key, path in paths.items():
-                self._contents.put(claim, key, path)
+            try:
+                for key, path in paths.items():
+                    self._contents.put(claim, key, path)
+            except FileNotFoundError:
+                raise content_missing() from None
             with self._store.begin() as tx:
-                tx.datasets.relocate(dataset_id, owner=owner, source=record.bucket, target=bucket)
+                tx.datasets.relocate(record.id, owner=record.owner, source=record.bucket, target=bucket)
                 # In the order of the buckets: two moves in opposite directions would wait for each other.
                 if bucket < record.bucket:
                     claim.release(tx)

@@ -58,8 +58,12 @@ class LocalFolder:
     def sweep(self) -> None:
         """Remove what killed processes were writing."""
         for aside in (self.folder / INCOMING).glob("*"):
-            # The time of the link: a linked file's own times are older.
-            if time.time() - aside.stat().st_ctime > STALE_S:
+            try:
+                # The time of the link: a linked file's own times are older.
+                linked_at = aside.stat().st_ctime
+            except FileNotFoundError:
+                continue  # its writer is done with it
+            if time.time() - linked_at > STALE_S:
                 aside.unlink(missing_ok=True)
 
     def signed_url(self, key: str, expires_s: int, filename: str) -> str | None:

@@ -81,6 +81,33 @@ def test_config_hides_secrets(cli, monkeypatch):
     assert cli("config", "--home", "/data", "--json").json["home"] == "/data"
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:can/ary@db/ftlab", "postgresql://me:********@db/ftlab"),
+        ("postgresql://me:can#ary@db/ftlab", "postgresql://me:********@db/ftlab"),
+        ("postgresql+psycopg://me:can?a=ary@db:5432/ftlab", "postgresql+psycopg://me:********@db:5432/ftlab"),
+        ("postgresql://me:can@ary@db/ftlab?options=a@b", "postgresql://me:********@db/ftlab?options=a@b"),
+        ("postgresql://db/ftlab?user=me&password=can@ary&x=1", "postgresql://db/ftlab?user=me&password=********&x=1"),
+        ("postgresql://db/ftlab?sslpassword=canary", "postgresql://db/ftlab?sslpassword=********"),
+        ("postgresql://me@db:5432/ftlab", "postgresql://me@db:5432/ftlab"),
+        ("sqlite:////data/a:b@c/ftlab.db", "sqlite:////data/a:b@c/ftlab.db"),
+    ],
+)
+def test_config_hides_every_password_that_a_database_url_can_hold(cli, monkeypatch, url, shown):
+    monkeypatch.setenv("FTLAB_DATABASE_URL", url)
+    assert cli("config", "--json").json["database_url"] == shown
+
+
+@pytest.mark.parametrize(
+    "server", ["http://[::1", "http://host:abc", "http://host:99999", "http://a..b", "http://a\tb"]
+)
+def test_an_address_that_cannot_be_is_a_usage_error(cli, server):
+    run = cli("ls", "--server", server)
+    assert run.code == 2
+    assert "The service's address must look like" in run.err
+
+
 def test_a_wrong_setting_is_a_usage_error(cli, monkeypatch):
     monkeypatch.setenv("FTLAB_PORT", "99999")
     run = cli("config")

@@ -72,6 +72,7 @@ def test_wrong_overrides_are_usage_errors_in_one_line(cli, fake, job_file, assig
         ("dataset: ds-1", "model is required"),
         ("model: org/name\ndataset: rows.jsonl", "there is no dataset file"),
         ("model: org/name\ndataset: data/rows", "there is no dataset file"),
+        ("model: org/name\ndataset: ~nosuchuser/rows.jsonl", "there is no dataset file"),
     ],
 )
 def test_wrong_files_are_usage_errors_in_one_line(cli, fake, job_file, text, message):

@@ -91,6 +91,18 @@ def test_an_outage_that_hangs_is_outlived_too():
     assert result == OK
 
 
+def test_a_request_that_takes_longer_than_the_budget_is_repeated():
+    assert play([CUT, OK], send_takes_s=900.0)[0] == OK
+    error, sleeps = play([CUT], send_takes_s=900.0)
+    assert isinstance(error, errors.UnreachableError)
+    assert len(sleeps) == 1
+
+
+def test_a_host_that_takes_no_connection_has_the_time_of_the_tries_as_well():
+    _, sleeps = play([REFUSED], policy=RetryPolicy(first_contact_s=5.0), send_takes_s=10.0)
+    assert sleeps == []
+
+
 def test_the_budget_ends_the_retries():
     error, sleeps = play([REFUSED])
     assert isinstance(error, errors.UnreachableError)

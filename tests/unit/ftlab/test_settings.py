@@ -53,9 +53,21 @@ def test_broken_toml_names_the_file(tmp_path):
         load_settings(environ={}, folder=tmp_path)
 
 
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "ftlab.toml").write_bytes(b'api_key = "\xff"\n')
+    with pytest.raises(InvalidRequestError, match=r"ftlab\.toml is not a text file in UTF-8"):
+        load_settings(environ={}, folder=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("FTLAB_PORT", "0"), ("FTLAB_PORT", "x"), ("FTLAB_CPUS", "0"), ("FTLAB_INGRESS", "nginx")],
+    [
+        ("FTLAB_PORT", "0"),
+        ("FTLAB_PORT", "x"),
+        ("FTLAB_CPUS", "0"),
+        ("FTLAB_INGRESS", "nginx"),
+        ("FTLAB_HOME", "~nosuchuser/x"),
+    ],
 )
 def test_bad_value_names_the_setting(variable, value, tmp_path):
     with pytest.raises(InvalidRequestError) as caught:

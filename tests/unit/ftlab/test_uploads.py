@@ -1,6 +1,7 @@
 """Large uploads of the SDK against the real HTTP service: they go on after cuts, restarts and in another process."""
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from collections.abc import Iterator
@@ -10,6 +11,10 @@ import pytest
 
 from ftlab import errors
 from ftlab.client import AsyncClient, Client, async_performer, performer, uploads
+from ftlab.client.endpoint import Endpoint, RetryPolicy
+from ftlab.client.steps import Sleep, advance
+from ftlab.client.wire import Fault, Reply
+from ftlab.schemas import Upload
 from tests.unit.ftlab.conftest import QUICK
 from tests.unit.ftlab.test_real_service import ROW, client, world
 
@@ -140,6 +145,32 @@ def test_a_file_that_changes_while_it_is_sent_is_no_dataset(client, file, monkey
         client.datasets.upload(file)
     assert caught.value.code == "checksum_mismatch"
     assert list(client.datasets.list()) == []
+
+
+@pytest.mark.parametrize(("kept", "num_pieces"), [([5, 5], 2), ([0, 4, 0, 4, 0, 2], 6)])
+def test_cuts_after_a_long_while_are_outlived_as_long_as_something_comes(tmp_path, kept, num_pieces):
+    """Each try takes longer than the budget, and only what the service kept says that something moved."""
+    now, received, sent = 0.0, 0, []
+    endpoint = Endpoint("http://host", None, RetryPolicy(), clock=lambda: now, jitter=lambda: 0.0)
+    begun = Upload.model_validate(
+        dict.fromkeys(("id", "owner", "bucket", "filename"), "x")
+        | {"size_bytes": 10, "received_bytes": 0, "sha256": None, "dataset_id": None}
+        | dict.fromkeys(("created_at", "expires_at"), "2026-01-01T00:00:00Z")
+    )
+    steps, outcome = uploads._send_rest(endpoint, tmp_path / "rows", begun, None), None
+    with contextlib.suppress(StopIteration):
+        while True:
+            effect = advance(steps, outcome)
+            if isinstance(effect, Sleep):
+                now, outcome = now + effect.seconds, None
+            elif effect.request.method == "PATCH":
+                sent.append(int(effect.request.headers["upload-offset"]))
+                assert sent[-1] == received
+                now, received, outcome = now + 100.0, received + kept.pop(0), Fault("cut")
+            else:
+                told = begun.model_copy(update={"received_bytes": received})
+                outcome = Reply(200, {}, told.model_dump_json().encode())
+    assert (received, len(sent)) == (10, num_pieces)
 
 
 async def _upload(url, file):

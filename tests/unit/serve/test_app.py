@@ -96,6 +96,15 @@ def test_foreign_hosts_reach_no_socket(client):
         pass
 
 
+def test_a_nul_reaches_no_look_up_through_a_socket(client, monkeypatch):
+    monkeypatch.setattr("serve.live._get_job", lambda *args: pytest.fail("it was looked up"))
+    with (
+        pytest.raises(WebSocketDisconnect),
+        client.websocket_connect("ws://127.0.0.1/ws/training/job-%00"),
+    ):
+        pass
+
+
 def test_pages_of_another_origin_change_nothing(client):
     for origin in ("https://evil.example", "null", "file://", "http://127.0.0.1@evil.example"):
         reply = client.post("/api/training/jobs", json={}, headers={"origin": origin})

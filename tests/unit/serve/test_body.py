@@ -57,6 +57,17 @@ def test_json_that_is_no_acceptable_object_is_refused(raw):
     assert caught.value.code in ("invalid_body", "malformed_json")
 
 
+def test_of_very_many_unknown_keys_the_first_is_looked_up(monkeypatch):
+    looked_up = []
+    monkeypatch.setattr("ftlab.schemas.problems.did_you_mean", lambda word, known: looked_up.append(word) or "")
+    with pytest.raises(InvalidRequestError, match="key0 is not a known setting"):
+        validate(JobConfig, {f"key{number}": 1 for number in range(1000)})
+    assert looked_up == ["key0"]
+    with pytest.raises(InvalidRequestError, match="a field that does not exist"):
+        validate(JobConfig, {"x" * 1000: 1})
+    assert looked_up == ["key0"]
+
+
 def test_a_body_that_is_not_utf8_is_refused():
     with pytest.raises(MalformedRequestError, match="byte 8"):
         parse_object(b'{"a": "\xff"}')

@@ -3,11 +3,13 @@
 import hashlib
 import json
 import shutil
+import threading
 from urllib.parse import quote
 
 import pytest
+from anyio import CancelScope, sleep_forever
 
-from serve import upload
+from serve import dataset_intake, upload
 from tests.unit.serve.conftest import ROWS
 from tracking.store.datasets import DatasetRepository
 from train.data.read import read_rows
@@ -106,6 +108,9 @@ def test_columns_and_parts_are_as_the_uploader_says(client):
         ({"columns": "{"}, "invalid_mapping", "columns"),
         ({"columns": "[" * 5000}, "invalid_mapping", "columns"),
         ({"columns": "[1]"}, "invalid_mapping", "columns"),
+        ({"columns": '{"prompt": "\\ud800"}'}, "invalid_mapping", "columns"),
+        ({"columns": '{"role.\\udfff": "user"}'}, "invalid_mapping", "columns"),
+        ({"columns": '{"prompt": "\\u0000"}'}, "invalid_mapping", "columns"),
         ({"shape": "nonsense"}, "invalid_mapping", "shape"),
         ({"sha256": "x"}, "invalid_parameter", "sha256"),
         ({"sha256": "0" * 64}, "checksum_mismatch", "sha256"),
@@ -221,3 +226,28 @@ def test_a_disk_that_fills_up_while_writing_is_named(client, settings, monkeypat
     reply = send(client)
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "disk_full")
     assert files(settings) == []
+
+
+def test_the_file_is_removed_beside_the_event_loop(client, monkeypatch):
+    loop, removers = client.portal.call(threading.get_ident), []
+    monkeypatch.setattr(dataset_intake, "discard", lambda folder: removers.append(threading.get_ident()))
+    assert send(client).status_code == 201
+    assert len(removers) == 1
+    assert loop not in removers
+
+
+def test_nothing_stays_of_an_upload_that_is_cancelled(client, app, settings):
+    async def main():
+        with CancelScope() as scope:
+
+            async def receive():
+                scope.cancel()
+                await sleep_forever()
+
+            headers = [(b"host", b"127.0.0.1"), (b"x-filename", b"a.jsonl")]
+            request = {"type": "http", "method": "POST", "path": DATASETS, "query_string": b"", "headers": headers}
+            await app(request | {"raw_path": b"", "app": app}, receive, receive)
+        return scope.cancelled_caught
+
+    assert client.portal.call(main)
+    assert list((settings.home / "uploads").iterdir()) == []

@@ -7,10 +7,12 @@ import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
+from ftlab.errors import NotFoundError
 from serve import dataset_intake, uploads_service
 from serve.app import create_app
 from serve.live import LiveFeed
@@ -226,6 +228,7 @@ def test_bad_rows_can_be_completed_otherwise_without_sending_them_again(client, 
         ({"size_bytes": 1024 * 1024 + 1}, (413, "payload_too_large")),
         ({"sha256": "ABC"}, (422, "invalid_body")),
         ({"filename": ""}, (422, "invalid_body")),
+        ({"filename": "photo.png"}, (422, "dataset_invalid")),
         ({"bucket": "nowhere"}, (422, "invalid_parameter")),
         ({"shape": "nonsense"}, (422, "invalid_mapping")),
         ({"columns": {"a": 1}}, (422, "invalid_body")),
@@ -296,6 +299,82 @@ def test_what_nobody_came_back_for_is_swept_after_a_day(client, settings, store)
     assert client.get(f"{UPLOADS}/{old['id']}").status_code == 404
     assert client.get(f"{UPLOADS}/{done['id']}").status_code == 404
     assert len(client.get("/api/datasets").json()["data"]) == 1
+
+
+def test_an_upload_that_was_begun_again_lately_is_kept_however_old_its_file_is(client, settings):
+    upload = begin(client, sha256=SHA256)
+    send(client, upload, 0, ROWS[:100])
+    folder = settings.home / "uploads" / upload["id"]
+    for path in (folder / "source", folder):
+        os.utime(path, (time.time() - 25 * 3600,) * 2)
+    assert begin(client, sha256=SHA256)["received_bytes"] == 100
+    assert send(client, upload, 100, ROWS[100:]).status_code == 204
+    assert complete(client, upload).status_code == 201
+
+
+def test_an_upload_whose_file_is_gone_ends_so_that_it_can_begin_anew(client, settings):
+    upload = begin(client, sha256=SHA256)
+    send(client, upload, 0, ROWS[:100])
+    shutil.rmtree(settings.home / "uploads" / upload["id"])
+    assert error_of(send(client, upload, 100, ROWS[100:])) == (404, "upload_not_found")
+    anew = begin(client, sha256=SHA256)
+    assert (anew["id"] != upload["id"], anew["received_bytes"]) == (True, 0)
+    assert files(settings) == []
+
+
+def test_an_upload_given_up_while_a_piece_comes_in_is_said_to_be(client, services):
+    upload = begin(client)
+    piece = Piece(services, "local", upload["id"], 0)
+    client.delete(f"{UPLOADS}/{upload['id']}")
+    with pytest.raises(NotFoundError) as caught:
+        piece.write(ROWS)
+    assert caught.value.code == "upload_not_found"
+
+
+def test_what_goes_while_it_is_swept_is_passed_over(services, settings, monkeypatch):
+    left = settings.home / "uploads" / "up-left"
+    left.mkdir(parents=True)
+    (left / "source").write_bytes(b"half")
+    for path in (left / "source", left):
+        os.utime(path, (0, 0))
+    glob = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: [folder / "up-gone", *glob(folder, pattern)])
+    monkeypatch.setattr(Path, "exists", lambda path: True)
+    dataset_intake.sweep(services)
+    assert left.is_dir(), "something in it went at this moment: it waits for the next sweep"
+    monkeypatch.setattr(Path, "glob", glob)
+    dataset_intake.sweep(services)
+    assert not left.is_dir()
+
+
+def test_a_sweep_that_fails_fails_no_upload(client, services, monkeypatch, caplog):
+    def fail():
+        raise OSError("the disk is away for a moment")
+
+    monkeypatch.setattr(services.dataset_files, "sweep", fail)
+    assert complete(client, _sent(client)).status_code == 201
+    assert client.post("/api/datasets", content=ROWS, headers={"x-filename": "a.jsonl"}).status_code == 201
+    assert "the disk is away for a moment" in caplog.text
+
+
+def _sent(client):
+    upload = begin(client)
+    send(client, upload, 0, ROWS)
+    return upload
+
+
+def test_it_is_swept_though_nobody_uploads(app, monkeypatch):
+    swept = threading.Semaphore(0)
+
+    def sweep(_):
+        swept.release()
+        raise OSError("the disk is away for a moment")
+
+    monkeypatch.setattr(dataset_intake, "SWEEP_INTERVAL_S", 0.01)
+    monkeypatch.setattr(dataset_intake, "sweep", sweep)
+    with TestClient(app):
+        assert swept.acquire(timeout=10)
+        assert swept.acquire(timeout=10)
 
 
 def test_what_has_begun_to_come_counts_for_the_quota(client):

@@ -2,9 +2,12 @@
 
 import contextlib
 import random
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -256,6 +259,104 @@ def test_a_move_keeps_the_id_and_leaves_nothing_behind(
     back = files.move(one.id, owner="local", bucket="mine")
     assert has(buckets, back) == [True, True]
     assert buckets.local_path("mine", source_key(back)).read_bytes() == file.read_bytes()
+    assert claims(store) == []
+
+
+@pytest.mark.parametrize("moment", ["before it is found", "after it is found"])
+@pytest.mark.parametrize("target", ["training-files", "lora-datasets", None])
+def test_a_move_that_another_request_overtakes(
+    files: DatasetFiles,
+    store: Store,
+    buckets: Buckets,
+    file: Path,
+    canonical: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    target: str | None,
+    moment: str,
+) -> None:
+    """The other one moves the dataset to the same place, or to another, or removes it."""
+    one = add(files, record(), file, canonical)
+    other = DatasetFiles(store, buckets)
+
+    def overtake() -> None:
+        monkeypatch.undo()
+        if target is None:
+            other.remove(one.id, owner="local")
+        else:
+            other.move(one.id, owner="local", bucket=target)
+        for key in (source_key, rows_key):
+            buckets.cached_path("mine", key(one)).unlink(missing_ok=True)
+
+    def late(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            overtake()
+            return function(*args)
+
+        return call
+
+    if moment == "before it is found":
+        monkeypatch.setattr(buckets, "local_path", late(buckets.local_path))
+    else:
+        monkeypatch.setattr(files._contents, "claimed", late(files._contents.claimed))
+    if target is None:
+        with pytest.raises(NotFoundError) as caught:
+            files.move(one.id, owner="local", bucket="training-files")
+        assert caught.value.code == "dataset_not_found"
+    else:
+        moved = files.move(one.id, owner="local", bucket="training-files")
+        assert moved == replace(one, bucket="training-files")
+        assert has(buckets, moved) == [True, True]
+    assert has(buckets, one) == has(buckets, replace(one, bucket="lora-datasets")) == [False, False]
+    assert claims(store) == []
+
+
+@pytest.mark.parametrize("url", [""])
+def test_a_dataset_whose_file_is_really_gone_is_not_moved(
+    files: DatasetFiles, buckets: Buckets, file: Path, canonical: Path
+) -> None:
+    one = add(files, record(), file, canonical)
+    buckets.storage("mine").remove(rows_key(one))
+    with pytest.raises(NotFoundError) as caught:
+        files.move(one.id, owner="local", bucket="training-files")
+    assert caught.value.code == "dataset_content_missing"
+
+
+@pytest.mark.parametrize("url", [""])
+def test_of_two_removals_at_once_one_removes_the_files(
+    files: DatasetFiles, store: Store, buckets: Buckets, file: Path, canonical: Path
+) -> None:
+    """Neither sees on PostgreSQL that the other one's row is going."""
+    first, second = (add(files, record(), file, canonical) for _ in range(2))
+    other = threading.Thread(target=files.remove, args=(second.id,), kwargs={"owner": "local"})
+    with store.begin() as tx:
+        tx.datasets.remove(first.id, owner="local")
+        claim = files._contents.drop(tx, first)
+        other.start()
+        other.join(0.5)  # it waits for this transaction now, or is done
+    if claim is not None:
+        files._contents.settle(claim)
+    other.join()
+    assert has(buckets, first) == [False, False]
+    assert claims(store) == []
+
+
+@pytest.mark.parametrize("url", [""])
+def test_a_removal_while_another_one_removes_files_of_the_same_content(
+    files: DatasetFiles, store: Store, buckets: Buckets, file: Path, canonical: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It finds the claim taken, and leaves its own files to the holder."""
+    first, second = add(files, record(mapping="x"), file, canonical), add(files, record(), file, canonical)
+    storage = buckets.storage("mine")
+    remove = storage.remove
+
+    def remove_late(key: str) -> None:
+        monkeypatch.undo()
+        files.remove(second.id, owner="local")
+        remove(key)
+
+    monkeypatch.setattr(storage, "remove", remove_late)
+    files.remove(first.id, owner="local")
+    assert has(buckets, first) == has(buckets, second) == [False, False]
     assert claims(store) == []
 
 

@@ -86,6 +86,20 @@ def test_what_a_killed_process_was_writing_is_swept(
     assert not left.exists()
 
 
+def test_a_file_that_goes_while_the_bucket_is_swept_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buckets = Buckets.open(Settings(home=tmp_path))
+    incoming = tmp_path / "buckets" / "training-files" / ".incoming"
+    incoming.mkdir(parents=True)
+    left = incoming / "left"
+    left.write_text("half")
+    monkeypatch.setattr("tracking.buckets.folder.STALE_S", -1)
+    monkeypatch.setattr(Path, "glob", lambda folder, _: [folder / "gone", folder / "left"])
+    buckets.sweep()
+    assert not left.exists()
+
+
 def test_a_local_copy_is_fetched_once(buckets: Buckets, file: Path) -> None:
     buckets.storage("mine").put("canonical/a.arrow", file)
     path = buckets.local_path("mine", "canonical/a.arrow")
