@@ -8,5 +8,6 @@ from hypothesis import settings
 settings.register_profile("ftlab", deadline=None)
 settings.load_profile("ftlab")
 
-# A shell has what it runs in the background ignore interrupts, and the services that tests start would inherit that.
+# A shell has what it runs in the background ignore these, and the services that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
