@@ -12,6 +12,7 @@ from sqlalchemy import Connection, create_engine, event, insert
 
 from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas import EventKind, JobConfig
+from ftlab.settings import DEFAULT_BUCKET
 from serve.auth import LOCAL_OWNER
 from tracking.store import Store
 from tracking.store.column_types import dump_json
@@ -174,7 +175,7 @@ def _dataset() -> DatasetRecord:
         id=DATASET_ID,
         owner=LOCAL_OWNER,
         name="rows.jsonl",
-        bucket="default",
+        bucket=DEFAULT_BUCKET,
         format="jsonl",
         shape="messages",
         num_rows=10,
