@@ -101,7 +101,7 @@ class DataWorker:
                 said.append(self._look_over(check, tell_looked_over))
                 done_rows += file.num_rows
                 on_progress(done_rows, total_rows)
-        return {"files": made, FINDINGS: " ".join(filter(None, said))}
+        return {"files": made, FINDINGS: " ".join(said)}
 
     def _look_over(self, request: CheckRequest, on_rows: Callable[[int], None]) -> str:
         """The doctor's report in a sentence. What would stop the job has been raised before, so nothing does here."""

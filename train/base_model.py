@@ -43,12 +43,22 @@ def find_model(model: str, models_folder: Path, *, pinned: str | None = None) ->
             return BaseModel(base.name, base.folder, base.revision, folder)
         return _on_this_machine(model, folder)
     name, _, revision = model.partition("@")
-    local = models_folder / name.replace("/", "--")
-    is_pinned_here = pinned is not None and pinned.startswith(LOCAL_REVISION)
-    if is_pinned_here or (pinned is None and not revision and local.is_dir()):
-        return _on_this_machine(name, local)
+    if is_in_models_folder(model, models_folder, pinned):
+        return _on_this_machine(name, _local_folder(name, models_folder))
     folder = fetch(name, pinned or revision or None)
     return BaseModel(name, folder, folder.name)
+
+
+def is_in_models_folder(model: str, models_folder: Path, pinned: str | None) -> bool:
+    """Whether a hub id stands for the folder of that name. A commit that is asked for is always the hub's."""
+    if pinned is not None:
+        return pinned.startswith(LOCAL_REVISION)
+    name, _, revision = model.partition("@")
+    return not revision and _local_folder(name, models_folder).is_dir()
+
+
+def _local_folder(name: str, models_folder: Path) -> Path:
+    return models_folder / name.replace("/", "--")
 
 
 def fingerprint(folder: Path) -> str:

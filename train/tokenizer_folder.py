@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from ftlab.errors import ServiceUnavailableError
-from train.base_model import LOCAL_REVISION, BaseModel, find_model
+from train.base_model import BaseModel, find_model, is_in_models_folder
 from train.hub_errors import HubAwayError, hub_errors
 from train.model_files import ADAPTER_CONFIG, CONFIG
 
@@ -27,9 +27,7 @@ def find_tokenizer(model: str, models_folder: Path, *, pinned: str | None = None
             return find_tokenizer(base, models_folder, pinned=pinned)
         return find_model(model, models_folder)
     name, _, revision = model.partition("@")
-    # As `find_model` decides: a commit is what was asked for, also where a folder has the same name.
-    is_pinned_here = pinned is not None and pinned.startswith(LOCAL_REVISION)
-    if is_pinned_here or (pinned is None and not revision and (models_folder / name.replace("/", "--")).is_dir()):
+    if is_in_models_folder(model, models_folder, pinned):
         return find_model(model, models_folder, pinned=pinned)
     folder = _fetch(name, pinned or revision or None)
     return BaseModel(name, folder, folder.name)

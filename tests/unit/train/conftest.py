@@ -1,10 +1,14 @@
-"""A tiny base model and a job around it."""
+"""A tiny base model and a job around it; a hub of models."""
 
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.model_folders import write_model
+from tests.model_hub import HubServer, Repository
+from tests.unit.serve.fakes import running
 from tests.unit.train.runs import Job, write_rows
 
 
@@ -26,3 +30,19 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def job(tmp_path: Path, models: Path) -> Job:
     rows, eval_rows = write_rows(tmp_path / "rows.jsonl", 16), write_rows(tmp_path / "eval.jsonl", 4, offset=3)
     return Job(tmp_path / "job", models, rows, eval_rows)
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A hub with the model `org/name`, and an empty cache for what is fetched."""
+    server = HubServer()
+    server.repositories["org/name"] = Repository(write_model(tmp_path / "repository", num_shards=2))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    with running(server.app) as url:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+        monkeypatch.setattr(
+            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        yield server

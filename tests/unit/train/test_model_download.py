@@ -3,7 +3,6 @@
 import errno
 import shutil
 from collections import namedtuple
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from ftlab.life import ReasonCode
 from ftlab.schemas import JobConfig
 from tests.model_folders import write_model
 from tests.model_hub import HubServer, Repository
-from tests.unit.serve.fakes import running
 from train import model_download
 from train.base_model import BaseModel, find_model, fingerprint
 from train.failures import DiskFullError, classify
@@ -21,21 +19,6 @@ from train.model import load_model
 from train.model_download import fetch, fetched
 from train.model_folder import facts_of
 from train.tokenizer import load_tokenizer
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    server = HubServer()
-    server.repositories["org/name"] = Repository(write_model(tmp_path / "repository", num_shards=2))
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    with running(server.app) as url:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
-        monkeypatch.setattr(
-            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}"
-        )
-        yield server
 
 
 @pytest.fixture

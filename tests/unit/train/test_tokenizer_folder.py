@@ -1,32 +1,15 @@
 """The tokenizer of a base model, without its weights."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ftlab.errors import NotFoundError, ServiceUnavailableError
 from tests.model_folders import write_model
-from tests.model_hub import HubServer, Repository
-from tests.unit.serve.fakes import running
+from tests.model_hub import HubServer
 from train.base_model import find_model
 from train.tokenizer_folder import find_tokenizer
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    server = HubServer()
-    server.repositories["org/name"] = Repository(write_model(tmp_path / "repository", num_shards=2))
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    with running(server.app) as url:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
-        monkeypatch.setattr(
-            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}"
-        )
-        yield server
 
 
 @pytest.fixture
