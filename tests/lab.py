@@ -9,7 +9,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,14 +87,16 @@ class Lab:
 
     def find(self, title: str) -> list[psutil.Process]:
         """Processes of this service whose command line begins with `title` (Ray names its actors so)."""
-        found = []
+        return [process for process, words in self._command_lines() if words and words[0].startswith(title)]
+
+    def find_by_word(self, word: str) -> list[psutil.Process]:
+        """Processes of this service with `word` in their command line."""
+        return [process for process, words in self._command_lines() if word in " ".join(words)]
+
+    def _command_lines(self) -> Iterator[tuple[psutil.Process, list[str]]]:
         for process in self.processes():
-            try:
-                if process.cmdline() and process.cmdline()[0].startswith(title):
-                    found.append(process)
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-        return found
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # it ended meanwhile
+                yield process, process.cmdline()
 
     def client(self) -> Client:
         return Client(self.settings.server_url)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +111,12 @@ def test_errors_have_one_shape_behind_the_real_front(lab: Lab) -> None:
 
 
 def test_the_front_listens_on_this_machine_only(lab: Lab) -> None:
-    listening = {
-        (process.name(), connection.laddr.ip, connection.laddr.port)
-        for process in lab.processes()
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    listening = set()
+    for process in lab.processes():
+        with suppress(psutil.NoSuchProcess):  # processes of the former tests may be ending
+            name = process.name()
+            connections = process.net_connections("inet")
+            listening |= {(name, *each.laddr) for each in connections if each.status == psutil.CONN_LISTEN}
     assert (lab.settings.host, lab.settings.port) in {(address, port) for _, address, port in listening}
     assert {address for name, address, _ in listening if name == "haproxy"} <= {"127.0.0.1"}
     if lab.settings.ingress == "haproxy":

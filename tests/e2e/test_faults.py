@@ -102,7 +102,7 @@ def test_cancel_ends_the_processes_within_ten_seconds(client: Client, lab: Lab, 
 def test_mlflow_that_hangs_delays_nothing_and_is_filled_in_afterwards(
     client: Client, lab: Lab, dataset: Dataset
 ) -> None:
-    servers = [process for process in lab.processes() if "mlflow" in " ".join(process.cmdline())]
+    servers = lab.find_by_word("mlflow")
     assert servers
     for server in servers:
         server.suspend()
