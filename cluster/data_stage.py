@@ -1,8 +1,9 @@
 """The stage before a job holds a device: its data is prepared by the data worker while the job waits in the queue.
 
 A job whose data is not ready is passed over; it holds nothing, and nobody behind it waits for it. One that has run
-before is not passed over: it would lose its devices over a file that was appended, or over an answer that is late. What
-is ready is remembered in memory only: the cache is the truth, and a coordinator that forgot asks again.
+before is not passed over: it would lose its devices over a file that was appended, or over an answer that is late.
+Neither is one whose data was ready before: it would lose its place when the service starts again. The cache is the
+truth of what is ready, and a coordinator that forgot asks again.
 """
 
 import logging
@@ -143,11 +144,11 @@ class DataStage:
         self._forget_except(states)
         return [job for job in scene.queue if data[job.id].is_ready or job.id in at_once], waits
 
-    def findings(self, job_id: str) -> str | None:
+    def findings(self, job: JobRecord) -> str | None:
         """What the doctor says of the data of a job that the last look let start; `None` where it has not answered."""
-        known = self._by_job.get(job_id)
+        known = self._by_job.get(job.id)
         result = known[2].told.result if known is not None else None
-        return result.get(FINDINGS) if result else None
+        return result.get(FINDINGS) if result else job.data_findings
 
     def _look_up(self, scene: Scene) -> dict[str, _Data]:
         looked_at = {}
@@ -174,8 +175,9 @@ class DataStage:
     def _goes_on_at_once(
         self, wanted: _Data, job: QueuedJob, record: JobRecord, state: WorkState | None, now: datetime
     ) -> bool:
-        """Whether the job has run and its run can prepare by itself what is not prepared yet."""
-        if not job.has_run or (state is not None and state.status is not WorkStatus.WORKING):
+        """Whether the job was let start before and its run can prepare by itself what is not prepared any more."""
+        was_let_start = job.has_run or record.data_findings is not None
+        if not was_let_start or (state is not None and state.status is not WorkStatus.WORKING):
             return False
         request = self._request(wanted, job, record, now)
         if request is None:

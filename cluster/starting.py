@@ -1,7 +1,7 @@
 """From the queue to runs: the policy decides, and what it decides is carried out."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 from cluster.data_stage import DataStage
@@ -81,7 +81,7 @@ class Starting:
                     self._moves.move(job, JobStatus.FAILED, now, reason=ReasonCode.CONFIG_INVALID, message=decision.why)
                 case Preempt():
                     self._preempt(job, decision, scene, now)
-        self._tell_waiting(decisions, scene, now)
+        self._tell_waiting(decisions, {wait.job_id for wait in waits_for_data}, scene, now)
         return started
 
     def _start(
@@ -127,12 +127,12 @@ class Starting:
             if job.resume_from is not None and step is not None:
                 tx.metrics.forget_after(job.id, step)
             plan = make_plan(tx, self._settings, job, attempt, now)
-            self._tell_findings(tx, attempt, now)
+            self._tell_findings(tx, job, attempt, now)
             return attempt, plan, tx.events.after(job.id, job.last_seq)
 
-    def _tell_findings(self, tx: Transaction, attempt: AttemptRecord, now: datetime) -> None:
+    def _tell_findings(self, tx: Transaction, job: JobRecord, attempt: AttemptRecord, now: datetime) -> None:
         """Have the doctor's findings in the job's log before it trains; again only when they are other ones."""
-        message = self._data.findings(attempt.job_id)
+        message = self._data.findings(job)
         if not message:
             return
         notices = tx.events.tail(attempt.job_id, EventKind.NOTICE, MAX_NOTICES) if attempt.number > 1 else []
@@ -156,8 +156,10 @@ class Starting:
             )
             self._stopping.ask(record, attempt, StopKind.PREEMPT, why, now)
 
-    def _tell_waiting(self, decisions: Sequence[Decision], scene: Scene, now: datetime) -> None:
-        """Write down what each job waits for, where that is news."""
+    def _tell_waiting(
+        self, decisions: Sequence[Decision], wait_for_data: Collection[str], scene: Scene, now: datetime
+    ) -> None:
+        """Write down what each job waits for, where that is news, and that it is no longer its data."""
         if now - self._told_waiting_at < timedelta(seconds=WAITING_INTERVAL_S):
             return
         waiting = [decision for decision in decisions if isinstance(decision, Wait | Preempt)][:QUEUE_WINDOW]
@@ -166,9 +168,17 @@ class Starting:
             for decision in waiting
             if decision.why != scene.records[decision.job_id].waiting_for
         }
+        findings = {
+            job_id: said
+            for job_id in news
+            if job_id not in wait_for_data
+            and scene.records[job_id].data_findings is None
+            and (said := self._data.findings(scene.records[job_id])) is not None
+        }
         if news:
             with self._store.begin() as tx:
                 tx.jobs.set_waiting(news)
+                tx.jobs.set_data_ready(findings)
             self._told_waiting_at = now
 
 

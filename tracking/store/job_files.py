@@ -40,5 +40,6 @@ class JobFileRepository:
         files = [*(named if isinstance(named, list) else [named]), *dataset_ids]
         self.add(job_id, files, now=now)
         longer = {**config, "dataset": files}
-        self._connection.execute(update(jobs).where(jobs.c.id == job_id).values(config=longer, updated_at=now))
+        write = update(jobs).where(jobs.c.id == job_id)
+        self._connection.execute(write.values(config=longer, data_findings=None, updated_at=now))
         return files

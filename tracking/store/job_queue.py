@@ -169,6 +169,13 @@ class JobQueue(JobReads):
             self._connection.execute(write.values(waiting_for=bindparam("sentence")), new)
         return len(new)
 
+    def set_data_ready(self, findings: Mapping[str, str]) -> None:
+        """Keep what the doctor says of the data of these queued jobs: it is ready, and they wait for something else."""
+        if findings:
+            write = update(jobs).where(jobs.c.id == bindparam("job_id"), IS_QUEUED)
+            new = [{"job_id": job_id, "said": findings[job_id]} for job_id in sorted(findings)]
+            self._connection.execute(write.values(data_findings=bindparam("said")), new)
+
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
     return or_(jobs.c.not_before.is_(None), jobs.c.not_before <= now)

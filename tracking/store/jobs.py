@@ -339,6 +339,7 @@ NEW_JOB: dict[str, Any] = {
         "reason",
         "not_before",
         "waiting_for",
+        "data_findings",
         "stop_kind",
         "resume_from",
         "total_steps",

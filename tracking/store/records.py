@@ -42,6 +42,8 @@ class JobRecord:
     """A retry waits until then."""
     waiting_for: str | None
     """What the scheduler found missing, in one sentence; only while queued."""
+    data_findings: str | None
+    """What the doctor says of its data, where that was ready while the job went on waiting."""
     stop_kind: StopKind | None
     """Why the live attempt is asked to stop; only while pausing."""
     resume_from: str | None

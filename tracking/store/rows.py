@@ -95,6 +95,7 @@ jobs = Table(
     Column("disk_bytes", BigInteger, nullable=False, server_default=text("0")),
     Column("file", Integer),
     Column("file_progress", Double),
+    Column("data_findings", CleanText),
 )
 
 

@@ -325,6 +325,37 @@ def test_a_new_coordinator_asks_again(world: World):
     assert asked(world) == ["ds-1"]
 
 
+def test_a_new_coordinator_lets_nobody_overtake_a_job_whose_data_was_ready(world: World):
+    running = world.running()
+    for number in (2, 3):
+        world.cluster.preparations[f"ds-{number}"] = replace(DONE, result={FINDINGS: f"Dataset ds-{number}: fine."})
+    first, second = world.submit(dataset="ds-2"), world.submit(dataset="ds-3")
+    world.tick(after_s=2)
+    bring_rows(world, "ds-2", "ds-3")
+    world.coordinator = world.new_coordinator()
+    world.cluster.preparations["ds-2"] = UNKNOWN  # a data worker that has just started looks it up
+    world.stops(running, ReasonCode.OK, saved_step=7)
+    world.tick()
+    assert (world.status(first), world.status(second)) == (JobStatus.PENDING, JobStatus.QUEUED)
+    with world.store.read() as tx:
+        notices = tx.events.tail(first, EventKind.NOTICE, 10)
+    assert [notice.data["message"] for notice in notices if notice.data["code"] == DATA_CHECKED] == [
+        "Dataset ds-2: fine."
+    ]
+
+
+def test_an_appended_file_has_to_be_ready_as_well(world: World):
+    running = world.running()
+    world.cluster.preparations["ds-2"] = replace(DONE, result={FINDINGS: "Dataset ds-2: fine."})
+    job_id, other = world.submit(dataset="ds-2"), world.submit(dataset="ds-3")
+    world.tick(after_s=2)
+    bring_rows(world, "ds-2", "ds-4")
+    world.append(job_id, "ds-4")
+    world.cluster.preparations["ds-2"] = HALF
+    world.stops(running, ReasonCode.OK, saved_step=7)
+    assert (world.status(job_id), world.status(other)) == (JobStatus.QUEUED, JobStatus.PENDING)
+
+
 def test_what_data_workers_die_over_again_and_again_is_left_to_the_run(world: World):
     job_id = world.submit()
     for pid in range(1, data_stage.MAX_DEATHS + 1):

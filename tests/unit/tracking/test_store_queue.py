@@ -301,6 +301,15 @@ class TestWaiting:
         assert get_job(store, first).waiting_for == "Waits for 2 GPUs, 1 free."
         assert get_job(store, second).waiting_for is None
 
+    def test_that_data_is_ready_is_kept_until_a_file_is_appended(self, store: Store) -> None:
+        first, second = add_job(store).id, add_job(store, config={"dataset": "ds-1"}).id
+        with store.begin() as tx:
+            tx.jobs.set_data_ready({first: "Dataset ds-1: fine.", second: "Dataset ds-1: fine.", "job-none": "Fine."})
+            tx.jobs.set_data_ready({})
+            tx.job_files.append(second, ["ds-1"], now=NOW)
+        assert get_job(store, first).data_findings == "Dataset ds-1: fine."
+        assert get_job(store, second).data_findings is None
+
     @pytest.mark.parametrize("status", [status for status in JobStatus if status is not S.QUEUED])
     def test_only_queued_jobs_wait(self, store: Store, status: JobStatus) -> None:
         ref = reach(store, status)
