@@ -7,9 +7,9 @@ import uuid
 from pathlib import Path
 
 from ftlab.errors import ServiceUnavailableError
-from tracking.buckets.remote import COPY_BYTES
 from tracking.buckets.storage import Storage
 
+COPY_BYTES = 1024**2
 SPARED_S = 3600.0
 """A copy that was asked for so lately is kept: a job is about to read it. One that is open may go at any time."""
 

@@ -1,7 +1,6 @@
 """A bucket behind an fsspec URL, as `s3://bucket/folder`. Its credentials come from the environment alone."""
 
 import logging
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -11,8 +10,7 @@ from typing import Any, BinaryIO, cast
 from ftlab.errors import InvalidRequestError, ServiceUnavailableError
 
 BLOCK_BYTES = 5 * 1024**2
-"""How much of a file is sent or read at a time: the least that S3 takes for a part. Several are in memory at once."""
-COPY_BYTES = 1024**2
+"""How much of a file is sent or read at a time: the least that S3 takes for a part."""
 TIMEOUT_S = 60
 OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {
@@ -24,10 +22,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
         }
     },
 }
+PUT_OPTIONS: dict[str, dict[str, Any]] = {
+    "s3": {"chunksize": BLOCK_BYTES, "max_concurrency": 1},
+    "gcs": {"chunksize": BLOCK_BYTES},
+}
+"""The drivers' own would have up to 500 MiB of a file in memory."""
 LISTS_BY_PREFIX = frozenset({"s3", "s3a", "gs", "gcs"})
 """Storages that find names by their beginning without listing the folder."""
-PACKAGES = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
-"""What must be installed for a scheme: the extra of this distribution."""
+DRIVERS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+"""By scheme: the extra of this distribution that must be installed."""
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ class RemoteFolder:
         self._name = name
         self._url = url
         self._scheme = url.partition("://")[0]
+        self._driver = DRIVERS.get(self._scheme, self._scheme)
 
     def check(self) -> None:
         """Raise `InvalidRequestError` (code `invalid_setting`) when the package for this kind of URL is missing."""
@@ -49,8 +53,7 @@ class RemoteFolder:
         try:
             fsspec.get_filesystem_class(self._scheme)
         except (ImportError, ValueError):
-            extra = PACKAGES.get(self._scheme)
-            remedy = f"; install ftlab[{extra}]" if extra else ""
+            remedy = f"; install ftlab[{self._driver}]" if self._scheme in DRIVERS else ""
             raise InvalidRequestError(
                 f"Bucket {self._name!r}: there is no driver for {self._scheme}:// URLs here{remedy}.",
                 "invalid_setting",
@@ -69,11 +72,10 @@ class RemoteFolder:
         num_bytes = file.stat().st_size
         if self.size_of(key) == num_bytes:
             return
-        with file.open("rb") as source, self._reaching():
+        with self._reaching():
             self._make_folder(key)
             try:
-                with self._fs.open(self._path(key), "wb", block_size=BLOCK_BYTES) as target:
-                    shutil.copyfileobj(source, target, COPY_BYTES)
+                self._fs.put_file(str(file), self._path(key), **PUT_OPTIONS.get(self._driver, {}))
             except FileNotFoundError:
                 raise self._unavailable("it does not exist") from None
         if self.size_of(key) != num_bytes:
@@ -117,7 +119,7 @@ class RemoteFolder:
 
         self.check()
         # Listings that are kept would hide what other processes have written.
-        options = {"use_listings_cache": False, **OPTIONS.get(self._scheme, {})}
+        options = {"use_listings_cache": False, **OPTIONS.get(self._driver, {})}
         return fsspec.core.url_to_fs(self._url, **options)[0]
 
     @cached_property

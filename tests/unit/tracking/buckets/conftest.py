@@ -1,4 +1,4 @@
-"""Buckets of each kind: a local folder, an S3 server, and a driver of another kind."""
+"""Buckets of each kind: a local folder, servers of S3 and of Google Cloud Storage, and a driver of another kind."""
 
 import uuid
 from pathlib import Path
@@ -6,16 +6,17 @@ from pathlib import Path
 import pytest
 
 from ftlab.settings import Settings
+from tests.gcs_server import gcs_address, gcs_url
 from tests.moto_server import moto_address, s3_url
 from tracking.buckets import Buckets, Storage
 
-__all__ = ["moto_address", "s3_url"]
+__all__ = ["gcs_address", "gcs_url", "moto_address", "s3_url"]
 
 
-@pytest.fixture(params=["folder", "s3", "memory"])
+@pytest.fixture(params=["folder", "s3", "gcs", "memory"])
 def url(request: pytest.FixtureRequest) -> str:
-    if request.param == "s3":
-        return str(request.getfixturevalue("s3_url"))
+    if request.param in ("s3", "gcs"):
+        return str(request.getfixturevalue(f"{request.param}_url"))
     return f"memory://{uuid.uuid4().hex}/folder" if request.param == "memory" else ""
 
 

@@ -13,7 +13,7 @@ from ftlab.settings import Settings
 from tests.moto_server import CREDENTIALS, SECRET
 from tracking.buckets import Buckets, Storage
 from tracking.buckets.file_cache import SPARED_S
-from tracking.buckets.remote import RemoteFolder
+from tracking.buckets.remote import BLOCK_BYTES, RemoteFolder
 
 
 def content(storage: Storage, key: str) -> bytes:
@@ -26,6 +26,13 @@ def test_a_file_comes_back_as_it_was_put(storage: Storage, file: Path) -> None:
     storage.put("blobs/a", file)
     assert storage.size_of("blobs/a") == 10_000
     assert content(storage, "blobs/a") == file.read_bytes()
+
+
+def test_a_file_that_goes_in_several_parts_comes_back_whole(storage: Storage, tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    large.write_bytes(bytes(range(256)) * (2 * BLOCK_BYTES // 256) + b"end")
+    storage.put("blobs/large", large)
+    assert content(storage, "blobs/large") == large.read_bytes()
 
 
 def test_a_file_is_read_from_any_place(storage: Storage, file: Path) -> None:
