@@ -1,5 +1,6 @@
 """Work that takes a while, for callers that come back to ask: one thread does it, everybody sees how far it is."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -24,7 +25,9 @@ Work = Callable[[OnProgress], dict[str, Any]]
 @dataclass
 class _Task:
     state: WorkState
-    ended_at: float | None = None
+    forget_at: float = math.inf
+    is_told: bool = False
+    """Whether somebody has heard of its end."""
 
 
 class TaskTable:
@@ -35,12 +38,17 @@ class TaskTable:
         num_threads: int,
         folder: Path,
         *,
+        told_kept_s: float = ENDED_KEPT_S,
         on_end: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`folder` is where the work writes, to tell the free space of its disk."""
+        """`folder` is where the work writes, to tell the free space of its disk.
+
+        An end is remembered for `told_kept_s` after somebody has heard of it.
+        """
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="ftlab-data")
         self._folder = folder
+        self._told_kept_s = told_kept_s
         self._on_end = on_end
         self._clock = clock
         self._lock = threading.Lock()
@@ -54,6 +62,9 @@ class TaskTable:
             if task is None:
                 task = self._tasks[key] = _Task(WorkState(WorkStatus.WORKING))
                 self._pool.submit(self._run, task, work)
+            elif task.state.status is not WorkStatus.WORKING and not task.is_told:
+                task.is_told = True
+                task.forget_at = min(task.forget_at, self._clock() + self._told_kept_s)
             return task.state
 
     def close(self) -> None:
@@ -74,11 +85,10 @@ class TaskTable:
         else:
             ended = replace(task.state, status=WorkStatus.DONE, result=result)
         with self._lock:
-            task.state, task.ended_at = ended, self._clock()
+            task.state, task.forget_at = ended, self._clock() + ENDED_KEPT_S
         self._on_end()
 
     def _forget_old(self) -> None:
-        before = self._clock() - ENDED_KEPT_S
-        old = [key for key, task in self._tasks.items() if task.ended_at is not None and task.ended_at < before]
-        for key in old:
+        now = self._clock()
+        for key in [key for key, task in self._tasks.items() if task.forget_at < now]:
             del self._tasks[key]

@@ -103,6 +103,19 @@ def test_an_end_is_told_for_a_while_and_then_forgotten(table: Table):
     assert table.table.ask("a", table.work).status is WorkStatus.WORKING
 
 
+def test_an_end_that_somebody_has_heard_may_be_forgotten_sooner(table: Table, tmp_path: Path):
+    checks = TaskTable(1, tmp_path, told_kept_s=3.0, on_end=table.ended.release, clock=table.clock)
+    checks.ask("a", table.fails)
+    table.wait_for_end()
+    table.clock.now = 20.0
+    for after_s in (0, 3):
+        table.clock.now += after_s
+        assert checks.ask("a", table.fails).status is WorkStatus.FAILED
+    table.clock.now += 0.1
+    assert checks.ask("a", table.fails).status is WorkStatus.WORKING
+    checks.close()
+
+
 def test_the_percentage_is_unknown_without_a_total():
     assert WorkState(WorkStatus.WORKING, 5).percent is None
     assert WorkState(WorkStatus.WORKING, 12, 10).percent == 100
