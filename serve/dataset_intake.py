@@ -9,13 +9,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ftlab.errors import InvalidRequestError
+from ftlab.free_space import check_space
 from ftlab.schemas import Dataset
 from serve.convert import to_dataset
 from serve.dataset_options import DatasetOptions
 from serve.quotas_service import check_upload
 from serve.replies import in_thread
 from serve.services import Services
-from serve.upload import MAX_NAME_CHARS, Upload, check_space, display_name, full_disk_named
+from serve.upload import MAX_NAME_CHARS, Upload, display_name
 from tracking.buckets import canonical_key
 from tracking.store import Transaction
 from tracking.store.ids import new_id
@@ -72,12 +73,9 @@ def accept(services: Services, owner: str, upload: Upload, options: DatasetOptio
     filename = display_name(upload.filename)
     rows = upload.path.with_name(ROWS)
     check_space(rows.parent, upload.size_bytes)
-    with full_disk_named(rows.parent):
-        conversion = convert(
-            upload.path, rows, filename, mapping=options.mapping, accept_partial=options.accept_partial
-        )
-        record = _record(owner, upload, filename, options, conversion)
-        services.dataset_files.add(record, upload.path, rows, lambda tx: before(tx, record.id))
+    conversion = convert(upload.path, rows, filename, mapping=options.mapping, accept_partial=options.accept_partial)
+    record = _record(owner, upload, filename, options, conversion)
+    services.dataset_files.add(record, upload.path, rows, lambda tx: before(tx, record.id))
     return to_dataset(record)
 
 

@@ -24,6 +24,7 @@ from ftlab.errors import (
     ServiceUnavailableError,
     error_class,
 )
+from ftlab.free_space import disk_full, is_disk_full
 from serve.problems import parameter_error
 from tracking.store import StaleJobError
 
@@ -46,6 +47,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(FineTuneLabError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_bad_parameter)
+    app.add_exception_handler(OSError, _on_system_error)
 
 
 def error_response(
@@ -110,6 +112,14 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 async def _on_bad_parameter(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     return error_response(parameter_error(error.errors()), request_id_of(request))
+
+
+async def _on_system_error(request: Request, error: Exception) -> Response:
+    """A full disk can strike wherever something is written."""
+    assert isinstance(error, OSError)
+    if not is_disk_full(error):
+        raise error
+    return error_response(disk_full(request.app.state.services.settings.home), request_id_of(request))
 
 
 def _allowed_methods(scope: Scope) -> list[str]:

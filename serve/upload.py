@@ -1,11 +1,8 @@
 """Bringing an upload to the disk: constant memory, hashed on the way, nothing left behind when it fails."""
 
-import errno
 import hashlib
 import os
-import shutil
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -13,14 +10,13 @@ from urllib.parse import unquote
 
 from starlette.requests import Request
 
-from ftlab.errors import InvalidRequestError, PayloadTooLargeError, ServiceUnavailableError
+from ftlab.errors import InvalidRequestError, PayloadTooLargeError
+from ftlab.free_space import check_space
 from serve.multipart import MultipartFile
 from serve.replies import in_thread
 
 WRITE_BYTES = 1024**2
 """How much is gathered before it goes to the disk: one change of thread for each."""
-MIN_FREE_BYTES = 256 * 1024**2
-"""Space that uploads leave to the jobs and the database."""
 MAX_NAME_CHARS = 200
 FILENAME_HEADER = "x-filename"
 
@@ -65,24 +61,6 @@ def display_name(filename: str) -> str:
     return shown if shown.strip(".") else ""
 
 
-def check_space(folder: Path, num_bytes: int) -> None:
-    """Raise `ServiceUnavailableError` when `num_bytes` more would fill the disk."""
-    free = shutil.disk_usage(folder).free
-    if free - num_bytes < MIN_FREE_BYTES:
-        raise _disk_full(free)
-
-
-@contextmanager
-def full_disk_named(folder: Path) -> Iterator[None]:
-    """Turn the system's "no space left" into an error that names the free space."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise _disk_full(shutil.disk_usage(folder).free) from None
-
-
 class _Body:
     """The file in a request's body, whichever way it was sent; `filename` is known after the last chunk."""
 
@@ -110,24 +88,19 @@ class _Writing:
         self.num_bytes = 0
         self._folder = path.parent
         self._max_bytes = max_bytes
-        self._checked_at = 0
 
     def write(self, data: bytes) -> None:
         self.num_bytes += len(data)
         if self.num_bytes > self._max_bytes:
             raise PayloadTooLargeError(f"The file is larger than {self._max_bytes} bytes.")
-        if self.num_bytes - self._checked_at >= MIN_FREE_BYTES // 4:
-            check_space(self._folder, 0)
-            self._checked_at = self.num_bytes
+        check_space(self._folder, len(data))
         self.sha256.update(data)
-        with full_disk_named(self._folder):
-            self.file.write(data)
+        self.file.write(data)
 
     def finish(self, data: bytes) -> None:
         self.write(data)
-        with full_disk_named(self._folder):
-            self.file.flush()
-            os.fsync(self.file.fileno())
+        self.file.flush()
+        os.fsync(self.file.fileno())
 
 
 def _header_name(request: Request) -> str:
@@ -140,10 +113,3 @@ def _header_name(request: Request) -> str:
             FILENAME_HEADER,
         )
     return unquote(given.encode("latin-1").decode("utf-8", "replace"))
-
-
-def _disk_full(free: int) -> ServiceUnavailableError:
-    return ServiceUnavailableError(
-        f"The disk is too full for this file: {free} bytes are free, {MIN_FREE_BYTES} are kept for the jobs.",
-        "disk_full",
-    )

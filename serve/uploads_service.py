@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ftlab.errors import ConflictError, NotFoundError, PayloadTooLargeError, RateLimitError
+from ftlab.free_space import check_space
 from ftlab.schemas import Dataset, Upload
 from serve import dataset_intake
 from serve.convert import to_dataset
@@ -22,7 +23,7 @@ from serve.dataset_options import DatasetOptions, UploadEnd, UploadStart
 from serve.quotas_service import check_upload
 from serve.services import Services
 from serve.upload import Upload as ReceivedFile
-from serve.upload import check_space, display_name, full_disk_named
+from serve.upload import display_name
 from tracking.store import Transaction
 from tracking.store.ids import new_id
 from tracking.store.records import UploadRecord
@@ -136,7 +137,7 @@ class Piece:
     def _append(self, data: bytes, stop: int) -> None:
         record, store = self._record, self._services.store
         check_space(self._path.parent, len(data))
-        with _opened(self._path) as descriptor, full_disk_named(self._path.parent):
+        with _opened(self._path) as descriptor:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             with store.read() as tx:
                 now_there = tx.uploads.get(record.id, owner=record.owner)

@@ -1,12 +1,12 @@
 """Copies on this machine of files that lie in buckets elsewhere, the least recently used ones removed first."""
 
 import os
-import shutil
 import time
 import uuid
 from pathlib import Path
 
 from ftlab.errors import ServiceUnavailableError
+from ftlab.free_space import check_space
 from tracking.buckets.storage import Storage
 
 COPY_BYTES = 1024**2
@@ -58,10 +58,13 @@ class FileCache:
 def _download(storage: Storage, key: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     num_bytes = storage.size_of(key)
+    check_space(path.parent, num_bytes or 0)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         with storage.open(key) as source, aside.open("wb") as target:
-            shutil.copyfileobj(source, target, COPY_BYTES)
+            while piece := source.read(COPY_BYTES):
+                check_space(path.parent, len(piece))
+                target.write(piece)
             target.flush()
             os.fsync(target.fileno())
         if aside.stat().st_size != num_bytes:

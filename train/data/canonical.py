@@ -23,6 +23,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftlab.free_space import check_space
 from train.data.columns import column_of, values_of
 from train.data.errors import DatasetInvalidError
 
@@ -74,6 +75,7 @@ class CanonicalWriter:
         self._schema = pa.schema(fields, metadata=metadata)
         self._file = pa.OSFile(str(path), "wb")
         self._writer = pa.ipc.new_file(self._file, self._schema)
+        self._folder = path.parent
         self._lines: list[int] = []
         self.num_rows = 0
 
@@ -92,6 +94,7 @@ class CanonicalWriter:
         import pyarrow as pa
 
         if self._lines:
+            check_space(self._folder)
             arrays = [pa.array(self._lines, pa.int64()), *(column.take() for column in self._columns.values())]
             self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
             self._lines = []

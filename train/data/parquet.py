@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftlab.free_space import check_space
 from train.data import parse
 from train.data.errors import DatasetInvalidError
 from train.data.parse import Parsed, too_long
@@ -60,6 +61,7 @@ def _seekable(path: Path) -> Iterator[Path]:
         try:
             with open_plain(path) as file:
                 while piece := file.read(1024**2):
+                    check_space(path.parent, len(piece))
                     unpacked.write(piece)
         except RowError as error:
             raise DatasetInvalidError(f"{error.message} [{error.rule}]") from None

@@ -211,7 +211,7 @@ def test_nothing_stays_when_the_record_cannot_be_written(client, settings, monke
 
 def test_a_full_disk_is_named_before_anything_is_written(client, settings, monkeypatch):
     usage = shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000)
-    monkeypatch.setattr(upload.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     reply = send(client)
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "disk_full")
     assert "1000 bytes are free" in reply.json()["error"]["message"]
