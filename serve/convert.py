@@ -69,6 +69,8 @@ def to_dataset(record: DatasetRecord) -> Dataset:
         num_skipped=record.num_skipped,
         column_mapping=record.column_mapping,
         confidence=record.confidence,
+        compression=record.compression,
+        problems=tuple(record.problems),
     )
 
 

@@ -158,4 +158,6 @@ def _record(
         num_skipped=conversion.num_skipped,
         column_mapping=options.column_mapping,
         confidence=conversion.confidence,
+        compression=conversion.compression,
+        problems=[str(problem) for problem in conversion.problems],
     )

@@ -13,6 +13,7 @@ from serve.upload import display_name
 from tracking.buckets import Storage, source_key
 from tracking.buckets.buckets import content_missing
 from tracking.store.records import DatasetRecord
+from train.data.source import with_endings
 
 DOWNLOADS = "/api/downloads"
 
@@ -80,7 +81,7 @@ def _content(services: Services, record: DatasetRecord) -> Content:
     num_bytes = storage.size_of(key)
     if num_bytes is None:
         raise content_missing()
-    filename = display_name(record.name) or "dataset"
+    filename = with_endings(display_name(record.name) or "dataset", record.format, record.compression)
     return Content(storage, key, num_bytes, filename, f'"{record.sha256}"')
 
 

@@ -124,7 +124,7 @@ def download_dataset(
 ) -> None:
     """Download a dataset as it was uploaded."""
     found = find_dataset(session, dataset)
-    packed = next((suffix for suffix in (".gz", ".zst") if found.name.lower().endswith(suffix)), "")
+    packed = {"gzip": ".gz", "zstd": ".zst"}.get(found.compression or "", "")
     target = target_file(file, f"{found.id}.{found.format}{packed}")
     with session.output.transfer(f"Downloading {target.name}") as on_progress:
         session.client.datasets.download(found.id, target, on_progress)

@@ -69,6 +69,8 @@ def upload(session: Session, path: Path, options: "UploadOptions | None" = None)
     session.output.talk(
         f"Uploaded {path.name} ({dataset.num_rows} rows{skipped}, {size(dataset.size_bytes)}) as {dataset.id}."
     )
+    for problem in dataset.problems:
+        session.output.talk(f"  left out: {problem}")
     return dataset
 
 

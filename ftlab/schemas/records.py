@@ -91,6 +91,10 @@ class Dataset(WireModel):
     """What the uploader said about the columns."""
     confidence: float = 1.0
     """How sure the detection of the shape was, 0 to 1."""
+    compression: str | None = None
+    """Of the uploaded file: `gzip` or `zstd`."""
+    problems: tuple[str, ...] = ()
+    """What is wrong with the first ten rows that were left out, with their lines and rules."""
 
 
 DATA_CHECKED = "data_checked"

@@ -187,6 +187,10 @@ class DatasetRecord:
     """What the uploader said about the columns."""
     confidence: float = 1.0
     """How sure the detection of the shape was, 0 to 1."""
+    compression: str | None = None
+    """Of the uploaded file: `gzip` or `zstd`."""
+    problems: list[str] = field(default_factory=list)
+    """What is wrong with the first rows that were left out."""
 
 
 @dataclass(frozen=True)

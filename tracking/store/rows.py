@@ -248,6 +248,8 @@ datasets = Table(
     Column("num_skipped", BigInteger, nullable=False, server_default=text("0")),
     Column("column_mapping", JSON(none_as_null=True)),
     Column("confidence", Double, nullable=False, server_default=text("1")),
+    Column("compression", String),
+    Column("problems", JSON, nullable=False, server_default=text("'[]'")),
 )
 Index("ix_datasets_owner", datasets.c.owner, datasets.c.seq)
 Index("ix_datasets_content", datasets.c.bucket, datasets.c.sha256)

@@ -16,7 +16,7 @@ from train.data.parquet import parse_parquet
 from train.data.parse import Parsed, parse_jsonl
 from train.data.rules import RowError, Rule
 from train.data.shapes import FORMS, Row, Shape, normalise
-from train.data.source import FileFormat, format_of, open_plain
+from train.data.source import FileFormat, compression_of, format_of, open_plain
 from train.data.tables import parse_csv, parse_tsv
 
 OnRow = Callable[[int, Row], object]
@@ -63,6 +63,8 @@ class Conversion:
     confidence: float = 1.0
     alternative: Shape | None = None
     problems: tuple[Problem, ...] = ()
+    compression: str | None = None
+    """Of the source: `gzip` or `zstd`."""
 
 
 def convert(
@@ -99,6 +101,7 @@ def convert(
         found.confidence,
         found.alternative,
         tuple(tally.problems),
+        compression_of(source),
     )
 
 

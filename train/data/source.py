@@ -47,6 +47,7 @@ _SUFFIXES = {
     ".parquet": FileFormat.PARQUET,
 }
 _COMPRESSED_SUFFIXES = (".gz", ".gzip", ".zst", ".zstd")
+_SUFFIX_OF = {"gzip": ".gz", "zstd": ".zst"}
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _PARQUET_MAGIC = b"PAR1"
 _OTHER_ENCODINGS = {
@@ -63,6 +64,15 @@ def compression_of(path: Path) -> str | None:
     with path.open("rb") as file:
         head = file.read(4)
     return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
+
+
+def with_endings(name: str, format_: str, compression: str | None) -> str:
+    """`name` with the endings of what the file is, where it has none of them."""
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix in _COMPRESSED_SUFFIXES:
+        return name
+    plain = name if suffix in _SUFFIXES else f"{name}.{format_}"
+    return plain + _SUFFIX_OF.get(compression or "", "")
 
 
 @contextmanager

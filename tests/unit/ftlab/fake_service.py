@@ -308,6 +308,7 @@ async def upload(fake: FakeService, request: Request) -> Response:
     assert int(request.headers["content-length"]) == len(content)
     dataset_id = f"ds-{len(fake.datasets) + 1}"
     fake.files[dataset_id] = content
+    left_out = ["line 3: The row is empty. [empty_row]"] if query.get("accept_partial") == "true" else []
     fake.datasets[dataset_id] = {
         "id": dataset_id,
         "owner": "local",
@@ -319,7 +320,9 @@ async def upload(fake: FakeService, request: Request) -> Response:
         "size_bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
         "created_at": START.isoformat(),
-        "num_skipped": int(query.get("accept_partial") == "true"),
+        "num_skipped": len(left_out),
+        "problems": left_out,
+        "compression": "gzip" if content.startswith(b"\x1f\x8b") else None,
         "column_mapping": {name: query[name] for name in ("shape", "columns") if name in query} or None,
     }
     return JSONResponse(fake.datasets[dataset_id], 201)

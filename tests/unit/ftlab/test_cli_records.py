@@ -1,5 +1,6 @@
 """`ftlab datasets`, `models`, `config` and `status`."""
 
+import gzip
 import json
 import re
 
@@ -41,10 +42,18 @@ def test_a_dataset_moves_and_gets_a_url(cli, rows):
     assert cli("datasets", "url", "ds-1", "--expires-s", 0).code == 2
 
 
+def test_a_compressed_dataset_comes_back_under_a_name_that_says_so(cli, tmp_path):
+    packed = tmp_path / "rows.jsonl.gz"
+    packed.write_bytes(gzip.compress(b"1\n2\n"))
+    cli("datasets", "upload", packed, "--name", "the rows")
+    assert cli("datasets", "download", "the rows").out == "ds-1.jsonl.gz\n"
+
+
 def test_columns_are_given_one_by_one(cli, fake, rows):
     columns = ("--column", "prompt=q", "--column", "completion=a=b")
     run = cli("datasets", "upload", rows, "--shape", "prompt_completion", *columns, "--accept-partial")
     assert "(2 rows, 1 left out, 6 B)" in run.err
+    assert run.err.endswith("\n  left out: line 3: The row is empty. [empty_row]\n")
     said = fake.datasets["ds-1"]["column_mapping"]
     assert json.loads(said["columns"]) == {"prompt": "q", "completion": "a=b"}
     assert said["shape"] == "prompt_completion"

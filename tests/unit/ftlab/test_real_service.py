@@ -75,6 +75,7 @@ def test_columns_and_a_preview(world, client, tmp_path, monkeypatch, capsys):
     columns = {"prompt": "question", "completion": "answer"}
     dataset = client.datasets.upload(file, columns=columns, accept_partial=True)
     assert (dataset.shape, dataset.num_rows, dataset.num_skipped) == ("prompt_completion", 1, 1)
+    assert dataset.problems == ("line 3: completion is missing or null. [empty_content]",)
     shown = client.datasets.preview(dataset.id, 2)
     assert (shown.shape, shown.kind, [row.line for row in shown.rows]) == ("prompt_completion", "messages", [2, 3])
     assert shown.rows[0].raw == {"question": "Where?", "answer": "Here."}

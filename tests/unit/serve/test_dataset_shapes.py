@@ -78,6 +78,8 @@ def test_columns_that_the_uploader_names_are_kept_and_used_by_the_preview(client
     dataset = reply.json()
     assert (dataset["format"], dataset["shape"]) == ("csv", "prompt_completion")
     assert (dataset["num_rows"], dataset["num_skipped"]) == (1, 1)
+    assert dataset["problems"] == ["line 4: completion is missing or null. [empty_content]"]
+    assert dataset["compression"] == "gzip"
     assert preview(client, dataset)["rows"] == [
         {
             "line": 2,

@@ -1,5 +1,6 @@
 """Upload, list, download and delete datasets over HTTP."""
 
+import gzip
 import hashlib
 import json
 import shutil
@@ -207,6 +208,19 @@ def test_nothing_stays_when_the_record_cannot_be_written(client, settings, monke
     assert (reply.status_code, reply.json()["error"]["code"]) == (500, "internal_error")
     assert "luck" not in reply.text
     assert files(settings) == []
+
+
+def test_a_download_has_the_ending_of_what_the_file_is(client):
+    for content, filename, name, saved in (
+        (ROWS, "chat.jsonl", "support", "support.jsonl"),
+        (ROWS, "chat.ndjson", None, "chat.ndjson"),
+        (gzip.compress(ROWS), "chat.jsonl.gz", "support v1.2", "support v1.2.jsonl.gz"),
+        (gzip.compress(ROWS), "chat.jsonl.gzip", None, "chat.jsonl.gzip"),
+    ):
+        dataset = send(client, content, filename, **({"name": name} if name else {})).json()["id"]
+        reply = client.get(f"{DATASETS}/{dataset}/content")
+        named = {f'attachment; filename="{saved}"', f"attachment; filename*=utf-8''{quote(saved)}"}
+        assert reply.headers["content-disposition"] in named
 
 
 def test_a_full_disk_is_named_before_anything_is_written(client, settings, monkeypatch):
