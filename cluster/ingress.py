@@ -8,8 +8,8 @@ and bind those ports to loopback before they hand over.
 import shlex
 from importlib.util import find_spec
 from pathlib import Path
-from socket import socket
 
+from cluster.ports import free_ports
 from ftlab.settings import Settings
 
 WRAPPER = """#!/bin/sh
@@ -52,16 +52,5 @@ def ingress_environment(settings: Settings, folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
-        **{f"RAY_SERVE_{name}": str(port) for name, port in zip(names, _free_ports(len(names)), strict=True)},
+        **{f"RAY_SERVE_{name}": str(port) for name, port in zip(names, free_ports(len(names)), strict=True)},
     }
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()

@@ -23,6 +23,7 @@ from cluster.adoption import adopt_old_datasets
 from cluster.environment import ensure_token, ray_environment
 from cluster.ingress import ingress_environment
 from cluster.leftovers import LifeLock, end_leftovers, mark, sweep_unfinished
+from cluster.ports import free_ports
 from cluster.processes import Part, own_identity, start_ticks
 from ftlab.cli.service_file import state_file
 from ftlab.errors import FineTuneLabError, InvalidRequestError
@@ -217,18 +218,12 @@ def _ray_command(settings: Settings) -> list[str]:
         f"--num-cpus={cpus + 1}",
         "--min-worker-port=0",
         "--max-worker-port=0",
-        f"--ray-client-server-port={_free_port()}",
+        # Nobody needs to find it: a fixed one would keep a second service from this machine.
+        f"--ray-client-server-port={free_ports(1)[0]}",
         f"--object-store-memory={OBJECT_STORE_BYTES}",
         f"--temp-dir={ray_temp_dir(settings)}",
         "--disable-usage-stats",
     ]
-
-
-def _free_port() -> int:
-    """A port for what nobody needs to find: a fixed one would keep a second service from this machine."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _forget_old_sessions(settings: Settings) -> None:

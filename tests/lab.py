@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from cluster.ports import free_ports
 from cluster.processes import end_processes
 from ftlab import Client
 from ftlab.schemas import Dataset, Event, Job
@@ -77,7 +77,7 @@ class Lab:
     def kill_everything(self) -> None:
         """kill -9 of the supervisor and of all that it started: a power cut, as far as processes go."""
         assert self.process is not None
-        end_processes([psutil.Process(self.process.pid), *self.processes()])
+        end_processes([psutil.Process(self.process.pid), *self.processes()], is_urgent=lambda: True)
         self.process.wait(30)
 
     def processes(self) -> list[psutil.Process]:
@@ -153,14 +153,3 @@ def wait_for(condition: Callable[[], bool], timeout_s: float, what: str) -> None
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
         time.sleep(0.1)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

@@ -10,7 +10,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -24,6 +23,8 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
+
+from cluster.ports import free_ports
 
 START_TIMEOUT_S = 30.0
 UNPRIVILEGED_USER = "nobody"
@@ -50,7 +51,7 @@ class PostgresServer:
         self._binaries = _reachable_binaries(folder)
         self._process: subprocess.Popen[bytes] | None = None
         self._names = (f"test_{number}" for number in count(1))
-        self.port = _free_port()
+        [self.port] = free_ports(1)
         self._data.mkdir(mode=0o700)
         if os.geteuid() == 0:
             shutil.chown(self._data, UNPRIVILEGED_USER)
@@ -145,9 +146,3 @@ def _as_unprivileged() -> dict[str, Any]:
         return {}
     user = pwd.getpwnam(UNPRIVILEGED_USER)
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from cluster.ports import free_ports
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement, interleave, percentile
 from tests.bench.processes import server
 from tests.bench.runs import halted_job
-from tests.bench.service import Service, free_ports
+from tests.bench.service import Service
 from tests.bench.workload import TINY, prepare
 
 ROW = 3

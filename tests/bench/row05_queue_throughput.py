@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from cluster.ports import free_ports
 from ftlab.life import JobStatus
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement, interleave
 from tests.bench.processes import answer, process, server
-from tests.bench.service import free_ports
 from tests.bench.stock import noop_config, open_stock
 from tracking.store import Store
 

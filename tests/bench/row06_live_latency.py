@@ -13,12 +13,13 @@ from functools import partial
 from typing import Any
 
 from cluster.environment import ray_environment
+from cluster.ports import free_ports
 from ftlab.schemas import Event, EventKind
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement, interleave, percentile, say
 from tests.bench.processes import answer, process, server, tell
 from tests.bench.runs import halted_job
-from tests.bench.service import Service, free_ports
+from tests.bench.service import Service
 from tests.bench.workload import TINY, prepare
 from tracking.store.records import AttemptRecord
 

@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from typing import Any
 import psutil
 
 from cluster.environment import ray_environment
+from cluster.ports import free_ports
 from cluster.supervisor import ray_temp_dir
 from ftlab import Client
 from ftlab.cli.service_file import read_state, state_file
@@ -150,13 +150,6 @@ def own_service(**settings: Any) -> Iterator[Service]:
         service.stop()
         shutil.rmtree(home)
         shutil.rmtree(ray_temp_dir(service.settings), ignore_errors=True)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that nobody uses now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in sockets]
 
 
 def _wait_until_ready(settings: Settings, process: subprocess.Popen[bytes] | None) -> None:

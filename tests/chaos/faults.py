@@ -33,9 +33,8 @@ def _running_jobs(scene: Scene) -> list[str]:
 
 def _killing(find: Find) -> Strike:
     def strike(scene: Scene, chance: random.Random) -> None:
-        for process in find(scene.lab, ""):
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+        with suppress(psutil.NoSuchProcess, AssertionError):  # it is being started again
+            parts.kill(find(scene.lab, ""))
 
     return strike
 
@@ -43,7 +42,7 @@ def _killing(find: Find) -> Strike:
 def _killing_of_a_job(find: Find) -> Strike:
     def strike(scene: Scene, chance: random.Random) -> None:
         if jobs := _running_jobs(scene):
-            with suppress(psutil.NoSuchProcess, ValueError, OSError):  # it ended meanwhile
+            with suppress(psutil.NoSuchProcess, AssertionError, ValueError, OSError):  # it ended meanwhile
                 parts.kill(find(scene.lab, chance.choice(jobs)))
 
     return strike
@@ -51,7 +50,7 @@ def _killing_of_a_job(find: Find) -> Strike:
 
 def _suspending(find: Find) -> Strike:
     def strike(scene: Scene, chance: random.Random) -> None:
-        with suppress(psutil.NoSuchProcess), outages.suspended(find(scene.lab, "")):
+        with suppress(psutil.NoSuchProcess, AssertionError), outages.suspended(find(scene.lab, "")):
             time.sleep(chance.uniform(*AWAY_S))
 
     return strike

@@ -9,9 +9,10 @@ from pathlib import Path
 import psutil
 
 from cluster.environment import ray_environment
+from cluster.ports import free_ports
 from cluster.supervisor import ray_temp_dir
 from tests.chaos.ray_view import RayView
-from tests.lab import Lab, free_ports, wait_for
+from tests.lab import Lab, wait_for
 
 JOIN_TIMEOUT_S = 60.0
 OBJECT_STORE_BYTES = 128 * 1024**2

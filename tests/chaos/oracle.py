@@ -5,6 +5,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import psutil
@@ -77,7 +78,8 @@ def _orphans(scene: Scene) -> Iterator[str]:
     below = {scene.lab.process.pid, *(process.pid for process in scene.lab.processes())}
     for process in psutil.process_iter():
         if process.pid not in below and _home_of(process) == str(scene.lab.settings.home) and not is_gone(process):
-            yield f"process {process.pid} is an orphan: {process.cmdline()}"
+            with suppress(psutil.NoSuchProcess):  # it has ended by now
+                yield f"process {process.pid} is an orphan: {process.cmdline()}"
     for job_id in scene.own:
         for attempt in scene.lab.attempts(job_id):
             if attempt.ended_at is not None:
@@ -87,7 +89,11 @@ def _orphans(scene: Scene) -> Iterator[str]:
 def _half_written(scene: Scene) -> Iterator[str]:
     for job_id in scene.own:
         if scene.client.jobs.get(job_id).status.is_terminal:
-            yield from (f"{path} was left" for path in scene.folder(job_id).glob("**/.tmp-*"))
+            try:
+                left = list(scene.folder(job_id).glob("**/.tmp-*"))
+            except FileNotFoundError:  # one is being removed
+                left = [scene.folder(job_id)]
+            yield from (f"{path} was left" for path in left)
 
 
 def _lost(scene: Scene) -> Iterator[str]:

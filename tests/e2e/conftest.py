@@ -1,6 +1,7 @@
 """One service for all end-to-end tests of the session."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +12,18 @@ from tests.model_hub import HubServer
 from tests.moto_server import make_bucket, running_moto
 from tests.unit.serve.fakes import running
 
+TIMEOUT_S = 900
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--ingress", choices=("haproxy", "python"), default="haproxy", help="Serve's HTTP front")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All waits have limits of their own; this is for a busy machine."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S))
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +54,7 @@ def lab(
         tmp_path_factory.mktemp("lab"),
         ingress=pytestconfig.getoption("--ingress"),
         buckets={"remote": remote_bucket},
+        stop_grace_s=12,
     )
     lab.start()
     yield lab

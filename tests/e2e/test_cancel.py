@@ -31,7 +31,7 @@ def test_a_pending_job(client: Client, lab: Lab, dataset: Dataset) -> None:
     follow_until(client, job, lambda event: event.data.get("status") == "pending")
     assert client.jobs.cancel(job.id).status is JobStatus.CANCELLING
     assert_cancelled(client, job)
-    assert not any(map(psutil.pid_exists, lab.pids(job.id)))
+    wait_for(lambda: not any(map(psutil.pid_exists, lab.pids(job.id))), GONE_S, "the processes to be gone")
 
 
 def test_a_job_that_pauses_and_gets_no_further(client: Client, lab: Lab, dataset: Dataset) -> None:

@@ -23,7 +23,7 @@ def slow_job(dataset: Dataset, *, max_steps: int, **changes: object) -> dict[str
 
 
 def test_a_killed_worker_resumes_from_the_newest_checkpoint(client: Client, lab: Lab, dataset: Dataset) -> None:
-    job = client.jobs.create(slow_job(dataset, max_steps=60))
+    job = client.jobs.create(slow_job(dataset, max_steps=120))
     follow_until(client, job, at_step(13))
     psutil.Process(lab.pids(job.id)[0]).kill()
 
@@ -35,7 +35,8 @@ def test_a_killed_worker_resumes_from_the_newest_checkpoint(client: Client, lab:
     last_step = max(
         event.data["step"] for event in client.jobs.events(job.id) if event.kind == "metrics" and event.attempt == 1
     )
-    assert 0 <= last_step - resumed.data["step"] <= 5, "at most save_steps are repeated"
+    # A checkpoint may be committed before the metrics of its step, which the next attempt then tells.
+    assert last_step - resumed.data["step"] <= 5, "at most save_steps are repeated"
     assert has_unbroken_steps(client, done)
     assert done.retries_used == 1
 
@@ -125,7 +126,7 @@ def test_mlflow_that_hangs_delays_nothing_and_is_filled_in_afterwards(
 def test_after_a_power_cut_running_jobs_go_on_and_queued_ones_keep_their_order(
     client: Client, lab: Lab, dataset: Dataset
 ) -> None:
-    running = client.jobs.create(slow_job(dataset, max_steps=40))
+    running = client.jobs.create(slow_job(dataset, max_steps=120))
     waiting = [client.jobs.create(tiny_job(dataset, max_steps=2)) for _ in range(2)]
     follow_until(client, running, at_step(12))
     lab.kill_everything()
@@ -146,6 +147,6 @@ def test_stopping_the_service_ends_all_it_started(lab: Lab) -> None:
 
     assert lab.stop() == 0
 
-    _, alive = psutil.wait_procs(processes, timeout=5)
+    _, alive = psutil.wait_procs(processes, timeout=30)
     assert not alive
     lab.start()

@@ -111,11 +111,15 @@ def test_mlflow_has_the_run_and_a_registered_model_version(client: Client, lab: 
         job = client.jobs.get(finished.id)
         return job.model_id is not None and client.models.get(job.model_id).mlflow_version is not None
 
-    wait_for(is_registered, 60, "the registered model version")
+    wait_for(is_registered, 180, "the registered model version")
     run_id = client.jobs.get(finished.id).mlflow_run_id
-    with urllib.request.urlopen(f"{lab.settings.mlflow_url}/api/2.0/mlflow/runs/get?run_id={run_id}") as reply:
-        run = json.load(reply)["run"]
-    assert run["info"]["status"] == "FINISHED"
+
+    def has_finished() -> bool:
+        run = f"{lab.settings.mlflow_url}/api/2.0/mlflow/runs/get?run_id={run_id}"
+        with urllib.request.urlopen(run, timeout=30) as reply:
+            return bool(json.load(reply)["run"]["info"]["status"] == "FINISHED")
+
+    wait_for(has_finished, 60, "the run's end, which is told last")
     history = f"{lab.settings.mlflow_url}/api/2.0/mlflow/metrics/get-history?run_id={run_id}&metric_key=loss"
     with urllib.request.urlopen(history) as reply:
         assert [metric["step"] for metric in json.load(reply)["metrics"]] == list(range(1, 21))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import free_ports
+from cluster.ports import free_ports
 from tests.readme import ROOT, block
 from tests.tiny import make_tiny_model
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster.attempt_log import AttemptLog
 from cluster.testing import FakeHub
+from ftlab.errors import ServiceUnavailableError
 from ftlab.life import JobStatus, ReasonCode, StopKind
 from ftlab.schemas import EventKind
 from tests.unit.cluster.world import START, add_job
@@ -80,8 +81,22 @@ class Attempt:
             return tx.checkpoints.of_job(self.ref.id)
 
     def end_by_coordinator(self) -> None:
-        with self.store.begin() as tx:
+        with begun(self.store) as tx:
             tx.attempts.end(self.ref, reason=ReasonCode.WORKER_HUNG, message="Silent.", now=START)
+
+
+@contextlib.contextmanager
+def begun(store: Store) -> Iterator[Transaction]:
+    """A transaction of the test itself, which waits for that of the log's thread as long as it takes."""
+    deadline = time.monotonic() + 10
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                tx = stack.enter_context(store.begin())
+                break
+            except ServiceUnavailableError:
+                assert time.monotonic() < deadline
+        yield tx
 
 
 def progress(step: int) -> dict[str, Any]:
@@ -89,7 +104,7 @@ def progress(step: int) -> dict[str, Any]:
 
 
 def claim(store: Store, job_id: str) -> JobRef:
-    with store.begin() as tx:
+    with begun(store) as tx:
         epoch = tx.leases.acquire("coordinator", "test", ttl_s=10, now=START).epoch
         number = tx.jobs.claim(
             job_id, driver="run-1", cpus=1, gpus=0, resumed_from_step=None, epoch=epoch, now=START
@@ -111,12 +126,12 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 
 def cancel(attempt: Attempt) -> None:
-    with attempt.store.begin() as tx:
+    with begun(attempt.store) as tx:
         tx.jobs.move(attempt.ref, JobStatus.CANCELLING, now=START)
 
 
 def pause(attempt: Attempt, kind: StopKind | None) -> None:
-    with attempt.store.begin() as tx:
+    with begun(attempt.store) as tx:
         tx.jobs.move(attempt.ref, JobStatus.PAUSING, now=START, stop_kind=kind)
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from cluster.adoption import adopt_old_datasets
 from cluster.planning import dataset_rows
+from cluster.ports import free_ports
 from cluster.supervisor import prepare
 from ftlab.errors import InvalidRequestError
 from ftlab.settings import Settings
-from tests.lab import free_ports
 from tests.unit.tracking.samples import dataset
 from tracking.buckets import Buckets, DatasetFiles, source_key
 from tracking.store import Store

@@ -5,7 +5,7 @@ import pytest
 from cluster import attempt_log
 from cluster.attempt_log import AttemptLog
 from ftlab.life import JobStatus, ReasonCode
-from tests.unit.cluster.attempt import Attempt, cancel, claim, model_of, pause, paused, progress, wait_for
+from tests.unit.cluster.attempt import Attempt, begun, cancel, claim, model_of, pause, paused, progress, wait_for
 from tests.unit.cluster.world import START
 from train.plan import StopKind
 
@@ -181,7 +181,7 @@ def test_a_run_that_delivers_while_it_is_to_pause_has_finished(attempt: Attempt)
 def test_a_run_that_delivers_without_the_files_appended_meanwhile_has_only_ended(attempt: Attempt):
     attempt.running()
     attempt.written()
-    with attempt.store.begin() as tx:
+    with begun(attempt.store) as tx:
         tx.job_files.append(attempt.ref.id, ["ds-1"], now=START)
     pause(attempt, StopKind.EXTEND)
     attempt.log.complete(model_of, 1)
@@ -210,7 +210,7 @@ def test_a_run_that_trains_while_it_is_to_pause_has_used_the_checkpoint_of_its_r
     pause(attempt, StopKind.PAUSE)
     attempt.log.end(ReasonCode.OK, "It has saved.")
     attempt.log.close()
-    with attempt.store.begin() as tx:
+    with begun(attempt.store) as tx:
         tx.jobs.move(attempt.ref, JobStatus.PAUSED, now=START)
         tx.jobs.move(attempt.ref, JobStatus.QUEUED, now=START, resume_from="step-00000005")
     attempt.ref = claim(attempt.store, attempt.ref.id)
@@ -240,7 +240,7 @@ def test_an_attempt_that_was_replaced_is_fenced(attempt: Attempt):
     attempt.running()
     attempt.written()
     attempt.end_by_coordinator()
-    with attempt.store.begin() as tx:
+    with begun(attempt.store) as tx:
         tx.jobs.move(attempt.ref, JobStatus.QUEUED, now=START)
     newer = claim(attempt.store, attempt.ref.id)
     attempt.log.record([attempt.line("too late")])

@@ -250,7 +250,7 @@ def test_without_a_hub_nothing_blocks_and_nothing_grows(fake_ray):
     started = time.monotonic()
     for seq in range(10_000):
         client.publish(events(seq))
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 10
     assert len(client._backlog) <= hub_module.BACKLOG_EVENTS
     with pytest.raises(ServiceUnavailableError):
         asyncio.run(client.listen(0))

@@ -61,7 +61,7 @@ def test_the_file_tells_where_a_worker_hangs(tmp_path: Path, process: subprocess
     assert text.startswith("No progress for 31 s.\n")
     assert f"== Worker 0: process {process.pid} on node node-1 ==\nState: {state}" in text
     assert "waits_for_its_peer" in text
-    assert psutil.Process(process.pid).status() == state, "it is left as it was"
+    wait_for(lambda: psutil.Process(process.pid).status() == state)  # it is left as it was
 
 
 def test_a_process_that_may_not_be_looked_into_is_told_as_such(

@@ -98,7 +98,8 @@ class World:
 
     def follow(self, job_id: str = JOB, *, after: int | str | None = None, **options: Any) -> connect:
         query = "" if after is None else f"?after={after}"
-        return connect(self.url(f"/ws/training/{job_id}{query}", "ws"), compression=None, max_size=None, **options)
+        options = {"compression": None, "max_size": None, "open_timeout": 60, **options}
+        return connect(self.url(f"/ws/training/{job_id}{query}", "ws"), **options)
 
 
 @asynccontextmanager

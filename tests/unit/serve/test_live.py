@@ -28,7 +28,7 @@ def test_a_replay_goes_over_into_the_live_stream(tmp_path):
                 started = time.monotonic()
                 world.append(ref, 3)
                 assert await read_events(socket, 1_204) == [1_202, 1_203, 1_204]
-                assert time.monotonic() - started < 0.5
+                assert time.monotonic() - started < 10, "long before it would look again"
 
     asyncio.run(main())
 
