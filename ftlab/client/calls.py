@@ -46,6 +46,8 @@ MAX_PAGE = 100
 EVENTS_PAGE = 500
 MOVE_TIMEOUT_S = 900.0
 """The service answers when the files are there."""
+FETCH_TIMEOUT_S = 900.0
+"""The service may have to bring the file from a bucket elsewhere first."""
 _JOBS = "/api/training/jobs"
 _QUOTA = "/api/quota"
 
@@ -192,7 +194,7 @@ def delete_dataset(dataset: str) -> Request:
 
 def dataset_preview(dataset: str, rows: int) -> Call[DatasetPreview]:
     request = Request("GET", f"/api/datasets/{segment(dataset)}/preview", _params(rows=rows))
-    return Call(request, reader(DatasetPreview))
+    return Call(replace(request, timeout_s=FETCH_TIMEOUT_S), reader(DatasetPreview))
 
 
 def check_dataset(
@@ -207,7 +209,8 @@ def check_dataset(
 
 def dataset_tokens(dataset: str, options: ReadOptions, row: int) -> Call[list[TokenRow]]:
     params = _params(**options.params(), row=row)
-    return Call(Request("GET", f"/api/datasets/{segment(dataset)}/tokens", params), _items(TokenRow))
+    request = Request("GET", f"/api/datasets/{segment(dataset)}/tokens", params)
+    return Call(replace(request, timeout_s=FETCH_TIMEOUT_S), _items(TokenRow))
 
 
 def models_page(after: str | None, limit: int) -> Call[Page[TunedModel]]:

@@ -1,8 +1,12 @@
 """Copies on this machine of files that lie in buckets elsewhere, the least recently used ones removed first."""
 
+import fcntl
+import hashlib
 import os
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ftlab.errors import ServiceUnavailableError
@@ -10,6 +14,8 @@ from ftlab.free_space import check_space
 from tracking.buckets.storage import Storage
 
 COPY_BYTES = 1024**2
+LOCK_NAME_CHARS = 3
+"""Few lock files are made, so that they can stay; two files that share one are fetched one after the other."""
 SPARED_S = 3600.0
 """A copy that was asked for so lately is kept: a job is about to read it. One that is open may go at any time."""
 
@@ -26,7 +32,7 @@ class FileCache:
         return self._folder / bucket / key
 
     def fetch(self, bucket: str, key: str, storage: Storage) -> Path:
-        """The copy of a file, made if it is not there. Two processes that fetch the same file both write it whole.
+        """The copy of a file, made if it is not there. Who comes while it is made waits for it.
 
         Raises `FileNotFoundError` when the bucket has no such file, and `ServiceUnavailableError`.
         """
@@ -34,9 +40,21 @@ class FileCache:
         try:
             os.utime(path)
         except FileNotFoundError:
-            _download(storage, key, path)
+            with self._only_one(path):
+                if not path.exists():
+                    _download(storage, key, path)
             self._trim()
         return path
+
+    @contextmanager
+    def _only_one(self, path: Path) -> Iterator[None]:
+        """Of all threads and processes that fetch this file; the kernel lets go when a process ends."""
+        locks = self._folder.with_name(f"{self._folder.name}-locks")
+        locks.mkdir(parents=True, exist_ok=True)
+        name = hashlib.sha256(str(path.relative_to(self._folder)).encode()).hexdigest()[:LOCK_NAME_CHARS]
+        with (locks / name).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _trim(self) -> None:
         found = []

@@ -4,7 +4,9 @@ import logging
 import os
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -119,6 +121,24 @@ def test_a_local_copy_is_fetched_once(buckets: Buckets, file: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == ["a.arrow"]
     buckets.forget("mine", "canonical/a.arrow")
     assert not path.exists()
+
+
+def test_a_local_copy_is_fetched_once_by_many_at_once(
+    buckets: Buckets, storage: Storage, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage.put("blobs/a", file)
+    opened = []
+
+    def open_slowly(key: str, open_=storage.open) -> BinaryIO:
+        opened.append(key)
+        time.sleep(0.2)
+        return open_(key)
+
+    monkeypatch.setattr(storage, "open", open_slowly)
+    with ThreadPoolExecutor(3) as pool:
+        paths = list(pool.map(lambda _: buckets.local_path("mine", "blobs/a"), range(3)))
+    assert [path.read_bytes() for path in paths] == [file.read_bytes()] * 3
+    assert opened == ([] if storage.folder else ["blobs/a"])
 
 
 def test_a_copy_that_comes_in_parts_only_is_none(buckets: Buckets, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
