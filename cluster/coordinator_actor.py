@@ -8,7 +8,7 @@ import ray
 
 from cluster.coordinator import Coordinator, run_forever, wait_until_abandoned
 from cluster.hub import RayHubClient
-from cluster.names import COORDINATOR, NAMESPACE
+from cluster.names import COORDINATOR, NAMESPACE, ON_HEAD
 from cluster.pacing import Pacer
 from cluster.ray_cluster import RayCluster
 from ftlab.settings import load_settings
@@ -61,6 +61,7 @@ def start_coordinator() -> ray.actor.ActorHandle:
             lifetime="detached",
             get_if_exists=True,
             num_cpus=0,
+            resources=ON_HEAD,
             max_restarts=-1,
             max_task_retries=0,
         )

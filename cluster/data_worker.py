@@ -16,7 +16,7 @@ import ray
 from cluster.data_checks import DataChecks
 from cluster.data_tasks import OnProgress, TaskTable
 from cluster.data_work import FINDINGS, CheckRequest, PrepareRequest, SourceFile, TokensRequest, WorkState
-from cluster.names import DATA_WORKER, NAMESPACE
+from cluster.names import DATA_WORKER, NAMESPACE, ON_HEAD
 from cluster.ray_clients import RayCoordinatorClient
 from ftlab.schemas.checks import CheckReport
 from ftlab.settings import Settings, load_settings
@@ -149,6 +149,7 @@ def start_data_worker() -> ray.actor.ActorHandle:
             lifetime="detached",
             get_if_exists=True,
             num_cpus=0,
+            resources=ON_HEAD,
             max_restarts=-1,
             max_task_retries=0,
             max_concurrency=MAX_CALLS,

@@ -248,7 +248,7 @@ class RunDriver:
             return self._verdict
         if self._failure is not None:
             return self._failure.reason, self._failure.message
-        return of_crash(crash)
+        return of_crash(crash, {worker.node_id for worker in self._workers.values()})
 
     def _watch(self) -> None:
         while not self._ended.wait(LOOK_INTERVAL_S):

@@ -1,10 +1,18 @@
 """How an attempt that delivered nothing ended: its reason, and the sentence that the user reads."""
 
+import time
+from collections.abc import Collection
+
 import ray
 
 from cluster.retry import STOP_REASONS
 from ftlab.life import ReasonCode
 from train.plan import Outcome, StopKind
+
+NODE_DEATH_S = 20.0
+"""Ray gives a machine up after about 12 s."""
+NODE_LOOK_INTERVAL_S = 0.5
+_OUT_OF_MEMORY = ("OutOfMemoryError", "killed due to the node running low on memory")
 
 _LEADS = {
     StopKind.CANCEL: "Cancelled",
@@ -39,13 +47,29 @@ def of_force(reason: ReasonCode, why: str, newest_checkpoint: int | None) -> tup
     return reason, f"{why} The newest checkpoint is that of step {newest_checkpoint}."
 
 
-def of_crash(crash: BaseException | None) -> tuple[ReasonCode, str]:
-    """Of a run that ended without a word, by what Ray says of it."""
+def of_crash(crash: BaseException | None, nodes: Collection[str] = ()) -> tuple[ReasonCode, str]:
+    """Of a run that ended without a word, by what Ray says of it; `nodes` are the machines of its workers.
+
+    Workers on another machine may end before Ray sees that the machine is gone. That is waited for.
+    """
     text = f"{type(crash).__name__}: {crash}"
-    if isinstance(crash, ray.exceptions.OutOfMemoryError) or "OutOfMemoryError" in text:
+    if isinstance(crash, ray.exceptions.OutOfMemoryError) or any(mark in text for mark in _OUT_OF_MEMORY):
         return ReasonCode.HOST_OOM, "The machine's memory was used up and a training worker was ended for it."
     if "PreemptionError" in text:
         return ReasonCode.NODE_LOST, "The machine of a training worker was taken away."
-    if "NodeDiedError" in text:
+    if "NodeDiedError" in text or _is_lost(nodes):
         return ReasonCode.NODE_LOST, "The machine of a training worker is gone."
     return ReasonCode.WORKER_CRASHED, "A training worker ended without a word (killed, or a crash in native code)."
+
+
+def _is_lost(nodes: Collection[str]) -> bool:
+    """Whether Ray gives one of these machines up within the time that it takes for it."""
+    elsewhere = set(nodes) - {ray.get_runtime_context().get_node_id()} if nodes else set()
+    deadline = time.monotonic() + NODE_DEATH_S
+    while elsewhere:
+        if elsewhere - {node["NodeID"] for node in ray.nodes() if node["Alive"]}:
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(NODE_LOOK_INTERVAL_S)
+    return False

@@ -17,6 +17,7 @@ import ray
 from ray.exceptions import RayError
 
 from cluster.clients import FROM_NOW
+from cluster.names import ON_HEAD
 from ftlab.errors import ServiceUnavailableError
 
 HUB_NAME = "hub"
@@ -168,6 +169,7 @@ def start_hub(namespace: str) -> None:
         lifetime="detached",
         get_if_exists=True,
         num_cpus=0,
+        resources=ON_HEAD,
         max_restarts=-1,
         max_concurrency=1_000,
     ).remote()

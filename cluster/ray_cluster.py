@@ -9,14 +9,13 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from cluster.data_client import PrepareCalls
 from cluster.data_work import PrepareRequest, WorkState
-from cluster.names import NAMESPACE, RUN_PREFIX, STANDBY_PREFIX
+from cluster.names import HEAD_RESOURCE, NAMESPACE, ON_HEAD, RUN_PREFIX, STANDBY_PREFIX
 from cluster.niceness import python_for_training
 from cluster.policy import Fleet, Node, WorkerShape
 from ftlab.settings import Settings
 from train.plan import RunPlan, StopKind
 
 CALL_TIMEOUT_S = 10.0
-HEAD_RESOURCE = "node:__internal_head__"
 
 
 class DriverLostError(Exception):
@@ -92,6 +91,7 @@ class RayCluster:
                 namespace=NAMESPACE,
                 lifetime="detached",
                 num_cpus=0,
+                resources=ON_HEAD,
                 max_restarts=0,
                 max_concurrency=64,
                 # Inherited by every process of the run.

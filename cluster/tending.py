@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from cluster.moves import Moves
 from cluster.planning import make_plan
@@ -15,6 +15,9 @@ from ftlab.life import JobStatus, ReasonCode, StopKind
 from ftlab.settings import Settings
 from tracking.store import Store
 from tracking.store.records import AttemptRecord, JobRecord, JobRef
+
+NODES_INTERVAL_S = 2.0
+"""The machines are looked at so often while something runs."""
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +41,8 @@ class Tending:
         self._stopping = stopping
         self._limits = limits
         self._silent_since: dict[str, datetime] = {}
+        self._nodes: frozenset[str] = frozenset()
+        self._saw_nodes_at = datetime.min.replace(tzinfo=UTC)
 
     def tend(
         self,
@@ -60,6 +65,8 @@ class Tending:
             elif job is None or job.attempt != attempt.number:
                 why = "The job moved on without this attempt."
                 self._moves.end_attempt(attempt, ReasonCode.INTERNAL_ERROR, why, now)
+            elif self._has_lost_a_machine(attempt, now):
+                self._moves.end_attempt(attempt, ReasonCode.NODE_LOST, "A machine that the run was given is gone.", now)
             elif (kind := self._due_stop(job, attempt, now, is_draining=is_draining)) is not None:
                 self._stopping.ask(job, attempt, kind, _REQUESTS[kind], now)
             elif (kind := wanted_stop(job)) is not None:
@@ -82,6 +89,15 @@ class Tending:
         held = wanted_stop(job)
         is_news = kind is not None and (held is None or held.urgency < kind.urgency)
         return kind if is_news else None
+
+    def _has_lost_a_machine(self, attempt: AttemptRecord, now: datetime) -> bool:
+        """A run that waits for a machine that has left would wait for ever, and one that trains there is cut off."""
+        if now - self._saw_nodes_at > timedelta(seconds=NODES_INTERVAL_S):
+            self._nodes = frozenset(node.id for node in self._cluster.fleet().nodes)
+            self._saw_nodes_at = now
+        # A run that is younger than the look may be on a machine that has just come.
+        is_older = attempt.created_at < self._saw_nodes_at
+        return is_older and any(node not in self._nodes for node, _ in attempt.placement)
 
     def _why_lost(
         self, attempt: AttemptRecord, job: JobRecord | None, *, is_new_session: bool

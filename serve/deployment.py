@@ -9,7 +9,7 @@ from ray.serve import Application
 
 from cluster.data_client import RayDataClient
 from cluster.hub import RayHubClient
-from cluster.names import NAMESPACE
+from cluster.names import NAMESPACE, ON_HEAD
 from cluster.ray_clients import RayCoordinatorClient
 from ftlab.settings import Settings, load_settings
 from serve.app import create_app
@@ -70,5 +70,5 @@ def build(args: dict[str, str]) -> Application:
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
         graceful_shutdown_timeout_s=SHUTDOWN_TIMEOUT_S,
         health_check_period_s=5,
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options={"num_cpus": 0, "resources": ON_HEAD},
     ).bind()

@@ -9,10 +9,11 @@ import pytest
 
 from cluster.coordinator import run_forever
 from cluster.planning import job_folder
-from cluster.policy import Fleet
+from cluster.policy import Fleet, Node
 from cluster.retry import FIRST_BACKOFF_S
 from cluster.settling import ORPHAN_GRACE_S
 from cluster.stopping import HEARTBEAT_TIMEOUT_S
+from cluster.tending import NODES_INTERVAL_S
 from ftlab.errors import ServiceUnavailableError
 from ftlab.life import JobStatus, ReasonCode
 from tests.unit.cluster.world import World, locked
@@ -41,6 +42,38 @@ def test_a_lost_driver_is_a_crash_that_is_tried_again(world: World):
     world.tick(after_s=0.5)
     assert (world.status(job_id), world.attempt(job_id).driver) == (JobStatus.PENDING, f"run-{job_id}-2")
     assert world.told(job_id) == ["queued", "pending", "initializing", "running", "queued", "pending"]
+
+
+@pytest.mark.parametrize("is_up", [False, True])
+def test_a_run_whose_machine_is_gone_goes_to_another_and_pays_nothing(world: World, is_up: bool):
+    """Also one that was given a machine which had died unseen: it would wait for it for ever."""
+    nodes = Node("m1", 4, 0), Node("m2", 4, 0)
+    world.cluster.given = Fleet(nodes)
+    job_id = world.submit()
+    world.tick()
+    if is_up:
+        world.trains(job_id)
+    [(lost, _)] = world.attempt(job_id).placement
+    world.tick(after_s=NODES_INTERVAL_S + 1)
+    assert world.attempt(job_id).reason is None
+    world.cluster.given = Fleet(tuple(node for node in nodes if node.id != lost))
+    world.tick(after_s=NODES_INTERVAL_S + 1)
+    first, second = world.attempts(job_id)
+    assert (first.reason, second.reason) == (ReasonCode.NODE_LOST, None)
+    assert world.cluster.ended == [first.driver]
+    assert [node for node, _ in second.placement] != [lost]
+    assert (world.status(job_id), world.job(job_id).retries_used) == (JobStatus.PENDING, 0)
+
+
+def test_a_machine_that_has_just_come_is_not_taken_for_a_lost_one(world: World):
+    world.running()
+    world.tick(after_s=NODES_INTERVAL_S + 1)
+    world.cluster.given = Fleet((*world.cluster.given.nodes, Node("new", 4, 0)))
+    job_id = world.submit()
+    world.tick(after_s=1)
+    assert [node for node, _ in world.attempt(job_id).placement] == ["new"]
+    world.tick()
+    assert world.attempt(job_id).reason is None
 
 
 def test_a_driver_lost_with_its_cluster_is_not_counted(world: World):

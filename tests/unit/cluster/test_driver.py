@@ -127,6 +127,7 @@ def test_a_crash_after_the_delivery_changes_nothing(runs: Runs):
         (RuntimeError("Worker exited: SYSTEM_ERROR"), ReasonCode.WORKER_CRASHED),
         (RuntimeError("ray.exceptions.OutOfMemoryError: killed"), ReasonCode.HOST_OOM),
         (ray.exceptions.OutOfMemoryError("killed"), ReasonCode.HOST_OOM),
+        (RuntimeError("1 worker(s) were killed due to the node running low on memory."), ReasonCode.HOST_OOM),
         (RuntimeError("NodeDiedError: the node is gone"), ReasonCode.NODE_LOST),
         (type("PreemptionError", (Exception,), {})("The deadline is over"), ReasonCode.NODE_LOST),
     ],

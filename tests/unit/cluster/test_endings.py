@@ -1,8 +1,13 @@
 """The sentences of attempts that delivered nothing."""
 
-import pytest
+from collections.abc import Callable
+from types import SimpleNamespace
 
-from cluster.endings import of_force, of_stop
+import pytest
+import ray
+
+from cluster import endings
+from cluster.endings import of_crash, of_force, of_stop
 from ftlab.life import RETRY_CLASSES, ReasonCode, RetryClass
 from train.plan import Ending, Outcome, StopKind
 
@@ -45,3 +50,34 @@ def test_a_more_urgent_wish_that_came_too_late_for_the_run_still_counts():
 def test_a_run_that_was_ended_by_force_says_what_is_left():
     assert of_force(ReasonCode.TIME_LIMIT, "Over.", 15)[1] == "Over. The newest checkpoint is that of step 15."
     assert of_force(ReasonCode.WORKER_HUNG, "Stuck.", None)[1] == "Stuck. There is no checkpoint yet."
+
+
+@pytest.fixture
+def machines(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Ray's view of the machines, look by look; the driver is on "head", and no look takes time."""
+    clock = iter(range(1000))
+
+    def see(*looks: dict[str, bool]) -> None:
+        coming = [*looks[:-1], *[looks[-1]] * 100]
+        nodes = ([{"NodeID": name, "Alive": alive} for name, alive in look.items()] for look in coming)
+        monkeypatch.setattr(ray, "nodes", lambda: next(nodes))
+
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "head"))
+    monkeypatch.setattr(endings, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None))
+    return see
+
+
+def test_workers_that_end_before_their_machine_is_given_up_were_lost_with_it(machines: Callable[..., None]):
+    machines({"head": True, "m1": True}, {"head": True, "m1": True}, {"head": True, "m1": False})
+    assert of_crash(RuntimeError("The worker died."), {"m1"})[0] is ReasonCode.NODE_LOST
+
+
+def test_a_worker_that_crashed_on_a_machine_that_lives_has_crashed(machines: Callable[..., None]):
+    machines({"head": True, "m1": True})
+    assert of_crash(RuntimeError("The worker died."), {"m1", "head"})[0] is ReasonCode.WORKER_CRASHED
+
+
+def test_nothing_is_waited_for_on_the_drivers_own_machine(monkeypatch: pytest.MonkeyPatch, machines: object):
+    monkeypatch.setattr(ray, "nodes", pytest.fail)
+    assert of_crash(RuntimeError("The worker died."), {"head"})[0] is ReasonCode.WORKER_CRASHED
+    assert of_crash(RuntimeError("The worker died."))[0] is ReasonCode.WORKER_CRASHED
