@@ -141,6 +141,8 @@ def _show_row(session: Session, row: "TokenRow") -> None:
 
     from rich.console import Console
 
+    from ftlab.pages.token_page import hidden_tokens
+
     name = f"{row.part}: " if row.part else ""
     session.output.talk(
         f"{name}row {row.row}, line {row.line}: {row.num_tokens:,} tokens, {row.num_trained:,} learned (underlined), "
@@ -148,10 +150,12 @@ def _show_row(session: Session, row: "TokenRow") -> None:
     )
     if sys.stdout.isatty():
         Console(highlight=False).print(_styled(row.tokens))
-        return
-    for token in row.tokens:
-        flags = [name for name, is_it in _flags(token) if is_it]
-        session.output.data(f"{token.id}\t{','.join(flags)}\t{_visible(token.text)}")
+    else:
+        for token in row.tokens:
+            flags = [name for name, is_it in _flags(token) if is_it]
+            session.output.data(f"{token.id}\t{','.join(flags)}\t{_visible(token.text)}")
+    if row.num_hidden:
+        session.output.talk(hidden_tokens(row))
 
 
 def _styled(tokens: "Sequence[Token]") -> "Text":

@@ -17,6 +17,12 @@ def token_page(rows: Sequence[TokenRow]) -> str:
     return page(f"Row {first.row} of {first.dataset_id}", _body(rows))
 
 
+def hidden_tokens(row: TokenRow) -> str:
+    """What is missing of a long row, in one sentence."""
+    more = "1 more token is" if row.num_hidden == 1 else f"{row.num_hidden:,} more tokens are"
+    return f"{more} counted but not shown."
+
+
 def _body(rows: Sequence[TokenRow]) -> Iterator[str]:
     first = rows[0]
     yield f"<h1>Row {first.row:,} of {text(first.dataset_id)}</h1>"
@@ -30,6 +36,8 @@ def _body(rows: Sequence[TokenRow]) -> Iterator[str]:
         counts = f"{row.num_tokens:,} tokens, {row.num_trained:,} learned, {row.num_truncated:,} cut off"
         yield f"<h2>{text(name)}{counts}</h2>"
         yield '<div class="tokens">' + "".join(map(_token, row.tokens)) + "</div>"
+        if row.num_hidden:
+            yield f'<p class="soft">{text(hidden_tokens(row))}</p>'
 
 
 def _token(token: Token) -> str:

@@ -149,8 +149,8 @@ class Token(WireModel):
 
     id: int
     text: str
-    """What it stands for in the rendered text; all texts in order are the whole. Empty for a further part of a
-    character that needs several tokens."""
+    """What it stands for in the rendered text; all texts in order are the whole, or its beginning. Empty for a further
+    part of a character that needs several tokens."""
     is_trained: bool
     is_special: bool
     is_truncated: bool
@@ -170,4 +170,6 @@ class TokenRow(WireModel):
     num_tokens: int
     num_trained: int
     num_truncated: int
+    num_hidden: int = 0
+    """At the end of a long row: counted, but not among `tokens`."""
     tokens: list[Token]

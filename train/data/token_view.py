@@ -8,11 +8,16 @@ from ftlab.schemas.checks import Token, TokenRow
 from train.data.canonical import CanonicalFile
 from train.data.conversations import conversations
 from train.data.render import RenderedRow, Renderer
-from train.data.token_spans import token_range
+from train.data.token_spans import token_ranges
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
     from transformers import PreTrainedTokenizerBase
+
+MAX_TOKENS = 16_384
+"""Tokens of a row that are shown at most; all are counted."""
+MAX_CUT_OFF = 512
+"""Of them behind `max_length`: enough to see what is lost first."""
 
 
 def token_rows(
@@ -25,7 +30,8 @@ def token_rows(
 ) -> list[TokenRow]:
     """The tokens of row `number`, counted from 1, of a canonical file: two lists for a pair, one for all others.
 
-    `max_length` is where rows are cut, if they are. Raise `NotFoundError` when there is no such row,
+    `max_length` is where rows are cut, if they are. A long row is shown in part, see `MAX_TOKENS` and `MAX_CUT_OFF`,
+    and counted whole. Raise `NotFoundError` when there is no such row,
     `DatasetInvalidError` when the chat template refuses it, and `InvalidRequestError` with code
     `tokenizer_unsupported` or `chat_template_unsupported`.
     """
@@ -61,40 +67,53 @@ def _token_row(
     backend.no_truncation()
     backend.no_padding()
     encoding = backend.encode(rendered.text, add_special_tokens=False)
-    tokens = _tokens(encoding, rendered, set(tokenizer.all_special_ids), max_length)
+    num_tokens = len(encoding)
+    kept = num_tokens if max_length is None else min(num_tokens, max_length)
+    trained = _trained(encoding, rendered, kept)
+    tokens = _tokens(encoding, rendered.text, trained, set(tokenizer.all_special_ids), kept)
     return TokenRow(
         row=number,
         line=line,
         part=part,
-        num_tokens=len(tokens),
-        num_trained=sum(token.is_trained for token in tokens),
-        num_truncated=sum(token.is_truncated for token in tokens),
+        num_tokens=num_tokens,
+        num_trained=sum(map(len, trained)),
+        num_truncated=num_tokens - kept,
+        num_hidden=num_tokens - len(tokens),
         tokens=tokens,
     )
 
 
-def _tokens(encoding: "Encoding", rendered: RenderedRow, special_ids: set[int], max_length: int | None) -> list[Token]:
-    offsets = encoding.offsets
-    kept = len(offsets) if max_length is None else min(len(offsets), max_length)
-    trained: set[int] = set()
-    for span in rendered.spans:
-        first, last = token_range(offsets, span)
-        # The model predicts the next token, so the first one of a row is never a target.
-        trained.update(range(max(first, 1), min(last, kept)))
-    special = {number for number, token in enumerate(encoding.ids) if token in special_ids}
+def _trained(encoding: "Encoding", rendered: RenderedRow, kept: int) -> list[range]:
+    """The places that the loss counts, in order and each once."""
+    places: list[range] = []
+    # The model predicts the next token, so the first one of a row is never a target.
+    done = 1
+    for first, last in token_ranges(encoding, rendered.spans, len(rendered.text)):
+        first, last = max(first, done), min(last, kept)
+        if first < last:
+            places.append(range(first, last))
+            done = last
+    return places
+
+
+def _tokens(encoding: "Encoding", text: str, trained: list[range], special_ids: set[int], kept: int) -> list[Token]:
+    """As many as are shown."""
+    shown = min(kept + MAX_CUT_OFF, MAX_TOKENS)
+    learned = {place for places in trained for place in range(places.start, min(places.stop, shown))}
+    texts = _texts(text, encoding.offsets[:shown], is_whole=len(encoding) <= shown)
     return [
         Token(
             id=token_id,
-            text=text,
-            is_trained=place in trained,
-            is_special=place in special,
+            text=token_text,
+            is_trained=place in learned,
+            is_special=token_id in special_ids,
             is_truncated=place >= kept,
         )
-        for place, (token_id, text) in enumerate(zip(encoding.ids, _texts(rendered.text, offsets), strict=True))
+        for place, (token_id, token_text) in enumerate(zip(encoding.ids[:shown], texts, strict=True))
     ]
 
 
-def _texts(text: str, offsets: list[tuple[int, int]]) -> list[str]:
+def _texts(text: str, offsets: list[tuple[int, int]], *, is_whole: bool) -> list[str]:
     """What each token stands for. Characters that no token claims go to the next one."""
     texts: list[str] = []
     done = 0
@@ -105,6 +124,6 @@ def _texts(text: str, offsets: list[tuple[int, int]]) -> list[str]:
             continue
         texts.append(text[done : max(done, end)])
         done = max(done, end)
-    if texts and done < len(text):
+    if is_whole and texts and done < len(text):
         texts[-1] += text[done:]
     return texts

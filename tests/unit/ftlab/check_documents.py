@@ -54,6 +54,7 @@ TOKEN_ROW: dict[str, Any] = {
     "num_tokens": 6,
     "num_trained": 2,
     "num_truncated": 2,
+    "num_hidden": 0,
     "tokens": [
         token("<|im_start|>", is_special=True),
         token(EVIL),

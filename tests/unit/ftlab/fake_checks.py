@@ -20,4 +20,4 @@ async def check_dataset(fake: Any, request: Request) -> Response:
 
 async def show_tokens(fake: Any, request: Request) -> Response:
     fake.check_params.append(dict(request.query_params))
-    return JSONResponse({"data": [TOKEN_ROW]})
+    return JSONResponse({"data": [TOKEN_ROW | fake.token_row]})

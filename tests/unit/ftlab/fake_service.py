@@ -110,6 +110,8 @@ class FakeService:
     check_params: list[dict[str, str]] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict)
     """What is other than usual about the doctor's report."""
+    token_row: dict[str, Any] = field(default_factory=dict)
+    """The same of a row as tokens."""
     url: str = ""
 
     def find(self, text: str) -> FakeJob:

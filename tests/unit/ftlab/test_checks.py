@@ -136,6 +136,16 @@ def test_tokens_on_the_command_line(cli, fake, uploaded, tmp_path):
     assert cli("datasets", "tokens", uploaded, "--model", "org/base", "--row", 0).code == 2
 
 
+def test_of_a_long_row_it_is_said_how_many_tokens_are_not_shown(cli, fake, uploaded):
+    options = ("datasets", "tokens", uploaded, "--model", "org/base", "--row", 2)
+    assert "not shown" not in cli(*options).err
+    fake.token_row = {"num_tokens": 468_692, "num_hidden": 468_686}
+    run = cli(*options)
+    assert "468,692 tokens, 2 learned" in run.err
+    assert "468,686 more tokens are counted but not shown." in run.err
+    assert cli(*options, "--json").json[0]["num_hidden"] == 468_686
+
+
 def test_tokens_are_styled_where_people_look():
     from ftlab.cli.checks import _styled
     from ftlab.schemas.checks import TokenRow

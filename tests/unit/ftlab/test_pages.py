@@ -89,6 +89,12 @@ def test_the_tokens_are_told_apart():
     assert EVIL in Reader(markup).text
 
 
+def test_a_long_row_says_what_is_not_shown():
+    assert "not shown" not in pages()["tokens"]
+    long = token_page([TokenRow.model_validate(TOKEN_ROW | {"num_hidden": 1})])
+    assert "1 more token is counted but not shown." in Reader(long).text
+
+
 @pytest.mark.parametrize("rule", CheckRule)
 def test_every_rule_has_a_severity_and_a_meaning(rule: CheckRule):
     assert rule.severity in Severity

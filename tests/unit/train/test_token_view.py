@@ -12,7 +12,7 @@ from tests.tiny import make_tiny_tokenizer
 from tests.unit.train.doctor_rows import FIRST_LINE, Row, answer, chat, user, write
 from train.data.canonical import Kind
 from train.data.encode import IGNORE, encode
-from train.data.token_view import token_rows
+from train.data.token_view import MAX_CUT_OFF, MAX_TOKENS, token_rows
 
 TOKENIZER = make_tiny_tokenizer()
 
@@ -78,6 +78,23 @@ def test_of_a_pair_both_sides_are_shown(tmp_path: Path):
     assert (chosen.part, rejected.part) == ("chosen", "rejected")
     assert text_of([token for token in chosen.tokens if token.is_trained]) == "Here.<|im_end|>\n"
     assert text_of([token for token in rejected.tokens if token.is_trained]) == "No.<|im_end|>\n"
+
+
+def test_of_a_long_row_a_part_is_shown_and_all_is_counted(tmp_path: Path):
+    row = chat("Where?", "In the queue. " * 20_000)
+    (encoded,) = encode([row], TOKENIZER, max_length=None, assistant_only_loss=True)
+    num_learned = sum(label != IGNORE for label in encoded.labels or [])
+    (cut,) = view(tmp_path, row, max_length=64)
+    assert (cut.num_tokens, cut.num_truncated) == (encoded.num_tokens, encoded.num_tokens - 64)
+    assert len(cut.tokens) == 64 + MAX_CUT_OFF == cut.num_tokens - cut.num_hidden
+    assert sum(token.is_trained for token in cut.tokens) == cut.num_trained
+    (whole,) = view(tmp_path, row, max_length=encoded.num_tokens)
+    assert (whole.num_tokens, whole.num_trained, whole.num_truncated) == (encoded.num_tokens, num_learned, 0)
+    assert (len(whole.tokens), whole.num_hidden) == (MAX_TOKENS, encoded.num_tokens - MAX_TOKENS)
+    assert [token.id for token in whole.tokens] == encoded.input_ids[:MAX_TOKENS]
+    rendered = TOKENIZER.apply_chat_template(row["messages"], tokenize=False)
+    assert rendered.startswith(text_of(whole.tokens))
+    assert len(whole.model_dump_json()) < 2_000_000
 
 
 @pytest.mark.parametrize("number", [0, 2, 10**9])
