@@ -72,6 +72,7 @@ class DataWorker:
 
         Raises what the run would raise.
         """
+        from train.data.errors import named_file
         from train.data.prepare import PrepareSpec, prepare_rows, prepared_cache
         from train.tokenizer import load_tokenizer
 
@@ -86,8 +87,10 @@ class DataWorker:
                 def tell(rows: int, before: int = done_rows) -> None:
                     on_progress(before + rows, total_rows)
 
-                spec = PrepareSpec.of(self._fetch(file), base.folder, request.method, is_eval=file is request.eval_file)
-                prepared = prepare_rows(spec, self._cache, lambda: load_tokenizer(base), tell)
+                is_eval = file is request.eval_file
+                with named_file(file.dataset_id, is_eval=is_eval):
+                    spec = PrepareSpec.of(self._fetch(file), base.folder, request.method, is_eval=is_eval)
+                    prepared = prepare_rows(spec, self._cache, lambda: load_tokenizer(base), tell)
                 in_use.callback(prepared.close)
                 made.append({"dataset_id": file.dataset_id, "key": prepared.key, **asdict(prepared.counts)})
                 done_rows += file.num_rows

@@ -61,6 +61,11 @@ class RunPlan:
     """What is left of the job's `time_limit_s`; the run saves and stops when it is used up."""
 
     @property
+    def eval_file(self) -> DataFile | None:
+        """The dataset to evaluate on."""
+        return DataFile(str(self.config.eval_dataset), self.eval_rows) if self.eval_rows else None
+
+    @property
     def checkpoints_folder(self) -> Path:
         return self.job_folder / "checkpoints"
 

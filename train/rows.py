@@ -1,12 +1,13 @@
 """A run's rows: opened from the cache of prepared data, or made where they are not there any more."""
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftlab.schemas import EventKind
 from train.base_model import BaseModel
+from train.data.errors import named_file
 from train.data.prepare import Prepared, PrepareSpec, prepare_rows
+from train.plan import DataFile
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
 
 
 def load_rows(
-    run: "Run", file: Path, base: BaseModel, tokenizer: "PreTrainedTokenizerBase", *, is_eval: bool = False
+    run: "Run", file: DataFile, base: BaseModel, tokenizer: "PreTrainedTokenizerBase", *, is_eval: bool = False
 ) -> Prepared:
-    """The prepared rows of `file`. Every rank of the run calls it; one of them makes what is not there."""
+    """The prepared rows of `file`. Every rank of the run calls it; one of them makes what is not there.
+
+    Raises what `prepare_rows` raises, with the name of the dataset.
+    """
     plan = run.plan
 
     def tell(_: int) -> None:
@@ -27,19 +31,26 @@ def load_rows(
             run.stops.leave_if_asked()
 
     run.stops.leave_if_asked()
-    spec = PrepareSpec.of(file, base.folder, plan.config.method, is_eval=is_eval)
-    prepared = prepare_rows(spec, plan.cache_folder, lambda: tokenizer, tell)
+    spec = PrepareSpec.of(file.rows, base.folder, plan.config.method, is_eval=is_eval)
+    with named_file(file.dataset_id, is_eval=is_eval):
+        prepared = prepare_rows(spec, plan.cache_folder, lambda: tokenizer, tell)
     if int(os.environ.get("RANK", "0")) == 0:
-        _tell_what_was_cut(run, prepared, "eval" if is_eval else "train")
+        _tell_what_was_cut(run, prepared, _rows_of(run, file, is_eval=is_eval))
     return prepared
 
 
-def _tell_what_was_cut(run: "Run", prepared: Prepared, name: str) -> None:
+def _rows_of(run: "Run", file: DataFile, *, is_eval: bool) -> str:
+    if is_eval:
+        return "the eval rows"
+    return f"the rows of dataset {file.dataset_id}" if len(run.plan.train_files) > 1 else "the train rows"
+
+
+def _tell_what_was_cut(run: "Run", prepared: Prepared, rows: str) -> None:
     counts = prepared.counts
     if not counts.num_truncated_rows and not counts.num_untrained_rows:
         return
     message = (
-        f"Of the {name} rows, {counts.num_truncated_rows} were cut to {run.plan.config.method.max_length} "
+        f"Of {rows}, {counts.num_truncated_rows} were cut to {run.plan.config.method.max_length} "
         f"tokens ({counts.num_dropped_tokens} tokens lost) and {counts.num_untrained_rows} were left out, "
         "because no word of the assistant was left."
     )

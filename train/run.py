@@ -71,9 +71,9 @@ def _train(run: Run) -> Outcome:
     base = find_model(plan.model, plan.models_folder, pinned=plan.pinned_revision)
     _check_revision(base, plan)
     tokenizer = load_tokenizer(base)
-    prepared = [load_rows(run, file.rows, base, tokenizer) for file in plan.train_files]
+    prepared = [load_rows(run, file, base, tokenizer) for file in plan.train_files]
     train_sets = [rows.dataset() for rows in prepared]
-    eval_rows = load_rows(run, plan.eval_rows, base, tokenizer, is_eval=True) if plan.eval_rows else None
+    eval_rows = load_rows(run, plan.eval_file, base, tokenizer, is_eval=True) if plan.eval_file else None
     eval_set = eval_rows.dataset() if eval_rows else None
     found = find_checkpoint(plan, link if _is_main() else None)
     resume_from, resumed = found or (None, None)

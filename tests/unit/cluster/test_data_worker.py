@@ -186,7 +186,32 @@ def test_rows_that_teach_nothing_fail_with_the_sentence(worker: Worker):
     file = SourceFile("ds-1", "training-files", "ds-1", write_messages(worker.home / "long.jsonl", rows), 1)
     state = worker.prepare(worker.request(file))
     assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.DATASET_INVALID)
-    assert state.message.startswith("None of the 1 rows has a token to learn; 1 of them are longer than method.max_len")
+    assert state.message.startswith("Dataset ds-1: None of the 1 rows has a token to learn; 1 of them are longer than ")
+
+
+@pytest.mark.parametrize(("bad", "name"), [("ds-2", "Dataset ds-2: "), ("ds-3", "The eval dataset ds-3: ")])
+def test_of_several_files_the_one_that_is_wrong_is_named(worker: Worker, bad: str, name: str):
+    files = {dataset_id: worker.file(dataset_id, 3) for dataset_id in ("ds-1", "ds-2", "ds-3")}
+    rows = [[{"role": "user", "content": "What? " * 40}, {"role": "assistant", "content": "That."}]]
+    files[bad] = SourceFile(bad, "training-files", bad, write_messages(worker.home / "long.jsonl", rows), 1)
+    state = worker.prepare(worker.request(files["ds-1"], files["ds-2"], eval_file=files["ds-3"]))
+    assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.DATASET_INVALID)
+    assert state.message.startswith(f"{name}None of the 1 rows has a token to learn; ")
+
+
+def test_a_template_whose_turns_cannot_be_told_apart_names_the_file(worker: Worker, tmp_path: Path):
+    from tests.tiny import make_tiny_model, make_tiny_tokenizer
+    from tests.unit.train.test_doctor import REWRITING
+
+    folder = make_tiny_model(tmp_path / "rewriting")
+    tokenizer = make_tiny_tokenizer()
+    tokenizer.chat_template = REWRITING
+    tokenizer.save_pretrained(folder)
+    talk = [{"role": role, "content": "So."} for role in ("user", "assistant") * 2]
+    file = SourceFile("ds-1", "training-files", "ds-1", write_messages(worker.home / "talk.jsonl", [talk]), 1)
+    state = worker.prepare(PrepareRequest(BaseRef(str(folder), worker.home), SftMethod(max_length=64), (file,)))
+    assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.CONFIG_INVALID)
+    assert state.message.startswith("Dataset ds-1: The model's chat template writes earlier messages differently")
 
 
 def test_a_template_that_refuses_a_row_fails_with_the_sentence(worker: Worker, tmp_path: Path):
@@ -199,7 +224,7 @@ def test_a_template_that_refuses_a_row_fails_with_the_sentence(worker: Worker, t
     base = BaseRef(str(folder), worker.home / "models")
     state = worker.prepare(PrepareRequest(base, SftMethod(max_length=64), (worker.file("ds-1"),)))
     assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.DATASET_INVALID)
-    assert "Row 1 does not fit the model's chat template: Only one turn, please" in state.message
+    assert state.message == "Dataset ds-1: Row 1 does not fit the model's chat template: Only one turn, please"
 
 
 def test_a_model_that_is_gone_fails(worker: Worker):
@@ -238,7 +263,7 @@ def test_rows_that_are_gone_from_their_bucket_fail(worker: Worker):
     gone = SourceFile("ds-1", "training-files", "canonical/gone.arrow", worker.home / "gone.arrow", 8)
     state = worker.prepare(worker.request(gone))
     assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.DATASET_INVALID)
-    assert state.message == "The dataset's file is no longer in its bucket."
+    assert state.message == "Dataset ds-1: The dataset's file is no longer in its bucket."
 
 
 def test_what_was_not_used_for_longest_makes_room(models: Path, tmp_path: Path):

@@ -253,6 +253,18 @@ def test_rows_that_were_cut_are_told(job: Job, tmp_path: Path):
     assert "and 1 were left out" in message
 
 
+def test_of_several_files_the_one_whose_rows_were_cut_is_told(job: Job, tmp_path: Path):
+    long = [{"role": "user", "content": "word " * 200}, {"role": "assistant", "content": "Yes."}]
+    short = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    rows = [write_messages(tmp_path / f"{number}.jsonl", [short, *more]) for number, more in enumerate([[], [long]])]
+    job.rows, job.eval_rows = rows, rows[1]
+    link = Link()
+    job.train(link, training={"max_steps": 1})
+    of_train, of_eval = link.notices("rows_cut")
+    assert of_train.startswith("Of the rows of dataset ds-2, 1 were cut to 64 tokens (")
+    assert of_eval.startswith("Of the eval rows, 1 were cut to 64 tokens (")
+
+
 def test_rows_that_fit_are_not_worth_a_word(job: Job):
     link = Link()
     job.train(link, training={"max_steps": 1})
@@ -263,7 +275,15 @@ def test_a_dataset_without_a_word_to_learn_is_the_users_to_mend(job: Job, tmp_pa
     job.rows = write_messages(tmp_path / "rows.jsonl", [[{"role": "user", "content": "Hi"}]])
     with pytest.raises(DatasetInvalidError) as caught:
         job.train()
-    assert classify(caught.value, job.folder).reason is ReasonCode.DATASET_INVALID
+    failure = classify(caught.value, job.folder)
+    assert failure.reason is ReasonCode.DATASET_INVALID
+    assert failure.message.startswith("Dataset ds-1: None of the 1 rows has a token to learn")
+
+
+def test_rows_to_evaluate_on_without_a_word_to_learn_are_named(job: Job, tmp_path: Path):
+    job.eval_rows = write_messages(tmp_path / "held-out.jsonl", [[{"role": "user", "content": "Hi"}]])
+    with pytest.raises(DatasetInvalidError, match=r"^The eval dataset ds-held-out: None of the 1 rows has a token"):
+        job.train(eval_dataset="ds-held-out")
 
 
 def test_a_base_model_that_changed_between_two_attempts_is_refused(job: Job):
