@@ -38,17 +38,22 @@ class DataChecks:
         self._tokenizers: OrderedDict[str, PreTrainedTokenizerBase] = OrderedDict()
         self._lock = threading.Lock()
 
-    def check(self, request: CheckRequest, on_progress: OnProgress) -> dict[str, Any]:
-        """The report as a document, from the disk where it has been made before. Raises what the doctor raises."""
+    def check(self, request: CheckRequest, on_progress: OnProgress, *, eval_is_sound: bool = False) -> dict[str, Any]:
+        """The report as a document, from the disk where it has been made before. Raises what the doctor raises.
+
+        With `eval_is_sound` no job fails with the rows to evaluate on, which is known before.
+        """
         base = _find(request.base)
         path = self._folder / f"{self._name(request, base)}.json"
         report = _kept(path)
         if report is None:
-            report = self._examine(request, base, on_progress)
+            report = self._examine(request, base, on_progress, eval_is_sound=eval_is_sound)
             self._keep(path, report)
         return _as_asked(report, request).model_dump(mode="json")
 
-    def _examine(self, request: CheckRequest, base: BaseModel, on_progress: OnProgress) -> CheckReport:
+    def _examine(
+        self, request: CheckRequest, base: BaseModel, on_progress: OnProgress, *, eval_is_sound: bool
+    ) -> CheckReport:
         from train.data.doctor import CheckOptions, examine
         from train.tokenizer import load_tokenizer
 
@@ -65,6 +70,7 @@ class DataChecks:
             load_tokenizer(base),
             options,
             eval_rows=(eval_file.dataset_id, self._fetch(eval_file)) if eval_file else None,
+            eval_is_sound=eval_is_sound,
             on_progress=on_progress,
         )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ftlab.life import ReasonCode
+from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS
 from ftlab.schemas.config import Method
 from train.base_model import BaseModel, find_model
 
@@ -95,8 +96,8 @@ class CheckRequest(_Request):
     method: Method
     file: SourceFile
     eval_file: SourceFile | None = None
-    """What must share no row with `file`."""
-    max_findings: int = 100
+    """To evaluate on: it must share no row with `file`."""
+    max_findings: int = DEFAULT_MAX_FINDINGS
     """Findings that are described; all are counted."""
 
 

@@ -118,7 +118,8 @@ class DataWorker:
             on_rows(file.num_rows * rows // max(total, 1))
 
         try:
-            report = CheckReport.model_validate(self._doctor.check(request, tell))
+            # The rows to evaluate on have been prepared: what would be wrong with them has been raised.
+            report = CheckReport.model_validate(self._doctor.check(request, tell, eval_is_sound=True))
         except Exception:  # an edge: a job that can train is not kept from it by what only looks at it
             logger.exception("The doctor could not look at dataset %s", file.dataset_id)
             return f"Dataset {file.dataset_id} could not be checked."

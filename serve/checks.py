@@ -25,7 +25,10 @@ ModelText = Annotated[str, Query(min_length=1, max_length=512, description="A mo
 MaxLength = Annotated[int, Query(ge=8, le=1_048_576, description="Tokens of a row that are kept.")]
 AssistantOnlyLoss = Annotated[bool, Query(description="Learn the assistant's words only.")]
 Packing = Annotated[bool, Query(description="Rows are packed, so that none is cut off.")]
-EvalDataset = Annotated[str | None, Query(min_length=1, max_length=100, description="Must share no row with it.")]
+EvalDataset = Annotated[
+    str | None,
+    Query(min_length=1, max_length=100, description="Dataset to evaluate on: read too, and must share no row with it."),
+]
 MaxFindings = Annotated[int, Query(ge=0, le=MOST_FINDINGS, description="Findings to describe; all are counted.")]
 
 

@@ -39,7 +39,10 @@ def check_dataset(
     learn_everything: AllOption = False,
     packing: PackingOption = False,
     eval_dataset: Annotated[
-        str | None, typer.Option("--eval-dataset", metavar="ID", help="Dataset that must share no row with it.")
+        str | None,
+        typer.Option(
+            "--eval-dataset", metavar="ID", help="Dataset to evaluate on: read too, and must share no row with it."
+        ),
     ] = None,
     max_findings: Annotated[int, typer.Option(min=0, max=10_000, help="Findings to show; all are counted.")] = 20,
     html: HtmlOption = None,

@@ -18,6 +18,11 @@ class CheckRule(StrEnum):
     TEMPLATE_FAILED = "template_failed"
     TURNS_NOT_FOUND = "turns_not_found"
     NOTHING_TO_LEARN = "nothing_to_learn"
+    NO_METHOD = "no_method"
+    EVAL_TEMPLATE_FAILED = "eval_template_failed"
+    EVAL_TURNS_NOT_FOUND = "eval_turns_not_found"
+    EVAL_NOTHING_TO_LEARN = "eval_nothing_to_learn"
+    EVAL_NO_METHOD = "eval_no_method"
     UNTRAINED_ROW = "untrained_row"
     TRUNCATED_ROW = "truncated_row"
     EMPTY_ROW = "empty_row"
@@ -36,7 +41,6 @@ class CheckRule(StrEnum):
     NO_CHAT_TEMPLATE = "no_chat_template"
     NO_GENERATION_MARKS = "no_generation_marks"
     TEMPLATE_REPAIRED = "template_repaired"
-    NO_METHOD = "no_method"
 
     @property
     def severity(self) -> Severity:
@@ -64,6 +68,18 @@ _TABLE: dict[CheckRule, tuple[Severity, str]] = {
         "be told apart.",
     ),
     R.NOTHING_TO_LEARN: (ERROR, "No row of the dataset has a token that the loss counts."),
+    R.NO_METHOD: (ERROR, "The rows are pairs or rated answers, which no training method learns from yet."),
+    R.EVAL_TEMPLATE_FAILED: (ERROR, "The model's chat template refuses the row of the evaluation dataset."),
+    R.EVAL_TURNS_NOT_FOUND: (
+        ERROR,
+        "The template writes earlier messages of the row of the evaluation dataset differently as the conversation "
+        "grows, so the answers cannot be told apart.",
+    ),
+    R.EVAL_NOTHING_TO_LEARN: (ERROR, "No row of the evaluation dataset has a token that the loss counts."),
+    R.EVAL_NO_METHOD: (
+        ERROR,
+        "The rows of the evaluation dataset are pairs or rated answers, which no training method learns from yet.",
+    ),
     R.UNTRAINED_ROW: (WARNING, "No token of the row is counted by the loss; training leaves the row out."),
     R.TRUNCATED_ROW: (WARNING, "The row is longer than max_length; its end is cut off."),
     R.EMPTY_ROW: (WARNING, "What is to be learned holds no visible character."),
@@ -103,5 +119,4 @@ _TABLE: dict[CheckRule, tuple[Severity, str]] = {
         INFO,
         "The chat template rewrites earlier turns; TRL's training template of the same family is used in its place.",
     ),
-    R.NO_METHOD: (WARNING, "The rows are pairs or rated answers, which no training method learns from yet."),
 }

@@ -226,9 +226,63 @@ def test_of_a_pair_both_sides_are_read_and_it_is_said_that_no_method_learns_them
     pair = {"prompt": [user("Where?")], "chosen": [answer("In the queue.")], "rejected": [answer("Go away. " * 30)]}
     report = check(tmp_path, [pair], kind=Kind.PREFERENCE, max_length=64)
     assert report.counts["no_method"] == 1
+    assert report.has_errors, "a job with it is refused"
     assert rows_of(report, CheckRule.TRUNCATED_ROW) == [1]
     rated = {"prompt": [user("Where?")], "completion": [answer("There.")], "label": True}
-    assert check(tmp_path, [rated], kind=Kind.UNPAIRED).counts["no_method"] == 1
+    report = check(tmp_path, [rated], kind=Kind.UNPAIRED)
+    assert (report.counts["no_method"], report.has_errors) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("rule", "row", "template"),
+    [
+        (CheckRule.EVAL_TEMPLATE_FAILED, told("tool", "5"), REFUSING),
+        (CheckRule.EVAL_TURNS_NOT_FOUND, talk("One?", "Two.", "Three?", "Four."), REWRITING),
+    ],
+)
+def test_a_row_to_evaluate_on_that_a_job_would_fail_with_is_a_hard_stop(
+    tmp_path: Path, rule: CheckRule, row: Row, template: str
+):
+    tokenizer = with_template(template)
+    report = check(tmp_path, [SOUND], tokenizer=tokenizer, eval_rows=[chat("And now?", "Still there."), row])
+    (finding,) = [finding for finding in report.findings if finding.rule == rule]
+    assert (finding.row, finding.line, finding.severity) == (2, FIRST_LINE + 1, rule.severity)
+    assert finding.message.startswith("In the evaluation dataset: ")
+    assert report.has_errors
+    assert report.counts.keys().isdisjoint({"template_failed", "turns_not_found"})
+    sound = check(tmp_path, [SOUND], tokenizer=tokenizer, eval_rows=[chat("And now?", "Still there.")])
+    assert not sound.has_errors
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_rows_to_evaluate_on_without_a_token_to_learn_are_a_hard_stop(tmp_path: Path, packing: bool):
+    late = [chat("What? " * 100, "That."), chat("Who? " * 100, "Me.")]
+    report = check(tmp_path, [SOUND], eval_rows=late, max_length=64, packing=packing)
+    assert rows_of(report, CheckRule.EVAL_NOTHING_TO_LEARN) == [None]
+    assert report.has_errors
+    assert (report.num_truncated, report.num_untrained, report.lengths.longest < 64) == (0, 0, True), "of the others"
+    report = check(tmp_path, [SOUND], eval_rows=[*late, chat("And?", "So.")], max_length=64, packing=packing)
+    assert not report.has_errors
+
+
+def test_pairs_to_evaluate_on_are_a_hard_stop(tmp_path: Path):
+    pair = {"prompt": [user("Where?")], "chosen": [answer("Here.")], "rejected": [answer("No.")]}
+    held_out = write(tmp_path / "pairs.arrow", [pair], Kind.PREFERENCE)
+    rows = write(tmp_path / "rows.arrow", [SOUND])
+    report = examine(rows, TOKENIZER, CheckOptions(512), eval_rows=("ds-eval", held_out))
+    assert (report.counts["eval_no_method"], report.has_errors) == (1, True)
+
+
+def test_rows_to_evaluate_on_that_are_known_to_be_sound_are_only_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    rows = write(tmp_path / "rows.arrow", chats(20))
+    held_out = ("ds-eval", write(tmp_path / "eval.arrow", [*chats(5, seed=1), *chats(2)]))
+    report = examine(rows, TOKENIZER, CheckOptions(512), eval_rows=held_out)
+    monkeypatch.setattr("train.data.doctor.eval_rows.read_tokens", None)
+    assert examine(rows, TOKENIZER, CheckOptions(512), eval_rows=held_out, eval_is_sound=True) == report
+    assert report.overlap is not None
+    assert report.overlap.num_exact == 2
 
 
 def test_roles_are_described(tmp_path: Path):
@@ -302,6 +356,24 @@ def test_memory_hardly_grows_with_the_number_of_rows(tmp_path: Path, monkeypatch
         path = write(tmp_path / f"{number}.arrow", chats(number, num_words=4))
         tracemalloc.start()
         examine(path, TOKENIZER, CheckOptions(512))
+        try:
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(100)
+    few, many = peak(300), peak(1_500)
+    assert (many - few) / 1_200 < 400, "bytes a row"
+
+
+def test_memory_hardly_grows_with_the_number_of_rows_to_evaluate_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reading, "BATCH_ROWS", 100)
+    rows = write(tmp_path / "rows.arrow", chats(100, num_words=4))
+
+    def peak(number: int) -> int:
+        held_out = write(tmp_path / f"{number}.arrow", chats(number, seed=1, num_words=4))
+        tracemalloc.start()
+        examine(rows, TOKENIZER, CheckOptions(512), eval_rows=("ds-eval", held_out))
         try:
             return tracemalloc.get_traced_memory()[1]
         finally:

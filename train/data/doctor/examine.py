@@ -1,6 +1,6 @@
 """One pass over a dataset, and what comes of it as a report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 from ftlab.schemas.check_rules import CheckRule
 from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS, CheckReport, Duplicates, Overlap
 from ftlab.schemas.config import TrainingConfig
-from train.data.canonical import CanonicalFile, Kind
+from train.data.canonical import CanonicalFile, Kind, Row
 from train.data.doctor.content import ContentCheck, text_of
+from train.data.doctor.eval_rows import read_eval_rows
 from train.data.doctor.findings import Findings
 from train.data.doctor.lengths import LengthCounts
-from train.data.doctor.reading import ReadRow, read_tokens
+from train.data.doctor.reading import LEARNABLE, ReadRow, read_tokens
 from train.data.doctor.sketch import Pairs, Sketch
 from train.data.render import Renderer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 2
+VERSION = 3
 """Of what a report says; another number, another report of the same dataset."""
 HUGE = 16
 """Times `max_length` that a row is called huge at."""
@@ -46,11 +47,13 @@ def examine(
     options: CheckOptions,
     *,
     eval_rows: tuple[str, Path] | None = None,
+    eval_is_sound: bool = False,
     on_progress: OnProgress = lambda done, total: None,
 ) -> CheckReport:
     """Look at all rows of a canonical file in one pass; memory does not grow with their number.
 
-    `eval_rows` are the id and the file of the dataset that must share no row with it. Raise `InvalidRequestError` with
+    `eval_rows` are the id and the file of the dataset to evaluate on. It must share no row with the other, and no job
+    may fail with it; where `eval_is_sound` says that none does, it is not tokenised. Raise `InvalidRequestError` with
     code `tokenizer_unsupported`, and `DatasetInvalidError` for a damaged file.
     """
     with CanonicalFile.open(rows) as file:
@@ -60,7 +63,8 @@ def examine(
             eval_id, path = eval_rows
             with CanonicalFile.open(path) as eval_file:
                 examination.read(eval_file.num_rows)
-                overlap = examination.compare(eval_id, eval_file)
+                batches = _rows_of(eval_file) if eval_is_sound else examination.eval_rows(eval_file)
+                overlap = examination.compare(eval_id, eval_file, batches)
         else:
             examination.read()
         return examination.report(overlap)
@@ -105,11 +109,17 @@ class _Examination:
             self._on_progress(rows[-1].number, self._total)
         self._look_at_whole()
 
-    def compare(self, eval_id: str, file: CanonicalFile) -> Overlap:
-        """Which rows of an evaluation dataset are in this one."""
+    def eval_rows(self, file: CanonicalFile) -> Iterable[list[Row]]:
+        """The rows of an evaluation dataset, which are looked at on the way."""
+        return read_eval_rows(
+            file, self._tokenizer, self._renderer, self._findings, max_length=self._options.max_length
+        )
+
+    def compare(self, eval_id: str, file: CanonicalFile, batches: Iterable[list[Row]]) -> Overlap:
+        """Which rows of an evaluation dataset, that come in `batches`, are in this one."""
         sketch = Sketch()
-        for rows in file.batches():
-            exact, near = zip(*[text_of(row) for _, row in rows], strict=True)
+        for rows in batches:
+            exact, near = zip(*map(text_of, rows), strict=True)
             sketch.add(exact, near)
             self._on_progress(self._file.num_rows + sketch.num_rows, self._total)
         equal, alike = self._sketch.overlap(sketch)
@@ -157,7 +167,7 @@ class _Examination:
         template, add = self._renderer.template, self._findings.add
         if self._file.kind is Kind.TEXT:
             return
-        if self._file.kind is not Kind.MESSAGES:
+        if self._file.kind not in LEARNABLE:
             add(
                 CheckRule.NO_METHOD,
                 f"The rows are of kind '{self._file.kind}', which no training method learns from yet.",
@@ -270,6 +280,10 @@ class _Examination:
         total = min(round(len(pairs.rows) * scale), file.num_rows)
         self._findings.count(rule, total - shown)
         return total
+
+
+def _rows_of(file: CanonicalFile) -> Iterable[list[Row]]:
+    return ([row for _, row in rows] for rows in file.batches())
 
 
 def _left_out(row: ReadRow) -> str | None:

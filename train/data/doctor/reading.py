@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 BATCH_ROWS = 1000
 BATCH_CHARS = 1_000_000
 """Characters after which a batch ends early: its tokens take a hundred times as much memory."""
+LEARNABLE = frozenset({Kind.MESSAGES, Kind.TEXT})
+"""Kinds of rows that some training method learns from."""
 
 
 @dataclass(slots=True)
@@ -53,7 +55,7 @@ def read_tokens(
     renderer: Renderer,
     *,
     max_length: int | None,
-    on_rendered: OnRendered,
+    on_rendered: OnRendered = lambda rows: None,
 ) -> Iterator[list[ReadRow]]:
     """All rows with their numbers of tokens, in order; `on_rendered` gets each batch while it is being tokenised.
 
