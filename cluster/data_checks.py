@@ -6,6 +6,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 
 from cluster.data_tasks import OnProgress
 from cluster.data_work import BaseRef, CheckRequest, SourceFile, TokensRequest
-from ftlab.schemas.checks import CheckReport
+from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS, CheckReport
 from train.base_model import BaseModel
 
 if TYPE_CHECKING:
@@ -44,10 +45,12 @@ class DataChecks:
         With `eval_is_sound` no job fails with the rows to evaluate on, which is known before.
         """
         base = _find(request.base)
-        path = self._folder / f"{self._name(request, base)}.json"
+        # Whoever wants to see fewer findings shares the report of the others.
+        made = replace(request, max_findings=max(request.max_findings, DEFAULT_MAX_FINDINGS))
+        path = self._folder / f"{self._name(made, base)}.json"
         report = _kept(path)
         if report is None:
-            report = self._examine(request, base, on_progress, eval_is_sound=eval_is_sound)
+            report = self._examine(made, base, on_progress, eval_is_sound=eval_is_sound)
             self._keep(path, report)
         return _as_asked(report, request).model_dump(mode="json")
 
@@ -149,8 +152,12 @@ def _kept(path: Path) -> CheckReport | None:
 
 
 def _as_asked(report: CheckReport, request: CheckRequest) -> CheckReport:
-    """With the names of the request: whoever had the report made may have asked about another dataset."""
+    """With the names and the findings of the request: whoever had the report made may have asked about another dataset,
+    and wanted to see more."""
+    from train.data.doctor import worst
+
     named: dict[str, Any] = {"dataset_id": request.file.dataset_id, "model": request.base.model}
+    named["findings"] = worst(report.findings, request.max_findings)
     if report.overlap is not None and request.eval_file is not None:
         named["overlap"] = report.overlap.model_copy(update={"eval_dataset_id": request.eval_file.dataset_id})
     return report.model_copy(update=named)

@@ -92,9 +92,17 @@ def test_a_check_ends_with_a_report_that_is_made_once(worker: DataWorker, home: 
 
 def test_another_question_is_another_check(worker: DataWorker, home: Path, examined: list[Path]):
     source = file(home, chats(3))
-    for wanted in (request(home, source), request(home, source, max_findings=1)):
+    for wanted in (request(home, source), request(home, source, max_findings=101)):
         assert ended(worker, wanted).status is WorkStatus.DONE
     assert len(examined) == 2
+
+
+def test_who_wants_to_see_fewer_findings_shares_the_report(home: Path, examined: list[Path]):
+    source = file(home, [chat("Human: hello", f"So {number}.") for number in range(30)])
+    reports = [asked_anew(home, request(home, source, max_findings=most)) for most in (20, 100, 0, 7)]
+    assert [len(report.findings) for report in reports] == [20, 31, 0, 7]
+    assert {report.num_findings for report in reports} == {31}
+    assert len(examined) == 1
 
 
 def test_another_tokenizer_under_the_same_name_is_another_check(home: Path, examined: list[Path]):
@@ -245,7 +253,7 @@ def test_only_the_newest_reports_are_kept(worker: DataWorker, home: Path, monkey
     monkeypatch.setattr(data_checks, "MAX_REPORTS", 2)
     source = file(home, chats(3))
     for number in range(4):
-        ended(worker, request(home, source, max_findings=number))
+        ended(worker, request(home, source, max_findings=101 + number))
     assert len(list((home / "cache" / "checks").iterdir())) == 2
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from cluster.data_work import FINDINGS, BaseRef, PrepareRequest, SourceFile, WorkState, WorkStatus
+from cluster.data_work import FINDINGS, BaseRef, CheckRequest, PrepareRequest, SourceFile, WorkState, WorkStatus
 from cluster.data_worker import DataWorker
 from ftlab.life import ReasonCode
 from ftlab.schemas.checks import CheckReport
@@ -110,6 +110,28 @@ def test_the_doctor_looks_at_the_rows_to_train_on(worker: Worker):
     assert result is not None
     assert result[FINDINGS].startswith(first.split(";")[0])
     again.worker.close()
+
+
+def test_the_report_of_a_job_is_that_of_the_check_with_its_options(worker: Worker, monkeypatch: pytest.MonkeyPatch):
+    examined: list[dict[str, Any]] = []
+    original = doctor.examine
+
+    def counting(*arguments: Any, **options: Any) -> CheckReport:
+        examined.append(options)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(doctor, "examine", counting)
+    train, held_out = worker.canonical("ds-1", [chat("What?", "One.")]), worker.canonical("ds-2", [chat("So?", "Yes.")])
+    request = worker.request(train, eval_file=held_out)
+    worker.prepare(request)
+    assert [options["eval_is_sound"] for options in examined] == [True], "it has been tokenised for the job"
+    check = CheckRequest(request.base, request.method, train, held_out, max_findings=20)
+    report = CheckReport.model_validate(worker.worker._doctor.check(check, lambda *_: None))
+    assert len(examined) == 1
+    (kept,) = (worker.home / "cache" / "checks").iterdir()
+    kept.unlink()
+    assert CheckReport.model_validate(worker.worker._doctor.check(check, lambda *_: None)) == report
+    assert not examined[1]["eval_is_sound"]
 
 
 def test_a_doctor_that_fails_stops_no_job(worker: Worker, monkeypatch: pytest.MonkeyPatch):

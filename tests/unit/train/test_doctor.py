@@ -14,7 +14,7 @@ from ftlab.schemas.checks import CheckReport
 from tests.tiny import make_tiny_tokenizer
 from tests.unit.train.doctor_rows import FIRST_LINE, Row, answer, chat, chats, check, sentence, user, write
 from train.data.canonical import Kind
-from train.data.doctor import CheckOptions, examine, reading
+from train.data.doctor import CheckOptions, examine, reading, worst
 from train.data.encode import IGNORE, encode
 
 TOKENIZER = make_tiny_tokenizer()
@@ -283,6 +283,20 @@ def test_rows_to_evaluate_on_that_are_known_to_be_sound_are_only_compared(
     assert examine(rows, TOKENIZER, CheckOptions(512), eval_rows=held_out, eval_is_sound=True) == report
     assert report.overlap is not None
     assert report.overlap.num_exact == 2
+
+
+@pytest.mark.parametrize("most", [0, 1, 6, 14, 23, 25, 40])
+def test_fewer_findings_are_those_that_would_have_been_chosen_at_once(tmp_path: Path, most: int):
+    rows = [chat("Human: hello", f"reply {number}", weight=0) for number in range(9)] + [
+        chat("Где?", "It waits."),
+        told("tool", "5"),
+    ] * 4
+    tokenizer = with_template(REFUSING)
+    report = check(tmp_path, rows, tokenizer=tokenizer, max_findings=25)
+    if most <= 25:
+        assert worst(report.findings, most) == check(tmp_path, rows, tokenizer=tokenizer, max_findings=most).findings
+    else:
+        assert worst(report.findings, most) == report.findings
 
 
 def test_roles_are_described(tmp_path: Path):

@@ -1,5 +1,6 @@
 """The doctor: what is wrong with a dataset for a model, found before a job is queued."""
 
 from train.data.doctor.examine import VERSION, CheckOptions, examine
+from train.data.doctor.findings import worst
 
-__all__ = ["VERSION", "CheckOptions", "examine"]
+__all__ = ["VERSION", "CheckOptions", "examine", "worst"]

@@ -1,6 +1,7 @@
 """Gathers findings: all are counted, few are kept."""
 
 from collections import Counter
+from collections.abc import Iterable
 from itertools import zip_longest
 
 from ftlab.schemas.check_rules import CheckRule, Severity
@@ -33,13 +34,25 @@ class Findings:
         return {str(rule): self._counts[rule] for rule in sorted(self._counts, key=_badness) if self._counts[rule]}
 
     def chosen(self) -> list[Finding]:
-        """At most `max_findings`: errors before warnings before the rest, and among equals all rules in turn."""
-        chosen: list[Finding] = []
-        for severity in _WORST_FIRST:
-            lists = [self._kept[rule] for rule in sorted(self._kept) if rule.severity is severity]
-            chosen += [finding for turn in zip_longest(*lists) for finding in turn if finding is not None]
-        shown = chosen[: self._max]
-        return sorted(shown, key=lambda finding: (_badness(CheckRule(finding.rule)), finding.rule, finding.row or 0))
+        """At most `max_findings` of all that are kept."""
+        return worst((finding for kept in self._kept.values() for finding in kept), self._max)
+
+
+def worst(findings: Iterable[Finding], most: int) -> list[Finding]:
+    """At most so many: errors before warnings before the rest, and among equals all rules in turn.
+
+    Of what was chosen before, fewer are those that would have been chosen at once.
+    """
+    by_rule: dict[CheckRule, list[Finding]] = {}
+    for finding in findings:
+        by_rule.setdefault(CheckRule(finding.rule), []).append(finding)
+    chosen: list[Finding] = []
+    for severity in _WORST_FIRST:
+        lists = [by_rule[rule] for rule in sorted(by_rule) if rule.severity is severity]
+        chosen += [finding for turn in zip_longest(*lists) for finding in turn if finding is not None]
+    return sorted(
+        chosen[:most], key=lambda finding: (_badness(CheckRule(finding.rule)), finding.rule, finding.row or 0)
+    )
 
 
 def _badness(rule: CheckRule) -> int:
