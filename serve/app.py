@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 from starlette.responses import RedirectResponse
@@ -21,6 +21,7 @@ from serve import (
     live,
     models,
     openapi,
+    parameters,
     previews,
     queue,
     quotas,
@@ -32,9 +33,7 @@ from serve.services import Services
 
 API_VERSION = "1"
 
-# Earlier clients' paths last: some of theirs have a parameter where the canonical ones have a word.
-ROUTERS = (
-    health.router,
+STRICT_ROUTERS = (
     queue.router,
     quotas.router,
     jobs.router,
@@ -42,12 +41,12 @@ ROUTERS = (
     checks.router,
     previews.router,
     datasets.router,
-    datasets.downloads,
     uploads.router,
     models.router,
-    live.router,
-    legacy.router,
 )
+# Whoever passes a link on, or asks how the service is, may add to the query. Earlier clients' paths last: some of
+# theirs have a parameter where the canonical ones have a word.
+LENIENT_ROUTERS = (health.router, datasets.downloads, live.router, legacy.router)
 
 
 def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
@@ -69,7 +68,9 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
         ],
     )
     app.state.services = services
-    for router in ROUTERS:
+    for router in STRICT_ROUTERS:
+        app.include_router(router, dependencies=[Depends(parameters.refuse_unknown)])
+    for router in LENIENT_ROUTERS:
         app.include_router(router)
     app.add_api_route("/", _to_docs, include_in_schema=False, response_class=RedirectResponse)
     errors.install(app)

@@ -6,6 +6,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from ftlab.errors import InvalidRequestError, MalformedRequestError
+from serve.problems import unknown_form_field
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -16,8 +17,8 @@ FIELD = b"file"
 class MultipartFile:
     """The part of the form field `file`: feed it the body, and it gives the file's bytes back.
 
-    Other fields are read over. Raise `MalformedRequestError` for a body that is no multipart form and
-    `InvalidRequestError` for a form without the field, or with two of them.
+    Raise `MalformedRequestError` for a body that is no multipart form and `InvalidRequestError` for a form without the
+    field, with two of them, or with another field.
     """
 
     def __init__(self, content_type: str) -> None:
@@ -31,6 +32,8 @@ class MultipartFile:
         self._disposition = ""
         self._is_file = False
         self._num_files = 0
+        self._other_field: str | None = None
+        """The first that is not the file."""
         self._is_complete = False
         self._data: list[bytes] = []
 
@@ -44,9 +47,11 @@ class MultipartFile:
         return b"".join(self._data)
 
     def finish(self) -> None:
-        """Call after the last chunk."""
+        """Call after the last chunk: a client that still sends would not get to read what is wrong."""
         if not self._is_complete:
             raise _malformed("ends before its closing boundary")
+        if self._other_field is not None:
+            raise unknown_form_field(self._other_field)
         if self._num_files != 1:
             found = "none" if self._num_files == 0 else "more than one"
             raise InvalidRequestError(f"The form must have one field 'file'; it has {found}.", "missing_file", "file")
@@ -78,14 +83,17 @@ class MultipartFile:
 
     def _end_headers(self) -> None:
         _, options = parse_options_header(self._disposition.encode().decode("latin-1"))
-        if options.get(b"name") == FIELD:
+        name = options.get(b"name", b"")
+        if name == FIELD:
             self._is_file = True
             self._num_files += 1
             self.filename = options.get(b"filename", b"").decode("utf-8", "replace")
+        elif self._other_field is None:
+            self._other_field = name.decode("utf-8", "replace")
 
     def _take_data(self, data: bytes, start: int, end: int) -> None:
-        # Nothing of a second file is kept; `finish` refuses the form.
-        if self._is_file and self._num_files == 1:
+        # Nothing of a second file is kept, or beside another field; `finish` refuses the form.
+        if self._is_file and self._num_files == 1 and self._other_field is None:
             self._data.append(data[start:end])
 
     def _end(self) -> None:

@@ -62,6 +62,25 @@ def unknown_field(path: Sequence[str], key: str, known: Iterable[str]) -> Invali
     )
 
 
+def unknown_parameter(name: str, known: Iterable[str]) -> InvalidRequestError:
+    """The error for a query parameter that a route does not have; `known` are those that it has."""
+    if not _FIELD_NAME.fullmatch(name):
+        return InvalidRequestError("The query has a parameter that does not exist.", "unknown_parameter")
+    hint = did_you_mean(name, list(known))
+    return InvalidRequestError(f"{name} is not a query parameter of this path.{hint}", "unknown_parameter", name)
+
+
+def unknown_form_field(name: str) -> InvalidRequestError:
+    """The error for a form field beside the file."""
+    if not _FIELD_NAME.fullmatch(name):
+        return InvalidRequestError("The form has a field other than 'file'.", "unknown_field")
+    return InvalidRequestError(
+        f"The form has the field {name!r}, and only 'file' is read; give it as a query parameter: ?{name}=...",
+        "unknown_field",
+        name,
+    )
+
+
 def parameter_error(entries: Sequence[Any]) -> InvalidRequestError:
     """The error for a query, path or header parameter, from FastAPI's list of findings."""
     first = entries[0]

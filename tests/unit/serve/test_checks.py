@@ -87,8 +87,8 @@ def test_a_bad_question_is_refused(client, dataset, data, params: dict[str, Any]
 
 
 def test_a_dataset_that_is_not_there(client, data):
-    for method, what in (("POST", "check"), ("GET", "check.html"), ("GET", "tokens?row=1")):
-        reply = client.request(method, f"/api/datasets/ds-unknown/{what}", params={"model": MODEL, "row": 1})
+    for method, what, row in (("POST", "check", {}), ("GET", "check.html", {}), ("GET", "tokens", {"row": 1})):
+        reply = client.request(method, f"/api/datasets/ds-unknown/{what}", params={"model": MODEL, **row})
         assert (reply.status_code, reply.json()["error"]["code"]) == (404, "dataset_not_found")
 
 

@@ -53,13 +53,29 @@ def test_a_form_upload_becomes_a_dataset(client, settings):
     reply = client.post(
         f"{DATASETS}?bucket=lora-datasets&name=Mine",
         files={"file": ("täst.json", rows)},
-        data={"comment": "read over", "other": "x" * 5000},
     )
     assert reply.status_code == 201, reply.text
     dataset = reply.json()
     assert (dataset["bucket"], dataset["name"], dataset["format"]) == ("lora-datasets", "Mine", "json")
     assert dataset["shape"] == "prompt_completion"
     assert (settings.home / "buckets" / "lora-datasets" / "blobs" / dataset["sha256"]).read_bytes() == rows
+
+
+@pytest.mark.parametrize(
+    ("name", "param"), [("bucket", "bucket"), ("accept_partial", "accept_partial"), ("a b", None), ("", None)]
+)
+@pytest.mark.parametrize("is_before", [True, False])
+def test_options_as_form_fields_are_refused_not_dropped(client, settings, name, param, is_before):
+    option = f'--cut\r\nContent-Disposition: form-data; name="{name}"\r\n\r\nlora-datasets\r\n'.encode()
+    file = b'--cut\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n' + ROWS + b"\r\n"
+    parts = option + file if is_before else file + option
+    headers = {"content-type": "multipart/form-data; boundary=cut"}
+    reply = client.post(DATASETS, content=parts + b"--cut--\r\n", headers=headers)
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"], error["param"]) == (422, "unknown_field", param)
+    assert (f"give it as a query parameter: ?{param}=..." in error["message"]) == (param is not None)
+    assert "lora-datasets" not in error["message"]
+    assert files(settings) == []
 
 
 def test_form_files_keep_their_bytes_however_they_are_cut(client, settings):
