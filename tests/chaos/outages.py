@@ -12,8 +12,10 @@ from pathlib import Path
 import psutil
 
 from tests.chaos import parts
-from tests.lab import Lab
+from tests.lab import Lab, wait_for
 from tests.postgres import PostgresServer
+
+PART_GONE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,9 @@ def _sqlite_locked(lab: Lab) -> Iterator[None]:
 @contextmanager
 def mlflow_down(lab: Lab) -> Iterator[None]:
     """MLflow is dead and cannot come back, because its port is somebody else's, who never answers."""
-    parts.kill(parts.mlflow(lab, ""))
+    servers = parts.mlflow(lab, "")
+    parts.kill(servers)
+    wait_for(lambda: all(map(parts.is_gone, servers)), PART_GONE_S, "MLflow to be gone")  # its port is free then
     with socket.socket() as blocker:
         blocker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         blocker.bind(("127.0.0.1", lab.settings.mlflow_port))
