@@ -96,8 +96,7 @@ def _batches(file: Any) -> Iterator["pa.RecordBatch"]:
 def _values(batch: "pa.RecordBatch") -> list[Any]:
     if batch.nbytes <= parse.MAX_ROW_BYTES:
         with suppress(UnicodeDecodeError, ValueError, OverflowError):
-            values: list[Any] = batch.to_pylist()
-            return values
+            return _to_rows(batch)
     return [_value(batch.slice(i, 1)) for i in range(batch.num_rows)]
 
 
@@ -105,8 +104,25 @@ def _value(row: "pa.RecordBatch") -> Any:
     if row.nbytes > parse.MAX_ROW_BYTES:
         return too_long("row")
     try:
-        return row.to_pylist()[0]
+        return _to_rows(row)[0]
     except UnicodeDecodeError:
         return RowError(Rule.INVALID_UTF8, "A text of the row is not valid UTF-8.")
     except (ValueError, OverflowError):
         return RowError(Rule.WRONG_TYPE, "A value of the row, such as a date, is out of range.")
+
+
+def _to_rows(batch: "pa.RecordBatch") -> list[dict[str, Any]]:
+    import pyarrow as pa
+
+    rows: list[dict[str, Any]] = batch.to_pylist()
+    for name in [field.name for field in batch.schema if pa.types.is_nested(field.type)]:
+        for row in rows:
+            row[name] = _without_nulls(row[name])
+    return rows
+
+
+def _without_nulls(value: Any) -> Any:
+    """A nested value without the null fields of its objects: Arrow gives each object the fields of all of them."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value

@@ -1,3 +1,4 @@
+import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,34 @@ def test_nested_messages_with_fields_that_are_null(tmp_path: Path):
     assert (done.format, done.shape, done.num_rows) == ("parquet", "messages", 2)
     expected = {"messages": [MESSAGES[0], calling | {"content": ""}]}
     assert rows_of(tmp_path) == [(1, {"messages": MESSAGES}), (2, expected)]
+
+
+def test_objects_lose_the_fields_that_only_others_have(tmp_path: Path):
+    """Arrow gives the calls and tools of all rows the same fields; the same rows in JSON have none of these nulls."""
+    rows = []
+    for name, arguments in (("weather", {"city": "Paris", "days": [{"day": 1}, {"hour": 2}]}), ("stop", {})):
+        call = {"id": "c", "type": "function", "function": {"name": name, "arguments": arguments}}
+        schema = {"type": "object", "properties": {key: {"type": "string", key: 1} for key in arguments}}
+        tool = {"type": "function", "function": {"name": name, "parameters": schema}}
+        answer = {"role": "assistant", "content": "", "tool_calls": [call]}
+        reply = {"role": "tool", "tool_call_id": "c", "content": "18"}
+        rows.append({"messages": [MESSAGES[0], answer, reply, MESSAGES[1]], "tools": [tool]})
+    (tmp_path / "source.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    convert(tmp_path / "source.jsonl", tmp_path / "rows.arrow", "a.jsonl")
+    expected = rows_of(tmp_path)
+    convert(write(tmp_path, pa.Table.from_pylist(rows)), tmp_path / "rows.arrow", "a.parquet")
+    assert rows_of(tmp_path) == expected == list(enumerate(rows, 1))
+
+
+def test_nulls_that_are_written_stay(tmp_path: Path):
+    """In JSON that a text holds, and in a list, a null is none of Arrow's."""
+    arguments = '{"city": null}'
+    call = {"id": "c", "function": {"name": "look", "arguments": arguments}}
+    tools = [{"function": {"name": "look", "parameters": {"default": None}}}]
+    row = {"messages": [MESSAGES[0], MESSAGES[1] | {"tool_calls": [call]}]}
+    for given in (json.dumps(tools), [{"function": {"name": "look", "enum": ["a", None]}}]):
+        convert(write(tmp_path, pa.Table.from_pylist([row | {"tools": given}])), tmp_path / "rows.arrow", "a.parquet")
+        assert rows_of(tmp_path) == [(1, row | {"tools": tools if isinstance(given, str) else given})]
 
 
 def test_rows_are_numbered_through_all_row_groups(tmp_path: Path):
