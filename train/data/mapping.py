@@ -47,9 +47,9 @@ class ColumnMapping:
         shapes = [self.shape] if self.shape else list(Shape)
         return frozenset(shape for shape in shapes if fields <= FORMS[shape].fields)
 
-    def reader(self) -> MessageReader:
+    def reader(self, *, is_table: bool = False) -> MessageReader:
         roles = {name.removeprefix(_ROLE_PREFIX): role for name, role in self.columns.items() if _is_role(name)}
-        return MessageReader(roles, self.columns.get("role"), self.columns.get("content"))
+        return MessageReader(roles, self.columns.get("role"), self.columns.get("content"), is_table=is_table)
 
     def apply(self, row: Row) -> Row:
         """The row with its columns renamed; raise `RowError` when a mapped column is not there."""

@@ -2,7 +2,9 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from train.data.canonical import Message
@@ -37,16 +39,25 @@ _SHAREGPT_ROLES = {
 
 ROLES = frozenset(_ROLES.values())
 
+_LIST_OF_OBJECTS = re.compile(r"\s*\[\s*\{")
+
 
 class MessageReader:
     """Reads messages with `role` and `content`, or with `from` and `value`, or with keys that the user named.
 
-    `roles` adds names that the user gave to the roles of `ROLES`.
+    `roles` adds names that the user gave to the roles of `ROLES`. With `is_table`, the rows are those of a table, whose
+    cells may hold lists as JSON.
     """
 
     def __init__(
-        self, roles: Mapping[str, str] | None = None, role_key: str | None = None, content_key: str | None = None
+        self,
+        roles: Mapping[str, str] | None = None,
+        role_key: str | None = None,
+        content_key: str | None = None,
+        *,
+        is_table: bool = False,
     ) -> None:
+        self._is_table = is_table
         self._openai = (role_key or "role", content_key or "content", _ROLES | dict(roles or {}))
         self._sharegpt = ("from", "value", _SHAREGPT_ROLES | dict(roles or {}))
         self._is_plain = not (roles or role_key or content_key)
@@ -64,6 +75,34 @@ class MessageReader:
                 for number, item in enumerate(value, 1)
             ]
         return [self._message(item, f"{name}[{number}]") for number, item in enumerate(value, 1)]
+
+    def from_cell(self, value: object, name: str) -> object:
+        """The messages that a cell of a table holds as JSON; raise `RowError` where that is broken.
+
+        Any other value is returned as it is, also JSON without messages: the field `name` may as well be a text.
+        """
+        if not (self._is_table and isinstance(value, str) and _LIST_OF_OBJECTS.match(value)):
+            return value
+        try:
+            found = from_json_text(value, name)
+        except RowError:
+            # Such as a list as Python shows it, with single quotes.
+            if self._said_by.search(value):
+                raise
+            return value
+        return found if isinstance(found, list) and any(map(self._is_message, found)) else value
+
+    def _is_message(self, value: object) -> bool:
+        (role, content, _), (sender, words, _) = self._openai, self._sharegpt
+        known = ({role, content}, {role, "tool_calls"}, {sender, words})
+        return isinstance(value, dict) and any(keys <= value.keys() for keys in known)
+
+    @cached_property
+    def _said_by(self) -> re.Pattern[str]:
+        """A key and its value that name a role."""
+        keys = "|".join(re.escape(key) for key, _, _ in (self._openai, self._sharegpt))
+        roles = "|".join(map(re.escape, self._openai[2] | self._sharegpt[2]))
+        return re.compile(rf"""["']({keys})["']\s*:\s*["']({roles})["']""")
 
     def _message(self, value: object, where: str) -> Message:
         if not isinstance(value, dict):

@@ -52,6 +52,7 @@ def verdict(value: object) -> bool | None:
 
 def prompt_of(value: object, reader: MessageReader, name: str = "prompt") -> list[Message]:
     """A prompt, which is a text or a list of messages that ends with the user or a tool."""
+    value = reader.from_cell(value, name)
     if isinstance(value, list):
         return _context(reader.read(value, name), name)
     return [{"role": "user", "content": text(value, name)}]
@@ -59,7 +60,7 @@ def prompt_of(value: object, reader: MessageReader, name: str = "prompt") -> lis
 
 def _read_preference(row: Row, reader: MessageReader) -> Row:
     chosen, rejected = (_answer(row[name], name, reader) for name in ("chosen", "rejected"))
-    prompt = row.get("prompt")
+    prompt = reader.from_cell(row.get("prompt"), "prompt")
     if isinstance(chosen, str) or isinstance(rejected, str):
         if not (isinstance(chosen, str) and isinstance(rejected, str)):
             raise RowError(Rule.WRONG_TYPE, "'chosen' and 'rejected' must both be texts or both be lists.")
@@ -116,6 +117,7 @@ def _pair(prompt: list[Message], chosen: list[Message], rejected: list[Message])
 
 def _answer(value: object, name: str, reader: MessageReader) -> str | list[Message]:
     """A text, a list of messages, or a single one."""
+    value = reader.from_cell(value, name)
     if isinstance(value, dict):
         value = [value]
     return reader.read(value, name) if isinstance(value, list) else text(value, name)

@@ -35,7 +35,7 @@ class PreviewRow:
 
 def preview(file: DatasetFile, shape: Shape, mapping: ColumnMapping, num_rows: int) -> list[PreviewRow]:
     """The first `num_rows` rows of a file whose shape is known, shortened for people to look at."""
-    reader = mapping.reader()
+    reader = mapping.reader(is_table=file.is_table)
     found: list[PreviewRow] = []
     for line, value in islice(file.values(), num_rows):
         raw = None if isinstance(value, RowError) else _Shortening().of(value)

@@ -31,6 +31,7 @@ _PARSERS = {
     FileFormat.TSV: parse_tsv,
 }
 _FORMATS_WITHOUT_LINES = (FileFormat.JSON, FileFormat.PARQUET)
+_TABLES = (FileFormat.CSV, FileFormat.TSV, FileFormat.PARQUET)
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,11 @@ class DatasetFile:
         """What its rows are counted in."""
         return "row" if self.format in _FORMATS_WITHOUT_LINES else "line"
 
+    @property
+    def is_table(self) -> bool:
+        """Whether a cell may hold as JSON what is a list."""
+        return self.format in _TABLES
+
     def values(self) -> Iterator[Parsed]:
         """All rows as they stand, with their numbers; a `RowError` in place of one that cannot be read."""
         if self.format is FileFormat.PARQUET:
@@ -187,7 +193,7 @@ class _Tally:
 
 
 def _read(file: DatasetFile, mapping: ColumnMapping, shape: Shape, on_row: OnRow) -> _Tally:
-    tally, reader = _Tally(file.unit), mapping.reader()
+    tally, reader = _Tally(file.unit), mapping.reader(is_table=file.is_table)
     for number, value in file.values():
         try:
             row = normal_form(value, shape, mapping, reader)

@@ -101,7 +101,7 @@ def _read_alpaca(row: Row, _: MessageReader) -> Row:
 
 
 def _read_prompt_completion(row: Row, reader: MessageReader) -> Row:
-    prompt, completion = row["prompt"], row["completion"]
+    prompt, completion = (reader.from_cell(row[name], name) for name in ("prompt", "completion"))
     if isinstance(prompt, list) != isinstance(completion, list):
         raise RowError(Rule.WRONG_TYPE, "'prompt' and 'completion' must both be texts or both be lists.")
     before = prompt_of(prompt, reader)

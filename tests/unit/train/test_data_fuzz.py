@@ -49,8 +49,9 @@ def survives(folder: Path, content: bytes, filename: str, mapping: ColumnMapping
         return
     finally:
         assert {file.name for file in folder.iterdir()} <= {"source", "rows.arrow"}
-    expected, reader = [], mapping.reader()
-    for line, value in DatasetFile(source, done.format).values():
+    file = DatasetFile(source, done.format)
+    expected, reader = [], mapping.reader(is_table=file.is_table)
+    for line, value in file.values():
         try:
             expected.append((line, normal_form(value, done.shape, mapping, reader)))
         except RowError:

@@ -1,15 +1,21 @@
+import csv
 import io
 import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from train.data import parse
 from train.data.canonical import CanonicalFile
 from train.data.errors import DatasetInvalidError
-from train.data.read import convert, read_rows
+from train.data.mapping import ColumnMapping
+from train.data.preview import preview
+from train.data.read import DatasetFile, convert, read_rows
 from train.data.rules import RowError, Rule
+from train.data.shapes import Shape
 from train.data.tables import parse_csv, parse_tsv
 
 
@@ -108,6 +114,102 @@ def test_lists_stand_as_json_in_a_cell(tmp_path: Path):
     source.write_text("id,messages,tools\n" + f"1,{cells[0]},{cells[1]}\n2,{cells[0]},\n")
     assert convert(source, tmp_path / "rows.arrow", "chats.csv").shape == "messages"
     assert list(read_rows(tmp_path / "rows.arrow")) == [{"messages": messages, "tools": tools}, {"messages": messages}]
+
+
+ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Where?"}]
+GOOD, BAD = ([{"role": "assistant", "content": content}] for content in ("Here.", "Go away."))
+PAIR = {"prompt": ASKED, "chosen": GOOD, "rejected": BAD}
+SHOWN_BY_PYTHON = str(GOOD)
+
+
+def write_table(path: Path, row: dict[str, Any], filename: str) -> None:
+    """One row with its lists as JSON."""
+    cells = {name: value if isinstance(value, str) else json.dumps(value) for name, value in row.items()}
+    if filename.endswith(".parquet"):
+        parquet.write_table(pa.Table.from_pylist([cells]), path)
+        return
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, list(cells), delimiter="\t" if filename.endswith(".tsv") else ",")
+        table.writeheader()
+        table.writerow(cells)
+
+
+@pytest.mark.parametrize("filename", ["a.csv", "a.tsv", "a.parquet"])
+@pytest.mark.parametrize(
+    ("row", "shape", "normal"),
+    [
+        ({"prompt": ASKED, "completion": GOOD}, "prompt_completion", {"messages": ASKED + GOOD}),
+        ({"prompt": ASKED, "chosen": GOOD, "rejected": BAD}, "preference", PAIR),
+        ({"prompt": ASKED, "chosen": "Here.", "rejected": "Go away."}, "preference", PAIR),
+        ({"chosen": ASKED + GOOD, "rejected": ASKED + BAD}, "preference", PAIR),
+        ({"prompt": ASKED, "chosen": ASKED + GOOD, "rejected": ASKED + BAD}, "preference", PAIR),
+        (
+            {"prompt": ASKED, "completion": [{"from": "gpt", "value": "Here."}], "label": "1"},
+            "unpaired",
+            {"prompt": ASKED, "completion": GOOD, "label": True},
+        ),
+    ],
+)
+def test_what_may_be_a_text_or_a_list_is_a_list_where_a_cell_holds_messages(
+    tmp_path: Path, row: dict[str, Any], shape: str, normal: dict[str, Any], filename: str
+):
+    source, target = tmp_path / "source", tmp_path / "rows.arrow"
+    write_table(source, row, filename)
+    assert convert(source, target, filename).shape == shape
+    assert list(read_rows(target)) == [normal]
+    (shown,) = preview(DatasetFile.of(source, filename), Shape(shape), ColumnMapping(), 1)
+    assert shown.row == normal
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[INST] Hi",
+        "[1, 2]",
+        "[]",
+        '[{"from": "Paris", "to": "Rome"}]',
+        '[{"role": "admin"}]',
+        '[{"role": "admin"',
+        "{}",
+    ],
+)
+def test_other_cells_that_begin_like_a_list_are_texts(tmp_path: Path, text: str):
+    write_table(tmp_path / "source", {"prompt": text, "completion": text}, "a.csv")
+    convert(tmp_path / "source", tmp_path / "rows.arrow", "a.csv")
+    (row,) = read_rows(tmp_path / "rows.arrow")
+    assert [message["content"] for message in row["messages"]] == [text, text]
+
+
+def test_messages_in_the_text_of_a_json_line_are_a_text(tmp_path: Path):
+    (tmp_path / "source").write_text(json.dumps({"prompt": "Show a chat.", "completion": json.dumps(ASKED)}))
+    convert(tmp_path / "source", tmp_path / "rows.arrow", "a.jsonl")
+    (row,) = read_rows(tmp_path / "rows.arrow")
+    assert row["messages"][1]["content"] == json.dumps(ASKED)
+
+
+@pytest.mark.parametrize(
+    ("completion", "problem"),
+    [
+        (SHOWN_BY_PYTHON, "completion is broken JSON at character 3. [broken_json]"),
+        (json.dumps(GOOD)[:-2], "completion is broken JSON at character 42. [broken_json]"),
+        ("Here.", "'prompt' and 'completion' must both be texts or both be lists. [wrong_type]"),
+        (json.dumps([*GOOD, {"role": "robot"}]), "completion[2].role must be one of"),
+    ],
+)
+def test_a_cell_with_messages_that_cannot_be_used_is_no_text_either(tmp_path: Path, completion: str, problem: str):
+    write_table(tmp_path / "source", {"prompt": ASKED, "completion": completion}, "a.csv")
+    with pytest.raises(DatasetInvalidError) as caught:
+        convert(tmp_path / "source", tmp_path / "rows.arrow", "a.csv")
+    assert f"line 2: {problem}" in caught.value.message
+
+
+def test_messages_in_a_cell_may_have_keys_that_the_user_named(tmp_path: Path):
+    said = [{"who": "Agent", "said": "Here."}]
+    write_table(tmp_path / "source", {"prompt": "Where?", "completion": said, "label": "0"}, "a.csv")
+    mapping = ColumnMapping.parse(None, {"role": "who", "content": "said", "role.Agent": "assistant"})
+    convert(tmp_path / "source", tmp_path / "rows.arrow", "a.csv", mapping=mapping)
+    (row,) = read_rows(tmp_path / "rows.arrow")
+    assert row["completion"] == GOOD
 
 
 def test_verdicts_and_lines_of_a_table(tmp_path: Path):
