@@ -11,7 +11,10 @@ from ftlab.schemas import JobConfig
 from ftlab.schemas.job_file import parse_job_config, read_yaml
 
 DATASET_FIELDS = ("dataset", "eval_dataset")
-DATASET_SUFFIXES = (".jsonl", ".json")
+DATASET_SUFFIXES = (
+    ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gz", ".gzip", ".zst", ".zstd",
+)  # fmt: skip
+"""What the name of a dataset file may end in; ids have no dot."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,6 @@ def dataset_file(value: object, folder: Path, source: str) -> Path | None:
         file = folder / value
     if file.is_file():
         return file
-    if "/" in value or value.endswith(DATASET_SUFFIXES):
+    if "/" in value or value.lower().endswith(DATASET_SUFFIXES):
         raise InvalidRequestError(f"{source}: there is no dataset file {str(file)!r}.", "file_not_found", "dataset")
     return None

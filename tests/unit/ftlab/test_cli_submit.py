@@ -4,6 +4,7 @@ import pytest
 
 from ftlab.life import JobStatus
 from ftlab.schemas.job_file import read_yaml
+from train.data.source import _COMPRESSED_SUFFIXES, _SUFFIXES
 
 JOB = """\
 model: org/name   # the base
@@ -133,6 +134,18 @@ def test_a_list_may_mix_files_and_ids(cli, fake, job_file):
     assert len(fake.datasets) == 1
     shown = read_yaml(cli("submit", job_file, "--dry-run").out, "x")["dataset"]
     assert [str(name).rpartition("/")[2] for name in shown] == ["first.jsonl", "ds-other", "first.jsonl"]
+
+
+@pytest.mark.parametrize("ending", [*_SUFFIXES, *_COMPRESSED_SUFFIXES])
+@pytest.mark.parametrize("name", ["none", "none.csv", "NONE"])
+def test_a_missing_file_is_told_from_an_id_by_every_ending_that_a_dataset_may_have(
+    cli, fake, job_file, name: str, ending: str
+):
+    missing = name + (ending.upper() if name.isupper() else ending)
+    job_file.write_text(f"model: org/name\ndataset: {missing}\n")
+    run = cli("submit", job_file)
+    assert (run.code, "there is no dataset file" in run.err) == (2, True)
+    assert fake.requests == []
 
 
 @pytest.mark.parametrize(
