@@ -43,7 +43,7 @@ class ColumnMapping:
     @property
     def allowed(self) -> frozenset[Shape]:
         """The shapes that the rows may have."""
-        fields = self._renamed.keys()
+        fields = self.renamed.keys()
         shapes = [self.shape] if self.shape else list(Shape)
         return frozenset(shape for shape in shapes if fields <= FORMS[shape].fields)
 
@@ -51,25 +51,30 @@ class ColumnMapping:
         roles = {name.removeprefix(_ROLE_PREFIX): role for name, role in self.columns.items() if _is_role(name)}
         return MessageReader(roles, self.columns.get("role"), self.columns.get("content"), is_table=is_table)
 
-    def apply(self, row: Row) -> Row:
-        """The row with its columns renamed; raise `RowError` when a mapped column is not there."""
-        renamed = self._renamed
+    def apply(self, row: Row, shape: Shape | None = None) -> Row:
+        """The row with its columns renamed.
+
+        Raise `RowError` when a mapped column is not there that `shape` needs, or any allowed shape where none is given.
+        """
+        renamed = self.renamed
         if not renamed or not isinstance(row, dict):
             return row
         mapped = {name: value for name, value in row.items() if name not in self._used and name not in renamed}
         for name, column in renamed.items():
-            if column not in row:
-                raise RowError(Rule.MISSING_FIELD, f"The row has no column that stands for '{name}'.")
-            mapped[name] = row[column]
+            if column in row:
+                mapped[name] = row[column]
+            elif any(name in FORMS[one].required for one in self.allowed & {shape} or self.allowed):
+                raise RowError(Rule.MISSING_FIELD, f"The row has no column '{column}', which stands for '{name}'.")
         return mapped
 
     @cached_property
-    def _renamed(self) -> dict[str, str]:
+    def renamed(self) -> dict[str, str]:
+        """The columns by the fields of a row that they stand for."""
         return {name: column for name, column in self.columns.items() if name in _FIELDS}
 
     @cached_property
     def _used(self) -> frozenset[str]:
-        return frozenset(self._renamed.values())
+        return frozenset(self.renamed.values())
 
 
 def _checked(columns: object) -> dict[str, str]:

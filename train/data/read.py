@@ -174,7 +174,7 @@ def normal_form(value: Any, shape: Shape, mapping: ColumnMapping, reader: Messag
     """The normal row of one of `DatasetFile.values`; raise `RowError` when there is none."""
     if isinstance(value, RowError):
         raise value
-    return normalise(mapping.apply(value), shape, reader)
+    return normalise(mapping.apply(value, shape), shape, reader)
 
 
 class _Tally:
@@ -194,7 +194,10 @@ class _Tally:
 
 def _read(file: DatasetFile, mapping: ColumnMapping, shape: Shape, on_row: OnRow) -> _Tally:
     tally, reader = _Tally(file.unit), mapping.reader(is_table=file.is_table)
+    unseen = {column: name for name, column in mapping.renamed.items()}
     for number, value in file.values():
+        if unseen and isinstance(value, dict):
+            unseen = {column: name for column, name in unseen.items() if column not in value}
         try:
             row = normal_form(value, shape, mapping, reader)
         except RowError as error:
@@ -202,6 +205,11 @@ def _read(file: DatasetFile, mapping: ColumnMapping, shape: Shape, on_row: OnRow
             continue
         tally.num_rows += 1
         on_row(number, row)
+    if tally.num_rows:
+        for column, name in unseen.items():
+            raise DatasetInvalidError(
+                f"No row has the column '{column}', which stands for '{name}'. [{Rule.MISSING_FIELD}]"
+            )
     return tally
 
 

@@ -174,9 +174,24 @@ def test_a_mapping_names_the_columns(row: dict[str, Any], columns: dict[str, str
 
 
 def test_a_row_without_the_mapped_column_says_so():
-    with pytest.raises(RowError, match="no column that stands for 'prompt'") as caught:
+    with pytest.raises(RowError, match="no column 'question', which stands for 'prompt'") as caught:
         ColumnMapping.parse(None, {"prompt": "question"}).apply({"completion": "x"})
     assert caught.value.rule is Rule.MISSING_FIELD
+
+
+def test_a_mapped_column_that_the_shape_can_do_without_need_not_be_in_every_row():
+    row = {"instruction": "x", "output": "y"}
+    assert mapped(row, {"instruction": "instruction", "input": "context"}) == (
+        Shape.ALPACA,
+        {"messages": turns("x", "y")},
+    )
+    # `input` alone may also mean a shape that needs it.
+    mapping = ColumnMapping.parse(None, {"input": "context"})
+    with pytest.raises(RowError, match="no column 'context', which stands for 'input'"):
+        mapping.apply(row)
+    assert mapping.apply(row, Shape.ALPACA) == row
+    with pytest.raises(RowError, match="no column 'context', which stands for 'input'"):
+        mapping.apply(row, Shape.OPENAI_DPO)
 
 
 @pytest.mark.parametrize(

@@ -170,8 +170,26 @@ def test_an_unknown_shape_asks_for_a_mapping(tmp_path: Path):
 
 
 def test_a_mapping_that_no_row_fits_names_the_rows(tmp_path: Path):
-    with pytest.raises(DatasetInvalidError, match="line 1: The row has no column that stands for 'prompt'"):
+    with pytest.raises(DatasetInvalidError, match="line 1: The row has no column 'question', which stands for"):
         convert_bytes(tmp_path, line(pair()), mapping=ColumnMapping.parse(None, {"prompt": "question"}))
+
+
+@pytest.mark.parametrize("columns", [{"input": "context"}, {"instruction": "instruction", "input": "context"}])
+def test_a_mapped_column_may_be_missing_in_some_rows_but_not_in_all(tmp_path: Path, columns: dict[str, str]):
+    bare, full = {"instruction": "Where?", "output": "Here."}, {"instruction": "a", "context": "b", "output": "c"}
+    mapping = ColumnMapping.parse(None, columns)
+    assert convert_bytes(tmp_path, line(bare) + line(full), mapping=mapping).num_rows == 2
+    rows = list(read_rows(tmp_path / "rows.arrow"))
+    assert [row["messages"][0]["content"] for row in rows] == ["Where?", "a\n\nb"]
+    # A wrong name must not lose the column of all rows without a word.
+    for shape in (None, "alpaca"):
+        with pytest.raises(DatasetInvalidError, match="column 'contxt', which stands for 'input'"):
+            convert_bytes(
+                tmp_path,
+                line(bare) + line(full),
+                mapping=ColumnMapping.parse(shape, columns | {"input": "contxt"}),
+                accept_partial=True,
+            )
 
 
 def test_two_shapes_in_the_same_rows_are_told_apart_by_the_user(tmp_path: Path):
