@@ -1,13 +1,15 @@
 """Which shape the rows of a file have, and how sure that is."""
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from train.data.errors import DatasetInvalidError
+from train.data.hints import known_columns, likely_columns
 from train.data.rules import Rule
-from train.data.shapes import FORMS, Row, Shape, fit
+from train.data.shapes import FORMS, Shape, fit
 
 SAMPLE_ROWS = 50
 """Rows that are looked at."""
@@ -18,12 +20,6 @@ MIN_SHARE = 0.75
 bad, but a `label` that is never a verdict is none."""
 WEAK_RIVAL_COST = 0.1
 """Confidence that is lost when the same rows also have the fields of a simpler shape."""
-
-_SIMILAR = (
-    ("prompt", ("question", "query", "instruction", "input", "user", "problem")),
-    ("completion", ("answer", "response", "output", "assistant", "solution", "target")),
-)
-_EXAMPLE = ("question", "answer")
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ class Detector:
         self._scores: defaultdict[Shape, float] = defaultdict(float)
         self._rivals: Counter[frozenset[Shape]] = Counter()
         self._num_rows = 0
-        self._fields: frozenset[str] = frozenset()
+        self._known: set[str] = set()
 
     @property
     def is_sure(self) -> bool:
@@ -59,7 +55,8 @@ class Detector:
         if not isinstance(row, dict):
             return
         self._num_rows += 1
-        self._fields = self._fields or _known_names(row)
+        if not self._scores:
+            self._known |= known_columns(row)
         scores = {shape: score for shape in self._allowed if (score := fit(row, shape))}
         top = max(scores.values(), default=0.0)
         rivals = frozenset(shape for shape in scores if scores[shape] == top and not _is_weak(shape, scores))
@@ -92,21 +89,13 @@ class Detector:
                 )
 
     def _unknown(self) -> str:
-        prompt, completion = (
-            next((name for name in names if name in self._fields), example)
-            for (_, names), example in zip(_SIMILAR, _EXAMPLE, strict=True)
-        )
         shapes = "; ".join(" and ".join(f"'{key}'" for key in FORMS[shape].required) for shape in self._allowed)
+        columns = likely_columns(self._known, self._allowed)
+        options = " ".join(f"--column {field}={column}" for field, column in columns.items())
         return (
             f"The rows have the fields of no known shape ({shapes}). Say which columns to use, for example "
-            f'columns={{"prompt": "{prompt}", "completion": "{completion}"}} '
-            f"(--column prompt={prompt} --column completion={completion}). [{Rule.UNKNOWN_SHAPE}]"
+            f"columns={json.dumps(columns)} ({options}). [{Rule.UNKNOWN_SHAPE}]"
         )
-
-
-def _known_names(row: Row) -> frozenset[str]:
-    """The row's fields as far as they are common words: other names are not repeated in a message."""
-    return frozenset(name for _, names in _SIMILAR for name in names if name in row)
 
 
 def _is_weak(shape: Shape, scores: Mapping[Shape, float]) -> bool:

@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -66,21 +67,70 @@ def test_two_shapes_in_the_same_rows_are_refused_with_the_way_out(row: dict[str,
     assert detected(row, mapping=ColumnMapping.parse(first, None)).shape == first
 
 
+CHATS = [CHAT["messages"], [{"from": "human", "value": "x"}, {"from": "gpt", "value": "y"}]]
+
+
 @pytest.mark.parametrize(
     ("row", "example"),
     [
-        ({"question": "x", "answer": "y"}, '{"prompt": "question", "completion": "answer"}'),
-        ({"query": "x", "response": "y"}, '{"prompt": "query", "completion": "response"}'),
-        ({"secret-canary": 1}, '{"prompt": "question", "completion": "answer"}'),
+        ({"question": "x", "answer": "y"}, {"prompt": "question", "completion": "answer"}),
+        ({"query": "x", "response": "y"}, {"prompt": "query", "completion": "response"}),
+        ({"input": "x", "target": "y"}, {"prompt": "input", "completion": "target"}),
+        # Dolly, rows for reading a text, OpenOrca: no column may get lost.
+        ({"instruction": "x", "context": "c", "response": "y"}, {"input": "context", "output": "response"}),
+        (
+            {"question": "x", "context": "c", "answer": "y"},
+            {"instruction": "question", "input": "context", "output": "answer"},
+        ),
+        ({"input": "x", "context": "c", "output": "y"}, {"instruction": "input", "input": "context"}),
+        ({"instruction": "x", "input": "c", "response": "y"}, {"output": "response"}),
+        (
+            {"system_prompt": "s", "question": "x", "response": "y"},
+            {"prompt": "question", "completion": "response", "system": "system_prompt"},
+        ),
+        # LMSYS.
+        *(({"conversation": chat, "turn": 1}, {"messages": "conversation"}) for chat in CHATS),
+        ({"dialog": json.dumps(CHATS[0])}, {"messages": "dialog"}),
     ],
 )
-def test_rows_without_a_known_shape_get_an_example_of_a_mapping(row: dict[str, Any], example: str):
+def test_rows_without_a_known_shape_get_an_example_of_a_mapping_that_loses_nothing(
+    row: dict[str, Any], example: dict[str, str]
+):
     with pytest.raises(DatasetInvalidError) as caught:
         detected(row)
-    assert f"for example columns={example} (--column prompt=" in caught.value.message
-    assert caught.value.message.endswith(". [unknown_shape]")
+    options = " ".join(f"--column {field}={column}" for field, column in example.items())
+    assert f"for example columns={json.dumps(example)} ({options}). [unknown_shape]" in caught.value.message
     assert "'prompt' and 'completion'" in caught.value.message
+    _, normal = mapped(row, example)
+    words = " ".join(message["content"] for message in normal["messages"])
+    assert all(value in words for value in row.values() if isinstance(value, str) and len(value) == 1)
+
+
+@pytest.mark.parametrize(
+    ("row", "example", "given"),
+    [
+        ({"secret-canary": 1}, {"prompt": "COLUMN", "completion": "COLUMN"}, {}),
+        ({"question": "secret-canary"}, {"prompt": "question", "completion": "COLUMN"}, {}),
+        ({"context": "x"}, {"prompt": "COLUMN", "completion": "COLUMN"}, {}),
+        ({"history": ["secret-canary"], "chat": "[secret-canary"}, {"prompt": "COLUMN", "completion": "COLUMN"}, {}),
+        # What the user has named already is not asked for again.
+        ({"secret-canary": "x", "response": "y"}, {"completion": "response"}, {"prompt": "secret-canary"}),
+        ({"secret-canary": "x", "worse": "y"}, {"rejected": "COLUMN"}, {"chosen": "secret-canary"}),
+    ],
+)
+def test_an_example_names_no_column_that_the_file_does_not_have(
+    row: dict[str, Any], example: dict[str, str], given: dict[str, str]
+):
+    mapping = ColumnMapping.parse(None, given)
+    with pytest.raises(DatasetInvalidError) as caught:
+        detected(mapping.apply(row), mapping=mapping)
+    assert f"for example columns={json.dumps(example)} (--column " in caught.value.message
     assert "canary" not in caught.value.message
+
+
+def test_fields_that_no_row_has_together_get_an_example_too():
+    with pytest.raises(DatasetInvalidError, match=r"\(--column prompt=COLUMN --column completion=COLUMN\)"):
+        detected({"prompt": "x"}, {"completion": "y"})
 
 
 def test_it_is_sure_after_enough_rows_and_gives_up_after_many():
