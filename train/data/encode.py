@@ -6,11 +6,11 @@ tokens by their offsets. So the tokens are those the model meets in use, also wh
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ftlab.errors import InvalidRequestError
 from train.data.chat_template import Span
-from train.data.render import RenderedRow, Renderer
+from train.data.render import KeptChars, RenderedRow, Renderer
 from train.data.shapes import Row
 from train.data.token_spans import Offsets, token_range
 
@@ -49,13 +49,13 @@ def encode(
     `InvalidRequestError` with code `chat_template_unsupported` or `tokenizer_unsupported` when the tokenizer cannot do
     this, `DatasetInvalidError` when its template refuses a row.
     """
-    for ids, offsets, spans in _tokenise(rows, tokenizer, assistant_only_loss):
+    for ids, offsets, spans in _tokenise(rows, tokenizer, max_length, assistant_only_loss):
         kept = ids[:max_length]
         yield EncodedRow(kept, _labels(kept, offsets, spans), len(ids))
 
 
 def _tokenise(
-    rows: Iterable[Row], tokenizer: "PreTrainedTokenizerBase", assistant_only_loss: bool
+    rows: Iterable[Row], tokenizer: "PreTrainedTokenizerBase", max_length: int | None, assistant_only_loss: bool
 ) -> Iterator[tuple[list[int], Offsets, list[Span]]]:
     if not tokenizer.is_fast:
         raise InvalidRequestError(
@@ -64,18 +64,31 @@ def _tokenise(
             "model",
         )
     renderer = Renderer(tokenizer, assistant_only_loss=assistant_only_loss)
-    rendered = (renderer.render(number, row) for number, row in enumerate(rows, 1))
+    kept_chars = None if max_length is None else _kept_chars(tokenizer, max_length)
+    rendered = (renderer.render(number, row, kept_chars) for number, row in enumerate(rows, 1))
     for batch in _batches(rendered):
-        encoded = tokenizer(
-            [row.text for row in batch],
-            add_special_tokens=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            return_offsets_mapping=True,
-            verbose=False,
-        )
+        encoded = _tokens_of(tokenizer, [row.text for row in batch])
         for row, ids, offsets in zip(batch, encoded["input_ids"], encoded["offset_mapping"], strict=True):
             yield ids, offsets, row.spans
+
+
+def _kept_chars(tokenizer: "PreTrainedTokenizerBase", max_length: int) -> KeptChars:
+    def kept_chars(text: str) -> int | None:
+        (offsets,) = _tokens_of(tokenizer, [text])["offset_mapping"]
+        return max(end for _, end in offsets[:max_length]) if len(offsets) > max_length else None
+
+    return kept_chars
+
+
+def _tokens_of(tokenizer: "PreTrainedTokenizerBase", texts: list[str]) -> Any:
+    return tokenizer(
+        texts,
+        add_special_tokens=False,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        return_offsets_mapping=True,
+        verbose=False,
+    )
 
 
 def _batches(rows: Iterable[RenderedRow]) -> Iterator[list[RenderedRow]]:

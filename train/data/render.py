@@ -1,6 +1,7 @@
 """A row as one text, and the characters of it that the loss counts."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
 _REFUSALS = (TemplateError, TypeError)
 """What a template raises that cannot write a conversation."""
 MAX_SKELETONS = 256
-"""Orders of roles that are remembered."""
+"""Orders of roles, with their tools, that are remembered."""
+MANY_MESSAGES = 200
+"""A row with more of them is searched only as far as it is kept: a turn costs as much as all messages before it."""
+
+KeptChars = Callable[[str], int | None]
+"""How many characters of a text are kept; `None` where all are."""
 _PROBE: list[Message] = [
     {"role": "user", "content": "One?"},
     {"role": "assistant", "content": "Two."},
@@ -52,7 +58,7 @@ class Renderer:
         self._assistant_only_loss = assistant_only_loss
         self.template = ChatTemplate.of(tokenizer)
         """What rows are written with."""
-        self._skeletons: dict[tuple[str, ...], Skeleton | None] = {}
+        self._skeletons: dict[tuple[str | None, ...], Skeleton | None] = {}
         self._goes_by_marks = False
         if assistant_only_loss and self._rewrites_turns():
             self.template = training_template(tokenizer) or self.template
@@ -61,8 +67,10 @@ class Renderer:
         self._bos = _leading_bos(tokenizer)
         self._eos = tokenizer.eos_token or ""
 
-    def render(self, number: int, row: Row) -> RenderedRow:
+    def render(self, number: int, row: Row, kept_chars: KeptChars | None = None) -> RenderedRow:
         """Render row `number`, counted from 1.
+
+        With `kept_chars`, spans that begin behind what is kept of a long row may be missing.
 
         Raise `DatasetInvalidError` when the template refuses the row, `InvalidRequestError` with code
         `chat_template_unsupported` when the turns cannot be told apart.
@@ -81,13 +89,14 @@ class Renderer:
         if self.template.origin != "none":
             tools = row.get("tools")
             text = self._render_whole(number, messages, tools)
-            known = self._known_turns(text, messages, wanted) if tools is None else None
-            turns = self._find_turns(number, text, messages, tools, wanted) if known is None else known
+            limit = kept_chars(text) if kept_chars and wanted and len(messages) > MANY_MESSAGES else None
+            known = self._known_turns(text, messages, tools, wanted) if limit is None else None
+            turns = self._find_turns(number, text, messages, tools, wanted, limit) if known is None else known
         else:
-            known = None
+            known = tools = None
             text, turns = self._join(messages, wanted)
         spans = turns if self._assistant_only_loss else _between(turns, len(text))
-        return RenderedRow(text, spans, is_verbatim=known is not None)
+        return RenderedRow(text, spans, is_verbatim=known is not None and tools is None)
 
     def _render_text(self, text: str) -> RenderedRow:
         """A plain text is learned as it is, and that it ends there."""
@@ -107,30 +116,43 @@ class Renderer:
             message = f"Row {number} does not fit the model's chat template: {str(error)[:200]}"
             raise DatasetInvalidError(message) from error
 
-    def _known_turns(self, text: str, messages: list[Message], wanted: list[int]) -> list[Span] | None:
-        """The turns where the text is made as that of other rows with the same roles; `None` for any other."""
+    def _known_turns(
+        self, text: str, messages: list[Message], tools: list[Any] | None, wanted: list[int]
+    ) -> list[Span] | None:
+        """The turns where the text is made as that of rows with the same roles and tools; `None` for any other."""
         if not all(message.keys() <= PLAIN for message in messages):
             return None
-        roles = tuple([message["role"] for message in messages])
-        if roles not in self._skeletons:
+        roles = [message["role"] for message in messages]
+        key = (None if tools is None else json.dumps(tools), *roles)
+        if key not in self._skeletons:
             if len(self._skeletons) >= MAX_SKELETONS:
                 return None
-            self._skeletons[roles] = self._skeleton_of(stand_ins(roles))
-        skeleton = self._skeletons[roles]
+            self._skeletons[key] = self._skeleton_of(stand_ins(roles), tools)
+        skeleton = self._skeletons[key]
         return skeleton.find(text, messages, wanted) if skeleton else None
 
-    def _skeleton_of(self, messages: list[Message]) -> Skeleton | None:
+    def _skeleton_of(self, messages: list[Message], tools: list[Any] | None) -> Skeleton | None:
         answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
         try:
-            text = self._apply(messages, None)
-            turns = {i: turn for i in answers for turn in self._find_turns(0, text, messages, None, [i])}
+            text = self._apply(messages, tools)
+            if self._goes_by_marks:
+                turns = dict(zip(answers, self._marked_turns(0, messages, tools, answers), strict=True))
+            else:
+                turns = {i: turn for i in answers for turn in self._find_turns(0, text, messages, tools, [i])}
         except (*_REFUSALS, InvalidRequestError):
             return None
         return Skeleton.of(text, messages, turns)
 
     def _find_turns(
-        self, number: int, text: str, messages: list[Message], tools: list[Any] | None, wanted: list[int]
+        self,
+        number: int,
+        text: str,
+        messages: list[Message],
+        tools: list[Any] | None,
+        wanted: list[int],
+        limit: int | None = None,
     ) -> list[Span]:
+        """The wanted turns as far as the one that reaches the character `limit`."""
         if self._goes_by_marks:
             return self._marked_turns(number, messages, tools, wanted)
         turns: list[Span] = []
@@ -138,6 +160,8 @@ class Renderer:
             turn = self._find_turn(text, messages, tools, i)
             if turn is not None:
                 turns.append(turn)
+                if limit is not None and turn[1] >= limit:
+                    break
             # A greeting answers nothing: a template may have no prompt for it, then it is only context.
             elif i > 0 or not self._assistant_only_loss:
                 raise self._unsupported(number)
@@ -150,7 +174,8 @@ class Renderer:
         answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
         if len(spans) != len(answers):
             raise self._unsupported(number)
-        return [span for i, span in zip(answers, spans, strict=True) if i in wanted]
+        of_wanted = set(wanted)
+        return [span for i, span in zip(answers, spans, strict=True) if i in of_wanted]
 
     def _rewrites_turns(self) -> bool:
         """Whether the first answer of two cannot be found; a template that refuses to be tried has the doubt."""
