@@ -13,6 +13,8 @@ from train.data.rules import RowError, Rule
 
 MAX_DEPTH = 64
 """Nesting of `tools` and `tool_calls`, so that every later reader and chat template can follow."""
+MAX_MESSAGES = 2000
+"""Of one list. Each answer is found by writing all that comes before it: the work grows with the square of it."""
 
 _ROLES = {
     "system": "system",
@@ -69,6 +71,11 @@ class MessageReader:
             raise RowError(Rule.WRONG_TYPE, f"'{name}' is not a list.")
         if not value:
             raise RowError(Rule.NO_MESSAGES, f"'{name}' is empty.")
+        if len(value) > MAX_MESSAGES:
+            raise RowError(
+                Rule.TOO_MANY_MESSAGES,
+                f"'{name}' has {len(value):,} messages, and {MAX_MESSAGES:,} are the most; make several rows of it.",
+            )
         if self._is_plain:
             return [
                 item if _is_normal(item) else self._message(item, f"{name}[{number}]")

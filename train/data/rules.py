@@ -29,6 +29,7 @@ class Rule(StrEnum):
     WRONG_LABEL = "wrong_label"
     EMPTY_CONTENT = "empty_content"
     NO_MESSAGES = "no_messages"
+    TOO_MANY_MESSAGES = "too_many_messages"
     NO_ASSISTANT = "no_assistant"
     PROMPT_LAST_MESSAGE = "prompt_last_message"
     PROMPT_MISMATCH = "prompt_mismatch"

@@ -141,6 +141,11 @@ def test_a_file_that_is_no_dataset(tmp_path: Path, content: bytes, filename: str
             "The row has shape 'prompt_completion', the others have 'messages'.",
         ),
         (line(pair("canary", "")).strip(), Rule.EMPTY_CONTENT, "messages[2].content is empty."),
+        (
+            line({"messages": pair("canary")["messages"] * 1000 + pair()["messages"][:1]}).strip(),
+            Rule.TOO_MANY_MESSAGES,
+            "'messages' has 2,001 messages, and 2,000 are the most; make several rows of it.",
+        ),
     ],
 )
 def test_a_bad_line_is_named_with_its_rule(tmp_path: Path, bad: bytes, rule: Rule, message: str):
@@ -167,6 +172,10 @@ def test_an_unknown_shape_asks_for_a_mapping(tmp_path: Path):
     done = convert_bytes(tmp_path, content, mapping=mapping)
     assert done == Conversion("jsonl", Shape.PROMPT_COMPLETION, Kind.MESSAGES, 1)
     assert list(read_rows(tmp_path / "rows.arrow")) == [pair()]
+
+
+def test_a_conversation_of_as_many_messages_as_there_may_be_is_taken(tmp_path: Path):
+    assert convert_bytes(tmp_path, line({"messages": pair()["messages"] * 1000})).num_rows == 1
 
 
 def test_a_mapping_that_no_row_fits_names_the_rows(tmp_path: Path):
