@@ -118,8 +118,9 @@ class MessageReader:
         role_key, content_key, roles = self._openai if is_openai else self._sharegpt
         role = _role(value.get(role_key), roles, f"{where}.{role_key}")
         calls = objects(value["tool_calls"], f"{where}.tool_calls") if value.get("tool_calls") else []
-        # A call needs no words around it, and a tool may answer with nothing.
-        may_be_empty = role == "tool" or (role == "assistant" and bool(calls))
+        # A call needs no words around it, a tool may answer with nothing, and an empty system message says that there
+        # is to be none, where the chat template would put in one of its own.
+        may_be_empty = role in ("tool", "system") or (role == "assistant" and bool(calls))
         message: Message = {"role": role}
         message["content"] = _content(value.get(content_key), f"{where}.{content_key}", may_be_empty)
         if role == "assistant" and calls:

@@ -142,9 +142,10 @@ def _completion(messages: list[Message], name: str, place: str = "") -> list[Mes
 
 def with_system(row: Row, messages: list[Message]) -> list[Message]:
     """The messages behind the text of the field `system`, where the row has one and they begin with none."""
-    if not row.get("system") or messages[0]["role"] == "system":
+    said = row.get("system")
+    if not said or (isinstance(said, str) and said.isspace()) or messages[0]["role"] == "system":
         return messages
-    return [{"role": "system", "content": text(row["system"], "system")}, *messages]
+    return [{"role": "system", "content": text(said, "system")}, *messages]
 
 
 def optional_tools(row: Row) -> dict[str, Any]:

@@ -122,6 +122,12 @@ def test_the_fields_of_a_row_and_their_types_say_which_shapes_fit(row: Any, shap
             [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}],
         ),
         ({"messages": json.dumps(PAIR["messages"])}, Shape.MESSAGES, [USER, ANSWER]),
+        (PAIR | {"system": " "}, Shape.MESSAGES, [USER, ANSWER]),
+        (
+            {"messages": [{"role": "system", "content": ""}, USER, ANSWER]},
+            Shape.MESSAGES,
+            [{"role": "system", "content": ""}, USER, ANSWER],
+        ),
         (PAIR | {"system": "Be kind."}, Shape.MESSAGES, [{"role": "system", "content": "Be kind."}, USER, ANSWER]),
         (
             {"prompt": "one", "completion": " two"},
