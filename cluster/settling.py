@@ -39,6 +39,9 @@ class Settling:
             ended = [(job, tx.attempts.get(job.ref)) for job in tx.jobs.live() if job.id not in live]
         for job, attempt in ended:
             self._cluster.release(attempt.placement_groups)
+            if not attempt.placement_groups:
+                # It never had a process, and nobody looks after it any more: what an attempt before it left goes now.
+                sweep_job(job_folder(self._settings, job.id))
             self._settle(job, attempt, now)
 
     def end_orphans(self, live: Sequence[AttemptRecord], unreleased: Sequence[AttemptRecord], now: datetime) -> None:

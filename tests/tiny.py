@@ -65,10 +65,12 @@ def make_tiny_model(
     layers: int = 2,
     architecture: Literal["llama", "qwen3"] = "llama",
     seed: int = 0,
+    scale: float = 1.0,
 ) -> Path:
     """Write tokenizer and randomly initialised model (safetensors) to `folder` and return it.
 
-    The same arguments give the same weights; the caller's random state stays as it was.
+    The same arguments give the same weights, `scale` times as large as usual; the caller's random state stays as it
+    was.
     """
     tokenizer = make_tiny_tokenizer(vocab_size=vocab_size)
     shape = {
@@ -90,6 +92,9 @@ def make_tiny_model(
             model = LlamaForCausalLM(LlamaConfig(**shape))
         else:
             model = Qwen3ForCausalLM(Qwen3Config(**shape, head_dim=hidden // 4))
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.mul_(scale)
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

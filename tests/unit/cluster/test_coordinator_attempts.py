@@ -329,6 +329,22 @@ def test_what_the_next_attempt_writes_is_not_swept(world: World):
     assert written.exists()
 
 
+def test_what_an_attempt_left_is_swept_though_the_next_one_never_came_up(world: World):
+    job_id = world.running()
+    reserve(world, job_id, "aa")
+    left = half_written(world, job_id)
+    world.cluster.crash(world.attempt(job_id).driver)
+    world.tick()
+    world.tick(after_s=FIRST_BACKOFF_S)
+    world.tick(after_s=ORPHAN_GRACE_S + 1)
+    assert left.exists(), "the next attempt might have processes"
+    world.cancel(job_id)
+    world.tick()
+    world.tick(after_s=ORPHAN_GRACE_S + 1)
+    assert (world.status(job_id), world.attempt(job_id).number) == (JobStatus.CANCELLED, 2)
+    assert not left.parent.exists()
+
+
 def test_an_older_coordinator_is_fenced(world: World):
     older = world.coordinator
     older.tick()
