@@ -15,6 +15,7 @@ from tests.chaos.ray_view import RayView
 from tests.lab import Lab, wait_for
 
 JOIN_TIMEOUT_S = 60.0
+LEAVE_TIMEOUT_S = 60.0
 OBJECT_STORE_BYTES = 128 * 1024**2
 
 
@@ -67,3 +68,5 @@ def machine(lab: Lab, cpus: int, **env: str) -> Iterator[Machine]:
         yield joined
     finally:
         joined.end()
+        # Until Ray has seen it, the next test's job may be given to the machine that is gone.
+        wait_for(lambda: len(RayView(lab.settings).nodes()) <= before, LEAVE_TIMEOUT_S, "the node to be given up")

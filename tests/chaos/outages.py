@@ -73,12 +73,16 @@ def _sqlite_locked(lab: Lab) -> Iterator[None]:
 @contextmanager
 def mlflow_down(lab: Lab) -> Iterator[None]:
     """MLflow is dead and cannot come back, because its port is somebody else's, who never answers."""
-    servers = parts.mlflow(lab, "")
-    parts.kill(servers)
-    wait_for(lambda: all(map(parts.is_gone, servers)), PART_GONE_S, "MLflow to be gone")  # its port is free then
     with socket.socket() as blocker:
         blocker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        blocker.bind(("127.0.0.1", lab.settings.mlflow_port))
+
+        def has_port() -> bool:
+            with suppress(OSError):
+                blocker.bind(("127.0.0.1", lab.settings.mlflow_port))
+            return blocker.getsockname()[1] == lab.settings.mlflow_port
+
+        parts.kill(parts.mlflow(lab, ""))
+        wait_for(has_port, PART_GONE_S, "MLflow's port, which its threads hold until the last one has ended")
         yield
 
 
