@@ -83,6 +83,7 @@ def mlflow_down(lab: Lab) -> Iterator[None]:
 
         parts.kill(parts.mlflow(lab, ""))
         wait_for(has_port, PART_GONE_S, "MLflow's port, which its threads hold until the last one has ended")
+        blocker.listen(1)  # else another could bind it as well
         yield
 
 
