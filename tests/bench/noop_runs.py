@@ -44,7 +44,7 @@ class NoopCluster(FakeCluster):
         log.move(JobStatus.INITIALIZING)
         data = {"status": JobStatus.RUNNING.value, "base_model": plan.model, "base_revision": "none"}
         log.record([{"kind": EventKind.STATUS, "data": data, "at": datetime.now(UTC), "number": 1}])
-        log.complete(_model)
+        log.complete(_model, num_files=len(plan.train_files))
 
     def _end(self, name: str) -> None:
         """Called by the run's log once the database has it all."""
