@@ -86,8 +86,9 @@ def test_an_upload_goes_on_where_it_was_cut(client, world, file, monkeypatch):
     dataset = client.datasets.upload(file)
     assert dataset.sha256 == hashlib.sha256(ROWS).hexdigest()
     assert wanted == []
-    # Only what was not yet safe when the connection broke is sent again: less than a block of the service's each time.
-    assert len(ROWS) <= sum(cuts.sent) <= len(ROWS) + 2 * 100_000
+    # Only what was not yet safe when the connection broke is sent again: less than a block of the service's each time,
+    # and one piece where a slow service is still at the one that was cut when it comes.
+    assert len(ROWS) <= sum(cuts.sent) <= len(ROWS) + 2 * 100_000 + 600_000
 
 
 def test_an_upload_that_was_given_up_goes_on_in_another_client(client, world, file, monkeypatch):
