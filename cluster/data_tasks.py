@@ -26,8 +26,6 @@ Work = Callable[[OnProgress], dict[str, Any]]
 class _Task:
     state: WorkState
     forget_at: float = math.inf
-    is_told: bool = False
-    """Whether somebody has heard of its end."""
 
 
 class TaskTable:
@@ -62,8 +60,8 @@ class TaskTable:
             if task is None:
                 task = self._tasks[key] = _Task(WorkState(WorkStatus.WORKING))
                 self._pool.submit(self._run, task, work)
-            elif task.state.status is not WorkStatus.WORKING and not task.is_told:
-                task.is_told = True
+            elif task.state.status is not WorkStatus.WORKING:
+                # Who hears of the end after the first to hear of it comes too late to put this off.
                 task.forget_at = min(task.forget_at, self._clock() + self._told_kept_s)
             return task.state
 

@@ -123,8 +123,10 @@ def download_dataset(
     file: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", show_default=False)] = None,
 ) -> None:
     """Download a dataset as it was uploaded."""
+    from ftlab.schemas.records import COMPRESSION_SUFFIXES
+
     found = find_dataset(session, dataset)
-    packed = {"gzip": ".gz", "zstd": ".zst"}.get(found.compression or "", "")
+    packed = COMPRESSION_SUFFIXES.get(found.compression or "", "")
     target = target_file(file, f"{found.id}.{found.format}{packed}")
     with session.output.transfer(f"Downloading {target.name}") as on_progress:
         session.client.datasets.download(found.id, target, on_progress)

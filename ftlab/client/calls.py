@@ -44,10 +44,8 @@ Item = TypeVar("Item")
 MAX_PAGE = 100
 """Most records the service puts into one page."""
 EVENTS_PAGE = 500
-MOVE_TIMEOUT_S = 900.0
-"""The service answers when the files are there."""
-FETCH_TIMEOUT_S = 900.0
-"""The service may have to bring the file from a bucket elsewhere first."""
+FILES_TIMEOUT_S = 900.0
+"""The service answers when the files are there, which it may have to bring from a bucket elsewhere."""
 _JOBS = "/api/training/jobs"
 _QUOTA = "/api/quota"
 
@@ -179,7 +177,7 @@ def get_dataset(dataset: str) -> Call[Dataset]:
 
 def move_dataset(dataset: str, bucket: str) -> Call[Dataset]:
     request = with_json("POST", f"/api/datasets/{segment(dataset)}/move", {"bucket": bucket})
-    return Call(replace(request, may_repeat=True, timeout_s=MOVE_TIMEOUT_S), reader(Dataset))
+    return Call(replace(request, may_repeat=True, timeout_s=FILES_TIMEOUT_S), reader(Dataset))
 
 
 def dataset_url(dataset: str, expires_s: int | None) -> Call[SignedUrl]:
@@ -194,7 +192,7 @@ def delete_dataset(dataset: str) -> Request:
 
 def dataset_preview(dataset: str, rows: int) -> Call[DatasetPreview]:
     request = Request("GET", f"/api/datasets/{segment(dataset)}/preview", _params(rows=rows))
-    return Call(replace(request, timeout_s=FETCH_TIMEOUT_S), reader(DatasetPreview))
+    return Call(replace(request, timeout_s=FILES_TIMEOUT_S), reader(DatasetPreview))
 
 
 def check_dataset(
@@ -210,7 +208,7 @@ def check_dataset(
 def dataset_tokens(dataset: str, options: ReadOptions, row: int) -> Call[list[TokenRow]]:
     params = _params(**options.params(), row=row)
     request = Request("GET", f"/api/datasets/{segment(dataset)}/tokens", params)
-    return Call(replace(request, timeout_s=FETCH_TIMEOUT_S), _items(TokenRow))
+    return Call(replace(request, timeout_s=FILES_TIMEOUT_S), _items(TokenRow))
 
 
 def models_page(after: str | None, limit: int) -> Call[Page[TunedModel]]:

@@ -43,7 +43,7 @@ class FileCache:
             with self._only_one(path):
                 if not path.exists():
                     _download(storage, key, path)
-            self._trim()
+                    self._trim()
         return path
 
     @contextmanager

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from ftlab.schemas.records import COMPRESSION_SUFFIXES
 from train.data.errors import DatasetInvalidError
 from train.data.parse import ByteStream, parse_jsonl
 from train.data.rules import RowError, Rule
@@ -47,7 +48,6 @@ _SUFFIXES = {
     ".parquet": FileFormat.PARQUET,
 }
 _COMPRESSED_SUFFIXES = (".gz", ".gzip", ".zst", ".zstd")
-_SUFFIX_OF = {"gzip": ".gz", "zstd": ".zst"}
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _PARQUET_MAGIC = b"PAR1"
 _OTHER_ENCODINGS = {
@@ -72,7 +72,7 @@ def with_endings(name: str, format_: str, compression: str | None) -> str:
     if suffix in _COMPRESSED_SUFFIXES:
         return name
     plain = name if suffix in _SUFFIXES else f"{name}.{format_}"
-    return plain + _SUFFIX_OF.get(compression or "", "")
+    return plain + COMPRESSION_SUFFIXES.get(compression or "", "")
 
 
 @contextmanager

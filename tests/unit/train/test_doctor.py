@@ -2,6 +2,7 @@
 
 import random
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -363,39 +364,42 @@ def test_tools_and_calls_end_a_batch_as_words_do(tmp_path: Path, row: Row, monke
     assert told_rows == [1, 2, 3, 4, 5]
 
 
-def test_memory_hardly_grows_with_the_number_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(reading, "BATCH_ROWS", 100)
+def bytes_a_row(look: Callable[[int], None]) -> float:
+    """By how much the peak of memory grows with the rows; `look` starts to trace it, and looks at so many."""
 
     def peak(number: int) -> int:
-        path = write(tmp_path / f"{number}.arrow", chats(number, num_words=4))
-        tracemalloc.start()
-        examine(path, TOKENIZER, CheckOptions(512))
         try:
+            look(number)
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
 
     peak(100)
     few, many = peak(300), peak(1_500)
-    assert (many - few) / 1_200 < 400, "bytes a row"
+    return (many - few) / 1_200
+
+
+def test_memory_hardly_grows_with_the_number_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reading, "BATCH_ROWS", 100)
+
+    def look(number: int) -> None:
+        path = write(tmp_path / f"{number}.arrow", chats(number, num_words=4))
+        tracemalloc.start()
+        examine(path, TOKENIZER, CheckOptions(512))
+
+    assert bytes_a_row(look) < 400
 
 
 def test_memory_hardly_grows_with_the_number_of_rows_to_evaluate_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reading, "BATCH_ROWS", 100)
     rows = write(tmp_path / "rows.arrow", chats(100, num_words=4))
 
-    def peak(number: int) -> int:
+    def look(number: int) -> None:
         held_out = write(tmp_path / f"{number}.arrow", chats(number, seed=1, num_words=4))
         tracemalloc.start()
         examine(rows, TOKENIZER, CheckOptions(512), eval_rows=("ds-eval", held_out))
-        try:
-            return tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
 
-    peak(100)
-    few, many = peak(300), peak(1_500)
-    assert (many - few) / 1_200 < 400, "bytes a row"
+    assert bytes_a_row(look) < 400
 
 
 def test_a_slow_tokenizer_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
