@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from cluster.accounting import Accounting
 from cluster.clients import HubClient
+from cluster.data_stage import DataStage
 from cluster.moves import Moves
 from cluster.names import STANDBY_PREFIX
 from cluster.policy import Rules
@@ -84,9 +85,10 @@ class Coordinator:
         moves = Moves(store, cluster, hub, self._roster)
         stopping = Stopping(store, cluster, moves, settings.stop_grace_s)
         scenes = SceneReader(store, settings, moves, limits, rules or Rules(min_run_s=settings.preemption_min_run_s))
-        self._tending = Tending(store, cluster, settings, self._roster, moves, stopping, limits)
+        data = DataStage(store, cluster, settings, moves)
+        self._tending = Tending(store, cluster, settings, self._roster, moves, stopping, limits, data)
         self._settling = Settling(store, cluster, settings, self._roster, moves, limits)
-        self._starting = Starting(store, cluster, settings, self._roster, moves, stopping, scenes)
+        self._starting = Starting(store, cluster, settings, self._roster, moves, stopping, scenes, data)
 
     def tick(self) -> None:
         """One pass over everything. Raises `FencedError` when another coordinator has taken over."""

@@ -1,14 +1,14 @@
 """The stage before a job holds a device: its data is prepared by the data worker while the job waits in the queue.
 
 A job whose data is not ready is passed over; it holds nothing, and nobody behind it waits for it. One that has run
-before is not passed over: it would lose its devices over a file that was appended, or over an answer that is late.
-Neither is one whose data was ready before: it would lose its place when the service starts again. The cache is the
-truth of what is ready, and a coordinator that forgot asks again.
+with the same files is not passed over: it would lose its turn over an answer that is late. Neither is one whose data
+was ready before: it would lose its place when the service starts again. A job that runs when files are appended to it
+trains on until they are prepared. The cache is the truth of what is ready, and a coordinator that forgot asks again.
 """
 
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -112,6 +112,30 @@ class DataStage:
         self._data: OrderedDict[_Wants, _Data] = OrderedDict()
         self._by_job: dict[str, tuple[JobConfig, str | None, _Data]] = {}
         """Of the jobs of the last look, so that a tick does not work it out anew for all of them."""
+        self._for_running: dict[_Data, WorkState | None] = {}
+        """What was asked for jobs that run, in this tick."""
+
+    def let_take_in(self, jobs: Sequence[JobRecord], now: datetime) -> set[str]:
+        """Of these jobs, which run and have new files, those that shall stop for them: all is ready.
+
+        Or it cannot be made, which fails the job once it has stopped.
+        """
+        self._for_running = {}
+        due = set()
+        for record in jobs:
+            config = self._moves.config(record)
+            if config is None:
+                continue
+            wanted = self._data.setdefault(_Wants.of(config, record.model_revision), _Data())
+            wanted.grow_old(now)
+            if not wanted.is_ready and wanted not in self._for_running:
+                state = self._ask_in_turn(wanted, self._for_running, config, record, now)
+                self._for_running[wanted] = state
+                self._note(wanted, state, now)
+            state = self._for_running.get(wanted, _READY)
+            if state is not None and not _is_open(state):
+                due.add(record.id)
+        return due
 
     def pass_over(self, scene: Scene, fleet: Fleet, now: datetime) -> tuple[Sequence[QueuedJob], list[Wait]]:
         """The jobs that may start as far as their data goes, in queue order, and why the others wait.
@@ -123,24 +147,20 @@ class DataStage:
             each.grow_old(now)
         if all(each.is_ready for each in data.values()):
             return scene.queue, []
-        states: dict[_Data, WorkState | None] = {}
+        states = dict(self._for_running)
         waits: list[Wait] = []
         at_once: set[str] = set()
         for job in fair_order(scene.queue, fleet, scene.situation):
             wanted, record = data[job.id], scene.records[job.id]
             if not wanted.is_ready and wanted not in states:
-                at_work = sum(state is not None and state.status is WorkStatus.WORKING for state in states.values())
-                states[wanted] = self._ask(wanted, job, record, now) if at_work < AT_WORK else None
+                states[wanted] = self._ask_in_turn(wanted, states, job.config, record, now)
             state = states.get(wanted, _READY)
             if self._goes_on_at_once(wanted, job, record, state, now):
                 at_once.add(job.id)
             elif (wait := self._judge(job, record, state, now)) is not None:
                 waits.append(wait)
         for wanted, state in states.items():
-            if state is None:
-                wanted.heard_at = wanted.moved_at = now  # nobody asked, so no answer is no sign
-            else:
-                wanted.is_ready, wanted.ready_at = _lets_start(state), now
+            self._note(wanted, state, now)
         self._forget_except(states)
         return [job for job in scene.queue if data[job.id].is_ready or job.id in at_once], waits
 
@@ -161,12 +181,18 @@ class DataStage:
         self._by_job = looked_at
         return {job_id: data for job_id, (_, _, data) in looked_at.items()}
 
-    def _request(self, wanted: _Data, job: QueuedJob, record: JobRecord, now: datetime) -> PrepareRequest | None:
+    def _note(self, wanted: _Data, state: WorkState | None, now: datetime) -> None:
+        if state is None:
+            wanted.heard_at = wanted.moved_at = now  # nobody asked, so no answer is no sign
+        else:
+            wanted.is_ready, wanted.ready_at = _lets_start(state), now
+
+    def _request(self, wanted: _Data, config: JobConfig, record: JobRecord, now: datetime) -> PrepareRequest | None:
         """`None` when something of it is gone: the start finds out what, and says it."""
         if wanted.request is None:
             try:
                 with self._store.read() as tx:
-                    wanted.request = prepare_request(tx, self._settings, job.config, record.model_revision)
+                    wanted.request = prepare_request(tx, self._settings, config, record.model_revision)
             except NotFoundError:
                 return None
             wanted.heard_at = wanted.moved_at = now
@@ -176,25 +202,37 @@ class DataStage:
         self, wanted: _Data, job: QueuedJob, record: JobRecord, state: WorkState | None, now: datetime
     ) -> bool:
         """Whether the job was let start before and its run can prepare by itself what is not prepared any more."""
-        was_let_start = job.has_run or record.data_findings is not None
+        was_let_start = (job.has_run and not record.has_new_files) or record.data_findings is not None
         if not was_let_start or (state is not None and state.status is not WorkStatus.WORKING):
             return False
-        request = self._request(wanted, job, record, now)
+        request = self._request(wanted, job.config, record, now)
         if request is None:
             return True
         files = [*request.files, *([request.eval_file] if request.eval_file else [])]
         # A run does not reach into buckets: rows that are not on this machine are brought by the data worker.
         return all(file.rows.is_file() for file in files)
 
-    def _ask(self, wanted: _Data, job: QueuedJob, record: JobRecord, now: datetime) -> WorkState:
-        request = self._request(wanted, job, record, now)
+    def _ask_in_turn(
+        self,
+        wanted: _Data,
+        states: Mapping[_Data, WorkState | None],
+        config: JobConfig,
+        record: JobRecord,
+        now: datetime,
+    ) -> WorkState | None:
+        """`None` while enough of what was asked is at work."""
+        at_work = sum(state is not None and state.status is WorkStatus.WORKING for state in states.values())
+        return self._ask(wanted, config, record, now) if at_work < AT_WORK else None
+
+    def _ask(self, wanted: _Data, config: JobConfig, record: JobRecord, now: datetime) -> WorkState:
+        request = self._request(wanted, config, record, now)
         if request is None:
             return _READY
         answer = self._cluster.prepare(request)
         if answer is not None:
             wanted.hear(answer, now)
-        if why := wanted.why_given_up(now, job.config.first_step_timeout_s):
-            logger.warning("The data of job %s is left to its run: %s", job.id, why)
+        if why := wanted.why_given_up(now, config.first_step_timeout_s):
+            logger.warning("The data of job %s is left to its run: %s", record.id, why)
             return _READY
         return wanted.told
 

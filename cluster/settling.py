@@ -70,6 +70,8 @@ class Settling:
         reason = attempt.reason or ReasonCode.INTERNAL_ERROR
         message = attempt.message or ""
         stop = wanted_stop(job)
+        if stop is None and reason is ReasonCode.OK and job.has_new_files:
+            stop = StopKind.EXTEND  # it has trained what it knew of
         if stop is StopKind.CANCEL:
             self._moves.move(job, JobStatus.CANCELLED, now, reason=ReasonCode.USER_CANCELLED)
         elif stop is not None:

@@ -46,6 +46,7 @@ class Starting:
         moves: Moves,
         stopping: Stopping,
         scenes: SceneReader,
+        data: DataStage,
     ) -> None:
         self._store = store
         self._cluster = cluster
@@ -54,7 +55,7 @@ class Starting:
         self._moves = moves
         self._stopping = stopping
         self._scenes = scenes
-        self._data = DataStage(store, cluster, settings, moves)
+        self._data = data
         self._told_waiting_at = datetime.min.replace(tzinfo=UTC)
         self._num_passed_over = 0
         """Jobs that waited for their data in the last look."""
@@ -112,7 +113,10 @@ class Starting:
     ) -> tuple[AttemptRecord, RunPlan, list[EventRecord]]:
         total = start.shape.total
         with self._store.begin() as tx:
+            num_files = job.num_files
             job = tx.jobs.lock(job.ref)  # with the checkpoint that a resume may have named since the queue was read
+            if job.num_files != num_files:
+                raise StaleJobError(f"Files were appended to job {job.id!r} a moment ago; nobody has prepared them.")
             step = step_to_resume(tx, job)
             attempt = tx.jobs.claim(
                 job.id,

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from cluster.data_stage import DataStage
 from cluster.moves import Moves
 from cluster.planning import make_plan
 from cluster.ray_cluster import Cluster, DriverLostError
@@ -32,6 +33,7 @@ class Tending:
         moves: Moves,
         stopping: Stopping,
         limits: TimeLimits,
+        data: DataStage,
     ) -> None:
         self._store = store
         self._cluster = cluster
@@ -40,6 +42,7 @@ class Tending:
         self._moves = moves
         self._stopping = stopping
         self._limits = limits
+        self._data = data
         self._silent_since: dict[str, datetime] = {}
         self._nodes: frozenset[str] = frozenset()
         self._saw_nodes_at = datetime.min.replace(tzinfo=UTC)
@@ -57,6 +60,7 @@ class Tending:
         if is_draining:
             self._stopping.hurry()
         by_id = {job.id: job for job in jobs}
+        takes_in = self._data.let_take_in([job for job in jobs if job.has_new_files and wanted_stop(job) is None], now)
         for attempt in attempts:
             job = by_id.get(attempt.job_id)
             if attempt.driver not in self._roster.names:
@@ -67,7 +71,7 @@ class Tending:
                 self._moves.end_attempt(attempt, ReasonCode.INTERNAL_ERROR, why, now)
             elif self._has_lost_a_machine(attempt, now):
                 self._moves.end_attempt(attempt, ReasonCode.NODE_LOST, "A machine that the run was given is gone.", now)
-            elif (kind := self._due_stop(job, attempt, now, is_draining=is_draining)) is not None:
+            elif (kind := self._due_stop(job, attempt, now, is_draining, job.id in takes_in)) is not None:
                 self._stopping.ask(job, attempt, kind, _REQUESTS[kind], now)
             elif (kind := wanted_stop(job)) is not None:
                 self._stopping.carry(attempt, kind, now)
@@ -77,9 +81,11 @@ class Tending:
                 self._silent_since.pop(attempt.driver, None)
         self._stopping.forget_except({JobRef(attempt.job_id, attempt.number) for attempt in attempts})
 
-    def _due_stop(self, job: JobRecord, attempt: AttemptRecord, now: datetime, *, is_draining: bool) -> StopKind | None:
+    def _due_stop(
+        self, job: JobRecord, attempt: AttemptRecord, now: datetime, is_draining: bool, takes_in: bool
+    ) -> StopKind | None:
         """A stop that the service itself has to ask for, and that is more urgent than the one asked for so far."""
-        kind = StopKind.DRAIN if is_draining else None
+        kind = StopKind.DRAIN if is_draining else StopKind.EXTEND if takes_in else None
         config = self._moves.config(job)
         if config is not None and config.time_limit_s is not None:
             with self._store.read() as tx:
@@ -133,6 +139,7 @@ class Tending:
 
 
 _REQUESTS = {
+    StopKind.EXTEND: "The job saves a checkpoint and goes on with the files that were appended.",
     StopKind.DRAIN: "The service is about to stop; the job saves a checkpoint and goes back to the queue.",
     StopKind.TIME_LIMIT: "The job's time limit is used up; it saves a checkpoint and ends.",
 }

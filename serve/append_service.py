@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from ftlab.errors import ConflictError, InvalidRequestError, NotFoundError
-from ftlab.life import JobStatus, StopKind
+from ftlab.life import JobStatus
 from ftlab.schemas import JobConfig
 from ftlab.schemas.config import MAX_DATASETS
 from serve import quotas_service
@@ -20,10 +20,10 @@ S = JobStatus
 def append(services: Services, owner: str, job: str, datasets: Sequence[str], after: int | None = None) -> Changed:
     """Have the job train on these datasets too, after those that it has.
 
-    A job that waits or rests has them from its next start on; one that runs saves and goes on at once; a completed one
-    goes back into the queue. Raise `NotFoundError` for a dataset that is not there, `InvalidRequestError` for one of
-    another kind and for too many, `RateLimitError` with code `quota_exceeded` when a completed job cannot be queued,
-    and `ConflictError` when the job takes no more files.
+    A job that waits or rests has them from its next start on; one that runs trains on until they are prepared, then
+    saves and goes on with them; a completed one goes back into the queue. Raise `NotFoundError` for a dataset that is
+    not there, `InvalidRequestError` for one of another kind and for too many, `RateLimitError` with code
+    `quota_exceeded` when a completed job cannot be queued, and `ConflictError` when the job takes no more files.
     """
 
     def change(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecord]:
@@ -34,21 +34,14 @@ def append(services: Services, owner: str, job: str, datasets: Sequence[str], af
         files = tx.job_files.append(record.id, datasets, now=now)
         were = "one file was" if len(datasets) == 1 else f"{len(datasets)} files were"
         told = f"{were.capitalize()} appended; the job has {len(files)} now."
-        return [*notice(tx, record, now, "files_appended", told), *_go_on(tx, record, f"{were} appended", now)]
+        events = notice(tx, record, now, "files_appended", told)
+        if record.status is S.COMPLETED:
+            step = tx.checkpoints.of_job(record.id)[0].step
+            message = f"The job was re-opened, as {were} appended; it goes on from its checkpoint of step {step}."
+            events.append(tx.jobs.reopen(record.ref, message=message, now=now))
+        return events
 
     return change_job(services, owner, job, change)
-
-
-def _go_on(tx: Transaction, record: JobRecord, what: str, now: datetime) -> list[EventRecord]:
-    """Have a job that runs, or has completed, take in the longer list; any other one does by itself."""
-    if record.status is S.COMPLETED:
-        step = tx.checkpoints.of_job(record.id)[0].step
-        message = f"The job was re-opened, as {what}; it goes on from its checkpoint of step {step}."
-        return [tx.jobs.reopen(record.ref, message=message, now=now)]
-    if record.status in (S.PENDING, S.INITIALIZING, S.RUNNING):
-        message = f"The job saves a checkpoint and goes on, as {what}."
-        return [tx.jobs.move(record.ref, S.PAUSING, now=now, message=message, stop_kind=StopKind.EXTEND)]
-    return []
 
 
 def _check(tx: Transaction, owner: str, record: JobRecord, datasets: Sequence[str], after: int | None) -> None:

@@ -34,7 +34,7 @@ def test_files_are_appended_to_a_running_and_to_a_completed_job(client: Client, 
     follow_until(client, job, at_step(8))
 
     running = client.jobs.append(job.id, ids[3])
-    assert (running.status, running.datasets, running.num_files) == (JobStatus.PAUSING, ids[:4], 4)
+    assert (running.status, running.datasets, running.num_files) == (JobStatus.RUNNING, ids[:4], 4)
     done = client.jobs.wait(job.id, timeout_s=PATIENT_S)
 
     assert (done.step, done.total_steps) == (4 * STEPS_A_FILE, 4 * STEPS_A_FILE)

@@ -41,5 +41,6 @@ class JobFileRepository:
         self.add(job_id, files, now=now)
         longer = {**config, "dataset": files}
         write = update(jobs).where(jobs.c.id == job_id)
-        self._connection.execute(write.values(config=longer, data_findings=None, updated_at=now))
+        news = {"config": longer, "has_new_files": True, "data_findings": None}
+        self._connection.execute(write.values(**news, updated_at=now))
         return files

@@ -313,6 +313,7 @@ def _claim(job_id: str, epoch: int, now: datetime) -> ReturningUpdate[tuple[int,
             **_LEFT_BEHIND,
             attempt=jobs.c.attempt + 1,
             live_attempt=jobs.c.attempt + 1,
+            has_new_files=False,
             last_seq=jobs.c.last_seq + 1,
             updated_at=now,
         )
@@ -334,6 +335,7 @@ NEW_JOB: dict[str, Any] = {
     "step": 0,
     "last_seq": 1,
     "mlflow_seq": 0,
+    "has_new_files": False,
 } | dict.fromkeys(
     (
         "reason",

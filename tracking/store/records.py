@@ -44,6 +44,8 @@ class JobRecord:
     """What the scheduler found missing, in one sentence; only while queued."""
     data_findings: str | None
     """What the doctor says of its data, where that was ready while the job went on waiting."""
+    has_new_files: bool
+    """Whether files were appended that its newest attempt does not know."""
     stop_kind: StopKind | None
     """Why the live attempt is asked to stop; only while pausing."""
     resume_from: str | None

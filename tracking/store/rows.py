@@ -21,6 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
     and_,
     cast,
+    false,
     literal_column,
     text,
 )
@@ -96,6 +97,7 @@ jobs = Table(
     Column("file", Integer),
     Column("file_progress", Double),
     Column("data_findings", CleanText),
+    Column("has_new_files", Boolean, nullable=False, server_default=false()),
 )
 
 

@@ -79,6 +79,7 @@ def test_a_run_that_crashes_while_it_is_to_save_costs_no_retry(world: World):
     job_id = start(world)
     add_checkpoint(world, job_id, 3)
     world.append(job_id, "ds-2")
+    world.tick()
     world.cluster.crash(world.attempt(job_id).driver)
     world.tick()
     world.tick()

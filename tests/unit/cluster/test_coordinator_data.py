@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from cluster import data_stage, scene
+from cluster import data_stage, scene, starting
 from cluster.data_work import FINDINGS, WorkState, WorkStatus
 from cluster.planning import dataset_rows
+from cluster.policy import words
 from cluster.scene import QUEUE_WINDOW
-from ftlab.life import JobStatus, ReasonCode
+from ftlab.life import JobStatus, ReasonCode, StopKind
 from ftlab.schemas import JobConfig
 from ftlab.schemas.records import DATA_CHECKED, EventKind
 from tests.unit.cluster.world import World, make_dataset
@@ -227,18 +228,83 @@ def bring_rows(world: World, *datasets: str) -> None:
             rows.touch()
 
 
-def test_a_run_that_takes_in_an_appended_file_keeps_its_devices(world: World):
-    world.cluster.prepares_at_once = False
-    job_id, other = world.submit(), world.submit()
-    world.tick()
-    world.tick()
-    world.trains(job_id)
-    bring_rows(world, "ds-1", "ds-2")
+def test_a_run_trains_on_until_what_was_appended_is_prepared(world: World):
+    job_id = world.running()
+    other = world.submit()
     world.append(job_id, "ds-2")
-    asked(world)
+    world.cluster.preparations["ds-1"] = HALF
+    for _ in range(3):
+        world.beat(job_id)
+        world.tick(after_s=10)
+    assert (world.status(job_id), world.driver(job_id).stops) == (JobStatus.RUNNING, [])
+    assert {len(request.files) for request in world.cluster.asked_to_prepare} == {1, 2}
+    world.cluster.preparations["ds-1"] = DONE
+    world.beat(job_id)
+    world.tick()
+    assert (world.status(job_id), world.driver(job_id).stops) == (JobStatus.PAUSING, [StopKind.EXTEND])
     world.stops(job_id, ReasonCode.OK, saved_step=7)
     assert (world.status(job_id), world.status(other)) == (JobStatus.PENDING, JobStatus.QUEUED)
-    assert [len(request.files) for request in world.cluster.asked_to_prepare] == [2], "it is prepared all the same"
+
+
+def test_only_so_much_is_prepared_at_a_time_for_runs_and_the_queue_together(world: World):
+    running = [world.running(**ONE_CORE) for _ in range(2)]
+    for job_id, dataset in zip(running, ("ds-2", "ds-3"), strict=True):
+        world.append(job_id, dataset)
+    world.cluster.preparations["ds-1"] = HALF
+    queued = world.submit(dataset="ds-4")
+    world.cluster.preparations["ds-4"] = HALF
+    asked(world)
+    world.tick(after_s=2)
+    assert asked(world) == ["ds-1", "ds-1"]
+    assert waits_for(world, queued) == words.waits_for_data_ahead(data_stage.AT_WORK)
+
+
+def test_a_run_ends_for_appended_files_that_nobody_can_prepare(world: World):
+    job_id = world.running()
+    world.append(job_id, "ds-2")
+    world.cluster.preparations["ds-1"] = WorkState(WorkStatus.FAILED, reason=ReasonCode.DATASET_INVALID, message="No.")
+    world.tick()
+    assert world.driver(job_id).stops == [StopKind.EXTEND]
+    world.stops(job_id, ReasonCode.OK, saved_step=7)
+    assert (world.status(job_id), world.job(job_id).reason) == (JobStatus.FAILED, ReasonCode.DATASET_INVALID)
+
+
+def test_a_run_trains_on_while_the_bucket_of_what_was_appended_is_away(world: World):
+    job_id = world.running()
+    world.append(job_id, "ds-2")
+    world.cluster.preparations["ds-1"] = WorkState(WorkStatus.FAILED, message="The bucket does not answer.")
+    world.tick()
+    assert (world.status(job_id), world.driver(job_id).stops) == (JobStatus.RUNNING, [])
+
+
+def test_a_job_that_waits_for_appended_files_holds_no_device(world: World):
+    """Its run had trained what it knew of before they were prepared."""
+    job_id = world.running()
+    other = world.submit(dataset="ds-3")
+    bring_rows(world, "ds-1", "ds-2")
+    world.append(job_id, "ds-2")
+    world.cluster.preparations["ds-1"] = HALF
+    world.end_attempt(job_id, ReasonCode.OK)
+    world.tick()
+    assert (world.status(job_id), world.status(other)) == (JobStatus.QUEUED, JobStatus.PENDING)
+    assert waits_for(world, job_id) == "Waiting for its data, which is being prepared: 50 %."
+
+
+def test_files_that_are_appended_while_the_job_is_started_are_prepared_first(world: World, monkeypatch):
+    job_id = world.submit()
+    decide = starting.decide
+
+    def append_meanwhile(*given: Any) -> Any:
+        monkeypatch.setattr(starting, "decide", decide)
+        world.append(job_id, "ds-2")
+        world.cluster.preparations["ds-1"] = HALF
+        return decide(*given)
+
+    monkeypatch.setattr(starting, "decide", append_meanwhile)
+    world.tick()
+    world.tick()
+    assert world.status(job_id) is JobStatus.QUEUED
+    assert len(world.cluster.asked_to_prepare[-1].files) == 2
 
 
 def test_a_job_whose_machine_was_lost_keeps_its_turn(world: World):
@@ -259,35 +325,40 @@ def test_a_job_whose_machine_was_lost_keeps_its_turn(world: World):
 
 def test_a_job_that_has_run_keeps_its_turn_behind_others_that_are_prepared(world: World):
     job_id = world.running()
-    bring_rows(world, "ds-1", "ds-4")
-    world.append(job_id, "ds-4")
+    bring_rows(world, "ds-1")
     world.cluster.preparations = dict.fromkeys(("ds-1", "ds-2", "ds-3"), HALF)
     for number in (2, 3):
         world.submit(dataset=f"ds-{number}", priority=90)
+    world.tick(after_s=data_stage.READY_FOR_S + 1)
     asked(world)
-    world.stops(job_id, ReasonCode.OK, saved_step=7)
+    world.end_attempt(job_id, ReasonCode.NODE_LOST)
+    world.tick()
     assert asked(world) == ["ds-2", "ds-3"]
-    assert world.status(job_id) is JobStatus.PENDING
+    assert (world.status(job_id), world.attempt(job_id).number) == (JobStatus.PENDING, 2)
+
+
+def lose_machine_without_data(world: World, state: WorkState) -> str:
+    """A job that has run is queued again, and its data is not known to be ready."""
+    job_id = world.running()
+    world.cluster.preparations["ds-1"] = state
+    world.submit(priority=0)
+    world.beat(job_id)
+    world.tick(after_s=data_stage.READY_FOR_S + 1)
+    world.end_attempt(job_id, ReasonCode.NODE_LOST)
+    world.tick()
+    return job_id
 
 
 def test_rows_in_a_bucket_elsewhere_are_waited_for_by_a_job_that_has_run_too(world: World):
     """Its run could not get them."""
-    job_id = world.running()
-    other = world.submit(dataset="ds-3")
-    bring_rows(world, "ds-1")
-    world.append(job_id, "ds-2")
-    world.cluster.preparations["ds-1"] = HALF
-    world.stops(job_id, ReasonCode.OK, saved_step=7)
-    assert (world.status(job_id), world.status(other)) == (JobStatus.QUEUED, JobStatus.PENDING)
+    assert world.status(lose_machine_without_data(world, HALF)) is JobStatus.QUEUED
 
 
 @pytest.mark.parametrize("reason", [ReasonCode.DATASET_INVALID, None])
 def test_what_is_known_to_be_wrong_stops_a_job_that_has_run_too(world: World, reason: ReasonCode | None):
-    job_id = world.running()
-    bring_rows(world, "ds-1", "ds-2")
-    world.append(job_id, "ds-2")
-    world.cluster.preparations["ds-1"] = WorkState(WorkStatus.FAILED, reason=reason, message="It is no good.")
-    world.stops(job_id, ReasonCode.OK, saved_step=7)
+    bring_rows(world, "ds-1")
+    wrong = WorkState(WorkStatus.FAILED, reason=reason, message="It is no good.")
+    job_id = lose_machine_without_data(world, wrong)
     assert world.status(job_id) is (JobStatus.FAILED if reason else JobStatus.QUEUED)
     assert world.attempt(job_id).number == 1
 

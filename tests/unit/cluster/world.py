@@ -132,8 +132,6 @@ class World:
             tx.job_files.append(job_id, datasets or ("ds-1",), now=self.now)
             if job.status is JobStatus.COMPLETED:
                 tx.jobs.reopen(job.ref, message="It was re-opened.", now=self.now)
-            elif job.status in (JobStatus.PENDING, JobStatus.INITIALIZING, JobStatus.RUNNING):
-                tx.jobs.move(job.ref, JobStatus.PAUSING, now=self.now, stop_kind=StopKind.EXTEND)
 
     def stops(self, job_id: str, reason: ReasonCode, saved_step: int | None = None) -> None:
         """The run saves as it was asked to, and ends; the next tick sees it."""

@@ -40,6 +40,19 @@ def test_appended_files_come_behind_those_that_are_there(store: Store, files: li
     assert get_job(store, other.id) == other
 
 
+def test_appended_files_are_new_until_the_next_attempt_begins(store: Store) -> None:
+    job = job_with(store, ["ds-a"])
+    claim(store, job.id)
+    assert not get_job(store, job.id).has_new_files
+    with store.begin() as tx:
+        tx.job_files.append(job.id, ["ds-b"], now=NOW)
+        tx.attempts.end(JobRef(job.id, 1), reason=ReasonCode.OK, message=None, now=NOW)
+        tx.jobs.move(JobRef(job.id, 1), S.QUEUED, now=NOW)
+    assert get_job(store, job.id).has_new_files
+    claim(store, job.id)
+    assert not get_job(store, job.id).has_new_files
+
+
 def test_a_dataset_knows_its_jobs(store: Store) -> None:
     first, second = job_with(store, ["ds-a", "ds-b", "ds-a"]), job_with(store, ["ds-b", "ds-c"])
     with store.read() as tx:

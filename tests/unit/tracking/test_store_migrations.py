@@ -148,7 +148,7 @@ def test_upgrade_keeps_and_completes_what_is_there(empty_store: Store) -> None:
         assert [(job.id, job.priority) for job in tx.jobs.queued()] == [("job-a", 50), ("job-c", 50), ("job-b", 7)]
         job = tx.jobs.get("job-a")
         assert (job.queue_shift, job.paused_at, job.stop_kind, job.resume_from, job.waiting_for) == (0, *[None] * 4)
-        assert job.data_findings is None
+        assert (job.data_findings, job.has_new_files) == (None, False)
         (attempt,) = tx.attempts.live()
         assert (attempt.gpus, attempt.placement_groups, attempt.placement) == (2.0, ("ab",), ())
         assert tx.usage.disk_bytes("local") == 8_000_000_300
