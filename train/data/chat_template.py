@@ -53,15 +53,17 @@ class ChatTemplate:
         add_generation_prompt: bool = False,
     ) -> str:
         """The conversation as text. Raise `jinja2.TemplateError` or `TypeError` when the template refuses it."""
+        from transformers.utils.chat_template_utils import render_jinja_template
+
         # A tokenizer with several templates chooses by whether there are tools.
-        template = _with_fixed_date(tokenizer.get_chat_template(self.text, tools))
-        # As a batch of one, because an empty conversation on its own is refused.
-        texts = tokenizer.apply_chat_template(
+        template = _prepared(tokenizer.get_chat_template(self.text, tools))
+        # What `apply_chat_template` calls, which takes a third longer and refuses an empty conversation.
+        texts, _ = render_jinja_template(
             [messages],
             tools=tools,
             chat_template=template,
             add_generation_prompt=add_generation_prompt,
-            tokenize=False,
+            **tokenizer.special_tokens_map,
         )
         return str(texts[0])
 
@@ -75,7 +77,7 @@ class ChatTemplate:
         _, marks = render_jinja_template(
             [messages],
             tools=tools,
-            chat_template=_with_fixed_date(self.text),
+            chat_template=_prepared(self.text),
             return_assistant_tokens_mask=True,
             **tokenizer.special_tokens_map,
         )
@@ -90,6 +92,19 @@ class ChatTemplate:
 
 
 @lru_cache(maxsize=32)
+def _prepared(template: str) -> str:
+    """The template with a fixed date; transformers compiles it now, and finds it when it renders."""
+    from transformers.utils import chat_template_utils
+
+    template = _with_fixed_date(template)
+    compile_template = getattr(chat_template_utils, "_compile_jinja_template", None)  # not a public name
+    if compile_template is not None:
+        compiled = compile_template(template)
+        # Jinja copies them for each row, which takes a fifth of the time to render it where they are a ChainMap.
+        compiled.globals = dict(compiled.globals)
+    return template
+
+
 def _with_fixed_date(template: str) -> str:
     """The template with a clock of its own that stands at `TODAY`.
 

@@ -4,23 +4,29 @@ Each row is tokenised once, as the whole text; what is learned is known in chara
 tokens by their offsets. So the tokens are those the model meets in use, also where a turn begins or ends.
 """
 
-from collections.abc import Iterable, Iterator
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from ftlab.errors import InvalidRequestError
 from train.data.chat_template import Span
 from train.data.render import KeptChars, RenderedRow, Renderer
 from train.data.shapes import Row
-from train.data.token_spans import Offsets, token_range
+from train.data.token_spans import token_ranges
 
 if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
     from transformers import PreTrainedTokenizerBase
 
 BATCH_ROWS = 1000
 """Rows of one call to the tokenizer at most, which works on them in parallel threads."""
 BATCH_CHARS = 1024**2
 """Characters after which a call is made with fewer rows: a token takes about 100 bytes until its labels are known."""
+Batch = TypeVar("Batch")
+
 IGNORE = -100
 """Label that the loss leaves out."""
 
@@ -49,46 +55,84 @@ def encode(
     `InvalidRequestError` with code `chat_template_unsupported` or `tokenizer_unsupported` when the tokenizer cannot do
     this, `DatasetInvalidError` when its template refuses a row.
     """
-    for ids, offsets, spans in _tokenise(rows, tokenizer, max_length, assistant_only_loss):
+    for ids, turns in _tokenise(rows, tokenizer, max_length, assistant_only_loss):
         kept = ids[:max_length]
-        yield EncodedRow(kept, _labels(kept, offsets, spans), len(ids))
+        yield EncodedRow(kept, _labels(kept, turns), len(ids))
 
 
 def _tokenise(
     rows: Iterable[Row], tokenizer: "PreTrainedTokenizerBase", max_length: int | None, assistant_only_loss: bool
-) -> Iterator[tuple[list[int], Offsets, list[Span]]]:
+) -> Iterator[tuple[list[int], list[Span]]]:
+    """The tokens of each row, and which of them are learned."""
+    backend = backend_of(tokenizer)
+    renderer = Renderer(tokenizer, assistant_only_loss=assistant_only_loss)
+    kept_chars = None if max_length is None else _kept_chars(backend, max_length)
+    rendered = (renderer.render(number, row, kept_chars) for number, row in enumerate(rows, 1))
+    for batch, encodings in encode_batches(backend, _batches(rendered), lambda batch: [row.text for row in batch]):
+        for row, encoding in zip(batch, encodings, strict=True):
+            yield encoding.ids, token_ranges(encoding, row.spans, len(row.text))
+
+
+def backend_of(tokenizer: "PreTrainedTokenizerBase") -> "Tokenizer":
+    """What tokenises whole texts, and knows which characters each token stands for.
+
+    Raise `InvalidRequestError` with code `tokenizer_unsupported` for a tokenizer that does not know it.
+    """
     if not tokenizer.is_fast:
         raise InvalidRequestError(
             "The model has no fast tokenizer, which is needed to find the assistant's tokens.",
             "tokenizer_unsupported",
             "model",
         )
-    renderer = Renderer(tokenizer, assistant_only_loss=assistant_only_loss)
-    kept_chars = None if max_length is None else _kept_chars(tokenizer, max_length)
-    rendered = (renderer.render(number, row, kept_chars) for number, row in enumerate(rows, 1))
-    for batch in _batches(rendered):
-        encoded = _tokens_of(tokenizer, [row.text for row in batch])
-        for row, ids, offsets in zip(batch, encoded["input_ids"], encoded["offset_mapping"], strict=True):
-            yield ids, offsets, row.spans
+    backend: Tokenizer = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
 
 
-def _kept_chars(tokenizer: "PreTrainedTokenizerBase", max_length: int) -> KeptChars:
+def encode_batches(
+    backend: "Tokenizer",
+    batches: Iterable[Batch],
+    texts_of: Callable[[Batch], list[str]],
+    meanwhile: Callable[[Batch], None] = lambda batch: None,
+) -> Iterator[tuple[Batch, list["Encoding"]]]:
+    """Each batch with its texts as tokens. While the tokenizer's threads work, the next batch is made.
+
+    `meanwhile` gets each batch while it is being tokenised.
+    """
+    with _old_objects_left_alone(), ThreadPoolExecutor(1, thread_name_prefix="ftlab-tokenize") as pool:
+        before: tuple[Batch, Future[list[Encoding]]] | None = None
+        for batch in batches:
+            # In line behind the batch before, so that the tokenizer never waits.
+            encodings = pool.submit(backend.encode_batch, texts_of(batch), add_special_tokens=False)
+            meanwhile(batch)
+            if before is not None:
+                yield before[0], before[1].result()
+            before = batch, encodings
+        if before is not None:
+            yield before[0], before[1].result()
+
+
+@contextmanager
+def _old_objects_left_alone() -> Iterator[None]:
+    """Within the block the garbage collector passes over all objects that exist now.
+
+    A pass over many rows would have it look again and again at the half a million that libraries have made, for a fifth
+    of the time. Of two blocks at the same time, the first to end ends both.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _kept_chars(backend: "Tokenizer", max_length: int) -> KeptChars:
     def kept_chars(text: str) -> int | None:
-        (offsets,) = _tokens_of(tokenizer, [text])["offset_mapping"]
-        return max(end for _, end in offsets[:max_length]) if len(offsets) > max_length else None
+        encoding = backend.encode(text, add_special_tokens=False)
+        return max(end for _, end in encoding.offsets[:max_length]) if len(encoding) > max_length else None
 
     return kept_chars
-
-
-def _tokens_of(tokenizer: "PreTrainedTokenizerBase", texts: list[str]) -> Any:
-    return tokenizer(
-        texts,
-        add_special_tokens=False,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        return_offsets_mapping=True,
-        verbose=False,
-    )
 
 
 def _batches(rows: Iterable[RenderedRow]) -> Iterator[list[RenderedRow]]:
@@ -104,12 +148,11 @@ def _batches(rows: Iterable[RenderedRow]) -> Iterator[list[RenderedRow]]:
         yield batch
 
 
-def _labels(ids: list[int], offsets: Offsets, spans: list[Span]) -> list[int] | None:
-    """The labels of `ids`, the first tokens of a row; `None` when nothing of it is learned."""
+def _labels(ids: list[int], turns: list[Span]) -> list[int] | None:
+    """The labels of `ids`, the first tokens of a row, by the tokens of its turns; `None` when none of it is learned."""
     labels = [IGNORE] * len(ids)
     learns = False
-    for span in spans:
-        first, last = token_range(offsets, span)
+    for first, last in turns:
         last = min(last, len(ids))
         labels[first:last] = ids[first:last]
         # The model predicts the next token, so the first one of a row is never a target.

@@ -3,15 +3,16 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftlab.errors import InvalidRequestError, NotFoundError
+from ftlab.errors import NotFoundError
 from ftlab.schemas.checks import Token, TokenRow
 from train.data.canonical import CanonicalFile
 from train.data.conversations import conversations
+from train.data.encode import backend_of
 from train.data.render import RenderedRow, Renderer
 from train.data.token_spans import token_ranges
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding
+    from tokenizers import Encoding, Tokenizer
     from transformers import PreTrainedTokenizerBase
 
 MAX_TOKENS = 16_384
@@ -35,12 +36,7 @@ def token_rows(
     `DatasetInvalidError` when the chat template refuses it, and `InvalidRequestError` with code
     `tokenizer_unsupported` or `chat_template_unsupported`.
     """
-    if not tokenizer.is_fast:
-        raise InvalidRequestError(
-            "The model has no fast tokenizer, which is needed to tell what each token stands for.",
-            "tokenizer_unsupported",
-            "model",
-        )
+    backend = backend_of(tokenizer)
     with CanonicalFile.open(rows) as file:
         try:
             line, row = file.row(number - 1)
@@ -49,8 +45,9 @@ def token_rows(
             raise NotFoundError(message, "row_not_found", "row") from None
         kind = file.kind
     renderer = Renderer(tokenizer, assistant_only_loss=assistant_only_loss)
+    special_ids = set(tokenizer.all_special_ids)
     return [
-        _token_row(number, line, part, renderer.render(number, conversation), tokenizer, max_length)
+        _token_row(number, line, part, renderer.render(number, conversation), backend, special_ids, max_length)
         for part, conversation in conversations(row, kind)
     ]
 
@@ -60,17 +57,15 @@ def _token_row(
     line: int,
     part: str,
     rendered: RenderedRow,
-    tokenizer: "PreTrainedTokenizerBase",
+    backend: "Tokenizer",
+    special_ids: set[int],
     max_length: int | None,
 ) -> TokenRow:
-    backend = tokenizer.backend_tokenizer
-    backend.no_truncation()
-    backend.no_padding()
     encoding = backend.encode(rendered.text, add_special_tokens=False)
     num_tokens = len(encoding)
     kept = num_tokens if max_length is None else min(num_tokens, max_length)
     trained = _trained(encoding, rendered, kept)
-    tokens = _tokens(encoding, rendered.text, trained, set(tokenizer.all_special_ids), kept)
+    tokens = _tokens(encoding, rendered.text, trained, special_ids, kept)
     return TokenRow(
         row=number,
         line=line,

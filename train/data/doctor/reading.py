@@ -1,10 +1,6 @@
-"""The rows of a file as the model reads them: rendered and tokenised batch by batch, in bounded memory.
-
-While the tokenizer's threads work on one batch, the next one is rendered.
-"""
+"""The rows of a file as the model reads them: rendered and tokenised batch by batch, in bounded memory."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,6 +8,7 @@ from ftlab.errors import InvalidRequestError
 from ftlab.schemas.check_rules import CheckRule
 from train.data.canonical import CanonicalFile, Kind, Row
 from train.data.conversations import conversations
+from train.data.encode import backend_of, encode_batches
 from train.data.errors import DatasetInvalidError
 from train.data.render import RenderedRow, Renderer
 from train.data.token_spans import token_ranges
@@ -62,27 +59,13 @@ def read_tokens(
     `max_length` is where rows are cut, if they are. Raise `InvalidRequestError` with code `tokenizer_unsupported` for a
     tokenizer that does not know where its tokens come from.
     """
-    if not tokenizer.is_fast:
-        raise InvalidRequestError(
-            "The model has no fast tokenizer, which is needed to find the assistant's tokens.",
-            "tokenizer_unsupported",
-            "model",
-        )
-    backend = tokenizer.backend_tokenizer
-    backend.no_truncation()
-    backend.no_padding()
-    with ThreadPoolExecutor(1, thread_name_prefix="ftlab-tokenize") as pool:
-        before: tuple[list[ReadRow], Future[list[Encoding]]] | None = None
-        for rows in _batches(file, renderer):
-            texts = [rendered.text for row in rows for rendered in row.rendered]
-            # In line behind the batch before, so that the tokenizer never waits.
-            encodings = pool.submit(backend.encode_batch, texts, add_special_tokens=False)
-            on_rendered(rows)
-            if before is not None:
-                yield _measured(*before, max_length)
-            before = rows, encodings
-        if before is not None:
-            yield _measured(*before, max_length)
+    batches = _batches(file, renderer)
+    for rows, encodings in encode_batches(backend_of(tokenizer), batches, _texts, on_rendered):
+        yield _measured(rows, encodings, max_length)
+
+
+def _texts(rows: list[ReadRow]) -> list[str]:
+    return [rendered.text for row in rows for rendered in row.rendered]
 
 
 def _batches(file: CanonicalFile, renderer: Renderer) -> Iterator[list[ReadRow]]:
@@ -117,8 +100,8 @@ def _render(row: ReadRow, renderer: Renderer, kind: Kind) -> None:
         row.refusal = CheckRule.TURNS_NOT_FOUND, error.message
 
 
-def _measured(rows: list[ReadRow], encodings: "Future[list[Encoding]]", max_length: int | None) -> list[ReadRow]:
-    encoded = iter(encodings.result())
+def _measured(rows: list[ReadRow], encodings: "list[Encoding]", max_length: int | None) -> list[ReadRow]:
+    encoded = iter(encodings)
     for row in rows:
         for rendered in row.rendered:
             encoding = next(encoded)
