@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -45,7 +46,9 @@ class WatchedServer:
     def growth_bytes(self) -> int:
         return self.peak_bytes - self.start_bytes
 
-    def request(self, method, path, body, headers):
+    def request(
+        self, method: str, path: str, body: Iterable[bytes] | None, headers: dict[str, str]
+    ) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1800)
         try:
             # A server that has stopped reading has answered; that is there to be read.
