@@ -101,8 +101,8 @@ class AttemptLog:
     def complete(self, make_model: Callable[[JobRecord], ModelRecord], num_files: int) -> None:
         """The attempt delivered its model: job, attempt and model change in one transaction.
 
-        `num_files` is how many files it trained. Where more were appended meanwhile, only the attempt has ended: the
-        job is asked to stop since then, and the coordinator decides what follows.
+        `num_files` is how many files it trained. Where more were appended meanwhile, only the attempt has ended, and
+        the coordinator decides what follows.
         """
 
         def write(tx: Transaction) -> list[EventRecord]:

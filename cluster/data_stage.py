@@ -30,10 +30,16 @@ from train.base_model import LOCAL_REVISION
 
 AT_WORK = 2
 """Preparations that go on at the same time."""
+AT_WORK_FOR_RUNNING = 1
+"""Of them those for files that were appended to jobs that run, so that the queue is not held up."""
+SETTLED_S = 3.0
+"""So long a job's files must have been the same before its run is stopped for them: they often come one by one."""
 MAX_DEATHS = 3
 """After so many deaths of the data worker over the same data, the run itself shall try: it tells what is wrong."""
 SILENCE_S = 120.0
 """The same after so long without an answer: a data worker that starts again is there within seconds."""
+UNASKED_S = 30.0
+"""After so long without a question, no answer is no sign."""
 READY_FOR_S = 1800.0
 """So long data is taken to be ready. Then it is asked for again, which keeps it, and its rows, from being evicted."""
 MAX_REMEMBERED = 10_000
@@ -73,6 +79,9 @@ class _Data:
     request: PrepareRequest | None = None
     """Once it was asked for."""
     told: WorkState = _WORKING
+    wanted_at: datetime | None = None
+    """When a job that runs was first found to want it."""
+    asked_at: datetime = _NEVER
     heard_at: datetime = _NEVER
     """When the data worker last answered."""
     moved_at: datetime = _NEVER
@@ -118,7 +127,8 @@ class DataStage:
     def let_take_in(self, jobs: Sequence[JobRecord], now: datetime) -> set[str]:
         """Of these jobs, which run and have new files, those that shall stop for them: all is ready.
 
-        Or it cannot be made, which fails the job once it has stopped.
+        Or it can never be made, which fails the job once it has stopped. While the data worker has trouble, a run
+        trains on.
         """
         self._for_running = {}
         due = set()
@@ -128,12 +138,14 @@ class DataStage:
                 continue
             wanted = self._data.setdefault(_Wants.of(config, record.model_revision), _Data())
             wanted.grow_old(now)
+            wanted.wanted_at = wanted.wanted_at or now
             if not wanted.is_ready and wanted not in self._for_running:
-                state = self._ask_in_turn(wanted, self._for_running, config, record, now)
+                is_turn = _num_at_work(self._for_running) < AT_WORK_FOR_RUNNING
+                state = self._ask(wanted, config, record, now) if is_turn else None
                 self._for_running[wanted] = state
-                self._note(wanted, state, now)
-            state = self._for_running.get(wanted, _READY)
-            if state is not None and not _is_open(state):
+                self._note(wanted, None if state is None else state.status is WorkStatus.DONE, now)
+            has_settled = now - wanted.wanted_at >= timedelta(seconds=SETTLED_S)
+            if has_settled and _is_decided(self._for_running.get(wanted, _READY)):
                 due.add(record.id)
         return due
 
@@ -147,20 +159,21 @@ class DataStage:
             each.grow_old(now)
         if all(each.is_ready for each in data.values()):
             return scene.queue, []
-        states = dict(self._for_running)
+        states: dict[_Data, WorkState | None] = {}
         waits: list[Wait] = []
         at_once: set[str] = set()
         for job in fair_order(scene.queue, fleet, scene.situation):
             wanted, record = data[job.id], scene.records[job.id]
             if not wanted.is_ready and wanted not in states:
-                states[wanted] = self._ask_in_turn(wanted, states, job.config, record, now)
+                is_turn = _num_at_work(self._for_running | states) < AT_WORK
+                states[wanted] = self._ask_or_give_up(wanted, job.config, record, now) if is_turn else None
             state = states.get(wanted, _READY)
             if self._goes_on_at_once(wanted, job, record, state, now):
                 at_once.add(job.id)
             elif (wait := self._judge(job, record, state, now)) is not None:
                 waits.append(wait)
         for wanted, state in states.items():
-            self._note(wanted, state, now)
+            self._note(wanted, None if state is None else _lets_start(state), now)
         self._forget_except(states)
         return [job for job in scene.queue if data[job.id].is_ready or job.id in at_once], waits
 
@@ -181,11 +194,11 @@ class DataStage:
         self._by_job = looked_at
         return {job_id: data for job_id, (_, _, data) in looked_at.items()}
 
-    def _note(self, wanted: _Data, state: WorkState | None, now: datetime) -> None:
-        if state is None:
+    def _note(self, wanted: _Data, is_ready: bool | None, now: datetime) -> None:
+        if is_ready is None:
             wanted.heard_at = wanted.moved_at = now  # nobody asked, so no answer is no sign
         else:
-            wanted.is_ready, wanted.ready_at = _lets_start(state), now
+            wanted.is_ready, wanted.ready_at = is_ready, now
 
     def _request(self, wanted: _Data, config: JobConfig, record: JobRecord, now: datetime) -> PrepareRequest | None:
         """`None` when something of it is gone: the start finds out what, and says it."""
@@ -212,29 +225,24 @@ class DataStage:
         # A run does not reach into buckets: rows that are not on this machine are brought by the data worker.
         return all(file.rows.is_file() for file in files)
 
-    def _ask_in_turn(
-        self,
-        wanted: _Data,
-        states: Mapping[_Data, WorkState | None],
-        config: JobConfig,
-        record: JobRecord,
-        now: datetime,
-    ) -> WorkState | None:
-        """`None` while enough of what was asked is at work."""
-        at_work = sum(state is not None and state.status is WorkStatus.WORKING for state in states.values())
-        return self._ask(wanted, config, record, now) if at_work < AT_WORK else None
-
     def _ask(self, wanted: _Data, config: JobConfig, record: JobRecord, now: datetime) -> WorkState:
         request = self._request(wanted, config, record, now)
         if request is None:
             return _READY
+        if now - wanted.asked_at > timedelta(seconds=UNASKED_S):
+            wanted.heard_at = wanted.moved_at = now
+        wanted.asked_at = now
         answer = self._cluster.prepare(request)
         if answer is not None:
             wanted.hear(answer, now)
-        if why := wanted.why_given_up(now, config.first_step_timeout_s):
+        return wanted.told
+
+    def _ask_or_give_up(self, wanted: _Data, config: JobConfig, record: JobRecord, now: datetime) -> WorkState:
+        state = self._ask(wanted, config, record, now)
+        if state is not _READY and (why := wanted.why_given_up(now, config.first_step_timeout_s)):
             logger.warning("The data of job %s is left to its run: %s", record.id, why)
             return _READY
-        return wanted.told
+        return state
 
     def _judge(self, job: QueuedJob, record: JobRecord, state: WorkState | None, now: datetime) -> Wait | None:
         if state is None:
@@ -252,11 +260,24 @@ class DataStage:
         kept = {
             wants: data
             for wants, data in self._data.items()
-            if data.is_ready or ((state := states.get(data, _READY)) is None or _is_open(state))
+            if data.is_ready
+            or data in self._for_running
+            or ((state := states.get(data, _READY)) is None or _is_open(state))
         }
         self._data = OrderedDict(islice(kept.items(), max(0, len(kept) - MAX_REMEMBERED), None))
         remembered = set(kept.values())
         self._by_job = {job_id: known for job_id, known in self._by_job.items() if known[2] in remembered}
+
+
+def _num_at_work(states: Mapping[_Data, WorkState | None]) -> int:
+    return sum(state is not None and state.status is WorkStatus.WORKING for state in states.values())
+
+
+def _is_decided(state: WorkState | None) -> bool:
+    """Whether the data is there, or never will be."""
+    if state is None or state.status is WorkStatus.FAILED:
+        return state is not None and state.reason is not None and not _lets_start(state)
+    return state.status is WorkStatus.DONE
 
 
 def _is_open(state: WorkState) -> bool:

@@ -95,5 +95,10 @@ class Moves:
 
 def _require_unchanged(now: JobRecord, then: JobRecord) -> None:
     """A wish that was answered with yes after `then` was read must not be lost in a move that knows nothing of it."""
-    if (now.status, now.stop_kind, now.resume_from) != (then.status, then.stop_kind, then.resume_from):
+    if (now.status, now.stop_kind, now.resume_from, now.num_files) != (
+        then.status,
+        then.stop_kind,
+        then.resume_from,
+        then.num_files,
+    ):
         raise StaleJobError(f"Job {now.id!r} is {now.status.value} now, or something else is wanted of it.")

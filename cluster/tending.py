@@ -60,7 +60,7 @@ class Tending:
         if is_draining:
             self._stopping.hurry()
         by_id = {job.id: job for job in jobs}
-        takes_in = self._data.let_take_in([job for job in jobs if job.has_new_files and wanted_stop(job) is None], now)
+        due = self._data.let_take_in([job for job in jobs if job.has_new_files and wanted_stop(job) is None], now)
         for attempt in attempts:
             job = by_id.get(attempt.job_id)
             if attempt.driver not in self._roster.names:
@@ -71,7 +71,7 @@ class Tending:
                 self._moves.end_attempt(attempt, ReasonCode.INTERNAL_ERROR, why, now)
             elif self._has_lost_a_machine(attempt, now):
                 self._moves.end_attempt(attempt, ReasonCode.NODE_LOST, "A machine that the run was given is gone.", now)
-            elif (kind := self._due_stop(job, attempt, now, is_draining, job.id in takes_in)) is not None:
+            elif kind := self._due_stop(job, attempt, now, is_draining=is_draining, extends=job.id in due):
                 self._stopping.ask(job, attempt, kind, _REQUESTS[kind], now)
             elif (kind := wanted_stop(job)) is not None:
                 self._stopping.carry(attempt, kind, now)
@@ -82,10 +82,10 @@ class Tending:
         self._stopping.forget_except({JobRef(attempt.job_id, attempt.number) for attempt in attempts})
 
     def _due_stop(
-        self, job: JobRecord, attempt: AttemptRecord, now: datetime, is_draining: bool, takes_in: bool
+        self, job: JobRecord, attempt: AttemptRecord, now: datetime, *, is_draining: bool, extends: bool
     ) -> StopKind | None:
         """A stop that the service itself has to ask for, and that is more urgent than the one asked for so far."""
-        kind = StopKind.DRAIN if is_draining else StopKind.EXTEND if takes_in else None
+        kind = StopKind.DRAIN if is_draining else StopKind.EXTEND if extends else None
         config = self._moves.config(job)
         if config is not None and config.time_limit_s is not None:
             with self._store.read() as tx:

@@ -1,6 +1,7 @@
 """The chat template that training reads rows with, and TRL's training template in place of one that rewrites turns."""
 
 import re
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -22,6 +23,8 @@ _CLOCK = "strftime_now"
 """What transformers calls the function that tells templates the time."""
 _DIRECTIVES = ("a", "A", "b", "B", "d", "-d", "e", "F", "H", "I", "j", "m", "-m", "M", "p", "S", "T", "y", "Y")
 """Of `strftime`, those that templates may ask for."""
+_RENDERING = threading.Lock()
+"""One conversation at a time: transformers keeps a compiled template for all threads, and in it what was marked."""
 _MARKS = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
@@ -58,13 +61,14 @@ class ChatTemplate:
         # A tokenizer with several templates chooses by whether there are tools.
         template = _prepared(tokenizer.get_chat_template(self.text, tools))
         # What `apply_chat_template` calls, which takes a third longer and refuses an empty conversation.
-        texts, _ = render_jinja_template(
-            [messages],
-            tools=tools,
-            chat_template=template,
-            add_generation_prompt=add_generation_prompt,
-            **tokenizer.special_tokens_map,
-        )
+        with _RENDERING:
+            texts, _ = render_jinja_template(
+                [messages],
+                tools=tools,
+                chat_template=template,
+                add_generation_prompt=add_generation_prompt,
+                **tokenizer.special_tokens_map,
+            )
         return str(texts[0])
 
     def marked(
@@ -74,13 +78,14 @@ class ChatTemplate:
         from transformers.utils.chat_template_utils import render_jinja_template
 
         assert self.text is not None  # it has marks
-        _, marks = render_jinja_template(
-            [messages],
-            tools=tools,
-            chat_template=_prepared(self.text),
-            return_assistant_tokens_mask=True,
-            **tokenizer.special_tokens_map,
-        )
+        with _RENDERING:
+            _, marks = render_jinja_template(
+                [messages],
+                tools=tools,
+                chat_template=_prepared(self.text),
+                return_assistant_tokens_mask=True,
+                **tokenizer.special_tokens_map,
+            )
         spans: list[Span] = []
         for start, end in marks[0]:
             if spans and spans[-1][1] == start:

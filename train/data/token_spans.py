@@ -8,11 +8,11 @@ from train.data.chat_template import Span
 if TYPE_CHECKING:
     from tokenizers import Encoding
 
-Offsets = list[Span]
+_Offsets = list[Span]
 """First character and the one after the last, for each token."""
 
 
-def token_range(offsets: Offsets, span: Span) -> Span:
+def _token_range(offsets: _Offsets, span: Span) -> Span:
     """The first token of a span, and the one after its last; a token that reaches over the end belongs to it."""
     start, end = span
     # Offsets may leave out spaces: a token of spaces only is empty and stands where they end.
@@ -31,7 +31,7 @@ def token_ranges(encoding: "Encoding", spans: list[Span], num_chars: int) -> lis
         last = len(encoding) if end == num_chars else _begins_at(encoding, end)
         if first is None or last is None:
             offsets = encoding.offsets
-            return [token_range(offsets, span) for span in spans]
+            return [_token_range(offsets, span) for span in spans]
         ranges.append((first, last))
     return ranges
 

@@ -246,6 +246,56 @@ def test_a_run_trains_on_until_what_was_appended_is_prepared(world: World):
     assert (world.status(job_id), world.status(other)) == (JobStatus.PENDING, JobStatus.QUEUED)
 
 
+def take_in(world: World) -> None:
+    """What was appended has settled, and runs are stopped for it."""
+    world.tick()
+    world.tick(after_s=data_stage.SETTLED_S)
+
+
+def test_files_that_come_one_by_one_are_taken_in_together(world: World):
+    job_id = world.running()
+    for number in (2, 3, 4):
+        world.append(job_id, f"ds-{number}")
+        world.tick(after_s=data_stage.SETTLED_S - 1)
+    assert world.driver(job_id).stops == []
+    world.tick(after_s=data_stage.SETTLED_S)
+    assert world.driver(job_id).stops == [StopKind.EXTEND]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [None, HALF, WorkState(WorkStatus.FAILED, reason=ReasonCode.HOST_OOM, message="The data worker was ended.")],
+    ids=["silence", "no progress", "trouble of its own"],
+)
+def test_a_run_trains_on_while_the_data_worker_has_trouble(world: World, trouble: WorkState | None):
+    job_id = world.running(first_step_timeout_s=30)
+    world.append(job_id, "ds-2")
+    world.cluster.preparations["ds-1"] = trouble
+    world.submit(dataset="ds-3")
+    for _ in range(2 * int(data_stage.SILENCE_S) // 20):
+        world.beat(job_id)
+        world.tick(after_s=20)
+    assert (world.status(job_id), world.driver(job_id).stops) == (JobStatus.RUNNING, [])
+    world.cluster.preparations["ds-1"] = DONE
+    world.beat(job_id)
+    world.tick(after_s=1)
+    assert world.driver(job_id).stops == [StopKind.EXTEND]
+
+
+def test_an_answer_that_was_not_asked_for_in_a_long_time_is_no_sign(world: World):
+    job_id = world.running()
+    world.append(job_id, "ds-2")
+    world.cluster.preparations["ds-1"] = HALF
+    world.tick()
+    world.pause(job_id)
+    world.stops(job_id, ReasonCode.OK, saved_step=7)
+    world.tick(after_s=10 * data_stage.SILENCE_S)
+    world.cluster.preparations["ds-1"] = None
+    world.resume(job_id)
+    world.tick()
+    assert world.status(job_id) is JobStatus.QUEUED
+
+
 def test_only_so_much_is_prepared_at_a_time_for_runs_and_the_queue_together(world: World):
     running = [world.running(**ONE_CORE) for _ in range(2)]
     for job_id, dataset in zip(running, ("ds-2", "ds-3"), strict=True):
@@ -255,15 +305,19 @@ def test_only_so_much_is_prepared_at_a_time_for_runs_and_the_queue_together(worl
     world.cluster.preparations["ds-4"] = HALF
     asked(world)
     world.tick(after_s=2)
-    assert asked(world) == ["ds-1", "ds-1"]
-    assert waits_for(world, queued) == words.waits_for_data_ahead(data_stage.AT_WORK)
+    assert asked(world) == ["ds-1", "ds-4"]
+    world.submit(dataset="ds-5")
+    world.cluster.preparations["ds-5"] = HALF
+    world.tick(after_s=2)
+    assert asked(world) == ["ds-1", "ds-4"]
+    assert waits_for(world, queued) == words.waits_for_data(50)
 
 
 def test_a_run_ends_for_appended_files_that_nobody_can_prepare(world: World):
     job_id = world.running()
     world.append(job_id, "ds-2")
     world.cluster.preparations["ds-1"] = WorkState(WorkStatus.FAILED, reason=ReasonCode.DATASET_INVALID, message="No.")
-    world.tick()
+    take_in(world)
     assert world.driver(job_id).stops == [StopKind.EXTEND]
     world.stops(job_id, ReasonCode.OK, saved_step=7)
     assert (world.status(job_id), world.job(job_id).reason) == (JobStatus.FAILED, ReasonCode.DATASET_INVALID)
@@ -443,7 +497,8 @@ def test_a_data_worker_that_is_not_heard_holds_nobody_up_for_long(world: World):
     world.cluster.preparations["ds-1"] = None
     job_id = world.submit()
     world.tick()
-    world.tick(after_s=data_stage.SILENCE_S)
+    for _ in range(4):
+        world.tick(after_s=data_stage.SILENCE_S / 4)
     assert world.status(job_id) is JobStatus.QUEUED
     assert waits_for(world, job_id) == "Waiting for its data, which is being prepared."
     world.tick(after_s=1)
@@ -462,11 +517,13 @@ def test_a_preparation_that_stands_still_is_left_to_the_run(world: World):
     world.cluster.preparations["ds-1"] = WorkState(WorkStatus.WORKING, 1, 100)
     job_id = world.submit(first_step_timeout_s=60)
     world.tick()
-    world.tick(after_s=59)
-    world.cluster.preparations["ds-1"] = WorkState(WorkStatus.WORKING, 2, 100)
-    world.tick(after_s=59)
+    for done_rows in (1, 2):
+        world.cluster.preparations["ds-1"] = WorkState(WorkStatus.WORKING, done_rows, 100)
+        for _ in range(2):
+            world.tick(after_s=29)
     assert world.status(job_id) is JobStatus.QUEUED
-    world.tick(after_s=61)
+    for after_s in (29, 5):
+        world.tick(after_s=after_s)
     assert world.status(job_id) is JobStatus.PENDING
 
 

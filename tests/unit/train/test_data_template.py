@@ -1,6 +1,8 @@
 """Finding the assistant's words: with and without generation marks, and where a template rewrites earlier turns."""
 
 import random
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -247,6 +249,24 @@ def test_marks_stay_where_they_are_when_the_date_is_fixed(tokenizer: PreTrainedT
     text = template.render(tokenizer, TALK, None)
     spans = template.marked(tokenizer, TALK, None)
     assert [text[start:end] for start, end in spans] == ["Answer one.<|im_end|>\n", "Answer two.<|im_end|>\n"]
+
+
+def test_threads_do_not_get_each_others_marks(tokenizer: PreTrainedTokenizerFast):
+    """transformers keeps what was marked in a template that all threads share."""
+    template, talk = ChatTemplate("model", MARKED), 20 * TALK
+    text, spans = template.render(tokenizer, talk, None), template.marked(tokenizer, talk, None)
+
+    def render(number: int) -> object:
+        return template.marked(tokenizer, talk, None) if number % 2 else template.render(tokenizer, talk, None)
+
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(render, range(200)))
+    finally:
+        sys.setswitchinterval(interval_s)
+    assert found == [text, spans] * 100
 
 
 @pytest.mark.parametrize("directive", _DIRECTIVES)
