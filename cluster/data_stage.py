@@ -82,6 +82,7 @@ class _Data:
     wanted_at: datetime | None = None
     """When a job that runs was first found to want it."""
     asked_at: datetime = _NEVER
+    """When it was last asked for; `_NEVER` too where that is no measure of how long an answer takes."""
     heard_at: datetime = _NEVER
     """When the data worker last answered."""
     moved_at: datetime = _NEVER
@@ -93,7 +94,19 @@ class _Data:
         """Data that was ready long ago is to be asked for again."""
         if self.is_ready and now - self.ready_at > timedelta(seconds=READY_FOR_S):
             self.is_ready, self.told, self.num_deaths = False, _WORKING, 0
+            self.asked_at = _NEVER
+
+    def ask(self, now: datetime) -> None:
+        if now - self.asked_at > timedelta(seconds=UNASKED_S):
             self.heard_at = self.moved_at = now
+        self.asked_at = now
+
+    def note(self, is_ready: bool | None, now: datetime) -> None:
+        """Keep whether it is ready; `None` when nobody asked."""
+        if is_ready is None:
+            self.asked_at = _NEVER
+        else:
+            self.is_ready, self.ready_at = is_ready, now
 
     def hear(self, answer: WorkState, now: datetime) -> None:
         if answer.done_rows != self.told.done_rows:
@@ -136,14 +149,14 @@ class DataStage:
             config = self._moves.config(record)
             if config is None:
                 continue
-            wanted = self._data.setdefault(_Wants.of(config, record.model_revision), _Data())
+            wanted = self._data_of(config, record.model_revision)
             wanted.grow_old(now)
             wanted.wanted_at = wanted.wanted_at or now
             if not wanted.is_ready and wanted not in self._for_running:
                 is_turn = _num_at_work(self._for_running) < AT_WORK_FOR_RUNNING
-                state = self._ask(wanted, config, record, now) if is_turn else None
+                state = self._ask(wanted, config, record, now, gives_up=False) if is_turn else None
                 self._for_running[wanted] = state
-                self._note(wanted, None if state is None else state.status is WorkStatus.DONE, now)
+                wanted.note(None if state is None else state.status is WorkStatus.DONE, now)
             has_settled = now - wanted.wanted_at >= timedelta(seconds=SETTLED_S)
             if has_settled and _is_decided(self._for_running.get(wanted, _READY)):
                 due.add(record.id)
@@ -166,14 +179,14 @@ class DataStage:
             wanted, record = data[job.id], scene.records[job.id]
             if not wanted.is_ready and wanted not in states:
                 is_turn = _num_at_work(self._for_running | states) < AT_WORK
-                states[wanted] = self._ask_or_give_up(wanted, job.config, record, now) if is_turn else None
+                states[wanted] = self._ask(wanted, job.config, record, now) if is_turn else None
             state = states.get(wanted, _READY)
-            if self._goes_on_at_once(wanted, job, record, state, now):
+            if self._goes_on_at_once(wanted, job, record, state):
                 at_once.add(job.id)
             elif (wait := self._judge(job, record, state, now)) is not None:
                 waits.append(wait)
         for wanted, state in states.items():
-            self._note(wanted, None if state is None else _lets_start(state), now)
+            wanted.note(None if state is None else _lets_start(state), now)
         self._forget_except(states)
         return [job for job in scene.queue if data[job.id].is_ready or job.id in at_once], waits
 
@@ -189,18 +202,15 @@ class DataStage:
             revision = scene.records[job.id].model_revision
             known = self._by_job.get(job.id)
             if known is None or known[0] is not job.config or known[1] != revision:
-                known = job.config, revision, self._data.setdefault(_Wants.of(job.config, revision), _Data())
+                known = job.config, revision, self._data_of(job.config, revision)
             looked_at[job.id] = known
         self._by_job = looked_at
         return {job_id: data for job_id, (_, _, data) in looked_at.items()}
 
-    def _note(self, wanted: _Data, is_ready: bool | None, now: datetime) -> None:
-        if is_ready is None:
-            wanted.heard_at = wanted.moved_at = now  # nobody asked, so no answer is no sign
-        else:
-            wanted.is_ready, wanted.ready_at = is_ready, now
+    def _data_of(self, config: JobConfig, revision: str | None) -> _Data:
+        return self._data.setdefault(_Wants.of(config, revision), _Data())
 
-    def _request(self, wanted: _Data, config: JobConfig, record: JobRecord, now: datetime) -> PrepareRequest | None:
+    def _request(self, wanted: _Data, config: JobConfig, record: JobRecord) -> PrepareRequest | None:
         """`None` when something of it is gone: the start finds out what, and says it."""
         if wanted.request is None:
             try:
@@ -208,41 +218,34 @@ class DataStage:
                     wanted.request = prepare_request(tx, self._settings, config, record.model_revision)
             except NotFoundError:
                 return None
-            wanted.heard_at = wanted.moved_at = now
         return wanted.request
 
-    def _goes_on_at_once(
-        self, wanted: _Data, job: QueuedJob, record: JobRecord, state: WorkState | None, now: datetime
-    ) -> bool:
+    def _goes_on_at_once(self, wanted: _Data, job: QueuedJob, record: JobRecord, state: WorkState | None) -> bool:
         """Whether the job was let start before and its run can prepare by itself what is not prepared any more."""
         was_let_start = (job.has_run and not record.has_new_files) or record.data_findings is not None
         if not was_let_start or (state is not None and state.status is not WorkStatus.WORKING):
             return False
-        request = self._request(wanted, job.config, record, now)
+        request = self._request(wanted, job.config, record)
         if request is None:
             return True
         files = [*request.files, *([request.eval_file] if request.eval_file else [])]
         # A run does not reach into buckets: rows that are not on this machine are brought by the data worker.
         return all(file.rows.is_file() for file in files)
 
-    def _ask(self, wanted: _Data, config: JobConfig, record: JobRecord, now: datetime) -> WorkState:
-        request = self._request(wanted, config, record, now)
+    def _ask(
+        self, wanted: _Data, config: JobConfig, record: JobRecord, now: datetime, *, gives_up: bool = True
+    ) -> WorkState:
+        request = self._request(wanted, config, record)
         if request is None:
             return _READY
-        if now - wanted.asked_at > timedelta(seconds=UNASKED_S):
-            wanted.heard_at = wanted.moved_at = now
-        wanted.asked_at = now
+        wanted.ask(now)
         answer = self._cluster.prepare(request)
         if answer is not None:
             wanted.hear(answer, now)
-        return wanted.told
-
-    def _ask_or_give_up(self, wanted: _Data, config: JobConfig, record: JobRecord, now: datetime) -> WorkState:
-        state = self._ask(wanted, config, record, now)
-        if state is not _READY and (why := wanted.why_given_up(now, config.first_step_timeout_s)):
+        if gives_up and (why := wanted.why_given_up(now, config.first_step_timeout_s)):
             logger.warning("The data of job %s is left to its run: %s", record.id, why)
             return _READY
-        return state
+        return wanted.told
 
     def _judge(self, job: QueuedJob, record: JobRecord, state: WorkState | None, now: datetime) -> Wait | None:
         if state is None:
@@ -275,9 +278,7 @@ def _num_at_work(states: Mapping[_Data, WorkState | None]) -> int:
 
 def _is_decided(state: WorkState | None) -> bool:
     """Whether the data is there, or never will be."""
-    if state is None or state.status is WorkStatus.FAILED:
-        return state is not None and state.reason is not None and not _lets_start(state)
-    return state.status is WorkStatus.DONE
+    return state is not None and (state.status is WorkStatus.DONE or not (_is_open(state) or _lets_start(state)))
 
 
 def _is_open(state: WorkState) -> bool:

@@ -93,12 +93,11 @@ class Moves:
             self.move(job, JobStatus.FAILED, now, reason=ReasonCode.CONFIG_INVALID, message=message)
 
 
+def _wanted_of(job: JobRecord) -> tuple[object, ...]:
+    return job.status, job.stop_kind, job.resume_from, job.num_files
+
+
 def _require_unchanged(now: JobRecord, then: JobRecord) -> None:
     """A wish that was answered with yes after `then` was read must not be lost in a move that knows nothing of it."""
-    if (now.status, now.stop_kind, now.resume_from, now.num_files) != (
-        then.status,
-        then.stop_kind,
-        then.resume_from,
-        then.num_files,
-    ):
+    if _wanted_of(now) != _wanted_of(then):
         raise StaleJobError(f"Job {now.id!r} is {now.status.value} now, or something else is wanted of it.")

@@ -56,44 +56,45 @@ class ChatTemplate:
         add_generation_prompt: bool = False,
     ) -> str:
         """The conversation as text. Raise `jinja2.TemplateError` or `TypeError` when the template refuses it."""
-        from transformers.utils.chat_template_utils import render_jinja_template
-
         # A tokenizer with several templates chooses by whether there are tools.
-        template = _prepared(tokenizer.get_chat_template(self.text, tools))
-        # What `apply_chat_template` calls, which takes a third longer and refuses an empty conversation.
-        with _RENDERING:
-            texts, _ = render_jinja_template(
-                [messages],
-                tools=tools,
-                chat_template=template,
-                add_generation_prompt=add_generation_prompt,
-                **tokenizer.special_tokens_map,
-            )
-        return str(texts[0])
+        template = tokenizer.get_chat_template(self.text, tools)
+        text, _ = _render(tokenizer, template, messages, tools, add_generation_prompt=add_generation_prompt)
+        return text
 
     def marked(
         self, tokenizer: "PreTrainedTokenizerBase", messages: "list[Message]", tools: list[Any] | None
     ) -> list[Span]:
         """What the template marks as the assistant's words in the text that `render` gives, in order."""
-        from transformers.utils.chat_template_utils import render_jinja_template
-
         assert self.text is not None  # it has marks
-        with _RENDERING:
-            _, marks = render_jinja_template(
-                [messages],
-                tools=tools,
-                chat_template=_prepared(self.text),
-                return_assistant_tokens_mask=True,
-                **tokenizer.special_tokens_map,
-            )
+        _, marks = _render(tokenizer, self.text, messages, tools, return_assistant_tokens_mask=True)
         spans: list[Span] = []
-        for start, end in marks[0]:
+        for start, end in marks:
             if spans and spans[-1][1] == start:
                 # Some templates mark the end of the last turn on its own.
                 spans[-1] = (spans[-1][0], end)
             else:
                 spans.append((start, end))
         return spans
+
+
+def _render(
+    tokenizer: "PreTrainedTokenizerBase",
+    template: str,
+    messages: "list[Message]",
+    tools: list[Any] | None,
+    **options: bool,
+) -> tuple[str, list[Span]]:
+    """The conversation as text, and what is marked in it where `options` ask for that.
+
+    This is what `apply_chat_template` calls, which takes a third longer and refuses an empty conversation.
+    """
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    with _RENDERING:
+        texts, marks = render_jinja_template(
+            [messages], tools=tools, chat_template=_prepared(template), **options, **tokenizer.special_tokens_map
+        )
+    return str(texts[0]), marks[0] if marks else []
 
 
 @lru_cache(maxsize=32)

@@ -7,13 +7,12 @@ tokens by their offsets. So the tokens are those the model meets in use, also wh
 import gc
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from ftlab.errors import InvalidRequestError
 from train.data.chat_template import Span
-from train.data.render import KeptChars, RenderedRow, Renderer
+from train.data.render import KeptChars, Renderer
 from train.data.shapes import Row
 from train.data.token_spans import token_ranges
 
@@ -25,10 +24,10 @@ BATCH_ROWS = 1000
 """Rows of one call to the tokenizer at most, which works on them in parallel threads."""
 BATCH_CHARS = 1024**2
 """Characters after which a call is made with fewer rows: a token takes about 100 bytes until its labels are known."""
-Batch = TypeVar("Batch")
-
 IGNORE = -100
 """Label that the loss leaves out."""
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,8 @@ def _tokenise(
     renderer = Renderer(tokenizer, assistant_only_loss=assistant_only_loss)
     kept_chars = None if max_length is None else _kept_chars(backend, max_length)
     rendered = (renderer.render(number, row, kept_chars) for number, row in enumerate(rows, 1))
-    for batch, encodings in encode_batches(backend, _batches(rendered), lambda batch: [row.text for row in batch]):
+    batches = in_batches(rendered, lambda row: len(row.text), BATCH_ROWS, BATCH_CHARS)
+    for batch, encodings in encode_batches(backend, batches, lambda batch: [row.text for row in batch]):
         for row, encoding in zip(batch, encodings, strict=True):
             yield encoding.ids, token_ranges(encoding, row.spans, len(row.text))
 
@@ -92,17 +92,17 @@ def backend_of(tokenizer: "PreTrainedTokenizerBase") -> "Tokenizer":
 
 def encode_batches(
     backend: "Tokenizer",
-    batches: Iterable[Batch],
-    texts_of: Callable[[Batch], list[str]],
-    meanwhile: Callable[[Batch], None] = lambda batch: None,
-) -> Iterator[tuple[Batch, list["Encoding"]]]:
+    batches: Iterable[list[Item]],
+    texts_of: Callable[[list[Item]], list[str]],
+    meanwhile: Callable[[list[Item]], None] = lambda batch: None,
+) -> Iterator[tuple[list[Item], list["Encoding"]]]:
     """Each batch with its texts as tokens. While the tokenizer's threads work, the next batch is made.
 
     `meanwhile` gets each batch while it is being tokenised.
     """
-    with _old_objects_left_alone(), ThreadPoolExecutor(1, thread_name_prefix="ftlab-tokenize") as pool:
-        before: tuple[Batch, Future[list[Encoding]]] | None = None
-        for batch in batches:
+    with ThreadPoolExecutor(1, thread_name_prefix="ftlab-tokenize") as pool:
+        before: tuple[list[Item], Future[list[Encoding]]] | None = None
+        for batch in _old_objects_left_alone(batches):
             # In line behind the batch before, so that the tokenizer never waits.
             encodings = pool.submit(backend.encode_batch, texts_of(batch), add_special_tokens=False)
             meanwhile(batch)
@@ -113,18 +113,21 @@ def encode_batches(
             yield before[0], before[1].result()
 
 
-@contextmanager
-def _old_objects_left_alone() -> Iterator[None]:
-    """Within the block the garbage collector passes over all objects that exist now.
+def _old_objects_left_alone(batches: Iterable[list[Item]]) -> Iterator[list[Item]]:
+    """The batches; from the second on, the garbage collector passes over all objects that existed then.
 
     A pass over many rows would have it look again and again at the half a million that libraries have made, for a fifth
-    of the time. Of two blocks at the same time, the first to end ends both.
+    of the time. Of two passes at the same time, the first to end ends both.
     """
-    gc.freeze()
+    number = 0
     try:
-        yield
+        for number, batch in enumerate(batches, 1):
+            if number == 2:
+                gc.freeze()
+            yield batch
     finally:
-        gc.unfreeze()
+        if number >= 2:
+            gc.unfreeze()
 
 
 def _kept_chars(backend: "Tokenizer", max_length: int) -> KeptChars:
@@ -135,13 +138,16 @@ def _kept_chars(backend: "Tokenizer", max_length: int) -> KeptChars:
     return kept_chars
 
 
-def _batches(rows: Iterable[RenderedRow]) -> Iterator[list[RenderedRow]]:
-    batch: list[RenderedRow] = []
+def in_batches(
+    items: Iterable[Item], num_chars_of: Callable[[Item], int], max_items: int, max_chars: int
+) -> Iterator[list[Item]]:
+    """The items in order; a batch ends with the item that brings it to `max_items` or `max_chars`."""
+    batch: list[Item] = []
     num_chars = 0
-    for row in rows:
-        batch.append(row)
-        num_chars += len(row.text)
-        if len(batch) >= BATCH_ROWS or num_chars >= BATCH_CHARS:
+    for item in items:
+        batch.append(item)
+        num_chars += num_chars_of(item)
+        if len(batch) >= max_items or num_chars >= max_chars:
             yield batch
             batch, num_chars = [], 0
     if batch:

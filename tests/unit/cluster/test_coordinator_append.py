@@ -2,7 +2,6 @@
 
 import pytest
 
-from cluster.data_stage import SETTLED_S
 from ftlab.life import JobStatus, ReasonCode, StopKind
 from tests.unit.cluster.players import Player
 from tests.unit.cluster.world import World, add_checkpoint, make_dataset
@@ -31,12 +30,6 @@ def files(world: World, job_id: str) -> list[str]:
     return [file.dataset_id for file in plan.train_files]
 
 
-def take_in(world: World) -> None:
-    """What was appended has settled, and runs are stopped for it."""
-    world.tick()
-    world.tick(after_s=SETTLED_S)
-
-
 def complete(world: World, job_id: str, step: int = 8) -> None:
     """The run delivers its model."""
     add_checkpoint(world, job_id, step)
@@ -59,7 +52,7 @@ def test_a_run_with_nothing_to_save_is_replaced_at_once(world: World, reached: l
     world.report(job_id, *reached)
     first = world.attempt(job_id).driver
     world.append(job_id, "ds-2")
-    take_in(world)
+    world.take_in()
     assert world.cluster.ended == [first]
     assert (world.status(job_id), world.attempt(job_id).number) == (JobStatus.PENDING, 2)
     assert files(world, job_id) == ["ds-1", "ds-2"]
@@ -70,7 +63,7 @@ def test_a_run_saves_and_goes_on_at_once_with_the_longer_plan(world: World):
     job_id = start(world)
     waiting = world.submit()
     world.append(job_id, "ds-2")
-    take_in(world)
+    world.take_in()
     assert world.driver(job_id).stops == [StopKind.EXTEND]
     world.stops(job_id, ReasonCode.OK, saved_step=7)
     assert (world.status(job_id), world.status(waiting)) == (JobStatus.PENDING, JobStatus.QUEUED)
@@ -86,7 +79,7 @@ def test_a_run_that_crashes_while_it_is_to_save_costs_no_retry(world: World):
     job_id = start(world)
     add_checkpoint(world, job_id, 3)
     world.append(job_id, "ds-2")
-    take_in(world)
+    world.take_in()
     world.cluster.crash(world.attempt(job_id).driver)
     world.tick()
     world.tick()

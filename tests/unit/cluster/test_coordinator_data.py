@@ -246,12 +246,6 @@ def test_a_run_trains_on_until_what_was_appended_is_prepared(world: World):
     assert (world.status(job_id), world.status(other)) == (JobStatus.PENDING, JobStatus.QUEUED)
 
 
-def take_in(world: World) -> None:
-    """What was appended has settled, and runs are stopped for it."""
-    world.tick()
-    world.tick(after_s=data_stage.SETTLED_S)
-
-
 def test_files_that_come_one_by_one_are_taken_in_together(world: World):
     job_id = world.running()
     for number in (2, 3, 4):
@@ -317,7 +311,7 @@ def test_a_run_ends_for_appended_files_that_nobody_can_prepare(world: World):
     job_id = world.running()
     world.append(job_id, "ds-2")
     world.cluster.preparations["ds-1"] = WorkState(WorkStatus.FAILED, reason=ReasonCode.DATASET_INVALID, message="No.")
-    take_in(world)
+    world.take_in()
     assert world.driver(job_id).stops == [StopKind.EXTEND]
     world.stops(job_id, ReasonCode.OK, saved_step=7)
     assert (world.status(job_id), world.job(job_id).reason) == (JobStatus.FAILED, ReasonCode.DATASET_INVALID)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.coordinator import Coordinator
+from cluster.data_stage import SETTLED_S
 from cluster.testing import FakeCluster, FakeDriver, FakeHub
 from ftlab.life import JobStatus, ReasonCode, StopKind
 from ftlab.schemas import EventKind, JobConfig
@@ -132,6 +133,11 @@ class World:
             tx.job_files.append(job_id, datasets or ("ds-1",), now=self.now)
             if job.status is JobStatus.COMPLETED:
                 tx.jobs.reopen(job.ref, message="It was re-opened.", now=self.now)
+
+    def take_in(self) -> None:
+        """What was appended has settled, and runs are stopped for it."""
+        self.tick()
+        self.tick(after_s=SETTLED_S)
 
     def stops(self, job_id: str, reason: ReasonCode, saved_step: int | None = None) -> None:
         """The run saves as it was asked to, and ends; the next tick sees it."""

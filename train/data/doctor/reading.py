@@ -8,7 +8,7 @@ from ftlab.errors import InvalidRequestError
 from ftlab.schemas.check_rules import CheckRule
 from train.data.canonical import CanonicalFile, Kind, Row
 from train.data.conversations import conversations
-from train.data.encode import backend_of, encode_batches
+from train.data.encode import backend_of, encode_batches, in_batches
 from train.data.errors import DatasetInvalidError
 from train.data.render import RenderedRow, Renderer
 from train.data.token_spans import token_ranges
@@ -59,7 +59,7 @@ def read_tokens(
     `max_length` is where rows are cut, if they are. Raise `InvalidRequestError` with code `tokenizer_unsupported` for a
     tokenizer that does not know where its tokens come from.
     """
-    batches = _batches(file, renderer)
+    batches = in_batches(_rows(file, renderer), _num_chars, BATCH_ROWS, BATCH_CHARS)
     for rows, encodings in encode_batches(backend_of(tokenizer), batches, _texts, on_rendered):
         yield _measured(rows, encodings, max_length)
 
@@ -68,21 +68,13 @@ def _texts(rows: list[ReadRow]) -> list[str]:
     return [rendered.text for row in rows for rendered in row.rendered]
 
 
-def _batches(file: CanonicalFile, renderer: Renderer) -> Iterator[list[ReadRow]]:
-    """Rendered rows; a batch ends by its rendered text, of which tools and calls may be the greater part."""
-    batch: list[ReadRow] = []
-    num_chars = number = 0
-    for rows in file.batches(BATCH_ROWS):
-        for line, row in rows:
-            number += 1
-            batch.append(ReadRow(number, line, row))
-            _render(batch[-1], renderer, file.kind)
-            num_chars += _num_chars(batch[-1])
-            if len(batch) >= BATCH_ROWS or num_chars >= BATCH_CHARS:
-                yield batch
-                batch, num_chars = [], 0
-    if batch:
-        yield batch
+def _rows(file: CanonicalFile, renderer: Renderer) -> Iterator[ReadRow]:
+    """Rendered, as a batch ends by its rendered text, of which tools and calls may be the greater part."""
+    numbered = enumerate((row for rows in file.batches(BATCH_ROWS) for row in rows), 1)
+    for number, (line, row) in numbered:
+        read = ReadRow(number, line, row)
+        _render(read, renderer, file.kind)
+        yield read
 
 
 def _num_chars(row: ReadRow) -> int:
