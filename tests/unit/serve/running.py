@@ -23,6 +23,7 @@ from ftlab.settings import Settings
 from serve.app import create_app
 from serve.live import LiveFeed, SocketLimits
 from serve.services import Services
+from tests.databases import make_database
 from tests.unit.serve.fakes import FakeCoordinator, FakeData, FakeModelHub
 from tracking.store import Store
 from tracking.store.records import EventRecord, JobRef, NewEvent
@@ -107,8 +108,8 @@ async def running(
     folder: Path, *, limits: SocketLimits | None = None, data: DataClient | None = None, **feed_options: Any
 ) -> AsyncIterator[World]:
     settings = Settings(home=folder)
+    make_database(folder / "ftlab.db")
     store = Store.open(settings.store_url)
-    store.migrate()
     hub = SwitchedHub()
     feed = LiveFeed(hub, limits=limits, **{"poll_interval_s": 0.1, "resync_interval_s": 0.2, **feed_options})
     model_hub = FakeModelHub()

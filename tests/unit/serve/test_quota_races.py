@@ -7,11 +7,11 @@ import pytest
 from ftlab.errors import RateLimitError
 from ftlab.settings import Settings
 from serve.quotas_service import check_upload
-from tests.databases import postgres_database, postgres_url, sqlite_template, sqlite_url, store_url
+from tests.databases import postgres_database, postgres_url, sqlite_url, store_url
 from tests.postgres import postgres
 from tests.unit.tracking.samples import at_once, dataset
 
-__all__ = ["postgres", "postgres_database", "postgres_url", "sqlite_template", "sqlite_url", "store_url"]
+__all__ = ["postgres", "postgres_database", "postgres_url", "sqlite_url", "store_url"]
 
 JOBS = "/api/training/jobs"
 MOST = 5

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.databases import postgres_database, postgres_url, sqlite_template, sqlite_url, store_url
+from tests.databases import postgres_database, postgres_url, sqlite_url, store_url
 from tests.postgres import postgres
 from tracking.store import Store
 
-__all__ = ["postgres", "postgres_database", "postgres_url", "sqlite_template", "sqlite_url", "store_url"]
+__all__ = ["postgres", "postgres_database", "postgres_url", "sqlite_url", "store_url"]
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A tiny base model and a job around it; a hub of models."""
 
-import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,9 +17,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import train.run  # noqa: F401  torch and TRL: only for tests that need them
     from tests.tiny import make_tiny_model
 
-    # Every run collects garbage twice; what the imports left is none.
-    gc.collect()
-    gc.freeze()
     folder = tmp_path_factory.mktemp("models")
     make_tiny_model(folder / "org--tiny")
     return folder
