@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+QUICK := 'not slow and not fuzz'
 
-.PHONY: demo up down test lint types unit e2e fuzz faults chaos bench clean
+.PHONY: demo up down test lint types unit e2e faults slow fuzz chaos bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -39,18 +40,21 @@ types: $(VENV)/.installed-dev ## mypy --strict
 	$(BIN)/mypy
 
 unit: $(VENV)/.installed-dev ## tests without a cluster
-	$(BIN)/python -m pytest tests/unit tests/test_repository.py
+	$(BIN)/python -m pytest tests/unit tests/test_repository.py -m $(QUICK)
 
 e2e: $(VENV)/.installed-dev ## tests against a whole service
-	$(BIN)/python -m pytest tests/e2e --ignore tests/e2e/test_readme.py
-	$(BIN)/python -m pytest tests/e2e/test_doors.py --ingress python
+	$(BIN)/python -m pytest tests/e2e --ignore tests/e2e/test_readme.py -m $(QUICK)
 	$(BIN)/python -m pytest tests/e2e/test_readme.py
-
-fuzz: $(VENV)/.installed-dev ## many more random requests than the tests send
-	$(BIN)/python -m pytest tests/unit/serve/test_fuzz_api.py -m fuzz
 
 faults: $(VENV)/.installed-dev ## the short form of the chaos tests
 	$(BIN)/python -m tests.chaos --short
+
+slow: $(VENV)/.installed-dev ## the tests that take long, and those of the other HTTP front
+	$(BIN)/python -m pytest tests/unit tests/e2e -m slow
+	$(BIN)/python -m pytest tests/e2e/test_doors.py --ingress python
+
+fuzz: $(VENV)/.installed-dev ## many more random requests than the tests send
+	$(BIN)/python -m pytest tests/unit/serve/test_fuzz_api.py -m fuzz
 
 chaos: $(VENV)/.installed-dev ## every fault against a whole service, on both databases; hours
 	$(BIN)/python -m tests.chaos

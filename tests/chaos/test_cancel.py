@@ -70,7 +70,7 @@ def paused(scene: Scene) -> Iterator[Job]:
 
 STATUSES: list[InStatus] = [queued, pending, initializing, running, pausing, paused]
 HAS_SAVED = (running, pausing, paused)
-IN_SHORT_FORM = (queued, running, paused)
+IN_SHORT_FORM = (running,)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.bench.bench import QUICK_PAIRS
 from tests.bench.processes import ROOT, environment
+
+pytestmark = pytest.mark.slow
 
 HEADER = ["row", "metric", "ours", "baseline", "ratio", "(min-max)", "floor", "target", "verdict"]
 MEASURED = {"list", "get", "position", "claim", "submit"}

@@ -17,6 +17,8 @@ from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas import Dataset, Job
 from tests.lab import Lab, at_step, follow_until, tiny_job, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 def endless_job(dataset: Dataset) -> dict[str, object]:
     # It saves at the very end only, so that every checkpoint on the way is one of a stop.

@@ -80,7 +80,7 @@ def test_followers_survive_the_death_of_every_replica(client: Client, lab: Lab, 
     assert seqs == list(range(1, client.jobs.get(job.id).last_seq + 1)), "no gap, no double"
 
 
-@pytest.mark.parametrize("when", ["running", "initializing"])
+@pytest.mark.parametrize("when", ["running", pytest.param("initializing", marks=pytest.mark.slow)])
 def test_cancel_ends_the_processes_within_ten_seconds(client: Client, lab: Lab, dataset: Dataset, when: str) -> None:
     job = client.jobs.create(slow_job(dataset, max_steps=100_000))
     if when == "running":
@@ -100,6 +100,7 @@ def test_cancel_ends_the_processes_within_ten_seconds(client: Client, lab: Lab, 
         assert list(client.jobs.checkpoints(job.id)), "its checkpoints are kept"
 
 
+@pytest.mark.slow
 def test_mlflow_that_hangs_delays_nothing_and_is_filled_in_afterwards(
     client: Client, lab: Lab, dataset: Dataset
 ) -> None:
@@ -123,6 +124,7 @@ def test_mlflow_that_hangs_delays_nothing_and_is_filled_in_afterwards(
     wait_for(is_filled_in, 90, "MLflow to be filled in")
 
 
+@pytest.mark.slow
 def test_after_a_power_cut_running_jobs_go_on_and_queued_ones_keep_their_order(
     client: Client, lab: Lab, dataset: Dataset
 ) -> None:

@@ -129,7 +129,7 @@ def test_mlflow_has_the_run_and_a_registered_model_version(client: Client, lab: 
     "changes",
     [
         {"load_in_4bit": True},
-        {"tuning": "full"},
+        pytest.param({"tuning": "full"}, marks=pytest.mark.slow),
         {"resources": {"num_workers": 2}},
     ],
     ids=["qlora", "full", "two workers"],

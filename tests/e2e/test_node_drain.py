@@ -11,6 +11,8 @@ from cluster.environment import PREEMPTION_WATCHER, ray_environment
 from ftlab.schemas import Dataset
 from tests.lab import Lab, at_step, follow_until, rows, tiny_job
 
+pytestmark = pytest.mark.slow
+
 DRAIN = """
 import ray, subprocess, sys
 ray.init(log_to_driver=False)

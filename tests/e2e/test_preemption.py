@@ -8,6 +8,8 @@ import pytest
 from ftlab.life import JobStatus, ReasonCode
 from tests.lab import Lab, at_step, follow_until, rows, tiny_job
 
+pytestmark = pytest.mark.slow
+
 PATIENT_S = 600.0
 NUM_STEPS = 300
 """Enough to be in the middle of when the other job comes, and to end soon after that."""

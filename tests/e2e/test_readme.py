@@ -66,7 +66,6 @@ def test_the_command_line_block_runs(service: dict[str, str], tmp_path: Path) ->
     assert (tmp_path / "support.zip").stat().st_size > 1000
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_demo_fine_tunes_a_real_model(tmp_path_factory: pytest.TempPathFactory) -> None:
     user = environment(tmp_path_factory.mktemp("demo"))

@@ -3,8 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
 from cluster.environment import ray_environment
 from tests.lab import Lab
+
+pytestmark = pytest.mark.slow
 
 LEAK = """
 import time

@@ -6,11 +6,14 @@ import zipfile
 from pathlib import Path
 
 import psutil
+import pytest
 
 from ftlab import Client
 from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas import Dataset
 from tests.lab import Lab, at_step, follow_until, tiny_job, wait_for
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_stopped_worker_counts_as_hung_and_the_job_goes_on(
