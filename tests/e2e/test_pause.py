@@ -1,5 +1,7 @@
 """Pausing, resuming and ordering jobs, from the command to the training process and back."""
 
+import pytest
+
 from ftlab import Client
 from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas import Dataset, Event, Job
@@ -51,6 +53,7 @@ def test_a_running_job_rests_and_goes_on_from_the_checkpoint_that_is_named(
     client.jobs.wait(job.id, timeout_s=PATIENT_S, raise_on_failure=False)
 
 
+@pytest.mark.slow
 def test_waiting_jobs_say_what_for_and_can_be_reordered(lab: Lab, client: Client, dataset: Dataset) -> None:
     running = client.jobs.create(tiny_job(dataset, max_steps=MANY_STEPS))
     wait_for(lambda: is_running(client, running), PATIENT_S, "the first job to run")
