@@ -1,3 +1,4 @@
+import gc
 from collections.abc import Iterable
 from typing import Any
 
@@ -7,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from ftlab.errors import InvalidRequestError
 from tests.tiny import make_tiny_tokenizer
 from train.data import encode
-from train.data.encode import IGNORE, EncodedRow
+from train.data.encode import BATCH_ROWS, IGNORE, EncodedRow
 from train.data.errors import DatasetInvalidError
 from train.data.shapes import Row
 
@@ -213,3 +214,23 @@ def test_a_slow_tokenizer_is_refused(tokenizer: PreTrainedTokenizerFast, monkeyp
     with pytest.raises(InvalidRequestError, match="fast tokenizer") as caught:
         run(tokenizer, chat("One?", "Two."))
     assert caught.value.code == "tokenizer_unsupported"
+
+
+HELLO = chat("Hi", "Hello")
+
+
+def test_old_objects_are_left_alone_from_the_second_batch_on_and_until_the_end(tokenizer: PreTrainedTokenizerFast):
+    gc.unfreeze()
+    (_,) = encode.encode([HELLO], tokenizer, max_length=None, assistant_only_loss=False)
+    rows = encode.encode([HELLO] * (BATCH_ROWS + 1), tokenizer, max_length=None, assistant_only_loss=False)
+    assert gc.get_freeze_count() == 0
+    next(rows)
+    assert gc.get_freeze_count() > 0
+    assert len(list(rows)) == BATCH_ROWS
+    assert gc.get_freeze_count() == 0
+
+
+def test_one_batch_thaws_nothing_that_others_froze(tokenizer: PreTrainedTokenizerFast):
+    gc.freeze()
+    (_,) = encode.encode([HELLO], tokenizer, max_length=None, assistant_only_loss=False)
+    assert gc.get_freeze_count() > 0
