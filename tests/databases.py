@@ -14,7 +14,7 @@ from tracking.store.rows import metadata
 
 
 def make_database(file: Path) -> Path:
-    """Put a migrated, empty SQLite database there, in a fifth of the time that migrating takes."""
+    """Put a migrated, empty SQLite database there: copying it is faster than migrating again."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(_migrated())
     return file

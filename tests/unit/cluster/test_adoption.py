@@ -13,6 +13,7 @@ from cluster.ports import free_ports
 from cluster.supervisor import prepare
 from ftlab.errors import InvalidRequestError
 from ftlab.settings import Settings
+from tests.databases import make_database
 from tests.unit.tracking.samples import dataset
 from tracking.buckets import Buckets, DatasetFiles, source_key
 from tracking.store import Store
@@ -29,9 +30,8 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def store(settings: Settings) -> Store:
-    store = Store.open(settings.store_url)
-    store.migrate()
-    return store
+    make_database(settings.home / "ftlab.db")
+    return Store.open(settings.store_url)
 
 
 def old_dataset(settings: Settings, store: Store, dataset_id: str, content: bytes) -> DatasetRecord:

@@ -221,7 +221,7 @@ HELLO = chat("Hi", "Hello")
 
 def test_old_objects_are_left_alone_from_the_second_batch_on_and_until_the_end(tokenizer: PreTrainedTokenizerFast):
     gc.unfreeze()
-    (_,) = encode.encode([HELLO], tokenizer, max_length=None, assistant_only_loss=False)
+    run(tokenizer, HELLO)
     rows = encode.encode([HELLO] * (BATCH_ROWS + 1), tokenizer, max_length=None, assistant_only_loss=False)
     assert gc.get_freeze_count() == 0
     next(rows)
@@ -232,5 +232,5 @@ def test_old_objects_are_left_alone_from_the_second_batch_on_and_until_the_end(t
 
 def test_one_batch_thaws_nothing_that_others_froze(tokenizer: PreTrainedTokenizerFast):
     gc.freeze()
-    (_,) = encode.encode([HELLO], tokenizer, max_length=None, assistant_only_loss=False)
+    run(tokenizer, HELLO)
     assert gc.get_freeze_count() > 0

@@ -21,6 +21,7 @@ from mlflow import entities as mlflow_entities
 
 from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas import EventKind
+from tests.databases import make_database
 from tracking.mlflow_api import MlflowApi
 from tracking.mlflow_recorder import Recorder
 from tracking.mlflow_server import SERVER_ENVIRONMENT, server_command
@@ -242,8 +243,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    store = Store.open(f"sqlite:///{tmp_path / 'ftlab.db'}")
-    store.migrate()
+    store = Store.open(f"sqlite:///{make_database(tmp_path / 'ftlab.db')}")
     yield Bench(store, tmp_path / "jobs")
     store.close()
 
