@@ -18,7 +18,7 @@ from cluster.endings import of_crash, of_force, of_stop
 from cluster.hub import RayHubClient
 from cluster.names import NAMESPACE
 from cluster.niceness import import_behind
-from cluster.policy import WorkerShape
+from cluster.policy import WorkerShape, node_labels
 from cluster.ray_clients import RayCoordinatorClient
 from cluster.time_limits import SAVE_GRACE_S
 from cluster.watchdog import LOOK_INTERVAL_S, Stall, Watchdog
@@ -31,7 +31,6 @@ from tracking.store.ids import new_id
 from tracking.store.records import JobRecord, JobRef, ModelRecord
 from train.plan import Beat, Ending, Failure, Outcome, RunPlan, StopKind
 
-NODE_ID_LABEL = "ray.io/node-id"
 PLAN_POLL_S = 30.0
 FIT_END_TIMEOUT_S = 15.0
 """Ray Train notices within a second that its workers were ended; a controller that hangs does not."""
@@ -335,11 +334,6 @@ def _keep_stacks(plan: RunPlan, workers: Sequence[WorkerProcess], stall: Stall) 
     except OSError as error:
         return f" Its stacks could not be written to {file}: {error.strerror}."
     return f" Its stacks are in the file {file.name} of the job's logs."
-
-
-def node_labels(shape: WorkerShape) -> list[dict[str, str]] | None:
-    """What binds each worker to the machine that the policy chose for it."""
-    return [{NODE_ID_LABEL: node} for node in shape.nodes] or None
 
 
 def _watchdog_of(plan: RunPlan | None) -> Watchdog:

@@ -7,8 +7,7 @@ from ray import train as ray_train
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 
-from cluster.driver import node_labels
-from cluster.policy import WorkerShape
+from cluster.policy import WorkerShape, node_labels
 from cluster.worker import train_loop
 from train.plan import RunPlan
 

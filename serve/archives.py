@@ -7,7 +7,6 @@ cut goes on where it ended.
 
 import errno
 import os
-import re
 import stat
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Annotated, Any, Self
 from pydantic import AwareDatetime, BaseModel, Field, StringConstraints, ValidationError
 from zipstream import ZipStream
 
-from ftlab.errors import NotFoundError, RangeNotSatisfiableError
+from ftlab.errors import NotFoundError
 
 CHUNK_BYTES = 512 * 1024
 """Pieces that files are read in: smaller ones cost calls, larger ones memory."""
@@ -30,7 +29,6 @@ LAYOUT = b"stored-zip-1"
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _CENTRAL_RECORD = b"PK\x01\x02"
 
 
@@ -112,26 +110,6 @@ class FolderArchive:
             yield from entry
         for record in stream.footer():
             yield record[:12] + stamp + record[16:] if record.startswith(_CENTRAL_RECORD) else record
-
-
-def parse_range(header: str | None, num_bytes: int) -> tuple[int, int] | None:
-    """The `(start, stop)` that a `Range` header asks for; `None` for all bytes, and for a header to be ignored.
-
-    Raises `RangeNotSatisfiableError` when it asks for nothing that exists (RFC 9110, 14.1.2).
-    """
-    match = _RANGE.fullmatch(header or "")
-    if match is None or match[0] == "bytes=-":
-        return None
-    first, last = match.groups()
-    if not first:
-        start, stop = max(0, num_bytes - int(last)), num_bytes
-    else:
-        start, stop = int(first), min(int(last) + 1, num_bytes) if last else num_bytes
-        if last and int(last) < start:
-            return None
-    if start >= num_bytes:
-        raise RangeNotSatisfiableError(f"The file has {num_bytes} bytes.", param="range")
-    return start, stop
 
 
 def open_regular(folder: Path, name: str, size: int | None = None) -> int:

@@ -13,7 +13,7 @@ from ftlab.schemas.config import SftMethod
 from serve import checks_service
 from serve.auth import current_owner
 from serve.checks_service import Wanted
-from serve.jobs import RecordId
+from serve.parameters import RecordId
 from serve.replies import reply
 from serve.services import services_of
 from serve.wire import TokenRowList

@@ -5,50 +5,17 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
 from fastapi import Depends, Query
-from pydantic import Field
 
 from ftlab.errors import InvalidRequestError
-from ftlab.schemas import StrictModel
 from ftlab.schemas.common import Name
 from ftlab.settings import DEFAULT_BUCKET
-from serve.bodies import MAX_BYTES
+from serve.bodies import SHA256, UploadStart
 from serve.body import REFUSED_TEXT
 from train.data.mapping import ColumnMapping
 
-SHA256 = r"^[0-9a-f]{64}$"
 MAX_COLUMNS_CHARS = 20_000
 
 BucketName = Annotated[str, Query(max_length=100, description="Bucket to keep it in.")]
-
-
-class UploadEnd(StrictModel):
-    """How to make a dataset of an upload; what is given takes the place of what was said at the start."""
-
-    shape: str | None = Field(default=None, max_length=100)
-    columns: dict[str, str] | None = None
-    accept_partial: bool | None = None
-
-
-class UploadStart(StrictModel):
-    filename: str = Field(min_length=1, max_length=4096)
-    size_bytes: int = Field(ge=1, le=MAX_BYTES)
-    """Of the whole file."""
-    sha256: str | None = Field(default=None, pattern=SHA256)
-    """Of the whole file."""
-    name: Name | None = None
-    bucket: str = Field(default=DEFAULT_BUCKET, max_length=100)
-    shape: str | None = Field(default=None, max_length=100)
-    columns: dict[str, str] | None = None
-    accept_partial: bool = False
-
-
-class DatasetMove(StrictModel):
-    bucket: str = Field(min_length=1, max_length=100)
-
-
-class UrlRequest(StrictModel):
-    expires_s: int = Field(default=24 * 3600, ge=1, le=7 * 24 * 3600)
-    """Seconds; S3 signs for at most seven days."""
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ from starlette.responses import Response, StreamingResponse
 from ftlab.schemas import Dataset, Page, SignedUrl
 from serve import dataset_intake, datasets_service
 from serve.auth import current_owner
+from serve.bodies import DatasetMove, UrlRequest
 from serve.body import read_object, read_optional_object, validate
 from serve.content import content_response
 from serve.dataset_intake import SOURCE
-from serve.dataset_options import DatasetMove, DatasetOptions, QueryOptions, UrlRequest
-from serve.jobs import After, Limit, RecordId
+from serve.dataset_options import DatasetOptions, QueryOptions
 from serve.middleware import MULTIPART_OVERHEAD_BYTES
 from serve.openapi import FILE_BODY, body_of
+from serve.parameters import After, Limit, RecordId
 from serve.quotas_service import check_upload
 from serve.replies import in_thread, reply
 from serve.services import services_of

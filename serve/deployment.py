@@ -13,7 +13,7 @@ from cluster.names import NAMESPACE, ON_HEAD
 from cluster.ray_clients import RayCoordinatorClient
 from ftlab.settings import Settings, load_settings
 from serve.app import create_app
-from serve.live import LiveFeed
+from serve.feed import LiveFeed
 from serve.model_hub import HuggingFaceHub
 from serve.replies import in_thread
 from serve.services import Services

@@ -1,12 +1,10 @@
 """Downloads: the tuned model or a checkpoint as a ZIP that can be resumed, and the logs of all attempts."""
 
-import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import quote
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
@@ -14,11 +12,11 @@ from starlette.responses import Response, StreamingResponse
 from zipstream import ZIP_DEFLATED, ZipStream
 
 from cluster.event_documents import to_documents
-from ftlab.errors import NotFoundError, RangeNotSatisfiableError
-from serve.archives import FolderArchive, open_regular, parse_range, read_up_to
+from ftlab.errors import NotFoundError
+from serve.archives import FolderArchive, open_regular, read_up_to
 from serve.auth import current_owner
 from serve.batches import to_json
-from serve.errors import error_response, request_id_of
+from serve.ranges import attachment, file_response, stream
 from serve.replies import in_thread
 from serve.services import Services, services_of
 from tracking.store import Store
@@ -63,54 +61,23 @@ async def model_zip_response(
     job, archive = await in_thread(
         _open_archive, services_of(request), current_owner(request), job_id, checkpoint, with_state
     )
-    num_bytes = archive.num_bytes
-    headers = {
-        "accept-ranges": "bytes",
-        "content-disposition": _attachment(job.name, checkpoint),
-        "etag": archive.etag,
-    }
-    is_same = request.headers.get("if-range", archive.etag) == archive.etag
-    asked = request.headers.get("range") if request.method == "GET" and is_same else None
-    try:
-        part = parse_range(asked, num_bytes)
-    except RangeNotSatisfiableError as error:
-        headers = {"content-range": f"bytes */{num_bytes}"}
-        return error_response(error, request_id_of(request), headers)
-    start, stop = part or (0, num_bytes)
-    headers["content-length"] = str(stop - start)
-    if part:
-        headers["content-range"] = f"bytes {start}-{stop - 1}/{num_bytes}"
-    is_head = request.method == "HEAD"
-    body = iter(()) if is_head else stream(archive.pieces(start, stop))
-    return StreamingResponse(body, 206 if part else 200, headers, "application/zip")
+    return file_response(
+        request,
+        archive.pieces,
+        num_bytes=archive.num_bytes,
+        etag=archive.etag,
+        filename=f"{job.name}-{checkpoint}.zip" if checkpoint else f"{job.name}.zip",
+        media_type="application/zip",
+    )
 
 
 async def logs_zip_response(request: Request, job_id: str) -> Response:
     """The ZIP, of a size that is not known beforehand."""
     services = services_of(request)
     job = await in_thread(_resolve, services.store, job_id, current_owner(request))
-    headers = {"content-disposition": _attachment(job.name, "logs")}
+    headers = {"content-disposition": attachment(f"{job.name}-logs.zip")}
     body = iter(()) if request.method == "HEAD" else stream(_log_pieces(services, job))
     return StreamingResponse(body, 200, headers, "application/zip")
-
-
-async def stream(pieces: Generator[bytes, None, None]) -> AsyncIterator[bytes]:
-    """Make the pieces in threads: one is made while the one before it is sent, so memory holds two."""
-    coming = asyncio.ensure_future(in_thread(next, pieces, None))
-    try:
-        while (piece := await asyncio.shield(coming)) is not None:
-            coming = asyncio.ensure_future(in_thread(next, pieces, None))
-            if piece:
-                yield piece
-    finally:
-        # The generator is busy while a piece is being made; its files are closed as soon as that is done.
-        coming.add_done_callback(lambda made: _end(made, pieces))
-
-
-def _end(made: asyncio.Future[bytes | None], pieces: Generator[bytes, None, None]) -> None:
-    if not made.cancelled():
-        made.exception()  # nobody else asks for it when the client is gone
-    pieces.close()
 
 
 def _open_archive(
@@ -178,10 +145,3 @@ def _event_lines(store: Store, job: JobRecord) -> Iterator[bytes]:
             records = tx.events.after(job.id, seq, limit=EVENT_PAGE)
         seq = records[-1].seq
         yield "".join(f"{to_json(document)}\n" for document in to_documents(records)).encode()
-
-
-def _attachment(name: str, suffix: str | None) -> str:
-    """A file name for every client: plain ASCII, and the full name as RFC 5987 has it."""
-    full = f"{name}-{suffix}.zip" if suffix else f"{name}.zip"
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", full).strip("-.") or "model.zip"
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(full, safe='')}"

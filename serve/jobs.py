@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Query
+from fastapi import APIRouter, Header, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -10,13 +10,13 @@ from ftlab.errors import InvalidRequestError
 from ftlab.life import JobStatus
 from ftlab.schemas import EventKind, Job, JobConfig, Page
 from serve import append_service, history_service, job_changes, jobs_service
-from serve.announce import announcement
 from serve.auth import current_owner
 from serve.bodies import Batches, JobChange, Move, Resume
 from serve.body import read_object, read_optional_object, validate
 from serve.job_changes import Changed, CheckpointChoice
 from serve.model_check import ask_hub
 from serve.openapi import body_of
+from serve.parameters import After, Count, JobId, Limit
 from serve.replies import in_thread, reply
 from serve.services import services_of
 from serve.wire import AttemptList, CheckpointList, EventList, LogList, MetricList
@@ -36,11 +36,6 @@ IdempotencyKey = Annotated[
         description="Equal keys never make a second job: a repeated submit gets the job of the first one.",
     ),
 ]
-JobId = Annotated[str, Path(max_length=200, description="The job's id, unique name or unique id prefix.")]
-RecordId = Annotated[str, Path(max_length=100)]
-Limit = Annotated[int, Query(ge=1, le=100)]
-After = Annotated[str | None, Query(max_length=100, description="`next_cursor` of the page before.")]
-Count = Annotated[int, Query(ge=1, le=5000)]
 
 
 @router.post("", status_code=201, response_model=Job, openapi_extra=body_of(JobConfig), summary="Submit a job")
@@ -184,7 +179,7 @@ async def submitted(request: Request, submission: jobs_service.Submission) -> Re
         headers["idempotent-replay"] = "true"
         return reply(result.job, 201, headers)
     # Nobody can follow a job that has just got its id, so only the coordinator is told.
-    return reply(result.job, 201, headers, announcement(services))
+    return reply(result.job, 201, headers, services.announcement())
 
 
 async def resumed(request: Request, job_id: str, choice: CheckpointChoice) -> Response:
@@ -194,4 +189,4 @@ async def resumed(request: Request, job_id: str, choice: CheckpointChoice) -> Re
 
 
 def _announced(request: Request, changed: Changed, status: int = 202) -> Response:
-    return reply(changed.job, status, background=announcement(services_of(request), changed.events))
+    return reply(changed.job, status, background=services_of(request).announcement(changed.events))

@@ -13,6 +13,7 @@ from serve.auth import current_owner
 from serve.body import read_object, validate
 from serve.job_changes import CheckpointChoice
 from serve.jobs_service import Submission
+from serve.parameters import After, Count, JobId, Limit
 from serve.replies import in_thread, reply
 from serve.services import services_of
 from serve.short_forms import to_document
@@ -37,36 +38,36 @@ async def start_job(request: Request, idempotency_key: jobs.IdempotencyKey = Non
 
 
 @router.get("/api/training/status/{job_id}", response_model=JobWithId)
-async def get_status(request: Request, job_id: jobs.JobId) -> Response:
+async def get_status(request: Request, job_id: JobId) -> Response:
     return _with_job_id(await jobs.get_job(request, job_id))
 
 
 @router.get("/api/training/metrics/{job_id}", response_model=MetricList)
-async def get_metrics(request: Request, job_id: jobs.JobId) -> Response:
+async def get_metrics(request: Request, job_id: JobId) -> Response:
     return await jobs.get_metrics(request, job_id)
 
 
 @router.get("/api/training/logs/{job_id}", response_model=LogList)
 @router.get("/api/training/local/{job_id}/logs", response_model=LogList)
-async def get_logs(request: Request, job_id: jobs.JobId, tail: jobs.Count = 200) -> Response:
+async def get_logs(request: Request, job_id: JobId, tail: Count = 200) -> Response:
     return await jobs.get_logs(request, job_id, tail)
 
 
 @router.post("/api/training/cancel/{job_id}", status_code=202, response_model=JobWithId)
 @router.post("/api/jobs/{job_id}/cancel", status_code=202, response_model=JobWithId)
-async def cancel_job(request: Request, job_id: jobs.JobId) -> Response:
+async def cancel_job(request: Request, job_id: JobId) -> Response:
     return _with_job_id(await jobs.cancel_job(request, job_id))
 
 
 @router.post("/api/training/pause/{job_id}", status_code=202, response_model=JobWithId)
-async def pause_job(request: Request, job_id: jobs.JobId) -> Response:
+async def pause_job(request: Request, job_id: JobId) -> Response:
     return _with_job_id(await jobs.pause_job(request, job_id))
 
 
 @router.post("/api/training/resume/{job_id}", status_code=202, response_model=JobWithId)
 async def resume_job(
     request: Request,
-    job_id: jobs.JobId,
+    job_id: JobId,
     checkpoint_path: Annotated[
         str | None, Query(max_length=4096, description="A checkpoint's name, its step, or a path that ends with one.")
     ] = None,
@@ -76,29 +77,29 @@ async def resume_job(
 
 
 @router.get("/api/training/local/jobs", response_model=Page[Job])
-async def list_jobs(request: Request, after: jobs.After = None, limit: jobs.Limit = 20) -> Response:
+async def list_jobs(request: Request, after: After = None, limit: Limit = 20) -> Response:
     return await jobs.list_jobs(request, after=after, limit=limit)
 
 
 @router.get("/api/training/{job_id}/checkpoints", response_model=CheckpointList)
-async def get_checkpoints(request: Request, job_id: jobs.JobId) -> Response:
+async def get_checkpoints(request: Request, job_id: JobId) -> Response:
     return await jobs.get_checkpoints(request, job_id)
 
 
 @router.get("/api/training/{job_id}/download/model", response_class=Response)
 async def download_model(
-    request: Request, job_id: jobs.JobId, checkpoint: Annotated[str | None, Query(max_length=100)] = None
+    request: Request, job_id: JobId, checkpoint: Annotated[str | None, Query(max_length=100)] = None
 ) -> Response:
     return await downloads.model_zip_response(request, job_id, checkpoint)
 
 
 @router.get("/api/training/{job_id}/download/logs", response_class=Response)
-async def download_logs(request: Request, job_id: jobs.JobId) -> Response:
+async def download_logs(request: Request, job_id: JobId) -> Response:
     return await downloads.logs_zip_response(request, job_id)
 
 
 @router.get("/api/jobs/{job_id}", response_model=JobOverview)
-async def get_overview(request: Request, job_id: jobs.JobId) -> Response:
+async def get_overview(request: Request, job_id: JobId) -> Response:
     """The job, its dataset and its last 100 metric points."""
     services, owner = services_of(request), current_owner(request)
     return reply(await in_thread(history_service.overview, services, owner, job_id))

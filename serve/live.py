@@ -7,7 +7,6 @@ that reads slowly costs nothing and one that does not read at all is sent away.
 import asyncio
 import json
 from collections import deque
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter
@@ -20,15 +19,11 @@ from ftlab.settings import LOOPBACK_HOSTS
 from serve.auth import current_owner
 from serve.batches import Batch
 from serve.errors import request_id_of
-from serve.feed import LiveFeed, SocketLimits, Subscription
+from serve.feed import LiveFeed, Subscription
 from serve.replies import in_thread
+from serve.services import Services
 from tracking.store import Store
 from tracking.store.records import JobRecord
-
-if TYPE_CHECKING:
-    from serve.services import Services
-
-__all__ = ["LiveFeed", "SocketLimits", "is_allowed_origin", "router"]
 
 NORMAL, FORBIDDEN, RESTARTING, TRY_AGAIN = 1000, 1008, 1012, 1013
 BAD_REQUEST, NOT_FOUND, TOO_SLOW = 4400, 4404, 4408

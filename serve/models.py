@@ -9,8 +9,8 @@ from serve import models_service
 from serve.auth import current_owner
 from serve.bodies import ModelReference
 from serve.body import read_object, validate
-from serve.jobs import After, Limit, RecordId
 from serve.openapi import body_of
+from serve.parameters import After, Limit, RecordId
 from serve.replies import in_thread, reply
 from serve.services import services_of
 

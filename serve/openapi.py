@@ -8,8 +8,18 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from ftlab.schemas import JobConfig
-from serve.bodies import Batches, JobChange, ModelReference, Move, QuotaChange, Resume
-from serve.dataset_options import DatasetMove, UploadEnd, UploadStart, UrlRequest
+from serve.bodies import (
+    Batches,
+    DatasetMove,
+    JobChange,
+    ModelReference,
+    Move,
+    QuotaChange,
+    Resume,
+    UploadEnd,
+    UploadStart,
+    UrlRequest,
+)
 
 _COMPONENTS = "#/components/schemas/{model}"
 _BODIES = (

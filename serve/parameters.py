@@ -1,8 +1,9 @@
-"""Query parameters that a route does not know are refused, as fields of a body are that nobody knows."""
+"""Path and query parameters that routes share, and the refusal of query parameters that a route does not know."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from fastapi import Path, Query
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 
@@ -10,6 +11,12 @@ from serve.problems import unknown_parameter
 
 if TYPE_CHECKING:
     from fastapi.dependencies.models import Dependant
+
+JobId = Annotated[str, Path(max_length=200, description="The job's id, unique name or unique id prefix.")]
+RecordId = Annotated[str, Path(max_length=100)]
+Limit = Annotated[int, Query(ge=1, le=100)]
+After = Annotated[str | None, Query(max_length=100, description="`next_cursor` of the page before.")]
+Count = Annotated[int, Query(ge=1, le=5000)]
 
 
 async def refuse_unknown(request: Request) -> None:

@@ -6,12 +6,17 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ftlab.schemas.preview import DatasetPreview
-from serve import previews_service
+from ftlab.schemas.preview import DatasetPreview, PreviewRow
 from serve.auth import current_owner
-from serve.jobs import RecordId
+from serve.parameters import RecordId
 from serve.replies import in_thread, reply
-from serve.services import services_of
+from serve.services import Services, services_of
+from tracking.buckets import source_key
+from train.data.mapping import ColumnMapping
+from train.data.preview import preview
+from train.data.read import DatasetFile
+from train.data.shapes import Shape
+from train.data.source import FileFormat
 
 router = APIRouter(prefix="/api/datasets", tags=["datasets"])
 
@@ -22,4 +27,22 @@ Rows = Annotated[int, Query(ge=1, le=50, description="Rows to show.")]
 async def preview_dataset(request: Request, dataset_id: RecordId, rows: Rows = 5) -> Response:
     """Each row as it stands in the uploaded file, and as it is trained on; long texts are cut."""
     services, owner = services_of(request), current_owner(request)
-    return reply(await in_thread(previews_service.preview_dataset, services, owner, dataset_id, rows))
+    return reply(await in_thread(first_rows, services, owner, dataset_id, rows))
+
+
+def first_rows(services: Services, owner: str, dataset_id: str, num_rows: int) -> DatasetPreview:
+    """The first rows of the uploaded file; raise `NotFoundError` when there is no such dataset or file."""
+    with services.store.read() as tx:
+        record = tx.datasets.get(dataset_id, owner=owner)
+    path = services.buckets.local_path(record.bucket, source_key(record))
+    said = record.column_mapping or {}
+    mapping = ColumnMapping.parse(record.shape, said.get("columns"))
+    rows = preview(DatasetFile(path, FileFormat(record.format)), Shape(record.shape), mapping, num_rows)
+    return DatasetPreview(
+        dataset_id=record.id,
+        format=record.format,
+        shape=record.shape,
+        kind=record.kind,
+        confidence=record.confidence,
+        rows=[PreviewRow(line=row.line, raw=row.raw, row=row.row, problem=row.problem) for row in rows],
+    )

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from ftlab.schemas import Queue
 from serve.auth import current_owner
-from serve.jobs import After, Limit
+from serve.parameters import After, Limit
 from serve.queue_service import read_queue
 from serve.replies import in_thread, reply
 from serve.services import services_of

@@ -6,7 +6,6 @@ from starlette.responses import Response
 
 from ftlab.schemas import Quota
 from serve import quotas_service
-from serve.announce import announcement
 from serve.auth import current_owner
 from serve.bodies import QuotaChange
 from serve.body import read_object, validate
@@ -28,4 +27,4 @@ async def put_quota(request: Request) -> Response:
     change = validate(QuotaChange, await read_object(request))
     services, owner = services_of(request), current_owner(request)
     quota = await in_thread(quotas_service.change_quota, services, owner, change)
-    return reply(quota, background=announcement(services, []))
+    return reply(quota, background=services.announcement())

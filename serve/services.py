@@ -1,16 +1,20 @@
 """Everything that the routes need, put together once per process."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from starlette.background import BackgroundTask
 from starlette.requests import HTTPConnection
 
 from cluster.clients import CoordinatorClient, DataClient, HubClient
+from cluster.event_documents import to_documents
 from ftlab.settings import Settings
-from serve.live import LiveFeed
+from serve.feed import LiveFeed
 from serve.model_hub import ModelHub
 from tracking.buckets import Buckets, DatasetFiles
 from tracking.store import Store
+from tracking.store.records import EventRecord
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,19 @@ class Services:
     @cached_property
     def dataset_files(self) -> DatasetFiles:
         return DatasetFiles(self.store, self.buckets)
+
+    def announcement(self, events: Sequence[EventRecord] = ()) -> BackgroundTask:
+        """A task that publishes committed events and wakes the coordinator, to run after the reply is sent.
+
+        Both are only hints, because the database has everything, so the caller gets the reply first.
+        """
+        return BackgroundTask(self._announce, events)
+
+    async def _announce(self, events: Sequence[EventRecord]) -> None:
+        # On the event loop: neither call waits for anything, and a thread would compete with the next request.
+        if events:
+            self.hub.publish(to_documents(events))
+        self.coordinator.wake()
 
 
 def services_of(connection: HTTPConnection) -> Services:

@@ -13,11 +13,11 @@ from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import Dataset, Upload
 from serve import uploads_service
 from serve.auth import current_owner
+from serve.bodies import UploadEnd, UploadStart
 from serve.body import read_object, read_optional_object, validate
-from serve.dataset_options import UploadEnd, UploadStart
 from serve.errors import error_response, request_id_of
-from serve.jobs import RecordId
 from serve.openapi import PIECE_BODY, body_of
+from serve.parameters import RecordId
 from serve.replies import in_thread, reply
 from serve.services import services_of
 from serve.uploads_service import OffsetError, Piece

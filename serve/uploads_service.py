@@ -17,9 +17,10 @@ from ftlab.errors import ConflictError, NotFoundError, PayloadTooLargeError, Rat
 from ftlab.free_space import check_space
 from ftlab.schemas import Dataset, Upload
 from serve import dataset_intake
+from serve.bodies import UploadEnd, UploadStart
 from serve.convert import to_dataset
 from serve.dataset_intake import SOURCE, STALE_UPLOAD, check_options, discard, uploads_folder
-from serve.dataset_options import DatasetOptions, UploadEnd, UploadStart
+from serve.dataset_options import DatasetOptions
 from serve.quotas_service import check_upload
 from serve.services import Services
 from serve.upload import Upload as ReceivedFile

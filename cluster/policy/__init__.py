@@ -1,7 +1,7 @@
 """Who runs when: pure functions over the queue, the running jobs and the machines; no clock, no database, no Ray."""
 
 from cluster.policy.decide import decide
-from cluster.policy.fleet import Devices, Fleet, Node, Placement, Spot, WorkerShape, on_nodes, shape_of
+from cluster.policy.fleet import Devices, Fleet, Node, Placement, Spot, WorkerShape, node_labels, on_nodes, shape_of
 from cluster.policy.jobs import (
     Decision,
     Preempt,
@@ -35,6 +35,7 @@ __all__ = [
     "WorkerShape",
     "decide",
     "fair_order",
+    "node_labels",
     "on_nodes",
     "shape_of",
 ]

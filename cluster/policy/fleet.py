@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from ftlab.schemas import Resources
 
 WHOLE_GPU = 1.0
+NODE_ID_LABEL = "ray.io/node-id"
+"""Set by Ray on every machine."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,11 @@ def on_nodes(shape: WorkerShape, placement: Placement, fleet: Fleet) -> WorkerSh
     if len(fleet.nodes) == 1:
         return shape
     return replace(shape, nodes=tuple(spot.node for spot in placement))
+
+
+def node_labels(shape: WorkerShape) -> list[dict[str, str]] | None:
+    """What binds each worker to the machine that the policy chose for it."""
+    return [{NODE_ID_LABEL: node} for node in shape.nodes] or None
 
 
 def gpus_in_words(gpus: float) -> str:

@@ -20,7 +20,7 @@ from ftlab.life import JobStatus, ReasonCode
 from ftlab.settings import Settings
 from serve import jobs_service
 from serve.auth import LOCAL_OWNER
-from serve.live import LiveFeed
+from serve.feed import LiveFeed
 from serve.model_check import NOT_ASKED
 from serve.services import Services
 from tests.bench.bench import Bench

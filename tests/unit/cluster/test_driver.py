@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from cluster.driver import node_labels
-from cluster.policy import WorkerShape
+from cluster.policy import WorkerShape, node_labels
 from ftlab.life import JobStatus, ReasonCode
 from tests.unit.cluster.attempt import wait_for
 from tests.unit.cluster.driver_runs import FINISHED, ONE_WORKER, TWO_WORKERS, Runs, close_log, worker

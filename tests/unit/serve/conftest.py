@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from ftlab.settings import Settings
 from serve.app import create_app
-from serve.live import LiveFeed
+from serve.feed import LiveFeed
 from serve.services import Services
 from tests.databases import make_database
 from tests.unit.serve.fakes import FakeCoordinator, FakeData, FakeHub, FakeModelHub

@@ -21,7 +21,7 @@ from ftlab.life import JobStatus
 from ftlab.schemas import EventKind
 from ftlab.settings import Settings
 from serve.app import create_app
-from serve.live import LiveFeed, SocketLimits
+from serve.feed import LiveFeed, SocketLimits
 from serve.services import Services
 from tests.databases import make_database
 from tests.unit.serve.fakes import FakeCoordinator, FakeData, FakeModelHub

@@ -12,7 +12,7 @@ import uvicorn
 
 from ftlab.settings import Settings
 from serve.app import create_app
-from serve.live import LiveFeed
+from serve.feed import LiveFeed
 from serve.services import Services
 from tests.unit.serve.fakes import FakeCoordinator, FakeData, FakeHub, FakeModelHub
 from tracking.store import Store

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from ftlab.errors import NotFoundError, RangeNotSatisfiableError
-from serve.archives import CHUNK_BYTES, FolderArchive, parse_range
+from ftlab.errors import NotFoundError
+from serve.archives import CHUNK_BYTES, FolderArchive
 
 FILES = {
     "adapter_model.safetensors": os.urandom(300_000),
@@ -93,36 +93,6 @@ def test_any_part_equals_the_same_part_of_the_whole(tmp_path):
     for start, stop in [(0, 1), (len(content) - 1, len(content)), *cuts]:
         start, stop = sorted((start, stop + 1))
         assert b"".join(archive.pieces(start, stop)) == content[start:stop]
-
-
-@pytest.mark.parametrize(
-    ("header", "expected"),
-    [
-        (None, None),
-        ("bytes=0-", (0, 100)),
-        ("bytes=10-", (10, 100)),
-        ("bytes=10-19", (10, 20)),
-        ("bytes=99-99", (99, 100)),
-        ("bytes=90-1000", (90, 100)),
-        ("bytes=-10", (90, 100)),
-        ("bytes=-1000", (0, 100)),
-        ("bytes=20-10", None),
-        ("bytes=0-1,5-6", None),
-        ("bytes=-", None),
-        ("bytes=a-b", None),
-        ("bytes=١-", None),
-        ("items=0-1", None),
-        ("bytes=" + "9" * 5_000 + "-", None),
-    ],
-)
-def test_ranges(header, expected):
-    assert parse_range(header, 100) == expected
-
-
-@pytest.mark.parametrize("header", ["bytes=100-", "bytes=100-200", "bytes=-0"])
-def test_ranges_of_nothing(header):
-    with pytest.raises(RangeNotSatisfiableError):
-        parse_range(header, 100)
 
 
 @pytest.mark.parametrize(

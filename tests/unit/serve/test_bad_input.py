@@ -12,8 +12,8 @@ import pytest
 
 from ftlab.settings import Settings
 from serve.app import create_app
+from serve.feed import LiveFeed
 from serve.hub_files import ask_hub
-from serve.live import LiveFeed
 from serve.model_hub import HuggingFaceHub
 from serve.services import Services
 from tests.model_folders import write_model

@@ -12,7 +12,6 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from serve.downloads import stream
 from tests.unit.serve.running import JOB, World, running
 from tests.unit.serve.test_archives import commit
 from tracking.store.records import CheckpointRecord, ModelRecord
@@ -263,23 +262,3 @@ def test_a_large_download_through_the_server_costs_little_memory(tmp_path):
 
 def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def test_an_abandoned_stream_ends_its_generator():
-    closed = []
-
-    def pieces():
-        try:
-            while True:
-                yield b"x"
-        finally:
-            closed.append(True)
-
-    async def main():
-        body = stream(pieces())
-        assert await anext(body) == b"x"
-        await body.aclose()
-        await asyncio.sleep(0.1)
-        assert closed
-
-    asyncio.run(main())

@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from ftlab.free_space import MIN_FREE_BYTES
-from serve import previews_service
+from serve import previews
 from tests.unit.serve.test_datasets import files, send
 
 
@@ -43,7 +43,7 @@ def test_a_disk_that_fills_up_where_nobody_expects_it_is_named_too(client, monke
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(previews_service, "preview", full)
+    monkeypatch.setattr(previews, "preview", full)
     reply = client.get(f"/api/datasets/{dataset}/preview")
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "disk_full")
     assert reply.headers["retry-after"]

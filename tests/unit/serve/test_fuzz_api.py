@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 from ftlab.life import JobStatus, ReasonCode
 from ftlab.settings import Settings
 from serve.app import create_app
-from serve.live import LiveFeed
+from serve.feed import LiveFeed
 from serve.services import Services
 from tests.model_folders import write_model
 from tests.unit.serve.conftest import ROWS

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from ftlab.errors import ServiceUnavailableError
 from ftlab.life import JobStatus, ReasonCode
 from serve.batches import PAGE_EVENTS
-from serve.live import SocketLimits
+from serve.feed import SocketLimits
 from tests.unit.serve.jobs_in import bring
 from tests.unit.serve.running import JOB, World, acknowledge, read_events, receive, running
 

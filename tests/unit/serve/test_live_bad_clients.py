@@ -11,7 +11,8 @@ import pytest
 from starlette.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from serve.live import JobSocket, SocketLimits, is_allowed_origin
+from serve.feed import SocketLimits
+from serve.live import JobSocket, is_allowed_origin
 from tests.unit.serve.running import JOB, acknowledge, read_events, receive, running
 
 

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from ftlab.errors import NotFoundError
 from serve import dataset_intake, uploads_service
 from serve.app import create_app
-from serve.live import LiveFeed
+from serve.feed import LiveFeed
 from serve.uploads_service import Piece
 from tests.unit.serve.conftest import ROWS
 from tests.unit.serve.fakes import FakeHub
