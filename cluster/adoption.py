@@ -9,8 +9,8 @@ from ftlab.settings import Settings
 from tracking.buckets import Buckets, DatasetFiles, canonical_key, source_key
 from tracking.store import Store
 from tracking.store.records import DatasetRecord
-from train.data.canonical import VERSION
-from train.data.read import convert
+from train.data.convert import convert
+from train.data.rows.canonical import VERSION
 
 logger = logging.getLogger(__name__)
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
         UnreachableError,
         WaitTimeoutError,
     )
-    from ftlab.life import JobStatus, ReasonCode
     from ftlab.schemas import (
         Attempt,
         Checkpoint,
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
     )
     from ftlab.schemas.checks import CheckReport, Finding, TokenRow
     from ftlab.settings import Settings, load_settings
+    from ftlab.status import JobStatus, ReasonCode
 
 _HOMES = {
     "ftlab.client": ("AsyncClient", "Client", "RetryPolicy"),
@@ -73,7 +73,7 @@ _HOMES = {
         "UnreachableError",
         "WaitTimeoutError",
     ),
-    "ftlab.life": ("JobStatus", "ReasonCode"),
+    "ftlab.status": ("JobStatus", "ReasonCode"),
     "ftlab.schemas": (
         "Attempt",
         "Checkpoint",

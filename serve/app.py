@@ -9,27 +9,24 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 from starlette.responses import RedirectResponse
 
-from serve import (
-    checks,
-    dataset_intake,
-    datasets,
-    downloads,
-    errors,
-    health,
-    jobs,
-    legacy,
-    live,
-    models,
-    openapi,
-    parameters,
-    previews,
-    queue,
-    quotas,
-    uploads,
-)
-from serve.body import MAX_JSON_BYTES
-from serve.middleware import BodyLimit, Envelope, HostCheck
-from serve.services import Services
+from serve import health
+from serve.accounts import quota_routes as quotas
+from serve.context import Services
+from serve.datasets import check_routes as checks
+from serve.datasets import intake as dataset_intake
+from serve.datasets import preview as previews
+from serve.datasets import routes as datasets
+from serve.datasets import upload_routes as uploads
+from serve.downloads import routes as downloads
+from serve.http import errors, openapi
+from serve.http import query as parameters
+from serve.http.json_body import MAX_JSON_BYTES
+from serve.http.middleware import BodyLimit, Envelope, HostCheck
+from serve.jobs import queue_routes as queue
+from serve.jobs import routes as jobs
+from serve.legacy import routes as legacy
+from serve.models import routes as models
+from serve.streams import websocket as live
 
 API_VERSION = "1"
 

@@ -7,16 +7,16 @@ from fastapi import FastAPI
 from ray import serve as ray_serve
 from ray.serve import Application
 
-from cluster.data_client import RayDataClient
-from cluster.hub import RayHubClient
+from cluster.coordinator_client import RayCoordinatorClient
+from cluster.data.client import RayDataClient
+from cluster.events.event_hub import RayHubClient
 from cluster.names import NAMESPACE, ON_HEAD
-from cluster.ray_clients import RayCoordinatorClient
 from ftlab.settings import Settings, load_settings
 from serve.app import create_app
-from serve.feed import LiveFeed
-from serve.model_hub import HuggingFaceHub
-from serve.replies import in_thread
-from serve.services import Services
+from serve.context import Services
+from serve.http.responses import in_thread
+from serve.models.huggingface import HuggingFaceHub
+from serve.streams.subscriptions import LiveFeed
 from tracking.store import Store
 
 MAX_ONGOING_REQUESTS = 4000

@@ -7,11 +7,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ftlab.errors import ServiceUnavailableError
-from serve.errors import RETRY_AFTER_S, request_id_of
-from serve.queue_service import is_scheduling
-from serve.replies import in_thread, reply
-from serve.services import Services, services_of
-from serve.wire import Health, Part, Readiness
+from ftlab.schemas.replies import Health, Part, Readiness
+from serve.context import Services, services_of
+from serve.http.errors import RETRY_AFTER_S, request_id_of
+from serve.http.responses import in_thread, reply
+from serve.jobs.queue import is_scheduling
 
 router = APIRouter(tags=["health"])
 

@@ -16,14 +16,15 @@ import ftlab
 from ftlab.cli.exits import ExitCode
 from ftlab.cli.job_source import read_job
 from ftlab.client import AsyncClient, Client
-from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas import EventKind
 from ftlab.schemas.job_file import parse_job_config, read_yaml
 from ftlab.settings import Settings
-from serve import deployment, live
+from ftlab.status import JobStatus, ReasonCode
+from serve import deployment
 from serve.app import create_app
-from tests.readme import README, ROOT, Block, block, blocks
-from tests.repository import (
+from serve.streams import websocket
+from tests.support.documents import README, ROOT, Block, block, blocks
+from tests.support.repository import (
     CLI,
     CONFIG_FIELDS,
     DOCS,
@@ -46,7 +47,7 @@ from tests.repository import (
     shown,
     spellings,
 )
-from train.data.shapes import Rule, Shape
+from train.data.shapes.shapes import Rule, Shape
 
 SDK_PAGE = DOCS / "howto" / "use-the-sdk.md"
 OPTION = r"`(-{1,2}[a-z][\w-]*)"
@@ -211,17 +212,17 @@ def test_every_parameter_of_a_route_is_documented(operations: dict[str, dict[str
 
 
 def test_the_live_stream_is_documented() -> None:
-    [route] = live.router.routes
+    [route] = websocket.router.routes
     text = reference("websocket")
     assert f"GET {route.path}" in text
     for code in (
-        live.NORMAL,
-        live.FORBIDDEN,
-        live.RESTARTING,
-        live.TRY_AGAIN,
-        live.BAD_REQUEST,
-        live.NOT_FOUND,
-        live.TOO_SLOW,
+        websocket.NORMAL,
+        websocket.FORBIDDEN,
+        websocket.RESTARTING,
+        websocket.TRY_AGAIN,
+        websocket.BAD_REQUEST,
+        websocket.NOT_FOUND,
+        websocket.TOO_SLOW,
     ):
         assert re.search(rf"^\| {code}\b", text, re.MULTILINE), code
 

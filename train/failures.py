@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftlab.errors import FineTuneLabError
-from ftlab.life import ReasonCode
+from ftlab.status import ReasonCode
 from train.plan import Failure
 
 _DISK_FULL_MARKS = (

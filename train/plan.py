@@ -5,8 +5,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from ftlab.life import ReasonCode, StopKind
 from ftlab.schemas import EventKind, JobConfig
+from ftlab.status import ReasonCode, StopKind
 
 __all__ = ["Beat", "DataFile", "Ending", "Failure", "Outcome", "Phase", "RunLink", "RunPlan", "StopKind"]
 

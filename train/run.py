@@ -14,20 +14,20 @@ from trl import SFTConfig
 
 from ftlab.errors import ConflictError, FineTuneLabError
 from ftlab.schemas import EventKind
-from train import checkpoints
-from train.base_model import BaseModel, find_model
-from train.callback import Run, RunCallback
-from train.course import Course
+from train.checkpoints import checkpoint_files
+from train.checkpoints.resume import find_checkpoint, is_evaluation_overdue, tell_set_aside
 from train.failures import tell_full_disk
-from train.model import load_model, lora_config, train_in_float32
-from train.packing import RowCollator, refuse_contamination
+from train.loop.callback import Run, RunCallback
+from train.loop.collator import RowCollator, refuse_contamination
+from train.loop.heartbeat import Pulse
+from train.loop.load_rows import load_rows
+from train.loop.stop_poll import EarlyStop, Stops
+from train.loop.trainer import RunTrainer
+from train.model.base_model import BaseModel, find_model
+from train.model.load import load_model, lora_config, train_in_float32
+from train.model.tokenizer import load_tokenizer
 from train.plan import Ending, Outcome, Phase, RunLink, RunPlan
-from train.pulse import Pulse
-from train.resume import find_checkpoint, is_evaluation_overdue, tell_set_aside
-from train.rows import load_rows
-from train.stops import EarlyStop, Stops
-from train.tokenizer import load_tokenizer
-from train.trainer import RunTrainer
+from train.row_schedule import Course
 
 # Files of a checkpoint that only a resume needs; the rest makes it usable as a model.
 _TRAINING_STATE = ("optimizer.pt", "scheduler.pt", "trainer_state.json", "training_args.bin")
@@ -52,7 +52,7 @@ def run(plan: RunPlan, link: RunLink) -> Outcome:
         run.pulse.enter(Phase.DELIVERING)
         return replace(outcome, delivered_step=_deliver(plan, link))
     except EarlyStop as stop:
-        saved = checkpoints.committed(plan.checkpoints_folder)
+        saved = checkpoint_files.committed(plan.checkpoints_folder)
         step = saved[-1][0] if saved else 0
         return Outcome(Ending.STOPPED, step, stop.kind, saved_step=step or None)
     except Exception as error:
@@ -119,7 +119,7 @@ def _train(run: Run) -> Outcome:
     )
 
 
-def _course(plan: RunPlan, rows: list[int], resumed: checkpoints.Manifest | None) -> Course:
+def _course(plan: RunPlan, rows: list[int], resumed: checkpoint_files.Manifest | None) -> Course:
     """The run's way through its rows; a checkpoint tells when it was made at another pace, or with fewer files."""
     training = plan.config.training
     planned = Course.planned(training, rows, int(os.environ.get("WORLD_SIZE", "1")))
@@ -199,16 +199,17 @@ def _deliver(plan: RunPlan, link: RunLink) -> int:
 
     One that broke since it was committed is set aside, and the next best takes its place.
     """
-    while saved := dict(checkpoints.committed(plan.checkpoints_folder)):
-        best = checkpoints.best_step(plan.checkpoints_folder) if plan.config.training.load_best_model_at_end else None
+    while saved := dict(checkpoint_files.committed(plan.checkpoints_folder)):
+        wants_best = plan.config.training.load_best_model_at_end
+        best = checkpoint_files.best_step(plan.checkpoints_folder) if wants_best else None
         step = max(saved) if best is None else best
         try:
-            checkpoints.deliver(saved[step], plan.model_folder, is_wanted=_is_model_file)
+            checkpoint_files.deliver(saved[step], plan.model_folder, is_wanted=_is_model_file)
         except ValueError as error:
-            checkpoints.set_aside(saved[step])
+            checkpoint_files.set_aside(saved[step])
             tell_set_aside(link, str(error))
         else:
-            checkpoints.sweep(plan.checkpoints_folder)
+            checkpoint_files.sweep(plan.checkpoints_folder)
             return step
     raise FineTuneLabError(
         "Every checkpoint of the job is broken. Check the disk, then submit the job again.", "checkpoint_corrupt"

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cluster.policy.fleet import Placement, WorkerShape
-from cluster.policy.room import Room, least, place
+from cluster.policy.free_devices import Room, least, place
 
 
 @dataclass(frozen=True)

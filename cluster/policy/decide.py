@@ -5,13 +5,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from cluster.policy import words
+from cluster.policy import waiting_reasons
 from cluster.policy.backfill import Ending, Timeline, Waiting, machines_needed
 from cluster.policy.fleet import Devices, Fleet, Placement, Spot, WorkerShape, shape_of
+from cluster.policy.free_devices import Room, place
 from cluster.policy.jobs import Decision, Preempt, QueuedJob, Refuse, RunningJob, Situation, Start, Wait
 from cluster.policy.order import fair_order
 from cluster.policy.preemption import choose_victims
-from cluster.policy.room import Room, place
 
 
 def decide(queue: Sequence[QueuedJob], fleet: Fleet, situation: Situation) -> list[Decision]:
@@ -50,8 +50,8 @@ class _Pass:
         shape = shape_of(job.config.resources, self._fleet)
         if self._empty.slots(shape) < shape.num_workers:
             if job.has_run or not self._fleet.nodes:
-                return Wait(job.id, words.waits_for_machines(shape, self._fleet))
-            return Refuse(job.id, words.too_large(shape, self._fleet))
+                return Wait(job.id, waiting_reasons.waits_for_machines(shape, self._fleet))
+            return Refuse(job.id, waiting_reasons.too_large(shape, self._fleet))
         if why := self._over_quota(job, shape):
             return Wait(job.id, why)
         placement = self._find_place(job, shape)
@@ -62,7 +62,7 @@ class _Pass:
             return Start(job.id, shape, placement)
         self._waiting.append(Waiting(shape, _or_forever(job.longest_s)))
         if len(self._waiting) > 1:
-            return Wait(job.id, words.waits_in_line(len(self._waiting) - 1))
+            return Wait(job.id, waiting_reasons.waits_in_line(len(self._waiting) - 1))
         return self._make_room(job, shape)
 
     def _take(self, job_id: str, owner: str, shape: WorkerShape, placement: Placement, longest_s: float | None) -> None:
@@ -78,9 +78,9 @@ class _Pass:
         """
         share = self._situation.share(job.owner)
         if job.owner in self._owners_at_quota:
-            return words.waits_behind_quota()
-        why = words.waits_for_quota(self._held[job.owner], shape.total, share)
-        if why is not None and words.waits_for_quota(Devices(0, 0.0), shape.total, share) is None:
+            return waiting_reasons.waits_behind_quota()
+        why = waiting_reasons.waits_for_quota(self._held[job.owner], shape.total, share)
+        if why is not None and waiting_reasons.waits_for_quota(Devices(0, 0.0), shape.total, share) is None:
             self._owners_at_quota.add(job.owner)
         return why
 
@@ -121,15 +121,14 @@ class _Pass:
         for running in stopping:
             room = room.plus(running.shape, running.placement)
         if place(shape, room) is not None:
-            return Wait(job.id, words.waits_for_stopping(shape, stopping))
+            return Wait(job.id, waiting_reasons.waits_for_stopping(shape, stopping))
         victims = choose_victims(job, shape, room, self._situation)
         if victims is None:
-            return Wait(job.id, words.waits_for_devices(shape, self._room))
+            return Wait(job.id, waiting_reasons.waits_for_devices(shape, self._room))
         for victim in victims:
             self._endings[victim.id] = Ending(0.0, victim.shape, victim.placement)
-        return Preempt(
-            job.id, tuple(victim.id for victim in victims), words.waits_for_stopping(shape, [*stopping, *victims])
-        )
+        why = waiting_reasons.waits_for_stopping(shape, [*stopping, *victims])
+        return Preempt(job.id, tuple(victim.id for victim in victims), why)
 
 
 def _seated(running: Sequence[RunningJob], fleet: Fleet) -> Iterator[RunningJob]:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cluster.policy.fleet import WorkerShape
+from cluster.policy.free_devices import Room, place
 from cluster.policy.jobs import QueuedJob, RunningJob, Situation
-from cluster.policy.room import Room, place
 
 SEARCH_STEPS = 2000
 """Sets that are looked at; the best of them is taken. A dozen candidates are always searched to the end."""

@@ -159,8 +159,8 @@ def confirm(question: str, yes: bool) -> None:
 
 
 def _statuses(given: list[str] | None) -> list[str] | None:
-    from ftlab.life import JobStatus
     from ftlab.schemas.common import did_you_mean
+    from ftlab.status import JobStatus
 
     known = [str(status) for status in JobStatus]
     for status in given or []:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ftlab.cli.text import GLYPHS, duration, files, number, one_line, size, steps
-from ftlab.life import JobStatus
 from ftlab.schemas import Event, EventKind, Job
+from ftlab.status import JobStatus
 
 BAR_WIDTH = 24
 

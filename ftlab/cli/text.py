@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from ftlab.life import JobStatus
+from ftlab.status import JobStatus
 
 GLYPHS: dict[JobStatus, str] = {
     JobStatus.QUEUED: "○",

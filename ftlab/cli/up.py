@@ -26,8 +26,8 @@ STOP_TIMEOUT_S = 60.0
 POLL_S = 0.2
 LOG_LINES = 12
 """Lines of the log that are shown when the service does not come up."""
-SUPERVISOR = "cluster.supervisor"
-LEFTOVERS = "cluster.leftovers"
+SUPERVISOR = "cluster.machine.supervisor"
+LEFTOVERS = "cluster.machine.orphans"
 
 HomeOption = Annotated[
     Path | None, typer.Option("--home", metavar="FOLDER", help="Folder that holds all data.", show_default=False)
@@ -148,7 +148,7 @@ def _command(module: str) -> list[str]:
             "server_not_installed",
         )
     # A file like train.py in the current folder must not stand in for a package of ours.
-    is_checkout = Path(found.origin).parents[1] == Path.cwd()
+    is_checkout = Path(found.origin).parents[module.count(".")] == Path.cwd()
     return [sys.executable, *([] if is_checkout else ["-P"]), "-m", module]
 
 

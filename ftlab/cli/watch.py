@@ -86,7 +86,7 @@ def _wait_for(session: Session, jobs: "list[Job]", timeout_s: float | None) -> "
 
 def _say_paused(session: Session, job: "Job") -> None:
     """A paused job waits for somebody: whoever waits for the job should know."""
-    from ftlab.life import JobStatus
+    from ftlab.status import JobStatus
 
     if job.status is JobStatus.PAUSED:
         session.output.talk(f"Job {job.id} is paused; 'ftlab resume {job.id}' lets it go on.")
@@ -94,7 +94,7 @@ def _say_paused(session: Session, job: "Job") -> None:
 
 def _exit_by(session: Session, jobs: "list[Job]") -> None:
     """Raise the first failure's error, or else the first cancellation's."""
-    from ftlab.life import JobStatus
+    from ftlab.status import JobStatus
 
     for status in (JobStatus.FAILED, JobStatus.CANCELLED):
         for job in jobs:

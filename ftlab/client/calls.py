@@ -11,7 +11,6 @@ from pydantic import TypeAdapter
 
 from ftlab.client.wire import Reply, Request
 from ftlab.errors import InvalidRequestError, NotFoundError
-from ftlab.life import JobStatus
 from ftlab.schemas import (
     Attempt,
     Checkpoint,
@@ -32,6 +31,7 @@ from ftlab.schemas import (
 )
 from ftlab.schemas.checks import CheckReport, CheckState, TokenRow
 from ftlab.schemas.job_file import parse_job_config
+from ftlab.status import JobStatus
 
 Statuses = JobStatus | str | Collection[JobStatus | str] | None
 """One status, several, or any."""

@@ -18,9 +18,9 @@ from ftlab.errors import (
     NotFoundError,
     WaitTimeoutError,
 )
-from ftlab.life import JobStatus
 from ftlab.schemas import Job, Page
 from ftlab.schemas.common import did_you_mean
+from ftlab.status import JobStatus
 
 T = TypeVar("T")
 OnStatus = Callable[[Job], None]

@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import Field
 
-from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas.common import WireModel
 from ftlab.schemas.config import DEFAULT_PRIORITY
+from ftlab.status import JobStatus, ReasonCode
 
 
 class Job(WireModel):

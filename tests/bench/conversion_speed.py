@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from train.data.read import convert
+from train.data.convert import convert
 
 NAMES = ("rows.jsonl", "rows.json", "rows.csv", "rows.parquet", "rows.jsonl.gz")
 

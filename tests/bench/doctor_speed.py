@@ -20,10 +20,10 @@ from typing import Any
 
 import psutil
 
-from tests.tiny import TEXT, make_tiny_tokenizer
-from train.data.canonical import CanonicalFile, Kind, write_canonical
+from tests.support.tiny_models import TEXT, make_tiny_tokenizer
 from train.data.doctor import CheckOptions, examine
-from train.data.render import Renderer
+from train.data.rows.canonical import CanonicalFile, Kind, write_canonical
+from train.data.tokens.render import Renderer
 
 BATCH_ROWS = 1000
 GOAL = 1.5

@@ -11,7 +11,7 @@ from datetime import datetime
 
 import ray
 
-from cluster.hub import RayHubClient
+from cluster.events.event_hub import RayHubClient
 from cluster.names import NAMESPACE
 from tests.bench.processes import say_back
 

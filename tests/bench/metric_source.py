@@ -11,7 +11,7 @@ from itertools import count
 import ray
 
 from cluster.names import NAMESPACE
-from cluster.worker import _DriverLink
+from cluster.runs.worker import _DriverLink
 from ftlab.schemas import EventKind
 
 TOLD_BEFORE = 10_000

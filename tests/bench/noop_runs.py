@@ -11,16 +11,16 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cluster.attempt_log import AttemptLog
-from cluster.coordinator import Coordinator, run_forever
-from cluster.pacing import Pacer
+from cluster.coordinator.coordinator import Coordinator, run_forever
+from cluster.coordinator.tick_timer import Pacer
+from cluster.fakes import FakeCluster
 from cluster.policy import WorkerShape
-from cluster.testing import FakeCluster
-from ftlab.life import JobStatus
+from cluster.runs.attempt_record import AttemptLog
 from ftlab.schemas import EventKind
 from ftlab.settings import Settings
+from ftlab.status import JobStatus
 from tests.bench.processes import say_back
-from tests.unit.serve.fakes import FakeHub
+from tests.support.service_fakes import FakeHub
 from tracking.store import Store
 from tracking.store.ids import new_id
 from tracking.store.records import JobRecord, JobRef, ModelRecord

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import uvicorn
 
-from cluster.clients import CoordinatorClient
+from cluster.interfaces import CoordinatorClient
 from ftlab.settings import Settings
 from serve.app import create_app
-from serve.feed import LiveFeed
-from serve.services import Services
-from tests.unit.serve.fakes import FakeCoordinator, FakeData, FakeHub, FakeModelHub
+from serve.context import Services
+from serve.streams.subscriptions import LiveFeed
+from tests.support.service_fakes import FakeCoordinator, FakeData, FakeHub, FakeModelHub
 from tracking.store import Store
 
 

@@ -12,8 +12,8 @@ import serve
 from ftlab.schemas.config import SftMethod, TrainingConfig
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement
-from tests.tiny import make_tiny_tokenizer
-from train.data.prepare import Counts, PrepareSpec, prepare_rows
+from tests.support.tiny_models import make_tiny_tokenizer
+from train.data.tokens.prepare import Counts, PrepareSpec, prepare_rows
 
 ROW = 2
 TITLE = "useful tokens"

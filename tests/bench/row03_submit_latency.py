@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from cluster.ports import free_ports
+from cluster.machine.ports import free_ports
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement, interleave, percentile
 from tests.bench.processes import server

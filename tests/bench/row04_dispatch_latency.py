@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from ftlab.life import JobStatus
 from ftlab.schemas import Event
+from ftlab.status import JobStatus
 from tests.bench.bench import Bench
 from tests.bench.harness import Goal, Measurement, interleave
 from tests.bench.runs import events_of, median_step_s, run_plain, status_at, steps_of, wait_for_status

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from cluster.ports import free_ports
-from ftlab.life import JobStatus
+from cluster.machine.ports import free_ports
+from ftlab.status import JobStatus
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement, interleave
 from tests.bench.processes import answer, process, server

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from cluster.environment import ray_environment
-from cluster.ports import free_ports
+from cluster.machine.environment import ray_environment
+from cluster.machine.ports import free_ports
 from ftlab.schemas import Event, EventKind
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement, interleave, percentile, say

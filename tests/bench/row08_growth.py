@@ -14,19 +14,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from cluster.coordinator import Coordinator
-from cluster.testing import FakeCluster
-from ftlab.life import JobStatus, ReasonCode
+from cluster.coordinator.coordinator import Coordinator
+from cluster.fakes import FakeCluster
 from ftlab.settings import Settings
-from serve import jobs_service
-from serve.auth import LOCAL_OWNER
-from serve.feed import LiveFeed
-from serve.model_check import NOT_ASKED
-from serve.services import Services
+from ftlab.status import JobStatus, ReasonCode
+from serve.context import Services
+from serve.http.caller import LOCAL_OWNER
+from serve.jobs import submit as jobs_service
+from serve.models.base_model import NOT_ASKED
+from serve.streams.subscriptions import LiveFeed
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement, interleave, percentile
 from tests.bench.stock import Stock, add_queued, noop_config, open_stock
-from tests.unit.serve.fakes import FakeCoordinator, FakeData, FakeHub, FakeModelHub
+from tests.support.service_fakes import FakeCoordinator, FakeData, FakeHub, FakeModelHub
 
 ROW = 8
 TITLE = "growth"

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from ftlab.life import JobStatus
 from ftlab.schemas import JobConfig
+from ftlab.status import JobStatus
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement, interleave, say
 from tests.bench.runs import wait_for_status

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from ftlab.life import JobStatus, ReasonCode
+from ftlab.status import JobStatus, ReasonCode
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement, interleave
 from tests.bench.memory import MB, watch
@@ -29,7 +29,7 @@ from tracking.store import Transaction
 from tracking.store.ids import new_id
 from tracking.store.leases import COORDINATOR
 from tracking.store.records import JobRef, ModelRecord
-from train.checkpoints import commit
+from train.checkpoints.checkpoint_files import commit
 
 ROW = 11
 TITLE = "ZIP download"

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from ftlab.life import JobStatus
 from ftlab.schemas import Event, EventKind, JobConfig
+from ftlab.status import JobStatus
 from tests.bench.harness import BenchError
 from tests.bench.processes import ROOT, environment
 from tests.bench.service import Service

@@ -15,9 +15,9 @@ from typing import Any
 
 import psutil
 
-from cluster.environment import ray_environment
-from cluster.ports import free_ports
-from cluster.supervisor import ray_temp_dir
+from cluster.machine.environment import ray_environment
+from cluster.machine.ports import free_ports
+from cluster.machine.supervisor import ray_temp_dir
 from ftlab import Client
 from ftlab.cli.service_file import read_state, state_file
 from ftlab.settings import Settings
@@ -128,7 +128,7 @@ class Service:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as stream:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cluster.supervisor"],
+                [sys.executable, "-m", "cluster.machine.supervisor"],
                 cwd=ROOT,
                 env=environment() | self.settings.to_environment(),
                 stdin=subprocess.DEVNULL,

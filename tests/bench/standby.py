@@ -8,8 +8,8 @@ import time
 
 import ray
 
+from cluster.coordinator.ray_backend import DriverLostError, RayCluster
 from cluster.names import NAMESPACE, STANDBY_PREFIX
-from cluster.ray_cluster import DriverLostError, RayCluster
 from ftlab.settings import load_settings
 from tests.bench.processes import say_back
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ftlab.client import Client
-from tests.unit.serve.watched import HEADERS, MIB, ROW, WatchedServer
+from tests.unit.serve.datasets.watched_server import HEADERS, MIB, ROW, WatchedServer
 
 ROWS_PER_WRITE = 100
 
@@ -73,7 +73,7 @@ def _use_s3(stack: ExitStack) -> dict[str, str]:
     import boto3
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    from tests.moto_server import CREDENTIALS, running_moto
+    from tests.support.moto_server import CREDENTIALS, running_moto
 
     os.environ.update(CREDENTIALS, AWS_ENDPOINT_URL=stack.enter_context(running_moto()))
     bucket = f"lab-{uuid.uuid4().hex[:8]}"

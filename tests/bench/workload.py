@@ -123,7 +123,7 @@ def _with_rows(service: Service, folder: Path, model: Path, name: str) -> Worklo
 
 
 def _make_model(folder: Path, size: ModelSize) -> None:
-    from tests.tiny import make_tiny_model  # imports torch, which most rows never need
+    from tests.support.tiny_models import make_tiny_model  # imports torch, which most rows never need
 
     aside = folder.with_name(f".tmp-{folder.name}")
     make_tiny_model(aside, vocab_size=size.vocab_size, hidden=size.hidden, layers=size.layers)

@@ -11,7 +11,8 @@ import time
 import zlib
 from pathlib import Path
 
-from serve.archives import CHUNK_BYTES, FolderArchive
+from serve.downloads.zip_archive import FolderArchive
+from serve.http.ranges import CHUNK_BYTES
 from tests.bench.memory import MB, watch
 
 

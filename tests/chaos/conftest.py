@@ -9,8 +9,8 @@ from ftlab.schemas import Dataset
 from tests.chaos import oracle, outages, sandbox
 from tests.chaos.outages import Database
 from tests.chaos.scene import LONG, NUM_ROWS, PATIENT, SHORT, Scale, Scene
-from tests.lab import Lab, rows
-from tests.postgres import running_postgres
+from tests.support.lab import Lab, rows
+from tests.support.postgres import running_postgres
 
 DATABASES = ("sqlite", "postgres")
 CORES = 2

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import psutil
 
 from ftlab.errors import ConflictError
-from ftlab.life import JobStatus
+from ftlab.status import JobStatus
 from tests.chaos import outages, parts
 from tests.chaos.parts import Find
 from tests.chaos.scene import Scene

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas import Event, EventKind, Job
+from ftlab.status import JobStatus, ReasonCode
 from tracking.store.records import AttemptRecord, MetricRecord
 
 REASONS = {JobStatus.COMPLETED: ReasonCode.OK, JobStatus.CANCELLED: ReasonCode.USER_CANCELLED}

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import psutil
 
-from cluster.environment import ray_environment
-from cluster.ports import free_ports
-from cluster.supervisor import ray_temp_dir
+from cluster.machine.environment import ray_environment
+from cluster.machine.ports import free_ports
+from cluster.machine.supervisor import ray_temp_dir
 from tests.chaos.ray_view import RayView
-from tests.lab import Lab, wait_for
+from tests.support.lab import Lab, wait_for
 
 JOIN_TIMEOUT_S = 60.0
 LEAVE_TIMEOUT_S = 60.0

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import psutil
 
-from cluster.leftovers import MARK
+from cluster.machine.orphans import MARK
 from cluster.names import RUN_PREFIX, STANDBY_PREFIX
 from ftlab.schemas import EventKind
 from tests.chaos import history

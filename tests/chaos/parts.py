@@ -8,7 +8,7 @@ import psutil
 
 from ftlab.cli.service_file import state_file
 from tests.chaos.ray_view import RayView
-from tests.lab import Lab
+from tests.support.lab import Lab
 
 Find = Callable[[Lab, str], list[psutil.Process]]
 """From a service and a job of it to the processes of one part."""

@@ -4,7 +4,7 @@ import json
 import urllib.request
 from typing import Any
 
-from cluster.environment import token_file
+from cluster.machine.environment import token_file
 from ftlab.settings import Settings
 
 TIMEOUT_S = 10.0

@@ -12,12 +12,12 @@ import psutil
 from ftlab import Client
 from ftlab.client.endpoint import RetryPolicy
 from ftlab.errors import ConflictError
-from ftlab.life import JobStatus
 from ftlab.schemas import Dataset, Event, Job
+from ftlab.status import JobStatus
 from tests.chaos.outages import Database
-from tests.lab import Lab, tiny_job, wait_for
-from tests.tiny import make_tiny_model
-from train import checkpoints
+from tests.support.lab import Lab, tiny_job, wait_for
+from tests.support.tiny_models import make_tiny_model
+from train.checkpoints import checkpoint_files
 
 PATIENT = RetryPolicy(budget_s=240.0)
 """For the tests' own questions, which a restart of everything may delay. Followers have the default."""
@@ -96,7 +96,7 @@ class Scene:
 
     def checkpoints(self, job_id: str) -> list[tuple[int, Path]]:
         """The committed ones on the disk, oldest first."""
-        return checkpoints.committed(self.folder(job_id) / "checkpoints")
+        return checkpoint_files.committed(self.folder(job_id) / "checkpoints")
 
     def folder(self, job_id: str) -> Path:
         return self.lab.settings.home / "jobs" / job_id

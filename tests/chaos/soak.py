@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from ftlab.life import JobStatus
 from ftlab.schemas import Job
+from ftlab.status import JobStatus
 from tests.chaos.faults import FAULTS, RESTARTS
 from tests.chaos.scene import Scene
 

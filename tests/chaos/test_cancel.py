@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 import psutil
 import pytest
 
-from ftlab.life import JobStatus
 from ftlab.schemas import Job
+from ftlab.status import JobStatus
 from tests.chaos import outages, parts
 from tests.chaos.scene import Scene
-from tests.lab import wait_for
+from tests.support.lab import wait_for
 
 CANCELLED_S = 30.0
 """From the request, or from the end of the outage."""

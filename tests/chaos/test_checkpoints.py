@@ -4,10 +4,10 @@ import shutil
 
 import pytest
 
-from ftlab.life import JobStatus, ReasonCode
+from ftlab.status import JobStatus, ReasonCode
 from tests.chaos import outages, sandbox
 from tests.chaos.scene import Scene
-from train import checkpoints
+from train.checkpoints import checkpoint_files
 
 MIB = 1024**2
 
@@ -33,7 +33,7 @@ def test_a_disk_that_fills_up_in_a_checkpoint_ends_the_job_with_what_to_do(scene
     kept = scene.checkpoints(job.id)
     assert [step for step, _ in kept] == [5, 10]
     for _, path in kept:
-        checkpoints.verify(path)
+        checkpoint_files.verify(path)
 
 
 @pytest.mark.chaos

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas import Job
+from ftlab.status import JobStatus, ReasonCode
 from tests.chaos import outages, parts
 from tests.chaos.parts import Find
 from tests.chaos.scene import Scene
-from tests.lab import wait_for
+from tests.support.lab import wait_for
 
 NOTICED_S = 15.0
 """A dead run is noticed within this time."""

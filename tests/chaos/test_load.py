@@ -14,10 +14,10 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from ftlab.errors import ConflictError, RateLimitError
-from ftlab.life import JobStatus
 from ftlab.schemas import Job
-from serve.feed import SocketLimits
-from serve.live import TOO_SLOW
+from ftlab.status import JobStatus
+from serve.streams.subscriptions import SocketLimits
+from serve.streams.websocket import TOO_SLOW
 from tests.bench.memory import watch
 from tests.bench.processes import answer, process, tell
 from tests.chaos import parts

@@ -2,11 +2,11 @@
 
 import pytest
 
-from ftlab.life import JobStatus, ReasonCode
+from ftlab.status import JobStatus, ReasonCode
 from tests.chaos.conftest import CORES
 from tests.chaos.machines import machine
 from tests.chaos.scene import Scene
-from tests.lab import wait_for
+from tests.support.lab import wait_for
 
 MANY = {"cpus_per_worker": CORES + 1}
 """Only a machine that joins has so many cores."""

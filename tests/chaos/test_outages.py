@@ -7,12 +7,12 @@ import urllib.request
 
 import pytest
 
-from ftlab.life import JobStatus
 from ftlab.schemas import Job
+from ftlab.status import JobStatus
 from tests.chaos import outages
 from tests.chaos.mlflow_view import MlflowView
 from tests.chaos.scene import Scene
-from tests.lab import wait_for
+from tests.support.lab import wait_for
 
 STEPS_PER_S = 12
 """About what the workload manages, so that a job of so many steps lasts as long as an outage."""

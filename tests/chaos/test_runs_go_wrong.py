@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from ftlab.life import JobStatus, ReasonCode
+from ftlab.status import JobStatus, ReasonCode
 from tests.chaos import parts
 from tests.chaos.outages import suspended
 from tests.chaos.scene import Scene
-from tests.lab import wait_for
+from tests.support.lab import wait_for
 
 STUCK_S = 10
 """The shortest limit that a job can have."""

@@ -1,6 +1,6 @@
 """The service is stopped under running jobs."""
 
-from ftlab.life import JobStatus, ReasonCode
+from ftlab.status import JobStatus, ReasonCode
 from tests.chaos.scene import Scene
 
 

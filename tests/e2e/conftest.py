@@ -7,10 +7,10 @@ import pytest
 
 from ftlab import Client
 from ftlab.schemas import Dataset
-from tests.lab import Lab, rows
-from tests.model_hub import HubServer
-from tests.moto_server import make_bucket, running_moto
-from tests.unit.serve.fakes import running
+from tests.support.huggingface_server import HubServer
+from tests.support.lab import Lab, rows
+from tests.support.moto_server import make_bucket, running_moto
+from tests.support.service_fakes import running
 
 TIMEOUT_S = 900
 

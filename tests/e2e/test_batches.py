@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from ftlab import Client
-from ftlab.life import JobStatus
 from ftlab.schemas import Dataset, EventKind
-from tests.lab import at_step, follow_until, rows, tiny_job, wait_for
+from ftlab.status import JobStatus
+from tests.support.lab import at_step, follow_until, rows, tiny_job, wait_for
 
 PATIENT_S = 300.0
 EPOCHS = 4

@@ -5,9 +5,9 @@ import pytest
 
 from ftlab import Client
 from ftlab.errors import ConflictError
-from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas import Dataset, Job
-from tests.lab import Lab, at_step, follow_until, tiny_job, wait_for
+from ftlab.status import JobStatus, ReasonCode
+from tests.support.lab import Lab, at_step, follow_until, tiny_job, wait_for
 
 ENDLESS = 100_000
 GONE_S = 30.0

@@ -8,7 +8,7 @@ import pytest
 
 from ftlab import Client, InvalidRequestError, NotFoundError
 from ftlab.schemas import Dataset
-from tests.lab import TINY, Lab
+from tests.support.lab import TINY, Lab
 
 GOOD = {"messages": [{"role": "user", "content": "Where is job 7?"}, {"role": "assistant", "content": "In the queue."}]}
 MUTE = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello", "weight": 0}]}

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from ftlab import Client
-from ftlab.life import JobStatus
 from ftlab.schemas import Dataset
-from tests.lab import TINY, Lab, rows, tiny_job
+from ftlab.status import JobStatus
+from tests.support.lab import TINY, Lab, rows, tiny_job
 
 
 def ftlab(lab: Lab, *arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:

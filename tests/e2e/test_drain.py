@@ -13,9 +13,9 @@ from websockets.exceptions import ConnectionClosed
 
 from ftlab import Client
 from ftlab.cli.service_file import read_state
-from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas import Dataset, Job
-from tests.lab import Lab, at_step, follow_until, tiny_job, wait_for
+from ftlab.status import JobStatus, ReasonCode
+from tests.support.lab import Lab, at_step, follow_until, tiny_job, wait_for
 
 pytestmark = pytest.mark.slow
 

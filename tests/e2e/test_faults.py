@@ -6,9 +6,9 @@ import psutil
 import pytest
 
 from ftlab import Client
-from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas import Dataset, Job
-from tests.lab import Lab, at_step, follow_until, tiny_job, wait_for
+from ftlab.status import JobStatus, ReasonCode
+from tests.support.lab import Lab, at_step, follow_until, tiny_job, wait_for
 
 
 def has_unbroken_steps(client: Client, job: Job) -> bool:

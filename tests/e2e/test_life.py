@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from ftlab import Client
-from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas import Dataset, Job
-from tests.lab import Lab, at_step, follow_until, tiny_job, wait_for
-from tests.tiny import make_tiny_model
+from ftlab.status import JobStatus, ReasonCode
+from tests.support.lab import Lab, at_step, follow_until, tiny_job, wait_for
+from tests.support.tiny_models import make_tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,8 @@ def test_the_downloaded_adapter_gives_the_jobs_eval_loss(
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from train.data.encode import encode
-    from train.data.read import read_rows
+    from train.data.convert import read_rows
+    from train.data.tokens.encode import encode
 
     target = tmp_path / "adapter.zip"
     client.jobs.download_model(finished.id, target)

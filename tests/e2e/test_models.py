@@ -4,10 +4,10 @@ import pytest
 
 from ftlab import Client, InvalidRequestError, NotFoundError, PermissionDeniedError
 from ftlab.schemas import Dataset
-from tests.lab import Lab, tiny_job
-from tests.model_folders import write_model
-from tests.model_hub import HubServer, Repository
-from tests.tiny import make_tiny_model
+from tests.support.huggingface_server import HubServer, Repository
+from tests.support.lab import Lab, tiny_job
+from tests.support.model_folders import write_model
+from tests.support.tiny_models import make_tiny_model
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.environment import PREEMPTION_WATCHER, ray_environment
+from cluster.machine.environment import PREEMPTION_WATCHER, ray_environment
 from ftlab.schemas import Dataset
-from tests.lab import Lab, at_step, follow_until, rows, tiny_job
+from tests.support.lab import Lab, at_step, follow_until, rows, tiny_job
 
 pytestmark = pytest.mark.slow
 

@@ -3,9 +3,9 @@
 import pytest
 
 from ftlab import Client
-from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas import Dataset, Event, Job
-from tests.lab import Lab, at_step, follow_until, tiny_job, wait_for
+from ftlab.status import JobStatus, ReasonCode
+from tests.support.lab import Lab, at_step, follow_until, tiny_job, wait_for
 
 PATIENT_S = 120.0
 MANY_STEPS = 3000

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ftlab.life import JobStatus, ReasonCode
-from tests.lab import Lab, at_step, follow_until, rows, tiny_job
+from ftlab.status import JobStatus, ReasonCode
+from tests.support.lab import Lab, at_step, follow_until, rows, tiny_job
 
 pytestmark = pytest.mark.slow
 

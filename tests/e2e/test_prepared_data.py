@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from ftlab import Client
-from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas import Dataset, EventKind
-from tests.lab import Lab, rows, tiny_job, wait_for
+from ftlab.status import JobStatus, ReasonCode
+from tests.support.lab import Lab, rows, tiny_job, wait_for
 
 
 def prepared(lab: Lab) -> dict[str, int]:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.ports import free_ports
-from tests.readme import ROOT, block
-from tests.tiny import make_tiny_model
+from cluster.machine.ports import free_ports
+from tests.support.documents import ROOT, block
+from tests.support.tiny_models import make_tiny_model
 
 
 def environment(home: Path) -> dict[str, str]:

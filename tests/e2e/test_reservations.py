@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from cluster.environment import ray_environment
-from tests.lab import Lab
+from cluster.machine.environment import ray_environment
+from tests.support.lab import Lab
 
 pytestmark = pytest.mark.slow
 

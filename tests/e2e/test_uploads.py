@@ -9,8 +9,8 @@ import pytest
 
 from ftlab import Client
 from ftlab.client import uploads
-from ftlab.life import JobStatus
-from tests.lab import Lab, rows, tiny_job
+from ftlab.status import JobStatus
+from tests.support.lab import Lab, rows, tiny_job
 
 MIB = 1024**2
 

@@ -9,9 +9,9 @@ import psutil
 import pytest
 
 from ftlab import Client
-from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas import Dataset
-from tests.lab import Lab, at_step, follow_until, tiny_job, wait_for
+from ftlab.status import JobStatus, ReasonCode
+from tests.support.lab import Lab, at_step, follow_until, tiny_job, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -40,4 +40,4 @@ def test_a_stopped_worker_counts_as_hung_and_the_job_goes_on(
     archive = zipfile.ZipFile(io.BytesIO(client.jobs.download_logs(job.id, tmp_path / "logs.zip").read_bytes()))
     stacks = archive.read("attempt-1-stacks.txt").decode()
     assert f"process {pid} " in stacks
-    assert "train_loop (cluster/worker.py" in stacks
+    assert "train_loop (cluster/runs/worker.py" in stacks

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, select, update
 
 from ftlab.errors import NotFoundError
-from ftlab.life import ReasonCode
+from ftlab.status import ReasonCode
 from tracking.store.errors import StaleJobError
 from tracking.store.records import AttemptRecord, JobRef, JobState
 from tracking.store.rows import IS_UNCOUNTED, IS_UNRELEASED, attempts, columns_of, jobs

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Select, bindparam, delete, insert, or_, selec
 from sqlalchemy.exc import IntegrityError
 
 from ftlab.errors import ConflictError, NotFoundError
-from ftlab.life import JobStatus
+from ftlab.status import JobStatus
 from tracking.store.errors import DuplicateError
 from tracking.store.paging import newest_first
 from tracking.store.records import DatasetRecord

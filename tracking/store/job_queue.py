@@ -24,7 +24,7 @@ from sqlalchemy import (
     update,
 )
 
-from ftlab.life import JobStatus
+from ftlab.status import JobStatus
 from tracking.store.errors import StaleJobError
 from tracking.store.job_reads import COLUMNS, JobReads, JobRecords
 from tracking.store.paging import invalid_cursor

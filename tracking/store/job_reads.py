@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, or_, select, union_all
 
 from ftlab.errors import ConflictError, NotFoundError
-from ftlab.life import JobStatus
+from ftlab.status import JobStatus
 from tracking.store.paging import newest_first
 from tracking.store.records import JobRecord
 from tracking.store.rows import IS_BEHIND_MLFLOW, IS_LIVE, columns_of, idempotency_keys, jobs

@@ -8,9 +8,9 @@ from sqlalchemy import ColumnElement, case, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from ftlab.life import ATTEMPT_STATUSES, REOPENING, JobStatus, ReasonCode, StopKind, sources_of
 from ftlab.schemas import EventKind
 from ftlab.schemas.config import DEFAULT_PRIORITY
+from ftlab.status import ATTEMPT_STATUSES, REOPENING, JobStatus, ReasonCode, StopKind, sources_of
 from tracking.store.column_types import clean_text, finite_or_none
 from tracking.store.errors import DuplicateError, StaleJobError
 from tracking.store.events import write_events

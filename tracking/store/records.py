@@ -5,8 +5,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ftlab.life import JobStatus, ReasonCode, StopKind
 from ftlab.schemas import EventKind
+from ftlab.status import JobStatus, ReasonCode, StopKind
 
 
 @dataclass(frozen=True)

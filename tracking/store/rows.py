@@ -26,8 +26,8 @@ from sqlalchemy import (
     text,
 )
 
-from ftlab.life import ATTEMPT_STATUSES, JobStatus, ReasonCode, StopKind
 from ftlab.schemas import EventKind
+from ftlab.status import ATTEMPT_STATUSES, JobStatus, ReasonCode, StopKind
 from tracking.store.column_types import CleanText, EnumText, UtcDateTime
 
 LIVE_STATUSES = tuple(status for status in JobStatus if status in ATTEMPT_STATUSES or status is JobStatus.CANCELLING)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from train.data.mapping import ColumnMapping
-from train.data.read import DatasetFile, normal_form
-from train.data.rules import RowError
-from train.data.shapes import Row, Shape
+from train.data.convert import DatasetFile, normal_form
+from train.data.rows.rules import RowError
+from train.data.shapes.mapping import ColumnMapping
+from train.data.shapes.shapes import Row, Shape
 
 MAX_ROW_CHARS = 20_000
 """Characters of a row that are shown; longer texts are cut, and lists and objects end early."""

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas import Event, EventKind, Job
+from ftlab.status import JobStatus, ReasonCode
 from tests.chaos import history
 from tracking.store.records import AttemptRecord, MetricRecord
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from cluster import attempt_log
-from cluster import driver as driver_module
-from cluster.testing import FakeHub
-from tests.databases import make_database
-from tests.unit.cluster.attempt import Attempt
-from tests.unit.cluster.driver_runs import FakeCoordinator, Runs
-from tests.unit.cluster.world import World
+from cluster.fakes import FakeHub
+from cluster.runs import attempt_record
+from cluster.runs import driver as driver_module
+from tests.support.databases import make_database
+from tests.unit.cluster.coordinator.world import World
+from tests.unit.cluster.runs.attempt import Attempt
+from tests.unit.cluster.runs.driver_runs import FakeCoordinator, Runs
 from tracking.store import Store
 
 
@@ -36,8 +36,8 @@ def world(store: Store, tmp_path: Path) -> World:
 @pytest.fixture
 def attempt(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Attempt]:
     """A job's first attempt, whose log beats fast and tries again soon."""
-    monkeypatch.setattr(attempt_log, "HEARTBEAT_INTERVAL_S", 0.02)
-    monkeypatch.setattr(attempt_log, "LONGEST_BACKOFF_S", 0.05)
+    monkeypatch.setattr(attempt_record, "HEARTBEAT_INTERVAL_S", 0.02)
+    monkeypatch.setattr(attempt_record, "LONGEST_BACKOFF_S", 0.05)
     started = Attempt(store)
     yield started
     started.log.close()
@@ -51,8 +51,8 @@ def runs(store: Store, database: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setattr(driver_module, "RayHubClient", lambda namespace: FakeHub())
     monkeypatch.setattr(driver_module, "RayCoordinatorClient", FakeCoordinator)
     monkeypatch.setattr(driver_module, "PLAN_POLL_S", 0.01)
-    monkeypatch.setattr(attempt_log, "HEARTBEAT_INTERVAL_S", 0.02)
-    monkeypatch.setattr(attempt_log, "LONGEST_BACKOFF_S", 0.05)
+    monkeypatch.setattr(attempt_record, "HEARTBEAT_INTERVAL_S", 0.02)
+    monkeypatch.setattr(attempt_record, "LONGEST_BACKOFF_S", 0.05)
     runs = Runs(store, database.parent)
     yield runs
     for driver in runs.drivers:

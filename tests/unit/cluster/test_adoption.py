@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from cluster.adoption import adopt_old_datasets
-from cluster.planning import dataset_rows
-from cluster.ports import free_ports
-from cluster.supervisor import prepare
+from cluster.machine.ports import free_ports
+from cluster.machine.supervisor import prepare
+from cluster.runs.make_plan import dataset_rows
 from ftlab.errors import InvalidRequestError
 from ftlab.settings import Settings
-from tests.databases import make_database
+from tests.support.databases import make_database
 from tests.unit.tracking.samples import dataset
 from tracking.buckets import Buckets, DatasetFiles, source_key
 from tracking.store import Store
 from tracking.store.records import DatasetRecord
-from train.data.read import read_rows
+from train.data.convert import read_rows
 
 ROWS = b'{"prompt":"a","completion":"b"}\n' * 3
 

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ftlab.errors import ConflictError, InvalidRequestError, NotFoundError
-from ftlab.life import JobStatus
+from ftlab.status import JobStatus
 
 if TYPE_CHECKING:
     from tests.unit.ftlab.fake_service import FakeJob, FakeService

@@ -18,8 +18,8 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ftlab.errors import FineTuneLabError, NotFoundError
-from ftlab.life import JobStatus
 from ftlab.schemas import JobConfig
+from ftlab.status import JobStatus
 from tests.unit.ftlab.fake_changes import QUOTA, change_job, order_job, quota
 from tests.unit.ftlab.fake_checks import check_dataset, show_tokens
 from tests.unit.ftlab.fake_models import get_model, list_models

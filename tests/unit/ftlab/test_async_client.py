@@ -7,7 +7,7 @@ import pytest
 
 from ftlab import errors
 from ftlab.client import AsyncClient, Client, RetryPolicy, async_resources, resources
-from ftlab.life import JobStatus
+from ftlab.status import JobStatus
 from tests.unit.ftlab.conftest import QUICK
 from tests.unit.ftlab.fake_service import ZIP, send_events, status_fault
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from cluster.data_work import CheckRequest, TokensRequest, WorkState
-from cluster.data_worker import DataWorker
+from cluster.data.requests import CheckRequest, TokensRequest, WorkState
+from cluster.data.worker import DataWorker
 from ftlab.client import Client
 from ftlab.errors import NotFoundError
 from ftlab.settings import Settings
 from tests.unit.ftlab.cli_runs import Cli
 from tests.unit.ftlab.conftest import QUICK
-from tests.unit.serve.running import World, running
+from tests.unit.serve.streams.running import World, running
 
 GOOD = b'{"messages":[{"role":"user","content":"Where is job %d?"},{"role":"assistant","content":"In the queue."}]}\n'
 MUTE = b'{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello","weight":0}]}\n'
@@ -36,7 +36,7 @@ class LocalData:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    from tests.tiny import make_tiny_model
+    from tests.support.tiny_models import make_tiny_model
 
     home = tmp_path / "home"
     make_tiny_model(home / "models" / "org--tiny")

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from ftlab.life import JobStatus
+from ftlab.status import JobStatus
 from tests.unit.ftlab.fake_service import START, ZIP, attempt_document, status_fault
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import ftlab
 from ftlab.cli.main import app
-from ftlab.life import JobStatus
+from ftlab.status import JobStatus
 
 ROOT = Path(ftlab.__file__).parents[1]
 COMMAND = [sys.executable, "-m", "ftlab.cli.main"]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from ftlab.life import JobStatus
 from ftlab.schemas.job_file import read_yaml
-from train.data.source import _COMPRESSED_SUFFIXES, _SUFFIXES
+from ftlab.status import JobStatus
+from train.data.formats.source import _COMPRESSED_SUFFIXES, _SUFFIXES
 
 JOB = """\
 model: org/name   # the base

@@ -174,6 +174,6 @@ def test_flags_are_checked(cli):
 
 def test_a_checkout_needs_no_safe_path(monkeypatch):
     monkeypatch.chdir(Path(up.__file__).parents[2])
-    assert up._command("cluster.supervisor")[1:] == ["-m", "cluster.supervisor"]
+    assert up._command("cluster.machine.supervisor")[1:] == ["-m", "cluster.machine.supervisor"]
     monkeypatch.chdir("/")
-    assert up._command("cluster.supervisor")[1:] == ["-P", "-m", "cluster.supervisor"]
+    assert up._command("cluster.machine.supervisor")[1:] == ["-P", "-m", "cluster.machine.supervisor"]

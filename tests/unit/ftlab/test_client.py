@@ -8,8 +8,8 @@ import pytest
 from ftlab import errors
 from ftlab.client import Client, RetryPolicy
 from ftlab.client.calls import MAX_PAGE
-from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas import EventKind, JobConfig
+from ftlab.status import JobStatus, ReasonCode
 from tests.unit.ftlab.fake_service import dropped_connection, status_fault
 
 CONFIG = {"model": "org/name", "dataset": "ds-1", "name": "my job"}

@@ -4,7 +4,7 @@ import pytest
 
 from ftlab import errors
 from ftlab.client import Client, RetryPolicy
-from ftlab.life import JobStatus
+from ftlab.status import JobStatus
 from tests.unit.ftlab.fake_service import ZIP, status_fault
 
 PATH = "/api/training/jobs/job-001/download/model"

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from ftlab import errors
-from ftlab.life import JobStatus
+from ftlab.status import JobStatus
 from tests.unit.ftlab.fake_service import send_events, status_fault
 
 NUM_STEPS = 6

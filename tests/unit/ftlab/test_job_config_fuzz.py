@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import JobConfig
 from ftlab.schemas.job_file import parse_job_config, read_yaml
-from serve.body import validate
-from tests.unit.serve.test_any_body import CONFIGS, VALUES
+from serve.http.json_body import validate
+from tests.unit.serve.http.test_any_body import CONFIGS, VALUES
 
 FUZZ = settings(max_examples=150, deadline=None)
 

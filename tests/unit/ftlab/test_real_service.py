@@ -12,11 +12,11 @@ import pytest
 
 from ftlab import errors
 from ftlab.client import Client
-from ftlab.life import JobStatus
-from tests.model_folders import write_model
+from ftlab.status import JobStatus
+from tests.support.model_folders import write_model
 from tests.unit.ftlab.cli_runs import Cli
 from tests.unit.ftlab.conftest import QUICK
-from tests.unit.serve.running import World, running
+from tests.unit.serve.streams.running import World, running
 from tracking.store.records import ModelRecord
 
 ROW = b'{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}]}\n'

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from ftlab.cli.run_view import RunView
-from ftlab.life import JobStatus
 from ftlab.schemas import Event, EventKind, Job
+from ftlab.status import JobStatus
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

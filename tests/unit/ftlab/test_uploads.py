@@ -30,7 +30,7 @@ def _small_pieces(monkeypatch):
     monkeypatch.setattr(uploads, "PIECES_FROM_BYTES", 1000)
     monkeypatch.setattr(uploads, "PIECE_BYTES", 600_000)
     monkeypatch.setattr(performer, "CHUNK_BYTES", 50_000)
-    monkeypatch.setattr("serve.uploads.PIECE_BYTES", 100_000)
+    monkeypatch.setattr("serve.datasets.upload_routes.PIECE_BYTES", 100_000)
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from starlette.testclient import TestClient
 
 from ftlab.settings import Settings
 from serve.app import create_app
-from serve.feed import LiveFeed
-from serve.services import Services
-from tests.databases import make_database
-from tests.unit.serve.fakes import FakeCoordinator, FakeData, FakeHub, FakeModelHub
+from serve.context import Services
+from serve.streams.subscriptions import LiveFeed
+from tests.support.databases import make_database
+from tests.support.service_fakes import FakeCoordinator, FakeData, FakeHub, FakeModelHub
 from tracking.store import Store
 
 ROWS = b'{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}]}\n' * 3

@@ -9,8 +9,8 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from ftlab.errors import ServiceUnavailableError
-from serve import jobs_service
 from serve.app import create_app
+from serve.jobs import submit
 from tracking.store import Store
 
 
@@ -97,7 +97,7 @@ def test_foreign_hosts_reach_no_socket(client):
 
 
 def test_a_nul_reaches_no_look_up_through_a_socket(client, monkeypatch):
-    monkeypatch.setattr("serve.live._get_job", lambda *args: pytest.fail("it was looked up"))
+    monkeypatch.setattr("serve.streams.websocket._get_job", lambda *args: pytest.fail("it was looked up"))
     with (
         pytest.raises(WebSocketDisconnect),
         client.websocket_connect("ws://127.0.0.1/ws/training/job-%00"),
@@ -118,7 +118,7 @@ def test_a_fault_of_ours_is_logged_and_not_told(client, config, monkeypatch, cap
     def fail(*args):
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(jobs_service, "submit", fail)
+    monkeypatch.setattr(submit, "submit", fail)
     with caplog.at_level(logging.ERROR):
         reply = client.post("/api/training/jobs", json=config, headers={"x-request-id": "trace-me"})
     assert (reply.status_code, shape(reply)["code"]) == (500, "internal_error")
@@ -132,7 +132,7 @@ def test_a_database_that_is_away_is_said_to_be(client, monkeypatch):
     def away(*args):
         raise ServiceUnavailableError("The database does not answer.")
 
-    monkeypatch.setattr(jobs_service, "list_jobs", away)
+    monkeypatch.setattr(submit, "list_jobs", away)
     reply = client.get("/api/training/jobs")
     assert (reply.status_code, shape(reply)["code"]) == (503, "service_unavailable")
     assert int(reply.headers["retry-after"]) > 0

@@ -12,14 +12,14 @@ import pytest
 
 from ftlab.settings import Settings
 from serve.app import create_app
-from serve.feed import LiveFeed
-from serve.hub_files import ask_hub
-from serve.model_hub import HuggingFaceHub
-from serve.services import Services
-from tests.model_folders import write_model
-from tests.model_hub import HubServer, Repository
+from serve.context import Services
+from serve.models.huggingface import HuggingFaceHub
+from serve.models.huggingface_lookup import ask_hub
+from serve.streams.subscriptions import LiveFeed
+from tests.support.huggingface_server import HubServer, Repository
+from tests.support.model_folders import write_model
+from tests.support.service_fakes import FakeCoordinator, FakeData, FakeHub, running
 from tests.unit.serve.conftest import ROWS
-from tests.unit.serve.fakes import FakeCoordinator, FakeData, FakeHub, running
 from tracking.store import Store
 
 JOBS = "/api/training/jobs"

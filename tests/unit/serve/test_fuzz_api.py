@@ -19,15 +19,15 @@ from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 from starlette.testclient import TestClient
 
-from ftlab.life import JobStatus, ReasonCode
 from ftlab.settings import Settings
+from ftlab.status import JobStatus, ReasonCode
 from serve.app import create_app
-from serve.feed import LiveFeed
-from serve.services import Services
-from tests.model_folders import write_model
+from serve.context import Services
+from serve.streams.subscriptions import LiveFeed
+from tests.support.model_folders import write_model
+from tests.support.service_fakes import FakeCoordinator, FakeData, FakeHub, FakeModelHub
 from tests.unit.serve.conftest import ROWS
-from tests.unit.serve.fakes import FakeCoordinator, FakeData, FakeHub, FakeModelHub
-from tests.unit.serve.jobs_in import NOW, bring
+from tests.unit.serve.jobs.statuses import NOW, bring
 from tracking.store import Store
 from tracking.store.records import CheckpointRecord, MetricRecord, ModelRecord
 

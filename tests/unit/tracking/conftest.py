@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.databases import postgres_database, postgres_url, sqlite_url, store_url
-from tests.postgres import postgres
+from tests.support.databases import postgres_database, postgres_url, sqlite_url, store_url
+from tests.support.postgres import postgres
 from tracking.store import Store
 
 __all__ = ["postgres", "postgres_database", "postgres_url", "sqlite_url", "store_url"]

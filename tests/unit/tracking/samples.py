@@ -8,8 +8,8 @@ from pathlib import Path
 from threading import Barrier
 from typing import Any, TypeVar
 
-from ftlab.life import TRANSITIONS, JobStatus, ReasonCode
 from ftlab.schemas import EventKind
+from ftlab.status import TRANSITIONS, JobStatus, ReasonCode
 from tracking.store import Store
 from tracking.store.ids import new_id
 from tracking.store.records import (

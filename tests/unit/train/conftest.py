@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.model_folders import write_model
-from tests.model_hub import HubServer, Repository
-from tests.unit.serve.fakes import running
+from tests.support.huggingface_server import HubServer, Repository
+from tests.support.model_folders import write_model
+from tests.support.service_fakes import running
 from tests.unit.train.runs import Job, write_rows
 
 
@@ -15,7 +15,7 @@ from tests.unit.train.runs import Job, write_rows
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of base models with `org/tiny` in it."""
     import train.run  # noqa: F401  torch and TRL: only for tests that need them
-    from tests.tiny import make_tiny_model
+    from tests.support.tiny_models import make_tiny_model
 
     folder = tmp_path_factory.mktemp("models")
     make_tiny_model(folder / "org--tiny")

@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
-from ftlab.life import ReasonCode
-from train.data.errors import DatasetInvalidError
+from ftlab.status import ReasonCode
+from train.data.rows.errors import DatasetInvalidError
 from train.failures import LossDivergedError, classify
 
 R = ReasonCode

@@ -11,18 +11,18 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from ftlab.errors import ConflictError, FineTuneLabError
-from ftlab.life import ReasonCode
 from ftlab.schemas import EventKind
+from ftlab.status import ReasonCode
 from tests.unit.train.runs import MODEL, Job, Link, write_messages, write_rows
-from train import checkpoints
-from train.base_model import find_model, fingerprint
-from train.data.encode import IGNORE, encode
-from train.data.errors import DatasetInvalidError
-from train.data.read import read_rows
+from train.checkpoints import checkpoint_files
+from train.data.convert import read_rows
+from train.data.rows.errors import DatasetInvalidError
+from train.data.tokens.encode import IGNORE, encode
 from train.failures import LossDivergedError, classify
+from train.model.base_model import find_model, fingerprint
+from train.model.tokenizer import load_tokenizer
 from train.plan import Ending, Outcome
 from train.run import run
-from train.tokenizer import load_tokenizer
 
 OVERSHOOTING = {
     "learning_rate": 0.3,
@@ -69,7 +69,7 @@ def test_a_run_trains_and_delivers_an_adapter(job: Job):
     assert not {"optimizer.pt", "scheduler.pt", "trainer_state.json", "training_args.bin", "rng_state.pth"} & set(
         job.delivered
     )
-    checkpoints.verify(job.folder / "model")
+    checkpoint_files.verify(job.folder / "model")
 
 
 def test_every_series_is_told_at_every_step(job: Job):
@@ -97,7 +97,7 @@ def test_what_is_told_of_a_checkpoint_is_true(job: Job):
     assert [data["is_best"] for data in told] == [True, True, True]
     assert [data["removed_steps"] for data in told] == [[], [3], [6]]
     assert job.checkpoints == ["step-00000008"]
-    manifest = checkpoints.verify(job.folder / "checkpoints" / "step-00000008")
+    manifest = checkpoint_files.verify(job.folder / "checkpoints" / "step-00000008")
     assert told[-1]["size_bytes"] == manifest.size_bytes
     assert told[-1]["metrics"] == manifest.metrics
     assert manifest.metrics["eval_loss"] == link.series("eval_loss")[8]
@@ -119,7 +119,7 @@ def test_the_delivered_adapter_has_the_eval_loss_of_the_best_checkpoint(job: Job
     saved = {step: loss for step, loss in losses.items() if step > 0}
     best = min(saved, key=lambda step: (saved[step], step))
     assert outcome.delivered_step == best < 6
-    assert job.checkpoints == [checkpoints.step_name(best), "step-00000006"]
+    assert job.checkpoints == [checkpoint_files.step_name(best), "step-00000006"]
     base = AutoModelForCausalLM.from_pretrained(job.models / "org--tiny")
     adapted = PeftModel.from_pretrained(base, job.folder / "model")
     assert eval_loss_of(adapted, job) == pytest.approx(losses[best], rel=1e-4)
@@ -127,7 +127,7 @@ def test_the_delivered_adapter_has_the_eval_loss_of_the_best_checkpoint(job: Job
 
 def test_the_last_checkpoint_is_delivered_where_the_best_is_not_wanted(job: Job):
     job.train(training=OVERSHOOTING | {"load_best_model_at_end": False})
-    assert checkpoints.verify(job.folder / "model").step == 6
+    assert checkpoint_files.verify(job.folder / "model").step == 6
 
 
 def test_without_eval_rows_nothing_is_evaluated(job: Job):
@@ -146,7 +146,7 @@ def test_a_broken_best_checkpoint_is_not_delivered(job: Job, monkeypatch: pytest
     link = Breaking()
     outcome = job.train(link, training={"eval_steps": 3})
     assert outcome.delivered_step == 6
-    assert checkpoints.verify(job.folder / "model").step == 6
+    assert checkpoint_files.verify(job.folder / "model").step == 6
     assert link.notices("checkpoint_corrupt") == [
         "A checkpoint was set aside: step-00000008/adapter_model.safetensors does not match its checksum."
     ]

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from tests.unit.train.runs import Job, Link
-from train import checkpoints
-from train.trainer import RunTrainer
+from train.checkpoints import checkpoint_files
+from train.loop.trainer import RunTrainer
 
 SERIES = ("loss", "learning_rate", "grad_norm", "num_tokens", "entropy", "mean_token_accuracy", "eval_loss")
 Rows = dict[int, list[Any]]
@@ -43,7 +43,7 @@ class Trace:
 
     def states(self) -> dict[str, Any]:
         """The training state of the newest checkpoint."""
-        _, folder = checkpoints.committed(self.job.folder / "checkpoints")[-1]
+        _, folder = checkpoint_files.committed(self.job.folder / "checkpoints")[-1]
         files = [folder / "optimizer.pt", folder / "scheduler.pt", *sorted(folder.glob("rng_state*"))]
         return {file.name: torch.load(file, weights_only=False) for file in files}
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from ftlab.schemas.check_rules import CheckRule
 from ftlab.schemas.checks import RoleFacts
-from train.data.canonical import Message, Row
+from train.data.rows.canonical import Message, Row
 
 Remark = tuple[CheckRule, str]
 """A broken rule, and a sentence about it."""

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ftlab.schemas.check_rules import CheckRule
-from train.data.canonical import CanonicalFile, Row
 from train.data.doctor.findings import Findings
 from train.data.doctor.reading import LEARNABLE, read_tokens
-from train.data.render import Renderer
+from train.data.rows.canonical import CanonicalFile, Row
+from train.data.tokens.render import Renderer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

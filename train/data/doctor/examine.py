@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from ftlab.schemas.check_rules import CheckRule
 from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS, CheckReport, Duplicates, Overlap
 from ftlab.schemas.config import TrainingConfig
-from train.data.canonical import CanonicalFile, Kind, Row
 from train.data.doctor.content import ContentCheck, text_of
 from train.data.doctor.eval_rows import read_eval_rows
 from train.data.doctor.findings import Findings
 from train.data.doctor.lengths import LengthCounts
+from train.data.doctor.near_duplicates import Pairs, Sketch
 from train.data.doctor.reading import LEARNABLE, ReadRow, read_tokens
-from train.data.doctor.sketch import Pairs, Sketch
-from train.data.render import Renderer
+from train.data.rows.canonical import CanonicalFile, Kind, Row
+from train.data.tokens.render import Renderer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ftlab.schemas.checks import LengthBin, Lengths
-from train.data.pack import best_fit, piece_lengths
+from train.data.tokens.pack import best_fit, piece_lengths
 
 EXACT_UP_TO = 65_536
 """Longer rows are counted to the nearest 1,024 tokens below, so that there are few different lengths."""

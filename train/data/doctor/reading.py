@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas.check_rules import CheckRule
-from train.data.canonical import CanonicalFile, Kind, Row
-from train.data.conversations import conversations
-from train.data.encode import backend_of, encode_batches, in_batches
-from train.data.errors import DatasetInvalidError
-from train.data.render import RenderedRow, Renderer
-from train.data.token_spans import token_ranges
+from train.data.rows.canonical import CanonicalFile, Kind, Row
+from train.data.rows.errors import DatasetInvalidError
+from train.data.tokens.conversations import conversations
+from train.data.tokens.encode import backend_of, encode_batches, in_batches
+from train.data.tokens.render import RenderedRow, Renderer
+from train.data.tokens.token_spans import token_ranges
 
 if TYPE_CHECKING:
     from tokenizers import Encoding

@@ -21,7 +21,7 @@ from cluster.policy import (
     WorkerShape,
     decide,
 )
-from cluster.policy.room import Room
+from cluster.policy.free_devices import Room
 from ftlab.schemas import JobConfig, Resources
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

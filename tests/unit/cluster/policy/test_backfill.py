@@ -6,7 +6,7 @@ import pytest
 
 from cluster.policy import Fleet, Spot
 from cluster.policy.backfill import Ending, Timeline, Waiting, machines_needed
-from cluster.policy.room import Room
+from cluster.policy.free_devices import Room
 from tests.unit.cluster.policy.builders import TWO_GPUS, cores, fleet, gpus, look, queued, running, started, words_of
 
 EIGHT = Fleet.of_one(8)

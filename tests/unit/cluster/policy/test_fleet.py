@@ -3,7 +3,7 @@
 import pytest
 
 from cluster.policy import Devices, Fleet, Spot, WorkerShape, on_nodes, shape_of
-from cluster.policy.room import Room, place
+from cluster.policy.free_devices import Room, place
 from ftlab.schemas import Resources
 from tests.unit.cluster.policy.builders import FOUR_CORES, TWO_GPUS, cores, fleet, gpus, room_after
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cluster.policy import Fleet, Preempt, Rules, RunningJob, Spot, Start, Wait
 from cluster.policy import preemption as preemption_module
-from cluster.policy.room import Room, place
+from cluster.policy.free_devices import Room, place
 from tests.unit.cluster.policy.builders import (
     NOW,
     TWO_GPUS,

@@ -22,7 +22,7 @@ from cluster.policy import (
     shape_of,
 )
 from cluster.policy.backfill import Ending, Timeline, Waiting
-from cluster.policy.room import Room, place
+from cluster.policy.free_devices import Room, place
 from ftlab.schemas import JobConfig, Resources
 from tests.unit.cluster.policy.builders import NOW, cores, queued, room_after, running
 from tests.unit.cluster.policy.simulation import SimulatedJob, Simulation

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ftlab.settings import Settings
-from tests.gcs_server import gcs_address, gcs_url
-from tests.moto_server import moto_address, s3_url
+from tests.support.gcs_server import gcs_address, gcs_url
+from tests.support.moto_server import moto_address, s3_url
 from tracking.buckets import Buckets, Storage
 
 __all__ = ["gcs_address", "gcs_url", "moto_address", "s3_url"]

@@ -12,7 +12,7 @@ import pytest
 
 from ftlab.errors import InvalidRequestError, NotFoundError, ServiceUnavailableError
 from ftlab.settings import Settings
-from tests.moto_server import CREDENTIALS, SECRET
+from tests.support.moto_server import CREDENTIALS, SECRET
 from tracking.buckets import Buckets, Storage
 from tracking.buckets.file_cache import SPARED_S
 from tracking.buckets.remote import BLOCK_BYTES, RemoteFolder

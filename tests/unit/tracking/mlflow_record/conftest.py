@@ -19,12 +19,12 @@ import pytest
 from mlflow import MlflowClient
 from mlflow import entities as mlflow_entities
 
-from ftlab.life import JobStatus, ReasonCode
 from ftlab.schemas import EventKind
-from tests.databases import make_database
-from tracking.mlflow_api import MlflowApi
-from tracking.mlflow_recorder import Recorder
-from tracking.mlflow_server import SERVER_ENVIRONMENT, server_command
+from ftlab.status import JobStatus, ReasonCode
+from tests.support.databases import make_database
+from tracking.mlflow_record.api import MlflowApi
+from tracking.mlflow_record.recorder import Recorder
+from tracking.mlflow_record.server import SERVER_ENVIRONMENT, server_command
 from tracking.store import Store
 from tracking.store.ids import new_id
 from tracking.store.records import DatasetRecord, JobRef, ModelRecord, NewEvent

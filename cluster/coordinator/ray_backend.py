@@ -1,0 +1,138 @@
+"""What the coordinator needs of a cluster, and the Ray one."""
+
+import os
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import ray
+from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+from cluster.data.client import PrepareCalls
+from cluster.data.requests import PrepareRequest, WorkState
+from cluster.machine.cpu_priority import python_for_training
+from cluster.names import HEAD_RESOURCE, NAMESPACE, ON_HEAD, RUN_PREFIX, STANDBY_PREFIX
+from cluster.policy import Fleet, Node, WorkerShape
+from ftlab.settings import Settings
+from train.plan import RunPlan, StopKind
+
+CALL_TIMEOUT_S = 10.0
+
+
+class DriverLostError(Exception):
+    """The run driver is gone, or does not answer."""
+
+
+class Cluster(Protocol):
+    """Starts, finds and ends run drivers. Every call may take a moment; none is made inside a transaction."""
+
+    def session(self) -> str:
+        """Names this life of the cluster; drivers never outlive it."""
+
+    def fleet(self) -> Fleet:
+        """The machines, with the devices they give to training."""
+
+    def drivers(self) -> set[str]:
+        """Names of the run drivers that live, standby ones included."""
+
+    def launch(self, name: str, shape: WorkerShape | None, plan: RunPlan | None) -> None:
+        """Start a run driver; without shape and plan a standby one."""
+
+    def state(self, name: str) -> str:
+        """`starting`, `ready`, `taken` or `ended`. Raises `DriverLostError`."""
+
+    def assign(self, name: str, plan: RunPlan, shape: WorkerShape) -> bool:
+        """Hand a standby driver its attempt. Raises `DriverLostError`."""
+
+    def request_stop(self, name: str, kind: StopKind) -> bool:
+        """Ask for a stop with a last checkpoint; `False` when there is nothing to save. Raises `DriverLostError`."""
+
+    def end(self, name: str) -> None:
+        """End a driver and all processes of its run at once."""
+
+    def release(self, placement_groups: Iterable[str]) -> None:
+        """Give back placement groups that may have outlived their run."""
+
+    def prepare(self, request: PrepareRequest) -> WorkState | None:
+        """Have the data worker prepare a job's data; asking again tells how far it is, `None` that it is not heard."""
+
+
+class RayCluster:
+    """A `Cluster` of detached named Ray actors."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._prepare_calls = PrepareCalls()
+
+    def session(self) -> str:
+        return str(ray.get_runtime_context().get_session_name())
+
+    def fleet(self) -> Fleet:
+        nodes = (self._node(node) for node in ray.nodes() if node["Alive"])
+        # A machine without cores, like the head of a cluster that trains elsewhere, takes no worker.
+        return Fleet(tuple(sorted((node for node in nodes if node.cpus), key=lambda node: node.id)))
+
+    def drivers(self) -> set[str]:
+        named = ray.util.list_named_actors(all_namespaces=True)
+        return {
+            actor["name"]
+            for actor in named
+            if actor["namespace"] == NAMESPACE and actor["name"].startswith((RUN_PREFIX, STANDBY_PREFIX))
+        }
+
+    def launch(self, name: str, shape: WorkerShape | None, plan: RunPlan | None) -> None:
+        from cluster.runs.driver import StartedRunDriver
+
+        # A standby run may get a job of either kind.
+        on_cpu = not (shape.gpus_per_worker if shape else any(node.gpus for node in self.fleet().nodes))
+        (
+            ray.remote(StartedRunDriver)
+            .options(
+                name=name,
+                namespace=NAMESPACE,
+                lifetime="detached",
+                num_cpus=0,
+                resources=ON_HEAD,
+                max_restarts=0,
+                max_concurrency=64,
+                # Inherited by every process of the run.
+                runtime_env={"py_executable": python_for_training(on_cpu=on_cpu)},
+            )
+            .remote(name, shape, plan)
+        )
+
+    def state(self, name: str) -> str:
+        return str(self._call(name, "state"))
+
+    def assign(self, name: str, plan: RunPlan, shape: WorkerShape) -> bool:
+        return bool(self._call(name, "assign", plan, shape))
+
+    def request_stop(self, name: str, kind: StopKind) -> bool:
+        return bool(self._call(name, "request_stop", kind))
+
+    def end(self, name: str) -> None:
+        try:
+            ray.kill(ray.get_actor(name, NAMESPACE), no_restart=True)
+        except ValueError:
+            return  # gone already
+
+    def release(self, placement_groups: Iterable[str]) -> None:
+        for group in placement_groups:
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
+
+    def prepare(self, request: PrepareRequest) -> WorkState | None:
+        return self._prepare_calls.ask(request)
+
+    def _node(self, node: dict[str, Any]) -> Node:
+        """One of Ray's nodes. On the head, Ray counts one core more than training may use (see the supervisor)."""
+        resources = node["Resources"]
+        cpus = int(resources.get("CPU", 0))
+        if HEAD_RESOURCE in resources:
+            cpus = min(cpus, self._settings.cpus or os.cpu_count() or 1)
+        return Node(node["NodeID"], cpus, int(resources.get("GPU", 0)))
+
+    def _call(self, name: str, method: str, *arguments: Any) -> Any:
+        try:
+            actor = ray.get_actor(name, NAMESPACE)
+            return ray.get(getattr(actor, method).remote(*arguments), timeout=CALL_TIMEOUT_S)
+        except (ValueError, ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
+            raise DriverLostError(f"The run driver {name} does not answer: {error}") from error

@@ -1,0 +1,1 @@
+"""The data worker, which prepares and checks datasets outside of training processes."""

@@ -1,0 +1,122 @@
+"""What the data worker is asked, and what it answers: plain values that travel between processes."""
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS
+from ftlab.schemas.config import Method
+from ftlab.status import ReasonCode
+from train.model.base_model import BaseModel, find_model
+
+FINDINGS = "findings"
+"""In the result of a preparation: what the doctor says of the job's data, as sentences."""
+
+
+class WorkStatus(StrEnum):
+    WORKING = "working"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class WorkState:
+    """How far a piece of work is. Whoever asked for it asks again with the same request until it has ended."""
+
+    status: WorkStatus
+    done_rows: int = 0
+    total_rows: int = 0
+    """0 while it is not known."""
+    result: dict[str, Any] | None = None
+    """Of work that is done."""
+    reason: ReasonCode | None = None
+    """Of work that failed; `None` where what it needs is away for the moment, and another try may succeed."""
+    message: str = ""
+    """Of work that failed: a sentence that a user can act on."""
+    worker: int = 0
+    """Process id of the data worker that answers: another one means that the one before has died."""
+
+    @property
+    def percent(self) -> int | None:
+        """`None` while the number of rows is not known."""
+        return min(100, 100 * self.done_rows // self.total_rows) if self.total_rows else None
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """The normalised rows of a dataset."""
+
+    dataset_id: str
+    bucket: str
+    key: str
+    """Of the rows inside the bucket; empty where they lie at `rows` in any case."""
+    rows: Path
+    """Where they lie on this machine, or will when they are fetched."""
+    num_rows: int
+
+
+@dataclass(frozen=True)
+class BaseRef:
+    """The base model whose tokenizer and chat template are wanted; names and folders are those of `train.plan`."""
+
+    model: str
+    models_folder: Path
+    pinned_revision: str | None = None
+
+    def find(self) -> BaseModel:
+        """The model on this machine, fetched if need be. Raises what `train.model.base_model.find_model` raises."""
+        return find_model(self.model, self.models_folder, pinned=self.pinned_revision)
+
+
+@dataclass(frozen=True)
+class _Request:
+    @property
+    def key(self) -> str:
+        """Names the work: two requests for the same have the same key."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class PrepareRequest(_Request):
+    """Make a job's rows ready for training."""
+
+    base: BaseRef
+    method: Method
+    files: tuple[SourceFile, ...]
+    eval_file: SourceFile | None = None
+
+
+@dataclass(frozen=True)
+class CheckRequest(_Request):
+    """Look for what is wrong with a dataset."""
+
+    base: BaseRef
+    method: Method
+    file: SourceFile
+    eval_file: SourceFile | None = None
+    """To evaluate on: it must share no row with `file`."""
+    max_findings: int = DEFAULT_MAX_FINDINGS
+    """Findings that are described; all are counted."""
+
+
+@dataclass(frozen=True)
+class TokensRequest(_Request):
+    """Show the tokens of some rows."""
+
+    base: BaseRef
+    method: Method
+    file: SourceFile
+    first_row: int = 0
+    num_rows: int = 1
+
+
+class DataClient(Protocol):
+    """Calls to the data worker. Each raises `ServiceUnavailableError` while it cannot be reached."""
+
+    async def check(self, request: CheckRequest) -> WorkState:
+        """Have a dataset checked; ask again with the same request until the work has ended."""
+
+    async def tokens(self, request: TokensRequest) -> list[dict[str, Any]]:
+        """The tokens of some rows, one document a row."""

@@ -1,0 +1,118 @@
+"""Stand-ins for the cluster and the live hub, so that the coordinator can be stepped without Ray."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cluster.coordinator.ray_backend import DriverLostError
+from cluster.data.requests import PrepareRequest, WorkState, WorkStatus
+from cluster.policy import Fleet, WorkerShape
+from train.plan import RunPlan, StopKind
+
+
+@dataclass
+class FakeDriver:
+    """A run driver as the coordinator sees it. Tests change its fields to play what happens to a run."""
+
+    shape: WorkerShape | None
+    plan: RunPlan | None
+    state: str
+    has_trained: bool = False
+    """Whether a stop has something to save."""
+    takes_jobs: bool = True
+    """A standby run that is about to end takes none any more."""
+    answers: bool = True
+    """A driver that does not answer is still listed: it hangs, or its node is cut off."""
+    stops: list[StopKind] = field(default_factory=list)
+
+
+class FakeCluster:
+    """A `Cluster` in memory: it keeps what was asked of it and does nothing by itself."""
+
+    def __init__(self, *, cpus: int = 4, gpus: int = 0, session: str = "session-1") -> None:
+        self.given = Fleet.of_one(cpus, gpus)
+        self.life = session
+        self.running: dict[str, FakeDriver] = {}
+        self.ended: list[str] = []
+        """Names of the drivers that were ended, in order."""
+        self.released: list[str] = []
+        """Placement groups that were given back, in order."""
+        self.on_assign: Callable[[str], None] | None = None
+        """Called with the driver's name before it takes a job, to play what happens at that moment."""
+        self.preparations: dict[str, WorkState | None] = {}
+        """How far the data of each dataset is; data of which nothing is said is ready at once."""
+        self.asked_to_prepare: list[PrepareRequest] = []
+        self.prepares_at_once = True
+        """Otherwise the first answer about any data is that it is being prepared, as a data worker's is."""
+        self._begun: set[str] = set()
+
+    def crash(self, name: str) -> None:
+        """The driver's process is gone."""
+        del self.running[name]
+
+    def session(self) -> str:
+        return self.life
+
+    def fleet(self) -> Fleet:
+        return self.given
+
+    def drivers(self) -> set[str]:
+        return set(self.running)
+
+    def launch(self, name: str, shape: WorkerShape | None, plan: RunPlan | None) -> None:
+        assert name not in self.running, f"the name {name} is taken"
+        self.running[name] = FakeDriver(shape, plan, "starting" if plan is None else "taken")
+
+    def state(self, name: str) -> str:
+        return self._find(name).state
+
+    def assign(self, name: str, plan: RunPlan, shape: WorkerShape) -> bool:
+        if self.on_assign is not None:
+            self.on_assign(name)
+        driver = self._find(name)
+        if driver.plan is not None:
+            return (driver.plan.job_id, driver.plan.attempt) == (plan.job_id, plan.attempt)
+        if driver.state == "ended" or not driver.takes_jobs:
+            return False
+        driver.plan, driver.shape, driver.state = plan, shape, "taken"
+        return True
+
+    def request_stop(self, name: str, kind: StopKind) -> bool:
+        driver = self._find(name)
+        driver.stops.append(kind)
+        return driver.has_trained
+
+    def end(self, name: str) -> None:
+        self.ended.append(name)
+        self.running.pop(name, None)
+
+    def release(self, placement_groups: Iterable[str]) -> None:
+        self.released += placement_groups
+
+    def prepare(self, request: PrepareRequest) -> WorkState | None:
+        self.asked_to_prepare.append(request)
+        if not self.prepares_at_once and request.key not in self._begun:
+            self._begun.add(request.key)
+            return WorkState(WorkStatus.WORKING)
+        return self.preparations.get(request.files[0].dataset_id, WorkState(WorkStatus.DONE))
+
+    def _find(self, name: str) -> FakeDriver:
+        driver = self.running.get(name)
+        if driver is None or not driver.answers:
+            raise DriverLostError(f"The run driver {name} does not answer.")
+        return driver
+
+
+class FakeHub:
+    """A `HubClient` that keeps what was published."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    def publish(self, events: Sequence[dict[str, Any]]) -> None:
+        self.events += events
+
+    async def listen(self, after: int) -> tuple[int, list[dict[str, Any]]]:
+        await asyncio.sleep(0)
+        return len(self.events), self.events[after:]

@@ -1,0 +1,1 @@
+"""The processes of the service on one machine: supervisor, ports, environment, priorities."""

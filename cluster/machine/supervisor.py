@@ -1,0 +1,267 @@
+"""`ftlab up`: starts the parts of the service on this machine, starts again what dies, ends what it started.
+
+Run as `python -m cluster.machine.supervisor`; its settings come from the environment. SIGTERM, SIGINT and SIGHUP
+stop the service after its jobs have saved; a second one of them, or SIGQUIT, waits for nothing.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from cluster.adoption import adopt_old_datasets
+from cluster.machine.environment import ensure_token, ray_environment
+from cluster.machine.haproxy import ingress_environment
+from cluster.machine.orphans import LifeLock, end_leftovers, mark, sweep_unfinished
+from cluster.machine.ports import free_ports
+from cluster.machine.processes import Part, own_identity, start_ticks
+from ftlab.cli.service_file import state_file
+from ftlab.errors import FineTuneLabError, InvalidRequestError
+from ftlab.settings import Settings, load_settings
+from tracking.buckets import Buckets
+from tracking.mlflow_record.server import SERVER_ENVIRONMENT, server_command
+from tracking.store import Store
+
+POLL_INTERVAL_S = 0.5
+NOTE_INTERVAL_S = 2.0
+"""To look at all processes of the machine takes 10 ms of a core."""
+STOP_GRACE_S = 15.0
+DRAIN_MARGIN_S = 30.0
+"""What stopping the API may take besides the grace time of the jobs."""
+RECORD_NICENESS = 5
+"""MLflow's copy may come later; a request may not."""
+RAY_STOP_GRACE_S = 2.0
+OBJECT_STORE_BYTES = 128 * 1024**2
+"""Nothing large goes through Ray's object store here."""
+
+logger = logging.getLogger("ftlab.supervisor")
+
+
+class Supervisor:
+    """Owns the parts of one service. `run` returns the exit code."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stop_asked = False
+        self._noted_at = 0.0
+        self._is_urgent = False
+        ingress = ingress_environment(settings, ray_temp_dir(settings) / "haproxy")
+        env = ray_environment(settings) | mark(settings) | ingress
+        logs = settings.home / "logs"
+        self._ray = Part("Ray", _ray_command(settings), env, logs / "ray.log")
+        mlflow = server_command(settings.home / "mlflow", settings.mlflow_port)
+        recorder = [sys.executable, "-m", "cluster.events.mlflow_recorder"]
+        self._api = Part("API", [sys.executable, "-m", "serve.launcher"], env, logs / "api.log")
+        self._parts = [
+            self._ray,
+            Part("MLflow", mlflow, env | SERVER_ENVIRONMENT, logs / "mlflow.log", RECORD_NICENESS),
+            Part("Recorder", recorder, env, logs / "recorder.log", RECORD_NICENESS),
+            self._api,
+        ]
+
+    def run(self) -> int:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup keeps SIGHUP away
+                signal.signal(number, self._on_signal)
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._stop)
+            for part in self._parts:
+                part.start()
+            self._write_state("starting")
+            announced = False
+            while not self._stop_asked:
+                self._watch()
+                if not announced and self._is_ready():
+                    announced = True
+                    self._write_state("ready")
+                    self._announce()
+                time.sleep(POLL_INTERVAL_S)
+        return 0
+
+    def _on_signal(self, number: int, _: object) -> None:
+        self._is_urgent |= self._stop_asked or number == signal.SIGQUIT
+        self._stop_asked = True
+
+    def _watch(self) -> None:
+        restarted = False
+        if time.monotonic() - self._noted_at > NOTE_INTERVAL_S:
+            self._noted_at = time.monotonic()
+            for part in self._parts:
+                part.note_descendants()
+        for part in self._parts:
+            if not part.restart_if_dead():
+                continue
+            restarted = True
+            if part is self._ray:
+                # What hung on the old cluster is of no use to the new one.
+                self._api.stop(grace_s=1.0)
+                self._api.start()
+        if restarted:
+            self._write_state("starting" if not self._is_ready() else "ready")
+
+    def _is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self._url}/ready", timeout=2.0) as reply:
+                return bool(reply.status == 200)
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            return False
+
+    @property
+    def _url(self) -> str:
+        return f"http://{self._settings.host}:{self._settings.port}"
+
+    def _urls(self) -> dict[str, str]:
+        return {
+            "API": self._url,
+            "API docs": f"{self._url}/docs",
+            "MLflow": self._settings.mlflow_url,
+            "Ray dashboard": self._settings.dashboard_url,
+        }
+
+    def _announce(self) -> None:
+        for name, url in self._urls().items():
+            print(f"{name:<14} {url}", flush=True)
+        print(f"{'Data':<14} {self._settings.home}", flush=True)
+        print("FineTune Lab is ready. Ctrl+C or `ftlab down` stops it.", flush=True)
+
+    def _write_state(self, state: str) -> None:
+        parts = {part.name: _identity(part.pid) for part in self._parts if part.pid is not None and part.is_alive()}
+        document = own_identity() | {"state": state, "urls": self._urls(), "parts": parts}
+        try:
+            _write_atomically(state_file(self._settings), json.dumps(document, indent=1))
+        except OSError as error:  # it only informs: on a full disk the jobs still have to be saved
+            logger.warning("The state file could not be written: %s", error)
+
+    def _stop(self) -> None:
+        """End the parts: first the API, whose process has the jobs save, so that nobody meets a half-gone service."""
+        self._write_state("stopping")
+        for part in self._parts:
+            part.note_descendants()
+        if not self._is_urgent:
+            logger.info("Stopping: running jobs save and are queued again. A second signal does not wait for them.")
+        self._api.stop(self._settings.stop_grace_s + DRAIN_MARGIN_S, self._hurries)
+        for part in self._parts:
+            part.terminate()
+        for part in self._parts:
+            # `ray start --block` does not end by itself while its workers do not; they are ended with it.
+            part.stop(RAY_STOP_GRACE_S if part is self._ray else STOP_GRACE_S, self._hurries)
+        end_leftovers(self._settings)
+        state_file(self._settings).unlink(missing_ok=True)
+
+    def _hurries(self) -> bool:
+        return self._is_urgent
+
+
+def prepare(settings: Settings) -> None:
+    """Everything that must hold before a part is started. Raises `FineTuneLabError` with what to do.
+
+    Only for whoever holds the `LifeLock` of the home.
+    """
+    if not settings.is_loopback:
+        raise InvalidRequestError(
+            f"The service has no API keys yet, so it only binds to this machine; {settings.host} is refused. "
+            "Publish it through a proxy that checks who calls.",
+            "unsafe_host",
+            "host",
+        )
+    if count := end_leftovers(settings):
+        logger.info("Ended %d processes that an earlier life of the service had left behind", count)
+    for name in ("port", "mlflow_port", "dashboard_port", "ray_port"):
+        _refuse_taken_port(settings, name)
+    ensure_token(settings)
+    Buckets.open(settings).check()
+    for folder in ("models", "jobs", "buckets", "mlflow/artifacts", "logs", "run"):
+        (settings.home / folder).mkdir(parents=True, exist_ok=True)
+    sweep_unfinished(settings)
+    store = Store.open(settings.store_url)
+    store.migrate()
+    adopt_old_datasets(settings, store)
+    store.close()
+
+
+def _refuse_taken_port(settings: Settings, name: str) -> None:
+    port = getattr(settings, name)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            flag = name.replace("_", "-")
+            raise InvalidRequestError(
+                f"Port {port} is taken. Choose another with --{flag}, FTLAB_{name.upper()} or {name} in ftlab.toml.",
+                "port_taken",
+                name,
+            ) from None
+
+
+def _ray_command(settings: Settings) -> list[str]:
+    cpus = settings.cpus or os.cpu_count() or 1
+    return [
+        str(Path(sys.executable).with_name("ray")),
+        "start",
+        "--head",
+        "--block",
+        f"--port={settings.ray_port}",
+        "--node-ip-address=127.0.0.1",
+        "--dashboard-host=127.0.0.1",
+        f"--dashboard-port={settings.dashboard_port}",
+        # One more than training may use: the sliver that a standby run holds must not keep a job from its cores.
+        f"--num-cpus={cpus + 1}",
+        "--min-worker-port=0",
+        "--max-worker-port=0",
+        # Nobody needs to find it: a fixed one would keep a second service from this machine.
+        f"--ray-client-server-port={free_ports(1)[0]}",
+        f"--object-store-memory={OBJECT_STORE_BYTES}",
+        f"--temp-dir={ray_temp_dir(settings)}",
+        "--disable-usage-stats",
+    ]
+
+
+def _forget_old_sessions(settings: Settings) -> None:
+    """Keep the logs of the last Ray session only; all of them would fill the disk."""
+    for old in sorted(ray_temp_dir(settings).glob("session_2*"))[:-1]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def ray_temp_dir(settings: Settings) -> Path:
+    """A short path: Ray puts sockets below it, and the path of a socket may have 107 characters."""
+    digest = hashlib.sha256(str(settings.home).encode()).hexdigest()[:8]
+    return Path(tempfile.gettempdir()) / f"ftlab-{digest}"
+
+
+def _identity(pid: int) -> dict[str, int]:
+    return {"pid": pid, "started_at_ticks": start_ticks(pid)}
+
+
+def _write_atomically(file: Path, text: str) -> None:
+    aside = file.with_suffix(".tmp")
+    aside.write_text(text, "utf-8")
+    aside.replace(file)
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    try:
+        settings = load_settings()
+        with LifeLock(settings):
+            prepare(settings)
+            _forget_old_sessions(settings)
+            return Supervisor(settings).run()
+    except FineTuneLabError as error:
+        print(error.message, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""What waiting jobs wait for, in sentences for people."""
+
+from cluster.policy.fleet import Devices, Fleet, WorkerShape, gpus_in_words
+from cluster.policy.free_devices import Room
+from cluster.policy.jobs import RunningJob, Share
+
+NAMED_JOBS = 3
+"""So many jobs are named in a sentence; more are counted."""
+
+
+def too_large(shape: WorkerShape, fleet: Fleet) -> str:
+    """Why the job can never run on these machines."""
+    if len(fleet.nodes) == 1:
+        return f"The job needs {shape.total}; this machine gives {fleet.total} to training. Ask for less."
+    each = Devices(shape.cpus_per_worker, shape.gpus_per_worker)
+    most = Room.of(fleet).slots(shape)
+    return (
+        f"The job needs {_workers(shape.num_workers)} with {each} each; "
+        f"the {len(fleet.nodes)} machines have room for {most}. Ask for less."
+    )
+
+
+def waits_for_machines(shape: WorkerShape, fleet: Fleet) -> str:
+    there = f"the machines that are there give {fleet.total}" if fleet.nodes else "no machine is there"
+    return f"Waiting for {shape.total}; {there}."
+
+
+def waits_for_devices(shape: WorkerShape, room: Room) -> str:
+    """What is missing, and how much of it is free."""
+    gpus_free = sum(node.gpu_slots(shape.gpus_per_worker) for node in room.nodes.values())
+    if shape.gpus_per_worker and gpus_free < shape.num_workers:
+        return f"Waiting for {gpus_in_words(shape.total.gpus)}; {_are_free(gpus_free)}."
+    cpus_free = sum(max(0, node.cpus) for node in room.nodes.values())
+    if cpus_free < shape.total.cpus:
+        return f"Waiting for {Devices(shape.total.cpus, 0)}; {_are_free(cpus_free)}."
+    each = Devices(shape.cpus_per_worker, shape.gpus_per_worker)
+    return f"Waiting for room for {_workers(shape.num_workers)} with {each} each; {_are_free(room.slots(shape))}."
+
+
+def waits_for_stopping(shape: WorkerShape, stopping: list[RunningJob]) -> str:
+    names = ", ".join(job.id for job in stopping[:NAMED_JOBS])
+    if len(stopping) > NAMED_JOBS:
+        names = f"{len(stopping)} jobs"
+    verb = "saves its work and makes" if len(stopping) == 1 else "save their work and make"
+    return f"Waiting for {shape.total}; {names} {verb} room."
+
+
+def waits_for_data(percent: int | None) -> str:
+    return f"Waiting for its data, which is being prepared{'' if percent is None else f': {percent} %'}."
+
+
+def waits_for_data_ahead(num_ahead: int) -> str:
+    return f"Waiting for its data, which is prepared after that of {num_ahead} jobs ahead of it."
+
+
+def waits_for_what_is_away(why: str) -> str:
+    return f"Waiting for its data: {why}"
+
+
+def waits_in_line(num_ahead: int) -> str:
+    return f"Waiting for {num_ahead} job{'s' * (num_ahead != 1)} ahead of it."
+
+
+def waits_for_quota(held: Devices, wanted: Devices, share: Share) -> str | None:
+    """What keeps the owner from holding more, or `None`."""
+    gpus, cpus = share.max_running_gpus, share.max_running_cpus
+    if gpus is not None and wanted.gpus and held.gpus + wanted.gpus > gpus:
+        limit, inuse = gpus_in_words(gpus), f"{held.gpus:g}"
+    elif cpus is not None and held.cpus + wanted.cpus > cpus:
+        limit, inuse = str(Devices(cpus, 0)), str(held.cpus)
+    else:
+        return None
+    return f"Waiting for the quota: jobs of this owner may hold {limit} at once and hold {inuse}."
+
+
+def waits_behind_quota() -> str:
+    return "Waiting for the quota: a job of the same owner ahead of it waits for it too."
+
+
+def _workers(count: int) -> str:
+    return f"{count} worker{'s' * (count != 1)}"
+
+
+def _are_free(count: int) -> str:
+    return {0: "none is free", 1: "1 is free"}.get(count, f"{count} are free")

@@ -1,0 +1,1 @@
+"""One attempt at a job on Ray Train: its driver, its workers and how it ends."""

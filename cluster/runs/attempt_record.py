@@ -1,0 +1,286 @@
+"""The record of one attempt: what its workers tell goes to the database and from there to the live hub."""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from cluster.events.documents import to_documents
+from cluster.interfaces import HubClient
+from ftlab.errors import ServiceUnavailableError
+from ftlab.schemas import EventKind
+from ftlab.status import JobStatus, ReasonCode
+from tracking.store import StaleJobError, Store, Transaction
+from tracking.store.records import (
+    CheckpointRecord,
+    EventRecord,
+    JobRecord,
+    JobRef,
+    MetricRecord,
+    ModelRecord,
+    NewEvent,
+)
+from train.plan import StopKind
+
+HEARTBEAT_INTERVAL_S = 1.0
+LONGEST_BACKOFF_S = 5.0
+
+logger = logging.getLogger(__name__)
+
+Write = Callable[[Transaction], list[EventRecord]]
+
+
+class AttemptLog:
+    """Writes everything about one attempt, in order, from one thread.
+
+    Training never waits for it: `record` only appends to a queue. While the database is away the queue grows and is
+    written when it is back. Every write is guarded by the attempt; once a newer attempt exists, `stop` says
+    `FENCED` and nothing more is written. The same holds when something cannot be written at all: the attempt is then
+    ended, because a run whose record has a hole proves nothing.
+    """
+
+    def __init__(self, store: Store, hub: HubClient, ref: JobRef, on_end: Callable[[], object] = lambda: None) -> None:
+        """`on_end` is called once the database knows that this log has ended the attempt."""
+        self._store = store
+        self._hub = hub
+        self._ref = ref
+        self._on_end = on_end
+        self._queue: queue.SimpleQueue[Write] = queue.SimpleQueue()
+        self._status: JobStatus | None = None
+        self._stop: StopKind | None = None
+        self._stopping = threading.Lock()
+        self._has_trained = False
+        self._has_ended = False
+        self._recording = threading.Lock()
+        self._newest_recorded = 0
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ftlab-attempt-log", daemon=True)
+        self._thread.start()
+
+    @property
+    def stop(self) -> StopKind | None:
+        """What the run shall do: the most urgent of what the database and `request_stop` have told."""
+        return self._stop
+
+    @property
+    def has_trained(self) -> bool:
+        """Whether the run reached its training loop, so that a stop has something to save."""
+        return self._has_trained
+
+    def request_stop(self, kind: StopKind) -> None:
+        """Have the run stop; a more urgent kind takes the place of one that was told before."""
+        with self._stopping:
+            if self._stop is None or kind.urgency > self._stop.urgency:
+                self._stop = kind
+
+    def record(self, batch: Sequence[dict[str, Any]]) -> None:
+        """Append the events of a worker: documents with `kind`, `data`, `at` and `number`.
+
+        A worker that gets no answer in time sends its events again; those with a number already known are left out.
+        """
+        with self._recording:
+            fresh = [entry for entry in batch if entry["number"] > self._newest_recorded]
+            if fresh:
+                self._newest_recorded = fresh[-1]["number"]
+                events = [NewEvent(EventKind(entry["kind"]), entry["data"], entry["at"]) for entry in fresh]
+                self._queue.put(lambda tx: self._write_events(tx, events))
+
+    def move(self, target: JobStatus) -> None:
+        self._queue.put(lambda tx: self._move(tx, target))
+
+    def set_processes(self, pids: tuple[int, ...], placement_groups: tuple[str, ...]) -> None:
+        def write(tx: Transaction) -> list[EventRecord]:
+            tx.attempts.set_processes(self._ref, pids=pids, placement_groups=placement_groups)
+            return []
+
+        self._queue.put(write)
+
+    def complete(self, make_model: Callable[[JobRecord], ModelRecord], num_files: int) -> None:
+        """The attempt delivered its model: job, attempt and model change in one transaction.
+
+        `num_files` is how many files it trained. Where more were appended meanwhile, only the attempt has ended, and
+        the coordinator decides what follows.
+        """
+
+        def write(tx: Transaction) -> list[EventRecord]:
+            # A run that is to be paused or to make room, and delivers first, has nothing left to do later.
+            now = datetime.now(UTC)
+            job = tx.jobs.lock(self._ref)
+            is_extended = job.num_files > num_files
+            message = "The files that it knew are trained." if is_extended else "The job is finished."
+            if not tx.attempts.end(self._ref, reason=ReasonCode.OK, message=message, now=now):
+                raise StaleJobError("The attempt was ended before it delivered.")
+            self._has_ended = True
+            if is_extended or job.status is JobStatus.CANCELLING:
+                return []  # the user was first; the coordinator ends a cancelled job
+            model = make_model(job)
+            tx.models.add(model)
+            return [tx.jobs.move(self._ref, JobStatus.COMPLETED, now=now, reason=ReasonCode.OK, model_id=model.id)]
+
+        self._queue.put(write)
+
+    def end(self, reason: ReasonCode, message: str) -> None:
+        """The attempt is over without a model; the coordinator decides what follows."""
+
+        def write(tx: Transaction) -> list[EventRecord]:
+            tx.attempts.end(self._ref, reason=reason, message=message, now=datetime.now(UTC))
+            self._has_ended = True
+            return []
+
+        self._queue.put(write)
+
+    def close(self) -> None:
+        """Wait until everything is written, however long the database is away."""
+        self._closing.set()
+        self._queue.put(lambda tx: [])
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._write_until_over()
+        except Exception as error:  # an edge: without this thread nobody would hear that the record has a hole
+            logger.exception("The record of %s cannot be written", self._ref)
+            self.request_stop(StopKind.FENCED)
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        """End the attempt outside the write that cannot be done. Without success, its silence tells the coordinator."""
+        message = f"What the run told could not be recorded ({type(error).__name__}); the service's logs tell more."
+        now = datetime.now(UTC)
+        try:
+            with self._store.begin() as tx:
+                tx.attempts.end(self._ref, reason=ReasonCode.INTERNAL_ERROR, message=message, now=now)
+            self._on_end()
+        except Exception:  # an edge, as above
+            logger.exception("The attempt %s cannot be ended", self._ref)
+
+    def _write_until_over(self) -> None:
+        while self._stop is not StopKind.FENCED and not self._has_ended:
+            self._write_until_done(self._next_writes())
+            if self._closing.is_set() and self._queue.empty():
+                break
+        if self._has_ended:
+            self._on_end()
+
+    def _next_writes(self) -> list[Write]:
+        """What waits now, or nothing after a heartbeat interval."""
+        try:
+            writes = [self._queue.get(timeout=HEARTBEAT_INTERVAL_S)]
+        except queue.Empty:
+            return []
+        while not self._queue.empty():
+            writes.append(self._queue.get())
+        return writes
+
+    def _write_until_done(self, writes: list[Write]) -> None:
+        """Write in one transaction, once, however often it takes while the database is away."""
+        backoff_s = 0.1
+        tried: set[datetime] = set()
+        while True:
+            now = datetime.now(UTC)
+            try:
+                with self._store.begin() as tx:
+                    # A connection that broke during the commit hides that the try was successful; the heartbeat it
+                    # left tells. Followers of the job see the gap and replay it.
+                    if tried and tx.attempts.get(self._ref).heartbeat_at in tried:
+                        return
+                    self._beat(tx, now)
+                    events = [event for write in writes for event in write(tx)]
+            except ServiceUnavailableError as error:
+                logger.warning("The database is away; %d writes wait: %s", len(writes), error)
+                tried.add(now)
+                time.sleep(backoff_s)
+                backoff_s = min(LONGEST_BACKOFF_S, backoff_s * 2)
+                continue
+            except StaleJobError as error:
+                logger.warning("The attempt writes no more: %s", error)
+                self.request_stop(StopKind.FENCED)
+                return
+            if events:
+                self._hub.publish(to_documents(events))
+            return
+
+    def _beat(self, tx: Transaction, now: datetime) -> None:
+        state = tx.attempts.heartbeat(self._ref, now=now)
+        if state is None:
+            raise StaleJobError("The attempt was ended by the coordinator.")
+        self._status = state.status
+        if state.status is JobStatus.CANCELLING:
+            self.request_stop(StopKind.CANCEL)
+        elif state.status is JobStatus.PAUSING:
+            self.request_stop(state.stop_kind or StopKind.PAUSE)
+
+    def _move(self, tx: Transaction, target: JobStatus) -> list[EventRecord]:
+        self._has_trained |= target is JobStatus.RUNNING
+        if self._status in (target, JobStatus.CANCELLING, JobStatus.PAUSING):
+            if target is JobStatus.RUNNING:
+                tx.jobs.forget_resume_choice(self._ref)  # the move that is left out would have
+            return []  # where the run stands is of no interest any more, only where it stops
+        self._status = target
+        return [tx.jobs.move(self._ref, target, now=datetime.now(UTC))]
+
+    def _write_events(self, tx: Transaction, events: Sequence[NewEvent]) -> list[EventRecord]:
+        written: list[EventRecord] = []
+        plain: list[NewEvent] = []
+        for event in events:
+            if event.kind is EventKind.STATUS:
+                written += tx.events.append(self._ref, plain) if plain else []
+                plain = []
+                tx.jobs.set_model_revision(self._ref, event.data["base_revision"])
+                written += self._move(tx, JobStatus(event.data["status"]))
+            else:
+                plain.append(event)
+        written += tx.events.append(self._ref, plain) if plain else []
+        self._write_metrics(tx, events)
+        for event in events:
+            if event.kind is EventKind.CHECKPOINT:
+                self._write_checkpoint(tx, event)
+        return written
+
+    def _write_metrics(self, tx: Transaction, events: Sequence[NewEvent]) -> None:
+        points = [
+            MetricRecord(self._ref.id, name, event.data["step"], value, event.at, self._ref.attempt)
+            for event in events
+            if event.kind is EventKind.METRICS
+            for name, value in event.data["values"].items()
+        ]
+        if points:
+            tx.metrics.add(points)
+        told = [event.data for event in events if event.kind in (EventKind.METRICS, EventKind.PROGRESS)]
+        if told:
+            newest = {point.name: point.value for point in points}
+            tx.jobs.record_progress(
+                self._ref,
+                step=told[-1]["step"],
+                total_steps=told[-1]["total_steps"],
+                epoch=told[-1]["epoch"],
+                loss=newest.get("loss"),
+                eval_loss=newest.get("eval_loss"),
+                eta_s=told[-1]["eta_s"],
+                file=told[-1].get("file"),
+                file_progress=told[-1].get("file_progress"),
+                now=datetime.now(UTC),
+            )
+
+    def _write_checkpoint(self, tx: Transaction, event: NewEvent) -> None:
+        data = event.data
+        tx.checkpoints.add(
+            self._ref,
+            CheckpointRecord(
+                job_id=self._ref.id,
+                step=data["step"],
+                attempt=self._ref.attempt,
+                name=data["name"],
+                size_bytes=data["size_bytes"],
+                manifest_sha256=data["manifest_sha256"],
+                created_at=event.at,
+                metrics=data["metrics"],
+            ),
+        )
+        if data["is_best"]:
+            tx.checkpoints.mark_best(self._ref.id, data["step"])
+        if data["removed_steps"]:
+            tx.checkpoints.remove(self._ref.id, data["removed_steps"])

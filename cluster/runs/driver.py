@@ -1,0 +1,345 @@
+"""The run driver: one named detached actor per attempt. It calls `TorchTrainer.fit()` and outlives the coordinator."""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from cluster.coordinator_client import RayCoordinatorClient
+from cluster.events.event_hub import RayHubClient
+from cluster.machine.cpu_priority import import_behind
+from cluster.names import NAMESPACE
+from cluster.policy import WorkerShape, node_labels
+from cluster.runs.attempt_record import AttemptLog
+from cluster.runs.end_reasons import of_crash, of_force, of_stop
+from cluster.runs.time_limits import SAVE_GRACE_S
+from cluster.runs.watchdog import LOOK_INTERVAL_S, Stall, Watchdog
+from cluster.runs.worker_process import WorkerProcess, dump_stacks, end_workers
+from ftlab.schemas import EventKind
+from ftlab.settings import load_settings
+from ftlab.status import JobStatus, ReasonCode
+from tracking.store import Store
+from tracking.store.ids import new_id
+from tracking.store.records import JobRecord, JobRef, ModelRecord
+from train.plan import Beat, Ending, Failure, Outcome, RunPlan, StopKind
+
+PLAN_POLL_S = 30.0
+FIT_END_TIMEOUT_S = 15.0
+"""Ray Train notices within a second that its workers were ended; a controller that hangs does not."""
+
+logger = logging.getLogger(__name__)
+
+
+class RunDriver:
+    """Runs one attempt. A standby driver starts its run first and is told its attempt later.
+
+    All methods are called from other processes; `start` opens two threads, one for the training and one that watches
+    it.
+    """
+
+    def __init__(self, name: str, shape: WorkerShape | None, plan: RunPlan | None) -> None:
+        self._name = name
+        self._settings = load_settings()
+        self._store = Store.open(self._settings.store_url)
+        self._hub = RayHubClient(NAMESPACE)
+        self._coordinator = RayCoordinatorClient()
+        self._shape = shape
+        self._given_plan = plan
+        """What the workers start with. A standby run's ask for their plan, also when it is there before they are."""
+        self._plan: RunPlan | None = None
+        self._planned = threading.Event()
+        self._log: AttemptLog | None = None
+        self._workers: dict[int, WorkerProcess] = {}
+        self._watchdog = _watchdog_of(None)
+        self._reservation: ray.util.placement_group.PlacementGroup | None = None
+        self._gpu_holder: Any = None
+        self._outcome: Outcome | None = None
+        self._failure: Failure | None = None
+        self._verdict: tuple[ReasonCode, str] | None = None
+        """Why this driver itself ended the run by force."""
+        self._newest_checkpoint: int | None = None
+        self._total_steps: int | None = None
+        self._closing = threading.Lock()
+        self._ended = threading.Event()
+        if plan is not None:
+            self._take(plan)
+
+    def start(self) -> None:
+        """Start the run; returns at once."""
+        threading.Thread(target=self._fit, name="ftlab-fit", daemon=True).start()
+        threading.Thread(target=self._watch, name="ftlab-watchdog", daemon=True).start()
+
+    def state(self) -> str:
+        """`starting`, `ready` (a standby that waits for its plan), `taken` or `ended`."""
+        if self._ended.is_set():
+            return "ended"
+        if self._plan is not None:
+            return "taken"
+        return "ready" if self._workers else "starting"
+
+    def assign(self, plan: RunPlan, shape: WorkerShape) -> bool:
+        """Give a standby run its attempt; `False` when it has another one already, or has ended. Safe to repeat."""
+        if self._plan is not None:
+            return (self._plan.job_id, self._plan.attempt) == (plan.job_id, plan.attempt)
+        if self._ended.is_set():
+            return False
+        plan = replace(plan, cuda_device=self._reserve(shape))
+        with self._closing:
+            if self._ended.is_set():  # meanwhile: nobody would run the attempt, and its heartbeats would go on
+                self._give_back()
+                return False
+            self._take(plan)
+        return True
+
+    def dismiss(self) -> None:
+        """End a standby run that is not needed any more."""
+        self._planned.set()
+
+    def wait_for_plan(self) -> tuple[bool, RunPlan | None]:
+        """For workers: wait a while for the plan; `(False, None)` means ask again."""
+        told = self._planned.wait(PLAN_POLL_S)
+        if told and self._plan is not None and self._log is not None:
+            self._watchdog.is_up(1, time.monotonic())
+            self._log.move(JobStatus.INITIALIZING)
+        return told, self._plan
+
+    def hello(self, worker: WorkerProcess) -> None:
+        """For workers: say that they are up."""
+        self._workers[worker.rank] = worker
+        num_workers = self._shape.num_workers if self._shape else 1
+        if len(self._workers) < num_workers:
+            return
+        if self._log is None:
+            self._watchdog.is_up(num_workers, time.monotonic())
+            return
+        self._tell_processes()
+        if self._shape is not None:  # a standby run's worker asks for its plan first
+            self._watchdog.is_up(num_workers, time.monotonic())
+            self._log.move(JobStatus.INITIALIZING)
+
+    def record(self, batch: list[dict[str, Any]], beat: Beat | None = None, rank: int = 0) -> StopKind | None:
+        """For workers: take events over; answers what the run shall do. Only queues, never waits."""
+        assert self._log is not None
+        self._watchdog.hear(rank, beat, time.monotonic())
+        self._log.record(batch)
+        for entry in batch:
+            if entry["kind"] == EventKind.CHECKPOINT:
+                self._newest_checkpoint = entry["data"]["step"]
+            elif entry["kind"] in (EventKind.METRICS, EventKind.PROGRESS):
+                self._total_steps = entry["data"]["total_steps"]
+        return self._log.stop
+
+    def fail(self, rank: int, failure: Failure) -> None:
+        """For workers: say why the run is about to fail. The first cause that is not a lost peer counts."""
+        if self._failure is None or self._failure.reason is ReasonCode.COLLECTIVE_ERROR:
+            self._failure = failure
+        self._watchdog.has_told_its_end(time.monotonic())
+
+    def finish(self, outcome: Outcome) -> None:
+        """For rank 0: say how the run ended. What it delivered or saved is on disk by now."""
+        assert self._log is not None
+        self._outcome = outcome
+        self._watchdog.has_told_its_end(time.monotonic())
+        if outcome.ending is Ending.FINISHED:
+            model_id = new_id("mdl")
+            assert self._plan is not None
+            num_files = len(self._plan.train_files)
+            self._log.complete(lambda job: self._model(outcome, job, model_id), num_files)
+        else:
+            # Told now, because leaving takes seconds in which the coordinator might end the run by force.
+            self._log.end(*self._reason(None))
+
+    def request_stop(self, kind: StopKind) -> bool:
+        """Ask the run to save and stop; `False` when it is not training yet and has nothing to save."""
+        if self._log is None:
+            return False
+        self._log.request_stop(kind)
+        return self._log.has_trained
+
+    def _take(self, plan: RunPlan) -> None:
+        self._plan = plan
+        self._watchdog = _watchdog_of(plan)
+        self._newest_checkpoint = max(plan.recorded_checkpoints, default=None)
+        ref = JobRef(plan.job_id, plan.attempt)
+        self._log = AttemptLog(self._store, self._hub, ref, self._coordinator.attempt_ended)
+        if self._workers:
+            self._tell_processes()
+        self._planned.set()
+
+    def _tell_processes(self) -> None:
+        assert self._log is not None
+        workers = [worker for _, worker in sorted(self._workers.items())]
+        groups = {worker.placement_group for worker in workers if worker.placement_group}
+        if self._reservation is not None:
+            groups.add(self._reservation.id.hex())
+        self._log.set_processes(tuple(worker.pid for worker in workers), tuple(sorted(groups)))
+
+    def _reserve(self, shape: WorkerShape) -> str | None:
+        """Hold in Ray's books what the standby run is about to use; our own ledger has made sure that it is free.
+
+        Returns the GPU that Ray chose, where the shape has one.
+        """
+        bundle = {"CPU": float(shape.cpus_per_worker)}
+        if shape.gpus_per_worker:
+            bundle["GPU"] = float(shape.gpus_per_worker)
+        self._reservation = ray.util.placement_group(
+            [bundle], strategy="STRICT_PACK", bundle_label_selector=node_labels(shape)
+        )
+        if not shape.gpus_per_worker:
+            return None
+        # The actor lives as long as this driver and keeps the GPU taken.
+        self._gpu_holder = (
+            ray.remote(num_cpus=0, num_gpus=shape.gpus_per_worker)(_GpuHolder)
+            .options(scheduling_strategy=PlacementGroupSchedulingStrategy(self._reservation))
+            .remote()
+        )
+        return str(ray.get(self._gpu_holder.device.remote()))
+
+    def _give_back(self) -> None:
+        if self._reservation is not None:
+            ray.util.remove_placement_group(self._reservation)
+
+    def _fit(self) -> None:
+        crash: BaseException | None = None
+        try:
+            if self._plan is None:
+                import_behind("cluster.runs.trainer")
+            from cluster.runs.trainer import make_trainer  # torch: only here, the coordinator imports this module too
+
+            make_trainer(
+                self._name,
+                driver=self._name,
+                shape=self._shape,
+                plan=self._given_plan,
+                storage=self._settings.home / "ray_runs",
+            ).fit()
+        except BaseException as error:  # Ray raises errors of three unrelated families here
+            crash = error
+            logger.warning("The run %s ended with %s", self._name, error)
+        self._close(crash)
+
+    def _close(self, crash: BaseException | None) -> None:
+        """Bring the attempt to its end in the record, free what it held, and tell the coordinator."""
+        with self._closing:
+            if self._ended.is_set():
+                return
+            self._give_back()
+            if self._log is not None:
+                finished = self._outcome is not None and self._outcome.ending is Ending.FINISHED
+                if not finished:
+                    self._log.end(*self._reason(crash))
+                self._log.close()
+            self._ended.set()
+        self._coordinator.attempt_ended()
+
+    def _reason(self, crash: BaseException | None) -> tuple[ReasonCode, str]:
+        if self._outcome is not None and self._outcome.stop is not None:
+            return of_stop(self._outcome, self._log.stop if self._log else None)
+        if self._verdict is not None:  # what workers say while they are ended is no cause
+            return self._verdict
+        if self._failure is not None:
+            return self._failure.reason, self._failure.message
+        return of_crash(crash, {worker.node_id for worker in self._workers.values()})
+
+    def _watch(self) -> None:
+        while not self._ended.wait(LOOK_INTERVAL_S):
+            try:
+                self._look(time.monotonic())
+            except Exception:  # an edge: whatever goes wrong in one look, the next one is needed
+                logger.exception("The watchdog of %s could not look", self._name)
+
+    def _look(self, now: float) -> None:
+        """End the run by force when it hangs, or is far over its time."""
+        if stall := self._watchdog.look(now):
+            self._end_hung(stall)
+        elif self._plan is not None and self._plan.time_left_s is not None:
+            # The coordinator ends it by force as well; this is for a time when there is none.
+            allowed_s = self._plan.time_left_s + max(SAVE_GRACE_S, self._settings.stop_grace_s)
+            if self._watchdog.is_in_work_after(allowed_s, self._total_steps, now):
+                self._end_by_force(ReasonCode.TIME_LIMIT, "The job's time limit is used up.")
+
+    def _end_hung(self, stall: Stall) -> None:
+        plan, workers = self._plan, list(self._workers.values())
+        if plan is None:
+            logger.warning("Standby run: %s", stall.sentence)
+            self._close(None)
+            return
+        where = ""
+        if workers and self._outcome is None and self._failure is None:
+            where = _keep_stacks(plan, workers, stall)
+            if self._watchdog.look_again(time.monotonic()) is None:
+                return  # it has moved on while its stacks were taken
+        self._end_by_force(ReasonCode.WORKER_HUNG, f"{stall.sentence}{where}")
+
+    def _end_by_force(self, reason: ReasonCode, why: str) -> None:
+        """End the workers, so that `fit()` returns; where even that hangs, the coordinator ends this process."""
+        logger.warning("Ending the run %s by force: %s", self._name, why)
+        if self._failure is None:
+            self._verdict = of_force(reason, why, self._newest_checkpoint)
+        end_workers(list(self._workers.values()))
+        if not self._ended.wait(FIT_END_TIMEOUT_S):
+            self._close(None)
+
+    def _model(self, outcome: Outcome, job: JobRecord, model_id: str) -> ModelRecord:
+        plan = self._plan
+        assert plan is not None
+        assert outcome.delivered_step is not None
+        assert outcome.base_model is not None
+        return ModelRecord(
+            id=model_id,
+            owner=job.owner,
+            job_id=job.id,
+            name=job.name,
+            kind="adapter" if plan.config.tuning == "lora" else "full",
+            base_model=outcome.base_model,
+            base_revision=outcome.base_revision,
+            step=outcome.delivered_step,
+            path=plan.model_folder,
+            mlflow_version=None,
+            created_at=datetime.now(UTC),
+        )
+
+
+class _GpuHolder:
+    def device(self) -> int:
+        return int(ray.get_gpu_ids()[0])
+
+
+class StartedRunDriver(RunDriver):
+    """The actor: it starts by itself, because whoever creates it may die before a call to `start`."""
+
+    def __init__(self, name: str, shape: WorkerShape | None, plan: RunPlan | None) -> None:
+        super().__init__(name, shape, plan)
+        self.start()
+
+
+def stacks_file(plan: RunPlan) -> Path:
+    """Where the stacks of a hung attempt lie, beside its log."""
+    return plan.log_file.with_name(f"attempt-{plan.attempt}-stacks.txt")
+
+
+def _keep_stacks(plan: RunPlan, workers: Sequence[WorkerProcess], stall: Stall) -> str:
+    """Write the stacks of a hung run; return the sentence that says where."""
+    file = stacks_file(plan)
+    try:
+        dump_stacks(workers, f"{plan.job_id}, attempt {plan.attempt}. {stall.sentence}", file)
+    except OSError as error:
+        return f" Its stacks could not be written to {file}: {error.strerror}."
+    return f" Its stacks are in the file {file.name} of the job's logs."
+
+
+def _watchdog_of(plan: RunPlan | None) -> Watchdog:
+    """Of a standby run nothing is expected but that it comes up."""
+    return Watchdog(
+        stuck_timeout_s=plan.config.stuck_timeout_s if plan else math.inf,
+        first_step_timeout_s=plan.config.first_step_timeout_s if plan else math.inf,
+        now=time.monotonic(),
+    )

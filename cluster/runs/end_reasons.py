@@ -1,0 +1,75 @@
+"""How an attempt that delivered nothing ended: its reason, and the sentence that the user reads."""
+
+import time
+from collections.abc import Collection
+
+import ray
+
+from cluster.policy.retry import STOP_REASONS
+from ftlab.status import ReasonCode
+from train.plan import Outcome, StopKind
+
+NODE_DEATH_S = 20.0
+"""Ray gives a machine up after about 12 s."""
+NODE_LOOK_INTERVAL_S = 0.5
+_OUT_OF_MEMORY = ("OutOfMemoryError", "killed due to the node running low on memory")
+
+_LEADS = {
+    StopKind.CANCEL: "Cancelled",
+    StopKind.PAUSE: "Paused",
+    StopKind.TIME_LIMIT: "Ended by the job's time limit",
+    StopKind.PREEMPT: "Made room for a job of higher priority",
+    StopKind.EXTEND: "Stopped to go on with the files that were appended",
+    StopKind.DRAIN: "Stopped with the service",
+}
+
+
+def of_stop(outcome: Outcome, wanted: StopKind | None) -> tuple[ReasonCode, str]:
+    """Of a run that stopped when it was asked to. `wanted` is the newest wish, which may be more urgent than the one
+    that the run acted on."""
+    assert outcome.stop is not None
+    kind = max(outcome.stop, wanted or outcome.stop, key=lambda each: each.urgency)
+    if kind is StopKind.FENCED:
+        return ReasonCode.INTERNAL_ERROR, "Stopped, as a newer attempt had taken over."
+    if outcome.has_saved:
+        saved = f"its checkpoint of step {outcome.saved_step} was saved."
+    elif outcome.saved_step is not None:
+        saved = f"nothing was to save after the checkpoint of step {outcome.saved_step}."
+    else:
+        saved = "nothing was to save yet."
+    return STOP_REASONS[kind], f"{_LEADS[kind]} at step {outcome.step}; {saved}"
+
+
+def of_force(reason: ReasonCode, why: str, newest_checkpoint: int | None) -> tuple[ReasonCode, str]:
+    """Of a run that its driver ended."""
+    if newest_checkpoint is None:
+        return reason, f"{why} There is no checkpoint yet."
+    return reason, f"{why} The newest checkpoint is that of step {newest_checkpoint}."
+
+
+def of_crash(crash: BaseException | None, nodes: Collection[str] = ()) -> tuple[ReasonCode, str]:
+    """Of a run that ended without a word, by what Ray says of it; `nodes` are the machines of its workers.
+
+    Workers on another machine may end before Ray sees that the machine is gone. That is waited for.
+    """
+    text = f"{type(crash).__name__}: {crash}"
+    if isinstance(crash, ray.exceptions.OutOfMemoryError) or any(mark in text for mark in _OUT_OF_MEMORY):
+        return ReasonCode.HOST_OOM, "The machine's memory was used up and a training worker was ended for it."
+    if "PreemptionError" in text:
+        return ReasonCode.NODE_LOST, "The machine of a training worker was taken away."
+    if "NodeDiedError" in text or _is_lost(nodes):
+        return ReasonCode.NODE_LOST, "The machine of a training worker is gone."
+    return ReasonCode.WORKER_CRASHED, "A training worker ended without a word (killed, or a crash in native code)."
+
+
+def _is_lost(nodes: Collection[str]) -> bool:
+    """Whether Ray gives one of these machines up within the time that it takes for it."""
+    elsewhere = set(nodes) - {ray.get_runtime_context().get_node_id()} if nodes else set()
+    deadline = time.monotonic() + NODE_DEATH_S
+    while elsewhere:
+        if elsewhere - {node["NodeID"] for node in ray.nodes() if node["Alive"]}:
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(NODE_LOOK_INTERVAL_S)
+    return False

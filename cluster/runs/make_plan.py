@@ -1,0 +1,97 @@
+"""From a job's record to the plan of one attempt."""
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+from cluster.runs.time_limits import lasted_s
+from ftlab.model_ref import ModelRef, parse_model_ref
+from ftlab.schemas import JobConfig
+from ftlab.settings import Settings
+from tracking.buckets import Buckets, rows_key
+from tracking.store import Transaction
+from tracking.store.records import AttemptRecord, DatasetRecord, JobRecord
+from train.checkpoints.checkpoint_files import step_name
+from train.plan import DataFile, RunPlan
+
+
+def job_folder(settings: Settings, job_id: str) -> Path:
+    return settings.home / "jobs" / job_id
+
+
+def dataset_rows(settings: Settings, dataset: DatasetRecord) -> Path:
+    """Where the rows of a dataset lie on this machine, once `Buckets.local_path` has brought them."""
+    return Buckets.open(settings).cached_path(dataset.bucket, rows_key(dataset))
+
+
+def step_to_resume(tx: Transaction, job: JobRecord) -> int | None:
+    """The step that the job's next attempt goes on from, `None` for the beginning.
+
+    Raises `NotFoundError` when the checkpoint that a resume has named is gone.
+    """
+    if job.resume_from is not None:
+        return tx.checkpoints.get(job.id, job.resume_from).step
+    checkpoints = tx.checkpoints.of_job(job.id)
+    return checkpoints[0].step if checkpoints else None
+
+
+def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: AttemptRecord, now: datetime) -> RunPlan:
+    """Gather what the training processes of `attempt` need; they have no database.
+
+    Raises `NotFoundError` when the base model, a dataset, or the checkpoint that a resume has named is gone.
+    """
+    config = JobConfig.model_validate(job.config)
+    train_sets = [tx.datasets.get(dataset_id) for dataset_id in config.datasets]
+    eval_set = tx.datasets.get(job.eval_dataset_id) if job.eval_dataset_id else None
+    model = model_location(tx, settings, parse_model_ref(config.model))
+    evaluated = tx.metrics.series(job.id, ["eval_loss"], max_points=2)
+    cores = settings.cpus or os.cpu_count() or 1
+    gpu_share = attempt.gpus / config.resources.num_workers
+    return RunPlan(
+        job_id=job.id,
+        attempt=attempt.number,
+        config=config,
+        job_folder=job_folder(settings, job.id),
+        models_folder=settings.home / "models",
+        model=model,
+        pinned_revision=job.model_revision,
+        train_files=tuple(DataFile(dataset.id, dataset_rows(settings, dataset)) for dataset in train_sets),
+        eval_rows=dataset_rows(settings, eval_set) if eval_set else None,
+        cache_folder=settings.home / "cache",
+        model_number=len(tx.models.all_of_job(job.id)) + 1,
+        threads=max(1, (attempt.cpus if not attempt.gpus else cores) // config.resources.num_workers),
+        recorded_step=_recorded_step(tx, job),
+        recorded_eval_step=evaluated[-1].step if evaluated else -1,
+        recorded_checkpoints=tuple(row.step for row in tx.checkpoints.of_job(job.id)),
+        use_cuda=attempt.gpus > 0,
+        gpu_fraction=gpu_share if 0 < gpu_share < 1 else None,
+        resume_from=job.resume_from,
+        time_left_s=_time_left_s(tx, job, config, now),
+    )
+
+
+def _recorded_step(tx: Transaction, job: JobRecord) -> int:
+    """The newest step whose metrics are in the record; a resume from an older checkpoint has later ones forgotten."""
+    if job.resume_from is None:
+        return job.step
+    return min(job.step, tx.checkpoints.get(job.id, job.resume_from).step)
+
+
+def _time_left_s(tx: Transaction, job: JobRecord, config: JobConfig, now: datetime) -> float | None:
+    if config.time_limit_s is None:
+        return None
+    return max(0.0, config.time_limit_s - lasted_s(tx.attempts.of_job(job.id), now))
+
+
+def model_location(tx: Transaction, settings: Settings, ref: ModelRef) -> str:
+    """A hub id, or the folder that a reference stands for."""
+    if ref.kind in ("hub", "path"):
+        return str(ref)
+    if ref.kind == "model":
+        return str(tx.models.get(ref.id).path)
+    folder = job_folder(settings, ref.id)
+    checkpoints = tx.checkpoints.of_job(ref.id)
+    model = tx.models.of_job(ref.id)
+    if ref.step is None and (model is not None or not checkpoints):
+        return str(folder / (model.path.name if model else "model"))
+    return str(folder / "checkpoints" / step_name(checkpoints[0].step if ref.step is None else ref.step))

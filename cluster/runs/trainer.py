@@ -1,0 +1,57 @@
+"""From a run's shape to a `TorchTrainer`."""
+
+from pathlib import Path
+from typing import Any
+
+from ray import train as ray_train
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+
+from cluster.policy import WorkerShape, node_labels
+from cluster.runs.worker import train_loop
+from train.plan import RunPlan
+
+STANDBY_CPUS = 0.01
+"""What a standby run holds of Ray's logical CPUs while it waits."""
+
+
+class _RunTrainer(TorchTrainer):
+    """A `TorchTrainer` without the Ray Data manager, an extra process per run that our runs never use."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        return [
+            callback for callback in super()._create_default_callbacks() if not isinstance(callback, DatasetsCallback)
+        ]
+
+
+def make_trainer(
+    name: str, *, driver: str, shape: WorkerShape | None, plan: RunPlan | None, storage: Path
+) -> TorchTrainer:
+    """The trainer of one attempt, or of a standby run when `shape` and `plan` are `None`.
+
+    `name` is new for every attempt: Ray Train's own bookkeeping is never restored from (docs/adr/0002).
+    """
+    per_worker: dict[str, float] = {"CPU": STANDBY_CPUS}
+    use_gpu = False
+    if shape is not None:
+        use_gpu = shape.gpus_per_worker > 0
+        per_worker = {"CPU": shape.cpus_per_worker}
+        if use_gpu:
+            per_worker["GPU"] = shape.gpus_per_worker
+    return _RunTrainer(
+        train_loop,
+        train_loop_config={"driver": driver, "plan": plan},
+        scaling_config=ray_train.ScalingConfig(
+            num_workers=shape.num_workers if shape else 1,
+            use_gpu=use_gpu,
+            resources_per_worker=per_worker,
+            label_selector=node_labels(shape) if shape else None,
+        ),
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        run_config=ray_train.RunConfig(
+            name=name,
+            storage_path=str(storage),
+            # Every new try is an attempt of ours, also when a machine was taken away.
+            failure_config=ray_train.FailureConfig(max_failures=0, max_preemption_failures=0),
+        ),
+    )

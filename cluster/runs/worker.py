@@ -1,0 +1,155 @@
+"""What every training worker of a run does, inside Ray Train."""
+
+import ctypes
+import gc
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import train as ray_train
+
+from cluster.machine.cpu_priority import import_behind
+from cluster.names import NAMESPACE
+from cluster.runs.node_drain import NodeDrain
+from cluster.runs.worker_process import WorkerProcess
+from ftlab.schemas import EventKind
+from train.plan import Beat, RunPlan, StopKind
+from train.reporting.event_sender import Batch, Emitter
+
+SEND_TIMEOUT_S = 10.0
+PR_SET_PTRACER, PR_SET_PTRACER_ANY = 0x59616D61, -1
+"""Of prctl(2)."""
+
+
+class _DriverLink:
+    """A `RunLink` over the run driver. Rank 0 speaks for all; the others only listen for the stop request."""
+
+    def __init__(self, driver: Any, rank: int) -> None:
+        self._driver = driver
+        self._rank = rank
+        self._node_drain = NodeDrain()
+        self._emitter = Emitter(self._send)
+        self._emitter.start()
+
+    def emit(self, kind: EventKind, data: dict[str, Any]) -> None:
+        if self._rank == 0:
+            self._emitter.emit(kind, data)
+
+    def beat(self, beat: Beat) -> None:
+        self._emitter.beat(beat)
+
+    def stop_requested(self) -> StopKind | None:
+        return self._emitter.stop_requested()
+
+    def save_requested(self) -> bool:
+        """Once for every notice that a machine of the run is about to go. Rank 0 hears it as early as the others."""
+        if self._rank != 0 or not self._node_drain.is_news():
+            return False
+        message = "A machine of this run is about to be taken away: a checkpoint is saved now."
+        self.emit(EventKind.NOTICE, {"code": "node_drains", "message": message})
+        return True
+
+    def report_checkpoint(self, step: int, folder: Path) -> None:
+        """Hand Ray Train a pointer to the committed checkpoint.
+
+        The checkpoint itself is ours (architecture: "Checkpoints"); Ray Train keeps only where it lies.
+        """
+        pointer = None
+        if self._rank == 0:
+            storage = ray_train.get_context().get_storage()
+            here = Path(storage.experiment_fs_path) / folder.name
+            here.mkdir(parents=True, exist_ok=True)
+            (here / "pointer.json").write_text(json.dumps({"path": str(folder)}), "utf-8")
+            pointer = ray_train.Checkpoint(str(here))
+        ray_train.report(
+            {"step": step},
+            checkpoint=pointer,
+            checkpoint_upload_mode=ray_train.CheckpointUploadMode.NO_UPLOAD,
+        )
+
+    def close(self) -> None:
+        self._emitter.close()
+
+    def _send(self, batch: Batch, beat: Beat | None) -> StopKind | None:
+        # The ranks go in step, so the pace of one is that of all; the others say that they are there.
+        told = beat if self._rank == 0 else None
+        try:
+            stop: StopKind | None = ray.get(self._driver.record.remote(batch, told, self._rank), timeout=SEND_TIMEOUT_S)
+        except (ray.exceptions.GetTimeoutError, ray.exceptions.RayActorError) as error:
+            raise ConnectionError(str(error)) from error
+        return stop
+
+
+def train_loop(loop_config: dict[str, Any]) -> None:
+    """The `train_loop_per_worker` of every `TorchTrainer` run.
+
+    A standby run has no plan yet: it imports everything, touches no device, and waits for one.
+    """
+    driver = ray.get_actor(loop_config["driver"], NAMESPACE)
+    context = ray_train.get_context()
+    rank, world_size = context.get_world_rank(), context.get_world_size()
+
+    # The imports that take seconds happen here, before the plan is known.
+    if loop_config["plan"] is None:
+        import_behind("train.run")
+    from train.failures import classify
+    from train.reporting.logs import run_log
+    from train.run import run
+
+    _let_debuggers_in()
+    ray.get(driver.hello.remote(WorkerProcess.current(rank)))
+    plan: RunPlan | None = loop_config["plan"] or _wait_for_plan(driver)
+    if plan is None:
+        return
+    if world_size == 1:
+        _leave_process_group()
+    if plan.cuda_device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = plan.cuda_device
+    link = _DriverLink(driver, rank)
+    try:
+        with run_log(plan.log_file if rank == 0 else Path(os.devnull), link) as log:
+            try:
+                outcome = run(plan, link)
+            except BaseException as error:
+                failure = classify(error, plan.job_folder)
+                log.error("The run failed: %s", failure.message, exc_info=error)
+                ray.get(driver.fail.remote(rank, failure), timeout=SEND_TIMEOUT_S)
+                raise
+        link.close()
+        if rank == 0:
+            ray.get(driver.finish.remote(outcome), timeout=SEND_TIMEOUT_S)
+    finally:
+        link.close()
+        gc.collect()
+
+
+def _wait_for_plan(driver: Any) -> RunPlan | None:
+    while True:
+        answer: tuple[bool, RunPlan | None] = ray.get(driver.wait_for_plan.remote())
+        if answer[0]:
+            return answer[1]
+
+
+def _let_debuggers_in() -> None:
+    """Where the system lets only ancestors look into a process, the watchdog could not tell where this one hangs."""
+    ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_long(PR_SET_PTRACER_ANY), 0, 0, 0)
+
+
+def _leave_process_group() -> None:
+    """A run of one process needs no collective; without the group nothing wraps the model for DDP."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    for name in (
+        "RANK",
+        "LOCAL_RANK",
+        "WORLD_SIZE",
+        "LOCAL_WORLD_SIZE",
+        "MASTER_ADDR",
+        "MASTER_PORT",
+        "NODE_RANK",
+    ):
+        os.environ.pop(name, None)

@@ -1,0 +1,68 @@
+"""What owners may use at once. Every function blocks on the store.
+
+Limits of queued jobs, of the disk and of uploads are kept here, at the door; those of running devices by the
+scheduler, which lets jobs wait for them.
+"""
+
+from dataclasses import fields
+
+from ftlab.errors import RateLimitError
+from ftlab.schemas import Quota
+from ftlab.schemas.requests import QuotaChange
+from ftlab.settings import Settings
+from serve.context import Services
+from tracking.store import Transaction
+from tracking.store.quotas import effective_quota
+from tracking.store.records import QuotaRecord, UsageRecord
+
+
+def read_quota(services: Services, owner: str) -> Quota:
+    """The limits that hold for the owner, and what the owner uses."""
+    with services.store.read() as tx:
+        return _to_quota(effective_quota(tx.quotas.get(owner), services.settings), tx.usage.of(owner))
+
+
+def change_quota(services: Services, owner: str, change: QuotaChange) -> Quota:
+    """Set the fields that are given; `None` goes back to the setting."""
+    with services.store.begin() as tx:
+        quota = tx.quotas.set(owner, **change.model_dump(exclude_unset=True))
+        return _to_quota(effective_quota(quota, services.settings), tx.usage.of(owner))
+
+
+def check_submit(tx: Transaction, settings: Settings, owner: str) -> None:
+    """Raise `RateLimitError` (code `quota_exceeded`) when one job more would be too many, or the disk is used up."""
+    limits = _limits(tx, settings, owner)
+    most = limits.max_queued_jobs
+    if most is not None and tx.jobs.has_queued(owner, most):
+        raise _exceeded(f"You have {most} jobs in the queue, the most you may have", "max_queued_jobs")
+    if limits.max_disk_bytes is not None and tx.usage.disk_bytes(owner) >= limits.max_disk_bytes:
+        raise _exceeded(f"Your datasets and checkpoints fill your {limits.max_disk_bytes} bytes", "max_disk_bytes")
+
+
+def check_upload(tx: Transaction, settings: Settings, owner: str, num_bytes: int) -> None:
+    """Raise `RateLimitError` (code `quota_exceeded`) when a dataset of so many bytes would be too much."""
+    limits = _limits(tx, settings, owner)
+    # What has begun to come in is counted too: many uploads at once would be more than one by one.
+    num_bytes += tx.uploads.open_bytes(owner)
+    most = limits.max_upload_bytes
+    if most is not None and tx.usage.upload_bytes(owner) + num_bytes > most:
+        raise _exceeded(f"With this file your datasets would have more than {most} bytes", "max_upload_bytes")
+    most = limits.max_disk_bytes
+    if most is not None and tx.usage.disk_bytes(owner) + num_bytes > most:
+        raise _exceeded(
+            f"With this file your datasets and checkpoints would have more than {most} bytes", "max_disk_bytes"
+        )
+
+
+def _limits(tx: Transaction, settings: Settings, owner: str) -> QuotaRecord:
+    """The owner's limits; until the transaction ends nobody else counts against them."""
+    return effective_quota(tx.quotas.lock(owner), settings)
+
+
+def _to_quota(limits: QuotaRecord, usage: UsageRecord) -> Quota:
+    values = {field.name: getattr(record, field.name) for record in (limits, usage) for field in fields(record)}
+    return Quota(**values)
+
+
+def _exceeded(what: str, limit: str) -> RateLimitError:
+    return RateLimitError(f"{what} ({limit}).", "quota_exceeded", limit)

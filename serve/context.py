@@ -1,0 +1,59 @@
+"""Everything that the routes need, put together once per process."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from starlette.background import BackgroundTask
+from starlette.requests import HTTPConnection
+
+from cluster.data.requests import DataClient
+from cluster.events.documents import to_documents
+from cluster.interfaces import CoordinatorClient, HubClient
+from ftlab.settings import Settings
+from serve.models.huggingface import ModelHub
+from serve.streams.subscriptions import LiveFeed
+from tracking.buckets import Buckets, DatasetFiles
+from tracking.store import Store
+from tracking.store.records import EventRecord
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts of one API process. The application starts and stops `feed`; its maker opens the rest."""
+
+    settings: Settings
+    store: Store
+    coordinator: CoordinatorClient
+    hub: HubClient
+    feed: LiveFeed
+    data: DataClient
+    model_hub: ModelHub
+
+    @cached_property
+    def buckets(self) -> Buckets:
+        return Buckets.open(self.settings)
+
+    @cached_property
+    def dataset_files(self) -> DatasetFiles:
+        return DatasetFiles(self.store, self.buckets)
+
+    def announcement(self, events: Sequence[EventRecord] = ()) -> BackgroundTask:
+        """A task that publishes committed events and wakes the coordinator, to run after the reply is sent.
+
+        Both are only hints, because the database has everything, so the caller gets the reply first.
+        """
+        return BackgroundTask(self._announce, events)
+
+    async def _announce(self, events: Sequence[EventRecord]) -> None:
+        # On the event loop: neither call waits for anything, and a thread would compete with the next request.
+        if events:
+            self.hub.publish(to_documents(events))
+        self.coordinator.wake()
+
+
+def services_of(connection: HTTPConnection) -> Services:
+    """The services of the application that answers this request."""
+    services = connection.app.state.services
+    assert isinstance(services, Services)
+    return services

@@ -1,0 +1,1 @@
+"""Upload, convert, check, preview, download and delete datasets."""

@@ -1,0 +1,115 @@
+"""Bringing an upload to the disk: constant memory, hashed on the way, nothing left behind when it fails."""
+
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import unquote
+
+from starlette.requests import Request
+
+from ftlab.errors import InvalidRequestError, PayloadTooLargeError
+from ftlab.free_space import check_space
+from serve.http.multipart import MultipartFile
+from serve.http.responses import in_thread
+
+WRITE_BYTES = 1024**2
+"""How much is gathered before it goes to the disk: one change of thread for each."""
+MAX_NAME_CHARS = 200
+FILENAME_HEADER = "x-filename"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that came in. `filename` is what the client calls it, and is never used as a path."""
+
+    path: Path
+    filename: str
+    size_bytes: int
+    sha256: str
+
+
+async def receive(request: Request, path: Path, max_bytes: int) -> Upload:
+    """Write the request's file to `path` and make it last.
+
+    Raise `PayloadTooLargeError`, `ServiceUnavailableError` with code `disk_full`, and `InvalidRequestError` for a
+    request without a file. The caller removes `path` when this raises.
+    """
+    declared = request.headers.get("content-length", "")
+    check_space(path.parent, int(declared) if declared.isdecimal() else 0)
+    body = _Body(request)
+    writing = _Writing(path, max_bytes)
+    try:
+        buffer = bytearray()
+        async for data in body.chunks():
+            buffer += data
+            if len(buffer) >= WRITE_BYTES:
+                await in_thread(writing.write, bytes(buffer))
+                buffer.clear()
+        await in_thread(writing.finish, bytes(buffer))
+    finally:
+        writing.file.close()
+    return Upload(path, body.filename, writing.num_bytes, writing.sha256.hexdigest())
+
+
+def display_name(filename: str) -> str:
+    """A name to show, without folders, control and format characters; empty when nothing is left."""
+    name = filename.replace("\\", "/").rsplit("/", 1)[-1]
+    shown = "".join(char for char in name if char.isprintable()).strip()
+    return shown if shown.strip(".") else ""
+
+
+class _Body:
+    """The file in a request's body, whichever way it was sent; `filename` is known after the last chunk."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        content_type = request.headers.get("content-type", "")
+        is_form = content_type.lower().startswith("multipart/")
+        self._form = MultipartFile(content_type) if is_form else None
+        self.filename = "" if is_form else _header_name(request)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        async for chunk in self._request.stream():
+            yield self._form.feed(chunk) if self._form and chunk else chunk
+        if self._form:
+            self._form.finish()
+            self.filename = self._form.filename
+
+
+class _Writing:
+    """The file being written, with its running hash and size."""
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        self.file: BinaryIO = path.open("xb")
+        self.sha256 = hashlib.sha256()
+        self.num_bytes = 0
+        self._folder = path.parent
+        self._max_bytes = max_bytes
+
+    def write(self, data: bytes) -> None:
+        self.num_bytes += len(data)
+        if self.num_bytes > self._max_bytes:
+            raise PayloadTooLargeError(f"The file is larger than {self._max_bytes} bytes.")
+        check_space(self._folder, len(data))
+        self.sha256.update(data)
+        self.file.write(data)
+
+    def finish(self, data: bytes) -> None:
+        self.write(data)
+        self.file.flush()
+        os.fsync(self.file.fileno())
+
+
+def _header_name(request: Request) -> str:
+    """The name in `x-filename`: percent-encoded, or UTF-8 as it is."""
+    given = request.headers.get(FILENAME_HEADER)
+    if not given:
+        raise InvalidRequestError(
+            "Send the file as form field 'file', or as the body with its name in the header x-filename.",
+            "missing_file",
+            FILENAME_HEADER,
+        )
+    return unquote(given.encode("latin-1").decode("utf-8", "replace"))

@@ -1,0 +1,90 @@
+"""What can be asked about datasets. Every function blocks on the store or a bucket."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+from ftlab.schemas import Dataset, Page, SignedUrl
+from serve.context import Services
+from serve.conversions import to_dataset
+from serve.datasets.receive import display_name
+from serve.datasets.signed_urls import UrlSigner
+from serve.http.pagination import to_page
+from tracking.buckets import Storage, source_key
+from tracking.buckets.buckets import content_missing
+from tracking.store.records import DatasetRecord
+from train.data.formats.source import with_endings
+
+DOWNLOADS = "/api/downloads"
+
+
+@dataclass(frozen=True)
+class Content:
+    """A file in a bucket, and a name to save it under."""
+
+    storage: Storage
+    key: str
+    num_bytes: int
+    filename: str
+    etag: str
+    """Strong: files with the same tag are the same, byte for byte."""
+
+
+def list_datasets(services: Services, owner: str, after: str | None, limit: int) -> Page[Dataset]:
+    with services.store.read() as tx:
+        records = tx.datasets.list(owner=owner, after=after, limit=limit + 1)
+    return to_page([to_dataset(record) for record in records], limit)
+
+
+def get(services: Services, owner: str, dataset_id: str) -> Dataset:
+    return to_dataset(_record(services, owner, dataset_id))
+
+
+def remove(services: Services, owner: str, dataset_id: str) -> None:
+    """Remove the record and the files; raise `ConflictError` while a job that has not ended uses it."""
+    services.dataset_files.remove(dataset_id, owner=owner)
+
+
+def move(services: Services, owner: str, dataset_id: str, bucket: str) -> Dataset:
+    """Move the files into another bucket; raise `ConflictError` while a job that has not ended uses them."""
+    services.buckets.check_name(bucket, "bucket")
+    return to_dataset(services.dataset_files.move(dataset_id, owner=owner, bucket=bucket))
+
+
+def content(services: Services, owner: str, dataset_id: str) -> Content:
+    """The uploaded file."""
+    return _content(services, _record(services, owner, dataset_id))
+
+
+def signed_url(services: Services, owner: str, dataset_id: str, expires_s: int, base_url: str) -> SignedUrl:
+    """A URL at which anybody can read the uploaded file: the bucket's own where it signs any, else one of ours."""
+    record = _record(services, owner, dataset_id)
+    found = _content(services, record)
+    expires_at = datetime.now(UTC) + timedelta(seconds=expires_s)
+    url = found.storage.signed_url(found.key, expires_s, quote(found.filename, safe=""))
+    if url is None:
+        token = UrlSigner.open(services.settings).sign(record.id, expires_at)
+        url = f"{base_url.rstrip('/')}{DOWNLOADS}/{token}"
+    return SignedUrl(url=url, expires_at=expires_at)
+
+
+def signed_content(services: Services, token: str) -> Content:
+    """The uploaded file that one of our URLs stands for; raise `GoneError` and `PermissionDeniedError`."""
+    dataset_id = UrlSigner.open(services.settings).read(token, datetime.now(UTC))
+    with services.store.read() as tx:
+        record = tx.datasets.get(dataset_id)
+    return _content(services, record)
+
+
+def _content(services: Services, record: DatasetRecord) -> Content:
+    storage, key = services.buckets.storage(record.bucket), source_key(record)
+    num_bytes = storage.size_of(key)
+    if num_bytes is None:
+        raise content_missing()
+    filename = with_endings(display_name(record.name) or "dataset", record.format, record.compression)
+    return Content(storage, key, num_bytes, filename, f'"{record.sha256}"')
+
+
+def _record(services: Services, owner: str, dataset_id: str) -> DatasetRecord:
+    with services.store.read() as tx:
+        return tx.datasets.get(dataset_id, owner=owner)

@@ -1,0 +1,1 @@
+"""ZIP downloads of models, checkpoints and logs."""

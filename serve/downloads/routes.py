@@ -1,0 +1,147 @@
+"""Downloads: the tuned model or a checkpoint as a ZIP that can be resumed, and the logs of all attempts."""
+
+import os
+import re
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from zipstream import ZIP_DEFLATED, ZipStream
+
+from cluster.events.documents import to_documents
+from ftlab.errors import NotFoundError
+from serve.context import Services, services_of
+from serve.downloads.zip_archive import FolderArchive, open_regular, read_up_to
+from serve.http.caller import current_owner
+from serve.http.ranges import attachment, file_response, stream
+from serve.http.responses import in_thread
+from serve.streams.event_pages import to_json
+from tracking.store import Store
+from tracking.store.records import JobRecord
+
+TRAINING_STATE = frozenset({"optimizer.pt", "scheduler.pt", "training_args.bin", "trainer_state.json", "sampler.json"})
+"""What a resume needs and a model does not; besides these, what each worker has of its own."""
+WORKER_STATE = re.compile(r"rng_state(_[0-9]+)?\.pth|run_state_[0-9]+\.json")
+LOG_FILE = re.compile(r"attempt-([0-9]{1,9})(?:\.jsonl|-stacks\.txt)")
+"""What an attempt has logged, and where its processes stood when it hung."""
+EVENT_PAGE = 1_000
+NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    404: {"description": "No such job or checkpoint, or nothing was delivered yet."}
+}
+
+router = APIRouter(prefix="/api/training/jobs", tags=["downloads"])
+
+
+@router.head("/{job_id}/download/model", include_in_schema=False)
+@router.get("/{job_id}/download/model", response_class=StreamingResponse, responses=NOT_FOUND)
+async def download_model(
+    request: Request,
+    job_id: str,
+    checkpoint: Annotated[str | None, Query(max_length=200, description="A checkpoint's name.")] = None,
+    include: Annotated[Literal["state"] | None, Query(description="With what a resume needs.")] = None,
+) -> Response:
+    """The tuned model, or a checkpoint, as a ZIP. `Range` and `If-Range` resume a download that was cut."""
+    return await model_zip_response(request, job_id, checkpoint, with_state=include == "state")
+
+
+@router.head("/{job_id}/download/logs", include_in_schema=False)
+@router.get("/{job_id}/download/logs", response_class=StreamingResponse, responses=NOT_FOUND)
+async def download_logs(request: Request, job_id: str) -> Response:
+    """The log files of all attempts and the job's events as a ZIP."""
+    return await logs_zip_response(request, job_id)
+
+
+async def model_zip_response(
+    request: Request, job_id: str, checkpoint: str | None = None, *, with_state: bool = False
+) -> Response:
+    """The whole ZIP, the part of it that the request asks for, or, for HEAD, its headers."""
+    job, archive = await in_thread(
+        _open_archive, services_of(request), current_owner(request), job_id, checkpoint, with_state
+    )
+    return file_response(
+        request,
+        archive.pieces,
+        num_bytes=archive.num_bytes,
+        etag=archive.etag,
+        filename=f"{job.name}-{checkpoint}.zip" if checkpoint else f"{job.name}.zip",
+        media_type="application/zip",
+    )
+
+
+async def logs_zip_response(request: Request, job_id: str) -> Response:
+    """The ZIP, of a size that is not known beforehand."""
+    services = services_of(request)
+    job = await in_thread(_resolve, services.store, job_id, current_owner(request))
+    headers = {"content-disposition": attachment(f"{job.name}-logs.zip")}
+    body = iter(()) if request.method == "HEAD" else stream(_log_pieces(services, job))
+    return StreamingResponse(body, 200, headers, "application/zip")
+
+
+def _open_archive(
+    services: Services, owner: str, job_id: str, checkpoint: str | None, with_state: bool
+) -> tuple[JobRecord, FolderArchive]:
+    with services.store.read() as tx:
+        job = tx.jobs.resolve(job_id, owner=owner)
+        name = tx.checkpoints.get(job.id, checkpoint).name if checkpoint is not None else None
+        model = tx.models.of_job(job.id)
+    folder = services.settings.home / "jobs" / job.id
+    try:
+        if name is not None:
+            checkpoint_folder = folder / "checkpoints" / name
+            return job, FolderArchive.of(
+                checkpoint_folder, is_wanted=lambda file: with_state or not _is_training_state(file)
+            )
+        if model is not None:
+            return job, FolderArchive.of(folder / model.path.name)
+    except FileNotFoundError:
+        pass
+    if name is not None:
+        raise NotFoundError(f"Checkpoint {name} is no longer kept.", "checkpoint_not_found", "checkpoint")
+    raise NotFoundError(f"There is no model to download yet. {job.status.sentence}", "model_not_ready")
+
+
+def _is_training_state(name: str) -> bool:
+    return name in TRAINING_STATE or WORKER_STATE.fullmatch(name) is not None
+
+
+def _resolve(store: Store, job_id: str, owner: str) -> JobRecord:
+    with store.read() as tx:
+        return tx.jobs.resolve(job_id, owner=owner)
+
+
+def _log_pieces(services: Services, job: JobRecord) -> Generator[bytes, None, None]:
+    archive = ZipStream(compress_type=ZIP_DEFLATED)
+    folder = services.settings.home / "jobs" / job.id / "logs"
+    names = [path.name for path in folder.iterdir() if _is_log(path)] if folder.is_dir() else []
+    for name in sorted(names, key=lambda name: (_attempt_number(name), name)):
+        archive.add(_log_file(folder, name), name)
+    archive.add(_event_lines(services.store, job), "events.jsonl")
+    yield from archive
+
+
+def _is_log(path: Path) -> bool:
+    return LOG_FILE.fullmatch(path.name) is not None and path.is_file() and not path.is_symlink()
+
+
+def _attempt_number(name: str) -> int:
+    match = LOG_FILE.fullmatch(name)
+    assert match
+    return int(match[1])
+
+
+def _log_file(folder: Path, name: str) -> Iterator[bytes]:
+    """The file as long as it is now: a running attempt goes on writing."""
+    descriptor = open_regular(folder, name)
+    yield from read_up_to(descriptor, os.fstat(descriptor).st_size)
+
+
+def _event_lines(store: Store, job: JobRecord) -> Iterator[bytes]:
+    seq = 0
+    while seq < job.last_seq:
+        with store.read() as tx:
+            records = tx.events.after(job.id, seq, limit=EVENT_PAGE)
+        seq = records[-1].seq
+        yield "".join(f"{to_json(document)}\n" for document in to_documents(records)).encode()

@@ -1,0 +1,1 @@
+"""HTTP mechanics shared by all routes: bodies, queries, errors, replies, middleware."""

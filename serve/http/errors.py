@@ -1,0 +1,133 @@
+"""Every error leaves in one shape: `{"error": {"message", "type", "param", "code", "request_id"}}`."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
+
+from ftlab.errors import (
+    ConflictError,
+    FineTuneLabError,
+    InternalServerError,
+    MalformedRequestError,
+    MethodNotAllowedError,
+    NotFoundError,
+    PayloadTooLargeError,
+    RateLimitError,
+    ServiceUnavailableError,
+    error_class,
+)
+from ftlab.free_space import disk_full, is_disk_full
+from serve.http.problems import parameter_error
+from tracking.store import StaleJobError
+
+RETRY_AFTER_S = 5
+"""What a client is told to wait when a part of the service is away."""
+
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+_SENTENCES: dict[int, tuple[str, str]] = {
+    400: ("The request cannot be read.", "malformed_request"),
+    403: ("This is not allowed.", "forbidden"),
+    404: ("There is nothing at this path; see /docs for the paths that exist.", "not_found"),
+    413: ("The request body is too large.", "payload_too_large"),
+    416: ("The file has no such range of bytes.", "range_not_satisfiable"),
+    503: ("The service is busy or a part of it is away; try again.", "service_unavailable"),
+}
+
+
+def install(app: FastAPI) -> None:
+    """Answer what the routes raise in the one shape; the middleware answers what nobody expected."""
+    app.add_exception_handler(FineTuneLabError, _on_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_bad_parameter)
+    app.add_exception_handler(OSError, _on_system_error)
+
+
+def error_response(
+    error: FineTuneLabError, request_id: str | None, headers: Mapping[str, str] | None = None
+) -> Response:
+    """The reply for an error; `headers` come on top of those that belong to its status."""
+    return Response(
+        json.dumps(error.to_wire(request_id), ensure_ascii=False, separators=(",", ":")).encode(),
+        status_code=error.status or 500,
+        headers={**_headers(error), **(headers or {})},
+        media_type="application/json",
+    )
+
+
+def error_of_status(status: int) -> FineTuneLabError:
+    """The error for a bare HTTP status, as routing and file responses produce it."""
+    if status == 405:
+        return MethodNotAllowedError("This path does not answer to this method.")
+    message, code = _SENTENCES.get(status, (f"The request failed with HTTP status {status}.", None))
+    if status == 400:
+        return MalformedRequestError(message, code)
+    return NotFoundError(message, code) if status == 404 else error_class(status)(message, code)
+
+
+def internal_error() -> InternalServerError:
+    """What a caller is told about a fault of ours."""
+    return InternalServerError("The service hit an unexpected error; its log has more under this request id.")
+
+
+def request_id_of(connection: HTTPConnection) -> str | None:
+    """The id that this request is logged under."""
+    request_id: str | None = connection.scope.get("state", {}).get("request_id")
+    return request_id
+
+
+def _headers(error: FineTuneLabError) -> dict[str, str]:
+    if isinstance(error, ServiceUnavailableError):
+        return {"retry-after": str(RETRY_AFTER_S)}
+    is_settled = isinstance(error, ConflictError) and not isinstance(error, StaleJobError)
+    if is_settled or (isinstance(error, RateLimitError) and error.code == "quota_exceeded"):
+        # The record, or the use of the quota, has to change first: the same request again gets the same answer.
+        return {"x-should-retry": "false"}
+    if isinstance(error, PayloadTooLargeError):
+        return {"connection": "close"}
+    return {}
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, FineTuneLabError)
+    return error_response(error, request_id_of(request))
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = ", ".join(_allowed_methods(request.scope))
+        refused = MethodNotAllowedError(f"This path answers to {allowed} only.")
+        return error_response(refused, request_id_of(request), {"allow": allowed})
+    return error_response(error_of_status(error.status_code), request_id_of(request), error.headers)
+
+
+async def _on_bad_parameter(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return error_response(parameter_error(error.errors()), request_id_of(request))
+
+
+async def _on_system_error(request: Request, error: Exception) -> Response:
+    """A full disk can strike wherever something is written."""
+    assert isinstance(error, OSError)
+    if not is_disk_full(error):
+        raise error
+    return error_response(disk_full(request.app.state.services.settings.home), request_id_of(request))
+
+
+def _allowed_methods(scope: Scope) -> list[str]:
+    """Routing reports the first route of a path only; the methods of a path lie on several."""
+    routes: list[Any] = scope["app"].router.routes
+    probe = {name: value for name, value in scope.items() if name not in ("route", "endpoint", "path_params")}
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**probe, "method": method})[0] is Match.FULL for route in routes)
+    ]

@@ -1,0 +1,243 @@
+"""What every request passes before routing, as plain ASGI: its id, the last catch, Host check, body limits."""
+
+import asyncio
+import json
+import logging
+import re
+import time
+from collections.abc import Collection
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ftlab.errors import (
+    FineTuneLabError,
+    InvalidRequestError,
+    MalformedRequestError,
+    NotFoundError,
+    PayloadTooLargeError,
+    PermissionDeniedError,
+)
+from ftlab.settings import LOOPBACK_HOSTS
+from serve.http.errors import error_of_status, error_response, internal_error
+from tracking.store.ids import new_id
+
+DATASETS_PATH = "/api/datasets"
+PIECES_PATH = "/api/uploads/"
+DOCS_PATHS = frozenset({"/docs", "/docs/oauth2-redirect"})
+MULTIPART_OVERHEAD_BYTES = 64 * 1024
+"""What boundaries and part headers may add to an upload."""
+LINGER_S = 2.0
+"""How long what a client still sends is read and dropped after a 413, so that it gets to read the reply."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_AUTHORITY = re.compile(r"(\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(:[0-9]{1,5})?")
+_CSP = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+_DOCS_CSP = f"{_CSP}; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+logger = logging.getLogger(__name__)
+
+
+class Envelope:
+    """Gives each request an id and each reply its headers and, for an error, its shape. It catches everything.
+
+    `sends_request_id` is off where the server in front adds `x-request-id` itself, as Ray Serve does.
+    """
+
+    def __init__(self, app: ASGIApp, *, sends_request_id: bool = True) -> None:
+        self._app = app
+        self._sends_request_id = sends_request_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        if scope["type"] == "websocket":
+            await self._open_socket(scope, receive, send)
+            return
+        reply = _Reply(send, scope["path"], request_id, self._sends_request_id)
+        try:
+            _refuse_nul(scope)
+            await self._app(scope, receive, reply)
+        except ClientDisconnect:
+            logger.info("request %s: the client went away", request_id)
+        except FineTuneLabError as error:
+            await error_response(error, request_id)(scope, receive, reply)
+        except Exception:
+            # The one place that catches everything: a fault of ours becomes a sentence for the caller and a
+            # traceback in the log.
+            logger.exception("request %s failed: %s %r", request_id, scope["method"], scope["path"])
+            if reply.started:
+                raise
+            await error_response(internal_error(), request_id)(scope, receive, reply)
+
+    async def _open_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            _refuse_nul(scope)
+        except FineTuneLabError:
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        await self._app(scope, receive, send)
+
+
+class HostCheck:
+    """Answers to its own names only, so that no foreign page reaches the service through DNS or a form."""
+
+    def __init__(self, app: ASGIApp, *, hosts: Collection[str]) -> None:
+        self._app = app
+        self._hosts = frozenset(host.lower() for host in hosts) | LOOPBACK_HOSTS
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        names = headers.getlist("host")
+        if len(names) != 1 or not self._is_ours(names[0]):
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+                return
+            raise MalformedRequestError("The service does not answer to this host name.", "invalid_host")
+        origin = headers.get("origin")
+        if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS and origin is not None:
+            self._check_origin(origin)
+        await self._app(scope, receive, send)
+
+    def _check_origin(self, origin: str) -> None:
+        scheme, separator, authority = origin.partition("://")
+        if not (scheme in ("http", "https") and separator and self._is_ours(authority)):
+            raise PermissionDeniedError("Pages of another origin may change nothing here.", "forbidden_origin")
+
+    def _is_ours(self, authority: str) -> bool:
+        match = _AUTHORITY.fullmatch(authority.lower())
+        return match is not None and (match["v6"] or match["name"]).removesuffix(".") in self._hosts
+
+
+class BodyLimit:
+    """Ends a request whose body grows above its limit, before the rest of it is read."""
+
+    def __init__(self, app: ASGIApp, *, json_bytes: int, upload_bytes: int) -> None:
+        self._app = app
+        self._json_bytes = json_bytes
+        self._upload_bytes = upload_bytes + MULTIPART_OVERHEAD_BYTES
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body = _LimitedBody(receive, send, self._upload_bytes if _is_file(scope) else self._json_bytes)
+        declared = Headers(scope=scope).get("content-length", "0")
+        if declared.isdecimal() and int(declared[:20]) > body.limit:
+            refusal = error_response(body.refuse(), scope["state"]["request_id"])
+            await refusal(scope, receive, body.send)
+            return
+        await self._app(scope, body.receive, body.send)
+
+
+def _is_file(scope: Scope) -> bool:
+    """Whether the body is a file, or a piece of one."""
+    if scope["path"] == DATASETS_PATH:
+        return scope["method"] in ("POST", "PUT")
+    return bool(scope["method"] == "PATCH" and scope["path"].startswith(PIECES_PATH))
+
+
+class _LimitedBody:
+    """The two ends of one request, counted."""
+
+    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
+        self.limit = limit
+        self._receive = receive
+        self._send = send
+        self._num_bytes = 0
+        self._refused = False
+
+    def refuse(self) -> PayloadTooLargeError:
+        self._refused = True
+        return PayloadTooLargeError(f"The request body is larger than {self.limit} bytes.")
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._num_bytes += len(message.get("body", b""))
+            if self._num_bytes > self.limit:
+                raise self.refuse()
+        return message
+
+    async def send(self, message: Message) -> None:
+        is_end = message["type"] == "http.response.body" and not message.get("more_body", False)
+        if not (self._refused and is_end):
+            await self._send(message)
+            return
+        # A connection that is closed while the client still sends is reset, and the reply is lost with it.
+        await self._send({**message, "more_body": True})
+        await self._drop_rest()
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _drop_rest(self) -> None:
+        end = time.monotonic() + LINGER_S
+        while (left := end - time.monotonic()) > 0:
+            try:
+                message = await asyncio.wait_for(self._receive(), left)
+            except TimeoutError:
+                return
+            if message["type"] != "http.request" or not message.get("more_body", False):
+                return
+
+
+class _Reply:
+    """The sending end of one reply."""
+
+    def __init__(self, send: Send, path: str, request_id: str, sends_request_id: bool) -> None:
+        self.started = False
+        self._send = send
+        self._path = path
+        self._request_id = request_id
+        self._sends_request_id = sends_request_id
+        self._replaced = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await self._start(message)
+        elif not self._replaced:
+            await self._send(message)
+
+    async def _start(self, message: Message) -> None:
+        self.started = True
+        headers = MutableHeaders(raw=list(message.get("headers", [])))
+        self._add_headers(headers)
+        status: int = message["status"]
+        is_json = headers.get("content-type", "").startswith("application/json")
+        if status < 400 or is_json:
+            await self._send({**message, "headers": headers.raw})
+            return
+        # Files, ranges and mounts of the framework answer in plain text.
+        self._replaced = True
+        body = json.dumps(error_of_status(status).to_wire(self._request_id)).encode()
+        headers["content-type"], headers["content-length"] = "application/json", str(len(body))
+        await self._send({**message, "headers": headers.raw})
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def _add_headers(self, headers: MutableHeaders) -> None:
+        if self._sends_request_id:
+            headers["x-request-id"] = self._request_id
+        headers["x-content-type-options"] = "nosniff"
+        headers["referrer-policy"] = "no-referrer"
+        # A page that stands on its own brings a stricter one.
+        headers.setdefault("content-security-policy", _DOCS_CSP if self._path in DOCS_PATHS else _CSP)
+
+
+def _request_id(scope: Scope) -> str:
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else new_id("req")
+
+
+def _refuse_nul(scope: Scope) -> None:
+    """A NUL reaches no look-up: PostgreSQL refuses it with an error of its own."""
+    if "\0" in scope["path"]:
+        raise NotFoundError("There is nothing at this path.")
+    if b"%00" in scope["query_string"] or b"\0" in scope["query_string"]:
+        raise InvalidRequestError("The query holds a NUL character.", "invalid_parameter")

@@ -1,0 +1,104 @@
+"""Picking one file out of a `multipart/form-data` body while it streams in."""
+
+from typing import TYPE_CHECKING
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from ftlab.errors import InvalidRequestError, MalformedRequestError
+from serve.http.problems import unknown_form_field
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+FIELD = b"file"
+
+
+class MultipartFile:
+    """The part of the form field `file`: feed it the body, and it gives the file's bytes back.
+
+    Raise `MalformedRequestError` for a body that is no multipart form and `InvalidRequestError` for a form without the
+    field, with two of them, or with another field.
+    """
+
+    def __init__(self, content_type: str) -> None:
+        kind, options = parse_options_header(content_type)
+        boundary = options.get(b"boundary", b"")
+        if kind != b"multipart/form-data" or not boundary:
+            raise _malformed("needs the content type multipart/form-data with a boundary")
+        self.filename = ""
+        self._parser = self._make_parser(boundary)
+        self._header = (bytearray(), bytearray())
+        self._disposition = ""
+        self._is_file = False
+        self._num_files = 0
+        self._other_field: str | None = None
+        """The first that is not the file."""
+        self._is_complete = False
+        self._data: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The bytes of the file that this chunk of the body holds."""
+        self._data.clear()
+        try:
+            self._parser.write(chunk)
+        except FormParserError:
+            raise _malformed("is broken") from None
+        return b"".join(self._data)
+
+    def finish(self) -> None:
+        """Call after the last chunk: a client that still sends would not get to read what is wrong."""
+        if not self._is_complete:
+            raise _malformed("ends before its closing boundary")
+        if self._other_field is not None:
+            raise unknown_form_field(self._other_field)
+        if self._num_files != 1:
+            found = "none" if self._num_files == 0 else "more than one"
+            raise InvalidRequestError(f"The form must have one field 'file'; it has {found}.", "missing_file", "file")
+
+    def _make_parser(self, boundary: bytes) -> MultipartParser:
+        callbacks: MultipartCallbacks = {
+            "on_part_begin": self._begin_part,
+            "on_header_field": lambda data, start, end: self._header[0].extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self._header[1].extend(data[start:end]),
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._end_headers,
+            "on_part_data": self._take_data,
+            "on_end": self._end,
+        }
+        try:
+            return MultipartParser(boundary, callbacks)
+        except FormParserError:
+            raise _malformed("has a boundary that is too long") from None
+
+    def _begin_part(self) -> None:
+        self._disposition = ""
+        self._is_file = False
+
+    def _end_header(self) -> None:
+        name, value = (bytes(part) for part in self._header)
+        self._header = (bytearray(), bytearray())
+        if name.lower() == b"content-disposition":
+            self._disposition = value.decode("utf-8", "replace")
+
+    def _end_headers(self) -> None:
+        _, options = parse_options_header(self._disposition.encode().decode("latin-1"))
+        name = options.get(b"name", b"")
+        if name == FIELD:
+            self._is_file = True
+            self._num_files += 1
+            self.filename = options.get(b"filename", b"").decode("utf-8", "replace")
+        elif self._other_field is None:
+            self._other_field = name.decode("utf-8", "replace")
+
+    def _take_data(self, data: bytes, start: int, end: int) -> None:
+        # Nothing of a second file is kept, or beside another field; `finish` refuses the form.
+        if self._is_file and self._num_files == 1 and self._other_field is None:
+            self._data.append(data[start:end])
+
+    def _end(self) -> None:
+        self._is_complete = True
+
+
+def _malformed(problem: str) -> MalformedRequestError:
+    return MalformedRequestError(f"The form {problem}.", "malformed_form")

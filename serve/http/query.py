@@ -1,0 +1,38 @@
+"""Path and query parameters that routes share, and the refusal of query parameters that a route does not know."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Path, Query
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+
+from serve.http.problems import unknown_parameter
+
+if TYPE_CHECKING:
+    from fastapi.dependencies.models import Dependant
+
+JobId = Annotated[str, Path(max_length=200, description="The job's id, unique name or unique id prefix.")]
+RecordId = Annotated[str, Path(max_length=100)]
+Limit = Annotated[int, Query(ge=1, le=100)]
+After = Annotated[str | None, Query(max_length=100, description="`next_cursor` of the page before.")]
+Count = Annotated[int, Query(ge=1, le=5000)]
+
+
+async def refuse_unknown(request: Request) -> None:
+    """A dependency of routes. Raise `InvalidRequestError` with code `unknown_parameter`."""
+    if not request.scope["query_string"]:
+        return
+    route = request.scope["route"]
+    assert isinstance(route, APIRoute)
+    known = list(_names(route.dependant))
+    for name in request.query_params:
+        if name not in known:
+            raise unknown_parameter(name, known)
+
+
+def _names(dependant: "Dependant") -> Iterator[str]:
+    for field in dependant.query_params:
+        yield field.alias
+    for inner in dependant.dependencies:
+        yield from _names(inner)

@@ -1,0 +1,1 @@
+"""Submit, list, change and follow jobs, and the queue."""

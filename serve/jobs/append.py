@@ -1,0 +1,84 @@
+"""Appending files to a job. The functions block on the store."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from ftlab.errors import ConflictError, InvalidRequestError, NotFoundError
+from ftlab.schemas import JobConfig
+from ftlab.schemas.config import MAX_DATASETS
+from ftlab.status import JobStatus
+from serve.accounts import quotas
+from serve.context import Services
+from serve.jobs.changes import Changed, change_job, notice, refused, require_unfinished
+from serve.jobs.submit import check_kinds, find_dataset
+from tracking.store import Transaction
+from tracking.store.records import DatasetRecord, EventRecord, JobRecord
+
+S = JobStatus
+
+
+def append(services: Services, owner: str, job: str, datasets: Sequence[str], after: int | None = None) -> Changed:
+    """Have the job train on these datasets too, after those that it has.
+
+    A job that waits or rests has them from its next start on; one that runs trains on until they are prepared, then
+    saves and goes on with them; a completed one goes back into the queue. Raise `NotFoundError` for a dataset that is
+    not there, `InvalidRequestError` for one of another kind and for too many, `RateLimitError` with code
+    `quota_exceeded` when a completed job cannot be queued, and `ConflictError` when the job takes no more files.
+    """
+
+    def change(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecord]:
+        record = tx.jobs.lock(record.ref)
+        _check(tx, owner, record, datasets, after)
+        if record.status is S.COMPLETED:
+            quotas.check_submit(tx, services.settings, owner)
+        files = tx.job_files.append(record.id, datasets, now=now)
+        were = "one file was" if len(datasets) == 1 else f"{len(datasets)} files were"
+        told = f"{were.capitalize()} appended; the job has {len(files)} now."
+        events = notice(tx, record, now, "files_appended", told)
+        if record.status is S.COMPLETED:
+            step = tx.checkpoints.of_job(record.id)[0].step
+            message = f"The job was re-opened, as {were} appended; it goes on from its checkpoint of step {step}."
+            events.append(tx.jobs.reopen(record.ref, message=message, now=now))
+        return events
+
+    return change_job(services, owner, job, change)
+
+
+def _check(tx: Transaction, owner: str, record: JobRecord, datasets: Sequence[str], after: int | None) -> None:
+    """Raise what stands against it."""
+    if record.status is not S.COMPLETED:
+        require_unfinished(record)
+    if record.status is S.CANCELLING:
+        raise refused(record, "job_cancelling", "it takes no more files")
+    if after is not None and after != record.num_files:
+        raise ConflictError(
+            f"Job {record.id!r} has {record.num_files} files, not {after}: append what is still missing.",
+            "files_changed",
+            "after",
+        )
+    if record.num_files + len(datasets) > MAX_DATASETS:
+        raise InvalidRequestError(
+            f"A job has at most {MAX_DATASETS} files, and {record.id!r} has {record.num_files} already.",
+            "too_many_datasets",
+            "datasets",
+        )
+    config = JobConfig.model_validate(record.config)
+    if config.training.max_steps is not None and record.attempt > 0:
+        raise ConflictError(
+            f"Job {record.id!r} has training.max_steps, so it ends there whatever is appended. "
+            "Submit a new job that begins with its model.",
+            "max_steps_set",
+        )
+    added = [find_dataset(tx, owner, dataset, "datasets") for dataset in datasets]
+    check_kinds(config, [*_own_datasets(tx, record, config), *added], "datasets")
+
+
+def _own_datasets(tx: Transaction, record: JobRecord, config: JobConfig) -> list[DatasetRecord]:
+    """Those that the job has; a completed job may have lost some, or its checkpoints, and could not go on."""
+    try:
+        own = [tx.datasets.get(dataset) for dataset in dict.fromkeys(config.datasets)]
+    except NotFoundError:
+        raise refused(record, "dataset_deleted", "a dataset that it was trained on is no longer there") from None
+    if record.status is S.COMPLETED and not tx.checkpoints.of_job(record.id):
+        raise refused(record, "checkpoint_not_found", "it has no checkpoint to go on from")
+    return own

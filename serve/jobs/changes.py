@@ -1,0 +1,178 @@
+"""Cancel, pause, resume, and changes of a job's place in the queue. Every function blocks on the store."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ftlab.errors import ConflictError
+from ftlab.schemas import EventKind, Job
+from ftlab.status import JobStatus, ReasonCode, StopKind
+from serve.context import Services
+from serve.jobs.checkpoint_choice import check_whole, name_in_path, name_of
+from serve.jobs.submit import describe
+from tracking.store import StaleJobError, Transaction
+from tracking.store.records import EventRecord, JobRecord, NewEvent
+
+MAX_RACES = 5
+"""How often a change is tried again when the job moved on meanwhile."""
+
+S = JobStatus
+
+
+@dataclass(frozen=True)
+class Changed:
+    """The job as it is now, and the events that others have not been told of."""
+
+    job: Job
+    events: list[EventRecord]
+
+
+@dataclass(frozen=True)
+class CheckpointChoice:
+    """What a resume asks for: a checkpoint by its name or step, by a path of earlier clients, or the newest one."""
+
+    name: str | None = None
+    path: str | None = None
+
+    def name_for(self, job: JobRecord) -> str | None:
+        if self.path is not None:
+            return name_in_path(self.path, job.id)
+        return None if self.name is None else name_of(self.name)
+
+
+def cancel(services: Services, owner: str, job: str) -> Changed:
+    """Stop the job, in one transaction when nothing of it runs; raise `ConflictError` when it has ended."""
+    return change_job(services, owner, job, _cancel)
+
+
+def pause(services: Services, owner: str, job: str) -> Changed:
+    """Let the job rest: at once while it is queued, else after it has saved a checkpoint.
+
+    Pausing a job that is pausing already makes it the user's pause, whoever began it. Raise `ConflictError` when
+    the job is paused, is being cancelled, or has ended.
+    """
+    return change_job(services, owner, job, _pause)
+
+
+def resume(services: Services, owner: str, job: str, choice: CheckpointChoice) -> Changed:
+    """Put a paused job back into the queue.
+
+    Raise `ConflictError` when it is not paused, or the chosen checkpoint is damaged (`checkpoint_corrupt`), and
+    `NotFoundError` when the job has no such checkpoint.
+    """
+    with services.store.read() as tx:
+        record = tx.jobs.resolve(job, owner=owner)
+        _require_paused(record)
+        name = choice.name_for(record)
+        checkpoint = None if name is None else tx.checkpoints.get(record.id, name)
+    if checkpoint is not None:
+        check_whole(services.settings.home / "jobs" / record.id / "checkpoints", checkpoint)
+
+    def queue_again(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecord]:
+        _require_paused(record)
+        if name is None:
+            return [tx.jobs.move(record.ref, S.QUEUED, now=now)]
+        tx.checkpoints.get(record.id, name)  # it may have run, and removed it, since the files were looked at
+        message = f"The job is waiting for its turn; it goes on from {name}."
+        return [tx.jobs.move(record.ref, S.QUEUED, now=now, message=message, resume_from=name)]
+
+    return change_job(services, owner, record.id, queue_again)
+
+
+def set_priority(services: Services, owner: str, job: str, priority: int) -> Changed:
+    """Give a queued or paused job another priority; raise `ConflictError` in any other status."""
+
+    def change(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecord]:
+        if record.status not in (S.QUEUED, S.PAUSED):
+            raise refused(record, "job_not_waiting", "only a queued or paused job can get another priority")
+        if record.priority == priority:
+            return []
+        tx.jobs.set_priority(record.id, priority)
+        message = f"The priority was changed from {record.priority} to {priority}."
+        return notice(tx, record, now, "priority_changed", message)
+
+    return change_job(services, owner, job, change)
+
+
+def move_to_front(services: Services, owner: str, job: str) -> Changed:
+    """Make a queued job the first of its priority; raise `ConflictError` in any other status."""
+
+    def change(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecord]:
+        if record.status is not S.QUEUED:
+            raise refused(record, "job_not_queued", "only a queued job has a place in the queue")
+        tx.jobs.move_to_front(record.id)
+        message = f"The job was moved to the front of priority {record.priority}."
+        return notice(tx, record, now, "moved_to_front", message)
+
+    return change_job(services, owner, job, change)
+
+
+Change = Callable[[Transaction, JobRecord, datetime], list[EventRecord]]
+
+
+def change_job(services: Services, owner: str, job: str, change: Change) -> Changed:
+    """One transaction, tried again when the job's attempt was faster."""
+    for _ in range(MAX_RACES - 1):
+        try:
+            return _change_once(services, owner, job, change)
+        except StaleJobError:
+            continue
+    return _change_once(services, owner, job, change)
+
+
+def _change_once(services: Services, owner: str, job: str, change: Change) -> Changed:
+    now = datetime.now(UTC)
+    with services.store.begin() as tx:
+        record = tx.jobs.resolve(job, owner=owner)
+        events = change(tx, record, now)
+        return Changed(describe(tx, tx.jobs.get(record.id)), events)
+
+
+def _cancel(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecord]:
+    require_unfinished(record)
+    events = []
+    if record.status is not S.CANCELLING:
+        events.append(tx.jobs.move(record.ref, S.CANCELLING, now=now))
+    if record.status in (S.QUEUED, S.PAUSED):
+        events.append(tx.jobs.move(record.ref, S.CANCELLED, now=now, reason=ReasonCode.USER_CANCELLED))
+    return events
+
+
+def _pause(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecord]:
+    require_unfinished(record)
+    match record.status:
+        case S.CANCELLING:
+            raise refused(record, "job_cancelling", "it cannot be paused any more")
+        case S.PAUSED:
+            raise refused(record, "job_paused", "it holds no devices already")
+        case S.QUEUED:
+            message = None if record.attempt else "The job is paused before its start; a resume puts it into the queue."
+            return [tx.jobs.move(record.ref, S.PAUSED, now=now, message=message)]
+        case S.PAUSING if record.stop_kind is StopKind.PAUSE:
+            return []
+        case S.PAUSING:
+            tx.jobs.set_stop_kind(record.ref, StopKind.PAUSE)
+            message = "The job stays paused once its checkpoint is saved."
+            return notice(tx, record, now, "pause_requested", message)
+    return [tx.jobs.move(record.ref, S.PAUSING, now=now, stop_kind=StopKind.PAUSE)]
+
+
+def notice(tx: Transaction, record: JobRecord, now: datetime, code: str, message: str) -> list[EventRecord]:
+    """Write a notice into the job's event log."""
+    return tx.events.append(record.ref, [NewEvent(EventKind.NOTICE, {"code": code, "message": message}, now)])
+
+
+def require_unfinished(record: JobRecord) -> None:
+    """Raise `ConflictError` (code `job_ended`) for a job that has ended."""
+    if record.status.is_terminal:
+        raise ConflictError(f"Job {record.id!r} has ended with status {record.status}.", "job_ended")
+
+
+def _require_paused(record: JobRecord) -> None:
+    if record.status is not S.PAUSED:
+        raise refused(record, "job_not_paused", "only a paused job can be resumed")
+
+
+def refused(record: JobRecord, code: str, why: str) -> ConflictError:
+    """The error for a wish that does not fit the job's status."""
+    return ConflictError(f"Job {record.id!r} is {record.status}: {why}.", code)

@@ -1,0 +1,67 @@
+"""The checkpoint that a resume names: which one is meant, and whether it is still whole.
+
+Nothing that a caller sends becomes a path: a name is looked up in the record, and its folder follows from that.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+
+from ftlab.errors import ConflictError, NotFoundError
+from tracking.store.records import CheckpointRecord
+from train.checkpoints.checkpoint_files import MANIFEST, read_manifest, step_name
+
+_NAME = re.compile(r"(?:step-)?([0-9]{1,12})")
+_JOB_ID = re.compile(r"job-[0-9a-z]{12}")
+
+
+def name_of(text: str) -> str:
+    """The checkpoint's name for a name, or a step. Raise `NotFoundError` for anything else."""
+    match = _NAME.fullmatch(text)
+    if match is None:
+        raise _unknown()
+    return step_name(int(match[1]))
+
+
+def name_in_path(path: str, job_id: str) -> str:
+    """The checkpoint's name for a path whose last part is one, or for a name or a step alone.
+
+    Raise `NotFoundError` when the path names another job than `job_id`.
+    """
+    *folders, name = [part for part in re.split(r"[/\\]", path) if part] or [""]
+    if any(_JOB_ID.fullmatch(folder) and folder != job_id for folder in folders):
+        raise _unknown()
+    return name_of(name)
+
+
+def check_whole(checkpoints_folder: Path, record: CheckpointRecord) -> None:
+    """Compare the folder with the record and with its manifest, as far as that takes no reading of large files.
+
+    The run that starts from it compares every byte. Raise `ConflictError` with code `checkpoint_corrupt`.
+    """
+    try:
+        _check(checkpoints_folder / record.name, record.manifest_sha256)
+    except (OSError, ValueError) as error:
+        problem = str(error) if isinstance(error, ValueError) else f"{record.name} cannot be read"
+        raise ConflictError(
+            f"The checkpoint cannot be used: {problem}. Resume from another one, or without naming one from the"
+            " newest that is whole.",
+            "checkpoint_corrupt",
+            "checkpoint",
+        ) from None
+
+
+def _check(folder: Path, manifest_sha256: str) -> None:
+    manifest = read_manifest(folder)
+    if hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest() != manifest_sha256:
+        raise ValueError(f"{folder.name} has another manifest than the one recorded")
+    for name, entry in manifest.files.items():
+        file = folder / name
+        if not file.is_file():
+            raise ValueError(f"{folder.name}/{name} is missing")
+        if file.stat().st_size != entry["size"]:
+            raise ValueError(f"{folder.name}/{name} has another size than when it was saved")
+
+
+def _unknown() -> NotFoundError:
+    return NotFoundError("The job has no checkpoint of this name.", "checkpoint_not_found", "checkpoint")

@@ -1,0 +1,77 @@
+"""What a job has done so far: metrics, events, logs, checkpoints. Every function blocks on the store."""
+
+from collections.abc import Collection
+
+from cluster.events.documents import to_event
+from ftlab.errors import NotFoundError
+from ftlab.schemas import EventKind
+from ftlab.schemas.replies import AttemptList, CheckpointList, EventList, JobOverview, LogList, MetricList
+from serve import conversions
+from serve.context import Services
+from serve.jobs.submit import describe
+from tracking.store import Transaction
+from tracking.store.records import DatasetRecord
+
+OVERVIEW_POINTS = 100
+
+
+def metrics(services: Services, owner: str, job: str, names: Collection[str], max_points: int) -> MetricList:
+    """Points of the named series, of all without names, at most `max_points` a series."""
+    with services.store.read() as tx:
+        record = tx.jobs.resolve(job, owner=owner)
+        points = tx.metrics.series(record.id, names or None, max_points)
+    return MetricList(data=[conversions.to_metric_point(point) for point in points])
+
+
+def events(
+    services: Services, owner: str, job: str, after: int, limit: int, kinds: Collection[EventKind] | None = None
+) -> EventList:
+    """The first `limit` events behind `after`, of all kinds or of these."""
+    with services.store.read() as tx:
+        record = tx.jobs.resolve(job, owner=owner)
+        found = tx.events.after(record.id, after, limit, kinds)
+    return EventList(data=[to_event(event) for event in found], last_seq=record.last_seq)
+
+
+def logs(services: Services, owner: str, job: str, tail: int) -> LogList:
+    """The newest `tail` lines, oldest first."""
+    with services.store.read() as tx:
+        record = tx.jobs.resolve(job, owner=owner)
+        lines = tx.events.tail(record.id, EventKind.LOG, tail)
+    return LogList(data=[conversions.to_log_line(line) for line in lines])
+
+
+def checkpoints(services: Services, owner: str, job: str) -> CheckpointList:
+    with services.store.read() as tx:
+        record = tx.jobs.resolve(job, owner=owner)
+        found = tx.checkpoints.of_job(record.id)
+    return CheckpointList(data=[conversions.to_checkpoint(checkpoint) for checkpoint in found])
+
+
+def attempts(services: Services, owner: str, job: str) -> AttemptList:
+    with services.store.read() as tx:
+        record = tx.jobs.resolve(job, owner=owner)
+        found = tx.attempts.of_job(record.id)
+    return AttemptList(data=[conversions.to_attempt(attempt) for attempt in found])
+
+
+def overview(services: Services, owner: str, job: str) -> JobOverview:
+    """The job, its dataset and its newest metric points at once."""
+    with services.store.read() as tx:
+        record = tx.jobs.resolve(job, owner=owner)
+        points = tx.metrics.last(record.id, OVERVIEW_POINTS)
+        dataset = _dataset(tx, owner, record.dataset_id)
+        return JobOverview(
+            job=describe(tx, record),
+            dataset=conversions.to_dataset(dataset) if dataset else None,
+            metrics=[conversions.to_metric_point(point) for point in points],
+            cost_records=[],
+        )
+
+
+def _dataset(tx: Transaction, owner: str, dataset_id: str) -> DatasetRecord | None:
+    """A dataset may be deleted once the jobs that used it have ended."""
+    try:
+        return tx.datasets.get(dataset_id, owner=owner)
+    except NotFoundError:
+        return None

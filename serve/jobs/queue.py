@@ -1,0 +1,80 @@
+"""The queue in words: positions, and what each job waits for."""
+
+from datetime import UTC, datetime
+
+from ftlab.schemas import Queue, QueueEntry
+from ftlab.status import JobStatus
+from serve.context import Services
+from tracking.store import Transaction
+from tracking.store.leases import COORDINATOR
+from tracking.store.records import JobRecord
+
+
+def read_queue(services: Services, owner: str, after: str | None, limit: int) -> Queue:
+    """The queue as `owner` may see it: positions count everybody's jobs, entries are one page of the owner's own."""
+    now = datetime.now(UTC)
+    with services.store.read() as tx:
+        running = tx.jobs.live()
+        heads = tx.jobs.queued(1)
+        queued = tx.jobs.queue_page(owner, after=after, limit=limit + 1)
+        positions = tx.jobs.queue_positions([job.id for job in queued[:limit]])
+        num_queued = tx.jobs.num_queued(owner)
+        is_at_work = is_scheduling(tx, now) if heads else False
+    return Queue(
+        running=[job.id for job in running if job.owner == owner],
+        queued=[
+            QueueEntry(
+                position=positions[job.id],
+                job_id=job.id,
+                name=job.name,
+                owner=job.owner,
+                priority=job.priority,
+                waiting_for=waits_for(job, positions[job.id], now, is_scheduling=is_at_work),
+                created_at=job.created_at,
+            )
+            for job in queued[:limit]
+        ],
+        num_queued=num_queued,
+        has_more=len(queued) > limit,
+        next_cursor=queued[limit - 1].id if len(queued) > limit else None,
+        waiting_for=_head_waits_for(heads[0], len(running), now, is_scheduling=is_at_work) if heads else None,
+    )
+
+
+def waits_for(job: JobRecord, position: int, now: datetime, *, is_scheduling: bool) -> str:
+    """What a queued job waits for, in one sentence: what the scheduler found missing, where it has looked."""
+    assert job.status is JobStatus.QUEUED
+    if job.not_before is not None and job.not_before > now:
+        return f"Waiting until {job.not_before:%H:%M:%S} UTC, when it is tried again."
+    if not is_scheduling:
+        return "Waiting for the scheduler, which is starting or away."
+    if job.waiting_for:
+        return job.waiting_for
+    if position == 1:
+        return "Waiting for free devices."
+    return f"Waiting for {'1 job' if position == 2 else f'{position - 1} jobs'} ahead of it."
+
+
+def queued_message(position: int, waiting_for: str) -> str:
+    """The message of a queued job."""
+    place = "The job is next in the queue." if position == 1 else f"The job is number {position} in the queue."
+    return f"{place} {waiting_for}"
+
+
+def is_scheduling(tx: Transaction, now: datetime) -> bool:
+    """Whether a coordinator is at work: it renews its lease at every tick."""
+    lease = tx.leases.current(COORDINATOR)
+    return lease is not None and lease.expires_at > now
+
+
+def _head_waits_for(head: JobRecord, num_running: int, now: datetime, *, is_scheduling: bool) -> str:
+    if not is_scheduling:
+        return "The queue waits for the scheduler, which is starting or away."
+    if head.not_before is not None and head.not_before > now:
+        return f"The first job in the queue is tried again after {head.not_before:%H:%M:%S} UTC."
+    if head.waiting_for:
+        return f"First in the queue: {head.waiting_for}"
+    if num_running:
+        holders = "1 job holds" if num_running == 1 else f"{num_running} jobs hold"
+        return f"The first job in the queue waits for devices that {holders}."
+    return "The first job in the queue is about to start."

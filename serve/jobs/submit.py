@@ -1,0 +1,181 @@
+"""Submitting jobs and looking them up. Every function blocks on the store: call it beside the event loop."""
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from ftlab.errors import FineTuneLabError, InvalidRequestError, NotFoundError
+from ftlab.schemas import EventKind, Job, JobConfig, Page
+from ftlab.status import JobStatus
+from serve.accounts import quotas
+from serve.context import Services
+from serve.conversions import to_job
+from serve.http.json_body import canonical
+from serve.http.pagination import to_page
+from serve.jobs.queue import is_scheduling, queued_message, waits_for
+from serve.models.base_model import UNCHECKED, Checked, HubAnswer, check, find_tuned, short_name
+from tracking.store import Transaction
+from tracking.store.ids import new_id
+from tracking.store.records import DatasetRecord, JobRecord, NewEvent
+from train.data.rows.canonical import Kind
+
+KINDS_OF_METHOD = {"sft": (Kind.MESSAGES, Kind.TEXT)}
+"""What the rows must be that a method learns from."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A body as it came in, checked; equal bodies under one idempotency key are one job."""
+
+    config: JobConfig
+    document: dict[str, Any]
+    idempotency_key: str | None = None
+
+    @property
+    def body_sha256(self) -> str:
+        return hashlib.sha256(canonical(self.document)).hexdigest()
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """The job, and whether it was made by an earlier submit with the same idempotency key."""
+
+    job: Job
+    is_replay: bool = False
+
+
+def submit(services: Services, owner: str, submission: Submission, hub: HubAnswer) -> Submitted:
+    """Make the job durable, or find the one that the same idempotency key made before.
+
+    `hub` is what the model hub said of the base model. Raise what `serve.models.base_model.check` raises,
+    `NotFoundError` for a dataset that is not there, `RateLimitError` with code `quota_exceeded`, and
+    `InvalidRequestError` with code `idempotency_key_reused` when the key belongs to another body.
+    """
+    try:
+        model = check(submission.config.model, services.settings, hub)
+        return _add(services, owner, submission, model, is_unchecked=hub.is_away)
+    except FineTuneLabError:
+        # A new job is by far the most common case, so the key is only looked up when something stands against one:
+        # the key itself, or what a submit that came before did not meet.
+        if known := _replay(services, owner, submission):
+            return known
+        raise
+
+
+def get(services: Services, owner: str, job: str) -> Job:
+    """The job with this id, unique name or unique id prefix."""
+    with services.store.read() as tx:
+        return describe(tx, tx.jobs.resolve(job, owner=owner))
+
+
+def list_jobs(
+    services: Services, owner: str, statuses: Collection[JobStatus] | None, after: str | None, limit: int
+) -> Page[Job]:
+    """One page, newest first. `after` is the id that the page before ended with."""
+    with services.store.read() as tx:
+        records = tx.jobs.list(owner=owner, statuses=statuses, after=after, limit=limit + 1)
+        return to_page(_describe(tx, records), limit)
+
+
+def describe(tx: Transaction, record: JobRecord) -> Job:
+    """The job as a reply; while it is queued with its position and what it waits for."""
+    return _describe(tx, [record])[0]
+
+
+def _replay(services: Services, owner: str, submission: Submission) -> Submitted | None:
+    key = submission.idempotency_key
+    if key is None:
+        return None
+    with services.store.read() as tx:
+        found = tx.jobs.find_idempotent(owner, key)
+        if found is None:
+            return None
+        job_id, body_sha256 = found
+        if body_sha256 == submission.body_sha256:
+            return Submitted(describe(tx, tx.jobs.get(job_id, owner=owner)), is_replay=True)
+    raise InvalidRequestError(
+        "This Idempotency-Key was used with another body; use a new key for a new job.",
+        "idempotency_key_reused",
+        "idempotency-key",
+    )
+
+
+def _add(services: Services, owner: str, submission: Submission, model: Checked, *, is_unchecked: bool) -> Submitted:
+    config = submission.config.model_copy(update={"model": str(model.ref)})
+    with services.store.begin() as tx:
+        datasets = [find_dataset(tx, owner, dataset, "dataset") for dataset in config.datasets]
+        check_kinds(config, datasets, "dataset")
+        if config.eval_dataset is not None:
+            check_kinds(config, [find_dataset(tx, owner, config.eval_dataset, "eval_dataset")], "eval_dataset")
+        tuned = find_tuned(model.ref, tx, services.settings, owner)
+        model_name = tuned.name if tuned else short_name(model.ref)
+        quotas.check_submit(tx, services.settings, owner)
+        record = tx.jobs.add(
+            new_id("job"),
+            owner=owner,
+            name=config.name or f"{model_name} {datasets[0].name}"[:200],
+            config=config.model_dump(mode="json"),
+            dataset_id=config.datasets[0],
+            eval_dataset_id=config.eval_dataset,
+            idempotency_key=submission.idempotency_key,
+            body_sha256=submission.body_sha256,
+            now=datetime.now(UTC),
+            priority=config.priority,
+            model_revision=tuned.base_revision if tuned else model.revision,
+        )
+        if len(config.datasets) > 1:
+            tx.job_files.add(record.id, config.datasets, now=record.created_at)
+        if is_unchecked:
+            notice = NewEvent(EventKind.NOTICE, {"code": "model_unchecked", "message": UNCHECKED}, record.created_at)
+            (event,) = tx.events.append(record.ref, [notice])
+            record = replace(record, last_seq=event.seq)
+        return Submitted(describe(tx, record))
+
+
+def find_dataset(tx: Transaction, owner: str, dataset_id: str, param: str) -> DatasetRecord:
+    """Raise `NotFoundError` that names the field `param` of the request."""
+    try:
+        return tx.datasets.get(dataset_id, owner=owner)
+    except NotFoundError as error:
+        raise NotFoundError("There is no dataset with this id.", error.code, param) from None
+
+
+def check_kinds(config: JobConfig, datasets: list[DatasetRecord], param: str) -> None:
+    """Raise `InvalidRequestError` for rows that the method cannot learn from, and for files of several kinds."""
+    kinds = {dataset.kind for dataset in datasets}
+    wanted = KINDS_OF_METHOD[config.method.type]
+    for kind in kinds:
+        if kind not in wanted:
+            raise InvalidRequestError(
+                f"{param} has rows of the kind '{kind}', and method '{config.method.type}' learns from "
+                f"{' or '.join(wanted)} only; upload it in another shape, or choose another dataset.",
+                "dataset_kind_mismatch",
+                param,
+            )
+    if len(kinds) > 1:
+        raise InvalidRequestError(
+            f"The files of a job must be of one kind; these are {' and '.join(sorted(kinds))}.",
+            "dataset_kind_mismatch",
+            param,
+        )
+
+
+def _describe(tx: Transaction, records: list[JobRecord]) -> list[Job]:
+    queued = [record.id for record in records if record.status is JobStatus.QUEUED]
+    if not queued:
+        return [to_job(record) for record in records]
+    now = datetime.now(UTC)
+    positions = tx.jobs.queue_positions(queued)
+    is_at_work = is_scheduling(tx, now)
+    jobs = []
+    for record in records:
+        position = positions.get(record.id)
+        if position is None:
+            jobs.append(to_job(record))
+            continue
+        waiting_for = waits_for(record, position, now, is_scheduling=is_at_work)
+        message = queued_message(position, waiting_for)
+        jobs.append(to_job(record, queue_position=position, waiting_for=waiting_for, message=message))
+    return jobs

@@ -1,0 +1,142 @@
+"""Brings the service's actors up on the Ray cluster and keeps them there: `python -m serve.launcher`.
+
+It ends with a non-zero code when the cluster is gone; the supervisor then starts both again. At SIGTERM it has the
+running jobs save, sends the followers of jobs away and takes the API down.
+"""
+
+import logging
+import signal
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+
+import ray
+from ray import serve as ray_serve
+
+from cluster.coordinator.actor import start_coordinator
+from cluster.coordinator.drain import RayCoordinator, drain
+from cluster.data.worker import start_data_worker
+from cluster.events.event_hub import RayHubClient, start_hub
+from cluster.interfaces import SERVICE_STOPS
+from cluster.names import NAMESPACE
+from cluster.runs.placement_groups import release_ownerless
+from ftlab.settings import Settings, load_settings
+from serve.deployment import build
+
+APP_NAME = "ftlab"
+CHECK_INTERVAL_S = 2.0
+CONNECT_TIMEOUT_S = 60.0
+DRAIN_MARGIN_S = 10.0
+"""What ending the runs may take besides their grace time."""
+GOODBYE_INTERVAL_S = 0.2
+FAILURES_BEFORE_REDEPLOY = 15
+"""Half a minute: Serve repairs itself within seconds, so this is a last resort."""
+
+logger = logging.getLogger("ftlab.control")
+
+
+def bring_up(settings: Settings) -> None:
+    """Start the hub, the data worker, the coordinator and the API, or find those that run."""
+    start_hub(NAMESPACE)
+    start_data_worker()
+    start_coordinator()
+    ray_serve.start(
+        proxy_location="HeadOnly",
+        http_options={"host": settings.host, "port": settings.port, "keep_alive_timeout_s": 90},
+    )
+    ray_serve.run(build({}), name=APP_NAME, route_prefix="/", blocking=False)
+
+
+def watch(settings: Settings, stop: threading.Event) -> int:
+    failures = 0
+    while not stop.wait(CHECK_INTERVAL_S):
+        if not ray.is_initialized() or not _cluster_answers():
+            logger.error("The Ray cluster is gone")
+            return 1
+        with suppress(ray.exceptions.RayError):
+            release_ownerless()
+        failures = 0 if _is_healthy(settings) else failures + 1
+        if failures >= FAILURES_BEFORE_REDEPLOY:
+            logger.warning("The API does not answer; deploying it again")
+            bring_up(settings)
+            failures = 0
+    return 0
+
+
+def take_down(settings: Settings) -> None:
+    """Bring the service to its end in order, as far as its parts still answer."""
+    coordinator = RayCoordinator()
+    if drain(coordinator, settings.stop_grace_s + DRAIN_MARGIN_S):
+        logger.info("No job runs any more")
+    else:
+        logger.warning("Some runs did not end in time; they go on from their newest checkpoints at the next start")
+    coordinator.end()
+    # Serve waits for open requests, and a socket is one for as long as somebody follows a job.
+    threading.Thread(target=_send_followers_away, name="ftlab-goodbye", daemon=True).start()
+    try:
+        ray_serve.shutdown()
+    except (ray.exceptions.RayError, RuntimeError, TimeoutError) as error:
+        logger.warning("The API was not taken down in order: %s", error)
+    else:
+        logger.info("The API is down")
+
+
+def _send_followers_away() -> None:
+    """Tell the replicas for as long as they live: those who were sent away come back to another one."""
+    hub = RayHubClient(NAMESPACE)
+    while True:
+        hub.publish([SERVICE_STOPS])
+        time.sleep(GOODBYE_INTERVAL_S)
+
+
+def _cluster_answers() -> bool:
+    try:
+        return any(node["Alive"] for node in ray.nodes())
+    except ray.exceptions.RayError:
+        return False
+
+
+def _is_healthy(settings: Settings) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{settings.host}:{settings.port}/health", timeout=5.0) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        return False
+
+
+def _connect(stop: threading.Event) -> bool:
+    """Join the cluster that the supervisor is starting beside this process; `False` when it is to stop first."""
+    deadline = time.monotonic() + CONNECT_TIMEOUT_S
+    while not stop.is_set():
+        try:
+            ray.init(namespace=NAMESPACE, log_to_driver=False)
+        except (ConnectionError, RuntimeError):
+            if time.monotonic() > deadline:
+                raise
+            stop.wait(0.5)
+        else:
+            return True
+    return False
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    settings = load_settings()
+    if not _connect(stop):
+        return 0
+    # `ray.init` has put its own handler there, which ends the process at once.
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    bring_up(settings)
+    code = watch(settings, stop)
+    if stop.is_set():
+        take_down(settings)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Paths and request bodies of earlier clients."""

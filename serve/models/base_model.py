@@ -1,0 +1,160 @@
+"""Whether the base model that a job asks for can be used at all, checked before the job is accepted."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.runs.make_plan import model_location
+from ftlab.errors import FineTuneLabError, InvalidRequestError, NotFoundError
+from ftlab.model_ref import ModelRef, parse_model_ref
+from ftlab.settings import Settings
+from serve.context import Services
+from serve.models.huggingface_lookup import HubModel
+from tracking.store import Transaction
+from train.model.files import ADAPTER_CONFIG, CONFIG, ModelFacts
+from train.model.folder import facts_of
+
+UNCHECKED = (
+    "The model hub could not be asked, so the base model is looked up when the job starts. A name that is wrong, or a "
+    "model that is gated, fails the job then."
+)
+
+
+@dataclass(frozen=True)
+class HubAnswer:
+    """What the hub said before a request went on to the store: nothing, a model, or a refusal."""
+
+    is_asked: bool = False
+    model: HubModel | None = None
+    refusal: FineTuneLabError | None = None
+
+    @property
+    def is_away(self) -> bool:
+        return self.is_asked and self.model is None and self.refusal is None
+
+
+NOT_ASKED = HubAnswer()
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A base model that a job may start from."""
+
+    ref: ModelRef
+    facts: ModelFacts | None
+    """`None` where the hub could not be asked, and for a model of this service."""
+    revision: str | None = None
+    """The commit that the job is to use; only for a model of the hub."""
+    is_here: bool = True
+    """Whether it is on this machine, so that nothing is downloaded."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A model of this service that a job goes on from."""
+
+    name: str
+    folder: Path
+    base_revision: str | None = None
+    """Of an adapter: the revision of the base model that it was trained on."""
+
+
+async def ask_hub(services: Services, text: str) -> HubAnswer:
+    """Ask the hub about a reference that only the hub can answer for. A refusal is for `check` to raise."""
+    try:
+        ref = parse_model_ref(text)
+        if ref.kind != "hub" or _local_folder(ref, services.settings) is not None:
+            return NOT_ASKED
+        return HubAnswer(is_asked=True, model=await services.model_hub.find(ref.id, ref.revision))
+    except FineTuneLabError as error:
+        return HubAnswer(is_asked=True, refusal=error)
+
+
+def check(text: str, settings: Settings, answer: HubAnswer) -> Checked:
+    """Check a reference as far as files and the hub can tell; a former job is looked up in the store.
+
+    Raise `NotFoundError` (`model_not_found`), `PermissionDeniedError` (`model_access_denied`,
+    `remote_code_not_allowed`), or `InvalidRequestError`: `invalid_model_id`, also outside the allowed folders,
+    `unsafe_weights`, `unsupported_model`, `model_invalid`.
+    """
+    ref = parse_model_ref(text)
+    if answer.refusal is not None:
+        raise answer.refusal
+    if ref.kind == "path":
+        return Checked(ref, facts_of(_inside_roots(Path(ref.id), settings)))
+    if ref.kind != "hub":
+        return Checked(ref, None)
+    if (folder := _local_folder(ref, settings)) is not None:
+        return Checked(ref, facts_of(folder))
+    if answer.model is None:
+        return Checked(ref, None, is_here=False)
+    return Checked(ref, answer.model.facts, answer.model.revision, is_here=False)
+
+
+def find_tuned(ref: ModelRef, tx: Transaction, settings: Settings, owner: str) -> Tuned | None:
+    """The model that a former job or a registered model stands for; `None` for other references.
+
+    Raise `NotFoundError` (`model_not_found`).
+    """
+    if ref.kind not in ("job", "model"):
+        return None
+    name, revision = _former_job(ref, tx, owner) if ref.kind == "job" else _registered_model(ref, tx, owner)
+    folder = Path(model_location(tx, settings, ref))
+    # Two look-ups in a folder: no reason to leave the transaction.
+    if (folder / ADAPTER_CONFIG).is_file():
+        return Tuned(name, folder, revision)
+    if (folder / CONFIG).is_file():
+        return Tuned(name, folder)
+    raise _not_found("The files of this model are no longer on this machine.")
+
+
+def short_name(ref: ModelRef) -> str:
+    """The part of a reference that people call the model by."""
+    return ref.id.rstrip("/").rsplit("/", 1)[-1]
+
+
+def _local_folder(ref: ModelRef, settings: Settings) -> Path | None:
+    """The folder that stands for a hub model; a revision is always the hub's."""
+    folder = settings.home / "models" / ref.id.replace("/", "--")
+    return folder if ref.revision is None and os.path.isdir(folder) else None
+
+
+def _former_job(ref: ModelRef, tx: Transaction, owner: str) -> tuple[str, str | None]:
+    """The job's name, and the revision of its base model."""
+    try:
+        job = tx.jobs.get(ref.id, owner=owner)
+    except NotFoundError:
+        raise _not_found("The model names a job that does not exist.") from None
+    steps = {checkpoint.step for checkpoint in tx.checkpoints.of_job(job.id)}
+    if ref.step is not None and ref.step not in steps:
+        raise _not_found(f"Job {job.id!r} has no checkpoint of that step.")
+    if ref.step is None and not steps and tx.models.of_job(job.id) is None:
+        raise _not_found(f"Job {job.id!r} has no checkpoint and no model yet.")
+    return job.name, job.model_revision
+
+
+def _registered_model(ref: ModelRef, tx: Transaction, owner: str) -> tuple[str, str | None]:
+    try:
+        model = tx.models.get(ref.id, owner=owner)
+    except NotFoundError:
+        raise _not_found("There is no registered model with this id.") from None
+    return model.name, model.base_revision
+
+
+def _inside_roots(path: Path, settings: Settings) -> Path:
+    """The folder that the path leads to, symbolic links followed, if it lies below an allowed folder."""
+    try:
+        folder = path.resolve()
+    except (OSError, RuntimeError):
+        raise _not_found("There is no folder at the model's path.") from None
+    if not any(folder.is_relative_to(root.resolve()) for root in settings.allowed_model_roots):
+        raise InvalidRequestError(
+            "The model's path is outside the folders of models; see the setting model_roots.",
+            "invalid_model_id",
+            "model",
+        )
+    return folder
+
+
+def _not_found(message: str) -> NotFoundError:
+    return NotFoundError(message, "model_not_found", "model")

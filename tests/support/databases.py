@@ -1,0 +1,64 @@
+"""Migrated, empty databases for tests that run on SQLite and on PostgreSQL; a conftest names the fixtures it uses."""
+
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine, make_url
+
+from tests.support.postgres import PostgresServer
+from tracking.store import Store
+from tracking.store.rows import metadata
+
+
+def make_database(file: Path) -> Path:
+    """Put a migrated, empty SQLite database there: copying it is faster than migrating again."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(_migrated())
+    return file
+
+
+@cache
+def _migrated() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "ftlab.db"
+        _migrate(f"sqlite:///{file}")
+        return file.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def postgres_database(postgres: PostgresServer) -> Iterator[Engine]:
+    """A migrated database for one test after the other: making one for each would cost most of the time."""
+    url = postgres.url(postgres.create_database())
+    _migrate(url)
+    engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{make_database(tmp_path / 'ftlab.db')}"
+
+
+@pytest.fixture
+def postgres_url(postgres_database: Engine) -> Iterator[str]:
+    yield postgres_database.url.render_as_string(hide_password=False)
+    with postgres_database.begin() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a migrated, empty database of this test's own."""
+    name = "sqlite_url" if request.param == "sqlite" else "postgres_url"
+    return str(request.getfixturevalue(name))
+
+
+def _migrate(url: str) -> None:
+    store = Store.open(url)
+    store.migrate()
+    store.close()

@@ -1,0 +1,91 @@
+"""Stand-ins for the coordinator, the hub, the data worker and the model hub, and a real server in a thread."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from cluster.data.requests import CheckRequest, TokensRequest, WorkState, WorkStatus
+from ftlab.errors import FineTuneLabError
+from serve.models.huggingface_lookup import HubModel
+from train.model.files import ModelFacts
+
+
+class FakeCoordinator:
+    def __init__(self) -> None:
+        self.num_wakes = 0
+
+    def wake(self) -> None:
+        self.num_wakes += 1
+
+
+class FakeHub:
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    def publish(self, events: Sequence[dict[str, Any]]) -> None:
+        self.events += events
+
+    async def listen(self, after: int) -> tuple[int, list[dict[str, Any]]]:
+        await asyncio.sleep(3600)
+        return after, []
+
+
+class FakeData:
+    """Answers what a test has put into `state` and `rows`."""
+
+    def __init__(self) -> None:
+        self.state = WorkState(WorkStatus.WORKING)
+        self.rows: list[dict[str, Any]] = []
+        self.asked: list[CheckRequest | TokensRequest] = []
+
+    async def check(self, request: CheckRequest) -> WorkState:
+        self.asked.append(request)
+        return self.state
+
+    async def tokens(self, request: TokensRequest) -> list[dict[str, Any]]:
+        self.asked.append(request)
+        return self.rows
+
+
+COMMIT = "c0ffee" * 6 + "c0de"
+FACTS = ModelFacts("LlamaForCausalLM", 1000, 4000, has_chat_template=True)
+
+
+class FakeModelHub:
+    """Has every model, except where a test says otherwise: `None` is a hub that is away."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, HubModel | FineTuneLabError | None] = {}
+        self.asked: list[tuple[str, str | None]] = []
+
+    async def find(self, repo: str, revision: str | None) -> HubModel | None:
+        self.asked.append((repo, revision))
+        answer = self.answers.get(repo, HubModel(COMMIT, FACTS))
+        if isinstance(answer, FineTuneLabError):
+            raise answer
+        return answer
+
+
+@contextlib.contextmanager
+def running(app: FastAPI) -> Iterator[str]:
+    """Serve the application on a free port; give its address."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", ws="websockets-sansio"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not server.started:
+        assert thread.is_alive(), "the server ended while starting"
+        assert time.monotonic() < deadline, "the server does not start"
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive()

@@ -1,0 +1,72 @@
+"""HAProxy as Ray configures it, and what is left open after our program has looked at the configuration."""
+
+import re
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+import ray
+
+from cluster.machine import haproxy
+from ftlab.settings import Settings
+
+pytestmark = pytest.mark.skipif(not haproxy.has_haproxy(), reason="Ray brings HAProxy on Linux only")
+
+
+def test_nothing_in_rays_own_template_stays_open_to_other_machines(tmp_path: Path) -> None:
+    template = _source("haproxy_templates.py")
+    assert [bind for bind in _binds(template) if bind.startswith((":", "*:"))], "Ray has changed its template"
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(template, "utf-8")
+
+    _run(tmp_path, "-c", "-f", str(file))
+
+    after = file.read_text("utf-8")
+    assert not [bind for bind in _binds(after) if bind.startswith((":", "*"))]
+    assert "127.0.0.1:{{ config.stats_port }}" in after
+    assert "mode 666" in template
+    assert "mode 666" not in after
+    assert len(after.splitlines()) == len(template.splitlines())
+
+
+def test_the_program_becomes_haproxy_with_the_same_arguments(tmp_path: Path) -> None:
+    done = _run(tmp_path, "-v")
+    assert "HAProxy version" in done.stdout
+
+
+def test_sockets_lie_where_nobody_else_can_enter_and_ports_are_distinct(tmp_path: Path) -> None:
+    folder = tmp_path / "haproxy"
+    environment = haproxy.ingress_environment(Settings(home=tmp_path), folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert all(Path(value).is_relative_to(folder) for name, value in environment.items() if value.startswith("/"))
+    ports = [value for name, value in environment.items() if name.endswith("_PORT")]
+    assert len(set(ports)) == len(ports) == 4
+
+
+def test_every_name_is_one_that_ray_reads(tmp_path: Path) -> None:
+    source = _source("constants.py")
+    environment = haproxy.ingress_environment(Settings(home=tmp_path), tmp_path / "haproxy")
+    assert all(f'"{name}"' in source for name in environment)
+
+
+def test_the_python_proxy_needs_nothing(tmp_path: Path) -> None:
+    environment = haproxy.ingress_environment(Settings(home=tmp_path, ingress="python"), tmp_path / "haproxy")
+    assert environment == {"RAY_SERVE_ENABLE_HA_PROXY": "0"}
+    assert not (tmp_path / "haproxy").exists()
+
+
+def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = haproxy.ingress_environment(Settings(home=folder), folder / "haproxy")
+    program = environment["RAY_SERVE_HAPROXY_BINARY_PATH"]
+    assert shutil.which(program)
+    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=10)
+
+
+def _source(name: str) -> str:
+    return (Path(ray.__file__).parent / "serve" / "_private" / name).read_text("utf-8")
+
+
+def _binds(config: str) -> list[str]:
+    return re.findall(r"^ *bind (\S+)", config, re.MULTILINE)

@@ -1,0 +1,25 @@
+"""Ports that nobody else is given before they are taken."""
+
+import socket
+
+import pytest
+
+from cluster.machine import ports
+
+
+def test_free_ports_are_different_and_can_be_taken():
+    found = ports.free_ports(5)
+    assert len(set(found)) == 5
+    for port in found:
+        assert ports.FIRST <= port < ports.END
+        with socket.create_server(("127.0.0.1", port)):
+            pass
+
+
+def test_a_port_that_is_taken_is_not_free(monkeypatch: pytest.MonkeyPatch):
+    [first] = ports.free_ports(1)
+    with socket.create_server(("127.0.0.1", first)):
+        monkeypatch.setattr(ports, "FIRST", first)
+        monkeypatch.setattr(ports, "END", first + 1)
+        with pytest.raises(OSError, match="no free ports"):
+            ports.free_ports(1)

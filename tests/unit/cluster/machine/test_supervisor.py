@@ -1,0 +1,152 @@
+"""How the supervisor brings its parts to an end; the parts themselves are stand-ins."""
+
+import errno
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cluster.machine import supervisor as supervisor_module
+from cluster.machine.supervisor import DRAIN_MARGIN_S, Supervisor
+from ftlab.cli.service_file import read_state
+from ftlab.settings import Settings
+
+
+class FakePart:
+    """Keeps the order of what happens to the parts in `calls`."""
+
+    pid = None
+
+    def __init__(self, name: str, calls: list[str], on_stop: Callable[[], None] = lambda: None) -> None:
+        self.name = name
+        self._calls = calls
+        self._on_stop = on_stop
+        self.grace_s = -1.0
+        self.was_urgent: bool | None = None
+
+    def start(self) -> None:
+        self._calls.append(f"start {self.name}")
+
+    def note_descendants(self) -> None:
+        pass
+
+    def restart_if_dead(self) -> bool:
+        return False
+
+    def terminate(self) -> None:
+        self._calls.append(f"terminate {self.name}")
+
+    def stop(self, grace_s: float, is_urgent: Callable[[], bool]) -> None:
+        self._calls.append(f"stop {self.name}")
+        self._on_stop()
+        self.grace_s, self.was_urgent = grace_s, is_urgent()
+
+
+class Supervised:
+    def __init__(self, settings: Settings, signals: list[int], while_saving: list[int]) -> None:
+        """It gets `signals` while the service runs, and `while_saving` while the API's process has the jobs save."""
+        self.calls: list[str] = []
+        self.supervisor = Supervisor(settings)
+        self.ray = FakePart("Ray", self.calls)
+        self.api = FakePart("API", self.calls, lambda: self._send(while_saving))
+        self.supervisor._ray, self.supervisor._api = self.ray, self.api  # type: ignore[assignment]
+        self.supervisor._parts = [self.ray, self.api]  # type: ignore[list-item]
+        self.supervisor._watch = lambda: self._send(signals)  # type: ignore[method-assign]
+
+    @staticmethod
+    def _send(signals: list[int]) -> None:
+        for number in signals:
+            signal.raise_signal(number)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(supervisor_module, "POLL_INTERVAL_S", 0.001)
+    monkeypatch.setattr(supervisor_module, "end_leftovers", lambda settings: 0)
+    monkeypatch.setattr(Supervisor, "_is_ready", lambda self: False)
+    return Settings(home=tmp_path, stop_grace_s=20)
+
+
+@pytest.fixture(autouse=True)
+def _own_signals():
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_gives_the_jobs_time_to_save_before_anything_else_ends(settings: Settings, number: int):
+    run = Supervised(settings, [number], [])
+    assert run.supervisor.run() == 0
+    assert run.calls == [
+        "start Ray",
+        "start API",
+        "stop API",
+        "terminate Ray",
+        "terminate API",
+        "stop Ray",
+        "stop API",
+    ]
+    assert run.api.was_urgent is False
+    assert read_state(settings) is None
+
+
+def test_the_time_to_save_is_that_of_the_setting(settings: Settings):
+    run = Supervised(settings, [signal.SIGTERM], [])
+    graces: list[float] = []
+    stop = run.api.stop
+
+    def note(grace_s: float, is_urgent: Callable[[], bool]) -> None:
+        graces.append(grace_s)
+        stop(grace_s, is_urgent)
+
+    run.api.stop = note  # type: ignore[method-assign]
+    run.supervisor.run()
+    assert graces[0] == 20 + DRAIN_MARGIN_S
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [([signal.SIGQUIT], []), ([signal.SIGTERM], [signal.SIGINT]), ([signal.SIGINT] * 2, [])]
+)
+def test_a_second_signal_or_sigquit_waits_for_nothing(settings: Settings, first: list[int], second: list[int]):
+    run = Supervised(settings, first, second)
+    assert run.supervisor.run() == 0
+    assert run.api.was_urgent is True
+    assert run.ray.was_urgent is True
+
+
+def test_nohup_keeps_sighup_away(settings: Settings):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    run = Supervised(settings, [signal.SIGHUP, signal.SIGTERM], [])
+    assert run.supervisor.run() == 0
+    assert run.api.was_urgent is False
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(file: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(supervisor_module, "_write_atomically", fail)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_keeps_no_job_from_saving(settings: Settings):
+    run = Supervised(settings, [signal.SIGTERM], [])
+    assert run.supervisor.run() == 0
+    assert run.calls[2] == "stop API"
+    assert run.calls[-2:] == ["stop Ray", "stop API"]
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_part_that_dies_on_a_full_disk_does_not_end_the_service(settings: Settings, monkeypatch: pytest.MonkeyPatch):
+    run = Supervised(settings, [], [])
+    monkeypatch.setattr(run.ray, "restart_if_dead", lambda: True)
+    monkeypatch.setattr(run.api, "stop", lambda grace_s: None)
+    Supervisor._watch(run.supervisor)
+    assert run.calls == ["start API"]

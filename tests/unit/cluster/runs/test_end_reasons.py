@@ -1,0 +1,83 @@
+"""The sentences of attempts that delivered nothing."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+import ray
+
+from cluster.runs import end_reasons
+from cluster.runs.end_reasons import of_crash, of_force, of_stop
+from ftlab.status import RETRY_CLASSES, ReasonCode, RetryClass
+from train.plan import Ending, Outcome, StopKind
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (StopKind.CANCEL, ReasonCode.USER_CANCELLED),
+        (StopKind.PAUSE, ReasonCode.OK),
+        (StopKind.TIME_LIMIT, ReasonCode.TIME_LIMIT),
+        (StopKind.PREEMPT, ReasonCode.PREEMPTED),
+        (StopKind.DRAIN, ReasonCode.SERVICE_RESTARTED),
+    ],
+)
+def test_each_kind_of_stop_has_its_reason_and_names_the_step_that_was_saved(kind: StopKind, reason: ReasonCode):
+    found, sentence = of_stop(Outcome(Ending.STOPPED, 12, kind, has_saved=True, saved_step=12), None)
+    assert found is reason
+    assert sentence.endswith("at step 12; its checkpoint of step 12 was saved.")
+
+
+@pytest.mark.parametrize("kind", [StopKind.PREEMPT, StopKind.DRAIN])
+def test_what_the_service_wants_is_never_paid_by_the_job(kind: StopKind):
+    reason, _ = of_stop(Outcome(Ending.STOPPED, 1, kind), None)
+    assert RETRY_CLASSES[reason] is RetryClass.FREE
+
+
+def test_a_stop_with_nothing_to_save_says_so():
+    early = Outcome(Ending.STOPPED, 0, StopKind.PAUSE)
+    assert of_stop(early, None)[1] == "Paused at step 0; nothing was to save yet."
+    resumed = Outcome(Ending.STOPPED, 20, StopKind.CANCEL, saved_step=20)
+    assert of_stop(resumed, None)[1] == "Cancelled at step 20; nothing was to save after the checkpoint of step 20."
+
+
+def test_a_more_urgent_wish_that_came_too_late_for_the_run_still_counts():
+    outcome = Outcome(Ending.STOPPED, 12, StopKind.PREEMPT, has_saved=True, saved_step=12)
+    assert of_stop(outcome, StopKind.PAUSE)[0] is ReasonCode.OK
+    assert of_stop(outcome, StopKind.DRAIN)[0] is ReasonCode.PREEMPTED
+
+
+def test_a_run_that_was_ended_by_force_says_what_is_left():
+    assert of_force(ReasonCode.TIME_LIMIT, "Over.", 15)[1] == "Over. The newest checkpoint is that of step 15."
+    assert of_force(ReasonCode.WORKER_HUNG, "Stuck.", None)[1] == "Stuck. There is no checkpoint yet."
+
+
+@pytest.fixture
+def machines(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Ray's view of the machines, look by look; the driver is on "head", and no look takes time."""
+    clock = iter(range(1000))
+
+    def see(*looks: dict[str, bool]) -> None:
+        coming = [*looks[:-1], *[looks[-1]] * 100]
+        nodes = ([{"NodeID": name, "Alive": alive} for name, alive in look.items()] for look in coming)
+        monkeypatch.setattr(ray, "nodes", lambda: next(nodes))
+
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "head"))
+    monkeypatch.setattr(end_reasons, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None))
+    return see
+
+
+def test_workers_that_end_before_their_machine_is_given_up_were_lost_with_it(machines: Callable[..., None]):
+    machines({"head": True, "m1": True}, {"head": True, "m1": True}, {"head": True, "m1": False})
+    assert of_crash(RuntimeError("The worker died."), {"m1"})[0] is ReasonCode.NODE_LOST
+
+
+def test_a_worker_that_crashed_on_a_machine_that_lives_has_crashed(machines: Callable[..., None]):
+    machines({"head": True, "m1": True})
+    assert of_crash(RuntimeError("The worker died."), {"m1", "head"})[0] is ReasonCode.WORKER_CRASHED
+
+
+def test_nothing_is_waited_for_on_the_drivers_own_machine(monkeypatch: pytest.MonkeyPatch, machines: object):
+    monkeypatch.setattr(ray, "nodes", pytest.fail)
+    assert of_crash(RuntimeError("The worker died."), {"head"})[0] is ReasonCode.WORKER_CRASHED
+    assert of_crash(RuntimeError("The worker died."))[0] is ReasonCode.WORKER_CRASHED

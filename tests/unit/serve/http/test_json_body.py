@@ -1,0 +1,128 @@
+"""Reading bodies strictly."""
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftlab.errors import FineTuneLabError, InvalidRequestError, MalformedRequestError
+from ftlab.schemas import JobConfig
+from serve.http.json_body import canonical, parse_object, validate
+
+
+@pytest.mark.parametrize(
+    ("raw", "place"),
+    [
+        (b'{"a": 1,\n "b" 2}', "line 2, column 6"),
+        (b'{"a": 1} {"b": 2}', "line 1, column 10"),
+        (b"{'a': 1}", "line 1, column 2"),
+        (b"nothing", "line 1, column 1"),
+        (b'\xef\xbb\xbf{"a": 1}', "line 1, column 1"),
+        (b'{"a": "\x01"}', "line 1, column 8"),
+    ],
+)
+def test_broken_json_is_placed(raw, place):
+    with pytest.raises(MalformedRequestError) as caught:
+        parse_object(raw)
+    assert caught.value.code == "malformed_json"
+    assert place in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"  \n",
+        b"null",
+        b"[]",
+        b"3",
+        b'"text"',
+        b'{"a": NaN}',
+        b'{"a": -Infinity}',
+        b'{"a": 1e400}',
+        b'{"a": "\\ud800"}',
+        b'{"\\udfff": 1}',
+        b'{"a": {"b": ["\\u0000"]}}',
+        b'{"a": 1, "a": 2}',
+        b'{"a": ' + b"9" * 5000 + b"}",
+        b'{"a":' * 100 + b"1" + b"}" * 100,
+        b'{"a":' + b"[" * 200_000,
+        b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+    ],
+)
+def test_json_that_is_no_acceptable_object_is_refused(raw):
+    with pytest.raises(FineTuneLabError) as caught:
+        parse_object(raw)
+    assert caught.value.code in ("invalid_body", "malformed_json")
+
+
+def test_of_very_many_unknown_keys_the_first_is_looked_up(monkeypatch):
+    looked_up = []
+    monkeypatch.setattr("ftlab.schemas.problems.did_you_mean", lambda word, known: looked_up.append(word) or "")
+    with pytest.raises(InvalidRequestError, match="key0 is not a known setting"):
+        validate(JobConfig, {f"key{number}": 1 for number in range(1000)})
+    assert looked_up == ["key0"]
+    with pytest.raises(InvalidRequestError, match="a field that does not exist"):
+        validate(JobConfig, {"x" * 1000: 1})
+    assert looked_up == ["key0"]
+
+
+def test_a_body_that_is_not_utf8_is_refused():
+    with pytest.raises(MalformedRequestError, match="byte 8"):
+        parse_object(b'{"a": "\xff"}')
+
+
+def test_surrogate_pairs_are_characters():
+    assert parse_object(b'{"a": "\\ud83d\\ude00"}') == {"a": "\U0001f600"}
+
+
+def test_equal_documents_have_one_canonical_form():
+    assert canonical(parse_object(b'{"b": 1, "a": "\\u00e4"}')) == canonical(parse_object('{"a":"ä","b":1}'.encode()))
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_parsed_or_refused(raw):
+    with contextlib.suppress(InvalidRequestError, MalformedRequestError):
+        assert isinstance(parse_object(raw), dict)
+
+
+BASE = {"model": "org/name", "dataset": "ds-1"}
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "param", "message"),
+    [
+        ({"learning_rate": 1}, "unknown_field", "learning_rate", "'training.learning_rate'?"),
+        ({"training": {"learning_rte": 1}}, "unknown_field", "training.learning_rte", "'learning_rate'"),
+        ({"zzz zzz<script>": 1}, "unknown_field", None, "The body has a field that does not exist."),
+        ({"training": {"a b": 1}}, "unknown_field", "training", "training has a field that does not exist."),
+        ({"training": {"learning_rate": 0}}, "invalid_config", "training.learning_rate", "greater than 0"),
+        ({"lora": {"r": 0}}, "invalid_config", "lora.r", "lora.r must be at least 1."),
+        ({"max_retries": True}, "invalid_config", "max_retries", "whole number"),
+        ({"training": []}, "invalid_config", "training", "training must be"),
+        ({"model": ""}, "invalid_model_id", "model", "at least 1"),
+        ({"name": "a\nb"}, "invalid_config", "name", "control characters"),
+        ({"lora": {"target_modules": 3}}, "invalid_config", "lora.target_modules", "lora.target_modules"),
+        ({"load_in_4bit": True, "tuning": "full"}, "invalid_config", None, "load_in_4bit needs tuning"),
+    ],
+)
+def test_a_body_that_does_not_fit_names_field_and_range(change, code, param, message):
+    with pytest.raises(InvalidRequestError) as caught:
+        validate(JobConfig, BASE | change)
+    assert (caught.value.code, caught.value.param) == (code, param)
+    assert message in caught.value.message
+    assert "script" not in caught.value.message
+
+
+def test_a_missing_model_is_no_invalid_model_id():
+    with pytest.raises(InvalidRequestError) as caught:
+        validate(JobConfig, {"dataset": "ds-1"})
+    assert (caught.value.code, caught.value.message) == ("invalid_config", "model is required.")
+
+
+def test_a_misspelt_key_is_named_before_the_field_it_leaves_missing():
+    with pytest.raises(InvalidRequestError) as caught:
+        validate(JobConfig, {"modle": "org/name", "dataset": "ds-1"})
+    assert (caught.value.code, caught.value.param) == ("unknown_field", "modle")
+    assert "'model'" in caught.value.message

@@ -1,0 +1,366 @@
+"""Submit, list, look at and cancel jobs over HTTP."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ftlab.schemas import EventKind
+from ftlab.status import JobStatus, ReasonCode
+from tracking.store import StaleJobError
+from tracking.store.jobs import JobRepository
+from tracking.store.records import CheckpointRecord, JobRef, MetricRecord, ModelRecord, NewEvent
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+JOBS = "/api/training/jobs"
+
+
+def submit(client, config, **headers):
+    return client.post(JOBS, json=config, headers=headers)
+
+
+def start(store, job_id):
+    """Bring a queued job to `running`; give its reference."""
+    with store.begin() as tx:
+        lease = tx.leases.acquire("coordinator", "test", ttl_s=3600, now=datetime.now(UTC))
+        attempt = tx.jobs.claim(
+            job_id, driver="run-1", cpus=1, gpus=0, resumed_from_step=None, epoch=lease.epoch, now=NOW
+        )
+        ref = JobRef(job_id, attempt.number)
+        tx.jobs.move(ref, JobStatus.INITIALIZING, now=NOW)
+        tx.jobs.move(ref, JobStatus.RUNNING, now=NOW)
+    return ref
+
+
+def test_a_submitted_job_is_durable_and_described(client, config, store, hub, coordinator):
+    reply = submit(client, config | {"name": "first"})
+    assert reply.status_code == 201
+    job = reply.json()
+    assert reply.headers["location"] == f"{JOBS}/{job['id']}"
+    assert (job["name"], job["status"], job["queue_position"]) == ("first", "queued", 1)
+    assert "scheduler" in job["message"]
+    assert job["config"]["training"]["learning_rate"] is None
+    with store.read() as tx:
+        assert tx.jobs.get(job["id"], owner="local").name == "first"
+    assert hub.events == []  # nobody can follow a job that has just got its id
+    assert coordinator.num_wakes == 1
+    assert client.get(f"{JOBS}/{job['id']}").json() == job
+
+
+def test_a_queued_job_says_what_it_waits_for(client, config, store):
+    first, second, third = (submit(client, config).json()["id"] for _ in range(3))
+    with store.begin() as tx:
+        tx.leases.acquire("coordinator", "test", ttl_s=3600, now=datetime.now(UTC))
+    messages = [client.get(f"{JOBS}/{job}").json()["message"] for job in (first, second, third)]
+    assert messages == [
+        "The job is next in the queue. Waiting for free devices.",
+        "The job is number 2 in the queue. Waiting for 1 job ahead of it.",
+        "The job is number 3 in the queue. Waiting for 2 jobs ahead of it.",
+    ]
+    queue = client.get("/api/training/queue").json()
+    assert [entry["job_id"] for entry in queue["queued"]] == [first, second, third]
+    assert queue["waiting_for"] == "The first job in the queue is about to start."
+
+
+def test_the_queue_comes_in_pages_of_the_callers_own_jobs(client, config, store):
+    mine = [submit(client, config).json()["id"] for _ in range(3)]
+    with store.begin() as tx:
+        record = tx.jobs.get(mine[0])
+        values = {"config": record.config, "dataset_id": record.dataset_id, "eval_dataset_id": None}
+        tx.jobs.add(
+            "job-hers", owner="her", name="", idempotency_key=None, body_sha256="", now=NOW, priority=90, **values
+        )
+    first = client.get("/api/training/queue", params={"limit": 2}).json()
+    assert [(entry["position"], entry["job_id"]) for entry in first["queued"]] == [(2, mine[0]), (3, mine[1])]
+    assert (first["num_queued"], first["has_more"], first["next_cursor"]) == (3, True, mine[1])
+    last = client.get("/api/training/queue", params={"limit": 2, "after": first["next_cursor"]}).json()
+    assert [(entry["position"], entry["job_id"]) for entry in last["queued"]] == [(4, mine[2])]
+    assert (last["num_queued"], last["has_more"], last["next_cursor"]) == (3, False, None)
+    forged = client.get("/api/training/queue", params={"after": "job-hers"})
+    assert (forged.status_code, forged.json()["error"]["code"]) == (400, "invalid_cursor")
+    assert client.get("/api/training/queue", params={"limit": 101}).status_code == 422
+
+
+def test_what_the_scheduler_found_missing_is_what_a_job_waits_for(client, config, store):
+    first, second = (submit(client, config).json()["id"] for _ in range(2))
+    with store.begin() as tx:
+        tx.leases.acquire("coordinator", "test", ttl_s=3600, now=datetime.now(UTC))
+        tx.jobs.set_waiting({first: "Waiting for 2 GPUs; 1 is free.", second: "Waiting for the quota."})
+    jobs = [client.get(f"{JOBS}/{job}").json() for job in (first, second)]
+    assert [job["waiting_for"] for job in jobs] == ["Waiting for 2 GPUs; 1 is free.", "Waiting for the quota."]
+    assert jobs[0]["message"] == "The job is next in the queue. Waiting for 2 GPUs; 1 is free."
+    assert jobs[1]["message"] == "The job is number 2 in the queue. Waiting for the quota."
+    assert client.get(JOBS).json()["data"] == jobs[::-1]
+    queue = client.get("/api/training/queue").json()
+    assert [entry["waiting_for"] for entry in queue["queued"]] == [job["waiting_for"] for job in jobs]
+    assert queue["waiting_for"] == "First in the queue: Waiting for 2 GPUs; 1 is free."
+    with store.begin() as tx:
+        tx.leases.acquire("coordinator", "other", ttl_s=-1, now=datetime.now(UTC), force=True)
+    assert "scheduler" in client.get(f"{JOBS}/{first}").json()["waiting_for"]
+
+
+def test_only_a_queued_job_waits_for_something(client, config, store):
+    job = submit(client, config).json()["id"]
+    start(store, job)
+    assert client.get(f"{JOBS}/{job}").json()["waiting_for"] is None
+
+
+def test_a_retried_job_says_when_it_is_tried_again(client, config, store):
+    job = submit(client, config).json()["id"]
+    ref = start(store, job)
+    later = datetime.now(UTC) + timedelta(minutes=5)
+    with store.begin() as tx:
+        tx.attempts.end(ref, reason=ReasonCode.WORKER_CRASHED, message="x", now=NOW)
+        tx.jobs.move(ref, JobStatus.QUEUED, now=NOW, not_before=later)
+    assert "when it is tried again" in client.get(f"{JOBS}/{job}").json()["message"]
+    assert "tried again after" in client.get("/api/training/queue").json()["waiting_for"]
+
+
+def test_the_queue_waits_for_running_jobs(client, config, store):
+    running, waiting = (submit(client, config).json()["id"] for _ in range(2))
+    start(store, running)
+    queue = client.get("/api/training/queue").json()
+    assert queue["running"] == [running]
+    assert [entry["job_id"] for entry in queue["queued"]] == [waiting]
+    assert queue["waiting_for"] == "The first job in the queue waits for devices that 1 job holds."
+
+
+def test_a_job_without_a_name_is_called_after_model_and_dataset(client, config):
+    assert submit(client, config).json()["name"] == "tiny-model chat.jsonl"
+
+
+def test_the_same_idempotency_key_never_makes_a_second_job(client, config, store, coordinator):
+    first = submit(client, config, **{"idempotency-key": "key 1"})
+    again = client.post(
+        JOBS,
+        content=json.dumps(dict(reversed(config.items())), indent=2),
+        headers={"idempotency-key": "key 1"},
+    )
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json()["id"] == first.json()["id"]
+    assert "idempotent-replay" not in first.headers
+    assert again.headers["idempotent-replay"] == "true"
+    other = submit(client, config | {"name": "other"}, **{"idempotency-key": "key 1"})
+    assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
+    with store.read() as tx:
+        assert len(tx.jobs.list(owner="local")) == 1
+
+
+def test_a_race_of_submits_with_one_key_makes_one_job(client, config, store):
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(lambda _: submit(client, config, **{"idempotency-key": "race"}), range(16)))
+    assert {reply.status_code for reply in replies} == {201}
+    assert len({reply.json()["id"] for reply in replies}) == 1
+    assert sum("idempotent-replay" not in reply.headers for reply in replies) == 1
+    with store.read() as tx:
+        assert len(tx.jobs.list(owner="local")) == 1
+
+
+def test_a_submit_that_loses_the_race_in_the_database_gets_the_winners_job(client, config, monkeypatch):
+    """On PostgreSQL both transactions can look before either commits; the unique key then decides."""
+    first = submit(client, config, **{"idempotency-key": "race"}).json()
+    add, num_tries = JobRepository.add, []
+
+    def counted(self, *args, **kwargs):
+        num_tries.append(1)
+        return add(self, *args, **kwargs)
+
+    monkeypatch.setattr(JobRepository, "add", counted)
+    again = submit(client, config, **{"idempotency-key": "race"})
+    assert (again.status_code, again.json()["id"]) == (201, first["id"])
+    assert again.headers["idempotent-replay"] == "true"
+    assert len(num_tries) == 1
+
+
+def test_a_replay_gets_its_job_whatever_stands_against_a_new_one(client, config, settings, coordinator):
+    first = submit(client, config, **{"idempotency-key": "key"}).json()
+    client.post(f"{JOBS}/{first['id']}/cancel")
+    client.delete(f"/api/datasets/{config['dataset']}")
+    (settings.home / "models" / "org--tiny-model").mkdir(parents=True)
+    client.put("/api/quota", json={"max_queued_jobs": 0})
+    wakes = coordinator.num_wakes
+    again = submit(client, config, **{"idempotency-key": "key"})
+    assert (again.status_code, again.json()["id"]) == (201, first["id"])
+    assert coordinator.num_wakes == wakes
+    other = submit(client, config | {"name": "other"}, **{"idempotency-key": "key"})
+    assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
+    assert submit(client, config, **{"idempotency-key": "new"}).status_code == 404
+
+
+def test_lists_page_newest_first_without_gap_or_double(client, config):
+    ids = [submit(client, config).json()["id"] for _ in range(5)]
+    seen, after = [], None
+    while True:
+        params = {"limit": 2} | ({"after": after} if after else {})
+        page = client.get(JOBS, params=params).json()
+        seen += [job["id"] for job in page["data"]]
+        assert page["has_more"] == (page["next_cursor"] is not None)
+        if not page["has_more"]:
+            break
+        after = page["next_cursor"]
+    assert seen == ids[::-1]
+    positions = [job["queue_position"] for job in client.get(JOBS).json()["data"]]
+    assert positions == [5, 4, 3, 2, 1]
+
+
+def test_lists_filter_by_status(client, config, store):
+    queued, running = (submit(client, config).json()["id"] for _ in range(2))
+    start(store, running)
+    for query, expected in (("queued", [queued]), ("running", [running]), ("failed", [])):
+        data = client.get(JOBS, params={"status": query}).json()["data"]
+        assert [job["id"] for job in data] == expected
+    both = client.get(JOBS, params={"status": ["queued", "running"]}).json()["data"]
+    assert len(both) == 2
+
+
+def test_jobs_are_found_by_id_name_and_prefix(client, config):
+    job = submit(client, config | {"name": "my job"}).json()
+    for text in (job["id"], "my job", job["id"][:-2], job["id"].removeprefix("job-")[:8]):
+        assert client.get(f"{JOBS}/{text}").json()["id"] == job["id"]
+    submit(client, config | {"name": "my job"})
+    ambiguous = client.get(f"{JOBS}/my job")
+    assert (ambiguous.status_code, ambiguous.json()["error"]["code"]) == (409, "ambiguous")
+
+
+def test_a_queued_job_is_cancelled_at_once(client, config, hub, coordinator):
+    job = submit(client, config).json()["id"]
+    reply = client.post(f"{JOBS}/{job}/cancel")
+    assert reply.status_code == 202
+    assert (reply.json()["status"], reply.json()["reason"]) == ("cancelled", "user_cancelled")
+    assert [event["data"]["status"] for event in hub.events] == ["cancelling", "cancelled"]
+    assert [event["seq"] for event in hub.events] == [2, 3]
+
+
+def test_a_paused_job_is_cancelled_at_once(client, config, store):
+    job = submit(client, config).json()["id"]
+    with store.begin() as tx:
+        tx.jobs.move(JobRef(job, 0), JobStatus.PAUSED, now=NOW)
+    assert client.post(f"{JOBS}/{job}/cancel").json()["status"] == "cancelled"
+
+
+def test_events_by_kind(client, config, store):
+    job = submit(client, config).json()["id"]
+    ref = start(store, job)
+    with store.begin() as tx:
+        lines = [NewEvent(EventKind.LOG, {"level": "info", "text": f"line {n}"}, NOW) for n in range(3)]
+        tx.events.append(ref, [*lines, NewEvent(EventKind.NOTICE, {"code": "resumed", "message": "x"}, NOW), *lines])
+    found = client.get(f"{JOBS}/{job}/events?kind=notice&kind=log&after=5").json()
+    assert [event["seq"] for event in found["data"]] == [6, 7, 8, 9, 10, 11]
+    assert found["last_seq"] == 11
+    found = client.get(f"{JOBS}/{job}/events?kind=notice").json()
+    assert [(event["seq"], event["kind"]) for event in found["data"]] == [(8, "notice")]
+
+
+def test_a_running_job_is_left_to_the_coordinator(client, config, store, coordinator):
+    job = submit(client, config).json()["id"]
+    start(store, job)
+    wakes = coordinator.num_wakes
+    for _ in range(2):
+        reply = client.post(f"{JOBS}/{job}/cancel")
+        assert (reply.status_code, reply.json()["status"]) == (202, "cancelling")
+    assert coordinator.num_wakes == wakes + 2
+    assert client.get(f"{JOBS}/{job}/events").json()["last_seq"] == 5
+
+
+def test_an_ended_job_cannot_be_cancelled(client, config):
+    job = submit(client, config).json()["id"]
+    client.post(f"{JOBS}/{job}/cancel")
+    reply = client.post(f"{JOBS}/{job}/cancel")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (409, "job_ended")
+    assert "cancelled" in reply.json()["error"]["message"]
+    assert reply.headers["x-should-retry"] == "false"
+
+
+def test_a_cancel_that_meets_a_change_is_tried_again(client, config, monkeypatch):
+    job = submit(client, config).json()["id"]
+    move, failures = JobRepository.move, [1, 2]
+
+    def stale_at_first(self, *args, **kwargs):
+        if failures:
+            failures.pop()
+            raise StaleJobError("moved on")
+        return move(self, *args, **kwargs)
+
+    monkeypatch.setattr(JobRepository, "move", stale_at_first)
+    assert client.post(f"{JOBS}/{job}/cancel").json()["status"] == "cancelled"
+
+
+def test_what_a_job_did_can_be_read(client, config, store):
+    job = submit(client, config).json()["id"]
+    ref = start(store, job)
+    with store.begin() as tx:
+        lines = [NewEvent(EventKind.LOG, {"level": "info", "text": f"line {n}"}, NOW) for n in range(5)]
+        tx.events.append(ref, lines)
+        tx.metrics.add(
+            [MetricRecord(job, name, step, step / 2, NOW, 1) for name in ("loss", "lr") for step in range(4)]
+        )
+        tx.checkpoints.add(ref, CheckpointRecord(job, 2, 1, "step-00000002", 10, "00", NOW, {"loss": 1.0}))
+    base = f"{JOBS}/{job}"
+    assert [line["text"] for line in client.get(f"{base}/logs?tail=2").json()["data"]] == ["line 3", "line 4"]
+    points = client.get(f"{base}/metrics?names=loss").json()["data"]
+    assert [(point["name"], point["step"]) for point in points] == [("loss", step) for step in range(4)]
+    assert len(client.get(f"{base}/metrics?max_points=2").json()["data"]) == 4
+    assert len(client.get(f"{base}/metrics?names=loss,lr").json()["data"]) == 8
+    events = client.get(f"{base}/events?after=3&limit=2").json()
+    assert ([event["seq"] for event in events["data"]], events["last_seq"]) == ([4, 5], 9)
+    assert [item["name"] for item in client.get(f"{base}/checkpoints").json()["data"]] == ["step-00000002"]
+    attempt = client.get(f"{base}/attempts").json()["data"][0]
+    assert (attempt["number"], attempt["ended_at"]) == (1, None)
+    assert "pids" not in attempt
+
+
+@pytest.mark.parametrize("below", ["", "/metrics", "/events", "/logs", "/checkpoints", "/attempts"])
+def test_an_unknown_job_is_not_found(client, below):
+    reply = client.get(f"{JOBS}/job-000000000000{below}")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "job_not_found")
+
+
+def test_another_owners_job_is_not_found(client, config, store):
+    with store.begin() as tx:
+        record = tx.jobs.add(
+            "job-foreign00000",
+            owner="someone",
+            name="theirs",
+            config={},
+            dataset_id=config["dataset"],
+            eval_dataset_id=None,
+            idempotency_key="key",
+            body_sha256="",
+            now=NOW,
+        )
+    for path in (f"{JOBS}/{record.id}", f"{JOBS}/theirs", f"/api/jobs/{record.id}"):
+        assert client.get(path).status_code == 404
+    assert client.post(f"{JOBS}/{record.id}/cancel").status_code == 404
+    assert client.get(JOBS).json()["data"] == []
+    assert client.get("/api/training/queue").json()["queued"] == []
+    assert submit(client, config, **{"idempotency-key": "key"}).json()["id"] != record.id
+    reply = submit(client, config | {"model": f"job:{record.id}"})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
+
+
+def test_former_jobs_and_models_can_be_trained_on(client, config, store, settings):
+    job = submit(client, config | {"name": "base"}).json()["id"]
+    assert submit(client, config | {"model": f"job:{job}"}).json()["error"]["code"] == "model_not_found"
+    ref = start(store, job)
+    folder = settings.home / "jobs" / job
+    delivered = folder / "model"
+    with store.begin() as tx:
+        tx.checkpoints.add(ref, CheckpointRecord(job, 2, 1, "step-00000002", 10, "00", NOW))
+        tx.models.add(ModelRecord("mdl-1", "local", job, "tuned", "adapter", "org/x", None, 2, delivered, None, NOW))
+    # The records are there and the files are not.
+    for model in (f"job:{job}", f"job:{job}/step-2", "model:mdl-1"):
+        assert submit(client, config | {"model": model}).json()["error"]["code"] == "model_not_found"
+    for place in (delivered, folder / "checkpoints" / "step-00000002"):
+        place.mkdir(parents=True)
+        (place / "adapter_config.json").write_text("{}")
+    assert submit(client, config | {"model": f"job:{job}"}).json()["name"] == "base chat.jsonl"
+    assert submit(client, config | {"model": f"job:{job}/step-2"}).status_code == 201
+    assert submit(client, config | {"model": f"job:{job}/step-3"}).json()["error"]["param"] == "model"
+    assert submit(client, config | {"model": "model:mdl-1"}).json()["name"] == "tuned chat.jsonl"
+    assert submit(client, config | {"model": "model:mdl-2"}).status_code == 404
+    models = client.get("/api/models").json()["data"]
+    assert [(model["id"], model["kind"]) for model in models] == [("mdl-1", "adapter")]
+    assert "path" not in models[0]
+    assert client.get("/api/models/mdl-1").json() == models[0]
+    assert client.get("/api/models/mdl-2").json()["error"]["code"] == "model_not_found"

@@ -1,0 +1,233 @@
+"""What lies between the hub and the sockets: event_pages, pages and the bounded buffer of a subscription."""
+
+import asyncio
+import json
+import threading
+import time
+
+import pytest
+
+from cluster.interfaces import FROM_NOW, SERVICE_STOPS
+from ftlab.status import JobStatus
+from serve.streams import event_pages
+from serve.streams.event_pages import MAX_FRAME_BYTES, PAGE_EVENTS, Batch, EventPages, runs
+from serve.streams.subscriptions import PENDING_BYTES, PENDING_EVENTS, LiveFeed, Subscription
+from tests.support.service_fakes import FakeHub
+from tests.unit.serve.streams.running import JOB, running
+
+
+def event(seq: int, **data) -> dict:
+    at = "2026-01-01T00:00:00Z"
+    return {"job_id": JOB, "seq": seq, "attempt": 1, "at": at, "kind": "log", "data": {"text": "x", **data}}
+
+
+def batch(first: int, last: int, **data) -> Batch:
+    return Batch.of([event(seq, **data) for seq in range(first, last + 1)])
+
+
+def test_a_frame_takes_what_there_is_room_for():
+    whole = batch(11, 20)
+    for after, room, expected in [(10, 1_000, range(11, 21)), (14, 3, range(15, 18)), (19, 1, range(20, 21))]:
+        frame = whole.frame(after, room)
+        assert [item["seq"] for item in json.loads(frame.text)["events"]] == list(expected)
+        assert frame.last == expected[-1]
+
+
+def test_sockets_at_the_same_place_share_the_text():
+    whole = batch(1, 10)
+    assert whole.frame(0, 1_000).text is whole.frame(0, 500).text
+    assert json.loads(whole.frame(0, 2).text)["events"][-1]["seq"] == 2
+
+
+def test_a_frame_is_cut_by_size():
+    whole = batch(1, 40, pad="x" * 50_000)
+    sizes, after = [], 0
+    while after < whole.last:
+        frame = whole.frame(after, 1_000)
+        sizes.append(len(frame.text))
+        after = frame.last
+    assert max(sizes) < MAX_FRAME_BYTES + 51_000
+    assert len(sizes) == 7
+    assert len(batch(1, 1, pad="x" * MAX_FRAME_BYTES * 2).frame(0, 1_000).text) > MAX_FRAME_BYTES * 2
+
+
+def test_numbers_without_json_become_null():
+    text = Batch.of([event(1, values={"loss": float("nan"), "other": float("-inf"), "fine": 1.5})]).frame(0, 1).text
+    assert json.loads(text)["events"][0]["data"]["values"] == {"loss": None, "other": None, "fine": 1.5}
+
+
+def test_a_batch_knows_the_terminal_status():
+    last = event(2) | {"kind": "status", "data": {"status": "failed", "message": "", "reason": "worker_crashed"}}
+    assert Batch.of([event(1), last]).end is JobStatus.FAILED
+    assert Batch.of([event(1)]).end is None
+
+
+def test_events_out_of_order_are_ordered_and_cut_at_gaps():
+    batches = runs([event(seq) for seq in (5, 4, 4, 9, 1, 8)])
+    assert [(found.first, found.last) for found in batches] == [(1, 1), (4, 5), (8, 9)]
+
+
+def test_a_subscription_hands_over_what_goes_on():
+    async def main():
+        subscription = Subscription()
+        subscription.begin_read()
+        subscription.offer(batch(1, 5))
+        subscription.offer(batch(6, 9))
+        assert subscription.take(7).first == 6
+        assert subscription.take(9) is None
+        assert not subscription.stale
+        subscription.offer(batch(11, 12))
+        assert subscription.take(9) is None
+        assert subscription.stale
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("pad", ["", "x" * 200_000])
+def test_a_subscription_holds_a_bounded_number_of_events_and_bytes(pad):
+    async def main():
+        subscription = Subscription()
+        subscription.begin_read()
+        for first in range(1, 2_501, 100):
+            subscription.offer(batch(first, first if pad else first + 99, pad=pad))
+            assert subscription._num_events <= PENDING_EVENTS
+            assert subscription._num_bytes <= PENDING_BYTES
+        assert subscription.stale
+        assert subscription.wake.is_set()
+
+    asyncio.run(main())
+
+
+def test_sockets_at_the_same_place_share_one_read(tmp_path, monkeypatch):
+    async def main():
+        async with running(tmp_path) as world:
+            world.append(world.add_job(), 2 * PAGE_EVENTS)
+            num_reads, read = 0, world.store.read
+
+            def counted():
+                nonlocal num_reads
+                num_reads += 1
+                return read()
+
+            monkeypatch.setattr(world.store, "read", counted)
+            pages = EventPages()
+            found = await asyncio.gather(*(pages.after(world.store, JOB, 0) for _ in range(100)))
+            assert num_reads == 1
+            assert {id(page) for page in found} == {id(found[0])}
+            assert (found[0].first, found[0].last) == (1, PAGE_EVENTS)
+            await pages.after(world.store, JOB, 0)
+            assert num_reads == 1  # a full page never changes
+            assert set(await asyncio.gather(*(pages.after(world.store, JOB, 1_001) for _ in range(100)))) == {None}
+            assert num_reads == 3  # nothing found may be old news, so one more looks again for all
+
+    asyncio.run(main())
+
+
+def test_an_event_committed_during_a_shared_read_is_found(tmp_path, monkeypatch):
+    async def main():
+        async with running(tmp_path) as world:
+            ref = world.add_job()
+            has_read, may_return = threading.Event(), threading.Event()
+
+            def slow(*args):
+                page = read_page(*args)
+                has_read.set()
+                assert may_return.wait(5)
+                return page
+
+            pages = EventPages()
+            monkeypatch.setattr(event_pages, "_read_page", slow)
+            early = asyncio.create_task(pages.after(world.store, JOB, 1))
+            await asyncio.to_thread(has_read.wait, 5)
+            world.append(ref, 1)
+            late = [asyncio.create_task(pages.after(world.store, JOB, 1)) for _ in range(3)]
+            await asyncio.sleep(0.05)
+            may_return.set()
+            assert await early is None
+            assert {page.last for page in await asyncio.gather(*late)} == {2}
+
+    read_page = event_pages._read_page
+    asyncio.run(main())
+
+
+def test_a_hub_that_fails_in_any_expected_way_is_asked_again():
+    class Flaky(FakeHub):
+        def __init__(self) -> None:
+            super().__init__()
+            self.replies = [ConnectionError("gone"), TimeoutError(), (7, []), (8, [event(1)])]
+            self.asked: list[int] = []
+
+        async def listen(self, after: int):
+            self.asked.append(after)
+            if not self.replies:
+                return await super().listen(after)
+            reply = self.replies.pop(0)
+            if isinstance(reply, Exception):
+                raise reply
+            return reply
+
+    async def main():
+        hub = Flaky()
+        feed = LiveFeed(hub)
+        with feed.follow(JOB) as subscription:
+            await feed.start()
+            subscription.begin_read()
+            started = time.monotonic()
+            while subscription.take(0) is None:
+                await asyncio.sleep(0.01)
+            assert time.monotonic() - started < 3.0
+            assert hub.asked[:4] == [FROM_NOW, FROM_NOW, FROM_NOW, 7]
+            assert subscription.stale  # the position jumped: something may be missing
+        await feed.stop()
+        assert feed.num_sockets == 0
+
+    asyncio.run(main())
+
+
+def test_nobody_is_listened_for_while_there_is_no_socket():
+    class Asked(FakeHub):
+        def __init__(self) -> None:
+            super().__init__()
+            self.asked: list[int] = []
+            self.heard = asyncio.Queue[tuple[int, list[dict]]]()
+
+        async def listen(self, after: int):
+            self.asked.append(after)
+            return await self.heard.get()
+
+    async def main():
+        hub = Asked()
+        feed = LiveFeed(hub)
+        await feed.start()
+        await asyncio.sleep(0.05)
+        assert hub.asked == []
+        for _ in range(2):
+            with feed.follow(JOB) as subscription:
+                await asyncio.sleep(0.01)
+                subscription.begin_read()
+                hub.heard.put_nowait((7, []))
+                await asyncio.wait_for(subscription.wake.wait(), 2.0)
+                assert subscription.stale  # what came before the hub's first answer is read from the log
+            hub.heard.put_nowait((8, [event(1)]))
+            await asyncio.sleep(0.05)
+        assert hub.asked == [FROM_NOW, 7, FROM_NOW, 7]
+        await feed.stop()
+
+    asyncio.run(main())
+
+
+def test_followers_are_sent_away_before_the_service_stops(tmp_path):
+    async def main():
+        async with running(tmp_path) as world:
+            ref = world.add_job()
+            async with world.follow() as socket:
+                world.append(ref, 1)
+                await asyncio.wait_for(socket.recv(), 5)
+                world.hub.publish([SERVICE_STOPS])
+                await asyncio.wait_for(socket.wait_closed(), 5)
+                assert socket.close_code == 1012
+            async with world.follow() as again:
+                await asyncio.wait_for(again.wait_closed(), 5)
+                assert again.close_code == 1012
+
+    asyncio.run(main())

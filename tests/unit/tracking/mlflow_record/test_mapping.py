@@ -1,0 +1,158 @@
+"""What jobs and events become, without a server."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ftlab.schemas import EventKind
+from ftlab.status import JobStatus
+from tests.unit.tracking.mlflow_record.conftest import Bench
+from tracking.mlflow_record.mapping import (
+    MAX_PARAM_LENGTH,
+    MAX_TAG_LENGTH,
+    RUN_STATUS,
+    Point,
+    dataset_inputs,
+    event_tags,
+    model_tags,
+    params_of,
+    points_of,
+    registered_name,
+    run_tags,
+    valid_key,
+)
+from tracking.store.records import EventRecord, JobRecord, ModelRecord
+
+AT = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
+
+
+def _event(kind: EventKind, data: dict[str, object], attempt: int = 1) -> EventRecord:
+    return EventRecord("job-a", 5, attempt, AT, kind, data)
+
+
+@pytest.fixture
+def job(bench: Bench) -> JobRecord:
+    job_id = bench.add_job("greeter")
+    with bench.store.read() as tx:
+        return tx.jobs.get(job_id)
+
+
+def test_every_status_has_a_run_status() -> None:
+    assert set(RUN_STATUS) == set(JobStatus)
+    assert {RUN_STATUS[status] for status in JobStatus if status.is_terminal} == {"FINISHED", "FAILED", "KILLED"}
+
+
+def test_points_carry_time_and_step_and_leave_out_what_is_no_number() -> None:
+    event = _event(EventKind.METRICS, {"step": 3, "epoch": 0.5, "values": {"loss": 2, "grad_norm": None}})
+    timestamp_ms = 1_772_366_400_250
+    assert points_of(event) == [Point("loss", 2.0, timestamp_ms, 3), Point("epoch", 0.5, timestamp_ms, 3)]
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("loss", "loss"),
+        ("eval/loss", "eval/loss"),
+        ("precision@5", "precision_5"),
+        ("größe [m²]", "größe _m²_"),
+        ("../../x", "x"),
+        ("/loss", "loss"),
+        ("a//b/./c", "a/b/c"),
+        ("..", "_"),
+        ("", "_"),
+        ("@" * 300, "_" * 250),
+    ],
+)
+def test_keys_are_made_valid(name: str, key: str) -> None:
+    assert valid_key(name) == key
+
+
+@pytest.mark.parametrize(
+    ("name", "registered"),
+    [
+        ("greeter", "greeter"),
+        ("org/model: v2", "org-model- v2"),
+        ("Grüße 你好", "Grüße 你好"),
+        ("..", "JOB"),
+        ("///", "JOB"),
+        ("a%2F..?x#y", "a-2F..-x-y"),
+    ],
+)
+def test_registered_names_are_made_valid(job: JobRecord, name: str, registered: str) -> None:
+    assert registered_name(replace(job, name=name)) == registered.replace("JOB", job.id)
+
+
+def test_params_are_flat_and_complete(job: JobRecord, bench: Bench) -> None:
+    with bench.store.read() as tx:
+        dataset = tx.datasets.get(job.dataset_id)
+    params = params_of(job, dataset, None)
+    assert params == {
+        "name": "greeter",
+        "model": "org/base",
+        "training.max_steps": "10",
+        "training.bf16": "False",
+        "training.learning_rate": "0.0002",
+        "lora.r": "8",
+        "lora.target_modules": '["q_proj", "v_proj"]',
+        "dataset.id": dataset.id,
+        "dataset.name": "greeter rows",
+        "dataset.sha256": dataset.sha256,
+    }
+
+
+def test_params_of_a_job_whose_dataset_is_gone(job: JobRecord) -> None:
+    params = params_of(job, None, None)
+    assert params["dataset.id"] == job.dataset_id
+    assert "dataset.name" not in params
+
+
+def test_long_values_are_cut(job: JobRecord) -> None:
+    modules = [f"layer.{number}.q_proj" for number in range(100)] + ["x" * 200] * 50
+    config = job.config | {"lora": {"target_modules": modules[:100]}, "model": "/" + "m" * 511}
+    assert len(params_of(replace(job, config=config), None, None)["model"]) == 512
+    config["lora"]["target_modules"] = ["x" * 200] * 100
+    assert len(params_of(replace(job, config=config), None, None)["lora.target_modules"]) == MAX_PARAM_LENGTH
+    failed = _event(EventKind.STATUS, {"status": "failed", "message": "m" * 20_000, "reason": "device_oom"})
+    assert len(event_tags(job, [failed])["ftlab.message"]) == MAX_TAG_LENGTH
+
+
+def test_datasets_have_a_short_digest(bench: Bench) -> None:
+    train, held_out = bench.add_dataset(), bench.add_dataset("held out", b"other rows")
+    inputs = dataset_inputs([train, None], held_out)
+    assert [(item.name, item.context, item.source) for item in inputs] == [
+        ("hello", "training", train.id),
+        ("held out", "evaluation", held_out.id),
+    ]
+    assert [item.digest for item in inputs] == [train.sha256[:32], held_out.sha256[:32]]
+    assert dataset_inputs([None], None) == []
+
+
+def test_tags_hold_the_newest_state(job: JobRecord) -> None:
+    events = [
+        _event(EventKind.STATUS, {"status": "running", "message": "The job is training.", "reason": None}),
+        _event(EventKind.CHECKPOINT, {"step": 5}),
+        _event(EventKind.CHECKPOINT, {"step": 10}),
+        _event(EventKind.STATUS, {"status": "completed", "message": "Done.", "reason": "ok"}, attempt=2),
+    ]
+    assert event_tags(replace(job, model_revision="abc"), events) == {
+        "ftlab.status": "completed",
+        "ftlab.attempt": "2",
+        "ftlab.message": "Done.",
+        "ftlab.reason": "ok",
+        "ftlab.model_revision": "abc",
+        "ftlab.checkpoint.latest_step": "10",
+    }
+    assert event_tags(job, []) == {}
+    assert run_tags(job)["mlflow.user"] == "local"
+
+
+def test_model_tags_name_the_job_and_the_base(job: JobRecord) -> None:
+    model = ModelRecord(
+        "mdl-a", "local", job.id, "greeter", "adapter", "org/base", None, 10, Path("/models/a"), None, AT
+    )
+    tags = model_tags(job, model)
+    assert tags["ftlab.job_id"] == job.id
+    assert "ftlab.base_revision" not in tags
+    assert model_tags(job, replace(model, base_revision="abc"))["ftlab.base_revision"] == "abc"

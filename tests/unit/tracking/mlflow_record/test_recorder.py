@@ -1,0 +1,270 @@
+"""Whole jobs against a real MLflow server."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow import artifacts as mlflow_artifacts
+
+from ftlab.errors import ServiceUnavailableError
+from ftlab.schemas import EventKind
+from ftlab.status import JobStatus, ReasonCode
+from tests.unit.tracking.mlflow_record.conftest import START, Bench, Reader
+from tracking.mlflow_record.api import MlflowApi
+from tracking.mlflow_record.mapping import registered_name, to_ms
+from tracking.mlflow_record.recorder import Recorder
+from tracking.store.jobs import JobRepository
+from tracking.store.records import JobRecord, JobRef
+
+FILES = {"adapter.safetensors": bytes(range(256)) * 4000, "tokenizer/vocab.json": b'{"a": 1}'}
+
+
+def _catch_up(recorder: Recorder, passes: int = 50) -> None:
+    for _ in range(passes):
+        if recorder.step() == 0:
+            return
+    raise AssertionError("the recorder does not come to an end")
+
+
+def _job(bench: Bench, job_id: str) -> JobRecord:
+    with bench.store.read() as tx:
+        return tx.jobs.get(job_id)
+
+
+def _trained(bench: Bench, name: str, steps: range = range(1, 11)) -> JobRef:
+    ref = bench.start_attempt(bench.add_job(name))
+    bench.log_steps(ref, steps)
+    bench.write_logs(ref)
+    return ref
+
+
+def test_a_running_job_is_followed(bench: Bench, recorder: Recorder, reader: Reader) -> None:
+    held_out = bench.add_dataset("held out", b"held out rows")
+    job_id = bench.add_job("followed", eval_dataset=held_out)
+    assert recorder.step() == 0  # a queue of thousands is no work for MLflow
+    ref = bench.claim(job_id)
+    assert recorder.step() == 2
+    run = reader.of(job_id).run
+    assert (run.info.status, run.info.run_name, run.info.start_time) == ("SCHEDULED", "followed", to_ms(START))
+    assert run.data.params["training.learning_rate"] == "0.0002"
+    assert run.data.tags["ftlab.status"] == "pending"
+    assert run.data.tags["mlflow.user"] == "local"
+    assert reader.client.get_experiment(run.info.experiment_id).name == "finetune-lab"
+    inputs = {item.tags[0].value: item.dataset for item in run.inputs.dataset_inputs}
+    assert inputs["training"].name == "followed rows"
+    assert (inputs["evaluation"].source, inputs["evaluation"].digest) == (held_out.id, held_out.sha256[:32])
+    assert _job(bench, job_id).mlflow_run_id == run.info.run_id
+
+    bench.run(ref)
+    bench.log_steps(ref, range(1, 4))
+    bench.emit(ref, EventKind.CHECKPOINT, {"step": 3, "size_bytes": 1, "metrics": {}, "is_best": False})
+    bench.emit(ref, EventKind.SAMPLE, {"step": 3, "prompt": "Grüße", "text": "你好"})
+    bench.emit(ref, EventKind.LOG, {"level": "info", "text": "a line"})
+    _catch_up(recorder)
+    reading = reader.of(job_id)
+    assert reading.run.info.status == "RUNNING"
+    assert reading.history("loss") == [(1, 1.0), (2, 1 / 2), (3, 1 / 3)]
+    assert reading.run.data.metrics["epoch"] == pytest.approx(0.3)
+    assert reading.run.data.tags["ftlab.checkpoint.latest_step"] == "3"
+    assert reading.run.data.tags["ftlab.attempt"] == "1"
+    (sample,) = reading.artifacts("samples")
+    assert "你好" in reading.text(sample, bench.jobs_folder.parent)
+    assert _job(bench, job_id).mlflow_seq == _job(bench, job_id).last_seq
+
+
+def test_log_lines_alone_need_no_request(bench: Bench, recorder: Recorder) -> None:
+    ref = bench.start_attempt(bench.add_job("chatty"))
+    _catch_up(recorder)
+    away = Recorder(bench.store, MlflowApi("http://127.0.0.1:9"), bench.jobs_folder, bench.clock)
+    bench.emit(ref, EventKind.LOG, *({"level": "info", "text": str(number)} for number in range(1200)))
+    assert away.step() == 0
+    assert _job(bench, ref.id).mlflow_seq == _job(bench, ref.id).last_seq
+
+
+def test_a_completed_job_delivers_its_model(
+    bench: Bench, recorder: Recorder, reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = _trained(bench, "org/greeter: v1")
+    model = bench.complete(ref, FILES)
+    _catch_up(recorder)
+    reading = reader.of(ref.id)
+    run = reading.run
+    assert (run.info.status, run.info.end_time) == ("FINISHED", to_ms(bench.clock()))
+    assert run.data.tags["ftlab.reason"] == "ok"
+    assert "ftlab.incomplete" not in run.data.tags
+    assert reading.artifacts() == [
+        "config/job.yaml",
+        "logs/attempt-1.jsonl",
+        "model/adapter.safetensors",
+        "model/manifest.json",
+        "model/tokenizer/vocab.json",
+    ]
+    assert yaml.safe_load(reading.text("config/job.yaml", tmp_path)) == _job(bench, ref.id).config
+    assert reading.text("logs/attempt-1.jsonl", tmp_path) == bench.write_logs(ref).read_text()
+
+    version = reader.client.get_model_version_by_alias("org-greeter- v1", ref.id)
+    assert (version.run_id, version.status) == (run.info.run_id, "READY")
+    assert version.tags["ftlab.model_id"] == model.id
+    with bench.store.read() as tx:
+        assert tx.models.get(model.id).mlflow_version == str(version.version)
+    uri = f"models:/org-greeter- v1/{version.version}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", reader.url)
+    fetched = Path(mlflow_artifacts.download_artifacts(uri, dst_path=str(tmp_path / "fetched")))
+    assert {name: (fetched / name).read_bytes() for name in FILES} == FILES
+
+
+@pytest.mark.parametrize("is_followed", [True, False], ids=["followed", "read afterwards"])
+def test_a_reopened_job_goes_on_in_its_run_and_registers_a_second_version(
+    bench: Bench, recorder: Recorder, reader: Reader, tmp_path: Path, is_followed: bool
+) -> None:
+    name = f"reopened {is_followed}"
+    ref = _trained(bench, name, range(1, 6))
+    weights = [{"adapter.safetensors": text} for text in (b"first weights", b"later weights")]
+    first = bench.complete(ref, weights[0])
+    if is_followed:
+        _catch_up(recorder)
+    more = bench.add_dataset(f"{name} more", b"more rows")
+    with bench.store.begin() as tx:
+        files = tx.job_files.append(ref.id, [more.id], now=bench.clock())
+        tx.jobs.reopen(ref, message="One file was appended.", now=bench.clock())
+    if is_followed:
+        _catch_up(recorder)
+        assert reader.of(ref.id).run.info.status == "SCHEDULED"
+    ref = bench.start_attempt(ref.id, resumed_from_step=5)
+    bench.log_steps(ref, range(6, 9))
+    bench.write_logs(ref)
+    second = bench.complete(ref, weights[1], folder_name="model-2")
+    _catch_up(recorder)
+
+    reading = reader.of(ref.id)
+    run_id = reading.run.info.run_id
+    assert (reading.run.info.status, reading.run.info.end_time) == ("FINISHED", to_ms(bench.clock()))
+    assert [step for step, _ in reading.history("loss")] == list(range(1, 9))
+    assert json.loads(reading.run.data.tags["ftlab.datasets"]) == files
+    assert {item.dataset.source for item in reading.run.inputs.dataset_inputs} == set(files)
+    found = reader.client.search_model_versions(f"run_id = '{run_id}'")
+    versions = {version.tags["ftlab.model_id"]: version for version in found}
+    assert set(versions) == {first.id, second.id}
+    newest = reader.client.get_model_version_by_alias(registered_name(_job(bench, ref.id)), ref.id)
+    assert newest.tags["ftlab.model_id"] == second.id
+    with bench.store.read() as tx:
+        recorded = [model.mlflow_version for model in tx.models.all_of_job(ref.id)]
+    assert recorded == [str(versions[first.id].version), str(newest.version)]
+    for folder, files_of in zip(("model", "model-2"), weights, strict=True):
+        text = reading.text(f"{folder}/adapter.safetensors", tmp_path)
+        assert text.encode() == files_of["adapter.safetensors"]
+
+
+def test_a_dataset_removed_before_mlflow_was_back_is_named_by_its_id(
+    bench: Bench, recorder: Recorder, reader: Reader
+) -> None:
+    ref = _trained(bench, "without rows")
+    bench.complete(ref, FILES)
+    dataset_id = _job(bench, ref.id).dataset_id
+    with bench.store.begin() as tx:
+        tx.datasets.remove(dataset_id, owner="local")
+    _catch_up(recorder)
+    run = reader.of(ref.id).run
+    assert (run.info.status, run.data.params["dataset.id"]) == ("FINISHED", dataset_id)
+    assert run.inputs.dataset_inputs == []
+
+
+def test_jobs_of_one_name_are_versions_of_one_model(bench: Bench, recorder: Recorder, reader: Reader) -> None:
+    refs = [_trained(bench, "repeated") for _ in range(2)]
+    for ref in refs:
+        bench.complete(ref, FILES)
+    _catch_up(recorder)
+    versions = [reader.client.get_model_version_by_alias("repeated", ref.id).version for ref in refs]
+    assert [str(version) for version in versions] == ["1", "2"]
+
+
+@pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.CANCELLED])
+def test_a_job_without_a_model_leaves_config_and_logs(
+    bench: Bench, recorder: Recorder, reader: Reader, status: JobStatus
+) -> None:
+    ref = _trained(bench, f"ends {status}")
+    (bench.jobs_folder / ref.id / "logs" / "attempt-1-stacks.txt").write_text("where it hung")
+    if status is JobStatus.FAILED:
+        bench.fail(ref, ReasonCode.DEVICE_OOM, "The GPU's memory is full; use a smaller batch.")
+    else:
+        with bench.store.begin() as tx:
+            tx.jobs.move(ref, JobStatus.CANCELLING, now=bench.clock())
+            tx.jobs.move(ref, JobStatus.CANCELLED, now=bench.clock(), reason=ReasonCode.USER_CANCELLED)
+    _catch_up(recorder)
+    reading = reader.of(ref.id)
+    expected = {JobStatus.FAILED: ("FAILED", "device_oom"), JobStatus.CANCELLED: ("KILLED", "user_cancelled")}
+    assert (reading.run.info.status, reading.run.data.tags["ftlab.reason"]) == expected[status]
+    assert reading.run.data.tags["ftlab.message"] == _job(bench, ref.id).message
+    assert reading.artifacts() == ["config/job.yaml", "logs/attempt-1-stacks.txt", "logs/attempt-1.jsonl"]
+    assert reader.client.search_model_versions(f"run_id = '{reading.run.info.run_id}'") == []
+
+
+def test_a_resumed_job_has_each_step_once(bench: Bench, recorder: Recorder, reader: Reader) -> None:
+    first = _trained(bench, "resumed", range(1, 9))
+    _catch_up(recorder)
+    bench.requeue(first)
+    second = bench.start_attempt(first.id, resumed_from_step=5)
+    bench.log_steps(second, range(6, 9))
+    _catch_up(recorder)
+    bench.log_steps(second, range(9, 11))
+    bench.write_logs(second)
+    bench.complete(second, FILES)
+    fresh = Recorder(bench.store, MlflowApi(reader.url), bench.jobs_folder, bench.clock)
+    _catch_up(fresh)
+    reading = reader.of(first.id)
+    for key in ("loss", "epoch"):
+        assert [step for step, _ in reading.history(key)] == list(range(1, 11))
+    assert reading.run.data.tags["ftlab.attempt"] == "2"
+    assert reading.artifacts("logs") == ["logs/attempt-1.jsonl", "logs/attempt-2.jsonl"]
+
+
+def test_five_thousand_points_arrive_once(bench: Bench, recorder: Recorder, reader: Reader) -> None:
+    ref = bench.start_attempt(bench.add_job("long"))
+    items = [
+        {"step": step, "values": {f"metric_{number}": step * number / 7 for number in range(5)}}
+        for step in range(1, 1001)
+    ]
+    bench.emit(ref, EventKind.METRICS, *items)
+    _catch_up(recorder)
+    reading = reader.of(ref.id)
+    for number in range(5):
+        expected = [(step, step * number / 7) for step in range(1, 1001)]
+        assert reading.history(f"metric_{number}") == expected
+        assert reading.run.data.metrics[f"metric_{number}"] == 1000 * number / 7
+
+
+@pytest.mark.parametrize("lost_write", ["run_id", "seq"])
+def test_a_crash_before_the_cursor_is_saved_doubles_nothing(
+    bench: Bench, recorder: Recorder, reader: Reader, monkeypatch: pytest.MonkeyPatch, lost_write: str
+) -> None:
+    ref = _trained(bench, f"crash before {lost_write}", range(1, 6))
+    save = JobRepository.set_mlflow
+
+    def crash(self: JobRepository, job_id: str, **values: object) -> None:
+        if values[lost_write] is not None:
+            raise ServiceUnavailableError("the recorder dies here")
+        save(self, job_id, **values)  # type: ignore[arg-type]
+
+    def lose_a_write() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(JobRepository, "set_mlflow", crash)
+            with pytest.raises(ServiceUnavailableError):
+                recorder.step()
+
+    lose_a_write()
+    bench.log_steps(ref, range(6, 11))
+    lose_a_write()
+    model = bench.complete(ref, FILES)
+    lose_a_write()
+    fresh = Recorder(bench.store, MlflowApi(reader.url), bench.jobs_folder, bench.clock)
+    _catch_up(fresh)
+
+    reading = reader.of(ref.id)
+    assert reading.history("loss") == [(step, 1 / step) for step in range(10, 0, -1)][::-1]
+    assert [step for step, _ in reading.history("epoch")] == list(range(1, 11))
+    assert reading.run.data.metrics["loss"] == 1 / 10
+    assert len(reading.run.inputs.dataset_inputs) == 1
+    assert len(reader.client.search_model_versions(f"run_id = '{reading.run.info.run_id}'")) == 1
+    with bench.store.read() as tx:
+        assert tx.models.get(model.id).mlflow_version == "1"

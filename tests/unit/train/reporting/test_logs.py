@@ -1,0 +1,79 @@
+"""The log of a run: lines in a file and in the event log."""
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+from ftlab.schemas import EventKind
+from train.plan import StopKind
+from train.reporting.logs import run_log
+
+
+class Link:
+    def __init__(self) -> None:
+        self.events: list[tuple[EventKind, dict[str, Any]]] = []
+
+    def emit(self, kind: EventKind, data: dict[str, Any]) -> None:
+        self.events.append((kind, data))
+
+    def stop_requested(self) -> StopKind | None:
+        return None
+
+    def report_checkpoint(self, step: int, folder: Path) -> None:
+        raise AssertionError
+
+
+def texts(link: Link) -> list[tuple[str, str]]:
+    return [(data["level"], data["text"]) for _, data in link.events]
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+
+
+def test_lines_go_to_the_file_and_to_followers(tmp_path: Path):
+    link, file = Link(), tmp_path / "logs" / "attempt-1.jsonl"
+    with run_log(file, link) as log:
+        log.info("Grüße\nzweite Zeile")
+        log.debug("not this")
+        logging.getLogger("transformers.trainer").warning("careful")
+        logging.getLogger("transformers.trainer").info("not this")
+        warnings.warn("odd", stacklevel=1)
+    assert texts(link)[:3] == [("info", "Grüße"), ("info", "zweite Zeile"), ("warning", "careful")]
+    assert "odd" in texts(link)[3][1]
+    assert {kind for kind, _ in link.events} == {EventKind.LOG}
+    assert [(line["level"], line["text"]) for line in read(file)] == texts(link)
+    assert read(file)[0]["at"].endswith("+00:00")
+
+
+def test_a_traceback_is_kept_line_by_line_and_long_lines_are_cut(tmp_path: Path):
+    link = Link()
+    with run_log(tmp_path / "log.jsonl", link) as log:
+        try:
+            raise ValueError("x" * 10_000)
+        except ValueError:
+            log.exception("It broke")
+    lines = [text for _, text in texts(link)]
+    assert lines[:2] == ["It broke", "Traceback (most recent call last):"]
+    assert max(map(len, lines)) == 4000
+
+
+def test_a_second_attempt_and_a_closed_log_change_nothing(tmp_path: Path):
+    link, file = Link(), tmp_path / "log.jsonl"
+    for text in ("one", "two"):
+        with run_log(file, link) as log:
+            log.info(text)
+    log.warning("after the end")
+    assert [line["text"] for line in read(file)] == ["one", "two"]
+    assert logging.getLogger("transformers").propagate in (True, False)
+    assert not logging.getLogger("ftlab.run").handlers
+
+
+def test_a_log_that_cannot_be_written_does_not_stop_the_run():
+    link = Link()
+    with run_log(Path("/dev/full"), link) as log:
+        log.info("still here")
+        log.info("and here")
+    assert texts(link) == [("info", "still here"), ("info", "and here")]

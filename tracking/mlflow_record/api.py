@@ -1,0 +1,201 @@
+"""The calls to MLflow, each safe to repeat. This is the only module that imports MLflow (seconds, 150 MB)."""
+
+import itertools
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from enum import StrEnum
+from http import HTTPStatus
+from pathlib import Path
+
+from ftlab.errors import FineTuneLabError, ServiceUnavailableError
+from tracking.mlflow_record.mapping import JOB_TAG, DatasetInput, Point, to_ms
+from tracking.mlflow_record.server import CLIENT_ENVIRONMENT
+
+for _name, _value in CLIENT_ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)  # MLflow reads some of them while it is imported
+
+import requests  # noqa: E402
+from mlflow import MlflowClient  # noqa: E402
+from mlflow import entities as mlflow_entities  # noqa: E402
+from mlflow.exceptions import MlflowException, RestException  # noqa: E402
+
+EXPERIMENT = "finetune-lab"
+MAX_METRICS_PER_BATCH = 1000
+MAX_PARAMS_PER_BATCH = 100
+PERMANENT_CODES = frozenset({"INVALID_PARAMETER_VALUE", "INVALID_STATE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"})
+"""Answers that stay the same however often the request is repeated."""
+
+
+class MlflowUnreachableError(ServiceUnavailableError):
+    """Nothing answers at MLflow's address, or not in time."""
+
+    default_code = "mlflow_unreachable"
+
+
+class MlflowRefusedError(FineTuneLabError):
+    """MLflow answered, but did not do what it was asked; `code` is MLflow's own error code."""
+
+    default_code = "INTERNAL_ERROR"
+
+    @property
+    def is_permanent(self) -> bool:
+        return self.code in PERMANENT_CODES
+
+
+class RunState(StrEnum):
+    ACTIVE = "active"
+    DELETED = "deleted"
+    """In MLflow's trash: somebody deleted it on purpose."""
+    MISSING = "missing"
+    """Unknown to this server: its database was lost or replaced, or its trash was emptied."""
+
+
+class MlflowApi:
+    """Every method may be repeated, also after it raised `MlflowUnreachableError` or `MlflowRefusedError`."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        self._client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+    def ensure_run(self, job_id: str, *, name: str, created_at: datetime, tags: Mapping[str, str]) -> str:
+        """The id of the job's run; made when no run carries the job's tag."""
+        with _translated():
+            experiment_id = self._ensure_experiment()
+            runs = self._runs_of(experiment_id, job_id)
+            if not runs:
+                self._client.create_run(experiment_id, start_time=to_ms(created_at), tags=dict(tags), run_name=name)
+                # An earlier request that got no answer in time may have been carried out by now.
+                runs = self._runs_of(experiment_id, job_id)
+            active = [run for run in runs if run.info.lifecycle_stage == RunState.ACTIVE]
+            kept, *others = sorted(run.info.run_id for run in active or runs)
+            for run_id in others if active else ():
+                self._client.delete_run(run_id)
+            return str(kept)
+
+    def run_state(self, run_id: str) -> RunState:
+        with _translated():
+            try:
+                return RunState(self._client.get_run(run_id).info.lifecycle_stage)
+            except RestException as error:
+                # Only MLflow's own answer counts: another server on this port answers 404 as well.
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return RunState.MISSING
+                raise
+
+    def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
+        items = [mlflow_entities.Param(key, value) for key, value in params.items()]
+        with _translated():
+            for part in _parts(items, MAX_PARAMS_PER_BATCH):
+                self._client.log_batch(run_id, params=part)
+
+    def log_datasets(self, run_id: str, inputs: Sequence[DatasetInput]) -> None:
+        with _translated():
+            self._client.log_inputs(run_id, [_dataset_input(item) for item in inputs])
+
+    def log_points(self, run_id: str, points: Sequence[Point]) -> None:
+        """Points that the run already has, equal in key, time, step and value, are not added again."""
+        items = [mlflow_entities.Metric(p.key, p.value, p.timestamp_ms, p.step) for p in points]
+        with _translated():
+            for part in _parts(items, MAX_METRICS_PER_BATCH):
+                self._client.log_batch(run_id, metrics=part)
+
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        with _translated():
+            self._client.log_batch(run_id, tags=[mlflow_entities.RunTag(*item) for item in tags.items()])
+
+    def set_status(self, run_id: str, status: str) -> None:
+        with _translated():
+            self._client.update_run(run_id, status=status)
+
+    def end(self, run_id: str, status: str, ended_at: datetime) -> None:
+        with _translated():
+            self._client.set_terminated(run_id, status=status, end_time=to_ms(ended_at))
+
+    def upload(self, run_id: str, file: Path, folder: str) -> None:
+        """Put `file` into the run's artifact `folder`, over an earlier one of that name."""
+        with _translated():
+            self._client.log_artifact(run_id, str(file), folder)
+
+    def upload_text(self, run_id: str, text: str, path: str) -> None:
+        with _translated():
+            self._client.log_text(run_id, text, path)
+
+    def has_model(self, name: str, run_id: str, folder: str) -> bool:
+        """Whether a version of the registered model `name` holds the run's `folder`."""
+        with _translated():
+            return self._find_version(name, run_id, folder) is not None
+
+    def register_model(self, name: str, run_id: str, folder: str, *, alias: str, tags: Mapping[str, str]) -> str:
+        """The version of the registered model `name` that holds the run's `folder`; `alias` names it from now on."""
+        with _translated():
+            self._ensure_registered_model(name)
+            version = self._find_version(name, run_id, folder)
+            if version is None:
+                source = f"runs:/{run_id}/{folder}"
+                made = self._client.create_model_version(name, source, run_id, tags=dict(tags), await_creation_for=0)
+                version = made.version
+            self._client.set_registered_model_alias(name, alias, str(version))
+            return str(version)
+
+    def _find_version(self, name: str, run_id: str, folder: str) -> str | None:
+        known = self._client.search_model_versions(f"run_id = '{run_id}'")
+        source = f"runs:/{run_id}/{folder}"
+        return next((str(entry.version) for entry in known if (entry.name, entry.source) == (name, source)), None)
+
+    def _runs_of(self, experiment_id: str, job_id: str) -> list[mlflow_entities.Run]:
+        tag_is_job = f"tags.`{JOB_TAG}` = '{job_id}'"
+        return list(self._client.search_runs([experiment_id], tag_is_job, mlflow_entities.ViewType.ALL))
+
+    def _ensure_experiment(self) -> str:
+        """A deleted experiment is left in the trash, with its runs; the next free number takes its place."""
+        for number in itertools.count(1):
+            name = EXPERIMENT if number == 1 else f"{EXPERIMENT}-{number}"
+            experiment = self._client.get_experiment_by_name(name)
+            if experiment is None:
+                return str(self._client.create_experiment(name))
+            if experiment.lifecycle_stage == mlflow_entities.LifecycleStage.ACTIVE:
+                return str(experiment.experiment_id)
+        raise AssertionError("the numbers do not end")
+
+    def _ensure_registered_model(self, name: str) -> None:
+        try:
+            self._client.create_registered_model(name)
+        except RestException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+
+def _dataset_input(item: DatasetInput) -> mlflow_entities.DatasetInput:
+    dataset = mlflow_entities.Dataset(
+        name=item.name,
+        digest=item.digest,
+        source_type="ftlab",
+        source=item.source,
+        profile=json.dumps({"num_rows": item.num_rows}),
+    )
+    return mlflow_entities.DatasetInput(dataset, [mlflow_entities.InputTag("mlflow.data.context", item.context)])
+
+
+def _parts(items: list[object], size: int) -> Iterator[list[object]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except MlflowException as error:
+        # MLflow wraps the transport's error without naming its kind; only the chained exception tells.
+        cause = error.__cause__ or error.__context__
+        if isinstance(cause, requests.ConnectionError | requests.Timeout):
+            raise MlflowUnreachableError("MLflow does not answer.") from error
+        raise MlflowRefusedError(str(error), error.error_code) from error
+    except (requests.ConnectionError, requests.Timeout) as error:
+        raise MlflowUnreachableError("MLflow does not answer.") from error
+    except requests.HTTPError as error:
+        is_bad = error.response is not None and error.response.status_code == HTTPStatus.BAD_REQUEST
+        code = "BAD_REQUEST" if is_bad else None
+        raise MlflowRefusedError(f"MLflow did not take an artifact: {error}", code) from error

@@ -1,0 +1,165 @@
+"""What a job and its events look like in MLflow. Pure functions: rows in, plain values out."""
+
+import json
+import posixpath
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ftlab.schemas import EventKind, JobConfig
+from ftlab.status import JobStatus
+from tracking.store.records import DatasetRecord, EventRecord, JobRecord, ModelRecord
+
+MAX_KEY_LENGTH = 250
+MAX_PARAM_LENGTH = 6000
+MAX_TAG_LENGTH = 8000
+DIGEST_LENGTH = 32
+"""Characters of the sha256 that name a dataset's content; MLflow takes up to 36."""
+
+JOB_TAG = "ftlab.job_id"
+
+RUN_STATUS: dict[JobStatus, str] = {
+    JobStatus.QUEUED: "SCHEDULED",
+    JobStatus.PENDING: "SCHEDULED",
+    JobStatus.INITIALIZING: "RUNNING",
+    JobStatus.RUNNING: "RUNNING",
+    JobStatus.PAUSING: "RUNNING",
+    JobStatus.PAUSED: "SCHEDULED",
+    JobStatus.CANCELLING: "RUNNING",
+    JobStatus.COMPLETED: "FINISHED",
+    JobStatus.FAILED: "FAILED",
+    JobStatus.CANCELLED: "KILLED",
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of one metric."""
+
+    key: str
+    value: float
+    timestamp_ms: int
+    step: int
+
+
+@dataclass(frozen=True)
+class DatasetInput:
+    """A dataset that went into a run."""
+
+    name: str
+    digest: str
+    source: str
+    num_rows: int
+    context: str
+    """`training` or `evaluation`."""
+
+
+def to_ms(at: datetime) -> int:
+    return round(at.timestamp() * 1000)
+
+
+def points_of(event: EventRecord) -> list[Point]:
+    """The points of a metrics event; the epoch is one of them. Values that are no number are left out."""
+    values: dict[str, Any] = dict(event.data["values"])
+    if event.data.get("epoch") is not None:
+        values.setdefault("epoch", event.data["epoch"])
+    step, timestamp_ms = int(event.data["step"]), to_ms(event.at)
+    return [
+        Point(valid_key(name), float(value), timestamp_ms, step) for name, value in values.items() if value is not None
+    ]
+
+
+def run_tags(job: JobRecord) -> dict[str, str]:
+    """The tags that a new run gets."""
+    return {
+        JOB_TAG: job.id,
+        "ftlab.owner": job.owner,
+        "ftlab.attempt": str(job.attempt),
+        "mlflow.user": job.owner,
+        "mlflow.source.name": "FineTune Lab",
+        "mlflow.source.type": "JOB",
+    }
+
+
+def event_tags(job: JobRecord, events: Sequence[EventRecord]) -> dict[str, str]:
+    """The tags that these events change; the newest value of each."""
+    tags: dict[str, str] = {}
+    for event in events:
+        if event.kind == EventKind.STATUS:
+            tags |= {"ftlab.status": event.data["status"], "ftlab.attempt": str(event.attempt)}
+            tags["ftlab.message"] = event.data["message"]
+            if event.data.get("reason"):
+                tags["ftlab.reason"] = event.data["reason"]
+            if job.model_revision:
+                tags["ftlab.model_revision"] = job.model_revision
+            if job.num_files > 1:
+                tags["ftlab.datasets"] = json.dumps(job.dataset_ids)
+        elif event.kind == EventKind.CHECKPOINT:
+            tags["ftlab.checkpoint.latest_step"] = str(event.data["step"])
+    return {key: value[:MAX_TAG_LENGTH] for key, value in tags.items()}
+
+
+def params_of(job: JobRecord, dataset: DatasetRecord | None, eval_dataset: DatasetRecord | None) -> dict[str, str]:
+    """The job's config as flat names (`training.learning_rate`), defaults that depend on others filled in.
+
+    A dataset, of several the first one, is named by its id, its display name and its content; one that is no longer
+    kept by its id only.
+    """
+    flat = dict(_flatten(job.config))
+    flat["training.learning_rate"] = str(JobConfig.model_validate(job.config).learning_rate)
+    for role, dataset_id, record in (
+        ("dataset", job.dataset_id, dataset),
+        ("eval_dataset", job.eval_dataset_id, eval_dataset),
+    ):
+        flat.pop(role, None)
+        if dataset_id:
+            flat[f"{role}.id"] = dataset_id
+        if record:
+            flat |= {f"{role}.name": record.name, f"{role}.sha256": record.sha256}
+    return {valid_key(name): value[:MAX_PARAM_LENGTH] for name, value in flat.items()}
+
+
+def dataset_inputs(datasets: Sequence[DatasetRecord | None], eval_dataset: DatasetRecord | None) -> list[DatasetInput]:
+    """What went into a run; datasets that are no longer kept are left out."""
+    inputs = [*((dataset, "training") for dataset in datasets), (eval_dataset, "evaluation")]
+    return [
+        DatasetInput(record.name, record.sha256[:DIGEST_LENGTH], record.id, record.num_rows, context)
+        for record, context in inputs
+        if record
+    ]
+
+
+def model_tags(job: JobRecord, model: ModelRecord) -> dict[str, str]:
+    """The tags of a registered model version."""
+    tags = {
+        JOB_TAG: job.id,
+        "ftlab.model_id": model.id,
+        "ftlab.owner": job.owner,
+        "ftlab.kind": model.kind,
+        "ftlab.base_model": model.base_model,
+        "ftlab.step": str(model.step),
+    }
+    return tags | ({"ftlab.base_revision": model.base_revision} if model.base_revision else {})
+
+
+def registered_name(job: JobRecord) -> str:
+    """The registered model's name: the job's name without what MLflow or a URL cannot carry."""
+    return re.sub(r"[^\w. -]+", "-", job.name).strip(" .-") or job.id
+
+
+def valid_key(name: str) -> str:
+    """The nearest name that MLflow takes for a metric or a parameter."""
+    plain = posixpath.normpath(re.sub(r"[^/\w.\- :]", "_", name)).lstrip("/.")
+    return plain[:MAX_KEY_LENGTH].rstrip("/") or "_"
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            yield f"{prefix}{name}", json.dumps(value, ensure_ascii=False)
+        elif value is not None:
+            yield f"{prefix}{name}", str(value)

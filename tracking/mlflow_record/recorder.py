@@ -1,0 +1,285 @@
+"""Keeps MLflow's copy of every job complete, from the job's event log and after the fact.
+
+MLflow is one more reader of the log, and `jobs.mlflow_seq` is its cursor: whatever MLflow missed while it was
+away is sent when it is back. The cursor moves only after its events were taken, so a crash in between sends
+them again; each call of `MlflowApi` changes nothing the second time.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from ftlab.errors import NotFoundError, ServiceUnavailableError
+from ftlab.schemas import EventKind
+from ftlab.status import JobStatus
+from tracking.mlflow_record.api import MlflowApi, MlflowRefusedError, MlflowUnreachableError, RunState
+from tracking.mlflow_record.artifacts import upload_config, upload_logs, upload_model, upload_sample
+from tracking.mlflow_record.mapping import (
+    MAX_TAG_LENGTH,
+    RUN_STATUS,
+    Point,
+    dataset_inputs,
+    event_tags,
+    model_tags,
+    params_of,
+    registered_name,
+    run_tags,
+)
+from tracking.mlflow_record.overlap import Overlap
+from tracking.store import StaleJobError, Store, Transaction
+from tracking.store.records import DatasetRecord, EventRecord, JobRecord, JobRef, ModelRecord, NewEvent
+
+logger = logging.getLogger(__name__)
+
+RECORDED_KINDS = (EventKind.STATUS, EventKind.METRICS, EventKind.CHECKPOINT, EventKind.SAMPLE)
+PAGE_EVENTS = 500
+PAGE_JOBS = 50
+INTERVAL_S = 1.0
+MAX_BACKOFF_S = 30.0
+
+RUN_DELETED = "mlflow_run_deleted"
+INCOMPLETE = "mlflow_incomplete"
+
+
+@dataclass(frozen=True)
+class Page:
+    """What one pass sends of one job, read in one snapshot of the database."""
+
+    job: JobRecord
+    events: list[EventRecord]
+    points: list[Point]
+    next_seq: int
+    """The cursor once this page is in MLflow."""
+    datasets: list[DatasetRecord | None]
+    """Those of the job's files, in their order; `None` for one that is no longer kept."""
+    eval_dataset: DatasetRecord | None
+    models: list[ModelRecord]
+    """One for each time that the job completed."""
+
+
+class Recorder:
+    """One per service. `jobs_folder` holds `<job id>/{logs,model}/`; `clock` gives the time in UTC."""
+
+    def __init__(self, store: Store, api: MlflowApi, jobs_folder: Path, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._api = api
+        self._jobs_folder = jobs_folder
+        self._clock = clock
+        self._overlap = Overlap()
+        self._postponed: dict[str, tuple[int, datetime]] = {}
+        """By job: failures in a row, and when the next try is due."""
+
+    def run(self, stop: threading.Event) -> None:
+        """Make passes until `stop` is set: about one a second, fewer while MLflow or the database is away."""
+        num_failures = 0
+        while not stop.is_set():
+            try:
+                num_events = self.step()
+            except ServiceUnavailableError as error:
+                if num_failures == 0:
+                    logger.warning("The MLflow record waits: %s", error)
+                num_failures += 1
+                stop.wait(backoff_s(num_failures))
+            else:
+                if num_failures:
+                    logger.info("The MLflow record goes on.")
+                num_failures = 0
+                if num_events < PAGE_EVENTS:
+                    stop.wait(INTERVAL_S)
+
+    def step(self) -> int:
+        """Send at most one page of every job that MLflow is behind on; return how many events were sent.
+
+        Raises `ServiceUnavailableError` when MLflow or the database does not answer. A job whose record
+        cannot be sent waits by itself and does not hold up the others.
+        """
+        num_events = 0
+        for job_id in self._due():
+            try:
+                num_events += self._advance(job_id)
+            except MlflowUnreachableError:
+                # Perhaps it is this job's files that take too long: the next pass begins with another job.
+                self._postpone(job_id)
+                raise
+            except (MlflowRefusedError, OSError, ValueError) as error:
+                wait_s = self._postpone(job_id)
+                logger.warning("MLflow has not all of %s, next try in %.0f s: %s", job_id, wait_s, error)
+            else:
+                self._postponed.pop(job_id, None)
+        return num_events
+
+    def _due(self) -> list[str]:
+        with self._store.read() as tx:
+            behind = tx.jobs.behind_mlflow(limit=PAGE_JOBS + len(self._postponed))
+        now = self._clock()
+        return [job.id for job in behind if job.id not in self._postponed or self._postponed[job.id][1] <= now]
+
+    def _postpone(self, job_id: str) -> float:
+        num_failures = self._postponed.get(job_id, (0, None))[0] + 1
+        wait_s = backoff_s(num_failures)
+        self._postponed[job_id] = num_failures, self._clock() + timedelta(seconds=wait_s)
+        return wait_s
+
+    def _advance(self, job_id: str) -> int:
+        page = self._load(job_id)
+        run_id = page.job.mlflow_run_id
+        if run_id is None:
+            run_id = self._open_run(page)
+            self._save(job_id, run_id=run_id)
+        try:
+            self._send(run_id, page)
+        except MlflowRefusedError as error:
+            self._resolve(run_id, page, error)
+        else:
+            self._save(job_id, seq=page.next_seq)
+        return len(page.events)
+
+    def _save(self, job_id: str, *, run_id: str | None = None, seq: int | None = None) -> None:
+        with self._store.begin() as tx:
+            tx.jobs.set_mlflow(job_id, run_id=run_id, seq=seq)
+
+    def _load(self, job_id: str, after: int | None = None) -> Page:
+        with self._store.read() as tx:
+            job = tx.jobs.get(job_id)
+            seq = job.mlflow_seq if after is None else after
+            events = tx.events.after(job_id, seq, limit=PAGE_EVENTS, kinds=RECORDED_KINDS)
+            return Page(
+                job=job,
+                events=events,
+                points=self._overlap.new_points(tx, job_id, events),
+                next_seq=events[-1].seq if len(events) == PAGE_EVENTS else job.last_seq,
+                datasets=[_find_dataset(tx, dataset_id) for dataset_id in job.dataset_ids],
+                eval_dataset=_find_dataset(tx, job.eval_dataset_id),
+                models=tx.models.all_of_job(job_id),
+            )
+
+    def _open_run(self, page: Page) -> str:
+        """The id of the job's run, with its parameters and datasets in it."""
+        job = page.job
+        run_id = self._api.ensure_run(job.id, name=job.name, created_at=job.created_at, tags=run_tags(job))
+        if self._api.run_state(run_id) is RunState.ACTIVE:
+            self._api.log_params(run_id, params_of(job, page.datasets[0], page.eval_dataset))
+            self._api.log_datasets(run_id, dataset_inputs(page.datasets, page.eval_dataset))
+        return run_id
+
+    def _refill(self, page: Page) -> None:
+        """Give a job whose run is unknown to MLflow a new one, with everything from the first event on."""
+        job_id, seq = page.job.id, 0
+        run_id = self._open_run(page)
+        while seq < page.next_seq:
+            part = self._load(job_id, after=seq)
+            self._send(run_id, part)
+            seq = part.next_seq
+        # Named last: until then each try finds the same new run by its tag, and fills it from the start.
+        self._save(job_id, run_id=run_id, seq=seq)
+
+    def _send(self, run_id: str, page: Page) -> None:
+        self._api.log_points(run_id, page.points)
+        for event in page.events:
+            if event.kind == EventKind.SAMPLE:
+                upload_sample(self._api, run_id, event)
+        if tags := event_tags(page.job, page.events):
+            self._api.set_tags(run_id, tags)
+        statuses = [event for event in page.events if event.kind == EventKind.STATUS]
+        if page.job.num_files > 1 and any(event.data["status"] == JobStatus.PENDING for event in statuses):
+            # Some may have been appended since the attempt before; MLflow keeps each once.
+            self._api.log_datasets(run_id, dataset_inputs(page.datasets, page.eval_dataset))
+        if any(event.data["status"] == JobStatus.COMPLETED for event in statuses[:-1]):
+            self._deliver(run_id, page, JobStatus.COMPLETED)  # it was re-opened before this was read
+        if statuses:
+            self._send_status(run_id, page, statuses[-1])
+
+    def _send_status(self, run_id: str, page: Page, event: EventRecord) -> None:
+        status = JobStatus(event.data["status"])
+        if not status.is_terminal:
+            self._api.set_status(run_id, RUN_STATUS[status])
+            return
+        problem = self._deliver(run_id, page, status)
+        if problem:
+            logger.warning("MLflow's record of %s is incomplete: %s", page.job.id, problem)
+            self._api.set_tags(run_id, {"ftlab.incomplete": problem[:MAX_TAG_LENGTH]})
+        # Last: whoever sees the run ended finds everything in it.
+        self._api.end(run_id, RUN_STATUS[status], event.at)
+        self._overlap.forget(page.job.id)
+
+    def _deliver(self, run_id: str, page: Page, status: JobStatus) -> str | None:
+        """Send the files of an ended job; return what cannot ever be sent, in one sentence."""
+        job, folder = page.job, self._jobs_folder / page.job.id
+        try:
+            upload_config(self._api, run_id, job.config)
+            upload_logs(self._api, run_id, folder)
+            if status is JobStatus.COMPLETED and not page.models:
+                upload_model(self._api, run_id, folder / "model")
+                return "The job has no tuned model."
+            for model in page.models:
+                self._register(run_id, job, model, folder / model.path.name)
+        except (FileNotFoundError, ValueError) as error:
+            return f"A file could not be read: {error}"
+        except MlflowRefusedError as error:
+            if not error.is_permanent or self._api.run_state(run_id) is not RunState.ACTIVE:
+                raise
+            return f"MLflow refused a part: {error}"
+        return None
+
+    def _register(self, run_id: str, job: JobRecord, model: ModelRecord, folder: Path) -> None:
+        name, tags = registered_name(job), model_tags(job, model)
+        if model.mlflow_version is not None and self._api.has_model(name, run_id, folder.name):
+            return
+        upload_model(self._api, run_id, folder)
+        version = self._api.register_model(name, run_id, folder.name, alias=job.id, tags=tags)
+        with self._store.begin() as tx:
+            tx.models.set_mlflow_version(model.id, version)
+
+    def _resolve(self, run_id: str, page: Page, error: MlflowRefusedError) -> None:
+        """Decide what a refusal means for the job; raise it again when the same request may pass later."""
+        job = page.job
+        state = self._api.run_state(run_id)
+        if state is RunState.ACTIVE and not error.is_permanent:
+            raise error
+        if state is RunState.MISSING and not self._was_deleted(job.id):
+            self._refill(page)
+            return
+        if state is RunState.ACTIVE:
+            logger.warning("MLflow refused a part of the record of %s: %s", job.id, error)
+            self._skip(page, page.next_seq, INCOMPLETE, "MLflow refused a part of this job's record.")
+            return
+        # A run in the trash was put there by somebody. Neither restoring nor replacing it is what they want.
+        message = "The job's MLflow run was deleted; MLflow records nothing more of this job."
+        self._skip(page, job.last_seq, RUN_DELETED, message)
+
+    def _skip(self, page: Page, seq: int, code: str, message: str) -> None:
+        """Move the cursor over what MLflow shall not have, and tell whoever follows the job, once."""
+        job = page.job
+        if not job.status.is_terminal and not self._was_noticed(job.id, code):
+            notice = NewEvent(EventKind.NOTICE, {"code": code, "message": message}, self._clock())
+            try:
+                with self._store.begin() as tx:
+                    tx.events.append(JobRef(job.id, job.attempt), [notice])
+            except StaleJobError:
+                logger.info("%s has moved on; it is told with its next events.", job.id)
+        self._save(job.id, seq=seq)
+
+    def _was_deleted(self, job_id: str) -> bool:
+        return self._was_noticed(job_id, RUN_DELETED)
+
+    def _was_noticed(self, job_id: str, code: str) -> bool:
+        with self._store.read() as tx:
+            notices = tx.events.tail(job_id, EventKind.NOTICE, PAGE_EVENTS)
+        return any(notice.data["code"] == code for notice in notices)
+
+
+def backoff_s(num_failures: int) -> float:
+    """Seconds to wait after so many failures in a row: 1, 2, 4, ... up to 30."""
+    return float(min(MAX_BACKOFF_S, 2.0 ** min(num_failures - 1, 10)))
+
+
+def _find_dataset(tx: Transaction, dataset_id: str | None) -> DatasetRecord | None:
+    if dataset_id is None:
+        return None
+    try:
+        return tx.datasets.get(dataset_id)
+    except NotFoundError:
+        return None

@@ -1,0 +1,1 @@
+"""Checkpoints on disk: committed, verified, resumed from."""

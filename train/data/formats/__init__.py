@@ -1,0 +1,1 @@
+"""File formats: JSON Lines, JSON, CSV, Parquet, compressed or not."""

@@ -1,0 +1,69 @@
+"""From the text of a JSONL file to JSON values, one row at a time.
+
+What cannot be read is handed on as a `RowError` in place of the value: a broken line does not hide the next.
+"""
+
+import codecs
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from train.data.formats.json_text import decode_whole
+from train.data.rows.rules import RowError, Rule
+
+MAX_ROW_BYTES = 16 * 1024**2
+"""Longest row: what one may take in memory."""
+
+Parsed = tuple[int, Any]
+"""Number of the line, or of the row where a format has no lines, counted from 1, and its value or `RowError`."""
+
+
+class ByteStream(Protocol):
+    """What the parsers read from."""
+
+    def read1(self, size: int, /) -> bytes: ...
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def readline(self, size: int, /) -> bytes: ...
+
+
+def parse_jsonl(file: ByteStream) -> Iterator[Parsed]:
+    """One value a line, in constant memory; blank lines are skipped but counted."""
+    for number in itertools.count(1):
+        line = file.readline(MAX_ROW_BYTES)
+        if not line:
+            return
+        if len(line) == MAX_ROW_BYTES and not line.endswith(b"\n"):
+            for _ in rest_of_line(file):
+                pass
+            yield number, too_long("line")
+            continue
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        if not line.isspace() and line:
+            yield number, _parse_line(line)
+
+
+def too_long(unit: str) -> RowError:
+    return RowError(Rule.ROW_TOO_LONG, f"The {unit} is longer than {MAX_ROW_BYTES // 1024**2} MiB.")
+
+
+def rest_of_line(file: ByteStream) -> Iterator[bytes]:
+    """What is left of the line, in pieces that take little memory."""
+    while piece := file.readline(1024**2):
+        yield piece
+        if piece.endswith(b"\n"):
+            return
+
+
+def _parse_line(line: bytes) -> Any:
+    try:
+        return decode_whole(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return RowError(Rule.INVALID_UTF8, f"The line is not valid UTF-8 (byte {error.start + 1}).")
+    except json.JSONDecodeError as error:
+        return RowError(Rule.BROKEN_JSON, f"The JSON is broken at column {error.pos + 1}: {error.msg}.")
+    except RowError as error:
+        return error

@@ -1,0 +1,1 @@
+"""Rows in normal form: what they hold, how they are stored, and why one is refused."""

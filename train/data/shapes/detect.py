@@ -1,0 +1,107 @@
+"""Which shape the rows of a file have, and how sure that is."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from train.data.rows.errors import DatasetInvalidError
+from train.data.rows.rules import Rule
+from train.data.shapes.hints import known_columns, likely_columns
+from train.data.shapes.shapes import FORMS, Shape, fit
+
+SAMPLE_ROWS = 50
+"""Rows that are looked at."""
+MAX_UNKNOWN_ROWS = 1000
+"""Rows without any known shape after which the search ends."""
+MIN_SHARE = 0.75
+"""How well the rows must fit a shape, measured by a simpler one that they fit too, to have it: some of them may be
+bad, but a `label` that is never a verdict is none."""
+WEAK_RIVAL_COST = 0.1
+"""Confidence that is lost when the same rows also have the fields of a simpler shape."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """`shape` is `None` when no row has one, `alternative` the second best. `confidence` is from 0 to 1."""
+
+    shape: Shape | None
+    confidence: float
+    alternative: Shape | None = None
+
+
+class Detector:
+    """Takes rows one at a time until `is_sure`, then says their shape.
+
+    The confidence is the mean over the rows of how well they fit the shape: 1 for the right fields and types,
+    0.5 for the right fields only, 0 for others. A rival shape that asks for less of the same rows (`text` beside
+    `messages`; prompt and completion beside a `label`) takes `WEAK_RIVAL_COST` of it.
+    """
+
+    def __init__(self, allowed: frozenset[Shape] = frozenset(Shape)) -> None:
+        self._allowed = [shape for shape in Shape if shape in allowed]
+        self._scores: defaultdict[Shape, float] = defaultdict(float)
+        self._rivals: Counter[frozenset[Shape]] = Counter()
+        self._num_rows = 0
+        self._known: set[str] = set()
+
+    @property
+    def is_sure(self) -> bool:
+        return self._num_rows >= (SAMPLE_ROWS if self._scores else MAX_UNKNOWN_ROWS)
+
+    def add(self, row: Any) -> None:
+        """Look at a row; what is no object, or could not be read, tells nothing."""
+        if not isinstance(row, dict):
+            return
+        self._num_rows += 1
+        if not self._scores:
+            self._known |= known_columns(row)
+        scores = {shape: score for shape in self._allowed if (score := fit(row, shape))}
+        top = max(scores.values(), default=0.0)
+        rivals = frozenset(shape for shape in scores if scores[shape] == top and not _is_weak(shape, scores))
+        self._rivals[rivals] += len(rivals) > 1
+        for shape, score in scores.items():
+            self._scores[shape] += score
+
+    def result(self) -> Detection:
+        """Raise `DatasetInvalidError` when the rows have no known shape, or as much of one as of another."""
+        if not self._num_rows:
+            return Detection(None, 0.0)
+        if not self._scores:
+            raise DatasetInvalidError(self._unknown())
+        self._refuse_rivals()
+        ranked = sorted(self._scores, key=lambda shape: (_is_weak(shape, self._scores), -self._scores[shape]))
+        best, rival = ranked[0], (ranked[1] if len(ranked) > 1 else None)
+        confidence = self._scores[best] / self._num_rows
+        if rival is not None and _is_weak(rival, self._scores):
+            confidence -= WEAK_RIVAL_COST * self._scores[rival] / self._num_rows
+        return Detection(best, round(confidence, 3), rival)
+
+    def _refuse_rivals(self) -> None:
+        for shapes, count in self._rivals.items():
+            if count * 2 >= self._num_rows:
+                names = sorted(shapes)
+                known = " or as ".join(f"'{name}'" for name in names)
+                raise DatasetInvalidError(
+                    f"The rows can be read as {known}. Say which one is meant with "
+                    f"shape={names[0]} (--shape {names[0]}). [{Rule.AMBIGUOUS_SHAPE}]"
+                )
+
+    def _unknown(self) -> str:
+        shapes = "; ".join(" and ".join(f"'{key}'" for key in FORMS[shape].required) for shape in self._allowed)
+        columns = likely_columns(self._known, self._allowed)
+        options = " ".join(f"--column {field}={column}" for field, column in columns.items())
+        return (
+            f"The rows have the fields of no known shape ({shapes}). Say which columns to use, for example "
+            f"columns={json.dumps(columns)} ({options}). [{Rule.UNKNOWN_SHAPE}]"
+        )
+
+
+def _is_weak(shape: Shape, scores: Mapping[Shape, float]) -> bool:
+    """Whether another shape that fits the rows asks for more of their fields."""
+    if shape is Shape.TEXT:
+        return any(other is not Shape.TEXT for other in scores)
+    required = set(FORMS[shape].required)
+    enough = MIN_SHARE * scores[shape]
+    return any(required < set(FORMS[other].required) and scores[other] >= enough for other in scores)

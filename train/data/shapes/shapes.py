@@ -1,0 +1,199 @@
+"""The row shapes people bring, and the normal form that each becomes (see `train.data.rows.canonical`)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from train.data.rows.canonical import Kind, Message, Row
+from train.data.rows.rules import RowError, Rule
+from train.data.shapes.messages import MessageReader, text
+from train.data.shapes.pairs import (
+    optional_tools,
+    prompt_of,
+    read_openai_dpo,
+    read_preference,
+    read_unpaired,
+    verdict,
+    with_system,
+)
+
+__all__ = ["FORMS", "Message", "Row", "RowError", "Rule", "Shape", "fit", "normalise"]
+
+
+class Shape(StrEnum):
+    """How a row is written down."""
+
+    MESSAGES = "messages"
+    """OpenAI chat: `messages` with `role` and `content`."""
+    SHAREGPT = "sharegpt"
+    """`conversations` with `from` and `value`."""
+    ALPACA = "alpaca"
+    """`instruction`, `output` and, if wanted, `input` and `system`."""
+    PROMPT_COMPLETION = "prompt_completion"
+    """`prompt` and `completion`: two texts, or two lists of messages."""
+    TEXT = "text"
+    """`text`: to be learned as it is."""
+    PREFERENCE = "preference"
+    """`prompt`, `chosen` and `rejected`, or two conversations `chosen` and `rejected` that begin alike."""
+    OPENAI_DPO = "openai_dpo"
+    """`input` with `messages`, `preferred_output` and `non_preferred_output`."""
+    UNPAIRED = "unpaired"
+    """`prompt`, `completion` and `label`, true where the completion is wanted."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a shape asks of a row."""
+
+    kind: Kind
+    required: tuple[str, ...]
+    read: Callable[[Row, MessageReader], Row]
+    optional: tuple[str, ...] = ()
+    has_right_types: Callable[[Row], bool] = field(default=lambda row: True)
+
+    @property
+    def fields(self) -> frozenset[str]:
+        return frozenset((*self.required, *self.optional))
+
+
+def normalise(row: object, shape: Shape, reader: MessageReader | None = None) -> Row:
+    """Bring a row of the given shape into the normal form; raise `RowError` when it breaks a rule."""
+    if not isinstance(row, dict):
+        raise RowError(Rule.NOT_AN_OBJECT, "The row is not a JSON object.")
+    form = FORMS[shape]
+    for key in form.required:
+        if key not in row:
+            raise _without(key, row, shape)
+    return form.read(row, reader or _DEFAULT_READER)
+
+
+def fit(row: Row, shape: Shape) -> float:
+    """How well a row fits a shape: 1 when it has its fields with the right types, 0.5 when only the fields, or 0."""
+    form = FORMS[shape]
+    if not all(key in row for key in form.required):
+        return 0.0
+    return 1.0 if form.has_right_types(row) else 0.5
+
+
+def _without(key: str, row: Row, shape: Shape) -> RowError:
+    other = next((other for other in Shape if other is not shape and fit(row, other) == 1.0), None)
+    if other is not None:
+        return RowError(Rule.MIXED_SHAPES, f"The row has shape '{other}', the others have '{shape}'.")
+    return RowError(Rule.MISSING_FIELD, f"The row has no '{key}'.")
+
+
+def _read_messages(row: Row, reader: MessageReader) -> Row:
+    return _conversation(row, with_system(row, reader.read(row["messages"], "messages")))
+
+
+def _read_sharegpt(row: Row, reader: MessageReader) -> Row:
+    return _conversation(row, with_system(row, reader.read(row["conversations"], "conversations")))
+
+
+def _read_alpaca(row: Row, _: MessageReader) -> Row:
+    question = text(row["instruction"], "instruction")
+    context = row.get("input")
+    if context and not (isinstance(context, str) and context.isspace()):
+        question += "\n\n" + text(context, "input")
+    answer = text(row["output"], "output")
+    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return _conversation(row, with_system(row, turns))
+
+
+def _read_prompt_completion(row: Row, reader: MessageReader) -> Row:
+    prompt, completion = (reader.from_cell(row[name], name) for name in ("prompt", "completion"))
+    if isinstance(prompt, list) != isinstance(completion, list):
+        raise RowError(Rule.WRONG_TYPE, "'prompt' and 'completion' must both be texts or both be lists.")
+    before = prompt_of(prompt, reader)
+    if not isinstance(completion, list):
+        after = [{"role": "assistant", "content": text(completion, "completion")}]
+        return _conversation(row, with_system(row, before + after))
+    after = reader.read(completion, "completion")
+    if after[0]["role"] != "assistant":
+        raise RowError(Rule.COMPLETION_FIRST_MESSAGE, "'completion' must start with an assistant message.")
+    # Only the completion is to be learned, also where the prompt holds earlier answers.
+    context = [message | {"weight": 0} if message["role"] == "assistant" else message for message in before]
+    return _conversation(row, with_system(row, context + after))
+
+
+def _read_text(row: Row, _: MessageReader) -> Row:
+    return {"text": text(row["text"], "text")}
+
+
+def _conversation(row: Row, messages: list[Message]) -> Row:
+    for message in messages:
+        if message["role"] == "assistant":
+            return {"messages": messages, **optional_tools(row)} if "tools" in row else {"messages": messages}
+    raise RowError(Rule.NO_ASSISTANT, "The row has no assistant message to learn from.")
+
+
+def _is_list(*names: str) -> Callable[[Row], bool]:
+    return lambda row: all(_looks_like_list(row[name]) for name in names)
+
+
+def _is_text(*names: str) -> Callable[[Row], bool]:
+    return lambda row: all(isinstance(row[name], str) for name in names)
+
+
+def _is_text_or_list(*names: str) -> Callable[[Row], bool]:
+    return lambda row: all(isinstance(row[name], str | list) for name in names)
+
+
+def _looks_like_list(value: object) -> bool:
+    return isinstance(value, list) or (isinstance(value, str) and value.lstrip().startswith("["))
+
+
+def _is_preference(row: Row) -> bool:
+    names = ("chosen", "rejected")
+    return _is_list(*names)(row) or ("prompt" in row and _is_text_or_list("prompt", *names)(row))
+
+
+def _is_unpaired(row: Row) -> bool:
+    return _is_text_or_list("prompt", "completion")(row) and verdict(row["label"]) is not None
+
+
+FORMS: dict[Shape, Form] = {
+    Shape.MESSAGES: Form(Kind.MESSAGES, ("messages",), _read_messages, ("system", "tools"), _is_list("messages")),
+    Shape.SHAREGPT: Form(
+        Kind.MESSAGES, ("conversations",), _read_sharegpt, ("system", "tools"), _is_list("conversations")
+    ),
+    Shape.ALPACA: Form(
+        Kind.MESSAGES,
+        ("instruction", "output"),
+        _read_alpaca,
+        ("input", "system", "tools"),
+        _is_text("instruction", "output"),
+    ),
+    Shape.PROMPT_COMPLETION: Form(
+        Kind.MESSAGES,
+        ("prompt", "completion"),
+        _read_prompt_completion,
+        ("system", "tools"),
+        _is_text_or_list("prompt", "completion"),
+    ),
+    Shape.TEXT: Form(Kind.TEXT, ("text",), _read_text, (), _is_text("text")),
+    Shape.PREFERENCE: Form(
+        Kind.PREFERENCE,
+        ("chosen", "rejected"),
+        read_preference,
+        ("prompt", "system", "tools"),
+        _is_preference,
+    ),
+    Shape.OPENAI_DPO: Form(
+        Kind.PREFERENCE,
+        ("input", "preferred_output", "non_preferred_output"),
+        read_openai_dpo,
+        (),
+        _is_list("preferred_output", "non_preferred_output"),
+    ),
+    Shape.UNPAIRED: Form(
+        Kind.UNPAIRED,
+        ("prompt", "completion", "label"),
+        read_unpaired,
+        ("system", "tools"),
+        _is_unpaired,
+    ),
+}
+"""Every shape; where a row fits several alike, the first one is named."""
+
+_DEFAULT_READER = MessageReader()

@@ -1,0 +1,244 @@
+"""A row as one text, and the characters of it that the loss counts."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import TemplateError
+
+from ftlab.errors import InvalidRequestError
+from train.data.rows.canonical import Message, Row
+from train.data.rows.errors import DatasetInvalidError
+from train.data.tokens.chat_template import ChatTemplate, Span, training_template
+from train.data.tokens.template_outline import PLAIN, Skeleton, stand_ins
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_REFUSALS = (TemplateError, TypeError)
+"""What a template raises that cannot write a conversation."""
+MAX_SKELETONS = 256
+"""Orders of roles, with their tools, that are remembered."""
+MANY_MESSAGES = 200
+"""A row with more of them is searched only as far as it is kept: a turn costs as much as all messages before it."""
+
+KeptChars = Callable[[str], int | None]
+"""How many characters of a text are kept; `None` where all are."""
+_PROBE: list[Message] = [
+    {"role": "user", "content": "One?"},
+    {"role": "assistant", "content": "Two."},
+    {"role": "user", "content": "Three?"},
+    {"role": "assistant", "content": "Four."},
+]
+
+
+@dataclass(frozen=True)
+class RenderedRow:
+    text: str
+    spans: list[Span]
+    """What is learned, in order."""
+    is_verbatim: bool = False
+    """Every message stands in the text as it is; where false, that is not known."""
+
+
+class Renderer:
+    """Writes rows with the tokenizer's chat template; without one, a line a message and eos at the end.
+
+    The turn of assistant message i runs from the end of the prompt before it, `render(messages[:i])` with the
+    generation prompt, to the end of `render(messages[:i + 1])`. It holds the end-of-turn token, so that the
+    model learns to stop. A template that writes earlier turns differently as a conversation grows is replaced by
+    TRL's training template for its family, and where that is not enough, the `{% generation %}` marks of a template
+    say where the turns are.
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", *, assistant_only_loss: bool) -> None:
+        self._tokenizer = tokenizer
+        self._assistant_only_loss = assistant_only_loss
+        self.template = ChatTemplate.of(tokenizer)
+        """What rows are written with."""
+        self._skeletons: dict[tuple[str | None, ...], Skeleton | None] = {}
+        self._goes_by_marks = False
+        if assistant_only_loss and self._rewrites_turns():
+            self.template = training_template(tokenizer) or self.template
+            # One way for all rows: marks may take in a little more or less of a turn.
+            self._goes_by_marks = self.template.has_marks and self._rewrites_turns()
+        self._bos = _leading_bos(tokenizer)
+        self._eos = tokenizer.eos_token or ""
+
+    def render(self, number: int, row: Row, kept_chars: KeptChars | None = None) -> RenderedRow:
+        """Render row `number`, counted from 1.
+
+        With `kept_chars`, spans that begin behind what is kept of a long row may be missing.
+
+        Raise `DatasetInvalidError` when the template refuses the row, `InvalidRequestError` with code
+        `chat_template_unsupported` when the turns cannot be told apart.
+        """
+        if "text" in row:
+            return self._render_text(row["text"])
+        if "messages" not in row:
+            raise DatasetInvalidError(f"Row {number} is no conversation and no text; the method 'sft' cannot learn it.")
+        messages = [_with_parsed_calls(message) for message in row["messages"]]
+        # With the loss on everything, the turns of weight 0 are looked for instead, to leave them out.
+        wanted = [
+            i
+            for i, message in enumerate(messages)
+            if message["role"] == "assistant" and (message.get("weight") != 0) == self._assistant_only_loss
+        ]
+        if self.template.origin != "none":
+            tools = row.get("tools")
+            text = self._render_whole(number, messages, tools)
+            limit = kept_chars(text) if kept_chars and wanted and len(messages) > MANY_MESSAGES else None
+            known = self._known_turns(text, messages, tools, wanted) if limit is None else None
+            turns = self._find_turns(number, text, messages, tools, wanted, limit) if known is None else known
+        else:
+            known = tools = None
+            text, turns = self._join(messages, wanted)
+        spans = turns if self._assistant_only_loss else _between(turns, len(text))
+        return RenderedRow(text, spans, is_verbatim=known is not None and tools is None)
+
+    def _render_text(self, text: str) -> RenderedRow:
+        """A plain text is learned as it is, and that it ends there."""
+        whole = self._bos + text + self._eos
+        return RenderedRow(whole, [(0, len(whole))])
+
+    def _join(self, messages: list[Message], wanted: list[int]) -> tuple[str, list[Span]]:
+        lines = [message["content"] + "\n" for message in messages]
+        lines[-1] = messages[-1]["content"] + self._eos
+        ends = list(accumulate(map(len, lines), initial=len(self._bos)))
+        return self._bos + "".join(lines), [(ends[i], ends[i + 1]) for i in wanted]
+
+    def _render_whole(self, number: int, messages: list[Message], tools: list[Any] | None) -> str:
+        try:
+            return self._apply(messages, tools)
+        except _REFUSALS as error:
+            message = f"Row {number} does not fit the model's chat template: {str(error)[:200]}"
+            raise DatasetInvalidError(message) from error
+
+    def _known_turns(
+        self, text: str, messages: list[Message], tools: list[Any] | None, wanted: list[int]
+    ) -> list[Span] | None:
+        """The turns where the text is made as that of rows with the same roles and tools; `None` for any other."""
+        if not all(message.keys() <= PLAIN for message in messages):
+            return None
+        roles = [message["role"] for message in messages]
+        key = (None if tools is None else json.dumps(tools), *roles)
+        if key not in self._skeletons:
+            if len(self._skeletons) >= MAX_SKELETONS:
+                return None
+            self._skeletons[key] = self._skeleton_of(stand_ins(roles), tools)
+        skeleton = self._skeletons[key]
+        return skeleton.find(text, messages, wanted) if skeleton else None
+
+    def _skeleton_of(self, messages: list[Message], tools: list[Any] | None) -> Skeleton | None:
+        answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
+        try:
+            text = self._apply(messages, tools)
+            if self._goes_by_marks:
+                turns = dict(zip(answers, self._marked_turns(0, messages, tools, answers), strict=True))
+            else:
+                turns = {i: turn for i in answers for turn in self._find_turns(0, text, messages, tools, [i])}
+        except (*_REFUSALS, InvalidRequestError):
+            return None
+        return Skeleton.of(text, messages, turns)
+
+    def _find_turns(
+        self,
+        number: int,
+        text: str,
+        messages: list[Message],
+        tools: list[Any] | None,
+        wanted: list[int],
+        limit: int | None = None,
+    ) -> list[Span]:
+        """The wanted turns as far as the one that reaches the character `limit`."""
+        if self._goes_by_marks:
+            return self._marked_turns(number, messages, tools, wanted)
+        turns: list[Span] = []
+        for i in wanted:
+            turn = self._find_turn(text, messages, tools, i)
+            if turn is not None:
+                turns.append(turn)
+                if limit is not None and turn[1] >= limit:
+                    break
+            # A greeting answers nothing: a template may have no prompt for it, then it is only context.
+            elif i > 0 or not self._assistant_only_loss:
+                raise self._unsupported(number)
+        return turns
+
+    def _marked_turns(
+        self, number: int, messages: list[Message], tools: list[Any] | None, wanted: list[int]
+    ) -> list[Span]:
+        spans = self.template.marked(self._tokenizer, messages, tools)
+        answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
+        if len(spans) != len(answers):
+            raise self._unsupported(number)
+        of_wanted = set(wanted)
+        return [span for i, span in zip(answers, spans, strict=True) if i in of_wanted]
+
+    def _rewrites_turns(self) -> bool:
+        """Whether the first answer of two cannot be found; a template that refuses to be tried has the doubt."""
+        if self.template.origin == "none":
+            return False
+        try:
+            return self._find_turn(self._apply(_PROBE, None), _PROBE, None, 1) is None
+        except _REFUSALS:
+            return False
+
+    def _find_turn(self, text: str, messages: list[Message], tools: list[Any] | None, i: int) -> Span | None:
+        try:
+            before = self._apply(messages[:i], tools, add_generation_prompt=True)
+            through = text if i == len(messages) - 1 else self._apply(messages[: i + 1], tools)
+        except _REFUSALS:
+            return None
+        if text.startswith(through) and through.startswith(before):
+            return len(before), len(through)
+        return None
+
+    def _apply(self, messages: list[Message], tools: list[Any] | None, *, add_generation_prompt: bool = False) -> str:
+        return self.template.render(self._tokenizer, messages, tools, add_generation_prompt=add_generation_prompt)
+
+    def _unsupported(self, number: int) -> InvalidRequestError:
+        remedy = (
+            "set method.assistant_only_loss to false"
+            if self._assistant_only_loss
+            else "take the weights of 0 out of the dataset"
+        )
+        return InvalidRequestError(
+            "The model's chat template writes earlier messages differently as a conversation grows, so the "
+            f"assistant's words cannot be told apart (row {number}); {remedy}.",
+            "chat_template_unsupported",
+            "method.assistant_only_loss",
+        )
+
+
+def _leading_bos(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """The bos token as text where the tokenizer itself would put one in front."""
+    bos: str | None = tokenizer.bos_token
+    return bos if bos and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id] else ""
+
+
+def _with_parsed_calls(message: Message) -> Message:
+    """OpenAI writes the arguments of a tool call as a JSON text, chat templates expect the object."""
+    if "tool_calls" not in message:
+        return message
+    return message | {"tool_calls": [_with_parsed_arguments(call) for call in message["tool_calls"]]}
+
+
+def _with_parsed_arguments(call: dict[str, Any]) -> dict[str, Any]:
+    function = call.get("function")
+    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
+        return call
+    try:
+        arguments = json.loads(function["arguments"])
+        json.dumps(arguments, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError):
+        return call
+    return call | {"function": function | {"arguments": arguments}}
+
+
+def _between(left_out: list[Span], length: int) -> list[Span]:
+    """What remains of `(0, length)` without some spans, given in order."""
+    edges = [0, *(edge for span in left_out for edge in span), length]
+    return [(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end]

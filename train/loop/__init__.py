@@ -1,0 +1,1 @@
+"""The training loop: the trainer, its callback and the rows that it is fed."""

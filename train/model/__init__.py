@@ -1,0 +1,1 @@
+"""Base models: found, fetched, described and loaded."""

@@ -1,0 +1,86 @@
+"""Base models: where they lie, and which revision they are. Light: nothing is loaded here."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ftlab.errors import NotFoundError
+from train.model.download import fetch
+from train.model.files import ADAPTER_CONFIG
+from train.model.folder import facts_of
+
+LOCAL_REVISION = "local-"
+"""What the revision of a folder begins with; any other is a commit of the hub."""
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A base model on this machine."""
+
+    name: str
+    """How users know it: the hub id, or the folder's path."""
+    folder: Path
+    revision: str
+    adapter: Path | None = None
+    """An adapter of a former job to go on from."""
+
+
+def find_model(model: str, models_folder: Path, *, pinned: str | None = None) -> BaseModel:
+    """Find the model's folder, fetching it from the hub where it is not on this machine.
+
+    `pinned` is the revision that the submit or an earlier attempt found. An adapter folder stands for its base model
+    plus the adapter. Raises what `fetch` and `train.model.files.describe` raise, and `NotFoundError` for a folder that
+    is gone.
+    """
+    if model.startswith("/"):
+        folder = Path(model)
+        if not folder.is_dir():
+            raise NotFoundError(f"The model folder {model} is gone.", "model_not_found", "model")
+        if (folder / ADAPTER_CONFIG).exists():
+            adapter = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))
+            base = find_model(adapter["base_model_name_or_path"], models_folder, pinned=pinned)
+            return BaseModel(base.name, base.folder, base.revision, folder)
+        return _on_this_machine(model, folder)
+    name, _, revision = model.partition("@")
+    if is_in_models_folder(model, models_folder, pinned):
+        return _on_this_machine(name, _local_folder(name, models_folder))
+    folder = fetch(name, pinned or revision or None)
+    return BaseModel(name, folder, folder.name)
+
+
+def is_in_models_folder(model: str, models_folder: Path, pinned: str | None) -> bool:
+    """Whether a hub id stands for the folder of that name. A commit that is asked for is always the hub's."""
+    if pinned is not None:
+        return pinned.startswith(LOCAL_REVISION)
+    name, _, revision = model.partition("@")
+    return not revision and _local_folder(name, models_folder).is_dir()
+
+
+def _local_folder(name: str, models_folder: Path) -> Path:
+    return models_folder / name.replace("/", "--")
+
+
+def fingerprint(folder: Path) -> str:
+    """A cheap identity of a local model folder: its config, and size, head and tail of every weight file.
+
+    Raises `NotFoundError` for a folder without a config.
+    """
+    config = folder / "config.json"
+    if not config.is_file():
+        raise NotFoundError(f"{folder} holds no model: its config.json is missing.", "model_not_found", "model")
+    digest = hashlib.sha256(config.read_bytes())
+    for file in sorted(folder.glob("*.safetensors")):
+        size = file.stat().st_size
+        digest.update(f"{file.name}:{size}".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(2**20))
+            stream.seek(max(0, size - 2**20))
+            digest.update(stream.read())
+    return f"{LOCAL_REVISION}{digest.hexdigest()[:16]}"
+
+
+def _on_this_machine(name: str, folder: Path) -> BaseModel:
+    base = BaseModel(name, folder, fingerprint(folder))
+    facts_of(folder)
+    return base

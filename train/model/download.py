@@ -1,0 +1,75 @@
+"""Base models of the hub on this machine: found in the hub's cache, or fetched into it."""
+
+import re
+import shutil
+from pathlib import Path
+
+from ftlab.errors import FineTuneLabError, ServiceUnavailableError
+from train.failures import DiskFullError
+from train.model.files import CONFIG, wanted_files
+from train.model.folder import facts_of
+from train.model.hub_errors import HubAwayError, hub_errors
+
+LISTING_TIMEOUT_S = 30.0
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def fetched(repo: str, revision: str | None) -> Path | None:
+    """The folder of a model that was fetched before, as a whole; `None` for any other."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(repo, CONFIG, revision=revision)
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    try:
+        facts_of(folder)
+    except FineTuneLabError:
+        return None
+    return folder
+
+
+def fetch(repo: str, revision: str | None) -> Path:
+    """The folder of the model; its name is the commit. What is missing of it is fetched from the hub.
+
+    Where the hub is away, an earlier download stands in. Raises `DiskFullError` before anything is fetched that does
+    not fit, `NotFoundError` (`model_not_found`), `PermissionDeniedError` (`model_access_denied`),
+    `ServiceUnavailableError` (`model_hub_away`), and what `train.model.files.describe` raises.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+
+    if _COMMIT.fullmatch(revision or "") and (folder := fetched(repo, revision)):
+        return folder
+    try:
+        with hub_errors():
+            info = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=LISTING_TIMEOUT_S)
+        sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+        wanted = wanted_files(sizes)
+        _check_space(repo, {name: sizes[name] for name in wanted}, info.sha)
+        with hub_errors():
+            folder = Path(snapshot_download(repo, revision=revision, allow_patterns=wanted))
+    except HubAwayError as away:
+        if folder := fetched(repo, revision):
+            return folder
+        raise ServiceUnavailableError(
+            f"The base model {repo} is not on this machine, and the model hub cannot be asked ({away}). See that "
+            "it can, or put the model below the models folder.",
+            "model_hub_away",
+            "model",
+        ) from None
+    facts_of(folder)
+    return folder
+
+
+def _check_space(repo: str, sizes: dict[str, int], commit: str | None) -> None:
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    missing = [name for name in sizes if not isinstance(try_to_load_from_cache(repo, name, revision=commit), str)]
+    needed = sum(sizes[name] for name in missing)
+    cache = Path(constants.HF_HUB_CACHE)
+    free = shutil.disk_usage(next(path for path in (cache, *cache.parents) if path.exists())).free
+    if needed > free:
+        raise DiskFullError(
+            f"Fetching the base model {repo} takes {needed:,} bytes, and the disk of {cache} has {free:,} bytes free. "
+            "Free some space, then submit the job again."
+        )

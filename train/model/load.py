@@ -1,0 +1,129 @@
+"""Base models: how they are loaded, adapted and named."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig as PeftLoraConfig
+from peft import PeftModel
+from transformers import (
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+)
+
+from ftlab.errors import InvalidRequestError
+from ftlab.schemas import JobConfig
+from train.model.base_model import BaseModel
+
+_CARD = """---
+base_model: {base}
+library_name: peft
+pipeline_tag: text-generation
+tags: [lora, trl]
+---
+
+A LoRA adapter for `{base}` (revision `{revision}`), trained by FineTune Lab. The job's config, metrics and logs are in
+its MLflow run.
+
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained("PATH OF THIS FOLDER")
+    base = AutoModelForCausalLM.from_pretrained("{base}")
+    model = PeftModel.from_pretrained(base, "PATH OF THIS FOLDER")
+"""
+
+
+def load_model(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrainedModel | PeftModel:
+    """Load the weights that `config` starts from; adapters of a former job go on being trained, or are merged."""
+    options: dict[str, Any] = {"dtype": _dtype(base, config, use_cuda=use_cuda)}
+    if config.load_in_4bit:
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+        options["device_map"] = {"": 0 if use_cuda else "cpu"}
+    model = AutoModelForCausalLM.from_pretrained(
+        base.folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, **options
+    )
+    model.config.use_cache = False
+    if config.load_in_4bit and not use_cuda:
+        _keep_trainable_layout(model)
+    if base.adapter is None:
+        return model
+    adapted = PeftModel.from_pretrained(model, base.adapter, is_trainable=config.tuning == "lora")
+    if config.tuning == "lora":
+        return adapted
+    # The base was frozen below the adapter.
+    return adapted.merge_and_unload().requires_grad_(True)
+
+
+def lora_config(config: JobConfig) -> PeftLoraConfig:
+    lora = config.lora
+    return PeftLoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.r,
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
+        target_modules=lora.target_modules,
+        use_rslora=lora.use_rslora,
+        use_dora=lora.use_dora,
+    )
+
+
+def _keep_trainable_layout(model: PreTrainedModel) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights at the first evaluation on a CPU with AVX512-BF16.
+
+    The packed layout is for inference only and has no backward pass: after one evaluation the gradients of all further
+    training would be silently wrong (bitsandbytes 0.50, `Linear4bit.forward`).
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def train_in_float32(model: torch.nn.Module) -> None:
+    """Undo TRL's cast of QLoRA adapters to bfloat16.
+
+    PEFT loads a checkpoint's adapters as float32, so a resumed run would go on with another precision than it started
+    with; and the small updates of AdamW get lost in bfloat16.
+    """
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+
+
+def name_base_model(saved: Path, base: BaseModel) -> None:
+    """Let a saved model name its base as users know it, not as a path of this machine."""
+    adapter_config = saved / "adapter_config.json"
+    if adapter_config.exists():
+        config = json.loads(adapter_config.read_text("utf-8")) | {"base_model_name_or_path": base.name}
+        adapter_config.write_text(json.dumps(config, indent=2, sort_keys=True), "utf-8")
+        (saved / "README.md").write_text(_CARD.format(base=base.name, revision=base.revision), "utf-8")
+        return
+    card = saved / "README.md"
+    if card.exists():
+        card.write_text(card.read_text("utf-8").replace(str(base.folder), base.name), "utf-8")
+
+
+def _dtype(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> torch.dtype:
+    wanted = config.training.dtype
+    if wanted == "float16" and not use_cuda:
+        raise InvalidRequestError(
+            "training.dtype 'float16' needs a GPU; use 'bfloat16' or 'float32'.",
+            "invalid_config",
+            "training.dtype",
+        )
+    if wanted != "auto":
+        return getattr(torch, wanted)
+    if config.tuning == "full":
+        return torch.float32
+    saved = json.loads((base.folder / "config.json").read_text("utf-8"))
+    name = saved.get("dtype") or saved.get("torch_dtype") or "float32"
+    return torch.bfloat16 if name == "float16" and not use_cuda else getattr(torch, name)

@@ -1,0 +1,1 @@
+"""What a training process reports: events, metrics and log lines."""
