@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 QUICK := 'not slow and not fuzz'
 
-.PHONY: demo up down test lint types unit e2e faults slow fuzz chaos bench clean
+.PHONY: demo up down test lint types sync-client unit e2e faults slow fuzz chaos bench clean
 .DEFAULT_GOAL := help
 
 help:
-	@grep -E '^[a-z0-9]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 13
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -31,10 +31,14 @@ down: ## stop the service
 
 test: lint types unit e2e faults ## everything that CI runs
 
-lint: $(VENV)/.installed-dev ## style and layers
+lint: $(VENV)/.installed-dev ## style, layers, and the generated sync client
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/unasync.py --check
+
+sync-client: $(VENV)/.installed-dev ## generate the sync client from the async one
+	$(BIN)/python scripts/unasync.py
 
 types: $(VENV)/.installed-dev ## mypy --strict
 	$(BIN)/mypy

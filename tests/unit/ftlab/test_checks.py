@@ -15,10 +15,8 @@ SOUND = {"counts": {"no_generation_marks": 1}, "findings": [], "num_findings": 1
 
 @pytest.fixture
 def no_waiting(monkeypatch):
-    from ftlab.client import checks
-
-    monkeypatch.setattr(checks, "FIRST_POLL_S", 0.01)
-    monkeypatch.setattr(checks, "MAX_POLL_S", 0.01)
+    for flavour in ("_sync", "_async"):
+        monkeypatch.setattr(f"ftlab.client.{flavour}.datasets.CHECK_PAUSES_S", (0.01, 0.01))
 
 
 @pytest.fixture

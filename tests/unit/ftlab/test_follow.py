@@ -15,8 +15,8 @@ NUM_STEPS = 6
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr("ftlab.client.follow.POLL_S", 0.001)
-    monkeypatch.setattr("ftlab.client.follow.SILENCE_S", 0.2)
+    monkeypatch.setattr("ftlab.client._sync.follow.POLL_S", 0.001)
+    monkeypatch.setattr("ftlab.client._sync.follow.SILENCE_S", 0.2)
     monkeypatch.setattr("ftlab.client.endpoint.RetryPolicy.delay_s", lambda *_: 0.001)
 
 
