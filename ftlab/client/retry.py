@@ -70,7 +70,7 @@ class Retries:
             delay_s = max(delay_s, _retry_after_s(failure))
         next_try = self.endpoint.clock() + delay_s
         if self._deadline is not None and next_try > self._deadline:
-            raise WaitTimeoutError(f"The time given for the answer is over. {error.message}") from error
+            raise WaitTimeoutError(f"Timed out waiting for a reply. {error.message}") from error
         if next_try > self._gives_up_at:
             raise error
         return delay_s

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from ftlab.client.endpoint import Endpoint
 from ftlab.client.wire import Statuses
-from ftlab.errors import InvalidRequestError
+from ftlab.errors import InvalidRequestError, WaitTimeoutError
 from ftlab.schemas import Job
 from ftlab.schemas.common import did_you_mean
 from ftlab.status import JobStatus
@@ -23,17 +23,20 @@ class Polling:
 
     def __init__(self, endpoint: Endpoint, timeout_s: float | None, pauses_s: tuple[float, float]) -> None:
         self.deadline = None if timeout_s is None else endpoint.clock() + timeout_s
+        self._timeout_s = timeout_s
         self._clock = endpoint.clock
         self._pause_s, self._max_pause_s = pauses_s
 
-    def next_pause_s(self) -> float | None:
-        """Seconds until the next poll; `None` when the deadline has passed."""
+    def next_pause_s(self, what: str, state: str) -> float:
+        """Seconds until the next poll of `what`; raise `WaitTimeoutError` when the deadline has passed."""
         pause_s = self._pause_s
         self._pause_s = min(self._max_pause_s, pause_s * 1.5)
         if self.deadline is None:
             return pause_s
         left_s = self.deadline - self._clock()
-        return min(pause_s, left_s) if left_s > 0 else None
+        if left_s <= 0:
+            raise WaitTimeoutError(f"{what} did not end within {self._timeout_s:g} s; it is {state}.")
+        return min(pause_s, left_s)
 
 
 def final_statuses(until: Statuses) -> set[JobStatus]:

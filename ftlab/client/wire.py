@@ -102,6 +102,16 @@ class UploadOptions:
         return given | {"accept_partial": True} if self.accept_partial else given
 
 
+@dataclass(frozen=True)
+class ReadOptions:
+    """How the rows of a dataset are read; `None` leaves the choice to the service. Names as in a job's config."""
+
+    model: str
+    max_length: int | None = None
+    assistant_only_loss: bool | None = None
+    packing: bool | None = None
+
+
 class Fault(Exception):
     """A connection that failed. It never leaves this package: it becomes a retry or a named error."""
 

@@ -11,12 +11,13 @@ from ftlab.client.wire import (
     FILES_TIMEOUT_S,
     Listing,
     OnProgress,
+    ReadOptions,
     Request,
     UploadOptions,
     dataset_path,
     key_for_retries,
 )
-from ftlab.errors import NotFoundError, WaitTimeoutError
+from ftlab.errors import NotFoundError
 from ftlab.schemas import Dataset, DatasetPreview, Page, SignedUrl
 from ftlab.schemas.checks import CheckReport, CheckState, TokenRow
 
@@ -40,9 +41,9 @@ class AsyncDatasets:
     ) -> Dataset:
         """Upload a file of rows, streamed from the disk; `name` defaults to the file's name.
 
-        `shape` and `columns`, from a field of the shape to a column of the file, say what the service would else find
-        out; `accept_partial` leaves rows out that cannot be read. A large file goes in pieces and goes on after a cut
-        connection, also when it is uploaded again within a day. Raises `InvalidRequestError` with code
+        `shape` and `columns`, from a field of the shape to a column of the file, override what the service would
+        detect; `accept_partial` leaves rows out that cannot be read. A large file goes in pieces and resumes after a
+        cut connection, also when it is uploaded again within a day. Raises `InvalidRequestError` with code
         `dataset_invalid` that names the lines at fault.
         """
         options = UploadOptions(name, bucket, shape, columns, accept_partial)
@@ -63,7 +64,7 @@ class AsyncDatasets:
         return await self._transport.read(Dataset, request)
 
     async def url(self, dataset_id: str, expires_s: int | None = None) -> SignedUrl:
-        """Make a URL at which anybody can download the uploaded file, for 24 hours or so many seconds."""
+        """Make a URL at which anybody can download the uploaded file, for 24 hours or `expires_s` seconds."""
         document = None if expires_s is None else {"expires_s": expires_s}
         request = Request("POST", f"{dataset_path(dataset_id)}/url", document=document, may_repeat=True)
         return await self._transport.read(SignedUrl, request)
@@ -107,14 +108,8 @@ class AsyncDatasets:
         share no row with it. `on_progress` is called with the rows done and, when it is known, with their total.
         Raises `WaitTimeoutError`, and `NotFoundError` for a dataset or model that is not there.
         """
-        params = {
-            "model": model,
-            "max_length": max_length,
-            "assistant_only_loss": assistant_only_loss,
-            "packing": packing,
-            "eval_dataset": eval_dataset,
-            "max_findings": max_findings,
-        }
+        options = ReadOptions(model, max_length, assistant_only_loss, packing)
+        params = {**vars(options), "eval_dataset": eval_dataset, "max_findings": max_findings}
         # The first request starts the check, the next ones report how far it is.
         request = Request("POST", f"{dataset_path(dataset_id)}/check", params, idempotency_key=key_for_retries())
         polling = Polling(self._transport.endpoint, timeout_s, CHECK_PAUSES_S)
@@ -126,11 +121,7 @@ class AsyncDatasets:
             state = retries.read(CheckState, response)
             if on_progress is not None:
                 on_progress(state.done_rows, state.total_rows or None)
-            pause_s = polling.next_pause_s()
-            if pause_s is None:
-                raise WaitTimeoutError(
-                    f"The check of dataset {dataset_id} did not end within {timeout_s:g} s; it goes on."
-                )
+            pause_s = polling.next_pause_s(f"The check of dataset {dataset_id}", "still running")
             await self._transport.sleep(pause_s)
 
     async def tokens(
@@ -147,12 +138,6 @@ class AsyncDatasets:
 
         Raises `NotFoundError` when there is no such row.
         """
-        params = {
-            "model": model,
-            "max_length": max_length,
-            "assistant_only_loss": assistant_only_loss,
-            "packing": packing,
-            "row": row,
-        }
+        params = {**vars(ReadOptions(model, max_length, assistant_only_loss, packing)), "row": row}
         request = Request("GET", f"{dataset_path(dataset_id)}/tokens", params, timeout_s=FILES_TIMEOUT_S)
         return await self._transport.items(Listing[TokenRow], request)

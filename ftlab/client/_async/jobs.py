@@ -10,7 +10,7 @@ from ftlab.client._async.transport import AsyncTransport
 from ftlab.client.retry import Retries
 from ftlab.client.waiting import JOB_PAUSES_S, OnStatus, Polling, final_statuses
 from ftlab.client.wire import JOBS_PATH, Kinds, Listing, OnProgress, Request, Statuses, job_path, key_for_retries
-from ftlab.errors import ConflictError, FineTuneLabError, JobCancelledError, JobFailedError, WaitTimeoutError
+from ftlab.errors import ConflictError, FineTuneLabError, JobCancelledError, JobFailedError
 from ftlab.schemas import Attempt, Checkpoint, Event, Job, JobConfig, LogLine, MetricPoint, Page
 from ftlab.schemas.job_file import parse_job_config
 from ftlab.status import JobStatus
@@ -54,9 +54,9 @@ class AsyncJobs:
     ) -> Job:
         """Wait until the job has ended, or is in one of the statuses `until`, through restarts of the service.
 
-        A paused job has not ended: `until="paused"` returns it, and `on_status`, which is called with the job at
-        first and at every change of its status, tells of it. Raises `WaitTimeoutError`, and unless
-        `raise_on_failure` is false also `JobFailedError` and `JobCancelledError`.
+        A paused job has not ended: `until="paused"` returns it. `on_status` is called with the job at first and at
+        every change of its status. Raises `WaitTimeoutError`, and unless `raise_on_failure` is false also
+        `JobFailedError` and `JobCancelledError`.
         """
         ends = final_statuses(until)
         polling = Polling(self._transport.endpoint, timeout_s, JOB_PAUSES_S)
@@ -68,10 +68,7 @@ class AsyncJobs:
             seen = found.status
             if found.status in ends:
                 break
-            pause_s = polling.next_pause_s()
-            if pause_s is None:
-                raise WaitTimeoutError(f"Job {found.id} did not end within {timeout_s:g} s; it is {found.status}.")
-            await self._transport.sleep(pause_s)
+            await self._transport.sleep(polling.next_pause_s(f"Job {found.id}", found.status))
         if raise_on_failure and found.status is JobStatus.CANCELLED:
             raise JobCancelledError(f"Job {found.id} was cancelled: {found.message}", found.id, found.reason)
         if raise_on_failure and found.status is JobStatus.FAILED:
@@ -125,7 +122,7 @@ class AsyncJobs:
         return await self._change(job, "pause", None, lambda found: found.status is JobStatus.PAUSED)
 
     async def resume(self, job: str, checkpoint: str | None = None) -> Job:
-        """Put a paused job back into the queue, to go on from its newest good checkpoint or from the one named.
+        """Put a paused job back into the queue, to continue from its newest good checkpoint or from the one named.
 
         Raises `ConflictError` when it is not paused, or when the checkpoint is damaged (code `checkpoint_corrupt`),
         and `NotFoundError` when the job has no such checkpoint.

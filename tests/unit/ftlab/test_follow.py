@@ -1,11 +1,14 @@
 """Following: every event once and in order, whatever happens to the socket."""
 
+import asyncio
 import json
+import queue
 from itertools import pairwise
 
 import pytest
 
 from ftlab import errors
+from ftlab.client import AsyncClient
 from ftlab.status import JobStatus
 from tests.unit.ftlab.fake_service import send_events, status_fault
 
@@ -206,3 +209,25 @@ def test_a_reader_may_stop_early(fake, client, job):
     next(events)
     events.close()
     assert seqs(client, job) == all_of(job)
+
+
+def test_a_reader_who_stops_closes_the_socket_normally(fake, client):
+    job = fake.add_job(NUM_STEPS)
+    codes = queue.Queue()
+
+    async def listens(websocket, job, after):
+        await websocket.accept()
+        await send_events(websocket, job.events)
+        codes.put((await websocket.receive())["code"])
+
+    async def stop_early():
+        async with AsyncClient(fake.url) as async_client:
+            async for _ in async_client.jobs.follow(job.id):
+                break
+
+    fake.sockets = [listens, listens]
+    events = client.jobs.follow(job.id)
+    next(events)
+    events.close()
+    asyncio.run(stop_early())
+    assert [codes.get(timeout=10), codes.get(timeout=10)] == [1000, 1000]
