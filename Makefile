@@ -8,11 +8,11 @@ REPORTS := .test-reports
 # How long each test took lies there as JUnit XML, one file for each part.
 BEHIND := nice -n 10
 
-.PHONY: demo up down test checks service lint types unit e2e faults slow fuzz chaos bench clean
+.PHONY: demo up down test checks service lint types sync-client unit e2e faults slow fuzz chaos bench clean
 .DEFAULT_GOAL := help
 
 help:
-	@grep -E '^[a-z0-9]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 13
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -41,10 +41,14 @@ checks: lint types unit
 
 service: e2e faults
 
-lint: $(VENV)/.installed-dev ## style and layers
+lint: $(VENV)/.installed-dev ## style, layers, and the generated sync client
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/unasync.py --check
+
+sync-client: $(VENV)/.installed-dev ## generate the sync client from the async one
+	$(BIN)/python scripts/unasync.py
 
 types: $(VENV)/.installed-dev ## mypy --strict
 	$(BIN)/mypy
