@@ -1,10 +1,11 @@
-"""What a fine-tuning job is told to do. Names are those of transformers, TRL and PEFT where the meaning is theirs."""
+"""The config of a fine-tuning job. Names are those of transformers, TRL and PEFT where the meaning is theirs."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from ftlab.schemas.common import Name, StrictModel
+from ftlab.schemas.methods import Method, SftMethod
 
 CountUpTo4096 = Annotated[int, Field(ge=1, le=4096)]
 Steps = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -34,23 +35,6 @@ class LoraConfig(StrictModel):
     """Which linear layers get an adapter."""
     use_rslora: bool = False
     use_dora: bool = False
-
-
-class SftMethod(StrictModel):
-    """Supervised fine-tuning (TRL `SFTTrainer`)."""
-
-    type: Literal["sft"] = "sft"
-    max_length: int = Field(default=1024, ge=8, le=1_048_576)
-    """Tokens of one row that are kept; the rest is cut off at the right, and counted."""
-    assistant_only_loss: bool = True
-    """Learn the assistant's words only, not the prompts."""
-    packing: bool = False
-    """Put several rows of the dataset into one row of `max_length` tokens, so that hardly any padding is computed. Rows
-    do not see each other, and a longer one is continued in the next place instead of cut."""
-
-
-Method = SftMethod
-"""The training methods; a union discriminated by `type` as soon as there are two."""
 
 
 class TrainingConfig(StrictModel):
