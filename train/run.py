@@ -13,6 +13,7 @@ from transformers.utils import logging as transformers_logging
 from trl import SFTConfig
 
 from ftlab.errors import ConflictError, FineTuneLabError
+from ftlab.manifest import Manifest
 from ftlab.schemas import EventKind
 from train.checkpoints import checkpoint_files
 from train.checkpoints.resume import find_checkpoint, is_evaluation_overdue, tell_set_aside
@@ -28,9 +29,6 @@ from train.model.load import load_model, lora_config, train_in_float32
 from train.model.tokenizer import load_tokenizer
 from train.plan import Ending, Outcome, Phase, RunLink, RunPlan
 from train.row_schedule import Course
-
-# Files of a checkpoint that only a resume needs; the rest makes it usable as a model.
-_TRAINING_STATE = ("optimizer.pt", "scheduler.pt", "trainer_state.json", "training_args.bin")
 
 
 def run(plan: RunPlan, link: RunLink) -> Outcome:
@@ -119,7 +117,7 @@ def _train(run: Run) -> Outcome:
     )
 
 
-def _course(plan: RunPlan, rows: list[int], resumed: checkpoint_files.Manifest | None) -> Course:
+def _course(plan: RunPlan, rows: list[int], resumed: Manifest | None) -> Course:
     """The run's way through its rows; a checkpoint tells when it was made at another pace, or with fewer files."""
     training = plan.config.training
     planned = Course.planned(training, rows, int(os.environ.get("WORLD_SIZE", "1")))
@@ -217,7 +215,7 @@ def _deliver(plan: RunPlan, link: RunLink) -> int:
 
 
 def _is_model_file(name: str) -> bool:
-    return "/" not in name and name not in _TRAINING_STATE and not name.startswith(("rng_state", "run_state"))
+    return "/" not in name and not checkpoint_files.is_training_state(name)
 
 
 def _free_memory() -> None:

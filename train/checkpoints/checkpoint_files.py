@@ -10,48 +10,26 @@ Layout below a job's `checkpoints` folder:
 """
 
 import hashlib
-import json
 import math
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-MANIFEST = "manifest.json"
+from ftlab.manifest import MANIFEST, Manifest, ManifestFile, read_manifest
+
 _STEP = re.compile(r"step-(\d{8,})")
+_TRAINING_STATE = frozenset({"optimizer.pt", "scheduler.pt", "trainer_state.json", "training_args.bin"})
+_RANK_STATE = re.compile(r"rng_state(_[0-9]+)?\.pth|run_state_[0-9]+\.json")
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """What a committed folder holds."""
-
-    job_id: str
-    attempt: int
-    step: int
-    samples: int
-    """Training rows consumed so far."""
-    metrics: dict[str, float]
-    files: dict[str, dict[str, Any]]
-    """`{name: {"size": bytes, "sha256": hex}}`; names are relative POSIX paths."""
-    versions: dict[str, str]
-    committed_at: str
-    is_scheduled: bool = True
-    """Whether a run without interruption saves at this step too: only such a checkpoint can be the best one, so that
-    an interruption does not change what is delivered."""
-    traits: dict[str, Any] | None = None
-    """What decides the bits of a run that resumes here, where it was recorded (`resume_report.Traits`)."""
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(int(entry["size"]) for entry in self.files.values())
-
-    def to_json(self) -> bytes:
-        return json.dumps(self.__dict__, indent=1, sort_keys=True).encode()
+def is_training_state(name: str) -> bool:
+    """Whether only a resume needs this file of a checkpoint. The others make it usable as a model."""
+    return name in _TRAINING_STATE or _RANK_STATE.fullmatch(name) is not None
 
 
 def step_name(step: int) -> str:
@@ -82,7 +60,8 @@ def commit(
     """
     files = {}
     for file in sorted(path for path in source.rglob("*") if path.is_file()):
-        files[file.relative_to(source).as_posix()] = {"size": file.stat().st_size, "sha256": hash_file(file)}
+        name = file.relative_to(source).as_posix()
+        files[name] = ManifestFile(size=file.stat().st_size, sha256=hash_file(file))
         _sync(file)
     manifest = Manifest(
         job_id=job_id,
@@ -92,7 +71,7 @@ def commit(
         metrics=metrics,
         files=files,
         versions=installed_versions(),
-        committed_at=datetime.now(UTC).isoformat(),
+        committed_at=datetime.now(UTC),
         is_scheduled=is_scheduled,
         traits=traits,
     )
@@ -111,19 +90,6 @@ def commit(
     return manifest, hashlib.sha256(content).hexdigest()
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Raise `ValueError` that says what is wrong with it. The files are not looked at."""
-    try:
-        manifest = Manifest(**json.loads((folder / MANIFEST).read_bytes()))
-        if not all({"size", "sha256"} <= entry.keys() for entry in manifest.files.values()):
-            raise ValueError("an entry is not whole")
-    except FileNotFoundError:
-        raise ValueError(f"{folder.name} has no manifest") from None
-    except (AttributeError, TypeError, ValueError):
-        raise ValueError(f"{folder.name} has an unreadable manifest") from None
-    return manifest
-
-
 def verify(folder: Path, names: Iterable[str] | None = None) -> Manifest:
     """Read the manifest and compare the files `names`, by default every one, with it.
 
@@ -134,7 +100,7 @@ def verify(folder: Path, names: Iterable[str] | None = None) -> Manifest:
         file, entry = folder / name, manifest.files[name]
         if not file.is_file():
             raise ValueError(f"{folder.name}/{name} is missing")
-        if file.stat().st_size != entry["size"] or hash_file(file) != entry["sha256"]:
+        if file.stat().st_size != entry.size or hash_file(file) != entry.sha256:
             raise ValueError(f"{folder.name}/{name} does not match its checksum")
     return manifest
 

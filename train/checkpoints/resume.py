@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ftlab.errors import FineTuneLabError
+from ftlab.manifest import MANIFEST, Manifest, read_manifest
 from ftlab.schemas import EventKind
 from train.all_ranks import barrier
 from train.checkpoints import checkpoint_files
@@ -14,7 +15,7 @@ from train.plan import RunLink, RunPlan
 from train.reporting.metric_names import series_of
 
 
-def find_checkpoint(plan: RunPlan, link: RunLink | None) -> tuple[Path, checkpoint_files.Manifest] | None:
+def find_checkpoint(plan: RunPlan, link: RunLink | None) -> tuple[Path, Manifest] | None:
     """The checkpoint to go on from, `None` at the beginning.
 
     Rank 0, the one with a link, sets broken checkpoints aside and gives up those after the one that the plan names;
@@ -24,11 +25,11 @@ def find_checkpoint(plan: RunPlan, link: RunLink | None) -> tuple[Path, checkpoi
     if link is None:
         barrier()
         saved = checkpoint_files.committed(plan.checkpoints_folder)
-        return (saved[-1][1], checkpoint_files.read_manifest(saved[-1][1])) if saved else None
+        return (saved[-1][1], read_manifest(saved[-1][1])) if saved else None
     plan.checkpoints_folder.mkdir(parents=True, exist_ok=True)
     checkpoint_files.sweep(plan.checkpoints_folder)
     path: Path | None
-    manifest: checkpoint_files.Manifest | None
+    manifest: Manifest | None
     if plan.resume_from is not None:
         path, manifest = _chosen(plan, plan.resume_from, link)
         problems: list[str] = []
@@ -60,7 +61,7 @@ def is_evaluation_overdue(plan: RunPlan, checkpoint: Path, last_step: int) -> bo
     return is_due and not any("eval_loss" in entry and entry["step"] == step for entry in state["log_history"])
 
 
-def _chosen(plan: RunPlan, name: str, link: RunLink) -> tuple[Path, checkpoint_files.Manifest]:
+def _chosen(plan: RunPlan, name: str, link: RunLink) -> tuple[Path, Manifest]:
     """The checkpoint `name`, made the newest one. Safe to repeat after a crash in between."""
     step = checkpoint_files.step_of(name)
     if step is None:
@@ -101,7 +102,7 @@ def _give_up_newer(plan: RunPlan, step: int, link: RunLink) -> None:
     if best not in (None, step):
         # The best one so far may have been among the removed.
         path = plan.checkpoints_folder / checkpoint_files.step_name(best)
-        link.emit(EventKind.CHECKPOINT, checkpoint_data(path, checkpoint_files.read_manifest(path), []))
+        link.emit(EventKind.CHECKPOINT, checkpoint_data(path, read_manifest(path), []))
 
 
 def _unusable(name: str, why: str) -> FineTuneLabError:
@@ -116,20 +117,20 @@ def tell_set_aside(link: RunLink, problem: str) -> None:
     link.emit(EventKind.NOTICE, {"code": "checkpoint_corrupt", "message": f"A checkpoint was set aside: {problem}."})
 
 
-def checkpoint_data(folder: Path, manifest: checkpoint_files.Manifest, removed_steps: list[int]) -> dict[str, Any]:
+def checkpoint_data(folder: Path, manifest: Manifest, removed_steps: list[int]) -> dict[str, Any]:
     """What the event of a committed checkpoint tells."""
     return {
         "step": manifest.step,
         "name": folder.name,
         "size_bytes": manifest.size_bytes,
-        "manifest_sha256": hashlib.sha256((folder / checkpoint_files.MANIFEST).read_bytes()).hexdigest(),
+        "manifest_sha256": hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
         "metrics": manifest.metrics,
         "is_best": checkpoint_files.best_step(folder.parent) == manifest.step,
         "removed_steps": removed_steps,
     }
 
 
-def _retell(plan: RunPlan, path: Path, manifest: checkpoint_files.Manifest, link: RunLink) -> None:
+def _retell(plan: RunPlan, path: Path, manifest: Manifest, link: RunLink) -> None:
     """Tell again what the checkpoints know and the record does not.
 
     An attempt that is killed just after it committed takes its last moments with it: without this, the loss history

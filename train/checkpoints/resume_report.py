@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from ftlab.manifest import Manifest
 from ftlab.schemas import EventKind, JobConfig
-from train.checkpoints.checkpoint_files import Manifest, installed_versions
+from train.checkpoints.checkpoint_files import installed_versions
 from train.data.tokens.prepare import content_of
 from train.plan import RunLink, RunPlan
 from train.row_schedule import Course, file_order

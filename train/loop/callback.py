@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ftlab.manifest import Manifest
 from ftlab.schemas import EventKind
 from train.all_ranks import barrier
 from train.checkpoints import checkpoint_files
@@ -48,9 +49,7 @@ class Run:
 class RunCallback(TrainerCallback):
     """Connects a transformers `Trainer` to its `RunLink`."""
 
-    def __init__(
-        self, run: Run, base: BaseModel, course: Course, *, has_eval: bool, resumed: checkpoint_files.Manifest | None
-    ) -> None:
+    def __init__(self, run: Run, base: BaseModel, course: Course, *, has_eval: bool, resumed: Manifest | None) -> None:
         self._plan, self._link, self._pulse, self._stops = run.plan, run.link, run.pulse, run.stops
         self._base = base
         self._course = course

@@ -177,7 +177,7 @@ def test_no_flipped_bit_brings_a_resume_down(folder: Path, place: float, bit: in
 )
 def test_a_manifest_of_another_shape_is_refused(folder: Path, document: bytes | None):
     manifest, _ = commit(folder, 10)
-    document = document or json.dumps(manifest.__dict__ | {"files": [1, 2]}).encode()
+    document = document or json.dumps(manifest.model_dump(mode="json") | {"files": [1, 2]}).encode()
     (folder / "step-00000010" / MANIFEST).write_bytes(document)
     with pytest.raises(ValueError, match="unreadable manifest"):
         verify(folder / "step-00000010")
@@ -185,7 +185,7 @@ def test_a_manifest_of_another_shape_is_refused(folder: Path, document: bytes | 
 
 def test_a_manifest_entry_without_its_checksum_is_refused(folder: Path):
     manifest, _ = commit(folder, 10)
-    document = manifest.__dict__ | {"files": {"optimizer.pt": {"size": 5}}}
+    document = manifest.model_dump(mode="json") | {"files": {"optimizer.pt": {"size": 5}}}
     (folder / "step-00000010" / MANIFEST).write_text(json.dumps(document))
     with pytest.raises(ValueError, match="unreadable manifest"):
         verify(folder / "step-00000010")
