@@ -17,7 +17,8 @@ ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetens
 PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 SMALL_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 """What transformers wants besides the weights."""
-TOKENIZER_FILES = {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json"}
+VOCABULARY_FILES = {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json"}
+"""One of them, or a `*.tiktoken` file, makes a tokenizer."""
 TEMPLATE_FOLDER = "additional_chat_templates"
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
 MAX_SMALL_BYTES = 32 * 1024**2
@@ -148,7 +149,7 @@ def _quantisation_warnings(config: dict[str, Any]) -> list[str]:
 
 
 def _check_tokenizer(files: ModelFiles) -> None:
-    if not TOKENIZER_FILES & files.sizes.keys() and not any(name.endswith(".tiktoken") for name in files.sizes):
+    if not VOCABULARY_FILES & files.sizes.keys() and not any(name.endswith(".tiktoken") for name in files.sizes):
         raise _invalid("The model has no tokenizer (tokenizer.json or tokenizer.model) beside its weights.")
 
 
