@@ -28,7 +28,7 @@ from train.model.base_model import BaseModel, find_model
 from train.model.load import load_model, lora_config, train_in_float32
 from train.model.tokenizer import load_tokenizer
 from train.plan import Ending, Outcome, Phase, RunLink, RunPlan
-from train.row_schedule import Course
+from train.row_schedule import RowSchedule
 
 
 def run(plan: RunPlan, link: RunLink) -> Outcome:
@@ -80,13 +80,13 @@ def _train(run: Run) -> Outcome:
     stops.leave_if_asked()
 
     collator = RowCollator.for_model(model, tokenizer.pad_token_id) if plan.config.method.packing else None
-    course = _course(plan, [len(train_set) for train_set in train_sets], resumed)
-    callback = RunCallback(run, base, course, has_eval=eval_set is not None, resumed=resumed)
+    schedule = _schedule(plan, [len(train_set) for train_set in train_sets], resumed)
+    callback = RunCallback(run, base, schedule, has_eval=eval_set is not None, resumed=resumed)
     needs_adapter = plan.config.tuning == "lora" and base.adapter is None
-    is_evaluated = resume_from is not None and not is_evaluation_overdue(plan, resume_from, course.last_step)
+    is_evaluated = resume_from is not None and not is_evaluation_overdue(plan, resume_from, schedule.last_step)
     trainer = RunTrainer(
         model,
-        course=course,
+        schedule=schedule,
         run_callback=callback,
         resume_from=resume_from,
         args=_arguments(plan, evaluates_first=eval_set is not None and not is_evaluated),
@@ -117,22 +117,12 @@ def _train(run: Run) -> Outcome:
     )
 
 
-def _course(plan: RunPlan, rows: list[int], resumed: Manifest | None) -> Course:
-    """The run's way through its rows; a checkpoint tells when it was made at another pace, or with fewer files."""
-    training = plan.config.training
-    planned = Course.planned(training, rows, int(os.environ.get("WORLD_SIZE", "1")))
+def _schedule(plan: RunPlan, rows: list[int], resumed: Manifest | None) -> RowSchedule:
+    planned = RowSchedule.planned(plan.config.training, rows, int(os.environ.get("WORLD_SIZE", "1")))
     if resumed is None or resumed.traits is None:
         return planned
-    before = Course.from_document(resumed.traits["course"])
-    if before.rows != planned.rows[: before.num_files]:
-        return planned
-    has_more_files = before.num_files < planned.num_files
-    if before.is_planned and before.pace == planned.pace and not has_more_files:
-        return planned
-    course = before
-    if before.pace != planned.pace and (has_more_files or resumed.step < before.last_step):
-        course = course.changed(resumed.step, planned.pace)
-    return course.extended(resumed.step, rows, training) if has_more_files else course
+    before = RowSchedule.from_document(resumed.traits["course"])
+    return before.continued(resumed.step, planned, plan.config.training)
 
 
 def _arguments(plan: RunPlan, *, evaluates_first: bool) -> SFTConfig:

@@ -15,7 +15,8 @@ from ftlab.schemas import EventKind, JobConfig
 from train.checkpoints.checkpoint_files import installed_versions
 from train.data.tokens.prepare import content_of
 from train.plan import RunLink, RunPlan
-from train.row_schedule import Course, file_order
+from train.row_order import file_order
+from train.row_schedule import RowSchedule
 
 HASHED_ROWS = 256
 """Rows to come of a file whose order is part of a data position's hash."""
@@ -54,8 +55,8 @@ class Traits:
 class TraitReader:
     """Reads the traits of the run that is going on."""
 
-    def __init__(self, plan: RunPlan, course: Course) -> None:
-        self._course = course
+    def __init__(self, plan: RunPlan, schedule: RowSchedule) -> None:
+        self._schedule = schedule
         self._seed = plan.config.training.seed
         self._files = plan.train_files
         self._content = cache(content_of)
@@ -63,13 +64,13 @@ class TraitReader:
         self._environment = _environment(plan)
 
     def at(self, step: int, rng_sha256: str | None) -> Traits:
-        file, place = astuple(self._course.next_at(step))
-        coming = file_order(self._course, self._seed, file, place, place + HASHED_ROWS)
-        data = json.dumps([self._content(self._files[file].rows), self._course.rows[file], place, list(coming)])
+        file, place = astuple(self._schedule.next_at(step))
+        coming = file_order(self._schedule, self._seed, file, place, place + HASHED_ROWS)
+        data = json.dumps([self._content(self._files[file].rows), self._schedule.rows[file], place, list(coming)])
         return Traits(
             settings=self._settings,
             environment=self._environment,
-            course=self._course.to_document(),
+            course=self._schedule.to_document(),
             data_sha256=hashlib.sha256(data.encode()).hexdigest(),
             rng_sha256=rng_sha256,
         )
@@ -90,9 +91,9 @@ class Receipt:
         exactness = "every bit is as without the interruption" if not why_not else f"not bit for bit: {why_not[0]}"
         losses = {"before": self._logged.get("loss"), "after": logs.get("loss")}
         shown = "".join(f", loss {loss:.4g} {when}" for when, loss in losses.items() if loss is not None)
-        course = Course.from_document(now.course)
-        at = course.next_at(before.step)
-        where = f"row {at.place} of file {at.file + 1} of {course.num_files}, " if course.num_files > 1 else ""
+        schedule = RowSchedule.from_document(now.course)
+        at = schedule.next_at(before.step)
+        where = f"row {at.place} of file {at.file + 1} of {schedule.num_files}, " if schedule.num_files > 1 else ""
         link.emit(
             EventKind.NOTICE,
             {
@@ -101,7 +102,7 @@ class Receipt:
                 "step": before.step,
                 "samples": before.samples,
                 "file": at.file + 1,
-                "num_files": course.num_files,
+                "num_files": schedule.num_files,
                 "file_samples": at.place,
                 "loss_before": losses["before"],
                 "loss_after": losses["after"],
@@ -124,7 +125,7 @@ def differences(before: Manifest, now: Traits, versions: dict[str, str]) -> list
     if before.traits is None:
         return ["the checkpoint was made by an older release, which recorded less"]
     then = Traits(**before.traits)
-    added = Course.from_document(now.course).num_files - Course.from_document(then.course).num_files
+    added = RowSchedule.from_document(now.course).num_files - RowSchedule.from_document(then.course).num_files
     reasons = [f"{added} more files are trained" if added > 1 else "one more file is trained"] if added else []
     reasons += _changes(then.settings, now.settings) + _changes(before.versions, versions)
     reasons += _changes(then.environment, now.environment)

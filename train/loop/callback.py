@@ -22,7 +22,7 @@ from train.model.base_model import BaseModel
 from train.model.load import name_base_model
 from train.plan import Phase, RunLink, RunPlan, StopKind
 from train.reporting.metric_names import series_of
-from train.row_schedule import Course
+from train.row_schedule import RowSchedule
 
 PROGRESS_INTERVAL_S = 0.5
 """Progress is told at most this often between two logged steps."""
@@ -49,11 +49,13 @@ class Run:
 class RunCallback(TrainerCallback):
     """Connects a transformers `Trainer` to its `RunLink`."""
 
-    def __init__(self, run: Run, base: BaseModel, course: Course, *, has_eval: bool, resumed: Manifest | None) -> None:
+    def __init__(
+        self, run: Run, base: BaseModel, schedule: RowSchedule, *, has_eval: bool, resumed: Manifest | None
+    ) -> None:
         self._plan, self._link, self._pulse, self._stops = run.plan, run.link, run.pulse, run.stops
         self._base = base
-        self._course = course
-        self._traits = TraitReader(run.plan, course)
+        self._schedule = schedule
+        self._traits = TraitReader(run.plan, schedule)
         self._has_eval = has_eval
         self._resumed = resumed
         self._receipt: Receipt | None = None
@@ -86,7 +88,7 @@ class RunCallback(TrainerCallback):
     def is_scheduled(self, state: TrainerState) -> bool:
         """Whether this step is saved in every run of the job, interrupted or not."""
         step: int = state.global_step
-        return step % self._plan.config.training.save_steps == 0 or step >= self._course.last_step
+        return step % self._plan.config.training.save_steps == 0 or step >= self._schedule.last_step
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self._resumed is not None and state.is_world_process_zero:
@@ -107,9 +109,9 @@ class RunCallback(TrainerCallback):
         self._idle_since = time.perf_counter()
         self._step_times.add(self._idle_since - self._step_started)
         self._pulse.step_done(state.global_step, self._step_times.last)
-        done = self._course.done_at(state.global_step)
-        state.epoch = done.place / self._course.rows[done.file]
-        is_last = state.global_step >= self._course.last_step
+        done = self._schedule.done_at(state.global_step)
+        state.epoch = done.place / self._schedule.rows[done.file]
+        is_last = state.global_step >= self._schedule.last_step
         if is_last:
             # The last step is always told, so that a loss that is no number is noticed before the delivery.
             control.should_log = True
@@ -126,7 +128,7 @@ class RunCallback(TrainerCallback):
     ) -> None:
         """Raise `EvaluationCut` when the run shall stop. What it was to find is found by the resume."""
         self._pulse.enter(Phase.EVALUATING)
-        kind = self._stops.agreed(heeds_clock=state.global_step < self._course.last_step)
+        kind = self._stops.agreed(heeds_clock=state.global_step < self._schedule.last_step)
         if kind is not None:
             self.stopped_by = kind
             raise EvaluationCut(kind)
@@ -166,7 +168,7 @@ class RunCallback(TrainerCallback):
         self._link.report_checkpoint(step, target)
         self._idle_since = time.perf_counter()
         self._pulse.enter(Phase.TRAINING)
-        if self.stopped_by is None and step < self._course.last_step:
+        if self.stopped_by is None and step < self._schedule.last_step:
             # A stop that was asked for meanwhile needs no further step and no further save.
             self.stopped_by = self._stops.agreed()
             control.should_training_stop = self.stopped_by is not None
@@ -195,7 +197,7 @@ class RunCallback(TrainerCallback):
             job_id=self._plan.job_id,
             attempt=self._plan.attempt,
             step=step,
-            samples=self._course.rows_at(step),
+            samples=self._schedule.rows_at(step),
             # An eval loss of an earlier step must not make this checkpoint the best one.
             metrics={
                 name: self._newest[name][1]
@@ -226,14 +228,14 @@ class RunCallback(TrainerCallback):
     def _progress(self, state: TrainerState) -> dict[str, Any]:
         step_time_s = self._step_times.value
         left = state.max_steps - state.global_step
-        done = self._course.done_at(state.global_step)
+        done = self._schedule.done_at(state.global_step)
         return {
             "step": state.global_step,
             "total_steps": state.max_steps,
             "epoch": state.epoch,
             "file": done.file + 1,
-            "num_files": self._course.num_files,
-            "file_progress": done.place / self._course.ends[done.file],
+            "num_files": self._schedule.num_files,
+            "file_progress": done.place / self._schedule.ends[done.file],
             "eta_s": step_time_s * left if step_time_s else None,
             "step_time_s": step_time_s,
             "data_wait_s": self._data_waits.value,

@@ -8,7 +8,7 @@ The methods below are the seams of transformers' training loop. What they add:
 - Weights that are no numbers are never saved.
 - A run whose steps are all done is not trained one step further.
 - Files are trained one after another, and with another batch size or number of workers a run goes on by rows
-  consumed: what transformers calls an epoch is a lap of the course (`train.row_schedule`).
+  consumed: what transformers calls an epoch is a segment of the schedule (`train.row_schedule`).
 """
 
 import math
@@ -28,24 +28,25 @@ from train.loop.collator import NUM_TOKENS
 from train.loop.randomness import fingerprint, gathered_fingerprint, left_alone
 from train.loop.run_state import RunState, read_run_states
 from train.plan import StopKind
-from train.row_schedule import Course, Lap, LapSampler
+from train.row_order import SegmentSampler
+from train.row_schedule import RowSchedule, Segment
 
 
 class RunTrainer(SFTTrainer):
-    """Trains along a `Course`, from `resume_from` on where that is given."""
+    """Trains along a `RowSchedule`, from `resume_from` on where that is given."""
 
     control: TrainerControl
     _total_train_tokens: int
 
     def __init__(
-        self, model: Any, *, course: Course, run_callback: RunCallback, resume_from: Path | None, **options: Any
+        self, model: Any, *, schedule: RowSchedule, run_callback: RunCallback, resume_from: Path | None, **options: Any
     ) -> None:
-        self._course = course
+        self._schedule = schedule
         self._run_callback = run_callback
         self._resume_from = resume_from
-        self._laps: Iterator[Lap] = iter(())
+        self._segments: Iterator[Segment] = iter(())
         """Those that are left."""
-        self._lap = next(course.laps_from(0)[0])
+        self._segment = next(schedule.segments_from(0)[0])
         super().__init__(model, callbacks=[run_callback], **options)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -57,25 +58,25 @@ class RunTrainer(SFTTrainer):
 
     def set_initial_training_values(self, args: Any, dataloader: DataLoader[Any]) -> tuple[Any, ...]:
         _, _, *others, _, _ = super().set_initial_training_values(args, dataloader)
-        pace, lap = self._course.pace, self._lap
+        step_size, segment = self._schedule.step_size, self._segment
         return (
-            self._course.num_laps,
-            pace.steps(lap.num_rows),
+            self._schedule.num_segments,
+            step_size.steps(segment.num_rows),
             *others,
-            pace.passes(lap.num_rows),
-            self._course.last_step,
+            step_size.passes(segment.num_rows),
+            self._schedule.last_step,
         )
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        if self._course.stretched_at is None:
+        if self._schedule.lr_rescaled_at is None:
             return super().create_scheduler(num_training_steps, optimizer)
-        scheduler = super().create_scheduler(self._course.schedule_steps, optimizer)
-        scheduler.lr_lambdas = [_stretched(function, self._course) for function in scheduler.lr_lambdas]
+        scheduler = super().create_scheduler(self._schedule.lr_steps, optimizer)
+        scheduler.lr_lambdas = [_lr_rescaled(function, self._schedule) for function in scheduler.lr_lambdas]
         return scheduler
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        if self._course.stretched_at != self._course.rows_at(self.state.global_step):
+        if self._schedule.lr_rescaled_at != self._schedule.rows_at(self.state.global_step):
             return
         # The checkpoint has the learning rate of the step to come, by the schedule as it was.
         scheduler = self.lr_scheduler
@@ -85,26 +86,26 @@ class RunTrainer(SFTTrainer):
         scheduler._last_lr = rates
 
     def _get_train_sampler(self, train_dataset: "Dataset[Any] | None" = None) -> Sampler[int] | None:
-        return LapSampler(self._course, self._lap, self.args.seed)
+        return SegmentSampler(self._schedule, self._segment, self.args.seed)
 
     def _init_training_state(self, *args: Any) -> tuple[int, int]:
         super()._init_training_state(*args)
         self.state.compute_steps(self.args, self.state.max_steps)  # the intervals are this attempt's
-        self._laps, passes = self._course.laps_from(self.state.global_step)
+        self._segments, passes = self._schedule.segments_from(self.state.global_step)
         return 0, passes
 
     def _run_epoch(self, *, epoch: int, **options: Any) -> None:
-        """Train one lap; `epoch` counts those of this attempt."""
+        """Train one segment; `epoch` counts those of this attempt."""
         is_over = self.state.global_step >= self.state.max_steps
         if is_over or self._run_callback.stopped_by is not None:
             self.control.should_training_stop = True
             return
-        self._lap = next(self._laps)
-        pace = self._course.pace
+        self._segment = next(self._segments)
+        step_size = self._schedule.step_size
         shape = {
             "train_dataloader": self.get_train_dataloader(),
-            "steps_in_epoch": pace.passes(self._lap.num_rows),
-            "num_update_steps_per_epoch": pace.steps(self._lap.num_rows),
+            "steps_in_epoch": step_size.passes(self._segment.num_rows),
+            "num_update_steps_per_epoch": step_size.steps(self._segment.num_rows),
         }
         super()._run_epoch(epoch=epoch, **options | shape)
 
@@ -193,5 +194,5 @@ def _bases_and_lambdas(scheduler: Any) -> Iterator[tuple[float, Callable[[int], 
     return zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
 
 
-def _stretched(function: Callable[[float], float], course: Course) -> Callable[[int], float]:
-    return lambda step: function(course.schedule_at(step))
+def _lr_rescaled(function: Callable[[float], float], schedule: RowSchedule) -> Callable[[int], float]:
+    return lambda step: function(schedule.lr_position(step))

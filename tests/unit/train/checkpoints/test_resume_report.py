@@ -19,7 +19,7 @@ from train.checkpoints.checkpoint_files import MANIFEST
 from train.model.base_model import find_model
 from train.model.tokenizer import load_tokenizer
 from train.plan import StopKind
-from train.row_schedule import row_order
+from train.row_order import row_order
 
 NUM_ROWS = 11
 SEED = 7
