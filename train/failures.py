@@ -88,10 +88,10 @@ class LossDivergedError(RuntimeError):
 
 
 class DiskFullError(RuntimeError):
-    """A disk is full. The message was made when it was, before anything was cleaned up."""
+    """A disk is full. The message is made before anything is cleaned up, and gives the free space at that moment."""
 
 
-def tell_full_disk(error: BaseException, folder: Path) -> None:
+def raise_if_disk_full(error: BaseException, folder: Path) -> None:
     """Raise `DiskFullError` when a full disk is behind `error`; `folder` is where the job writes."""
     full = _disk_full(error)
     if full is not None:

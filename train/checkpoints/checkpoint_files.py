@@ -14,7 +14,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -37,7 +37,7 @@ def step_name(step: int) -> str:
 
 
 def step_of(name: str) -> int | None:
-    """The step that the name of a checkpoint tells; `None` for another name."""
+    """The step in the name of a checkpoint; `None` for another name."""
     match = _STEP.fullmatch(name)
     return int(match[1]) if match else None
 
@@ -52,7 +52,7 @@ def commit(
     samples: int,
     metrics: dict[str, float],
     is_scheduled: bool = True,
-    traits: dict[str, Any] | None = None,
+    conditions: dict[str, Any] | None = None,
 ) -> tuple[Manifest, str]:
     """Turn the written folder `source` into the committed `target`; return its manifest and the manifest's sha256.
 
@@ -73,7 +73,7 @@ def commit(
         versions=installed_versions(),
         committed_at=datetime.now(UTC),
         is_scheduled=is_scheduled,
-        traits=traits,
+        conditions=conditions,
     )
     content = manifest.to_json()
     (source / MANIFEST).write_bytes(content)
@@ -129,7 +129,7 @@ def newest_good(folder: Path) -> tuple[Path | None, Manifest | None, list[str]]:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a folder so that nothing takes it for a checkpoint any more."""
+    """Rename a folder so that nothing takes it for a checkpoint."""
     for number in range(1, 1_000_000):
         target = path.with_name(f"bad-{path.name}-{number}")
         if not target.exists():
@@ -153,15 +153,15 @@ def retire(folder: Path, *, keep: int) -> list[int]:
     return removed
 
 
-def give_up(folder: Path, *, after: int) -> list[int]:
-    """Remove the checkpoints of steps after `after`; return their steps, the newest first.
+def remove_after(folder: Path, step: int) -> list[int]:
+    """Remove the checkpoints of later steps than `step`; return their steps, the newest first.
 
-    They go in that order, so that one that is left by a crash in between is no newer than those that are gone.
+    They are removed in that order, so that a crash in between leaves none that is newer than a removed one.
     """
-    given_up = [(step, path) for step, path in reversed(committed(folder)) if step > after]
-    for _, path in given_up:
+    newer = [(number, path) for number, path in reversed(committed(folder)) if number > step]
+    for _, path in newer:
         _remove(path)
-    return [step for step, _ in given_up]
+    return [number for number, _ in newer]
 
 
 def best_step(folder: Path) -> int | None:
@@ -179,7 +179,7 @@ def best_step(folder: Path) -> int | None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what attempts that died in the middle of a write left behind, and undo what they left half done."""
+    """Remove leftovers of attempts that died in the middle of a write, and undo what they left half done."""
     for path in folder.glob(".old-*"):
         target = path.with_name(path.name.removeprefix(".old-"))
         if target.exists():
@@ -190,12 +190,12 @@ def sweep(folder: Path) -> None:
         shutil.rmtree(path)
 
 
-def deliver(checkpoint: Path, target: Path, *, is_wanted: Callable[[str], bool]) -> Manifest:
-    """Publish the wanted files of a committed checkpoint as the job's model folder, without copying their bytes.
+def deliver(checkpoint: Path, target: Path) -> Manifest:
+    """Publish the model files of a committed checkpoint as the job's model folder, without copying their bytes.
 
     Raises `ValueError` that says what is wrong when one of them is broken.
     """
-    names = sorted(filter(is_wanted, read_manifest(checkpoint).files))
+    names = sorted(name for name in read_manifest(checkpoint).files if "/" not in name and not is_training_state(name))
     source = verify(checkpoint, names)
     aside = target.with_name(f".tmp-{target.name}")
     shutil.rmtree(aside, ignore_errors=True)
@@ -215,7 +215,7 @@ def deliver(checkpoint: Path, target: Path, *, is_wanted: Callable[[str], bool])
 
 
 def installed_versions() -> dict[str, str]:
-    """Those of the libraries that compute a step."""
+    """Versions of the libraries that compute a step."""
     return {name: version(name) for name in ("torch", "transformers", "trl", "peft")}
 
 
@@ -225,7 +225,7 @@ def hash_file(file: Path) -> str:
 
 
 def _remove(path: Path) -> None:
-    """Gone in one moment: half of a checkpoint must not look like one."""
+    """Remove a checkpoint in one moment: half of one must not look like a whole one."""
     gone = path.with_name(f".tmp-gone-{path.name}")
     shutil.rmtree(gone, ignore_errors=True)
     path.rename(gone)

@@ -1,4 +1,4 @@
-"""Where an attempt goes on: the newest good checkpoint, and what the attempt before could not tell any more."""
+"""Where an attempt resumes: at the newest good checkpoint, or a named one; and the events that were lost before it."""
 
 import hashlib
 import json
@@ -12,13 +12,13 @@ from ftlab.schemas import EventKind
 from train.all_ranks import barrier
 from train.checkpoints import checkpoint_files
 from train.plan import RunLink, RunPlan
-from train.reporting.metric_names import series_of
+from train.reporting.run_metrics import series_of
 
 
 def find_checkpoint(plan: RunPlan, link: RunLink | None) -> tuple[Path, Manifest] | None:
-    """The checkpoint to go on from, `None` at the beginning.
+    """Find the checkpoint to resume from; `None` at the beginning.
 
-    Rank 0, the one with a link, sets broken checkpoints aside and gives up those after the one that the plan names;
+    Rank 0, the one with a link, sets broken checkpoints aside and removes those after the one that the plan names;
     the other ranks then see what is left. Raises `FineTuneLabError` with code `checkpoint_corrupt` when the named one
     cannot be used.
     """
@@ -37,10 +37,10 @@ def find_checkpoint(plan: RunPlan, link: RunLink | None) -> tuple[Path, Manifest
         path, manifest, problems = checkpoint_files.newest_good(plan.checkpoints_folder)
     barrier()
     for problem in problems:
-        tell_set_aside(link, problem)
+        report_set_aside(link, problem)
     if path is None or manifest is None:
         return None
-    _retell(plan, path, manifest, link)
+    _report_unrecorded(plan, path, manifest, link)
     link.emit(
         EventKind.NOTICE,
         {
@@ -77,15 +77,15 @@ def _chosen(plan: RunPlan, name: str, link: RunLink) -> tuple[Path, Manifest]:
         raise _unusable(name, "belongs to another job")
     if manifest.step != step:
         raise _unusable(name, "has the manifest of another step")
-    _give_up_newer(plan, step, link)
+    _remove_newer(plan, step, link)
     return path, manifest
 
 
-def _give_up_newer(plan: RunPlan, step: int, link: RunLink) -> None:
+def _remove_newer(plan: RunPlan, step: int, link: RunLink) -> None:
     """Remove the checkpoints after `step`, so that a later crash does not jump ahead to one of them."""
-    given_up = checkpoint_files.give_up(plan.checkpoints_folder, after=step)
+    removed_now = checkpoint_files.remove_after(plan.checkpoints_folder, step)
     recorded = [newer for newer in plan.recorded_checkpoints if newer > step]
-    removed = sorted({*recorded, *given_up})
+    removed = sorted({*recorded, *removed_now})
     if not removed:
         return
     names = ", ".join(checkpoint_files.step_name(newer) for newer in removed)
@@ -113,12 +113,12 @@ def _unusable(name: str, why: str) -> FineTuneLabError:
     )
 
 
-def tell_set_aside(link: RunLink, problem: str) -> None:
+def report_set_aside(link: RunLink, problem: str) -> None:
     link.emit(EventKind.NOTICE, {"code": "checkpoint_corrupt", "message": f"A checkpoint was set aside: {problem}."})
 
 
 def checkpoint_data(folder: Path, manifest: Manifest, removed_steps: list[int]) -> dict[str, Any]:
-    """What the event of a committed checkpoint tells."""
+    """Data of a committed checkpoint's event."""
     return {
         "step": manifest.step,
         "name": folder.name,
@@ -130,11 +130,11 @@ def checkpoint_data(folder: Path, manifest: Manifest, removed_steps: list[int]) 
     }
 
 
-def _retell(plan: RunPlan, path: Path, manifest: Manifest, link: RunLink) -> None:
-    """Tell again what the checkpoints know and the record does not.
+def _report_unrecorded(plan: RunPlan, path: Path, manifest: Manifest, link: RunLink) -> None:
+    """Emit again what the checkpoint knows and the record does not.
 
-    An attempt that is killed just after it committed takes its last moments with it: without this, the loss history
-    would have a gap before the step that training goes on from, and the record would name checkpoints that are gone.
+    An attempt that is killed just after a commit loses its last events: without this, the loss history would have a
+    gap before the step that training resumes from, and the record would name checkpoints that are gone.
     """
     state = json.loads((path / "trainer_state.json").read_text("utf-8"))
     for entry in state["log_history"]:

@@ -23,11 +23,13 @@ def test_a_written_manifest_is_read_back_as_it_was(tmp_path: Path):
         files={"model.safetensors": ManifestFile(size=3, sha256="0" * 64)},
         versions={"torch": "2.13.0"},
         committed_at=datetime(2026, 3, 4, 5, 6, 8, tzinfo=UTC),
-        traits={"rng_sha256": None},
+        conditions={"rng_sha256": None},
     )
     (tmp_path / MANIFEST).write_bytes(manifest.to_json())
     assert read_manifest(tmp_path) == manifest
-    assert json.loads(manifest.to_json())["committed_at"] == "2026-03-04T05:06:08+00:00"
+    document = json.loads(manifest.to_json())
+    assert document["committed_at"] == "2026-03-04T05:06:08+00:00"
+    assert document["traits"] == {"rng_sha256": None}
 
 
 @pytest.mark.parametrize(
