@@ -1,4 +1,4 @@
-"""The ranks of one run: how many there are, and what they agree on. A single rank has nobody to agree with."""
+"""The ranks of one run: how many there are, and what they agree on."""
 
 import os
 

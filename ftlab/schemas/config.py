@@ -57,10 +57,10 @@ class TrainingConfig(StrictModel):
     optim: Literal["adamw_torch", "adamw_torch_fused", "adafactor", "sgd"] = "adamw_torch"
     logging_steps: Steps = 1
     eval_steps: Steps | None = None
-    """Evaluate every so many steps. Default: at the start and at the end only."""
+    """Steps between evaluations. Default: at the start and at the end only."""
     eval_accumulation_steps: CountUpTo4096 | None = None
     save_steps: Steps = 50
-    """Commit a checkpoint every so many steps, and at the end."""
+    """Steps between checkpoints; the last step is always saved."""
     save_total_limit: int = Field(default=3, ge=1, le=1000)
     """Checkpoints kept besides the best one."""
     load_best_model_at_end: bool = True
@@ -146,7 +146,7 @@ class JobConfig(StrictModel):
     priority: int = Field(default=DEFAULT_PRIORITY, ge=0, le=100)
     """Jobs of a higher priority start first."""
     preemptible: bool = True
-    """Whether a job of a higher priority may take this one's devices; it goes on from its checkpoint later."""
+    """Whether a job of a higher priority may take this one's devices; it continues from its checkpoint later."""
     time_limit_s: int | None = Field(default=None, ge=60, le=YEAR_S)
     """Seconds that the job may train, all its attempts together; then it saves and ends."""
     stuck_timeout_s: int = Field(default=600, ge=10, le=YEAR_S)

@@ -16,9 +16,9 @@ class RowKind(StrEnum):
     PREFERENCE = "preference"
     """A better and a worse answer to the same prompt."""
     UNPAIRED = "unpaired"
-    """One answer, with a label that says whether it is wanted."""
+    """One answer, with a label that says whether it is good."""
     TEXT = "text"
-    """Plain text to go on writing."""
+    """Plain text to continue."""
 
     @property
     def plural(self) -> str:

@@ -93,7 +93,7 @@ def _remove_newer(plan: RunPlan, step: int, link: RunLink) -> None:
         EventKind.NOTICE,
         {
             "code": "checkpoints_given_up",
-            "message": f"Going on from step {step}, as asked for. Newer checkpoints were removed: {names}.",
+            "message": f"Resuming from step {step}, as requested. Newer checkpoints were removed: {names}.",
             "step": step,
             "removed_steps": removed,
         },
@@ -107,7 +107,7 @@ def _remove_newer(plan: RunPlan, step: int, link: RunLink) -> None:
 
 def _unusable(name: str, why: str) -> FineTuneLabError:
     return FineTuneLabError(
-        f"The checkpoint {name} {why}, so the job cannot go on from it. "
+        f"The checkpoint {name} {why}, so the job cannot resume from it. "
         "Resume from another checkpoint, or without naming one.",
         "checkpoint_corrupt",
     )

@@ -145,7 +145,7 @@ def differences(before: Manifest, now: RunConditions, versions: dict[str, str]) 
     if now.environment["device"] != "cpu":
         reasons.append("a GPU does not add in a fixed order")
     if now.schedule.step_size.workers > 2 and now.settings["training.gradient_checkpointing"]:
-        # DDP arranges the gradients anew after its first step, unless it looks for unused parameters in each.
+        # DDP rearranges the gradients after its first step, unless it looks for unused parameters in each.
         reasons.append("with gradient checkpointing, more than two workers do not add in a fixed order")
     return reasons
 

@@ -46,7 +46,7 @@ class RunCallback(TrainerCallback):
         self._conditions = ConditionsReader(run.plan, schedule)
         self._has_eval = has_eval
         self._resumed = resumed
-        self._report: ResumeReport | None = None
+        self._resume_report: ResumeReport | None = None
         self._restored_rng: str | None = None
         self._newest: dict[str, tuple[int, float]] = {}
         self._meter = StepMeter()
@@ -76,7 +76,7 @@ class RunCallback(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self._resumed is not None and state.is_world_process_zero:
-            self._report = ResumeReport(self._resumed, state.log_history)
+            self._resume_report = ResumeReport(self._resumed, state.log_history)
         for entry in state.log_history:
             self._newest |= {name: (entry["step"], value) for name, value in series_of(entry).items()}
         self._meter.work_ended()
@@ -193,11 +193,11 @@ class RunCallback(TrainerCallback):
         self._link.emit(EventKind.CHECKPOINT, checkpoint_data(target, manifest, removed))
 
     def _report_resume(self, logs: dict[str, Any]) -> None:
-        if self._report is None or self._resumed is None:
+        if self._resume_report is None or self._resumed is None:
             return
         now = self._conditions.at(self._resumed.step, self._restored_rng)
-        self._report.emit(self._link, now, logs)
-        self._report = None
+        self._resume_report.emit(self._link, now, logs)
+        self._resume_report = None
 
     def _emit_progress(self, state: TrainerState, control: TrainerControl) -> None:
         idle_since = self._meter.idle_since

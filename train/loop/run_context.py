@@ -97,7 +97,7 @@ class StopPoll:
         return StepRequests(_kind(code), bool(is_save_requested))
 
     def agreed_stop(self, *, check_time_limit: bool = True) -> StopKind | None:
-        """The most urgent stop that any rank was asked for."""
+        """The most urgent stop that was requested of any rank."""
         [code] = highest([_code(self._requested(check_time_limit=check_time_limit))])
         return _kind(code)
 
