@@ -3,11 +3,10 @@
 import gc
 import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from datasets import Dataset, concatenate_datasets
-from transformers import set_seed
+from transformers import PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
 from ftlab.errors import ConflictError, FineTuneLabError
@@ -27,9 +26,6 @@ from train.model.load import load_model
 from train.model.tokenizer import load_tokenizer
 from train.plan import Ending, Outcome, Phase, RunLink, RunPlan
 from train.row_schedule import RowSchedule
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 def run(plan: RunPlan, link: RunLink) -> Outcome:
@@ -126,7 +122,7 @@ def _train(run: RunContext) -> Outcome:
 
 
 def _load_datasets(
-    run: RunContext, base: BaseModel, tokenizer: "PreTrainedTokenizerBase"
+    run: RunContext, base: BaseModel, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[list[Dataset], Dataset | None]:
     """The rows of every file to train on, and those to evaluate on."""
     plan = run.plan

@@ -90,7 +90,7 @@ class RunCallback(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._meter.step_ended()
-        self._heartbeat.step_done(state.global_step, self._meter.last_step_s)
+        self._heartbeat.step_done(state.global_step, self._meter.step_times.last)
         done = self._schedule.done_at(state.global_step)
         state.epoch = done.place / self._schedule.rows[done.file]
         is_last = state.global_step >= self._schedule.last_step
@@ -208,7 +208,7 @@ class RunCallback(TrainerCallback):
             self._link.emit(EventKind.PROGRESS, self._progress(state))
 
     def _progress(self, state: TrainerState) -> dict[str, Any]:
-        step_time_s = self._meter.step_time_s
+        step_time_s = self._meter.step_times.value
         left = state.max_steps - state.global_step
         done = self._schedule.done_at(state.global_step)
         return {
@@ -220,5 +220,5 @@ class RunCallback(TrainerCallback):
             "file_progress": done.place / self._schedule.ends[done.file],
             "eta_s": step_time_s * left if step_time_s else None,
             "step_time_s": step_time_s,
-            "data_wait_s": self._meter.data_wait_s,
+            "data_wait_s": self._meter.data_waits.value,
         }

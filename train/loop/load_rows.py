@@ -1,6 +1,6 @@
 """The prepared rows of a run: opened from the cache, or made if they are missing."""
 
-from typing import TYPE_CHECKING
+from transformers import PreTrainedTokenizerBase
 
 from ftlab.schemas import EventKind
 from train.all_ranks import is_main_rank, num_ranks
@@ -10,12 +10,9 @@ from train.loop.run_context import RunContext
 from train.model.base_model import BaseModel
 from train.plan import DataFile
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
 
 def load_rows(
-    run: RunContext, file: DataFile, base: BaseModel, tokenizer: "PreTrainedTokenizerBase", *, is_eval: bool = False
+    run: RunContext, file: DataFile, base: BaseModel, tokenizer: PreTrainedTokenizerBase, *, is_eval: bool = False
 ) -> Prepared:
     """Load the prepared rows of `file`. Every rank of the run calls it; one of them makes what is missing.
 

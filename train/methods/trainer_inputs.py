@@ -2,20 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from datasets import Dataset
 from peft import PeftModel
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from train.loop.callback import RunCallback
 from train.model.load import lora_config
 from train.plan import RunPlan
 from train.row_schedule import RowSchedule
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -24,7 +21,7 @@ class TrainerInputs:
 
     plan: RunPlan
     model: PreTrainedModel | PeftModel
-    tokenizer: "PreTrainedTokenizerBase"
+    tokenizer: PreTrainedTokenizerBase
     train_set: Dataset
     eval_set: Dataset | None
     schedule: RowSchedule

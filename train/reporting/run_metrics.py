@@ -36,32 +36,18 @@ class StepMeter:
     def __init__(self) -> None:
         self._step_started = self.idle_since = time.perf_counter()
         """When the last step, or the work after it, ended."""
-        self._step_times = _Average()
-        self._data_waits = _Average()
+        self.step_times = MovingAverage()
+        self.data_waits = MovingAverage()
         self._num_tokens: float | None = None
         self._logged_at = 0.0
 
-    @property
-    def step_time_s(self) -> float:
-        """Moving average of the step times."""
-        return self._step_times.value
-
-    @property
-    def last_step_s(self) -> float:
-        return self._step_times.last
-
-    @property
-    def data_wait_s(self) -> float:
-        """Moving average of the waits for data."""
-        return self._data_waits.value
-
     def step_started(self) -> None:
         self._step_started = time.perf_counter()
-        self._data_waits.add(self._step_started - self.idle_since)
+        self.data_waits.add(self._step_started - self.idle_since)
 
     def step_ended(self) -> None:
         self.idle_since = time.perf_counter()
-        self._step_times.add(self.idle_since - self._step_started)
+        self.step_times.add(self.idle_since - self._step_started)
 
     def work_ended(self) -> None:
         """Count the next wait for data from now, not from the last step: other work was done in between."""
@@ -75,14 +61,14 @@ class StepMeter:
         now = time.perf_counter()
         before, since = self._num_tokens, self._logged_at
         self._num_tokens, self._logged_at = num_tokens, now
-        timing = {"step_time_s": self._step_times.last, "data_wait_s": self._data_waits.last}
+        timing = {"step_time_s": self.step_times.last, "data_wait_s": self.data_waits.last}
         if before is None or now <= since:
             return timing
         return timing | {"tokens_per_s": (num_tokens - before) / (now - since)}
 
 
-class _Average:
-    """An exponential moving average that follows the newest ten or so values."""
+class MovingAverage:
+    """An exponential moving average over about the ten newest values."""
 
     def __init__(self) -> None:
         self.value = 0.0
