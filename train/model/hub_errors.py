@@ -1,4 +1,4 @@
-"""What the errors of the Hugging Face hub's client mean to somebody who named a model."""
+"""Errors of the Hugging Face hub's client, translated for the user who named a model."""
 
 import errno
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def hub_errors() -> Iterator[None]:
 
     A disk that is full is not the hub's fault and stays what it is.
     """
-    # An edge: whatever comes back from another machine, somebody's job waits behind it.
+    # An edge: a job waits for the answer, whatever another machine sends.
     try:
         yield
     except Exception as error:

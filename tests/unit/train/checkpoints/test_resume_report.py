@@ -19,7 +19,7 @@ from train.checkpoints.checkpoint_files import MANIFEST
 from train.model.base_model import find_model
 from train.model.tokenizer import load_tokenizer
 from train.plan import StopKind
-from train.row_schedule import row_order
+from train.row_order import row_order
 
 NUM_ROWS = 11
 SEED = 7
@@ -67,10 +67,10 @@ def test_a_receipt_tells_where_the_run_goes_on_and_with_what(job: Job):
     assert (receipt["loss_before"], receipt["loss_after"]) == (first.series("loss")[5], second.series("loss")[6])
     assert receipt["learning_rate_before"] == first.series("learning_rate")[5]
     assert receipt["learning_rate_after"] == second.series("learning_rate")[6]
-    assert manifest.traits is not None
+    assert manifest.conditions is not None
     for name in ("rng_sha256", "data_sha256"):
-        assert receipt[f"{name}_before"] == receipt[f"{name}_after"] == manifest.traits[name]
-        assert re.fullmatch("[0-9a-f]{64}", manifest.traits[name])
+        assert receipt[f"{name}_before"] == receipt[f"{name}_after"] == manifest.conditions[name]
+        assert re.fullmatch("[0-9a-f]{64}", manifest.conditions[name])
     assert receipt["versions_before"] == receipt["versions_after"] == manifest.versions
     assert (receipt["bit_exact"], receipt["why_not"]) == (True, [])
     before, after = f"{first.series('loss')[5]:.4g}", f"{second.series('loss')[6]:.4g}"
