@@ -84,7 +84,7 @@ class Coordinator:
         self._accounting = Accounting(store, cluster)
         moves = Moves(store, cluster, hub, self._roster)
         stopping = Stopping(store, cluster, moves, settings.stop_grace_s)
-        scenes = SceneReader(store, settings, moves, limits, rules or Rules(min_run_s=settings.preemption_min_run_s))
+        scenes = SceneReader(store, settings, limits, rules or Rules(min_run_s=settings.preemption_min_run_s))
         data = DataStage(store, cluster, settings, moves)
         self._tending = Tending(store, cluster, settings, self._roster, moves, stopping, limits, data)
         self._settling = Settling(store, cluster, settings, self._roster, moves, limits)

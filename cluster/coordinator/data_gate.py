@@ -146,8 +146,8 @@ class DataStage:
         self._for_running = {}
         due = set()
         for record in jobs:
-            config = self._moves.config(record)
-            if config is None:
+            config = record.config
+            if not isinstance(config, JobConfig):
                 continue
             wanted = self._data_of(config, record.model_revision)
             wanted.grow_old(now)

@@ -11,11 +11,10 @@ from cluster.machine.orphans import sweep_job
 from cluster.policy.retry import GiveUp, Rest, Retry, after_attempt, after_stop, time_is_up
 from cluster.runs.make_plan import job_folder
 from cluster.runs.time_limits import TimeLimits
-from ftlab.schemas import JobConfig
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode, StopKind
 from tracking.store import Store
-from tracking.store.records import AttemptRecord, JobRecord, JobRef
+from tracking.store.records import AttemptRecord, JobRecord, JobRef, UnreadableConfig
 
 ORPHAN_GRACE_S = 5.0
 
@@ -90,12 +89,12 @@ class Settling:
                 )
 
     def _settle_ended(self, job: JobRecord, reason: ReasonCode, message: str, now: datetime) -> None:
-        config = self._moves.config(job)
-        if config is None:
-            self._moves.fail_unreadable(job, now)
+        config = job.config
+        if isinstance(config, UnreadableConfig):
+            self._moves.fail_unreadable(job, config, now)
             return
         verdict = after_attempt(reason, message, retries_used=job.retries_used, max_retries=config.max_retries, now=now)
-        if reason is ReasonCode.TIME_LIMIT or (isinstance(verdict, Retry) and self._is_time_up(job, config, now)):
+        if reason is ReasonCode.TIME_LIMIT or (isinstance(verdict, Retry) and self._is_time_up(job, now)):
             message = time_is_up(self._saved_step(job))
             self._moves.move(job, JobStatus.FAILED, now, reason=ReasonCode.TIME_LIMIT, message=message)
         elif isinstance(verdict, GiveUp):
@@ -111,9 +110,9 @@ class Settling:
                 not_before=verdict.not_before,
             )
 
-    def _is_time_up(self, job: JobRecord, config: JobConfig, now: datetime) -> bool:
+    def _is_time_up(self, job: JobRecord, now: datetime) -> bool:
         with self._store.read() as tx:
-            left_s = self._limits.left_s(tx, job, config, now)
+            left_s = self._limits.left_s(tx, job, now)
         return left_s is not None and left_s <= 0
 
     def _saved_step(self, job: JobRecord) -> int | None:

@@ -11,7 +11,7 @@ from cluster.coordinator.ray_backend import Cluster, DriverLostError
 from cluster.coordinator.stop_requests import HEARTBEAT_TIMEOUT_S, Stopping, wanted_stop
 from cluster.coordinator.transitions import Moves
 from cluster.runs.make_plan import make_plan
-from cluster.runs.time_limits import TimeLimits
+from cluster.runs.time_limits import TimeLimits, time_limit_s
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode, StopKind
 from tracking.store import Store
@@ -86,10 +86,9 @@ class Tending:
     ) -> StopKind | None:
         """A stop that the service itself has to ask for, and that is more urgent than the one asked for so far."""
         kind = StopKind.DRAIN if is_draining else StopKind.EXTEND if extends else None
-        config = self._moves.config(job)
-        if config is not None and config.time_limit_s is not None:
+        if time_limit_s(job) is not None:
             with self._store.read() as tx:
-                left_s = self._limits.left_s(tx, job, config, now, attempt)
+                left_s = self._limits.left_s(tx, job, now, attempt)
             if left_s is not None and left_s <= 0:
                 kind = StopKind.TIME_LIMIT
         held = wanted_stop(job)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cluster.coordinator.stop_requests import wanted_stop
-from cluster.coordinator.transitions import Moves
 from cluster.policy import QueuedJob, Rules, RunningJob, Share, Situation, Spot, WorkerShape
 from cluster.runs.time_limits import TimeLimits
+from ftlab.schemas import JobConfig
 from ftlab.settings import Settings
 from tracking.store import Store, Transaction
 from tracking.store.quotas import effective_quota
-from tracking.store.records import AttemptRecord, JobRecord, QuotaRecord
+from tracking.store.records import AttemptRecord, JobRecord, QuotaRecord, UnreadableConfig
 
 QUEUE_WINDOW = 100
 """About so many jobs are looked at in one tick: those of every owner that are next."""
@@ -26,7 +26,7 @@ class Scene:
     records: Mapping[str, JobRecord]
     """Of the queue."""
     queue: Sequence[QueuedJob]
-    unreadable: Sequence[JobRecord]
+    unreadable: Sequence[tuple[JobRecord, UnreadableConfig]]
     """Queued jobs whose config cannot be read."""
     live: Mapping[str, tuple[JobRecord, AttemptRecord]]
     """By job, without those whose attempt has ended."""
@@ -36,10 +36,9 @@ class Scene:
 class SceneReader:
     """Reads the scene in one transaction."""
 
-    def __init__(self, store: Store, settings: Settings, moves: Moves, limits: TimeLimits, rules: Rules) -> None:
+    def __init__(self, store: Store, settings: Settings, limits: TimeLimits, rules: Rules) -> None:
         self._store = store
         self._settings = settings
-        self._moves = moves
         self._limits = limits
         self._rules = rules
         self._num_owners = 1
@@ -54,21 +53,19 @@ class SceneReader:
                 return None
             owners = {job.owner for job in records.values()}
             self._num_owners = len(owners)
-            queue = [queued for job in records.values() if (queued := self._queued(tx, job, now))]
+            queue = [
+                self._queued(tx, job, job.config, now) for job in records.values() if isinstance(job.config, JobConfig)
+            ]
             jobs = {job.id: job for job in tx.jobs.live()}
             attempts = tx.attempts.live()
             live = {attempt.job_id: (jobs[attempt.job_id], attempt) for attempt in attempts if attempt.job_id in jobs}
             highest = max((job.priority for job in queue), default=0)
             running = [self._running(tx, job, attempt, now, highest) for job, attempt in live.values()]
             shares = self._shares(tx, owners | {job.owner for job in jobs.values()}, now)
-        readable = {job.id for job in queue}
-        unreadable = [job for job in records.values() if job.id not in readable]
+        unreadable = [(job, job.config) for job in records.values() if isinstance(job.config, UnreadableConfig)]
         return Scene(records, queue, unreadable, live, Situation(now, tuple(running), shares, self._rules))
 
-    def _queued(self, tx: Transaction, job: JobRecord, now: datetime) -> QueuedJob | None:
-        config = self._moves.config(job)
-        if config is None:
-            return None
+    def _queued(self, tx: Transaction, job: JobRecord, config: JobConfig, now: datetime) -> QueuedJob:
         return QueuedJob(
             id=job.id,
             owner=job.owner,
@@ -76,13 +73,13 @@ class SceneReader:
             priority=job.priority,
             is_in_front=job.queue_shift < 0,
             has_run=job.attempt > 0,
-            longest_s=self._limits.longest_s(tx, job, config, now),
+            longest_s=self._limits.longest_s(tx, job, now),
         )
 
     def _running(
         self, tx: Transaction, job: JobRecord, attempt: AttemptRecord, now: datetime, highest: int
     ) -> RunningJob:
-        config = self._moves.config(job)
+        config = job.config if isinstance(job.config, JobConfig) else None
         # When the newest checkpoint was made matters only where somebody could take the job's devices.
         checkpoints = tx.checkpoints.of_job(job.id) if config and config.preemptible and job.priority < highest else []
         return RunningJob(
@@ -94,7 +91,7 @@ class SceneReader:
             priority=job.priority,
             placement=tuple(Spot(*spot) for spot in attempt.placement),
             preemptible=config is not None and config.preemptible,
-            remaining_s=self._limits.longest_s(tx, job, config, now, attempt) if config else None,
+            remaining_s=self._limits.longest_s(tx, job, now, attempt),
             last_checkpoint_at=checkpoints[0].created_at if checkpoints else None,
             is_stopping=wanted_stop(job) is not None,
         )

@@ -65,8 +65,8 @@ class Starting:
         scene = self._scenes.read(now, self._num_passed_over)
         if scene is None:
             return []
-        for job in scene.unreadable:
-            self._moves.fail_unreadable(job, now)
+        for job, config in scene.unreadable:
+            self._moves.fail_unreadable(job, config, now)
         fleet = self._cluster.fleet()
         queue, waits_for_data = self._data.pass_over(scene, fleet, now)
         self._num_passed_over = len(waits_for_data)

@@ -1,37 +1,29 @@
 """What all parts of the coordinator do to jobs and attempts."""
 
 import logging
-from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-
-from pydantic import ValidationError
 
 from cluster.coordinator.drivers import Roster
 from cluster.coordinator.ray_backend import Cluster
 from cluster.events.documents import to_documents
 from cluster.interfaces import HubClient
-from ftlab.schemas import JobConfig
-from ftlab.schemas.problems import problems_of, summary
 from ftlab.status import JobStatus, ReasonCode
 from tracking.store import StaleJobError, Store
-from tracking.store.records import AttemptRecord, EventRecord, JobRecord, JobRef
-
-MAX_CONFIGS = 1000
+from tracking.store.records import AttemptRecord, EventRecord, JobRecord, JobRef, UnreadableConfig
 
 logger = logging.getLogger(__name__)
 
 
 class Moves:
-    """Changes of a job's status, with everybody told; the end of an attempt; a job's config."""
+    """Changes of a job's status, with everybody told; the end of an attempt."""
 
     def __init__(self, store: Store, cluster: Cluster, hub: HubClient, roster: Roster) -> None:
         self._store = store
         self._cluster = cluster
         self._hub = hub
         self._roster = roster
-        self._configs: OrderedDict[str, tuple[dict[str, Any], JobConfig]] = OrderedDict()
 
     def move(
         self,
@@ -70,27 +62,10 @@ class Moves:
         self._roster.end(attempt.driver)
         self._cluster.release(attempt.placement_groups)
 
-    def config(self, job: JobRecord) -> JobConfig | None:
-        """The job's config; `None` where another version accepted it and this one cannot read it."""
-        raw, config = self._configs.get(job.id, (None, None))
-        if config is None or raw != job.config:
-            try:
-                config = JobConfig.model_validate(job.config)
-            except ValidationError:
-                return None
-        self._configs[job.id] = (job.config, config)
-        self._configs.move_to_end(job.id)
-        if len(self._configs) > MAX_CONFIGS:
-            self._configs.popitem(last=False)
-        return config
-
-    def fail_unreadable(self, job: JobRecord, now: datetime) -> None:
+    def fail_unreadable(self, job: JobRecord, config: UnreadableConfig, now: datetime) -> None:
         """A job whose config cannot be read fails, so that it holds nobody up."""
-        try:
-            JobConfig.model_validate(job.config)
-        except ValidationError as error:
-            message = f"This version cannot read the job's config: {summary(problems_of(error, JobConfig))}"
-            self.move(job, JobStatus.FAILED, now, reason=ReasonCode.CONFIG_INVALID, message=message)
+        message = f"This version cannot read the job's config: {config.why}"
+        self.move(job, JobStatus.FAILED, now, reason=ReasonCode.CONFIG_INVALID, message=message)
 
 
 def _wanted_of(job: JobRecord) -> tuple[object, ...]:

@@ -40,7 +40,8 @@ def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: Atte
 
     Raises `NotFoundError` when the base model, a dataset, or the checkpoint that a resume has named is gone.
     """
-    config = JobConfig.model_validate(job.config)
+    config = job.config
+    assert isinstance(config, JobConfig), "a job whose config cannot be read is never started"
     train_sets = [tx.datasets.get(dataset_id) for dataset_id in config.datasets]
     eval_set = tx.datasets.get(job.eval_dataset_id) if job.eval_dataset_id else None
     model = model_location(tx, settings, parse_model_ref(config.model))
