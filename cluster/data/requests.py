@@ -6,9 +6,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from cluster.runs.make_plan import dataset_rows, model_location
+from ftlab.model_ref import parse_model_ref
+from ftlab.schemas import JobConfig
 from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS
 from ftlab.schemas.config import Method
+from ftlab.settings import Settings
 from ftlab.status import ReasonCode
+from tracking.buckets.keys import rows_key
+from tracking.store import Transaction
+from tracking.store.records import DatasetRecord
 from train.model.base_model import BaseModel, find_model
 
 FINDINGS = "findings"
@@ -87,6 +94,10 @@ class PrepareRequest(_Request):
     files: tuple[SourceFile, ...]
     eval_file: SourceFile | None = None
 
+    @property
+    def all_files(self) -> tuple[SourceFile, ...]:
+        return (*self.files, self.eval_file) if self.eval_file else self.files
+
 
 @dataclass(frozen=True)
 class CheckRequest(_Request):
@@ -120,3 +131,22 @@ class DataClient(Protocol):
 
     async def tokens(self, request: TokensRequest) -> list[dict[str, Any]]:
         """The tokens of some rows, one document a row."""
+
+
+def source_file(settings: Settings, dataset: DatasetRecord) -> SourceFile:
+    return SourceFile(dataset.id, dataset.bucket, rows_key(dataset), dataset_rows(settings, dataset), dataset.num_rows)
+
+
+def base_ref(tx: Transaction, settings: Settings, model: str, pinned_revision: str | None = None) -> BaseRef:
+    """`model` is a reference as in a job's config. Raises `NotFoundError` when nothing is there."""
+    location = model_location(tx, settings, parse_model_ref(model))
+    return BaseRef(location, settings.home / "models", pinned_revision)
+
+
+def prepare_request(
+    tx: Transaction, settings: Settings, config: JobConfig, pinned_revision: str | None
+) -> PrepareRequest:
+    """What a job needs to be prepared. Raises `NotFoundError` when a dataset or the base model is gone."""
+    files = tuple(source_file(settings, tx.datasets.get(dataset_id)) for dataset_id in config.datasets)
+    eval_file = source_file(settings, tx.datasets.get(config.eval_dataset)) if config.eval_dataset else None
+    return PrepareRequest(base_ref(tx, settings, config.model, pinned_revision), config.method, files, eval_file)

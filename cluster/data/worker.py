@@ -77,12 +77,11 @@ class DataWorker:
         from train.model.tokenizer import load_tokenizer
 
         base = request.base.find()
-        files = [*request.files, *([request.eval_file] if request.eval_file else [])]
-        total_rows = sum(file.num_rows for file in (*files, *request.files))
+        total_rows = sum(file.num_rows for file in (*request.all_files, *request.files))
         done_rows = 0
         made = []
         with ExitStack() as in_use:
-            for file in files:
+            for file in request.all_files:
 
                 def tell(rows: int, before: int = done_rows) -> None:
                     on_progress(before + rows, total_rows)

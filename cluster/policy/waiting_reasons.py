@@ -53,7 +53,7 @@ def waits_for_data_ahead(num_ahead: int) -> str:
     return f"Waiting for its data, which is prepared after that of {num_ahead} jobs ahead of it."
 
 
-def waits_for_what_is_away(why: str) -> str:
+def waits_for_data_source(why: str) -> str:
     return f"Waiting for its data: {why}"
 
 

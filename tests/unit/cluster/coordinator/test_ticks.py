@@ -15,7 +15,7 @@ from cluster.coordinator.coordinator import (
     run_forever,
     wait_until_abandoned,
 )
-from cluster.coordinator.tick_timer import Pacer
+from cluster.coordinator.tick_timer import TickTimer
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import JobConfig
 from ftlab.status import JobStatus, ReasonCode
@@ -176,7 +176,7 @@ def test_a_fenced_coordinator_stays_away_while_another_one_ticks(world: World, m
 
 def test_a_fenced_actor_begins_anew_when_its_successor_is_gone(world: World, monkeypatch: pytest.MonkeyPatch):
     actor = object.__new__(CoordinatorActor)
-    actor._store, actor._coordinator, actor._pacer = world.store, world.coordinator, Pacer()
+    actor._store, actor._coordinator, actor._timer = world.store, world.coordinator, TickTimer()
     world.tick()
     world.coordinator = world.new_coordinator()
     world.tick()
