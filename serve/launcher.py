@@ -17,7 +17,7 @@ import ray
 from ray import serve as ray_serve
 
 from cluster.coordinator.actor import start_coordinator
-from cluster.coordinator.drain import RayCoordinator, drain
+from cluster.coordinator_client import RayCoordinator, drain
 from cluster.data.worker import start_data_worker
 from cluster.events.event_hub import RayHubClient, start_hub
 from cluster.interfaces import SERVICE_STOPS

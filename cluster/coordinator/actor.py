@@ -10,7 +10,8 @@ from cluster.coordinator.coordinator import Coordinator, run_forever, wait_until
 from cluster.coordinator.ray_backend import RayCluster
 from cluster.coordinator.tick_timer import TickTimer
 from cluster.events.event_hub import RayHubClient
-from cluster.names import COORDINATOR, NAMESPACE, ON_HEAD
+from cluster.named_actor import start_actor
+from cluster.names import COORDINATOR, NAMESPACE
 from ftlab.settings import load_settings
 from tracking.store import Store
 
@@ -53,17 +54,4 @@ class CoordinatorActor:
 
 def start_coordinator() -> ray.actor.ActorHandle:
     """Start the coordinator, or find the running one."""
-    return (
-        ray.remote(CoordinatorActor)
-        .options(
-            name=COORDINATOR,
-            namespace=NAMESPACE,
-            lifetime="detached",
-            get_if_exists=True,
-            num_cpus=0,
-            resources=ON_HEAD,
-            max_restarts=-1,
-            max_task_retries=0,
-        )
-        .remote()
-    )
+    return start_actor(CoordinatorActor, COORDINATOR)

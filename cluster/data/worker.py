@@ -17,7 +17,8 @@ from cluster.coordinator_client import RayCoordinatorClient
 from cluster.data.checks import DataChecks
 from cluster.data.requests import FINDINGS, CheckRequest, PrepareRequest, SourceFile, TokensRequest, WorkState
 from cluster.data.tasks import OnProgress, TaskTable
-from cluster.names import DATA_WORKER, NAMESPACE, ON_HEAD
+from cluster.named_actor import start_actor
+from cluster.names import DATA_WORKER
 from ftlab.schemas.checks import CheckReport
 from ftlab.settings import Settings, load_settings
 from tracking.buckets import Buckets
@@ -143,19 +144,5 @@ class DataWorkerActor(DataWorker):
 
 
 def start_data_worker() -> ray.actor.ActorHandle:
-    """Start the data worker, or find the one that runs."""
-    return (
-        ray.remote(DataWorkerActor)
-        .options(
-            name=DATA_WORKER,
-            namespace=NAMESPACE,
-            lifetime="detached",
-            get_if_exists=True,
-            num_cpus=0,
-            resources=ON_HEAD,
-            max_restarts=-1,
-            max_task_retries=0,
-            max_concurrency=MAX_CALLS,
-        )
-        .remote()
-    )
+    """Start the data worker, or find the running one."""
+    return start_actor(DataWorkerActor, DATA_WORKER, max_concurrency=MAX_CALLS)
