@@ -72,9 +72,9 @@ def take_down(settings: Settings) -> None:
     if drain(coordinator, settings.stop_grace_s + DRAIN_MARGIN_S):
         logger.info("No job runs any more")
     else:
-        logger.warning("Some runs did not end in time; they go on from their newest checkpoints at the next start")
+        logger.warning("Some runs did not end in time; they continue from their newest checkpoints at the next start")
     coordinator.end()
-    # Serve waits for open requests, and a socket is one for as long as somebody follows a job.
+    # Serve waits for open requests, and the socket of a follower is one.
     threading.Thread(target=_send_followers_away, name="ftlab-goodbye", daemon=True).start()
     try:
         ray_serve.shutdown()
@@ -85,7 +85,7 @@ def take_down(settings: Settings) -> None:
 
 
 def _send_followers_away() -> None:
-    """Tell the replicas for as long as they live: those who were sent away come back to another one."""
+    """Notify the replicas for as long as they live: a follower that one of them sends away reconnects to another."""
     hub = RayHubClient(NAMESPACE)
     while True:
         hub.publish([SERVICE_STOPS])

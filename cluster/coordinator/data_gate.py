@@ -48,7 +48,7 @@ class DataGate:
         self._for_running: Asked = {}
 
     def jobs_to_extend(self, tick: Tick) -> set[str]:
-        """The running jobs that now stop to go on with appended files: these are ready.
+        """The running jobs that now stop, to continue with appended files that are ready.
 
         Or they can never be prepared, which fails the job once it has stopped. While the data worker has trouble, a
         run trains on.

@@ -44,7 +44,7 @@ def settle_jobs(tick: Tick) -> None:
     for job, attempt in ended:
         tick.cluster.release(attempt.placement_groups)
         if not attempt.placement_groups:
-            # It never had a process, and nobody looks after it any more: what an attempt before it left goes now.
+            # It never had a process, so no later step sweeps up after it: what an earlier attempt left goes now.
             sweep_job(job_folder(tick.settings, job.id))
         _settle(tick, job, attempt)
 

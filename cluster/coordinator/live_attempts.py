@@ -17,7 +17,7 @@ from tracking.store.records import AttemptRecord, JobRecord
 NODES_INTERVAL_S = 2.0
 """How often the machines are listed while something runs."""
 STOP_MESSAGES = {
-    StopKind.EXTEND: "The job saves a checkpoint and goes on with the files that were appended.",
+    StopKind.EXTEND: "The job saves a checkpoint and continues with the files that were appended.",
     StopKind.DRAIN: "The service is about to stop; the job saves a checkpoint and goes back to the queue.",
     StopKind.TIME_LIMIT: "The job's time limit is used up; it saves a checkpoint and ends.",
 }
@@ -73,9 +73,9 @@ class LiveAttempts:
         return is_older and any(node not in self._nodes for node, _ in attempt.placement)
 
     def _revive(self, tick: Tick, attempt: AttemptRecord, job: JobRecord) -> None:
-        """Look after a silent driver: it may never have got its plan, or it hangs, or the database was away.
+        """Ask a silent driver for its state: it may have no plan yet, or hang, or the database was away.
 
-        It gets its plan again if it has none. It is ended when it does not answer, or stays silent as long again.
+        A driver without a plan gets it again. One that does not answer, or stays silent as long again, is ended.
         """
         since = self._silent_since.setdefault(attempt.driver, tick.now)
         try:

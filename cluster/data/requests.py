@@ -1,4 +1,4 @@
-"""What the data worker is asked, and what it answers: plain values that travel between processes."""
+"""Requests to the data worker, and its answers: plain values that travel between processes."""
 
 import hashlib
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class WorkStatus(StrEnum):
 
 @dataclass(frozen=True)
 class WorkState:
-    """How far a piece of work is. Whoever asked for it asks again with the same request until it has ended."""
+    """How far a piece of work is. The caller repeats its request until the work has ended."""
 
     status: WorkStatus
     done_rows: int = 0
@@ -60,13 +60,13 @@ class SourceFile:
     key: str
     """Of the rows inside the bucket; empty where they lie at `rows` in any case."""
     rows: Path
-    """Where they lie on this machine, or will when they are fetched."""
+    """Where they are on this machine once they are fetched."""
     num_rows: int
 
 
 @dataclass(frozen=True)
 class BaseRef:
-    """The base model whose tokenizer and chat template are wanted; names and folders are those of `train.plan`."""
+    """The base model whose tokenizer and chat template are used; names and folders are those of `train.plan`."""
 
     model: str
     models_folder: Path

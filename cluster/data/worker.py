@@ -27,9 +27,9 @@ PREPARATIONS = 2
 """Jobs whose data is prepared at the same time."""
 CHECKS = 2
 """Datasets that are checked at the same time, besides."""
-CHECK_TOLD_KEPT_S = 3.0
-"""So soon after its end the same check is made anew, as a chat template may be changed and tried again and again.
-What has not changed is a report on the disk."""
+CHECK_KEPT_S = 3.0
+"""How long the end of a check is remembered: a chat template may be changed and tried again at once. Where nothing has
+changed, the report is on the disk."""
 NICENESS = 10
 """As training: a request to the API goes first."""
 MAX_CALLS = 32
@@ -48,7 +48,7 @@ class DataWorker:
         self._cache = settings.home / "cache"
         self._cache.mkdir(parents=True, exist_ok=True)
         self._preparations = TaskTable(PREPARATIONS, self._cache, on_end=on_prepared)
-        self._checks = TaskTable(CHECKS, self._cache, told_kept_s=CHECK_TOLD_KEPT_S)
+        self._checks = TaskTable(CHECKS, self._cache, reported_kept_s=CHECK_KEPT_S)
         self._doctor = DataChecks(self._cache, self._fetch)
 
     def prepare(self, request: PrepareRequest) -> WorkState:

@@ -34,7 +34,7 @@ from tracking.store import Store
 
 POLL_INTERVAL_S = 0.5
 NOTE_INTERVAL_S = 2.0
-"""To look at all processes of the machine takes 10 ms of a core."""
+"""Listing the processes of the machine takes 10 ms of a core."""
 STOP_GRACE_S = 15.0
 DRAIN_MARGIN_S = 30.0
 """What stopping the API may take besides the grace time of the jobs."""
@@ -143,7 +143,7 @@ class Supervisor:
             logger.warning("The state file could not be written: %s", error)
 
     def _stop(self) -> None:
-        """End the parts: first the API, whose process has the jobs save, so that nobody meets a half-gone service."""
+        """End the parts: first the API, whose process has the jobs save, so that no client meets a partial service."""
         self._write_state("stopping")
         for part in self._parts:
             part.note_descendants()
@@ -165,7 +165,7 @@ class Supervisor:
 def prepare(settings: Settings) -> None:
     """Everything that must hold before a part is started. Raises `FineTuneLabError` with what to do.
 
-    Only for whoever holds the `LifeLock` of the home.
+    The caller holds the `LifeLock` of the home.
     """
     if not settings.is_loopback:
         raise InvalidRequestError(
@@ -219,7 +219,7 @@ def _ray_command(settings: Settings) -> list[str]:
         f"--num-cpus={cpus + 1}",
         "--min-worker-port=0",
         "--max-worker-port=0",
-        # Nobody needs to find it: a fixed one would keep a second service from this machine.
+        # No client uses it, and a fixed one would keep a second service from this machine.
         f"--ray-client-server-port={free_ports(1)[0]}",
         f"--object-store-memory={OBJECT_STORE_BYTES}",
         f"--temp-dir={ray_temp_dir(settings)}",

@@ -25,7 +25,7 @@ def dataset_rows(settings: Settings, dataset: DatasetRecord) -> Path:
 
 
 def step_to_resume(tx: Transaction, job: JobRecord) -> int | None:
-    """The step that the job's next attempt goes on from, `None` for the beginning.
+    """The step that the job's next attempt continues from; `None` when it starts from the beginning.
 
     Raises `NotFoundError` when the checkpoint that a resume has named is gone.
     """
@@ -85,7 +85,7 @@ def _time_left_s(tx: Transaction, job: JobRecord, config: JobConfig, now: dateti
 
 
 def model_location(tx: Transaction, settings: Settings, ref: ModelRef) -> str:
-    """A hub id, or the folder that a reference stands for."""
+    """The hub id, or the folder, that a reference names."""
     if ref.kind in ("hub", "path"):
         return str(ref)
     if ref.kind == "model":

@@ -9,8 +9,8 @@ from tracking.store import Transaction
 from tracking.store.records import AttemptRecord, JobRecord, JobRef
 
 SAVE_GRACE_S = 300.0
-"""A run that is asked to save and to stop is given so long where nobody is in a hurry: a step and a save may be long.
-One that hangs meanwhile is ended by its driver's watchdog."""
+"""What a run gets to save and to stop where the stop is not urgent: a step and a save may be long. A run that hangs
+meanwhile is ended by its driver's watchdog."""
 MAX_SUMS = 1000
 
 
