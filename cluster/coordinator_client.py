@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class RayCoordinatorClient:
-    """A `CoordinatorClient` over the named actor. A lost wake-up is made good by the coordinator's own interval.
+    """A `CoordinatorClient` and `Drainable` over the named actor. The coordinator's interval makes up for lost wake-ups.
 
     One thread sends the wake-ups: a call takes a millisecond or two, and a caller of `wake` is answering a request.
     """
@@ -42,6 +42,16 @@ class RayCoordinatorClient:
         with suppress(ActorUnreachableError):
             self._actor.send("attempt_ended")
 
+    def drain(self) -> None:
+        self._actor.call("drain", timeout_s=CALL_TIMEOUT_S)
+
+    def is_drained(self) -> bool:
+        return bool(self._actor.call("is_drained", timeout_s=CALL_TIMEOUT_S))
+
+    def end(self) -> None:
+        """End the actor: once drained it starts no more jobs, so the next life of the service needs another one."""
+        self._actor.end()
+
     def _send_forever(self) -> None:
         while True:
             self._requested.wait()
@@ -59,23 +69,6 @@ class Drainable(Protocol):
 
     def is_drained(self) -> bool:
         """Whether no attempt lives any more."""
-
-
-class RayCoordinator:
-    """The coordinator actor as a `Drainable`."""
-
-    def __init__(self) -> None:
-        self._actor = NamedActor(COORDINATOR)
-
-    def drain(self) -> None:
-        self._actor.call("drain", timeout_s=CALL_TIMEOUT_S)
-
-    def is_drained(self) -> bool:
-        return bool(self._actor.call("is_drained", timeout_s=CALL_TIMEOUT_S))
-
-    def end(self) -> None:
-        """End the actor: once drained it starts no more jobs, so the next life of the service needs another one."""
-        self._actor.end()
 
 
 def drain(

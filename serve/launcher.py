@@ -9,18 +9,17 @@ import signal
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from contextlib import suppress
 
 import ray
 from ray import serve as ray_serve
 
 from cluster.coordinator.actor import start_coordinator
-from cluster.coordinator_client import RayCoordinator, drain
+from cluster.coordinator_client import RayCoordinatorClient, drain
 from cluster.data.worker import start_data_worker
 from cluster.events.event_hub import RayHubClient, start_hub
 from cluster.interfaces import SERVICE_STOPS
+from cluster.machine.ports import answers
 from cluster.names import NAMESPACE
 from cluster.runs.placement_groups import release_ownerless
 from ftlab.settings import Settings, load_settings
@@ -58,7 +57,8 @@ def watch(settings: Settings, stop: threading.Event) -> int:
             return 1
         with suppress(ray.exceptions.RayError):
             release_ownerless()
-        failures = 0 if _is_healthy(settings) else failures + 1
+        is_healthy = answers(f"http://{settings.host}:{settings.port}/health", timeout_s=5.0)
+        failures = 0 if is_healthy else failures + 1
         if failures >= FAILURES_BEFORE_REDEPLOY:
             logger.warning("The API does not answer; deploying it again")
             bring_up(settings)
@@ -68,7 +68,7 @@ def watch(settings: Settings, stop: threading.Event) -> int:
 
 def take_down(settings: Settings) -> None:
     """Bring the service to its end in order, as far as its parts still answer."""
-    coordinator = RayCoordinator()
+    coordinator = RayCoordinatorClient()
     if drain(coordinator, settings.stop_grace_s + DRAIN_MARGIN_S):
         logger.info("No job runs any more")
     else:
@@ -96,14 +96,6 @@ def _cluster_answers() -> bool:
     try:
         return any(node["Alive"] for node in ray.nodes())
     except ray.exceptions.RayError:
-        return False
-
-
-def _is_healthy(settings: Settings) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://{settings.host}:{settings.port}/health", timeout=5.0) as reply:
-            return bool(reply.status == 200)
-    except (urllib.error.URLError, TimeoutError, ConnectionError):
         return False
 
 

@@ -11,19 +11,16 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from cluster.adoption import adopt_old_datasets
 from cluster.machine.environment import ensure_token, ray_environment
 from cluster.machine.haproxy import ingress_environment
 from cluster.machine.orphans import LifeLock, end_leftovers, mark, sweep_unfinished
-from cluster.machine.ports import free_ports
+from cluster.machine.ports import answers, free_ports, refuse_taken_port
 from cluster.machine.processes import Part, own_identity, start_ticks
 from ftlab.cli.service_file import state_file
 from ftlab.errors import FineTuneLabError, InvalidRequestError
@@ -110,11 +107,7 @@ class Supervisor:
             self._write_state("starting" if not self._is_ready() else "ready")
 
     def _is_ready(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self._url}/ready", timeout=2.0) as reply:
-                return bool(reply.status == 200)
-        except (urllib.error.URLError, TimeoutError, ConnectionError):
-            return False
+        return answers(f"{self._url}/ready", timeout_s=2.0)
 
     @property
     def _url(self) -> str:
@@ -177,7 +170,7 @@ def prepare(settings: Settings) -> None:
     if count := end_leftovers(settings):
         logger.info("Ended %d processes that an earlier life of the service had left behind", count)
     for name in ("port", "mlflow_port", "dashboard_port", "ray_port"):
-        _refuse_taken_port(settings, name)
+        refuse_taken_port(settings, name)
     ensure_token(settings)
     Buckets.open(settings).check()
     for folder in ("models", "jobs", "buckets", "mlflow/artifacts", "logs", "run"):
@@ -187,21 +180,6 @@ def prepare(settings: Settings) -> None:
     store.migrate()
     adopt_old_datasets(settings, store)
     store.close()
-
-
-def _refuse_taken_port(settings: Settings, name: str) -> None:
-    port = getattr(settings, name)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            flag = name.replace("_", "-")
-            raise InvalidRequestError(
-                f"Port {port} is taken. Choose another with --{flag}, FTLAB_{name.upper()} or {name} in ftlab.toml.",
-                "port_taken",
-                name,
-            ) from None
 
 
 def _ray_command(settings: Settings) -> list[str]:
