@@ -19,9 +19,10 @@ logger = logging.getLogger(__name__)
 
 
 class RayCoordinatorClient:
-    """A `CoordinatorClient` and `Drainable` over the named actor. The coordinator's interval makes up for lost wake-ups.
+    """A `CoordinatorClient` and `Drainable` over the named actor.
 
-    One thread sends the wake-ups: a call takes a millisecond or two, and a caller of `wake` is answering a request.
+    One thread sends the wake-ups: a call takes a millisecond or two, and a caller of `wake` is answering a request. The
+    coordinator's own interval makes up for a lost one.
     """
 
     def __init__(self) -> None:

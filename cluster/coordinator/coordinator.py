@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from cluster.coordinator.data_gate import DataGate
 from cluster.coordinator.drivers import Drivers
@@ -56,16 +57,22 @@ class Coordinator:
     ) -> None:
         self._store = store
         self._cluster = cluster
-        self._hub = hub
-        self._settings = settings
         self._clock = clock
-        self._rules = rules or Rules(min_run_s=settings.preemption_min_run_s)
         self._lease: Lease | None = None
         self._is_new_session = True
         self._draining = threading.Event()
         self._drained = threading.Event()
         self._drivers = Drivers(cluster)
-        self._time_limits = TimeLimits()
+        self._new_tick = partial(
+            Tick,
+            store=store,
+            cluster=cluster,
+            hub=hub,
+            settings=settings,
+            rules=rules or Rules(min_run_s=settings.preemption_min_run_s),
+            drivers=self._drivers,
+            time_limits=TimeLimits(),
+        )
         stops = StopRequests()
         self._data_gate = DataGate()
         self._live_attempts = LiveAttempts(stops)
@@ -117,14 +124,7 @@ class Coordinator:
             jobs, attempts = tx.jobs.live(), tx.attempts.live()
             unreleased, uncounted = tx.attempts.unreleased(), tx.attempts.uncounted()
         self._drivers.forget_except({attempt.driver for attempt in attempts})
-        return Tick(
-            store=self._store,
-            cluster=self._cluster,
-            hub=self._hub,
-            settings=self._settings,
-            rules=self._rules,
-            drivers=self._drivers,
-            time_limits=self._time_limits,
+        return self._new_tick(
             now=now,
             lease=lease,
             is_new_session=self._is_new_session,

@@ -118,8 +118,10 @@ class DataGate:
     def _ask_in_turn(
         self, tick: Tick, preparation: Preparation, job: JobRecord, config: JobConfig, asked: Asked
     ) -> Progress:
-        """Ask for the data of a queued job, unless enough is prepared already. It is left to the run where the data
-        worker has had trouble for long."""
+        """Ask for the data of a queued job, unless enough other data is being prepared.
+
+        It is left to the run when the data worker has had trouble with it for too long.
+        """
         if _num_working(self._for_running | asked) >= MAX_WORKING:
             return Progress.IN_LINE
         progress = self._ask(tick, preparation, job, config)

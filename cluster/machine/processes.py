@@ -118,5 +118,6 @@ def start_ticks(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[19])
 
 
-def own_identity() -> dict[str, int]:
-    return {"pid": os.getpid(), "started_at_ticks": start_ticks(os.getpid())}
+def identity(pid: int) -> dict[str, int]:
+    """What identifies a process in the service's state file."""
+    return {"pid": pid, "started_at_ticks": start_ticks(pid)}

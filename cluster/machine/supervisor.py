@@ -21,7 +21,7 @@ from cluster.machine.environment import ensure_token, ray_environment
 from cluster.machine.haproxy import ingress_environment
 from cluster.machine.orphans import LifeLock, end_leftovers, mark, sweep_unfinished
 from cluster.machine.ports import answers, free_ports, refuse_taken_port
-from cluster.machine.processes import Part, own_identity, start_ticks
+from cluster.machine.processes import Part, identity
 from ftlab.cli.service_file import state_file
 from ftlab.errors import FineTuneLabError, InvalidRequestError
 from ftlab.settings import Settings, load_settings
@@ -128,8 +128,8 @@ class Supervisor:
         print("FineTune Lab is ready. Ctrl+C or `ftlab down` stops it.", flush=True)
 
     def _write_state(self, state: str) -> None:
-        parts = {part.name: _identity(part.pid) for part in self._parts if part.pid is not None and part.is_alive()}
-        document = own_identity() | {"state": state, "urls": self._urls(), "parts": parts}
+        parts = {part.name: identity(part.pid) for part in self._parts if part.pid is not None and part.is_alive()}
+        document = identity(os.getpid()) | {"state": state, "urls": self._urls(), "parts": parts}
         try:
             _write_atomically(state_file(self._settings), json.dumps(document, indent=1))
         except OSError as error:  # it only informs: on a full disk the jobs still have to be saved
@@ -215,10 +215,6 @@ def ray_temp_dir(settings: Settings) -> Path:
     """A short path: Ray puts sockets below it, and the path of a socket may have 107 characters."""
     digest = hashlib.sha256(str(settings.home).encode()).hexdigest()[:8]
     return Path(tempfile.gettempdir()) / f"ftlab-{digest}"
-
-
-def _identity(pid: int) -> dict[str, int]:
-    return {"pid": pid, "started_at_ticks": start_ticks(pid)}
 
 
 def _write_atomically(file: Path, text: str) -> None:
