@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from ftlab.schemas import EventKind
 from ftlab.status import ATTEMPT_STATUSES, JobStatus, ReasonCode, StopKind
-from tracking.store.column_types import CleanText, EnumText, UtcDateTime
+from tracking.store.column_types import CleanText, ConfigText, EnumText, UtcDateTime
 
 LIVE_STATUSES = tuple(status for status in JobStatus if status in ATTEMPT_STATUSES or status is JobStatus.CANCELLING)
 """A coordinator that starts must look after the jobs in these."""
@@ -98,6 +98,8 @@ jobs = Table(
     Column("file_progress", Double),
     Column("data_findings", CleanText),
     Column("has_new_files", Boolean, nullable=False, server_default=false()),
+    # `config` with all defaults filled in.
+    Column("resolved_config", ConfigText, nullable=False, server_default=text("'{}'")),
 )
 
 
@@ -343,6 +345,9 @@ leases = Table(
 )
 
 
-def columns_of(table: Table, record_class: type) -> list[Column[Any]]:
-    """The columns that make up a record, in the order of its fields: a row is `record_class`'s arguments."""
-    return [table.c[field.name] for field in fields(record_class)]
+def columns_of(table: Table, record_class: type, **renamed: str) -> list[Column[Any]]:
+    """The columns that make up a record, in the order of its fields: a row is `record_class`'s arguments.
+
+    `renamed` names the columns of fields that are called otherwise.
+    """
+    return [table.c[renamed.get(field.name, field.name)] for field in fields(record_class)]
