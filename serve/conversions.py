@@ -1,6 +1,6 @@
 """From the store's records to what travels over HTTP."""
 
-from ftlab.schemas import Attempt, Checkpoint, Dataset, Job, LogLine, MetricPoint, TunedModel
+from ftlab.schemas import Attempt, Checkpoint, Dataset, Job, LogLine, LogPayload, MetricPoint, TunedModel
 from ftlab.status import JobStatus
 from tracking.store.records import (
     AttemptRecord,
@@ -75,12 +75,9 @@ def to_dataset(record: DatasetRecord) -> Dataset:
 
 
 def to_log_line(record: EventRecord) -> LogLine:
-    return LogLine(
-        at=record.at,
-        level=str(record.data.get("level", "info")),
-        text=str(record.data.get("text", "")),
-        attempt=record.attempt,
-    )
+    payload = record.payload
+    assert isinstance(payload, LogPayload)
+    return LogLine(at=record.at, level=payload.level, text=payload.text, attempt=record.attempt)
 
 
 def to_metric_point(record: MetricRecord) -> MetricPoint:

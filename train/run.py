@@ -13,7 +13,6 @@ from transformers.utils import logging as transformers_logging
 from trl import SFTConfig
 
 from ftlab.errors import ConflictError, FineTuneLabError
-from ftlab.schemas import EventKind
 from train.checkpoints import checkpoint_files
 from train.checkpoints.resume import find_checkpoint, is_evaluation_overdue, tell_set_aside
 from train.failures import tell_full_disk
@@ -26,7 +25,7 @@ from train.loop.trainer import RunTrainer
 from train.model.base_model import BaseModel, find_model
 from train.model.load import load_model, lora_config, train_in_float32
 from train.model.tokenizer import load_tokenizer
-from train.plan import Ending, Outcome, Phase, RunLink, RunPlan
+from train.plan import Ending, ModelLoaded, Outcome, Phase, RunLink, RunPlan
 from train.row_schedule import Course
 
 # Files of a checkpoint that only a resume needs; the rest makes it usable as a model.
@@ -104,7 +103,7 @@ def _train(run: Run) -> Outcome:
         refuse_contamination(trainer.model, collator)
     trainer.remove_callback(PrinterCallback)
     stops.leave_if_asked()
-    link.emit(EventKind.STATUS, {"status": "running", "base_model": base.name, "base_revision": base.revision})
+    link.emit(ModelLoaded(base.revision))
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
 
     step = trainer.state.global_step

@@ -14,7 +14,8 @@ from cluster.names import RUN_PREFIX
 from cluster.policy import Decision, Fleet, Preempt, Refuse, Start, Wait, WorkerShape, decide, on_nodes
 from cluster.runs.make_plan import make_plan, step_to_resume
 from ftlab.errors import NotFoundError
-from ftlab.schemas.records import DATA_CHECKED, EventKind
+from ftlab.schemas import EventKind, NoticePayload
+from ftlab.schemas.events import DATA_CHECKED
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode, StopKind
 from tracking.store import StaleJobError, Store, Transaction
@@ -140,9 +141,12 @@ class Starting:
         if not message:
             return
         notices = tx.events.tail(attempt.job_id, EventKind.NOTICE, MAX_NOTICES) if attempt.number > 1 else []
-        told = [event.data["message"] for event in notices if event.data["code"] == DATA_CHECKED]
+        payloads = [event.payload for event in notices]
+        told = [
+            notice.message for notice in payloads if isinstance(notice, NoticePayload) and notice.code == DATA_CHECKED
+        ]
         if told[-1:] != [message]:
-            notice = NewEvent(EventKind.NOTICE, {"code": DATA_CHECKED, "message": message}, now)
+            notice = NewEvent(NoticePayload(code=DATA_CHECKED, message=message), now)
             tx.events.append(JobRef(attempt.job_id, attempt.number), [notice])
 
     def _hand_over(self, driver: str, plan: RunPlan, shape: WorkerShape) -> bool:

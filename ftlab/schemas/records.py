@@ -1,7 +1,6 @@
-"""What the service answers: jobs, datasets, events, checkpoints, models."""
+"""What the service answers: jobs, datasets, checkpoints, models, the queue."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from pydantic import Field
@@ -99,43 +98,6 @@ class Dataset(WireModel):
     """Of the uploaded file: `gzip` or `zstd`."""
     problems: tuple[str, ...] = ()
     """What is wrong with the first ten rows that were left out, with their lines and rules."""
-
-
-DATA_CHECKED = "data_checked"
-"""Code of the notice that says what the doctor found in a job's data."""
-
-
-class EventKind(StrEnum):
-    STATUS = "status"
-    METRICS = "metrics"
-    LOG = "log"
-    CHECKPOINT = "checkpoint"
-    SAMPLE = "sample"
-    NOTICE = "notice"
-    PROGRESS = "progress"
-
-
-class Event(WireModel):
-    """One line of a job's append-only event log. `seq` starts at 1 and has no gap."""
-
-    job_id: str
-    seq: int
-    attempt: int
-    at: datetime
-    kind: EventKind
-    data: dict[str, Any]
-    """By kind: status {status, message, reason}; metrics {step, epoch, values: {name: number}}; log {level, text};
-    checkpoint {step, size_bytes, metrics, is_best}; notice {code, message}; progress {step, total_steps, epoch, eta_s,
-    step_time_s, data_wait_s}."""
-
-
-class LogLine(WireModel):
-    """One line that a job's training processes logged."""
-
-    at: datetime
-    level: str
-    text: str
-    attempt: int = 0
 
 
 class Attempt(WireModel):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ftlab.errors import ConflictError
-from ftlab.schemas import EventKind, Job
+from ftlab.schemas import Job, NoticePayload
 from ftlab.status import JobStatus, ReasonCode, StopKind
 from serve.context import Services
 from serve.jobs.checkpoint_choice import check_whole, name_in_path, name_of
@@ -159,7 +159,7 @@ def _pause(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecor
 
 def notice(tx: Transaction, record: JobRecord, now: datetime, code: str, message: str) -> list[EventRecord]:
     """Write a notice into the job's event log."""
-    return tx.events.append(record.ref, [NewEvent(EventKind.NOTICE, {"code": code, "message": message}, now)])
+    return tx.events.append(record.ref, [NewEvent(NoticePayload(code=code, message=message), now)])
 
 
 def require_unfinished(record: JobRecord) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ftlab.errors import FineTuneLabError, InvalidRequestError, NotFoundError
-from ftlab.schemas import EventKind, Job, JobConfig, Page
+from ftlab.schemas import Job, JobConfig, NoticePayload, Page
 from ftlab.status import JobStatus
 from serve.accounts import quotas
 from serve.context import Services
@@ -128,7 +128,7 @@ def _add(services: Services, owner: str, submission: Submission, model: Checked,
         if len(config.datasets) > 1:
             tx.job_files.add(record.id, config.datasets, now=record.created_at)
         if is_unchecked:
-            notice = NewEvent(EventKind.NOTICE, {"code": "model_unchecked", "message": UNCHECKED}, record.created_at)
+            notice = NewEvent(NoticePayload(code="model_unchecked", message=UNCHECKED), record.created_at)
             (event,) = tx.events.append(record.ref, [notice])
             record = replace(record, last_seq=event.seq)
         return Submitted(describe(tx, record))

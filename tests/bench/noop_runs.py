@@ -16,7 +16,6 @@ from cluster.coordinator.tick_timer import Pacer
 from cluster.fakes import FakeCluster
 from cluster.policy import WorkerShape
 from cluster.runs.attempt_record import AttemptLog
-from ftlab.schemas import EventKind
 from ftlab.settings import Settings
 from ftlab.status import JobStatus
 from tests.bench.processes import say_back
@@ -24,7 +23,8 @@ from tests.support.service_fakes import FakeHub
 from tracking.store import Store
 from tracking.store.ids import new_id
 from tracking.store.records import JobRecord, JobRef, ModelRecord
-from train.plan import RunPlan
+from train.plan import ModelLoaded, RunPlan
+from train.reporting.event_sender import Emitted
 
 
 class NoopCluster(FakeCluster):
@@ -42,8 +42,7 @@ class NoopCluster(FakeCluster):
         assert plan is not None, "no standby runs here"
         log = AttemptLog(self._store, FakeHub(), JobRef(plan.job_id, plan.attempt), lambda: self._end(name))
         log.move(JobStatus.INITIALIZING)
-        data = {"status": JobStatus.RUNNING.value, "base_model": plan.model, "base_revision": "none"}
-        log.record([{"kind": EventKind.STATUS, "data": data, "at": datetime.now(UTC), "number": 1}])
+        log.record([Emitted(1, datetime.now(UTC), ModelLoaded("none"))])
         log.complete(_model, num_files=len(plan.train_files))
 
     def _end(self, name: str) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from ftlab.schemas import EventKind, JobConfig
+from ftlab.schemas import JobConfig, ResumedPayload
+from ftlab.schemas.events import RESUMED
 from train.checkpoints.checkpoint_files import Manifest, installed_versions
 from train.data.tokens.prepare import content_of
 from train.plan import RunLink, RunPlan
@@ -93,28 +94,27 @@ class Receipt:
         at = course.next_at(before.step)
         where = f"row {at.place} of file {at.file + 1} of {course.num_files}, " if course.num_files > 1 else ""
         link.emit(
-            EventKind.NOTICE,
-            {
-                "code": "resumed",
-                "message": f"Resumed from step {before.step} ({where}{before.samples} rows{shown}); {exactness}.",
-                "step": before.step,
-                "samples": before.samples,
-                "file": at.file + 1,
-                "num_files": course.num_files,
-                "file_samples": at.place,
-                "loss_before": losses["before"],
-                "loss_after": losses["after"],
-                "learning_rate_before": self._logged.get("learning_rate"),
-                "learning_rate_after": logs.get("learning_rate"),
-                "rng_sha256_before": then.get("rng_sha256"),
-                "rng_sha256_after": now.rng_sha256,
-                "data_sha256_before": then.get("data_sha256"),
-                "data_sha256_after": now.data_sha256,
-                "versions_before": before.versions,
-                "versions_after": versions,
-                "bit_exact": not why_not,
-                "why_not": why_not,
-            },
+            ResumedPayload(
+                code=RESUMED,
+                message=f"Resumed from step {before.step} ({where}{before.samples} rows{shown}); {exactness}.",
+                step=before.step,
+                samples=before.samples,
+                file=at.file + 1,
+                num_files=course.num_files,
+                file_samples=at.place,
+                loss_before=losses["before"],
+                loss_after=losses["after"],
+                learning_rate_before=self._logged.get("learning_rate"),
+                learning_rate_after=logs.get("learning_rate"),
+                rng_sha256_before=then.get("rng_sha256"),
+                rng_sha256_after=now.rng_sha256,
+                data_sha256_before=then.get("data_sha256"),
+                data_sha256_after=now.data_sha256,
+                versions_before=before.versions,
+                versions_after=versions,
+                bit_exact=not why_not,
+                why_not=why_not,
+            )
         )
 
 

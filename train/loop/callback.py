@@ -8,10 +8,10 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ftlab.schemas import EventKind
+from ftlab.schemas import MetricsPayload, ProgressPayload
 from train.all_ranks import barrier
 from train.checkpoints import checkpoint_files
-from train.checkpoints.resume import checkpoint_data
+from train.checkpoints.resume import checkpoint_payload
 from train.checkpoints.resume_report import Receipt, TraitReader
 from train.failures import LossDivergedError
 from train.loop.heartbeat import Pulse
@@ -151,8 +151,7 @@ class RunCallback(TrainerCallback):
         self._newest |= {name: (state.global_step, value) for name, value in values.items()}
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         if state.is_world_process_zero and finite:
-            progress = self._progress(state)
-            self._link.emit(EventKind.METRICS, progress | {"values": finite})
+            self._link.emit(MetricsPayload(**self._progress(state), values=finite))
             self._progress_told = self._idle_since
         self._idle_since = time.perf_counter()
 
@@ -207,7 +206,7 @@ class RunCallback(TrainerCallback):
             traits=traits.to_document(),
         )
         removed = checkpoint_files.retire(target.parent, keep=self._plan.config.training.save_total_limit)
-        self._link.emit(EventKind.CHECKPOINT, checkpoint_data(target, manifest, removed))
+        self._link.emit(checkpoint_payload(target, manifest, removed))
 
     def _tell_resumed(self, logs: dict[str, Any]) -> None:
         if self._receipt is None or self._resumed is None:
@@ -222,7 +221,7 @@ class RunCallback(TrainerCallback):
         # A step that is logged tells its progress with its metrics.
         if state.is_world_process_zero and is_due and not control.should_log:
             self._progress_told = self._idle_since
-            self._link.emit(EventKind.PROGRESS, self._progress(state))
+            self._link.emit(ProgressPayload(**self._progress(state)))
 
     def _progress(self, state: TrainerState) -> dict[str, Any]:
         step_time_s = self._step_times.value

@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING
 
-from ftlab.schemas import EventKind
+from ftlab.schemas import NoticePayload
 from train.data.rows.errors import named_file
 from train.data.tokens.prepare import Prepared, PrepareSpec, prepare_rows
 from train.model.base_model import BaseModel
@@ -54,4 +54,4 @@ def _tell_what_was_cut(run: "Run", prepared: Prepared, rows: str) -> None:
         f"tokens ({counts.num_dropped_tokens} tokens lost) and {counts.num_untrained_rows} were left out, "
         "because no word of the assistant was left."
     )
-    run.link.emit(EventKind.NOTICE, {"code": "rows_cut", "message": message})
+    run.link.emit(NoticePayload(code="rows_cut", message=message))

@@ -17,7 +17,7 @@ from cluster.data.requests import DataClient
 from cluster.events.documents import to_documents
 from cluster.events.event_hub import Hub
 from ftlab.errors import ServiceUnavailableError
-from ftlab.schemas import EventKind
+from ftlab.schemas import LogPayload
 from ftlab.settings import Settings
 from ftlab.status import JobStatus
 from serve.app import create_app
@@ -79,7 +79,7 @@ class World:
 
     def append(self, ref: JobRef, count: int, *, text: str = "a line", publish: bool = True) -> list[EventRecord]:
         now = datetime.now(UTC)
-        new = [NewEvent(EventKind.LOG, {"level": "info", "text": text, "sent": now.timestamp()}, now)] * count
+        new = [NewEvent(LogPayload(level="info", text=text, sent=now.timestamp()), now)] * count
         with self.store.begin() as tx:
             records = tx.events.append(ref, new)
         if publish:
