@@ -4,7 +4,6 @@ A replica holds one waiting `listen` call, whatever the number of its sockets; a
 """
 
 import asyncio
-import json
 import threading
 import time
 from collections import deque
@@ -16,7 +15,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from cluster.interfaces import FROM_NOW
+from cluster.interfaces import FROM_NOW, EventDocument
 from cluster.names import ON_HEAD
 from ftlab.errors import ServiceUnavailableError
 
@@ -31,7 +30,6 @@ RETRY_INTERVAL_S = 1.0
 BACKLOG_EVENTS = 2_000
 """Events a publisher keeps while the hub is away; older ones are left to the database."""
 
-Events = list[dict[str, Any]]
 _AWAY = (RayError, ValueError, TimeoutError, ServiceUnavailableError)
 """What a call raises when the hub, or Ray, is away; `ValueError` when no actor has the hub's name."""
 
@@ -44,27 +42,26 @@ class Hub:
     """
 
     def __init__(self, *, ring_events: int = RING_EVENTS, ring_bytes: int = RING_BYTES) -> None:
-        self._ring: deque[tuple[dict[str, Any], int]] = deque()
+        self._ring: deque[EventDocument] = deque()
         self._max_events, self._max_bytes = ring_events, ring_bytes
         self._num_bytes = 0
         self._position = time.time_ns()
         self._lock = threading.Lock()
         self._waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
 
-    def publish(self, events: Sequence[dict[str, Any]]) -> None:
+    def publish(self, events: Sequence[EventDocument]) -> None:
         """Hand events to every listener."""
-        sized = [(event, len(json.dumps(event))) for event in events]
         with self._lock:
-            self._ring.extend(sized)
-            self._position += len(sized)
-            self._num_bytes += sum(size for _, size in sized)
+            self._ring.extend(events)
+            self._position += len(events)
+            self._num_bytes += sum(len(event.text) for event in events)
             while len(self._ring) > self._max_events or self._num_bytes > self._max_bytes:
-                self._num_bytes -= self._ring.popleft()[1]
+                self._num_bytes -= len(self._ring.popleft().text)
             for loop, woken in self._waiters:
                 loop.call_soon_threadsafe(woken.set)
             self._waiters.clear()
 
-    async def listen(self, after: int, timeout_s: float = LISTEN_TIMEOUT_S) -> tuple[int, Events]:
+    async def listen(self, after: int, timeout_s: float = LISTEN_TIMEOUT_S) -> tuple[int, list[EventDocument]]:
         """Wait for events newer than `after`; return the position of the last one returned, and them.
 
         Returns an empty list when nothing came for `timeout_s`, and at once after `FROM_NOW`. A position of another
@@ -88,10 +85,10 @@ class Hub:
         with self._lock:
             return self._newer(after)
 
-    def _newer(self, after: int) -> tuple[int, Events]:
+    def _newer(self, after: int) -> tuple[int, list[EventDocument]]:
         first = self._position - len(self._ring)
         start = after if first <= after <= self._position else first
-        events = [event for event, _ in islice(self._ring, start - first, start - first + REPLY_EVENTS)]
+        events = list(islice(self._ring, start - first, start - first + REPLY_EVENTS))
         return start + len(events), events
 
 
@@ -107,7 +104,7 @@ class RayHubClient:
         self._namespace = namespace
         self._linger_s = linger_s
         self._actor: Any = None
-        self._backlog: deque[dict[str, Any]] = deque(maxlen=BACKLOG_EVENTS)
+        self._backlog: deque[EventDocument] = deque(maxlen=BACKLOG_EVENTS)
         self._wake = threading.Event()
         self._start = threading.Lock()
         self._sender: threading.Thread | None = None
@@ -115,7 +112,7 @@ class RayHubClient:
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(RayHubClient, linger_s=self._linger_s), (self._namespace,)
 
-    def publish(self, events: Sequence[dict[str, Any]]) -> None:
+    def publish(self, events: Sequence[EventDocument]) -> None:
         self._backlog.extend(events)
         self._wake.set()
         with self._start:
@@ -123,7 +120,7 @@ class RayHubClient:
                 self._sender = threading.Thread(target=self._send_forever, name="ftlab-hub", daemon=True)
                 self._sender.start()
 
-    async def listen(self, after: int) -> tuple[int, Events]:
+    async def listen(self, after: int) -> tuple[int, list[EventDocument]]:
         try:
             async with asyncio.timeout(LISTEN_TIMEOUT_S + CALL_TIMEOUT_S):
                 actor = await asyncio.to_thread(self._look_up)
@@ -152,7 +149,7 @@ class RayHubClient:
                 # The batch is not sent again: readers find it in the database.
                 time.sleep(RETRY_INTERVAL_S)
 
-    def _send(self, events: Events) -> bool:
+    def _send(self, events: list[EventDocument]) -> bool:
         try:
             ray.get(self._look_up().publish.remote(events), timeout=CALL_TIMEOUT_S)
         except _AWAY:

@@ -1,7 +1,7 @@
 """Bases of the wire types: strict for what comes in, lenient for what goes back."""
 
 import difflib
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints
 
@@ -16,6 +16,11 @@ class WireModel(BaseModel):
     """A reply: keys that a later service added are kept, never refused."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
+
+    @classmethod
+    def of(cls, record: object) -> Self:
+        """The reply with the values of the record's attributes of the same names."""
+        return cls.model_validate(record, from_attributes=True)
 
 
 Item = TypeVar("Item")

@@ -18,7 +18,6 @@ from serve.downloads.zip_archive import FolderArchive, open_regular, read_up_to
 from serve.http.caller import current_owner
 from serve.http.ranges import attachment, file_response, stream
 from serve.http.responses import in_thread
-from serve.streams.event_pages import to_json
 from tracking.store import Store
 from tracking.store.records import JobRecord
 
@@ -144,4 +143,4 @@ def _event_lines(store: Store, job: JobRecord) -> Iterator[bytes]:
         with store.read() as tx:
             records = tx.events.after(job.id, seq, limit=EVENT_PAGE)
         seq = records[-1].seq
-        yield "".join(f"{to_json(document)}\n" for document in to_documents(records)).encode()
+        yield "".join(f"{document.text}\n" for document in to_documents(records)).encode()

@@ -2,9 +2,8 @@
 
 from collections.abc import Collection
 
-from cluster.events.documents import to_event
 from ftlab.errors import NotFoundError
-from ftlab.schemas import EventKind
+from ftlab.schemas import Event, EventKind
 from ftlab.schemas.replies import AttemptList, CheckpointList, EventList, JobOverview, LogList, MetricList
 from serve import conversions
 from serve.context import Services
@@ -30,7 +29,7 @@ def events(
     with services.store.read() as tx:
         record = tx.jobs.resolve(job, owner=owner)
         found = tx.events.after(record.id, after, limit, kinds)
-    return EventList(data=[to_event(event) for event in found], last_seq=record.last_seq)
+    return EventList(data=[Event.of(event) for event in found], last_seq=record.last_seq)
 
 
 def logs(services: Services, owner: str, job: str, tail: int) -> LogList:

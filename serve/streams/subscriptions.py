@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from operator import attrgetter
 
-from cluster.interfaces import FROM_NOW, SERVICE_STOPS, HubClient
+from cluster.interfaces import FROM_NOW, SERVICE_STOPS, EventDocument, HubClient
 from ftlab.errors import FineTuneLabError
-from serve.streams.event_pages import Batch, EventPages, runs
+from serve.streams.event_pages import EventPages, EventSlice, slices_of
 
 PENDING_EVENTS = 1_000
 PENDING_BYTES = 2 * 1024**2
@@ -37,12 +37,12 @@ class Subscription:
         self.wake = asyncio.Event()
         self.stale = True
         """The log may hold events that the feed did not bring."""
-        self._pending: deque[Batch] = deque()
+        self._pending: deque[EventSlice] = deque()
         self._num_events = self._num_bytes = 0
 
-    def offer(self, batch: Batch) -> None:
-        self._pending.append(batch)
-        self._count(batch, 1)
+    def offer(self, events: EventSlice) -> None:
+        self._pending.append(events)
+        self._count(events, 1)
         if self._num_events > PENDING_EVENTS or self._num_bytes > PENDING_BYTES:
             self._clear()
             self.stale = True
@@ -52,8 +52,8 @@ class Subscription:
         self.stale = True
         self.wake.set()
 
-    def take(self, after: int) -> Batch | None:
-        """The buffered batch that goes on behind `after`. On a gap the subscription becomes stale."""
+    def take(self, after: int) -> EventSlice | None:
+        """The buffered events that follow `after`. On a gap the subscription becomes stale."""
         while self._pending and self._pending[0].last <= after:
             self._count(self._pending.popleft(), -1)
         if not self._pending:
@@ -72,9 +72,9 @@ class Subscription:
         self._pending.clear()
         self._num_events = self._num_bytes = 0
 
-    def _count(self, batch: Batch, sign: int) -> None:
-        self._num_events += sign * len(batch)
-        self._num_bytes += sign * batch.num_bytes
+    def _count(self, events: EventSlice, sign: int) -> None:
+        self._num_events += sign * len(events)
+        self._num_bytes += sign * events.num_bytes
 
 
 class LiveFeed:
@@ -159,16 +159,16 @@ class LiveFeed:
             position, failures, self._hub_answers = newest, 0, True
             self._deliver(events)
 
-    def _deliver(self, events: Sequence[dict[str, Any]]) -> None:
+    def _deliver(self, events: Sequence[EventDocument]) -> None:
         if SERVICE_STOPS in events:
             self.stopping = True
             self._wake_all()
-        followed = [event for event in events if event["job_id"] in self._subscriptions]
-        followed.sort(key=lambda event: str(event["job_id"]))
-        for job_id, of_job in groupby(followed, key=lambda event: str(event["job_id"])):
-            for batch in runs(list(of_job)):
+        by_job = attrgetter("job_id")
+        followed = sorted((event for event in events if event.job_id in self._subscriptions), key=by_job)
+        for job_id, of_job in groupby(followed, key=by_job):
+            for found in slices_of(list(of_job)):
                 for subscription in self._subscriptions[job_id]:
-                    subscription.offer(batch)
+                    subscription.offer(found)
 
     async def _resync_forever(self) -> None:
         idle_s = 0.0

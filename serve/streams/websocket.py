@@ -20,7 +20,7 @@ from serve.context import Services
 from serve.http.caller import current_owner
 from serve.http.errors import request_id_of
 from serve.http.responses import in_thread
-from serve.streams.event_pages import Batch
+from serve.streams.event_pages import EventSlice
 from serve.streams.subscriptions import LiveFeed, Subscription
 from tracking.store import Store
 from tracking.store.records import JobRecord
@@ -88,7 +88,7 @@ class JobSocket:
         self._in_flight: deque[tuple[int, int]] = deque()
         """Last sequence number and size of each frame that is not acknowledged."""
         self._bytes_in_flight = 0
-        self._batch: Batch | None = None
+        self._slice: EventSlice | None = None
         """Sent in part."""
         self._end: tuple[int, JobStatus] | None = None
         """Where the stream ends, once that is known, and the job's status then."""
@@ -139,35 +139,35 @@ class JobSocket:
                 raise CloseSocket(NORMAL)
             if self._is_window_full():
                 await self._wait_for_ack()
-            elif batch := await self._next_batch():
-                await self._send_frame(batch)
+            elif events := await self._next_slice():
+                await self._send_frame(events)
             else:
                 await self._wait()
 
-    async def _next_batch(self) -> Batch | None:
-        if self._batch and self._batch.last > self._sent:
-            return self._batch
-        self._batch = self._subscription.take(self._sent)
-        if self._batch or not self._subscription.stale:
-            return self._batch
+    async def _next_slice(self) -> EventSlice | None:
+        if self._slice and self._slice.last > self._sent:
+            return self._slice
+        self._slice = self._subscription.take(self._sent)
+        if self._slice or not self._subscription.stale:
+            return self._slice
         self._subscription.begin_read()
         try:
-            self._batch = await self._feed.pages.after(self._store, self._job_id, self._sent)
+            self._slice = await self._feed.pages.after(self._store, self._job_id, self._sent)
         except ServiceUnavailableError:
             # The feed wakes its sockets again before long.
             self._subscription.stale = True
             return None
-        self._subscription.stale |= self._batch is not None
-        return self._batch
+        self._subscription.stale |= self._slice is not None
+        return self._slice
 
-    async def _send_frame(self, batch: Batch) -> None:
-        frame = batch.frame(self._sent, self._limits.window_events - (self._sent - self._acked))
+    async def _send_frame(self, events: EventSlice) -> None:
+        frame = events.frame(self._sent, self._limits.window_events - (self._sent - self._acked))
         # Counted first: the ack may be here before the sending side hears that the frame has left.
         self._sent = frame.last
         self._in_flight.append((frame.last, len(frame.text)))
         self._bytes_in_flight += len(frame.text)
         await self._send(frame.text)
-        if batch.end and self._sent == batch.last:
+        if events.has_end and self._sent == events.last:
             await self._find_end()
 
     async def _find_end(self) -> None:

@@ -25,9 +25,9 @@ async def main(job_id: str, seconds: float) -> None:
     while time.time() < begin + seconds:
         position, events = await hub.listen(position)
         arrived_at = time.time()
-        for event in events:
+        for event in (json.loads(document.text) for document in events if document.job_id == job_id):
             at = datetime.fromisoformat(event["at"]).timestamp()
-            if event["job_id"] == job_id and event["kind"] == "metrics" and at >= begin:
+            if event["kind"] == "metrics" and at >= begin:
                 latencies_ms.append((arrived_at - at) * 1000)
     say_back(json.dumps(latencies_ms))
 

@@ -10,16 +10,16 @@ from ray.exceptions import GetTimeoutError, RayActorError
 
 from cluster.events import event_hub as hub_module
 from cluster.events.event_hub import REPLY_EVENTS, Hub, RayHubClient
-from cluster.interfaces import FROM_NOW
+from cluster.interfaces import FROM_NOW, EventDocument
 from ftlab.errors import ServiceUnavailableError
 
 
-def events(*seqs: int, text: str = "") -> list[dict]:
-    return [{"job_id": "job-1", "seq": seq, "data": {"text": text}} for seq in seqs]
+def events(*seqs: int, text: str = "") -> list[EventDocument]:
+    return [EventDocument("job-1", seq, is_end=False, text=text) for seq in seqs]
 
 
-def seqs(reply: tuple[int, list[dict]]) -> list[int]:
-    return [event["seq"] for event in reply[1]]
+def seqs(reply: tuple[int, list[EventDocument]]) -> list[int]:
+    return [event.seq for event in reply[1]]
 
 
 def test_a_listener_is_woken_by_the_next_events():
@@ -125,10 +125,10 @@ def test_a_long_way_back_comes_in_pieces():
         hub.publish(events(*range(1, 5_001)))
         position, found = await hub.listen(0)
         assert len(found) == REPLY_EVENTS
-        everything = [event["seq"] for event in found]
+        everything = [event.seq for event in found]
         while len(everything) < 5_000:
             position, found = await hub.listen(position)
-            everything += [event["seq"] for event in found]
+            everything += [event.seq for event in found]
         assert everything == list(range(1, 5_001))
 
     asyncio.run(main())
@@ -146,7 +146,7 @@ def test_threads_publish_and_listeners_miss_nothing():
             position, found = 0, []
             while not found or found[-1] != 2_000:
                 position, new = await asyncio.wait_for(hub.listen(position), 10)
-                found += [event["seq"] for event in new]
+                found += [event.seq for event in new]
             return found
 
         listeners = [asyncio.create_task(listen()) for _ in range(5)]

@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from cluster.data.requests import DataClient
 from cluster.events.documents import to_documents
 from cluster.events.event_hub import Hub
+from cluster.interfaces import EventDocument
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import LogPayload
 from ftlab.settings import Settings
@@ -38,11 +39,11 @@ class SwitchedHub(Hub):
         super().__init__()
         self.is_away = False
 
-    def publish(self, events: Sequence[dict[str, Any]]) -> None:
+    def publish(self, events: Sequence[EventDocument]) -> None:
         if not self.is_away:
             super().publish(events)
 
-    async def listen(self, after: int, timeout_s: float = 20.0) -> tuple[int, list[dict[str, Any]]]:
+    async def listen(self, after: int, timeout_s: float = 20.0) -> tuple[int, list[EventDocument]]:
         if self.is_away:
             raise ServiceUnavailableError("The hub is away.")
         reply = await super().listen(after, timeout_s=0.05)
