@@ -1,4 +1,4 @@
-"""Stand-ins for the cluster and the live hub, so that the coordinator can be stepped without Ray."""
+"""Stand-ins for the cluster and the event hub, so that the coordinator can be stepped without Ray."""
 
 import asyncio
 import json
@@ -106,8 +106,8 @@ class FakeCluster:
         return driver
 
 
-class FakeHub:
-    """A `HubClient` that keeps what was published."""
+class FakeEventHub:
+    """A `EventHubClient` that keeps what was published."""
 
     def __init__(self) -> None:
         self.published: list[EventDocument] = []

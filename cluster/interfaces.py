@@ -1,4 +1,4 @@
-"""What the rest of the service may ask of the coordinator and of the live hub.
+"""What the rest of the service may ask of the coordinator and of the event hub.
 
 Callers hold these protocols, so that a test can hand in a local object. Of the coordinator and the hub, no call blocks
 and none raises: the database is the truth, and a lost wake-up or a lost live event is made good by the next tick or by
@@ -32,7 +32,7 @@ class CoordinatorClient(Protocol):
         """Ask for a tick now, instead of at the next interval."""
 
 
-class HubClient(Protocol):
+class EventHubClient(Protocol):
     def publish(self, events: Sequence[EventDocument]) -> None:
         """Hand events to everyone who follows their jobs."""
 

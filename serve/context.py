@@ -1,4 +1,4 @@
-"""Everything that the routes need, put together once per process."""
+"""Everything that the routes need, assembled once per process."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from starlette.requests import HTTPConnection
 
 from cluster.data.requests import DataClient
 from cluster.events.documents import to_documents
-from cluster.interfaces import CoordinatorClient, HubClient
+from cluster.interfaces import CoordinatorClient, EventHubClient
 from ftlab.settings import Settings
-from serve.models.huggingface import ModelHub
-from serve.streams.subscriptions import LiveFeed
+from serve.models.huggingface import HuggingFace
+from serve.streams.subscriptions import EventFeed
 from tracking.buckets import Buckets, DatasetFiles
 from tracking.store import Store
 from tracking.store.records import EventRecord
@@ -20,15 +20,15 @@ from tracking.store.records import EventRecord
 
 @dataclass(frozen=True)
 class Services:
-    """The parts of one API process. The application starts and stops `feed`; its maker opens the rest."""
+    """The parts of one API process. The application starts and stops `feed`; its creator opens the rest."""
 
     settings: Settings
     store: Store
     coordinator: CoordinatorClient
-    hub: HubClient
-    feed: LiveFeed
+    event_hub: EventHubClient
+    feed: EventFeed
     data: DataClient
-    model_hub: ModelHub
+    huggingface: HuggingFace
 
     @cached_property
     def buckets(self) -> Buckets:
@@ -48,7 +48,7 @@ class Services:
     async def _announce(self, events: Sequence[EventRecord]) -> None:
         # On the event loop: neither call waits for anything, and a thread would compete with the next request.
         if events:
-            self.hub.publish(to_documents(events))
+            self.event_hub.publish(to_documents(events))
         self.coordinator.wake()
 
 

@@ -9,23 +9,23 @@ from ray.serve import Application
 
 from cluster.coordinator_client import RayCoordinatorClient
 from cluster.data.client import RayDataClient
-from cluster.events.event_hub import RayHubClient
+from cluster.events.event_hub import RayEventHubClient
 from cluster.names import NAMESPACE, ON_HEAD
 from ftlab.settings import Settings, load_settings
 from serve.app import create_app
 from serve.context import Services
 from serve.http.responses import in_thread
-from serve.models.huggingface import HuggingFaceHub
-from serve.streams.subscriptions import LiveFeed
+from serve.models.huggingface import CachedHuggingFace
+from serve.streams.subscriptions import EventFeed
 from tracking.store import Store
 
 MAX_ONGOING_REQUESTS = 4000
 """Each open socket holds one for as long as it lives."""
 SWITCH_INTERVAL_S = 0.0005
 LINGER_S = 0.05
-"""What the API tells the live hub comes together: a burst of submits is few calls."""
+"""Events published within this time go to the event hub in one call, so that a burst of submits is few calls."""
 SHUTDOWN_TIMEOUT_S = 5.0
-"""Requests may take so long to end before a replica is ended; sockets never end, their clients resume."""
+"""How long open requests may take before a replica is ended; sockets never end, their clients resume."""
 
 
 class ApiReplica:
@@ -35,15 +35,15 @@ class ApiReplica:
         settings = load_settings()
         # Requests wait on the event loop's turn; a thread that works keeps it for 5 ms otherwise.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        hub = RayHubClient(NAMESPACE, linger_s=LINGER_S)
+        event_hub = RayEventHubClient(NAMESPACE, linger_s=LINGER_S)
         self._services = Services(
             settings=settings,
             store=Store.open(settings.store_url),
             coordinator=RayCoordinatorClient(),
-            hub=hub,
-            feed=LiveFeed(hub),
+            event_hub=event_hub,
+            feed=EventFeed(event_hub),
             data=RayDataClient(),
-            model_hub=HuggingFaceHub(),
+            huggingface=CachedHuggingFace(),
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:

@@ -19,7 +19,7 @@ from ray import serve as ray_serve
 from cluster.coordinator.actor import start_coordinator
 from cluster.coordinator.drain import RayCoordinator, drain
 from cluster.data.worker import start_data_worker
-from cluster.events.event_hub import RayHubClient, start_hub
+from cluster.events.event_hub import RayEventHubClient, start_event_hub
 from cluster.interfaces import SERVICE_STOPS
 from cluster.names import NAMESPACE
 from cluster.runs.placement_groups import release_ownerless
@@ -40,7 +40,7 @@ logger = logging.getLogger("ftlab.control")
 
 def bring_up(settings: Settings) -> None:
     """Start the hub, the data worker, the coordinator and the API, or find those that run."""
-    start_hub(NAMESPACE)
+    start_event_hub(NAMESPACE)
     start_data_worker()
     start_coordinator()
     ray_serve.start(
@@ -86,7 +86,7 @@ def take_down(settings: Settings) -> None:
 
 def _send_followers_away() -> None:
     """Tell the replicas for as long as they live: those who were sent away come back to another one."""
-    hub = RayHubClient(NAMESPACE)
+    hub = RayEventHubClient(NAMESPACE)
     while True:
         hub.publish([SERVICE_STOPS])
         time.sleep(GOODBYE_INTERVAL_S)

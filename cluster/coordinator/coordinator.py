@@ -17,7 +17,7 @@ from cluster.coordinator.ray_backend import Cluster
 from cluster.coordinator.start_jobs import Starting
 from cluster.coordinator.stop_requests import Stopping
 from cluster.coordinator.transitions import Moves
-from cluster.interfaces import HubClient
+from cluster.interfaces import EventHubClient
 from cluster.names import STANDBY_PREFIX
 from cluster.policy import Rules
 from cluster.runs.time_limits import TimeLimits
@@ -64,7 +64,7 @@ class Coordinator:
         self,
         store: Store,
         cluster: Cluster,
-        hub: HubClient,
+        hub: EventHubClient,
         settings: Settings,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from cluster.coordinator.drivers import Roster
 from cluster.coordinator.ray_backend import Cluster
 from cluster.events.documents import to_documents
-from cluster.interfaces import HubClient
+from cluster.interfaces import EventHubClient
 from ftlab.schemas import JobConfig
 from ftlab.schemas.problems import problems_of, summary
 from ftlab.status import JobStatus, ReasonCode
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 class Moves:
     """Changes of a job's status, with everybody told; the end of an attempt; a job's config."""
 
-    def __init__(self, store: Store, cluster: Cluster, hub: HubClient, roster: Roster) -> None:
+    def __init__(self, store: Store, cluster: Cluster, hub: EventHubClient, roster: Roster) -> None:
         self._store = store
         self._cluster = cluster
         self._hub = hub

@@ -1,4 +1,4 @@
-"""The live hub: fans new events out to the API replicas. Cheap to lose, because the database has every event.
+"""The event hub: fans new events out to the API replicas. Cheap to lose, because the database has every event.
 
 A replica holds one waiting `listen` call, whatever the number of its sockets; a publisher never waits.
 """
@@ -34,7 +34,7 @@ _AWAY = (RayError, ValueError, TimeoutError, ServiceUnavailableError)
 """What a call raises when the hub, or Ray, is away; `ValueError` when no actor has the hub's name."""
 
 
-class Hub:
+class EventHub:
     """A ring of the newest events and the listeners that wait for more. Safe to call from any thread.
 
     Positions count events, from a number taken from the clock: a position of an earlier life lies below this
@@ -92,8 +92,8 @@ class Hub:
         return start + len(events), events
 
 
-class RayHubClient:
-    """The `HubClient` of processes in a Ray cluster.
+class RayEventHubClient:
+    """The `EventHubClient` of processes in a Ray cluster.
 
     `publish` puts events into a bounded backlog that one thread sends: the caller never waits for Ray, and a
     burst becomes one call: what comes within `linger_s` goes together. `listen` raises `ServiceUnavailableError`
@@ -110,7 +110,7 @@ class RayHubClient:
         self._sender: threading.Thread | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(RayHubClient, linger_s=self._linger_s), (self._namespace,)
+        return partial(RayEventHubClient, linger_s=self._linger_s), (self._namespace,)
 
     def publish(self, events: Sequence[EventDocument]) -> None:
         self._backlog.extend(events)
@@ -127,7 +127,7 @@ class RayHubClient:
                 position, events = await actor.listen.remote(after)
         except _AWAY as error:
             self._actor = None
-            raise ServiceUnavailableError("The live hub does not answer.", "hub_unavailable") from error
+            raise ServiceUnavailableError("The event hub does not answer.", "hub_unavailable") from error
         return position, events
 
     def _look_up(self) -> Any:
@@ -158,9 +158,9 @@ class RayHubClient:
         return True
 
 
-def start_hub(namespace: str) -> None:
+def start_event_hub(namespace: str) -> None:
     """Start the hub, or find the one that runs."""
-    ray.remote(Hub).options(
+    ray.remote(EventHub).options(
         name=HUB_NAME,
         namespace=namespace,
         lifetime="detached",

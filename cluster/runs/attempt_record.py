@@ -1,4 +1,4 @@
-"""The record of one attempt: what its workers tell goes to the database and from there to the live hub."""
+"""The record of one attempt: what its workers tell goes to the database and from there to the event hub."""
 
 import logging
 import queue
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from cluster.events.documents import to_documents
-from cluster.interfaces import HubClient
+from cluster.interfaces import EventHubClient
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import CheckpointPayload, MetricsPayload, ProgressPayload
 from ftlab.status import JobStatus, ReasonCode
@@ -42,7 +42,9 @@ class AttemptLog:
     ended, because a run whose record has a hole proves nothing.
     """
 
-    def __init__(self, store: Store, hub: HubClient, ref: JobRef, on_end: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self, store: Store, hub: EventHubClient, ref: JobRef, on_end: Callable[[], object] = lambda: None
+    ) -> None:
         """`on_end` is called once the database knows that this log has ended the attempt."""
         self._store = store
         self._hub = hub

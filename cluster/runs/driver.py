@@ -14,7 +14,7 @@ import ray
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.coordinator_client import RayCoordinatorClient
-from cluster.events.event_hub import RayHubClient
+from cluster.events.event_hub import RayEventHubClient
 from cluster.machine.cpu_priority import import_behind
 from cluster.names import NAMESPACE
 from cluster.policy import WorkerShape, node_labels
@@ -50,7 +50,7 @@ class RunDriver:
         self._name = name
         self._settings = load_settings()
         self._store = Store.open(self._settings.store_url)
-        self._hub = RayHubClient(NAMESPACE)
+        self._hub = RayEventHubClient(NAMESPACE)
         self._coordinator = RayCoordinatorClient()
         self._shape = shape
         self._given_plan = plan

@@ -17,7 +17,7 @@ from ftlab.schemas.config import Method
 from ftlab.status import ReasonCode
 from serve.context import Services
 from serve.http.responses import in_thread
-from serve.models.base_model import HubAnswer, ask_hub, check, find_tuned
+from serve.models.base_model import HubAnswer, ask_huggingface, check, find_tuned
 from tracking.store import Transaction
 from train.data.rows.errors import DatasetInvalidError
 
@@ -48,8 +48,8 @@ async def check_dataset(services: Services, owner: str, wanted: Wanted, max_find
     Raise `NotFoundError` for a dataset or model that is not there, what `serve.models.base_model.check` raises, and
     what ended the check.
     """
-    hub = await ask_hub(services, wanted.model)
-    request = await in_thread(_check_request, services, owner, wanted, hub, max_findings)
+    answer = await ask_huggingface(services, wanted.model)
+    request = await in_thread(_check_request, services, owner, wanted, answer, max_findings)
     state = await services.data.check(request)
     if state.status is WorkStatus.FAILED:
         raise _error_of(state)
@@ -60,33 +60,35 @@ async def check_dataset(services: Services, owner: str, wanted: Wanted, max_find
 
 async def token_rows(services: Services, owner: str, wanted: Wanted, row: int) -> list[TokenRow]:
     """The tokens of one row, counted from 1: two documents for a pair. Raises as `check_dataset` does."""
-    hub = await ask_hub(services, wanted.model)
-    request = await in_thread(_tokens_request, services, owner, wanted, hub, row)
+    answer = await ask_huggingface(services, wanted.model)
+    request = await in_thread(_tokens_request, services, owner, wanted, answer, row)
     found = [TokenRow.model_validate(document) for document in await services.data.tokens(request)]
     return [token_row.model_copy(update={"model": wanted.model}) for token_row in found]
 
 
-def _check_request(services: Services, owner: str, wanted: Wanted, hub: HubAnswer, max_findings: int) -> CheckRequest:
+def _check_request(
+    services: Services, owner: str, wanted: Wanted, answer: HubAnswer, max_findings: int
+) -> CheckRequest:
     with services.store.read() as tx:
         dataset = tx.datasets.get(wanted.dataset_id, owner=owner)
         eval_file = None
         if wanted.eval_dataset is not None:
             eval_file = source_file(services.settings, tx.datasets.get(wanted.eval_dataset, owner=owner))
-        base = _base(tx, services, owner, wanted.model, hub)
+        base = _base(tx, services, owner, wanted.model, answer)
     return CheckRequest(
         base, wanted.method, source_file(services.settings, dataset), eval_file, max_findings=max_findings
     )
 
 
-def _tokens_request(services: Services, owner: str, wanted: Wanted, hub: HubAnswer, row: int) -> TokensRequest:
+def _tokens_request(services: Services, owner: str, wanted: Wanted, answer: HubAnswer, row: int) -> TokensRequest:
     with services.store.read() as tx:
         dataset = tx.datasets.get(wanted.dataset_id, owner=owner)
-        base = _base(tx, services, owner, wanted.model, hub)
+        base = _base(tx, services, owner, wanted.model, answer)
     return TokensRequest(base, wanted.method, source_file(services.settings, dataset), first_row=row - 1)
 
 
-def _base(tx: Transaction, services: Services, owner: str, model: str, hub: HubAnswer) -> BaseRef:
-    checked = check(model, services.settings, hub)
+def _base(tx: Transaction, services: Services, owner: str, model: str, answer: HubAnswer) -> BaseRef:
+    checked = check(model, services.settings, answer)
     find_tuned(checked.ref, tx, services.settings, owner)
     return base_ref(tx, services.settings, str(checked.ref), checked.revision)
 

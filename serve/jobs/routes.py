@@ -19,7 +19,7 @@ from serve.http.query import After, Count, JobId, Limit
 from serve.http.responses import in_thread, reply
 from serve.jobs import append, changes, history, submit
 from serve.jobs.changes import Changed, CheckpointChoice
-from serve.models.base_model import ask_hub
+from serve.models.base_model import ask_huggingface
 
 router = APIRouter(prefix="/api/training/jobs", tags=["jobs"])
 
@@ -172,8 +172,8 @@ async def get_attempts(request: Request, job_id: JobId) -> Response:
 async def submitted(request: Request, submission: submit.Submission) -> Response:
     """Submit and answer: 201 with the job's address, also for a replay."""
     services = services_of(request)
-    hub = await ask_hub(services, submission.config.model)
-    result = await in_thread(submit.submit, services, current_owner(request), submission, hub)
+    answer = await ask_huggingface(services, submission.config.model)
+    result = await in_thread(submit.submit, services, current_owner(request), submission, answer)
     headers = {"location": f"/api/training/jobs/{result.job.id}"}
     if result.is_replay:
         headers["idempotent-replay"] = "true"

@@ -46,16 +46,16 @@ class Submitted:
     is_replay: bool = False
 
 
-def submit(services: Services, owner: str, submission: Submission, hub: HubAnswer) -> Submitted:
+def submit(services: Services, owner: str, submission: Submission, answer: HubAnswer) -> Submitted:
     """Make the job durable, or find the one that the same idempotency key made before.
 
-    `hub` is what the model hub said of the base model. Raise what `serve.models.base_model.check` raises,
+    `answer` is what Hugging Face says about the base model. Raise what `serve.models.base_model.check` raises,
     `NotFoundError` for a dataset that is not there, `RateLimitError` with code `quota_exceeded`, and
     `InvalidRequestError` with code `idempotency_key_reused` when the key belongs to another body.
     """
     try:
-        model = check(submission.config.model, services.settings, hub)
-        return _add(services, owner, submission, model, is_unchecked=hub.is_away)
+        model = check(submission.config.model, services.settings, answer)
+        return _add(services, owner, submission, model, is_unchecked=answer.is_away)
     except FineTuneLabError:
         # A new job is by far the most common case, so the key is only looked up when something stands against one:
         # the key itself, or what a submit that came before did not meet.

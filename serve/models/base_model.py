@@ -59,13 +59,13 @@ class Tuned:
     """Of an adapter: the revision of the base model that it was trained on."""
 
 
-async def ask_hub(services: Services, text: str) -> HubAnswer:
+async def ask_huggingface(services: Services, text: str) -> HubAnswer:
     """Ask the hub about a reference that only the hub can answer for. A refusal is for `check` to raise."""
     try:
         ref = parse_model_ref(text)
         if ref.kind != "hub" or _local_folder(ref, services.settings) is not None:
             return NOT_ASKED
-        return HubAnswer(is_asked=True, model=await services.model_hub.find(ref.id, ref.revision))
+        return HubAnswer(is_asked=True, model=await services.huggingface.find(ref.id, ref.revision))
     except FineTuneLabError as error:
         return HubAnswer(is_asked=True, refusal=error)
 

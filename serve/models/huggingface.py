@@ -1,4 +1,4 @@
-"""The hub as the API asks it: never on the event loop, never twice at once for one model, and not again for a while."""
+"""Hugging Face lookups of the API: off the event loop, one at a time per model, with answers cached for a while."""
 
 import asyncio
 import logging
@@ -35,14 +35,16 @@ Ask = Callable[[str, str | None], HubModel]
 logger = logging.getLogger(__name__)
 
 
-class ModelHub(Protocol):
+class HuggingFace(Protocol):
+    """Looks base models up."""
+
     async def find(self, repo: str, revision: str | None) -> HubModel | None:
         """The model, or `None` while nobody can tell. Raises the `FineTuneLabError` that refuses it."""
         ...
 
 
-class HuggingFaceHub:
-    """`ModelHub` of the Hugging Face hub, with what was fetched from it before for the time when it is away."""
+class CachedHuggingFace:
+    """`HuggingFace` over the public hub; while that is away, models downloaded earlier are found on this machine."""
 
     def __init__(self, ask: Ask = ask_hub, clock: Callable[[], float] = time.monotonic) -> None:
         self._ask = ask

@@ -12,7 +12,7 @@ from serve.context import Services
 from serve.conversions import to_model
 from serve.http.pagination import to_page
 from serve.http.responses import in_thread
-from serve.models.base_model import UNCHECKED, Tuned, ask_hub, check, find_tuned
+from serve.models.base_model import UNCHECKED, Tuned, ask_huggingface, check, find_tuned
 from train.model.files import ADAPTER_CONFIG, MAX_SMALL_BYTES
 from train.model.folder import FolderFiles, adapter_size, facts_of
 
@@ -59,7 +59,7 @@ async def check_model(services: Services, owner: str, text: str) -> ModelCheck:
 
 
 async def _check_base(services: Services, text: str) -> ModelCheck:
-    answer = await ask_hub(services, text)
+    answer = await ask_huggingface(services, text)
     checked = await in_thread(check, text, services.settings, answer)
     report = ModelCheck(
         model=str(checked.ref),

@@ -1,4 +1,4 @@
-"""What a replica hears of the live hub, handed to the sockets that follow a job."""
+"""Distributes the events that a replica gets from the event hub to the sockets that follow a job."""
 
 import asyncio
 from collections import deque
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 
-from cluster.interfaces import FROM_NOW, SERVICE_STOPS, EventDocument, HubClient
+from cluster.interfaces import FROM_NOW, SERVICE_STOPS, EventDocument, EventHubClient
 from ftlab.errors import FineTuneLabError
 from serve.streams.event_pages import EventPages, EventSlice, slices_of
 
@@ -77,7 +77,7 @@ class Subscription:
         self._num_bytes += sign * events.num_bytes
 
 
-class LiveFeed:
+class EventFeed:
     """One listener on the hub for all sockets of a replica; while there is none, it does not listen.
 
     The hub is a hint, the database the truth: sockets look there when the feed has a gap, each
@@ -86,7 +86,7 @@ class LiveFeed:
 
     def __init__(
         self,
-        hub: HubClient,
+        hub: EventHubClient,
         *,
         limits: SocketLimits | None = None,
         poll_interval_s: float = 1.0,

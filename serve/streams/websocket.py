@@ -21,7 +21,7 @@ from serve.http.caller import current_owner
 from serve.http.errors import request_id_of
 from serve.http.responses import in_thread
 from serve.streams.event_pages import EventSlice
-from serve.streams.subscriptions import LiveFeed, Subscription
+from serve.streams.subscriptions import EventFeed, Subscription
 from tracking.store import Store
 from tracking.store.records import JobRecord
 
@@ -76,7 +76,7 @@ class JobSocket:
     """One client that follows one job."""
 
     def __init__(
-        self, websocket: WebSocket, job_id: str, store: Store, feed: LiveFeed, subscription: Subscription
+        self, websocket: WebSocket, job_id: str, store: Store, feed: EventFeed, subscription: Subscription
     ) -> None:
         self._websocket = websocket
         self._job_id = job_id

@@ -11,14 +11,14 @@ from datetime import datetime
 
 import ray
 
-from cluster.events.event_hub import RayHubClient
+from cluster.events.event_hub import RayEventHubClient
 from cluster.names import NAMESPACE
 from tests.bench.processes import say_back
 
 
 async def main(job_id: str, seconds: float) -> None:
     ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level="error")
-    hub = RayHubClient(NAMESPACE)
+    hub = RayEventHubClient(NAMESPACE)
     position, _ = await hub.listen(0)
     begin = time.time()
     latencies_ms: list[float] = []

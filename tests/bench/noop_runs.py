@@ -19,7 +19,7 @@ from cluster.runs.attempt_record import AttemptLog
 from ftlab.settings import Settings
 from ftlab.status import JobStatus
 from tests.bench.processes import say_back
-from tests.support.service_fakes import FakeHub
+from tests.support.service_fakes import FakeEventHub
 from tracking.store import Store
 from tracking.store.ids import new_id
 from tracking.store.records import JobRecord, JobRef, ModelRecord
@@ -40,7 +40,7 @@ class NoopCluster(FakeCluster):
     def launch(self, name: str, shape: WorkerShape | None, plan: RunPlan | None) -> None:
         super().launch(name, shape, plan)
         assert plan is not None, "no standby runs here"
-        log = AttemptLog(self._store, FakeHub(), JobRef(plan.job_id, plan.attempt), lambda: self._end(name))
+        log = AttemptLog(self._store, FakeEventHub(), JobRef(plan.job_id, plan.attempt), lambda: self._end(name))
         log.move(JobStatus.INITIALIZING)
         log.record([Emitted(1, datetime.now(UTC), ModelLoaded("none"))])
         log.complete(_model, num_files=len(plan.train_files))
@@ -59,7 +59,7 @@ def main(home: Path, num_slots: int, num_jobs: int) -> None:
     settings = Settings(home=home, standby=False)
     store, pacer = Store.open(settings.store_url), Pacer()
     cluster = NoopCluster(store, pacer, num_slots, num_jobs)
-    coordinator = Coordinator(store, cluster, FakeHub(), settings)
+    coordinator = Coordinator(store, cluster, FakeEventHub(), settings)
     threading.Thread(target=run_forever, args=(coordinator, pacer.pause), daemon=True).start()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waker:
         waker.bind(("127.0.0.1", 0))

@@ -22,11 +22,11 @@ from serve.context import Services
 from serve.http.caller import LOCAL_OWNER
 from serve.jobs import submit as jobs_service
 from serve.models.base_model import NOT_ASKED
-from serve.streams.subscriptions import LiveFeed
+from serve.streams.subscriptions import EventFeed
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement, interleave, percentile
 from tests.bench.stock import Stock, add_queued, noop_config, open_stock
-from tests.support.service_fakes import FakeCoordinator, FakeData, FakeHub, FakeModelHub
+from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace
 
 ROW = 8
 TITLE = "growth"
@@ -48,10 +48,10 @@ class Desk:
 
     def __init__(self, folder: Path, stock: Stock) -> None:
         settings = Settings(home=folder, standby=False, quota_queued_jobs=NO_QUOTA)
-        hub = FakeHub()
+        hub = FakeEventHub()
         self._stock = stock
         self._services = Services(
-            settings, stock.store, FakeCoordinator(), hub, LiveFeed(hub), FakeData(), FakeModelHub()
+            settings, stock.store, FakeCoordinator(), hub, EventFeed(hub), FakeData(), FakeHuggingFace()
         )
         self._cluster = FakeCluster(cpus=1)
         self._coordinator = Coordinator(stock.store, self._cluster, hub, settings)

@@ -26,7 +26,7 @@ class FakeCoordinator:
         self.num_wakes += 1
 
 
-class FakeHub:
+class FakeEventHub:
     def __init__(self) -> None:
         self.published: list[EventDocument] = []
 
@@ -64,7 +64,7 @@ COMMIT = "c0ffee" * 6 + "c0de"
 FACTS = ModelFacts("LlamaForCausalLM", 1000, 4000, has_chat_template=True)
 
 
-class FakeModelHub:
+class FakeHuggingFace:
     """Has every model, except where a test says otherwise: `None` is a hub that is away."""
 
     def __init__(self) -> None:

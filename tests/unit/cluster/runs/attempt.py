@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cluster.fakes import FakeHub
+from cluster.fakes import FakeEventHub
 from cluster.runs.attempt_record import AttemptLog
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import (
@@ -32,7 +32,7 @@ class Attempt:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.hub = FakeHub()
+        self.hub = FakeEventHub()
         self._number = 0
         job_id = add_job(store, {"model": "org/name", "dataset": "ds-1"})
         self.ref = claim(store, job_id)

@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 from cluster.data.requests import DataClient
 from cluster.events.documents import to_documents
-from cluster.events.event_hub import Hub
+from cluster.events.event_hub import EventHub
 from cluster.interfaces import EventDocument
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import LogPayload
@@ -23,16 +23,16 @@ from ftlab.settings import Settings
 from ftlab.status import JobStatus
 from serve.app import create_app
 from serve.context import Services
-from serve.streams.subscriptions import LiveFeed, SocketLimits
+from serve.streams.subscriptions import EventFeed, SocketLimits
 from tests.support.databases import make_database
-from tests.support.service_fakes import FakeCoordinator, FakeData, FakeModelHub
+from tests.support.service_fakes import FakeCoordinator, FakeData, FakeHuggingFace
 from tracking.store import Store
 from tracking.store.records import EventRecord, JobRef, NewEvent
 
 JOB = "job-0123456789ab"
 
 
-class SwitchedHub(Hub):
+class SwitchedEventHub(EventHub):
     """A hub that can be taken away."""
 
     def __init__(self) -> None:
@@ -58,9 +58,9 @@ class World:
 
     settings: Settings
     store: Store
-    hub: SwitchedHub
-    feed: LiveFeed
-    model_hub: FakeModelHub
+    hub: SwitchedEventHub
+    feed: EventFeed
+    huggingface: FakeHuggingFace
     port: int = 0
 
     def add_job(self, job_id: str = JOB, *, owner: str = "local", name: str = "a job") -> JobRef:
@@ -111,11 +111,11 @@ async def running(
     settings = Settings(home=folder)
     make_database(folder / "ftlab.db")
     store = Store.open(settings.store_url)
-    hub = SwitchedHub()
-    feed = LiveFeed(hub, limits=limits, **{"poll_interval_s": 0.1, "resync_interval_s": 0.2, **feed_options})
-    model_hub = FakeModelHub()
-    app = create_app(Services(settings, store, FakeCoordinator(), hub, feed, data or FakeData(), model_hub))
-    world = World(settings, store, hub, feed, model_hub)
+    hub = SwitchedEventHub()
+    feed = EventFeed(hub, limits=limits, **{"poll_interval_s": 0.1, "resync_interval_s": 0.2, **feed_options})
+    huggingface = FakeHuggingFace()
+    app = create_app(Services(settings, store, FakeCoordinator(), hub, feed, data or FakeData(), huggingface))
+    world = World(settings, store, hub, feed, huggingface)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", backlog=2048)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())

@@ -13,8 +13,8 @@ from cluster.interfaces import FROM_NOW, SERVICE_STOPS, EventDocument
 from ftlab.schemas import EventKind
 from serve.streams import event_pages
 from serve.streams.event_pages import MAX_FRAME_BYTES, PAGE_EVENTS, EventPages, EventSlice, slices_of
-from serve.streams.subscriptions import PENDING_BYTES, PENDING_EVENTS, LiveFeed, Subscription
-from tests.support.service_fakes import FakeHub
+from serve.streams.subscriptions import PENDING_BYTES, PENDING_EVENTS, EventFeed, Subscription
+from tests.support.service_fakes import FakeEventHub
 from tests.unit.serve.streams.running import JOB, running
 from tracking.store.records import EventRecord
 
@@ -152,7 +152,7 @@ def test_an_event_committed_during_a_shared_read_is_found(tmp_path, monkeypatch)
 
 
 def test_a_hub_that_fails_in_any_expected_way_is_asked_again():
-    class Flaky(FakeHub):
+    class Flaky(FakeEventHub):
         def __init__(self) -> None:
             super().__init__()
             self.replies = [ConnectionError("gone"), TimeoutError(), (7, []), (8, [event(1)])]
@@ -169,7 +169,7 @@ def test_a_hub_that_fails_in_any_expected_way_is_asked_again():
 
     async def main():
         hub = Flaky()
-        feed = LiveFeed(hub)
+        feed = EventFeed(hub)
         with feed.follow(JOB) as subscription:
             await feed.start()
             subscription.begin_read()
@@ -186,7 +186,7 @@ def test_a_hub_that_fails_in_any_expected_way_is_asked_again():
 
 
 def test_nobody_is_listened_for_while_there_is_no_socket():
-    class Asked(FakeHub):
+    class Asked(FakeEventHub):
         def __init__(self) -> None:
             super().__init__()
             self.asked: list[int] = []
@@ -198,7 +198,7 @@ def test_nobody_is_listened_for_while_there_is_no_socket():
 
     async def main():
         hub = Asked()
-        feed = LiveFeed(hub)
+        feed = EventFeed(hub)
         await feed.start()
         await asyncio.sleep(0.05)
         assert hub.asked == []
