@@ -196,11 +196,10 @@ class _PayloadSchema:
 
 
 class Event(WireModel):
-    """One line of a job's append-only event log."""
+    """One line of a job's append-only event log. `seq` starts at 1 and has no gap."""
 
     job_id: str
     seq: int
-    """1, 2, 3, ... without a gap."""
     attempt: int
     """The attempt that it belongs to; 0 before the first."""
     at: datetime

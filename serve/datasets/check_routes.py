@@ -4,17 +4,15 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query
-from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from ftlab.pages import PAGE_POLICY, check_page, token_page, waiting_page
 from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS, MOST_FINDINGS, CheckReport, CheckState
 from ftlab.schemas.config import SftMethod
 from ftlab.schemas.replies import TokenRowList
-from serve.context import services_of
+from serve.context import Caller
 from serve.datasets import checks
 from serve.datasets.checks import Wanted
-from serve.http.caller import current_owner
 from serve.http.query import RecordId
 from serve.http.responses import reply
 
@@ -58,19 +56,19 @@ WantedCheck = Annotated[Wanted, Depends(_wanted_check)]
     summary="Have the doctor look at a dataset",
 )
 async def check_dataset(
-    request: Request, wanted: WantedCheck, max_findings: MaxFindings = DEFAULT_MAX_FINDINGS
+    caller: Caller, wanted: WantedCheck, max_findings: MaxFindings = DEFAULT_MAX_FINDINGS
 ) -> Response:
     """The first call starts the work. Ask again with the same parameters until the answer is 200 with the report."""
-    found = await checks.check_dataset(services_of(request), current_owner(request), wanted, max_findings)
+    found = await checks.check_dataset(caller.services, caller.owner, wanted, max_findings)
     return reply(found, 202 if isinstance(found, CheckState) else 200)
 
 
 @router.get("/{dataset_id}/check.html", response_class=HTMLResponse, summary="The doctor's report as a page")
 async def get_check_page(
-    request: Request, wanted: WantedCheck, max_findings: MaxFindings = DEFAULT_MAX_FINDINGS
+    caller: Caller, wanted: WantedCheck, max_findings: MaxFindings = DEFAULT_MAX_FINDINGS
 ) -> Response:
     """202 with a page that loads itself again while the work is under way."""
-    found = await checks.check_dataset(services_of(request), current_owner(request), wanted, max_findings)
+    found = await checks.check_dataset(caller.services, caller.owner, wanted, max_findings)
     if isinstance(found, CheckState):
         return _page(waiting_page(found), 202)
     return _page(check_page(found))
@@ -78,13 +76,13 @@ async def get_check_page(
 
 @router.get("/{dataset_id}/tokens", response_model=TokenRowList, summary="The tokens of a row")
 async def get_tokens(
-    request: Request,
+    caller: Caller,
     wanted: WantedRow,
     row: Annotated[int, Query(ge=1, le=2**53, description="Counted from 1.")],
     format: Annotated[Literal["json", "html"], Query(description="A document, or a page.")] = "json",
 ) -> Response:
     """Each with what it stands for, and whether it is learned, special, or cut off; two rows for a pair."""
-    rows = await checks.token_rows(services_of(request), current_owner(request), wanted, row)
+    rows = await checks.token_rows(caller.services, caller.owner, wanted, row)
     return _page(token_page(rows)) if format == "html" else reply(TokenRowList(data=rows))
 
 

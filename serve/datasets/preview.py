@@ -3,14 +3,12 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from starlette.requests import Request
 from starlette.responses import Response
 
 from ftlab.schemas.preview import DatasetPreview, PreviewRow
-from serve.context import Services, services_of
-from serve.http.caller import current_owner
+from serve.context import Caller, Services
 from serve.http.query import RecordId
-from serve.http.responses import in_thread, reply
+from serve.http.responses import reply
 from tracking.buckets import source_key
 from train.data.convert import DatasetFile
 from train.data.formats.source import FileFormat
@@ -24,10 +22,9 @@ Rows = Annotated[int, Query(ge=1, le=50, description="Rows to show.")]
 
 
 @router.get("/{dataset_id}/preview", response_model=DatasetPreview, summary="The first rows, before and after")
-async def preview_dataset(request: Request, dataset_id: RecordId, rows: Rows = 5) -> Response:
+async def preview_dataset(caller: Caller, dataset_id: RecordId, rows: Rows = 5) -> Response:
     """Each row as it stands in the uploaded file, and as it is trained on; long texts are cut."""
-    services, owner = services_of(request), current_owner(request)
-    return reply(await in_thread(first_rows, services, owner, dataset_id, rows))
+    return reply(await caller.call(first_rows, dataset_id, rows))
 
 
 def first_rows(services: Services, owner: str, dataset_id: str, num_rows: int) -> DatasetPreview:

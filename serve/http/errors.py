@@ -25,7 +25,7 @@ from ftlab.errors import (
     error_class,
 )
 from ftlab.free_space import disk_full, is_disk_full
-from serve.http.problems import parameter_error
+from serve.http.problems import request_error
 from tracking.store import StaleJobError
 
 RETRY_AFTER_S = 5
@@ -111,7 +111,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 async def _on_bad_parameter(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return error_response(parameter_error(error.errors()), request_id_of(request))
+    return error_response(request_error(error.errors()), request_id_of(request))
 
 
 async def _on_system_error(request: Request, error: Exception) -> Response:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
 
 from ftlab.errors import FineTuneLabError, InvalidRequestError, PermissionDeniedError
 from ftlab.schemas import JobConfig
@@ -13,6 +14,8 @@ from ftlab.schemas.problems import first_problem
 
 REMOTE_CODE = "trust_remote_code"
 """The field that other services have for it; here it is refused for what it asks, not as a word that nobody knows."""
+
+REFUSED_BODY = "refused_body"
 
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 """A key that is named in a reply; anything else that came in stays unnamed."""
@@ -52,6 +55,16 @@ def body_error(error: ValidationError, model: type[BaseModel]) -> FineTuneLabErr
     return InvalidRequestError(_ended(str(first)), code, first.field or None)
 
 
+def invalid_body(message: str) -> InvalidRequestError:
+    """The error for a body that is not a JSON object, or has values that no route accepts."""
+    return InvalidRequestError(message, "invalid_body")
+
+
+def refused_body(error: FineTuneLabError) -> PydanticCustomError:
+    """Carry `error` through FastAPI's validation of parameters to `request_error`."""
+    return PydanticCustomError(REFUSED_BODY, "{error}", {"error": error})
+
+
 def unknown_field(path: Sequence[str], key: str, known: Iterable[str]) -> InvalidRequestError:
     """The error for a key that does not exist at `path`; `known` are the keys that do."""
     if not _FIELD_NAME.fullmatch(key):
@@ -81,9 +94,14 @@ def unknown_form_field(name: str) -> InvalidRequestError:
     )
 
 
-def parameter_error(entries: Sequence[Any]) -> InvalidRequestError:
-    """The error for a query, path or header parameter, from FastAPI's list of findings."""
+def request_error(entries: Sequence[Any]) -> FineTuneLabError:
+    """The error for a parameter or the body, from FastAPI's list of findings."""
     first = entries[0]
+    if first["type"] == REFUSED_BODY:
+        error: FineTuneLabError = first["ctx"]["error"]
+        return error
+    if first["loc"] == ("body",):
+        return invalid_body("The body is empty; it must be a JSON object.")
     name = str(first["loc"][1]) if len(first["loc"]) > 1 else "The request"
     if first["type"] == "value_error":
         rule = str(first["ctx"]["error"])

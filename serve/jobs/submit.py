@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from ftlab.errors import FineTuneLabError, InvalidRequestError, NotFoundError
 from ftlab.schemas import Job, JobConfig, NoticePayload, Page
@@ -27,15 +26,15 @@ KINDS_OF_METHOD = {"sft": (Kind.MESSAGES, Kind.TEXT)}
 
 @dataclass(frozen=True)
 class Submission:
-    """A body as it came in, checked; equal bodies under one idempotency key are one job."""
+    """A job's config with the body that it came in. Equal bodies under one idempotency key are one job."""
 
     config: JobConfig
-    document: dict[str, Any]
+    body: bytes
     idempotency_key: str | None = None
 
     @property
     def body_sha256(self) -> str:
-        return hashlib.sha256(canonical(self.document)).hexdigest()
+        return hashlib.sha256(canonical(self.body)).hexdigest()
 
 
 @dataclass(frozen=True)

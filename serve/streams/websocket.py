@@ -16,8 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from ftlab.errors import FineTuneLabError, MalformedRequestError, NotFoundError, ServiceUnavailableError
 from ftlab.settings import LOOPBACK_HOSTS
 from ftlab.status import JobStatus
-from serve.context import Services
-from serve.http.caller import current_owner
+from serve.context import Services, owner_of
 from serve.http.errors import request_id_of
 from serve.http.responses import in_thread
 from serve.streams.event_pages import EventSlice
@@ -108,7 +107,7 @@ class JobSocket:
     async def _open(self) -> None:
         try:
             after = _parse_after(self._websocket.query_params.get("after"))
-            job = await in_thread(_get_job, self._store, self._job_id, current_owner(self._websocket))
+            job = await in_thread(_get_job, self._store, self._job_id, owner_of(self._websocket))
             if after > job.last_seq:
                 raise _bad_request(f"The job's newest event is {job.last_seq}.", "seq_in_future", "after")
         except NotFoundError as error:
@@ -173,7 +172,7 @@ class JobSocket:
     async def _find_end(self) -> None:
         """After a terminal status in the log: a completed job may have been re-opened since."""
         try:
-            job = await in_thread(_get_job, self._store, self._job_id, current_owner(self._websocket))
+            job = await in_thread(_get_job, self._store, self._job_id, owner_of(self._websocket))
         except ServiceUnavailableError as error:
             raise CloseSocket(TRY_AGAIN, error=error) from None
         self._note_end(job)
