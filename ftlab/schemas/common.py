@@ -18,9 +18,10 @@ class WireModel(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     @classmethod
-    def of(cls, record: object) -> Self:
-        """The reply with the values of the record's attributes of the same names."""
-        return cls.model_validate(record, from_attributes=True)
+    def of(cls, record: object, **computed: object) -> Self:
+        """The reply with the record's attributes of the same names; `computed` replaces or adds values."""
+        values = {name: getattr(record, name) for name in cls.model_fields if hasattr(record, name)}
+        return cls.model_validate(values | computed)
 
 
 Item = TypeVar("Item")

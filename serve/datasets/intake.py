@@ -13,7 +13,6 @@ from ftlab.free_space import check_space
 from ftlab.schemas import Dataset
 from serve.accounts.quotas import check_upload
 from serve.context import Services
-from serve.conversions import to_dataset
 from serve.datasets.options import DatasetOptions
 from serve.datasets.receive import MAX_NAME_CHARS, Upload, display_name
 from serve.http.responses import in_thread
@@ -76,7 +75,7 @@ def accept(services: Services, owner: str, upload: Upload, options: DatasetOptio
     conversion = convert(upload.path, rows, filename, mapping=options.mapping, accept_partial=options.accept_partial)
     record = _record(owner, upload, filename, options, conversion)
     services.dataset_files.add(record, upload.path, rows, lambda tx: before(tx, record.id))
-    return to_dataset(record)
+    return Dataset.of(record)
 
 
 def checksum_mismatch() -> InvalidRequestError:

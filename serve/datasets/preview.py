@@ -35,11 +35,4 @@ def first_rows(services: Services, owner: str, dataset_id: str, num_rows: int) -
     said = record.column_mapping or {}
     mapping = ColumnMapping.parse(record.shape, said.get("columns"))
     rows = preview(DatasetFile(path, FileFormat(record.format)), Shape(record.shape), mapping, num_rows)
-    return DatasetPreview(
-        dataset_id=record.id,
-        format=record.format,
-        shape=record.shape,
-        kind=record.kind,
-        confidence=record.confidence,
-        rows=[PreviewRow(line=row.line, raw=row.raw, row=row.row, problem=row.problem) for row in rows],
-    )
+    return DatasetPreview.of(record, dataset_id=record.id, rows=[PreviewRow.of(row) for row in rows])

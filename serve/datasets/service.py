@@ -6,7 +6,6 @@ from urllib.parse import quote
 
 from ftlab.schemas import Dataset, Page, SignedUrl
 from serve.context import Services
-from serve.conversions import to_dataset
 from serve.datasets.receive import display_name
 from serve.datasets.signed_urls import UrlSigner
 from serve.http.pagination import to_page
@@ -33,11 +32,11 @@ class Content:
 def list_datasets(services: Services, owner: str, after: str | None, limit: int) -> Page[Dataset]:
     with services.store.read() as tx:
         records = tx.datasets.list(owner=owner, after=after, limit=limit + 1)
-    return to_page([to_dataset(record) for record in records], limit)
+    return to_page([Dataset.of(record) for record in records], limit)
 
 
 def get(services: Services, owner: str, dataset_id: str) -> Dataset:
-    return to_dataset(_record(services, owner, dataset_id))
+    return Dataset.of(_record(services, owner, dataset_id))
 
 
 def remove(services: Services, owner: str, dataset_id: str) -> None:
@@ -48,7 +47,7 @@ def remove(services: Services, owner: str, dataset_id: str) -> None:
 def move(services: Services, owner: str, dataset_id: str, bucket: str) -> Dataset:
     """Move the files into another bucket; raise `ConflictError` while a job that has not ended uses them."""
     services.buckets.check_name(bucket, "bucket")
-    return to_dataset(services.dataset_files.move(dataset_id, owner=owner, bucket=bucket))
+    return Dataset.of(services.dataset_files.move(dataset_id, owner=owner, bucket=bucket))
 
 
 def content(services: Services, owner: str, dataset_id: str) -> Content:

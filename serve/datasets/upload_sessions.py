@@ -19,7 +19,6 @@ from ftlab.schemas import Dataset, Upload
 from ftlab.schemas.requests import UploadEnd, UploadStart
 from serve.accounts.quotas import check_upload
 from serve.context import Services
-from serve.conversions import to_dataset
 from serve.datasets import intake
 from serve.datasets.intake import SOURCE, STALE_UPLOAD, check_options, discard, uploads_folder
 from serve.datasets.options import DatasetOptions
@@ -66,7 +65,7 @@ def start(services: Services, owner: str, body: UploadStart) -> tuple[Upload, bo
         if same is not None:
             again = replace(same, filename=body.filename, options=_kept(options), updated_at=now)
             tx.uploads.restart(again)
-            return to_upload(again), False
+            return _to_upload(again), False
         if len(tx.uploads.open_of(owner)) >= MAX_OPEN:
             raise RateLimitError(f"You have begun {MAX_OPEN} uploads, the most you may have.", "quota_exceeded")
         check_upload(tx, services.settings, owner, body.size_bytes)
@@ -85,17 +84,17 @@ def start(services: Services, owner: str, body: UploadStart) -> tuple[Upload, bo
         )
         check_space(services.settings.home, body.size_bytes)
         tx.uploads.add(record)
-    return to_upload(record), True
+    return _to_upload(record), True
 
 
 def get(services: Services, owner: str, upload_id: str) -> Upload:
-    return to_upload(_record(services, owner, upload_id))
+    return _to_upload(_record(services, owner, upload_id))
 
 
 def list_open(services: Services, owner: str) -> list[Upload]:
     """Uploads that are not complete, newest first."""
     with services.store.read() as tx:
-        return [to_upload(record) for record in tx.uploads.open_of(owner)]
+        return [_to_upload(record) for record in tx.uploads.open_of(owner)]
 
 
 def remove(services: Services, owner: str, upload_id: str) -> None:
@@ -164,7 +163,7 @@ def complete(services: Services, owner: str, upload_id: str, end: UploadEnd) -> 
     record = _record(services, owner, upload_id)
     if record.dataset_id is not None:
         with services.store.read() as tx:
-            return to_dataset(tx.datasets.get(record.dataset_id, owner=owner))
+            return Dataset.of(tx.datasets.get(record.dataset_id, owner=owner))
     if record.received_bytes != record.size_bytes:
         raise ConflictError(
             f"{record.received_bytes} of {record.size_bytes} bytes have come; send the rest first.", "upload_incomplete"
@@ -180,21 +179,6 @@ def complete(services: Services, owner: str, upload_id: str, end: UploadEnd) -> 
             return None  # another request has made the dataset meanwhile, and removed the files
         remove(services, owner, upload_id)
         raise _file_missing() from None
-
-
-def to_upload(record: UploadRecord) -> Upload:
-    return Upload(
-        id=record.id,
-        owner=record.owner,
-        bucket=record.bucket,
-        filename=record.filename,
-        size_bytes=record.size_bytes,
-        received_bytes=record.received_bytes,
-        sha256=record.sha256,
-        dataset_id=record.dataset_id,
-        created_at=record.created_at,
-        expires_at=record.updated_at + STALE_UPLOAD,
-    )
 
 
 def _complete(services: Services, record: UploadRecord, end: UploadEnd) -> Dataset | None:
@@ -221,6 +205,10 @@ def _complete(services: Services, record: UploadRecord, end: UploadEnd) -> Datas
     dataset = intake.accept(services, record.owner, received, options, claim)
     discard(folder)
     return dataset
+
+
+def _to_upload(record: UploadRecord) -> Upload:
+    return Upload.of(record, expires_at=record.updated_at + STALE_UPLOAD)
 
 
 def _same_file(tx: Transaction, owner: str, body: UploadStart) -> UploadRecord | None:

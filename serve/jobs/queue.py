@@ -23,14 +23,11 @@ def read_queue(services: Services, owner: str, after: str | None, limit: int) ->
     return Queue(
         running=[job.id for job in running if job.owner == owner],
         queued=[
-            QueueEntry(
-                position=positions[job.id],
+            QueueEntry.of(
+                job,
                 job_id=job.id,
-                name=job.name,
-                owner=job.owner,
-                priority=job.priority,
+                position=positions[job.id],
                 waiting_for=waits_for(job, positions[job.id], now, is_scheduling=is_at_work),
-                created_at=job.created_at,
             )
             for job in queued[:limit]
         ],

@@ -10,7 +10,6 @@ from ftlab.schemas import Job, JobConfig, NoticePayload, Page
 from ftlab.status import JobStatus
 from serve.accounts import quotas
 from serve.context import Services
-from serve.conversions import to_job
 from serve.http.json_body import canonical
 from serve.http.pagination import to_page
 from serve.jobs.queue import is_scheduling, queued_message, waits_for
@@ -163,18 +162,22 @@ def check_kinds(config: JobConfig, datasets: list[DatasetRecord], param: str) ->
 
 def _describe(tx: Transaction, records: list[JobRecord]) -> list[Job]:
     queued = [record.id for record in records if record.status is JobStatus.QUEUED]
-    if not queued:
-        return [to_job(record) for record in records]
     now = datetime.now(UTC)
-    positions = tx.jobs.queue_positions(queued)
-    is_at_work = is_scheduling(tx, now)
-    jobs = []
-    for record in records:
-        position = positions.get(record.id)
-        if position is None:
-            jobs.append(to_job(record))
-            continue
-        waiting_for = waits_for(record, position, now, is_scheduling=is_at_work)
+    positions = tx.jobs.queue_positions(queued) if queued else {}
+    is_at_work = bool(queued) and is_scheduling(tx, now)
+    return [_to_job(record, positions.get(record.id), now, is_scheduling=is_at_work) for record in records]
+
+
+def _to_job(record: JobRecord, position: int | None, now: datetime, *, is_scheduling: bool) -> Job:
+    """The job as a reply. A queued one has a position, and a message that depends on the jobs before it."""
+    message, waiting_for = record.message, None
+    if position is not None:
+        waiting_for = waits_for(record, position, now, is_scheduling=is_scheduling)
         message = queued_message(position, waiting_for)
-        jobs.append(to_job(record, queue_position=position, waiting_for=waiting_for, message=message))
-    return jobs
+    return Job.of(
+        record,
+        message=message,
+        waiting_for=waiting_for,
+        queue_position=position,
+        eta_s=record.eta_s if record.status is JobStatus.RUNNING else None,
+    )

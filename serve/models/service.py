@@ -9,7 +9,6 @@ from ftlab.model_ref import ModelRef, parse_model_ref
 from ftlab.schemas import ModelCheck, Page, TunedModel
 from ftlab.settings import Settings
 from serve.context import Services
-from serve.conversions import to_model
 from serve.http.pagination import to_page
 from serve.http.responses import in_thread
 from serve.models.base_model import UNCHECKED, Tuned, ask_huggingface, check, find_tuned
@@ -23,13 +22,13 @@ def list_models(services: Services, owner: str, after: str | None, limit: int) -
     """Blocks on the store."""
     with services.store.read() as tx:
         records = tx.models.list(owner=owner, after=after, limit=limit + 1)
-    return to_page([to_model(record) for record in records], limit)
+    return to_page([TunedModel.of(record) for record in records], limit)
 
 
 def get(services: Services, owner: str, model_id: str) -> TunedModel:
     """Blocks on the store."""
     with services.store.read() as tx:
-        return to_model(tx.models.get(model_id, owner=owner))
+        return TunedModel.of(tx.models.get(model_id, owner=owner))
 
 
 async def check_model(services: Services, owner: str, text: str) -> ModelCheck:
