@@ -65,10 +65,6 @@ class Job(WireModel):
         return min(1.0, self.step / self.total_steps) if self.total_steps else 0.0
 
 
-COMPRESSION_SUFFIXES = {"gzip": ".gz", "zstd": ".zst"}
-"""What the name of a compressed dataset file ends in."""
-
-
 class Dataset(WireModel):
     """An uploaded dataset."""
 

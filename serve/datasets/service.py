@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 from ftlab.schemas import Dataset, Page, SignedUrl
+from ftlab.schemas.dataset_files import with_suffixes
 from serve.context import Services
 from serve.datasets.receive import display_name
 from serve.datasets.signed_urls import UrlSigner
@@ -12,7 +13,6 @@ from serve.http.pagination import to_page
 from tracking.buckets import Storage, source_key
 from tracking.buckets.buckets import content_missing
 from tracking.store.records import DatasetRecord
-from train.data.formats.source import with_endings
 
 DOWNLOADS = "/api/downloads"
 
@@ -80,7 +80,7 @@ def _content(services: Services, record: DatasetRecord) -> Content:
     num_bytes = storage.size_of(key)
     if num_bytes is None:
         raise content_missing()
-    filename = with_endings(display_name(record.name) or "dataset", record.format, record.compression)
+    filename = with_suffixes(display_name(record.name) or "dataset", record.format, record.compression)
     return Content(storage, key, num_bytes, filename, f'"{record.sha256}"')
 
 
