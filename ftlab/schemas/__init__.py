@@ -2,6 +2,7 @@
 
 from ftlab.schemas.common import Page, StrictModel, WireModel
 from ftlab.schemas.config import JobConfig, LoraConfig, Method, Resources, SftMethod, TrainingConfig
+from ftlab.schemas.datasets import Dataset, DatasetPreview, PreviewRow, SignedUrl, Upload
 from ftlab.schemas.events import (
     CheckpointPayload,
     Event,
@@ -16,20 +17,17 @@ from ftlab.schemas.events import (
     SamplePayload,
     StatusPayload,
 )
-from ftlab.schemas.model_check import ModelCheck
-from ftlab.schemas.preview import DatasetPreview, PreviewRow
 from ftlab.schemas.records import (
     Attempt,
     Checkpoint,
-    Dataset,
     Job,
     MetricPoint,
+    ModelCheck,
     Queue,
     QueueEntry,
     Quota,
     TunedModel,
 )
-from ftlab.schemas.uploads import SignedUrl, Upload
 
 __all__ = [
     "Attempt",

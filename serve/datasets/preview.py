@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from ftlab.schemas.preview import DatasetPreview, PreviewRow
+from ftlab.schemas import DatasetPreview, PreviewRow
 from serve.context import Caller, Services
 from serve.http.query import RecordId
 from serve.http.responses import reply
