@@ -1,4 +1,6 @@
-"""`/api/datasets`: upload, list, look at, download, move and delete datasets."""
+"""`/api/datasets`: upload, list, get, download, move and delete datasets."""
+
+from collections.abc import Generator
 
 from anyio import CancelScope
 from fastapi import APIRouter
@@ -10,14 +12,15 @@ from ftlab.schemas.requests import DatasetMove, UrlRequest
 from serve.accounts.quotas import check_upload
 from serve.context import Caller, services_of
 from serve.datasets import intake, service
-from serve.datasets.content import content_response
 from serve.datasets.intake import SOURCE
 from serve.datasets.options import DatasetOptions, QueryOptions
 from serve.datasets.receive import receive
+from serve.datasets.service import Content
+from serve.http.body_limit import MULTIPART_OVERHEAD_BYTES
 from serve.http.json_body import JsonBody, JsonRoute
-from serve.http.middleware import MULTIPART_OVERHEAD_BYTES
 from serve.http.openapi import FILE_BODY
 from serve.http.query import After, Limit, RecordId
+from serve.http.ranges import CHUNK_BYTES, file_response
 from serve.http.responses import in_thread, reply
 
 router = APIRouter(prefix="/api/datasets", tags=["datasets"], route_class=JsonRoute)
@@ -57,7 +60,7 @@ async def delete_dataset(caller: Caller, dataset_id: RecordId) -> Response:
 @router.get("/{dataset_id}/content", response_class=StreamingResponse, summary="Download the file as it was uploaded")
 async def get_content(request: Request, caller: Caller, dataset_id: RecordId) -> Response:
     """`Range` and `If-Range` resume a download that was cut."""
-    return content_response(request, await caller.call(service.content, dataset_id))
+    return _content_response(request, await caller.call(service.content, dataset_id))
 
 
 @router.post("/{dataset_id}/move", response_model=Dataset, summary="Move to another bucket")
@@ -81,7 +84,7 @@ async def create_url(
 @downloads.get("/{token}", response_class=StreamingResponse, summary="Download what a signed URL stands for")
 async def get_signed(request: Request, token: str) -> Response:
     """Needs no key: who has the URL may download, until it expires."""
-    return content_response(request, await in_thread(service.signed_content, services_of(request), token))
+    return _content_response(request, await in_thread(service.signed_content, services_of(request), token))
 
 
 async def _upload(request: Request, caller: Caller, options: DatasetOptions) -> Response:
@@ -98,7 +101,20 @@ async def _upload(request: Request, caller: Caller, options: DatasetOptions) -> 
             lambda tx, _: check_upload(tx, services.settings, owner, upload.size_bytes),
         )
     finally:
-        # Also for a request that is given up: the file may be large, and to remove it takes a while.
+        # Also when the request is cancelled: the file may be large, and removing it takes a while.
         with CancelScope(shield=True):
             await in_thread(intake.discard, folder)
     return reply(dataset, 201, {"location": f"/api/datasets/{dataset.id}"})
+
+
+def _content_response(request: Request, content: Content) -> Response:
+    """Send the file, or the part that is asked for; only the headers for HEAD."""
+
+    def pieces(start: int, stop: int) -> Generator[bytes, None, None]:
+        with content.storage.open(content.key) as file:
+            file.seek(start)
+            while start < stop and (piece := file.read(min(CHUNK_BYTES, stop - start))):
+                start += len(piece)
+                yield piece
+
+    return file_response(request, pieces, num_bytes=content.num_bytes, etag=content.etag, filename=content.filename)

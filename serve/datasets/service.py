@@ -9,7 +9,7 @@ from ftlab.schemas.dataset_files import with_suffixes
 from serve.context import Services
 from serve.datasets.receive import display_name
 from serve.datasets.signed_urls import UrlSigner
-from serve.http.pagination import to_page
+from serve.http.responses import to_page
 from tracking.buckets import Storage, source_key
 from tracking.buckets.buckets import content_missing
 from tracking.store.records import DatasetRecord

@@ -8,7 +8,7 @@ from ftlab.errors import ConflictError
 from ftlab.schemas import Job, NoticePayload
 from ftlab.status import JobStatus, ReasonCode, StopKind
 from serve.context import Services
-from serve.jobs.checkpoint_choice import check_whole, name_in_path, name_of
+from serve.jobs.checkpoint_choice import CheckpointChoice, check_whole
 from serve.jobs.submit import describe
 from tracking.store import StaleJobError, Transaction
 from tracking.store.records import EventRecord, JobRecord, NewEvent
@@ -25,19 +25,6 @@ class Changed:
 
     job: Job
     events: list[EventRecord]
-
-
-@dataclass(frozen=True)
-class CheckpointChoice:
-    """What a resume asks for: a checkpoint by its name or step, by a path of earlier clients, or the newest one."""
-
-    name: str | None = None
-    path: str | None = None
-
-    def name_for(self, job: JobRecord) -> str | None:
-        if self.path is not None:
-            return name_in_path(self.path, job.id)
-        return None if self.name is None else name_of(self.name)
 
 
 def cancel(services: Services, owner: str, job: str) -> Changed:

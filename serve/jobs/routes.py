@@ -16,7 +16,8 @@ from serve.http.json_body import JsonBody, JsonRoute
 from serve.http.query import After, Count, JobId, Limit
 from serve.http.responses import reply
 from serve.jobs import append, changes, history, submit
-from serve.jobs.changes import Changed, CheckpointChoice
+from serve.jobs.changes import Changed
+from serve.jobs.checkpoint_choice import CheckpointChoice
 from serve.models.base_model import ask_huggingface
 
 router = APIRouter(prefix="/api/training/jobs", tags=["jobs"], route_class=JsonRoute)

@@ -11,7 +11,7 @@ from ftlab.status import JobStatus
 from serve.accounts import quotas
 from serve.context import Services
 from serve.http.json_body import canonical
-from serve.http.pagination import to_page
+from serve.http.responses import to_page
 from serve.jobs.queue import is_scheduling, queued_message, waits_for
 from serve.models.base_model import UNCHECKED, Checked, HubAnswer, check, find_tuned, short_name
 from tracking.store import Transaction

@@ -16,7 +16,7 @@ from serve.http.query import After, Count, JobId, Limit
 from serve.http.responses import reply
 from serve.jobs import history
 from serve.jobs import routes as jobs
-from serve.jobs.changes import CheckpointChoice
+from serve.jobs.checkpoint_choice import CheckpointChoice
 from serve.jobs.submit import Submission
 from serve.legacy.config import to_document
 
