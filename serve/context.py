@@ -55,7 +55,7 @@ class Services:
         return BackgroundTask(self._announce, events)
 
     async def _announce(self, events: Sequence[EventRecord]) -> None:
-        # On the event loop: neither call waits for anything, and a thread would compete with the next request.
+        # On the event loop: neither call blocks, and a thread would compete with the next request.
         if events:
             self.event_hub.publish(to_documents(events))
         self.coordinator.wake()
@@ -92,4 +92,4 @@ async def _caller_of(request: Request) -> CallerContext:
 
 
 Caller = Annotated[CallerContext, Depends(_caller_of)]
-"""A parameter of routes: on whose behalf they act."""
+"""Parameter of routes: the owner for whom they act, with the services."""

@@ -1,4 +1,4 @@
-"""The record of one attempt: what its workers tell goes to the database and from there to the event hub."""
+"""The record of one attempt: events of its workers go to the database and from there to the event hub."""
 
 import logging
 import queue
@@ -45,7 +45,7 @@ class AttemptLog:
     def __init__(
         self, store: Store, hub: EventHubClient, ref: JobRef, on_end: Callable[[], object] = lambda: None
     ) -> None:
-        """`on_end` is called once the database knows that this log has ended the attempt."""
+        """`on_end` is called once this log has ended the attempt in the database."""
         self._store = store
         self._hub = hub
         self._ref = ref
@@ -64,7 +64,7 @@ class AttemptLog:
 
     @property
     def stop(self) -> StopKind | None:
-        """What the run shall do: the most urgent of what the database and `request_stop` have told."""
+        """The stop request: the most urgent one of the database and `request_stop`."""
         return self._stop
 
     @property
@@ -73,7 +73,7 @@ class AttemptLog:
         return self._has_trained
 
     def request_stop(self, kind: StopKind) -> None:
-        """Have the run stop; a more urgent kind takes the place of one that was told before."""
+        """Have the run stop; a more urgent kind replaces an earlier one."""
         with self._stopping:
             if self._stop is None or kind.urgency > self._stop.urgency:
                 self._stop = kind
@@ -148,8 +148,8 @@ class AttemptLog:
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
-        """End the attempt outside the write that cannot be done. Without success, its silence tells the coordinator."""
-        message = f"What the run told could not be recorded ({type(error).__name__}); the service's logs tell more."
+        """End the attempt outside the write that failed. If this fails too, the coordinator misses the heartbeats."""
+        message = f"Events of the run could not be recorded ({type(error).__name__}); see the service's logs."
         now = datetime.now(UTC)
         try:
             with self._store.begin() as tx:
@@ -167,7 +167,7 @@ class AttemptLog:
             self._on_end()
 
     def _next_writes(self) -> list[Write]:
-        """What waits now, or nothing after a heartbeat interval."""
+        """The waiting writes; none after a heartbeat interval without any."""
         try:
             writes = [self._queue.get(timeout=HEARTBEAT_INTERVAL_S)]
         except queue.Empty:

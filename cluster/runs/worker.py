@@ -24,7 +24,7 @@ PR_SET_PTRACER, PR_SET_PTRACER_ANY = 0x59616D61, -1
 
 
 class _DriverLink:
-    """A `RunLink` over the run driver. Rank 0 speaks for all; the others only listen for the stop request."""
+    """A `RunLink` over the run driver. Only rank 0 sends events; the others just listen for the stop request."""
 
     def __init__(self, driver: Any, rank: int) -> None:
         self._driver = driver
@@ -44,7 +44,7 @@ class _DriverLink:
         return self._emitter.stop_requested()
 
     def save_requested(self) -> bool:
-        """Once for every notice that a machine of the run is about to go. Rank 0 hears it as early as the others."""
+        """Whether a machine of the run is about to be taken away, once per notice; rank 0 answers for all."""
         if self._rank != 0 or not self._node_drain.is_news():
             return False
         message = "A machine of this run is about to be taken away: a checkpoint is saved now."

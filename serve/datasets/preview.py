@@ -1,4 +1,4 @@
-"""`/api/datasets/{id}/preview`: the first rows, before and after."""
+"""`/api/datasets/{id}/preview`: the first rows, before and after conversion."""
 
 from typing import Annotated
 
@@ -28,7 +28,7 @@ async def preview_dataset(caller: Caller, dataset_id: RecordId, rows: Rows = 5) 
 
 
 def first_rows(services: Services, owner: str, dataset_id: str, num_rows: int) -> DatasetPreview:
-    """The first rows of the uploaded file; raise `NotFoundError` when there is no such dataset or file."""
+    """The first rows of the uploaded file; raise `NotFoundError` when the dataset or its file does not exist."""
     with services.store.read() as tx:
         record = tx.datasets.get(dataset_id, owner=owner)
     path = services.buckets.local_path(record.bucket, source_key(record))

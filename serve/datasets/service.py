@@ -1,4 +1,4 @@
-"""What can be asked about datasets. Every function blocks on the store or a bucket."""
+"""List, get, move, remove and share datasets. Every function blocks on the store or a bucket."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -56,7 +56,7 @@ def content(services: Services, owner: str, dataset_id: str) -> Content:
 
 
 def signed_url(services: Services, owner: str, dataset_id: str, expires_s: int, base_url: str) -> SignedUrl:
-    """A URL at which anybody can read the uploaded file: the bucket's own where it signs any, else one of ours."""
+    """A URL at which anybody can read the uploaded file: one that the bucket signs, or else one of this service."""
     record = _record(services, owner, dataset_id)
     found = _content(services, record)
     expires_at = datetime.now(UTC) + timedelta(seconds=expires_s)
@@ -68,7 +68,7 @@ def signed_url(services: Services, owner: str, dataset_id: str, expires_s: int, 
 
 
 def signed_content(services: Services, token: str) -> Content:
-    """The uploaded file that one of our URLs stands for; raise `GoneError` and `PermissionDeniedError`."""
+    """The uploaded file behind a signed URL of this service; raise `GoneError` or `PermissionDeniedError`."""
     dataset_id = UrlSigner.open(services.settings).read(token, datetime.now(UTC))
     with services.store.read() as tx:
         record = tx.datasets.get(dataset_id)

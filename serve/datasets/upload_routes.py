@@ -1,4 +1,4 @@
-"""`/api/uploads`: files that come in pieces and go on after a cut connection or a restart of the service."""
+"""`/api/uploads`: files in pieces, which continue after a lost connection or a restart of the service."""
 
 import time
 from collections.abc import Mapping
@@ -25,10 +25,10 @@ from serve.http.responses import in_thread, reply
 router = APIRouter(prefix="/api/uploads", tags=["uploads"], route_class=JsonRoute)
 
 PIECE_BYTES = 4 * 1024**2
-"""How much is gathered before it is made safe and counted."""
+"""Bytes that are collected before they are synced and counted."""
 BUSY_POLL_S = 0.5
 BUSY_PATIENCE_S = 600.0
-"""How long to wait for another request that makes the same dataset."""
+"""How long to wait for another request that is making the same dataset."""
 AS_STARTED = UploadEnd()
 
 

@@ -20,10 +20,10 @@ from tracking.store import Store
 from tracking.store.records import JobRecord
 
 TRAINING_STATE = frozenset({"optimizer.pt", "scheduler.pt", "training_args.bin", "trainer_state.json", "sampler.json"})
-"""What a resume needs and a model does not; besides these, what each worker has of its own."""
+"""Files that a resume needs and a model does not; the workers' own files come on top."""
 WORKER_STATE = re.compile(r"rng_state(_[0-9]+)?\.pth|run_state_[0-9]+\.json")
 LOG_FILE = re.compile(r"attempt-([0-9]{1,9})(?:\.jsonl|-stacks\.txt)")
-"""What an attempt has logged, and where its processes stood when it hung."""
+"""Log of an attempt, and the stacks of one that hung."""
 EVENT_PAGE = 1_000
 NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"description": "No such job or checkpoint, or nothing was delivered yet."}
@@ -68,7 +68,7 @@ async def model_zip_response(
 
 
 async def logs_zip_response(request: Request, caller: Caller, job_id: str) -> Response:
-    """The ZIP, of a size that is not known beforehand."""
+    """The logs as a ZIP, whose size is not known beforehand."""
     job = await caller.call(_resolve, job_id)
     headers = {"content-disposition": attachment(f"{job.name}-logs.zip")}
     body = iter(()) if request.method == "HEAD" else stream(_log_pieces(caller.services, job))
@@ -128,7 +128,7 @@ def _attempt_number(name: str) -> int:
 
 
 def _log_file(folder: Path, name: str) -> Iterator[bytes]:
-    """The file as long as it is now: a running attempt goes on writing."""
+    """The file up to its present size: a running attempt continues to write."""
     descriptor = open_regular(folder, name)
     yield from read_up_to(descriptor, os.fstat(descriptor).st_size)
 

@@ -12,13 +12,13 @@ from serve.http.errors import error_response
 DATASETS_PATH = "/api/datasets"
 PIECES_PATH = "/api/uploads/"
 MULTIPART_OVERHEAD_BYTES = 64 * 1024
-"""What boundaries and part headers may add to an upload."""
+"""Size that boundaries and part headers may add to an upload."""
 LINGER_S = 2.0
-"""How long what a client still sends is read and dropped after a 413, so that it gets to read the reply."""
+"""How long the rest of a body is read and dropped after a 413, so that the client can read the reply."""
 
 
 class BodyLimit:
-    """Ends a request whose body grows above its limit, before the rest of it is read."""
+    """Refuses a request whose body exceeds its limit, before the rest of it is read."""
 
     def __init__(self, app: ASGIApp, *, json_bytes: int, upload_bytes: int) -> None:
         self._app = app
@@ -46,7 +46,7 @@ def _is_file(scope: Scope) -> bool:
 
 
 class _LimitedBody:
-    """The two ends of one request, counted."""
+    """The receiving and the sending end of one request, with a counter of its bytes."""
 
     def __init__(self, receive: Receive, send: Send, limit: int) -> None:
         self.limit = limit
@@ -72,7 +72,7 @@ class _LimitedBody:
         if not (self._refused and is_end):
             await self._send(message)
             return
-        # A connection that is closed while the client still sends is reset, and the reply is lost with it.
+        # Closing the connection while the client still sends would reset it, and the reply would be lost.
         await self._send({**message, "more_body": True})
         await self._drop_rest()
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,4 +1,4 @@
-"""JSON bodies, read strictly: what parsers read differently, or a database refuses, is refused here.
+"""Strict reading of JSON bodies: what parsers read differently, or a database refuses, is refused here.
 
 A route of the class `JsonRoute` declares its body as a parameter of the type `JsonBody[Model]`.
 """
@@ -26,7 +26,7 @@ MAX_DEPTH = 32
 """Deepest nesting of a body; a job's configuration needs four levels."""
 
 REFUSED_TEXT = re.compile("[\0\ud800-\udfff]")
-"""What no database takes: NUL, and halves of surrogate pairs."""
+"""Characters that databases refuse: NUL, and halves of surrogate pairs."""
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 class Envelope:
-    """Gives each request an id and each reply its headers and, for an error, its shape. It catches everything.
+    """Gives each request an id, each reply its headers, and each error its shape. Catches all exceptions.
 
     `sends_request_id` is off where the server in front adds `x-request-id` itself, as Ray Serve does.
     """
@@ -59,8 +59,8 @@ class Envelope:
         except FineTuneLabError as error:
             await error_response(error, request_id)(scope, receive, reply)
         except Exception:
-            # The one place that catches everything: a fault of ours becomes a sentence for the caller and a
-            # traceback in the log.
+            # The only place that catches everything: an unexpected exception becomes a sentence for the caller and
+            # a traceback in the log.
             logger.exception("request %s failed: %s %r", request_id, scope["method"], scope["path"])
             if reply.started:
                 raise
@@ -76,7 +76,7 @@ class Envelope:
 
 
 class HostCheck:
-    """Answers to its own names only, so that no foreign page reaches the service through DNS or a form."""
+    """Refuses other host names and origins, so that no foreign page reaches the service through DNS or a form."""
 
     def __init__(self, app: ASGIApp, *, hosts: Collection[str]) -> None:
         self._app = app
@@ -101,7 +101,7 @@ class HostCheck:
     def _check_origin(self, origin: str) -> None:
         scheme, separator, authority = origin.partition("://")
         if not (scheme in ("http", "https") and separator and self._is_ours(authority)):
-            raise PermissionDeniedError("Pages of another origin may change nothing here.", "forbidden_origin")
+            raise PermissionDeniedError("Cross-origin requests may not change anything.", "forbidden_origin")
 
     def _is_ours(self, authority: str) -> bool:
         match = _AUTHORITY.fullmatch(authority.lower())
@@ -134,7 +134,7 @@ class _Reply:
         if status < 400 or is_json:
             await self._send({**message, "headers": headers.raw})
             return
-        # Files, ranges and mounts of the framework answer in plain text.
+        # Starlette replies to errors of files, ranges and mounts in plain text.
         self._replaced = True
         body = json.dumps(error_of_status(status).to_wire(self._request_id)).encode()
         headers["content-type"], headers["content-length"] = "application/json", str(len(body))
@@ -146,7 +146,7 @@ class _Reply:
             headers["x-request-id"] = self._request_id
         headers["x-content-type-options"] = "nosniff"
         headers["referrer-policy"] = "no-referrer"
-        # A page that stands on its own brings a stricter one.
+        # Self-contained pages set a stricter policy.
         headers.setdefault("content-security-policy", _DOCS_CSP if self._path in DOCS_PATHS else _CSP)
 
 
@@ -156,7 +156,7 @@ def _request_id(scope: Scope) -> str:
 
 
 def _refuse_nul(scope: Scope) -> None:
-    """A NUL reaches no look-up: PostgreSQL refuses it with an error of its own."""
+    """Refuse NUL characters before any look-up, as PostgreSQL raises an error for them."""
     if "\0" in scope["path"]:
         raise NotFoundError("There is nothing at this path.")
     if b"%00" in scope["query_string"] or b"\0" in scope["query_string"]:

@@ -1,4 +1,4 @@
-"""What all routes do: leave the event loop for the store, and write a reply."""
+"""Helpers of all routes: run blocking functions beside the event loop, and write replies."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -33,7 +33,7 @@ def reply(
     headers: Mapping[str, str] | None = None,
     background: BackgroundTask | None = None,
 ) -> Response:
-    """The model as JSON. Written here, not by the framework, which would check every reply a second time.
+    """The model as JSON. Not written by FastAPI, which would validate every reply a second time.
 
     `background` runs after the reply has been sent.
     """

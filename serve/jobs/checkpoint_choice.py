@@ -1,4 +1,4 @@
-"""The checkpoint that a resume names: which one is meant, and whether it is still whole.
+"""The checkpoint that a resume names: which one it is, and whether it is intact.
 
 Nothing that a caller sends becomes a path: a name is looked up in the record, and its folder follows from that.
 """
@@ -24,13 +24,14 @@ class CheckpointChoice:
     path: str | None = None
 
     def name_for(self, job: JobRecord) -> str | None:
+        """The checkpoint's name, `None` for the newest one. Raise `NotFoundError` for anything else."""
         if self.path is not None:
             return name_in_path(self.path, job.id)
         return None if self.name is None else name_of(self.name)
 
 
 def check_whole(checkpoints_folder: Path, record: CheckpointRecord) -> None:
-    """Compare the folder with the record and with its manifest, as far as that takes no reading of large files.
+    """Compare the folder with the record and with its manifest, without reading large files.
 
     The run that starts from it compares every byte. Raise `ConflictError` with code `checkpoint_corrupt`.
     """

@@ -1,4 +1,4 @@
-"""What a job has done so far: metrics, events, logs, checkpoints. Every function blocks on the store."""
+"""History of a job: metrics, events, logs, checkpoints, attempts. Every function blocks on the store."""
 
 from collections.abc import Collection
 
@@ -14,7 +14,7 @@ OVERVIEW_POINTS = 100
 
 
 def metrics(services: Services, owner: str, job: str, names: Collection[str], max_points: int) -> MetricList:
-    """Points of the named series, of all without names, at most `max_points` a series."""
+    """Points of the named series, at most `max_points` per series; without names, of all series."""
     with services.store.read() as tx:
         record = tx.jobs.resolve(job, owner=owner)
         points = tx.metrics.series(record.id, names or None, max_points)
@@ -24,7 +24,7 @@ def metrics(services: Services, owner: str, job: str, names: Collection[str], ma
 def events(
     services: Services, owner: str, job: str, after: int, limit: int, kinds: Collection[EventKind] | None = None
 ) -> EventList:
-    """The first `limit` events behind `after`, of all kinds or of these."""
+    """The first `limit` events after `after`, of all kinds or of the given ones."""
     with services.store.read() as tx:
         record = tx.jobs.resolve(job, owner=owner)
         found = tx.events.after(record.id, after, limit, kinds)

@@ -1,4 +1,4 @@
-"""`/api/training/jobs`: submit, list, look at and change jobs."""
+"""`/api/training/jobs`: submit, list, get and change jobs."""
 
 from typing import Annotated
 
@@ -144,7 +144,7 @@ async def submitted(caller: Caller, submission: submit.Submission) -> Response:
     if result.is_replay:
         headers["idempotent-replay"] = "true"
         return reply(result.job, 201, headers)
-    # Nobody can follow a job that has just got its id, so only the coordinator is woken.
+    # Nobody can follow a job whose id is new, so only the coordinator is woken.
     return reply(result.job, 201, headers, caller.services.announcement())
 
 

@@ -1,4 +1,4 @@
-"""Submitting jobs and looking them up. Every function blocks on the store: call it beside the event loop."""
+"""Submit jobs and look them up. Every function blocks on the store: call it beside the event loop."""
 
 import hashlib
 from collections.abc import Collection
@@ -20,7 +20,7 @@ from tracking.store.records import DatasetRecord, JobRecord, NewEvent
 from train.data.rows.canonical import Kind
 
 KINDS_OF_METHOD = {"sft": (Kind.MESSAGES, Kind.TEXT)}
-"""What the rows must be that a method learns from."""
+"""Kinds of rows that each method can learn from."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,15 @@ def submit(services: Services, owner: str, submission: Submission, answer: HubAn
     """Make the job durable, or find the one that the same idempotency key made before.
 
     `answer` is what Hugging Face says about the base model. Raise what `serve.models.base_model.check` raises,
-    `NotFoundError` for a dataset that is not there, `RateLimitError` with code `quota_exceeded`, and
+    `NotFoundError` for a dataset that does not exist, `RateLimitError` with code `quota_exceeded`, and
     `InvalidRequestError` with code `idempotency_key_reused` when the key belongs to another body.
     """
     try:
         model = check(submission.config.model, services.settings, answer)
         return _add(services, owner, submission, model, is_unchecked=answer.is_away)
     except FineTuneLabError:
-        # A new job is by far the most common case, so the key is only looked up when something stands against one:
-        # the key itself, or what a submit that came before did not meet.
+        # A new job is by far the most common case, so the key is looked up only after an error: the key itself is
+        # taken, or something has changed since an earlier submit with this key was accepted.
         if known := _replay(services, owner, submission):
             return known
         raise
@@ -71,7 +71,7 @@ def get(services: Services, owner: str, job: str) -> Job:
 def list_jobs(
     services: Services, owner: str, statuses: Collection[JobStatus] | None, after: str | None, limit: int
 ) -> Page[Job]:
-    """One page, newest first. `after` is the id that the page before ended with."""
+    """One page, newest first. `after` is the last id of the page before."""
     with services.store.read() as tx:
         records = tx.jobs.list(owner=owner, statuses=statuses, after=after, limit=limit + 1)
         return to_page(_describe(tx, records), limit)

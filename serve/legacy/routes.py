@@ -1,4 +1,4 @@
-"""The paths of earlier clients: thin aliases, each of which calls what the canonical path calls."""
+"""Paths of earlier clients: thin aliases of the canonical routes."""
 
 import json
 from typing import Annotated, Any

@@ -17,11 +17,11 @@ from train.model.folder import facts_of
 from train.model.hub_errors import HubAwayError, HubOfflineError
 
 KNOWN_S, REFUSED_S, AWAY_S = 300.0, 20.0, 20.0
-"""How long an answer holds: a model, a refusal (somebody may be accepting a licence), and no answer."""
+"""Cache lifetimes of a model, of a refusal (somebody may be accepting a licence), and of no answer."""
 WAIT_S = 12.0
-"""A submit waits at most so long; the question goes on, and the next one finds its answer."""
+"""A submit waits at most this long; the lookup continues, and the next one finds its answer."""
 MAX_ASKED = 4
-"""Questions at once: the other threads of the process are for requests."""
+"""Concurrent lookups; the other threads of the process are for requests."""
 MAX_KEPT = 1000
 OFFLINE = (
     "The model is not on this machine, and the service may not ask the hub (HF_HUB_OFFLINE). Put it below the folder "
@@ -39,7 +39,7 @@ class HuggingFace(Protocol):
     """Looks base models up."""
 
     async def find(self, repo: str, revision: str | None) -> HubModel | None:
-        """The model, or `None` while nobody can tell. Raises the `FineTuneLabError` that refuses it."""
+        """The model, or `None` while Hugging Face is away. Raises the `FineTuneLabError` that refuses it."""
         ...
 
 
@@ -56,7 +56,7 @@ class CachedHuggingFace:
     async def find(self, repo: str, revision: str | None) -> HubModel | None:
         answer = await self._answer((repo, revision))
         if isinstance(answer, FineTuneLabError):
-            # A new one: a traceback would grow with every request that raises the one that is kept.
+            # A copy, because the traceback of the cached error would grow with every request that raises it.
             raise type(answer)(answer.message, answer.code, answer.param)
         return answer
 
@@ -97,6 +97,6 @@ class CachedHuggingFace:
 
 
 def fetched_before(repo: str, revision: str | None) -> HubModel | None:
-    """The model as an earlier download left it on this machine; `None` where it is not there as a whole."""
+    """The model from an earlier download on this machine; `None` where that is missing or incomplete."""
     folder = fetched(repo, revision)
     return HubModel(folder.name, facts_of(folder)) if folder else None

@@ -106,7 +106,7 @@ def _find_tuned(services: Services, owner: str, ref: ModelRef) -> Tuned:
 
 
 def _base_of(tuned: Tuned) -> str | None:
-    """The reference of the model below an adapter, at the revision that it was trained on; `None` for a whole model."""
+    """Reference of an adapter's base model, at the revision that it was trained on; `None` for a full model."""
     if adapter_size(tuned.folder) is None:
         return None
     try:

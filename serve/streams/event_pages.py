@@ -14,11 +14,11 @@ from tracking.store import Store
 
 PAGE_EVENTS = 500
 MAX_FRAME_BYTES = 256 * 1024
-"""A frame ends with the event that passes this size."""
+"""A frame ends with the event that exceeds this size."""
 CACHE_BYTES = 32 * 1024**2
 CACHE_PAGES = 256
 PARTIAL_PAGE_TTL_S = 0.5
-"""How long a page that the log may have outgrown serves sockets that connect; they read on from its end."""
+"""Cache lifetime of a page that was not full; sockets read on from its end."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class EventPages:
         self._cached_bytes = 0
 
     async def after(self, store: Store, job_id: str, seq: int) -> EventSlice | None:
-        """Up to 500 events behind `seq`; `None` when the log held no more at the time of the call.
+        """Up to 500 events after `seq`; `None` when the log had no more at the time of the call.
 
         Raises `ServiceUnavailableError` when the database is away.
         """
@@ -80,7 +80,7 @@ class EventPages:
             page = await asyncio.shield(running)
             if page:
                 return page
-            # That read may have begun before the event that brought the caller here.
+            # That read may have begun before the event that woke the caller.
             running = self._reads.get(key)
         if not running:
             running = asyncio.create_task(self._read(store, key))

@@ -20,23 +20,23 @@ STOP_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True)
 class SocketLimits:
-    """How much a socket may be behind, and how long it may be silent."""
+    """Limits of how far a socket may lag, and how long it may be silent."""
 
     window_events: int = 1_000
     """Events in flight: sent and not acknowledged."""
     window_bytes: int = 8 * 1024**2
     ack_timeout_s: float = 30.0
-    """A client that acknowledges nothing for so long, with a full window, is sent away."""
+    """A client with a full window that acknowledges nothing for this long is disconnected."""
     ping_interval_s: float = 15.0
 
 
 class Subscription:
-    """One socket's place in the feed: a wake-up and a bounded buffer of what came since it last looked."""
+    """The subscription of one socket: a wake-up, and a bounded buffer of the events since it last looked."""
 
     def __init__(self) -> None:
         self.wake = asyncio.Event()
         self.stale = True
-        """The log may hold events that the feed did not bring."""
+        """Whether the log may have events that the feed did not deliver."""
         self._pending: deque[EventSlice] = deque()
         self._num_events = self._num_bytes = 0
 
@@ -64,7 +64,7 @@ class Subscription:
         return self._pending[0]
 
     def begin_read(self) -> None:
-        """The caller reads the log now: what is buffered is in it, what comes from now on is kept."""
+        """Drop the buffer, as the caller now reads the log, which has those events; later ones are buffered."""
         self._clear()
         self.stale = False
 
@@ -78,10 +78,10 @@ class Subscription:
 
 
 class EventFeed:
-    """One listener on the hub for all sockets of a replica; while there is none, it does not listen.
+    """One listener on the event hub for all sockets of a replica; without sockets, it does not listen.
 
-    The hub is a hint, the database the truth: sockets look there when the feed has a gap, each
-    `poll_interval_s` while the hub is away, and each `resync_interval_s` in case a hint was lost.
+    The database is the truth, and the hub only makes it faster: sockets read the database when the feed has a gap,
+    every `poll_interval_s` while the hub is away, and every `resync_interval_s` in case an event was lost.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class EventFeed:
         ]
 
     async def stop(self) -> None:
-        """Send every socket away with close code 1012 and wait until they are gone."""
+        """Close every socket with code 1012 and wait until they are gone."""
         self.stopping = True
         self._wake_all()
         deadline = asyncio.get_running_loop().time() + STOP_TIMEOUT_S
@@ -143,7 +143,7 @@ class EventFeed:
         position, failures = FROM_NOW, 0
         while True:
             if not self._subscriptions:
-                # Otherwise each submit would wake every replica for nobody.
+                # Otherwise each submit would wake every replica for nothing.
                 position = FROM_NOW
                 await self._followed.wait()
             try:
@@ -154,7 +154,7 @@ class EventFeed:
                 await asyncio.sleep(min(MAX_BACKOFF_S, 0.1 * 2 ** min(failures, 10)))
                 continue
             if newest - len(events) != position:
-                # The first answer, another life of the hub, or the ring has moved on: something may be missing.
+                # The first answer, a restart of the hub, or a ring that has dropped events: some may be missing.
                 self._wake_all()
             position, failures, self._hub_answers = newest, 0, True
             self._deliver(events)

@@ -1,7 +1,7 @@
-"""The live stream of one job over a WebSocket: replay from `after`, then live, no gap, no double.
+"""The live stream of one job over a WebSocket: replay from `after`, then live, without gaps or duplicates.
 
-A socket keeps a few numbers and a small buffer. What it has not sent yet stays in the database, so a client
-that reads slowly costs nothing and one that does not read at all is sent away.
+A socket keeps a few numbers and a small buffer. Events that are not sent yet stay in the database, so a slow
+client costs nothing, and one that does not read at all is disconnected.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from tracking.store.records import JobRecord
 
 NORMAL, FORBIDDEN, RESTARTING, TRY_AGAIN = 1000, 1008, 1012, 1013
 BAD_REQUEST, NOT_FOUND, TOO_SLOW = 4400, 4404, 4408
-"""WebSocket close codes; those above 4000 are ours."""
+"""WebSocket close codes; those above 4000 are specific to this service."""
 MAX_CLIENT_FRAME_BYTES = 64 * 1024
 CLOSE_TIMEOUT_S = 1.0
 
@@ -34,7 +34,7 @@ router = APIRouter()
 
 
 class CloseSocket(Exception):
-    """Ends a socket with a close code and, where the client did something wrong, an error frame."""
+    """Closes a socket with a close code and, after an error of the client, an error frame."""
 
     def __init__(self, code: int, reason: str = "", error: FineTuneLabError | None = None) -> None:
         super().__init__(code, reason, error)
@@ -45,7 +45,7 @@ class CloseSocket(Exception):
 
 @router.websocket("/ws/training/{job_id}")
 async def follow_job(websocket: WebSocket, job_id: str) -> None:
-    """Stream the job's events behind `?after=SEQ`."""
+    """Stream the job's events after `?after=SEQ`."""
     services: Services = websocket.app.state.services
     if not is_allowed_origin(websocket.headers):
         await websocket.close(FORBIDDEN)
@@ -56,7 +56,7 @@ async def follow_job(websocket: WebSocket, job_id: str) -> None:
 
 
 def is_allowed_origin(headers: Headers) -> bool:
-    """Browsers name the page that opens a socket: it must be ours, or lie on the user's own machine."""
+    """Whether the page that opens the socket, which browsers name, is of this service or of the user's own machine."""
     origin = headers.get("origin")
     if origin is None:
         return True
@@ -72,7 +72,7 @@ def is_allowed_origin(headers: Headers) -> bool:
 
 
 class JobSocket:
-    """One client that follows one job."""
+    """The connection of one client that follows one job."""
 
     def __init__(
         self, websocket: WebSocket, job_id: str, store: Store, feed: EventFeed, subscription: Subscription
@@ -88,9 +88,9 @@ class JobSocket:
         """Last sequence number and size of each frame that is not acknowledged."""
         self._bytes_in_flight = 0
         self._slice: EventSlice | None = None
-        """Sent in part."""
+        """Events that are partly sent."""
         self._end: tuple[int, JobStatus] | None = None
-        """Where the stream ends, once that is known, and the job's status then."""
+        """Last sequence number of the stream and the job's status there, once known."""
         self._now = asyncio.get_running_loop().time
         self._ping_at = self._now() + self._limits.ping_interval_s
 
@@ -153,7 +153,7 @@ class JobSocket:
         try:
             self._slice = await self._feed.pages.after(self._store, self._job_id, self._sent)
         except ServiceUnavailableError:
-            # The feed wakes its sockets again before long.
+            # The feed wakes its sockets again soon.
             self._subscription.stale = True
             return None
         self._subscription.stale |= self._slice is not None
@@ -161,7 +161,7 @@ class JobSocket:
 
     async def _send_frame(self, events: EventSlice) -> None:
         frame = events.frame(self._sent, self._limits.window_events - (self._sent - self._acked))
-        # Counted first: the ack may be here before the sending side hears that the frame has left.
+        # Counted first, because the ack may arrive before `send` returns.
         self._sent = frame.last
         self._in_flight.append((frame.last, len(frame.text)))
         self._bytes_in_flight += len(frame.text)
@@ -170,7 +170,7 @@ class JobSocket:
             await self._find_end()
 
     async def _find_end(self) -> None:
-        """After a terminal status in the log: a completed job may have been re-opened since."""
+        """Look up whether the job is still terminal: a completed one may have been re-opened since."""
         try:
             job = await in_thread(_get_job, self._store, self._job_id, owner_of(self._websocket))
         except ServiceUnavailableError as error:
@@ -195,7 +195,7 @@ class JobSocket:
             await self._wait(deadline)
 
     async def _wait(self, deadline: float = float("inf")) -> None:
-        """Until something changes or `deadline` comes; a ping breaks a long silence."""
+        """Wait until something changes or `deadline` passes; send a ping after a long silence."""
         try:
             async with asyncio.timeout_at(min(deadline, self._ping_at)):
                 await self._subscription.wake.wait()
@@ -234,8 +234,8 @@ class JobSocket:
                     await self._websocket.send_text(json.dumps({"type": "error", **body}))
                 await self._websocket.close(closing.code, closing.reason)
         except (WebSocketDisconnect, RuntimeError, TimeoutError):
-            # The client is gone (Starlette says so with either of two errors), or so far behind that not even
-            # a close frame goes through.
+            # The client is gone (Starlette raises either of two errors), or so far behind that not even a close
+            # frame gets through.
             return
 
 
