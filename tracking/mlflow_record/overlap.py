@@ -54,7 +54,6 @@ def _scan(tx: Transaction, job_id: str, attempt: int, from_step: int) -> frozens
         for event in events:
             if event.attempt >= attempt:
                 return frozenset(found)
-            if event.data["step"] >= from_step:
-                found.update((point.key, point.step) for point in points_of(event))
+            found.update((point.key, point.step) for point in points_of(event) if point.step >= from_step)
         seq = events[-1].seq
     return frozenset(found)
