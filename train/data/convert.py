@@ -1,6 +1,5 @@
 """Check a dataset file row by row and write it down in the one form that training reads."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from train.data.formats.jsonl import Parsed, parse_jsonl
 from train.data.formats.parquet import parse_parquet
 from train.data.formats.source import FileFormat, compression_of, format_of, open_plain
 from train.data.formats.tables import parse_csv, parse_tsv
-from train.data.rows.canonical import CanonicalFile, Kind, write_canonical
+from train.data.rows.canonical import Kind, write_canonical
 from train.data.rows.errors import DatasetInvalidError
 from train.data.rows.rules import RowError, Rule
 from train.data.shapes.detect import Detection, Detector
@@ -104,19 +103,6 @@ def convert(
         tuple(tally.problems),
         compression_of(source),
     )
-
-
-def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a file that `convert` wrote, or of one with a normal row in JSON a line."""
-    with path.open("rb") as lines:
-        if not lines.read(6).startswith(b"ARROW1"):
-            lines.seek(0)
-            yield from map(json.loads, lines)
-            return
-    with CanonicalFile.open(path) as file:
-        for batch in file.batches():
-            for _, row in batch:
-                yield row
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tests.unit.tracking.samples import dataset
 from tracking.buckets import Buckets, DatasetFiles, source_key
 from tracking.store import Store
 from tracking.store.records import DatasetRecord
-from train.data.convert import read_rows
+from train.data.rows.canonical import read_rows
 
 ROWS = b'{"prompt":"a","completion":"b"}\n' * 3
 

@@ -15,7 +15,7 @@ from ftlab.schemas import EventKind
 from ftlab.status import ReasonCode
 from tests.unit.train.runs import MODEL, Job, Link, write_messages, write_rows
 from train.checkpoints import checkpoint_files
-from train.data.convert import read_rows
+from train.data.rows.canonical import read_rows
 from train.data.rows.errors import DatasetInvalidError
 from train.data.tokens.encode import IGNORE, encode
 from train.failures import LossDivergedError, classify

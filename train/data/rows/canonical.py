@@ -171,6 +171,11 @@ class CanonicalFile:
             for start in range(0, batch.num_rows, size):
                 yield self._rows(batch.slice(start, size))
 
+    def rows(self) -> Iterator[tuple[int, Row]]:
+        """All rows in order with their lines in the source."""
+        for batch in self.batches():
+            yield from batch
+
     def row(self, index: int) -> tuple[int, Row]:
         """The row with this position, counted from 0, and its line; raise `IndexError` when there is none."""
         if not 0 <= index < self.num_rows:
@@ -194,6 +199,13 @@ class CanonicalFile:
                 if row["tools"] is None:
                     del row["tools"]
         return list(zip(batch.column("line").to_pylist(), rows, strict=True))
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """All rows of a canonical file, in order; raise as `CanonicalFile.open`."""
+    with CanonicalFile.open(path) as file:
+        for _, row in file.rows():
+            yield row
 
 
 def _sync_folder(folder: Path) -> None:

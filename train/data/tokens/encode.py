@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from ftlab.errors import InvalidRequestError
-from train.data.shapes.shapes import Row
+from train.data.rows.canonical import Row
 from train.data.tokens.chat_template import Span
 from train.data.tokens.render import KeptChars, Renderer
 from train.data.tokens.token_spans import token_ranges

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ftlab.schemas.config import Method
-from train.data.convert import read_rows
+from train.data.rows.canonical import read_rows
 from train.data.rows.errors import DatasetInvalidError
 from train.data.tokens.arrow_rows import ArrowRowWriter, Tokens
 from train.data.tokens.encode import IGNORE, EncodedRow, encode

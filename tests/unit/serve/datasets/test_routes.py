@@ -14,7 +14,7 @@ from serve.datasets import intake
 from serve.datasets import receive as upload
 from tests.unit.serve.conftest import ROWS
 from tracking.store.datasets import DatasetRepository
-from train.data.convert import read_rows
+from train.data.rows.canonical import read_rows
 
 DATASETS = "/api/datasets"
 

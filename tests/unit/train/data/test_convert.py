@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from train.data.convert import Conversion, convert, read_rows
+from train.data.convert import Conversion, convert
 from train.data.formats import jsonl
-from train.data.rows.canonical import CanonicalFile, Kind
+from train.data.rows.canonical import CanonicalFile, Kind, read_rows
 from train.data.rows.errors import DatasetInvalidError
 from train.data.rows.rules import Rule
 from train.data.shapes.mapping import ColumnMapping

@@ -131,7 +131,9 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_report_is_what_it_was(name: str, tmp_path: Path):
-    assert CASES[name].report(tmp_path) == json.loads(GOLDEN.read_text("utf-8"))[name]
+    golden = json.loads(GOLDEN.read_text("utf-8"))[name]
+    # As text, since the order of the rules is that of the summary.
+    assert json.dumps(CASES[name].report(tmp_path), indent=1) == json.dumps(golden, indent=1)
 
 
 def main() -> None:
