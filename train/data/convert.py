@@ -11,8 +11,7 @@ from train.data.formats.parquet import parse_parquet
 from train.data.formats.source import FileFormat, compression_of, format_of, open_plain
 from train.data.formats.tables import parse_csv, parse_tsv
 from train.data.rows.canonical import Kind, write_canonical
-from train.data.rows.errors import DatasetInvalidError
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import DatasetInvalidError, RowError, Rule
 from train.data.shapes.detect import Detection, Detector
 from train.data.shapes.mapping import ColumnMapping
 from train.data.shapes.messages import MessageReader

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 
 from train.data.convert import DatasetFile, normal_form
-from train.data.rows.rules import RowError
+from train.data.rows.errors import RowError
 from train.data.shapes.mapping import ColumnMapping
 from train.data.shapes.shapes import Row, Shape
 

@@ -14,7 +14,7 @@ from typing import Any
 from train.data.formats import jsonl
 from train.data.formats.json_text import decode_at, skip_space
 from train.data.formats.jsonl import ByteStream, Parsed
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import RowError, Rule
 
 WINDOW_BYTES = 1024**2
 

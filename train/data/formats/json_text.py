@@ -5,7 +5,7 @@ import math
 import re
 from typing import Any
 
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import RowError, Rule
 
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _SPACES = frozenset(" \t\r\n")

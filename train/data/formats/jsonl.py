@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from train.data.formats.json_text import decode_whole
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import RowError, Rule
 
 MAX_ROW_BYTES = 16 * 1024**2
 """Longest row: what one may take in memory."""

@@ -17,8 +17,7 @@ from train.data.formats.source import (
     open_plain,
     unpacked_too_large,
 )
-from train.data.rows.errors import DatasetInvalidError
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import DatasetInvalidError, RowError, Rule
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from ftlab.schemas.records import COMPRESSION_SUFFIXES
 from train.data.formats.jsonl import ByteStream, parse_jsonl
-from train.data.rows.errors import DatasetInvalidError
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import DatasetInvalidError, RowError, Rule
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

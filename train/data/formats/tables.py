@@ -7,8 +7,7 @@ from typing import Any
 
 from train.data.formats import jsonl
 from train.data.formats.jsonl import ByteStream, Parsed, rest_of_line, too_long
-from train.data.rows.errors import DatasetInvalidError
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import DatasetInvalidError, RowError, Rule
 
 
 def parse_csv(file: ByteStream) -> Iterator[Parsed]:

@@ -2,14 +2,13 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from train.data.rows.errors import DatasetInvalidError
-from train.data.rows.rules import Rule
-from train.data.shapes.hints import known_columns, likely_columns
-from train.data.shapes.shapes import FORMS, Shape, fit
+from train.data.rows.errors import DatasetInvalidError, RowError, Rule
+from train.data.shapes.messages import from_json_text
+from train.data.shapes.shapes import FORMS, Row, Shape, fit
 
 SAMPLE_ROWS = 50
 """Rows that are looked at."""
@@ -20,6 +19,16 @@ MIN_SHARE = 0.75
 bad, but a `label` that is never a verdict is none."""
 WEAK_RIVAL_COST = 0.1
 """Confidence that is lost when the same rows also have the fields of a simpler shape."""
+
+ANY_COLUMN = "COLUMN"
+"""Stands for a column that the user knows."""
+
+_ASKED = ("prompt", "instruction", "question", "query", "input", "user", "problem")
+_ANSWERED = ("completion", "output", "solution", "answer", "response", "assistant", "target")
+_CONTEXT = ("input", "context", "passage")
+_SYSTEM = ("system", "system_prompt")
+_CHATS = ("conversation", "dialog", "dialogue", "chat", "turns", "history")
+_WORDS = frozenset((*_ASKED, *_ANSWERED, *_CONTEXT, *_SYSTEM)).union(*(form.fields for form in FORMS.values()))
 
 
 @dataclass(frozen=True)
@@ -105,3 +114,46 @@ def _is_weak(shape: Shape, scores: Mapping[Shape, float]) -> bool:
     required = set(FORMS[shape].required)
     enough = MIN_SHARE * scores[shape]
     return any(required < set(FORMS[other].required) and scores[other] >= enough for other in scores)
+
+
+def known_columns(row: Row) -> set[str]:
+    """The row's columns as far as they are common words: other names are not repeated in a message."""
+    return {name for name in row if name in _WORDS or (name in _CHATS and _holds_messages(row[name]))}
+
+
+def likely_columns(known: Collection[str], allowed: Collection[Shape]) -> dict[str, str]:
+    """Fields and the columns that may stand for them, of those that are known; `ANY_COLUMN` where none is.
+
+    Fields that have their own names are left out. A mapping by this example loses none of the row's words.
+    """
+    chat = _first(_CHATS, known)
+    if chat and Shape.MESSAGES in allowed:
+        return {"messages": chat}
+    asked, answered = _first(_ASKED, known), _first(_ANSWERED, known)
+    context = _first([name for name in _CONTEXT if name != asked], known)
+    columns: dict[str, str | None]
+    if context and (asked or answered) and Shape.ALPACA in allowed:
+        columns = {"instruction": asked, "input": context, "output": answered}
+    elif Shape.PROMPT_COMPLETION in allowed:
+        columns = {"prompt": asked, "completion": answered}
+    else:
+        shape = next(shape for shape in Shape if shape in allowed)
+        columns = {field: field if field in known else None for field in FORMS[shape].required}
+    if (system := _first(_SYSTEM, known)) and any("system" in FORMS[shape].optional for shape in allowed):
+        columns["system"] = system
+    found = {field: column or ANY_COLUMN for field, column in columns.items() if field != column}
+    # No row may have all the fields that several rows have.
+    return found or dict.fromkeys(columns, ANY_COLUMN)
+
+
+def _first(names: Collection[str], known: Collection[str]) -> str | None:
+    return next((name for name in names if name in known), None)
+
+
+def _holds_messages(value: object) -> bool:
+    try:
+        messages = from_json_text(value, "")
+    except RowError:
+        return False
+    first = messages[0] if isinstance(messages, list) and messages else None
+    return isinstance(first, dict) and any(keys <= first.keys() for keys in ({"role", "content"}, {"from", "value"}))

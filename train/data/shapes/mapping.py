@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ftlab.errors import InvalidRequestError
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import RowError, Rule
 from train.data.shapes.messages import ROLES, MessageReader
 from train.data.shapes.shapes import FORMS, Row, Shape
 

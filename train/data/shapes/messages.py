@@ -9,7 +9,7 @@ from typing import Any
 
 from train.data.formats.json_text import decode_whole
 from train.data.rows.canonical import Message
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import RowError, Rule
 
 MAX_DEPTH = 64
 """Nesting of `tools` and `tool_calls`, so that every later reader and chat template can follow."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from train.data.rows.canonical import Message, Row
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import RowError, Rule
 from train.data.shapes.messages import MessageReader, from_json_text, objects, text
 
 _LABELS = {"true": True, "1": True, "false": False, "0": False}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from train.data.rows.canonical import Kind, Message, Row
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import RowError, Rule
 from train.data.shapes.messages import MessageReader, text
 from train.data.shapes.pairs import (
     optional_tools,

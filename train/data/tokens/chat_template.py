@@ -2,15 +2,16 @@
 
 import re
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
+from train.data.rows.canonical import Message
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-    from train.data.rows.canonical import Message
 
 Span = tuple[int, int]
 """First character, and the one after the last."""
@@ -18,6 +19,9 @@ Span = tuple[int, int]
 TODAY = datetime(2024, 7, 26, tzinfo=UTC)
 """What training takes for today where a template writes the date (Llama 3.2, gpt-oss), so that the same rows give the
 same tokens on any day. It is the date that Llama's own templates name where nobody tells them the day."""
+
+PLAIN = frozenset({"role", "content", "weight"})
+"""Fields of a message that a template writes as it is, or not at all."""
 
 _CLOCK = "strftime_now"
 """What transformers calls the function that tells templates the time."""
@@ -50,7 +54,7 @@ class ChatTemplate:
     def render(
         self,
         tokenizer: "PreTrainedTokenizerBase",
-        messages: "list[Message]",
+        messages: list[Message],
         tools: list[Any] | None,
         *,
         add_generation_prompt: bool = False,
@@ -62,7 +66,7 @@ class ChatTemplate:
         return text
 
     def marked(
-        self, tokenizer: "PreTrainedTokenizerBase", messages: "list[Message]", tools: list[Any] | None
+        self, tokenizer: "PreTrainedTokenizerBase", messages: list[Message], tools: list[Any] | None
     ) -> list[Span]:
         """What the template marks as the assistant's words in the text that `render` gives, in order."""
         assert self.text is not None  # it has marks
@@ -80,7 +84,7 @@ class ChatTemplate:
 def _render(
     tokenizer: "PreTrainedTokenizerBase",
     template: str,
-    messages: "list[Message]",
+    messages: list[Message],
     tools: list[Any] | None,
     **options: bool,
 ) -> tuple[str, list[Span]]:
@@ -132,3 +136,65 @@ def training_template(tokenizer: "PreTrainedTokenizerBase") -> ChatTemplate | No
     except (ValueError, KeyError):
         return None
     return None if text is None else ChatTemplate("training", text)
+
+
+@dataclass(frozen=True)
+class TemplateOutline:
+    """What a template writes around the messages, learned once for every order of roles.
+
+    Most templates write each message as it is between words that depend on the roles only. Where a text is made so, its
+    turns are where they were in a conversation of placeholders, and need not be searched for again.
+
+    `pieces` stand before, between and after the messages. `turns` has, for each message that is a turn, how many
+    characters of the piece before it, and of the piece behind it, do not belong and belong to the turn.
+    """
+
+    pieces: tuple[str, ...]
+    turns: dict[int, Span]
+
+    @classmethod
+    def of(cls, text: str, messages: Sequence[Message], turns: dict[int, Span]) -> "TemplateOutline | None":
+        """Take a rendered conversation apart; `None` when its messages cannot be told from the rest."""
+        pieces: list[str] = []
+        done = 0
+        starts: list[int] = []
+        for message in messages:
+            content = message["content"]
+            start = text.find(content, done)
+            if start < 0 or text.count(content) != 1:
+                return None
+            pieces.append(text[done:start])
+            starts.append(start)
+            done = start + len(content)
+        pieces.append(text[done:])
+        places: dict[int, Span] = {}
+        for i, (first, last) in turns.items():
+            before = first - (starts[i] - len(pieces[i]))
+            behind = last - (starts[i] + len(messages[i]["content"]))
+            if not (0 <= before <= len(pieces[i]) and 0 <= behind <= len(pieces[i + 1])):
+                return None
+            places[i] = before, behind
+        return cls(tuple(pieces), places)
+
+    def find(self, text: str, messages: Sequence[Message], wanted: Sequence[int]) -> list[Span] | None:
+        """The wanted turns in the text of a conversation of the same roles; `None` when it is made otherwise."""
+        contents = [message["content"] for message in messages]
+        parts = [part for pair in zip(self.pieces, contents, strict=False) for part in pair]
+        parts.append(self.pieces[-1])
+        if "".join(parts) != text:
+            return None
+        spans: list[Span] = []
+        start = number = 0
+        for i in wanted:
+            while number < i:
+                start += len(self.pieces[number]) + len(contents[number])
+                number += 1
+            if i in self.turns:
+                before, behind = self.turns[i]
+                spans.append((start + before, start + len(self.pieces[i]) + len(contents[i]) + behind))
+        return spans
+
+
+def placeholders(roles: Sequence[str]) -> list[Message]:
+    """A conversation of these roles in which every message is unique."""
+    return [{"role": role, "content": f"Stand{number}in"} for number, role in enumerate(roles)]

@@ -11,15 +11,14 @@ from jinja2 import TemplateError
 from ftlab.errors import InvalidRequestError
 from train.data.rows.canonical import Message, Row
 from train.data.rows.errors import DatasetInvalidError
-from train.data.tokens.chat_template import ChatTemplate, Span, training_template
-from train.data.tokens.template_outline import PLAIN, Skeleton, stand_ins
+from train.data.tokens.chat_template import PLAIN, ChatTemplate, Span, TemplateOutline, placeholders, training_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _REFUSALS = (TemplateError, TypeError)
 """What a template raises that cannot write a conversation."""
-MAX_SKELETONS = 256
+MAX_OUTLINES = 256
 """Orders of roles, with their tools, that are remembered."""
 MANY_MESSAGES = 200
 """A row with more of them is searched only as far as it is kept: a turn costs as much as all messages before it."""
@@ -58,7 +57,7 @@ class Renderer:
         self._assistant_only_loss = assistant_only_loss
         self.template = ChatTemplate.of(tokenizer)
         """What rows are written with."""
-        self._skeletons: dict[tuple[str | None, ...], Skeleton | None] = {}
+        self._outlines: dict[tuple[str | None, ...], TemplateOutline | None] = {}
         self._goes_by_marks = False
         if assistant_only_loss and self._rewrites_turns():
             self.template = training_template(tokenizer) or self.template
@@ -124,14 +123,14 @@ class Renderer:
             return None
         roles = [message["role"] for message in messages]
         key = (None if tools is None else json.dumps(tools), *roles)
-        if key not in self._skeletons:
-            if len(self._skeletons) >= MAX_SKELETONS:
+        if key not in self._outlines:
+            if len(self._outlines) >= MAX_OUTLINES:
                 return None
-            self._skeletons[key] = self._skeleton_of(stand_ins(roles), tools)
-        skeleton = self._skeletons[key]
-        return skeleton.find(text, messages, wanted) if skeleton else None
+            self._outlines[key] = self._outline_of(placeholders(roles), tools)
+        outline = self._outlines[key]
+        return outline.find(text, messages, wanted) if outline else None
 
-    def _skeleton_of(self, messages: list[Message], tools: list[Any] | None) -> Skeleton | None:
+    def _outline_of(self, messages: list[Message], tools: list[Any] | None) -> TemplateOutline | None:
         answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
         try:
             text = self._apply(messages, tools)
@@ -141,7 +140,7 @@ class Renderer:
                 turns = {i: turn for i in answers for turn in self._find_turns(0, text, messages, tools, [i])}
         except (*_REFUSALS, InvalidRequestError):
             return None
-        return Skeleton.of(text, messages, turns)
+        return TemplateOutline.of(text, messages, turns)
 
     def _find_turns(
         self,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from train.data.formats import json_array, jsonl
 from train.data.formats.json_array import parse_json_array
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import RowError, Rule
 
 
 def stream(data: bytes) -> io.BufferedReader:

@@ -10,8 +10,7 @@ from pyarrow import parquet
 from train.data.convert import Conversion, convert
 from train.data.formats import source
 from train.data.rows.canonical import read_rows
-from train.data.rows.errors import DatasetInvalidError
-from train.data.rows.rules import Rule
+from train.data.rows.errors import DatasetInvalidError, Rule
 
 
 def row_of(number: int) -> dict[str, str]:

@@ -13,8 +13,7 @@ from train.data.formats import jsonl
 from train.data.formats.tables import parse_csv, parse_tsv
 from train.data.preview import preview
 from train.data.rows.canonical import CanonicalFile, read_rows
-from train.data.rows.errors import DatasetInvalidError
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import DatasetInvalidError, RowError, Rule
 from train.data.shapes.mapping import ColumnMapping
 from train.data.shapes.shapes import Shape
 

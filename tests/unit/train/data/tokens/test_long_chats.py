@@ -89,7 +89,7 @@ def test_turns_of_rows_with_the_same_tools_are_those_that_would_be_found(
             row["tools"] = [TOOL, TOOL | {"n": 1}][: number + 1]
         found: list[Any] = []
         for renderer, limit in ((quick, 256), (slow, 0)):
-            monkeypatch.setattr(render, "MAX_SKELETONS", limit)
+            monkeypatch.setattr(render, "MAX_OUTLINES", limit)
             try:
                 shown = renderer.render(1, row)
             except (InvalidRequestError, DatasetInvalidError) as error:
