@@ -12,7 +12,7 @@ from train.data.doctor.content import ContentCheck, text_of
 from train.data.doctor.eval_rows import read_eval_rows
 from train.data.doctor.findings import Findings
 from train.data.doctor.lengths import LengthCounts
-from train.data.doctor.near_duplicates import Pairs, Sketch
+from train.data.doctor.near_duplicates import Fingerprints, Pairs, Repeats, find_repeats
 from train.data.doctor.reading import LEARNABLE, ReadRow, read_tokens
 from train.data.rows.canonical import CanonicalFile, Kind, Row
 from train.data.tokens.render import Renderer
@@ -85,7 +85,8 @@ class _Examination:
         self._renderer = Renderer(tokenizer, assistant_only_loss=options.assistant_only_loss)
         self._findings = Findings(options.max_findings)
         self._content = ContentCheck(tokenizer.all_special_tokens)
-        self._sketch = Sketch()
+        self._fingerprints = Fingerprints()
+        self._repeats: Repeats | None = None
         self._lengths = LengthCounts()
         self._kept_lengths = LengthCounts()
         self._num_truncated = self._num_dropped = self._num_untrained = 0
@@ -117,22 +118,25 @@ class _Examination:
 
     def compare(self, eval_id: str, file: CanonicalFile, batches: Iterable[list[Row]]) -> Overlap:
         """Which rows of an evaluation dataset, that come in `batches`, are in this one."""
-        sketch = Sketch()
+        held_out = Fingerprints()
         for rows in batches:
             exact, near = zip(*map(text_of, rows), strict=True)
-            sketch.add(exact, near)
-            self._on_progress(self._file.num_rows + sketch.num_rows, self._total)
-        equal, alike = self._sketch.overlap(sketch)
+            held_out.add(exact, near)
+            self._on_progress(self._file.num_rows + held_out.num_rows, self._total)
+        self._repeats, shared = find_repeats(self._fingerprints, held_out)
         this = "This row of the evaluation dataset"
-        scale = self._sketch.shared_scale(sketch)
-        num_exact = self._add_pairs(CheckRule.EVAL_OVERLAP, equal, file, f"{this} is also {{}}.", scale)
-        num_near = self._add_pairs(CheckRule.EVAL_NEAR_OVERLAP, alike, file, f"{this} says nearly the same as {{}}.")
+        # Only what both have kept is found.
+        scale = max(self._fingerprints.scale, held_out.scale)
+        num_exact = self._add_pairs(CheckRule.EVAL_OVERLAP, shared.equal, file, f"{this} is also {{}}.", scale)
+        num_near = self._add_pairs(
+            CheckRule.EVAL_NEAR_OVERLAP, shared.near, file, f"{this} says nearly the same as {{}}."
+        )
         return Overlap(
             eval_dataset_id=eval_id,
-            num_eval_rows=sketch.num_rows,
+            num_eval_rows=held_out.num_rows,
             num_exact=num_exact,
             num_near=num_near,
-            is_exact_estimated=self._sketch.is_sampled or sketch.is_sampled,
+            is_exact_estimated=self._fingerprints.is_sampled or held_out.is_sampled,
         )
 
     def report(self, overlap: Overlap | None) -> CheckReport:
@@ -193,7 +197,7 @@ class _Examination:
     def _look_at_texts(self, rows: list[ReadRow]) -> None:
         """All that needs no token: done while the tokenizer works."""
         texts = [text_of(row.row) for row in rows]
-        self._sketch.add([exact for exact, _ in texts], [near for _, near in texts])
+        self._fingerprints.add([exact for exact, _ in texts], [near for _, near in texts])
         for row in rows:
             for rule, message in self._content.remarks(row.row):
                 self._findings.add(rule, message, row.number, row.line)
@@ -257,16 +261,17 @@ class _Examination:
             )
 
     def _look_for_duplicates(self) -> Duplicates:
-        sketch = self._sketch
-        exact, near = sketch.duplicates(), sketch.near_duplicates()
-        file = self._file
-        num_exact = self._add_pairs(CheckRule.EXACT_DUPLICATE, exact, file, "The row is the same as {}.", sketch.scale)
-        num_near = self._add_pairs(CheckRule.NEAR_DUPLICATE, near, file, "The row says nearly the same as {}.")
+        prints, file = self._fingerprints, self._file
+        found = self._repeats or find_repeats(prints, Fingerprints())[0]
+        num_exact = self._add_pairs(
+            CheckRule.EXACT_DUPLICATE, found.equal, file, "The row is the same as {}.", prints.scale
+        )
+        num_near = self._add_pairs(CheckRule.NEAR_DUPLICATE, found.near, file, "The row says nearly the same as {}.")
         return Duplicates(
             num_exact=num_exact,
             num_near=num_near,
-            is_exact_estimated=sketch.is_sampled,
-            num_rows_compared=sketch.num_near_rows,
+            is_exact_estimated=prints.is_sampled,
+            num_rows_compared=prints.num_near_rows,
         )
 
     def _add_pairs(self, rule: CheckRule, pairs: Pairs, file: CanonicalFile, words: str, scale: float = 1.0) -> int:
