@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+import logging
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +23,22 @@ from train.model.base_model import BaseModel
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from train.data.doctor import CheckOptions, EvalRows, Examination
+    from train.data.rows.canonical import CanonicalFile
+    from train.data.tokens.render import Renderer
+    from train.data.tokens.tokenise import TokenisedRow
+
 MAX_REPORTS = 500
 """Reports that are kept; the oldest go first."""
 MAX_TOKENIZERS = 4
 """Tokenizers that are kept for token views."""
 
+logger = logging.getLogger(__name__)
+
 Fetch = Callable[[SourceFile], Path]
 """Brings the rows of a dataset to this machine."""
+KnownEvalRows = Callable[[], "EvalRows"]
+"""Gives the rows to evaluate on that a job prepares, with their fingerprints."""
 
 
 class DataChecks:
@@ -39,43 +51,42 @@ class DataChecks:
         self._tokenizers: OrderedDict[str, PreTrainedTokenizerBase] = OrderedDict()
         self._lock = threading.Lock()
 
-    def check(self, request: CheckRequest, on_progress: OnProgress, *, eval_is_sound: bool = False) -> dict[str, Any]:
+    def check(
+        self, request: CheckRequest, on_progress: OnProgress, eval_rows: KnownEvalRows | None = None
+    ) -> dict[str, Any]:
         """The report as a document, from the disk where it has been made before. Raises what the doctor raises.
 
-        With `eval_is_sound` no job fails with the rows to evaluate on, which is known before.
+        `eval_rows` gives the rows to evaluate on where a job prepares them; else they are checked as well.
         """
-        base = _find(request.base)
-        # Whoever wants to see fewer findings shares the report of the others.
-        made = replace(request, max_findings=max(request.max_findings, DEFAULT_MAX_FINDINGS))
-        path = self._folder / f"{self._name(made, base)}.json"
-        report = _kept(path)
-        if report is None:
-            report = self._examine(made, base, on_progress, eval_is_sound=eval_is_sound)
-            self._keep(path, report)
-        return _as_asked(report, request).model_dump(mode="json")
-
-    def _examine(
-        self, request: CheckRequest, base: BaseModel, on_progress: OnProgress, *, eval_is_sound: bool
-    ) -> CheckReport:
-        from train.data.doctor import CheckOptions, examine
+        from train.data.doctor import EvalRows, examine
         from train.model.tokenizer import load_tokenizer
 
-        method = request.method
-        options = CheckOptions(
-            max_length=method.max_length,
-            assistant_only_loss=method.assistant_only_loss,
-            packing=method.packing,
-            max_findings=request.max_findings,
-        )
-        eval_file = request.eval_file
-        return examine(
-            self._fetch(request.file),
-            load_tokenizer(base),
-            options,
-            eval_rows=(eval_file.dataset_id, self._fetch(eval_file)) if eval_file else None,
-            eval_is_sound=eval_is_sound,
-            on_progress=on_progress,
-        )
+        base = _find(request.base)
+        made, path = self.made(request, base)
+        report = _kept(path)
+        if report is None:
+            eval_file = made.eval_file
+            if eval_file is not None and eval_rows is None:
+                eval_rows = partial(EvalRows, eval_file.dataset_id, self._fetch(eval_file))
+            report = examine(
+                self._fetch(made.file),
+                load_tokenizer(base),
+                _options(made),
+                eval_rows=eval_rows() if eval_rows else None,
+                on_progress=on_progress,
+            )
+            self.keep(path, report)
+        return _as_asked(report, request).model_dump(mode="json")
+
+    def watch(self, request: CheckRequest, base: BaseModel, eval_rows: KnownEvalRows | None) -> "Watch":
+        """Makes the report of a file while a job has it prepared for `base`, unless it has been made before."""
+        return Watch(self, request, base, eval_rows)
+
+    def made(self, request: CheckRequest, base: BaseModel) -> tuple[CheckRequest, Path]:
+        """The check that answers a request, and the file of its report."""
+        # Requests for fewer findings share the report of the others.
+        made = replace(request, max_findings=max(request.max_findings, DEFAULT_MAX_FINDINGS))
+        return made, self._folder / f"{self._name(made, base)}.json"
 
     def tokens(self, request: TokensRequest) -> list[dict[str, Any]]:
         """One document a row, two for a pair. Raises what `train.data.tokens.token_view.token_rows` raises."""
@@ -130,7 +141,8 @@ class DataChecks:
             self._tokenizers.popitem(last=False)
         return self._tokenizers[name]
 
-    def _keep(self, path: Path, report: CheckReport) -> None:
+    def keep(self, path: Path, report: CheckReport) -> None:
+        """Keep a report safe on disk; the oldest ones make room for it."""
         self._folder.mkdir(parents=True, exist_ok=True)
         aside = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
         with aside.open("w", encoding="utf-8") as out:
@@ -141,6 +153,64 @@ class DataChecks:
         kept = sorted(self._folder.glob("*.json"), key=_made_at)
         for old in kept[:-MAX_REPORTS]:
             old.unlink(missing_ok=True)
+
+
+class Watch:
+    """The doctor beside the preparation of one file. What it fails with is logged and stops nothing."""
+
+    def __init__(
+        self, checks: DataChecks, request: CheckRequest, base: BaseModel, eval_rows: KnownEvalRows | None
+    ) -> None:
+        self.request = request
+        self.has_report = False
+        """Whether the report is known to be kept."""
+        self._checks = checks
+        self._base = base
+        self._eval_rows = eval_rows
+        self._doctor: Examination | None = None
+
+    def begin(self, file: "CanonicalFile", tokenizer: "PreTrainedTokenizerBase", renderer: "Renderer") -> "Watch":
+        """Observe the preparation of the rows of `file`, as `train.data.tokens.prepare.Observe` says."""
+        from train.data.doctor import Examination
+
+        with self._logged():
+            made, self._path = self._checks.made(self.request, self._base)
+            self.has_report = _kept(self._path) is not None
+            if not self.has_report:
+                self._doctor = Examination(file, tokenizer, renderer, _options(made))
+        return self
+
+    def on_rendered(self, rows: "list[TokenisedRow]") -> None:
+        with self._logged():
+            if self._doctor is not None:
+                self._doctor.on_rendered(rows)
+
+    def on_tokenised(self, rows: "list[TokenisedRow]") -> None:
+        with self._logged():
+            if self._doctor is not None:
+                self._doctor.on_tokenised(rows)
+
+    def on_end(self) -> None:
+        with self._logged():
+            doctor, self._doctor = self._doctor, None
+            if doctor is not None:
+                self._checks.keep(self._path, doctor.report(self._eval_rows() if self._eval_rows else None))
+                self.has_report = True
+
+    @contextmanager
+    def _logged(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception:  # an edge: a job that can train is not kept from it by what only looks at it
+            logger.exception("The doctor could not watch dataset %s", self.request.file.dataset_id)
+            self._doctor = None
+
+
+def _options(request: CheckRequest) -> "CheckOptions":
+    from train.data.doctor import CheckOptions
+
+    method = request.method
+    return CheckOptions(method.max_length, method.assistant_only_loss, method.packing, request.max_findings)
 
 
 def _kept(path: Path) -> CheckReport | None:

@@ -8,19 +8,25 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
 from cluster.coordinator_client import RayCoordinatorClient
-from cluster.data.checks import DataChecks
+from cluster.data.checks import DataChecks, KnownEvalRows, Watch
 from cluster.data.requests import FINDINGS, CheckRequest, PrepareRequest, SourceFile, TokensRequest, WorkState
 from cluster.data.tasks import OnProgress, TaskTable
 from cluster.names import DATA_WORKER, NAMESPACE, ON_HEAD
 from ftlab.schemas.checks import CheckReport
+from ftlab.schemas.config import Method
 from ftlab.settings import Settings, load_settings
 from tracking.buckets import Buckets
+from train.model.base_model import BaseModel
+
+if TYPE_CHECKING:
+    from train.data.tokens.prepare import Prepared
 
 PREPARATIONS = 2
 """Jobs whose data is prepared at the same time."""
@@ -68,58 +74,66 @@ class DataWorker:
         self._checks.close()
 
     def _prepare(self, request: PrepareRequest, on_progress: OnProgress) -> dict[str, Any]:
-        """Prepare the files one after another, then look them over; return their manifests and what the doctor says.
+        """Prepare the files one after another, watched by the doctor; return their manifests and what it says.
 
         Raises what the run would raise.
         """
         from train.data.rows.errors import named_file
-        from train.data.tokens.prepare import PrepareSpec, prepare_rows, prepared_cache
-        from train.model.tokenizer import load_tokenizer
+        from train.data.tokens.prepare import prepared_cache
 
         base = request.base.find()
-        files = [*request.files, *([request.eval_file] if request.eval_file else [])]
-        total_rows = sum(file.num_rows for file in (*files, *request.files))
-        done_rows = 0
+        eval_file = request.eval_file
+        progress = _Progress(on_progress, 2 * sum(file.num_rows for file in (*request.files, eval_file) if file))
+        eval_rows = self._eval_rows(eval_file, progress) if eval_file else None
+        watches = [
+            self._doctor.watch(CheckRequest(request.base, request.method, file, eval_file), base, eval_rows)
+            for file in request.files
+        ]
+        files: list[tuple[SourceFile, Watch | None]] = [(watch.request.file, watch) for watch in watches]
+        if eval_file:
+            files.append((eval_file, None))
         made = []
         with ExitStack() as in_use:
-            for file in files:
-
-                def tell(rows: int, before: int = done_rows) -> None:
-                    on_progress(before + rows, total_rows)
-
-                is_eval = file is request.eval_file
-                with named_file(file.dataset_id, is_eval=is_eval):
-                    spec = PrepareSpec.of(self._fetch(file), base.folder, request.method, is_eval=is_eval)
-                    prepared = prepare_rows(spec, self._cache, lambda: load_tokenizer(base), tell)
+            for file, watch in files:
+                with named_file(file.dataset_id, is_eval=file is eval_file):
+                    prepared = self._prepare_file(file, base, request.method, watch, progress.step())
                 in_use.callback(prepared.close)
                 made.append({"dataset_id": file.dataset_id, "key": prepared.key, **asdict(prepared.counts)})
-                done_rows += file.num_rows
-                on_progress(done_rows, total_rows)
             # What this job needs is in use until others have made room for it.
             prepared_cache(self._cache).evict(self._settings.prepared_cache_bytes)
-            said = []
-            for file in request.files:
+            findings = " ".join(self._look_over(watch.request, eval_rows, progress.step()) for watch in watches)
+        progress.end()
+        return {"files": made, FINDINGS: findings}
 
-                def tell_looked_over(rows: int, before: int = done_rows) -> None:
-                    on_progress(before + rows, total_rows)
+    def _prepare_file(
+        self, file: SourceFile, base: BaseModel, method: Method, watch: Watch | None, tell: Callable[[int], None]
+    ) -> "Prepared":
+        """Prepare a file; one to evaluate on where nothing watches."""
+        from train.data.tokens.prepare import PrepareSpec, prepare_rows
+        from train.model.tokenizer import load_tokenizer
 
-                check = CheckRequest(request.base, request.method, file, request.eval_file)
-                said.append(self._look_over(check, tell_looked_over))
-                done_rows += file.num_rows
-                on_progress(done_rows, total_rows)
-        return {"files": made, FINDINGS: " ".join(said)}
+        spec = PrepareSpec.of(self._fetch(file), base.folder, method, is_eval=watch is None)
+        observe = watch.begin if watch else None
+        # What is watched needs no second pass.
+        passes = 2 if watch else 1
+        prepared = prepare_rows(
+            spec, self._cache, lambda: load_tokenizer(base), lambda rows: tell(passes * rows), observe
+        )
+        tell(file.num_rows * (2 if watch and watch.has_report else 1))
+        return prepared
 
-    def _look_over(self, request: CheckRequest, on_rows: Callable[[int], None]) -> str:
+    def _eval_rows(self, file: SourceFile, progress: "_Progress") -> KnownEvalRows:
+        """The rows to evaluate on, read once for all files that they are compared with, and only if there are any."""
+        from train.data.doctor import EvalRows
+
+        return cache(lambda: EvalRows.read(file.dataset_id, self._fetch(file), progress.step()))
+
+    def _look_over(self, request: CheckRequest, eval_rows: KnownEvalRows | None, tell: Callable[[int], None]) -> str:
         """The doctor's report in a sentence. What would stop the job has been raised before, so nothing does here."""
         file = request.file
-
-        def tell(rows: int, total: int) -> None:
-            # The doctor counts the rows to evaluate on besides, which are compared with each file anew.
-            on_rows(file.num_rows * rows // max(total, 1))
-
         try:
-            # The rows to evaluate on have been prepared: what would be wrong with them has been raised.
-            report = CheckReport.model_validate(self._doctor.check(request, tell, eval_is_sound=True))
+            document = self._doctor.check(request, lambda rows, _: tell(rows), eval_rows)
+            report = CheckReport.model_validate(document)
         except Exception:  # an edge: a job that can train is not kept from it by what only looks at it
             logger.exception("The doctor could not look at dataset %s", file.dataset_id)
             return f"Dataset {file.dataset_id} could not be checked."
@@ -131,6 +145,30 @@ class DataWorker:
             os.utime(file.rows)  # a copy that a run is about to read is not the first to be evicted
             return file.rows
         return Buckets.open(self._settings).local_path(file.bucket, file.key)
+
+
+class _Progress:
+    """How far the preparation of a job's data is.
+
+    Each file counts twice: for its tokens, and for the doctor's report or the comparison with the other files.
+    """
+
+    def __init__(self, on_progress: OnProgress, total_rows: int) -> None:
+        self._on_progress = on_progress
+        self._total_rows = total_rows
+        self._done_rows = 0
+
+    def step(self) -> Callable[[int], None]:
+        """Begin a pass over some rows; the result takes how many of them are done."""
+        start = self._done_rows
+        return lambda rows: self._reach(start + rows)
+
+    def end(self) -> None:
+        self._reach(self._total_rows)
+
+    def _reach(self, rows: int) -> None:
+        self._done_rows = max(self._done_rows, min(rows, self._total_rows))
+        self._on_progress(self._done_rows, self._total_rows)
 
 
 class DataWorkerActor(DataWorker):

@@ -14,7 +14,7 @@ class Findings:
     """Keeps the first `max_findings` of every rule, so that the memory is bounded whatever the dataset."""
 
     def __init__(self, max_findings: int) -> None:
-        self._max = max_findings
+        self.max_findings = max_findings
         self._counts: Counter[CheckRule] = Counter()
         self._kept: dict[CheckRule, list[Finding]] = {}
 
@@ -22,7 +22,7 @@ class Findings:
         """Count a finding, and keep it while there is room. `row` counts from 1."""
         self._counts[rule] += 1
         kept = self._kept.setdefault(rule, [])
-        if len(kept) < self._max:
+        if len(kept) < self.max_findings:
             kept.append(Finding(rule=rule, severity=rule.severity, message=message, row=row, line=line))
 
     def count(self, rule: CheckRule, number: int) -> None:
@@ -35,7 +35,7 @@ class Findings:
 
     def chosen(self) -> list[Finding]:
         """At most `max_findings` of all that are kept."""
-        return worst((finding for kept in self._kept.values() for finding in kept), self._max)
+        return worst((finding for kept in self._kept.values() for finding in kept), self.max_findings)
 
 
 def worst(findings: Iterable[Finding], most: int) -> list[Finding]:

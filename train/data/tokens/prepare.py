@@ -10,17 +10,19 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ftlab.schemas.config import Method
-from train.data.rows.canonical import read_rows
+from train.data.rows.canonical import CanonicalFile, Row
 from train.data.rows.errors import DatasetInvalidError
-from train.data.tokens.arrow_rows import ArrowRowWriter, Tokens
+from train.data.tokens.arrow_rows import DATA_FILE, Tokens, write_packed, write_rows
 from train.data.tokens.encode import IGNORE, EncodedRow, encode
-from train.data.tokens.pack import Lengths, best_fit, piece_lengths
+from train.data.tokens.pack import Lengths
 from train.data.tokens.prepared_cache import Entry, PreparedCache
+from train.data.tokens.render import Renderer
+from train.data.tokens.tokenise import RowObserver
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
 VERSION = 2
 """Of the rows that this module makes; another number, another cache entry."""
-DATA_FILE = "data.arrow"
 PROGRESS_ROWS = 1000
 TOKENIZER_FILES = (
     "config.json", "tokenizer*", "*.model", "*.tiktoken", "vocab*", "merges.txt", "added_tokens.json",
@@ -42,6 +43,17 @@ _NAMED_BY_CONTENT = re.compile(r"[0-9a-f]{64}-[0-9a-f]{12}\.arrow")
 
 OnProgress = Callable[[int], None]
 """Called with the rows that are done, again and again; what it raises ends the work."""
+
+
+class PrepareObserver(RowObserver, Protocol):
+    """Sees all rows of a file while they are prepared."""
+
+    def on_end(self) -> None:
+        """Called when all rows are prepared, while the file is still open."""
+
+
+Observe = Callable[[CanonicalFile, "PreTrainedTokenizerBase", Renderer], PrepareObserver]
+"""Makes the observer of a file whose rows are rendered with this tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -123,16 +135,18 @@ def prepare_rows(
     cache_folder: Path,
     tokenizer: Callable[[], "PreTrainedTokenizerBase"],
     on_progress: OnProgress = lambda _: None,
+    observe: Observe | None = None,
 ) -> Prepared:
     """The prepared rows of a file, from the cache where they are there.
 
-    `tokenizer` is only called where they are not. While another process makes them, `on_progress` is called with 0.
-    Raises what `train.data.tokens.encode.encode` raises, and `DatasetInvalidError` when no token is left to learn.
+    `tokenizer` and `observe` are only called where they are not. While another process makes them, `on_progress` is
+    called with 0. Raises what `train.data.tokens.encode.encode` raises, and `DatasetInvalidError` when no token is left
+    to learn.
     """
 
     def build(folder: Path) -> dict[str, Any]:
-        rows = _counted(read_rows(spec.rows), on_progress)
-        counts = _build(spec, rows, tokenizer(), folder)
+        with CanonicalFile.open(spec.rows) as file:
+            counts = _build(spec, file, tokenizer(), folder, on_progress, observe)
         return {"spec": _document(spec), "counts": asdict(counts)}
 
     return Prepared(prepared_cache(cache_folder).get(spec.key(), build, lambda: on_progress(0)))
@@ -143,18 +157,30 @@ def prepared_cache(cache_folder: Path) -> PreparedCache:
 
 
 def _build(
-    spec: PrepareSpec, rows: Iterable[dict[str, Any]], tokenizer: "PreTrainedTokenizerBase", folder: Path
+    spec: PrepareSpec,
+    file: CanonicalFile,
+    tokenizer: "PreTrainedTokenizerBase",
+    folder: Path,
+    on_progress: OnProgress,
+    observe: Observe | None,
 ) -> Counts:
     counts = Counts()
+    renderer = Renderer(tokenizer, assistant_only_loss=spec.assistant_only_loss)
+    observer = observe(file, tokenizer, renderer) if observe else None
     max_length = None if spec.packing else spec.max_length
-    encoded = encode(rows, tokenizer, max_length=max_length, assistant_only_loss=spec.assistant_only_loss)
-    learned = _learned(encoded, counts)
-    lengths = _write_packed(learned, spec.max_length, folder, counts) if spec.packing else _write(learned, folder)
+    lines = _counted(file.rows(), on_progress)
+    rows = _learned(encode(lines, tokenizer, renderer, max_length=max_length, observer=observer), counts)
+    if spec.packing:
+        lengths = write_packed(_split(rows, spec.max_length, counts), spec.max_length, folder)
+    else:
+        lengths = write_rows(rows, folder)
     if not counts.num_trained_tokens:
         raise DatasetInvalidError(
             f"None of the {counts.num_rows} rows has a token to learn; {counts.num_truncated_rows} of them are longer "
             f"than method.max_length ({spec.max_length}). Raise it, or check which messages are the assistant's."
         )
+    if observer is not None:
+        observer.on_end()
     counts.num_sequences, counts.num_tokens = len(lengths), int(lengths.sum())
     counts.useful_fraction = {str(size): _useful_fraction(lengths, size) for size in BATCH_SIZES}
     return counts
@@ -175,49 +201,14 @@ def _learned(rows: Iterable[EncodedRow], counts: Counts) -> Iterator[tuple[Token
         yield np.asarray(row.input_ids, dtype=np.int32), labels
 
 
-def _write(rows: Iterable[tuple[Tokens, Tokens]], folder: Path) -> Lengths:
-    lengths = []
-    with ArrowRowWriter(folder / DATA_FILE, is_packed=False) as out:
-        for ids, labels in rows:
-            out.write(ids, labels)
-            lengths.append(len(ids))
-    return np.asarray(lengths, dtype=np.int64)
-
-
-def _write_packed(rows: Iterable[tuple[Tokens, Tokens]], capacity: int, folder: Path, counts: Counts) -> Lengths:
-    """Put the tokens down as they come, then row by row: in memory are only the lengths."""
-    pieces: list[int] = []
-    aside = [folder / "ids.tmp", folder / "labels.tmp"]
-    with aside[0].open("wb") as ids_file, aside[1].open("wb") as labels_file:
-        for ids, labels in rows:
-            lengths = list(piece_lengths(len(ids), capacity))
-            counts.num_split_rows += len(lengths) > 1
-            # What a piece begins with would be predicted from the document before it.
-            counts.num_trained_tokens -= int((labels[capacity::capacity] != IGNORE).sum())
-            labels[::capacity] = IGNORE
-            ids_file.write(ids.tobytes())
-            labels_file.write(labels.tobytes())
-            pieces += lengths
-    if not pieces:
-        return np.empty(0, dtype=np.int64)
-    row_lengths = _write_in_rows(np.asarray(pieces, dtype=np.int64), capacity, folder, aside)
-    for file in aside:
-        file.unlink()
-    return row_lengths
-
-
-def _write_in_rows(lengths: Lengths, capacity: int, folder: Path, files: list[Path]) -> Lengths:
-    ids, labels = (np.memmap(file, dtype=np.int32, mode="r") for file in files)
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    row_lengths = []
-    with ArrowRowWriter(folder / DATA_FILE, is_packed=True) as out:
-        for documents in best_fit(lengths, capacity):
-            spans = [slice(starts[number], starts[number + 1]) for number in documents]
-            row_ids = np.concatenate([ids[span] for span in spans])
-            row_labels = np.concatenate([labels[span] for span in spans])
-            out.write(row_ids, row_labels, lengths[documents].astype(np.int32))
-            row_lengths.append(len(row_ids))
-    return np.asarray(row_lengths, dtype=np.int64)
+def _split(rows: Iterable[tuple[Tokens, Tokens]], capacity: int, counts: Counts) -> Iterator[tuple[Tokens, Tokens]]:
+    """The rows without the labels that packing loses where it cuts them."""
+    for ids, labels in rows:
+        counts.num_split_rows += len(ids) > capacity
+        # What a piece begins with would be predicted from the document before it.
+        counts.num_trained_tokens -= int((labels[capacity::capacity] != IGNORE).sum())
+        labels[::capacity] = IGNORE
+        yield ids, labels
 
 
 def _useful_fraction(lengths: Lengths, batch_size: int) -> float:
@@ -229,9 +220,9 @@ def _useful_fraction(lengths: Lengths, batch_size: int) -> float:
     return round(float(lengths.sum() / (widths * heights).sum()), 4)
 
 
-def _counted(rows: Iterable[dict[str, Any]], on_progress: OnProgress) -> Iterator[dict[str, Any]]:
-    for number, row in enumerate(rows, 1):
-        yield row
+def _counted(lines: Iterable[tuple[int, Row]], on_progress: OnProgress) -> Iterator[tuple[int, Row]]:
+    for number, line in enumerate(lines, 1):
+        yield line
         if number % PROGRESS_ROWS == 0:
             on_progress(number)
 

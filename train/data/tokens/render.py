@@ -40,6 +40,8 @@ class RenderedRow:
     """What is learned, in order."""
     is_verbatim: bool = False
     """Every message stands in the text as it is; where false, that is not known."""
+    has_all_turns: bool = True
+    """False for a long row whose turns were searched only as far as the row is kept."""
 
 
 class Renderer:
@@ -85,6 +87,7 @@ class Renderer:
             for i, message in enumerate(messages)
             if message["role"] == "assistant" and (message.get("weight") != 0) == self._assistant_only_loss
         ]
+        limit = None
         if self.template.origin != "none":
             tools = row.get("tools")
             text = self._render_whole(number, messages, tools)
@@ -95,7 +98,7 @@ class Renderer:
             known = tools = None
             text, turns = self._join(messages, wanted)
         spans = turns if self._assistant_only_loss else _between(turns, len(text))
-        return RenderedRow(text, spans, is_verbatim=known is not None and tools is None)
+        return RenderedRow(text, spans, is_verbatim=known is not None and tools is None, has_all_turns=limit is None)
 
     def _render_text(self, text: str) -> RenderedRow:
         """A plain text is learned as it is, and that it ends there."""

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 from ftlab.errors import NotFoundError
 from ftlab.schemas.checks import Token, TokenRow
 from train.data.rows.canonical import CanonicalFile
-from train.data.tokens.conversations import conversations
-from train.data.tokens.encode import backend_of
 from train.data.tokens.render import RenderedRow, Renderer
-from train.data.tokens.token_spans import token_ranges
+from train.data.tokens.tokenise import backend_of, conversations, token_ranges
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -43,12 +41,11 @@ def token_rows(
         except IndexError:
             message = f"The dataset has {file.num_rows:,} rows; there is no row {number:,}."
             raise NotFoundError(message, "row_not_found", "row") from None
-        kind = file.kind
     renderer = Renderer(tokenizer, assistant_only_loss=assistant_only_loss)
     special_ids = set(tokenizer.all_special_ids)
     return [
         _token_row(number, line, part, renderer.render(number, conversation), backend, special_ids, max_length)
-        for part, conversation in conversations(row, kind)
+        for part, conversation in conversations(row)
     ]
 
 

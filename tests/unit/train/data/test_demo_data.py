@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 import serve
+from tests.support.encoding import encode
 from tests.support.tiny_models import make_tiny_tokenizer
 from train.data.convert import convert
 from train.data.rows.canonical import read_rows
-from train.data.tokens.encode import encode
 
 DATA = Path(serve.__file__).parent / "demo" / "data"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import PreTrainedTokenizerFast
 
 import serve
 from tests.support.tiny_models import make_tiny_tokenizer
@@ -47,12 +48,17 @@ class Case:
     """Empty for the tiny tokenizer's own."""
     options: dict[str, Any] = field(default_factory=dict)
 
-    def report(self, folder: Path) -> dict[str, Any]:
+    def tokenizer(self) -> PreTrainedTokenizerFast:
         tokenizer = make_tiny_tokenizer()
         if self.template != "":
             tokenizer.chat_template = self.template
+        return tokenizer
+
+    def report(self, folder: Path) -> dict[str, Any]:
         options = {"max_findings": 8} | self.options
-        report = check(folder, self.rows, tokenizer=tokenizer, kind=self.kind, eval_rows=self.eval_rows, **options)
+        report = check(
+            folder, self.rows, tokenizer=self.tokenizer(), kind=self.kind, eval_rows=self.eval_rows, **options
+        )
         return report.model_dump(mode="json")
 
 

@@ -1,0 +1,256 @@
+"""From normal rows to tokens: rendered and tokenised batch by batch, in bounded memory.
+
+Each row is tokenised once, as the whole text; what is learned is known in characters and carried over to
+tokens by their offsets. So the tokens are those the model meets in use, also where a turn begins or ends.
+"""
+
+import gc
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from ftlab.errors import InvalidRequestError
+from train.data.rows.canonical import Message, Row
+from train.data.tokens.chat_template import Span
+from train.data.tokens.render import KeptChars, RenderedRow, Renderer
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
+    from transformers import PreTrainedTokenizerBase
+
+BATCH_ROWS = 1000
+"""Rows of one call to the tokenizer at most, which works on them in parallel threads."""
+BATCH_CHARS = 1024**2
+"""Characters after which a call is made with fewer rows: a token takes about 100 bytes until its labels are known."""
+
+
+@dataclass(slots=True)
+class TokenisedRow:
+    """A row, the texts it is rendered to, and their tokens. A pair is two texts, all other rows are one."""
+
+    number: int
+    """Counted from 1."""
+    line: int
+    """Its number in the uploaded file."""
+    row: Row
+    texts: list[RenderedRow] = field(default_factory=list)
+    """Empty when the row was refused."""
+    encodings: "list[Encoding]" = field(default_factory=list)
+    turns: list[list[Span]] = field(default_factory=list)
+    """Which tokens of each text are learned."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of tokens of the longest text."""
+        return max(map(len, self.encodings), default=0)
+
+    @property
+    def num_chars(self) -> int:
+        # A refused row has no text, and takes memory all the same.
+        return sum(len(text.text) for text in self.texts) if self.texts else len(str(self.row))
+
+
+class RowObserver(Protocol):
+    """Sees all rows of a file, batch by batch, while they become tokens."""
+
+    def on_rendered(self, rows: list[TokenisedRow]) -> None:
+        """Called with rows that have their texts, while the tokenizer's threads work on them."""
+
+    def on_tokenised(self, rows: list[TokenisedRow]) -> None:
+        """Called with the same rows when they have their tokens."""
+
+
+OnRefusal = Callable[[int, int, InvalidRequestError], None]
+"""Called with number and line of a row that cannot be rendered, and why; it raises to end the work."""
+
+
+def num_learned(turns: Iterable[list[Span]], max_length: int | None = None) -> int:
+    """How many tokens of the texts of a row the loss counts, of the first `max_length` of each."""
+    total = 0
+    for spans in turns:
+        for first, last in spans:
+            last = last if max_length is None else min(last, max_length)
+            # The model predicts the next token, so the first one of a row is never a target.
+            total += max(0, last - max(first, 1))
+    return total
+
+
+def tokenise(
+    lines: Iterable[tuple[int, Row]],
+    tokenizer: "PreTrainedTokenizerBase",
+    renderer: Renderer,
+    *,
+    max_length: int | None,
+    with_pairs: bool = False,
+    observer: RowObserver | None = None,
+    on_refusal: OnRefusal | None = None,
+) -> Iterator[list[TokenisedRow]]:
+    """The rows in order, in batches, with their tokens. While the tokenizer's threads work, the next batch is rendered.
+
+    Turns behind `max_length` tokens, if that is given, may be missing in long rows. Rows with two answers, or with a
+    rated one, are refused unless `with_pairs`. `on_refusal` gets the refused rows; without it, the first one ends the
+    work: raise what `Renderer.render` raises. Raise `InvalidRequestError` with code `tokenizer_unsupported` for a
+    tokenizer that does not know where its tokens come from.
+    """
+    backend = backend_of(tokenizer)
+    kept_chars = None if max_length is None else _kept_chars(backend, max_length)
+
+    def rendered() -> Iterator[TokenisedRow]:
+        for number, (line, row) in enumerate(lines, 1):
+            read = TokenisedRow(number, line, row)
+            parts = [part for _, part in conversations(row)] if with_pairs else [row]
+            try:
+                read.texts = [renderer.render(number, part, kept_chars) for part in parts]
+            except InvalidRequestError as error:
+                if on_refusal is None:
+                    raise
+                on_refusal(number, line, error)
+            yield read
+
+    with ThreadPoolExecutor(1, thread_name_prefix="ftlab-tokenize") as pool:
+        before: tuple[list[TokenisedRow], Future[list[Encoding]]] | None = None
+        for batch in _with_frozen_gc(_in_batches(rendered())):
+            texts = [text.text for row in batch for text in row.texts]
+            # In line behind the batch before, so that the tokenizer never waits.
+            encodings = pool.submit(backend.encode_batch, texts, add_special_tokens=False)
+            if observer is not None:
+                observer.on_rendered(batch)
+            if before is not None:
+                yield _tokenised(before[0], before[1].result(), observer)
+            before = batch, encodings
+        if before is not None:
+            yield _tokenised(before[0], before[1].result(), observer)
+
+
+def backend_of(tokenizer: "PreTrainedTokenizerBase") -> "Tokenizer":
+    """The part of a tokenizer that knows which characters each token stands for.
+
+    Raise `InvalidRequestError` with code `tokenizer_unsupported` for a tokenizer that has no such part.
+    """
+    if not tokenizer.is_fast:
+        raise InvalidRequestError(
+            "The model has no fast tokenizer, which is needed to find the assistant's tokens.",
+            "tokenizer_unsupported",
+            "model",
+        )
+    backend: Tokenizer = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
+
+
+def conversations(row: Row) -> list[tuple[str, Row]]:
+    """The conversations, or the plain text, of a row: two for a pair, each with its name, and otherwise one without."""
+    if "chosen" in row:
+        return [(part, _answered(row, row[part])) for part in ("chosen", "rejected")]
+    if "completion" in row:
+        return [("", _answered(row, row["completion"]))]
+    return [("", row)]
+
+
+def turns_of(encodings: "list[Encoding]", texts: list[RenderedRow]) -> list[list[Span]]:
+    """Which tokens of each text are learned."""
+    pairs = zip(encodings, texts, strict=True)
+    return [token_ranges(encoding, text.spans, len(text.text)) for encoding, text in pairs]
+
+
+def token_ranges(encoding: "Encoding", spans: list[Span], num_chars: int) -> list[Span]:
+    """The tokens that each span of a text of `num_chars` characters covers: the first, and the one after the last.
+
+    A token that reaches over the end of a span belongs to it.
+    """
+    ranges: list[Span] = []
+    for start, end in spans:
+        first = encoding.char_to_token(start)
+        last = len(encoding) if end == num_chars else _token_that_begins_at(encoding, end)
+        if first is None or last is None:
+            # All offsets are copied, so only where it is needed.
+            offsets = encoding.offsets
+            return [_search_range(offsets, span) for span in spans]
+        ranges.append((first, last))
+    return ranges
+
+
+def _answered(row: Row, answer: list[Message]) -> Row:
+    """Prompt and answer as one conversation of which only the answer is learned."""
+    prompt = [message | {"weight": 0} if message["role"] == "assistant" else message for message in row["prompt"]]
+    conversation: Row = {"messages": prompt + answer}
+    if "tools" in row:
+        conversation["tools"] = row["tools"]
+    return conversation
+
+
+def _kept_chars(backend: "Tokenizer", max_length: int) -> KeptChars:
+    def kept_chars(text: str) -> int | None:
+        encoding = backend.encode(text, add_special_tokens=False)
+        return max(end for _, end in encoding.offsets[:max_length]) if len(encoding) > max_length else None
+
+    return kept_chars
+
+
+def _in_batches(rows: Iterable[TokenisedRow]) -> Iterator[list[TokenisedRow]]:
+    """The rows in order; a batch ends with the row that brings it to `BATCH_ROWS` or `BATCH_CHARS`."""
+    batch: list[TokenisedRow] = []
+    num_chars = 0
+    for row in rows:
+        batch.append(row)
+        num_chars += row.num_chars
+        if len(batch) >= BATCH_ROWS or num_chars >= BATCH_CHARS:
+            yield batch
+            batch, num_chars = [], 0
+    if batch:
+        yield batch
+
+
+def _with_frozen_gc(batches: Iterable[list[TokenisedRow]]) -> Iterator[list[TokenisedRow]]:
+    """The batches; from the second on, the garbage collector passes over all objects that existed then.
+
+    A pass over many rows would have it look again and again at the half a million that libraries have made, for a fifth
+    of the time. Of two passes at the same time, the first to end ends both.
+    """
+    number = 0
+    try:
+        for number, batch in enumerate(batches, 1):
+            if number == 2:
+                gc.freeze()
+            yield batch
+    finally:
+        if number >= 2:
+            gc.unfreeze()
+
+
+def _tokenised(
+    rows: list[TokenisedRow], encodings: "list[Encoding]", observer: RowObserver | None
+) -> list[TokenisedRow]:
+    """The rows with their tokens."""
+    start = 0
+    for row in rows:
+        row.encodings = encodings[start : start + len(row.texts)]
+        row.turns = turns_of(row.encodings, row.texts)
+        start += len(row.texts)
+    if observer is not None:
+        observer.on_tokenised(rows)
+    return rows
+
+
+def _search_range(offsets: list[Span], span: Span) -> Span:
+    start, end = span
+    # Offsets may leave out spaces: a token of spaces only is empty and stands where they end.
+    first = bisect_right(offsets, start, key=_end_of)
+    last = bisect_right(offsets, end, key=_end_of)
+    while last < len(offsets) and offsets[last][0] < end:
+        last += 1
+    return first, last
+
+
+def _token_that_begins_at(encoding: "Encoding", char: int) -> int | None:
+    """The token that begins with a character; `None` when it only lies within one, or in none."""
+    token = encoding.char_to_token(char)
+    chars = None if token is None else encoding.token_to_chars(token)
+    return token if chars is not None and chars[0] == char else None
+
+
+def _end_of(offset: Span) -> int:
+    return offset[1]
