@@ -1,4 +1,4 @@
-"""The data worker's looks at datasets: reports, kept as files, and token views."""
+"""Checks of datasets in the data worker: reports, kept as files, and token views."""
 
 import hashlib
 import json
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from train.data.tokens.tokenise import TokenisedRow
 
 MAX_REPORTS = 500
-"""Reports that are kept; the oldest go first."""
+"""Maximum number of kept reports; the oldest are removed first."""
 MAX_TOKENIZERS = 4
-"""Tokenizers that are kept for token views."""
+"""Maximum number of tokenizers kept for token views."""
 
 logger = logging.getLogger(__name__)
 
 Fetch = Callable[[SourceFile], Path]
 """Brings the rows of a dataset to this machine."""
 KnownEvalRows = Callable[[], "EvalRows"]
-"""Gives the rows to evaluate on that a job prepares, with their fingerprints."""
+"""Returns the evaluation rows that a job prepares, with their fingerprints."""
 
 
 class DataChecks:
@@ -54,9 +54,9 @@ class DataChecks:
     def check(
         self, request: CheckRequest, on_progress: OnProgress, eval_rows: KnownEvalRows | None = None
     ) -> dict[str, Any]:
-        """The report as a document, from the disk where it has been made before. Raises what the doctor raises.
+        """The report as a document, from disk if it has been made before. Raise what the doctor raises.
 
-        `eval_rows` gives the rows to evaluate on where a job prepares them; else they are checked as well.
+        `eval_rows` is given where a job prepares the evaluation rows; otherwise they are checked as well.
         """
         from train.data.doctor import EvalRows, examine
         from train.model.tokenizer import load_tokenizer
@@ -79,7 +79,7 @@ class DataChecks:
         return _as_asked(report, request).model_dump(mode="json")
 
     def watch(self, request: CheckRequest, base: BaseModel, eval_rows: KnownEvalRows | None) -> "Watch":
-        """Makes the report of a file while a job has it prepared for `base`, unless it has been made before."""
+        """An observer that makes the report of a file while a job prepares it for `base`, unless it already exists."""
         return Watch(self, request, base, eval_rows)
 
     def made(self, request: CheckRequest, base: BaseModel) -> tuple[CheckRequest, Path]:
@@ -89,7 +89,7 @@ class DataChecks:
         return made, self._folder / f"{self._name(made, base)}.json"
 
     def tokens(self, request: TokensRequest) -> list[dict[str, Any]]:
-        """One document a row, two for a pair. Raises what `train.data.tokens.token_view.token_rows` raises."""
+        """One document per row, two for a pair. Raise what `train.data.tokens.token_view.token_rows` raises."""
         from train.data.tokens.token_view import token_rows
 
         method = request.method
@@ -111,10 +111,10 @@ class DataChecks:
         return [row.model_copy(update=named).model_dump(mode="json") for row in shown]
 
     def _name(self, request: CheckRequest, base: BaseModel) -> str:
-        """What decides a report: the rows, the tokens they become, and what was asked about them.
+        """Name of a report, from everything that determines it: the rows, their tokens, and the options.
 
-        Neither the ids of datasets nor the revision of the model: datasets with the same rows share a report, and the
-        chat template of a local folder may change under one revision.
+        It leaves out the ids of datasets, since those with the same rows share a report, and the revision of the model,
+        since the chat template of a local folder may change without it.
         """
         from train.data.doctor import VERSION
         from train.data.tokens.prepare import PrepareSpec, content_of
@@ -124,7 +124,7 @@ class DataChecks:
         return hashlib.sha256(json.dumps([VERSION, tokens, held_out, request.max_findings]).encode()).hexdigest()
 
     def _rows(self, file: SourceFile) -> Path:
-        """For the name of their content; so rows that are elsewhere are fetched only where the doctor reads them."""
+        """The path that names the content of the rows, which are fetched only if their name does not."""
         from train.data.tokens.prepare import is_named_by_content
 
         return file.rows if is_named_by_content(file.rows) else self._fetch(file)
@@ -142,7 +142,7 @@ class DataChecks:
         return self._tokenizers[name]
 
     def keep(self, path: Path, report: CheckReport) -> None:
-        """Keep a report safe on disk; the oldest ones make room for it."""
+        """Write a report to disk durably, and remove the oldest beyond `MAX_REPORTS`."""
         self._folder.mkdir(parents=True, exist_ok=True)
         aside = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
         with aside.open("w", encoding="utf-8") as out:
@@ -156,21 +156,21 @@ class DataChecks:
 
 
 class Watch:
-    """The doctor beside the preparation of one file. What it fails with is logged and stops nothing."""
+    """The doctor as observer of the preparation of one file. Its errors are logged and never stop the job."""
 
     def __init__(
         self, checks: DataChecks, request: CheckRequest, base: BaseModel, eval_rows: KnownEvalRows | None
     ) -> None:
         self.request = request
         self.has_report = False
-        """Whether the report is known to be kept."""
+        """Whether the report is known to be on disk."""
         self._checks = checks
         self._base = base
         self._eval_rows = eval_rows
         self._doctor: Examination | None = None
 
     def begin(self, file: "CanonicalFile", tokenizer: "PreTrainedTokenizerBase", renderer: "Renderer") -> "Watch":
-        """Observe the preparation of the rows of `file`, as `train.data.tokens.prepare.Observe` says."""
+        """Start to observe; an `Observe` function of `train.data.tokens.prepare`."""
         from train.data.doctor import Examination
 
         with self._logged():
@@ -201,7 +201,7 @@ class Watch:
     def _logged(self) -> Iterator[None]:
         try:
             yield
-        except Exception:  # an edge: a job that can train is not kept from it by what only looks at it
+        except Exception:  # an edge: a failing check must not stop a job that can train
             logger.exception("The doctor could not watch dataset %s", self.request.file.dataset_id)
             self._doctor = None
 
@@ -214,7 +214,7 @@ def _options(request: CheckRequest) -> "CheckOptions":
 
 
 def _kept(path: Path) -> CheckReport | None:
-    """`None` where it is not there, or torn: then it is made again."""
+    """The kept report; `None` if it is missing or damaged, so that it is made again."""
     try:
         return CheckReport.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):
@@ -222,8 +222,10 @@ def _kept(path: Path) -> CheckReport | None:
 
 
 def _as_asked(report: CheckReport, request: CheckRequest) -> CheckReport:
-    """With the names and the findings of the request: whoever had the report made may have asked about another dataset,
-    and wanted to see more."""
+    """The report with the names and the number of findings of this request.
+
+    It may have been made for another dataset with the same rows, and with more findings.
+    """
     from train.data.doctor import worst
 
     named: dict[str, Any] = {"dataset_id": request.file.dataset_id, "model": request.base.model}
@@ -234,7 +236,7 @@ def _as_asked(report: CheckReport, request: CheckRequest) -> CheckReport:
 
 
 def _made_at(file: Path) -> float:
-    """Seconds since the epoch; 0 where another thread or process removes it at this moment."""
+    """Seconds since the epoch; 0 for a file that another thread or process is removing."""
     try:
         return file.stat().st_mtime
     except FileNotFoundError:

@@ -1,6 +1,7 @@
-"""The data worker: everything that needs a tokenizer and no device, in a process of its own.
+"""The data worker: everything that needs a tokenizer but no device, in a process of its own.
 
-So neither the API nor the coordinator imports a tokenizer, and a dataset that takes all memory takes it from here.
+So neither the API nor the coordinator imports a tokenizer, and a dataset that uses up all memory affects only this
+process.
 """
 
 import logging
@@ -31,21 +32,21 @@ if TYPE_CHECKING:
 PREPARATIONS = 2
 """Jobs whose data is prepared at the same time."""
 CHECKS = 2
-"""Datasets that are checked at the same time, besides."""
+"""Datasets that are checked at the same time, in addition."""
 CHECK_TOLD_KEPT_S = 3.0
-"""So soon after its end the same check is made anew, as a chat template may be changed and tried again and again.
-What has not changed is a report on the disk."""
+"""How long the result of a check is remembered: not long, since a chat template may be changed and tried repeatedly.
+If nothing has changed, the report is on disk."""
 NICENESS = 10
-"""As training: a request to the API goes first."""
+"""The same as for training, so that requests to the API take precedence."""
 MAX_CALLS = 32
 
 logger = logging.getLogger(__name__)
 
 
 class DataWorker:
-    """Prepares, checks and shows datasets. What it makes are files below `home/cache`: a new one finds them.
+    """Prepares, checks and shows datasets. Results are files below `home/cache`, which the next data worker finds.
 
-    `prepare` and `check` answer at once with how far the work is, and do it in threads of their own.
+    `prepare` and `check` return the progress immediately; the work is done in threads of their own.
     """
 
     def __init__(self, settings: Settings, *, on_prepared: Callable[[], None] = lambda: None) -> None:
@@ -62,11 +63,11 @@ class DataWorker:
         return replace(state, worker=os.getpid())
 
     def check(self, request: CheckRequest) -> WorkState:
-        """Look for what is wrong with a dataset; safe to repeat. The result is a `CheckReport` document."""
+        """Check a dataset; safe to repeat. The result is a `CheckReport` document."""
         return self._checks.ask(request.key, lambda on_progress: self._doctor.check(request, on_progress))
 
     def tokens(self, request: TokensRequest) -> list[dict[str, Any]]:
-        """The tokens of some rows: a `TokenRow` document a row, two for a pair."""
+        """The tokens of some rows: one `TokenRow` document per row, two for a pair."""
         return self._doctor.tokens(request)
 
     def close(self) -> None:
@@ -74,9 +75,9 @@ class DataWorker:
         self._checks.close()
 
     def _prepare(self, request: PrepareRequest, on_progress: OnProgress) -> dict[str, Any]:
-        """Prepare the files one after another, watched by the doctor; return their manifests and what it says.
+        """Prepare the files one after another, watched by the doctor; return their manifests and its findings.
 
-        Raises what the run would raise.
+        Raise what the run would raise.
         """
         from train.data.rows.errors import named_file
         from train.data.tokens.prepare import prepared_cache
@@ -99,56 +100,56 @@ class DataWorker:
                     prepared = self._prepare_file(file, base, request.method, watch, progress.step())
                 in_use.callback(prepared.close)
                 made.append({"dataset_id": file.dataset_id, "key": prepared.key, **asdict(prepared.counts)})
-            # What this job needs is in use until others have made room for it.
+            # This job's own entries are still in use, so only others are evicted.
             prepared_cache(self._cache).evict(self._settings.prepared_cache_bytes)
             findings = " ".join(self._look_over(watch.request, eval_rows, progress.step()) for watch in watches)
         progress.end()
         return {"files": made, FINDINGS: findings}
 
     def _prepare_file(
-        self, file: SourceFile, base: BaseModel, method: Method, watch: Watch | None, tell: Callable[[int], None]
+        self, file: SourceFile, base: BaseModel, method: Method, watch: Watch | None, on_rows: Callable[[int], None]
     ) -> "Prepared":
-        """Prepare a file; one to evaluate on where nothing watches."""
+        """Prepare a training file with its watch, or the evaluation file without one."""
         from train.data.tokens.prepare import PrepareSpec, prepare_rows
         from train.model.tokenizer import load_tokenizer
 
         spec = PrepareSpec.of(self._fetch(file), base.folder, method, is_eval=watch is None)
         observe = watch.begin if watch else None
-        # What is watched needs no second pass.
+        # The watch makes a second pass for the report unnecessary.
         passes = 2 if watch else 1
         prepared = prepare_rows(
-            spec, self._cache, lambda: load_tokenizer(base), lambda rows: tell(passes * rows), observe
+            spec, self._cache, lambda: load_tokenizer(base), lambda rows: on_rows(passes * rows), observe
         )
-        tell(file.num_rows * (2 if watch and watch.has_report else 1))
+        on_rows(file.num_rows * (2 if watch and watch.has_report else 1))
         return prepared
 
     def _eval_rows(self, file: SourceFile, progress: "_Progress") -> KnownEvalRows:
-        """The rows to evaluate on, read once for all files that they are compared with, and only if there are any."""
+        """A function that reads the evaluation rows when a report needs them, once for all files."""
         from train.data.doctor import EvalRows
 
         return cache(lambda: EvalRows.read(file.dataset_id, self._fetch(file), progress.step()))
 
-    def _look_over(self, request: CheckRequest, eval_rows: KnownEvalRows | None, tell: Callable[[int], None]) -> str:
-        """The doctor's report in a sentence. What would stop the job has been raised before, so nothing does here."""
+    def _look_over(self, request: CheckRequest, eval_rows: KnownEvalRows | None, on_rows: Callable[[int], None]) -> str:
+        """The doctor's report as a sentence. Never raises: errors that fail the job were raised by the preparation."""
         file = request.file
         try:
-            document = self._doctor.check(request, lambda rows, _: tell(rows), eval_rows)
+            document = self._doctor.check(request, lambda rows, _: on_rows(rows), eval_rows)
             report = CheckReport.model_validate(document)
-        except Exception:  # an edge: a job that can train is not kept from it by what only looks at it
+        except Exception:  # an edge: a failing check must not stop a job that can train
             logger.exception("The doctor could not look at dataset %s", file.dataset_id)
             return f"Dataset {file.dataset_id} could not be checked."
         return f"Dataset {file.dataset_id}: {report.summary}"
 
     def _fetch(self, file: SourceFile) -> Path:
-        """The rows on this machine, from their bucket if need be."""
+        """The rows on this machine, fetched from their bucket if necessary."""
         if file.rows.is_file():
-            os.utime(file.rows)  # a copy that a run is about to read is not the first to be evicted
+            os.utime(file.rows)  # so that a copy that a run is about to read is not evicted first
             return file.rows
         return Buckets.open(self._settings).local_path(file.bucket, file.key)
 
 
 class _Progress:
-    """How far the preparation of a job's data is.
+    """Progress of the preparation of a job's data.
 
     Each file counts twice: for its tokens, and for the doctor's report or the comparison with the other files.
     """
@@ -159,7 +160,7 @@ class _Progress:
         self._done_rows = 0
 
     def step(self) -> Callable[[int], None]:
-        """Begin a pass over some rows; the result takes how many of them are done."""
+        """Start a pass over some rows; call the result with the number of them that are done."""
         start = self._done_rows
         return lambda rows: self._reach(start + rows)
 
@@ -172,17 +173,17 @@ class _Progress:
 
 
 class DataWorkerActor(DataWorker):
-    """The actor; it has the coordinator look again when some job's data is ready."""
+    """The actor; it wakes the coordinator when a job's data is ready."""
 
     def __init__(self) -> None:
         os.nice(NICENESS)
-        # Nothing forks here, and one thread a core is what makes a tokenizer fast.
+        # Nothing forks here, and the tokenizer is fastest with one thread per core.
         os.environ["TOKENIZERS_PARALLELISM"] = "true"
         super().__init__(load_settings(), on_prepared=RayCoordinatorClient().attempt_ended)
 
 
 def start_data_worker() -> ray.actor.ActorHandle:
-    """Start the data worker, or find the one that runs."""
+    """Start the data worker, or get the running one."""
     return (
         ray.remote(DataWorkerActor)
         .options(

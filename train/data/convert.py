@@ -1,4 +1,4 @@
-"""Check a dataset file row by row and write it down in the one form that training reads."""
+"""Check a dataset file row by row and write it in the one form that training reads."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from train.data.shapes.shapes import FORMS, Row, Shape, normalise
 OnRow = Callable[[int, Row], object]
 
 MAX_PROBLEMS = 10
-"""Problems that are described; all are counted."""
+"""Maximum number of problems that are described; all are counted."""
 
 _PARSERS = {
     FileFormat.JSONL: parse_jsonl,
@@ -63,7 +63,7 @@ class Conversion:
     alternative: Shape | None = None
     problems: tuple[Problem, ...] = ()
     compression: str | None = None
-    """Of the source: `gzip` or `zstd`."""
+    """Compression of the source: `gzip` or `zstd`."""
 
 
 def convert(
@@ -118,16 +118,16 @@ class DatasetFile:
 
     @property
     def unit(self) -> str:
-        """What its rows are counted in."""
+        """The unit that rows are counted in."""
         return "row" if self.format in _FORMATS_WITHOUT_LINES else "line"
 
     @property
     def is_table(self) -> bool:
-        """Whether a cell may hold as JSON what is a list."""
+        """Whether a cell may hold a list as JSON text."""
         return self.format in _TABLES
 
     def values(self) -> Iterator[Parsed]:
-        """All rows as they stand, with their numbers; a `RowError` in place of one that cannot be read."""
+        """All rows, unchanged, with their numbers; a `RowError` in place of a row that cannot be read."""
         if self.format is FileFormat.PARQUET:
             yield from parse_parquet(self.path)
             return
@@ -141,7 +141,7 @@ class DatasetFile:
 
 
 def detect(file: DatasetFile, mapping: ColumnMapping) -> Detection:
-    """The shape of the rows, from the first of them or as the user says; raise `DatasetInvalidError`."""
+    """The shape that the user named, or the one detected from the first rows; raise `DatasetInvalidError`."""
     if mapping.shape is not None:
         return Detection(mapping.shape, 1.0)
     detector = Detector(mapping.allowed)

@@ -1,4 +1,4 @@
-"""The doctor: what is wrong with a dataset for a model, found before a job is queued."""
+"""The doctor: checks a dataset for a model before a job is queued."""
 
 from train.data.doctor.eval_rows import EvalRows
 from train.data.doctor.examine import VERSION, CheckOptions, Examination, examine

@@ -1,4 +1,4 @@
-"""Rows to evaluate on: their fingerprints, and what a job would fail with."""
+"""Evaluation rows: their fingerprints, and the problems that would fail a job."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,17 +27,17 @@ OnRows = Callable[[int], None]
 
 @dataclass(frozen=True)
 class EvalRows:
-    """An evaluation dataset, which must share no row with the one to train on."""
+    """An evaluation dataset, which must share no row with the training dataset."""
 
     dataset_id: str
     path: Path
-    """Its canonical file."""
+    """The canonical file with the rows."""
     fingerprints: Fingerprints | None = None
-    """Given where a job prepares the rows and would fail with what is wrong with them; they are not checked again."""
+    """Given where a job prepares the rows and fails if they are unusable; then they are not checked again."""
 
     @classmethod
     def read(cls, dataset_id: str, path: Path, on_rows: OnRows) -> "EvalRows":
-        """Take the fingerprints of rows that a job prepares: once for all datasets that they are compared with."""
+        """Fingerprint the rows, once for all datasets that they are compared with, without checking them."""
         fingerprints = Fingerprints()
         with CanonicalFile.open(path) as file:
             for batch in file.batches():
@@ -55,9 +55,9 @@ def check_eval_rows(
     max_length: int,
     on_rows: OnRows,
 ) -> Fingerprints:
-    """Read all rows as a job would and add what it would fail with to `findings`; return their fingerprints.
+    """Read all rows as a job would, add problems that would fail it to `findings`, and return the fingerprints.
 
-    Rows to evaluate on are never packed, so they are always cut at `max_length`.
+    Evaluation rows are never packed, so they are always cut at `max_length`.
     """
 
     def on_refusal(number: int, line: int, error: InvalidRequestError) -> None:

@@ -1,4 +1,4 @@
-"""One pass over a dataset, and what comes of it as a report."""
+"""Check a dataset in one pass and report the results."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 VERSION = 3
-"""Version of what a report says: another number, another report of the same dataset."""
+"""Version of the report's content; a new number makes kept reports invalid."""
 HUGE = 16
-"""Times `max_length` that a row is called huge at."""
+"""Multiple of `max_length` above which a row is called huge."""
 STOP_ROWS = 200
-"""Rows, at the beginning, whose turns are looked at for what ends them."""
+"""Number of rows, from the first, whose turns are checked for an end-of-turn token."""
 
 OnProgress = Callable[[int, int], None]
-"""Called with the rows that are done and the rows in all; what it raises ends the work."""
+"""Called with the number of rows done and the total; an exception stops the check."""
 
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """What a dataset is looked at with; names as in a job's config."""
+    """Options of a check, named as in a job's config."""
 
     max_length: int
     assistant_only_loss: bool = True
@@ -52,9 +52,9 @@ def examine(
     eval_rows: EvalRows | None = None,
     on_progress: OnProgress = lambda done, total: None,
 ) -> CheckReport:
-    """Look at all rows of a canonical file in one pass; memory does not grow with their number.
+    """Check all rows of a canonical file in one pass; memory does not grow with their number.
 
-    The file must share no row with `eval_rows`, and no job may fail with those. Raise `InvalidRequestError` with
+    The file must share no row with `eval_rows`, and no job may fail because of those. Raise `InvalidRequestError` with
     code `tokenizer_unsupported`, and `DatasetInvalidError` for a damaged file.
     """
     with CanonicalFile.open(rows) as file:
@@ -79,7 +79,7 @@ def examine(
 
 
 class Examination:
-    """Sees the rows of a file become tokens, for a report when it has seen all. Memory does not grow with the rows."""
+    """Observes the rows of a file while they become tokens, then reports. Memory does not grow with the rows."""
 
     def __init__(
         self, file: CanonicalFile, tokenizer: "PreTrainedTokenizerBase", renderer: Renderer, options: CheckOptions
@@ -101,13 +101,13 @@ class Examination:
         self._look_at_template()
 
     def on_refusal(self, number: int, line: int, error: InvalidRequestError) -> None:
-        """Add that the row cannot be rendered."""
+        """Add a finding for a row that cannot be rendered."""
         is_refused = isinstance(error, DatasetInvalidError)
         rule = CheckRule.TEMPLATE_FAILED if is_refused else CheckRule.TURNS_NOT_FOUND
         self._findings.add(rule, error.message, number, line)
 
     def on_rendered(self, rows: list[TokenisedRow]) -> None:
-        """Look at all that needs no token, while the tokenizer works."""
+        """Check everything that needs no tokens, while the tokenizer works."""
         self._fingerprints.add(*zip(*(text_of(row.row) for row in rows), strict=True))
         for row in rows:
             for rule, message in self._content.remarks(row.row):
@@ -119,7 +119,7 @@ class Examination:
                 self._look_at_ends(texts)
 
     def on_tokenised(self, rows: list[TokenisedRow]) -> None:
-        """Count tokens."""
+        """Count the tokens that are read, learned and cut off."""
         max_length = self._options.max_length
         lengths, kept_lengths = [], []
         for row in rows:
@@ -144,7 +144,7 @@ class Examination:
         self._kept_lengths.add(kept_lengths)
 
     def report(self, eval_rows: EvalRows | None = None, on_eval_rows: OnRows = lambda done: None) -> CheckReport:
-        """Report on all rows, and on the rows to evaluate on, which are read where no job has them read."""
+        """Report on all rows, and on the evaluation rows, which are read here unless their fingerprints are known."""
         options = self._options
         self._look_at_whole()
         if eval_rows is not None and eval_rows.fingerprints is None:
@@ -213,7 +213,7 @@ class Examination:
             )
 
     def _with_all_turns(self, row: TokenisedRow) -> list[RenderedRow]:
-        """The texts of the row, which is rendered again where its turns were searched only as far as it is kept.
+        """The texts of the row, rendered again where the turns behind `max_length` were not searched.
 
         Empty where the row is refused.
         """

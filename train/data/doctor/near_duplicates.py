@@ -1,8 +1,8 @@
-"""Fingerprints of rows, to find the ones that repeat others, in memory that does not grow with the dataset.
+"""Fingerprints of rows, which find repeated rows in bounded memory.
 
 Equal texts have an equal 64-bit hash. Near ones are found by min-wise hashing: of the hashes of a text's 8-byte
 passages (a quarter of them, chosen by their value) the smallest in each of 24 bins is kept (one-permutation hashing
-with rotation; Li, Owen, Zhang 2012; Shrivastava and Li 2014). Two texts are looked at when all 6 minima of one of 4
+with rotation; Li, Owen, Zhang 2012; Shrivastava and Li 2014). Two texts are compared when all 6 minima of one of 4
 bands agree, and count as near when 20 of the 24 do.
 """
 
@@ -17,24 +17,24 @@ U64 = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.int64]
 
 WINDOW = 8
-"""Bytes of a passage."""
+"""Length of a passage in bytes."""
 BINS = 24
 BANDS = 4
 SAME_MINIMA = 20
-"""Of `BINS`, for two texts to be near: about 80 % of the passages in common."""
+"""Minimum number of equal minima, of `BINS`, for near texts: about 80 % of the passages in common."""
 MIN_PASSAGES = 8
-"""A text with fewer chosen passages (about 40 bytes) is too short to be like another one."""
+"""A text with fewer chosen passages (about 40 bytes) is too short to be compared."""
 MAX_CHARS = 65_536
-"""Of a text, at its beginning, that are looked at for near ones."""
+"""Number of characters, from the beginning of a text, that are compared for near duplicates."""
 MAX_NEAR_ROWS = 1_000_000
-"""Rows that are compared for near ones: 64 bytes each."""
+"""Maximum number of rows compared for near duplicates, at 64 bytes each."""
 MAX_EXACT_HASHES = 4_000_000
-"""Hashes that are kept; when there are more, those of a half of all texts, and so on."""
+"""Maximum number of hashes kept. Beyond it, those of half of all possible texts are kept, then of a quarter, ..."""
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _MIX_AGAIN = np.uint64(0xC2B2AE3D27D4EB4F)
 _CHOSEN = np.uint64(2**62)
-"""Passages with a smaller hash are chosen: a quarter."""
+"""Passages with a smaller hash are chosen: a quarter of all."""
 _EMPTY = np.uint64(2**64 - 1)
 _LOWER_CASE = bytes(range(256)).lower()
 _WHITE_SPACE = b" \t\n\r\v\f"
@@ -42,7 +42,7 @@ _WHITE_SPACE = b" \t\n\r\v\f"
 
 @dataclass(frozen=True)
 class Pairs:
-    """Rows and, for each, an earlier row that it repeats; both count from 0."""
+    """Rows and, for each, the earlier row that it repeats; both count from 0."""
 
     rows: Numbers
     originals: Numbers
@@ -50,7 +50,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Repeats:
-    """Rows that equal an earlier one, and rows that are like an earlier one and equal none."""
+    """Rows that equal an earlier one, and rows that are near an earlier one and equal to none."""
 
     equal: Pairs
     near: Pairs
@@ -68,7 +68,7 @@ class Fingerprints:
         self._near: list[U64] = [np.empty((0, 1 + BANDS + BINS // 8), np.uint64)]
 
     def add(self, texts: Sequence[str], near_texts: Sequence[str]) -> None:
-        """Add rows: what makes two of them equal, and what makes two of them alike."""
+        """Add rows by their texts for exact and for near comparison."""
         digests = b"".join(blake2b(text.encode(), digest_size=8).digest() for text in texts)
         hashes = np.frombuffer(digests, np.uint64)
         if missing := MAX_NEAR_ROWS - self.num_near_rows:
@@ -78,12 +78,12 @@ class Fingerprints:
 
     @property
     def num_near_rows(self) -> int:
-        """Rows, from the first on, that are compared for near ones."""
+        """Number of rows, from the first, that are compared for near duplicates."""
         return min(self.num_rows, MAX_NEAR_ROWS)
 
     @property
     def is_sampled(self) -> bool:
-        """Whether only a part of the hashes is kept, so that `scale` times the number of equal rows is an estimate."""
+        """Whether only a sample of the hashes is kept; `scale` times the number of equal rows is then an estimate."""
         return self._limit is not None
 
     @property
@@ -107,7 +107,7 @@ class Fingerprints:
 def find_repeats(train: Fingerprints, held_out: Fingerprints) -> tuple[Repeats, Repeats]:
     """Rows of `train` that repeat earlier ones, and rows of `held_out` that repeat rows of `train`.
 
-    Both are looked for at once, as if `held_out` came behind `train`.
+    Both are found in one search, as if `held_out` came after `train`.
     """
     equal = _equal_pairs(train, held_out)
     duplicates, overlap = _split(equal, train.num_rows)
@@ -120,7 +120,7 @@ def _equal_pairs(train: Fingerprints, held_out: Fingerprints) -> Pairs:
     rows = np.concatenate([*train._hash_rows, *(rows + train.num_rows for rows in held_out._hash_rows)])
     order = np.argsort(hashes, kind="stable")
     hashes, rows = hashes[order], rows[order]
-    # The rows of equal hashes are in order.
+    # Rows with equal hashes are in order, so this is the first of them.
     originals = rows[np.searchsorted(hashes, hashes)]
     is_repeat = (originals < rows) & (originals < train.num_rows)
     rows, originals = rows[is_repeat], originals[is_repeat]
@@ -129,7 +129,7 @@ def _equal_pairs(train: Fingerprints, held_out: Fingerprints) -> Pairs:
 
 
 def _near_pairs(train: Fingerprints, held_out: Fingerprints, equal: Numbers) -> Pairs:
-    """Rows of the table of both; `equal` are rows of `held_out` that are known to equal one of `train`."""
+    """Near pairs in the table of both; `equal` are rows of `held_out` that are known to equal one of `train`."""
     table = np.concatenate([*train._near, *held_out._near])
     border = train.num_near_rows
     best = np.full(len(table), len(table), dtype=np.int64)
@@ -144,14 +144,14 @@ def _near_pairs(train: Fingerprints, held_out: Fingerprints, equal: Numbers) -> 
         is_near = _are_alike(table, rows, originals)
         np.minimum.at(best, rows[is_near], originals[is_near])
     best[_rows_that_equal_one_before(table, border)] = len(table)
-    # They may equal a row that is not in the table.
+    # The rows they equal may be beyond the table.
     best[border + equal[equal < held_out.num_near_rows]] = len(table)
     rows = np.flatnonzero(best < len(table))
     return Pairs(rows, best[rows])
 
 
 def _rows_that_equal_one_before(table: U64, border: int) -> npt.NDArray[np.bool_]:
-    """Which rows equal an earlier one that stands before `border`."""
+    """Which rows equal an earlier row before `border`."""
     _, first, inverse = np.unique(table[:, 0], return_index=True, return_inverse=True)
     originals = first[inverse]
     is_equal: npt.NDArray[np.bool_] = (originals < np.arange(len(table))) & (originals < border)
@@ -159,7 +159,7 @@ def _rows_that_equal_one_before(table: U64, border: int) -> npt.NDArray[np.bool_
 
 
 def _split(pairs: Pairs, border: int) -> tuple[Pairs, Pairs]:
-    """The pairs whose row stands before `border`, and the others with their rows counted from there."""
+    """The pairs with rows before `border`, and the others with rows counted from there."""
     number = np.searchsorted(pairs.rows, border)
     return (
         Pairs(pairs.rows[:number], pairs.originals[:number]),
@@ -168,7 +168,7 @@ def _split(pairs: Pairs, border: int) -> tuple[Pairs, Pairs]:
 
 
 def _are_alike(table: U64, rows: Numbers, others: Numbers) -> npt.NDArray[np.bool_]:
-    """Whether rows of the table have enough minima in common with others, one by one."""
+    """Whether each row has enough minima in common with its counterpart in `others`."""
     words = slice(1 + BANDS, None)
     mine = np.ascontiguousarray(table[rows, words]).view(np.uint8)
     theirs = np.ascontiguousarray(table[others, words]).view(np.uint8)
@@ -192,7 +192,7 @@ def _fingerprints(texts: Sequence[str], hashes: U64) -> U64:
 
 
 def _minima(texts: Sequence[str]) -> tuple[U64, Numbers]:
-    """The smallest passage hash of every text in every bin, and the number of its chosen passages."""
+    """The smallest passage hash of every text in every bin, and the number of chosen passages of every text."""
     parts = [_plain(text[:MAX_CHARS]) for text in texts]
     sizes = np.array([len(part) for part in parts])
     ends = np.cumsum(sizes)
@@ -201,7 +201,7 @@ def _minima(texts: Sequence[str]) -> tuple[U64, Numbers]:
     hashes = passages * _MIX
     places = np.flatnonzero(hashes < _CHOSEN)
     rows = np.repeat(np.arange(len(texts)), sizes)[places]
-    # A passage that reaches into the next text is of neither.
+    # A passage that reaches into the next text belongs to neither.
     is_inside = places + WINDOW <= ends[rows]
     rows, chosen = rows[is_inside], hashes[places[is_inside]]
     chosen ^= chosen >> np.uint64(32)
@@ -214,12 +214,12 @@ def _minima(texts: Sequence[str]) -> tuple[U64, Numbers]:
 
 
 def _plain(text: str) -> bytes:
-    """The text without what two alike ones may well differ in: case and white space."""
+    """The text without case and white space, in which near texts may differ."""
     return (text if text.isascii() else text.lower()).encode().translate(_LOWER_CASE, _WHITE_SPACE)
 
 
 def _filled(minima: U64) -> U64:
-    """Give every empty bin the minimum of the next full one to its right, changed by how far away that is."""
+    """Give every empty bin the minimum of the next full bin to its right, altered by the distance."""
     filled = minima.copy()
     for distance in range(1, BINS):
         is_empty = filled == _EMPTY

@@ -1,4 +1,4 @@
-"""Rows that repeat others: findings about the first of them, and the number of all."""
+"""Findings about repeated rows, and their number."""
 
 from functools import partial
 
@@ -21,9 +21,9 @@ _WORDS = {
 def add_repeats(
     findings: Findings, file: CanonicalFile, fingerprints: Fingerprints, held_out: EvalRows | None
 ) -> tuple[Duplicates, Overlap | None]:
-    """Look for rows of a file that repeat earlier ones, and for rows to evaluate on that repeat one of the file.
+    """Add rows of a file that repeat earlier ones, and evaluation rows that repeat one of the file.
 
-    The fingerprints of `held_out` must be there.
+    `held_out` must have its fingerprints.
     """
     others = (held_out and held_out.fingerprints) or Fingerprints()
     duplicates, shared = find_repeats(fingerprints, others)
@@ -34,7 +34,7 @@ def add_repeats(
             overlap = Overlap(
                 eval_dataset_id=held_out.dataset_id,
                 num_eval_rows=others.num_rows,
-                # Only what both have kept is found.
+                # Only hashes that both keep are found.
                 num_exact=add(CheckRule.EVAL_OVERLAP, shared.equal, max(fingerprints.scale, others.scale)),
                 num_near=add(CheckRule.EVAL_NEAR_OVERLAP, shared.near),
                 is_exact_estimated=fingerprints.is_sampled or others.is_sampled,
@@ -54,9 +54,9 @@ def add_repeats(
 def _add_pairs(
     findings: Findings, file: CanonicalFile, of_file: CanonicalFile, rule: CheckRule, pairs: Pairs, scale: float = 1.0
 ) -> int:
-    """Add findings for the first rows of `of_file` that repeat one of `file`, and count them all.
+    """Add findings for the first rows of `of_file` that repeat one of `file`, and count all of them.
 
-    Return their number, scaled up from a sample.
+    Return their number, scaled up if the hashes are a sample.
     """
     shown = min(len(pairs.rows), findings.max_findings)
     for row, original in zip(pairs.rows[:shown].tolist(), pairs.originals[:shown].tolist(), strict=True):

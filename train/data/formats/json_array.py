@@ -1,7 +1,7 @@
 """The elements of a JSON array of any size, read through a window that slides over the file.
 
-An element that cannot be decoded may only be cut by the window, which grows until it holds the whole element, the rest
-of the file or more than a row may have. Then an error counts.
+An element that cannot be decoded may be cut off by the window. So an error is reported only when the window holds the
+rest of the file, or more than the longest row that is allowed.
 """
 
 import codecs
@@ -22,12 +22,12 @@ _AFTER_NUMBER = frozenset(" \t\r\n,]")
 _INSIDE_STRING = re.compile(r'["\\]')
 _STRUCTURE = re.compile(r'["\[\]{},]')
 _CUT_TOKEN = re.compile(r"\s*|\\?u?[0-9a-fA-F]{0,4}|\.|[eE][+-]?")
-"""Nothing, an escape, or what follows the digits of a number, without its end."""
+"""Nothing, the start of an escape, or the start of what may follow the digits of a number."""
 _LITERALS = ("true", "false", "null", "NaN", "Infinity", "-Infinity")
 
 
 def parse_json_array(file: ByteStream) -> Iterator[Parsed]:
-    """Number each element from 1. The text behind a broken one cannot be read any more, so it is the last."""
+    """Number each element from 1. Text after a broken element cannot be read, so it is the last one."""
     window = _Window(file)
     if window.peek() != "[":
         yield 1, RowError(Rule.NOT_AN_ARRAY, _NO_ARRAY)
@@ -64,14 +64,14 @@ class _Window:
         self._column = 1
 
     def peek(self) -> str:
-        """The next character that is no white space, at `position`; empty at the file's end."""
+        """Skip white space; return the character at `position`, empty at the end of the file."""
         while True:
             self.position = skip_space(self.text, self.position)
             if self.position < len(self.text) or not self._grow():
                 return self.text[self.position : self.position + 1]
 
     def element(self, number: int) -> Any:
-        """The value at `position`, which moves behind it, or the `RowError` that makes it useless.
+        """Read the value at `position` and move past it; return a `RowError` for one that cannot be used.
 
         Raise `RowError` when the array is broken here.
         """
@@ -98,7 +98,7 @@ class _Window:
             self._grow()
 
     def mark_after(self, number: int) -> str:
-        """The comma or the bracket behind row `number`; raise `RowError` when neither follows."""
+        """The comma or bracket after row `number`; raise `RowError` when neither follows."""
         mark = self.peek()
         if mark and mark in ",]":
             return mark
@@ -110,21 +110,21 @@ class _Window:
         return RowError(Rule.BROKEN_JSON, f"The JSON is broken at {self._place(position)}: {problem}.")
 
     def _ended(self, where: str) -> RowError:
-        """The error of a text that ends too early."""
+        """The error for text that ends too early."""
         place = self._place(len(self.text))
         if not self._is_valid_utf8:
             return RowError(Rule.INVALID_UTF8, f"The file is not valid UTF-8 at {place}.")
         return RowError(Rule.CUT_OFF, f"The file is cut off: it ends at {place}, {where}.")
 
     def _is_cut_at(self, position: int) -> bool:
-        """Whether the text ends so soon that what stands at `position` may be the beginning of something right."""
+        """Whether the text from `position` to its end may be the start of a valid token."""
         rest = self.text[position:]
         return _CUT_TOKEN.fullmatch(rest) is not None or any(literal.startswith(rest) for literal in _LITERALS)
 
     def _grow(self) -> bool:
-        """Drop what has been read and double the rest, so that a long element is not decoded again and again.
+        """Drop what has been read and double the rest, so that a long element is decoded only a few times.
 
-        Returns whether there is more.
+        Return whether there was more to read.
         """
         if self._is_complete:
             return False
@@ -140,7 +140,7 @@ class _Window:
         return True
 
     def _read(self, size: int) -> bytes:
-        """At most so many bytes; where reading fails, first what came before."""
+        """Read at most `size` bytes. Where reading fails, return what came before, and raise at the next call."""
         if self._failure is not None:
             raise self._failure
         pieces: list[bytes] = []
@@ -168,7 +168,7 @@ class _Window:
         return f"line {line}, column {column}"
 
     def _skip_value(self, number: int) -> None:
-        """Move behind the value at `position` by its brackets and quotes alone; raise `RowError` at the file's end."""
+        """Move past the value at `position` by its brackets and quotes; raise `RowError` at the end of the file."""
         start = self._place(self.position)
         depth, in_string = 0, False
         while True:

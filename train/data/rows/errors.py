@@ -7,11 +7,11 @@ from enum import StrEnum
 from ftlab.errors import FineTuneLabError, InvalidRequestError
 
 _OF_A_FILE = ("dataset_invalid", "dataset_content_missing", "chat_template_unsupported")
-"""Codes of errors that lie in one of a job's files."""
+"""Codes of errors that are caused by one of a job's files."""
 
 
 class Rule(StrEnum):
-    """The name of a rule, as it stands behind each problem of a refused upload."""
+    """The name of a rule, as shown after each problem of a refused upload."""
 
     INVALID_UTF8 = "invalid_utf8"
     BROKEN_JSON = "broken_json"
@@ -64,7 +64,7 @@ class DatasetInvalidError(InvalidRequestError):
 
 @contextmanager
 def named_file(dataset_id: str, *, is_eval: bool = False) -> Iterator[None]:
-    """Say of what is wrong with one of a job's files in which dataset it is; the error stays what it is."""
+    """Name the dataset in errors that one of a job's files causes; type, code and parameter stay the same."""
     try:
         yield
     except FineTuneLabError as error:

@@ -1,4 +1,4 @@
-"""Which shape the rows of a file have, and how sure that is."""
+"""Detect which shape the rows of a file have, and with what confidence."""
 
 import json
 from collections import Counter, defaultdict
@@ -11,17 +11,17 @@ from train.data.shapes.messages import from_json_text
 from train.data.shapes.shapes import FORMS, Row, Shape, fit
 
 SAMPLE_ROWS = 50
-"""Rows that are looked at."""
+"""Rows that are examined."""
 MAX_UNKNOWN_ROWS = 1000
-"""Rows without any known shape after which the search ends."""
+"""Rows without any known shape after which detection stops."""
 MIN_SHARE = 0.75
-"""How well the rows must fit a shape, measured by a simpler one that they fit too, to have it: some of them may be
-bad, but a `label` that is never a verdict is none."""
+"""Minimum score of a shape, relative to a simpler one that the rows fit as well: some rows may be bad, but a `label`
+column without a single verdict is not a label."""
 WEAK_RIVAL_COST = 0.1
 """Confidence that is lost when the same rows also have the fields of a simpler shape."""
 
 ANY_COLUMN = "COLUMN"
-"""Stands for a column that the user knows."""
+"""Placeholder for a column that the user has to name."""
 
 _ASKED = ("prompt", "instruction", "question", "query", "input", "user", "problem")
 _ANSWERED = ("completion", "output", "solution", "answer", "response", "assistant", "target")
@@ -41,7 +41,7 @@ class Detection:
 
 
 class Detector:
-    """Takes rows one at a time until `is_sure`, then says their shape.
+    """Takes rows one at a time until `is_sure`, then decides their shape.
 
     The confidence is the mean over the rows of how well they fit the shape: 1 for the right fields and types,
     0.5 for the right fields only, 0 for others. A rival shape that asks for less of the same rows (`text` beside
@@ -60,7 +60,7 @@ class Detector:
         return self._num_rows >= (SAMPLE_ROWS if self._scores else MAX_UNKNOWN_ROWS)
 
     def add(self, row: Any) -> None:
-        """Look at a row; what is no object, or could not be read, tells nothing."""
+        """Score a row; anything but an object is ignored."""
         if not isinstance(row, dict):
             return
         self._num_rows += 1
@@ -74,7 +74,7 @@ class Detector:
             self._scores[shape] += score
 
     def result(self) -> Detection:
-        """Raise `DatasetInvalidError` when the rows have no known shape, or as much of one as of another."""
+        """The shape; raise `DatasetInvalidError` when the rows fit none, or several equally well."""
         if not self._num_rows:
             return Detection(None, 0.0)
         if not self._scores:
@@ -108,7 +108,7 @@ class Detector:
 
 
 def _is_weak(shape: Shape, scores: Mapping[Shape, float]) -> bool:
-    """Whether another shape that fits the rows asks for more of their fields."""
+    """Whether another shape that fits the rows requires more of their fields."""
     if shape is Shape.TEXT:
         return any(other is not Shape.TEXT for other in scores)
     required = set(FORMS[shape].required)
@@ -117,14 +117,14 @@ def _is_weak(shape: Shape, scores: Mapping[Shape, float]) -> bool:
 
 
 def known_columns(row: Row) -> set[str]:
-    """The row's columns as far as they are common words: other names are not repeated in a message."""
+    """The row's columns with common names; messages do not repeat any other names."""
     return {name for name in row if name in _WORDS or (name in _CHATS and _holds_messages(row[name]))}
 
 
 def likely_columns(known: Collection[str], allowed: Collection[Shape]) -> dict[str, str]:
     """Fields and the columns that may stand for them, of those that are known; `ANY_COLUMN` where none is.
 
-    Fields that have their own names are left out. A mapping by this example loses none of the row's words.
+    Fields whose column has the same name are left out. A mapping by this example loses none of the row's text.
     """
     chat = _first(_CHATS, known)
     if chat and Shape.MESSAGES in allowed:

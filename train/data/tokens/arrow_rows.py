@@ -14,7 +14,7 @@ from train.data.tokens.pack import Lengths, best_fit, piece_lengths
 
 DATA_FILE = "data.arrow"
 BATCH_TOKENS = 1_000_000
-"""Tokens after which a record batch is written: so many are held in memory."""
+"""Tokens after which a record batch is written; they are held in memory until then."""
 
 Tokens = npt.NDArray[np.int32]
 
@@ -32,7 +32,7 @@ def write_rows(rows: Iterable[tuple[Tokens, Tokens]], folder: Path) -> Lengths:
 def write_packed(rows: Iterable[tuple[Tokens, Tokens]], capacity: int, folder: Path) -> Lengths:
     """Write ids and labels of documents packed into rows of at most `capacity` tokens; return the lengths of the rows.
 
-    The tokens are put down as they come, then row by row: in memory are only the lengths.
+    The tokens go to temporary files first, then row by row to the result; only the lengths are held in memory.
     """
     pieces: list[int] = []
     aside = [folder / "ids.tmp", folder / "labels.tmp"]

@@ -24,7 +24,7 @@ class EncodedRow:
     labels: list[int] | None
     """`None` when no token of the row is learned."""
     num_tokens: int
-    """Before the row was cut."""
+    """Number of tokens before the row was cut."""
 
 
 def encode(
@@ -49,7 +49,7 @@ def encode(
 
 
 def _labels(ids: list[int], turns: list[Span]) -> list[int] | None:
-    """The labels of `ids`, the first tokens of a row, by the tokens of its turns; `None` when none of it is learned."""
+    """Labels for `ids`, the first tokens of a row, by the token ranges of its turns; `None` if none is learned."""
     labels = [IGNORE] * len(ids)
     for first, last in turns:
         labels[first : min(last, len(ids))] = ids[first:last]

@@ -1,6 +1,6 @@
-"""From a dataset's rows to what the trainer reads: tokenised, masked and packed once, then opened from a cache.
+"""Prepare a dataset's rows for the trainer: tokenise, mask and pack them once, then open them from a cache.
 
-Two jobs that would get the same tokens share them, and so do all attempts of a job.
+Jobs that need the same tokens share them, and so do all attempts of a job.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 VERSION = 2
-"""Of the rows that this module makes; another number, another cache entry."""
+"""Version of the prepared rows; a new number makes a new cache entry."""
 PROGRESS_ROWS = 1000
 TOKENIZER_FILES = (
     "config.json", "tokenizer*", "*.model", "*.tiktoken", "vocab*", "merges.txt", "added_tokens.json",
@@ -37,28 +37,28 @@ TOKENIZER_FILES = (
 )  # fmt: skip
 """What decides the tokens, of the files of a base model."""
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
-"""Rows of a batch for which the useful fraction is told."""
+"""Batch sizes for which the useful fraction is reported."""
 
 _NAMED_BY_CONTENT = re.compile(r"[0-9a-f]{64}-[0-9a-f]{12}\.arrow")
 
 OnProgress = Callable[[int], None]
-"""Called with the rows that are done, again and again; what it raises ends the work."""
+"""Called repeatedly with the number of rows done; an exception stops the preparation."""
 
 
 class PrepareObserver(RowObserver, Protocol):
-    """Sees all rows of a file while they are prepared."""
+    """Observes all rows of a file while they are prepared."""
 
     def on_end(self) -> None:
         """Called when all rows are prepared, while the file is still open."""
 
 
 Observe = Callable[[CanonicalFile, "PreTrainedTokenizerBase", Renderer], PrepareObserver]
-"""Makes the observer of a file whose rows are rendered with this tokenizer."""
+"""Makes the observer of a file whose rows this renderer renders."""
 
 
 @dataclass(frozen=True)
 class PrepareSpec:
-    """What decides the tokens of a file."""
+    """Everything that determines the tokens of a file."""
 
     rows: Path
     tokenizer_folder: Path
@@ -68,13 +68,13 @@ class PrepareSpec:
 
     @classmethod
     def of(cls, rows: Path, tokenizer_folder: Path, method: Method, *, is_eval: bool = False) -> "PrepareSpec":
-        """That of a job's file. Rows to evaluate on are never packed: their loss is compared between jobs."""
+        """The spec of a job's file. Evaluation rows are never packed, since their loss is compared between jobs."""
         return cls(
             rows, tokenizer_folder, method.max_length, method.assistant_only_loss, method.packing and not is_eval
         )
 
     def key(self) -> str:
-        """Names the result: the same for the same tokens, wherever the files lie."""
+        """Name of the result: the same for the same tokens, wherever the files are."""
         parts = {
             "version": VERSION,
             "libraries": [version(name) for name in ("transformers", "tokenizers", "jinja2", "trl")],
@@ -89,28 +89,28 @@ class PrepareSpec:
 
 @dataclass
 class Counts:
-    """What became of a file's rows, as the manifest tells it."""
+    """Results of preparing a file, as written in the manifest."""
 
     num_rows: int = 0
-    """Of the dataset."""
+    """Rows of the dataset."""
     num_untrained_rows: int = 0
-    """Of them without a token to learn: they are left out."""
+    """Rows without a token to learn, which are left out."""
     num_truncated_rows: int = 0
-    """Of them longer than `max_length` and cut."""
+    """Rows longer than `max_length`, which are cut."""
     num_dropped_tokens: int = 0
-    """Tokens that were lost with the cuts."""
+    """Tokens lost by cutting."""
     num_split_rows: int = 0
-    """Of them longer than `max_length` and continued in another place, as packing does."""
+    """Rows longer than `max_length`, which packing splits."""
     num_sequences: int = 0
     """Rows that the trainer reads."""
     num_tokens: int = 0
     num_trained_tokens: int = 0
     useful_fraction: dict[str, float] = field(default_factory=dict)
-    """Tokens / places computed, by rows of a batch: the rest is padding."""
+    """Tokens / positions computed, by batch size; the rest is padding."""
 
 
 class Prepared:
-    """The prepared rows of one file; in use, and so safe from eviction, until `close` or the end of the process."""
+    """The prepared rows of one file; not evicted until `close` or the end of the process."""
 
     def __init__(self, entry: Entry) -> None:
         self._entry = entry
@@ -121,7 +121,7 @@ class Prepared:
         return self._entry.folder.name
 
     def dataset(self) -> "Dataset":
-        """The rows, mapped into memory: `input_ids`, `labels`, and `seq_lengths` of the documents in packed rows."""
+        """The rows, memory-mapped: `input_ids`, `labels`, and `seq_lengths` of the documents in packed rows."""
         from datasets import Dataset
 
         return Dataset.from_file(str(self._entry.folder / DATA_FILE))
@@ -137,9 +137,9 @@ def prepare_rows(
     on_progress: OnProgress = lambda _: None,
     observe: Observe | None = None,
 ) -> Prepared:
-    """The prepared rows of a file, from the cache where they are there.
+    """The prepared rows of a file, from the cache if possible.
 
-    `tokenizer` and `observe` are only called where they are not. While another process makes them, `on_progress` is
+    `tokenizer` and `observe` are only called when they must be made. While another process makes them, `on_progress` is
     called with 0. Raises what `train.data.tokens.encode.encode` raises, and `DatasetInvalidError` when no token is left
     to learn.
     """
@@ -187,7 +187,7 @@ def _build(
 
 
 def _learned(rows: Iterable[EncodedRow], counts: Counts) -> Iterator[tuple[Tokens, Tokens]]:
-    """Ids and labels of the rows that teach something. The first token of a row is never a target."""
+    """Ids and labels of the rows with a token to learn. The first token of a row is never a target."""
     for row in rows:
         counts.num_rows += 1
         if lost := row.num_tokens - len(row.input_ids):
@@ -202,17 +202,17 @@ def _learned(rows: Iterable[EncodedRow], counts: Counts) -> Iterator[tuple[Token
 
 
 def _split(rows: Iterable[tuple[Tokens, Tokens]], capacity: int, counts: Counts) -> Iterator[tuple[Tokens, Tokens]]:
-    """The rows without the labels that packing loses where it cuts them."""
+    """The rows, with labels removed where packing splits them."""
     for ids, labels in rows:
         counts.num_split_rows += len(ids) > capacity
-        # What a piece begins with would be predicted from the document before it.
+        # The first token of a piece would be predicted from the document before it.
         counts.num_trained_tokens -= int((labels[capacity::capacity] != IGNORE).sum())
         labels[::capacity] = IGNORE
         yield ids, labels
 
 
 def _useful_fraction(lengths: Lengths, batch_size: int) -> float:
-    """Tokens / places of batches of rows in random order, each padded to its longest row."""
+    """Tokens / positions of batches of rows in random order, each padded to its longest row."""
     order = np.random.default_rng(0).permutation(lengths)
     starts = np.arange(0, len(order), batch_size)
     widths = np.maximum.reduceat(order, starts)
@@ -232,12 +232,12 @@ def _document(spec: PrepareSpec) -> dict[str, Any]:
 
 
 def is_named_by_content(rows: Path) -> bool:
-    """Whether `content_of` need not read the rows, which may then be elsewhere."""
+    """Whether `content_of` works without reading the rows, which may then be on another machine."""
     return _NAMED_BY_CONTENT.fullmatch(rows.name) is not None
 
 
 def content_of(rows: Path) -> str:
-    """What tells the rows from all others: the name that a bucket gave them by their content, or their hash."""
+    """Identity of the rows: the name that a bucket gave them by their content, or their hash."""
     if is_named_by_content(rows):
         return rows.name
     with rows.open("rb") as stream:
@@ -245,7 +245,7 @@ def content_of(rows: Path) -> str:
 
 
 def tokenizer_digest(folder: Path) -> str:
-    """What tells the tokenizer and chat template of a base model from all others."""
+    """Identity of the tokenizer and chat template of a base model."""
     digest = hashlib.sha256()
     for file in sorted({file for pattern in TOKENIZER_FILES for file in folder.glob(pattern) if file.is_file()}):
         content = file.read_bytes()

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _REFUSALS = (TemplateError, TypeError)
-"""What a template raises that cannot write a conversation."""
+"""Exceptions of a template that cannot write a conversation."""
 MAX_OUTLINES = 256
-"""Orders of roles, with their tools, that are remembered."""
+"""Maximum number of outlines remembered, one for each order of roles and set of tools."""
 MANY_MESSAGES = 200
-"""A row with more of them is searched only as far as it is kept: a turn costs as much as all messages before it."""
+"""A longer row is searched only as far as it is kept, since finding a turn renders all messages before it."""
 
 KeptChars = Callable[[str], int | None]
-"""How many characters of a text are kept; `None` where all are."""
+"""Number of characters of a text that are kept; `None` for all."""
 _PROBE: list[Message] = [
     {"role": "user", "content": "One?"},
     {"role": "assistant", "content": "Two."},
@@ -37,15 +37,15 @@ _PROBE: list[Message] = [
 class RenderedRow:
     text: str
     spans: list[Span]
-    """What is learned, in order."""
+    """Characters that are learned, in order."""
     is_verbatim: bool = False
-    """Every message stands in the text as it is; where false, that is not known."""
+    """Whether every message is known to be in the text unchanged."""
     has_all_turns: bool = True
     """False for a long row whose turns were searched only as far as the row is kept."""
 
 
 class Renderer:
-    """Writes rows with the tokenizer's chat template; without one, a line a message and eos at the end.
+    """Renders rows with the tokenizer's chat template; without one, one line per message and eos at the end.
 
     The turn of assistant message i runs from the end of the prompt before it, `render(messages[:i])` with the
     generation prompt, to the end of `render(messages[:i + 1])`. It holds the end-of-turn token, so that the
@@ -58,12 +58,12 @@ class Renderer:
         self._tokenizer = tokenizer
         self._assistant_only_loss = assistant_only_loss
         self.template = ChatTemplate.of(tokenizer)
-        """What rows are written with."""
+        """The template that rows are rendered with."""
         self._outlines: dict[tuple[str | None, ...], TemplateOutline | None] = {}
         self._goes_by_marks = False
         if assistant_only_loss and self._rewrites_turns():
             self.template = training_template(tokenizer) or self.template
-            # One way for all rows: marks may take in a little more or less of a turn.
+            # The same way for all rows, since marks may cover slightly more or less of a turn.
             self._goes_by_marks = self.template.has_marks and self._rewrites_turns()
         self._bos = _leading_bos(tokenizer)
         self._eos = tokenizer.eos_token or ""
@@ -71,7 +71,7 @@ class Renderer:
     def render(self, number: int, row: Row, kept_chars: KeptChars | None = None) -> RenderedRow:
         """Render row `number`, counted from 1.
 
-        With `kept_chars`, spans that begin behind what is kept of a long row may be missing.
+        With `kept_chars`, spans that begin beyond the kept part of a long row may be missing.
 
         Raise `DatasetInvalidError` when the template refuses the row, `InvalidRequestError` with code
         `chat_template_unsupported` when the turns cannot be told apart.
@@ -81,7 +81,7 @@ class Renderer:
         if "messages" not in row:
             raise DatasetInvalidError(f"Row {number} is no conversation and no text; the method 'sft' cannot learn it.")
         messages = [_with_parsed_calls(message) for message in row["messages"]]
-        # With the loss on everything, the turns of weight 0 are looked for instead, to leave them out.
+        # With the loss on everything, the turns of weight 0 are searched instead, to leave them out.
         wanted = [
             i
             for i, message in enumerate(messages)
@@ -101,7 +101,7 @@ class Renderer:
         return RenderedRow(text, spans, is_verbatim=known is not None and tools is None, has_all_turns=limit is None)
 
     def _render_text(self, text: str) -> RenderedRow:
-        """A plain text is learned as it is, and that it ends there."""
+        """Render plain text, which is learned whole, with its end."""
         whole = self._bos + text + self._eos
         return RenderedRow(whole, [(0, len(whole))])
 
@@ -121,7 +121,7 @@ class Renderer:
     def _known_turns(
         self, text: str, messages: list[Message], tools: list[Any] | None, wanted: list[int]
     ) -> list[Span] | None:
-        """The turns where the text is made as that of rows with the same roles and tools; `None` for any other."""
+        """The turns, if the text has the outline of rows with the same roles and tools; else `None`."""
         if not all(message.keys() <= PLAIN for message in messages):
             return None
         roles = [message["role"] for message in messages]
@@ -154,7 +154,7 @@ class Renderer:
         wanted: list[int],
         limit: int | None = None,
     ) -> list[Span]:
-        """The wanted turns as far as the one that reaches the character `limit`."""
+        """The wanted turns, up to the one that reaches the character `limit`."""
         if self._goes_by_marks:
             return self._marked_turns(number, messages, tools, wanted)
         turns: list[Span] = []
@@ -164,7 +164,7 @@ class Renderer:
                 turns.append(turn)
                 if limit is not None and turn[1] >= limit:
                     break
-            # A greeting answers nothing: a template may have no prompt for it, then it is only context.
+            # A greeting answers no question; where a template has no prompt for it, it is only context.
             elif i > 0 or not self._assistant_only_loss:
                 raise self._unsupported(number)
         return turns
@@ -180,7 +180,7 @@ class Renderer:
         return [span for i, span in zip(answers, spans, strict=True) if i in of_wanted]
 
     def _rewrites_turns(self) -> bool:
-        """Whether the first answer of two cannot be found; a template that refuses to be tried has the doubt."""
+        """Whether the first of two answers cannot be found; false for a template that refuses the probe."""
         if self.template.origin == "none":
             return False
         try:
@@ -216,13 +216,13 @@ class Renderer:
 
 
 def _leading_bos(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """The bos token as text where the tokenizer itself would put one in front."""
+    """The bos token as text if the tokenizer itself would prepend it."""
     bos: str | None = tokenizer.bos_token
     return bos if bos and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id] else ""
 
 
 def _with_parsed_calls(message: Message) -> Message:
-    """OpenAI writes the arguments of a tool call as a JSON text, chat templates expect the object."""
+    """Parse arguments of tool calls, which OpenAI writes as JSON text where chat templates expect the object."""
     if "tool_calls" not in message:
         return message
     return message | {"tool_calls": [_with_parsed_arguments(call) for call in message["tool_calls"]]}
@@ -241,6 +241,6 @@ def _with_parsed_arguments(call: dict[str, Any]) -> dict[str, Any]:
 
 
 def _between(left_out: list[Span], length: int) -> list[Span]:
-    """What remains of `(0, length)` without some spans, given in order."""
+    """The spans that remain of `(0, length)` without those of `left_out`, which are in order."""
     edges = [0, *(edge for span in left_out for edge in span), length]
     return [(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end]

@@ -1,7 +1,7 @@
 """From normal rows to tokens: rendered and tokenised batch by batch, in bounded memory.
 
-Each row is tokenised once, as the whole text; what is learned is known in characters and carried over to
-tokens by their offsets. So the tokens are those the model meets in use, also where a turn begins or ends.
+Each row is tokenised once, as the whole text; learned spans are known in characters and mapped to tokens by their
+offsets. So the tokens are those of inference, also where a turn begins or ends.
 """
 
 import gc
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 BATCH_ROWS = 1000
-"""Rows of one call to the tokenizer at most, which works on them in parallel threads."""
+"""Maximum number of rows in one call to the tokenizer, which processes them in parallel threads."""
 BATCH_CHARS = 1024**2
-"""Characters after which a call is made with fewer rows: a token takes about 100 bytes until its labels are known."""
+"""Characters after which a batch ends early: a token takes about 100 bytes until its labels are known."""
 
 
 @dataclass(slots=True)
 class TokenisedRow:
-    """A row, the texts it is rendered to, and their tokens. A pair is two texts, all other rows are one."""
+    """A row, its rendered texts, and their tokens. A pair has two texts, every other row has one."""
 
     number: int
     """Counted from 1."""
     line: int
-    """Its number in the uploaded file."""
+    """Number of the line in the uploaded file."""
     row: Row
     texts: list[RenderedRow] = field(default_factory=list)
     """Empty when the row was refused."""
     encodings: "list[Encoding]" = field(default_factory=list)
     turns: list[list[Span]] = field(default_factory=list)
-    """Which tokens of each text are learned."""
+    """The token ranges of each text that are learned."""
 
     @property
     def num_tokens(self) -> int:
@@ -48,26 +48,26 @@ class TokenisedRow:
 
     @property
     def num_chars(self) -> int:
-        # A refused row has no text, and takes memory all the same.
+        # A refused row has no text but takes memory as well.
         return sum(len(text.text) for text in self.texts) if self.texts else len(str(self.row))
 
 
 class RowObserver(Protocol):
-    """Sees all rows of a file, batch by batch, while they become tokens."""
+    """Observes all rows of a file, batch by batch, while they become tokens."""
 
     def on_rendered(self, rows: list[TokenisedRow]) -> None:
-        """Called with rows that have their texts, while the tokenizer's threads work on them."""
+        """Called with rendered rows, while the tokenizer's threads work on them."""
 
     def on_tokenised(self, rows: list[TokenisedRow]) -> None:
-        """Called with the same rows when they have their tokens."""
+        """Called with the same rows once they have their tokens."""
 
 
 OnRefusal = Callable[[int, int, InvalidRequestError], None]
-"""Called with number and line of a row that cannot be rendered, and why; it raises to end the work."""
+"""Called with the number and line of a row that cannot be rendered, and the error."""
 
 
 def num_learned(turns: Iterable[list[Span]], max_length: int | None = None) -> int:
-    """How many tokens of the texts of a row the loss counts, of the first `max_length` of each."""
+    """Number of tokens that the loss counts, among the first `max_length` of each text of a row."""
     total = 0
     for spans in turns:
         for first, last in spans:
@@ -89,10 +89,10 @@ def tokenise(
 ) -> Iterator[list[TokenisedRow]]:
     """The rows in order, in batches, with their tokens. While the tokenizer's threads work, the next batch is rendered.
 
-    Turns behind `max_length` tokens, if that is given, may be missing in long rows. Rows with two answers, or with a
-    rated one, are refused unless `with_pairs`. `on_refusal` gets the refused rows; without it, the first one ends the
-    work: raise what `Renderer.render` raises. Raise `InvalidRequestError` with code `tokenizer_unsupported` for a
-    tokenizer that does not know where its tokens come from.
+    With `max_length`, turns beyond that many tokens may be missing in long rows. Rows with two answers, or with a rated
+    one, are refused unless `with_pairs`. `on_refusal` is called for each refused row; without it, raise what
+    `Renderer.render` raises for the first one. Raise `InvalidRequestError` with code `tokenizer_unsupported` for a
+    tokenizer without offsets.
     """
     backend = backend_of(tokenizer)
     kept_chars = None if max_length is None else _kept_chars(backend, max_length)
@@ -113,7 +113,7 @@ def tokenise(
         before: tuple[list[TokenisedRow], Future[list[Encoding]]] | None = None
         for batch in _with_frozen_gc(_in_batches(rendered())):
             texts = [text.text for row in batch for text in row.texts]
-            # In line behind the batch before, so that the tokenizer never waits.
+            # Queued behind the previous batch, so that the tokenizer is never idle.
             encodings = pool.submit(backend.encode_batch, texts, add_special_tokens=False)
             if observer is not None:
                 observer.on_rendered(batch)
@@ -125,9 +125,9 @@ def tokenise(
 
 
 def backend_of(tokenizer: "PreTrainedTokenizerBase") -> "Tokenizer":
-    """The part of a tokenizer that knows which characters each token stands for.
+    """The fast tokenizer inside `tokenizer`, which knows the offsets of its tokens.
 
-    Raise `InvalidRequestError` with code `tokenizer_unsupported` for a tokenizer that has no such part.
+    Raise `InvalidRequestError` with code `tokenizer_unsupported` for a slow tokenizer.
     """
     if not tokenizer.is_fast:
         raise InvalidRequestError(
@@ -142,7 +142,7 @@ def backend_of(tokenizer: "PreTrainedTokenizerBase") -> "Tokenizer":
 
 
 def conversations(row: Row) -> list[tuple[str, Row]]:
-    """The conversations, or the plain text, of a row: two for a pair, each with its name, and otherwise one without."""
+    """The conversations of a row, or its plain text: two named ones for a pair, else a single one without a name."""
     if "chosen" in row:
         return [(part, _answered(row, row[part])) for part in ("chosen", "rejected")]
     if "completion" in row:
@@ -151,22 +151,22 @@ def conversations(row: Row) -> list[tuple[str, Row]]:
 
 
 def turns_of(encodings: "list[Encoding]", texts: list[RenderedRow]) -> list[list[Span]]:
-    """Which tokens of each text are learned."""
+    """The token ranges of each text that are learned."""
     pairs = zip(encodings, texts, strict=True)
     return [token_ranges(encoding, text.spans, len(text.text)) for encoding, text in pairs]
 
 
 def token_ranges(encoding: "Encoding", spans: list[Span], num_chars: int) -> list[Span]:
-    """The tokens that each span of a text of `num_chars` characters covers: the first, and the one after the last.
+    """The token range of each span in a text of `num_chars` characters: the first token, and the one after the last.
 
-    A token that reaches over the end of a span belongs to it.
+    A token that crosses the end of a span belongs to it.
     """
     ranges: list[Span] = []
     for start, end in spans:
         first = encoding.char_to_token(start)
         last = len(encoding) if end == num_chars else _token_that_begins_at(encoding, end)
         if first is None or last is None:
-            # All offsets are copied, so only where it is needed.
+            # This copies all offsets, so it is the fallback.
             offsets = encoding.offsets
             return [_search_range(offsets, span) for span in spans]
         ranges.append((first, last))
@@ -174,7 +174,7 @@ def token_ranges(encoding: "Encoding", spans: list[Span], num_chars: int) -> lis
 
 
 def _answered(row: Row, answer: list[Message]) -> Row:
-    """Prompt and answer as one conversation of which only the answer is learned."""
+    """Prompt and answer as one conversation, in which only the answer is learned."""
     prompt = [message | {"weight": 0} if message["role"] == "assistant" else message for message in row["prompt"]]
     conversation: Row = {"messages": prompt + answer}
     if "tools" in row:
@@ -205,10 +205,10 @@ def _in_batches(rows: Iterable[TokenisedRow]) -> Iterator[list[TokenisedRow]]:
 
 
 def _with_frozen_gc(batches: Iterable[list[TokenisedRow]]) -> Iterator[list[TokenisedRow]]:
-    """The batches; from the second on, the garbage collector passes over all objects that existed then.
+    """The batches; from the second one on, the garbage collector ignores all objects that existed before.
 
-    A pass over many rows would have it look again and again at the half a million that libraries have made, for a fifth
-    of the time. Of two passes at the same time, the first to end ends both.
+    Otherwise it scans the half a million objects of libraries again and again, which takes a fifth of the time. If two
+    passes run at the same time, the first to end unfreezes for both.
     """
     number = 0
     try:
@@ -237,7 +237,7 @@ def _tokenised(
 
 def _search_range(offsets: list[Span], span: Span) -> Span:
     start, end = span
-    # Offsets may leave out spaces: a token of spaces only is empty and stands where they end.
+    # Offsets may omit spaces: a token of spaces only is empty and lies where they end.
     first = bisect_right(offsets, start, key=_end_of)
     last = bisect_right(offsets, end, key=_end_of)
     while last < len(offsets) and offsets[last][0] < end:
@@ -246,7 +246,7 @@ def _search_range(offsets: list[Span], span: Span) -> Span:
 
 
 def _token_that_begins_at(encoding: "Encoding", char: int) -> int | None:
-    """The token that begins with a character; `None` when it only lies within one, or in none."""
+    """The token that begins with a character; `None` if the character is inside a token, or in none."""
     token = encoding.char_to_token(char)
     chars = None if token is None else encoding.token_to_chars(token)
     return token if chars is not None and chars[0] == char else None
