@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from train.data.doctor import CheckOptions, EvalRows, Examination
     from train.data.rows.canonical import CanonicalFile
+    from train.data.tokens.encode import TokenisedRow
     from train.data.tokens.render import Renderer
-    from train.data.tokens.tokenise import TokenisedRow
 
 MAX_REPORTS = 500
 """Maximum number of kept reports; the oldest are removed first."""
@@ -169,7 +169,7 @@ class Watch:
         self._eval_rows = eval_rows
         self._doctor: Examination | None = None
 
-    def begin(self, file: "CanonicalFile", tokenizer: "PreTrainedTokenizerBase", renderer: "Renderer") -> "Watch":
+    def begin(self, file: "CanonicalFile", renderer: "Renderer") -> "Watch":
         """Start to observe; an `Observe` function of `train.data.tokens.prepare`."""
         from train.data.doctor import Examination
 
@@ -177,7 +177,7 @@ class Watch:
             made, self._path = self._checks.made(self.request, self._base)
             self.has_report = _kept(self._path) is not None
             if not self.has_report:
-                self._doctor = Examination(file, tokenizer, renderer, _options(made))
+                self._doctor = Examination(file, renderer, _options(made))
         return self
 
     def on_rendered(self, rows: "list[TokenisedRow]") -> None:

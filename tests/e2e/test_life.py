@@ -68,8 +68,7 @@ def test_the_downloaded_adapter_gives_the_jobs_eval_loss(
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from tests.support.encoding import encode
-    from train.data.rows.canonical import read_rows
+    from tests.support.rows import encode, read_rows
 
     target = tmp_path / "adapter.zip"
     client.jobs.download_model(finished.id, target)

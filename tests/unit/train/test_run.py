@@ -13,10 +13,9 @@ from transformers import AutoModelForCausalLM
 from ftlab.errors import ConflictError, FineTuneLabError
 from ftlab.schemas import EventKind
 from ftlab.status import ReasonCode
-from tests.support.encoding import encode
+from tests.support.rows import encode, read_rows
 from tests.unit.train.runs import MODEL, Job, Link, write_messages, write_rows
 from train.checkpoints import checkpoint_files
-from train.data.rows.canonical import read_rows
 from train.data.rows.errors import DatasetInvalidError
 from train.data.tokens.encode import IGNORE
 from train.failures import LossDivergedError, classify

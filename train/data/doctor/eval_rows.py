@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas.check_rules import CheckRule
@@ -12,11 +11,8 @@ from train.data.doctor.findings import Findings
 from train.data.doctor.near_duplicates import Fingerprints
 from train.data.rows.canonical import CanonicalFile, Kind
 from train.data.rows.errors import DatasetInvalidError
+from train.data.tokens.encode import num_learned, tokenise
 from train.data.tokens.render import Renderer
-from train.data.tokens.tokenise import num_learned, tokenise
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 LEARNABLE = frozenset({Kind.MESSAGES, Kind.TEXT})
 """Kinds of rows that some training method learns from."""
@@ -47,13 +43,7 @@ class EvalRows:
 
 
 def check_eval_rows(
-    file: CanonicalFile,
-    tokenizer: "PreTrainedTokenizerBase",
-    renderer: Renderer,
-    findings: Findings,
-    *,
-    max_length: int,
-    on_rows: OnRows,
+    file: CanonicalFile, renderer: Renderer, findings: Findings, *, max_length: int, on_rows: OnRows
 ) -> Fingerprints:
     """Read all rows as a job would, add problems that would fail it to `findings`, and return the fingerprints.
 
@@ -72,8 +62,7 @@ def check_eval_rows(
         )
     fingerprints = Fingerprints()
     num_trained = num_too_long = 0
-    lines = file.rows()
-    for rows in tokenise(lines, tokenizer, renderer, max_length=None, with_pairs=True, on_refusal=on_refusal):
+    for rows in tokenise(file.rows(), renderer, max_length=None, with_pairs=True, on_refusal=on_refusal):
         fingerprints.add(*zip(*(text_of(row.row) for row in rows), strict=True))
         num_trained += sum(num_learned(row.turns, max_length) for row in rows)
         num_too_long += sum(row.num_tokens > max_length for row in rows)

@@ -17,8 +17,8 @@ from train.data.doctor.near_duplicates import Fingerprints
 from train.data.doctor.repeats import add_repeats
 from train.data.rows.canonical import CanonicalFile, Kind, Row
 from train.data.rows.errors import DatasetInvalidError
+from train.data.tokens.encode import TokenisedRow, num_learned, tokenise, turns_of
 from train.data.tokens.render import RenderedRow, Renderer
-from train.data.tokens.tokenise import TokenisedRow, num_learned, tokenise, turns_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -63,17 +63,16 @@ def examine(
             with CanonicalFile.open(eval_rows.path) as eval_file:
                 total += eval_file.num_rows
         renderer = Renderer(tokenizer, assistant_only_loss=options.assistant_only_loss)
-        doctor = Examination(file, tokenizer, renderer, options)
-        batches = tokenise(
+        doctor = Examination(file, renderer, options)
+        for batch in tokenise(
             file.rows(),
-            tokenizer,
             renderer,
             max_length=None,
             with_pairs=True,
-            observer=doctor,
+            on_rendered=doctor.on_rendered,
             on_refusal=doctor.on_refusal,
-        )
-        for batch in batches:
+        ):
+            doctor.on_tokenised(batch)
             on_progress(batch[-1].number, total)
         return doctor.report(eval_rows, lambda done: on_progress(num_rows + done, total))
 
@@ -81,15 +80,13 @@ def examine(
 class Examination:
     """Observes the rows of a file while they become tokens, then reports. Memory does not grow with the rows."""
 
-    def __init__(
-        self, file: CanonicalFile, tokenizer: "PreTrainedTokenizerBase", renderer: Renderer, options: CheckOptions
-    ) -> None:
+    def __init__(self, file: CanonicalFile, renderer: Renderer, options: CheckOptions) -> None:
         self._file = file
-        self._tokenizer = tokenizer
         self._renderer = renderer
         self._options = options
         self._findings = Findings(options.max_findings)
-        self._content = ContentCheck(tokenizer.all_special_tokens)
+        special_tokens = renderer.tokenizer.all_special_tokens
+        self._content = ContentCheck(special_tokens)
         self._fingerprints = Fingerprints()
         self._lengths = LengthCounts()
         self._kept_lengths = LengthCounts()
@@ -97,7 +94,7 @@ class Examination:
         self._tokens = self._trained_tokens = 0
         self._searched: dict[int, list[RenderedRow]] = {}
         self._ends_turns: bool | None = None
-        self._says_stop = tuple(token for token in tokenizer.all_special_tokens if token.strip())
+        self._says_stop = tuple(token for token in special_tokens if token.strip())
         self._look_at_template()
 
     def on_refusal(self, number: int, line: int, error: InvalidRequestError) -> None:
@@ -150,12 +147,7 @@ class Examination:
         if eval_rows is not None and eval_rows.fingerprints is None:
             with CanonicalFile.open(eval_rows.path) as file:
                 fingerprints = check_eval_rows(
-                    file,
-                    self._tokenizer,
-                    self._renderer,
-                    self._findings,
-                    max_length=options.max_length,
-                    on_rows=on_eval_rows,
+                    file, self._renderer, self._findings, max_length=options.max_length, on_rows=on_eval_rows
                 )
             eval_rows = replace(eval_rows, fingerprints=fingerprints)
         duplicates, overlap = add_repeats(self._findings, self._file, self._fingerprints, eval_rows)

@@ -201,13 +201,6 @@ class CanonicalFile:
         return list(zip(batch.column("line").to_pylist(), rows, strict=True))
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """All rows of a canonical file, in order; raise as `CanonicalFile.open`."""
-    with CanonicalFile.open(path) as file:
-        for _, row in file.rows():
-            yield row
-
-
 def _sync_folder(folder: Path) -> None:
     """Make a rename in the folder survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)

@@ -7,16 +7,14 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from train.data.tokens.encode import Tokens
 from train.data.tokens.pack import Lengths, best_fit, piece_lengths
 
 DATA_FILE = "data.arrow"
 BATCH_TOKENS = 1_000_000
 """Tokens after which a record batch is written; they are held in memory until then."""
-
-Tokens = npt.NDArray[np.int32]
 
 
 def write_rows(rows: Iterable[tuple[Tokens, Tokens]], folder: Path) -> Lengths:

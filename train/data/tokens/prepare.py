@@ -17,12 +17,11 @@ import numpy as np
 from ftlab.schemas.config import Method
 from train.data.rows.canonical import CanonicalFile, Row
 from train.data.rows.errors import DatasetInvalidError
-from train.data.tokens.arrow_rows import DATA_FILE, Tokens, write_packed, write_rows
-from train.data.tokens.encode import IGNORE, EncodedRow, encode
+from train.data.tokens.arrow_rows import DATA_FILE, write_packed, write_rows
+from train.data.tokens.encode import IGNORE, TokenisedRow, Tokens, labelled, tokenise
 from train.data.tokens.pack import Lengths
 from train.data.tokens.prepared_cache import Entry, PreparedCache
 from train.data.tokens.render import Renderer
-from train.data.tokens.tokenise import RowObserver
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -45,14 +44,20 @@ OnProgress = Callable[[int], None]
 """Called repeatedly with the number of rows done; an exception stops the preparation."""
 
 
-class PrepareObserver(RowObserver, Protocol):
-    """Observes all rows of a file while they are prepared."""
+class Observer(Protocol):
+    """Observes all rows of a file, batch by batch, while they are prepared."""
+
+    def on_rendered(self, rows: list[TokenisedRow]) -> None:
+        """Called with rendered rows, while the tokenizer's threads work on them."""
+
+    def on_tokenised(self, rows: list[TokenisedRow]) -> None:
+        """Called with the same rows once they have their tokens."""
 
     def on_end(self) -> None:
         """Called when all rows are prepared, while the file is still open."""
 
 
-Observe = Callable[[CanonicalFile, "PreTrainedTokenizerBase", Renderer], PrepareObserver]
+Observe = Callable[[CanonicalFile, Renderer], Observer]
 """Makes the observer of a file whose rows this renderer renders."""
 
 
@@ -139,9 +144,9 @@ def prepare_rows(
 ) -> Prepared:
     """The prepared rows of a file, from the cache if possible.
 
-    `tokenizer` and `observe` are only called when they must be made. While another process makes them, `on_progress` is
-    called with 0. Raises what `train.data.tokens.encode.encode` raises, and `DatasetInvalidError` when no token is left
-    to learn.
+    `tokenizer` and `observe` are only called when the rows must be made. While another process makes them,
+    `on_progress` is called with 0. Raise what `train.data.tokens.encode.tokenise` raises, and `DatasetInvalidError`
+    when no token is left to learn.
     """
 
     def build(folder: Path) -> dict[str, Any]:
@@ -166,10 +171,9 @@ def _build(
 ) -> Counts:
     counts = Counts()
     renderer = Renderer(tokenizer, assistant_only_loss=spec.assistant_only_loss)
-    observer = observe(file, tokenizer, renderer) if observe else None
+    observer = observe(file, renderer) if observe else None
     max_length = None if spec.packing else spec.max_length
-    lines = _counted(file.rows(), on_progress)
-    rows = _learned(encode(lines, tokenizer, renderer, max_length=max_length, observer=observer), counts)
+    rows = _learned(_counted(file.rows(), on_progress), renderer, max_length, counts, observer)
     if spec.packing:
         lengths = write_packed(_split(rows, spec.max_length, counts), spec.max_length, folder)
     else:
@@ -186,19 +190,30 @@ def _build(
     return counts
 
 
-def _learned(rows: Iterable[EncodedRow], counts: Counts) -> Iterator[tuple[Tokens, Tokens]]:
-    """Ids and labels of the rows with a token to learn. The first token of a row is never a target."""
-    for row in rows:
-        counts.num_rows += 1
-        if lost := row.num_tokens - len(row.input_ids):
-            counts.num_truncated_rows += 1
-            counts.num_dropped_tokens += lost
-        if row.labels is None:
-            counts.num_untrained_rows += 1
-            continue
-        labels = np.asarray(row.labels, dtype=np.int32)
-        counts.num_trained_tokens += int((labels[1:] != IGNORE).sum())
-        yield np.asarray(row.input_ids, dtype=np.int32), labels
+def _learned(
+    lines: Iterable[tuple[int, Row]],
+    renderer: Renderer,
+    max_length: int | None,
+    counts: Counts,
+    observer: Observer | None,
+) -> Iterator[tuple[Tokens, Tokens]]:
+    """Ids and labels of the rows with a token to learn."""
+    on_rendered = observer.on_rendered if observer else lambda rows: None
+    for rows in tokenise(lines, renderer, max_length=max_length, on_rendered=on_rendered):
+        if observer is not None:
+            observer.on_tokenised(rows)
+        for row in rows:
+            ids, labels = labelled(row, max_length)
+            counts.num_rows += 1
+            if lost := row.num_tokens - len(ids):
+                counts.num_truncated_rows += 1
+                counts.num_dropped_tokens += lost
+            # The model predicts the next token, so the first one of a row is never a target.
+            num_trained = int((labels[1:] != IGNORE).sum())
+            counts.num_trained_tokens += num_trained
+            counts.num_untrained_rows += not num_trained
+            if num_trained:
+                yield ids, labels
 
 
 def _split(rows: Iterable[tuple[Tokens, Tokens]], capacity: int, counts: Counts) -> Iterator[tuple[Tokens, Tokens]]:

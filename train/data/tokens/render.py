@@ -55,7 +55,7 @@ class Renderer:
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", *, assistant_only_loss: bool) -> None:
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._assistant_only_loss = assistant_only_loss
         self.template = ChatTemplate.of(tokenizer)
         """The template that rows are rendered with."""
@@ -172,7 +172,7 @@ class Renderer:
     def _marked_turns(
         self, number: int, messages: list[Message], tools: list[Any] | None, wanted: list[int]
     ) -> list[Span]:
-        spans = self.template.marked(self._tokenizer, messages, tools)
+        spans = self.template.marked(self.tokenizer, messages, tools)
         answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
         if len(spans) != len(answers):
             raise self._unsupported(number)
@@ -199,7 +199,7 @@ class Renderer:
         return None
 
     def _apply(self, messages: list[Message], tools: list[Any] | None, *, add_generation_prompt: bool = False) -> str:
-        return self.template.render(self._tokenizer, messages, tools, add_generation_prompt=add_generation_prompt)
+        return self.template.render(self.tokenizer, messages, tools, add_generation_prompt=add_generation_prompt)
 
     def _unsupported(self, number: int) -> InvalidRequestError:
         remedy = (

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from ftlab.errors import NotFoundError
 from ftlab.schemas.checks import Token, TokenRow
 from train.data.rows.canonical import CanonicalFile
+from train.data.tokens.encode import backend_of, conversations, token_ranges
 from train.data.tokens.render import RenderedRow, Renderer
-from train.data.tokens.tokenise import backend_of, conversations, token_ranges
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer

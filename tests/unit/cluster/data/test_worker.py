@@ -22,7 +22,7 @@ from tracking.buckets import Buckets
 from train.data import doctor
 from train.data.doctor import CheckOptions, EvalRows
 from train.data.rows.canonical import Kind
-from train.data.tokens import prepared_cache, tokenise
+from train.data.tokens import encode, prepared_cache
 from train.data.tokens.prepare import PrepareSpec, prepare_rows
 from train.model.hub_errors import HubAwayError
 
@@ -78,14 +78,14 @@ def worker(models: Path, tmp_path: Path) -> Iterator[Worker]:
 def tokenised(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of rows of each pass through a tokenizer, be it for a job or for the doctor."""
     sizes: list[int] = []
-    original = tokenise._in_batches
+    original = encode._in_batches
 
     def counting(rows: Any) -> Any:
         kept = list(rows)
         sizes.append(len(kept))
         return original(kept)
 
-    monkeypatch.setattr(tokenise, "_in_batches", counting)
+    monkeypatch.setattr(encode, "_in_batches", counting)
     return sizes
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.rows import read_rows
 from train.data.convert import Conversion, convert
 from train.data.formats import jsonl
-from train.data.rows.canonical import CanonicalFile, Kind, read_rows
+from train.data.rows.canonical import CanonicalFile, Kind
 from train.data.rows.errors import DatasetInvalidError, Rule
 from train.data.shapes.mapping import ColumnMapping
 from train.data.shapes.shapes import Shape

@@ -4,10 +4,9 @@ from pathlib import Path
 import pytest
 
 import serve
-from tests.support.encoding import encode
+from tests.support.rows import encode, read_rows
 from tests.support.tiny_models import make_tiny_tokenizer
 from train.data.convert import convert
-from train.data.rows.canonical import read_rows
 
 DATA = Path(serve.__file__).parent / "demo" / "data"
 

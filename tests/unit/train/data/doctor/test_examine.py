@@ -12,12 +12,12 @@ from transformers import PreTrainedTokenizerFast
 
 from ftlab.schemas.check_rules import CheckRule
 from ftlab.schemas.checks import CheckReport
-from tests.support.encoding import encode
+from tests.support.rows import encode
 from tests.support.tiny_models import make_tiny_tokenizer
 from tests.unit.train.data.doctor.doctor_rows import FIRST_LINE, Row, answer, chat, chats, check, sentence, user, write
 from train.data.doctor import CheckOptions, EvalRows, examine, worst
 from train.data.rows.canonical import Kind
-from train.data.tokens import tokenise
+from train.data.tokens import encode as module
 from train.data.tokens.encode import IGNORE
 
 TOKENIZER = make_tiny_tokenizer()
@@ -314,7 +314,7 @@ def test_roles_are_described(tmp_path: Path):
 
 
 def test_progress_reaches_the_end_and_never_goes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tokenise, "BATCH_ROWS", 10)
+    monkeypatch.setattr(module, "BATCH_ROWS", 10)
     told: list[tuple[int, int]] = []
     examine(
         write(tmp_path / "rows.arrow", chats(35)),
@@ -329,7 +329,7 @@ def test_progress_reaches_the_end_and_never_goes_back(tmp_path: Path, monkeypatc
 
 
 def test_batches_of_long_rows_end_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tokenise, "BATCH_CHARS", 500)
+    monkeypatch.setattr(module, "BATCH_CHARS", 500)
     told: list[int] = []
     rng = random.Random(0)
     rows = [chat("Where?", sentence(rng, 20)) for _ in range(20)]
@@ -357,7 +357,7 @@ CALL = {"type": "function", "function": {"name": "look", "arguments": {"place": 
     ids=["tools", "calls", "refused"],
 )
 def test_tools_and_calls_end_a_batch_as_words_do(tmp_path: Path, row: Row, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tokenise, "BATCH_CHARS", 500)
+    monkeypatch.setattr(module, "BATCH_CHARS", 500)
     refuses = row["messages"][1]["role"] == "tool"
     told_rows: list[int] = []
     examine(
@@ -385,7 +385,7 @@ def bytes_a_row(look: Callable[[int], None]) -> float:
 
 
 def test_memory_hardly_grows_with_the_number_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tokenise, "BATCH_ROWS", 100)
+    monkeypatch.setattr(module, "BATCH_ROWS", 100)
     monkeypatch.setattr("train.data.rows.canonical.BATCH_ROWS", 100)
 
     def look(number: int) -> None:
@@ -397,7 +397,7 @@ def test_memory_hardly_grows_with_the_number_of_rows(tmp_path: Path, monkeypatch
 
 
 def test_memory_hardly_grows_with_the_number_of_rows_to_evaluate_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tokenise, "BATCH_ROWS", 100)
+    monkeypatch.setattr(module, "BATCH_ROWS", 100)
     monkeypatch.setattr("train.data.rows.canonical.BATCH_ROWS", 100)
     rows = write(tmp_path / "rows.arrow", chats(100, num_words=4))
 

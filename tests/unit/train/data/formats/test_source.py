@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from tests.support.rows import read_rows
 from train.data.convert import Conversion, convert
 from train.data.formats import source
-from train.data.rows.canonical import read_rows
 from train.data.rows.errors import DatasetInvalidError, Rule
 
 

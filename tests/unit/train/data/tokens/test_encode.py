@@ -6,13 +6,12 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from ftlab.errors import InvalidRequestError
-from tests.support.encoding import encode
+from tests.support.rows import EncodedRow, encode
 from tests.support.tiny_models import make_tiny_tokenizer
 from train.data.rows.errors import DatasetInvalidError
 from train.data.shapes.shapes import Row
-from train.data.tokens import tokenise
-from train.data.tokens.encode import IGNORE, EncodedRow
-from train.data.tokens.tokenise import BATCH_ROWS
+from train.data.tokens import encode as module
+from train.data.tokens.encode import BATCH_ROWS, IGNORE
 
 THINKING_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -126,7 +125,7 @@ def test_a_row_of_which_only_the_first_token_is_learned_teaches_nothing(tokenize
 def test_many_rows_keep_their_order_over_batches(
     tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
 ):
-    monkeypatch.setattr(tokenise, limit, value)
+    monkeypatch.setattr(module, limit, value)
     encoded = run(tokenizer, *(chat("Which?", f"Number {number}.") for number in range(30)))
     found = [learned(tokenizer, encoded, row) for row in range(30)]
     assert found == [f"Number {number}.<|im_end|>\n" for number in range(30)]

@@ -7,13 +7,12 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from ftlab.errors import InvalidRequestError
-from tests.support.encoding import encode
+from tests.support.rows import EncodedRow, encode
 from tests.support.tiny_models import CHAT_TEMPLATE, make_tiny_tokenizer
 from tests.unit.train.data.tokens.test_chat_template import MARKED, REWRITING, TRICKY, every_family, trl_templates
 from train.data.rows.errors import DatasetInvalidError
 from train.data.tokens import render
 from train.data.tokens.chat_template import ChatTemplate
-from train.data.tokens.encode import EncodedRow
 from train.data.tokens.render import Renderer
 
 TOOL = {"type": "function", "function": {"name": "look", "description": "Look.", "parameters": {"type": "object"}}}

@@ -9,10 +9,10 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from ftlab.schemas.config import SftMethod
-from tests.support.encoding import encode
+from tests.support.rows import encode, read_rows
 from tests.support.tiny_models import make_tiny_tokenizer
 from tests.unit.train.runs import write_messages, write_rows
-from train.data.rows.canonical import Kind, read_rows, write_canonical
+from train.data.rows.canonical import Kind, write_canonical
 from train.data.rows.errors import DatasetInvalidError
 from train.data.tokens import prepare
 from train.data.tokens.encode import IGNORE
@@ -242,7 +242,7 @@ def test_memory_does_not_grow_with_the_file(
     make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packing: bool
 ):
     monkeypatch.setattr("train.data.rows.canonical.BATCH_ROWS", 50)
-    monkeypatch.setattr("train.data.tokens.tokenise.BATCH_ROWS", 50)
+    monkeypatch.setattr("train.data.tokens.encode.BATCH_ROWS", 50)
     monkeypatch.setattr("train.data.tokens.arrow_rows.BATCH_TOKENS", 1000)
     make(write_rows(tmp_path / "first.jsonl", 10), packing=packing)  # what is made once
     peaks = []

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from train.data.tokens.tokenise import _search_range, token_ranges
+from train.data.tokens.encode import _search_range, token_ranges
 
 PIECES = [
     "hello",

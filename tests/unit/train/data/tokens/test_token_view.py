@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ftlab.errors import NotFoundError
 from ftlab.schemas.checks import Token, TokenRow
-from tests.support.encoding import encode
+from tests.support.rows import encode
 from tests.support.tiny_models import make_tiny_tokenizer
 from tests.unit.train.data.doctor.doctor_rows import FIRST_LINE, Row, answer, chat, user, write
 from train.data.rows.canonical import Kind
