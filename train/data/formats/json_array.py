@@ -18,6 +18,7 @@ from train.data.rows.errors import RowError, Rule
 WINDOW_BYTES = 1024**2
 
 _NO_ARRAY = "A .json file must hold one array of rows; name it .jsonl if it has one row a line."
+_NUMBER = (int, float)
 _AFTER_NUMBER = frozenset(" \t\r\n,]")
 _INSIDE_STRING = re.compile(r'["\\]')
 _STRUCTURE = re.compile(r'["\[\]{},]')
@@ -77,25 +78,30 @@ class _Window:
         """
         self.peek()
         while True:
-            is_last_try = self._is_complete or len(self.text) - self.position > jsonl.MAX_ROW_BYTES
             try:
                 value, end = decode_at(self.text, self.position)
             except json.JSONDecodeError as error:
-                if is_last_try and not error.msg.startswith("Unterminated string") and not self._is_cut_at(error.pos):
+                is_cut = error.msg.startswith("Unterminated string") or self._is_cut_at(error.pos)
+                if not is_cut and not self._may_grow:
                     raise self.broken(error.pos, error.msg) from None
             except RowError as error:
                 self._skip_value(number)
                 return error
             else:
                 # A number might continue: of `12.5`, the window may hold `12.`.
-                is_whole = not isinstance(value, int | float) or self.text[end : end + 1] in _AFTER_NUMBER
-                if (is_whole or is_last_try) and end - self.position <= jsonl.MAX_ROW_BYTES:
+                is_whole = not isinstance(value, _NUMBER) or self.text[end : end + 1] in _AFTER_NUMBER
+                if (is_whole or not self._may_grow) and end - self.position <= jsonl.MAX_ROW_BYTES:
                     self.position = end
                     return value
-            if is_last_try:
+            if not self._may_grow:
                 self._skip_value(number)
                 return jsonl.too_long("row")
             self._grow()
+
+    @property
+    def _may_grow(self) -> bool:
+        """Whether more text may complete the row at `position`."""
+        return not self._is_complete and len(self.text) - self.position <= jsonl.MAX_ROW_BYTES
 
     def mark_after(self, number: int) -> str:
         """The comma or bracket after row `number`; raise `RowError` when neither follows."""
