@@ -14,11 +14,11 @@ from cluster.runs.make_plan import dataset_rows
 from ftlab.errors import InvalidRequestError
 from ftlab.settings import Settings
 from tests.support.databases import make_database
+from tests.support.rows import read_rows
 from tests.unit.tracking.samples import dataset
 from tracking.buckets import Buckets, DatasetFiles, source_key
 from tracking.store import Store
 from tracking.store.records import DatasetRecord
-from train.data.convert import read_rows
 
 ROWS = b'{"prompt":"a","completion":"b"}\n' * 3
 

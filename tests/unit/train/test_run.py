@@ -13,11 +13,11 @@ from transformers import AutoModelForCausalLM
 from ftlab.errors import ConflictError, FineTuneLabError
 from ftlab.schemas import EventKind
 from ftlab.status import ReasonCode
+from tests.support.rows import encode, read_rows
 from tests.unit.train.runs import MODEL, Job, Link, write_messages, write_rows
 from train.checkpoints import checkpoint_files
-from train.data.convert import read_rows
 from train.data.rows.errors import DatasetInvalidError
-from train.data.tokens.encode import IGNORE, encode
+from train.data.tokens.encode import IGNORE
 from train.failures import LossDivergedError, classify
 from train.model.base_model import find_model, fingerprint
 from train.model.tokenizer import load_tokenizer

@@ -9,7 +9,7 @@ Python dicts they are
 - text: `{"text": str}`
 
 A message is `{"role", "content"}`, with `weight` (0 or 1), `tool_calls`, `name` and `tool_call_id` where the
-row brought them.
+uploaded row has them.
 """
 
 import os
@@ -37,9 +37,9 @@ Message = dict[str, Any]
 
 VERSION = "1"
 BATCH_ROWS = 1000
-"""Rows of one record batch at most."""
+"""Maximum number of rows in a record batch."""
 BATCH_CHARS = 8 * 1024**2
-"""Characters after which a record batch ends early, so that huge rows are not gathered in memory."""
+"""Characters after which a record batch ends early, so that huge rows do not accumulate in memory."""
 
 
 Kind = RowKind
@@ -79,7 +79,7 @@ class CanonicalWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows that wait."""
+        """Write the buffered rows."""
         import pyarrow as pa
 
         if self._lines:
@@ -95,7 +95,7 @@ class CanonicalWriter:
 
 @contextmanager
 def write_canonical(path: Path, kind: Kind) -> Iterator[CanonicalWriter]:
-    """A writer whose file appears at `path`, whole and safe on disk, when the block ends without an error."""
+    """A writer whose file appears at `path`, complete and synced to disk, when the block ends without an error."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         writer = CanonicalWriter(Path(name), kind)
@@ -113,14 +113,14 @@ def write_canonical(path: Path, kind: Kind) -> Iterator[CanonicalWriter]:
 
 
 class CanonicalFile:
-    """A file that `write_canonical` wrote, mapped into memory: rows cost memory only while they are looked at.
+    """A file that `write_canonical` wrote, memory-mapped: rows take up memory only while they are in use.
 
     Use it as a context manager. Threads may read at the same time.
     """
 
     @classmethod
     def open(cls, path: Path) -> "CanonicalFile":
-        """Raise `FileNotFoundError` when it is not there, `DatasetInvalidError` when it is no such file or torn."""
+        """Raise `FileNotFoundError` for a missing file, `DatasetInvalidError` for a damaged or different one."""
         import pyarrow as pa
 
         source = pa.memory_map(str(path))
@@ -160,8 +160,13 @@ class CanonicalFile:
             for start in range(0, batch.num_rows, size):
                 yield self._rows(batch.slice(start, size))
 
+    def rows(self) -> Iterator[tuple[int, Row]]:
+        """All rows in order with their lines in the source."""
+        for batch in self.batches():
+            yield from batch
+
     def row(self, index: int) -> tuple[int, Row]:
-        """The row with this position, counted from 0, and its line; raise `IndexError` when there is none."""
+        """The line in the source and the row at this index; raise `IndexError` when it is out of range."""
         if not 0 <= index < self.num_rows:
             raise IndexError(index)
         number = bisect_right(self._ends, index) - 1
@@ -169,7 +174,7 @@ class CanonicalFile:
 
     @cached_property
     def _ends(self) -> list[int]:
-        """Rows before each record batch, and in the end all."""
+        """Cumulative number of rows: before each record batch, and in total at the end."""
         batches = range(self._reader.num_record_batches)
         return list(accumulate((self._reader.get_batch(i).num_rows for i in batches), initial=0))
 
@@ -186,7 +191,7 @@ class CanonicalFile:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename in the folder last through a power cut."""
+    """Make a rename in the folder survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

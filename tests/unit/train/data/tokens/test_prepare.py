@@ -9,13 +9,13 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from ftlab.schemas.methods import SftMethod
+from tests.support.rows import encode, read_rows
 from tests.support.tiny_models import make_tiny_tokenizer
 from tests.unit.train.runs import write_messages, write_rows
-from train.data.convert import read_rows
 from train.data.rows.canonical import Kind, write_canonical
 from train.data.rows.errors import DatasetInvalidError
 from train.data.tokens import prepare
-from train.data.tokens.encode import IGNORE, encode
+from train.data.tokens.encode import IGNORE
 from train.data.tokens.prepare import Counts, Prepared, PrepareSpec, prepare_rows
 
 MAX_LENGTH = 64
@@ -241,6 +241,7 @@ def test_progress_is_told_and_may_end_the_work(make: Maker, tmp_path: Path, monk
 def test_memory_does_not_grow_with_the_file(
     make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packing: bool
 ):
+    monkeypatch.setattr("train.data.rows.canonical.BATCH_ROWS", 50)
     monkeypatch.setattr("train.data.tokens.encode.BATCH_ROWS", 50)
     monkeypatch.setattr("train.data.tokens.arrow_rows.BATCH_TOKENS", 1000)
     make(write_rows(tmp_path / "first.jsonl", 10), packing=packing)  # what is made once
