@@ -106,15 +106,9 @@ class Course:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "Course":
-        """What `to_document` gave, in this release or in one that knew a single file only."""
-        fields = dict(document) | {"pace": Pace(**document["pace"])}
-        if "num_rows" in fields:
-            is_stream = fields["start_step"] > 0
-            fields |= {"rows": [fields.pop("num_rows")], "ends": [fields.pop("end_rows")]}
-            fields["start_place"] = fields.pop("start_rows")
-            fields["stretched_at"] = fields["start_place"] if is_stream else None
-            del fields["last_step"]
-        return cls(**fields | {name: tuple(fields[name]) for name in ("rows", "ends")})
+        """The inverse of `to_document`."""
+        tuples = {name: tuple(document[name]) for name in ("rows", "ends")}
+        return cls(**{**document, **tuples, "pace": Pace(**document["pace"])})
 
     def to_document(self) -> dict[str, Any]:
         return asdict(self)

@@ -123,7 +123,7 @@ def _course(plan: RunPlan, rows: list[int], resumed: checkpoint_files.Manifest |
     """The run's way through its rows; a checkpoint tells when it was made at another pace, or with fewer files."""
     training = plan.config.training
     planned = Course.planned(training, rows, int(os.environ.get("WORLD_SIZE", "1")))
-    if resumed is None or resumed.traits is None:
+    if resumed is None:
         return planned
     before = Course.from_document(resumed.traits["course"])
     if before.rows != planned.rows[: before.num_files]:

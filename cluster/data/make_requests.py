@@ -5,13 +5,12 @@ from cluster.runs.make_plan import dataset_rows, model_location
 from ftlab.model_ref import parse_model_ref
 from ftlab.schemas import JobConfig
 from ftlab.settings import Settings
-from tracking.buckets.keys import rows_key
 from tracking.store import Transaction
 from tracking.store.records import DatasetRecord
 
 
 def source_file(settings: Settings, dataset: DatasetRecord) -> SourceFile:
-    return SourceFile(dataset.id, dataset.bucket, rows_key(dataset), dataset_rows(settings, dataset), dataset.num_rows)
+    return SourceFile(dataset.id, dataset.bucket, dataset.canonical, dataset_rows(settings, dataset), dataset.num_rows)
 
 
 def base_ref(tx: Transaction, settings: Settings, model: str, pinned_revision: str | None = None) -> BaseRef:

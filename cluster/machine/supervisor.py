@@ -19,7 +19,6 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from cluster.adoption import adopt_old_datasets
 from cluster.machine.environment import ensure_token, ray_environment
 from cluster.machine.haproxy import ingress_environment
 from cluster.machine.orphans import LifeLock, end_leftovers, mark, sweep_unfinished
@@ -185,7 +184,6 @@ def prepare(settings: Settings) -> None:
     sweep_unfinished(settings)
     store = Store.open(settings.store_url)
     store.migrate()
-    adopt_old_datasets(settings, store)
     store.close()
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ftlab.errors import ServiceUnavailableError
 from tracking.buckets.buckets import Buckets
-from tracking.buckets.keys import blob_key, canonical_prefix
+from tracking.buckets.storage import blob_key, canonical_prefix
 from tracking.store import Store, Transaction
 from tracking.store.ids import new_id
 from tracking.store.records import DatasetRecord

@@ -1,6 +1,5 @@
 """Adding, removing and moving datasets: the row and the files together."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from ftlab.errors import NotFoundError
 from tracking.buckets.buckets import Buckets, content_missing
 from tracking.buckets.contents import Contents
-from tracking.buckets.keys import blob_key, rows_key, source_key
+from tracking.buckets.storage import blob_key
 from tracking.store import Store, Transaction
 from tracking.store.records import DatasetRecord
 
@@ -30,8 +29,8 @@ class DatasetFiles:
         """
         with self._contents.claimed(record.bucket, record.sha256) as claim:
             # Files first: a row without its files would be a job's failure.
-            self._contents.put(claim, source_key(record), source)
-            self._contents.put(claim, rows_key(record), canonical)
+            self._contents.put(claim, blob_key(record.sha256), source)
+            self._contents.put(claim, record.canonical, canonical)
             with self._store.begin() as tx:
                 before(tx)
                 tx.datasets.add(record)
@@ -48,7 +47,6 @@ class DatasetFiles:
             record = tx.datasets.get(dataset_id)
             tx.datasets.remove(dataset_id, owner=owner)
             claim = self._contents.drop(tx, record)
-        self._remove_own(record)
         if claim is not None:
             self._contents.settle(claim)
 
@@ -79,7 +77,8 @@ class DatasetFiles:
             # Again with the row below; here so that nothing is copied in vain.
             tx.datasets.check_unused(record.id, owner=record.owner)
         moved = replace(record, bucket=bucket)
-        paths = {key(record): self._buckets.local_path(record.bucket, key(record)) for key in (source_key, rows_key)}
+        keys = (blob_key(record.sha256), record.canonical)
+        paths = {key: self._buckets.local_path(record.bucket, key) for key in keys}
         with self._contents.claimed(bucket, record.sha256) as claim:
             try:
                 for key, path in paths.items():
@@ -94,31 +93,11 @@ class DatasetFiles:
                 left = self._contents.drop(tx, record)
                 if bucket > record.bucket:
                     claim.release(tx)
-        self._remove_own(record)
         if left is not None:
             self._contents.settle(left)
         return moved
-
-    def adopt(self, record: DatasetRecord, kind: str, canonical_key: str, canonical: Path) -> None:
-        """Give a dataset of before there were canonical rows the files that others have."""
-        adopted = replace(record, kind=kind, canonical=canonical_key)
-        with self._contents.claimed(record.bucket, record.sha256) as claim:
-            self._contents.put(
-                claim, blob_key(record.sha256), self._buckets.local_path(record.bucket, source_key(record))
-            )
-            self._contents.put(claim, canonical_key, canonical)
-            with self._store.begin() as tx:
-                tx.datasets.set_canonical(adopted.id, canonical_key, kind)
-                claim.release(tx)
-        self._remove_own(record)
 
     def sweep(self) -> None:
         """Remove files that killed processes have left."""
         self._contents.sweep()
         self._buckets.sweep()
-
-    def _remove_own(self, record: DatasetRecord) -> None:
-        """Without canonical rows, a dataset has a folder of its own, always on this machine."""
-        folder = self._buckets.storage(record.bucket).folder
-        if not record.canonical and folder is not None:
-            shutil.rmtree(folder / record.id, ignore_errors=True)

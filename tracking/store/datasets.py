@@ -75,16 +75,6 @@ class DatasetRepository:
                 f"Dataset {dataset_id!r} is being moved by another request.", "dataset_in_use", "dataset_id"
             )
 
-    def set_canonical(self, dataset_id: str, canonical: str, kind: str) -> None:
-        """Say where the canonical rows of a dataset lie that had none."""
-        mine = (datasets.c.id == dataset_id, datasets.c.canonical == "")
-        self._connection.execute(update(datasets).where(*mine).values(canonical=canonical, kind=kind))
-
-    def without_canonical(self) -> DatasetRecords:
-        """Datasets of before there were canonical rows."""
-        statement = select(*COLUMNS).where(datasets.c.canonical == "").order_by(datasets.c.seq)
-        return [DatasetRecord(*row) for row in self._connection.execute(statement)]
-
     def canonicals(self, bucket: str, sha256: str) -> frozenset[str]:
         """The canonical keys of all datasets with this content, of any owner; empty: nobody needs the content."""
         same = (datasets.c.bucket == bucket, datasets.c.sha256 == sha256)

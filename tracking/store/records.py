@@ -178,11 +178,11 @@ class DatasetRecord:
     size_bytes: int
     sha256: str
     """Of the uploaded bytes."""
-    created_at: datetime
-    kind: str = "messages"
+    kind: str
     """What its canonical rows are: `messages`, `preference`, `unpaired` or `text`."""
-    canonical: str = ""
+    canonical: str
     """Key of the canonical rows inside the bucket."""
+    created_at: datetime
     num_skipped: int = 0
     """Rows that were left out because the uploader accepted a part."""
     column_mapping: dict[str, Any] | None = None

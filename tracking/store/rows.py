@@ -11,17 +11,14 @@ from sqlalchemy import (
     ColumnElement,
     Double,
     ForeignKey,
-    ForeignKeyConstraint,
     FromClause,
     Index,
     Integer,
     MetaData,
     String,
     Table,
-    UniqueConstraint,
     and_,
     cast,
-    false,
     literal_column,
     text,
 )
@@ -66,18 +63,28 @@ jobs = Table(
     Column("message", CleanText, nullable=False),
     Column("reason", EnumText(ReasonCode)),
     Column("priority", Integer, nullable=False),
+    Column("queue_shift", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
     # Equal to `attempt` while that attempt is live. It repeats what `attempts.ended_at` says, so that one
     # UPDATE of the job can check it: PostgreSQL rechecks only the updated row after it waited for a lock.
     Column("live_attempt", Integer),
     Column("retries_used", Integer, nullable=False),
     Column("not_before", UtcDateTime),
+    Column("waiting_for", CleanText),
+    Column("data_findings", CleanText),
+    Column("has_new_files", Boolean, nullable=False),
+    Column("stop_kind", EnumText(StopKind)),
+    Column("resume_from", String),
     Column("step", Integer, nullable=False),
     Column("total_steps", Integer),
     Column("epoch", Double),
     Column("loss", Double),
     Column("eval_loss", Double),
     Column("eta_s", Double),
+    Column("file", Integer),
+    Column("file_progress", Double),
+    # The sum of the sizes of its checkpoints.
+    Column("disk_bytes", BigInteger, nullable=False, server_default=text("0")),
     Column("last_seq", Integer, nullable=False),
     Column("mlflow_seq", Integer, nullable=False),
     Column("mlflow_run_id", String),
@@ -85,19 +92,9 @@ jobs = Table(
     Column("model_id", String),
     Column("created_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime),
+    Column("paused_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     Column("updated_at", UtcDateTime, nullable=False),
-    Column("queue_shift", Integer, nullable=False, server_default=text("0")),
-    Column("paused_at", UtcDateTime),
-    Column("stop_kind", EnumText(StopKind)),
-    Column("resume_from", String),
-    Column("waiting_for", CleanText),
-    # The sum of its checkpoints' sizes.
-    Column("disk_bytes", BigInteger, nullable=False, server_default=text("0")),
-    Column("file", Integer),
-    Column("file_progress", Double),
-    Column("data_findings", CleanText),
-    Column("has_new_files", Boolean, nullable=False, server_default=false()),
 )
 
 
@@ -162,6 +159,7 @@ attempts = Table(
     Column("driver", String, nullable=False),
     Column("cpus", Integer, nullable=False),
     Column("gpus", Double, nullable=False),
+    Column("placement", JSON, nullable=False),
     Column("placement_groups", JSON, nullable=False),
     Column("pids", JSON, nullable=False),
     Column("resumed_from_step", Integer),
@@ -170,7 +168,6 @@ attempts = Table(
     Column("ended_at", UtcDateTime),
     Column("reason", EnumText(ReasonCode)),
     Column("message", CleanText),
-    Column("placement", JSON, nullable=False, server_default=text("'[]'")),
     # When its use of devices was counted for its owner.
     Column("counted_at", UtcDateTime),
 )
@@ -244,14 +241,14 @@ datasets = Table(
     Column("num_rows", BigInteger, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("sha256", String, nullable=False),
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("kind", String, nullable=False, server_default=text("'messages'")),
-    Column("canonical", String, nullable=False, server_default=text("''")),
-    Column("num_skipped", BigInteger, nullable=False, server_default=text("0")),
+    Column("kind", String, nullable=False),
+    Column("canonical", String, nullable=False),
+    Column("num_skipped", BigInteger, nullable=False),
     Column("column_mapping", JSON(none_as_null=True)),
-    Column("confidence", Double, nullable=False, server_default=text("1")),
+    Column("confidence", Double, nullable=False),
     Column("compression", String),
-    Column("problems", JSON, nullable=False, server_default=text("'[]'")),
+    Column("problems", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
 )
 Index("ix_datasets_owner", datasets.c.owner, datasets.c.seq)
 Index("ix_datasets_content", datasets.c.bucket, datasets.c.sha256)
@@ -296,9 +293,9 @@ models = Table(
     "models",
     metadata,
     _sequence("seq"),
-    Column("id", String, nullable=False),
+    Column("id", String, nullable=False, unique=True),
     Column("owner", String, nullable=False),
-    Column("job_id", String, nullable=False),
+    _job_id(primary_key=False),
     Column("name", String, nullable=False),
     Column("kind", String, nullable=False),
     Column("base_model", String, nullable=False),
@@ -307,9 +304,6 @@ models = Table(
     Column("path", String, nullable=False),
     Column("mlflow_version", String),
     Column("created_at", UtcDateTime, nullable=False),
-    # In the order that SQLite has them in since the table was built anew.
-    ForeignKeyConstraint(["job_id"], ["jobs.id"]),
-    UniqueConstraint("id"),
 )
 Index("ix_models_job", models.c.job_id, models.c.seq)
 

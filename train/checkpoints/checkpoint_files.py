@@ -40,11 +40,11 @@ class Manifest:
     """`{name: {"size": bytes, "sha256": hex}}`; names are relative POSIX paths."""
     versions: dict[str, str]
     committed_at: str
-    is_scheduled: bool = True
+    is_scheduled: bool
     """Whether a run without interruption saves at this step too: only such a checkpoint can be the best one, so that
     an interruption does not change what is delivered."""
-    traits: dict[str, Any] | None = None
-    """What decides the bits of a run that resumes here, where it was recorded (`resume_report.Traits`)."""
+    traits: dict[str, Any]
+    """What decides the bits of a run that resumes here (`resume_report.Traits`); empty in a delivered model."""
 
     @property
     def size_bytes(self) -> int:
@@ -94,7 +94,7 @@ def commit(
         versions=installed_versions(),
         committed_at=datetime.now(UTC).isoformat(),
         is_scheduled=is_scheduled,
-        traits=traits,
+        traits=traits or {},
     )
     content = manifest.to_json()
     (source / MANIFEST).write_bytes(content)

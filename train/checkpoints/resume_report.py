@@ -85,7 +85,7 @@ class Receipt:
         """Emit the receipt; `logs` are those of the first logged step, empty where there was no step left."""
         before, versions = self._before, installed_versions()
         why_not = differences(before, now, versions)
-        then = before.traits or {}
+        then = Traits(**before.traits)
         exactness = "every bit is as without the interruption" if not why_not else f"not bit for bit: {why_not[0]}"
         losses = {"before": self._logged.get("loss"), "after": logs.get("loss")}
         shown = "".join(f", loss {loss:.4g} {when}" for when, loss in losses.items() if loss is not None)
@@ -106,9 +106,9 @@ class Receipt:
                 "loss_after": losses["after"],
                 "learning_rate_before": self._logged.get("learning_rate"),
                 "learning_rate_after": logs.get("learning_rate"),
-                "rng_sha256_before": then.get("rng_sha256"),
+                "rng_sha256_before": then.rng_sha256,
                 "rng_sha256_after": now.rng_sha256,
-                "data_sha256_before": then.get("data_sha256"),
+                "data_sha256_before": then.data_sha256,
                 "data_sha256_after": now.data_sha256,
                 "versions_before": before.versions,
                 "versions_after": versions,
@@ -120,8 +120,6 @@ class Receipt:
 
 def differences(before: Manifest, now: Traits, versions: dict[str, str]) -> list[str]:
     """Why the run does not go on bit for bit: one clause for each reason, none when it does."""
-    if before.traits is None:
-        return ["the checkpoint was made by an older release, which recorded less"]
     then = Traits(**before.traits)
     added = Course.from_document(now.course).num_files - Course.from_document(then.course).num_files
     reasons = [f"{added} more files are trained" if added > 1 else "one more file is trained"] if added else []

@@ -1,6 +1,5 @@
 """Check a dataset file row by row and write it down in the one form that training reads."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,12 +106,7 @@ def convert(
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a file that `convert` wrote, or of one with a normal row in JSON a line."""
-    with path.open("rb") as lines:
-        if not lines.read(6).startswith(b"ARROW1"):
-            lines.seek(0)
-            yield from map(json.loads, lines)
-            return
+    """Read the rows of a file that `convert` wrote."""
     with CanonicalFile.open(path) as file:
         for batch in file.batches():
             for _, row in batch:

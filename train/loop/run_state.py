@@ -25,7 +25,7 @@ class RunState:
 
 
 def read_run_states(folder: Path) -> list[RunState]:
-    """Those of all ranks, in their order; none for a checkpoint that an older release made."""
+    """The states of all ranks, in their order."""
     states: list[RunState] = []
     while (file := _file(folder, len(states))).exists():
         content: dict[str, Any] = json.loads(file.read_text("utf-8"))
@@ -33,9 +33,9 @@ def read_run_states(folder: Path) -> list[RunState]:
     return states
 
 
-def rng_sha256(states: list[RunState]) -> str | None:
-    """One for the random states of all ranks."""
-    return joint_fingerprint([state.rng_sha256 for state in states]) if states else None
+def rng_sha256(states: list[RunState]) -> str:
+    """One hash for the random states of all ranks."""
+    return joint_fingerprint([state.rng_sha256 for state in states])
 
 
 def _file(folder: Path, rank: int) -> Path:

@@ -139,6 +139,8 @@ def dataset(dataset_id: str = "ds-1", *, owner: str = "local") -> DatasetRecord:
         num_rows=10,
         size_bytes=5_000_000_000,
         sha256="a" * 64,
+        kind="messages",
+        canonical=f"canonical/{'a' * 64}-{'b' * 12}.arrow",
         created_at=NOW,
     )
 

@@ -1,12 +1,12 @@
 """Short training runs on the tiny model, without Ray: the plan, a link that keeps what it is told, the rows."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ftlab.schemas import EventKind, JobConfig
+from train.data.rows.canonical import Kind, write_canonical
 from train.plan import Beat, DataFile, Outcome, Phase, RunPlan, StopKind
 from train.run import run
 
@@ -158,5 +158,7 @@ def write_rows(file: Path, count: int, *, offset: int = 0) -> Path:
 
 
 def write_messages(file: Path, rows: list[list[dict[str, str]]]) -> Path:
-    file.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows), "utf-8")
+    with write_canonical(file, Kind.MESSAGES) as out:
+        for line, row in enumerate(rows, 1):
+            out.write(line, {"messages": row})
     return file

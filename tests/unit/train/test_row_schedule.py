@@ -234,13 +234,3 @@ def test_after_its_end_a_run_goes_back_to_the_peak_of_its_schedule():
     assert (longer.last_step, longer.schedule_at(10), longer.schedule_at(17)) == (17, 3.0, 10.0)
     warming = training(Pace(2, 1, 1), num_train_epochs=1, warmup_steps=30)
     assert Course.planned(warming, [20], 1).extended(10, [20, 14], warming).schedule_at(10) == 9.0
-
-
-def test_a_course_of_an_older_release_goes_on():
-    pace = {"batch_size": 2, "accumulation": 1, "workers": 1}
-    document = {"pace": pace, "num_rows": 5, "last_step": 6, "end_rows": 10, "schedule_start": 0.0, "schedule_steps": 6}
-    first = Course.from_document(document | {"start_step": 0, "start_rows": 0})
-    assert first == planned(5, Pace(2, 1, 1), 6)
-    stream = document | {"last_step": 5, "start_step": 2, "start_rows": 4, "schedule_start": 2.0}
-    other = {"pace": pace | {"accumulation": 2}}
-    assert Course.from_document(stream | other) == first.changed(2, Pace(2, 2, 1))

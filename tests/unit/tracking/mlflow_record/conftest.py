@@ -117,7 +117,18 @@ class Bench:
     def add_dataset(self, name: str = "hello", content: bytes = b"rows") -> DatasetRecord:
         sha256 = hashlib.sha256(content).hexdigest()
         record = DatasetRecord(
-            new_id("ds"), "local", name, "default", "jsonl", "messages", 7, len(content), sha256, self.clock()
+            id=new_id("ds"),
+            owner="local",
+            name=name,
+            bucket="default",
+            format="jsonl",
+            shape="messages",
+            num_rows=7,
+            size_bytes=len(content),
+            sha256=sha256,
+            kind="messages",
+            canonical=f"canonical/{sha256}-{'b' * 12}.arrow",
+            created_at=self.clock(),
         )
         with self.store.begin() as tx:
             tx.datasets.add(record)
