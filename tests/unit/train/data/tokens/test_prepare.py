@@ -241,6 +241,7 @@ def test_progress_is_told_and_may_end_the_work(make: Maker, tmp_path: Path, monk
 def test_memory_does_not_grow_with_the_file(
     make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packing: bool
 ):
+    monkeypatch.setattr("train.data.rows.canonical.BATCH_ROWS", 50)
     monkeypatch.setattr("train.data.tokens.encode.BATCH_ROWS", 50)
     monkeypatch.setattr("train.data.tokens.arrow_rows.BATCH_TOKENS", 1000)
     make(write_rows(tmp_path / "first.arrow", 10), packing=packing)  # what is made once
