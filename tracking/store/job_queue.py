@@ -3,24 +3,21 @@
 Every look at the queue follows a partial index that holds queued jobs only: the finished ones cost nothing.
 """
 
-import operator
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     FromClause,
     ScalarSelect,
     Select,
+    and_,
     bindparam,
     case,
     func,
     literal,
-    literal_column,
     or_,
     select,
-    union_all,
     update,
 )
 
@@ -30,11 +27,6 @@ from tracking.store.job_reads import COLUMNS, JobReads, JobRecords
 from tracking.store.paging import invalid_cursor
 from tracking.store.rows import IS_QUEUED, QUEUE_ORDER, is_queued, jobs
 
-Compare = Callable[[Any, Any], ColumnElement[bool]]
-
-NEAR = 250
-"""So many jobs from the head or the end of the queue are counted one by one. One from the end that is nearer than this
-costs a run through the index, which is a third of counting a range as long."""
 UNFINISHED = tuple(status for status in JobStatus if not status.is_terminal)
 
 
@@ -54,13 +46,13 @@ class JobQueue(JobReads):
         That job may have left the queue since: the page goes on behind the place it had. Raises
         `MalformedRequestError` (code `invalid_cursor`) when the owner has no such job.
         """
-        mine = select(jobs.c.queue_seq).where(IS_QUEUED, jobs.c.owner == owner)
-        pages = [mine] if after is None else [mine.where(*behind) for behind in self._behind(owner, after)]
-        # Each range of the index is read to the page's length.
-        firsts = [page.order_by(*QUEUE_ORDER).limit(limit).subquery() for page in pages]
-        numbers = union_all(*(select(first.c.queue_seq) for first in firsts))
-        rows = select(*COLUMNS).where(jobs.c.queue_seq.in_(numbers))
-        return self._records(rows.order_by(*QUEUE_ORDER).limit(limit))
+        mine = select(*COLUMNS).where(IS_QUEUED, jobs.c.owner == owner)
+        page: JobRecords = []
+        # Each range of the index begins where the one before it ends.
+        for behind in [()] if after is None else self._behind(owner, after):
+            rest = mine.where(*behind).order_by(*QUEUE_ORDER).limit(limit - len(page))
+            page += self._records(rest)
+        return page
 
     def queue_heads(self, per_owner: int, *, now: datetime) -> JobRecords:
         """The first jobs of every owner that wait for no later time, in the order of the queue."""
@@ -75,11 +67,6 @@ class JobQueue(JobReads):
             )
         ]
         return sorted(found, key=lambda job: (-job.priority, job.queue_shift, job.queue_seq))
-
-    def queued_counts(self) -> dict[str, int]:
-        """How many jobs each owner has in the queue; owners without any are left out."""
-        counts = select(jobs.c.owner, func.count().label("num_jobs")).where(IS_QUEUED).group_by(jobs.c.owner)
-        return {row.owner: row.num_jobs for row in self._connection.execute(counts)}
 
     def num_queued(self, owner: str) -> int:
         """How many jobs of this owner are in the queue."""
@@ -96,20 +83,11 @@ class JobQueue(JobReads):
         return self.queue_positions([job_id]).get(job_id)
 
     def queue_positions(self, job_ids: Collection[str]) -> dict[str, int]:
-        """The positions of those jobs that are queued, in one query.
-
-        It counts jobs of the same priority together, and from the end of the queue where that is near.
-        """
+        """The positions of those jobs that are queued, in one query."""
         positions: dict[str, int] = {}
         position = 0
-        wanted = list(job_ids)
-        found = (
-            self._connection.execute(_PLACE, {"job_id": wanted[0]})
-            if len(wanted) == 1
-            else self._connection.execute(_PLACES, {"job_ids": wanted})
-        )
-        for row in found:
-            position = position + row.distance if row.place is None else row.place
+        for row in self._connection.execute(_PLACES, {"job_ids": list(job_ids)}):
+            position = row.num_nearer + (position if row.num_ahead is None else row.num_ahead)
             positions[row.id] = position
         return positions
 
@@ -189,68 +167,38 @@ def _owners_in_queue() -> Select[tuple[str]]:
     return select(owners.c.owner).where(owners.c.owner.is_not(None))
 
 
-def _places(is_wanted: ColumnElement[bool]) -> Select[tuple[str, int | None, int]]:
-    """Rows in queue order: the job's distance to the wanted job before it with the same priority and shift.
+def _places() -> Select[tuple[str, int | None, int]]:
+    """Rows in queue order, one for each of `job_ids` that is queued. Every number is a count over a range of the index.
 
-    The first one with a priority and shift has its position, in `place`. Each number is made of counts of ranges of the
-    index.
+    `num_nearer` counts the jobs of the same priority and shift up to this one, from the row before it on. For the first
+    row with a priority and shift, `num_ahead` counts the jobs that go before all of these.
     """
-    seq, class_ = jobs.c.queue_seq, (jobs.c.priority, jobs.c.queue_shift)
-    before = func.lag(seq).over(partition_by=class_, order_by=seq).label("before")
-    wanted = select(jobs.c.id, *class_, seq, before).where(IS_QUEUED, is_wanted).cte("wanted")
-    num_near = case((wanted.c.before.is_(None), _num_ahead(wanted, NEAR))).label("num_near")
-    # Materialized, for SQLite would count once for each use of the number.
-    head = select(*wanted.c, num_near).cte("head").prefix_with("MATERIALIZED")
-    num_behind = _num_behind(head, NEAR)
-    place = case(
-        (head.c.before.is_not(None), None),
-        (head.c.num_near < NEAR, head.c.num_near + 1),
-        (num_behind < NEAR, _IN_QUEUE.scalar_subquery() - num_behind),
-        else_=_num_ahead(head) + 1,
-    )
-    queue = jobs.alias("queue")
-    distance = _count(
-        queue,
-        head,
-        queue.c.priority == head.c.priority,
-        queue.c.queue_shift == head.c.queue_shift,
-        queue.c.queue_seq > head.c.before,
-        queue.c.queue_seq <= head.c.queue_seq,
-    )
-    order = (head.c.priority.desc(), head.c.queue_shift, head.c.queue_seq)
-    return select(head.c.id, place.label("place"), distance.label("distance")).order_by(*order)
-
-
-def _num_ahead(job: FromClause, limit: int | None = None) -> ColumnElement[int]:
-    """How many jobs go before this one; `limit` or more where it is more."""
-    return _num_beyond(job, operator.gt, operator.lt, limit)
-
-
-def _num_behind(job: FromClause, limit: int) -> ColumnElement[int]:
-    """How many jobs come after this one; `limit` or more where it is more."""
-    return _num_beyond(job, operator.lt, operator.gt, limit)
-
-
-def _num_beyond(job: FromClause, priority: Compare, place: Compare, limit: int | None) -> ColumnElement[int]:
+    place = (jobs.c.priority, jobs.c.queue_shift, jobs.c.queue_seq)
+    before = func.lag(jobs.c.queue_seq).over(partition_by=place[:2], order_by=jobs.c.queue_seq).label("before")
+    is_wanted = jobs.c.id.in_(bindparam("job_ids", expanding=True))
+    job = select(jobs.c.id, *place, before).where(IS_QUEUED, is_wanted).cte("job")
     queue = jobs.alias("queue")
     same_priority = queue.c.priority == job.c.priority
-    same_shift = queue.c.queue_shift == job.c.queue_shift
-    ranges = (
-        (same_priority, same_shift, place(queue.c.queue_seq, job.c.queue_seq)),
-        (same_priority, place(queue.c.queue_shift, job.c.queue_shift)),
-        (priority(queue.c.priority, job.c.priority),),
+    is_nearer = and_(
+        same_priority,
+        queue.c.queue_shift == job.c.queue_shift,
+        queue.c.queue_seq > func.coalesce(job.c.before, 0),
+        queue.c.queue_seq <= job.c.queue_seq,
     )
-    first, *others = (_count(queue, job, *conditions, limit=limit) for conditions in ranges)
-    return sum(others, start=first)
+    num_ahead = _count(queue, job, queue.c.priority > job.c.priority) + _count(
+        queue, job, same_priority & (queue.c.queue_shift < job.c.queue_shift)
+    )
+    return select(
+        job.c.id,
+        case((job.c.before.is_(None), num_ahead)).label("num_ahead"),
+        _count(queue, job, is_nearer).label("num_nearer"),
+    ).order_by(job.c.priority.desc(), job.c.queue_shift, job.c.queue_seq)
 
 
-def _count(
-    queue: FromClause, job: FromClause, *conditions: ColumnElement[bool], limit: int | None = None
-) -> ColumnElement[int]:
-    """How many jobs of the queue, for this job of the statement around, meet the conditions; at most `limit`."""
-    one: ColumnElement[int] = literal_column("1")
-    met = select(one).select_from(queue).where(is_queued(queue), *conditions).correlate(job).limit(limit)
-    return select(func.count()).select_from(met.subquery()).scalar_subquery()
+def _count(queue: FromClause, job: FromClause, condition: ColumnElement[bool]) -> ScalarSelect[int]:
+    """How many jobs of the queue meet a condition about this `job` of the statement around."""
+    count = select(func.count()).select_from(queue).where(is_queued(queue), condition)
+    return count.correlate(job).scalar_subquery()
 
 
 def _front(queue: FromClause, priority: ColumnElement[int]) -> ScalarSelect[int]:
@@ -259,6 +207,5 @@ def _front(queue: FromClause, priority: ColumnElement[int]) -> ScalarSelect[int]
 
 
 _IN_QUEUE = select(func.count()).select_from(jobs).where(IS_QUEUED)
-_PLACES = _places(jobs.c.id.in_(bindparam("job_ids", expanding=True)))
-_PLACE = _places(jobs.c.id == bindparam("job_id"))
+_PLACES = _places()
 """Made once: every submit asks for a position, and to put this statement together takes longer than to run it."""

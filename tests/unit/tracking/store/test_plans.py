@@ -9,7 +9,6 @@ from sqlalchemy import event, insert, text
 from ftlab.status import JobStatus
 from tests.unit.tracking.samples import NOW, add_job, checkpoint, hold_lease, start
 from tracking.store import Store, Transaction
-from tracking.store.job_queue import NEAR
 from tracking.store.jobs import NEW_JOB
 from tracking.store.rows import jobs
 
@@ -23,7 +22,6 @@ READS: dict[str, tuple[str, Call]] = {
     "front": ("ix_jobs_queue", lambda tx: tx.jobs.front_shift(50)),
     "page of the queue": ("ix_jobs_queue_by_owner", lambda tx: tx.jobs.queue_page("local", after="job-0")),
     "heads": ("ix_jobs_queue_by_owner", lambda tx: tx.jobs.queue_heads(5, now=NOW)),
-    "counts": ("ix_jobs_queue_by_owner", lambda tx: tx.jobs.queued_counts()),
     "live": ("ix_jobs_live", lambda tx: tx.jobs.live()),
     "outbox": ("ix_jobs_behind_mlflow", lambda tx: tx.jobs.behind_mlflow()),
     "list": ("ix_jobs_owner", lambda tx: tx.jobs.list(owner="local")),
@@ -46,7 +44,7 @@ def test_index_is_used(store: Store, name: str) -> None:
     assert index in plan(store, call)
 
 
-@pytest.mark.parametrize("name", ["position", "positions", "front", "counts"])
+@pytest.mark.parametrize("name", ["position", "positions", "front"])
 def test_the_index_alone_is_enough(sqlite_url: str, name: str) -> None:
     """Without a look at the row behind each entry."""
     store = Store.open(sqlite_url)
@@ -135,7 +133,6 @@ class TestWork:
     @pytest.mark.parametrize(
         "call",
         [
-            lambda tx: tx.jobs.queued_counts(),
             lambda tx: tx.jobs.num_queued("local"),
             lambda tx: tx.jobs.has_queued("local", 99),
         ],
@@ -146,14 +143,6 @@ class TestWork:
         with stores["many ended"].read() as tx, counting(tx) as many:
             call(tx)
         assert many[0] <= few[0] * 1.2 + 20
-
-    def test_a_position_at_the_end_costs_less_than_a_count_of_all_before_it(self, stores: dict[str, Store]) -> None:
-        with stores["many queued"].read() as tx:
-            with counting(tx) as last:
-                tx.jobs.queue_position(f"queued-{MANY - 1}")
-            with counting(tx) as counted:
-                tx.jobs.queue_position(f"queued-{MANY - 2 * NEAR}")
-        assert last[0] < counted[0] * 0.8
 
     def test_a_page_of_positions_costs_little_more_than_the_last_of_them(self, stores: dict[str, Store]) -> None:
         page = [f"queued-{number}" for number in range(MANY - 20, MANY)]
