@@ -43,6 +43,11 @@ class Point:
     timestamp_ms: int
     step: int
 
+    @property
+    def is_eval(self) -> bool:
+        """Whether an evaluation measured it."""
+        return self.key.startswith("eval_")
+
 
 @dataclass(frozen=True)
 class DatasetInput:

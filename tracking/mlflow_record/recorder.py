@@ -7,8 +7,8 @@ them again; each call of `MlflowApi` changes nothing the second time.
 
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -25,12 +25,12 @@ from tracking.mlflow_record.mapping import (
     event_tags,
     model_tags,
     params_of,
+    points_of,
     registered_name,
     run_tags,
 )
-from tracking.mlflow_record.overlap import Overlap
 from tracking.store import StaleJobError, Store, Transaction
-from tracking.store.records import DatasetRecord, EventRecord, JobRecord, JobRef, ModelRecord, NewEvent
+from tracking.store.records import DatasetRecord, EventRecord, JobRecord, JobRef, MlflowCursor, ModelRecord, NewEvent
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Page:
     job: JobRecord
     events: list[EventRecord]
     points: list[Point]
-    next_seq: int
+    next: MlflowCursor
     """The cursor once this page is in MLflow."""
     datasets: list[DatasetRecord | None]
     """Those of the job's files, in their order; `None` for one that is no longer kept."""
@@ -68,7 +68,6 @@ class Recorder:
         self._api = api
         self._jobs_folder = jobs_folder
         self._clock = clock
-        self._overlap = Overlap()
         self._postponed: dict[str, tuple[int, datetime]] = {}
         """By job: failures in a row, and when the next try is due."""
 
@@ -134,23 +133,24 @@ class Recorder:
         except MlflowRefusedError as error:
             self._resolve(run_id, page, error)
         else:
-            self._save(job_id, seq=page.next_seq)
+            self._save(job_id, cursor=page.next)
         return len(page.events)
 
-    def _save(self, job_id: str, *, run_id: str | None = None, seq: int | None = None) -> None:
+    def _save(self, job_id: str, *, run_id: str | None = None, cursor: MlflowCursor | None = None) -> None:
         with self._store.begin() as tx:
-            tx.jobs.set_mlflow(job_id, run_id=run_id, seq=seq)
+            tx.jobs.set_mlflow(job_id, run_id=run_id, cursor=cursor)
 
-    def _load(self, job_id: str, after: int | None = None) -> Page:
+    def _load(self, job_id: str, after: MlflowCursor | None = None) -> Page:
         with self._store.read() as tx:
             job = tx.jobs.get(job_id)
-            seq = job.mlflow_seq if after is None else after
-            events = tx.events.after(job_id, seq, limit=PAGE_EVENTS, kinds=RECORDED_KINDS)
+            cursor = job.mlflow_cursor if after is None else after
+            events = tx.events.after(job_id, cursor.seq, limit=PAGE_EVENTS, kinds=RECORDED_KINDS)
+            points, cursor = new_points(events, cursor)
             return Page(
                 job=job,
                 events=events,
-                points=self._overlap.new_points(tx, job_id, events),
-                next_seq=events[-1].seq if len(events) == PAGE_EVENTS else job.last_seq,
+                points=points,
+                next=replace(cursor, seq=events[-1].seq if len(events) == PAGE_EVENTS else job.last_seq),
                 datasets=[_find_dataset(tx, dataset_id) for dataset_id in job.dataset_ids],
                 eval_dataset=_find_dataset(tx, job.eval_dataset_id),
                 models=tx.models.all_of_job(job_id),
@@ -167,14 +167,14 @@ class Recorder:
 
     def _refill(self, page: Page) -> None:
         """Give a job whose run is unknown to MLflow a new one, with everything from the first event on."""
-        job_id, seq = page.job.id, 0
+        job_id, cursor = page.job.id, MlflowCursor()
         run_id = self._open_run(page)
-        while seq < page.next_seq:
-            part = self._load(job_id, after=seq)
+        while cursor.seq < page.next.seq:
+            part = self._load(job_id, after=cursor)
             self._send(run_id, part)
-            seq = part.next_seq
+            cursor = part.next
         # Named last: until then each try finds the same new run by its tag, and fills it from the start.
-        self._save(job_id, run_id=run_id, seq=seq)
+        self._save(job_id, run_id=run_id, cursor=cursor)
 
     def _send(self, run_id: str, page: Page) -> None:
         self._api.log_points(run_id, page.points)
@@ -203,7 +203,6 @@ class Recorder:
             self._api.set_tags(run_id, {"ftlab.incomplete": problem[:MAX_TAG_LENGTH]})
         # Last: whoever sees the run ended finds everything in it.
         self._api.end(run_id, RUN_STATUS[status], event.at)
-        self._overlap.forget(page.job.id)
 
     def _deliver(self, run_id: str, page: Page, status: JobStatus) -> str | None:
         """Send the files of an ended job; return what cannot ever be sent, in one sentence."""
@@ -244,13 +243,13 @@ class Recorder:
             return
         if state is RunState.ACTIVE:
             logger.warning("MLflow refused a part of the record of %s: %s", job.id, error)
-            self._skip(page, page.next_seq, INCOMPLETE, "MLflow refused a part of this job's record.")
+            self._skip(page, page.next, INCOMPLETE, "MLflow refused a part of this job's record.")
             return
         # A run in the trash was put there by somebody. Neither restoring nor replacing it is what they want.
         message = "The job's MLflow run was deleted; MLflow records nothing more of this job."
-        self._skip(page, job.last_seq, RUN_DELETED, message)
+        self._skip(page, replace(page.next, seq=job.last_seq), RUN_DELETED, message)
 
-    def _skip(self, page: Page, seq: int, code: str, message: str) -> None:
+    def _skip(self, page: Page, cursor: MlflowCursor, code: str, message: str) -> None:
         """Move the cursor over what MLflow shall not have, and tell whoever follows the job, once."""
         job = page.job
         if not job.status.is_terminal and not self._was_noticed(job.id, code):
@@ -260,7 +259,7 @@ class Recorder:
                     tx.events.append(JobRef(job.id, job.attempt), [notice])
             except StaleJobError:
                 logger.info("%s has moved on; it is told with its next events.", job.id)
-        self._save(job.id, seq=seq)
+        self._save(job.id, cursor=cursor)
 
     def _was_deleted(self, job_id: str) -> bool:
         return self._was_noticed(job_id, RUN_DELETED)
@@ -274,6 +273,21 @@ class Recorder:
 def backoff_s(num_failures: int) -> float:
     """Seconds to wait after so many failures in a row: 1, 2, 4, ... up to 30."""
     return float(min(MAX_BACKOFF_S, 2.0 ** min(num_failures - 1, 10)))
+
+
+def new_points(events: Sequence[EventRecord], cursor: MlflowCursor) -> tuple[list[Point], MlflowCursor]:
+    """The points of steps that MLflow does not have yet, and the cursor behind them.
+
+    A resumed attempt repeats the steps after its checkpoint. MLflow cannot replace a point, so the first value stays.
+    """
+    step, eval_step, points = cursor.step, cursor.eval_step, []
+    for event in events:
+        if event.kind == EventKind.METRICS:
+            new = [point for point in points_of(event) if point.step > (eval_step if point.is_eval else step)]
+            step = max([step, *(point.step for point in new if not point.is_eval)])
+            eval_step = max([eval_step, *(point.step for point in new if point.is_eval)])
+            points += new
+    return points, replace(cursor, step=step, eval_step=eval_step)
 
 
 def _find_dataset(tx: Transaction, dataset_id: str | None) -> DatasetRecord | None:

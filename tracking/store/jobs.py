@@ -17,7 +17,7 @@ from tracking.store.events import write_events
 from tracking.store.job_queue import JobQueue
 from tracking.store.job_reads import COLUMNS
 from tracking.store.leases import COORDINATOR
-from tracking.store.records import AttemptRecord, EventRecord, JobRecord, JobRef, NewEvent
+from tracking.store.records import AttemptRecord, EventRecord, JobRecord, JobRef, MlflowCursor, NewEvent
 from tracking.store.rows import attempts, idempotency_keys, jobs, leases
 
 DEFAULT_REASONS = {
@@ -271,13 +271,15 @@ class JobRepository(JobQueue):
             raise StaleJobError(f"Attempt {ref.attempt} of job {ref.id!r} is no longer live.")
         return pinned
 
-    def set_mlflow(self, job_id: str, *, run_id: str | None = None, seq: int | None = None) -> None:
-        """Keep the job's MLflow run and the newest event that MLflow has; that number never goes back."""
+    def set_mlflow(self, job_id: str, *, run_id: str | None = None, cursor: MlflowCursor | None = None) -> None:
+        """Keep the job's MLflow run, and how much of the job MLflow has; the cursor never moves back."""
         values: dict[str, str | ColumnElement[int]] = {}
         if run_id is not None:
             values["mlflow_run_id"] = run_id
-        if seq is not None:
-            values["mlflow_seq"] = case((jobs.c.mlflow_seq < seq, seq), else_=jobs.c.mlflow_seq)
+        if cursor is not None:
+            for name, value in vars(cursor).items():
+                column = jobs.c[f"mlflow_{name}"]
+                values[column.name] = case((jobs.c.mlflow_seq < cursor.seq, value), else_=column)
         if values:
             self._connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
 
@@ -335,6 +337,8 @@ NEW_JOB: dict[str, Any] = {
     "step": 0,
     "last_seq": 1,
     "mlflow_seq": 0,
+    "mlflow_step": -1,
+    "mlflow_eval_step": -1,
     "has_new_files": False,
 } | dict.fromkeys(
     (

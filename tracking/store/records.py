@@ -18,6 +18,18 @@ class JobRef:
 
 
 @dataclass(frozen=True)
+class MlflowCursor:
+    """How much of a job MLflow has."""
+
+    seq: int = 0
+    """The newest event."""
+    step: int = -1
+    """The newest step with training metrics."""
+    eval_step: int = -1
+    """The newest step with the metrics of an evaluation."""
+
+
+@dataclass(frozen=True)
 class JobRecord:
     """One job. Its place in the queue follows from `priority`, `queue_shift` and `queue_seq`, in this order."""
 
@@ -62,7 +74,8 @@ class JobRecord:
     """How far it is in this file, 0 to 1."""
     last_seq: int
     mlflow_seq: int
-    """Newest event that MLflow has."""
+    mlflow_step: int
+    mlflow_eval_step: int
     mlflow_run_id: str | None
     model_revision: str | None
     """The base model's revision, pinned by the first attempt."""
@@ -83,6 +96,10 @@ class JobRecord:
     @property
     def num_files(self) -> int:
         return len(self.dataset_ids)
+
+    @property
+    def mlflow_cursor(self) -> MlflowCursor:
+        return MlflowCursor(self.mlflow_seq, self.mlflow_step, self.mlflow_eval_step)
 
     @property
     def ref(self) -> JobRef:

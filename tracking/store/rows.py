@@ -87,6 +87,8 @@ jobs = Table(
     Column("disk_bytes", BigInteger, nullable=False, server_default=text("0")),
     Column("last_seq", Integer, nullable=False),
     Column("mlflow_seq", Integer, nullable=False),
+    Column("mlflow_step", Integer, nullable=False),
+    Column("mlflow_eval_step", Integer, nullable=False),
     Column("mlflow_run_id", String),
     Column("model_revision", String),
     Column("model_id", String),

@@ -234,7 +234,7 @@ def test_five_thousand_points_arrive_once(bench: Bench, recorder: Recorder, read
         assert reading.run.data.metrics[f"metric_{number}"] == 1000 * number / 7
 
 
-@pytest.mark.parametrize("lost_write", ["run_id", "seq"])
+@pytest.mark.parametrize("lost_write", ["run_id", "cursor"])
 def test_a_crash_before_the_cursor_is_saved_doubles_nothing(
     bench: Bench, recorder: Recorder, reader: Reader, monkeypatch: pytest.MonkeyPatch, lost_write: str
 ) -> None:

@@ -81,6 +81,24 @@ def test_a_lost_run_is_made_again_with_everything(bench: Bench, recorder: Record
     assert reading.artifacts("model") == ["model/manifest.json", "model/model.safetensors"]
 
 
+def test_a_lost_run_of_a_job_that_repeated_steps_has_each_once(
+    bench: Bench, recorder: Recorder, reader: Reader
+) -> None:
+    first = bench.start_attempt(bench.add_job("lost and resumed"))
+    bench.log_steps(first, range(1, 8))
+    bench.requeue(first)
+    second = bench.start_attempt(first.id, resumed_from_step=5)
+    bench.log_steps(second, range(6, 10))
+    _catch_up(bench, recorder)
+    reader.client.set_tag(reader.of(first.id).run.info.run_id, "ftlab.job_id", "another server's")
+    with bench.store.begin() as tx:
+        tx.jobs.set_mlflow(first.id, run_id="f" * 32)
+    bench.requeue(second)
+    bench.log_steps(bench.start_attempt(first.id, resumed_from_step=5), range(6, 12))
+    _catch_up(bench, recorder)
+    assert reader.of(first.id).history("loss") == [(step, 1 / step) for step in range(1, 12)]
+
+
 def test_a_deleted_experiment_is_left_in_the_trash(bench: Bench, recorder: Recorder, reader: Reader) -> None:
     before = bench.add_claimed_job("before")
     recorder.step()
@@ -127,7 +145,7 @@ def test_what_mlflow_never_takes_is_skipped_with_a_notice(
     bench.log_steps(ref, range(1, 3))
     with monkeypatch.context() as patch:
         odd = [Point("loss/", 1.0, 0, 1)]
-        patch.setattr("tracking.mlflow_record.overlap.Overlap.new_points", lambda *arguments: odd)
+        patch.setattr("tracking.mlflow_record.recorder.points_of", lambda event: odd)
         recorder.step()
     bench.log_steps(ref, range(3, 5))
     _catch_up(bench, recorder)

@@ -102,6 +102,8 @@ def _create_jobs() -> None:
         sa.Column("disk_bytes", sa.BigInteger(), nullable=False, server_default=sa.text("0")),
         sa.Column("last_seq", sa.Integer(), nullable=False),
         sa.Column("mlflow_seq", sa.Integer(), nullable=False),
+        sa.Column("mlflow_step", sa.Integer(), nullable=False),
+        sa.Column("mlflow_eval_step", sa.Integer(), nullable=False),
         sa.Column("mlflow_run_id", sa.String()),
         sa.Column("model_revision", sa.String()),
         sa.Column("model_id", sa.String()),
