@@ -95,7 +95,7 @@ def session_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowS
 
 @dataclass
 class Clock:
-    """Time that moves only when told."""
+    """Time that moves only when a test advances it."""
 
     now: datetime = START
 
@@ -107,8 +107,8 @@ class Clock:
 
 
 @dataclass
-class Bench:
-    """A store with jobs that tests move along, and the folder with their files."""
+class Jobs:
+    """A store whose jobs a test moves along, and the folder with their files."""
 
     store: Store
     jobs_folder: Path
@@ -170,7 +170,7 @@ class Bench:
 
     def claim(self, job_id: str, *, resumed_from_step: int | None = None) -> JobRef:
         with self.store.begin() as tx:
-            lease = tx.leases.acquire("coordinator", "bench", ttl_s=60, now=self.clock())
+            lease = tx.leases.acquire("coordinator", "test", ttl_s=60, now=self.clock())
             attempt = tx.jobs.claim(
                 job_id,
                 driver="driver",
@@ -253,9 +253,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def jobs(tmp_path: Path) -> Iterator[Jobs]:
     store = Store.open(f"sqlite:///{make_database(tmp_path / 'ftlab.db')}")
-    yield Bench(store, tmp_path / "jobs")
+    yield Jobs(store, tmp_path / "jobs")
     store.close()
 
 
@@ -309,5 +309,5 @@ def api(session_server: MlflowServer) -> MlflowApi:
 
 
 @pytest.fixture
-def recorder(bench: Bench, api: MlflowApi) -> Recorder:
-    return Recorder(bench.store, api, bench.jobs_folder, bench.clock)
+def recorder(jobs: Jobs, api: MlflowApi) -> Recorder:
+    return Recorder(jobs.store, api, jobs.jobs_folder, jobs.clock)
