@@ -26,6 +26,7 @@ from cluster.machine.ports import free_ports
 from cluster.machine.processes import Part, own_identity, start_ticks
 from ftlab.cli.service_file import state_file
 from ftlab.errors import FineTuneLabError, InvalidRequestError
+from ftlab.files import replacing
 from ftlab.settings import Settings, load_settings
 from tracking.buckets import Buckets
 from tracking.mlflow_record.server import SERVER_ENVIRONMENT, server_command
@@ -137,7 +138,8 @@ class Supervisor:
         parts = {part.name: _identity(part.pid) for part in self._parts if part.pid is not None and part.is_alive()}
         document = own_identity() | {"state": state, "urls": self._urls(), "parts": parts}
         try:
-            _write_atomically(state_file(self._settings), json.dumps(document, indent=1))
+            with replacing(state_file(self._settings)) as aside:
+                aside.write_text(json.dumps(document, indent=1), "utf-8")
         except OSError as error:  # it only informs: on a full disk the jobs still have to be saved
             logger.warning("The state file could not be written: %s", error)
 
@@ -239,12 +241,6 @@ def ray_temp_dir(settings: Settings) -> Path:
 
 def _identity(pid: int) -> dict[str, int]:
     return {"pid": pid, "started_at_ticks": start_ticks(pid)}
-
-
-def _write_atomically(file: Path, text: str) -> None:
-    aside = file.with_suffix(".tmp")
-    aside.write_text(text, "utf-8")
-    aside.replace(file)
 
 
 def main() -> int:

@@ -2,9 +2,9 @@
 
 import json
 import re
-import shutil
 
 from ftlab.errors import FineTuneLabError, NotFoundError
+from ftlab.files import free_bytes
 from ftlab.model_ref import ModelRef, parse_model_ref
 from ftlab.schemas import ModelCheck, Page, TunedModel
 from ftlab.settings import Settings
@@ -104,7 +104,7 @@ def _report_full(ref: ModelRef, tuned: Tuned) -> ModelCheck:
 
 
 def _shortage(settings: Settings, size_bytes: int) -> list[str]:
-    free = shutil.disk_usage(settings.home).free
+    free = free_bytes(settings.home)
     if size_bytes < free:
         return []
     return [f"Fetching the model takes {size_bytes:,} bytes, and the disk of the data folder has {free:,} free."]

@@ -4,13 +4,12 @@ import fcntl
 import hashlib
 import os
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ftlab.errors import ServiceUnavailableError
-from ftlab.free_space import check_space
+from ftlab.files import check_space, replacing
 from tracking.buckets.storage import Storage
 
 COPY_BYTES = 1024**2
@@ -77,18 +76,12 @@ def _download(storage: Storage, key: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     num_bytes = storage.size_of(key)
     check_space(path.parent, num_bytes or 0)
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
+    with replacing(path) as aside:
         with storage.open(key) as source, aside.open("wb") as target:
             while piece := source.read(COPY_BYTES):
                 check_space(path.parent, len(piece))
                 target.write(piece)
-            target.flush()
-            os.fsync(target.fileno())
         if aside.stat().st_size != num_bytes:
             raise ServiceUnavailableError(
                 f"{aside.stat().st_size} of {num_bytes} bytes came from the bucket; try again.", "bucket_unavailable"
             )
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)

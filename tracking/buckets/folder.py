@@ -7,6 +7,8 @@ import uuid
 from pathlib import Path
 from typing import BinaryIO
 
+from ftlab.files import replacing
+
 INCOMING = ".incoming"
 """Folder inside the bucket for files that are being written."""
 STALE_S = 24 * 3600
@@ -32,14 +34,11 @@ class LocalFolder:
         incoming = self.folder / INCOMING
         for folder in (incoming, target.parent):
             folder.mkdir(parents=True, exist_ok=True)
-        aside = incoming / uuid.uuid4().hex
-        try:
-            link_or_copy(file, aside)
-            os.replace(aside, target)
-        finally:
-            # A rename between two links to the same file leaves both.
-            aside.unlink(missing_ok=True)
-        sync_folder(target.parent)
+        with replacing(target, aside=incoming / uuid.uuid4().hex) as aside:
+            try:
+                os.link(file, aside)
+            except OSError:
+                shutil.copyfile(file, aside)  # on another disk
 
     def open(self, key: str) -> BinaryIO:
         return (self.folder / key).open("rb")
@@ -69,26 +68,3 @@ class LocalFolder:
     def signed_url(self, key: str, expires_s: int, filename: str) -> str | None:
         """The service signs its own URLs."""
         return None
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source`, or a copy on another disk; it is safe on disk afterwards."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-    sync(target)
-
-
-def sync(file: Path) -> None:
-    """Make a file's content last through a power cut."""
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename inside the folder last through a power cut."""
-    sync(folder)

@@ -1,6 +1,5 @@
 """Token rows as an Arrow stream on disk, which the `datasets` library maps into memory."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -9,6 +8,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from ftlab.files import sync
 
 BATCH_TOKENS = 1_000_000
 """Tokens after which a record batch is written: so many are held in memory."""
@@ -48,8 +49,7 @@ class ArrowRowWriter:
         self._writer.close()
         self._out.close()
         if error is None:
-            with self._file.open("rb") as written:
-                os.fsync(written.fileno())
+            sync(self._file)
 
     def _flush(self) -> None:
         if not self._num_waiting:

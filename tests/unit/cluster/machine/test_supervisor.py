@@ -131,10 +131,10 @@ def test_nohup_keeps_sighup_away(settings: Settings):
 
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(file: Path, text: str) -> None:
+    def fail(file: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(supervisor_module, "_write_atomically", fail)
+    monkeypatch.setattr(supervisor_module, "replacing", fail)
 
 
 @pytest.mark.usefixtures("full_disk")
