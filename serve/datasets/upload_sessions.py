@@ -34,7 +34,6 @@ MAX_OPEN = 100
 """Uploads that one owner may have begun."""
 LOCK = "lock"
 """Held while the dataset is being made."""
-HASH_BYTES = 1024**2
 
 
 class OffsetError(ConflictError):

@@ -78,8 +78,8 @@ class Desk:
     def count(self) -> float:
         """The position of the job that was last in the queue at the beginning."""
         with _timed() as spent, self._stock.store.read() as tx:
-            position = tx.jobs.queue_position(self._stock.ids[-1])
-        _require(position is not None, "the last job is not queued")
+            positions = tx.jobs.queue_positions(self._stock.ids[-1:])
+        _require(bool(positions), "the last job is not queued")
         return spent.ms
 
     def submit(self) -> float:

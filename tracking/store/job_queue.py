@@ -1,6 +1,6 @@
-"""The queue: its order, the places in it, and what changes them.
+"""The queue of jobs: its order, positions in it, and changes to it.
 
-Every look at the queue follows a partial index that holds queued jobs only: the finished ones cost nothing.
+Every query uses a partial index of the queued jobs, so that finished jobs cost nothing.
 """
 
 from collections.abc import Collection, Mapping
@@ -31,31 +31,31 @@ UNFINISHED = tuple(status for status in JobStatus if not status.is_terminal)
 
 
 class JobQueue(JobReads):
-    """The queue's part of `JobRepository`."""
+    """Base class of `JobRepository`: the queue."""
 
     def queued(self, limit: int = 1000, *, now: datetime | None = None) -> JobRecords:
-        """The queue, next job first; with `now`, without the jobs that wait for a later time."""
+        """The queue, next job first; with `now`, without jobs whose `not_before` is later."""
         statement = select(*COLUMNS).where(IS_QUEUED)
         if now is not None:
             statement = statement.where(_is_due(now))
         return self._records(statement.order_by(*QUEUE_ORDER).limit(limit))
 
     def queue_page(self, owner: str, *, after: str | None = None, limit: int = 20) -> JobRecords:
-        """One page of the owner's part of the queue, next job first. `after` is the id of the page's predecessor.
+        """One page of the owner's queued jobs, next job first. `after` is the id of the last job of the page before.
 
-        That job may have left the queue since: the page goes on behind the place it had. Raises
-        `MalformedRequestError` (code `invalid_cursor`) when the owner has no such job.
+        That job may have left the queue: the page continues after its former position. Raises `MalformedRequestError`
+        (code `invalid_cursor`) when the owner has no such job.
         """
         mine = select(*COLUMNS).where(IS_QUEUED, jobs.c.owner == owner)
         page: JobRecords = []
-        # Each range of the index begins where the one before it ends.
+        # Consecutive ranges of the index.
         for behind in [()] if after is None else self._behind(owner, after):
             rest = mine.where(*behind).order_by(*QUEUE_ORDER).limit(limit - len(page))
             page += self._records(rest)
         return page
 
     def queue_heads(self, per_owner: int, *, now: datetime) -> JobRecords:
-        """The first jobs of every owner that wait for no later time, in the order of the queue."""
+        """The first jobs of every owner in queue order, without jobs whose `not_before` is later."""
         found = [
             job
             for owner in self._connection.execute(_owners_in_queue()).scalars()
@@ -69,21 +69,17 @@ class JobQueue(JobReads):
         return sorted(found, key=lambda job: (-job.priority, job.queue_shift, job.queue_seq))
 
     def num_queued(self, owner: str) -> int:
-        """How many jobs of this owner are in the queue."""
+        """The number of queued jobs of this owner."""
         count = select(func.count()).where(IS_QUEUED, jobs.c.owner == owner)
         return self._connection.execute(count).scalar_one()
 
     def has_queued(self, owner: str, count: int) -> bool:
-        """Whether the owner has so many jobs in the queue, or more."""
-        # SQLite runs through a whole index three times as fast as through a range of it, and that mostly tells.
+        """Whether the owner has at least `count` queued jobs."""
+        # SQLite counts a whole index three times as fast as a range of it, and the whole is mostly small enough.
         return self._connection.execute(_IN_QUEUE).scalar_one() >= count and self.num_queued(owner) >= count
 
-    def queue_position(self, job_id: str) -> int | None:
-        """1 is next; `None` when the job is not queued."""
-        return self.queue_positions([job_id]).get(job_id)
-
     def queue_positions(self, job_ids: Collection[str]) -> dict[str, int]:
-        """The positions of those jobs that are queued, in one query."""
+        """The positions of those jobs that are queued, in one query; 1 is next."""
         positions: dict[str, int] = {}
         position = 0
         for row in self._connection.execute(_PLACES, {"job_ids": list(job_ids)}):
@@ -104,18 +100,18 @@ class JobQueue(JobReads):
         ]
 
     def front_shift(self, priority: int) -> int:
-        """The `queue_shift` that puts a job before all others of this priority."""
+        """The `queue_shift` of a job that goes before all others of this priority."""
         return int(self._connection.execute(select(_front(jobs, literal(priority)))).scalar_one())
 
     def move_to_front(self, job_id: str) -> None:
-        """Put a queued job before all others of its priority. Raises `StaleJobError` when it is not queued."""
+        """Move a queued job before all others of its priority. Raises `StaleJobError` when it is not queued."""
         front = _front(jobs.alias("queue"), jobs.c.priority)
         moved = self._connection.execute(update(jobs).where(jobs.c.id == job_id, IS_QUEUED).values(queue_shift=front))
         if moved.rowcount == 0:
             raise StaleJobError(f"Job {job_id!r} is not in the queue and cannot be moved to its front.")
 
     def set_priority(self, job_id: str, priority: int) -> None:
-        """Give a job that has not ended another priority, and its place by submit order there.
+        """Change the priority of a job that has not ended; its position there follows from the submit order.
 
         Raises `StaleJobError` when it has ended.
         """
@@ -129,14 +125,14 @@ class JobQueue(JobReads):
             raise StaleJobError(f"Job {job_id!r} has ended and needs no priority.")
 
     def set_waiting(self, sentences: Mapping[str, str | None]) -> int:
-        """Keep what each of these jobs waits for. Returns how many sentences were new.
+        """Store what each of these jobs waits for. Returns the number of changed sentences.
 
-        Jobs that have left the queue are passed over, and a row whose sentence stays is not written.
+        Jobs that have left the queue are skipped, and rows whose sentence stays the same are not written.
         """
         known = self._connection.execute(
             select(jobs.c.id, jobs.c.waiting_for).where(IS_QUEUED, jobs.c.id.in_(sentences))
         )
-        # Always in the order of the key, so that two writers cannot wait for each other.
+        # Always in the order of the key, so that two writers cannot deadlock.
         new = [
             {"job_id": job_id, "sentence": sentences[job_id]}
             for job_id, waiting_for in sorted(known.all())
@@ -148,7 +144,7 @@ class JobQueue(JobReads):
         return len(new)
 
     def set_data_ready(self, findings: Mapping[str, str]) -> None:
-        """Keep what the doctor says of the data of these queued jobs: it is ready, and they wait for something else."""
+        """Store the doctor's findings for queued jobs whose data is ready while they wait for something else."""
         if findings:
             write = update(jobs).where(jobs.c.id == bindparam("job_id"), IS_QUEUED)
             new = [{"job_id": job_id, "said": findings[job_id]} for job_id in sorted(findings)]
@@ -160,7 +156,7 @@ def _is_due(now: datetime) -> ColumnElement[bool]:
 
 
 def _owners_in_queue() -> Select[tuple[str]]:
-    """From one owner in the index to the next, past all the jobs of each."""
+    """The distinct owners, read by jumping in the index from one owner to the next."""
     first = select(func.min(jobs.c.owner).label("owner")).where(IS_QUEUED).cte("owners", recursive=True)
     after = select(func.min(jobs.c.owner)).where(IS_QUEUED, jobs.c.owner > first.c.owner).scalar_subquery()
     owners = first.union_all(select(after).where(first.c.owner.is_not(None)))
@@ -168,10 +164,10 @@ def _owners_in_queue() -> Select[tuple[str]]:
 
 
 def _places() -> Select[tuple[str, int | None, int]]:
-    """Rows in queue order, one for each of `job_ids` that is queued. Every number is a count over a range of the index.
+    """Rows in queue order, one for each queued job of `job_ids`. Every number is a count over a range of the index.
 
-    `num_nearer` counts the jobs of the same priority and shift up to this one, from the row before it on. For the first
-    row with a priority and shift, `num_ahead` counts the jobs that go before all of these.
+    `num_nearer` counts jobs of the same priority and shift: those after the previous row, up to and including this one.
+    `num_ahead`, in the first row of a priority and shift, counts the jobs that precede all of these.
     """
     place = (jobs.c.priority, jobs.c.queue_shift, jobs.c.queue_seq)
     before = func.lag(jobs.c.queue_seq).over(partition_by=place[:2], order_by=jobs.c.queue_seq).label("before")
@@ -196,7 +192,7 @@ def _places() -> Select[tuple[str, int | None, int]]:
 
 
 def _count(queue: FromClause, job: FromClause, condition: ColumnElement[bool]) -> ScalarSelect[int]:
-    """How many jobs of the queue meet a condition about this `job` of the statement around."""
+    """The number of queued jobs that meet a condition on the `job` of the enclosing statement."""
     count = select(func.count()).select_from(queue).where(is_queued(queue), condition)
     return count.correlate(job).scalar_subquery()
 
@@ -208,4 +204,4 @@ def _front(queue: FromClause, priority: ColumnElement[int]) -> ScalarSelect[int]
 
 _IN_QUEUE = select(func.count()).select_from(jobs).where(IS_QUEUED)
 _PLACES = _places()
-"""Made once: every submit asks for a position, and to put this statement together takes longer than to run it."""
+"""Built once: every submit needs a position, and building this statement takes longer than running it."""

@@ -1,19 +1,12 @@
 """Whether a run shall end or save, as all its ranks agree."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from ftlab.status import StopKind
 from train.all_ranks import highest
-from train.loop.heartbeat import Pulse
 from train.plan import RunLink
-
-CHECKED_ROWS = 1000
-"""Rows that are read between two looks at the stop request."""
-
-Row = TypeVar("Row")
 
 
 class EarlyStop(Exception):
@@ -58,14 +51,6 @@ class Stops:
         kind = self.agreed()
         if kind is not None:
             raise EarlyStop(kind)
-
-    def watching(self, rows: Iterable[Row], pulse: Pulse) -> Iterator[Row]:
-        """Pass `rows` on, with a look at the stop request every now and then."""
-        for number, row in enumerate(rows, 1):
-            yield row
-            if number % CHECKED_ROWS == 0:
-                pulse.tick()
-                self.leave_if_asked()
 
     def _wanted(self, *, heeds_clock: bool) -> StopKind | None:
         wanted = self._link.stop_requested()

@@ -11,7 +11,7 @@ from ftlab.schemas import EventKind
 from tests.unit.tracking.mlflow_record.conftest import Jobs, MlflowServer, Reader
 from tracking.mlflow_record.api import MlflowApi, MlflowUnreachableError
 from tracking.mlflow_record.mapping import JOB_TAG
-from tracking.mlflow_record.recorder import PAGE_EVENTS, Recorder, backoff_s
+from tracking.mlflow_record.recorder import PAGE_EVENTS, Recorder
 
 FILES = {"model.safetensors": b"weights"}
 
@@ -167,10 +167,6 @@ def test_the_loop_backs_off_and_recovers(jobs: Jobs, recorder: Recorder, monkeyp
     recorder.run(stop)
     assert stop.waited == [1, 2, 4, 8, 16, 30, 30, 1, 1, 1]
     assert answers == []
-
-
-def test_backoff_is_bounded() -> None:
-    assert [backoff_s(number) for number in (1, 2, 5, 6, 1000)] == [1, 2, 16, 30, 30]
 
 
 def test_a_stopped_recorder_makes_no_pass(jobs: Jobs, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ Call = Callable[[Transaction], object]
 
 READS: dict[str, tuple[str, Call]] = {
     "queue": ("ix_jobs_queue", lambda tx: tx.jobs.queued(now=NOW)),
-    "position": ("ix_jobs_queue", lambda tx: tx.jobs.queue_position("job-0")),
+    "position": ("ix_jobs_queue", lambda tx: tx.jobs.queue_positions(["job-0"])),
     "positions": ("ix_jobs_queue", lambda tx: tx.jobs.queue_positions(["job-0", "job-1", "job-2"])),
     "front": ("ix_jobs_queue", lambda tx: tx.jobs.front_shift(50)),
     "page of the queue": ("ix_jobs_queue_by_owner", lambda tx: tx.jobs.queue_page("local", after="job-0")),
@@ -114,7 +114,7 @@ class TestWork:
             lambda tx: tx.jobs.queue_heads(50, now=NOW),
             lambda tx: tx.jobs.queue_page("local"),
             lambda tx: tx.jobs.queue_page("local", after="queued-50"),
-            lambda tx: tx.jobs.queue_position("queued-50"),
+            lambda tx: tx.jobs.queue_positions(["queued-50"]),
             lambda tx: tx.jobs.queue_positions([f"queued-{number}" for number in range(30, 50)]),
             lambda tx: tx.jobs.front_shift(50),
             lambda tx: tx.jobs.live(),
@@ -148,7 +148,7 @@ class TestWork:
         page = [f"queued-{number}" for number in range(MANY - 20, MANY)]
         with stores["many queued"].read() as tx:
             with counting(tx) as one:
-                tx.jobs.queue_position(page[-1])
+                tx.jobs.queue_positions(page[-1:])
             with counting(tx) as twenty:
                 assert len(tx.jobs.queue_positions(page)) == 20
         assert twenty[0] <= one[0] * 1.2

@@ -30,7 +30,9 @@ def test_order_is_priority_then_submit(store: Store) -> None:
     with store.read() as tx:
         assert [job.id for job in tx.jobs.queued()] == expected
         assert [job.id for job in tx.jobs.queued(limit=2)] == expected[:2]
-        assert [tx.jobs.queue_position(job_id) for job_id in expected] == [1, 2, 3, 4]
+        assert [tx.jobs.queue_positions([job_id]) for job_id in expected] == [
+            {job_id: position} for position, job_id in enumerate(expected, start=1)
+        ]
         assert tx.jobs.queue_positions(ids) == {job_id: position for position, job_id in enumerate(expected, start=1)}
 
 
@@ -54,14 +56,13 @@ def test_not_before(store: Store) -> None:
         assert [job.id for job in tx.jobs.queued(now=later(29))] == [ready]
         assert [job.id for job in tx.jobs.queued(now=later(30))] == [waiting, ready]
         assert [job.id for job in tx.jobs.queued()] == [waiting, ready]
-        assert tx.jobs.queue_position(ready) == 2
+        assert tx.jobs.queue_positions([ready]) == {ready: 2}
 
 
 def test_position_of_others_is_none(store: Store) -> None:
     running = reach(store, S.RUNNING).id
     with store.read() as tx:
-        assert tx.jobs.queue_position(running) is None
-        assert tx.jobs.queue_position("job-none") is None
+        assert tx.jobs.queue_positions([running]) == tx.jobs.queue_positions(["job-none"]) == {}
         assert tx.jobs.queue_positions([running, "job-none"]) == {}
 
 
@@ -190,7 +191,8 @@ def test_positions_are_those_of_the_whole_queue(store: Store) -> None:
         for size in (1, 2, 7):
             some = random.sample(ids, size)
             assert tx.jobs.queue_positions(some) == {job_id: expected[job_id] for job_id in some if job_id in expected}
-        assert {job_id: tx.jobs.queue_position(job_id) for job_id in ids} == {i: expected.get(i) for i in ids}
+        for job_id in ids:
+            assert tx.jobs.queue_positions([job_id]).get(job_id) == expected.get(job_id)
 
 
 def test_positions_in_a_long_queue(store: Store) -> None:
@@ -216,7 +218,7 @@ def test_positions_in_a_long_queue(store: Store) -> None:
         for start_at in (0, 1, 249, 750, 1250, 1499):
             page = in_order[start_at : start_at + 20]
             assert tx.jobs.queue_positions(page) == {job_id: expected[job_id] for job_id in page}
-            assert tx.jobs.queue_position(page[0]) == start_at + 1
+            assert tx.jobs.queue_positions(page[:1]) == {page[0]: start_at + 1}
         scattered = random.sample(in_order, 30)
         assert tx.jobs.queue_positions(scattered) == {job_id: expected[job_id] for job_id in scattered}
 

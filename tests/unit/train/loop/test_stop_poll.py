@@ -9,9 +9,7 @@ import pytest
 from ftlab.schemas import EventKind
 from tests.unit.train.runs import Job, Link, write_rows
 from train.checkpoints import checkpoint_files
-from train.loop import stop_poll
-from train.loop.heartbeat import Pulse
-from train.loop.stop_poll import EarlyStop, Stops
+from train.loop.stop_poll import Stops
 from train.plan import Ending, Phase, StopKind
 
 SAVING_KINDS = [kind for kind in StopKind if kind is not StopKind.FENCED]
@@ -192,15 +190,3 @@ def test_the_most_urgent_of_a_request_and_the_clock_counts():
     assert asks.agreed(heeds_clock=False) is StopKind.DRAIN
     link.stop = StopKind.PAUSE
     assert asks.agreed() is StopKind.PAUSE
-
-
-def test_reading_many_rows_can_be_stopped(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(stop_poll, "CHECKED_ROWS", 10)
-    link = Wanted()
-    rows = Stops(link).watching(iter(range(100)), Pulse(link))
-    taken = [next(rows) for _ in range(25)]
-    link.stop = StopKind.PAUSE
-    with pytest.raises(EarlyStop) as caught:
-        taken.extend(rows)
-    assert caught.value.kind is StopKind.PAUSE
-    assert (len(taken), len(link.beats)) == (30, 3)
