@@ -1,4 +1,4 @@
-"""Where datasets lie: named buckets, each a local folder or any fsspec URL; the same content once in each."""
+"""Storage of datasets: named buckets, each a local folder or an fsspec URL. A bucket holds each content once."""
 
 from tracking.buckets.buckets import Buckets
 from tracking.buckets.contents import Claim, Contents

@@ -1,4 +1,4 @@
-"""Adding, removing and moving datasets: the row and the files together."""
+"""Adding, removing and moving datasets: their rows and files together."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,12 +23,12 @@ class DatasetFiles:
     def add(
         self, record: DatasetRecord, source: Path, canonical: Path, before: Callable[[Transaction], object]
     ) -> None:
-        """Store the two files and add the row. `before` runs in the row's transaction, and what it raises undoes all.
+        """Store both files and add the row. `before` runs in the row's transaction; an exception from it undoes all.
 
         Raises `ServiceUnavailableError` when the bucket is away.
         """
         with self._contents.claimed(record.bucket, record.sha256) as claim:
-            # Files first: a row without its files would be a job's failure.
+            # Files first: a job would fail on a row without files.
             self._contents.put(claim, blob_key(record.sha256), source)
             self._contents.put(claim, record.canonical, canonical)
             with self._store.begin() as tx:
@@ -37,12 +37,12 @@ class DatasetFiles:
                 claim.release(tx)
 
     def remove(self, dataset_id: str, *, owner: str) -> None:
-        """Remove the row, and the files if no other dataset needs them.
+        """Remove the row, and the files unless another dataset needs them.
 
         Raises `NotFoundError`, and `ConflictError` (code `dataset_in_use`) while an unfinished job needs it.
         """
         with self._store.begin() as tx:
-            # Locked before it is read: two that remove it at once would wait for each other's read lock.
+            # Locked before it is read: two concurrent removals would wait for each other's read lock.
             tx.datasets.check_unused(dataset_id, owner=owner)
             record = tx.datasets.get(dataset_id)
             tx.datasets.remove(dataset_id, owner=owner)
@@ -54,7 +54,7 @@ class DatasetFiles:
         """Move the files into another bucket; the id stays.
 
         Raises `NotFoundError`, `ServiceUnavailableError`, and `ConflictError` (code `dataset_in_use`) while an
-        unfinished job needs it where it is.
+        unfinished job uses it.
         """
         record = self._get(dataset_id, owner)
         while record.bucket != bucket:
@@ -64,7 +64,7 @@ class DatasetFiles:
                 found = self._get(dataset_id, owner)
                 if found.bucket == record.bucket:
                     raise
-                # Another request has moved it meanwhile: on from there.
+                # Another request moved it meanwhile: continue from its new bucket.
                 record = found
         return record
 
@@ -74,7 +74,7 @@ class DatasetFiles:
 
     def _move(self, record: DatasetRecord, bucket: str) -> DatasetRecord:
         with self._store.begin() as tx:
-            # Again with the row below; here so that nothing is copied in vain.
+            # Checked again with the row below; checked here to avoid a useless copy.
             tx.datasets.check_unused(record.id, owner=record.owner)
         moved = replace(record, bucket=bucket)
         keys = (blob_key(record.sha256), record.canonical)
@@ -87,7 +87,7 @@ class DatasetFiles:
                 raise content_missing() from None
             with self._store.begin() as tx:
                 tx.datasets.relocate(record.id, owner=record.owner, source=record.bucket, target=bucket)
-                # In the order of the buckets: two moves in opposite directions would wait for each other.
+                # Locked in the order of the bucket names: two moves in opposite directions would deadlock.
                 if bucket < record.bucket:
                     claim.release(tx)
                 left = self._contents.drop(tx, record)
@@ -98,6 +98,6 @@ class DatasetFiles:
         return moved
 
     def sweep(self) -> None:
-        """Remove files that killed processes have left."""
+        """Remove files that killed processes left behind."""
         self._contents.sweep()
         self._buckets.sweep()

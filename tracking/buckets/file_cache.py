@@ -1,4 +1,4 @@
-"""Copies on this machine of files that lie in buckets elsewhere, the least recently used ones removed first."""
+"""Local copies of files in remote buckets; the least recently used ones are removed first."""
 
 import fcntl
 import hashlib
@@ -14,24 +14,24 @@ from tracking.buckets.storage import Storage
 
 COPY_BYTES = 1024**2
 LOCK_NAME_CHARS = 3
-"""Few lock files are made, so that they can stay; two files that share one are fetched one after the other."""
+"""So few lock files exist that they need not be removed; files that share one are fetched one after the other."""
 SPARED_S = 3600.0
-"""A copy that was asked for so lately is kept: a job is about to read it. One that is open may go at any time."""
+"""Copies used more recently are kept: a job is about to read them. An open file may be unlinked at any time."""
 
 
 class FileCache:
-    """A file never changes under its key, so a copy is good for as long as it is there."""
+    """A file never changes under its key, so a copy never becomes stale."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
 
     def path(self, bucket: str, key: str) -> Path:
-        """Where the copy of a file is, or will be."""
+        """The path of the copy of a file, whether or not it exists yet."""
         return self._folder / bucket / key
 
     def fetch(self, bucket: str, key: str, storage: Storage) -> Path:
-        """The copy of a file, made if it is not there. Who comes while it is made waits for it.
+        """The copy of a file, fetched unless it exists. Concurrent callers wait for the first one.
 
         Raises `FileNotFoundError` when the bucket has no such file, and `ServiceUnavailableError`.
         """
@@ -47,7 +47,7 @@ class FileCache:
 
     @contextmanager
     def _only_one(self, path: Path) -> Iterator[None]:
-        """Of all threads and processes that fetch this file; the kernel lets go when a process ends."""
+        """Exclude other threads and processes that fetch this file; the kernel unlocks it when a process ends."""
         locks = self._folder.with_name(f"{self._folder.name}-locks")
         locks.mkdir(parents=True, exist_ok=True)
         name = hashlib.sha256(str(path.relative_to(self._folder)).encode()).hexdigest()[:LOCK_NAME_CHARS]
@@ -61,7 +61,7 @@ class FileCache:
             try:
                 status = path.stat()
             except FileNotFoundError:
-                continue  # another process trims too
+                continue  # removed by another process
             if path.is_file():
                 found.append((status.st_mtime, status.st_size, path))
         excess = sum(size for _, size, _ in found) - self._max_bytes

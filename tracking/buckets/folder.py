@@ -1,4 +1,4 @@
-"""A bucket that is a folder of this machine."""
+"""A bucket in a local folder."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ STALE_S = 24 * 3600
 
 
 class LocalFolder:
-    """Files appear whole and safe on disk, or not at all."""
+    """Files appear whole and durable, or not at all."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -27,7 +27,7 @@ class LocalFolder:
             return None
 
     def put(self, key: str, file: Path) -> None:
-        """A hard link where that is possible; `file` must not change any more."""
+        """Store a hard link where possible; `file` must not change afterwards."""
         target = self.folder / key
         if self.size_of(key) == file.stat().st_size:
             return
@@ -55,13 +55,13 @@ class LocalFolder:
         return sorted(f"{folder}/{name}" for name in names if name.startswith(start))
 
     def sweep(self) -> None:
-        """Remove what killed processes were writing."""
+        """Remove partial files that killed processes left."""
         for aside in (self.folder / INCOMING).glob("*"):
             try:
-                # The time of the link: a linked file's own times are older.
+                # The time of the link; the modification time is that of the original file.
                 linked_at = aside.stat().st_ctime
             except FileNotFoundError:
-                continue  # its writer is done with it
+                continue  # its writer has finished
             if time.time() - linked_at > STALE_S:
                 aside.unlink(missing_ok=True)
 

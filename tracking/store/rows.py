@@ -1,4 +1,4 @@
-"""The tables. `migrations/` creates them; a test keeps both equal."""
+"""The tables. `migrations/` creates them; a test keeps the two equal."""
 
 from dataclasses import fields
 from typing import Any
@@ -28,7 +28,7 @@ from ftlab.status import ATTEMPT_STATUSES, JobStatus, ReasonCode, StopKind
 from tracking.store.column_types import CleanText, EnumText, UtcDateTime
 
 LIVE_STATUSES = tuple(status for status in JobStatus if status in ATTEMPT_STATUSES or status is JobStatus.CANCELLING)
-"""A coordinator that starts must look after the jobs in these."""
+"""Statuses of jobs that a starting coordinator must take over."""
 
 metadata = MetaData(
     naming_convention={
@@ -41,7 +41,7 @@ metadata = MetaData(
 
 
 def _sequence(name: str) -> Column[int]:
-    """A number that grows with every row. Only SQLite's INTEGER PRIMARY KEY counts by itself."""
+    """A number that grows with every row. On SQLite, only an INTEGER PRIMARY KEY increments itself."""
     return Column(name, BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
 
 
@@ -65,8 +65,8 @@ jobs = Table(
     Column("priority", Integer, nullable=False),
     Column("queue_shift", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
-    # Equal to `attempt` while that attempt is live. It repeats what `attempts.ended_at` says, so that one
-    # UPDATE of the job can check it: PostgreSQL rechecks only the updated row after it waited for a lock.
+    # Equal to `attempt` while that attempt is live. It repeats what `attempts.ended_at` says, so that an UPDATE of
+    # the job can check it: after waiting for a lock, PostgreSQL rechecks only the updated row.
     Column("live_attempt", Integer),
     Column("retries_used", Integer, nullable=False),
     Column("not_before", UtcDateTime),
@@ -100,9 +100,9 @@ jobs = Table(
 )
 
 
-# Spelled out instead of bound: with a parameter neither database can prove that a partial index applies.
+# A literal, not a parameter: otherwise neither database can prove that a partial index applies.
 def is_queued(table: FromClause) -> ColumnElement[bool]:
-    """Which rows of the jobs' table, or of an alias of it, are queued."""
+    """The condition for queued rows of the jobs table or an alias of it."""
     condition: ColumnElement[bool] = table.c.status == literal_column(f"'{JobStatus.QUEUED}'")
     return condition
 
@@ -110,13 +110,13 @@ def is_queued(table: FromClause) -> ColumnElement[bool]:
 IS_QUEUED = is_queued(jobs)
 IS_LIVE = jobs.c.status.in_([literal_column(f"'{status}'") for status in LIVE_STATUSES])
 IS_BEHIND_MLFLOW = and_(jobs.c.attempt > 0, jobs.c.last_seq > jobs.c.mlflow_seq)
-"""Of a job that has not begun there is nothing to record; a queue of thousands would keep MLflow busy for nobody."""
+"""Jobs with something to record; a job that has not started has nothing, and a queue may hold thousands."""
 HAS_FILES = jobs.c.disk_bytes > literal_column("0")
 
 QUEUE_ORDER = (jobs.c.priority.desc(), jobs.c.queue_shift, jobs.c.queue_seq)
-"""Who is next: the highest priority, then who was moved to the front, then who came first."""
+"""Highest priority first, then jobs that were moved to the front, then submit order."""
 
-# The status, always the same here, is in them for SQLite, which would look it up in the table otherwise.
+# The status, constant here, makes the indexes covering: SQLite would look it up in the table otherwise.
 Index(
     "ix_jobs_queue",
     *QUEUE_ORDER,
@@ -170,7 +170,7 @@ attempts = Table(
     Column("ended_at", UtcDateTime),
     Column("reason", EnumText(ReasonCode)),
     Column("message", CleanText),
-    # When its use of devices was counted for its owner.
+    # When its device use was counted for its owner.
     Column("counted_at", UtcDateTime),
 )
 Index(
@@ -184,7 +184,7 @@ Index(
 IS_UNRELEASED = and_(
     attempts.c.ended_at.is_not(None), cast(attempts.c.placement_groups, String) != literal_column("'[]'")
 )
-"""An attempt that has ended and whose placement groups nobody has given back yet."""
+"""Ended attempts whose placement groups have not been released."""
 
 Index("ix_attempts_unreleased", attempts.c.job_id, sqlite_where=IS_UNRELEASED, postgresql_where=IS_UNRELEASED)
 
@@ -212,7 +212,7 @@ metrics = Table(
     Column("value", Double, nullable=False),
     Column("at", UtcDateTime, nullable=False),
     Column("attempt", Integer, nullable=False),
-    # Small rows that are always read along the key: one tree instead of a table and its index.
+    # Small rows, always read by key: one B-tree instead of a table and an index.
     sqlite_with_rowid=False,
 )
 
@@ -340,5 +340,5 @@ leases = Table(
 
 
 def columns_of(table: Table, record_class: type) -> list[Column[Any]]:
-    """The columns that make up a record, in the order of its fields: a row is `record_class`'s arguments."""
+    """The columns of a record in the order of its fields, so that a row holds `record_class`'s arguments."""
     return [table.c[field.name] for field in fields(record_class)]
