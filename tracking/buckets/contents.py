@@ -28,10 +28,10 @@ from tracking.store import Store, Transaction
 from tracking.store.ids import new_id
 from tracking.store.records import DatasetRecord
 
-CLAIM_S = 60.0
-RENEWALS = 4
+CLAIM_TTL_S = 60.0
+RENEWALS_PER_TTL = 4
 """How often a claim is renewed while it lasts."""
-PATIENCE_S = 600.0
+MAX_WAIT_S = 600.0
 """How long to wait for a process that stores the same content, possibly over a network."""
 FIRST_WAIT_S = 0.01
 LONGEST_WAIT_S = 0.5
@@ -85,27 +85,27 @@ class Contents:
         """
         claim = Claim(bucket, sha256, new_id("claim"))
         self._wait_for(claim)
-        with self._settled(claim):
+        with self._held(claim):
             yield claim
 
     def put(self, claim: Claim, key: str, file: Path) -> None:
         """Store a file of the claimed content, unless it is there already."""
         self._buckets.storage(claim.bucket).put(key, file)
 
-    def drop(self, tx: Transaction, dataset: DatasetRecord) -> Claim | None:
+    def claim_removed(self, tx: Transaction, dataset: DatasetRecord) -> Claim | None:
         """Claim the files of a dataset whose row this transaction has removed from the bucket.
 
-        Pass the claim to `settle` after the commit. `None` means that the current holder of the claim removes the
-        files. Whether they are still needed can only be decided after the commit: until then, another transaction that
-        removes the last other row still sees this one.
+        Pass the claim to `remove_unneeded` after the commit. `None` means that the current holder of the claim removes
+        the files. Whether they are still needed can only be decided after the commit: until then, another transaction
+        that removes the last other row still sees this one.
         """
         claim = Claim(dataset.bucket, dataset.sha256, new_id("claim"))
-        is_taken = tx.claims.take(claim.bucket, claim.sha256, claim.holder, ttl_s=CLAIM_S, now=self._now())
+        is_taken = tx.claims.take(claim.bucket, claim.sha256, claim.holder, ttl_s=CLAIM_TTL_S, now=self._now())
         return claim if is_taken else None
 
-    def settle(self, claim: Claim) -> None:
+    def remove_unneeded(self, claim: Claim) -> None:
         """Remove the files of a claimed content that no row needs, and release the claim."""
-        with self._settled(claim):
+        with self._held(claim):
             pass
 
     def sweep(self) -> None:
@@ -115,14 +115,14 @@ class Contents:
         for old in expired:
             claim = Claim(old.bucket, old.sha256, new_id("claim"))
             if old.bucket in self._buckets.names and self._take(claim):
-                self.settle(claim)
+                self.remove_unneeded(claim)
 
     def _wait_for(self, claim: Claim) -> None:
         waited_s = 0.0
         for num_tries in itertools.count(1):
             if self._take(claim):
                 return
-            if waited_s > PATIENCE_S:
+            if waited_s > MAX_WAIT_S:
                 raise ServiceUnavailableError(
                     "Another request has been storing the same file for too long; try again later.",
                     "bucket_unavailable",
@@ -133,10 +133,10 @@ class Contents:
 
     def _take(self, claim: Claim) -> bool:
         with self._store.begin() as tx:
-            return tx.claims.take(claim.bucket, claim.sha256, claim.holder, ttl_s=CLAIM_S, now=self._now())
+            return tx.claims.take(claim.bucket, claim.sha256, claim.holder, ttl_s=CLAIM_TTL_S, now=self._now())
 
     @contextmanager
-    def _settled(self, claim: Claim) -> Iterator[None]:
+    def _held(self, claim: Claim) -> Iterator[None]:
         stop = threading.Event()
         renewing = threading.Thread(target=self._renew, args=(claim, stop), daemon=True, name="content-claim")
         renewing.start()
@@ -154,12 +154,12 @@ class Contents:
                 renewing.join()
 
     def _renew(self, claim: Claim, stop: threading.Event) -> None:
-        while not stop.wait(CLAIM_S / RENEWALS):
+        while not stop.wait(CLAIM_TTL_S / RENEWALS_PER_TTL):
             if claim.is_released:
                 return
             try:
                 with self._store.begin() as tx:
-                    tx.claims.renew(claim.bucket, claim.sha256, claim.holder, ttl_s=CLAIM_S, now=self._now())
+                    tx.claims.renew(claim.bucket, claim.sha256, claim.holder, ttl_s=CLAIM_TTL_S, now=self._now())
             except ServiceUnavailableError:
                 # The database is away; the claim lasts for some more tries.
                 continue
@@ -168,7 +168,7 @@ class Contents:
         seen: frozenset[str] | None = None
         while True:
             with self._store.begin() as tx:
-                if not tx.claims.renew(claim.bucket, claim.sha256, claim.holder, ttl_s=CLAIM_S, now=self._now()):
+                if not tx.claims.renew(claim.bucket, claim.sha256, claim.holder, ttl_s=CLAIM_TTL_S, now=self._now()):
                     return
                 needed = tx.datasets.canonicals(claim.bucket, claim.sha256)
                 if needed == seen:

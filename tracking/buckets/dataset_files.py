@@ -46,9 +46,9 @@ class DatasetFiles:
             tx.datasets.check_unused(dataset_id, owner=owner)
             record = tx.datasets.get(dataset_id)
             tx.datasets.remove(dataset_id, owner=owner)
-            claim = self._contents.drop(tx, record)
+            claim = self._contents.claim_removed(tx, record)
         if claim is not None:
-            self._contents.settle(claim)
+            self._contents.remove_unneeded(claim)
 
     def move(self, dataset_id: str, *, owner: str, bucket: str) -> DatasetRecord:
         """Move the files into another bucket; the id stays.
@@ -90,11 +90,11 @@ class DatasetFiles:
                 # Locked in the order of the bucket names: two moves in opposite directions would deadlock.
                 if bucket < record.bucket:
                     claim.release(tx)
-                left = self._contents.drop(tx, record)
+                claim_on_source = self._contents.claim_removed(tx, record)
                 if bucket > record.bucket:
                     claim.release(tx)
-        if left is not None:
-            self._contents.settle(left)
+        if claim_on_source is not None:
+            self._contents.remove_unneeded(claim_on_source)
         return moved
 
     def sweep(self) -> None:

@@ -15,7 +15,7 @@ from tracking.buckets.storage import Storage
 COPY_BYTES = 1024**2
 LOCK_NAME_CHARS = 3
 """So few lock files exist that they need not be removed; files that share one are fetched one after the other."""
-SPARED_S = 3600.0
+MIN_AGE_S = 3600.0
 """Copies used more recently are kept: a job is about to read them. An open file may be unlinked at any time."""
 
 
@@ -39,14 +39,14 @@ class FileCache:
         try:
             os.utime(path)
         except FileNotFoundError:
-            with self._only_one(path):
+            with self._exclusive(path):
                 if not path.exists():
                     _download(storage, key, path)
                     self._trim()
         return path
 
     @contextmanager
-    def _only_one(self, path: Path) -> Iterator[None]:
+    def _exclusive(self, path: Path) -> Iterator[None]:
         """Exclude other threads and processes that fetch this file; the kernel unlocks it when a process ends."""
         locks = self._folder.with_name(f"{self._folder.name}-locks")
         locks.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ class FileCache:
                 found.append((status.st_mtime, status.st_size, path))
         excess = sum(size for _, size, _ in found) - self._max_bytes
         for used_at, size, path in sorted(found):
-            if excess <= 0 or time.time() - used_at < SPARED_S:
+            if excess <= 0 or time.time() - used_at < MIN_AGE_S:
                 return
             path.unlink(missing_ok=True)
             excess -= size

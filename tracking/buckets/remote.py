@@ -62,7 +62,7 @@ class RemoteFolder:
 
     def size_of(self, key: str) -> int | None:
         try:
-            with self._reaching():
+            with self._translated():
                 return int(self._fs.size(self._path(key)))
         except FileNotFoundError:
             return None
@@ -72,7 +72,7 @@ class RemoteFolder:
         num_bytes = file.stat().st_size
         if self.size_of(key) == num_bytes:
             return
-        with self._reaching():
+        with self._translated():
             self._make_folder(key)
             try:
                 self._fs.put_file(str(file), self._path(key), **PUT_OPTIONS.get(self._driver, {}))
@@ -82,13 +82,13 @@ class RemoteFolder:
             raise self._unavailable("it did not keep the whole file")
 
     def open(self, key: str) -> BinaryIO:
-        with self._reaching():
+        with self._translated():
             file = self._fs.open(self._path(key), "rb", block_size=BLOCK_BYTES, cache_type="readahead")
         return cast("BinaryIO", _RemoteFile(file, self))
 
     def remove(self, key: str) -> None:
         try:
-            with self._reaching():
+            with self._translated():
                 self._fs.rm_file(self._path(key))
         except FileNotFoundError:
             return
@@ -96,7 +96,7 @@ class RemoteFolder:
     def keys(self, prefix: str) -> list[str]:
         folder, _, start = prefix.rpartition("/")
         try:
-            with self._reaching():
+            with self._translated():
                 if self._scheme in LISTS_BY_PREFIX:
                     found = self._fs.find(self._path(folder), prefix=start)
                 else:
@@ -108,7 +108,7 @@ class RemoteFolder:
     def signed_url(self, key: str, expires_s: int, filename: str) -> str | None:
         if self._scheme not in ("s3", "s3a"):
             return None
-        with self._reaching():
+        with self._translated():
             disposition = f"attachment; filename*=UTF-8''{filename}"
             url = self._fs.sign(self._path(key), expiration=expires_s, ResponseContentDisposition=disposition)
         return str(url)
@@ -135,7 +135,7 @@ class RemoteFolder:
             self._fs.makedirs(self._path(key).rpartition("/")[0], exist_ok=True)
 
     @contextmanager
-    def _reaching(self) -> Iterator[None]:
+    def _translated(self) -> Iterator[None]:
         """Translate every error of a driver, except a missing file, into `ServiceUnavailableError`."""
         try:
             yield
@@ -162,7 +162,7 @@ class _RemoteFile:
         self._storage = storage
 
     def read(self, num_bytes: int = -1) -> bytes:
-        with self._storage._reaching():
+        with self._storage._translated():
             return bytes(self._file.read(num_bytes))
 
     def seek(self, position: int) -> int:

@@ -117,7 +117,7 @@ class JobRepository(JobQueue):
         """
         text = clean_text(message) if message else target.sentence
         reason = (reason or DEFAULT_REASONS[target]) if target.is_terminal else None
-        values: dict[str, Any] = {"last_seq": jobs.c.last_seq + 1, **_LEFT_BEHIND, **fields}
+        values: dict[str, Any] = {"last_seq": jobs.c.last_seq + 1, **_STATUS_FIELDS, **fields}
         if target is JobStatus.PAUSING:
             values["stop_kind"] = fields.get("stop_kind", StopKind.PAUSE)
         if target is JobStatus.PAUSED:
@@ -147,7 +147,7 @@ class JobRepository(JobQueue):
         `StaleJobError` when the job is not completed, or has been re-opened already.
         """
         source, target = REOPENING
-        values = {"last_seq": jobs.c.last_seq + 1, "retries_used": 0, "finished_at": None, **_LEFT_BEHIND}
+        values = {"last_seq": jobs.c.last_seq + 1, "retries_used": 0, "finished_at": None, **_STATUS_FIELDS}
         last_seq = self._connection.execute(
             update(jobs)
             .where(jobs.c.id == ref.id, jobs.c.attempt == ref.attempt, jobs.c.status == source)
@@ -312,7 +312,7 @@ def _claim(job_id: str, epoch: int, now: datetime) -> ReturningUpdate[tuple[int,
         .values(
             status=JobStatus.PENDING,
             message=JobStatus.PENDING.sentence,
-            **_LEFT_BEHIND,
+            **_STATUS_FIELDS,
             attempt=jobs.c.attempt + 1,
             live_attempt=jobs.c.attempt + 1,
             has_new_files=False,
@@ -325,7 +325,7 @@ def _claim(job_id: str, epoch: int, now: datetime) -> ReturningUpdate[tuple[int,
 
 _ADD = insert(jobs).returning(jobs.c.queue_seq)
 _ADD_KEY = insert(idempotency_keys)
-_LEFT_BEHIND: dict[str, Any] = dict.fromkeys(("not_before", "waiting_for", "stop_kind", "paused_at"))
+_STATUS_FIELDS: dict[str, Any] = dict.fromkeys(("not_before", "waiting_for", "stop_kind", "paused_at"))
 """Fields that are valid for one status only."""
 
 NEW_JOB: dict[str, Any] = {

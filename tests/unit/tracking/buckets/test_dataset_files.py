@@ -14,7 +14,7 @@ import pytest
 from ftlab.errors import ConflictError, NotFoundError, ServiceUnavailableError
 from tests.unit.tracking.samples import add_job, at_once, dataset
 from tracking.buckets import Buckets, Contents, DatasetFiles, Storage, blob_key, canonical_key
-from tracking.buckets.contents import CLAIM_S
+from tracking.buckets.contents import CLAIM_TTL_S
 from tracking.store import Store
 from tracking.store.ids import new_id
 from tracking.store.records import DatasetRecord
@@ -169,7 +169,7 @@ def test_an_uploader_waits_for_a_remover_that_has_begun(
     old = add(files, record(), file, canonical)
     with store.begin() as tx:
         tx.datasets.remove(old.id, owner="local")
-        claim = files._contents.drop(tx, old)
+        claim = files._contents.claim_removed(tx, old)
     assert claim is not None
     waited: list[float] = []
 
@@ -177,7 +177,7 @@ def test_an_uploader_waits_for_a_remover_that_has_begun(
         waited.append(seconds)
         clock.sleep(seconds)
         if len(waited) == 3:
-            files._contents.settle(claim)
+            files._contents.remove_unneeded(claim)
 
     new = record()
     DatasetFiles(store, buckets, Contents(store, buckets, clock, sleep)).add(new, file, canonical, lambda tx: None)
@@ -193,18 +193,18 @@ def test_what_a_killed_process_left_is_swept_and_never_blocks_for_long(
     files = DatasetFiles(store, buckets, Contents(store, buckets, clock, clock.sleep))
     new = record()
     with store.begin() as tx:
-        assert tx.claims.take(new.bucket, new.sha256, "killed", ttl_s=CLAIM_S, now=clock())
+        assert tx.claims.take(new.bucket, new.sha256, "killed", ttl_s=CLAIM_TTL_S, now=clock())
     buckets.storage("mine").put(blob_key(new.sha256), file)
     files.sweep()
     assert has(buckets, new) == [True, False]
     started = clock()
     kept = add(files, record(), file, canonical)
-    assert timedelta(0) < clock() - started < timedelta(seconds=2 * CLAIM_S)
+    assert timedelta(0) < clock() - started < timedelta(seconds=2 * CLAIM_TTL_S)
     files.remove(kept.id, owner="local")
     with store.begin() as tx:
-        assert tx.claims.take(new.bucket, new.sha256, "killed", ttl_s=CLAIM_S, now=clock())
+        assert tx.claims.take(new.bucket, new.sha256, "killed", ttl_s=CLAIM_TTL_S, now=clock())
     buckets.storage("mine").put(blob_key(new.sha256), file)
-    clock.sleep(CLAIM_S)
+    clock.sleep(CLAIM_TTL_S)
     files.sweep()
     assert has(buckets, new) == [False, False]
     assert claims(store) == []
@@ -221,7 +221,7 @@ def test_a_claim_that_was_lost_adds_no_row(store: Store, buckets: Buckets, file:
     def add_late() -> None:
         with files._contents.claimed(new.bucket, new.sha256) as claim:
             files._contents.put(claim, blob_key(new.sha256), file)
-            clock.sleep(2 * CLAIM_S)
+            clock.sleep(2 * CLAIM_TTL_S)
             other.sweep()
             with store.begin() as tx:
                 tx.datasets.add(new)
@@ -242,7 +242,7 @@ def test_whoever_has_lost_a_claim_removes_nothing(store: Store, buckets: Buckets
     new = record()
     with contextlib.ExitStack() as stack:
         with contents.claimed(new.bucket, new.sha256):
-            clock.sleep(2 * CLAIM_S)
+            clock.sleep(2 * CLAIM_TTL_S)
             claim = stack.enter_context(contents.claimed(new.bucket, new.sha256))
             for key, path in ((blob_key(new.sha256), file), (new.canonical, canonical)):
                 contents.put(claim, key, path)
@@ -334,11 +334,11 @@ def test_of_two_removals_at_once_one_removes_the_files(
     other = threading.Thread(target=files.remove, args=(second.id,), kwargs={"owner": "local"})
     with store.begin() as tx:
         tx.datasets.remove(first.id, owner="local")
-        claim = files._contents.drop(tx, first)
+        claim = files._contents.claim_removed(tx, first)
         other.start()
         other.join(0.5)  # it waits for this transaction now, or is done
     if claim is not None:
-        files._contents.settle(claim)
+        files._contents.remove_unneeded(claim)
     other.join()
     assert has(buckets, first) == [False, False]
     assert claims(store) == []
@@ -401,6 +401,6 @@ def test_a_bucket_that_is_away_while_removing_is_cleared_later(
         files.remove(one.id, owner="local")
     assert has(buckets, one) == [True, True]
     clock = Clock()
-    clock.sleep(2 * CLAIM_S)
+    clock.sleep(2 * CLAIM_TTL_S)
     Contents(store, buckets, clock, clock.sleep).sweep()
     assert has(buckets, one) == [False, False]
