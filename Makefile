@@ -4,21 +4,25 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 QUICK := 'not slow and not fuzz'
+REPORTS := .test-reports
+# How long each test took lies there as JUnit XML, one file for each part.
+BEHIND := nice -n 10
 
-.PHONY: demo up down test lint types unit e2e faults slow fuzz chaos bench clean
+.PHONY: demo up down test checks service lint types sync-client unit e2e faults slow fuzz chaos bench clean
 .DEFAULT_GOAL := help
 
 help:
-	@grep -E '^[a-z0-9]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 13
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[server]'
 	touch $(STAMP)
 
-$(VENV)/.installed-dev: $(STAMP)
+$(VENV)/.installed-dev: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[server,dev]'
-	touch $@
+	touch $(STAMP) $@
 
 demo: $(STAMP) ## fine-tune a small real model from nothing to an answer
 	$(BIN)/python -m serve.demo
@@ -29,25 +33,35 @@ up: $(STAMP) ## start the service in the background
 down: ## stop the service
 	$(BIN)/ftlab down
 
-test: lint types unit e2e faults ## everything that CI runs
+# Two lanes at once: the tests of a whole service mostly wait, and go first where both want a core.
+test: $(VENV)/.installed-dev ## everything that CI runs
+	$(MAKE) --jobs=2 --output-sync=target checks service
 
-lint: $(VENV)/.installed-dev ## style and layers
+checks: lint types unit
+
+service: e2e faults
+
+lint: $(VENV)/.installed-dev ## style, layers, and the generated sync client
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/unasync.py --check
+
+sync-client: $(VENV)/.installed-dev ## generate the sync client from the async one
+	$(BIN)/python scripts/unasync.py
 
 types: $(VENV)/.installed-dev ## mypy --strict
 	$(BIN)/mypy
 
 unit: $(VENV)/.installed-dev ## tests without a cluster
-	$(BIN)/python -m pytest tests/unit tests/test_repository.py -m $(QUICK)
+	$(BEHIND) $(BIN)/python -m pytest tests/unit tests/test_repository.py -m $(QUICK) --junitxml=$(REPORTS)/unit.xml
 
 e2e: $(VENV)/.installed-dev ## tests against a whole service
-	$(BIN)/python -m pytest tests/e2e --ignore tests/e2e/test_readme.py -m $(QUICK)
-	$(BIN)/python -m pytest tests/e2e/test_readme.py
+	$(BIN)/python -m pytest tests/e2e --ignore tests/e2e/test_readme.py -m $(QUICK) --junitxml=$(REPORTS)/e2e.xml
+	$(BIN)/python -m pytest tests/e2e/test_readme.py --junitxml=$(REPORTS)/readme.xml
 
 faults: $(VENV)/.installed-dev ## the short form of the chaos tests
-	$(BIN)/python -m tests.chaos --short
+	$(BIN)/python -m tests.chaos --short --junitxml=$(REPORTS)/faults.xml
 
 slow: $(VENV)/.installed-dev ## the tests that take long, and those of the other HTTP front
 	$(BIN)/python -m pytest tests/unit tests/e2e -m slow

@@ -55,51 +55,6 @@ if TYPE_CHECKING:
     from ftlab.settings import Settings, load_settings
     from ftlab.status import JobStatus, ReasonCode
 
-_HOMES = {
-    "ftlab.client": ("AsyncClient", "Client", "RetryPolicy"),
-    "ftlab.errors": (
-        "AuthenticationError",
-        "ConflictError",
-        "FineTuneLabError",
-        "InternalServerError",
-        "InvalidRequestError",
-        "JobCancelledError",
-        "JobEndedError",
-        "JobFailedError",
-        "NotFoundError",
-        "PermissionDeniedError",
-        "RateLimitError",
-        "ServiceUnavailableError",
-        "UnreachableError",
-        "WaitTimeoutError",
-    ),
-    "ftlab.status": ("JobStatus", "ReasonCode"),
-    "ftlab.schemas": (
-        "Attempt",
-        "Checkpoint",
-        "Dataset",
-        "Event",
-        "EventKind",
-        "Job",
-        "JobConfig",
-        "LogLine",
-        "LoraConfig",
-        "MetricPoint",
-        "ModelCheck",
-        "Queue",
-        "QueueEntry",
-        "Quota",
-        "Resources",
-        "SftMethod",
-        "SignedUrl",
-        "TrainingConfig",
-        "TunedModel",
-    ),
-    "ftlab.schemas.checks": ("CheckReport", "Finding", "TokenRow"),
-    "ftlab.settings": ("Settings", "load_settings"),
-}
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-
 __all__ = [
     "AsyncClient",
     "Attempt",
@@ -146,13 +101,17 @@ __all__ = [
     "load_settings",
 ]
 
+_HOMES = ("ftlab.errors", "ftlab.status", "ftlab.settings", "ftlab.schemas", "ftlab.schemas.checks", "ftlab.client")
+"""The modules that define these names, in the order in which they are searched: light ones first."""
+
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'ftlab' has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name]), name)
-    globals()[name] = value
-    return value
+    if name in __all__:
+        for home in map(import_module, _HOMES):
+            if hasattr(home, name):
+                globals()[name] = getattr(home, name)
+                return globals()[name]
+    raise AttributeError(f"module 'ftlab' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -43,30 +43,38 @@ class FineTuneLabError(Exception):
 
 
 class InvalidRequestError(FineTuneLabError):
-    """What was asked for makes no sense; `param` names the field."""
+    """The request is well-formed but a value in it is not allowed; `param` names the field."""
 
     status, default_code, type = 422, "invalid_request", "invalid_request_error"
 
 
 class MalformedRequestError(FineTuneLabError):
-    """The request cannot be read at all."""
+    """The request cannot be parsed."""
 
     status, default_code, type = 400, "malformed_json", "invalid_request_error"
 
 
 class AuthenticationError(FineTuneLabError):
+    """The API key is missing or not valid."""
+
     status, default_code, type = 401, "invalid_api_key", "authentication_error"
 
 
 class PermissionDeniedError(FineTuneLabError):
+    """The caller may not do this, or the service may not use the model."""
+
     status, default_code, type = 403, "insufficient_scope", "permission_error"
 
 
 class NotFoundError(FineTuneLabError):
+    """The record, file, model or path does not exist."""
+
     status, default_code, type = 404, "not_found", "invalid_request_error"
 
 
 class MethodNotAllowedError(FineTuneLabError):
+    """The path exists but does not support this HTTP method."""
+
     status, default_code, type = 405, "method_not_allowed", "invalid_request_error"
 
 
@@ -77,41 +85,49 @@ class ConflictError(FineTuneLabError):
 
 
 class GoneError(FineTuneLabError):
-    """What was there for a while is no longer."""
+    """The resource existed for a limited time and has expired."""
 
     status, default_code, type = 410, "gone", "invalid_request_error"
 
 
 class PayloadTooLargeError(FineTuneLabError):
+    """The request body or the file is larger than the service accepts."""
+
     status, default_code, type = 413, "payload_too_large", "invalid_request_error"
 
 
 class RangeNotSatisfiableError(FineTuneLabError):
+    """The requested byte range lies outside the file."""
+
     status, default_code, type = 416, "range_not_satisfiable", "invalid_request_error"
 
 
 class RateLimitError(FineTuneLabError):
+    """The caller exceeded a quota or sent requests too fast."""
+
     status, default_code, type = 429, "rate_limited", "rate_limit_error"
 
 
 class InternalServerError(FineTuneLabError):
+    """The service hit an unexpected error; its log has the details under the request id."""
+
     status = 500
 
 
 class ServiceUnavailableError(FineTuneLabError):
-    """A part of the service is away for the moment; the request changed nothing."""
+    """A part of the service is temporarily unavailable; the request changed nothing."""
 
     status, default_code, type = 503, "service_unavailable", "api_error"
 
 
 class UnreachableError(FineTuneLabError):
-    """Nothing answers at the service's address."""
+    """Nothing, or something other than FineTune Lab, answers at the service's address."""
 
     status, default_code = 0, "unreachable"
 
 
 class WaitTimeoutError(FineTuneLabError):
-    """The job did not end within the time the caller gave."""
+    """The job or check did not end within the caller's timeout."""
 
     status, default_code = 0, "wait_timeout"
 
@@ -130,10 +146,14 @@ class JobEndedError(FineTuneLabError):
 
 
 class JobFailedError(JobEndedError):
+    """The job failed; `reason` is its reason code and `log_tail` holds the last lines of its log."""
+
     default_code = "job_failed"
 
 
 class JobCancelledError(JobEndedError):
+    """The job was cancelled."""
+
     default_code = "job_cancelled"
 
 

@@ -3,6 +3,8 @@
 import ast
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -108,6 +110,12 @@ def test_every_call_of_the_client_is_documented(call: str) -> None:
 
 def test_the_async_client_has_the_same_calls() -> None:
     assert public_methods(AsyncClient) == public_methods(Client)
+
+
+def test_the_sync_client_is_the_generated_one() -> None:
+    script = [sys.executable, str(ROOT / "scripts" / "unasync.py"), "--check"]
+    checked = subprocess.run(script, capture_output=True, text=True)
+    assert (checked.returncode, checked.stdout) == (0, "")
 
 
 # Settings and the command line
@@ -272,7 +280,7 @@ def test_every_page_can_be_reached_from_an_index() -> None:
 
 @pytest.mark.parametrize("shell", blocks_of("bash"), ids=str)
 def test_shell_blocks_name_only_what_exists(shell: Block) -> None:
-    targets = set(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     for line in shell.text.replace("\\\n", " ").splitlines():
         for command in re.split(r"\$\(|\||&&", re.sub(r"^\w+=(?=\$\()", "", line)):
             words = command.partition(")")[0].split()

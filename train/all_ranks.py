@@ -1,22 +1,29 @@
-"""What the ranks of one run agree on; with one rank there is nothing to agree on."""
+"""The ranks of one run: how many there are, and what they agree on."""
+
+import os
 
 import torch
 import torch.distributed as dist
 
 
-def is_distributed() -> bool:
-    return bool(dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
+def num_ranks() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_main_rank() -> bool:
+    """Whether this process is the one that commits, delivers and reports."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def barrier() -> None:
-    """Wait until every rank is here."""
-    if is_distributed():
+    """Wait for every rank."""
+    if _is_distributed():
         dist.barrier()
 
 
 def highest(values: list[int]) -> list[int]:
-    """The highest of each value over all ranks. Every rank calls it with as many."""
-    if not is_distributed():
+    """Highest of each value over all ranks. Every rank passes the same number of values."""
+    if not _is_distributed():
         return values
     tensor = torch.tensor(values, device=_device())
     dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
@@ -24,13 +31,17 @@ def highest(values: list[int]) -> list[int]:
 
 
 def gather_digests(digest: str) -> list[str]:
-    """The hexadecimal digests of all ranks, in their order."""
-    if not is_distributed():
+    """Hexadecimal digests of all ranks, in rank order."""
+    if not _is_distributed():
         return [digest]
     mine = torch.tensor(list(bytes.fromhex(digest)), dtype=torch.uint8, device=_device())
     gathered = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
     dist.all_gather(gathered, mine)
     return [bytes(tensor.tolist()).hex() for tensor in gathered]
+
+
+def _is_distributed() -> bool:
+    return bool(dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
 
 
 def _device() -> str:

@@ -20,7 +20,7 @@ _DISK_FULL_MARKS = (
 
 @dataclass(frozen=True)
 class _Sign:
-    """How to recognise one reason among the errors of other libraries: by class name or by words in the message."""
+    """How to recognise a reason in the errors of other libraries: by class name or by words in the message."""
 
     reason: ReasonCode
     sentence: str
@@ -87,10 +87,10 @@ class LossDivergedError(RuntimeError):
 
 
 class DiskFullError(RuntimeError):
-    """A disk is full. The message was made when it was, before anything was cleaned up."""
+    """A disk is full. The message is made before anything is cleaned up, and gives the free space at that moment."""
 
 
-def tell_full_disk(error: BaseException, folder: Path) -> None:
+def raise_if_disk_full(error: BaseException, folder: Path) -> None:
     """Raise `DiskFullError` when a full disk is behind `error`; `folder` is where the job writes."""
     full = _disk_full(error)
     if full is not None:
@@ -98,7 +98,7 @@ def tell_full_disk(error: BaseException, folder: Path) -> None:
 
 
 def classify(error: BaseException, folder: Path) -> Failure:
-    """Find the reason for `error`; `folder` is where the job writes, to tell the free space of its disk."""
+    """Find the reason for `error`; `folder` is where the job writes, whose free space the message gives."""
     reason, message = _diagnose(error, folder)
     return Failure(reason, message, "".join(traceback.format_exception(error))[-20_000:])
 
@@ -123,7 +123,7 @@ def _diagnose(error: BaseException, folder: Path) -> tuple[ReasonCode, str]:
 
 
 def _disk_full(error: BaseException | None) -> BaseException | None:
-    """The error in the chain that a full disk has caused."""
+    """The error in the chain that was caused by a full disk."""
     while error is not None:
         if isinstance(error, OSError) and is_disk_full(error):
             return error

@@ -1,4 +1,4 @@
-"""What one attempt of a job is told, and what it tells back."""
+"""Messages between the run driver and a training process: the plan of an attempt, and its reports."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -56,9 +56,9 @@ class RunPlan:
     gpu_fraction: float | None = None
     """The share of the GPU's memory that the run may use; `None` is all of it."""
     resume_from: str | None = None
-    """Name of the checkpoint to go on from, giving up the newer ones; `None` is the newest good one."""
+    """Name of the checkpoint to resume from, removing the newer ones; `None` is the newest good one."""
     time_left_s: float | None = None
-    """What is left of the job's `time_limit_s`; the run saves and stops when it is used up."""
+    """Rest of the job's `time_limit_s`; the run saves and stops when it is used up."""
 
     @property
     def eval_file(self) -> DataFile | None:
@@ -70,6 +70,11 @@ class RunPlan:
         return self.job_folder / "checkpoints"
 
     @property
+    def writing_folder(self) -> Path:
+        """Where the attempt writes its checkpoints before they are committed."""
+        return self.checkpoints_folder / f".tmp-{self.attempt}"
+
+    @property
     def model_folder(self) -> Path:
         return self.job_folder / ("model" if self.model_number == 1 else f"model-{self.model_number}")
 
@@ -79,10 +84,10 @@ class RunPlan:
 
 
 class Phase(StrEnum):
-    """What a run is at.
+    """Phases of a run.
 
-    Signs of life come at the pace of the steps while it is training or evaluating. In the other phases they may be
-    minutes apart: a download, a big file that is written and synced.
+    Heartbeats follow the steps while it is training or evaluating. In the other phases they may be minutes apart: a
+    download, a big file that is written and synced.
     """
 
     LOADING = "loading"
@@ -94,19 +99,19 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Beat:
-    """A run's newest sign of life."""
+    """The newest heartbeat of a run."""
 
     count: int
-    """Signs of life so far: a count that stays the same means that nothing moves."""
+    """Heartbeats so far: a count that stays the same means that nothing moves."""
     step: int
     median_step_s: float | None
-    """Of the newest steps; `None` before the second one of the attempt is done, as the first is slower."""
+    """Median time of the newest steps; `None` before the second step of the attempt, as the first is slower."""
     phase: str
     """One of `Phase`."""
 
 
 class Ending(StrEnum):
-    """How a training loop came to its end."""
+    """How a training loop ended."""
 
     FINISHED = "finished"
     STOPPED = "stopped"
@@ -114,15 +119,15 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run that ended without an error delivers."""
+    """Result of a run that ended without an error."""
 
     ending: Ending
     step: int
     stop: StopKind | None = None
     has_saved: bool = False
-    """Whether the stop committed a checkpoint; without one there was nothing new to save."""
+    """Whether the stop committed a checkpoint; if not, there was nothing new to save."""
     saved_step: int | None = None
-    """Step of the newest checkpoint, from which a resume goes on; `None` where there is none."""
+    """Step of the newest checkpoint, where a resume continues; `None` if there is none."""
     delivered_step: int | None = None
     """Step of the checkpoint that `job_folder/model` was made from."""
     base_model: str | None = None
@@ -145,16 +150,16 @@ class RunLink(Protocol):
         """Hand over one event."""
 
     def beat(self, beat: Beat) -> None:
-        """Keep the newest sign of life, to be sent on with what goes out anyway."""
+        """Keep the newest heartbeat, to be sent along with the next events."""
 
     def stop_requested(self) -> StopKind | None:
-        """Whether the run shall save and stop."""
+        """The requested stop, if any: the run saves and stops."""
 
     def save_requested(self) -> bool:
-        """Whether a checkpoint is wanted now, without a stop. A wish is told once: asking takes it.
+        """Whether a checkpoint is requested now, without a stop. The request is cleared.
 
-        Every rank asks once at the end of every step, so this may be a barrier.
+        Every rank polls once at the end of every step, so this may be a barrier.
         """
 
     def report_checkpoint(self, step: int, folder: Path) -> None:
-        """Tell the launcher that a checkpoint is committed. Called by every rank, after the commit."""
+        """Report a committed checkpoint to the launcher. Every rank calls it, after the commit."""

@@ -21,7 +21,7 @@ from cluster.data.requests import FINDINGS, PrepareRequest, WorkState, WorkStatu
 from cluster.policy import Fleet, QueuedJob, Wait, fair_order, waiting_reasons
 from ftlab.errors import NotFoundError
 from ftlab.schemas import JobConfig
-from ftlab.schemas.config import Method
+from ftlab.schemas.methods import Method
 from ftlab.settings import Settings
 from ftlab.status import RETRY_CLASSES, JobStatus, ReasonCode, RetryClass
 from tracking.store import Store

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS
-from ftlab.schemas.config import Method
+from ftlab.schemas.methods import Method
 from ftlab.status import ReasonCode
 from train.model.base_model import BaseModel, find_model
 

@@ -1,7 +1,11 @@
-"""The SDK: `Client` and `AsyncClient`."""
+"""The SDK: `Client` and `AsyncClient`.
 
-from ftlab.client.async_client import AsyncClient
+The async client is written by hand in `_async`; `scripts/unasync.py` generates the blocking one in `_sync` from it.
+What needs no connection is shared and lives beside them.
+"""
+
+from ftlab.client._async.client import AsyncClient
+from ftlab.client._sync.client import Client
 from ftlab.client.endpoint import RetryPolicy
-from ftlab.client.sync_client import Client
 
 __all__ = ["AsyncClient", "Client", "RetryPolicy"]

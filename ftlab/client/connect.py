@@ -1,22 +1,25 @@
-"""What both performers share: how httpx2 and websockets are called, and what their failures mean."""
+"""How httpx2 and websockets are called, and what their failures mean."""
 
-from typing import Any, NoReturn
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlencode
 
 import httpx2
+from websockets.asyncio.client import ClientConnection as AsyncClientConnection
 from websockets.exceptions import WebSocketException
+from websockets.sync.client import ClientConnection
 
 from ftlab.client.endpoint import Endpoint
-from ftlab.client.steps import OpenSocket
-from ftlab.client.wire import Fault, FileBody, Reply, Request, SocketClosed
+from ftlab.client.wire import Fault, Request, SocketClosed, segment
 from ftlab.errors import InvalidRequestError
+from ftlab.schemas import Event
 
 CHUNK_BYTES = 256 * 1024
 CONNECT_TIMEOUT_S = 10.0
 MAX_FRAME_BYTES = 32 * 1024**2
-
-SOCKET_FAILURES = (OSError, TimeoutError, EOFError, WebSocketException)
-"""What websockets raises when a socket cannot be opened or is gone."""
 
 _UNSENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
 _OURS = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
@@ -34,26 +37,26 @@ def client_options(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def request_options(request: Request) -> dict[str, Any]:
-    """Arguments of `build_request`, without a body that is read from a file."""
-    options: dict[str, Any] = {
-        "method": request.method,
-        "url": request.path,
-        "params": dict(request.params),
-        "headers": dict(request.headers),
-    }
+    """Arguments of `request` and `stream` of httpx2, without a body that is read from a file."""
+    headers = dict(request.headers)
+    options: dict[str, Any] = {"method": request.method, "url": request.path, "headers": headers}
+    options["params"] = {name: _param(value) for name, value in request.params.items() if value is not None}
     if request.timeout_s is not None:
         options["timeout"] = _timeout(request.timeout_s)
-    if isinstance(request.body, FileBody):
-        options["headers"]["content-length"] = str(request.body.size_bytes)
-    elif request.body is not None:
-        options["content"] = request.body
+    if request.idempotency_key is not None:
+        headers["idempotency-key"] = request.idempotency_key
+    if request.document is not None:
+        headers["content-type"] = "application/json"
+        options["content"] = json.dumps(request.document).encode()
+    if request.file is not None:
+        headers["content-length"] = str(request.file.size_bytes)
     return options
 
 
-def socket_options(endpoint: Endpoint, effect: OpenSocket) -> dict[str, Any]:
+def socket_options(endpoint: Endpoint, job_id: str, after: int) -> dict[str, Any]:
     """Arguments of `connect` of websockets, sync and asyncio."""
     return {
-        "uri": f"{endpoint.socket_url}{effect.path}?{urlencode({'after': effect.after})}",
+        "uri": f"{endpoint.socket_url}/ws/training/{segment(job_id)}?{urlencode({'after': after})}",
         "additional_headers": endpoint.headers,
         "user_agent_header": None,
         "compression": None,
@@ -64,25 +67,62 @@ def socket_options(endpoint: Endpoint, effect: OpenSocket) -> dict[str, Any]:
     }
 
 
-def reply_of(response: httpx2.Response, content: bytes) -> Reply:
-    return Reply(response.status_code, {name.lower(): value for name, value in response.headers.items()}, content)
+async def async_receive(socket: AsyncClientConnection, timeout_s: float) -> str:
+    """The next text frame."""
+    async with asyncio.timeout(timeout_s):
+        return await socket.recv(decode=True)
 
 
-def raise_fault(error: httpx2.TransportError) -> NoReturn:
-    """Raise the `Fault` that this is, or `InvalidRequestError` for a request that can never be sent."""
-    if isinstance(error, _OURS):
+def receive(socket: ClientConnection, timeout_s: float) -> str:
+    """The next text frame."""
+    return socket.recv(timeout_s, decode=True)
+
+
+def read_frame(text: str) -> tuple[str, list[Event]]:
+    """The frame's type and its events. Kinds of frames that a later service may add are let through.
+
+    Raises `SocketClosed` for an error and for a frame that cannot be read.
+    """
+    try:
+        frame = json.loads(text)
+        kind = frame["type"]
+        events = frame.get("events", ()) if kind == "events" else ()
+        if kind != "error":
+            return kind, [Event.model_validate(event) for event in events]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise SocketClosed("a frame cannot be read") from None
+    raise SocketClosed("the service refused the socket")
+
+
+@contextmanager
+def http_faults() -> Iterator[None]:
+    """Raise a `Fault` for a connection that fails, and `InvalidRequestError` for a request that cannot be sent."""
+    try:
+        yield
+    except _OURS as error:
         raise InvalidRequestError(f"The request cannot be sent: {error}.") from error
-    raise Fault(_reason(error), was_sent=not isinstance(error, _UNSENT)) from error
+    except httpx2.TransportError as error:
+        reason = "no answer in time" if isinstance(error, httpx2.TimeoutException) else _reason(error)
+        raise Fault(reason, was_sent=not isinstance(error, _UNSENT)) from error
 
 
-def raise_socket_closed(error: BaseException) -> NoReturn:
-    raise SocketClosed(_reason(error)) from error
+@contextmanager
+def socket_faults() -> Iterator[None]:
+    """Raise `SocketClosed` for whatever websockets raises when a socket cannot be opened or breaks."""
+    try:
+        yield
+    except (OSError, TimeoutError, EOFError, WebSocketException) as error:
+        raise SocketClosed(_reason(error)) from error
 
 
-def _reason(error: BaseException) -> str:
-    if isinstance(error, httpx2.TimeoutException):
-        return "no answer in time"
+def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
+
+
+def _param(value: object) -> str | list[str]:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return [str(item) for item in value] if isinstance(value, list | tuple | set | frozenset) else str(value)
 
 
 def _timeout(seconds: float) -> httpx2.Timeout:

@@ -1,60 +1,22 @@
-"""Downloads: to a file beside the target, continued after a cut, and renamed into place when complete."""
+"""The file beside a download's target: it grows, continues after a cut, and is renamed into place when complete."""
 
 import os
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from ftlab.client.endpoint import Endpoint
-from ftlab.client.retry import Retries
-from ftlab.client.steps import Sleep, Steps, open_body, read_body, work
-from ftlab.client.wire import Fault, OnProgress, Reply, Request
+import httpx2
+
+from ftlab.client.retry import Failure
+from ftlab.client.wire import Fault
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
-def download(endpoint: Endpoint, request: Request, target: Path, on_progress: OnProgress | None = None) -> Steps[Path]:
-    """Fetch a file and return its path. Nothing is left at the target, nor beside it, when that fails.
-
-    Raises `OSError` when the file cannot be written.
-    """
-    part = yield from work(lambda: _Part(target))
-    retries = Retries(endpoint, request)
-    try:
-        while True:
-            before = part.size_bytes
-            try:
-                reply = yield from open_body(replace(request, headers=part.headers()))
-                if reply.is_success:
-                    yield from _read(part, reply, on_progress)
-                    break
-                failure: Fault | Reply = reply
-            except Fault as fault:
-                failure = fault
-            if part.size_bytes > before:
-                retries.restart()
-            yield Sleep(retries.after(failure) if not part.refuses_range(failure) else 0.0)
-        yield from work(part.publish)
-    finally:
-        part.discard()
-    return target
-
-
-def _read(part: "_Part", reply: Reply, on_progress: OnProgress | None) -> Steps[None]:
-    part.begin(reply)
-    while chunk := (yield from read_body()):
-        yield from work(lambda data=chunk: part.write(data))  # type: ignore[misc]
-        if on_progress:
-            on_progress(part.size_bytes, part.total_bytes)
-    if part.total_bytes is not None and part.size_bytes != part.total_bytes:
-        raise Fault(f"{part.size_bytes} of {part.total_bytes} bytes came")
-
-
-class _Part:
-    """The file while it grows."""
+class PartFile:
+    """The file while it grows. Raises `OSError` when it cannot be written."""
 
     def __init__(self, target: Path) -> None:
         self.size_bytes = 0
@@ -65,34 +27,39 @@ class _Part:
         self._file: BinaryIO = self._path.open("wb")
 
     def headers(self) -> Mapping[str, str]:
-        """Ask for the rest, if the service named a version that it can continue."""
+        """Headers that request the rest, if the service named a version that it can continue."""
         identity = {"accept-encoding": "identity"}
         if self._etag is None or self.size_bytes == 0:
             return identity
         return identity | {"range": f"bytes={self.size_bytes}-", "if-range": self._etag}
 
-    def begin(self, reply: Reply) -> None:
-        """Place the file where the bytes of this answer belong; raise `Fault` if they belong nowhere."""
-        length = reply.headers.get("content-length", "")
-        content_range = _CONTENT_RANGE.fullmatch(reply.headers.get("content-range", ""))
-        if reply.status != 206:
+    def begin(self, response: httpx2.Response) -> None:
+        """Place the file where the bytes of this reply belong; raise `Fault` if they belong nowhere."""
+        length = response.headers.get("content-length", "")
+        content_range = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
+        if response.status_code != 206:
             self._restart()
-            self.total_bytes = int(length) if length.isdigit() else None
+            self.total_bytes = int(length) if length.isdecimal() else None
         elif content_range is None or int(content_range[1]) != self.size_bytes:
             self._restart()
             raise Fault("the service continued at another place")
         elif content_range[2] != "*":
             self.total_bytes = int(content_range[2])
-        etag = reply.headers.get("etag")
+        etag = response.headers.get("etag")
         # A weak tag does not promise equal bytes (RFC 9110, section 13.1.5).
         self._etag = etag if etag and not etag.startswith("W/") else None
 
-    def refuses_range(self, failure: Fault | Reply) -> bool:
-        """Whether the service would not continue, so that the file begins anew."""
-        if not isinstance(failure, Reply) or failure.status != 416 or self.size_bytes == 0:
-            return False
-        self._restart()
-        return True
+    def end(self) -> None:
+        """Raise `Fault` when bytes are missing."""
+        if self.total_bytes is not None and self.size_bytes != self.total_bytes:
+            raise Fault(f"{self.size_bytes} of {self.total_bytes} bytes came")
+
+    def restart_if_refused(self, failure: Failure) -> bool:
+        """Whether the service refused to continue, so that the file starts from its first byte again."""
+        is_refused = not isinstance(failure, Fault) and failure.status_code == 416 and self.size_bytes > 0
+        if is_refused:
+            self._restart()
+        return is_refused
 
     def write(self, data: bytes) -> None:
         self._file.write(data)

@@ -17,16 +17,16 @@ class RetryPolicy:
     """How long and how often a request is tried again."""
 
     budget_s: float = 60.0
-    """Seconds of failures after which a request is given up. A restarting proxy is away for up to 30 s."""
+    """Seconds of failures after which a request fails for good. A restarting proxy is away for up to 30 s."""
     first_contact_s: float | None = None
-    """The same while the service has never answered; default: `budget_s`."""
+    """The budget while the service has never answered; default: `budget_s`."""
     max_retries: int | None = None
     """Tries after the first; default: as many as the budget allows."""
     first_delay_s: float = 0.25
     max_delay_s: float = 5.0
 
     def delay_s(self, num_failures: int, jitter: float) -> float:
-        """Seconds to wait after so many failures; `jitter` in 0..1 takes up to half of it away."""
+        """Seconds to wait after `num_failures` failures; `jitter` in 0..1 takes up to half of it away."""
         longest = min(self.max_delay_s, self.first_delay_s * 2.0 ** min(num_failures - 1, 30))
         return longest * (1.0 - jitter / 2)
 
@@ -80,7 +80,7 @@ def find_endpoint(base_url: str | None, api_key: str | None, timeout_s: float, p
             "server",
         )
     if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
-        raise InvalidRequestError("The API key holds characters that no key has.", "invalid_setting", "api_key")
+        raise InvalidRequestError("The API key contains invalid characters.", "invalid_setting", "api_key")
     return Endpoint(base_url.rstrip("/"), api_key or None, policy, timeout_s)
 
 

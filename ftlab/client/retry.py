@@ -1,49 +1,29 @@
-"""Trying again: which failures pass, how long to wait, and what to say when they do not."""
+"""Retries: which failures pass, how long to wait, and which error to raise when they do not."""
 
-import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+import httpx2
+from pydantic import TypeAdapter
 
 from ftlab.client.endpoint import Endpoint
-from ftlab.client.steps import Sleep, Steps, send
-from ftlab.client.wire import Fault, Reply, Request
-from ftlab.errors import (
-    FineTuneLabError,
-    ServiceUnavailableError,
-    UnreachableError,
-    WaitTimeoutError,
-    from_wire,
-)
+from ftlab.client.wire import Fault, Request
+from ftlab.errors import FineTuneLabError, ServiceUnavailableError, UnreachableError, WaitTimeoutError, from_wire
+
+T = TypeVar("T")
+Failure = Fault | httpx2.Response
 
 PASSING = frozenset({408, 429, 502, 503, 504})
-"""Statuses that say: not now."""
+"""Statuses of a service that cannot answer at the moment."""
 STARTING = frozenset({404, 500})
 """Statuses with which a front proxy stands in for a service that is being restarted. Our own replies with these
 statuses carry our error shape, and are final."""
 
 
-def exchange(retries: "Retries") -> Steps[Reply]:
-    """Send a request until it succeeds.
-
-    Raises the error of the last answer, `UnreachableError` when there is none, and `WaitTimeoutError` when the
-    deadline ends the retries.
-    """
-    while True:
-        try:
-            reply = yield from send(retries.limited_request())
-        except Fault as fault:
-            delay_s = retries.after(fault)
-        else:
-            if reply.is_success:
-                retries.endpoint.has_answered = True
-                return reply
-            delay_s = retries.after(reply)
-        yield Sleep(delay_s)
-
-
 class Retries:
-    """Counts the failures of one request, decides after each. `deadline` is a time of the endpoint's clock."""
+    """Count the failures of one request and decide after each. `deadline` is a time of the endpoint's clock."""
 
     def __init__(self, endpoint: Endpoint, request: Request, deadline: float | None = None) -> None:
         self.num_failures = 0
@@ -54,7 +34,7 @@ class Retries:
         self.restart()
 
     def restart(self) -> None:
-        """Forget the failures, because something moved."""
+        """Forget the failures, because some progress was made."""
         self.num_failures = 0
         self._begin_budget()
 
@@ -71,35 +51,43 @@ class Retries:
         timeout_s = self._request.timeout_s or self.endpoint.timeout_s
         return replace(self._request, timeout_s=min(timeout_s, left_s))
 
-    def after(self, failure: Fault | Reply) -> float:
+    def after(self, failure: Failure) -> float:
         """Seconds to wait before the next try; raise the failure's error when there is none."""
         was_lost = isinstance(failure, Fault) and not failure.was_sent
         if self.num_failures == 0 and not was_lost:
             # The service had the request, which may itself have taken longer than the budget.
             self._begin_budget()
         self.num_failures += 1
-        self.endpoint.has_answered |= isinstance(failure, Reply)
-        error = error_of(self.endpoint, self._request, failure)
+        self.endpoint.has_answered |= isinstance(failure, httpx2.Response)
+        error = _error_of(self.endpoint, self._request, failure)
         max_retries = self.endpoint.policy.max_retries
         may_repeat = not self._request.is_probe and (self._request.is_repeatable or was_lost)
         is_last = max_retries is not None and self.num_failures > max_retries
         if not may_repeat or is_last or not _passes(failure):
             raise error
         delay_s = self.endpoint.policy.delay_s(self.num_failures, self.endpoint.jitter())
-        if isinstance(failure, Reply):
+        if isinstance(failure, httpx2.Response):
             delay_s = max(delay_s, _retry_after_s(failure))
         next_try = self.endpoint.clock() + delay_s
         if self._deadline is not None and next_try > self._deadline:
-            raise WaitTimeoutError(f"The time given for the answer is over. {error.message}") from error
+            raise WaitTimeoutError(f"Timed out waiting for a reply. {error.message}") from error
         if next_try > self._gives_up_at:
             raise error
         return delay_s
+
+    def read(self, shape: type[T], response: httpx2.Response) -> T:
+        """The reply as a `shape`; raise `UnreachableError` for a reply that FineTune Lab would never send."""
+        try:
+            return TypeAdapter(shape).validate_json(response.content)
+        except ValueError:
+            where = f"its reply to {self._request.method} {self._request.path} cannot be read"
+            raise _not_ours(self.endpoint, where) from None
 
     def _begin_budget(self) -> None:
         self._gives_up_at = self.endpoint.clock() + self.endpoint.budget_s
 
 
-def error_of(endpoint: Endpoint, request: Request, failure: Fault | Reply) -> FineTuneLabError:
+def _error_of(endpoint: Endpoint, request: Request, failure: Failure) -> FineTuneLabError:
     """The failure as one of the public errors."""
     where = endpoint.base_url
     if isinstance(failure, Fault):
@@ -111,20 +99,20 @@ def error_of(endpoint: Endpoint, request: Request, failure: Fault | Reply) -> Fi
         unsure = "" if request.is_repeatable else " It is not known whether the request took effect."
         return UnreachableError(f"The connection to {where} broke before the answer came ({failure.reason}).{unsure}")
     if _is_ours(failure):
-        return from_wire(failure.status, json.loads(failure.content))
-    if failure.status in PASSING:
+        return from_wire(failure.status_code, failure.json())
+    if failure.status_code in PASSING:
         return ServiceUnavailableError(
-            f"The service at {where} is not ready (HTTP status {failure.status}); try again in a moment."
+            f"The service at {where} is not ready (HTTP status {failure.status_code}); try again in a moment."
         )
-    if 300 <= failure.status < 400:
+    if 300 <= failure.status_code < 400:
         target = failure.headers.get("location", "another address")
         return UnreachableError(f"{where} sends its visitors on to {target}; use that address.")
-    if failure.status in STARTING:
-        return not_ours(endpoint, f"HTTP status {failure.status}")
-    return from_wire(failure.status, None)
+    if failure.status_code in STARTING:
+        return _not_ours(endpoint, f"HTTP status {failure.status_code}")
+    return from_wire(failure.status_code, None)
 
 
-def not_ours(endpoint: Endpoint, what: str) -> UnreachableError:
+def _not_ours(endpoint: Endpoint, what: str) -> UnreachableError:
     """The error for an answer that FineTune Lab would never give."""
     return UnreachableError(
         f"{endpoint.base_url} answers, but not as FineTune Lab does ({what}): the service may still be starting,"
@@ -132,29 +120,29 @@ def not_ours(endpoint: Endpoint, what: str) -> UnreachableError:
     )
 
 
-def _passes(failure: Fault | Reply) -> bool:
+def _passes(failure: Failure) -> bool:
     if isinstance(failure, Fault):
         return True
     if failure.headers.get("x-should-retry") == "false":
         # A quota, for one, does not pass by waiting a moment.
         return False
-    if failure.status in PASSING:
+    if failure.status_code in PASSING:
         return True
-    return failure.status in STARTING and not _is_ours(failure)
+    return failure.status_code in STARTING and not _is_ours(failure)
 
 
-def _is_ours(reply: Reply) -> bool:
+def _is_ours(reply: httpx2.Response) -> bool:
     try:
-        body = json.loads(reply.content)
+        body = reply.json()
     except ValueError:
         return False
     return isinstance(body, dict) and isinstance(body.get("error"), dict)
 
 
-def _retry_after_s(reply: Reply) -> float:
+def _retry_after_s(reply: httpx2.Response) -> float:
     """`Retry-After` in seconds, given as a number or as a date (RFC 9110, section 10.2.3)."""
     text = reply.headers.get("retry-after", "").strip()
-    if text.isdigit():
+    if text.isdecimal():
         return float(text)
     try:
         at = parsedate_to_datetime(text)

@@ -1,11 +1,31 @@
-"""What goes out and what comes back, without any input or output."""
+"""Requests, the shapes of their replies, and failed connections; nothing here does any I/O."""
 
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, TypeVar
+from urllib.parse import quote
+
+from ftlab.errors import InvalidRequestError, NotFoundError
+from ftlab.schemas import Event, EventKind, WireModel
+from ftlab.status import JobStatus
+
+Item = TypeVar("Item")
 
 OnProgress = Callable[[int, int | None], None]
 """Called with the bytes moved so far and, when it is known, with their total."""
+Statuses = JobStatus | str | Collection[JobStatus | str] | None
+"""One status, several, or any."""
+Kinds = EventKind | str | Collection[EventKind | str] | None
+"""One kind of events, several, or all."""
+
+JOBS_PATH = "/api/training/jobs"
+MAX_PAGE = 100
+"""Most records the service puts into one page."""
+EVENTS_PAGE = 500
+FILES_TIMEOUT_S = 900.0
+"""Timeout of requests for which the service may have to fetch or check whole files."""
 
 
 @dataclass(frozen=True)
@@ -21,31 +41,47 @@ class FileBody:
     """Size of the whole file, where this is a piece of it."""
 
     def report(self, sent: int) -> None:
-        """Tell how far the whole file is, after so many bytes of this body."""
+        """Report the progress of the whole file after `sent` bytes of this body."""
         if self.on_progress:
             self.on_progress(self.offset + sent, self.size_bytes if self.total_bytes is None else self.total_bytes)
 
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request, relative to the service's address."""
+    """One HTTP request, relative to the service's address. Parameters that are `None` are left out."""
 
     method: str
     path: str
-    params: Mapping[str, str | list[str]] = field(default_factory=dict)
+    params: Mapping[str, object] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | FileBody | None = None
+    document: Mapping[str, object] | None = None
+    """Sent as JSON."""
+    file: FileBody | None = None
     timeout_s: float | None = None
     """Overrides the client's timeout."""
+    idempotency_key: str | None = None
     is_probe: bool = False
-    """Sent once only: what is asked for is how things stand now."""
+    """Sent once only: it asks for the state of this moment."""
     may_repeat: bool = False
-    """A POST that the service knows again."""
+    """A POST that has the same effect twice as once, without a key."""
 
     @property
     def is_repeatable(self) -> bool:
         """Whether sending it twice does no more than sending it once."""
-        return self.method != "POST" or self.may_repeat or "idempotency-key" in self.headers
+        return self.method != "POST" or self.may_repeat or self.idempotency_key is not None
+
+
+class Listing(WireModel, Generic[Item]):
+    """A list that comes whole."""
+
+    data: list[Item]
+
+
+class EventsPage(WireModel):
+    """Events after some sequence number; `last_seq` is the newest there is."""
+
+    data: list[Event]
+    last_seq: int
 
 
 @dataclass(frozen=True)
@@ -67,20 +103,17 @@ class UploadOptions:
 
 
 @dataclass(frozen=True)
-class Reply:
-    """One HTTP answer. Header names are lower case; `content` is empty when a body is read in chunks."""
+class ReadOptions:
+    """How the rows of a dataset are read; `None` leaves the choice to the service. Names as in a job's config."""
 
-    status: int
-    headers: Mapping[str, str]
-    content: bytes = b""
-
-    @property
-    def is_success(self) -> bool:
-        return 200 <= self.status < 300
+    model: str
+    max_length: int | None = None
+    assistant_only_loss: bool | None = None
+    packing: bool | None = None
 
 
 class Fault(Exception):
-    """A connection that failed. It never leaves this package: steps turn it into a retry or a named error."""
+    """A connection that failed. It never leaves this package: it becomes a retry or a named error."""
 
     def __init__(self, reason: str, was_sent: bool = True) -> None:
         super().__init__(reason, was_sent)
@@ -91,3 +124,25 @@ class Fault(Exception):
 
 class SocketClosed(Fault):
     """A WebSocket that could not be opened, was closed, or has been silent for too long."""
+
+
+def segment(text: str) -> str:
+    """One path segment. Raises `NotFoundError` for text that cannot be one: there is no such record."""
+    if text in ("", ".", "..") or "/" in text:
+        raise NotFoundError(f"There is no record {text!r}.")
+    return quote(text, safe="")
+
+
+def job_path(job: str) -> str:
+    return f"{JOBS_PATH}/{segment(job)}"
+
+
+def dataset_path(dataset_id: str) -> str:
+    return f"/api/datasets/{segment(dataset_id)}"
+
+
+def key_for_retries(given: str | None = None) -> str:
+    """An idempotency key, made up unless one is given. Raises `InvalidRequestError` for one that cannot be sent."""
+    if given is not None and not (given and given.isascii() and given.isprintable()):
+        raise InvalidRequestError("An idempotency key is printable ASCII text.", param="idempotency_key")
+    return given or f"ftlab-{uuid.uuid4().hex}"

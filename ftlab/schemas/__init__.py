@@ -1,7 +1,8 @@
 """Wire types, shared by the service and its clients."""
 
 from ftlab.schemas.common import Page, StrictModel, WireModel
-from ftlab.schemas.config import JobConfig, LoraConfig, Method, Resources, SftMethod, TrainingConfig
+from ftlab.schemas.config import JobConfig, LoraConfig, Resources, TrainingConfig
+from ftlab.schemas.methods import Method, SftMethod
 from ftlab.schemas.model_check import ModelCheck
 from ftlab.schemas.preview import DatasetPreview, PreviewRow
 from ftlab.schemas.records import (

@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from ftlab.schemas.methods import LEARNABLE_KINDS, RowKind
+
 
 class Severity(StrEnum):
     ERROR = "error"
@@ -58,6 +60,7 @@ def severity_of(rule: str) -> Severity:
     return CheckRule(rule).severity if rule in set(CheckRule) else Severity.INFO
 
 
+_NOT_LEARNED = " or ".join(kind.plural for kind in RowKind if kind not in LEARNABLE_KINDS)
 R, ERROR, WARNING, INFO = CheckRule, Severity.ERROR, Severity.WARNING, Severity.INFO
 
 _TABLE: dict[CheckRule, tuple[Severity, str]] = {
@@ -68,7 +71,7 @@ _TABLE: dict[CheckRule, tuple[Severity, str]] = {
         "be told apart.",
     ),
     R.NOTHING_TO_LEARN: (ERROR, "No row of the dataset has a token that the loss counts."),
-    R.NO_METHOD: (ERROR, "The rows are pairs or rated answers, which no training method learns from yet."),
+    R.NO_METHOD: (ERROR, f"The rows are {_NOT_LEARNED}, which no training method learns from yet."),
     R.EVAL_TEMPLATE_FAILED: (ERROR, "The model's chat template refuses the row of the evaluation dataset."),
     R.EVAL_TURNS_NOT_FOUND: (
         ERROR,
@@ -78,7 +81,7 @@ _TABLE: dict[CheckRule, tuple[Severity, str]] = {
     R.EVAL_NOTHING_TO_LEARN: (ERROR, "No row of the evaluation dataset has a token that the loss counts."),
     R.EVAL_NO_METHOD: (
         ERROR,
-        "The rows of the evaluation dataset are pairs or rated answers, which no training method learns from yet.",
+        f"The rows of the evaluation dataset are {_NOT_LEARNED}, which no training method learns from yet.",
     ),
     R.UNTRAINED_ROW: (WARNING, "No token of the row is counted by the loss; training leaves the row out."),
     R.TRUNCATED_ROW: (WARNING, "The row is longer than max_length; its end is cut off."),

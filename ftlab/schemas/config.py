@@ -1,10 +1,11 @@
-"""What a fine-tuning job is told to do. Names are those of transformers, TRL and PEFT where the meaning is theirs."""
+"""The config of a fine-tuning job. Names are those of transformers, TRL and PEFT where the meaning is theirs."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from ftlab.schemas.common import Name, StrictModel
+from ftlab.schemas.methods import Method, SftMethod
 
 CountUpTo4096 = Annotated[int, Field(ge=1, le=4096)]
 Steps = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -36,23 +37,6 @@ class LoraConfig(StrictModel):
     use_dora: bool = False
 
 
-class SftMethod(StrictModel):
-    """Supervised fine-tuning (TRL `SFTTrainer`)."""
-
-    type: Literal["sft"] = "sft"
-    max_length: int = Field(default=1024, ge=8, le=1_048_576)
-    """Tokens of one row that are kept; the rest is cut off at the right, and counted."""
-    assistant_only_loss: bool = True
-    """Learn the assistant's words only, not the prompts."""
-    packing: bool = False
-    """Put several rows of the dataset into one row of `max_length` tokens, so that hardly any padding is computed. Rows
-    do not see each other, and a longer one is continued in the next place instead of cut."""
-
-
-Method = SftMethod
-"""The training methods; a union discriminated by `type` as soon as there are two."""
-
-
 class TrainingConfig(StrictModel):
     """How to train (transformers `TrainingArguments`)."""
 
@@ -73,10 +57,10 @@ class TrainingConfig(StrictModel):
     optim: Literal["adamw_torch", "adamw_torch_fused", "adafactor", "sgd"] = "adamw_torch"
     logging_steps: Steps = 1
     eval_steps: Steps | None = None
-    """Evaluate every so many steps. Default: at the start and at the end only."""
+    """Steps between evaluations. Default: at the start and at the end only."""
     eval_accumulation_steps: CountUpTo4096 | None = None
     save_steps: Steps = 50
-    """Commit a checkpoint every so many steps, and at the end."""
+    """Steps between checkpoints; the last step is always saved."""
     save_total_limit: int = Field(default=3, ge=1, le=1000)
     """Checkpoints kept besides the best one."""
     load_best_model_at_end: bool = True
@@ -162,7 +146,7 @@ class JobConfig(StrictModel):
     priority: int = Field(default=DEFAULT_PRIORITY, ge=0, le=100)
     """Jobs of a higher priority start first."""
     preemptible: bool = True
-    """Whether a job of a higher priority may take this one's devices; it goes on from its checkpoint later."""
+    """Whether a job of a higher priority may take this one's devices; it continues from its checkpoint later."""
     time_limit_s: int | None = Field(default=None, ge=60, le=YEAR_S)
     """Seconds that the job may train, all its attempts together; then it saves and ends."""
     stuck_timeout_s: int = Field(default=600, ge=10, le=YEAR_S)

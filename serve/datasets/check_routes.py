@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, Response
 
 from ftlab.pages import PAGE_POLICY, check_page, token_page, waiting_page
 from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS, MOST_FINDINGS, CheckReport, CheckState
-from ftlab.schemas.config import SftMethod
+from ftlab.schemas.methods import SftMethod
 from ftlab.schemas.replies import TokenRowList
 from serve.context import services_of
 from serve.datasets import checks

@@ -13,7 +13,7 @@ from ftlab.errors import (
     ServiceUnavailableError,
 )
 from ftlab.schemas.checks import CheckReport, CheckState, TokenRow
-from ftlab.schemas.config import Method
+from ftlab.schemas.methods import Method
 from ftlab.status import ReasonCode
 from serve.context import Services
 from serve.http.responses import in_thread

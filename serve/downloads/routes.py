@@ -21,10 +21,8 @@ from serve.http.responses import in_thread
 from serve.streams.event_pages import to_json
 from tracking.store import Store
 from tracking.store.records import JobRecord
+from train.checkpoints.checkpoint_files import is_training_state
 
-TRAINING_STATE = frozenset({"optimizer.pt", "scheduler.pt", "training_args.bin", "trainer_state.json", "sampler.json"})
-"""What a resume needs and a model does not; besides these, what each worker has of its own."""
-WORKER_STATE = re.compile(r"rng_state(_[0-9]+)?\.pth|run_state_[0-9]+\.json")
 LOG_FILE = re.compile(r"attempt-([0-9]{1,9})(?:\.jsonl|-stacks\.txt)")
 """What an attempt has logged, and where its processes stood when it hung."""
 EVENT_PAGE = 1_000
@@ -92,7 +90,7 @@ def _open_archive(
         if name is not None:
             checkpoint_folder = folder / "checkpoints" / name
             return job, FolderArchive.of(
-                checkpoint_folder, is_wanted=lambda file: with_state or not _is_training_state(file)
+                checkpoint_folder, is_wanted=lambda file: with_state or not is_training_state(file)
             )
         if model is not None:
             return job, FolderArchive.of(folder / model.path.name)
@@ -101,10 +99,6 @@ def _open_archive(
     if name is not None:
         raise NotFoundError(f"Checkpoint {name} is no longer kept.", "checkpoint_not_found", "checkpoint")
     raise NotFoundError(f"There is no model to download yet. {job.status.sentence}", "model_not_ready")
-
-
-def _is_training_state(name: str) -> bool:
-    return name in TRAINING_STATE or WORKER_STATE.fullmatch(name) is not None
 
 
 def _resolve(store: Store, job_id: str, owner: str) -> JobRecord:

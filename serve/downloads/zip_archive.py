@@ -13,34 +13,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from pydantic import AwareDatetime, BaseModel, Field, StringConstraints, ValidationError
 from zipstream import ZipStream
 
 from ftlab.errors import NotFoundError
+from ftlab.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest
 from serve.http.ranges import CHUNK_BYTES
 
-MANIFEST = "manifest.json"
-MAX_MANIFEST_BYTES = 4 * 1024**2
 LAYOUT = b"stored-zip-1"
 """Changes when the same manifest gives other bytes than before."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _CENTRAL_RECORD = b"PK\x01\x02"
-
-
-class ManifestFile(BaseModel):
-    size: Annotated[int, Field(ge=0)]
-    sha256: str
-
-
-class FolderManifest(BaseModel):
-    """The part of a folder's manifest that a download needs."""
-
-    files: dict[Annotated[str, StringConstraints(min_length=1, max_length=1000)], ManifestFile]
-    committed_at: AwareDatetime
 
 
 @dataclass(frozen=True)
@@ -63,11 +49,11 @@ class FolderArchive:
         """
         content = _read_manifest(folder)
         try:
-            manifest = FolderManifest.model_validate_json(content)
+            manifest = Manifest.parse(content, folder.name)
             sizes = {name: manifest.files[name].size for name in sorted(manifest.files) if is_wanted(name)}
             for name, size in sizes.items():
                 os.close(open_regular(folder, name, size))
-        except (OSError, ValidationError):
+        except (OSError, ValueError):
             raise _damaged() from None
         tag = sha256(b"\0".join([LAYOUT, content, *(name.encode() for name in sizes)])).hexdigest()
         return cls(folder, sizes, manifest.committed_at.astimezone(UTC), f'"{tag}"')
@@ -157,7 +143,7 @@ def _read_manifest(folder: Path) -> bytes:
         raise
     except OSError:
         raise _damaged() from None
-    return b"".join(read_up_to(descriptor, MAX_MANIFEST_BYTES))
+    return b"".join(read_up_to(descriptor, MAX_MANIFEST_BYTES + 1))
 
 
 def _dos_time(at: datetime) -> bytes:

@@ -8,8 +8,9 @@ import re
 from pathlib import Path
 
 from ftlab.errors import ConflictError, NotFoundError
+from ftlab.manifest import MANIFEST, read_manifest
 from tracking.store.records import CheckpointRecord
-from train.checkpoints.checkpoint_files import MANIFEST, read_manifest, step_name
+from train.checkpoints.checkpoint_files import step_name
 
 _NAME = re.compile(r"(?:step-)?([0-9]{1,12})")
 _JOB_ID = re.compile(r"job-[0-9a-z]{12}")
@@ -59,7 +60,7 @@ def _check(folder: Path, manifest_sha256: str) -> None:
         file = folder / name
         if not file.is_file():
             raise ValueError(f"{folder.name}/{name} is missing")
-        if file.stat().st_size != entry["size"]:
+        if file.stat().st_size != entry.size:
             raise ValueError(f"{folder.name}/{name} has another size than when it was saved")
 
 

@@ -19,10 +19,6 @@ from serve.models.base_model import UNCHECKED, Checked, HubAnswer, check, find_t
 from tracking.store import Transaction
 from tracking.store.ids import new_id
 from tracking.store.records import DatasetRecord, JobRecord, NewEvent
-from train.data.rows.canonical import Kind
-
-KINDS_OF_METHOD = {"sft": (Kind.MESSAGES, Kind.TEXT)}
-"""What the rows must be that a method learns from."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +141,7 @@ def find_dataset(tx: Transaction, owner: str, dataset_id: str, param: str) -> Da
 def check_kinds(config: JobConfig, datasets: list[DatasetRecord], param: str) -> None:
     """Raise `InvalidRequestError` for rows that the method cannot learn from, and for files of several kinds."""
     kinds = {dataset.kind for dataset in datasets}
-    wanted = KINDS_OF_METHOD[config.method.type]
+    wanted = config.method.row_kinds
     for kind in kinds:
         if kind not in wanted:
             raise InvalidRequestError(

@@ -41,7 +41,7 @@ class Scale:
 
 
 LONG = Scale(60.0, 600.0, 20, 10, 60, has_restarts=True)
-SHORT = Scale(10.0, 45.0, 4, 2, 30, has_restarts=False)
+SHORT = Scale(10.0, 45.0, 2, 1, 30, has_restarts=False)
 
 
 @dataclass

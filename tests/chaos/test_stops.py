@@ -1,5 +1,7 @@
 """The service is stopped under running jobs."""
 
+import psutil
+
 from ftlab.status import JobStatus, ReasonCode
 from tests.chaos.scene import Scene
 
@@ -8,8 +10,12 @@ def test_sigterm_saves_running_jobs_and_queues_them_again(scene: Scene) -> None:
     running = scene.submit(max_steps=300)
     waiting = scene.submit(max_steps=2)
     scene.reach(running, 12)
+    processes = scene.lab.processes()
 
     assert scene.lab.stop() == 0
+
+    _, alive = psutil.wait_procs(processes, timeout=30)
+    assert not alive
 
     with scene.lab.store.read() as tx:
         stopped = tx.jobs.get(running.id)

@@ -36,23 +36,39 @@ def run(command: list[str], environment: dict[str, str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    home = tmp_path_factory.mktemp("readme")
-    # The README names a real model; a tiny one under its name keeps this short. The demo uses the real one.
-    make_tiny_model(home / "models" / "HuggingFaceTB--SmolLM2-135M-Instruct")
-    user = environment(home)
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, str], str]]:
+    """What `make demo` printed, and the environment of the service that it leaves running."""
+    user = environment(tmp_path_factory.mktemp("demo"))
     try:
-        told = run(["make", "-e", "up"], user)
-        assert "/docs" in told
-        yield user
+        yield user, run(["make", "-e", "demo"], user)
     finally:
         run(["make", "-e", "down"], user)
 
 
-def test_the_sdk_block_runs(service: dict[str, str], tmp_path: Path) -> None:
-    told = run([sys.executable, "-c", block("sdk").text.replace("support.zip", str(tmp_path / "support.zip"))], service)
+@pytest.fixture(scope="module")
+def service(demo: tuple[dict[str, str], str]) -> dict[str, str]:
+    """The demo's service, with a tiny model in place of the one that the README names, to keep its blocks short."""
+    user, _ = demo
+    model = Path(user["FTLAB_HOME"]) / "models" / "HuggingFaceTB--SmolLM2-135M-Instruct"
+    model.rename(model.with_name("real"))
+    make_tiny_model(model)
+    return user
 
-    assert "completed" in told
+
+@pytest.mark.timeout(900)
+def test_the_demo_fine_tunes_a_real_model(demo: tuple[dict[str, str], str]) -> None:
+    _, printed = demo
+    before, after = (float(number) for number in re.findall(r"(\d+\.\d+) before, (\d+\.\d+) after", printed)[0])
+    assert after < 0.7 * before
+    assert "Lab note:" in printed, "the tuned model answers in the style of the dataset"
+    for name in ("Adapter ZIP", "API docs", "MLflow", "Ray dashboard"):
+        assert name in printed
+
+
+def test_the_sdk_block_runs(service: dict[str, str], tmp_path: Path) -> None:
+    code = block("sdk").text.replace("support.zip", str(tmp_path / "support.zip"))
+
+    assert "completed" in run([sys.executable, "-c", code], service)
     assert (tmp_path / "support.zip").stat().st_size > 1000
 
 
@@ -66,16 +82,6 @@ def test_the_command_line_block_runs(service: dict[str, str], tmp_path: Path) ->
     assert (tmp_path / "support.zip").stat().st_size > 1000
 
 
-@pytest.mark.timeout(900)
-def test_the_demo_fine_tunes_a_real_model(tmp_path_factory: pytest.TempPathFactory) -> None:
-    user = environment(tmp_path_factory.mktemp("demo"))
-    try:
-        told = run(["make", "-e", "demo"], user)
-    finally:
-        run(["make", "-e", "down"], user)
-
-    before, after = (float(number) for number in re.findall(r"(\d+\.\d+) before, (\d+\.\d+) after", told)[0])
-    assert after < 0.7 * before
-    assert "Lab note:" in told, "the tuned model answers in the style of the dataset"
-    for name in ("Adapter ZIP", "API docs", "MLflow", "Ray dashboard"):
-        assert name in told
+def test_the_service_stops_and_starts(service: dict[str, str]) -> None:
+    run(["make", "-e", "down"], service)
+    assert "/docs" in run(["make", "-e", "up"], service)

@@ -60,4 +60,4 @@ def test_training_reads_from_a_bucket_on_s3(client: Client, lab: Lab, tmp_path: 
     assert (moved.id, moved.bucket) == (dataset.id, "lora-datasets")
     assert client.datasets.download(dataset.id, tmp_path / "again").read_bytes() == file.read_bytes()
     assert httpx2.get(client.datasets.url(dataset.id).url).content == file.read_bytes()
-    assert client.jobs.wait(client.jobs.create(tiny_job(moved, max_steps=3)).id, timeout_s=180).loss == job.loss
+    assert [row.line for row in client.datasets.preview(moved.id).rows] == [1, 2, 3, 4, 5]

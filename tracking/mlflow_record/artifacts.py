@@ -6,10 +6,9 @@ from typing import Any
 
 import yaml
 
+from ftlab.manifest import MANIFEST, read_manifest
 from tracking.mlflow_record.api import MlflowApi
 from tracking.store.records import EventRecord
-
-MANIFEST = "manifest.json"
 
 
 def upload_sample(api: MlflowApi, run_id: str, event: EventRecord) -> None:
@@ -33,20 +32,8 @@ def upload_logs(api: MlflowApi, run_id: str, job_folder: Path) -> None:
 def upload_model(api: MlflowApi, run_id: str, folder: Path) -> None:
     """Upload the manifest of a model and the files it lists, below the name of the model's folder.
 
-    Raises `FileNotFoundError` when one is missing and `ValueError` when the manifest is invalid.
+    Raises `FileNotFoundError` when one is missing and `ValueError` for a manifest that cannot be read.
     """
-    for name in (*_listed_files(folder / MANIFEST), MANIFEST):
+    for name in (*read_manifest(folder).files, MANIFEST):
         target = PurePosixPath(folder.name, name).parent
         api.upload(run_id, folder / name, str(target))
-
-
-def _listed_files(manifest: Path) -> list[str]:
-    content = json.loads(manifest.read_bytes())
-    files = content.get("files") if isinstance(content, dict) else None
-    if not isinstance(files, dict):
-        raise ValueError(f"{manifest} lists no files")
-    for name in files:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts:
-            raise ValueError(f"{manifest} names a file outside its folder")
-    return list(files)

@@ -10,50 +10,27 @@ Layout below a job's `checkpoints` folder:
 """
 
 import hashlib
-import json
 import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ftlab.files import sync
+from ftlab.manifest import MANIFEST, Manifest, ManifestFile, read_manifest
 
-MANIFEST = "manifest.json"
 _STEP = re.compile(r"step-(\d{8,})")
+_TRAINING_STATE = frozenset({"optimizer.pt", "scheduler.pt", "trainer_state.json", "training_args.bin"})
+_RANK_STATE = re.compile(r"rng_state(_[0-9]+)?\.pth|run_state_[0-9]+\.json")
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """What a committed folder holds."""
-
-    job_id: str
-    attempt: int
-    step: int
-    samples: int
-    """Training rows consumed so far."""
-    metrics: dict[str, float]
-    files: dict[str, dict[str, Any]]
-    """`{name: {"size": bytes, "sha256": hex}}`; names are relative POSIX paths."""
-    versions: dict[str, str]
-    committed_at: str
-    is_scheduled: bool
-    """Whether a run without interruption saves at this step too: only such a checkpoint can be the best one, so that
-    an interruption does not change what is delivered."""
-    traits: dict[str, Any]
-    """What decides the bits of a run that resumes here (`resume_report.Traits`); empty in a delivered model."""
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(int(entry["size"]) for entry in self.files.values())
-
-    def to_json(self) -> bytes:
-        return json.dumps(self.__dict__, indent=1, sort_keys=True).encode()
+def is_training_state(name: str) -> bool:
+    """Whether only a resume needs this file of a checkpoint. The others make it usable as a model."""
+    return name in _TRAINING_STATE or _RANK_STATE.fullmatch(name) is not None
 
 
 def step_name(step: int) -> str:
@@ -61,7 +38,7 @@ def step_name(step: int) -> str:
 
 
 def step_of(name: str) -> int | None:
-    """The step that the name of a checkpoint tells; `None` for another name."""
+    """The step in the name of a checkpoint; `None` for another name."""
     match = _STEP.fullmatch(name)
     return int(match[1]) if match else None
 
@@ -76,7 +53,7 @@ def commit(
     samples: int,
     metrics: dict[str, float],
     is_scheduled: bool = True,
-    traits: dict[str, Any] | None = None,
+    conditions: dict[str, Any] | None = None,
 ) -> tuple[Manifest, str]:
     """Turn the written folder `source` into the committed `target`; return its manifest and the manifest's sha256.
 
@@ -84,7 +61,8 @@ def commit(
     """
     files = {}
     for file in sorted(path for path in source.rglob("*") if path.is_file()):
-        files[file.relative_to(source).as_posix()] = {"size": file.stat().st_size, "sha256": hash_file(file)}
+        name = file.relative_to(source).as_posix()
+        files[name] = ManifestFile(size=file.stat().st_size, sha256=hash_file(file))
         sync(file)
     manifest = Manifest(
         job_id=job_id,
@@ -94,9 +72,9 @@ def commit(
         metrics=metrics,
         files=files,
         versions=installed_versions(),
-        committed_at=datetime.now(UTC).isoformat(),
+        committed_at=datetime.now(UTC),
         is_scheduled=is_scheduled,
-        traits=traits or {},
+        conditions=conditions or {},
     )
     content = manifest.to_json()
     (source / MANIFEST).write_bytes(content)
@@ -113,19 +91,6 @@ def commit(
     return manifest, hashlib.sha256(content).hexdigest()
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Raise `ValueError` that says what is wrong with it. The files are not looked at."""
-    try:
-        manifest = Manifest(**json.loads((folder / MANIFEST).read_bytes()))
-        if not all({"size", "sha256"} <= entry.keys() for entry in manifest.files.values()):
-            raise ValueError("an entry is not whole")
-    except FileNotFoundError:
-        raise ValueError(f"{folder.name} has no manifest") from None
-    except (AttributeError, TypeError, ValueError):
-        raise ValueError(f"{folder.name} has an unreadable manifest") from None
-    return manifest
-
-
 def verify(folder: Path, names: Iterable[str] | None = None) -> Manifest:
     """Read the manifest and compare the files `names`, by default every one, with it.
 
@@ -136,7 +101,7 @@ def verify(folder: Path, names: Iterable[str] | None = None) -> Manifest:
         file, entry = folder / name, manifest.files[name]
         if not file.is_file():
             raise ValueError(f"{folder.name}/{name} is missing")
-        if file.stat().st_size != entry["size"] or hash_file(file) != entry["sha256"]:
+        if file.stat().st_size != entry.size or hash_file(file) != entry.sha256:
             raise ValueError(f"{folder.name}/{name} does not match its checksum")
     return manifest
 
@@ -165,7 +130,7 @@ def newest_good(folder: Path) -> tuple[Path | None, Manifest | None, list[str]]:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a folder so that nothing takes it for a checkpoint any more."""
+    """Rename a folder so that nothing takes it for a checkpoint."""
     for number in range(1, 1_000_000):
         target = path.with_name(f"bad-{path.name}-{number}")
         if not target.exists():
@@ -189,15 +154,15 @@ def retire(folder: Path, *, keep: int) -> list[int]:
     return removed
 
 
-def give_up(folder: Path, *, after: int) -> list[int]:
-    """Remove the checkpoints of steps after `after`; return their steps, the newest first.
+def remove_after(folder: Path, step: int) -> list[int]:
+    """Remove the checkpoints of later steps than `step`; return their steps, the newest first.
 
-    They go in that order, so that one that is left by a crash in between is no newer than those that are gone.
+    They are removed in that order, so that a crash in between leaves none that is newer than a removed one.
     """
-    given_up = [(step, path) for step, path in reversed(committed(folder)) if step > after]
-    for _, path in given_up:
+    newer = [(number, path) for number, path in reversed(committed(folder)) if number > step]
+    for _, path in newer:
         _remove(path)
-    return [step for step, _ in given_up]
+    return [number for number, _ in newer]
 
 
 def best_step(folder: Path) -> int | None:
@@ -215,7 +180,7 @@ def best_step(folder: Path) -> int | None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what attempts that died in the middle of a write left behind, and undo what they left half done."""
+    """Remove leftovers of attempts that died in the middle of a write, and undo what they left half done."""
     for path in folder.glob(".old-*"):
         target = path.with_name(path.name.removeprefix(".old-"))
         if target.exists():
@@ -226,12 +191,12 @@ def sweep(folder: Path) -> None:
         shutil.rmtree(path)
 
 
-def deliver(checkpoint: Path, target: Path, *, is_wanted: Callable[[str], bool]) -> Manifest:
-    """Publish the wanted files of a committed checkpoint as the job's model folder, without copying their bytes.
+def deliver(checkpoint: Path, target: Path) -> Manifest:
+    """Publish the model files of a committed checkpoint as the job's model folder, without copying their bytes.
 
     Raises `ValueError` that says what is wrong when one of them is broken.
     """
-    names = sorted(filter(is_wanted, read_manifest(checkpoint).files))
+    names = sorted(name for name in read_manifest(checkpoint).files if "/" not in name and not is_training_state(name))
     source = verify(checkpoint, names)
     aside = target.with_name(f".tmp-{target.name}")
     shutil.rmtree(aside, ignore_errors=True)
@@ -251,7 +216,7 @@ def deliver(checkpoint: Path, target: Path, *, is_wanted: Callable[[str], bool])
 
 
 def installed_versions() -> dict[str, str]:
-    """Those of the libraries that compute a step."""
+    """Versions of the libraries that compute a step."""
     return {name: version(name) for name in ("torch", "transformers", "trl", "peft")}
 
 
@@ -261,7 +226,7 @@ def hash_file(file: Path) -> str:
 
 
 def _remove(path: Path) -> None:
-    """Gone in one moment: half of a checkpoint must not look like one."""
+    """Remove a checkpoint in one moment: half of one must not look like a whole one."""
     gone = path.with_name(f".tmp-gone-{path.name}")
     shutil.rmtree(gone, ignore_errors=True)
     path.rename(gone)

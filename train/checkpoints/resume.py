@@ -1,4 +1,4 @@
-"""Where an attempt goes on: the newest good checkpoint, and what the attempt before could not tell any more."""
+"""Where an attempt resumes: at the newest good checkpoint, or a named one; and the events that were lost before it."""
 
 import hashlib
 import json
@@ -7,28 +7,29 @@ from pathlib import Path
 from typing import Any
 
 from ftlab.errors import FineTuneLabError
+from ftlab.manifest import MANIFEST, Manifest, read_manifest
 from ftlab.schemas import EventKind
 from train.all_ranks import barrier
 from train.checkpoints import checkpoint_files
 from train.plan import RunLink, RunPlan
-from train.reporting.metric_names import series_of
+from train.reporting.run_metrics import series_of
 
 
-def find_checkpoint(plan: RunPlan, link: RunLink | None) -> tuple[Path, checkpoint_files.Manifest] | None:
-    """The checkpoint to go on from, `None` at the beginning.
+def find_checkpoint(plan: RunPlan, link: RunLink | None) -> tuple[Path, Manifest] | None:
+    """Find the checkpoint to resume from; `None` at the beginning.
 
-    Rank 0, the one with a link, sets broken checkpoints aside and gives up those after the one that the plan names;
+    Rank 0, the one with a link, sets broken checkpoints aside and removes those after the one that the plan names;
     the other ranks then see what is left. Raises `FineTuneLabError` with code `checkpoint_corrupt` when the named one
     cannot be used.
     """
     if link is None:
         barrier()
         saved = checkpoint_files.committed(plan.checkpoints_folder)
-        return (saved[-1][1], checkpoint_files.read_manifest(saved[-1][1])) if saved else None
+        return (saved[-1][1], read_manifest(saved[-1][1])) if saved else None
     plan.checkpoints_folder.mkdir(parents=True, exist_ok=True)
     checkpoint_files.sweep(plan.checkpoints_folder)
     path: Path | None
-    manifest: checkpoint_files.Manifest | None
+    manifest: Manifest | None
     if plan.resume_from is not None:
         path, manifest = _chosen(plan, plan.resume_from, link)
         problems: list[str] = []
@@ -36,10 +37,10 @@ def find_checkpoint(plan: RunPlan, link: RunLink | None) -> tuple[Path, checkpoi
         path, manifest, problems = checkpoint_files.newest_good(plan.checkpoints_folder)
     barrier()
     for problem in problems:
-        tell_set_aside(link, problem)
+        report_set_aside(link, problem)
     if path is None or manifest is None:
         return None
-    _retell(plan, path, manifest, link)
+    _report_unrecorded(plan, path, manifest, link)
     link.emit(
         EventKind.NOTICE,
         {
@@ -60,7 +61,7 @@ def is_evaluation_overdue(plan: RunPlan, checkpoint: Path, last_step: int) -> bo
     return is_due and not any("eval_loss" in entry and entry["step"] == step for entry in state["log_history"])
 
 
-def _chosen(plan: RunPlan, name: str, link: RunLink) -> tuple[Path, checkpoint_files.Manifest]:
+def _chosen(plan: RunPlan, name: str, link: RunLink) -> tuple[Path, Manifest]:
     """The checkpoint `name`, made the newest one. Safe to repeat after a crash in between."""
     step = checkpoint_files.step_of(name)
     if step is None:
@@ -76,15 +77,15 @@ def _chosen(plan: RunPlan, name: str, link: RunLink) -> tuple[Path, checkpoint_f
         raise _unusable(name, "belongs to another job")
     if manifest.step != step:
         raise _unusable(name, "has the manifest of another step")
-    _give_up_newer(plan, step, link)
+    _remove_newer(plan, step, link)
     return path, manifest
 
 
-def _give_up_newer(plan: RunPlan, step: int, link: RunLink) -> None:
+def _remove_newer(plan: RunPlan, step: int, link: RunLink) -> None:
     """Remove the checkpoints after `step`, so that a later crash does not jump ahead to one of them."""
-    given_up = checkpoint_files.give_up(plan.checkpoints_folder, after=step)
+    removed_now = checkpoint_files.remove_after(plan.checkpoints_folder, step)
     recorded = [newer for newer in plan.recorded_checkpoints if newer > step]
-    removed = sorted({*recorded, *given_up})
+    removed = sorted({*recorded, *removed_now})
     if not removed:
         return
     names = ", ".join(checkpoint_files.step_name(newer) for newer in removed)
@@ -92,7 +93,7 @@ def _give_up_newer(plan: RunPlan, step: int, link: RunLink) -> None:
         EventKind.NOTICE,
         {
             "code": "checkpoints_given_up",
-            "message": f"Going on from step {step}, as asked for. Newer checkpoints were removed: {names}.",
+            "message": f"Resuming from step {step}, as requested. Newer checkpoints were removed: {names}.",
             "step": step,
             "removed_steps": removed,
         },
@@ -101,39 +102,39 @@ def _give_up_newer(plan: RunPlan, step: int, link: RunLink) -> None:
     if best not in (None, step):
         # The best one so far may have been among the removed.
         path = plan.checkpoints_folder / checkpoint_files.step_name(best)
-        link.emit(EventKind.CHECKPOINT, checkpoint_data(path, checkpoint_files.read_manifest(path), []))
+        link.emit(EventKind.CHECKPOINT, checkpoint_data(path, read_manifest(path), []))
 
 
 def _unusable(name: str, why: str) -> FineTuneLabError:
     return FineTuneLabError(
-        f"The checkpoint {name} {why}, so the job cannot go on from it. "
+        f"The checkpoint {name} {why}, so the job cannot resume from it. "
         "Resume from another checkpoint, or without naming one.",
         "checkpoint_corrupt",
     )
 
 
-def tell_set_aside(link: RunLink, problem: str) -> None:
+def report_set_aside(link: RunLink, problem: str) -> None:
     link.emit(EventKind.NOTICE, {"code": "checkpoint_corrupt", "message": f"A checkpoint was set aside: {problem}."})
 
 
-def checkpoint_data(folder: Path, manifest: checkpoint_files.Manifest, removed_steps: list[int]) -> dict[str, Any]:
-    """What the event of a committed checkpoint tells."""
+def checkpoint_data(folder: Path, manifest: Manifest, removed_steps: list[int]) -> dict[str, Any]:
+    """Data of a committed checkpoint's event."""
     return {
         "step": manifest.step,
         "name": folder.name,
         "size_bytes": manifest.size_bytes,
-        "manifest_sha256": hashlib.sha256((folder / checkpoint_files.MANIFEST).read_bytes()).hexdigest(),
+        "manifest_sha256": hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
         "metrics": manifest.metrics,
         "is_best": checkpoint_files.best_step(folder.parent) == manifest.step,
         "removed_steps": removed_steps,
     }
 
 
-def _retell(plan: RunPlan, path: Path, manifest: checkpoint_files.Manifest, link: RunLink) -> None:
-    """Tell again what the checkpoints know and the record does not.
+def _report_unrecorded(plan: RunPlan, path: Path, manifest: Manifest, link: RunLink) -> None:
+    """Emit again what the checkpoint knows and the record does not.
 
-    An attempt that is killed just after it committed takes its last moments with it: without this, the loss history
-    would have a gap before the step that training goes on from, and the record would name checkpoints that are gone.
+    An attempt that is killed just after a commit loses its last events: without this, the loss history would have a
+    gap before the step that training resumes from, and the record would name checkpoints that are gone.
     """
     state = json.loads((path / "trainer_state.json").read_text("utf-8"))
     for entry in state["log_history"]:

@@ -1,25 +1,28 @@
-"""What a resume tells of itself: where it went on, with what, and whether every bit is as without the interruption."""
+"""The report of a resume: where the run continues, with what, and whether every bit is as without the interruption."""
 
 import hashlib
 import json
-import os
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass
 from functools import cache
 from typing import Any
 
 import torch
 
+from ftlab.manifest import Manifest
 from ftlab.schemas import EventKind, JobConfig
-from train.checkpoints.checkpoint_files import Manifest, installed_versions
+from train.all_ranks import num_ranks
+from train.checkpoints.checkpoint_files import installed_versions
 from train.data.tokens.prepare import content_of
 from train.plan import RunLink, RunPlan
-from train.row_schedule import Course, file_order
+from train.row_order import file_order
+from train.row_schedule import RowSchedule
 
 HASHED_ROWS = 256
-"""Rows to come of a file whose order is part of a data position's hash."""
+"""Coming rows of a file whose order is part of a data position's hash."""
 
-# They decide what is told and kept, and change no weight.
+# They decide what is reported and kept, and change no weight.
 _WITHOUT_EFFECT = frozenset(
     {
         "logging_steps",
@@ -34,64 +37,69 @@ _WITHOUT_EFFECT = frozenset(
 
 
 @dataclass(frozen=True)
-class Traits:
-    """What decides the next bits of a run, at one of its steps."""
+class RunConditions:
+    """Everything that decides the next bits of a run, at one of its steps."""
 
     settings: dict[str, Any]
     """The parts of the job's config that change weights, by their names."""
     environment: dict[str, str]
-    course: dict[str, Any]
+    schedule: RowSchedule
     data_sha256: str
-    """Of the file's rows, the position in it, and the order in which its next rows come."""
+    """Covers the file's rows, the position in it, and the order of its next rows."""
     rng_sha256: str | None
-    """Of the random states of all ranks; `None` where none is left to draw from them."""
+    """Covers the random states of all ranks; `None` where no step is left to draw from them."""
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "RunConditions":
+        """Undo `to_document`."""
+        return cls(**{**document, "schedule": RowSchedule.from_document(document["schedule"])})
 
     def to_document(self) -> dict[str, Any]:
+        """The conditions as a checkpoint's manifest keeps them."""
         return asdict(self)
 
 
-class TraitReader:
-    """Reads the traits of the run that is going on."""
+class ConditionsReader:
+    """Reads the conditions of the current run."""
 
-    def __init__(self, plan: RunPlan, course: Course) -> None:
-        self._course = course
+    def __init__(self, plan: RunPlan, schedule: RowSchedule) -> None:
+        self._schedule = schedule
         self._seed = plan.config.training.seed
         self._files = plan.train_files
         self._content = cache(content_of)
         self._settings = _settings(plan.config)
         self._environment = _environment(plan)
 
-    def at(self, step: int, rng_sha256: str | None) -> Traits:
-        file, place = astuple(self._course.next_at(step))
-        coming = file_order(self._course, self._seed, file, place, place + HASHED_ROWS)
-        data = json.dumps([self._content(self._files[file].rows), self._course.rows[file], place, list(coming)])
-        return Traits(
+    def at(self, step: int, rng_sha256: str | None) -> RunConditions:
+        file, place = astuple(self._schedule.next_at(step))
+        coming = file_order(self._schedule, self._seed, file, place, place + HASHED_ROWS)
+        data = json.dumps([self._content(self._files[file].rows), self._schedule.rows[file], place, list(coming)])
+        return RunConditions(
             settings=self._settings,
             environment=self._environment,
-            course=self._course.to_document(),
+            schedule=self._schedule,
             data_sha256=hashlib.sha256(data.encode()).hexdigest(),
             rng_sha256=rng_sha256,
         )
 
 
-class Receipt:
-    """Waits for the first loss after a resume, to tell it with the last one before."""
+class ResumeReport:
+    """Waits for the first loss after a resume, and reports it beside the last one before."""
 
     def __init__(self, before: Manifest, log_history: list[dict[str, Any]]) -> None:
         self._before = before
         self._logged: dict[str, Any] = next((entry for entry in reversed(log_history) if "loss" in entry), {})
 
-    def tell(self, link: RunLink, now: Traits, logs: dict[str, Any]) -> None:
-        """Emit the receipt; `logs` are those of the first logged step, empty where there was no step left."""
+    def emit(self, link: RunLink, now: RunConditions, logs: dict[str, Any]) -> None:
+        """Emit the report; `logs` are those of the first logged step, empty where no step was left."""
         before, versions = self._before, installed_versions()
         why_not = differences(before, now, versions)
-        then = Traits(**before.traits)
+        then = RunConditions.from_document(before.conditions)
         exactness = "every bit is as without the interruption" if not why_not else f"not bit for bit: {why_not[0]}"
         losses = {"before": self._logged.get("loss"), "after": logs.get("loss")}
         shown = "".join(f", loss {loss:.4g} {when}" for when, loss in losses.items() if loss is not None)
-        course = Course.from_document(now.course)
-        at = course.next_at(before.step)
-        where = f"row {at.place} of file {at.file + 1} of {course.num_files}, " if course.num_files > 1 else ""
+        at, num_files = now.schedule.next_at(before.step), now.schedule.num_files
+        where = f"row {at.place} of file {at.file + 1} of {num_files}, " if num_files > 1 else ""
         link.emit(
             EventKind.NOTICE,
             {
@@ -100,7 +108,7 @@ class Receipt:
                 "step": before.step,
                 "samples": before.samples,
                 "file": at.file + 1,
-                "num_files": course.num_files,
+                "num_files": num_files,
                 "file_samples": at.place,
                 "loss_before": losses["before"],
                 "loss_after": losses["after"],
@@ -118,22 +126,21 @@ class Receipt:
         )
 
 
-def differences(before: Manifest, now: Traits, versions: dict[str, str]) -> list[str]:
-    """Why the run does not go on bit for bit: one clause for each reason, none when it does."""
-    then = Traits(**before.traits)
-    added = Course.from_document(now.course).num_files - Course.from_document(then.course).num_files
+def differences(before: Manifest, now: RunConditions, versions: dict[str, str]) -> list[str]:
+    """Reasons why the run does not continue bit for bit, one clause each; none when it does."""
+    then = RunConditions.from_document(before.conditions)
+    added = now.schedule.num_files - then.schedule.num_files
     reasons = [f"{added} more files are trained" if added > 1 else "one more file is trained"] if added else []
     reasons += _changes(then.settings, now.settings) + _changes(before.versions, versions)
     reasons += _changes(then.environment, now.environment)
-    pace = now.course["pace"]
     if then.data_sha256 != now.data_sha256:
         reasons.append("the rows to come are others")
     if now.rng_sha256 not in (None, then.rng_sha256):
         reasons.append("the random numbers to come are others")
     if now.environment["device"] != "cpu":
         reasons.append("a GPU does not add in a fixed order")
-    if pace["workers"] > 2 and now.settings["training.gradient_checkpointing"]:
-        # DDP arranges the gradients anew after its first step, unless it looks for unused parameters in each.
+    if now.schedule.step_size.workers > 2 and now.settings["training.gradient_checkpointing"]:
+        # DDP rearranges the gradients after its first step, unless it looks for unused parameters in each.
         reasons.append("with gradient checkpointing, more than two workers do not add in a fixed order")
     return reasons
 
@@ -154,7 +161,7 @@ def _settings(config: JobConfig) -> dict[str, Any]:
     flat = {name: value for name, value in document.items() if not isinstance(value, dict)}
     for group in ("method", "lora", "training"):
         flat |= {f"{group}.{name}": value for name, value in document[group].items()}
-    return flat | {"resources.num_workers": int(os.environ.get("WORLD_SIZE", "1"))}
+    return flat | {"resources.num_workers": num_ranks()}
 
 
 def _environment(plan: RunPlan) -> dict[str, str]:

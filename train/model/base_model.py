@@ -23,14 +23,14 @@ class BaseModel:
     folder: Path
     revision: str
     adapter: Path | None = None
-    """An adapter of a former job to go on from."""
+    """An adapter of a former job to continue training."""
 
 
 def find_model(model: str, models_folder: Path, *, pinned: str | None = None) -> BaseModel:
     """Find the model's folder, fetching it from the hub where it is not on this machine.
 
-    `pinned` is the revision that the submit or an earlier attempt found. An adapter folder stands for its base model
-    plus the adapter. Raises what `fetch` and `train.model.files.describe` raise, and `NotFoundError` for a folder that
+    `pinned` is the revision that the submit or an earlier attempt found. An adapter folder means its base model plus
+    the adapter. Raises what `fetch` and `train.model.files.describe` raise, and `NotFoundError` for a folder that
     is gone.
     """
     if model.startswith("/"):
@@ -50,7 +50,7 @@ def find_model(model: str, models_folder: Path, *, pinned: str | None = None) ->
 
 
 def is_in_models_folder(model: str, models_folder: Path, pinned: str | None) -> bool:
-    """Whether a hub id stands for the folder of that name. A commit that is asked for is always the hub's."""
+    """Whether a hub id means the local folder of that name. A pinned commit always means the hub."""
     if pinned is not None:
         return pinned.startswith(LOCAL_REVISION)
     name, _, revision = model.partition("@")

@@ -30,7 +30,7 @@ def fetched(repo: str, revision: str | None) -> Path | None:
 
 
 def fetch(repo: str, revision: str | None) -> Path:
-    """The folder of the model; its name is the commit. What is missing of it is fetched from the hub.
+    """Return the folder of the model, whose name is the commit; missing files are fetched from the hub.
 
     Where the hub is away, an earlier download stands in. Raises `DiskFullError` before anything is fetched that does
     not fit, `NotFoundError` (`model_not_found`), `PermissionDeniedError` (`model_access_denied`),

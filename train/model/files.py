@@ -16,8 +16,9 @@ CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 SMALL_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
-"""What transformers wants besides the weights."""
-TOKENIZER_FILES = {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json"}
+"""Files that transformers needs besides the weights."""
+VOCABULARY_FILES = {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json"}
+"""One of them, or a `*.tiktoken` file, makes a tokenizer."""
 TEMPLATE_FOLDER = "additional_chat_templates"
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
 MAX_SMALL_BYTES = 32 * 1024**2
@@ -39,7 +40,7 @@ class ModelFiles(Protocol):
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """A base model that can be loaded, as far as its files tell."""
+    """A base model that can be loaded, as its files describe it."""
 
     architecture: str
     parameters: int | None
@@ -63,8 +64,8 @@ def wanted_files(names: Iterable[str]) -> list[str]:
 def describe(files: ModelFiles, parameters: int | None = None) -> ModelFacts:
     """Check that the files are a model that can be trained, and say what it is.
 
-    `parameters` is their number where somebody has counted it from the weights' headers; without it the headers are
-    read here. Raises `NotFoundError` (`model_not_found`) where there is no model, `PermissionDeniedError`
+    `parameters` is their number if it was already counted from the weights' headers; without it the headers are read
+    here. Raises `NotFoundError` (`model_not_found`) where there is no model, `PermissionDeniedError`
     (`remote_code_not_allowed`), and `InvalidRequestError`: `unsafe_weights` for pickles, `unsupported_model` for an
     architecture that cannot be trained, `model_invalid` for files that are damaged or missing.
     """
@@ -148,7 +149,7 @@ def _quantisation_warnings(config: dict[str, Any]) -> list[str]:
 
 
 def _check_tokenizer(files: ModelFiles) -> None:
-    if not TOKENIZER_FILES & files.sizes.keys() and not any(name.endswith(".tiktoken") for name in files.sizes):
+    if not VOCABULARY_FILES & files.sizes.keys() and not any(name.endswith(".tiktoken") for name in files.sizes):
         raise _invalid("The model has no tokenizer (tokenizer.json or tokenizer.model) beside its weights.")
 
 

@@ -57,7 +57,7 @@ def _stamps(folder: Path) -> Stamps:
 
 
 def _entries(folder: Path, prefix: str) -> list[tuple[str, int, int]]:
-    """The files of a folder; a submit waits for it, so it is as few calls as can be."""
+    """The files of a folder, in as few system calls as possible: a submit waits for them."""
     if prefix and not os.path.isdir(folder):
         return []
     with os.scandir(folder) as entries:

@@ -1,11 +1,11 @@
-"""What the errors of the Hugging Face hub's client mean to somebody who named a model."""
+"""Errors of the Hugging Face hub's client, translated for the user who named a model."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ftlab.errors import InvalidRequestError, NotFoundError, PermissionDeniedError
+from ftlab.files import is_disk_full
 
 if TYPE_CHECKING:
     from httpx2 import Response
@@ -30,11 +30,11 @@ def hub_errors() -> Iterator[None]:
 
     A disk that is full is not the hub's fault and stays what it is.
     """
-    # An edge: whatever comes back from another machine, somebody's job waits behind it.
+    # An edge: a job waits for the answer, whatever another machine sends.
     try:
         yield
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and is_disk_full(error):
             raise
         raise _translate(error) from None
 

@@ -37,7 +37,7 @@ its MLflow run.
 
 
 def load_model(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrainedModel | PeftModel:
-    """Load the weights that `config` starts from; adapters of a former job go on being trained, or are merged."""
+    """Load the weights that `config` starts from; adapters of a former job are trained further, or merged."""
     options: dict[str, Any] = {"dtype": _dtype(base, config, use_cuda=use_cuda)}
     if config.load_in_4bit:
         options["quantization_config"] = BitsAndBytesConfig(
@@ -91,8 +91,8 @@ def _keep_trainable_layout(model: PreTrainedModel) -> None:
 def train_in_float32(model: torch.nn.Module) -> None:
     """Undo TRL's cast of QLoRA adapters to bfloat16.
 
-    PEFT loads a checkpoint's adapters as float32, so a resumed run would go on with another precision than it started
-    with; and the small updates of AdamW get lost in bfloat16.
+    PEFT loads a checkpoint's adapters as float32, so a resumed run would continue with another precision than it
+    started with; and the small updates of AdamW get lost in bfloat16.
     """
     for weight in model.parameters():
         if weight.requires_grad:

@@ -20,7 +20,7 @@ class HeaderError(ValueError):
 @dataclass(frozen=True)
 class WeightHeader:
     shapes: dict[str, tuple[int, ...]]
-    """Of each tensor."""
+    """Shape of each tensor."""
 
     @property
     def num_parameters(self) -> int:

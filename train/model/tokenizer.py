@@ -1,18 +1,65 @@
-"""The tokenizer of a base model."""
+"""The tokenizer of a base model: found without its weights, and loaded."""
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from train.model.base_model import BaseModel
+from ftlab.errors import ServiceUnavailableError
+from train.model.base_model import BaseModel, find_model, is_in_models_folder
+from train.model.files import ADAPTER_CONFIG, CONFIG
+from train.model.hub_errors import HubAwayError, hub_errors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+TOKENIZER_FILES = (
+    CONFIG, "tokenizer*", "*.model", "*.tiktoken", "vocab*", "merges.txt", "added_tokens.json",
+    "special_tokens_map.json", "chat_template*", "additional_chat_templates/*",
+)  # fmt: skip
+"""The files of a base model that decide the tokens, as patterns."""
+
+
+def find_tokenizer(model: str, models_folder: Path, *, pinned: str | None = None) -> BaseModel:
+    """Find a folder with the model's tokenizer; of a hub model only these few files are fetched.
+
+    `model` and `pinned` are as for `train.model.base_model.find_model`. Raises what that raises.
+    """
+    if model.startswith("/"):
+        adapter = Path(model) / ADAPTER_CONFIG
+        if adapter.exists():
+            base = json.loads(adapter.read_text("utf-8"))["base_model_name_or_path"]
+            return find_tokenizer(base, models_folder, pinned=pinned)
+        return find_model(model, models_folder)
+    name, _, revision = model.partition("@")
+    if is_in_models_folder(model, models_folder, pinned):
+        return find_model(model, models_folder, pinned=pinned)
+    folder = _fetch(name, pinned or revision or None)
+    return BaseModel(name, folder, folder.name)
+
 
 def load_tokenizer(base: BaseModel) -> "PreTrainedTokenizerBase":
-    """Padding is the end of text where the tokenizer has no token for it."""
+    """Load the tokenizer in the model's folder; where it has no padding token, the end of text is used."""
     from transformers import AutoTokenizer
 
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base.folder, local_files_only=True)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _fetch(repo: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download, try_to_load_from_cache
+
+    try:
+        with hub_errors():
+            return Path(snapshot_download(repo, revision=revision, allow_patterns=list(TOKENIZER_FILES)))
+    except HubAwayError as away:
+        cached = try_to_load_from_cache(repo, CONFIG, revision=revision)
+        if isinstance(cached, str):
+            return Path(cached).parent
+        raise ServiceUnavailableError(
+            f"The tokenizer of {repo} is not on this machine, and the model hub cannot be asked ({away}). Try again "
+            "when it can, or put the model below the models folder.",
+            "model_hub_away",
+            "model",
+        ) from None

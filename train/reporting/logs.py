@@ -1,4 +1,4 @@
-"""A run's log: every line goes to a file beside the job and, as an event, to whoever follows it."""
+"""The log of a run: every line goes to a file beside the job and, as an event, to its followers."""
 
 import json
 import logging

@@ -6,7 +6,7 @@ import inspect
 import pytest
 
 from ftlab import errors
-from ftlab.client import AsyncClient, Client, RetryPolicy, async_resources, resources
+from ftlab.client import AsyncClient, Client, RetryPolicy
 from ftlab.status import JobStatus
 from tests.unit.ftlab.conftest import QUICK
 from tests.unit.ftlab.fake_service import ZIP, send_events, status_fault
@@ -22,8 +22,8 @@ def run(fake, use):
     return asyncio.run(session())
 
 
-@pytest.mark.parametrize("name", ["Jobs", "Datasets", "Models", "Quotas"])
-def test_the_resources_mirror_the_sync_ones(name):
+@pytest.mark.parametrize("name", ["jobs", "datasets", "models", "quota"])
+def test_the_resources_mirror_the_sync_ones(name, client):
     def methods(cls):
         return {
             method: [(p.name, p.default) for p in inspect.signature(function).parameters.values()]
@@ -31,7 +31,9 @@ def test_the_resources_mirror_the_sync_ones(name):
             if not method.startswith("_")
         }
 
-    assert methods(getattr(async_resources, f"Async{name}")) == methods(getattr(resources, name))
+    resource, async_resource = (type(getattr(owner, name)) for owner in (client, AsyncClient()))
+    assert async_resource.__name__ == f"Async{resource.__name__}"
+    assert methods(async_resource) == methods(resource)
     assert set(dir(AsyncClient)) - {"__aenter__", "__aexit__"} == set(dir(Client)) - {"__enter__", "__exit__"}
 
 

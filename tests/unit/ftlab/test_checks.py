@@ -15,10 +15,8 @@ SOUND = {"counts": {"no_generation_marks": 1}, "findings": [], "num_findings": 1
 
 @pytest.fixture
 def no_waiting(monkeypatch):
-    from ftlab.client import checks
-
-    monkeypatch.setattr(checks, "FIRST_POLL_S", 0.01)
-    monkeypatch.setattr(checks, "MAX_POLL_S", 0.01)
+    for flavour in ("_sync", "_async"):
+        monkeypatch.setattr(f"ftlab.client.{flavour}.datasets.CHECK_PAUSES_S", (0.01, 0.01))
 
 
 @pytest.fixture
@@ -67,7 +65,7 @@ def test_a_check_outlives_a_proxy_that_is_away(client, fake):
 @pytest.mark.usefixtures("no_waiting")
 def test_waiting_for_a_check_may_end_early(client, fake):
     fake.check_states = [(1, 2)] * 10_000
-    with pytest.raises(WaitTimeoutError, match="goes on"):
+    with pytest.raises(WaitTimeoutError, match="is still running"):
         client.datasets.check("ds-1", "org/base", timeout_s=0.2)
 
 

@@ -12,8 +12,8 @@ from tests.unit.ftlab.fake_service import START, ZIP, attempt_document, status_f
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr("ftlab.client.endpoint.RetryPolicy.delay_s", lambda *_: 0.001)
-    monkeypatch.setattr("ftlab.client.flows.FIRST_POLL_S", 0.001)
-    monkeypatch.setattr("ftlab.client.follow.POLL_S", 0.001)
+    monkeypatch.setattr("ftlab.client._sync.jobs.JOB_PAUSES_S", (0.001, 5.0))
+    monkeypatch.setattr("ftlab.client._sync.follow.POLL_S", 0.001)
 
 
 def test_ls_is_tab_separated_in_a_pipe(cli, fake):
@@ -323,9 +323,9 @@ def test_ctrl_c_detaches(cli, fake, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ftlab.client.follow._read_frame", interrupted)
+    monkeypatch.setattr("ftlab.client._sync.follow.read_frame", interrupted)
     run = cli("logs", "-f", "job-001")
     assert run.code == 130
     assert "Job job-001 goes on" in run.err
-    monkeypatch.setattr("ftlab.client.performer.Performer.perform", interrupted)
+    monkeypatch.setattr("ftlab.client._sync.transport.Transport.send", interrupted)
     assert cli("ls").code == 130

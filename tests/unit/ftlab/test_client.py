@@ -7,7 +7,7 @@ import pytest
 
 from ftlab import errors
 from ftlab.client import Client, RetryPolicy
-from ftlab.client.calls import MAX_PAGE
+from ftlab.client.wire import MAX_PAGE
 from ftlab.schemas import EventKind, JobConfig
 from ftlab.status import JobStatus, ReasonCode
 from tests.unit.ftlab.fake_service import dropped_connection, status_fault
@@ -318,7 +318,7 @@ def test_a_repeated_delete_that_finds_its_work_done_is_a_success(fake, client, t
 
 
 def test_wait_polls_until_the_end(fake, client, monkeypatch):
-    monkeypatch.setattr("ftlab.client.flows.FIRST_POLL_S", 0.001)
+    monkeypatch.setattr("ftlab.client._sync.jobs.JOB_PAUSES_S", (0.001, 5.0))
     job = fake.add_job(num_steps=1)
 
     def end(_):
@@ -329,7 +329,7 @@ def test_wait_polls_until_the_end(fake, client, monkeypatch):
 
 
 def test_wait_goes_on_while_a_job_is_paused_and_tells_of_it(fake, client, monkeypatch):
-    monkeypatch.setattr("ftlab.client.flows.FIRST_POLL_S", 0.001)
+    monkeypatch.setattr("ftlab.client._sync.jobs.JOB_PAUSES_S", (0.001, 5.0))
     job = fake.add_job()
     ways = [JobStatus.PAUSED, JobStatus.PAUSED, JobStatus.QUEUED, JobStatus.COMPLETED]
     fake.faults = [lambda _, status=status: job.move(status) for status in ways]
@@ -371,7 +371,7 @@ def test_wait_raises_that_a_job_was_cancelled(fake, client):
 
 
 def test_wait_ends_with_its_time(fake, client, monkeypatch):
-    monkeypatch.setattr("ftlab.client.flows.FIRST_POLL_S", 0.001)
+    monkeypatch.setattr("ftlab.client._sync.jobs.JOB_PAUSES_S", (0.001, 5.0))
     job = fake.add_job()
     with pytest.raises(errors.WaitTimeoutError, match=r"did not end within 0\.05 s; it is queued"):
         client.jobs.wait(job.id, timeout_s=0.05)

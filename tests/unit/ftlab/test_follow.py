@@ -1,11 +1,14 @@
 """Following: every event once and in order, whatever happens to the socket."""
 
+import asyncio
 import json
+import queue
 from itertools import pairwise
 
 import pytest
 
 from ftlab import errors
+from ftlab.client import AsyncClient
 from ftlab.status import JobStatus
 from tests.unit.ftlab.fake_service import send_events, status_fault
 
@@ -15,8 +18,8 @@ NUM_STEPS = 6
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr("ftlab.client.follow.POLL_S", 0.001)
-    monkeypatch.setattr("ftlab.client.follow.SILENCE_S", 0.2)
+    monkeypatch.setattr("ftlab.client._sync.follow.POLL_S", 0.001)
+    monkeypatch.setattr("ftlab.client._sync.follow.SILENCE_S", 0.2)
     monkeypatch.setattr("ftlab.client.endpoint.RetryPolicy.delay_s", lambda *_: 0.001)
 
 
@@ -206,3 +209,25 @@ def test_a_reader_may_stop_early(fake, client, job):
     next(events)
     events.close()
     assert seqs(client, job) == all_of(job)
+
+
+def test_a_reader_who_stops_closes_the_socket_normally(fake, client):
+    job = fake.add_job(NUM_STEPS)
+    codes = queue.Queue()
+
+    async def listens(websocket, job, after):
+        await websocket.accept()
+        await send_events(websocket, job.events)
+        codes.put((await websocket.receive())["code"])
+
+    async def stop_early():
+        async with AsyncClient(fake.url) as async_client:
+            async for _ in async_client.jobs.follow(job.id):
+                break
+
+    fake.sockets = [listens, listens]
+    events = client.jobs.follow(job.id)
+    next(events)
+    events.close()
+    asyncio.run(stop_early())
+    assert [codes.get(timeout=10), codes.get(timeout=10)] == [1000, 1000]

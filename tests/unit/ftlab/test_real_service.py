@@ -1,11 +1,9 @@
 """The SDK and the CLI against the real HTTP service: what the fake promises, the service keeps."""
 
 import asyncio
-import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from hashlib import sha256
 from zipfile import ZipFile
 
 import pytest
@@ -13,6 +11,7 @@ import pytest
 from ftlab import errors
 from ftlab.client import Client
 from ftlab.status import JobStatus
+from tests.support.committed_folders import commit_folder
 from tests.support.model_folders import write_model
 from tests.unit.ftlab.cli_runs import Cli
 from tests.unit.ftlab.conftest import QUICK
@@ -206,12 +205,8 @@ def test_downloads(world, client, config, tmp_path):
     with pytest.raises(errors.NotFoundError):
         client.jobs.download_model(job.id, tmp_path / "model.zip")
     folder = tmp_path / "home" / "jobs" / job.id / "model"
-    folder.mkdir(parents=True)
     weights = b"weights" * 100_000
-    (folder / "adapter_model.safetensors").write_bytes(weights)
-    files = {"adapter_model.safetensors": {"size": len(weights), "sha256": sha256(weights).hexdigest()}}
-    manifest = {"files": files, "committed_at": datetime.now(UTC).isoformat()}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    commit_folder(folder, {"adapter_model.safetensors": weights})
     with world.store.begin() as tx:
         now = datetime.now(UTC)
         tx.models.add(ModelRecord("mdl-1", "local", job.id, "tuned", "adapter", "org/tiny", None, 3, folder, None, now))

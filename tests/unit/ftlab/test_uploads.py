@@ -10,10 +10,11 @@ import httpx2
 import pytest
 
 from ftlab import errors
-from ftlab.client import AsyncClient, Client, async_performer, performer, uploads
+from ftlab.client import AsyncClient, Client, uploads
+from ftlab.client._async import transport as async_transport
+from ftlab.client._sync import transfers, transport
 from ftlab.client.endpoint import Endpoint, RetryPolicy
-from ftlab.client.steps import Sleep, advance
-from ftlab.client.wire import Fault, Reply
+from ftlab.client.wire import Fault
 from ftlab.schemas import Upload
 from tests.unit.ftlab.conftest import QUICK
 from tests.unit.ftlab.test_real_service import ROW, client, world
@@ -29,7 +30,7 @@ def _small_pieces(monkeypatch):
     """Pieces as small as the tests' files want them."""
     monkeypatch.setattr(uploads, "PIECES_FROM_BYTES", 1000)
     monkeypatch.setattr(uploads, "PIECE_BYTES", 600_000)
-    monkeypatch.setattr(performer, "CHUNK_BYTES", 50_000)
+    monkeypatch.setattr(transport, "CHUNK_BYTES", 50_000)
     monkeypatch.setattr("serve.datasets.upload_routes.PIECE_BYTES", 100_000)
 
 
@@ -48,7 +49,7 @@ class Cuts:
 
     def __init__(self, monkeypatch, after: list[int], before=lambda: None) -> None:
         self.sent: list[int] = []
-        chunks_of = performer._chunks_of
+        chunks_of = transport._chunks_of
 
         def cut(body) -> Iterator[bytes]:
             limit = after.pop(0) if after else NEVER
@@ -60,7 +61,7 @@ class Cuts:
                 self.sent[-1] += len(chunk)
                 yield chunk
 
-        monkeypatch.setattr(performer, "_chunks_of", cut)
+        monkeypatch.setattr(transport, "_chunks_of", cut)
 
 
 def test_a_large_file_goes_in_pieces(client, file, monkeypatch):
@@ -108,17 +109,17 @@ def test_an_upload_that_was_given_up_goes_on_in_another_client(client, world, fi
 
 def test_a_lost_answer_makes_no_second_dataset(client, file, monkeypatch):
     """The service has made the dataset, and the client never hears of it."""
-    send = performer.Performer._send
+    send = transport.Transport.send
     lost = []
 
     def lose_once(self, request):
         reply = send(self, request)
         if request.path.endswith("/complete") and not lost:
             lost.append(reply)
-            raise performer.Fault("the answer was lost")
+            raise Fault("the answer was lost")
         return reply
 
-    monkeypatch.setattr(performer.Performer, "_send", lose_once)
+    monkeypatch.setattr(transport.Transport, "send", lose_once)
     dataset = client.datasets.upload(file)
     assert [found.id for found in client.datasets.list()] == [dataset.id]
     assert len(lost) == 1
@@ -135,13 +136,13 @@ def test_bad_rows_are_named_and_may_be_left_out_without_sending_them_again(clien
 
 
 def test_a_file_that_changes_while_it_is_sent_is_no_dataset(client, file, monkeypatch):
-    chunks_of = performer._chunks_of
+    chunks_of = transport._chunks_of
 
     def changing(body):
         file.write_bytes(ROWS[:-10] + b"x" * 10)
         yield from chunks_of(body)
 
-    monkeypatch.setattr(performer, "_chunks_of", changing)
+    monkeypatch.setattr(transport, "_chunks_of", changing)
     with pytest.raises(errors.InvalidRequestError) as caught:
         client.datasets.upload(file)
     assert caught.value.code == "checksum_mismatch"
@@ -152,25 +153,29 @@ def test_a_file_that_changes_while_it_is_sent_is_no_dataset(client, file, monkey
 def test_cuts_after_a_long_while_are_outlived_as_long_as_something_comes(tmp_path, kept, num_pieces):
     """Each try takes longer than the budget, and only what the service kept says that something moved."""
     now, received, sent = 0.0, 0, []
-    endpoint = Endpoint("http://host", None, RetryPolicy(), clock=lambda: now, jitter=lambda: 0.0)
     begun = Upload.model_validate(
         dict.fromkeys(("id", "owner", "bucket", "filename"), "x")
         | {"size_bytes": 10, "received_bytes": 0, "sha256": None, "dataset_id": None}
         | dict.fromkeys(("created_at", "expires_at"), "2026-01-01T00:00:00Z")
     )
-    steps, outcome = uploads._send_rest(endpoint, tmp_path / "rows", begun, None), None
-    with contextlib.suppress(StopIteration):
-        while True:
-            effect = advance(steps, outcome)
-            if isinstance(effect, Sleep):
-                now, outcome = now + effect.seconds, None
-            elif effect.request.method == "PATCH":
-                sent.append(int(effect.request.headers["upload-offset"]))
+
+    class Slow(transport.Transport):
+        def send(self, request):
+            nonlocal now, received
+            if request.method == "PATCH":
+                sent.append(int(request.headers["upload-offset"]))
                 assert sent[-1] == received
-                now, received, outcome = now + 100.0, received + kept.pop(0), Fault("cut")
-            else:
-                told = begun.model_copy(update={"received_bytes": received})
-                outcome = Reply(200, {}, told.model_dump_json().encode())
+                now, received = now + 100.0, received + kept.pop(0)
+                raise Fault("cut")
+            return httpx2.Response(200, content=begun.model_copy(update={"received_bytes": received}).model_dump_json())
+
+    def sleep(seconds):
+        nonlocal now
+        now += seconds
+
+    endpoint = Endpoint("http://host", None, RetryPolicy(), clock=lambda: now, jitter=lambda: 0.0)
+    with contextlib.closing(Slow(endpoint, sleep)) as slow:
+        transfers._send_rest(slow, tmp_path / "rows", begun, None)
     assert (received, len(sent)) == (10, num_pieces)
 
 
@@ -181,7 +186,7 @@ async def _upload(url, file):
 
 def test_the_async_client_goes_on_as_well(world, file, monkeypatch):
     left = [100_000, 300_000]
-    chunks_of = async_performer._chunks_of
+    chunks_of = async_transport._chunks_of
 
     async def cut(body):
         limit, sent = left.pop(0) if left else NEVER, 0
@@ -191,8 +196,8 @@ def test_the_async_client_goes_on_as_well(world, file, monkeypatch):
                 raise httpx2.WriteError("the connection was cut")
             yield chunk
 
-    monkeypatch.setattr(async_performer, "_chunks_of", cut)
-    monkeypatch.setattr(async_performer, "CHUNK_BYTES", 50_000)
+    monkeypatch.setattr(async_transport, "_chunks_of", cut)
+    monkeypatch.setattr(async_transport, "CHUNK_BYTES", 50_000)
     dataset = asyncio.run(_upload(world.url(""), file))
     assert dataset.sha256 == hashlib.sha256(ROWS).hexdigest()
     assert left == []

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ftlab.schemas.check_rules import CheckRule
+from ftlab.schemas.methods import LEARNABLE_KINDS
 from train.data.doctor.findings import Findings
-from train.data.doctor.reading import LEARNABLE, read_tokens
+from train.data.doctor.reading import read_tokens
 from train.data.rows.canonical import CanonicalFile, Row
 from train.data.tokens.render import Renderer
 
@@ -31,7 +32,7 @@ def read_eval_rows(
 
     Rows to evaluate on are never packed, so they are always cut at `max_length`.
     """
-    if file.kind not in LEARNABLE:
+    if file.kind not in LEARNABLE_KINDS:
         findings.add(
             CheckRule.EVAL_NO_METHOD,
             f"The rows of the evaluation dataset are of kind '{file.kind}', which no training method learns from yet.",

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from ftlab.schemas.check_rules import CheckRule
 from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS, CheckReport, Duplicates, Overlap
 from ftlab.schemas.config import TrainingConfig
+from ftlab.schemas.methods import LEARNABLE_KINDS
 from train.data.doctor.content import ContentCheck, text_of
 from train.data.doctor.eval_rows import read_eval_rows
 from train.data.doctor.findings import Findings
 from train.data.doctor.lengths import LengthCounts
 from train.data.doctor.near_duplicates import Pairs, Sketch
-from train.data.doctor.reading import LEARNABLE, ReadRow, read_tokens
+from train.data.doctor.reading import ReadRow, read_tokens
 from train.data.rows.canonical import CanonicalFile, Kind, Row
 from train.data.tokens.render import Renderer
 
@@ -167,7 +168,7 @@ class _Examination:
         template, add = self._renderer.template, self._findings.add
         if self._file.kind is Kind.TEXT:
             return
-        if self._file.kind not in LEARNABLE:
+        if self._file.kind not in LEARNABLE_KINDS:
             add(
                 CheckRule.NO_METHOD,
                 f"The rows are of kind '{self._file.kind}', which no training method learns from yet.",

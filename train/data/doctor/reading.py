@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 BATCH_ROWS = 1000
 BATCH_CHARS = 1_000_000
 """Characters after which a batch ends early: its tokens take a hundred times as much memory."""
-LEARNABLE = frozenset({Kind.MESSAGES, Kind.TEXT})
-"""Kinds of rows that some training method learns from."""
 
 
 @dataclass(slots=True)

@@ -15,13 +15,13 @@ row brought them.
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from enum import StrEnum
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftlab.files import check_space, replacing
+from ftlab.schemas.methods import RowKind
 from train.data.rows.columns import column_of, values_of
 from train.data.rows.errors import DatasetInvalidError
 
@@ -40,18 +40,7 @@ BATCH_CHARS = 8 * 1024**2
 """Characters after which a record batch ends early, so that huge rows are not gathered in memory."""
 
 
-class Kind(StrEnum):
-    """What the rows of a dataset can teach."""
-
-    MESSAGES = "messages"
-    """Conversations to imitate."""
-    PREFERENCE = "preference"
-    """A better and a worse answer to the same prompt."""
-    UNPAIRED = "unpaired"
-    """One answer, with a label that says whether it is wanted."""
-    TEXT = "text"
-    """Plain text to go on writing."""
-
+Kind = RowKind
 
 _COLUMNS: dict[Kind, dict[str, str]] = {
     Kind.MESSAGES: {"messages": "messages", "tools": "json"},

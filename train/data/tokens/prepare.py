@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftlab.schemas.config import Method
+from ftlab.schemas.methods import Method
 from train.data.convert import read_rows
 from train.data.rows.errors import DatasetInvalidError
 from train.data.tokens.arrow_rows import ArrowRowWriter, Tokens
 from train.data.tokens.encode import IGNORE, EncodedRow, encode
 from train.data.tokens.pack import Lengths, best_fit, piece_lengths
 from train.data.tokens.prepared_cache import Entry, PreparedCache
+from train.model.tokenizer import TOKENIZER_FILES
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -30,11 +31,6 @@ VERSION = 2
 """Of the rows that this module makes; another number, another cache entry."""
 DATA_FILE = "data.arrow"
 PROGRESS_ROWS = 1000
-TOKENIZER_FILES = (
-    "config.json", "tokenizer*", "*.model", "*.tiktoken", "vocab*", "merges.txt", "added_tokens.json",
-    "special_tokens_map.json", "chat_template*", "additional_chat_templates/*",
-)  # fmt: skip
-"""What decides the tokens, of the files of a base model."""
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 """Rows of a batch for which the useful fraction is told."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateError
 
 from ftlab.errors import InvalidRequestError
+from ftlab.schemas.methods import SftMethod
 from train.data.rows.canonical import Message, Row
 from train.data.rows.errors import DatasetInvalidError
 from train.data.tokens.chat_template import ChatTemplate, Span, training_template
@@ -78,7 +79,8 @@ class Renderer:
         if "text" in row:
             return self._render_text(row["text"])
         if "messages" not in row:
-            raise DatasetInvalidError(f"Row {number} is no conversation and no text; the method 'sft' cannot learn it.")
+            kinds = " or ".join(SftMethod.row_kinds)
+            raise DatasetInvalidError(f"Row {number} is not of kind {kinds}, which method 'sft' learns from.")
         messages = [_with_parsed_calls(message) for message in row["messages"]]
         # With the loss on everything, the turns of weight 0 are looked for instead, to leave them out.
         wanted = [

@@ -14,7 +14,7 @@ from cluster.data.requests import BaseRef, CheckRequest, SourceFile, TokensReque
 from cluster.data.worker import DataWorker
 from ftlab.errors import NotFoundError
 from ftlab.schemas.checks import CheckReport
-from ftlab.schemas.config import SftMethod
+from ftlab.schemas.methods import SftMethod
 from ftlab.settings import Settings
 from ftlab.status import ReasonCode
 from tests.unit.train.data.doctor.doctor_rows import chat, chats, write

@@ -13,7 +13,7 @@ from cluster.data import client
 from cluster.data.client import PrepareCalls, RayDataClient
 from cluster.data.requests import BaseRef, CheckRequest, PrepareRequest, SourceFile, WorkState, WorkStatus
 from ftlab.errors import InvalidRequestError, ServiceUnavailableError
-from ftlab.schemas.config import SftMethod
+from ftlab.schemas.methods import SftMethod
 
 BASE = BaseRef("org/name", Path("/models"))
 FILE = SourceFile("ds-1", "training-files", "canonical/x.arrow", Path("/rows"), 10)

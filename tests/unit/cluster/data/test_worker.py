@@ -11,7 +11,7 @@ import pytest
 from cluster.data.requests import FINDINGS, BaseRef, CheckRequest, PrepareRequest, SourceFile, WorkState, WorkStatus
 from cluster.data.worker import DataWorker
 from ftlab.schemas.checks import CheckReport
-from ftlab.schemas.config import SftMethod
+from ftlab.schemas.methods import SftMethod
 from ftlab.settings import Settings
 from ftlab.status import ReasonCode
 from tests.unit.train.data.doctor.doctor_rows import chat, write

@@ -7,7 +7,7 @@ import pytest
 from cluster.data.requests import CheckRequest, TokensRequest, WorkState, WorkStatus
 from ftlab.errors import NotFoundError
 from ftlab.schemas.checks import CheckReport
-from ftlab.schemas.config import SftMethod
+from ftlab.schemas.methods import SftMethod
 from ftlab.status import ReasonCode
 from tests.unit.ftlab.check_documents import EVIL, REPORT, TOKEN_ROW
 

@@ -26,7 +26,6 @@ STATE_FILES = {
     "run_state_0.json": b"{}",
     "training_args.bin": b"a",
     "trainer_state.json": b"{}",
-    "sampler.json": b"{}",
 }
 
 

@@ -1,8 +1,6 @@
 """Archives of committed folders: the bytes, their parts, their cost, and what is refused."""
 
-import hashlib
 import io
-import json
 import os
 import random
 import shutil
@@ -20,6 +18,7 @@ import pytest
 from ftlab.errors import NotFoundError
 from serve.downloads.zip_archive import FolderArchive
 from serve.http.ranges import CHUNK_BYTES
+from tests.support.committed_folders import commit_folder, write_manifest
 
 FILES = {
     "adapter_model.safetensors": os.urandom(300_000),
@@ -30,15 +29,7 @@ FILES = {
 
 
 def commit(folder: Path, files: Mapping[str, bytes] = FILES, **manifest: object) -> Path:
-    """A folder as the training side commits it."""
-    entries = {}
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-        entries[name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    document = {"files": entries, "committed_at": "2026-03-04T05:06:08.123456+00:00", "step": 10, **manifest}
-    (folder / "manifest.json").write_text(json.dumps(document))
-    return folder
+    return commit_folder(folder, files, **manifest)
 
 
 def whole(archive: FolderArchive) -> bytes:
@@ -102,9 +93,7 @@ def test_any_part_equals_the_same_part_of_the_whole(tmp_path):
 def test_a_manifest_that_leaves_its_folder_is_refused(tmp_path, name):
     (tmp_path / "secret").write_text("secret")
     folder = commit(tmp_path / "model")
-    entry = {"size": 6, "sha256": "0" * 64}
-    manifest = {"files": {name: entry}, "committed_at": "2026-03-04T05:06:08+00:00"}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(folder, files={name: {"size": 6, "sha256": "0" * 64}})
     with pytest.raises(NotFoundError):
         FolderArchive.of(folder)
 
@@ -178,11 +167,7 @@ def test_a_large_archive_costs_little_memory_and_little_more_than_its_checksum(t
     size = 300 * 1024**2
     folder = commit(tmp_path / "model", {"model.safetensors": b""})
     os.truncate(folder / "model.safetensors", size)
-    manifest = {
-        "files": {"model.safetensors": {"size": size, "sha256": "0" * 64}},
-        "committed_at": "2026-03-04T05:06:08+00:00",
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(folder, files={"model.safetensors": {"size": size, "sha256": "0" * 64}})
     archive = FolderArchive.of(folder)
     tracemalloc.start()
     num_bytes = sum(map(len, archive.pieces(0, archive.num_bytes)))

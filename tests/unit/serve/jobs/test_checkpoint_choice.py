@@ -1,13 +1,12 @@
 """Resuming from a checkpoint by its name: which names count, and what is looked at before the answer."""
 
 import hashlib
-import json
-from datetime import UTC, datetime
 
 import pytest
 
 from ftlab.errors import NotFoundError
 from serve.jobs.checkpoint_choice import name_in_path, name_of
+from tests.support.committed_folders import commit_folder
 from tests.unit.serve.jobs.statuses import NOW, S, bring
 from tracking.store.records import CheckpointRecord
 
@@ -26,23 +25,9 @@ class Checkpoints:
     def add(self, step):
         name = f"step-{step:08d}"
         folder = self.folder / name
-        folder.mkdir(parents=True)
         weights = b"weights" * step
-        (folder / "adapter_model.safetensors").write_bytes(weights)
-        files = {"adapter_model.safetensors": {"size": len(weights), "sha256": hashlib.sha256(weights).hexdigest()}}
-        manifest = {
-            "job_id": self._ref.id,
-            "attempt": self._ref.attempt,
-            "step": step,
-            "samples": step,
-            "metrics": {},
-            "files": files,
-            "versions": {},
-            "committed_at": datetime.now(UTC).isoformat(),
-        }
-        content = json.dumps(manifest).encode()
-        (folder / "manifest.json").write_bytes(content)
-        digest = hashlib.sha256(content).hexdigest()
+        commit_folder(folder, {"adapter_model.safetensors": weights}, job_id=self._ref.id, step=step, samples=step)
+        digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
         with self._store.begin() as tx:
             tx.checkpoints.add(
                 self._ref, CheckpointRecord(self._ref.id, step, self._ref.attempt, name, len(weights), digest, NOW)

@@ -21,6 +21,7 @@ from mlflow import entities as mlflow_entities
 
 from ftlab.schemas import EventKind
 from ftlab.status import JobStatus, ReasonCode
+from tests.support.committed_folders import commit_folder
 from tests.support.databases import make_database
 from tracking.mlflow_record.api import MlflowApi
 from tracking.mlflow_record.recorder import Recorder
@@ -213,14 +214,7 @@ class Jobs:
         return file
 
     def write_model(self, folder: Path, files: Mapping[str, bytes]) -> None:
-        for name, content in files.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(content)
-        listed = {
-            name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-            for name, content in files.items()
-        }
-        (folder / "manifest.json").write_text(json.dumps({"job_id": folder.parent.name, "files": listed}))
+        commit_folder(folder, files, job_id=folder.parent.name)
 
     def complete(self, ref: JobRef, files: Mapping[str, bytes], *, folder_name: str = "model") -> ModelRecord:
         """Write the model and end the job; the model's record is returned."""

@@ -1,11 +1,10 @@
 """MLflow answers, but does not do what it is asked: what becomes of the job, and of the others."""
 
-import json
-
 import pytest
 
 from ftlab.schemas import EventKind
 from ftlab.status import JobStatus
+from tests.support.committed_folders import write_manifest
 from tests.unit.tracking.mlflow_record.conftest import START, Jobs, Reader
 from tracking.mlflow_record.api import EXPERIMENT, MlflowApi, MlflowRefusedError, RunState
 from tracking.mlflow_record.mapping import Point
@@ -155,9 +154,9 @@ def test_what_mlflow_never_takes_is_skipped_with_a_notice(
     ("broken", "words"),
     [
         ("missing file", "model.safetensors"),
-        ("missing manifest", "manifest.json"),
+        ("missing manifest", "has no manifest"),
         ("foreign path", "outside its folder"),
-        ("not a manifest", "lists no files"),
+        ("not a manifest", "unreadable manifest"),
     ],
 )
 def test_a_model_that_cannot_be_read_ends_the_run_and_says_so(
@@ -171,7 +170,7 @@ def test_a_model_that_cannot_be_read_ends_the_run_and_says_so(
     elif broken == "missing manifest":
         (folder / "manifest.json").unlink()
     elif broken == "foreign path":
-        (folder / "manifest.json").write_text(json.dumps({"files": {"../logs/x": {}}}))
+        write_manifest(folder, files={"../logs/x": {"size": 1, "sha256": "0" * 64}})
     else:
         (folder / "manifest.json").write_text("[]")
     _catch_up(jobs, recorder)

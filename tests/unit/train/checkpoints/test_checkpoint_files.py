@@ -59,10 +59,6 @@ def commit(
     )
 
 
-def is_adapter(name: str) -> bool:
-    return name.startswith("adapter")
-
-
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -177,7 +173,7 @@ def test_no_flipped_bit_brings_a_resume_down(folder: Path, place: float, bit: in
 )
 def test_a_manifest_of_another_shape_is_refused(folder: Path, document: bytes | None):
     manifest, _ = commit(folder, 10)
-    document = document or json.dumps(manifest.__dict__ | {"files": [1, 2]}).encode()
+    document = document or json.dumps(manifest.model_dump(mode="json") | {"files": [1, 2]}).encode()
     (folder / "step-00000010" / MANIFEST).write_bytes(document)
     with pytest.raises(ValueError, match="unreadable manifest"):
         verify(folder / "step-00000010")
@@ -185,7 +181,7 @@ def test_a_manifest_of_another_shape_is_refused(folder: Path, document: bytes | 
 
 def test_a_manifest_entry_without_its_checksum_is_refused(folder: Path):
     manifest, _ = commit(folder, 10)
-    document = manifest.__dict__ | {"files": {"optimizer.pt": {"size": 5}}}
+    document = manifest.model_dump(mode="json") | {"files": {"optimizer.pt": {"size": 5}}}
     (folder / "step-00000010" / MANIFEST).write_text(json.dumps(document))
     with pytest.raises(ValueError, match="unreadable manifest"):
         verify(folder / "step-00000010")
@@ -313,11 +309,11 @@ def test_a_crash_at_any_moment_of_the_delivery_is_made_good_by_the_next(tmp_path
         folder, model = tmp_path / str(limit) / "checkpoints", tmp_path / str(limit) / "model"
         folder.mkdir(parents=True)
         commit(folder, 10)
-        deliver(folder / "step-00000010", model, is_wanted=is_adapter)
+        deliver(folder / "step-00000010", model)
         commit(folder, 20)
 
         def again(folder: Path = folder, model: Path = model) -> None:
-            deliver(folder / "step-00000020", model, is_wanted=is_adapter)
+            deliver(folder / "step-00000020", model)
 
         was_killed = run_killed(again, killed_at, limit)
         again()
@@ -330,7 +326,7 @@ def test_a_crash_at_any_moment_of_the_delivery_is_made_good_by_the_next(tmp_path
 def test_the_delivered_model_holds_the_wanted_files_without_copies(folder: Path, tmp_path: Path):
     commit(folder, 10, eval_loss=0.4)
     model = tmp_path / "model"
-    manifest = deliver(folder / "step-00000010", model, is_wanted=is_adapter)
+    manifest = deliver(folder / "step-00000010", model)
     assert names(model) == ["adapter_model.safetensors", MANIFEST]
     assert verify(model) == manifest
     assert (manifest.step, manifest.metrics) == (10, {"eval_loss": 0.4})
@@ -344,7 +340,7 @@ def test_a_broken_checkpoint_is_never_delivered(folder: Path, tmp_path: Path):
     commit(folder, 10)
     change_a_byte(folder / "step-00000010" / "adapter_model.safetensors")
     with pytest.raises(ValueError, match="does not match its checksum"):
-        deliver(folder / "step-00000010", tmp_path / "model", is_wanted=is_adapter)
+        deliver(folder / "step-00000010", tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
 

@@ -13,7 +13,7 @@ from ftlab.status import RETRY_CLASSES, ReasonCode, RetryClass
 from tests.unit.train.runs import Job, Link
 from train.checkpoints import checkpoint_files
 from train.failures import LossDivergedError, classify
-from train.loop.trainer import RunTrainer
+from train.methods.sft import SftRunTrainer
 
 
 @dataclass
@@ -59,9 +59,9 @@ def test_a_disk_that_is_full_in_a_save_costs_no_earlier_checkpoint(job: Job, nam
 
 def ruin(monkeypatch: pytest.MonkeyPatch, job_step: int, value: float) -> None:
     """The gradients of step `job_step` are no numbers."""
-    original = RunTrainer.training_step
+    original = SftRunTrainer.training_step
 
-    def training_step(self: RunTrainer, model: torch.nn.Module, *others: Any) -> torch.Tensor:
+    def training_step(self: SftRunTrainer, model: torch.nn.Module, *others: Any) -> torch.Tensor:
         loss = original(self, model, *others)
         if self.state.global_step + 1 == job_step:
             for weight in model.parameters():
@@ -69,7 +69,7 @@ def ruin(monkeypatch: pytest.MonkeyPatch, job_step: int, value: float) -> None:
                     weight.grad.fill_(value)
         return loss
 
-    monkeypatch.setattr(RunTrainer, "training_step", training_step)
+    monkeypatch.setattr(SftRunTrainer, "training_step", training_step)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -86,13 +86,13 @@ def test_weights_that_are_no_numbers_are_never_saved(
 
 
 def test_a_loss_that_becomes_infinite_ends_the_run_and_keeps_the_checkpoints(job: Job, monkeypatch: pytest.MonkeyPatch):
-    original = RunTrainer.training_step
+    original = SftRunTrainer.training_step
 
-    def training_step(self: RunTrainer, *others: Any) -> torch.Tensor:
+    def training_step(self: SftRunTrainer, *others: Any) -> torch.Tensor:
         loss = original(self, *others)
         return loss * math.inf if self.state.global_step == 4 else loss
 
-    monkeypatch.setattr(RunTrainer, "training_step", training_step)
+    monkeypatch.setattr(SftRunTrainer, "training_step", training_step)
     link = Link()
     with pytest.raises(LossDivergedError, match="The loss became inf at step 5") as caught:
         job.train(link)

@@ -42,7 +42,7 @@ def test_the_run_goes_on_from_there_and_newer_checkpoints_are_gone(paused: Job, 
     [notice] = [data for data in link.told(EventKind.NOTICE) if data["code"] == "checkpoints_given_up"]
     assert (notice["step"], notice["removed_steps"]) == (2, [4, 6, 7])
     assert notice["message"] == (
-        "Going on from step 2, as asked for. "
+        "Resuming from step 2, as requested. "
         "Newer checkpoints were removed: step-00000004, step-00000006, step-00000007."
     )
     assert link.notices("resuming") == ["Resuming from step 2."]
@@ -118,7 +118,7 @@ def test_one_that_cannot_be_used_ends_the_run_and_nothing_is_given_up(
     failure = classify(caught.value, paused.folder)
     assert failure.reason is ReasonCode.CHECKPOINT_CORRUPT
     assert failure.message == (
-        f"The checkpoint {NAMED} {why}, so the job cannot go on from it. "
+        f"The checkpoint {NAMED} {why}, so the job cannot resume from it. "
         "Resume from another checkpoint, or without naming one."
     )
     assert paused.checkpoints == before

@@ -19,7 +19,7 @@ from train.checkpoints.checkpoint_files import MANIFEST
 from train.model.base_model import find_model
 from train.model.tokenizer import load_tokenizer
 from train.plan import StopKind
-from train.row_schedule import row_order
+from train.row_order import row_order
 
 NUM_ROWS = 11
 SEED = 7
@@ -68,8 +68,8 @@ def test_a_receipt_tells_where_the_run_goes_on_and_with_what(job: Job):
     assert receipt["learning_rate_before"] == first.series("learning_rate")[5]
     assert receipt["learning_rate_after"] == second.series("learning_rate")[6]
     for name in ("rng_sha256", "data_sha256"):
-        assert receipt[f"{name}_before"] == receipt[f"{name}_after"] == manifest.traits[name]
-        assert re.fullmatch("[0-9a-f]{64}", manifest.traits[name])
+        assert receipt[f"{name}_before"] == receipt[f"{name}_after"] == manifest.conditions[name]
+        assert re.fullmatch("[0-9a-f]{64}", manifest.conditions[name])
     assert receipt["versions_before"] == receipt["versions_after"] == manifest.versions
     assert (receipt["bit_exact"], receipt["why_not"]) == (True, [])
     before, after = f"{first.series('loss')[5]:.4g}", f"{second.series('loss')[6]:.4g}"
@@ -114,9 +114,9 @@ def test_the_first_attempt_has_no_receipt(job: Job):
     ("edit", "why_not"),
     [
         (lambda m: m["versions"].update(trl="0.1"), r"trl changed from 0\.1 to .*"),
-        (lambda m: m["traits"]["environment"].update({"CPU threads": "64"}), "CPU threads changed from 64 to 1"),
-        (lambda m: m["traits"].update(rng_sha256="0" * 64), "the random numbers to come are others"),
-        (lambda m: m["traits"].update(data_sha256="0" * 64), "the rows to come are others"),
+        (lambda m: m["conditions"]["environment"].update({"CPU threads": "64"}), "CPU threads changed from 64 to 1"),
+        (lambda m: m["conditions"].update(rng_sha256="0" * 64), "the random numbers to come are others"),
+        (lambda m: m["conditions"].update(data_sha256="0" * 64), "the rows to come are others"),
     ],
 )
 def test_a_receipt_says_why_it_is_not_bit_for_bit(job: Job, edit: Callable[[dict[str, Any]], object], why_not: str):

@@ -1,17 +1,17 @@
-"""A run's signs of life."""
+"""Heartbeats of a run."""
 
 from tests.unit.train.runs import Link
-from train.loop.heartbeat import REMEMBERED_STEPS, Pulse
+from train.loop.run_context import REMEMBERED_STEPS, Heartbeat
 from train.plan import Beat, Phase
 
 
-def test_every_sign_of_life_counts():
+def test_every_beat_counts():
     link = Link()
-    pulse = Pulse(link)
-    pulse.enter(Phase.TRAINING, step=6)
-    pulse.tick()
-    pulse.step_done(7, 9.0)
-    pulse.enter(Phase.SAVING)
+    heartbeat = Heartbeat(link)
+    heartbeat.enter(Phase.TRAINING, step=6)
+    heartbeat.beat()
+    heartbeat.step_done(7, 9.0)
+    heartbeat.enter(Phase.SAVING)
     assert link.beats == [
         Beat(1, 6, None, "training"),
         Beat(2, 6, None, "training"),
@@ -22,10 +22,10 @@ def test_every_sign_of_life_counts():
 
 def test_the_median_is_that_of_the_newest_steps_without_the_first():
     link = Link()
-    pulse = Pulse(link)
+    heartbeat = Heartbeat(link)
     for step, duration_s in enumerate((100.0, 1.0, 2.0, 30.0), 1):
-        pulse.step_done(step, duration_s)
+        heartbeat.step_done(step, duration_s)
     assert [beat.median_step_s for beat in link.beats] == [None, 1.0, 1.5, 2.0]
     for step in range(REMEMBERED_STEPS):
-        pulse.step_done(step, 5.0)
+        heartbeat.step_done(step, 5.0)
     assert link.beats[-1].median_step_s == 5.0

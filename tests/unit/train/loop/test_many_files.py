@@ -19,7 +19,7 @@ from train.checkpoints import checkpoint_files
 from train.model.base_model import find_model
 from train.model.tokenizer import load_tokenizer
 from train.plan import StopKind
-from train.row_schedule import row_order
+from train.row_order import row_order
 
 SIZES = (3, 5, 4, 2, 3)
 STARTS = (0, 10, 20, 30, 40)

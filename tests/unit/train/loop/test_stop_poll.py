@@ -9,7 +9,7 @@ import pytest
 from ftlab.schemas import EventKind
 from tests.unit.train.runs import Job, Link, write_rows
 from train.checkpoints import checkpoint_files
-from train.loop.stop_poll import Stops
+from train.loop.run_context import StopPoll
 from train.plan import Ending, Phase, StopKind
 
 SAVING_KINDS = [kind for kind in StopKind if kind is not StopKind.FENCED]
@@ -34,7 +34,7 @@ def saved_steps(job: Job) -> list[int]:
 def counts_steps(monkeypatch: pytest.MonkeyPatch) -> Link:
     """A link; for runs, its steps are seconds."""
     link = Link()
-    monkeypatch.setattr("train.run.Stops", partial(Stops, clock=lambda: link.step))
+    monkeypatch.setattr("train.loop.run_context.StopPoll", partial(StopPoll, clock=lambda: link.step))
     return link
 
 
@@ -182,11 +182,11 @@ def test_an_interruption_does_not_change_what_is_delivered(job: Job, tmp_path: P
 def test_the_most_urgent_of_a_request_and_the_clock_counts():
     link = Wanted()
     seconds = iter([0, 9, 10, 10, 10, 10])
-    asks = Stops(link, 10, clock=lambda: next(seconds))
-    assert asks.agreed() is None
-    assert asks.agreed() is StopKind.TIME_LIMIT
+    poll = StopPoll(link, 10, clock=lambda: next(seconds))
+    assert poll.agreed_stop() is None
+    assert poll.agreed_stop() is StopKind.TIME_LIMIT
     link.stop = StopKind.DRAIN
-    assert asks.agreed() is StopKind.TIME_LIMIT
-    assert asks.agreed(heeds_clock=False) is StopKind.DRAIN
+    assert poll.agreed_stop() is StopKind.TIME_LIMIT
+    assert poll.agreed_stop(check_time_limit=False) is StopKind.DRAIN
     link.stop = StopKind.PAUSE
-    assert asks.agreed() is StopKind.PAUSE
+    assert poll.agreed_stop() is StopKind.PAUSE

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from ftlab.schemas.config import SftMethod
+from ftlab.schemas.methods import SftMethod
 from tests.support.tiny_models import make_tiny_tokenizer
 from tests.unit.train.runs import write_messages, write_rows
 from train.data.convert import read_rows
@@ -208,7 +208,7 @@ def test_pairs_are_refused(make: Maker, tmp_path: Path):
     question, answer = [{"role": "user", "content": "Why?"}], [{"role": "assistant", "content": "So."}]
     with write_canonical(rows, Kind.PREFERENCE) as out:
         out.write(1, {"prompt": question, "chosen": answer, "rejected": answer})
-    with pytest.raises(DatasetInvalidError, match="Row 1 is no conversation and no text"):
+    with pytest.raises(DatasetInvalidError, match="Row 1 is not of kind messages or text"):
         make(rows)
 
 

@@ -1,8 +1,8 @@
 """Rows of several documents as batches in which no document sees another, or a refusal.
 
 The position of each token in its own document is handed to the model with the batch, and no attention mask: from that
-transformers makes a mask of one block a document (sdpa, eager), or the boundaries that flash attention wants. A model
-whose attention does neither is found out by trying.
+transformers makes a mask with one block per document (sdpa, eager), or the boundaries for flash attention. A model
+whose attention does neither is detected by a trial.
 """
 
 from typing import Any
@@ -13,10 +13,10 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from ftlab.errors import InvalidRequestError
 from train.data.tokens.encode import IGNORE
-from train.loop.randomness import left_alone
+from train.loop.run_state import preserve_rng
 
 NUM_TOKENS = "num_tokens"
-"""Key of a packed batch that tells how many of its places hold a token; `RunTrainer` takes it out again."""
+"""Key of a packed batch: how many of its places hold a token. `SftRunTrainer` removes it."""
 ROUNDING = 4
 """Steps of the type's precision by which the logits of a document may differ: experts are computed in groups."""
 
@@ -24,9 +24,9 @@ Batch = dict[str, Any]
 
 
 class RowCollator:
-    """Batches of rows. Packed rows, which have `seq_lengths`, come with the positions of their documents.
+    """Makes batches of rows. Packed rows, which have `seq_lengths`, come with the positions of their documents.
 
-    For flash attention they are one long row. For the others they stay below each other: a mask is as large as the
+    For flash attention they become one long row. For the others they stay below each other: a mask is as large as the
     square of a row, so one long row would cost several times as much.
     """
 
@@ -50,14 +50,14 @@ class RowCollator:
         width = max(len(row["input_ids"]) for row in rows)
         input_ids = torch.full((len(rows), width), self._pad_token_id)
         labels = torch.full((len(rows), width), IGNORE)
-        # Position 0 begins a document: each place of the padding is one of its own, which nobody sees.
+        # Position 0 begins a document: each place of the padding is one of its own, which no other attends to.
         positions = torch.zeros((len(rows), width), dtype=torch.long)
         for number, row in enumerate(rows):
             length = len(row["input_ids"])
             input_ids[number, :length] = torch.tensor(row["input_ids"])
             labels[number, :length] = torch.tensor(row["labels"])
             positions[number, :length] = torch.cat([torch.arange(part) for part in row["seq_lengths"]])
-        # Nobody predicts the first token of a document.
+        # The first token of a document is never predicted.
         labels[positions == 0] = IGNORE
         return {"input_ids": input_ids, "labels": labels, "position_ids": positions}
 
@@ -65,14 +65,14 @@ class RowCollator:
 def refuse_contamination(model: PreTrainedModel, collator: RowCollator) -> None:
     """Raise `InvalidRequestError` (`packing_unsupported`) when one document of a row changes what follows it.
 
-    It is tried on the model itself: two rows that differ in their first document only must give the same logits for
-    the second one, up to the rounding of their type. No random numbers are drawn.
+    The trial runs on the model itself: two rows that differ only in their first document must give the same logits for
+    the second one, up to the rounding of their type. It draws no random numbers.
     """
     vocabulary = model.get_input_embeddings().weight.shape[0]
     second = [number % vocabulary for number in range(3, 11)]
     was_training = model.training
     model.eval()
-    with left_alone(), torch.no_grad():
+    with preserve_rng(), torch.no_grad():
         one, other = (_logits(model, collator, [first % vocabulary] * 8, second) for first in (1, 2))
     model.train(was_training)
     if (one - other).abs().max() > ROUNDING * torch.finfo(one.dtype).eps * one.abs().max():
@@ -85,7 +85,7 @@ def refuse_contamination(model: PreTrainedModel, collator: RowCollator) -> None:
 
 
 def _logits(model: PreTrainedModel, collator: RowCollator, first: list[int], second: list[int]) -> torch.Tensor:
-    """Those of the second document, which begins at the end of the first."""
+    """Logits of the second document, which begins at the end of the first."""
     ids = first + second
     batch = collator([{"input_ids": ids, "labels": ids, "seq_lengths": [len(first), len(second)]}])
     del batch["labels"], batch[NUM_TOKENS]

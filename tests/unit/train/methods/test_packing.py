@@ -14,8 +14,8 @@ from tests.support.tiny_models import make_tiny_model
 from tests.unit.train.ranks import Task, train
 from tests.unit.train.runs import Job, Link
 from train.data.tokens.encode import IGNORE
-from train.loop.collator import NUM_TOKENS, RowCollator, refuse_contamination
-from train.loop.randomness import fingerprint
+from train.loop.run_state import rng_sha256
+from train.methods.collator import NUM_TOKENS, RowCollator, refuse_contamination
 
 Document = tuple[list[int], list[int]]
 """Token ids and labels."""
@@ -134,9 +134,9 @@ def test_rows_that_are_not_packed_are_padded_as_ever():
 
 
 def test_a_model_that_keeps_documents_apart_passes_and_stays_as_it_was(model: PreTrainedModel):
-    before = fingerprint()
+    before = rng_sha256()
     refuse_contamination(model, RowCollator.for_model(model, PAD))
-    assert fingerprint() == before
+    assert rng_sha256() == before
     assert model.training
     assert all(weight.grad is None for weight in model.parameters())
 

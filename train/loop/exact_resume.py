@@ -1,14 +1,14 @@
-"""TRL's trainer, made to go on after a resume as if nothing had been.
+"""A resume that changes no bit: a mixin over any trainer of TRL.
 
-The methods below are the seams of transformers' training loop. What they add:
+It overrides the seams of transformers' training loop (`tests/unit/train/loop/test_trainer_contract.py` lists them):
 
 - An evaluation draws nothing from the random numbers of training, and can be cut short.
 - The losses and metrics since the last logged step are part of a checkpoint.
-- With several workers, what is logged of an epoch's last batch is of all workers, after a resume too.
-- Weights that are no numbers are never saved.
-- A run whose steps are all done is not trained one step further.
-- Files are trained one after another, and with another batch size or number of workers a run goes on by rows
-  consumed: what transformers calls an epoch is a lap of the course (`train.row_schedule`).
+- With several workers, the logs of an epoch's last batch cover all workers, after a resume too.
+- Weights that are NaN or infinite are never saved.
+- A run whose steps are all done does not train another one.
+- Files are trained one after another, and with another batch size or number of workers a run continues by rows
+  consumed: what transformers calls an epoch is a segment of the schedule (`train.row_schedule`).
 """
 
 import math
@@ -18,66 +18,81 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
-from transformers import TrainerControl
-from trl import SFTTrainer
+from transformers import PrinterCallback, Trainer, TrainerControl
 
 from train.all_ranks import highest
 from train.failures import LossDivergedError
 from train.loop.callback import EvaluationCut, RunCallback
-from train.loop.collator import NUM_TOKENS
-from train.loop.randomness import fingerprint, gathered_fingerprint, left_alone
-from train.loop.run_state import RunState, read_run_states
+from train.loop.run_state import RunState, current_rng_sha256, preserve_rng, read_run_states, rng_sha256
+from train.model.load import train_in_float32
 from train.plan import StopKind
-from train.row_schedule import Course, Lap, LapSampler
+from train.row_order import SegmentSampler
+from train.row_schedule import RowSchedule, Segment
 
 
-class RunTrainer(SFTTrainer):
-    """Trains along a `Course`, from `resume_from` on where that is given."""
+class ExactResume(Trainer):
+    """Trains by a `RowSchedule`, from the checkpoint `resume_from` on if one is given.
+
+    Name it before the trainer of TRL among the base classes.
+    """
 
     control: TrainerControl
+    _metrics: dict[str, dict[str, list[float]]]
+    """Values that TRL averages when it logs, for the modes `train` and `eval`."""
     _total_train_tokens: int
+    """Counter of TRL."""
 
     def __init__(
-        self, model: Any, *, course: Course, run_callback: RunCallback, resume_from: Path | None, **options: Any
+        self,
+        model: Any,
+        *,
+        schedule: RowSchedule,
+        run_callback: RunCallback,
+        resume_from: Path | None,
+        is_4bit: bool,
+        **options: Any,
     ) -> None:
-        self._course = course
+        self._schedule = schedule
         self._run_callback = run_callback
         self._resume_from = resume_from
-        self._laps: Iterator[Lap] = iter(())
-        """Those that are left."""
-        self._lap = next(course.laps_from(0)[0])
+        self._segments: Iterator[Segment] = iter(())
+        """Segments left to train."""
+        self._segment = next(schedule.segments_from(0)[0])
         super().__init__(model, callbacks=[run_callback], **options)
+        self.remove_callback(PrinterCallback)
+        if is_4bit:
+            train_in_float32(self.model)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         loader = super().get_train_dataloader()
-        # Accelerate would leave ranks out of what is gathered at the last batch of an epoch, to make up for the rows
-        # that it repeats there; they are trained on like any other, and after a resume it could not do the same.
+        # At the last batch of an epoch, accelerate would leave ranks out of what is gathered, to make up for the rows
+        # that it repeats there; they are trained like any other, and after a resume it could not do the same.
         loader._drop_last = True
         return loader
 
     def set_initial_training_values(self, args: Any, dataloader: DataLoader[Any]) -> tuple[Any, ...]:
         _, _, *others, _, _ = super().set_initial_training_values(args, dataloader)
-        pace, lap = self._course.pace, self._lap
+        step_size, segment = self._schedule.step_size, self._segment
         return (
-            self._course.num_laps,
-            pace.steps(lap.num_rows),
+            self._schedule.num_segments,
+            step_size.steps(segment.num_rows),
             *others,
-            pace.passes(lap.num_rows),
-            self._course.last_step,
+            step_size.passes(segment.num_rows),
+            self._schedule.last_step,
         )
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        if self._course.stretched_at is None:
+        if self._schedule.lr_rescaled_at is None:
             return super().create_scheduler(num_training_steps, optimizer)
-        scheduler = super().create_scheduler(self._course.schedule_steps, optimizer)
-        scheduler.lr_lambdas = [_stretched(function, self._course) for function in scheduler.lr_lambdas]
+        scheduler = super().create_scheduler(self._schedule.lr_steps, optimizer)
+        scheduler.lr_lambdas = [_lr_rescaled(function, self._schedule) for function in scheduler.lr_lambdas]
         return scheduler
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        if self._course.stretched_at != self._course.rows_at(self.state.global_step):
+        if self._schedule.lr_rescaled_at != self._schedule.rows_at(self.state.global_step):
             return
-        # The checkpoint has the learning rate of the step to come, by the schedule as it was.
+        # The checkpoint has the learning rate of the next step by the schedule as it was.
         scheduler = self.lr_scheduler
         rates = [base * function(scheduler.last_epoch) for base, function in _bases_and_lambdas(scheduler)]
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
@@ -85,32 +100,32 @@ class RunTrainer(SFTTrainer):
         scheduler._last_lr = rates
 
     def _get_train_sampler(self, train_dataset: "Dataset[Any] | None" = None) -> Sampler[int] | None:
-        return LapSampler(self._course, self._lap, self.args.seed)
+        return SegmentSampler(self._schedule, self._segment, self.args.seed)
 
     def _init_training_state(self, *args: Any) -> tuple[int, int]:
         super()._init_training_state(*args)
         self.state.compute_steps(self.args, self.state.max_steps)  # the intervals are this attempt's
-        self._laps, passes = self._course.laps_from(self.state.global_step)
+        self._segments, passes = self._schedule.segments_from(self.state.global_step)
         return 0, passes
 
     def _run_epoch(self, *, epoch: int, **options: Any) -> None:
-        """Train one lap; `epoch` counts those of this attempt."""
+        """Train one segment; `epoch` counts those of this attempt."""
         is_over = self.state.global_step >= self.state.max_steps
         if is_over or self._run_callback.stopped_by is not None:
             self.control.should_training_stop = True
             return
-        self._lap = next(self._laps)
-        pace = self._course.pace
+        self._segment = next(self._segments)
+        step_size = self._schedule.step_size
         shape = {
             "train_dataloader": self.get_train_dataloader(),
-            "steps_in_epoch": pace.passes(self._lap.num_rows),
-            "num_update_steps_per_epoch": pace.steps(self._lap.num_rows),
+            "steps_in_epoch": step_size.passes(self._segment.num_rows),
+            "num_update_steps_per_epoch": step_size.steps(self._segment.num_rows),
         }
         super()._run_epoch(epoch=epoch, **options | shape)
 
     def _maybe_log_save_evaluate(self, *args: Any, **options: Any) -> None:
-        if self.control.should_evaluate and self._run_callback.takes_save_wish():
-            # Whoever wants a checkpoint now cannot wait for an evaluation.
+        if self.control.should_evaluate and self._run_callback.take_save_request():
+            # A requested checkpoint cannot wait for an evaluation.
             is_scheduled = self._run_callback.is_scheduled(self.state)
             self.control.should_evaluate = False
             super()._maybe_log_save_evaluate(*args, **options)
@@ -119,23 +134,13 @@ class RunTrainer(SFTTrainer):
             self.control.should_evaluate, self.control.should_save = True, is_scheduled
         super()._maybe_log_save_evaluate(*args, **options)
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:
-        num_tokens = inputs.pop(NUM_TOKENS, None)
-        counted = self._total_train_tokens
-        loss = super().compute_loss(model, inputs, *args, **options)
-        if num_tokens is not None and self.model.training:
-            # TRL would count the places of the longest row of a packed batch.
-            self._total_train_tokens = counted + self.accelerator.gather_for_metrics(num_tokens).sum().item()
-            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
-        return loss
-
     def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:
         is_overdue = skip_scheduler and self.state.global_step > 0
         if is_overdue:
             assert self._resume_from is not None
             self._load_rng_state(str(self._resume_from))
         try:
-            with left_alone():
+            with preserve_rng():
                 metrics: dict[str, float] = super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
         except EvaluationCut as cut:
             self._metrics["eval"].clear()
@@ -143,7 +148,7 @@ class RunTrainer(SFTTrainer):
             self.control.should_training_stop = True
             return {}
         if is_overdue:
-            # The checkpoint of this step was made without what the evaluation found.
+            # The checkpoint of this step was made without the results of the evaluation.
             self._save_checkpoint(self.model_wrapped, trial)
             self.control = self.callback_handler.on_save(self.args, self.state, self.control)
         return metrics
@@ -154,7 +159,7 @@ class RunTrainer(SFTTrainer):
         super()._save_checkpoint(model, trial)
 
     def _refuse_ruined_weights(self) -> None:
-        """Raise `LossDivergedError` where a resume from these weights could only fail."""
+        """Raise `LossDivergedError` if a resume from these weights could only fail."""
         trained = (weight for weight in self.model.parameters() if weight.requires_grad)
         is_ruined = not math.isfinite(self._tr_loss.item()) or not all(weight.isfinite().all() for weight in trained)
         if any(highest([int(is_ruined)])):
@@ -163,7 +168,7 @@ class RunTrainer(SFTTrainer):
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
         state = RunState(
-            rng_sha256=fingerprint(),
+            rng_sha256=rng_sha256(),
             loss_sum=self._tr_loss.item(),
             last_logged_step=self._globalstep_last_logged,
             metrics=dict(self._metrics["train"]),
@@ -174,11 +179,11 @@ class RunTrainer(SFTTrainer):
     def _load_rng_state(self, checkpoint: str | None) -> None:
         super()._load_rng_state(checkpoint)
         assert checkpoint is not None
-        self._run_callback.rng_restored(gathered_fingerprint())
+        self._run_callback.rng_restored(current_rng_sha256())
         states = read_run_states(Path(checkpoint))
         is_same_size = len(states) == self.args.world_size
         mine = states[self.args.process_index if is_same_size else 0]
-        # What is logged is the mean over the ranks.
+        # The logged loss is the mean over the ranks.
         loss_sum = mine.loss_sum if is_same_size else sum(state.loss_sum for state in states) / len(states)
         self._tr_loss = torch.tensor(loss_sum, device=self.args.device)
         self._globalstep_last_logged = mine.last_logged_step
@@ -190,5 +195,5 @@ def _bases_and_lambdas(scheduler: Any) -> Iterator[tuple[float, Callable[[int], 
     return zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
 
 
-def _stretched(function: Callable[[float], float], course: Course) -> Callable[[int], float]:
-    return lambda step: function(course.schedule_at(step))
+def _lr_rescaled(function: Callable[[float], float], schedule: RowSchedule) -> Callable[[int], float]:
+    return lambda step: function(schedule.lr_position(step))

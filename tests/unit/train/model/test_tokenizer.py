@@ -9,7 +9,7 @@ from ftlab.errors import NotFoundError, ServiceUnavailableError
 from tests.support.huggingface_server import HubServer
 from tests.support.model_folders import write_model
 from train.model.base_model import find_model
-from train.model.tokenizer_folder import find_tokenizer
+from train.model.tokenizer import find_tokenizer
 
 
 @pytest.fixture

@@ -1,0 +1,108 @@
+"""The async client, with its smaller resources."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+from ftlab.client._async.datasets import AsyncDatasets
+from ftlab.client._async.jobs import AsyncJobs
+from ftlab.client._async.transport import AsyncTransport
+from ftlab.client.endpoint import RetryPolicy, find_endpoint
+from ftlab.client.wire import MAX_PAGE, Request, key_for_retries, segment
+from ftlab.schemas import ModelCheck, Page, Queue, Quota, TunedModel
+
+
+class AsyncClient:
+    """Talks to a FineTune Lab service. Tasks of one event loop may share one.
+
+    `base_url` and `api_key` default to the settings. `retry` says how long a request is tried again, and
+    `max_retries` limits the number of tries as well. Use it as a context manager, or await `close`.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        timeout_s: float = 30.0,
+        max_retries: int | None = None,
+        retry: RetryPolicy | None = None,
+    ) -> None:
+        policy = retry or RetryPolicy()
+        if max_retries is not None:
+            policy = replace(policy, max_retries=max_retries)
+        self._transport = AsyncTransport(find_endpoint(base_url, api_key, timeout_s, policy))
+        self.jobs = AsyncJobs(self._transport)
+        self.datasets = AsyncDatasets(self._transport)
+        self.models = AsyncModels(self._transport)
+        self.quota = AsyncQuotas(self._transport)
+
+    @property
+    def base_url(self) -> str:
+        return self._transport.endpoint.base_url
+
+    async def queue(self, *, after: str | None = None, limit: int = MAX_PAGE) -> Queue:
+        """What runs, and the first jobs that wait; `after` is the `next_cursor` of the page before."""
+        return await self._transport.read(
+            Queue, Request("GET", "/api/training/queue", {"after": after, "limit": limit})
+        )
+
+    async def health(self) -> dict[str, Any]:
+        """Raises `UnreachableError` when nothing answers."""
+        return await self._transport.read(dict[str, Any], Request("GET", "/health", is_probe=True))
+
+    async def ready(self) -> dict[str, Any]:
+        """Raises `ServiceUnavailableError` while a part of the service is away."""
+        return await self._transport.read(dict[str, Any], Request("GET", "/ready", is_probe=True))
+
+    async def close(self) -> None:
+        await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class AsyncModels:
+    """Tuned models."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    def list(self, limit: int | None = None) -> AsyncIterator[TunedModel]:
+        """Models, newest first, fetched page by page."""
+        return self._transport.pages(Page[TunedModel], Request("GET", "/api/models"), limit)
+
+    async def get(self, model_id: str) -> TunedModel:
+        return await self._transport.read(TunedModel, Request("GET", f"/api/models/{segment(model_id)}"))
+
+    async def check(self, ref: str) -> ModelCheck:
+        """What a job with this model would start from: `org/name`, a path, `job:<id>` or `model:<id>`.
+
+        Raises what a submit raises: `NotFoundError`, `PermissionDeniedError` for a gated model, and
+        `InvalidRequestError` for one that cannot be trained.
+        """
+        request = Request("POST", "/api/models/check", document={"model": ref}, idempotency_key=key_for_retries())
+        return await self._transport.read(ModelCheck, request)
+
+
+class AsyncQuotas:
+    """What one owner may use at once: your own limits."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def get(self) -> Quota:
+        """Your limits, and what you use of them now."""
+        return await self._transport.read(Quota, Request("GET", "/api/quota"))
+
+    async def set(self, **limits: float | None) -> Quota:
+        """Change your limits, as `max_queued_jobs=20`; `None` goes back to the service's setting.
+
+        Raises `InvalidRequestError` for a limit that does not exist.
+        """
+        return await self._transport.read(Quota, Request("PUT", "/api/quota", document=limits))

@@ -1,0 +1,196 @@
+"""Jobs: submit, watch, control and download."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ftlab.client._async.follow import AsyncFollower, recorded
+from ftlab.client._async.transfers import download
+from ftlab.client._async.transport import AsyncTransport
+from ftlab.client.retry import Retries
+from ftlab.client.waiting import JOB_PAUSES_S, OnStatus, Polling, final_statuses
+from ftlab.client.wire import JOBS_PATH, Kinds, Listing, OnProgress, Request, Statuses, job_path, key_for_retries
+from ftlab.errors import ConflictError, FineTuneLabError, JobCancelledError, JobFailedError
+from ftlab.schemas import Attempt, Checkpoint, Event, Job, JobConfig, LogLine, MetricPoint, Page
+from ftlab.schemas.job_file import parse_job_config
+from ftlab.status import JobStatus
+
+RESUMED = frozenset({JobStatus.QUEUED, JobStatus.PENDING, JobStatus.INITIALIZING, JobStatus.RUNNING})
+"""Where a job is that has just been resumed."""
+LOG_TAIL = 20
+"""Log lines that a `JobFailedError` carries."""
+
+
+class AsyncJobs:
+    """Fine-tuning jobs. `job` is an id, a unique name or a unique id prefix."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def create(self, config: JobConfig | Mapping[str, Any], idempotency_key: str | None = None) -> Job:
+        """Submit a job. Every submit carries an Idempotency-Key, given or made up, so that a retry is safe.
+
+        Raises `InvalidRequestError` for a config that the service would refuse, before anything is sent.
+        """
+        document = parse_job_config(config).model_dump(mode="json")
+        key = key_for_retries(idempotency_key)
+        return await self._transport.read(Job, Request("POST", JOBS_PATH, document=document, idempotency_key=key))
+
+    async def get(self, job: str) -> Job:
+        """Raises `NotFoundError`, and `ConflictError` when several jobs fit."""
+        return await self._transport.read(Job, Request("GET", job_path(job)))
+
+    def list(self, status: Statuses = None, limit: int | None = None) -> AsyncIterator[Job]:
+        """Jobs, newest first, fetched page by page; `limit` is the most jobs to yield."""
+        return self._transport.pages(Page[Job], Request("GET", JOBS_PATH, {"status": status}), limit)
+
+    async def wait(
+        self,
+        job: str,
+        timeout_s: float | None = None,
+        raise_on_failure: bool = True,
+        until: Statuses = None,
+        on_status: OnStatus | None = None,
+    ) -> Job:
+        """Wait until the job has ended, or is in one of the statuses `until`, through restarts of the service.
+
+        A paused job has not ended: `until="paused"` returns it. `on_status` is called with the job at first and at
+        every change of its status. Raises `WaitTimeoutError`, and unless `raise_on_failure` is false also
+        `JobFailedError` and `JobCancelledError`.
+        """
+        ends = final_statuses(until)
+        polling = Polling(self._transport.endpoint, timeout_s, JOB_PAUSES_S)
+        seen: JobStatus | None = None
+        while True:
+            found = await self._transport.read(Job, Request("GET", job_path(job)), polling.deadline)
+            if on_status and found.status is not seen:
+                on_status(found)
+            seen = found.status
+            if found.status in ends:
+                break
+            await self._transport.sleep(polling.next_pause_s(f"Job {found.id}", found.status))
+        if raise_on_failure and found.status is JobStatus.CANCELLED:
+            raise JobCancelledError(f"Job {found.id} was cancelled: {found.message}", found.id, found.reason)
+        if raise_on_failure and found.status is JobStatus.FAILED:
+            tail = await self._log_tail(found.id)
+            raise JobFailedError(f"Job {found.id} failed: {found.message}", found.id, found.reason, tail)
+        return found
+
+    def follow(self, job: str, after: int = 0) -> AsyncIterator[Event]:
+        """The job's events after `after`: the recorded ones, then live ones until the job has ended.
+
+        Each comes once and in order, whatever happens to the connection.
+        """
+        return AsyncFollower(self._transport, job, after).events()
+
+    def events(self, job: str, after: int = 0, kinds: Kinds = None) -> AsyncIterator[Event]:
+        """The events recorded so far, of these kinds only."""
+        return recorded(self._transport, job, after, kinds)
+
+    async def metrics(
+        self, job: str, names: Sequence[str] | None = None, max_points: int | None = None
+    ) -> Sequence[MetricPoint]:
+        """Metric points by name and step, at most `max_points` a name."""
+        params = {"names": ",".join(names) if names else None, "max_points": max_points}
+        request = Request("GET", f"{job_path(job)}/metrics", params)
+        return await self._transport.items(Listing[MetricPoint], request)
+
+    async def logs(self, job: str, tail: int = 200) -> Sequence[LogLine]:
+        """The newest lines of the job's log, oldest first."""
+        request = Request("GET", f"{job_path(job)}/logs", {"tail": tail})
+        return await self._transport.items(Listing[LogLine], request)
+
+    async def checkpoints(self, job: str) -> Sequence[Checkpoint]:
+        """Committed checkpoints, newest first."""
+        request = Request("GET", f"{job_path(job)}/checkpoints")
+        return await self._transport.items(Listing[Checkpoint], request)
+
+    async def attempts(self, job: str) -> Sequence[Attempt]:
+        """Every try at the job, oldest first."""
+        request = Request("GET", f"{job_path(job)}/attempts")
+        return await self._transport.items(Listing[Attempt], request)
+
+    async def cancel(self, job: str) -> Job:
+        """Ask for a graceful stop; checkpoints are kept. Raises `ConflictError` when the job has ended."""
+        return await self._change(job, "cancel", None, lambda found: found.status is JobStatus.CANCELLED)
+
+    async def pause(self, job: str) -> Job:
+        """Ask the job to save a checkpoint, give its devices back and rest; a queued one rests at once.
+
+        Raises `ConflictError` when it is paused already, is being cancelled, or has ended.
+        """
+        return await self._change(job, "pause", None, lambda found: found.status is JobStatus.PAUSED)
+
+    async def resume(self, job: str, checkpoint: str | None = None) -> Job:
+        """Put a paused job back into the queue, to continue from its newest good checkpoint or from the one named.
+
+        Raises `ConflictError` when it is not paused, or when the checkpoint is damaged (code `checkpoint_corrupt`),
+        and `NotFoundError` when the job has no such checkpoint.
+        """
+        document = None if checkpoint is None else {"checkpoint": checkpoint}
+        return await self._change(job, "resume", document, lambda found: found.status in RESUMED)
+
+    async def append(self, job: str, datasets: str | Sequence[str]) -> Job:
+        """Have the job train on these datasets too, after those that it has; a completed one is re-opened.
+
+        Raises `ConflictError` when the job takes no more files, and `NotFoundError` for an unknown dataset.
+        """
+        ids = [datasets] if isinstance(datasets, str) else list(datasets)
+        before = await self.get(job)
+        end = before.num_files + len(ids)
+        return await self._change(
+            before.id,
+            "batches",
+            {"datasets": ids, "after": before.num_files},
+            lambda found: list(found.datasets[before.num_files : end]) == ids,
+        )
+
+    async def set_priority(self, job: str, priority: int) -> Job:
+        """Give a waiting job another priority, 0 to 100. Raises `ConflictError` when it is not queued or paused."""
+        return await self._transport.read(Job, Request("PATCH", job_path(job), document={"priority": priority}))
+
+    async def move_to_front(self, job: str) -> Job:
+        """Make a queued job the first of its priority. Raises `ConflictError` when it is not queued."""
+        path, document = f"{job_path(job)}/move", {"to": "front"}
+        request = Request("POST", path, document=document, idempotency_key=key_for_retries())
+        return await self._transport.read(Job, request)
+
+    async def download_model(
+        self,
+        job: str,
+        path: str | Path,
+        checkpoint: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Path:
+        """Save the tuned model, or a checkpoint by its name, as a ZIP file at `path`."""
+        request = Request("GET", f"{job_path(job)}/download/model", {"checkpoint": checkpoint})
+        return await download(self._transport, request, Path(path), on_progress)
+
+    async def download_logs(self, job: str, path: str | Path, on_progress: OnProgress | None = None) -> Path:
+        """Save the job's log files as a ZIP file at `path`."""
+        request = Request("GET", f"{job_path(job)}/download/logs")
+        return await download(self._transport, request, Path(path), on_progress)
+
+    async def _change(
+        self, job: str, action: str, document: Mapping[str, object] | None, is_done: Callable[[Job], bool]
+    ) -> Job:
+        """Request a change of a job; the first try may have done what a later one is refused for."""
+        path, key = f"{job_path(job)}/{action}", key_for_retries()
+        request = Request("POST", path, document=document, idempotency_key=key)
+        retries = Retries(self._transport.endpoint, request)
+        try:
+            return retries.read(Job, await self._transport.exchange(retries))
+        except ConflictError:
+            if not retries.was_repeated:
+                raise
+            found = await self.get(job)
+            if not is_done(found):
+                raise
+            return found
+
+    async def _log_tail(self, job: str) -> tuple[str, ...]:
+        try:
+            return tuple(line.text for line in await self.logs(job, LOG_TAIL))
+        except FineTuneLabError:
+            # Why the job failed matters more than that its log cannot be had.
+            return ()

@@ -1,0 +1,141 @@
+"""What `ExactResume` overrides or calls of transformers, accelerate and TRL, compared with the installed versions.
+
+Any of them may change without notice. A failing test names what to look at, before any run computes other numbers.
+"""
+
+import ast
+import inspect
+import textwrap
+from typing import Any, get_args
+
+import pytest
+import torch
+from accelerate.data_loader import DataLoaderShard
+from transformers import Trainer, TrainerState
+from trl import DPOTrainer, GRPOTrainer, KTOTrainer, RewardTrainer, SFTTrainer
+
+from train.loop.exact_resume import ExactResume
+from train.methods.sft import SftRunTrainer
+
+TRL_TRAINERS: list[type[Trainer]] = [SFTTrainer, DPOTrainer, KTOTrainer, RewardTrainer, GRPOTrainer]
+
+OVERRIDDEN = {
+    "get_train_dataloader": "(self)",
+    "set_initial_training_values": "(self, args, dataloader)",
+    "create_scheduler": "(self, num_training_steps, optimizer=None)",
+    "_load_optimizer_and_scheduler": "(self, checkpoint)",
+    "_get_train_sampler": "(self, train_dataset=None)",
+    "_init_training_state": "(self, max_steps, num_update_steps_per_epoch, num_train_epochs, resume_from_checkpoint, "
+    "trial)",
+    "_run_epoch": "(self, model, epoch, train_dataloader, steps_in_epoch, num_update_steps_per_epoch, trial, "
+    "ignore_keys_for_eval, start_time, resume_from_checkpoint, epochs_trained, steps_trained_in_current_epoch)",
+    "_maybe_log_save_evaluate": "(self, tr_loss, grad_norm, model, trial, epoch, ignore_keys_for_eval, start_time, "
+    "learning_rate=None)",
+    "_evaluate": "(self, trial, ignore_keys_for_eval, skip_scheduler=False)",
+    "_save_checkpoint": "(self, model, trial)",
+    "_save_rng_state": "(self, output_dir)",
+    "_load_rng_state": "(self, checkpoint)",
+}
+"""Methods of `Trainer` by their names, with their parameters."""
+RETURNED_VALUES = {"set_initial_training_values": 7, "_init_training_state": 2}
+OTHER_NAMES = {(GRPOTrainer, "_get_train_sampler"): "(self, dataset=None)"}
+"""Where a trainer of TRL names a parameter differently. Transformers passes it by position."""
+PASSED_BY_NAME = {"epoch", "train_dataloader", "steps_in_epoch", "num_update_steps_per_epoch"}
+"""Arguments of `_run_epoch` that are read or replaced by their names."""
+ADVICE = "Adapt train/loop/exact_resume.py, then this list."
+
+
+def parameters_of(function: Any) -> str:
+    signature = inspect.signature(function)
+    bare = [each.replace(annotation=inspect.Parameter.empty) for each in signature.parameters.values()]
+    return str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
+
+
+def check_method(cls: type, name: str, expected: str) -> None:
+    assert hasattr(cls, name), f"{cls.__name__}.{name} is gone. {ADVICE}"
+    found = parameters_of(getattr(cls, name))
+    assert found == expected, f"{cls.__name__}.{name} takes {found}, and no longer {expected}. {ADVICE}"
+
+
+def assigned_attributes(cls: type) -> set[str]:
+    """Names that the methods of `cls` itself assign on `self`."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+    targets = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store))
+    return {node.attr for node in targets if isinstance(node.value, ast.Name) and node.value.id == "self"}
+
+
+@pytest.mark.parametrize("name", OVERRIDDEN)
+def test_transformers_has_every_overridden_method(name: str) -> None:
+    check_method(Trainer, name, OVERRIDDEN[name])
+
+
+@pytest.mark.parametrize(("name", "num_values"), RETURNED_VALUES.items())
+def test_transformers_returns_as_many_values(name: str, num_values: int) -> None:
+    found = len(get_args(inspect.signature(getattr(Trainer, name)).return_annotation))
+    assert found == num_values, f"Trainer.{name} returns {found} values, and no longer {num_values}. {ADVICE}"
+
+
+@pytest.mark.parametrize("trainer", TRL_TRAINERS)
+@pytest.mark.parametrize("name", OVERRIDDEN)
+def test_every_trainer_of_trl_has_every_overridden_method(trainer: type[Trainer], name: str) -> None:
+    check_method(trainer, name, OTHER_NAMES.get((trainer, name), OVERRIDDEN[name]))
+
+
+def test_the_list_names_every_override() -> None:
+    overrides = {name for name in vars(ExactResume) if name != "__init__" and hasattr(Trainer, name)}
+    assert overrides - {"__doc__", "__module__", "__annotations__"} == set(OVERRIDDEN)
+
+
+def test_the_training_loop_passes_what_a_segment_replaces_by_name() -> None:
+    tree = ast.parse(textwrap.dedent(inspect.getsource(Trainer._inner_training_loop)))
+    [call] = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "_run_epoch"
+    ]
+    by_name = {keyword.arg for keyword in call.keywords}
+    assert not call.args, f"Trainer calls _run_epoch with arguments by position. {ADVICE}"
+    assert by_name >= PASSED_BY_NAME, f"Trainer no longer passes {PASSED_BY_NAME - by_name} to _run_epoch. {ADVICE}"
+
+
+@pytest.mark.parametrize("name", ["_tr_loss", "_globalstep_last_logged", "optimizer", "lr_scheduler", "model_wrapped"])
+def test_transformers_keeps_its_state_where_it_is_saved_from(name: str) -> None:
+    assert name in assigned_attributes(Trainer), f"Trainer no longer sets {name}. {ADVICE}"
+
+
+@pytest.mark.parametrize("trainer", TRL_TRAINERS)
+@pytest.mark.parametrize("name", ["_metrics", "_total_train_tokens"])
+def test_every_trainer_of_trl_keeps_its_state_where_it_is_saved_from(trainer: type[Trainer], name: str) -> None:
+    assert name in assigned_attributes(trainer), f"{trainer.__name__} no longer sets {name}. {ADVICE}"
+
+
+@pytest.mark.parametrize("trainer", TRL_TRAINERS)
+def test_no_trainer_uses_an_attribute_of_the_mixin(trainer: type[Trainer]) -> None:
+    ours = assigned_attributes(ExactResume) - assigned_attributes(Trainer) - {"_metrics", "_total_train_tokens"}
+    taken = ours & set.union(*(assigned_attributes(cls) | set(vars(cls)) for cls in trainer.__mro__[:-1]))
+    assert ours
+    assert not taken, f"{trainer.__name__} has attributes of its own named {taken}; rename those of ExactResume."
+
+
+@pytest.mark.parametrize("trainer", TRL_TRAINERS)
+def test_the_mixin_comes_before_any_trainer_of_trl_and_takes_its_arguments(trainer: type[Trainer]) -> None:
+    combined = type("Combined", (ExactResume, trainer), {})
+    assert combined.__mro__.index(ExactResume) < combined.__mro__.index(trainer) < combined.__mro__.index(Trainer)
+    needed = {"model", "args", "train_dataset", "eval_dataset", "processing_class", "callbacks", "peft_config"}
+    missing = needed - inspect.signature(trainer.__init__).parameters.keys()
+    assert not missing, f"{trainer.__name__} no longer takes {missing}. Adapt train/methods/trainer_inputs.py."
+
+
+def test_what_is_called_elsewhere_is_there() -> None:
+    scheduler = torch.optim.lr_scheduler.LambdaLR(torch.optim.SGD([torch.zeros(1)], lr=1.0), lambda step: 1.0)
+    for name in ("lr_lambdas", "base_lrs", "_last_lr", "last_epoch"):
+        assert hasattr(scheduler, name), f"LambdaLR.{name} is gone. {ADVICE}"
+    loader = DataLoaderShard([0])
+    assert hasattr(loader, "_drop_last"), f"DataLoaderShard._drop_last is gone. {ADVICE}"
+    check_method(TrainerState, "compute_steps", "(self, args, max_steps)")
+    check_method(Trainer, "remove_callback", "(self, callback)")
+
+
+def test_the_sft_trainer_counts_tokens_in_the_loss() -> None:
+    check_method(SFTTrainer, "compute_loss", "(self, model, inputs, return_outputs=False, num_items_in_batch=None)")
+    assert SftRunTrainer.__mro__[1:3] == (ExactResume, SFTTrainer)

@@ -1,0 +1,14 @@
+"""Training methods: one file each, which makes its trainer from what the run has loaded."""
+
+from collections.abc import Callable
+
+from train.loop.exact_resume import ExactResume
+from train.methods import sft
+from train.methods.trainer_inputs import TrainerInputs
+
+MAKE_TRAINER: dict[str, Callable[[TrainerInputs], ExactResume]] = {"sft": sft.make_trainer}
+"""By the type of the method in the job's config."""
+
+
+def make_trainer(inputs: TrainerInputs) -> ExactResume:
+    return MAKE_TRAINER[inputs.plan.config.method.type](inputs)

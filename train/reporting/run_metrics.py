@@ -1,0 +1,82 @@
+"""Measures of a run: the series in its trainer's logs, step times, waiting times and speed."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+_NO_SERIES = frozenset(
+    {
+        "epoch",
+        "step",
+        "total_flos",
+        "train_loss",
+        "train_runtime",
+        "train_samples_per_second",
+        "train_steps_per_second",
+        "eval_runtime",
+        "eval_samples_per_second",
+        "eval_steps_per_second",
+        "eval_model_preparation_time",
+        "eval_num_tokens",
+    }
+)
+"""Entries of the trainer's logs that are not a series over the steps, or are reported elsewhere."""
+
+
+def series_of(logs: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of one log entry that make a chart; they may be infinite or NaN."""
+    return {
+        name: float(value) for name, value in logs.items() if isinstance(value, int | float) and name not in _NO_SERIES
+    }
+
+
+class StepMeter:
+    """Measures the steps of a run, and the waits for data between them."""
+
+    def __init__(self) -> None:
+        self._step_started = self.idle_since = time.perf_counter()
+        """When the last step, or the work after it, ended."""
+        self.step_times = MovingAverage()
+        self.data_waits = MovingAverage()
+        self._num_tokens: float | None = None
+        self._logged_at = 0.0
+
+    def step_started(self) -> None:
+        self._step_started = time.perf_counter()
+        self.data_waits.add(self._step_started - self.idle_since)
+
+    def step_ended(self) -> None:
+        self.idle_since = time.perf_counter()
+        self.step_times.add(self.idle_since - self._step_started)
+
+    def work_ended(self) -> None:
+        """Count the next wait for data from now, not from the last step: other work was done in between."""
+        self.idle_since = time.perf_counter()
+
+    def speed(self, num_tokens: float) -> dict[str, float]:
+        """Timing since the last logged step; without tokens per second at the first one, which has no predecessor.
+
+        `num_tokens` is the number of tokens trained so far.
+        """
+        now = time.perf_counter()
+        before, since = self._num_tokens, self._logged_at
+        self._num_tokens, self._logged_at = num_tokens, now
+        timing = {"step_time_s": self.step_times.last, "data_wait_s": self.data_waits.last}
+        if before is None or now <= since:
+            return timing
+        return timing | {"tokens_per_s": (num_tokens - before) / (now - since)}
+
+
+class MovingAverage:
+    """An exponential moving average over about the ten newest values."""
+
+    def __init__(self) -> None:
+        self.value = 0.0
+        self.last = 0.0
+        self._count = 0
+
+    def add(self, value: float) -> None:
+        self.last = value
+        self._count += 1
+        weight = max(0.1, 1 / self._count)
+        self.value += weight * (value - self.value)
