@@ -1,6 +1,6 @@
 """From the store's records to what travels over HTTP."""
 
-from ftlab.schemas import Attempt, Checkpoint, Dataset, Job, LogLine, MetricPoint, TunedModel
+from ftlab.schemas import Attempt, Checkpoint, Dataset, Job, JobConfig, LogLine, MetricPoint, TunedModel
 from ftlab.status import JobStatus
 from tracking.store.records import (
     AttemptRecord,
@@ -28,7 +28,8 @@ def to_job(
         status=record.status,
         message=message or record.message,
         reason=record.reason,
-        config=record.config,
+        config=record.submitted_config,
+        resolved_config=record.config.model_dump(mode="json") if isinstance(record.config, JobConfig) else None,
         priority=record.priority,
         attempt=record.attempt,
         retries_used=record.retries_used,

@@ -1,4 +1,4 @@
-"""The data worker's looks at datasets: reports, kept as files, and token views."""
+"""The data worker's views of datasets: check reports, which are kept as files, and token views."""
 
 import hashlib
 import json
@@ -42,10 +42,10 @@ class DataChecks:
     def check(self, request: CheckRequest, on_progress: OnProgress, *, eval_is_sound: bool = False) -> dict[str, Any]:
         """The report as a document, from the disk where it has been made before. Raises what the doctor raises.
 
-        With `eval_is_sound` no job fails with the rows to evaluate on, which is known before.
+        With `eval_is_sound` the rows to evaluate on are known to be valid.
         """
         base = _find(request.base)
-        # Whoever wants to see fewer findings shares the report of the others.
+        # A request for fewer findings shares the report of the others.
         made = replace(request, max_findings=max(request.max_findings, DEFAULT_MAX_FINDINGS))
         path = self._folder / f"{self._name(made, base)}.json"
         report = _kept(path)
@@ -148,8 +148,8 @@ def _kept(path: Path) -> CheckReport | None:
 
 
 def _as_asked(report: CheckReport, request: CheckRequest) -> CheckReport:
-    """With the names and the findings of the request: whoever had the report made may have asked about another dataset,
-    and wanted to see more."""
+    """The report with the names and the number of findings of this request: it may have been made for another dataset
+    with the same rows, and with more findings."""
     from train.data.doctor import worst
 
     named: dict[str, Any] = {"dataset_id": request.file.dataset_id, "model": request.base.model}

@@ -17,7 +17,8 @@ from cluster.coordinator_client import RayCoordinatorClient
 from cluster.data.checks import DataChecks
 from cluster.data.requests import FINDINGS, CheckRequest, PrepareRequest, SourceFile, TokensRequest, WorkState
 from cluster.data.tasks import OnProgress, TaskTable
-from cluster.names import DATA_WORKER, NAMESPACE, ON_HEAD
+from cluster.named_actor import start_actor
+from cluster.names import DATA_WORKER
 from ftlab.schemas.checks import CheckReport
 from ftlab.settings import Settings, load_settings
 from tracking.buckets import Buckets
@@ -26,9 +27,9 @@ PREPARATIONS = 2
 """Jobs whose data is prepared at the same time."""
 CHECKS = 2
 """Datasets that are checked at the same time, besides."""
-CHECK_TOLD_KEPT_S = 3.0
-"""So soon after its end the same check is made anew, as a chat template may be changed and tried again and again.
-What has not changed is a report on the disk."""
+CHECK_KEPT_S = 3.0
+"""How long the end of a check is remembered: a chat template may be changed and tried again at once. Where nothing has
+changed, the report is on the disk."""
 NICENESS = 10
 """As training: a request to the API goes first."""
 MAX_CALLS = 32
@@ -47,7 +48,7 @@ class DataWorker:
         self._cache = settings.home / "cache"
         self._cache.mkdir(parents=True, exist_ok=True)
         self._preparations = TaskTable(PREPARATIONS, self._cache, on_end=on_prepared)
-        self._checks = TaskTable(CHECKS, self._cache, told_kept_s=CHECK_TOLD_KEPT_S)
+        self._checks = TaskTable(CHECKS, self._cache, reported_kept_s=CHECK_KEPT_S)
         self._doctor = DataChecks(self._cache, self._fetch)
 
     def prepare(self, request: PrepareRequest) -> WorkState:
@@ -77,12 +78,11 @@ class DataWorker:
         from train.model.tokenizer import load_tokenizer
 
         base = request.base.find()
-        files = [*request.files, *([request.eval_file] if request.eval_file else [])]
-        total_rows = sum(file.num_rows for file in (*files, *request.files))
+        total_rows = sum(file.num_rows for file in (*request.all_files, *request.files))
         done_rows = 0
         made = []
         with ExitStack() as in_use:
-            for file in files:
+            for file in request.all_files:
 
                 def tell(rows: int, before: int = done_rows) -> None:
                     on_progress(before + rows, total_rows)
@@ -144,19 +144,5 @@ class DataWorkerActor(DataWorker):
 
 
 def start_data_worker() -> ray.actor.ActorHandle:
-    """Start the data worker, or find the one that runs."""
-    return (
-        ray.remote(DataWorkerActor)
-        .options(
-            name=DATA_WORKER,
-            namespace=NAMESPACE,
-            lifetime="detached",
-            get_if_exists=True,
-            num_cpus=0,
-            resources=ON_HEAD,
-            max_restarts=-1,
-            max_task_retries=0,
-            max_concurrency=MAX_CALLS,
-        )
-        .remote()
-    )
+    """Start the data worker, or find the running one."""
+    return start_actor(DataWorkerActor, DATA_WORKER, max_concurrency=MAX_CALLS)

@@ -13,11 +13,8 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-import ray
-from ray.exceptions import RayError
-
 from cluster.interfaces import FROM_NOW
-from cluster.names import ON_HEAD
+from cluster.named_actor import ActorUnreachableError, NamedActor, start_actor
 from ftlab.errors import ServiceUnavailableError
 
 HUB_NAME = "hub"
@@ -32,8 +29,6 @@ BACKLOG_EVENTS = 2_000
 """Events a publisher keeps while the hub is away; older ones are left to the database."""
 
 Events = list[dict[str, Any]]
-_AWAY = (RayError, ValueError, TimeoutError, ServiceUnavailableError)
-"""What a call raises when the hub, or Ray, is away; `ValueError` when no actor has the hub's name."""
 
 
 class Hub:
@@ -106,7 +101,7 @@ class RayHubClient:
     def __init__(self, namespace: str, *, linger_s: float = 0.0) -> None:
         self._namespace = namespace
         self._linger_s = linger_s
-        self._actor: Any = None
+        self._actor = NamedActor(HUB_NAME, namespace)
         self._backlog: deque[dict[str, Any]] = deque(maxlen=BACKLOG_EVENTS)
         self._wake = threading.Event()
         self._start = threading.Lock()
@@ -125,22 +120,11 @@ class RayHubClient:
 
     async def listen(self, after: int) -> tuple[int, Events]:
         try:
-            async with asyncio.timeout(LISTEN_TIMEOUT_S + CALL_TIMEOUT_S):
-                actor = await asyncio.to_thread(self._look_up)
-                position, events = await actor.listen.remote(after)
-        except _AWAY as error:
-            self._actor = None
+            timeout_s = LISTEN_TIMEOUT_S + CALL_TIMEOUT_S
+            position, events = await self._actor.call_async("listen", after, timeout_s=timeout_s)
+        except ActorUnreachableError as error:
             raise ServiceUnavailableError("The live hub does not answer.", "hub_unavailable") from error
         return position, events
-
-    def _look_up(self) -> Any:
-        if not ray.is_initialized():
-            # Ray would start a cluster of its own here.
-            raise ServiceUnavailableError("This process has left the Ray cluster.", "hub_unavailable")
-        if self._actor is None:
-            # `get_actor` asks Ray's control store and may block: never on an event loop.
-            self._actor = ray.get_actor(HUB_NAME, namespace=self._namespace)
-        return self._actor
 
     def _send_forever(self) -> None:
         while True:
@@ -154,22 +138,12 @@ class RayHubClient:
 
     def _send(self, events: Events) -> bool:
         try:
-            ray.get(self._look_up().publish.remote(events), timeout=CALL_TIMEOUT_S)
-        except _AWAY:
-            self._actor = None
+            self._actor.call("publish", events, timeout_s=CALL_TIMEOUT_S)
+        except ActorUnreachableError:
             return False
         return True
 
 
 def start_hub(namespace: str) -> None:
-    """Start the hub, or find the one that runs."""
-    ray.remote(Hub).options(
-        name=HUB_NAME,
-        namespace=namespace,
-        lifetime="detached",
-        get_if_exists=True,
-        num_cpus=0,
-        resources=ON_HEAD,
-        max_restarts=-1,
-        max_concurrency=1_000,
-    ).remote()
+    """Start the hub, or find the running one."""
+    start_actor(Hub, HUB_NAME, namespace, max_concurrency=1_000)

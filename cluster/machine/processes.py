@@ -118,9 +118,10 @@ def end_processes(processes: Sequence[psutil.Process], is_urgent: Callable[[], b
 
 
 def start_ticks(pid: int) -> int:
-    """Start time of a process in clock ticks since boot (field 22 of /proc/<pid>/stat): tells reused ids apart."""
+    """Start time of a process in clock ticks since boot (field 22 of /proc/<pid>/stat): a reused id has another one."""
     return int(Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[19])
 
 
-def own_identity() -> dict[str, int]:
-    return {"pid": os.getpid(), "started_at_ticks": start_ticks(os.getpid())}
+def identity(pid: int) -> dict[str, int]:
+    """What identifies a process in the service's state file."""
+    return {"pid": pid, "started_at_ticks": start_ticks(pid)}

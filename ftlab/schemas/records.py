@@ -24,6 +24,8 @@ class Job(WireModel):
     """Set once the job is terminal."""
     config: dict[str, Any]
     """The `JobConfig` it was submitted with."""
+    resolved_config: dict[str, Any] | None = None
+    """The same with every default filled in, as it was at the submit; `None` where this version cannot read it."""
     priority: int = DEFAULT_PRIORITY
     attempt: int = 0
     retries_used: int = 0

@@ -2,8 +2,15 @@
 
 from dataclasses import dataclass
 
-from cluster.data.make_requests import base_ref, source_file
-from cluster.data.requests import BaseRef, CheckRequest, TokensRequest, WorkState, WorkStatus
+from cluster.data.requests import (
+    BaseRef,
+    CheckRequest,
+    TokensRequest,
+    WorkState,
+    WorkStatus,
+    base_ref,
+    source_file,
+)
 from ftlab.errors import (
     ConflictError,
     FineTuneLabError,

@@ -12,7 +12,7 @@ from serve.context import Services
 from serve.jobs.changes import Changed, change_job, notice, refused, require_unfinished
 from serve.jobs.submit import check_kinds, find_dataset
 from tracking.store import Transaction
-from tracking.store.records import DatasetRecord, EventRecord, JobRecord
+from tracking.store.records import DatasetRecord, EventRecord, JobRecord, UnreadableConfig
 
 S = JobStatus
 
@@ -31,7 +31,7 @@ def append(services: Services, owner: str, job: str, datasets: Sequence[str], af
         _check(tx, owner, record, datasets, after)
         if record.status is S.COMPLETED:
             quotas.check_submit(tx, services.settings, owner)
-        files = tx.job_files.append(record.id, datasets, now=now)
+        files = tx.job_files.append(record, datasets, now=now)
         were = "one file was" if len(datasets) == 1 else f"{len(datasets)} files were"
         told = f"{were.capitalize()} appended; the job has {len(files)} now."
         events = notice(tx, record, now, "files_appended", told)
@@ -62,7 +62,9 @@ def _check(tx: Transaction, owner: str, record: JobRecord, datasets: Sequence[st
             "too_many_datasets",
             "datasets",
         )
-    config = JobConfig.model_validate(record.config)
+    config = record.config
+    if isinstance(config, UnreadableConfig):
+        raise refused(record, "config_invalid", f"this version cannot read its config: {config.why}")
     if config.training.max_steps is not None and record.attempt > 0:
         raise ConflictError(
             f"Job {record.id!r} has training.max_steps, so it ends there whatever is appended. "

@@ -111,8 +111,8 @@ def params_of(job: JobRecord, dataset: DatasetRecord | None, eval_dataset: Datas
 
     The first dataset and the eval dataset are recorded by id, name and sha256; a removed one only by its id.
     """
-    flat = dict(_flatten(job.config))
-    flat["training.learning_rate"] = str(JobConfig.model_validate(job.config).learning_rate)
+    config = job.config
+    flat = dict(_flatten(config.model_dump(mode="json") if isinstance(config, JobConfig) else job.submitted_config))
     for role, dataset_id, record in (
         ("dataset", job.dataset_id, dataset),
         ("eval_dataset", job.eval_dataset_id, eval_dataset),

@@ -210,7 +210,7 @@ class Recorder:
         """Send the files of an ended job; return a sentence about what can never be sent."""
         job, folder = page.job, self._jobs_folder / page.job.id
         try:
-            upload_config(self._api, run_id, job.config)
+            upload_config(self._api, run_id, job.submitted_config)
             upload_logs(self._api, run_id, folder)
             if status is JobStatus.COMPLETED and not page.models:
                 upload_model(self._api, run_id, folder / "model")

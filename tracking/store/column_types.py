@@ -4,10 +4,19 @@ import json
 import math
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
 from sqlalchemy import DateTime, Dialect, String
 from sqlalchemy.types import TypeDecorator
+
+from ftlab.schemas import JobConfig
+from ftlab.schemas.problems import problems_of, summary
+from tracking.store.records import UnreadableConfig
+
+MAX_PARSED_CONFIGS = 1000
+"""Parsed job configs that are kept in memory."""
 
 EnumT = TypeVar("EnumT", bound=StrEnum)
 
@@ -46,6 +55,27 @@ class EnumText(TypeDecorator[EnumT]):
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> EnumT | None:
         return None if value is None else self.enum_class(value)
+
+
+class ConfigText(TypeDecorator[JobConfig | UnreadableConfig]):
+    """A job config as JSON text. Equal texts are parsed once."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: JobConfig | UnreadableConfig | None, dialect: Dialect) -> str | None:
+        return dump_json(value.model_dump(mode="json")) if isinstance(value, JobConfig) else None
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> JobConfig | UnreadableConfig | None:
+        return None if value is None else parse_config(value)
+
+
+@lru_cache(MAX_PARSED_CONFIGS)
+def parse_config(text: str) -> JobConfig | UnreadableConfig:
+    try:
+        return JobConfig.model_validate_json(text)
+    except ValidationError as error:
+        return UnreadableConfig(summary(problems_of(error, JobConfig)))
 
 
 class CleanText(TypeDecorator[str]):

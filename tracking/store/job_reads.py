@@ -11,7 +11,7 @@ from tracking.store.paging import newest_first
 from tracking.store.records import JobRecord
 from tracking.store.rows import IS_BEHIND_MLFLOW, IS_LIVE, columns_of, idempotency_keys, jobs
 
-COLUMNS = columns_of(jobs, JobRecord)
+COLUMNS = columns_of(jobs, JobRecord, submitted_config="config", config="resolved_config")
 NUM_CANDIDATES = 5
 """Ids listed in the error about an ambiguous name."""
 

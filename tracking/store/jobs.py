@@ -8,8 +8,7 @@ from sqlalchemy import ColumnElement, case, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from ftlab.schemas import EventKind
-from ftlab.schemas.config import DEFAULT_PRIORITY
+from ftlab.schemas import EventKind, JobConfig
 from ftlab.status import ATTEMPT_STATUSES, REOPENING, JobStatus, ReasonCode, StopKind, sources_of
 from tracking.store.column_types import clean_text, finite_or_none
 from tracking.store.errors import DuplicateError, StaleJobError
@@ -48,13 +47,10 @@ class JobRepository(JobQueue):
         *,
         owner: str,
         name: str,
-        config: dict[str, Any],
-        dataset_id: str,
-        eval_dataset_id: str | None,
+        config: JobConfig,
         idempotency_key: str | None,
         body_sha256: str,
         now: datetime,
-        priority: int = DEFAULT_PRIORITY,
         model_revision: str | None = None,
     ) -> JobRecord:
         """Add a job at the end of its priority in the queue, with its first event.
@@ -63,27 +59,28 @@ class JobRepository(JobQueue):
         `DuplicateError` when the owner has used the idempotency key before: find the job with `find_idempotent` in a
         new transaction.
         """
+        submitted, resolved = config.model_dump(mode="json"), config.resolved()
         values = {
             **NEW_JOB,
             "id": job_id,
             "owner": owner,
             "name": name,
-            "config": config,
-            "dataset_id": dataset_id,
-            "eval_dataset_id": eval_dataset_id,
-            "priority": priority,
+            "dataset_id": config.datasets[0],
+            "eval_dataset_id": config.eval_dataset,
+            "priority": config.priority,
             "model_revision": model_revision,
             "created_at": now.astimezone(UTC),
             "updated_at": now.astimezone(UTC),
         }
         try:
-            queue_seq = self._connection.execute(_ADD, values).scalar_one()
+            configs = {"config": submitted, "resolved_config": resolved}
+            queue_seq = self._connection.execute(_ADD, values | configs).scalar_one()
             if idempotency_key is not None:
                 key = {"owner": owner, "key": idempotency_key, "body_sha256": body_sha256, "job_id": job_id}
                 self._connection.execute(_ADD_KEY, key)
         except IntegrityError as error:
             raise DuplicateError("The idempotency key or the job id has been used before.") from error
-        record = JobRecord(queue_seq=queue_seq, **values)
+        record = JobRecord(queue_seq=queue_seq, submitted_config=submitted, config=resolved, **values)
         self._write_status(record.ref, record.last_seq, record.status, record.message, None, now)
         return record
 

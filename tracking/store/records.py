@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ftlab.schemas import EventKind
+from ftlab.schemas import EventKind, JobConfig
 from ftlab.status import JobStatus, ReasonCode, StopKind
 
 
@@ -30,13 +30,24 @@ class MlflowCursor:
 
 
 @dataclass(frozen=True)
+class UnreadableConfig:
+    """Stands in for a job's config that another version accepted and this one cannot read."""
+
+    why: str
+    """What is wrong with it, in one sentence."""
+
+
+@dataclass(frozen=True)
 class JobRecord:
     """One job. Its position in the queue follows from `priority`, `queue_shift` and `queue_seq`, in this order."""
 
     id: str
     owner: str
     name: str
-    config: dict[str, Any]
+    submitted_config: dict[str, Any]
+    """As it was submitted, with the files that were appended."""
+    config: JobConfig | UnreadableConfig
+    """The same with all defaults filled in, as they were at the submit."""
     dataset_id: str
     eval_dataset_id: str | None
     status: JobStatus
@@ -89,9 +100,8 @@ class JobRecord:
 
     @property
     def dataset_ids(self) -> list[str]:
-        """The datasets it is trained on, in their order."""
-        named = self.config.get("dataset")
-        return named if isinstance(named, list) else [self.dataset_id]
+        """The datasets it is trained on, in their order; only the first where the config is unreadable."""
+        return self.config.datasets if isinstance(self.config, JobConfig) else [self.dataset_id]
 
     @property
     def num_files(self) -> int:

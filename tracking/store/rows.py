@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from ftlab.schemas import EventKind
 from ftlab.status import ATTEMPT_STATUSES, JobStatus, ReasonCode, StopKind
-from tracking.store.column_types import CleanText, EnumText, UtcDateTime
+from tracking.store.column_types import CleanText, ConfigText, EnumText, UtcDateTime
 
 LIVE_STATUSES = tuple(status for status in JobStatus if status in ATTEMPT_STATUSES or status is JobStatus.CANCELLING)
 """Statuses of jobs that a starting coordinator must take over."""
@@ -57,6 +57,8 @@ jobs = Table(
     Column("owner", String, nullable=False),
     Column("name", String, nullable=False),
     Column("config", JSON, nullable=False),
+    # `config` with all defaults filled in.
+    Column("resolved_config", ConfigText, nullable=False),
     Column("dataset_id", String, nullable=False),
     Column("eval_dataset_id", String),
     Column("status", EnumText(JobStatus), nullable=False),
@@ -339,6 +341,9 @@ leases = Table(
 )
 
 
-def columns_of(table: Table, record_class: type) -> list[Column[Any]]:
-    """The columns of a record in the order of its fields, so that a row holds `record_class`'s arguments."""
-    return [table.c[field.name] for field in fields(record_class)]
+def columns_of(table: Table, record_class: type, **renamed: str) -> list[Column[Any]]:
+    """The columns of a record in the order of its fields, so that a row holds `record_class`'s arguments.
+
+    `renamed` maps fields to columns of another name.
+    """
+    return [table.c[renamed.get(field.name, field.name)] for field in fields(record_class)]

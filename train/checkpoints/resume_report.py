@@ -154,10 +154,9 @@ def _changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _settings(config: JobConfig) -> dict[str, Any]:
-    document = config.model_dump(mode="json", include={"method", "tuning", "load_in_4bit", "lora", "training"})
-    document["training"] = {
-        name: value for name, value in document["training"].items() if name not in _WITHOUT_EFFECT
-    } | {"learning_rate": config.learning_rate}
+    parts = {"method", "tuning", "load_in_4bit", "lora", "training"}
+    document = config.resolved().model_dump(mode="json", include=parts)
+    document["training"] = {name: value for name, value in document["training"].items() if name not in _WITHOUT_EFFECT}
     flat = {name: value for name, value in document.items() if not isinstance(value, dict)}
     for group in ("method", "lora", "training"):
         flat |= {f"{group}.{name}": value for name, value in document[group].items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Barrier
 from typing import Any, TypeVar
 
-from ftlab.schemas import EventKind
+from ftlab.schemas import EventKind, JobConfig
 from ftlab.status import TRANSITIONS, JobStatus, ReasonCode
 from tracking.store import Store
 from tracking.store.ids import new_id
@@ -33,13 +33,14 @@ def later(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
-def add_job(store: Store, *, job_id: str | None = None, **changes: Any) -> JobRecord:
+def add_job(
+    store: Store, *, job_id: str | None = None, config: dict[str, Any] | None = None, **changes: Any
+) -> JobRecord:
+    """`config` and `changes` are put over those of an ordinary job."""
     values: dict[str, Any] = {
         "owner": "local",
         "name": "a job",
-        "config": {"model": "org/name", "training": {"learning_rate": 0.0002}},
-        "dataset_id": "ds-1",
-        "eval_dataset_id": None,
+        "config": JobConfig.model_validate({"model": "org/name", "dataset": "ds-1"} | (config or {})),
         "idempotency_key": None,
         "body_sha256": "0" * 64,
         "now": NOW,

@@ -20,7 +20,6 @@ from sqlalchemy import event
 from cluster.coordinator.coordinator import Coordinator, FencedError
 from cluster.fakes import FakeDriver
 from cluster.policy import Fleet
-from ftlab.schemas import JobConfig
 from ftlab.status import ATTEMPT_STATUSES, JobStatus, ReasonCode
 from tests.support.databases import make_database
 from tests.unit.cluster.coordinator.injected_faults import AwayError, Fault, Killed, TroubledWorld
@@ -82,10 +81,8 @@ class Service(RuleBasedStateMachine):
 
     @rule(owner=st.sampled_from(["ann", "bob"]), fields=requests)
     def submit(self, owner: str, fields: dict[str, Any]) -> None:
-        config = JobConfig.model_validate({"model": "org/name", "dataset": "ds-1"} | fields)
         job_id = f"job-{len(self.jobs):012d}"
-        document = config.model_dump(mode="json")
-        add_job(self.store, document, now=self.world.now, owner=owner, priority=config.priority, job_id=job_id)
+        add_job(self.store, fields, now=self.world.now, owner=owner, job_id=job_id)
         self.jobs.append(job_id)
 
     @rule(

@@ -8,6 +8,7 @@ import time
 import pytest
 from ray.exceptions import GetTimeoutError, RayActorError
 
+from cluster import named_actor
 from cluster.events import event_hub as hub_module
 from cluster.events.event_hub import REPLY_EVENTS, Hub, RayHubClient
 from cluster.interfaces import FROM_NOW
@@ -207,7 +208,7 @@ class FakeRay:
 @pytest.fixture
 def fake_ray(monkeypatch) -> FakeRay:
     fake = FakeRay()
-    monkeypatch.setattr(hub_module, "ray", fake)
+    monkeypatch.setattr(named_actor, "ray", fake)
     monkeypatch.setattr(hub_module, "RETRY_INTERVAL_S", 0.01)
     return fake
 

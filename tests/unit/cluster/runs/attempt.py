@@ -24,7 +24,7 @@ class Attempt:
         self.store = store
         self.hub = FakeHub()
         self._number = 0
-        job_id = add_job(store, {"model": "org/name", "dataset": "ds-1"})
+        job_id = add_job(store, {})
         self.ref = claim(store, job_id)
         self.log = AttemptLog(store, self.hub, self.ref)
 

@@ -182,7 +182,7 @@ def test_a_run_that_delivers_without_the_files_appended_meanwhile_has_only_ended
     attempt.running()
     attempt.written()
     with begun(attempt.store) as tx:
-        tx.job_files.append(attempt.ref.id, ["ds-1"], now=START)
+        tx.job_files.append(tx.jobs.get(attempt.ref.id), ["ds-1"], now=START)
     pause(attempt, StopKind.EXTEND)
     attempt.log.complete(model_of, 1)
     attempt.log.close()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ftlab.errors import NotFoundError, PermissionDeniedError
+from ftlab.schemas import JobConfig
 from serve.models.base_model import UNCHECKED
 from serve.models.huggingface_lookup import HubModel
 from tests.support.model_folders import write_model
@@ -49,9 +50,7 @@ def add(services, record: ModelRecord) -> None:
             record.job_id,
             owner=record.owner,
             name="former",
-            config={},
-            dataset_id="ds-1",
-            eval_dataset_id=None,
+            config=JobConfig(model="org/name", dataset="ds-1"),
             idempotency_key=None,
             body_sha256="",
             now=record.created_at,

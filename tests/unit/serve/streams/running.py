@@ -17,7 +17,7 @@ from cluster.data.requests import DataClient
 from cluster.events.documents import to_documents
 from cluster.events.event_hub import Hub
 from ftlab.errors import ServiceUnavailableError
-from ftlab.schemas import EventKind
+from ftlab.schemas import EventKind, JobConfig
 from ftlab.settings import Settings
 from ftlab.status import JobStatus
 from serve.app import create_app
@@ -68,9 +68,7 @@ class World:
                 job_id,
                 owner=owner,
                 name=name,
-                config={},
-                dataset_id="ds-1",
-                eval_dataset_id=None,
+                config=JobConfig(model="org/name", dataset="ds-1"),
                 idempotency_key=None,
                 body_sha256="",
                 now=datetime.now(UTC),

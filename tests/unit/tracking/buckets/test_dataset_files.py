@@ -369,7 +369,7 @@ def test_what_a_job_needs_is_neither_removed_nor_moved(
     files: DatasetFiles, store: Store, buckets: Buckets, file: Path, canonical: Path
 ) -> None:
     one = add(files, record(), file, canonical)
-    add_job(store, dataset_id=one.id)
+    add_job(store, config={"dataset": one.id})
     for change in (
         lambda: files.remove(one.id, owner="local"),
         lambda: files.move(one.id, owner="local", bucket="lora-datasets"),

@@ -19,7 +19,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow import entities as mlflow_entities
 
-from ftlab.schemas import EventKind
+from ftlab.schemas import EventKind, JobConfig, LoraConfig, TrainingConfig
 from ftlab.status import JobStatus, ReasonCode
 from tests.support.committed_folders import commit_folder
 from tests.support.databases import make_database
@@ -138,22 +138,20 @@ class Jobs:
     def add_job(self, name: str, *, eval_dataset: DatasetRecord | None = None, model: str = "org/base") -> str:
         dataset = self.add_dataset(f"{name} rows")
         job_id = new_id("job")
-        config = {
-            "name": name,
-            "model": model,
-            "dataset": dataset.id,
-            "eval_dataset": eval_dataset.id if eval_dataset else None,
-            "training": {"max_steps": 10, "learning_rate": None, "bf16": False},
-            "lora": {"r": 8, "target_modules": ["q_proj", "v_proj"]},
-        }
+        config = JobConfig(
+            name=name,
+            model=model,
+            dataset=dataset.id,
+            eval_dataset=eval_dataset.id if eval_dataset else None,
+            training=TrainingConfig(max_steps=10),
+            lora=LoraConfig(r=8, target_modules=["q_proj", "v_proj"]),
+        )
         with self.store.begin() as tx:
             tx.jobs.add(
                 job_id,
                 owner="local",
                 name=name,
                 config=config,
-                dataset_id=dataset.id,
-                eval_dataset_id=eval_dataset.id if eval_dataset else None,
                 idempotency_key=None,
                 body_sha256="0" * 64,
                 now=self.clock(),

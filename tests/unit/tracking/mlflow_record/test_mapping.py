@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ftlab.schemas import EventKind
+from ftlab.schemas import EventKind, JobConfig, LoraConfig
 from ftlab.status import JobStatus
 from tests.unit.tracking.mlflow_record.conftest import Jobs
 from tracking.mlflow_record.mapping import (
@@ -88,7 +88,8 @@ def test_params_are_flat_and_complete(job: JobRecord, jobs: Jobs) -> None:
     with jobs.store.read() as tx:
         dataset = tx.datasets.get(job.dataset_id)
     params = params_of(job, dataset, None)
-    assert params == {
+    defaults = params_of(replace(job, config=JobConfig(model="m", dataset="d").resolved()), dataset, None)
+    assert params == defaults | {
         "name": "greeter",
         "model": "org/base",
         "training.max_steps": "10",
@@ -100,6 +101,8 @@ def test_params_are_flat_and_complete(job: JobRecord, jobs: Jobs) -> None:
         "dataset.name": "greeter rows",
         "dataset.sha256": dataset.sha256,
     }
+    assert params["method.max_length"] == "1024"
+    assert not [name for name in params if name in ("dataset", "eval_dataset", "time_limit_s")]
 
 
 def test_params_of_a_job_whose_dataset_is_gone(job: JobRecord) -> None:
@@ -110,9 +113,9 @@ def test_params_of_a_job_whose_dataset_is_gone(job: JobRecord) -> None:
 
 def test_long_values_are_cut(job: JobRecord) -> None:
     modules = [f"layer.{number}.q_proj" for number in range(100)] + ["x" * 200] * 50
-    config = job.config | {"lora": {"target_modules": modules[:100]}, "model": "/" + "m" * 511}
+    config = job.config.model_copy(update={"lora": LoraConfig(target_modules=modules[:100]), "model": "/" + "m" * 511})
     assert len(params_of(replace(job, config=config), None, None)["model"]) == 512
-    config["lora"]["target_modules"] = ["x" * 200] * 100
+    config = config.model_copy(update={"lora": LoraConfig(target_modules=["x" * 200] * 100)})
     assert len(params_of(replace(job, config=config), None, None)["lora.target_modules"]) == MAX_PARAM_LENGTH
     failed = _event(EventKind.STATUS, {"status": "failed", "message": "m" * 20_000, "reason": "device_oom"})
     assert len(event_tags(job, [failed])["ftlab.message"]) == MAX_TAG_LENGTH

@@ -100,7 +100,7 @@ def test_a_completed_job_delivers_its_model(
         "model/manifest.json",
         "model/tokenizer/vocab.json",
     ]
-    assert yaml.safe_load(reading.text("config/job.yaml", tmp_path)) == _job(jobs, ref.id).config
+    assert yaml.safe_load(reading.text("config/job.yaml", tmp_path)) == _job(jobs, ref.id).submitted_config
     assert reading.text("logs/attempt-1.jsonl", tmp_path) == jobs.write_logs(ref).read_text()
 
     version = reader.client.get_model_version_by_alias("org-greeter- v1", ref.id)
@@ -126,7 +126,7 @@ def test_a_reopened_job_goes_on_in_its_run_and_registers_a_second_version(
         _catch_up(recorder)
     more = jobs.add_dataset(f"{name} more", b"more rows")
     with jobs.store.begin() as tx:
-        files = tx.job_files.append(ref.id, [more.id], now=jobs.clock())
+        files = tx.job_files.append(tx.jobs.get(ref.id), [more.id], now=jobs.clock())
         tx.jobs.reopen(ref, message="One file was appended.", now=jobs.clock())
     if is_followed:
         _catch_up(recorder)

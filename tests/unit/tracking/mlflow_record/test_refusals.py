@@ -5,11 +5,12 @@ import pytest
 from ftlab.schemas import EventKind
 from ftlab.status import JobStatus
 from tests.support.committed_folders import write_manifest
+from tests.support.databases import change_config
 from tests.unit.tracking.mlflow_record.conftest import START, Jobs, Reader
 from tracking.mlflow_record.api import EXPERIMENT, MlflowApi, MlflowRefusedError, RunState
 from tracking.mlflow_record.mapping import Point
 from tracking.mlflow_record.recorder import INCOMPLETE, RUN_DELETED, Recorder
-from tracking.store.records import JobRecord
+from tracking.store.records import JobRecord, UnreadableConfig
 
 FILES = {"model.safetensors": b"weights"}
 
@@ -190,10 +191,14 @@ def test_a_completed_job_without_a_model_record(jobs: Jobs, recorder: Recorder, 
     assert "model/model.safetensors" in reading.artifacts("model")
 
 
-def test_a_config_of_another_version_waits_without_a_crash(jobs: Jobs, recorder: Recorder) -> None:
-    job_id = jobs.add_job("old", model="")
-    recorder.step()
-    assert _job(jobs, job_id).mlflow_seq == 0
+def test_a_config_of_another_version_is_recorded_as_it_was_submitted(
+    jobs: Jobs, recorder: Recorder, reader: Reader
+) -> None:
+    ref = jobs.start_attempt(jobs.add_job("old"))
+    change_config(jobs.store, ref.id, no_longer_known=1)
+    assert isinstance(_job(jobs, ref.id).config, UnreadableConfig)
+    _catch_up(jobs, recorder)
+    assert reader.of(ref.id).run.data.params["training.max_steps"] == "10"
 
 
 def test_answers_of_another_server_count_for_nothing(api: MlflowApi, reader: Reader) -> None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import event, insert, text
 
+from ftlab.schemas import JobConfig
 from ftlab.status import JobStatus
 from tests.unit.tracking.samples import NOW, add_job, checkpoint, hold_lease, start
 from tracking.store import Store, Transaction
@@ -163,9 +164,7 @@ class TestWork:
                 "job-new",
                 owner="local",
                 name="new",
-                config={},
-                dataset_id="ds-1",
-                eval_dataset_id=None,
+                config=JobConfig(model="org/name", dataset="ds-1"),
                 idempotency_key="key",
                 body_sha256="0",
                 now=NOW,

@@ -75,7 +75,7 @@ def test_concurrent_submits_keep_every_job(store: Store) -> None:
 
 
 def test_priority_goes_before_the_front_and_the_front_before_submit_order(store: Store) -> None:
-    low, first, second, high = (add_job(store, priority=priority).id for priority in (10, 50, 50, 90))
+    low, first, second, high = (add_job(store, config={"priority": priority}).id for priority in (10, 50, 50, 90))
     assert order(store) == [high, first, second, low]
     with store.begin() as tx:
         tx.jobs.move_to_front(low)
@@ -95,8 +95,8 @@ def test_a_job_at_the_front_stays_before_later_ones(store: Store) -> None:
 
 
 def test_front_shift_is_that_of_its_priority(store: Store) -> None:
-    job = add_job(store, priority=50)
-    add_job(store, priority=70)
+    job = add_job(store, config={"priority": 50})
+    add_job(store, config={"priority": 70})
     with store.begin() as tx:
         assert tx.jobs.front_shift(40) == 0
         assert tx.jobs.front_shift(50) == -1
@@ -108,7 +108,7 @@ def test_front_shift_is_that_of_its_priority(store: Store) -> None:
 def test_preempted_job_goes_to_the_head_of_its_priority(store: Store) -> None:
     running, waiting = add_job(store).id, add_job(store).id
     ref = start(store, running)
-    high = add_job(store, priority=60).id
+    high = add_job(store, config={"priority": 60}).id
     with store.begin() as tx:
         tx.jobs.move_to_front(waiting)
         tx.attempts.end(ref, reason=ReasonCode.PREEMPTED, message=None, now=NOW)
@@ -122,8 +122,8 @@ def test_preempted_job_goes_to_the_head_of_its_priority(store: Store) -> None:
 
 
 def test_another_priority_is_a_place_by_submit_order_there(store: Store) -> None:
-    moved, first = add_job(store, priority=50).id, add_job(store, priority=60).id
-    last = add_job(store, priority=60).id
+    moved, first = add_job(store, config={"priority": 50}).id, add_job(store, config={"priority": 60}).id
+    last = add_job(store, config={"priority": 60}).id
     with store.begin() as tx:
         tx.jobs.move_to_front(last)
         tx.jobs.move_to_front(moved)
@@ -177,7 +177,7 @@ def test_move_to_front_while_the_job_is_claimed(store: Store) -> None:
 
 def test_positions_are_those_of_the_whole_queue(store: Store) -> None:
     random = Random(7)
-    ids = [add_job(store, priority=random.choice([10, 50, 90])).id for _ in range(40)]
+    ids = [add_job(store, config={"priority": random.choice([10, 50, 90])}).id for _ in range(40)]
     with store.begin() as tx:
         for job_id in random.sample(ids, 8):
             tx.jobs.move_to_front(job_id)
@@ -225,7 +225,11 @@ def test_positions_in_a_long_queue(store: Store) -> None:
 
 def test_pages_of_one_owner_are_in_the_order_of_the_queue(store: Store) -> None:
     random = Random(5)
-    ids = [add_job(store, owner=random.choice(["ann", "bob"]), priority=random.choice([10, 50])).id for _ in range(30)]
+    owners, priorities = ["ann", "bob"], [10, 50]
+    ids = [
+        add_job(store, owner=random.choice(owners), config={"priority": random.choice(priorities)}).id
+        for _ in range(30)
+    ]
     with store.begin() as tx:
         for job_id in random.sample(ids, 6):
             tx.jobs.move_to_front(job_id)
@@ -260,8 +264,8 @@ def test_whether_an_owner_has_so_many(store: Store) -> None:
 
 
 def test_heads_are_the_first_jobs_of_each_owner_in_queue_order(store: Store) -> None:
-    ann = [add_job(store, owner="ann", priority=priority).id for priority in (50, 50, 80)]
-    bob = [add_job(store, owner="bob", priority=priority).id for priority in (60, 50)]
+    ann = [add_job(store, owner="ann", config={"priority": priority}).id for priority in (50, 50, 80)]
+    bob = [add_job(store, owner="bob", config={"priority": priority}).id for priority in (60, 50)]
     start(store, add_job(store, owner="eve").id)
     with store.begin() as tx:
         tx.jobs.move_to_front(ann[1])
@@ -305,7 +309,7 @@ class TestWaiting:
         with store.begin() as tx:
             tx.jobs.set_data_ready({first: "Dataset ds-1: fine.", second: "Dataset ds-1: fine.", "job-none": "Fine."})
             tx.jobs.set_data_ready({})
-            tx.job_files.append(second, ["ds-1"], now=NOW)
+            tx.job_files.append(tx.jobs.get(second), ["ds-1"], now=NOW)
         assert get_job(store, first).data_findings == "Dataset ds-1: fine."
         assert get_job(store, second).data_findings is None
 
