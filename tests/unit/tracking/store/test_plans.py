@@ -8,7 +8,7 @@ from sqlalchemy import event, insert, text
 
 from ftlab.schemas import JobConfig
 from ftlab.status import JobStatus
-from tests.unit.tracking.samples import NOW, add_job, checkpoint, hold_lease, start
+from tests.unit.tracking.samples import CONFIG, NOW, add_job, checkpoint, hold_lease, start
 from tracking.store import Store, Transaction
 from tracking.store.jobs import NEW_JOB
 from tracking.store.rows import jobs
@@ -194,8 +194,20 @@ class TestWork:
 
 
 def fill(store: Store, num_ended: int, num_queued: int) -> None:
-    common = {**NEW_JOB, "owner": "local", "config": {}, "dataset_id": "ds-1", "eval_dataset_id": None, "priority": 50}
-    common |= {"created_at": NOW, "updated_at": NOW, "mlflow_seq": 1}
+    common = {
+        **NEW_JOB,
+        "owner": "local",
+        "config": CONFIG,
+        "dataset_id": "ds-1",
+        "eval_dataset_id": None,
+        "priority": 50,
+    }
+    common |= {
+        "resolved_config": JobConfig.model_validate(CONFIG),
+        "created_at": NOW,
+        "updated_at": NOW,
+        "mlflow_seq": 1,
+    }
     rows = [
         {**common, "id": f"ended-{number}", "status": S.COMPLETED if number % 4 else S.FAILED}
         for number in range(num_ended)

@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy import insert
 
 from ftlab.errors import MalformedRequestError
+from ftlab.schemas import JobConfig
 from ftlab.status import JobStatus, ReasonCode
-from tests.unit.tracking.samples import NOW, add_job, at_once, claim, get_job, later, reach, start
+from tests.unit.tracking.samples import CONFIG, NOW, add_job, at_once, claim, get_job, later, reach, start
 from tracking.store import StaleJobError, Store
 from tracking.store.jobs import NEW_JOB
 from tracking.store.rows import jobs
@@ -198,8 +199,8 @@ def test_positions_are_those_of_the_whole_queue(store: Store) -> None:
 def test_positions_in_a_long_queue(store: Store) -> None:
     """At its head, at its end and between."""
     random = Random(11)
-    values = {**NEW_JOB, "owner": "local", "name": "", "config": {}, "dataset_id": "ds-1", "eval_dataset_id": None}
-    values |= {"created_at": NOW, "updated_at": NOW}
+    values = {**NEW_JOB, "owner": "local", "name": "", "config": CONFIG, "dataset_id": "ds-1", "eval_dataset_id": None}
+    values |= {"resolved_config": JobConfig.model_validate(CONFIG), "created_at": NOW, "updated_at": NOW}
     rows = [
         {
             **values,
