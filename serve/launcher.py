@@ -17,7 +17,7 @@ from ray import serve as ray_serve
 from cluster.coordinator.actor import start_coordinator
 from cluster.coordinator_client import RayCoordinatorClient, drain
 from cluster.data.worker import start_data_worker
-from cluster.events.event_hub import RayHubClient, start_hub
+from cluster.events.event_hub import RayEventHubClient, start_event_hub
 from cluster.interfaces import SERVICE_STOPS
 from cluster.machine.ports import answers
 from cluster.names import NAMESPACE
@@ -39,7 +39,7 @@ logger = logging.getLogger("ftlab.control")
 
 def bring_up(settings: Settings) -> None:
     """Start the hub, the data worker, the coordinator and the API, or find those that run."""
-    start_hub(NAMESPACE)
+    start_event_hub(NAMESPACE)
     start_data_worker()
     start_coordinator()
     ray_serve.start(
@@ -86,7 +86,7 @@ def take_down(settings: Settings) -> None:
 
 def _send_followers_away() -> None:
     """Notify the replicas for as long as they live: a follower that one of them sends away reconnects to another."""
-    hub = RayHubClient(NAMESPACE)
+    hub = RayEventHubClient(NAMESPACE)
     while True:
         hub.publish([SERVICE_STOPS])
         time.sleep(GOODBYE_INTERVAL_S)

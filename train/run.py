@@ -10,7 +10,6 @@ from transformers import PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
 from ftlab.errors import ConflictError, FineTuneLabError
-from ftlab.schemas import EventKind
 from train.all_ranks import is_main_rank, num_ranks
 from train.checkpoints import checkpoint_files
 from train.checkpoints.resume import find_checkpoint, is_evaluation_overdue, report_set_aside
@@ -24,7 +23,7 @@ from train.methods.trainer_inputs import TrainerInputs
 from train.model.base_model import BaseModel, find_model
 from train.model.load import load_model
 from train.model.tokenizer import load_tokenizer
-from train.plan import Ending, Outcome, Phase, RunLink, RunPlan
+from train.plan import Ending, ModelLoaded, Outcome, Phase, RunLink, RunPlan
 from train.row_schedule import RowSchedule
 
 
@@ -105,7 +104,7 @@ def _train(run: RunContext) -> Outcome:
     stop_poll.raise_if_requested()
 
     # Train. The callback emits metrics, commits checkpoints and polls for stop requests.
-    link.emit(EventKind.STATUS, {"status": "running", "base_model": base.name, "base_revision": base.revision})
+    link.emit(ModelLoaded(base.revision))
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
 
     # Report how it ended.

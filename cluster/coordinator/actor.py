@@ -9,7 +9,7 @@ import ray
 from cluster.coordinator.coordinator import Coordinator, run_forever, wait_until_abandoned
 from cluster.coordinator.ray_backend import RayCluster
 from cluster.coordinator.tick_timer import TickTimer
-from cluster.events.event_hub import RayHubClient
+from cluster.events.event_hub import RayEventHubClient
 from cluster.named_actor import start_actor
 from cluster.names import COORDINATOR, NAMESPACE
 from ftlab.settings import load_settings
@@ -22,7 +22,7 @@ class CoordinatorActor:
     def __init__(self) -> None:
         settings = load_settings()
         self._store = Store.open(settings.store_url)
-        self._coordinator = Coordinator(self._store, RayCluster(settings), RayHubClient(NAMESPACE), settings)
+        self._coordinator = Coordinator(self._store, RayCluster(settings), RayEventHubClient(NAMESPACE), settings)
         self._timer = TickTimer()
         threading.Thread(target=self._run, name="ftlab-coordinator", daemon=True).start()
 

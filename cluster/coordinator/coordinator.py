@@ -15,7 +15,7 @@ from cluster.coordinator.ray_backend import Cluster
 from cluster.coordinator.start_jobs import JobStarter, Standby
 from cluster.coordinator.stop_requests import StopRequests
 from cluster.coordinator.tick import Tick
-from cluster.interfaces import HubClient
+from cluster.interfaces import EventHubClient
 from cluster.policy import Rules
 from cluster.runs.time_limits import TimeLimits
 from ftlab.settings import Settings
@@ -49,7 +49,7 @@ class Coordinator:
         self,
         store: Store,
         cluster: Cluster,
-        hub: HubClient,
+        hub: EventHubClient,
         settings: Settings,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),

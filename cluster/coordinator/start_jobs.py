@@ -14,7 +14,8 @@ from cluster.names import RUN_PREFIX, STANDBY_PREFIX
 from cluster.policy import Decision, Fleet, Preempt, Refuse, Start, Wait, WorkerShape, decide, on_nodes
 from cluster.runs.make_plan import make_plan, step_to_resume
 from ftlab.errors import NotFoundError
-from ftlab.schemas.records import DATA_CHECKED, EventKind
+from ftlab.schemas import EventKind, NoticePayload
+from ftlab.schemas.events import DATA_CHECKED
 from ftlab.status import JobStatus, ReasonCode, StopKind
 from tracking.store import StaleJobError, Transaction
 from tracking.store.ids import new_id
@@ -189,7 +190,8 @@ def _log_findings(tx: Transaction, attempt: AttemptRecord, message: str | None, 
     if not message:
         return
     notices = tx.events.tail(attempt.job_id, EventKind.NOTICE, MAX_NOTICES) if attempt.number > 1 else []
-    logged = [event.data["message"] for event in notices if event.data["code"] == DATA_CHECKED]
+    payloads = [event.payload for event in notices]
+    logged = [each.message for each in payloads if isinstance(each, NoticePayload) and each.code == DATA_CHECKED]
     if logged[-1:] != [message]:
-        notice = NewEvent(EventKind.NOTICE, {"code": DATA_CHECKED, "message": message}, now)
+        notice = NewEvent(NoticePayload(code=DATA_CHECKED, message=message), now)
         tx.events.append(JobRef(attempt.job_id, attempt.number), [notice])

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from cluster.coordinator.drivers import Drivers
 from cluster.coordinator.ray_backend import Cluster
-from cluster.interfaces import HubClient
+from cluster.interfaces import EventHubClient
 from cluster.policy import Rules
 from cluster.runs.time_limits import TimeLimits
 from ftlab.settings import Settings
@@ -20,7 +20,7 @@ class Tick:
 
     store: Store
     cluster: Cluster
-    hub: HubClient
+    hub: EventHubClient
     settings: Settings
     rules: Rules
     drivers: Drivers

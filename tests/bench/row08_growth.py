@@ -18,15 +18,14 @@ from cluster.coordinator.coordinator import Coordinator
 from cluster.fakes import FakeCluster
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
-from serve.context import Services
-from serve.http.caller import LOCAL_OWNER
+from serve.context import LOCAL_OWNER, Services
 from serve.jobs import submit as jobs_service
 from serve.models.base_model import NOT_ASKED
-from serve.streams.subscriptions import LiveFeed
+from serve.streams.subscriptions import EventFeed
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement, interleave, percentile
 from tests.bench.stock import Stock, add_queued, noop_config, open_stock
-from tests.support.service_fakes import FakeCoordinator, FakeData, FakeHub, FakeModelHub
+from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace
 
 ROW = 8
 TITLE = "growth"
@@ -50,16 +49,16 @@ class Desk:
 
     def __init__(self, folder: Path, stock: Stock) -> None:
         settings = Settings(home=folder, standby=False, quota_queued_jobs=NO_QUOTA)
-        hub = FakeHub()
+        hub = FakeEventHub()
         self._stock = stock
         self._services = Services(
-            settings, stock.store, FakeCoordinator(), hub, LiveFeed(hub), FakeData(), FakeModelHub()
+            settings, stock.store, FakeCoordinator(), hub, EventFeed(hub), FakeData(), FakeHuggingFace()
         )
         self._cluster = FakeCluster(cpus=1)
         self._coordinator = Coordinator(stock.store, self._cluster, hub, settings)
         self._chance = random.Random(0)
         self._config = noop_config()
-        self._document = self._config.model_dump(mode="json")
+        self._body = self._config.model_dump_json().encode()
         self._coordinator.tick()
         self._finish()
 
@@ -84,7 +83,7 @@ class Desk:
 
     def submit(self) -> float:
         """With an idempotency key, as the SDK does; durable."""
-        submission = jobs_service.Submission(self._config, self._document, str(uuid4()))
+        submission = jobs_service.Submission(self._config, self._body, str(uuid4()))
         with _timed() as spent:
             jobs_service.submit(self._services, LOCAL_OWNER, submission, NOT_ASKED)
         return spent.ms

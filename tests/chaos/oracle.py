@@ -12,7 +12,7 @@ import psutil
 
 from cluster.machine.orphans import MARK
 from cluster.names import RUN_PREFIX, STANDBY_PREFIX
-from ftlab.schemas import EventKind
+from ftlab.schemas import NoticePayload
 from ftlab.status import ATTEMPT_STATUSES
 from tests.chaos import history
 from tests.chaos.parts import is_gone
@@ -122,7 +122,7 @@ def _late_writes(scene: Scene, attempts: Sequence[AttemptRecord]) -> Iterator[st
             with scene.lab.store.begin() as tx:
                 if tx.attempts.heartbeat(ref, now=now) is not None:
                     yield f"attempt {attempt.number} still has a heartbeat"
-                tx.events.append(ref, [NewEvent(EventKind.NOTICE, {"code": "late", "message": "Late."}, now)])
+                tx.events.append(ref, [NewEvent(NoticePayload(code="late", message="Late."), now)])
         except StaleJobError:
             continue
         yield f"attempt {attempt.number} still writes events"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ftlab.schemas import EventKind, JobConfig
+from ftlab.schemas import CheckpointPayload, JobConfig, MetricsPayload, StatusPayload
 from ftlab.status import JobStatus
 from tracking.store.records import DatasetRecord, EventRecord, JobRecord, ModelRecord
 
@@ -67,12 +67,14 @@ def to_ms(at: datetime) -> int:
 
 def points_of(event: EventRecord) -> list[Point]:
     """The points of a metrics event, including its epoch; `None` values are left out."""
-    values: dict[str, Any] = dict(event.data["values"])
-    if event.data.get("epoch") is not None:
-        values.setdefault("epoch", event.data["epoch"])
-    step, timestamp_ms = int(event.data["step"]), to_ms(event.at)
+    payload = event.payload
+    assert isinstance(payload, MetricsPayload)
+    values = dict(payload.values)
+    values.setdefault("epoch", payload.epoch)
     return [
-        Point(valid_key(name), float(value), timestamp_ms, step) for name, value in values.items() if value is not None
+        Point(valid_key(name), value, to_ms(event.at), payload.step)
+        for name, value in values.items()
+        if value is not None
     ]
 
 
@@ -92,17 +94,18 @@ def event_tags(job: JobRecord, events: Sequence[EventRecord]) -> dict[str, str]:
     """The tags that these events change, each with its newest value."""
     tags: dict[str, str] = {}
     for event in events:
-        if event.kind == EventKind.STATUS:
-            tags |= {"ftlab.status": event.data["status"], "ftlab.attempt": str(event.attempt)}
-            tags["ftlab.message"] = event.data["message"]
-            if event.data.get("reason"):
-                tags["ftlab.reason"] = event.data["reason"]
+        payload = event.payload
+        if isinstance(payload, StatusPayload):
+            tags |= {"ftlab.status": payload.status, "ftlab.attempt": str(event.attempt)}
+            tags["ftlab.message"] = payload.message
+            if payload.reason:
+                tags["ftlab.reason"] = payload.reason
             if job.model_revision:
                 tags["ftlab.model_revision"] = job.model_revision
             if job.num_files > 1:
                 tags["ftlab.datasets"] = json.dumps(job.dataset_ids)
-        elif event.kind == EventKind.CHECKPOINT:
-            tags["ftlab.checkpoint.latest_step"] = str(event.data["step"])
+        elif isinstance(payload, CheckpointPayload):
+            tags["ftlab.checkpoint.latest_step"] = str(payload.step)
     return {key: value[:MAX_TAG_LENGTH] for key, value in tags.items()}
 
 

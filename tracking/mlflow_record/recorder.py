@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ftlab.backoff import backoff_s
 from ftlab.errors import NotFoundError, ServiceUnavailableError
-from ftlab.schemas import EventKind
+from ftlab.schemas import EventKind, NoticePayload, StatusPayload
 from ftlab.status import JobStatus
 from tracking.mlflow_record.api import MlflowApi, MlflowRefusedError, MlflowUnreachableError, RunState
 from tracking.mlflow_record.artifacts import upload_config, upload_logs, upload_model, upload_sample
@@ -185,17 +185,17 @@ class Recorder:
                 upload_sample(self._api, run_id, event)
         if tags := event_tags(page.job, page.events):
             self._api.set_tags(run_id, tags)
-        statuses = [event for event in page.events if event.kind == EventKind.STATUS]
-        if page.job.num_files > 1 and any(event.data["status"] == JobStatus.PENDING for event in statuses):
+        moves = [(event.payload, event.at) for event in page.events if event.kind == EventKind.STATUS]
+        statuses = [(payload.status, at) for payload, at in moves if isinstance(payload, StatusPayload)]
+        if page.job.num_files > 1 and any(status is JobStatus.PENDING for status, _ in statuses):
             # Files may have been appended since the last attempt; MLflow keeps each dataset once.
             self._api.log_datasets(run_id, dataset_inputs(page.datasets, page.eval_dataset))
-        if any(event.data["status"] == JobStatus.COMPLETED for event in statuses[:-1]):
+        if any(status is JobStatus.COMPLETED for status, _ in statuses[:-1]):
             self._deliver(run_id, page, JobStatus.COMPLETED)  # it was re-opened before this page was read
         if statuses:
-            self._send_status(run_id, page, statuses[-1])
+            self._send_status(run_id, page, *statuses[-1])
 
-    def _send_status(self, run_id: str, page: Page, event: EventRecord) -> None:
-        status = JobStatus(event.data["status"])
+    def _send_status(self, run_id: str, page: Page, status: JobStatus, at: datetime) -> None:
         if not status.is_terminal:
             self._api.set_status(run_id, RUN_STATUS[status])
             return
@@ -204,7 +204,7 @@ class Recorder:
             logger.warning("MLflow's record of %s is incomplete: %s", page.job.id, problem)
             self._api.set_tags(run_id, {"ftlab.incomplete": problem[:MAX_TAG_LENGTH]})
         # Last, so that a run that has ended is complete.
-        self._api.end(run_id, RUN_STATUS[status], event.at)
+        self._api.end(run_id, RUN_STATUS[status], at)
 
     def _deliver(self, run_id: str, page: Page, status: JobStatus) -> str | None:
         """Send the files of an ended job; return a sentence about what can never be sent."""
@@ -255,7 +255,7 @@ class Recorder:
         """Move the cursor past what MLflow will not get, with one notice in the job's event log."""
         job = page.job
         if not job.status.is_terminal and not self._was_noticed(job.id, code):
-            notice = NewEvent(EventKind.NOTICE, {"code": code, "message": message}, self._clock())
+            notice = NewEvent(NoticePayload(code=code, message=message), self._clock())
             try:
                 with self._store.begin() as tx:
                     tx.events.append(JobRef(job.id, job.attempt), [notice])

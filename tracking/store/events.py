@@ -63,7 +63,9 @@ def write_events(
     """Insert events whose numbers, up to `last_seq`, were reserved in the job's row."""
     first_seq = last_seq - len(new_events) + 1
     records = [
-        EventRecord(ref.id, seq, ref.attempt, new.at.astimezone(UTC), new.kind, clean_data(new.data))
+        EventRecord(
+            ref.id, seq, ref.attempt, new.at.astimezone(UTC), new.payload.kind, clean_data(new.payload.to_data())
+        )
         for seq, new in enumerate(new_events, start=first_seq)
     ]
     connection.execute(_ADD, [vars(record) for record in records])

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, case, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from ftlab.schemas import EventKind, JobConfig
+from ftlab.schemas import JobConfig, StatusPayload
 from ftlab.status import ATTEMPT_STATUSES, REOPENING, JobStatus, ReasonCode, StopKind, sources_of
 from tracking.store.column_types import clean_text, finite_or_none
 from tracking.store.errors import DuplicateError, StaleJobError
@@ -289,8 +289,7 @@ class JobRepository(JobQueue):
         reason: ReasonCode | None,
         now: datetime,
     ) -> EventRecord:
-        data = {"status": status.value, "message": message, "reason": reason.value if reason else None}
-        new = NewEvent(EventKind.STATUS, data, now)
+        new = NewEvent(StatusPayload(status=status, message=message, reason=reason), now)
         return write_events(self._connection, ref, seq, [new])[0]
 
 

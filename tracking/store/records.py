@@ -5,7 +5,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ftlab.schemas import EventKind, JobConfig
+from ftlab.schemas import EventKind, EventPayload, JobConfig
+from ftlab.schemas.events import parse_payload
 from ftlab.status import JobStatus, ReasonCode, StopKind
 
 
@@ -155,8 +156,7 @@ class AttemptRecord:
 class NewEvent:
     """An event without its sequence number."""
 
-    kind: EventKind
-    data: dict[str, Any]
+    payload: EventPayload
     at: datetime
 
 
@@ -168,6 +168,11 @@ class EventRecord:
     at: datetime
     kind: EventKind
     data: dict[str, Any]
+
+    @property
+    def payload(self) -> EventPayload:
+        """`data` as the payload type of this kind."""
+        return parse_payload(self.kind, self.data)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from ftlab.manifest import Manifest
-from ftlab.schemas import EventKind, JobConfig
+from ftlab.schemas import JobConfig, ResumedPayload
+from ftlab.schemas.events import RESUMED
 from train.all_ranks import num_ranks
 from train.checkpoints.checkpoint_files import installed_versions
 from train.data.tokens.prepare import content_of
@@ -101,28 +102,27 @@ class ResumeReport:
         at, num_files = now.schedule.next_at(before.step), now.schedule.num_files
         where = f"row {at.place} of file {at.file + 1} of {num_files}, " if num_files > 1 else ""
         link.emit(
-            EventKind.NOTICE,
-            {
-                "code": "resumed",
-                "message": f"Resumed from step {before.step} ({where}{before.samples} rows{shown}); {exactness}.",
-                "step": before.step,
-                "samples": before.samples,
-                "file": at.file + 1,
-                "num_files": num_files,
-                "file_samples": at.place,
-                "loss_before": losses["before"],
-                "loss_after": losses["after"],
-                "learning_rate_before": self._logged.get("learning_rate"),
-                "learning_rate_after": logs.get("learning_rate"),
-                "rng_sha256_before": then.rng_sha256,
-                "rng_sha256_after": now.rng_sha256,
-                "data_sha256_before": then.data_sha256,
-                "data_sha256_after": now.data_sha256,
-                "versions_before": before.versions,
-                "versions_after": versions,
-                "bit_exact": not why_not,
-                "why_not": why_not,
-            },
+            ResumedPayload(
+                code=RESUMED,
+                message=f"Resumed from step {before.step} ({where}{before.samples} rows{shown}); {exactness}.",
+                step=before.step,
+                samples=before.samples,
+                file=at.file + 1,
+                num_files=num_files,
+                file_samples=at.place,
+                loss_before=losses["before"],
+                loss_after=losses["after"],
+                learning_rate_before=self._logged.get("learning_rate"),
+                learning_rate_after=logs.get("learning_rate"),
+                rng_sha256_before=then.rng_sha256,
+                rng_sha256_after=now.rng_sha256,
+                data_sha256_before=then.data_sha256,
+                data_sha256_after=now.data_sha256,
+                versions_before=before.versions,
+                versions_after=versions,
+                bit_exact=not why_not,
+                why_not=why_not,
+            )
         )
 
 

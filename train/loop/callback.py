@@ -7,10 +7,10 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ftlab.manifest import Manifest
-from ftlab.schemas import EventKind
+from ftlab.schemas import MetricsPayload, ProgressPayload
 from train.all_ranks import barrier
 from train.checkpoints import checkpoint_files
-from train.checkpoints.resume import checkpoint_data
+from train.checkpoints.resume import checkpoint_payload
 from train.checkpoints.resume_report import ConditionsReader, ResumeReport
 from train.failures import LossDivergedError
 from train.loop.run_context import RunContext
@@ -134,8 +134,7 @@ class RunCallback(TrainerCallback):
         self._newest |= {name: (state.global_step, value) for name, value in values.items()}
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         if state.is_world_process_zero and finite:
-            progress = self._progress(state)
-            self._link.emit(EventKind.METRICS, progress | {"values": finite})
+            self._link.emit(MetricsPayload(**self._progress(state), values=finite))
             self._progress_emitted = self._meter.idle_since
         self._meter.work_ended()
 
@@ -190,7 +189,7 @@ class RunCallback(TrainerCallback):
             conditions=conditions.to_document(),
         )
         removed = checkpoint_files.retire(target.parent, keep=self._plan.config.training.save_total_limit)
-        self._link.emit(EventKind.CHECKPOINT, checkpoint_data(target, manifest, removed))
+        self._link.emit(checkpoint_payload(target, manifest, removed))
 
     def _report_resume(self, logs: dict[str, Any]) -> None:
         if self._resume_report is None or self._resumed is None:
@@ -205,7 +204,7 @@ class RunCallback(TrainerCallback):
         # The metrics of a logged step come with its progress.
         if state.is_world_process_zero and is_due and not control.should_log:
             self._progress_emitted = idle_since
-            self._link.emit(EventKind.PROGRESS, self._progress(state))
+            self._link.emit(ProgressPayload(**self._progress(state)))
 
     def _progress(self, state: TrainerState) -> dict[str, Any]:
         step_time_s = self._meter.step_times.value

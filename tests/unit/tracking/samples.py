@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Barrier
 from typing import Any, TypeVar
 
-from ftlab.schemas import EventKind, JobConfig
+from ftlab.schemas import JobConfig, LogPayload
 from ftlab.status import TRANSITIONS, JobStatus, ReasonCode
 from tracking.store import Store
 from tracking.store.ids import new_id
@@ -109,7 +109,7 @@ def _shortest_way(target: JobStatus) -> list[JobStatus]:
 
 
 def log_event(text: str, at: datetime = NOW) -> NewEvent:
-    return NewEvent(EventKind.LOG, {"level": "info", "text": text}, at)
+    return NewEvent(LogPayload(level="info", text=text), at)
 
 
 def point(job_id: str, step: int, value: float = 1.0, *, name: str = "loss", attempt: int = 1) -> MetricRecord:

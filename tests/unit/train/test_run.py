@@ -21,7 +21,7 @@ from train.data.tokens.encode import IGNORE, encode
 from train.failures import LossDivergedError, classify
 from train.model.base_model import find_model, fingerprint
 from train.model.tokenizer import load_tokenizer
-from train.plan import Ending, Outcome
+from train.plan import Ending, ModelLoaded, Outcome
 from train.run import run
 
 OVERSHOOTING = {
@@ -58,7 +58,7 @@ def test_a_run_trains_and_delivers_an_adapter(job: Job):
     assert outcome == Outcome(
         Ending.FINISHED, 8, saved_step=8, delivered_step=8, base_model=MODEL, base_revision=revision
     )
-    assert link.told(EventKind.STATUS) == [{"status": "running", "base_model": MODEL, "base_revision": revision}]
+    assert link.loaded == [ModelLoaded(revision)]
     losses = link.series("loss")
     assert list(losses) == list(range(1, 9))
     assert losses[8] < losses[1] - 0.3

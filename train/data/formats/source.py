@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from ftlab.schemas.records import COMPRESSION_SUFFIXES
+from ftlab.schemas.dataset_files import COMPRESSION_SUFFIXES, FORMAT_SUFFIXES
 from train.data.formats.jsonl import ByteStream, parse_jsonl
 from train.data.rows.errors import DatasetInvalidError
 from train.data.rows.rules import RowError, Rule
@@ -39,15 +39,6 @@ class FileFormat(StrEnum):
     PARQUET = "parquet"
 
 
-_SUFFIXES = {
-    ".jsonl": FileFormat.JSONL,
-    ".ndjson": FileFormat.JSONL,
-    ".json": FileFormat.JSON,
-    ".csv": FileFormat.CSV,
-    ".tsv": FileFormat.TSV,
-    ".parquet": FileFormat.PARQUET,
-}
-_COMPRESSED_SUFFIXES = (".gz", ".gzip", ".zst", ".zstd")
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _PARQUET_MAGIC = b"PAR1"
 _OTHER_ENCODINGS = {
@@ -64,15 +55,6 @@ def compression_of(path: Path) -> str | None:
     with path.open("rb") as file:
         head = file.read(4)
     return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
-
-
-def with_endings(name: str, format_: str, compression: str | None) -> str:
-    """`name` with the endings of what the file is, where it has none of them."""
-    suffix = PurePosixPath(name).suffix.lower()
-    if suffix in _COMPRESSED_SUFFIXES:
-        return name
-    plain = name if suffix in _SUFFIXES else f"{name}.{format_}"
-    return plain + COMPRESSION_SUFFIXES.get(compression or "", "")
 
 
 @contextmanager
@@ -130,12 +112,14 @@ def unpacked_too_large(limit: int) -> RowError:
 def named_format(filename: str) -> FileFormat | None:
     """What the name says of the format, if anything. Raise `DatasetInvalidError` for the ending of no format."""
     name = filename.lower()
-    for ending in _COMPRESSED_SUFFIXES:
-        name = name.removesuffix(ending)
+    for compressed in COMPRESSION_SUFFIXES:
+        name = name.removesuffix(compressed)
     suffix = PurePosixPath(name).suffix
-    if suffix and suffix not in _SUFFIXES:
+    if not suffix:
+        return None
+    if suffix not in FORMAT_SUFFIXES:
         raise _misnamed()
-    return _SUFFIXES.get(suffix)
+    return FileFormat(FORMAT_SUFFIXES[suffix])
 
 
 def _has_whole_first_line(path: Path) -> bool:

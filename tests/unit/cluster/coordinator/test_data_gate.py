@@ -12,8 +12,8 @@ from cluster.coordinator.queue_snapshot import QUEUE_WINDOW
 from cluster.data.requests import FINDINGS, WorkState, WorkStatus
 from cluster.policy import waiting_reasons
 from cluster.runs.make_plan import dataset_rows
-from ftlab.schemas import JobConfig
-from ftlab.schemas.records import DATA_CHECKED, EventKind
+from ftlab.schemas import EventKind, JobConfig
+from ftlab.schemas.events import DATA_CHECKED
 from ftlab.status import JobStatus, ReasonCode, StopKind
 from tests.unit.cluster.coordinator.world import World, make_dataset
 from tracking.store import Store

@@ -9,7 +9,7 @@ from typing import Any
 
 from cluster.coordinator.coordinator import Coordinator
 from cluster.coordinator.data_gate import SETTLED_S
-from cluster.fakes import FakeCluster, FakeDriver, FakeHub
+from cluster.fakes import FakeCluster, FakeDriver, FakeEventHub
 from ftlab.schemas import EventKind, JobConfig
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode, StopKind
@@ -27,7 +27,7 @@ class World:
         self.store = store
         self.settings = Settings(home=home, standby=standby)
         self.cluster = FakeCluster()
-        self.hub = FakeHub()
+        self.hub = FakeEventHub()
         self.now = START
         self.trained: dict[str, int] = {}
         """How many files the run had that completed a job last."""

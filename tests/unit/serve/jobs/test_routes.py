@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ftlab.schemas import EventKind, JobConfig
+from ftlab.schemas import JobConfig, LogPayload, NoticePayload
 from ftlab.status import JobStatus, ReasonCode
 from tracking.store import StaleJobError
 from tracking.store.jobs import JobRepository
@@ -243,8 +243,8 @@ def test_events_by_kind(client, config, store):
     job = submit(client, config).json()["id"]
     ref = start(store, job)
     with store.begin() as tx:
-        lines = [NewEvent(EventKind.LOG, {"level": "info", "text": f"line {n}"}, NOW) for n in range(3)]
-        tx.events.append(ref, [*lines, NewEvent(EventKind.NOTICE, {"code": "resumed", "message": "x"}, NOW), *lines])
+        lines = [NewEvent(LogPayload(level="info", text=f"line {n}"), NOW) for n in range(3)]
+        tx.events.append(ref, [*lines, NewEvent(NoticePayload(code="resumed", message="x"), NOW), *lines])
     found = client.get(f"{JOBS}/{job}/events?kind=notice&kind=log&after=5").json()
     assert [event["seq"] for event in found["data"]] == [6, 7, 8, 9, 10, 11]
     assert found["last_seq"] == 11
@@ -290,7 +290,7 @@ def test_what_a_job_did_can_be_read(client, config, store):
     job = submit(client, config).json()["id"]
     ref = start(store, job)
     with store.begin() as tx:
-        lines = [NewEvent(EventKind.LOG, {"level": "info", "text": f"line {n}"}, NOW) for n in range(5)]
+        lines = [NewEvent(LogPayload(level="info", text=f"line {n}"), NOW) for n in range(5)]
         tx.events.append(ref, lines)
         tx.metrics.add(
             [MetricRecord(job, name, step, step / 2, NOW, 1) for name in ("loss", "lr") for step in range(4)]

@@ -20,6 +20,7 @@ from mlflow import MlflowClient
 from mlflow import entities as mlflow_entities
 
 from ftlab.schemas import EventKind, JobConfig, LoraConfig, TrainingConfig
+from ftlab.schemas.events import parse_payload
 from ftlab.status import JobStatus, ReasonCode
 from tests.support.committed_folders import commit_folder
 from tests.support.databases import make_database
@@ -196,7 +197,7 @@ class Jobs:
         events = []
         for data in items:
             self.clock.advance(0.25)
-            events.append(NewEvent(kind, data, self.clock()))
+            events.append(NewEvent(parse_payload(kind, data), self.clock()))
         with self.store.begin() as tx:
             tx.events.append(ref, events)
 
