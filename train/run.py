@@ -81,7 +81,7 @@ def _train(run: RunContext) -> Outcome:
 
     # Schedule the rows: as planned, or continuing from the checkpoint.
     schedule = RowSchedule.planned(plan.config.training, [len(rows) for rows in train_sets], num_ranks())
-    if resumed is not None and resumed.conditions is not None:
+    if resumed is not None:
         before = RunConditions.from_document(resumed.conditions).schedule
         schedule = before.continued(resumed.step, schedule, plan.config.training)
 

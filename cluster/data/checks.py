@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from pydantic import ValidationError
 
 from cluster.data.requests import BaseRef, CheckRequest, SourceFile, TokensRequest
 from cluster.data.tasks import OnProgress
+from ftlab.files import replacing
 from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS, CheckReport
 from train.model.base_model import BaseModel
 
@@ -144,12 +144,8 @@ class DataChecks:
     def keep(self, path: Path, report: CheckReport) -> None:
         """Write a report to disk durably, and remove the oldest beyond `MAX_REPORTS`."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
-        with aside.open("w", encoding="utf-8") as out:
-            out.write(report.model_dump_json())
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(aside, path)
+        with replacing(path) as aside:
+            aside.write_text(report.model_dump_json(), "utf-8")
         kept = sorted(self._folder.glob("*.json"), key=_made_at)
         for old in kept[:-MAX_REPORTS]:
             old.unlink(missing_ok=True)

@@ -13,7 +13,6 @@ from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS
 from ftlab.schemas.methods import Method
 from ftlab.settings import Settings
 from ftlab.status import ReasonCode
-from tracking.buckets.keys import rows_key
 from tracking.store import Transaction
 from tracking.store.records import DatasetRecord
 from train.model.base_model import BaseModel, find_model
@@ -134,7 +133,7 @@ class DataClient(Protocol):
 
 
 def source_file(settings: Settings, dataset: DatasetRecord) -> SourceFile:
-    return SourceFile(dataset.id, dataset.bucket, rows_key(dataset), dataset_rows(settings, dataset), dataset.num_rows)
+    return SourceFile(dataset.id, dataset.bucket, dataset.canonical, dataset_rows(settings, dataset), dataset.num_rows)
 
 
 def base_ref(tx: Transaction, settings: Settings, model: str, pinned_revision: str | None = None) -> BaseRef:

@@ -16,7 +16,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from cluster.adoption import adopt_old_datasets
 from cluster.machine.environment import ensure_token, ray_environment
 from cluster.machine.haproxy import ingress_environment
 from cluster.machine.orphans import LifeLock, end_leftovers, mark, sweep_unfinished
@@ -24,6 +23,7 @@ from cluster.machine.ports import answers, free_ports, refuse_taken_port
 from cluster.machine.processes import Part, identity
 from ftlab.cli.service_file import state_file
 from ftlab.errors import FineTuneLabError, InvalidRequestError
+from ftlab.files import replacing
 from ftlab.settings import Settings, load_settings
 from tracking.buckets import Buckets
 from tracking.mlflow_record.server import SERVER_ENVIRONMENT, server_command
@@ -131,7 +131,8 @@ class Supervisor:
         parts = {part.name: identity(part.pid) for part in self._parts if part.pid is not None and part.is_alive()}
         document = identity(os.getpid()) | {"state": state, "urls": self._urls(), "parts": parts}
         try:
-            _write_atomically(state_file(self._settings), json.dumps(document, indent=1))
+            with replacing(state_file(self._settings)) as aside:
+                aside.write_text(json.dumps(document, indent=1), "utf-8")
         except OSError as error:  # it only informs: on a full disk the jobs still have to be saved
             logger.warning("The state file could not be written: %s", error)
 
@@ -178,7 +179,6 @@ def prepare(settings: Settings) -> None:
     sweep_unfinished(settings)
     store = Store.open(settings.store_url)
     store.migrate()
-    adopt_old_datasets(settings, store)
     store.close()
 
 
@@ -215,12 +215,6 @@ def ray_temp_dir(settings: Settings) -> Path:
     """A short path: Ray puts sockets below it, and the path of a socket may have 107 characters."""
     digest = hashlib.sha256(str(settings.home).encode()).hexdigest()[:8]
     return Path(tempfile.gettempdir()) / f"ftlab-{digest}"
-
-
-def _write_atomically(file: Path, text: str) -> None:
-    aside = file.with_suffix(".tmp")
-    aside.write_text(text, "utf-8")
-    aside.replace(file)
 
 
 def main() -> int:

@@ -22,6 +22,7 @@ fault before it could stop:
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from ftlab.backoff import backoff_s
 from ftlab.status import RETRY_CLASSES, JobStatus, ReasonCode, RetryClass, StopKind
 
 FIRST_BACKOFF_S = 1.0
@@ -82,8 +83,8 @@ def after_attempt(
                 ReasonCode.RETRY_BUDGET_EXHAUSTED,
                 f"Tried {tries}; the last attempt ended with {reason.value}: {message}",
             )
-    backoff_s = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2**retries_used)
-    return Retry(now + timedelta(seconds=backoff_s), retries_used + 1)
+    wait_s = backoff_s(retries_used + 1, first_s=FIRST_BACKOFF_S, longest_s=LONGEST_BACKOFF_S)
+    return Retry(now + timedelta(seconds=wait_s), retries_used + 1)
 
 
 def after_stop(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from cluster.events.documents import to_documents
 from cluster.interfaces import EventHubClient
+from ftlab.backoff import backoff_s
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import CheckpointPayload, MetricsPayload, ProgressPayload
 from ftlab.status import JobStatus, ReasonCode
@@ -178,7 +179,6 @@ class AttemptLog:
 
     def _write_until_done(self, writes: list[Write]) -> None:
         """Write in one transaction, once, however often it takes while the database is away."""
-        backoff_s = 0.1
         tried: set[datetime] = set()
         while True:
             now = datetime.now(UTC)
@@ -193,8 +193,7 @@ class AttemptLog:
             except ServiceUnavailableError as error:
                 logger.warning("The database is away; %d writes wait: %s", len(writes), error)
                 tried.add(now)
-                time.sleep(backoff_s)
-                backoff_s = min(LONGEST_BACKOFF_S, backoff_s * 2)
+                time.sleep(backoff_s(len(tried), first_s=0.1, longest_s=LONGEST_BACKOFF_S))
                 continue
             except StaleJobError as error:
                 logger.warning("The attempt writes no more: %s", error)

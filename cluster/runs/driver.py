@@ -100,10 +100,6 @@ class RunDriver:
             self._take(plan)
         return True
 
-    def dismiss(self) -> None:
-        """End a standby run that is not needed any more."""
-        self._planned.set()
-
     def wait_for_plan(self) -> tuple[bool, RunPlan | None]:
         """For workers: wait a while for the plan; `(False, None)` means ask again."""
         told = self._planned.wait(PLAN_POLL_S)

@@ -8,7 +8,7 @@ from cluster.runs.time_limits import lasted_s
 from ftlab.model_ref import ModelRef, parse_model_ref
 from ftlab.schemas import JobConfig
 from ftlab.settings import Settings
-from tracking.buckets import Buckets, rows_key
+from tracking.buckets import Buckets
 from tracking.store import Transaction
 from tracking.store.records import AttemptRecord, DatasetRecord, JobRecord
 from train.checkpoints.checkpoint_files import step_name
@@ -21,7 +21,7 @@ def job_folder(settings: Settings, job_id: str) -> Path:
 
 def dataset_rows(settings: Settings, dataset: DatasetRecord) -> Path:
     """Where the rows of a dataset lie on this machine, once `Buckets.local_path` has brought them."""
-    return Buckets.open(settings).cached_path(dataset.bucket, rows_key(dataset))
+    return Buckets.open(settings).cached_path(dataset.bucket, dataset.canonical)
 
 
 def step_to_resume(tx: Transaction, job: JobRecord) -> int | None:

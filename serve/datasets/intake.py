@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ftlab.errors import InvalidRequestError
-from ftlab.free_space import check_space
+from ftlab.files import check_space
 from ftlab.schemas import Dataset
 from serve.accounts.quotas import check_upload
 from serve.context import Services

@@ -9,7 +9,7 @@ from ftlab.schemas import DatasetPreview, PreviewRow
 from serve.context import Caller, Services
 from serve.http.query import RecordId
 from serve.http.responses import reply
-from tracking.buckets import source_key
+from tracking.buckets import blob_key
 from train.data.convert import DatasetFile
 from train.data.formats.source import FileFormat
 from train.data.preview import preview
@@ -31,7 +31,7 @@ def first_rows(services: Services, owner: str, dataset_id: str, num_rows: int) -
     """The first rows of the uploaded file; raise `NotFoundError` when the dataset or its file does not exist."""
     with services.store.read() as tx:
         record = tx.datasets.get(dataset_id, owner=owner)
-    path = services.buckets.local_path(record.bucket, source_key(record))
+    path = services.buckets.local_path(record.bucket, blob_key(record.sha256))
     said = record.column_mapping or {}
     mapping = ColumnMapping.parse(record.shape, said.get("columns"))
     rows = preview(DatasetFile(path, FileFormat(record.format)), Shape(record.shape), mapping, num_rows)

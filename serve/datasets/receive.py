@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from starlette.requests import Request
 
 from ftlab.errors import InvalidRequestError, PayloadTooLargeError
-from ftlab.free_space import check_space
+from ftlab.files import check_space
 from serve.http.multipart import MultipartFile
 from serve.http.responses import in_thread
 

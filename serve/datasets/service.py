@@ -10,7 +10,7 @@ from serve.context import Services
 from serve.datasets.receive import display_name
 from serve.datasets.signed_urls import UrlSigner
 from serve.http.responses import to_page
-from tracking.buckets import Storage, source_key
+from tracking.buckets import Storage, blob_key
 from tracking.buckets.buckets import content_missing
 from tracking.store.records import DatasetRecord
 
@@ -76,7 +76,7 @@ def signed_content(services: Services, token: str) -> Content:
 
 
 def _content(services: Services, record: DatasetRecord) -> Content:
-    storage, key = services.buckets.storage(record.bucket), source_key(record)
+    storage, key = services.buckets.storage(record.bucket), blob_key(record.sha256)
     num_bytes = storage.size_of(key)
     if num_bytes is None:
         raise content_missing()

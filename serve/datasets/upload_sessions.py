@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ftlab.errors import ConflictError, NotFoundError, PayloadTooLargeError, RateLimitError
-from ftlab.free_space import check_space
+from ftlab.files import check_space
 from ftlab.schemas import Dataset, Upload
 from ftlab.schemas.requests import UploadEnd, UploadStart
 from serve.accounts.quotas import check_upload

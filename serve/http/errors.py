@@ -24,7 +24,7 @@ from ftlab.errors import (
     ServiceUnavailableError,
     error_class,
 )
-from ftlab.free_space import disk_full, is_disk_full
+from ftlab.files import disk_full, is_disk_full
 from serve.http.problems import request_error
 from tracking.store import StaleJobError
 

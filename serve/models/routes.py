@@ -2,12 +2,12 @@
 
 import json
 import re
-import shutil
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from ftlab.errors import FineTuneLabError, NotFoundError
+from ftlab.files import free_bytes
 from ftlab.model_ref import ModelRef, parse_model_ref
 from ftlab.schemas import ModelCheck, Page, TunedModel
 from ftlab.schemas.requests import ModelReference
@@ -126,7 +126,7 @@ def _report_full(ref: ModelRef, tuned: Tuned) -> ModelCheck:
 
 
 def _shortage(settings: Settings, size_bytes: int) -> list[str]:
-    free = shutil.disk_usage(settings.home).free
+    free = free_bytes(settings.home)
     if size_bytes < free:
         return []
     return [f"Fetching the model takes {size_bytes:,} bytes, and the disk of the data folder has {free:,} free."]

@@ -9,6 +9,7 @@ from itertools import groupby
 from operator import attrgetter
 
 from cluster.interfaces import FROM_NOW, SERVICE_STOPS, EventDocument, EventHubClient
+from ftlab.backoff import backoff_s
 from ftlab.errors import FineTuneLabError
 from serve.streams.event_pages import EventPages, EventSlice, slices_of
 
@@ -151,7 +152,7 @@ class EventFeed:
             except (FineTuneLabError, OSError):
                 self._hub_answers = False
                 failures += 1
-                await asyncio.sleep(min(MAX_BACKOFF_S, 0.1 * 2 ** min(failures, 10)))
+                await asyncio.sleep(backoff_s(failures, first_s=0.2, longest_s=MAX_BACKOFF_S))
                 continue
             if newest - len(events) != position:
                 # The first answer, a restart of the hub, or a ring that has dropped events: some may be missing.

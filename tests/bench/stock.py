@@ -179,5 +179,7 @@ def _dataset() -> DatasetRecord:
         num_rows=10,
         size_bytes=1000,
         sha256="a" * 64,
+        kind="messages",
+        canonical=f"canonical/{'a' * 64}-{'b' * 12}.arrow",
         created_at=datetime.now(UTC),
     )

@@ -1,4 +1,4 @@
-"""What a job and its events look like in MLflow. Pure functions: rows in, plain values out."""
+"""Translation of jobs and events into MLflow's terms. Pure functions."""
 
 import json
 import posixpath
@@ -16,7 +16,7 @@ MAX_KEY_LENGTH = 250
 MAX_PARAM_LENGTH = 6000
 MAX_TAG_LENGTH = 8000
 DIGEST_LENGTH = 32
-"""Characters of the sha256 that name a dataset's content; MLflow takes up to 36."""
+"""Characters of the sha256 that become a dataset's digest; MLflow accepts up to 36."""
 
 JOB_TAG = "ftlab.job_id"
 
@@ -36,17 +36,22 @@ RUN_STATUS: dict[JobStatus, str] = {
 
 @dataclass(frozen=True)
 class Point:
-    """One value of one metric."""
+    """One value of one metric, as MLflow stores it."""
 
     key: str
     value: float
     timestamp_ms: int
     step: int
 
+    @property
+    def is_eval(self) -> bool:
+        """Whether the metric comes from an evaluation."""
+        return self.key.startswith("eval_")
+
 
 @dataclass(frozen=True)
 class DatasetInput:
-    """A dataset that went into a run."""
+    """A dataset that a run used."""
 
     name: str
     digest: str
@@ -61,7 +66,7 @@ def to_ms(at: datetime) -> int:
 
 
 def points_of(event: EventRecord) -> list[Point]:
-    """The points of a metrics event; the epoch is one of them. Values that are no number are left out."""
+    """The points of a metrics event, including its epoch; `None` values are left out."""
     payload = event.payload
     assert isinstance(payload, MetricsPayload)
     values = dict(payload.values)
@@ -74,7 +79,7 @@ def points_of(event: EventRecord) -> list[Point]:
 
 
 def run_tags(job: JobRecord) -> dict[str, str]:
-    """The tags that a new run gets."""
+    """The tags of a new run."""
     return {
         JOB_TAG: job.id,
         "ftlab.owner": job.owner,
@@ -86,7 +91,7 @@ def run_tags(job: JobRecord) -> dict[str, str]:
 
 
 def event_tags(job: JobRecord, events: Sequence[EventRecord]) -> dict[str, str]:
-    """The tags that these events change; the newest value of each."""
+    """The tags that these events change, each with its newest value."""
     tags: dict[str, str] = {}
     for event in events:
         payload = event.payload
@@ -105,10 +110,9 @@ def event_tags(job: JobRecord, events: Sequence[EventRecord]) -> dict[str, str]:
 
 
 def params_of(job: JobRecord, dataset: DatasetRecord | None, eval_dataset: DatasetRecord | None) -> dict[str, str]:
-    """The job's config as flat names (`training.learning_rate`), defaults that depend on others filled in.
+    """The job's config as flat names such as `training.learning_rate`, with the computed defaults.
 
-    A dataset, of several the first one, is named by its id, its display name and its content; one that is no longer
-    kept by its id only.
+    The first dataset and the eval dataset are recorded by id, name and sha256; a removed one only by its id.
     """
     config = job.config
     flat = dict(_flatten(config.model_dump(mode="json") if isinstance(config, JobConfig) else job.submitted_config))
@@ -125,7 +129,7 @@ def params_of(job: JobRecord, dataset: DatasetRecord | None, eval_dataset: Datas
 
 
 def dataset_inputs(datasets: Sequence[DatasetRecord | None], eval_dataset: DatasetRecord | None) -> list[DatasetInput]:
-    """What went into a run; datasets that are no longer kept are left out."""
+    """The datasets that a run used; removed ones are left out."""
     inputs = [*((dataset, "training") for dataset in datasets), (eval_dataset, "evaluation")]
     return [
         DatasetInput(record.name, record.sha256[:DIGEST_LENGTH], record.id, record.num_rows, context)
@@ -148,12 +152,12 @@ def model_tags(job: JobRecord, model: ModelRecord) -> dict[str, str]:
 
 
 def registered_name(job: JobRecord) -> str:
-    """The registered model's name: the job's name without what MLflow or a URL cannot carry."""
+    """The registered model's name: the job's name without characters that MLflow or a URL does not allow."""
     return re.sub(r"[^\w. -]+", "-", job.name).strip(" .-") or job.id
 
 
 def valid_key(name: str) -> str:
-    """The nearest name that MLflow takes for a metric or a parameter."""
+    """The closest name that MLflow accepts for a metric or a parameter."""
     plain = posixpath.normpath(re.sub(r"[^/\w.\- :]", "_", name)).lstrip("/.")
     return plain[:MAX_KEY_LENGTH].rstrip("/") or "_"
 

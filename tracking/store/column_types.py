@@ -22,7 +22,7 @@ EnumT = TypeVar("EnumT", bound=StrEnum)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A timezone-aware instant, always in UTC. SQLite keeps no zone, so a naive value must never get in."""
+    """A timezone-aware datetime in UTC. SQLite stores no zone, so naive values are refused."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -41,7 +41,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class EnumText(TypeDecorator[EnumT]):
-    """A `StrEnum`, kept as its value, so that a new member needs no migration."""
+    """A `StrEnum`, stored as its value, so that a new member needs no migration."""
 
     impl = String
     cache_ok = True
@@ -79,7 +79,7 @@ def parse_config(text: str) -> JobConfig | UnreadableConfig:
 
 
 class CleanText(TypeDecorator[str]):
-    """Text of unknown origin: a garbled error text must not keep a failure from being recorded."""
+    """Text of unknown origin, cleaned: a garbled error message must not prevent a failure from being recorded."""
 
     impl = String
     cache_ok = True
@@ -89,14 +89,14 @@ class CleanText(TypeDecorator[str]):
 
 
 def clean_text(value: str) -> str:
-    """Replace what PostgreSQL or UTF-8 refuse: NUL by U+FFFD, lone surrogates by `?`."""
+    """Replace what PostgreSQL or UTF-8 does not allow: NUL by U+FFFD, lone surrogates by `?`."""
     if value.isascii() and "\x00" not in value:
         return value
     return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
 def clean_data(value: Any) -> Any:
-    """Make data fit for JSON everywhere: texts as in `clean_text`, null for NaN and infinities."""
+    """Make data valid JSON on every database: texts as in `clean_text`, `None` for NaN and infinities."""
     if isinstance(value, dict):
         return {key: clean_data(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -107,7 +107,7 @@ def clean_data(value: Any) -> Any:
 
 
 def dump_json(value: Any) -> str:
-    """Compact JSON; NaN and infinities, which are not JSON, raise `ValueError`."""
+    """Compact JSON. NaN and infinities raise `ValueError`."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 

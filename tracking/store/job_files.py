@@ -1,4 +1,4 @@
-"""The files of jobs that are trained on more than one, in their order."""
+"""The datasets of jobs with several files, in their order."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -21,13 +21,8 @@ class JobFileRepository:
         mine = select(job_files.c.dataset_id).where(job_files.c.job_id == job_id)
         return list(self._connection.execute(mine.order_by(job_files.c.position)).scalars())
 
-    def users_of(self, dataset_id: str) -> list[str]:
-        """The ids of all jobs that have the dataset among several files, finished ones too."""
-        users = select(job_files.c.job_id).where(job_files.c.dataset_id == dataset_id).distinct()
-        return list(self._connection.execute(users.order_by(job_files.c.job_id)).scalars())
-
     def add(self, job_id: str, dataset_ids: Sequence[str], *, now: datetime) -> None:
-        """Write down all files of a job that has several; those that are written already stay."""
+        """Record the files of a job; those recorded earlier stay."""
         known = len(self.of_job(job_id))
         rows = [
             {"job_id": job_id, "position": position, "dataset_id": dataset_id, "added_at": now}
@@ -36,7 +31,7 @@ class JobFileRepository:
         self._connection.execute(insert(job_files), rows[known:])
 
     def append(self, job: JobRecord, dataset_ids: Sequence[str], *, now: datetime) -> list[str]:
-        """Put files behind those of the job, which the caller has locked and can read; return all of its files."""
+        """Append files to a job that the caller has locked and whose config is readable; return all of its files."""
         assert isinstance(job.config, JobConfig)
         files = [*job.config.datasets, *dataset_ids]
         self.add(job.id, files, now=now)

@@ -27,6 +27,7 @@ Result = TypeVar("Result")
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 LIVE_PATH = (JobStatus.INITIALIZING, JobStatus.RUNNING)
+CONFIG = {"model": "org/name", "dataset": "ds-1"}
 
 
 def later(seconds: float) -> datetime:
@@ -40,7 +41,7 @@ def add_job(
     values: dict[str, Any] = {
         "owner": "local",
         "name": "a job",
-        "config": JobConfig.model_validate({"model": "org/name", "dataset": "ds-1"} | (config or {})),
+        "config": JobConfig.model_validate(CONFIG | (config or {})),
         "idempotency_key": None,
         "body_sha256": "0" * 64,
         "now": NOW,
@@ -140,6 +141,8 @@ def dataset(dataset_id: str = "ds-1", *, owner: str = "local") -> DatasetRecord:
         num_rows=10,
         size_bytes=5_000_000_000,
         sha256="a" * 64,
+        kind="messages",
+        canonical=f"canonical/{'a' * 64}-{'b' * 12}.arrow",
         created_at=NOW,
     )
 

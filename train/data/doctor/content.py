@@ -38,7 +38,6 @@ _SCRIPTS = (
     (0x0B80, 0x0BFF, "Tamil"), (0x0E00, 0x0E7F, "Thai"), (0x10A0, 0x10FF, "Georgian"), (0x1100, 0x11FF, "Hangul"),
     (0x1E00, 0x1EFF, "Latin"), (0x3040, 0x30FF, "Kana"), (0x3400, 0x9FFF, "Han"), (0xAC00, 0xD7AF, "Hangul"),
 )  # fmt: skip
-MESSAGE_FIELDS = ("messages", "prompt", "chosen", "rejected", "completion")
 SCRIPT_CHARS = 200
 """Number of characters at the beginning of a message that decide its script."""
 

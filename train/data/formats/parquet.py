@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftlab.free_space import check_space
+from ftlab.files import check_space
 from train.data.formats import jsonl
 from train.data.formats.jsonl import Parsed, too_long
 from train.data.formats.source import (

@@ -12,8 +12,6 @@ A message is `{"role", "content"}`, with `weight` (0 or 1), `tool_calls`, `name`
 uploaded row has them.
 """
 
-import os
-import tempfile
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -22,7 +20,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftlab.free_space import check_space
+from ftlab.files import check_space, replacing
 from ftlab.schemas.methods import RowKind
 from train.data.rows.columns import column_of, values_of
 from train.data.rows.errors import DatasetInvalidError
@@ -96,20 +94,9 @@ class CanonicalWriter:
 @contextmanager
 def write_canonical(path: Path, kind: Kind) -> Iterator[CanonicalWriter]:
     """A writer whose file appears at `path`, complete and synced to disk, when the block ends without an error."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        writer = CanonicalWriter(Path(name), kind)
-        with closing(writer):
-            yield writer
-            writer.flush()
-        os.fsync(handle)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(handle)
-    _sync_folder(path.parent)
+    with replacing(path) as aside, closing(CanonicalWriter(aside, kind)) as writer:
+        yield writer
+        writer.flush()
 
 
 class CanonicalFile:
@@ -188,12 +175,3 @@ class CanonicalFile:
                 if row["tools"] is None:
                     del row["tools"]
         return list(zip(batch.column("line").to_pylist(), rows, strict=True))
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in the folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,6 +1,5 @@
 """Token rows, packed or not, as an Arrow stream on disk, which the `datasets` library maps into memory."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -9,6 +8,7 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 
+from ftlab.files import sync
 from train.data.tokens.encode import Tokens
 from train.data.tokens.pack import Lengths, best_fit, piece_lengths
 
@@ -79,8 +79,7 @@ class ArrowRowWriter:
         self._writer.close()
         self._out.close()
         if error is None:
-            with self._file.open("rb") as written:
-                os.fsync(written.fileno())
+            sync(self._file)
 
     def _flush(self) -> None:
         if not self._num_waiting:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from ftlab.files import sync
+
 MANIFEST = "manifest.json"
 POLL_S = 0.05
 """Interval at which a process that waits for another maker checks again."""
@@ -92,10 +94,8 @@ class PreparedCache:
         try:
             manifest = build(aside)
             manifest["files"] = {file.name: file.stat().st_size for file in aside.iterdir()}
-            with (aside / MANIFEST).open("w", encoding="utf-8") as out:
-                json.dump(manifest, out, indent=1)
-                out.flush()
-                os.fsync(out.fileno())
+            (aside / MANIFEST).write_text(json.dumps(manifest, indent=1), "utf-8")
+            sync(aside / MANIFEST)
             shutil.rmtree(self._folder / key, ignore_errors=True)  # damaged
             aside.rename(self._folder / key)
         except BaseException:

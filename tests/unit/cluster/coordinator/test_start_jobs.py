@@ -6,7 +6,7 @@ from cluster.policy import Fleet, WorkerShape
 from ftlab.errors import ServiceUnavailableError
 from ftlab.status import JobStatus, ReasonCode
 from tests.support.databases import change_config
-from tests.unit.cluster.coordinator.world import World, add_checkpoint, locked
+from tests.unit.cluster.coordinator.world import World, add_checkpoint, locked, make_dataset
 from train.plan import DataFile
 
 STANDBY_RETRY_S = 20.0
@@ -23,7 +23,8 @@ def test_a_job_is_started_with_its_devices_and_its_plan(world: World):
     plan = driver.plan
     assert plan is not None
     assert (plan.job_id, plan.attempt, plan.model, plan.threads, plan.use_cuda) == (job_id, 1, "org/name", 3, False)
-    assert plan.train_files == (DataFile("ds-1", world.settings.home / "buckets/training-files/ds-1/rows.jsonl"),)
+    rows = world.settings.home / "buckets/training-files" / make_dataset().canonical
+    assert plan.train_files == (DataFile("ds-1", rows),)
     assert plan.job_folder == world.settings.home / "jobs" / job_id
 
 

@@ -197,6 +197,8 @@ def make_dataset(dataset_id: str = "ds-1") -> DatasetRecord:
         num_rows=10,
         size_bytes=1000,
         sha256="a" * 64,
+        kind="messages",
+        canonical=f"canonical/{'a' * 64}-{'b' * 12}.arrow",
         created_at=START,
     )
 

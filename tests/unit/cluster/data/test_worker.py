@@ -36,8 +36,8 @@ class Worker:
         self.worker = DataWorker(Settings(home=home, **settings), on_prepared=self._ended.release)
 
     def file(self, name: str, count: int = 8, *, offset: int = 0) -> SourceFile:
-        rows = write_rows(self.home / f"{name}.jsonl", count, offset=offset)
-        return SourceFile(name, "training-files", f"{name}/rows.jsonl", rows, count)
+        rows = write_rows(self.home / f"{name}.arrow", count, offset=offset)
+        return SourceFile(name, "training-files", f"{name}/rows.arrow", rows, count)
 
     def canonical(self, name: str, rows: list[dict[str, Any]], kind: Kind = Kind.MESSAGES) -> SourceFile:
         return SourceFile(name, "training-files", name, write(self.home / f"{name}.arrow", rows, kind), len(rows))
@@ -260,7 +260,7 @@ def test_the_run_opens_what_the_worker_has_made(worker: Worker, tokenised: list[
 
 def test_rows_that_teach_nothing_fail_with_the_sentence(worker: Worker):
     rows = [[{"role": "user", "content": "What? " * 40}, {"role": "assistant", "content": "That."}]]
-    file = SourceFile("ds-1", "training-files", "ds-1", write_messages(worker.home / "long.jsonl", rows), 1)
+    file = SourceFile("ds-1", "training-files", "ds-1", write_messages(worker.home / "long.arrow", rows), 1)
     state = worker.prepare(worker.request(file))
     assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.DATASET_INVALID)
     assert state.message.startswith("Dataset ds-1: None of the 1 rows has a token to learn; 1 of them are longer than ")
@@ -270,7 +270,7 @@ def test_rows_that_teach_nothing_fail_with_the_sentence(worker: Worker):
 def test_of_several_files_the_one_that_is_wrong_is_named(worker: Worker, bad: str, name: str):
     files = {dataset_id: worker.file(dataset_id, 3) for dataset_id in ("ds-1", "ds-2", "ds-3")}
     rows = [[{"role": "user", "content": "What? " * 40}, {"role": "assistant", "content": "That."}]]
-    files[bad] = SourceFile(bad, "training-files", bad, write_messages(worker.home / "long.jsonl", rows), 1)
+    files[bad] = SourceFile(bad, "training-files", bad, write_messages(worker.home / "long.arrow", rows), 1)
     state = worker.prepare(worker.request(files["ds-1"], files["ds-2"], eval_file=files["ds-3"]))
     assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.DATASET_INVALID)
     assert state.message.startswith(f"{name}None of the 1 rows has a token to learn; ")
@@ -285,7 +285,7 @@ def test_a_template_whose_turns_cannot_be_told_apart_names_the_file(worker: Work
     tokenizer.chat_template = REWRITING
     tokenizer.save_pretrained(folder)
     talk = [{"role": role, "content": "So."} for role in ("user", "assistant") * 2]
-    file = SourceFile("ds-1", "training-files", "ds-1", write_messages(worker.home / "talk.jsonl", [talk]), 1)
+    file = SourceFile("ds-1", "training-files", "ds-1", write_messages(worker.home / "talk.arrow", [talk]), 1)
     state = worker.prepare(PrepareRequest(BaseRef(str(folder), worker.home), SftMethod(max_length=64), (file,)))
     assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.CONFIG_INVALID)
     assert state.message.startswith("Dataset ds-1: The model's chat template writes earlier messages differently")
@@ -326,7 +326,7 @@ def test_rows_in_a_bucket_elsewhere_are_fetched_once(models: Path, tmp_path: Pat
     key = f"canonical/{'a' * 64}-{'b' * 12}.arrow"
     away = Worker(tmp_path, buckets={"away": "memory://away"})
     elsewhere = fsspec.filesystem("memory")
-    elsewhere.pipe(f"/away/{key}", write_rows(tmp_path / "rows.jsonl", 8).read_bytes())
+    elsewhere.pipe(f"/away/{key}", write_rows(tmp_path / "rows.arrow", 8).read_bytes())
     here = Buckets.open(Settings(home=tmp_path, buckets={"away": "memory://away"})).cached_path("away", key)
     request = away.request(SourceFile("ds-1", "away", key, here, 8))
     assert away.prepare(request).status is WorkStatus.DONE

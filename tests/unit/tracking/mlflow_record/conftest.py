@@ -97,7 +97,7 @@ def session_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowS
 
 @dataclass
 class Clock:
-    """Time that moves only when told."""
+    """Time that moves only when a test advances it."""
 
     now: datetime = START
 
@@ -109,8 +109,8 @@ class Clock:
 
 
 @dataclass
-class Bench:
-    """A store with jobs that tests move along, and the folder with their files."""
+class Jobs:
+    """A store whose jobs a test moves along, and the folder with their files."""
 
     store: Store
     jobs_folder: Path
@@ -119,7 +119,18 @@ class Bench:
     def add_dataset(self, name: str = "hello", content: bytes = b"rows") -> DatasetRecord:
         sha256 = hashlib.sha256(content).hexdigest()
         record = DatasetRecord(
-            new_id("ds"), "local", name, "default", "jsonl", "messages", 7, len(content), sha256, self.clock()
+            id=new_id("ds"),
+            owner="local",
+            name=name,
+            bucket="default",
+            format="jsonl",
+            shape="messages",
+            num_rows=7,
+            size_bytes=len(content),
+            sha256=sha256,
+            kind="messages",
+            canonical=f"canonical/{sha256}-{'b' * 12}.arrow",
+            created_at=self.clock(),
         )
         with self.store.begin() as tx:
             tx.datasets.add(record)
@@ -159,7 +170,7 @@ class Bench:
 
     def claim(self, job_id: str, *, resumed_from_step: int | None = None) -> JobRef:
         with self.store.begin() as tx:
-            lease = tx.leases.acquire("coordinator", "bench", ttl_s=60, now=self.clock())
+            lease = tx.leases.acquire("coordinator", "test", ttl_s=60, now=self.clock())
             attempt = tx.jobs.claim(
                 job_id,
                 driver="driver",
@@ -235,9 +246,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def jobs(tmp_path: Path) -> Iterator[Jobs]:
     store = Store.open(f"sqlite:///{make_database(tmp_path / 'ftlab.db')}")
-    yield Bench(store, tmp_path / "jobs")
+    yield Jobs(store, tmp_path / "jobs")
     store.close()
 
 
@@ -291,5 +302,5 @@ def api(session_server: MlflowServer) -> MlflowApi:
 
 
 @pytest.fixture
-def recorder(bench: Bench, api: MlflowApi) -> Recorder:
-    return Recorder(bench.store, api, bench.jobs_folder, bench.clock)
+def recorder(jobs: Jobs, api: MlflowApi) -> Recorder:
+    return Recorder(jobs.store, api, jobs.jobs_folder, jobs.clock)

@@ -8,7 +8,7 @@ import pytest
 
 from ftlab.schemas import EventKind, JobConfig, LoraConfig
 from ftlab.status import JobStatus
-from tests.unit.tracking.mlflow_record.conftest import Bench
+from tests.unit.tracking.mlflow_record.conftest import Jobs
 from tracking.mlflow_record.mapping import (
     MAX_PARAM_LENGTH,
     MAX_TAG_LENGTH,
@@ -33,9 +33,9 @@ def _event(kind: EventKind, data: dict[str, object], attempt: int = 1) -> EventR
 
 
 @pytest.fixture
-def job(bench: Bench) -> JobRecord:
-    job_id = bench.add_job("greeter")
-    with bench.store.read() as tx:
+def job(jobs: Jobs) -> JobRecord:
+    job_id = jobs.add_job("greeter")
+    with jobs.store.read() as tx:
         return tx.jobs.get(job_id)
 
 
@@ -84,8 +84,8 @@ def test_registered_names_are_made_valid(job: JobRecord, name: str, registered: 
     assert registered_name(replace(job, name=name)) == registered.replace("JOB", job.id)
 
 
-def test_params_are_flat_and_complete(job: JobRecord, bench: Bench) -> None:
-    with bench.store.read() as tx:
+def test_params_are_flat_and_complete(job: JobRecord, jobs: Jobs) -> None:
+    with jobs.store.read() as tx:
         dataset = tx.datasets.get(job.dataset_id)
     params = params_of(job, dataset, None)
     defaults = params_of(replace(job, config=JobConfig(model="m", dataset="d").resolved()), dataset, None)
@@ -121,8 +121,8 @@ def test_long_values_are_cut(job: JobRecord) -> None:
     assert len(event_tags(job, [failed])["ftlab.message"]) == MAX_TAG_LENGTH
 
 
-def test_datasets_have_a_short_digest(bench: Bench) -> None:
-    train, held_out = bench.add_dataset(), bench.add_dataset("held out", b"other rows")
+def test_datasets_have_a_short_digest(jobs: Jobs) -> None:
+    train, held_out = jobs.add_dataset(), jobs.add_dataset("held out", b"other rows")
     inputs = dataset_inputs([train, None], held_out)
     assert [(item.name, item.context, item.source) for item in inputs] == [
         ("hello", "training", train.id),

@@ -54,14 +54,6 @@ def test_appended_files_are_new_until_the_next_attempt_begins(store: Store) -> N
     assert not get_job(store, job.id).has_new_files
 
 
-def test_a_dataset_knows_its_jobs(store: Store) -> None:
-    first, second = job_with(store, ["ds-a", "ds-b", "ds-a"]), job_with(store, ["ds-b", "ds-c"])
-    with store.read() as tx:
-        assert tx.job_files.users_of("ds-a") == [first.id]
-        assert tx.job_files.users_of("ds-b") == sorted([first.id, second.id])
-        assert tx.job_files.users_of("ds-d") == []
-
-
 def test_a_dataset_of_an_unfinished_job_stays_wherever_it_comes(store: Store) -> None:
     with store.begin() as tx:
         for dataset_id in ("ds-a", "ds-b"):

@@ -22,7 +22,7 @@ from tests.unit.tracking.samples import (
 )
 from tracking.store import DuplicateError, StaleJobError, Store
 from tracking.store.ids import new_id
-from tracking.store.records import JobRecord, JobRef, UnreadableConfig
+from tracking.store.records import JobRecord, JobRef, MlflowCursor, UnreadableConfig
 
 S = JobStatus
 
@@ -310,11 +310,11 @@ def test_mlflow_cursor(store: Store) -> None:
     for job in (ahead, behind):
         claim(store, job.id)  # the third has not begun: there is nothing to record
     with store.begin() as tx:
-        tx.jobs.set_mlflow(ahead.id, run_id="run", seq=2)
-        tx.jobs.set_mlflow(ahead.id, seq=0)
+        tx.jobs.set_mlflow(ahead.id, run_id="run", cursor=MlflowCursor(2, 7, 5))
+        tx.jobs.set_mlflow(ahead.id, cursor=MlflowCursor())
         tx.jobs.set_mlflow(ahead.id)
     job = get_job(store, ahead.id)
-    assert (job.mlflow_run_id, job.mlflow_seq) == ("run", 2)
+    assert (job.mlflow_run_id, job.mlflow_cursor) == ("run", MlflowCursor(2, 7, 5))
     with store.read() as tx:
         assert [job.id for job in tx.jobs.behind_mlflow()] == [behind.id]
         assert tx.jobs.behind_mlflow(limit=0) == []

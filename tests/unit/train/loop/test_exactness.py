@@ -38,7 +38,7 @@ def new_job(models: Path, tmp_path_factory: pytest.TempPathFactory) -> NewJob:
     model = Path(shutil.copytree(models / "org--tiny", folder / "org--dropping"))
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | {"attention_dropout": 0.2}))
-    data, eval_data = write_rows(folder / "rows.jsonl", 11), write_rows(folder / "eval.jsonl", 4, offset=3)
+    data, eval_data = write_rows(folder / "rows.arrow", 11), write_rows(folder / "eval.arrow", 4, offset=3)
     numbers = count()
     return lambda: Job(folder / f"job-{next(numbers)}", folder, data, eval_data, model="org/dropping")
 
