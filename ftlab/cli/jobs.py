@@ -208,7 +208,7 @@ def _job_fields(job: "Job") -> dict[str, object]:
         "ETA": duration(job.eta_s),
         "Retries used": job.retries_used or None,
         "Model": job.model_id,
-        "MLflow run": job.mlflow_run_id,
+        "MLflow run": job.mlflow_url,
         "Created": local_time(job.created_at),
         "Started": local_time(job.started_at),
         "Paused": local_time(job.paused_at),

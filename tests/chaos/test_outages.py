@@ -50,7 +50,7 @@ def test_metrics_are_complete_although_mlflow_was_away_for_the_whole_run(scene: 
     wait_for(lambda: _is_registered(scene, done), FILLED_IN_S, "MLflow to be filled in")
     recorded = scene.client.jobs.get(job.id)
     assert recorded.mlflow_run_id is not None
-    steps = MlflowView(scene.lab.settings).steps(recorded.mlflow_run_id, "loss")
+    steps = MlflowView(scene.lab.settings).steps(recorded.mlflow_run_id, "train/loss")
     assert sorted(steps) == list(range(1, 21)), "every step once"
     assert len(scene.lab.attempts(job.id)) == 1
 
