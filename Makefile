@@ -54,7 +54,7 @@ types: $(VENV)/.installed-dev ## mypy --strict
 	$(BIN)/mypy
 
 unit: $(VENV)/.installed-dev ## tests without a cluster
-	$(BEHIND) $(BIN)/python -m pytest tests/unit tests/test_repository.py -m $(QUICK) --junitxml=$(REPORTS)/unit.xml
+	$(BEHIND) $(BIN)/python -m pytest tests/unit tests/test_repository.py tests/test_prose.py -m $(QUICK) --junitxml=$(REPORTS)/unit.xml
 
 e2e: $(VENV)/.installed-dev ## tests against a whole service
 	$(BIN)/python -m pytest tests/e2e --ignore tests/e2e/test_readme.py -m $(QUICK) --junitxml=$(REPORTS)/e2e.xml

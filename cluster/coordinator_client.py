@@ -1,52 +1,96 @@
 """Reaching the coordinator from any process of the Ray cluster."""
 
+import logging
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
 
-import ray
-
-from cluster.names import COORDINATOR, NAMESPACE
+from cluster.named_actor import ActorUnreachableError, NamedActor
+from cluster.names import COORDINATOR
 
 LINGER_S = 0.2
-"""Wake-ups within this time are one."""
+"""Wake-ups within this time are sent as one."""
+CALL_TIMEOUT_S = 5.0
+DRAIN_POLL_S = 0.2
+
+logger = logging.getLogger(__name__)
 
 
 class RayCoordinatorClient:
-    """A `CoordinatorClient` over the named actor. A lost wake-up is made good by the coordinator's own interval.
+    """A `CoordinatorClient` and `Drainable` over the named actor.
 
-    One thread calls the actor: the call takes a millisecond or two, and a caller of `wake` is answering a request.
+    One thread sends the wake-ups: a call takes a millisecond or two, and a caller of `wake` is answering a request. The
+    coordinator's own interval makes up for a lost one.
     """
 
     def __init__(self) -> None:
-        self._actor: ray.actor.ActorHandle | None = None
-        self._wanted = threading.Event()
+        self._actor = NamedActor(COORDINATOR)
+        self._requested = threading.Event()
         self._start = threading.Lock()
         self._sender: threading.Thread | None = None
 
     def wake(self) -> None:
-        self._wanted.set()
+        self._requested.set()
         with self._start:
             if self._sender is None:
                 self._sender = threading.Thread(target=self._send_forever, name="ftlab-wake", daemon=True)
                 self._sender.start()
 
     def attempt_ended(self) -> None:
-        """Devices are free: this cannot wait for what else changes."""
-        self._call("attempt_ended")
+        """Report at once that devices are free."""
+        with suppress(ActorUnreachableError):
+            self._actor.send("attempt_ended")
+
+    def drain(self) -> None:
+        self._actor.call("drain", timeout_s=CALL_TIMEOUT_S)
+
+    def is_drained(self) -> bool:
+        return bool(self._actor.call("is_drained", timeout_s=CALL_TIMEOUT_S))
+
+    def end(self) -> None:
+        """End the actor: once drained it starts no more jobs, so the next life of the service needs another one."""
+        self._actor.end()
 
     def _send_forever(self) -> None:
         while True:
-            self._wanted.wait()
-            self._wanted.clear()
-            self._call("wake")
+            self._requested.wait()
+            self._requested.clear()
+            with suppress(ActorUnreachableError):
+                self._actor.send("wake")
             time.sleep(LINGER_S)
 
-    def _call(self, method: str) -> None:
-        if not ray.is_initialized():
-            return  # `get_actor` would start a cluster of its own
+
+class Drainable(Protocol):
+    """The part of the coordinator that a stop of the service needs. Raises `ActorUnreachableError` while it is away."""
+
+    def drain(self) -> None:
+        """Start no more jobs, and have the running ones save and stop. Safe to repeat."""
+
+    def is_drained(self) -> bool:
+        """Whether no attempt lives any more."""
+
+
+def drain(
+    coordinator: Drainable,
+    timeout_s: float,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> bool:
+    """Have every run save and stop, and wait until no attempt lives; `False` when the time is over first.
+
+    The request is repeated: a coordinator that is restarted meanwhile does not know of it.
+    """
+    deadline = clock() + timeout_s
+    while True:
         try:
-            if self._actor is None:
-                self._actor = ray.get_actor(COORDINATOR, NAMESPACE)
-            getattr(self._actor, method).remote()
-        except (ValueError, ray.exceptions.RayError):
-            self._actor = None
+            coordinator.drain()
+            if coordinator.is_drained():
+                return True
+        except ActorUnreachableError as error:
+            logger.warning("%s", error)
+        if clock() >= deadline:
+            return False
+        sleep(DRAIN_POLL_S)

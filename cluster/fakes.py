@@ -1,12 +1,14 @@
-"""Stand-ins for the cluster and the live hub, so that the coordinator can be stepped without Ray."""
+"""Stand-ins for the cluster and the event hub, so that the coordinator can be stepped without Ray."""
 
 import asyncio
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.coordinator.ray_backend import DriverLostError
 from cluster.data.requests import PrepareRequest, WorkState, WorkStatus
+from cluster.interfaces import EventDocument
 from cluster.policy import Fleet, WorkerShape
 from train.plan import RunPlan, StopKind
 
@@ -104,15 +106,20 @@ class FakeCluster:
         return driver
 
 
-class FakeHub:
-    """A `HubClient` that keeps what was published."""
+class FakeEventHub:
+    """A `EventHubClient` that keeps what was published."""
 
     def __init__(self) -> None:
-        self.events: list[dict[str, Any]] = []
+        self.published: list[EventDocument] = []
 
-    def publish(self, events: Sequence[dict[str, Any]]) -> None:
-        self.events += events
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What was published, as followers read it."""
+        return [json.loads(event.text) for event in self.published]
 
-    async def listen(self, after: int) -> tuple[int, list[dict[str, Any]]]:
+    def publish(self, events: Sequence[EventDocument]) -> None:
+        self.published += events
+
+    async def listen(self, after: int) -> tuple[int, list[EventDocument]]:
         await asyncio.sleep(0)
-        return len(self.events), self.events[after:]
+        return len(self.published), self.published[after:]

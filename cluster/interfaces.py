@@ -1,4 +1,4 @@
-"""What the rest of the service may ask of the coordinator and of the live hub.
+"""What the rest of the service may ask of the coordinator and of the event hub.
 
 Callers hold these protocols, so that a test can hand in a local object. Of the coordinator and the hub, no call blocks
 and none raises: the database is the truth, and a lost wake-up or a lost live event is made good by the next tick or by
@@ -6,12 +6,25 @@ a replay.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 FROM_NOW = -1
 """The position to listen after for whatever comes from now on."""
-SERVICE_STOPS = {"job_id": "", "kind": "service_stops"}
-"""Published in place of an event, and again and again, before the service stops: followers are to be sent away."""
+
+
+class EventDocument(NamedTuple):
+    """A serialised event. Its carriers read the other fields and never parse the text."""
+
+    job_id: str
+    seq: int
+    is_end: bool
+    """Whether the event gives the job a terminal status."""
+    text: str
+    """The event as one line of JSON in ASCII, so that its length is its size in bytes."""
+
+
+SERVICE_STOPS = EventDocument("", 0, is_end=True, text="")
+"""Published repeatedly before the service stops: replicas then disconnect their followers."""
 
 
 class CoordinatorClient(Protocol):
@@ -19,13 +32,13 @@ class CoordinatorClient(Protocol):
         """Ask for a tick now, instead of at the next interval."""
 
 
-class HubClient(Protocol):
-    def publish(self, events: Sequence[dict[str, Any]]) -> None:
-        """Hand events (as `ftlab.schemas.Event` documents) to everyone who follows their jobs."""
+class EventHubClient(Protocol):
+    def publish(self, events: Sequence[EventDocument]) -> None:
+        """Hand events to everyone who follows their jobs."""
 
-    async def listen(self, after: int) -> tuple[int, list[dict[str, Any]]]:
+    async def listen(self, after: int) -> tuple[int, list[EventDocument]]:
         """Wait for events newer than `after`; return the new position and the events.
 
-        Returns an empty list when nothing came for a while, and at once after `FROM_NOW`. A position of another hub's
-        life, or one that is too old, returns the hub's present position and what its ring still holds.
+        Returns an empty list when nothing came for a while, and at once after `FROM_NOW`. For a position from before
+        the hub's last restart, or one that is too old, it returns the hub's present position and what its ring holds.
         """

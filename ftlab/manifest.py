@@ -13,9 +13,7 @@ MAX_NAME_CHARS = 1000
 
 
 class _Document(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", hide_input_in_errors=True, populate_by_name=True
-    )
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
 
 
 class ManifestFile(_Document):
@@ -43,8 +41,8 @@ class Manifest(_Document):
     is_scheduled: bool = True
     """Whether a run without interruption saves at this step too: only such a checkpoint can be the best one, so that
     an interruption does not change what is delivered."""
-    conditions: dict[str, Any] | None = Field(default=None, validation_alias="traits", serialization_alias="traits")
-    """What decides the bits of a run that resumes here, where it was recorded (`train.checkpoints.resume_report`)."""
+    conditions: dict[str, Any] = Field(default_factory=dict)
+    """What decides the bits of a run that resumes here (`train.checkpoints.resume_report`); empty in a model."""
 
     @classmethod
     def parse(cls, content: bytes, folder_name: str) -> Self:
@@ -64,7 +62,7 @@ class Manifest(_Document):
         return sum(file.size for file in self.files.values())
 
     def to_json(self) -> bytes:
-        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1, sort_keys=True).encode()
+        return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True).encode()
 
     @field_serializer("committed_at")
     def _as_iso_format(self, at: datetime) -> str:

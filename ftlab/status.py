@@ -22,11 +22,6 @@ class JobStatus(StrEnum):
         return not TRANSITIONS[self]
 
     @property
-    def has_attempt(self) -> bool:
-        """Whether an attempt is alive in this status: devices may be held."""
-        return self in ATTEMPT_STATUSES
-
-    @property
     def sentence(self) -> str:
         """One sentence for people."""
         return SENTENCES[self]

@@ -1,1 +1,1 @@
-"""The door: the HTTP API, live streams and downloads."""
+"""The HTTP API, live streams and downloads."""

@@ -1,4 +1,4 @@
-"""The HTTP application, put together from its routers."""
+"""The HTTP application, assembled from its routers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,23 +10,20 @@ from starlette.middleware import Middleware
 from starlette.responses import RedirectResponse
 
 from serve import health
-from serve.accounts import quota_routes as quotas
+from serve.accounts import quotas
 from serve.context import Services
-from serve.datasets import check_routes as checks
-from serve.datasets import intake as dataset_intake
-from serve.datasets import preview as previews
+from serve.datasets import checks, intake, preview, upload_routes
 from serve.datasets import routes as datasets
-from serve.datasets import upload_routes as uploads
 from serve.downloads import routes as downloads
-from serve.http import errors, openapi
-from serve.http import query as parameters
+from serve.http import errors, openapi, query
+from serve.http.body_limit import BodyLimit
 from serve.http.json_body import MAX_JSON_BYTES
-from serve.http.middleware import BodyLimit, Envelope, HostCheck
-from serve.jobs import queue_routes as queue
+from serve.http.middleware import Envelope, HostCheck
+from serve.jobs import queue
 from serve.jobs import routes as jobs
 from serve.legacy import routes as legacy
 from serve.models import routes as models
-from serve.streams import websocket as live
+from serve.streams import websocket
 
 API_VERSION = "1"
 
@@ -36,18 +33,18 @@ STRICT_ROUTERS = (
     jobs.router,
     downloads.router,
     checks.router,
-    previews.router,
+    preview.router,
     datasets.router,
-    uploads.router,
+    upload_routes.router,
     models.router,
 )
-# Whoever passes a link on, or asks how the service is, may add to the query. Earlier clients' paths last: some of
-# theirs have a parameter where the canonical ones have a word.
-LENIENT_ROUTERS = (health.router, datasets.downloads, live.router, legacy.router)
+# Links that are passed on and health checks may have additional query parameters. The earlier clients' paths come
+# last: some have a parameter where a canonical path has a word.
+LENIENT_ROUTERS = (health.router, datasets.downloads, websocket.router, legacy.router)
 
 
 def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
-    """The application over `services`, which its maker opened and closes.
+    """The application over `services`, which the caller opens and closes.
 
     `sends_request_id` is off behind a server that adds the header `x-request-id` itself.
     """
@@ -66,7 +63,7 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
     )
     app.state.services = services
     for router in STRICT_ROUTERS:
-        app.include_router(router, dependencies=[Depends(parameters.refuse_unknown)])
+        app.include_router(router, dependencies=[Depends(query.refuse_unknown)])
     for router in LENIENT_ROUTERS:
         app.include_router(router)
     app.add_api_route("/", _to_docs, include_in_schema=False, response_class=RedirectResponse)
@@ -79,7 +76,7 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     await services.feed.start()
-    sweeping = asyncio.create_task(dataset_intake.sweep_now_and_then(services))
+    sweeping = asyncio.create_task(intake.sweep_now_and_then(services))
     try:
         yield
     finally:

@@ -1,34 +1,43 @@
-"""Everything that the routes need, put together once per process."""
+"""What the routes work with: the services of the process, and the caller of a request."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated, Concatenate, ParamSpec, TypeVar
 
+from fastapi import Depends
 from starlette.background import BackgroundTask
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 
 from cluster.data.requests import DataClient
 from cluster.events.documents import to_documents
-from cluster.interfaces import CoordinatorClient, HubClient
+from cluster.interfaces import CoordinatorClient, EventHubClient
 from ftlab.settings import Settings
-from serve.models.huggingface import ModelHub
-from serve.streams.subscriptions import LiveFeed
+from serve.http.responses import in_thread
+from serve.models.huggingface import HuggingFace
+from serve.streams.subscriptions import EventFeed
 from tracking.buckets import Buckets, DatasetFiles
 from tracking.store import Store
 from tracking.store.records import EventRecord
 
+LOCAL_OWNER = "local"
+"""The one owner of a service without API keys."""
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True)
 class Services:
-    """The parts of one API process. The application starts and stops `feed`; its maker opens the rest."""
+    """The parts of one API process. The application starts and stops `feed`; its creator opens the rest."""
 
     settings: Settings
     store: Store
     coordinator: CoordinatorClient
-    hub: HubClient
-    feed: LiveFeed
+    event_hub: EventHubClient
+    feed: EventFeed
     data: DataClient
-    model_hub: ModelHub
+    huggingface: HuggingFace
 
     @cached_property
     def buckets(self) -> Buckets:
@@ -46,9 +55,9 @@ class Services:
         return BackgroundTask(self._announce, events)
 
     async def _announce(self, events: Sequence[EventRecord]) -> None:
-        # On the event loop: neither call waits for anything, and a thread would compete with the next request.
+        # On the event loop: neither call blocks, and a thread would compete with the next request.
         if events:
-            self.hub.publish(to_documents(events))
+            self.event_hub.publish(to_documents(events))
         self.coordinator.wake()
 
 
@@ -57,3 +66,30 @@ def services_of(connection: HTTPConnection) -> Services:
     services = connection.app.state.services
     assert isinstance(services, Services)
     return services
+
+
+def owner_of(connection: HTTPConnection) -> str:
+    """The owner whose records this connection may see."""
+    return LOCAL_OWNER
+
+
+@dataclass(frozen=True)
+class CallerContext:
+    """The owner who makes a request, and the services that answer it."""
+
+    services: Services
+    owner: str
+
+    async def call(
+        self, function: Callable[Concatenate[Services, str, P], Result], *args: P.args, **kwargs: P.kwargs
+    ) -> Result:
+        """Run a blocking `function(services, owner, ...)` beside the event loop."""
+        return await in_thread(function, self.services, self.owner, *args, **kwargs)
+
+
+async def _caller_of(request: Request) -> CallerContext:
+    return CallerContext(services_of(request), owner_of(request))
+
+
+Caller = Annotated[CallerContext, Depends(_caller_of)]
+"""Parameter of routes: the owner for whom they act, with the services."""

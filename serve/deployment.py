@@ -9,52 +9,52 @@ from ray.serve import Application
 
 from cluster.coordinator_client import RayCoordinatorClient
 from cluster.data.client import RayDataClient
-from cluster.events.event_hub import RayHubClient
+from cluster.events.event_hub import RayEventHubClient
 from cluster.names import NAMESPACE, ON_HEAD
 from ftlab.settings import Settings, load_settings
 from serve.app import create_app
 from serve.context import Services
 from serve.http.responses import in_thread
-from serve.models.huggingface import HuggingFaceHub
-from serve.streams.subscriptions import LiveFeed
+from serve.models.huggingface import CachedHuggingFace
+from serve.streams.subscriptions import EventFeed
 from tracking.store import Store
 
 MAX_ONGOING_REQUESTS = 4000
-"""Each open socket holds one for as long as it lives."""
+"""Each open socket counts as one request."""
 SWITCH_INTERVAL_S = 0.0005
 LINGER_S = 0.05
-"""What the API tells the live hub comes together: a burst of submits is few calls."""
+"""Events published within this time go to the event hub in one call, so that a burst of submits is few calls."""
 SHUTDOWN_TIMEOUT_S = 5.0
-"""Requests may take so long to end before a replica is ended; sockets never end, their clients resume."""
+"""How long open requests may take before a replica is ended; sockets never end, their clients resume."""
 
 
 class ApiReplica:
-    """One replica: everything it holds is opened in its own process, from the environment of the cluster."""
+    """One replica. Opens its services in its own process, from the environment of the cluster."""
 
     def __init__(self) -> None:
         settings = load_settings()
-        # Requests wait on the event loop's turn; a thread that works keeps it for 5 ms otherwise.
+        # Requests wait for the event loop; by default a busy thread would block it for 5 ms at a time.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        hub = RayHubClient(NAMESPACE, linger_s=LINGER_S)
+        event_hub = RayEventHubClient(NAMESPACE, linger_s=LINGER_S)
         self._services = Services(
             settings=settings,
             store=Store.open(settings.store_url),
             coordinator=RayCoordinatorClient(),
-            hub=hub,
-            feed=LiveFeed(hub),
+            event_hub=event_hub,
+            feed=EventFeed(event_hub),
             data=RayDataClient(),
-            model_hub=HuggingFaceHub(),
+            huggingface=CachedHuggingFace(),
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        """Called by Serve after the constructor: the application is made here and never pickled."""
-        # Serve's proxy gives each reply its `x-request-id` already.
+        """Called by Serve after the constructor, so that the application is never pickled."""
+        # Serve's proxy adds `x-request-id` to each reply.
         return create_app(self._services, sends_request_id=False)
 
     async def check_health(self) -> None:
-        """Serve replaces a replica that does not get through here: its event loop or all its threads hang.
+        """Called by Serve, which replaces a replica whose event loop or threads hang.
 
-        A database that is away is no reason, as the next replica lacks it too.
+        The database is not checked: without it, the next replica would fail too.
         """
         await in_thread(time.monotonic)
 
@@ -63,7 +63,7 @@ Api = ray_serve.deployment(ray_serve.ingress()(ApiReplica), name="Api")
 
 
 def build(args: dict[str, str]) -> Application:
-    """The Serve application. `args` may hold `replicas`; the default is the setting `api_replicas`."""
+    """The Serve application. `args` may contain `replicas`; the default is the setting `api_replicas`."""
     settings: Settings = load_settings()
     return Api.options(
         num_replicas=int(args.get("replicas", settings.api_replicas)),

@@ -1,4 +1,4 @@
-"""`/health`: this process lives. `/ready`: a job that is submitted now would be run."""
+"""`/health`: this process is alive. `/ready`: a job that is submitted now would be run."""
 
 from datetime import UTC, datetime
 

@@ -9,18 +9,17 @@ import signal
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from contextlib import suppress
 
 import ray
 from ray import serve as ray_serve
 
 from cluster.coordinator.actor import start_coordinator
-from cluster.coordinator.drain import RayCoordinator, drain
+from cluster.coordinator_client import RayCoordinatorClient, drain
 from cluster.data.worker import start_data_worker
-from cluster.events.event_hub import RayHubClient, start_hub
+from cluster.events.event_hub import RayEventHubClient, start_event_hub
 from cluster.interfaces import SERVICE_STOPS
+from cluster.machine.ports import answers
 from cluster.names import NAMESPACE
 from cluster.runs.placement_groups import release_ownerless
 from ftlab.settings import Settings, load_settings
@@ -40,7 +39,7 @@ logger = logging.getLogger("ftlab.control")
 
 def bring_up(settings: Settings) -> None:
     """Start the hub, the data worker, the coordinator and the API, or find those that run."""
-    start_hub(NAMESPACE)
+    start_event_hub(NAMESPACE)
     start_data_worker()
     start_coordinator()
     ray_serve.start(
@@ -58,7 +57,8 @@ def watch(settings: Settings, stop: threading.Event) -> int:
             return 1
         with suppress(ray.exceptions.RayError):
             release_ownerless()
-        failures = 0 if _is_healthy(settings) else failures + 1
+        is_healthy = answers(f"http://{settings.host}:{settings.port}/health", timeout_s=5.0)
+        failures = 0 if is_healthy else failures + 1
         if failures >= FAILURES_BEFORE_REDEPLOY:
             logger.warning("The API does not answer; deploying it again")
             bring_up(settings)
@@ -68,13 +68,13 @@ def watch(settings: Settings, stop: threading.Event) -> int:
 
 def take_down(settings: Settings) -> None:
     """Bring the service to its end in order, as far as its parts still answer."""
-    coordinator = RayCoordinator()
+    coordinator = RayCoordinatorClient()
     if drain(coordinator, settings.stop_grace_s + DRAIN_MARGIN_S):
         logger.info("No job runs any more")
     else:
-        logger.warning("Some runs did not end in time; they go on from their newest checkpoints at the next start")
+        logger.warning("Some runs did not end in time; they continue from their newest checkpoints at the next start")
     coordinator.end()
-    # Serve waits for open requests, and a socket is one for as long as somebody follows a job.
+    # Serve waits for open requests, and the socket of a follower is one.
     threading.Thread(target=_send_followers_away, name="ftlab-goodbye", daemon=True).start()
     try:
         ray_serve.shutdown()
@@ -85,8 +85,8 @@ def take_down(settings: Settings) -> None:
 
 
 def _send_followers_away() -> None:
-    """Tell the replicas for as long as they live: those who were sent away come back to another one."""
-    hub = RayHubClient(NAMESPACE)
+    """Notify the replicas for as long as they live: a follower that one of them sends away reconnects to another."""
+    hub = RayEventHubClient(NAMESPACE)
     while True:
         hub.publish([SERVICE_STOPS])
         time.sleep(GOODBYE_INTERVAL_S)
@@ -96,14 +96,6 @@ def _cluster_answers() -> bool:
     try:
         return any(node["Alive"] for node in ray.nodes())
     except ray.exceptions.RayError:
-        return False
-
-
-def _is_healthy(settings: Settings) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://{settings.host}:{settings.port}/health", timeout=5.0) as reply:
-            return bool(reply.status == 200)
-    except (urllib.error.URLError, TimeoutError, ConnectionError):
         return False
 
 

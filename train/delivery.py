@@ -2,9 +2,7 @@
 
 import logging
 import math
-import time
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from datasets import Dataset
@@ -13,8 +11,7 @@ from transformers import PreTrainedModel
 
 from ftlab.errors import FineTuneLabError
 from ftlab.manifest import Manifest
-from ftlab.schemas import EventKind, JobConfig
-from train.all_ranks import barrier, is_main_rank
+from ftlab.schemas import JobConfig, MetricsPayload, NoticePayload, ProgressPayload
 from train.checkpoints import checkpoint_files
 from train.checkpoints.resume import report_set_aside
 from train.failures import classify
@@ -30,9 +27,6 @@ FLOAT32_TOLERANCE = 1e-5
 LOW_PRECISION_TOLERANCE = 5e-3
 """The same where a number has 16 bits, in the weights or in the computation, as with 4-bit weights: about 2^-8, the
 precision of bfloat16."""
-MAX_TRIES = 2
-"""Attempts that may end abruptly while they deliver. The next one does not evaluate the model it delivers."""
-WAIT_INTERVAL_S = 0.2
 
 logger = logging.getLogger("ftlab.run")
 
@@ -47,37 +41,23 @@ class TrainedRun:
     eval_set: Dataset | None
     eval_losses: dict[int, float]
     """By step, of all attempts of the job."""
-    progress: dict[str, Any]
-    """Data of a progress event."""
+    progress: ProgressPayload
+    """Position of the training at its end."""
 
 
 def deliver(run: RunContext, trained: TrainedRun) -> Outcome:
-    """Publish the model and evaluate it. Every rank calls it: rank 0 does the work, the others wait for it.
-
-    A rank that left early would no longer report that it is alive.
-    """
-    plan = run.plan
-    at_work = plan.job_folder / f".delivering-{plan.model_folder.name}"
-    if is_main_rank():
-        with at_work.open("a") as file:
-            file.write("x")  # one for each attempt that came here
-    barrier()
-    if not is_main_rank():
-        while at_work.exists():
-            time.sleep(WAIT_INTERVAL_S)
-        return trained.outcome
-    try:
-        run.heartbeat.enter(Phase.DELIVERING)
-        delivered = _publish(plan, run.link)
-        _report_no_improvement(run.link, trained.eval_losses, delivered.step)
-        if trained.eval_set is not None:
-            if at_work.stat().st_size > MAX_TRIES:
-                _emit_skipped(run.link, "earlier attempts ended abruptly while they did so")
-            else:
-                _evaluate(run, trained, trained.eval_set, delivered)
-        return replace(trained.outcome, delivered_step=delivered.step)
-    finally:
-        at_work.unlink(missing_ok=True)
+    """Publish the model and evaluate it. Rank 0 calls it, alone."""
+    run.heartbeat.enter(Phase.DELIVERING)
+    # If an attempt died while it evaluated the delivered model (for lack of memory, say), every retry would die there.
+    has_died_here = run.plan.model_folder.exists()
+    delivered = _publish(run.plan, run.link)
+    _report_no_improvement(run.link, trained.eval_losses, delivered.step)
+    if trained.eval_set is not None:
+        if has_died_here:
+            _emit_skipped(run.link, "an earlier attempt of the job ended abruptly after it had delivered")
+        else:
+            _evaluate(run, trained, trained.eval_set, delivered)
+    return replace(trained.outcome, delivered_step=delivered.step)
 
 
 def _publish(plan: RunPlan, link: RunLink) -> Manifest:
@@ -110,7 +90,7 @@ def _report_no_improvement(link: RunLink, losses: dict[int, float], delivered_st
         f"The evaluation loss never fell below the base model's: it was {losses[0]:.6g} before training and "
         f"{losses[best]:.6g} at its lowest, at step {best}; the checkpoint of step {delivered_step} was delivered."
     )
-    link.emit(EventKind.NOTICE, {"code": "eval_never_improved", "message": message})
+    link.emit(NoticePayload(code="eval_never_improved", message=message))
 
 
 def _evaluate(run: RunContext, trained: TrainedRun, rows: Dataset, delivered: Manifest) -> None:
@@ -125,20 +105,20 @@ def _evaluate(run: RunContext, trained: TrainedRun, rows: Dataset, delivered: Ma
         logger.warning("The delivered model could not be evaluated.", exc_info=error)
         reason = classify(error, run.plan.job_folder).reason
         message = f"The model was delivered, but evaluating it failed ({reason}). The job's log has the traceback."
-        link.emit(EventKind.NOTICE, {"code": "final_eval_failed", "message": message})
+        link.emit(NoticePayload(code="final_eval_failed", message=message))
         return
     if math.isfinite(loss):
-        values = {"final_eval_loss": loss}
-        link.emit(EventKind.METRICS, trained.progress | {"step": delivered.step, "values": values})
+        position = trained.progress.to_data() | {"step": delivered.step}
+        link.emit(MetricsPayload(**position, values={"final_eval_loss": loss}))
         # The delivered step may be an earlier one; the job stays at its last.
-        link.emit(EventKind.PROGRESS, trained.progress)
+        link.emit(trained.progress)
     measured = delivered.metrics.get("eval_loss")
     if measured is not None and not abs(loss - measured) <= tolerance * max(1.0, abs(measured)):
         message = (
             f"The delivered model has an evaluation loss of {loss:.6g}, but {measured:.6g} was measured at step "
             f"{delivered.step} during training."
         )
-        link.emit(EventKind.NOTICE, {"code": "final_eval_differs", "message": message})
+        link.emit(NoticePayload(code="final_eval_differs", message=message))
 
 
 def _final_eval_loss(run: RunContext, trained: TrainedRun, rows: Dataset) -> tuple[float, float]:
@@ -180,4 +160,4 @@ def _tolerance(model: PreTrainedModel | PeftModel, config: JobConfig) -> float:
 
 def _emit_skipped(link: RunLink, why: str) -> None:
     message = f"The model was delivered, but not evaluated: {why}."
-    link.emit(EventKind.NOTICE, {"code": "final_eval_skipped", "message": message})
+    link.emit(NoticePayload(code="final_eval_skipped", message=message))

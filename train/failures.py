@@ -1,13 +1,12 @@
 """From an exception to a reason code and a sentence that a user can act on."""
 
-import errno
 import os
-import shutil
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
 from ftlab.errors import FineTuneLabError
+from ftlab.files import free_bytes, is_disk_full
 from ftlab.status import ReasonCode
 from train.plan import Failure
 
@@ -126,7 +125,7 @@ def _diagnose(error: BaseException, folder: Path) -> tuple[ReasonCode, str]:
 def _disk_full(error: BaseException | None) -> BaseException | None:
     """The error in the chain that was caused by a full disk."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and is_disk_full(error):
             return error
         if any(mark in str(error) for mark in _DISK_FULL_MARKS):
             return error
@@ -137,13 +136,8 @@ def _disk_full(error: BaseException | None) -> BaseException | None:
 def _full_disk_sentence(full: BaseException, folder: Path) -> str:
     where = getattr(full, "filename", None) or folder
     return (
-        f"The disk of {where} is full ({_free_bytes(folder):,} bytes free). Free some space, then submit the job again."
+        f"The disk of {where} is full ({free_bytes(folder):,} bytes free). Free some space, then submit the job again."
     )
-
-
-def _free_bytes(folder: Path) -> int:
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    return shutil.disk_usage(there).free
 
 
 def _of_user_error(error: FineTuneLabError) -> ReasonCode:

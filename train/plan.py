@@ -3,12 +3,23 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from ftlab.schemas import EventKind, JobConfig
+from ftlab.schemas import EventPayload, JobConfig
 from ftlab.status import ReasonCode, StopKind
 
-__all__ = ["Beat", "DataFile", "Ending", "Failure", "Outcome", "Phase", "RunLink", "RunPlan", "StopKind"]
+__all__ = [
+    "Beat",
+    "DataFile",
+    "Ending",
+    "Failure",
+    "ModelLoaded",
+    "Outcome",
+    "Phase",
+    "RunLink",
+    "RunPlan",
+    "StopKind",
+]
 
 
 @dataclass(frozen=True)
@@ -143,10 +154,18 @@ class Failure:
     traceback: str = ""
 
 
+@dataclass(frozen=True)
+class ModelLoaded:
+    """The base model is in memory and training begins: the job is running now."""
+
+    revision: str
+    """Revision of the base model, to be kept for the job's later attempts."""
+
+
 class RunLink(Protocol):
     """A run's line to the outside. Nothing here blocks the training step."""
 
-    def emit(self, kind: EventKind, data: dict[str, Any]) -> None:
+    def emit(self, payload: EventPayload | ModelLoaded) -> None:
         """Hand over one event."""
 
     def beat(self, beat: Beat) -> None:

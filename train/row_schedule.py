@@ -17,15 +17,6 @@ from typing import Any
 
 from ftlab.schemas import TrainingConfig
 
-_STORED_NAMES = {
-    "step_size": "pace",
-    "lr_rescaled_at": "stretched_at",
-    "lr_start": "schedule_start",
-    "lr_steps": "schedule_steps",
-}
-"""Fields that have another name in a checkpoint's manifest."""
-_FIELD_NAMES = {stored: name for name, stored in _STORED_NAMES.items()}
-
 
 @dataclass(frozen=True)
 class StepSize:
@@ -113,20 +104,13 @@ class RowSchedule:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "RowSchedule":
-        """Undo `to_document`, of this release or of one that knew a single file only."""
-        fields = dict(document) | {"pace": StepSize(**document["pace"])}
-        if "num_rows" in fields:
-            is_stream = fields["start_step"] > 0
-            fields |= {"rows": [fields.pop("num_rows")], "ends": [fields.pop("end_rows")]}
-            fields["start_place"] = fields.pop("start_rows")
-            fields["stretched_at"] = fields["start_place"] if is_stream else None
-            del fields["last_step"]
-        fields |= {name: tuple(fields[name]) for name in ("rows", "ends")}
-        return cls(**{_FIELD_NAMES.get(name, name): value for name, value in fields.items()})
+        """Undo `to_document`."""
+        tuples = {name: tuple(document[name]) for name in ("rows", "ends")}
+        return cls(**{**document, **tuples, "step_size": StepSize(**document["step_size"])})
 
     def to_document(self) -> dict[str, Any]:
         """The schedule as a checkpoint's manifest keeps it."""
-        return {_STORED_NAMES.get(name, name): value for name, value in asdict(self).items()}
+        return asdict(self)
 
     @property
     def num_files(self) -> int:

@@ -9,7 +9,6 @@ from transformers import PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
 from ftlab.errors import ConflictError
-from ftlab.schemas import EventKind
 from train.all_ranks import is_main_rank, num_ranks
 from train.checkpoints import checkpoint_files
 from train.checkpoints.resume import find_checkpoint, is_evaluation_overdue
@@ -24,7 +23,7 @@ from train.methods.trainer_inputs import TrainerInputs
 from train.model.base_model import BaseModel, find_model
 from train.model.load import load_model
 from train.model.tokenizer import load_tokenizer
-from train.plan import Ending, Outcome, Phase, RunLink, RunPlan
+from train.plan import Ending, ModelLoaded, Outcome, Phase, RunLink, RunPlan
 from train.reporting.run_metrics import eval_losses
 from train.row_schedule import RowSchedule
 
@@ -44,7 +43,8 @@ def run(plan: RunPlan, link: RunLink) -> Outcome:
     try:
         trained = _train(context)
         _free_memory()
-        return deliver(context, trained) if trained.outcome.ending is Ending.FINISHED else trained.outcome
+        delivers = trained.outcome.ending is Ending.FINISHED and is_main_rank()
+        return deliver(context, trained) if delivers else trained.outcome
     except EarlyStop as stop:
         saved = checkpoint_files.committed(plan.checkpoints_folder)
         step = saved[-1][0] if saved else 0
@@ -80,7 +80,7 @@ def _train(run: RunContext) -> TrainedRun:
 
     # Schedule the rows: as planned, or continuing from the checkpoint.
     schedule = RowSchedule.planned(plan.config.training, [len(rows) for rows in train_sets], num_ranks())
-    if resumed is not None and resumed.conditions is not None:
+    if resumed is not None:
         before = RunConditions.from_document(resumed.conditions).schedule
         schedule = before.continued(resumed.step, schedule, plan.config.training)
 
@@ -103,7 +103,7 @@ def _train(run: RunContext) -> TrainedRun:
     stop_poll.raise_if_requested()
 
     # Train. The callback emits metrics, commits checkpoints and polls for stop requests.
-    link.emit(EventKind.STATUS, {"status": "running", "base_model": base.name, "base_revision": base.revision})
+    link.emit(ModelLoaded(base.revision))
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
 
     # Report how it ended.

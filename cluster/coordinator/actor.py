@@ -8,9 +8,10 @@ import ray
 
 from cluster.coordinator.coordinator import Coordinator, run_forever, wait_until_abandoned
 from cluster.coordinator.ray_backend import RayCluster
-from cluster.coordinator.tick_timer import Pacer
-from cluster.events.event_hub import RayHubClient
-from cluster.names import COORDINATOR, NAMESPACE, ON_HEAD
+from cluster.coordinator.tick_timer import TickTimer
+from cluster.events.event_hub import RayEventHubClient
+from cluster.named_actor import start_actor
+from cluster.names import COORDINATOR, NAMESPACE
 from ftlab.settings import load_settings
 from tracking.store import Store
 
@@ -21,22 +22,22 @@ class CoordinatorActor:
     def __init__(self) -> None:
         settings = load_settings()
         self._store = Store.open(settings.store_url)
-        self._coordinator = Coordinator(self._store, RayCluster(settings), RayHubClient(NAMESPACE), settings)
-        self._pacer = Pacer()
+        self._coordinator = Coordinator(self._store, RayCluster(settings), RayEventHubClient(NAMESPACE), settings)
+        self._timer = TickTimer()
         threading.Thread(target=self._run, name="ftlab-coordinator", daemon=True).start()
 
     def wake(self) -> None:
-        """Something has changed, a job was submitted for example."""
-        self._pacer.wake()
+        """Tick soon: something has changed, a job was submitted for example."""
+        self._timer.wake()
 
     def attempt_ended(self) -> None:
-        """A run has come to its end: the job behind it need not wait."""
-        self._pacer.hurry()
+        """Tick at once: a run has ended, and the next job can start."""
+        self._timer.hurry()
 
     def drain(self) -> None:
-        """As `Coordinator.drain`, at once."""
+        """As `Coordinator.drain`, with a tick at once."""
         self._coordinator.drain()
-        self._pacer.hurry()
+        self._timer.hurry()
 
     def is_drained(self) -> bool:
         return self._coordinator.is_drained()
@@ -45,25 +46,12 @@ class CoordinatorActor:
         return True
 
     def _run(self) -> None:
-        """Schedule until another coordinator has taken over, one of a second cluster; once that is gone, begin anew."""
-        run_forever(self._coordinator, self._pacer.pause)
+        """Schedule until another coordinator, of a second cluster, takes over; once that one is gone, restart."""
+        run_forever(self._coordinator, self._timer.pause)
         wait_until_abandoned(self._store, time.sleep)
-        os._exit(1)  # Ray starts the actor again, with nothing remembered
+        os._exit(1)  # Ray restarts the actor, which then remembers nothing
 
 
 def start_coordinator() -> ray.actor.ActorHandle:
-    """Start the coordinator, or find the one that runs."""
-    return (
-        ray.remote(CoordinatorActor)
-        .options(
-            name=COORDINATOR,
-            namespace=NAMESPACE,
-            lifetime="detached",
-            get_if_exists=True,
-            num_cpus=0,
-            resources=ON_HEAD,
-            max_restarts=-1,
-            max_task_retries=0,
-        )
-        .remote()
-    )
+    """Start the coordinator, or find the running one."""
+    return start_actor(CoordinatorActor, COORDINATOR)

@@ -1,4 +1,4 @@
-"""The run drivers of one tick: listed once, and kept up to date while the tick starts and ends some."""
+"""The run drivers: listed once a tick, and kept up to date while the tick starts and ends some."""
 
 from collections.abc import Collection
 
@@ -8,8 +8,8 @@ from cluster.policy import WorkerShape
 from train.plan import RunPlan
 
 
-class Roster:
-    """Which run drivers live, and which of them this coordinator has started."""
+class Drivers:
+    """The run drivers that live. Remembers which of them this coordinator has launched."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -20,7 +20,7 @@ class Roster:
         self.names = self._cluster.drivers()
 
     def forget_except(self, names: Collection[str]) -> None:
-        """Remember of the drivers that were started here only those that are still in use."""
+        """Forget that a driver was launched here when it neither lives nor is among `names`."""
         self._launched &= self.names | set(names)
 
     def was_launched_here(self, name: str) -> bool:
@@ -36,16 +36,17 @@ class Roster:
         self.names.discard(name)
 
     def state(self, name: str) -> str:
-        """As `Cluster.state`; a driver that does not answer has `ended`."""
+        """As `Cluster.state`; `ended` for a driver that does not answer."""
         try:
             return self._cluster.state(name)
         except DriverLostError:
             return "ended"
 
-    def find_standby(self, owned: Collection[str]) -> str | None:
-        """A standby run that waits, or is about to: even then it is ahead of a fresh one.
+    def find_standby(self, claimed: Collection[str]) -> str | None:
+        """A standby run that is ready or starting: even the latter is ahead of a fresh run.
 
-        Not one of the `owned`, whose attempt is claimed, but that the coordinator before this one did not get to tell.
+        One of the `claimed` drivers is left out: the coordinator before this one claimed it for an attempt, and ended
+        before it handed over the plan.
         """
-        names = sorted(name for name in self.names.difference(owned) if name.startswith(STANDBY_PREFIX))
+        names = sorted(name for name in self.names.difference(claimed) if name.startswith(STANDBY_PREFIX))
         return next((name for name in names if self.state(name) in {"starting", "ready"}), None)

@@ -1,145 +1,117 @@
-"""Live attempts: each must have its driver, hear of stop requests, and write heartbeats."""
+"""Live attempts: each must have its driver and its machines, write heartbeats, and stop when it is requested to."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
-from cluster.coordinator.data_gate import DataStage
-from cluster.coordinator.drivers import Roster
 from cluster.coordinator.queue_snapshot import held_shape
-from cluster.coordinator.ray_backend import Cluster, DriverLostError
-from cluster.coordinator.stop_requests import HEARTBEAT_TIMEOUT_S, Stopping, wanted_stop
-from cluster.coordinator.transitions import Moves
+from cluster.coordinator.ray_backend import DriverLostError
+from cluster.coordinator.stop_requests import HEARTBEAT_TIMEOUT_S, StopRequests, requested_stop
+from cluster.coordinator.tick import Tick
+from cluster.coordinator.transitions import end_attempt
 from cluster.runs.make_plan import make_plan
-from cluster.runs.time_limits import TimeLimits
-from ftlab.settings import Settings
+from cluster.runs.time_limits import time_limit_s
 from ftlab.status import JobStatus, ReasonCode, StopKind
-from tracking.store import Store
-from tracking.store.records import AttemptRecord, JobRecord, JobRef
+from tracking.store.records import AttemptRecord, JobRecord
 
 NODES_INTERVAL_S = 2.0
-"""The machines are looked at so often while something runs."""
+"""How often the machines are listed while something runs."""
+STOP_MESSAGES = {
+    StopKind.EXTEND: "The job saves a checkpoint and continues with the files that were appended.",
+    StopKind.DRAIN: "The service is about to stop; the job saves a checkpoint and goes back to the queue.",
+    StopKind.TIME_LIMIT: "The job's time limit is used up; it saves a checkpoint and ends.",
+}
 
 logger = logging.getLogger(__name__)
 
 
-class Tending:
-    def __init__(
-        self,
-        store: Store,
-        cluster: Cluster,
-        settings: Settings,
-        roster: Roster,
-        moves: Moves,
-        stopping: Stopping,
-        limits: TimeLimits,
-        data: DataStage,
-    ) -> None:
-        self._store = store
-        self._cluster = cluster
-        self._settings = settings
-        self._roster = roster
-        self._moves = moves
-        self._stopping = stopping
-        self._limits = limits
-        self._data = data
+class LiveAttempts:
+    """Checks the live attempts. Remembers since when drivers have been silent, and the machines of the last list."""
+
+    def __init__(self, stops: StopRequests) -> None:
+        self._stops = stops
         self._silent_since: dict[str, datetime] = {}
         self._nodes: frozenset[str] = frozenset()
-        self._saw_nodes_at = datetime.min.replace(tzinfo=UTC)
+        self._listed_nodes_at = datetime.min.replace(tzinfo=UTC)
 
-    def tend(
-        self,
-        attempts: Sequence[AttemptRecord],
-        jobs: Sequence[JobRecord],
-        now: datetime,
-        *,
-        is_new_session: bool,
-        is_draining: bool,
-    ) -> None:
-        """Look after every attempt that the database calls live."""
-        if is_draining:
-            self._stopping.hurry()
-        by_id = {job.id: job for job in jobs}
-        due = self._data.let_take_in([job for job in jobs if job.has_new_files and wanted_stop(job) is None], now)
-        for attempt in attempts:
-            job = by_id.get(attempt.job_id)
-            if attempt.driver not in self._roster.names:
-                reason, why = self._why_lost(attempt, job, is_new_session=is_new_session)
-                self._moves.end_attempt(attempt, reason, why, now)
-            elif job is None or job.attempt != attempt.number:
-                why = "The job moved on without this attempt."
-                self._moves.end_attempt(attempt, ReasonCode.INTERNAL_ERROR, why, now)
-            elif self._has_lost_a_machine(attempt, now):
-                self._moves.end_attempt(attempt, ReasonCode.NODE_LOST, "A machine that the run was given is gone.", now)
-            elif kind := self._due_stop(job, attempt, now, is_draining=is_draining, extends=job.id in due):
-                self._stopping.ask(job, attempt, kind, _REQUESTS[kind], now)
-            elif (kind := wanted_stop(job)) is not None:
-                self._stopping.carry(attempt, kind, now)
-            elif now - attempt.heartbeat_at > timedelta(seconds=HEARTBEAT_TIMEOUT_S):
-                self._revive(attempt, job, now)
+    def check(self, tick: Tick, to_extend: Collection[str]) -> None:
+        """Check every attempt that the database calls live. The jobs `to_extend` stop to train on new files."""
+        jobs = {job.id: job for job in tick.jobs}
+        for attempt in tick.attempts:
+            job = jobs.get(attempt.job_id)
+            if lost := self._why_lost(tick, attempt, job):
+                end_attempt(tick, attempt, *lost)
+                continue
+            assert job is not None
+            if kind := _due_stop(tick, job, attempt, extends=job.id in to_extend):
+                self._stops.request(tick, job, attempt, kind, STOP_MESSAGES[kind])
+            elif (kind := requested_stop(job)) is not None:
+                self._stops.follow_up(tick, attempt, kind)
+            elif tick.now - attempt.heartbeat_at > timedelta(seconds=HEARTBEAT_TIMEOUT_S):
+                self._revive(tick, attempt, job)
             else:
                 self._silent_since.pop(attempt.driver, None)
-        self._stopping.forget_except({JobRef(attempt.job_id, attempt.number) for attempt in attempts})
+        self._stops.forget_ended(tick)
 
-    def _due_stop(
-        self, job: JobRecord, attempt: AttemptRecord, now: datetime, *, is_draining: bool, extends: bool
-    ) -> StopKind | None:
-        """A stop that the service itself has to ask for, and that is more urgent than the one asked for so far."""
-        kind = StopKind.DRAIN if is_draining else StopKind.EXTEND if extends else None
-        config = self._moves.config(job)
-        if config is not None and config.time_limit_s is not None:
-            with self._store.read() as tx:
-                left_s = self._limits.left_s(tx, job, config, now, attempt)
-            if left_s is not None and left_s <= 0:
-                kind = StopKind.TIME_LIMIT
-        held = wanted_stop(job)
-        is_news = kind is not None and (held is None or held.urgency < kind.urgency)
-        return kind if is_news else None
+    def _why_lost(self, tick: Tick, attempt: AttemptRecord, job: JobRecord | None) -> tuple[ReasonCode, str] | None:
+        """The reason and the message with which a lost attempt ends; `None` for one that is not lost."""
+        if attempt.driver not in tick.drivers.names:
+            return _why_driver_lost(tick, attempt, job)
+        if job is None or job.attempt != attempt.number:
+            return ReasonCode.INTERNAL_ERROR, "The job moved on without this attempt."
+        if self._has_lost_a_machine(tick, attempt):
+            return ReasonCode.NODE_LOST, "A machine that the run was given is gone."
+        return None
 
-    def _has_lost_a_machine(self, attempt: AttemptRecord, now: datetime) -> bool:
+    def _has_lost_a_machine(self, tick: Tick, attempt: AttemptRecord) -> bool:
         """A run that waits for a machine that has left would wait for ever, and one that trains there is cut off."""
-        if now - self._saw_nodes_at > timedelta(seconds=NODES_INTERVAL_S):
-            self._nodes = frozenset(node.id for node in self._cluster.fleet().nodes)
-            self._saw_nodes_at = now
-        # A run that is younger than the look may be on a machine that has just come.
-        is_older = attempt.created_at < self._saw_nodes_at
+        if tick.now - self._listed_nodes_at > timedelta(seconds=NODES_INTERVAL_S):
+            self._nodes = frozenset(node.id for node in tick.cluster.fleet().nodes)
+            self._listed_nodes_at = tick.now
+        # A run that is younger than the list may be on a machine that has just come.
+        is_older = attempt.created_at < self._listed_nodes_at
         return is_older and any(node not in self._nodes for node, _ in attempt.placement)
 
-    def _why_lost(
-        self, attempt: AttemptRecord, job: JobRecord | None, *, is_new_session: bool
-    ) -> tuple[ReasonCode, str]:
-        if is_new_session:
-            return ReasonCode.SERVICE_RESTARTED, "The service was restarted."
-        is_silent = job is not None and job.status is JobStatus.PENDING and attempt.heartbeat_at == attempt.created_at
-        if is_silent and not self._roster.was_launched_here(attempt.driver):
-            return ReasonCode.SERVICE_RESTARTED, "The scheduler was restarted before it had started the run."
-        return ReasonCode.WORKER_CRASHED, "The run's driver process ended without a word."
+    def _revive(self, tick: Tick, attempt: AttemptRecord, job: JobRecord) -> None:
+        """Ask a silent driver for its state: it may have no plan yet, or hang, or the database was away.
 
-    def _revive(self, attempt: AttemptRecord, job: JobRecord, now: datetime) -> None:
-        """The driver writes nothing: it may never have got its plan, or it hangs, or the database was away.
-
-        It is asked, and ended when it does not answer or has been silent for as long again.
+        A driver without a plan gets it again. One that does not answer, or stays silent as long again, is ended.
         """
-        since = self._silent_since.setdefault(attempt.driver, now)
+        since = self._silent_since.setdefault(attempt.driver, tick.now)
         try:
-            patient = now - since < timedelta(seconds=HEARTBEAT_TIMEOUT_S)
-            state = self._cluster.state(attempt.driver)
-            if patient and (state == "taken" or (state != "ended" and self._hand_over_again(attempt, job, now))):
+            is_patient = tick.now - since < timedelta(seconds=HEARTBEAT_TIMEOUT_S)
+            state = tick.cluster.state(attempt.driver)
+            if is_patient and (state == "taken" or (state != "ended" and _assign_again(tick, attempt, job))):
                 return
         except DriverLostError as error:
             logger.warning("%s", error)
         self._silent_since.pop(attempt.driver, None)
-        why = "The run's driver process does not answer."
-        self._moves.end_attempt(attempt, ReasonCode.WORKER_CRASHED, why, now)
-
-    def _hand_over_again(self, attempt: AttemptRecord, job: JobRecord, now: datetime) -> bool:
-        with self._store.read() as tx:
-            plan = make_plan(tx, self._settings, job, attempt, now)
-        return self._cluster.assign(attempt.driver, plan, held_shape(attempt, plan.config.resources.num_workers))
+        end_attempt(tick, attempt, ReasonCode.WORKER_CRASHED, "The run's driver process does not answer.")
 
 
-_REQUESTS = {
-    StopKind.EXTEND: "The job saves a checkpoint and goes on with the files that were appended.",
-    StopKind.DRAIN: "The service is about to stop; the job saves a checkpoint and goes back to the queue.",
-    StopKind.TIME_LIMIT: "The job's time limit is used up; it saves a checkpoint and ends.",
-}
+def _why_driver_lost(tick: Tick, attempt: AttemptRecord, job: JobRecord | None) -> tuple[ReasonCode, str]:
+    if tick.is_new_session:
+        return ReasonCode.SERVICE_RESTARTED, "The service was restarted."
+    never_wrote = job is not None and job.status is JobStatus.PENDING and attempt.heartbeat_at == attempt.created_at
+    if never_wrote and not tick.drivers.was_launched_here(attempt.driver):
+        return ReasonCode.SERVICE_RESTARTED, "The scheduler was restarted before it had started the run."
+    return ReasonCode.WORKER_CRASHED, "The run's driver process exited unexpectedly without an error message."
+
+
+def _due_stop(tick: Tick, job: JobRecord, attempt: AttemptRecord, *, extends: bool) -> StopKind | None:
+    """A stop that the service has to request, and that is more urgent than what was requested so far."""
+    kind = StopKind.DRAIN if tick.is_draining else StopKind.EXTEND if extends else None
+    if time_limit_s(job) is not None:
+        with tick.store.read() as tx:
+            left_s = tick.time_limits.left_s(tx, job, tick.now, attempt)
+        if left_s is not None and left_s <= 0:
+            kind = StopKind.TIME_LIMIT
+    held = requested_stop(job)
+    is_news = kind is not None and (held is None or held.urgency < kind.urgency)
+    return kind if is_news else None
+
+
+def _assign_again(tick: Tick, attempt: AttemptRecord, job: JobRecord) -> bool:
+    with tick.store.read() as tx:
+        plan = make_plan(tx, tick.settings, job, attempt, tick.now)
+    return tick.cluster.assign(attempt.driver, plan, held_shape(attempt, plan.config.resources.num_workers))

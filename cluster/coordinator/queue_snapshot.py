@@ -1,114 +1,110 @@
-"""What the policy looks at, gathered from the record."""
+"""Snapshot of the queue and of the running jobs, which the scheduling policy reads."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
-from cluster.coordinator.stop_requests import wanted_stop
-from cluster.coordinator.transitions import Moves
-from cluster.policy import QueuedJob, Rules, RunningJob, Share, Situation, Spot, WorkerShape
-from cluster.runs.time_limits import TimeLimits
-from ftlab.settings import Settings
-from tracking.store import Store, Transaction
+from cluster.coordinator.stop_requests import requested_stop
+from cluster.coordinator.tick import Tick
+from cluster.policy import QueuedJob, RunningJob, Share, Situation, Spot, WorkerShape
+from ftlab.schemas import JobConfig
+from tracking.store import Transaction
 from tracking.store.quotas import effective_quota
 from tracking.store.records import AttemptRecord, JobRecord, QuotaRecord
 
 QUEUE_WINDOW = 100
-"""About so many jobs are looked at in one tick: those of every owner that are next."""
-MAX_PASSED_OVER = 400
-"""So many more at most, for jobs that wait for their data and must not hide those behind them."""
+"""About how many queued jobs a tick reads: the next ones of every owner."""
+MAX_MORE_JOBS = 400
+"""How many more it reads at most, so that jobs that wait for their data do not hide those behind them."""
 
 
 @dataclass(frozen=True)
-class Scene:
+class QueueSnapshot:
     """The first jobs of the queue, and everything that runs."""
 
-    records: Mapping[str, JobRecord]
-    """Of the queue."""
+    jobs: Mapping[str, JobRecord]
+    """The queued jobs by id, also those whose config cannot be read."""
     queue: Sequence[QueuedJob]
-    unreadable: Sequence[JobRecord]
-    """Queued jobs whose config cannot be read."""
+    """Those whose config can be read, in queue order."""
     live: Mapping[str, tuple[JobRecord, AttemptRecord]]
-    """By job, without those whose attempt has ended."""
+    """The jobs with a live attempt, by id."""
     situation: Situation
 
 
-class SceneReader:
-    """Reads the scene in one transaction."""
+@dataclass
+class QueueWindow:
+    """How many queued jobs a tick reads. Remembers what the last tick found."""
 
-    def __init__(self, store: Store, settings: Settings, moves: Moves, limits: TimeLimits, rules: Rules) -> None:
-        self._store = store
-        self._settings = settings
-        self._moves = moves
-        self._limits = limits
-        self._rules = rules
-        self._num_owners = 1
+    num_owners: int = 1
+    num_waiting_for_data: int = 0
+    """Jobs that cannot start, whatever is free."""
 
-    def read(self, now: datetime, num_passed_over: int = 0) -> Scene | None:
-        """`None` when nobody waits. `num_passed_over` jobs of the last look could not start, whatever is free."""
-        more = min(num_passed_over, MAX_PASSED_OVER // self._num_owners)
-        per_owner = max(1, QUEUE_WINDOW // self._num_owners) + more
-        with self._store.read() as tx:
-            records = {job.id: job for job in tx.jobs.queue_heads(per_owner, now=now)}
-            if not records:
-                return None
-            owners = {job.owner for job in records.values()}
-            self._num_owners = len(owners)
-            queue = [queued for job in records.values() if (queued := self._queued(tx, job, now))]
-            jobs = {job.id: job for job in tx.jobs.live()}
-            attempts = tx.attempts.live()
-            live = {attempt.job_id: (jobs[attempt.job_id], attempt) for attempt in attempts if attempt.job_id in jobs}
-            highest = max((job.priority for job in queue), default=0)
-            running = [self._running(tx, job, attempt, now, highest) for job, attempt in live.values()]
-            shares = self._shares(tx, owners | {job.owner for job in jobs.values()}, now)
-        readable = {job.id for job in queue}
-        unreadable = [job for job in records.values() if job.id not in readable]
-        return Scene(records, queue, unreadable, live, Situation(now, tuple(running), shares, self._rules))
+    @property
+    def jobs_per_owner(self) -> int:
+        more = min(self.num_waiting_for_data, MAX_MORE_JOBS // self.num_owners)
+        return max(1, QUEUE_WINDOW // self.num_owners) + more
 
-    def _queued(self, tx: Transaction, job: JobRecord, now: datetime) -> QueuedJob | None:
-        config = self._moves.config(job)
-        if config is None:
+
+def read_queue(tick: Tick, window: QueueWindow) -> QueueSnapshot | None:
+    """Read everything in one transaction. `None` when no job waits."""
+    now = tick.now
+    with tick.store.read() as tx:
+        queued = {job.id: job for job in tx.jobs.queue_heads(window.jobs_per_owner, now=now)}
+        if not queued:
             return None
-        return QueuedJob(
-            id=job.id,
-            owner=job.owner,
-            config=config,
-            priority=job.priority,
-            is_in_front=job.queue_shift < 0,
-            has_run=job.attempt > 0,
-            longest_s=self._limits.longest_s(tx, job, config, now),
-        )
-
-    def _running(
-        self, tx: Transaction, job: JobRecord, attempt: AttemptRecord, now: datetime, highest: int
-    ) -> RunningJob:
-        config = self._moves.config(job)
-        # When the newest checkpoint was made matters only where somebody could take the job's devices.
-        checkpoints = tx.checkpoints.of_job(job.id) if config and config.preemptible and job.priority < highest else []
-        return RunningJob(
-            id=job.id,
-            attempt=attempt.number,
-            owner=job.owner,
-            shape=held_shape(attempt, config.resources.num_workers if config else 1),
-            started_at=attempt.created_at,
-            priority=job.priority,
-            placement=tuple(Spot(*spot) for spot in attempt.placement),
-            preemptible=config is not None and config.preemptible,
-            remaining_s=self._limits.longest_s(tx, job, config, now, attempt) if config else None,
-            last_checkpoint_at=checkpoints[0].created_at if checkpoints else None,
-            is_stopping=wanted_stop(job) is not None,
-        )
-
-    def _shares(self, tx: Transaction, owners: Collection[str], now: datetime) -> dict[str, Share]:
-        used, quotas = tx.usage.all(now=now), tx.quotas.all()
-        shares = {}
-        for owner in sorted(owners):
-            quota = effective_quota(quotas.get(owner) or QuotaRecord(owner), self._settings)
-            weight = 1.0 if quota.weight is None else quota.weight
-            shares[owner] = Share(used.get(owner, 0.0), weight, quota.max_running_gpus, quota.max_running_cpus)
-        return shares
+        owners = {job.owner for job in queued.values()}
+        window.num_owners = len(owners)
+        queue = [_queued_job(tick, tx, job, job.config) for job in queued.values() if isinstance(job.config, JobConfig)]
+        jobs = {job.id: job for job in tx.jobs.live()}
+        attempts = tx.attempts.live()
+        live = {attempt.job_id: (jobs[attempt.job_id], attempt) for attempt in attempts if attempt.job_id in jobs}
+        highest = max((job.priority for job in queue), default=0)
+        running = tuple(_running_job(tick, tx, job, attempt, highest) for job, attempt in live.values())
+        shares = _shares(tick, tx, owners | {job.owner for job in jobs.values()})
+    return QueueSnapshot(queued, queue, live, Situation(now, running, shares, tick.rules))
 
 
 def held_shape(attempt: AttemptRecord, num_workers: int) -> WorkerShape:
     """What each worker of a live attempt holds."""
     return WorkerShape(num_workers, attempt.cpus // num_workers, attempt.gpus / num_workers)
+
+
+def _queued_job(tick: Tick, tx: Transaction, job: JobRecord, config: JobConfig) -> QueuedJob:
+    return QueuedJob(
+        id=job.id,
+        owner=job.owner,
+        config=config,
+        priority=job.priority,
+        is_in_front=job.queue_shift < 0,
+        has_run=job.attempt > 0,
+        longest_s=tick.time_limits.longest_s(tx, job, tick.now),
+    )
+
+
+def _running_job(tick: Tick, tx: Transaction, job: JobRecord, attempt: AttemptRecord, highest: int) -> RunningJob:
+    """`highest` is the highest priority in the queue."""
+    config = job.config if isinstance(job.config, JobConfig) else None
+    # When the newest checkpoint was made matters only where another job could take this one's devices.
+    checkpoints = tx.checkpoints.of_job(job.id) if config and config.preemptible and job.priority < highest else []
+    return RunningJob(
+        id=job.id,
+        attempt=attempt.number,
+        owner=job.owner,
+        shape=held_shape(attempt, config.resources.num_workers if config else 1),
+        started_at=attempt.created_at,
+        priority=job.priority,
+        placement=tuple(Spot(*spot) for spot in attempt.placement),
+        preemptible=config is not None and config.preemptible,
+        remaining_s=tick.time_limits.longest_s(tx, job, tick.now, attempt),
+        last_checkpoint_at=checkpoints[0].created_at if checkpoints else None,
+        is_stopping=requested_stop(job) is not None,
+    )
+
+
+def _shares(tick: Tick, tx: Transaction, owners: Collection[str]) -> dict[str, Share]:
+    used, quotas = tx.usage.all(now=tick.now), tx.quotas.all()
+    shares = {}
+    for owner in sorted(owners):
+        quota = effective_quota(quotas.get(owner) or QuotaRecord(owner), tick.settings)
+        weight = 1.0 if quota.weight is None else quota.weight
+        shares[owner] = Share(used.get(owner, 0.0), weight, quota.max_running_gpus, quota.max_running_cpus)
+    return shares

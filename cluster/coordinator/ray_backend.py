@@ -10,6 +10,7 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 from cluster.data.client import PrepareCalls
 from cluster.data.requests import PrepareRequest, WorkState
 from cluster.machine.cpu_priority import python_for_training
+from cluster.named_actor import ActorUnreachableError, NamedActor
 from cluster.names import HEAD_RESOURCE, NAMESPACE, ON_HEAD, RUN_PREFIX, STANDBY_PREFIX
 from cluster.policy import Fleet, Node, WorkerShape
 from ftlab.settings import Settings
@@ -53,7 +54,7 @@ class Cluster(Protocol):
         """Give back placement groups that may have outlived their run."""
 
     def prepare(self, request: PrepareRequest) -> WorkState | None:
-        """Have the data worker prepare a job's data; asking again tells how far it is, `None` that it is not heard."""
+        """Have the data worker prepare a job's data, and report how far it is; `None` when it does not answer."""
 
 
 class RayCluster:
@@ -110,10 +111,7 @@ class RayCluster:
         return bool(self._call(name, "request_stop", kind))
 
     def end(self, name: str) -> None:
-        try:
-            ray.kill(ray.get_actor(name, NAMESPACE), no_restart=True)
-        except ValueError:
-            return  # gone already
+        NamedActor(name).end()
 
     def release(self, placement_groups: Iterable[str]) -> None:
         for group in placement_groups:
@@ -132,7 +130,6 @@ class RayCluster:
 
     def _call(self, name: str, method: str, *arguments: Any) -> Any:
         try:
-            actor = ray.get_actor(name, NAMESPACE)
-            return ray.get(getattr(actor, method).remote(*arguments), timeout=CALL_TIMEOUT_S)
-        except (ValueError, ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
-            raise DriverLostError(f"The run driver {name} does not answer: {error}") from error
+            return NamedActor(name).call(method, *arguments, timeout_s=CALL_TIMEOUT_S)
+        except ActorUnreachableError as error:
+            raise DriverLostError(str(error)) from error

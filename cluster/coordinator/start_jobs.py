@@ -1,31 +1,33 @@
-"""From the queue to runs: the policy decides, and what it decides is carried out."""
+"""From the queue to runs: the policy decides, and its decisions are carried out."""
 
 import logging
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
-from cluster.coordinator.data_gate import DataStage
-from cluster.coordinator.drivers import Roster
-from cluster.coordinator.queue_snapshot import QUEUE_WINDOW, Scene, SceneReader
-from cluster.coordinator.ray_backend import Cluster, DriverLostError
-from cluster.coordinator.stop_requests import Stopping
-from cluster.coordinator.transitions import Moves
-from cluster.names import RUN_PREFIX
+from cluster.coordinator.data_gate import DataGate
+from cluster.coordinator.queue_snapshot import QUEUE_WINDOW, QueueSnapshot, QueueWindow, read_queue
+from cluster.coordinator.ray_backend import DriverLostError
+from cluster.coordinator.stop_requests import StopRequests
+from cluster.coordinator.tick import Tick
+from cluster.coordinator.transitions import end_attempt, fail_unreadable, move_job, publish
+from cluster.names import RUN_PREFIX, STANDBY_PREFIX
 from cluster.policy import Decision, Fleet, Preempt, Refuse, Start, Wait, WorkerShape, decide, on_nodes
 from cluster.runs.make_plan import make_plan, step_to_resume
 from ftlab.errors import NotFoundError
-from ftlab.schemas.records import DATA_CHECKED, EventKind
-from ftlab.settings import Settings
+from ftlab.schemas import EventKind, NoticePayload
+from ftlab.schemas.events import DATA_CHECKED
 from ftlab.status import JobStatus, ReasonCode, StopKind
-from tracking.store import StaleJobError, Store, Transaction
-from tracking.store.records import AttemptRecord, EventRecord, JobRecord, JobRef, Lease, NewEvent
+from tracking.store import StaleJobError, Transaction
+from tracking.store.ids import new_id
+from tracking.store.records import AttemptRecord, EventRecord, JobRecord, JobRef, NewEvent, UnreadableConfig
 from train.plan import RunPlan
 
 WAITING_INTERVAL_S = 1.0
-"""What jobs wait for is written down at most so often: it changes with every start, and people read it."""
+"""How often at most it is written down what jobs wait for: it changes with every start, and people read it."""
+STANDBY_RETRY_S = 20.0
 MAX_NOTICES = 200
-"""Of a job, so many of the newest are looked at for what it was told before."""
-MISSING = {
+"""How many of a job's newest notices are searched for its last findings."""
+REASONS_OF_MISSING = {
     "model_not_found": ReasonCode.MODEL_NOT_FOUND,
     "dataset_not_found": ReasonCode.DATASET_INVALID,
     "dataset_content_missing": ReasonCode.DATASET_INVALID,
@@ -36,87 +38,74 @@ MISSING = {
 logger = logging.getLogger(__name__)
 
 
-class Starting:
-    def __init__(
-        self,
-        store: Store,
-        cluster: Cluster,
-        settings: Settings,
-        roster: Roster,
-        moves: Moves,
-        stopping: Stopping,
-        scenes: SceneReader,
-        data: DataStage,
-    ) -> None:
-        self._store = store
-        self._cluster = cluster
-        self._settings = settings
-        self._roster = roster
-        self._moves = moves
-        self._stopping = stopping
-        self._scenes = scenes
-        self._data = data
-        self._told_waiting_at = datetime.min.replace(tzinfo=UTC)
-        self._num_passed_over = 0
-        """Jobs that waited for their data in the last look."""
+class JobStarter:
+    """Starts queued jobs. Remembers how far it read the queue, and when it last wrote down what jobs wait for."""
 
-    def start(self, lease: Lease, now: datetime) -> list[JobRef]:
-        """Start what the policy lets start; return the new attempts."""
-        scene = self._scenes.read(now, self._num_passed_over)
-        if scene is None:
-            return []
-        for job in scene.unreadable:
-            self._moves.fail_unreadable(job, now)
-        fleet = self._cluster.fleet()
-        queue, waits_for_data = self._data.pass_over(scene, fleet, now)
-        self._num_passed_over = len(waits_for_data)
-        decisions = [*decide(queue, fleet, scene.situation), *waits_for_data]
-        owned = {attempt.driver for _, attempt in scene.live.values()}
-        started: list[JobRef] = []
+    def __init__(self, stops: StopRequests, gate: DataGate) -> None:
+        self._stops = stops
+        self._gate = gate
+        self._window = QueueWindow()
+        self._wrote_waiting_at = datetime.min.replace(tzinfo=UTC)
+
+    def start(self, tick: Tick) -> bool:
+        """Carry out what the policy decides about the queue; return whether a job was started."""
+        snapshot = read_queue(tick, self._window)
+        if snapshot is None:
+            return False
+        for job in snapshot.jobs.values():
+            if isinstance(job.config, UnreadableConfig):
+                fail_unreadable(tick, job, job.config)
+        fleet = tick.cluster.fleet()
+        queue, waits_for_data = self._gate.let_pass(tick, snapshot, fleet)
+        self._window.num_waiting_for_data = len(waits_for_data)
+        decisions = [*decide(queue, fleet, snapshot.situation), *waits_for_data]
+        claimed = {attempt.driver for _, attempt in snapshot.live.values()}
+        has_started = False
         for decision in decisions:
-            job = scene.records[decision.job_id]
+            job = snapshot.jobs[decision.job_id]
             match decision:
                 case Start():
-                    started += self._start(job, decision, fleet, owned, lease, now)
+                    has_started |= self._start(tick, job, decision, fleet, claimed)
                 case Refuse():
-                    self._moves.move(job, JobStatus.FAILED, now, reason=ReasonCode.CONFIG_INVALID, message=decision.why)
+                    move_job(tick, job, JobStatus.FAILED, reason=ReasonCode.CONFIG_INVALID, message=decision.why)
                 case Preempt():
-                    self._preempt(job, decision, scene, now)
-        self._tell_waiting(decisions, {wait.job_id for wait in waits_for_data}, scene, now)
-        return started
+                    self._preempt(tick, job, decision, snapshot)
+        self._write_waiting(tick, decisions, {wait.job_id for wait in waits_for_data}, snapshot)
+        return has_started
 
-    def _start(
-        self, job: JobRecord, start: Start, fleet: Fleet, owned: set[str], lease: Lease, now: datetime
-    ) -> list[JobRef]:
-        """Claim the job, then give it to the standby run or launch a run of its own."""
+    def _start(self, tick: Tick, job: JobRecord, start: Start, fleet: Fleet, claimed: set[str]) -> bool:
+        """Claim the job, then hand it to the standby run or launch a run of its own."""
         shape = on_nodes(start.shape, start.placement, fleet)
-        standby = self._roster.find_standby(owned) if _fits_standby(shape) else None
+        # A standby run is one process, and where there are several machines, it may be on another one.
+        fits_standby = shape.num_workers == 1 and not shape.nodes
+        standby = tick.drivers.find_standby(claimed) if fits_standby else None
         try:
-            attempt, plan, events = self._claim(job, start, standby, lease, now)
+            attempt, plan, events = self._claim(tick, job, start, standby)
         except StaleJobError:
-            return []  # cancelled or paused a moment ago
+            return False  # cancelled or paused a moment ago
         except NotFoundError as error:
-            reason = MISSING.get(error.code, ReasonCode.CONFIG_INVALID)
-            self._moves.move(job, JobStatus.FAILED, now, reason=reason, message=error.message)
-            return []
-        owned.add(attempt.driver)
-        self._moves.publish(events)
+            reason = REASONS_OF_MISSING.get(error.code, ReasonCode.CONFIG_INVALID)
+            move_job(tick, job, JobStatus.FAILED, reason=reason, message=error.message)
+            return False
+        claimed.add(attempt.driver)
+        publish(tick, events)
         if standby is None:
-            self._roster.launch(attempt.driver, shape, plan)
-        elif not self._hand_over(attempt.driver, plan, shape):
+            tick.drivers.launch(attempt.driver, shape, plan)
+        elif not _hand_over(tick, attempt.driver, plan, shape):
             why = "The standby run ended before it took the job."
-            self._moves.end_attempt(attempt, ReasonCode.SERVICE_RESTARTED, why, now)
-        return [JobRef(attempt.job_id, attempt.number)]
+            end_attempt(tick, attempt, ReasonCode.SERVICE_RESTARTED, why)
+        return True
 
     def _claim(
-        self, job: JobRecord, start: Start, standby: str | None, lease: Lease, now: datetime
+        self, tick: Tick, job: JobRecord, start: Start, standby: str | None
     ) -> tuple[AttemptRecord, RunPlan, list[EventRecord]]:
+        """Open the job's next attempt and plan it, in one transaction."""
         total = start.shape.total
-        with self._store.begin() as tx:
+        with tick.store.begin() as tx:
             num_files = job.num_files
             job = tx.jobs.lock(job.ref)  # with the checkpoint that a resume may have named since the queue was read
             if job.num_files != num_files:
-                raise StaleJobError(f"Files were appended to job {job.id!r} a moment ago; nobody has prepared them.")
+                raise StaleJobError(f"Files were appended to job {job.id!r} a moment ago and are not prepared yet.")
             step = step_to_resume(tx, job)
             attempt = tx.jobs.claim(
                 job.id,
@@ -125,67 +114,84 @@ class Starting:
                 gpus=total.gpus,
                 placement=[(spot.node, spot.gpu) for spot in start.placement],
                 resumed_from_step=step,
-                epoch=lease.epoch,
-                now=now,
+                epoch=tick.lease.epoch,
+                now=tick.now,
             )
             if job.resume_from is not None and step is not None:
                 tx.metrics.forget_after(job.id, step)
-            plan = make_plan(tx, self._settings, job, attempt, now)
-            self._tell_findings(tx, job, attempt, now)
+            plan = make_plan(tx, tick.settings, job, attempt, tick.now)
+            _log_findings(tx, attempt, self._gate.findings(job), tick.now)
             return attempt, plan, tx.events.after(job.id, job.last_seq)
 
-    def _tell_findings(self, tx: Transaction, job: JobRecord, attempt: AttemptRecord, now: datetime) -> None:
-        """Have the doctor's findings in the job's log before it trains; again only when they are other ones."""
-        message = self._data.findings(job)
-        if not message:
-            return
-        notices = tx.events.tail(attempt.job_id, EventKind.NOTICE, MAX_NOTICES) if attempt.number > 1 else []
-        told = [event.data["message"] for event in notices if event.data["code"] == DATA_CHECKED]
-        if told[-1:] != [message]:
-            notice = NewEvent(EventKind.NOTICE, {"code": DATA_CHECKED, "message": message}, now)
-            tx.events.append(JobRef(attempt.job_id, attempt.number), [notice])
-
-    def _hand_over(self, driver: str, plan: RunPlan, shape: WorkerShape) -> bool:
-        try:
-            return self._cluster.assign(driver, plan, shape)
-        except DriverLostError as error:
-            logger.warning("%s", error)
-            return False
-
-    def _preempt(self, job: JobRecord, decision: Preempt, scene: Scene, now: datetime) -> None:
+    def _preempt(self, tick: Tick, job: JobRecord, decision: Preempt, snapshot: QueueSnapshot) -> None:
+        why = f"Job {job.id} of priority {job.priority} needs the devices; this job saves and goes back to the queue."
         for victim in decision.victims:
-            record, attempt = scene.live[victim]
-            why = (
-                f"Job {job.id} of priority {job.priority} needs the devices; this job saves and goes back to the queue."
-            )
-            self._stopping.ask(record, attempt, StopKind.PREEMPT, why, now)
+            self._stops.request(tick, *snapshot.live[victim], StopKind.PREEMPT, why)
 
-    def _tell_waiting(
-        self, decisions: Sequence[Decision], wait_for_data: Collection[str], scene: Scene, now: datetime
+    def _write_waiting(
+        self, tick: Tick, decisions: Sequence[Decision], waiting_for_data: Collection[str], snapshot: QueueSnapshot
     ) -> None:
-        """Write down what each job waits for, where that is news, and that it is no longer its data."""
-        if now - self._told_waiting_at < timedelta(seconds=WAITING_INTERVAL_S):
+        """Write down what each job waits for, where that has changed, and that it no longer waits for its data."""
+        if tick.now - self._wrote_waiting_at < timedelta(seconds=WAITING_INTERVAL_S):
             return
         waiting = [decision for decision in decisions if isinstance(decision, Wait | Preempt)][:QUEUE_WINDOW]
-        news = {
-            decision.job_id: decision.why
-            for decision in waiting
-            if decision.why != scene.records[decision.job_id].waiting_for
-        }
+        jobs = snapshot.jobs
+        changed = {wait.job_id: wait.why for wait in waiting if wait.why != jobs[wait.job_id].waiting_for}
         findings = {
-            job_id: said
-            for job_id in news
-            if job_id not in wait_for_data
-            and scene.records[job_id].data_findings is None
-            and (said := self._data.findings(scene.records[job_id])) is not None
+            job_id: found
+            for job_id in changed
+            if job_id not in waiting_for_data
+            and jobs[job_id].data_findings is None
+            and (found := self._gate.findings(jobs[job_id])) is not None
         }
-        if news:
-            with self._store.begin() as tx:
-                tx.jobs.set_waiting(news)
+        if changed:
+            with tick.store.begin() as tx:
+                tx.jobs.set_waiting(changed)
                 tx.jobs.set_data_ready(findings)
-            self._told_waiting_at = now
+            self._wrote_waiting_at = tick.now
 
 
-def _fits_standby(shape: WorkerShape) -> bool:
-    """A standby run is one process, and there is no telling on which machine where there are several."""
-    return shape.num_workers == 1 and not shape.nodes
+class Standby:
+    """Keeps one run started ahead of its job. Remembers when it last launched one."""
+
+    def __init__(self) -> None:
+        self._launched_at = datetime.min.replace(tzinfo=UTC)
+
+    def keep(self, tick: Tick, *, is_starting: bool) -> None:
+        """Launch one when there is none, but never while a job is starting: they would compete for the cores."""
+        if not tick.settings.standby or tick.now - self._launched_at < timedelta(seconds=STANDBY_RETRY_S):
+            return
+        is_starting |= any(_has_no_step(job) for job in tick.jobs)
+        if is_starting or tick.drivers.find_standby(tick.attempt_drivers) is not None:
+            return
+        # Where there are several machines, it is unknown on which one it would be.
+        if len(tick.cluster.fleet().nodes) == 1:
+            self._launched_at = tick.now
+            tick.drivers.launch(f"{STANDBY_PREFIX}{new_id('r')}", None, None)
+
+
+def _has_no_step(job: JobRecord) -> bool:
+    """Whether the job has not done a step in this attempt: the first one brings an estimate of the time left."""
+    if job.status in (JobStatus.PENDING, JobStatus.INITIALIZING):
+        return True
+    return job.status is JobStatus.RUNNING and job.eta_s is None
+
+
+def _hand_over(tick: Tick, driver: str, plan: RunPlan, shape: WorkerShape) -> bool:
+    try:
+        return tick.cluster.assign(driver, plan, shape)
+    except DriverLostError as error:
+        logger.warning("%s", error)
+        return False
+
+
+def _log_findings(tx: Transaction, attempt: AttemptRecord, message: str | None, now: datetime) -> None:
+    """Put the doctor's findings into the job's log before it trains; again only when they have changed."""
+    if not message:
+        return
+    notices = tx.events.tail(attempt.job_id, EventKind.NOTICE, MAX_NOTICES) if attempt.number > 1 else []
+    payloads = [event.payload for event in notices]
+    logged = [each.message for each in payloads if isinstance(each, NoticePayload) and each.code == DATA_CHECKED]
+    if logged[-1:] != [message]:
+        notice = NewEvent(NoticePayload(code=DATA_CHECKED, message=message), now)
+        tx.events.append(JobRef(attempt.job_id, attempt.number), [notice])

@@ -1,24 +1,24 @@
-"""Bringing runs to a stop: by request, so that a checkpoint is saved, and by force when they take too long."""
+"""Stopping runs: by request, so that they save a checkpoint, and by force when they take too long."""
 
-from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from cluster.coordinator.ray_backend import Cluster, DriverLostError
-from cluster.coordinator.transitions import Moves
+from cluster.coordinator.ray_backend import DriverLostError
+from cluster.coordinator.tick import Tick
+from cluster.coordinator.transitions import end_attempt, move_job
 from cluster.policy.retry import STOP_REASONS
 from cluster.runs.time_limits import SAVE_GRACE_S
 from ftlab.status import JobStatus, StopKind
-from tracking.store import StaleJobError, Store
+from tracking.store import StaleJobError
 from tracking.store.records import AttemptRecord, JobRecord, JobRef
 
-HURRIED = frozenset({StopKind.CANCEL, StopKind.DRAIN})
-"""Stops for which somebody waits: they get the setting `stop_grace_s`, the others `SAVE_GRACE_S` where it is longer."""
+URGENT = frozenset({StopKind.CANCEL, StopKind.DRAIN})
+"""Stops that somebody waits for: they get the setting `stop_grace_s`, the others `SAVE_GRACE_S` where it is longer."""
 HEARTBEAT_TIMEOUT_S = 30.0
 """A driver that has written nothing for this long is silent."""
 
 
-def wanted_stop(job: JobRecord) -> StopKind | None:
-    """Why the job's attempt is to stop, if it is."""
+def requested_stop(job: JobRecord) -> StopKind | None:
+    """Why the job's attempt has been requested to stop; `None` when it has not."""
     if job.status is JobStatus.CANCELLING:
         return StopKind.CANCEL
     if job.status is JobStatus.PAUSING:
@@ -26,52 +26,45 @@ def wanted_stop(job: JobRecord) -> StopKind | None:
     return None
 
 
-class Stopping:
-    """Remembers since when each attempt has been asked; a new coordinator gives the grace time once more.
+class StopRequests:
+    """Remembers since when each attempt has been requested to stop; a new coordinator grants the grace time again.
 
     So does a stop that becomes urgent: a run that is pausing and then cancelled gets `stop_grace_s` from then on.
     """
 
-    def __init__(self, store: Store, cluster: Cluster, moves: Moves, stop_grace_s: float) -> None:
-        self._store = store
-        self._cluster = cluster
-        self._moves = moves
-        self._stop_grace_s = stop_grace_s
+    def __init__(self) -> None:
         self._since: dict[tuple[JobRef, bool], datetime] = {}
-        """By attempt, and by whether somebody waits for it."""
-        self._is_closing = False
+        """By attempt, and by whether the stop is urgent."""
 
-    def ask(self, job: JobRecord, attempt: AttemptRecord, kind: StopKind, message: str, now: datetime) -> None:
-        """Have the service stop a run. What the user wants of it, and what is more urgent, stays."""
-        held = wanted_stop(job)
+    def request(self, tick: Tick, job: JobRecord, attempt: AttemptRecord, kind: StopKind, message: str) -> None:
+        """Stop a run on behalf of the service. What the user requested, and what is more urgent, stays."""
+        held = requested_stop(job)
         if held is None:
-            if self._moves.move(job, JobStatus.PAUSING, now, message=message, stop_kind=kind):
-                self.carry(attempt, kind, now)
+            if move_job(tick, job, JobStatus.PAUSING, message=message, stop_kind=kind):
+                self.follow_up(tick, attempt, kind)
         elif held.urgency < kind.urgency:
             try:
-                with self._store.begin() as tx:
+                with tick.store.begin() as tx:
                     held = tx.jobs.set_stop_kind(job.ref, kind)
             except StaleJobError:
-                return  # it came to its end, or was cancelled, a moment ago
-            self.carry(attempt, held, now)
+                return  # the job ended, or was cancelled, a moment ago
+            self.follow_up(tick, attempt, held)
 
-    def hurry(self) -> None:
-        """The service is about to stop: from now on nobody gets more than `stop_grace_s`."""
-        self._is_closing = True
-
-    def carry(self, attempt: AttemptRecord, kind: StopKind, now: datetime) -> None:
-        """Tell the run's driver; end a run that has nothing to save, or whose grace time is over."""
-        is_hurried = self._is_closing or kind in HURRIED
-        since = self._since.setdefault((JobRef(attempt.job_id, attempt.number), is_hurried), now)
-        grace_s = self._stop_grace_s if is_hurried else max(self._stop_grace_s, SAVE_GRACE_S)
+    def follow_up(self, tick: Tick, attempt: AttemptRecord, kind: StopKind) -> None:
+        """Pass the request to the run's driver; end a run that has nothing to save, or has used up its grace time."""
+        # Once the service is about to stop, every stop is urgent.
+        is_urgent = tick.is_draining or kind in URGENT
+        since = self._since.setdefault((JobRef(attempt.job_id, attempt.number), is_urgent), tick.now)
+        stop_grace_s = tick.settings.stop_grace_s
+        grace_s = stop_grace_s if is_urgent else max(stop_grace_s, SAVE_GRACE_S)
         try:
-            is_over = not self._cluster.request_stop(attempt.driver, kind)
+            is_over = not tick.cluster.request_stop(attempt.driver, kind)
         except DriverLostError:
-            # A run that writes heartbeats learns from them what is wanted.
-            is_silent = now - attempt.heartbeat_at > timedelta(seconds=HEARTBEAT_TIMEOUT_S)
-            is_over = is_silent or is_hurried
-        if is_over or now - since > timedelta(seconds=grace_s):
-            self._moves.end_attempt(attempt, STOP_REASONS[kind], "Stopped before it could save.", now)
+            # A run that writes heartbeats learns from them that it is to stop.
+            is_over = is_urgent or tick.now - attempt.heartbeat_at > timedelta(seconds=HEARTBEAT_TIMEOUT_S)
+        if is_over or tick.now - since > timedelta(seconds=grace_s):
+            end_attempt(tick, attempt, STOP_REASONS[kind], "Stopped before it could save.")
 
-    def forget_except(self, live: Collection[JobRef]) -> None:
+    def forget_ended(self, tick: Tick) -> None:
+        live = {JobRef(attempt.job_id, attempt.number) for attempt in tick.attempts}
         self._since = {key: since for key, since in self._since.items() if key[0] in live}

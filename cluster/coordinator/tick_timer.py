@@ -1,18 +1,18 @@
-"""When the coordinator ticks: at once when that helps somebody, and never so often that it is in the way."""
+"""The pauses between the coordinator's ticks: short when something has changed, but never most of the time ticking."""
 
 import threading
 import time
 from collections.abc import Callable
 
 INTERVAL_S = 1.0
-"""A tick comes at least so often."""
+"""The longest time between two ticks."""
 SHORTEST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 PAUSE_PER_TICK = 9.0
 """A pause of nine times the tick: under a burst of submits ticking takes a tenth of the time."""
 
 
-class Pacer:
+class TickTimer:
     """Turns wake-ups into ticks. Any thread may wake it; one thread pauses."""
 
     def __init__(
@@ -28,11 +28,11 @@ class Pacer:
         self._was_woken = False
 
     def wake(self) -> None:
-        """Something has changed: at once after a quiet time, else with what else changes during the pause."""
+        """Something has changed: tick at once after a quiet time, else when the pause that is under way ends."""
         self._woken.set()
 
     def hurry(self) -> None:
-        """Devices have become free, or somebody waits: without a pause."""
+        """Devices have become free, or somebody waits: tick without a pause."""
         self._hurried.set()
         self._woken.set()
 

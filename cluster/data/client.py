@@ -1,6 +1,5 @@
 """Reaching the data worker from any process of the Ray cluster."""
 
-import asyncio
 import logging
 from itertools import islice
 from typing import Any
@@ -9,14 +8,15 @@ import ray
 
 from cluster.data.requests import CheckRequest, PrepareRequest, TokensRequest, WorkState
 from cluster.data.worker import start_data_worker
-from cluster.names import DATA_WORKER, NAMESPACE
-from ftlab.errors import FineTuneLabError, ServiceUnavailableError
+from cluster.named_actor import ActorUnreachableError, NamedActor
+from cluster.names import DATA_WORKER
+from ftlab.errors import ServiceUnavailableError
 
 CALL_TIMEOUT_S = 5.0
 TOKENS_TIMEOUT_S = 60.0
 """The first call may have to import the tokenizer."""
 MAX_PENDING = 100
-"""Calls that are remembered; of jobs that nobody wants any more, the answers are not waited for."""
+"""Calls that are remembered: the answer about a job that was cancelled is never fetched."""
 ANSWER_WAIT_S = 0.05
 """What the coordinator's tick waits for an answer, which is there at once unless the worker is starting."""
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class PrepareCalls:
-    """The coordinator's calls: none waits for the worker, and a late answer is told by the next call."""
+    """The coordinator's calls. None waits for the worker; the next call about the same data returns a late answer."""
 
     def __init__(self) -> None:
         self._pending: dict[str, ray.ObjectRef] = {}
@@ -47,7 +47,7 @@ class RayDataClient:
     """A `DataClient` over the named actor."""
 
     def __init__(self) -> None:
-        self._actor: ray.actor.ActorHandle | None = None
+        self._actor = NamedActor(DATA_WORKER)
 
     async def check(self, request: CheckRequest) -> WorkState:
         state: WorkState = await self._call("check", request, CALL_TIMEOUT_S)
@@ -59,20 +59,7 @@ class RayDataClient:
 
     async def _call(self, method: str, request: CheckRequest | TokensRequest, timeout_s: float) -> Any:
         try:
-            async with asyncio.timeout(timeout_s):
-                # `get_actor` asks Ray's control store and may block: never on an event loop.
-                actor = self._actor or await asyncio.to_thread(self._look_up)
-                self._actor = actor
-                return await getattr(actor, method).remote(request)
-        except FineTuneLabError:  # raised by the work itself: Ray gives its errors the class of their cause
-            raise
-        except (ValueError, TimeoutError, ray.exceptions.RayError) as error:
-            self._actor = None
+            return await self._actor.call_async(method, request, timeout_s=timeout_s)
+        except ActorUnreachableError as error:
             message = "The data worker does not answer; it is started again by itself. Try again in a moment."
             raise ServiceUnavailableError(message, "data_worker_unavailable") from error
-
-    def _look_up(self) -> ray.actor.ActorHandle:
-        if not ray.is_initialized():
-            # Ray would start a cluster of its own here.
-            raise ValueError("This process has left the Ray cluster.")
-        return ray.get_actor(DATA_WORKER, NAMESPACE)

@@ -1,4 +1,4 @@
-"""What the data worker is asked, and what it answers: plain values that travel between processes."""
+"""Requests to the data worker, and its answers: plain values that travel between processes."""
 
 import hashlib
 from dataclasses import dataclass
@@ -6,9 +6,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from cluster.runs.make_plan import dataset_rows, model_location
+from ftlab.model_ref import parse_model_ref
+from ftlab.schemas import JobConfig
 from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS
 from ftlab.schemas.methods import Method
+from ftlab.settings import Settings
 from ftlab.status import ReasonCode
+from tracking.store import Transaction
+from tracking.store.records import DatasetRecord
 from train.model.base_model import BaseModel, find_model
 
 FINDINGS = "findings"
@@ -23,7 +29,7 @@ class WorkStatus(StrEnum):
 
 @dataclass(frozen=True)
 class WorkState:
-    """How far a piece of work is. Whoever asked for it asks again with the same request until it has ended."""
+    """How far a piece of work is. The caller repeats its request until the work has ended."""
 
     status: WorkStatus
     done_rows: int = 0
@@ -53,13 +59,13 @@ class SourceFile:
     key: str
     """Of the rows inside the bucket; empty where they lie at `rows` in any case."""
     rows: Path
-    """Where they lie on this machine, or will when they are fetched."""
+    """Where they are on this machine once they are fetched."""
     num_rows: int
 
 
 @dataclass(frozen=True)
 class BaseRef:
-    """The base model whose tokenizer and chat template are wanted; names and folders are those of `train.plan`."""
+    """The base model whose tokenizer and chat template are used; names and folders are those of `train.plan`."""
 
     model: str
     models_folder: Path
@@ -86,6 +92,10 @@ class PrepareRequest(_Request):
     method: Method
     files: tuple[SourceFile, ...]
     eval_file: SourceFile | None = None
+
+    @property
+    def all_files(self) -> tuple[SourceFile, ...]:
+        return (*self.files, self.eval_file) if self.eval_file else self.files
 
 
 @dataclass(frozen=True)
@@ -120,3 +130,22 @@ class DataClient(Protocol):
 
     async def tokens(self, request: TokensRequest) -> list[dict[str, Any]]:
         """The tokens of some rows, one document a row."""
+
+
+def source_file(settings: Settings, dataset: DatasetRecord) -> SourceFile:
+    return SourceFile(dataset.id, dataset.bucket, dataset.canonical, dataset_rows(settings, dataset), dataset.num_rows)
+
+
+def base_ref(tx: Transaction, settings: Settings, model: str, pinned_revision: str | None = None) -> BaseRef:
+    """`model` is a reference as in a job's config. Raises `NotFoundError` when nothing is there."""
+    location = model_location(tx, settings, parse_model_ref(model))
+    return BaseRef(location, settings.home / "models", pinned_revision)
+
+
+def prepare_request(
+    tx: Transaction, settings: Settings, config: JobConfig, pinned_revision: str | None
+) -> PrepareRequest:
+    """What a job needs to be prepared. Raises `NotFoundError` when a dataset or the base model is gone."""
+    files = tuple(source_file(settings, tx.datasets.get(dataset_id)) for dataset_id in config.datasets)
+    eval_file = source_file(settings, tx.datasets.get(config.eval_dataset)) if config.eval_dataset else None
+    return PrepareRequest(base_ref(tx, settings, config.model, pinned_revision), config.method, files, eval_file)

@@ -1,4 +1,4 @@
-"""Work that takes a while, for callers that come back to ask: one thread does it, everybody sees how far it is."""
+"""Long-running work for callers that poll: it is done once, in a thread, and all callers see how far it is."""
 
 import math
 import threading
@@ -14,7 +14,7 @@ from ftlab.errors import ServiceUnavailableError
 from train.failures import classify
 
 ENDED_KEPT_S = 30.0
-"""So long an end is remembered for those who ask again; then the same request is worked on anew."""
+"""How long the end of a task is remembered; after that the same request starts the work again."""
 
 OnProgress = Callable[[int, int], None]
 """Called with the rows that are done and the rows in all."""
@@ -36,17 +36,17 @@ class TaskTable:
         num_threads: int,
         folder: Path,
         *,
-        told_kept_s: float = ENDED_KEPT_S,
+        reported_kept_s: float = ENDED_KEPT_S,
         on_end: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`folder` is where the work writes, to tell the free space of its disk.
+        """`folder` is where the work writes: a failure names the free space of its disk.
 
-        An end is remembered for `told_kept_s` after somebody has heard of it.
+        The end of a task is remembered for `reported_kept_s` after it was first reported.
         """
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="ftlab-data")
         self._folder = folder
-        self._told_kept_s = told_kept_s
+        self._reported_kept_s = reported_kept_s
         self._on_end = on_end
         self._clock = clock
         self._lock = threading.Lock()
@@ -61,8 +61,8 @@ class TaskTable:
                 task = self._tasks[key] = _Task(WorkState(WorkStatus.WORKING))
                 self._pool.submit(self._run, task, work)
             elif task.state.status is not WorkStatus.WORKING:
-                # Who hears of the end after the first to hear of it comes too late to put this off.
-                task.forget_at = min(task.forget_at, self._clock() + self._told_kept_s)
+                # Only the first report of the end counts: later ones do not put this off.
+                task.forget_at = min(task.forget_at, self._clock() + self._reported_kept_s)
             return task.state
 
     def close(self) -> None:
@@ -70,14 +70,14 @@ class TaskTable:
         self._pool.shutdown(cancel_futures=True)
 
     def _run(self, task: _Task, work: Work) -> None:
-        def tell(done_rows: int, total_rows: int) -> None:
+        def on_progress(done_rows: int, total_rows: int) -> None:
             task.state = replace(task.state, done_rows=done_rows, total_rows=total_rows)
 
         try:
-            result = work(tell)
+            result = work(on_progress)
         except ServiceUnavailableError as error:
             ended = WorkState(WorkStatus.FAILED, message=error.message)
-        except BaseException as error:  # an edge: whatever goes wrong is told to whoever asks
+        except BaseException as error:  # an edge: every failure is reported to the callers
             failure = classify(error, self._folder)
             ended = WorkState(WorkStatus.FAILED, reason=failure.reason, message=failure.message)
         else:

@@ -1,6 +1,7 @@
-"""The data worker: everything that needs a tokenizer and no device, in a process of its own.
+"""The data worker: everything that needs a tokenizer but no device, in a process of its own.
 
-So neither the API nor the coordinator imports a tokenizer, and a dataset that takes all memory takes it from here.
+So neither the API nor the coordinator imports a tokenizer, and a dataset that uses up all memory affects only this
+process.
 """
 
 import logging
@@ -8,38 +9,45 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
 from cluster.coordinator_client import RayCoordinatorClient
-from cluster.data.checks import DataChecks
+from cluster.data.checks import DataChecks, KnownEvalRows, Watch
 from cluster.data.requests import FINDINGS, CheckRequest, PrepareRequest, SourceFile, TokensRequest, WorkState
 from cluster.data.tasks import OnProgress, TaskTable
-from cluster.names import DATA_WORKER, NAMESPACE, ON_HEAD
+from cluster.named_actor import start_actor
+from cluster.names import DATA_WORKER
 from ftlab.schemas.checks import CheckReport
+from ftlab.schemas.methods import Method
 from ftlab.settings import Settings, load_settings
 from tracking.buckets import Buckets
+from train.model.base_model import BaseModel
+
+if TYPE_CHECKING:
+    from train.data.tokens.prepare import Prepared
 
 PREPARATIONS = 2
 """Jobs whose data is prepared at the same time."""
 CHECKS = 2
-"""Datasets that are checked at the same time, besides."""
-CHECK_TOLD_KEPT_S = 3.0
-"""So soon after its end the same check is made anew, as a chat template may be changed and tried again and again.
-What has not changed is a report on the disk."""
+"""Datasets that are checked at the same time, in addition."""
+CHECK_KEPT_S = 3.0
+"""How long the result of a check is remembered: not long, since a chat template may be changed and tried repeatedly.
+If nothing has changed, the report is on disk."""
 NICENESS = 10
-"""As training: a request to the API goes first."""
+"""The same as for training, so that requests to the API take precedence."""
 MAX_CALLS = 32
 
 logger = logging.getLogger(__name__)
 
 
 class DataWorker:
-    """Prepares, checks and shows datasets. What it makes are files below `home/cache`: a new one finds them.
+    """Prepares, checks and shows datasets. Results are files below `home/cache`, which the next data worker finds.
 
-    `prepare` and `check` answer at once with how far the work is, and do it in threads of their own.
+    `prepare` and `check` return the progress immediately; the work is done in threads of their own.
     """
 
     def __init__(self, settings: Settings, *, on_prepared: Callable[[], None] = lambda: None) -> None:
@@ -47,7 +55,7 @@ class DataWorker:
         self._cache = settings.home / "cache"
         self._cache.mkdir(parents=True, exist_ok=True)
         self._preparations = TaskTable(PREPARATIONS, self._cache, on_end=on_prepared)
-        self._checks = TaskTable(CHECKS, self._cache, told_kept_s=CHECK_TOLD_KEPT_S)
+        self._checks = TaskTable(CHECKS, self._cache, reported_kept_s=CHECK_KEPT_S)
         self._doctor = DataChecks(self._cache, self._fetch)
 
     def prepare(self, request: PrepareRequest) -> WorkState:
@@ -56,11 +64,11 @@ class DataWorker:
         return replace(state, worker=os.getpid())
 
     def check(self, request: CheckRequest) -> WorkState:
-        """Look for what is wrong with a dataset; safe to repeat. The result is a `CheckReport` document."""
+        """Check a dataset; safe to repeat. The result is a `CheckReport` document."""
         return self._checks.ask(request.key, lambda on_progress: self._doctor.check(request, on_progress))
 
     def tokens(self, request: TokensRequest) -> list[dict[str, Any]]:
-        """The tokens of some rows: a `TokenRow` document a row, two for a pair."""
+        """The tokens of some rows: one `TokenRow` document per row, two for a pair."""
         return self._doctor.tokens(request)
 
     def close(self) -> None:
@@ -68,95 +76,113 @@ class DataWorker:
         self._checks.close()
 
     def _prepare(self, request: PrepareRequest, on_progress: OnProgress) -> dict[str, Any]:
-        """Prepare the files one after another, then look them over; return their manifests and what the doctor says.
+        """Prepare the files one after another, watched by the doctor; return their manifests and its findings.
 
-        Raises what the run would raise.
+        Raise what the run would raise.
         """
         from train.data.rows.errors import named_file
-        from train.data.tokens.prepare import PrepareSpec, prepare_rows, prepared_cache
-        from train.model.tokenizer import load_tokenizer
+        from train.data.tokens.prepare import prepared_cache
 
         base = request.base.find()
-        files = [*request.files, *([request.eval_file] if request.eval_file else [])]
-        total_rows = sum(file.num_rows for file in (*files, *request.files))
-        done_rows = 0
+        eval_file = request.eval_file
+        progress = _Progress(on_progress, 2 * sum(file.num_rows for file in request.all_files))
+        eval_rows = self._eval_rows(eval_file, progress) if eval_file else None
+        watches = [
+            self._doctor.watch(CheckRequest(request.base, request.method, file, eval_file), base, eval_rows)
+            for file in request.files
+        ]
+        files: list[tuple[SourceFile, Watch | None]] = [(watch.request.file, watch) for watch in watches]
+        if eval_file:
+            files.append((eval_file, None))
         made = []
         with ExitStack() as in_use:
-            for file in files:
-
-                def tell(rows: int, before: int = done_rows) -> None:
-                    on_progress(before + rows, total_rows)
-
-                is_eval = file is request.eval_file
-                with named_file(file.dataset_id, is_eval=is_eval):
-                    spec = PrepareSpec.of(self._fetch(file), base.folder, request.method, is_eval=is_eval)
-                    prepared = prepare_rows(spec, self._cache, lambda: load_tokenizer(base), tell)
+            for file, watch in files:
+                with named_file(file.dataset_id, is_eval=file is eval_file):
+                    prepared = self._prepare_file(file, base, request.method, watch, progress.step())
                 in_use.callback(prepared.close)
                 made.append({"dataset_id": file.dataset_id, "key": prepared.key, **asdict(prepared.counts)})
-                done_rows += file.num_rows
-                on_progress(done_rows, total_rows)
-            # What this job needs is in use until others have made room for it.
+            # This job's own entries are still in use, so only others are evicted.
             prepared_cache(self._cache).evict(self._settings.prepared_cache_bytes)
-            said = []
-            for file in request.files:
+            findings = " ".join(self._look_over(watch.request, eval_rows, progress.step()) for watch in watches)
+        progress.end()
+        return {"files": made, FINDINGS: findings}
 
-                def tell_looked_over(rows: int, before: int = done_rows) -> None:
-                    on_progress(before + rows, total_rows)
+    def _prepare_file(
+        self, file: SourceFile, base: BaseModel, method: Method, watch: Watch | None, on_rows: Callable[[int], None]
+    ) -> "Prepared":
+        """Prepare a training file with its watch, or the evaluation file without one."""
+        from train.data.tokens.prepare import PrepareSpec, prepare_rows
+        from train.model.tokenizer import load_tokenizer
 
-                check = CheckRequest(request.base, request.method, file, request.eval_file)
-                said.append(self._look_over(check, tell_looked_over))
-                done_rows += file.num_rows
-                on_progress(done_rows, total_rows)
-        return {"files": made, FINDINGS: " ".join(said)}
+        spec = PrepareSpec.of(self._fetch(file), base.folder, method, is_eval=watch is None)
+        observe = watch.begin if watch else None
+        # The watch makes a second pass for the report unnecessary.
+        passes = 2 if watch else 1
+        prepared = prepare_rows(
+            spec, self._cache, lambda: load_tokenizer(base), lambda rows: on_rows(passes * rows), observe
+        )
+        on_rows(file.num_rows * (2 if watch and watch.has_report else 1))
+        return prepared
 
-    def _look_over(self, request: CheckRequest, on_rows: Callable[[int], None]) -> str:
-        """The doctor's report in a sentence. What would stop the job has been raised before, so nothing does here."""
+    def _eval_rows(self, file: SourceFile, progress: "_Progress") -> KnownEvalRows:
+        """A function that reads the evaluation rows when a report needs them, once for all files."""
+        from train.data.doctor import EvalRows
+
+        return cache(lambda: EvalRows.read(file.dataset_id, self._fetch(file), progress.step()))
+
+    def _look_over(self, request: CheckRequest, eval_rows: KnownEvalRows | None, on_rows: Callable[[int], None]) -> str:
+        """The doctor's report as a sentence. Never raises: errors that fail the job were raised by the preparation."""
         file = request.file
-
-        def tell(rows: int, total: int) -> None:
-            # The doctor counts the rows to evaluate on besides, which are compared with each file anew.
-            on_rows(file.num_rows * rows // max(total, 1))
-
         try:
-            # The rows to evaluate on have been prepared: what would be wrong with them has been raised.
-            report = CheckReport.model_validate(self._doctor.check(request, tell, eval_is_sound=True))
-        except Exception:  # an edge: a job that can train is not kept from it by what only looks at it
+            document = self._doctor.check(request, lambda rows, _: on_rows(rows), eval_rows)
+            report = CheckReport.model_validate(document)
+        except Exception:  # an edge: a failing check must not stop a job that can train
             logger.exception("The doctor could not look at dataset %s", file.dataset_id)
             return f"Dataset {file.dataset_id} could not be checked."
         return f"Dataset {file.dataset_id}: {report.summary}"
 
     def _fetch(self, file: SourceFile) -> Path:
-        """The rows on this machine, from their bucket if need be."""
+        """The rows on this machine, fetched from their bucket if necessary."""
         if file.rows.is_file():
-            os.utime(file.rows)  # a copy that a run is about to read is not the first to be evicted
+            os.utime(file.rows)  # so that a copy that a run is about to read is not evicted first
             return file.rows
         return Buckets.open(self._settings).local_path(file.bucket, file.key)
 
 
+class _Progress:
+    """Progress of the preparation of a job's data.
+
+    Each file counts twice: for its tokens, and for the doctor's report or the comparison with the other files.
+    """
+
+    def __init__(self, on_progress: OnProgress, total_rows: int) -> None:
+        self._on_progress = on_progress
+        self._total_rows = total_rows
+        self._done_rows = 0
+
+    def step(self) -> Callable[[int], None]:
+        """Start a pass over some rows; call the result with the number of them that are done."""
+        start = self._done_rows
+        return lambda rows: self._reach(start + rows)
+
+    def end(self) -> None:
+        self._reach(self._total_rows)
+
+    def _reach(self, rows: int) -> None:
+        self._done_rows = max(self._done_rows, min(rows, self._total_rows))
+        self._on_progress(self._done_rows, self._total_rows)
+
+
 class DataWorkerActor(DataWorker):
-    """The actor; it has the coordinator look again when some job's data is ready."""
+    """The actor; it wakes the coordinator when a job's data is ready."""
 
     def __init__(self) -> None:
         os.nice(NICENESS)
-        # Nothing forks here, and one thread a core is what makes a tokenizer fast.
+        # Nothing forks here, and the tokenizer is fastest with one thread per core.
         os.environ["TOKENIZERS_PARALLELISM"] = "true"
         super().__init__(load_settings(), on_prepared=RayCoordinatorClient().attempt_ended)
 
 
 def start_data_worker() -> ray.actor.ActorHandle:
-    """Start the data worker, or find the one that runs."""
-    return (
-        ray.remote(DataWorkerActor)
-        .options(
-            name=DATA_WORKER,
-            namespace=NAMESPACE,
-            lifetime="detached",
-            get_if_exists=True,
-            num_cpus=0,
-            resources=ON_HEAD,
-            max_restarts=-1,
-            max_task_retries=0,
-            max_concurrency=MAX_CALLS,
-        )
-        .remote()
-    )
+    """Start the data worker, or find the running one."""
+    return start_actor(DataWorkerActor, DATA_WORKER, max_concurrency=MAX_CALLS)

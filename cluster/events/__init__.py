@@ -1,1 +1,1 @@
-"""Readers and carriers of the event log: the live hub and the MLflow recorder process."""
+"""The event hub, and the MLflow recorder process."""

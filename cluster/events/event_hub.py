@@ -1,10 +1,9 @@
-"""The live hub: fans new events out to the API replicas. Cheap to lose, because the database has every event.
+"""The event hub: fans new events out to the API replicas. Cheap to lose, because the database has every event.
 
 A replica holds one waiting `listen` call, whatever the number of its sockets; a publisher never waits.
 """
 
 import asyncio
-import json
 import threading
 import time
 from collections import deque
@@ -13,11 +12,8 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-import ray
-from ray.exceptions import RayError
-
-from cluster.interfaces import FROM_NOW
-from cluster.names import ON_HEAD
+from cluster.interfaces import FROM_NOW, EventDocument
+from cluster.named_actor import ActorUnreachableError, NamedActor, start_actor
 from ftlab.errors import ServiceUnavailableError
 
 HUB_NAME = "hub"
@@ -31,12 +27,8 @@ RETRY_INTERVAL_S = 1.0
 BACKLOG_EVENTS = 2_000
 """Events a publisher keeps while the hub is away; older ones are left to the database."""
 
-Events = list[dict[str, Any]]
-_AWAY = (RayError, ValueError, TimeoutError, ServiceUnavailableError)
-"""What a call raises when the hub, or Ray, is away; `ValueError` when no actor has the hub's name."""
 
-
-class Hub:
+class EventHub:
     """A ring of the newest events and the listeners that wait for more. Safe to call from any thread.
 
     Positions count events, from a number taken from the clock: a position of an earlier life lies below this
@@ -44,27 +36,26 @@ class Hub:
     """
 
     def __init__(self, *, ring_events: int = RING_EVENTS, ring_bytes: int = RING_BYTES) -> None:
-        self._ring: deque[tuple[dict[str, Any], int]] = deque()
+        self._ring: deque[EventDocument] = deque()
         self._max_events, self._max_bytes = ring_events, ring_bytes
         self._num_bytes = 0
         self._position = time.time_ns()
         self._lock = threading.Lock()
         self._waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
 
-    def publish(self, events: Sequence[dict[str, Any]]) -> None:
+    def publish(self, events: Sequence[EventDocument]) -> None:
         """Hand events to every listener."""
-        sized = [(event, len(json.dumps(event))) for event in events]
         with self._lock:
-            self._ring.extend(sized)
-            self._position += len(sized)
-            self._num_bytes += sum(size for _, size in sized)
+            self._ring.extend(events)
+            self._position += len(events)
+            self._num_bytes += sum(len(event.text) for event in events)
             while len(self._ring) > self._max_events or self._num_bytes > self._max_bytes:
-                self._num_bytes -= self._ring.popleft()[1]
+                self._num_bytes -= len(self._ring.popleft().text)
             for loop, woken in self._waiters:
                 loop.call_soon_threadsafe(woken.set)
             self._waiters.clear()
 
-    async def listen(self, after: int, timeout_s: float = LISTEN_TIMEOUT_S) -> tuple[int, Events]:
+    async def listen(self, after: int, timeout_s: float = LISTEN_TIMEOUT_S) -> tuple[int, list[EventDocument]]:
         """Wait for events newer than `after`; return the position of the last one returned, and them.
 
         Returns an empty list when nothing came for `timeout_s`, and at once after `FROM_NOW`. A position of another
@@ -88,15 +79,15 @@ class Hub:
         with self._lock:
             return self._newer(after)
 
-    def _newer(self, after: int) -> tuple[int, Events]:
+    def _newer(self, after: int) -> tuple[int, list[EventDocument]]:
         first = self._position - len(self._ring)
         start = after if first <= after <= self._position else first
-        events = [event for event, _ in islice(self._ring, start - first, start - first + REPLY_EVENTS)]
+        events = list(islice(self._ring, start - first, start - first + REPLY_EVENTS))
         return start + len(events), events
 
 
-class RayHubClient:
-    """The `HubClient` of processes in a Ray cluster.
+class RayEventHubClient:
+    """The `EventHubClient` of processes in a Ray cluster.
 
     `publish` puts events into a bounded backlog that one thread sends: the caller never waits for Ray, and a
     burst becomes one call: what comes within `linger_s` goes together. `listen` raises `ServiceUnavailableError`
@@ -106,16 +97,16 @@ class RayHubClient:
     def __init__(self, namespace: str, *, linger_s: float = 0.0) -> None:
         self._namespace = namespace
         self._linger_s = linger_s
-        self._actor: Any = None
-        self._backlog: deque[dict[str, Any]] = deque(maxlen=BACKLOG_EVENTS)
+        self._actor = NamedActor(HUB_NAME, namespace)
+        self._backlog: deque[EventDocument] = deque(maxlen=BACKLOG_EVENTS)
         self._wake = threading.Event()
         self._start = threading.Lock()
         self._sender: threading.Thread | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(RayHubClient, linger_s=self._linger_s), (self._namespace,)
+        return partial(RayEventHubClient, linger_s=self._linger_s), (self._namespace,)
 
-    def publish(self, events: Sequence[dict[str, Any]]) -> None:
+    def publish(self, events: Sequence[EventDocument]) -> None:
         self._backlog.extend(events)
         self._wake.set()
         with self._start:
@@ -123,24 +114,13 @@ class RayHubClient:
                 self._sender = threading.Thread(target=self._send_forever, name="ftlab-hub", daemon=True)
                 self._sender.start()
 
-    async def listen(self, after: int) -> tuple[int, Events]:
+    async def listen(self, after: int) -> tuple[int, list[EventDocument]]:
         try:
-            async with asyncio.timeout(LISTEN_TIMEOUT_S + CALL_TIMEOUT_S):
-                actor = await asyncio.to_thread(self._look_up)
-                position, events = await actor.listen.remote(after)
-        except _AWAY as error:
-            self._actor = None
-            raise ServiceUnavailableError("The live hub does not answer.", "hub_unavailable") from error
+            timeout_s = LISTEN_TIMEOUT_S + CALL_TIMEOUT_S
+            position, events = await self._actor.call_async("listen", after, timeout_s=timeout_s)
+        except ActorUnreachableError as error:
+            raise ServiceUnavailableError("The event hub does not answer.", "hub_unavailable") from error
         return position, events
-
-    def _look_up(self) -> Any:
-        if not ray.is_initialized():
-            # Ray would start a cluster of its own here.
-            raise ServiceUnavailableError("This process has left the Ray cluster.", "hub_unavailable")
-        if self._actor is None:
-            # `get_actor` asks Ray's control store and may block: never on an event loop.
-            self._actor = ray.get_actor(HUB_NAME, namespace=self._namespace)
-        return self._actor
 
     def _send_forever(self) -> None:
         while True:
@@ -152,24 +132,14 @@ class RayHubClient:
                 # The batch is not sent again: readers find it in the database.
                 time.sleep(RETRY_INTERVAL_S)
 
-    def _send(self, events: Events) -> bool:
+    def _send(self, events: list[EventDocument]) -> bool:
         try:
-            ray.get(self._look_up().publish.remote(events), timeout=CALL_TIMEOUT_S)
-        except _AWAY:
-            self._actor = None
+            self._actor.call("publish", events, timeout_s=CALL_TIMEOUT_S)
+        except ActorUnreachableError:
             return False
         return True
 
 
-def start_hub(namespace: str) -> None:
-    """Start the hub, or find the one that runs."""
-    ray.remote(Hub).options(
-        name=HUB_NAME,
-        namespace=namespace,
-        lifetime="detached",
-        get_if_exists=True,
-        num_cpus=0,
-        resources=ON_HEAD,
-        max_restarts=-1,
-        max_concurrency=1_000,
-    ).remote()
+def start_event_hub(namespace: str) -> None:
+    """Start the hub, or find the running one."""
+    start_actor(EventHub, HUB_NAME, namespace, max_concurrency=1_000)

@@ -1,4 +1,4 @@
-"""Who goes first on a machine's cores: requests, then training, then what is only made ready for later."""
+"""CPU priorities: requests first, then training, then what is only prepared for later."""
 
 import os
 import shlex
@@ -19,8 +19,8 @@ KEEP_FREED_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
 }
 """For glibc, see mallopt(3). On a CPU each step frees all its activations; given back to the system, every page of them
-is fetched and cleared anew by the next step, which costs a sixth of the time. Training runs in a thread of Ray's, hence
-the one arena: other ones cannot grow by more than 64 MiB."""
+is fetched and cleared again by the next step, which costs a sixth of the time. Training runs in a thread of Ray's,
+hence the one arena: other ones cannot grow by more than 64 MiB."""
 
 
 def python_for_training(*, on_cpu: bool) -> str:

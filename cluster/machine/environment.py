@@ -10,7 +10,7 @@ from ftlab.errors import InvalidRequestError
 from ftlab.settings import Settings
 
 PREEMPTION_WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
-"""`1` where Ray Train shall tell runs that a machine of theirs is about to be taken away."""
+"""`1` where Ray Train notifies runs that one of their machines is about to be taken away."""
 RAY_DEFAULTS = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -49,7 +49,7 @@ def ensure_token(settings: Settings) -> None:
             stream.write(secrets.token_hex(32))
     if stat.S_IMODE(file.stat().st_mode) & 0o077:
         raise InvalidRequestError(
-            f"{file} can be read by others, and whoever has it can run code here. Run: chmod 600 {file}",
+            f"{file} can be read by others, and its content lets them run code here. Run: chmod 600 {file}",
             "unsafe_token_file",
         )
 
@@ -61,7 +61,7 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         **RAY_DEFAULTS,
         **settings.to_environment(),
         # One machine is not drained, and the watcher would be one more process per run: where machines come and go,
-        # whoever starts the service switches it on.
+        # the environment of the service switches it on.
         PREEMPTION_WATCHER: os.environ.get(PREEMPTION_WATCHER, "0"),
         "RAY_AUTH_TOKEN_PATH": str(token_file(settings)),
         "RAY_ADDRESS": f"127.0.0.1:{settings.ray_port}",

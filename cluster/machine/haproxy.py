@@ -1,4 +1,4 @@
-"""HAProxy as Serve's HTTP front, closed to everybody but this machine.
+"""HAProxy as Serve's HTTP front, reachable from this machine only.
 
 Ray 2.60 writes a configuration that opens HAProxy's statistics and metrics on every interface, without a password, and
 has no option against it. It does let us name the program to start, so a few lines of shell stand in front of HAProxy

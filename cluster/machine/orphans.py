@@ -1,7 +1,7 @@
-"""One life of a service after the other: who may start one, and what the one before left behind.
+"""One service per home: the lock that its supervisor holds, and the removal of what a killed service left behind.
 
 Everything that the supervisor starts carries a mark in its environment, which its own children inherit. So a process
-of an earlier life is known for certain, whoever its parent is by now, and none of somebody else is ever taken for one.
+of an earlier service is recognised whatever its parent is by now, and no other process is mistaken for one.
 Run as `python -m cluster.machine.orphans` to end what a killed supervisor left.
 """
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class LifeLock:
-    """Held by the one supervisor of a home for as long as it lives; the kernel lets go of it when the process ends."""
+    """Held by the one supervisor of a home for as long as it lives; the kernel releases it when the process ends."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -57,14 +57,14 @@ class LifeLock:
 
 
 def mark(settings: Settings) -> dict[str, str]:
-    """The variable that tells the parts of this service from all other processes."""
+    """The environment variable that marks the parts of this service."""
     return {MARK: str(settings.home)}
 
 
 def end_leftovers(settings: Settings) -> int:
     """End every process that belongs to a service of this home; return how many there were.
 
-    Only for whoever holds the `LifeLock` of the home: without it the service may be alive.
+    The caller holds the `LifeLock` of the home: without it the service may be alive.
     """
     own = psutil.Process()
     spared = {own.pid, *(parent.pid for parent in own.parents())}
@@ -80,7 +80,7 @@ def sweep_unfinished(settings: Settings) -> None:
 
 
 def sweep_job(job_folder: Path) -> None:
-    """The same for one job, of which no attempt lives."""
+    """Sweep the folder of one job that has no live attempt."""
     for folder in (job_folder, job_folder / "checkpoints"):
         try:
             checkpoint_files.sweep(folder)
@@ -93,7 +93,7 @@ def _is_part(process: psutil.Process, settings: Settings) -> bool:
     try:
         return process.environ().get(MARK) == str(settings.home)
     except (psutil.Error, OSError):
-        return False  # it has ended, or it is somebody else's
+        return False  # it has ended, or belongs to another user
 
 
 def main() -> int:

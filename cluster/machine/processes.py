@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psutil
 
+from ftlab.backoff import backoff_s
+
 logger = logging.getLogger(__name__)
 
 FIRST_BACKOFF_S = 1.0
@@ -31,7 +33,8 @@ class Part:
     """How far it lets other processes go first, 0 to 19."""
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
-    backoff_s: float = FIRST_BACKOFF_S
+    num_failures: int = 0
+    """How often in a row it died young."""
     descendants: dict[int, psutil.Process] = field(default_factory=dict)
 
     def start(self) -> None:
@@ -68,14 +71,15 @@ class Part:
         """Start the part again when it died and its waiting time is over; returns whether it was started."""
         if self.is_alive():
             if time.monotonic() - self.started_at > STABLE_AFTER_S:
-                self.backoff_s = FIRST_BACKOFF_S
+                self.num_failures = 0
             return False
-        if time.monotonic() - self.started_at < self.backoff_s:
+        wait_s = backoff_s(self.num_failures + 1, first_s=FIRST_BACKOFF_S, longest_s=LONGEST_BACKOFF_S)
+        if time.monotonic() - self.started_at < wait_s:
             return False
         code = self.process.returncode if self.process else None
         logger.warning("%s ended with code %s; starting it again", self.name, code)
         self.stop(grace_s=0.0)
-        self.backoff_s = min(LONGEST_BACKOFF_S, self.backoff_s * 2)
+        self.num_failures += 1
         self.start()
         return True
 
@@ -114,9 +118,10 @@ def end_processes(processes: Sequence[psutil.Process], is_urgent: Callable[[], b
 
 
 def start_ticks(pid: int) -> int:
-    """Start time of a process in clock ticks since boot (field 22 of /proc/<pid>/stat): tells reused ids apart."""
+    """Start time of a process in clock ticks since boot (field 22 of /proc/<pid>/stat): a reused id has another one."""
     return int(Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[19])
 
 
-def own_identity() -> dict[str, int]:
-    return {"pid": os.getpid(), "started_at_ticks": start_ticks(os.getpid())}
+def identity(pid: int) -> dict[str, int]:
+    """What identifies a process in the service's state file."""
+    return {"pid": pid, "started_at_ticks": start_ticks(pid)}

@@ -11,22 +11,19 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
-from cluster.adoption import adopt_old_datasets
 from cluster.machine.environment import ensure_token, ray_environment
 from cluster.machine.haproxy import ingress_environment
 from cluster.machine.orphans import LifeLock, end_leftovers, mark, sweep_unfinished
-from cluster.machine.ports import free_ports
-from cluster.machine.processes import Part, own_identity, start_ticks
+from cluster.machine.ports import answers, free_ports, refuse_taken_port
+from cluster.machine.processes import Part, identity
 from ftlab.cli.service_file import state_file
 from ftlab.errors import FineTuneLabError, InvalidRequestError
+from ftlab.files import replacing
 from ftlab.settings import Settings, load_settings
 from tracking.buckets import Buckets
 from tracking.mlflow_record.server import SERVER_ENVIRONMENT, server_command
@@ -34,7 +31,7 @@ from tracking.store import Store
 
 POLL_INTERVAL_S = 0.5
 NOTE_INTERVAL_S = 2.0
-"""To look at all processes of the machine takes 10 ms of a core."""
+"""Listing the processes of the machine takes 10 ms of a core."""
 STOP_GRACE_S = 15.0
 DRAIN_MARGIN_S = 30.0
 """What stopping the API may take besides the grace time of the jobs."""
@@ -110,11 +107,7 @@ class Supervisor:
             self._write_state("starting" if not self._is_ready() else "ready")
 
     def _is_ready(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self._url}/ready", timeout=2.0) as reply:
-                return bool(reply.status == 200)
-        except (urllib.error.URLError, TimeoutError, ConnectionError):
-            return False
+        return answers(f"{self._url}/ready", timeout_s=2.0)
 
     @property
     def _url(self) -> str:
@@ -135,15 +128,16 @@ class Supervisor:
         print("FineTune Lab is ready. Ctrl+C or `ftlab down` stops it.", flush=True)
 
     def _write_state(self, state: str) -> None:
-        parts = {part.name: _identity(part.pid) for part in self._parts if part.pid is not None and part.is_alive()}
-        document = own_identity() | {"state": state, "urls": self._urls(), "parts": parts}
+        parts = {part.name: identity(part.pid) for part in self._parts if part.pid is not None and part.is_alive()}
+        document = identity(os.getpid()) | {"state": state, "urls": self._urls(), "parts": parts}
         try:
-            _write_atomically(state_file(self._settings), json.dumps(document, indent=1))
+            with replacing(state_file(self._settings)) as aside:
+                aside.write_text(json.dumps(document, indent=1), "utf-8")
         except OSError as error:  # it only informs: on a full disk the jobs still have to be saved
             logger.warning("The state file could not be written: %s", error)
 
     def _stop(self) -> None:
-        """End the parts: first the API, whose process has the jobs save, so that nobody meets a half-gone service."""
+        """End the parts: first the API, whose process has the jobs save, so that no client meets a partial service."""
         self._write_state("stopping")
         for part in self._parts:
             part.note_descendants()
@@ -165,7 +159,7 @@ class Supervisor:
 def prepare(settings: Settings) -> None:
     """Everything that must hold before a part is started. Raises `FineTuneLabError` with what to do.
 
-    Only for whoever holds the `LifeLock` of the home.
+    The caller holds the `LifeLock` of the home.
     """
     if not settings.is_loopback:
         raise InvalidRequestError(
@@ -177,7 +171,7 @@ def prepare(settings: Settings) -> None:
     if count := end_leftovers(settings):
         logger.info("Ended %d processes that an earlier life of the service had left behind", count)
     for name in ("port", "mlflow_port", "dashboard_port", "ray_port"):
-        _refuse_taken_port(settings, name)
+        refuse_taken_port(settings, name)
     ensure_token(settings)
     Buckets.open(settings).check()
     for folder in ("models", "jobs", "buckets", "mlflow/artifacts", "logs", "run"):
@@ -185,23 +179,7 @@ def prepare(settings: Settings) -> None:
     sweep_unfinished(settings)
     store = Store.open(settings.store_url)
     store.migrate()
-    adopt_old_datasets(settings, store)
     store.close()
-
-
-def _refuse_taken_port(settings: Settings, name: str) -> None:
-    port = getattr(settings, name)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            flag = name.replace("_", "-")
-            raise InvalidRequestError(
-                f"Port {port} is taken. Choose another with --{flag}, FTLAB_{name.upper()} or {name} in ftlab.toml.",
-                "port_taken",
-                name,
-            ) from None
 
 
 def _ray_command(settings: Settings) -> list[str]:
@@ -219,7 +197,7 @@ def _ray_command(settings: Settings) -> list[str]:
         f"--num-cpus={cpus + 1}",
         "--min-worker-port=0",
         "--max-worker-port=0",
-        # Nobody needs to find it: a fixed one would keep a second service from this machine.
+        # No client uses it, and a fixed one would keep a second service from this machine.
         f"--ray-client-server-port={free_ports(1)[0]}",
         f"--object-store-memory={OBJECT_STORE_BYTES}",
         f"--temp-dir={ray_temp_dir(settings)}",
@@ -237,16 +215,6 @@ def ray_temp_dir(settings: Settings) -> Path:
     """A short path: Ray puts sockets below it, and the path of a socket may have 107 characters."""
     digest = hashlib.sha256(str(settings.home).encode()).hexdigest()[:8]
     return Path(tempfile.gettempdir()) / f"ftlab-{digest}"
-
-
-def _identity(pid: int) -> dict[str, int]:
-    return {"pid": pid, "started_at_ticks": start_ticks(pid)}
-
-
-def _write_atomically(file: Path, text: str) -> None:
-    aside = file.with_suffix(".tmp")
-    aside.write_text(text, "utf-8")
-    aside.replace(file)
 
 
 def main() -> int:

@@ -1,10 +1,10 @@
-"""Who may start although somebody ahead waits: only a run that provably does not delay the one that waits first.
+"""Backfilling: start a job although one ahead of it waits, where that provably delays no job ahead of it.
 
-Nor does it take what those that wait behind the first are to get. A waiting job gets a reserved start where the running
-jobs have time limits: the first moment at which there is room for it even if each of them runs to its limit (EASY
-backfilling, Lifka 1995, with a reservation for several waiting jobs). Another job may start now when it fits into what
-is left until it has ended. Where the moment is unknown, the other job may only take devices that the waiting one does
-not depend on, whatever ends when; or none for longer than until the first that waits starts.
+A waiting job gets a reserved start where the running jobs have time limits: the first moment at which there is room for
+it even if each of them runs to its limit (EASY backfilling, Lifka 1995, with a reservation for several waiting jobs).
+Another job may start now when it fits into what is left until it has ended. Where the moment is unknown, the other job
+may only take devices that the waiting one does not depend on, whatever ends when; or it must have ended before the
+first waiting job starts.
 """
 
 import math
@@ -17,8 +17,8 @@ from cluster.policy.free_devices import Room, least, place
 
 
 @dataclass(frozen=True)
-class Ending:
-    """Devices that are certainly free again after so many seconds."""
+class Release:
+    """Devices that are certainly free again after `after_s` seconds."""
 
     after_s: float
     shape: WorkerShape
@@ -35,29 +35,29 @@ class Waiting:
 
 
 class Timeline:
-    """What is free at every moment to come if each job runs to its limit and only reserved ones start."""
+    """What is free at every future moment if each job runs to its limit and only reserved ones start."""
 
-    def __init__(self, room: Room, endings: Iterable[Ending]) -> None:
-        """`room` is what is free now. What ends after 0 seconds is free for reservations, but not for a start now."""
+    def __init__(self, room: Room, releases: Iterable[Release]) -> None:
+        """`room` is what is free now. A release after 0 seconds is free for reservations, but not for a start now."""
         self._now = room
         self._starts_s = [0.0]
         self._rooms = [room]
-        for ending in sorted(endings, key=lambda ending: ending.after_s):
-            freed = self._rooms[-1].plus(ending.shape, ending.placement)
-            if ending.after_s > self._starts_s[-1]:
-                self._starts_s.append(ending.after_s)
+        for release in sorted(releases, key=lambda release: release.after_s):
+            freed = self._rooms[-1].plus(release.shape, release.placement)
+            if release.after_s > self._starts_s[-1]:
+                self._starts_s.append(release.after_s)
                 self._rooms.append(freed)
             else:
                 self._rooms[-1] = freed
 
     def free_until(self, end_s: float) -> Room:
-        """What is free from now on, without a break, for so many seconds."""
+        """What is free without a break from now until `end_s`."""
         return least([self._now, *self._between(0, end_s)])
 
     def reserve(self, job: Waiting) -> float | None:
-        """Keep the first place at which the job can be for as long as it may run.
+        """Reserve the first start from which the job can run for as long as it may.
 
-        Returns the seconds until then, or `None` where there is no such place.
+        Return the seconds until then; `None` where there is no such start.
         """
         for number, start_s in enumerate(self._starts_s):
             placement = place(job.shape, self._rooms[number])
@@ -69,7 +69,7 @@ class Timeline:
         return None
 
     def start(self, shape: WorkerShape, placement: Placement, longest_s: float) -> None:
-        """Somebody starts now."""
+        """Take the devices of a run that starts now."""
         self._now = self._now.without(shape, placement)
         self._take(0.0, longest_s, shape, placement)
 
@@ -95,11 +95,11 @@ def machines_needed(
     waiting: Sequence[Waiting],
     num_reserved: int,
 ) -> set[str]:
-    """The machines of `placement` on which a run could keep one of the waiting jobs waiting.
+    """The machines of `placement` on which a run could delay one of the waiting jobs.
 
-    It concerns those behind the first `num_reserved`, whose starts are not known. A machine is none of theirs when
-    beside the run enough is `left` of it, already now, for as many of their workers as the `empty` machine takes at
-    best: then what keeps them waiting is always something else. Those ahead of them are counted as if they were there.
+    Only the jobs behind the first `num_reserved` are looked at: their starts are not known. A run on a machine does not
+    delay them when enough is `left` beside it, already now, for as many of their workers as the `empty` machine takes
+    at best: then something else keeps them waiting. The jobs ahead of them are counted as if they ran there.
     """
     needed: set[str] = set()
     for name in {spot.node for spot in placement}:

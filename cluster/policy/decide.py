@@ -1,4 +1,4 @@
-"""One pass over the queue: who starts, who waits for what, who makes room."""
+"""One pass over the queue: which jobs start, which wait for what, and which running jobs make room."""
 
 import math
 from collections import defaultdict
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cluster.policy import waiting_reasons
-from cluster.policy.backfill import Ending, Timeline, Waiting, machines_needed
+from cluster.policy.backfill import Release, Timeline, Waiting, machines_needed
 from cluster.policy.fleet import Devices, Fleet, Placement, Spot, WorkerShape, shape_of
 from cluster.policy.free_devices import Room, place
 from cluster.policy.jobs import Decision, Preempt, QueuedJob, Refuse, RunningJob, Situation, Start, Wait
@@ -20,33 +20,33 @@ def decide(queue: Sequence[QueuedJob], fleet: Fleet, situation: Situation) -> li
     `queue` comes in queue order: priority, moved to the front, submit order. Pure: the same arguments give the same
     answer.
     """
-    seated = replace(situation, running=tuple(_seated(situation.running, fleet)))
-    one_pass = _Pass(fleet, seated)
-    return [one_pass.judge(job) for job in fair_order(queue, fleet, seated)]
+    placed = replace(situation, running=tuple(_placed(situation.running, fleet)))
+    one_pass = _Pass(fleet, placed)
+    return [one_pass.decide(job) for job in fair_order(queue, fleet, placed)]
 
 
 class _Pass:
-    """What is free while the pass goes on, and who waits by now."""
+    """What is free, and which jobs wait, at each point of the pass."""
 
     def __init__(self, fleet: Fleet, situation: Situation) -> None:
         self._fleet = fleet
         self._situation = situation
         self._empty = self._room = Room.of(fleet)
-        self._endings: dict[str, Ending] = {}
+        self._releases: dict[str, Release] = {}
         self._held: defaultdict[str, Devices] = defaultdict(lambda: Devices(0, 0.0))
         self._owners_at_quota: set[str] = set()
         self._waiting: list[Waiting] = []
-        """Those who wait for devices, first one first: nobody behind them may delay them."""
+        """The jobs that wait for devices, in order: no job behind them may delay them."""
         self._timeline: Timeline | None = None
         self._num_protected = 0
         self._num_reserved = 0
         self._first_start_s = -math.inf
-        """When the first that waits starts at the latest. Until then nothing is promised to those behind it."""
+        """When the first waiting job starts at the latest. Until then nothing is reserved for those behind it."""
         for job in situation.running:
             longest_s = 0.0 if job.is_stopping else job.remaining_s
             self._take(job.id, job.owner, job.shape, job.placement, longest_s)
 
-    def judge(self, job: QueuedJob) -> Decision:
+    def decide(self, job: QueuedJob) -> Decision:
         shape = shape_of(job.config.resources, self._fleet)
         if self._empty.slots(shape) < shape.num_workers:
             if job.has_run or not self._fleet.nodes:
@@ -69,12 +69,12 @@ class _Pass:
         self._room = self._room.without(shape, placement)
         self._held[owner] += shape.total
         if longest_s is not None:
-            self._endings[job_id] = Ending(max(0.0, longest_s), shape, placement)
+            self._releases[job_id] = Release(max(0.0, longest_s), shape, placement)
 
     def _over_quota(self, job: QueuedJob, shape: WorkerShape) -> str | None:
-        """Why the owner's quota keeps the job waiting. Jobs of one owner do not overtake each other there.
+        """Why the owner's quota keeps the job waiting; `None` where it does not.
 
-        One that the quota would never let run holds up nobody.
+        Jobs of one owner do not overtake each other there, except one that the quota would never let run.
         """
         share = self._situation.share(job.owner)
         if job.owner in self._owners_at_quota:
@@ -104,7 +104,7 @@ class _Pass:
     def _protect_waiting(self) -> Timeline:
         """Reserve starts for the waiting jobs, in their order, as far as their starts are known."""
         if self._timeline is None:
-            self._timeline = Timeline(self._room, self._endings.values())
+            self._timeline = Timeline(self._room, self._releases.values())
         for job in self._waiting[self._num_protected :]:
             is_known = self._num_reserved == self._num_protected < self._situation.rules.max_reservations
             start_s = self._timeline.reserve(job) if is_known else None
@@ -115,7 +115,7 @@ class _Pass:
         return self._timeline
 
     def _make_room(self, job: QueuedJob, shape: WorkerShape) -> Decision:
-        """For the first job that waits: do jobs that stop make enough room already, or can others make it?"""
+        """For the first waiting job: wait for runs that are stopping, or preempt others, or wait for devices."""
         stopping = [running for running in self._situation.running if running.is_stopping]
         room = self._room
         for running in stopping:
@@ -126,12 +126,12 @@ class _Pass:
         if victims is None:
             return Wait(job.id, waiting_reasons.waits_for_devices(shape, self._room))
         for victim in victims:
-            self._endings[victim.id] = Ending(0.0, victim.shape, victim.placement)
+            self._releases[victim.id] = Release(0.0, victim.shape, victim.placement)
         why = waiting_reasons.waits_for_stopping(shape, [*stopping, *victims])
         return Preempt(job.id, tuple(victim.id for victim in victims), why)
 
 
-def _seated(running: Sequence[RunningJob], fleet: Fleet) -> Iterator[RunningJob]:
+def _placed(running: Sequence[RunningJob], fleet: Fleet) -> Iterator[RunningJob]:
     """The running jobs, each with a placement: where it is not known, as it would be placed today."""
     room = Room.of(fleet)
     for job in running:

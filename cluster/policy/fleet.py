@@ -115,7 +115,7 @@ def gpus_in_words(gpus: float) -> str:
 
 
 def _even_share(fleet: Fleet, num_workers: int) -> int:
-    """The most cores that every one of so many workers can have at once; 1 where they are too many."""
+    """The most cores that each of the workers can have at once; 1 where there are too many workers."""
     most = max((node.cpus for node in fleet.nodes), default=1)
     fitting = (cpus for cpus in range(most, 1, -1) if sum(node.cpus // cpus for node in fleet.nodes) >= num_workers)
     return next(fitting, 1)

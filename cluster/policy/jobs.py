@@ -62,13 +62,13 @@ class Rules:
     """The numbers of the policy."""
 
     min_run_s: float = 120.0
-    """So long a run is left alone before it can be preempted: nobody gets anywhere by being moved all the time."""
+    """How long a run is left alone before it can be preempted: one that is moved all the time makes no progress."""
     restart_s: float = 60.0
     """What it costs a run to stop, to queue and to come back, besides the work since its last checkpoint."""
     nominal_device_s: float = 600.0
     """What a job that is about to start counts for its owner, so that owners take turns."""
     max_reservations: int = 8
-    """So many waiting jobs get a reserved start; those behind them are protected without one."""
+    """How many waiting jobs get a reserved start; those behind them are protected without one."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Refuse:
 
 @dataclass(frozen=True)
 class Preempt:
-    """The job waits until these running jobs have given their devices back, which they shall do now."""
+    """The job waits until these running jobs, which are to stop now, have given their devices back."""
 
     job_id: str
     victims: tuple[str, ...]

@@ -16,7 +16,7 @@ def choose_victims(
 ) -> tuple[RunningJob, ...] | None:
     """The cheapest set of running jobs without which `job` fits; `None` where there is none.
 
-    `room` counts the devices of stopping jobs as free. Nobody is in the set who is not needed.
+    `room` counts the devices of stopping jobs as free. Every job in the set is needed.
     """
     candidates = [running for running in situation.running if _may_be_preempted(running, job, situation)]
     priced = sorted(

@@ -1,8 +1,28 @@
-"""What follows an attempt that ended: pure, by the class of its reason, or by why it was stopped."""
+"""Decide what happens after an attempt ends: retry, give up, or stay stopped. Pure functions.
+
+An attempt that ended by itself (`after_attempt`), by the class of its reason in `RETRY_CLASSES`:
+
+| class    | reasons, for example      | decision                                             |
+|----------|---------------------------|------------------------------------------------------|
+| `FREE`   | node_lost, preempted      | `Retry` at once, not counted                         |
+| `BUDGET` | worker_crashed, gpu_lost  | `Retry` in 1, 2, 4, ... 60 s, counted; then `GiveUp` |
+| `NEVER`  | device_oom, loss_diverged | `GiveUp`                                             |
+
+An attempt that was requested to stop (`after_stop`), by the kind of the stop; `GiveUp` where the job failed by its own
+fault before it could stop:
+
+| kind                | `Stopped`: the job is                     |
+|---------------------|-------------------------------------------|
+| `PAUSE`             | paused                                    |
+| `PREEMPT`, `EXTEND` | queued, ahead of the jobs of its priority |
+| `DRAIN`             | queued                                    |
+| `TIME_LIMIT`        | failed, with its checkpoint kept          |
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from ftlab.backoff import backoff_s
 from ftlab.status import RETRY_CLASSES, JobStatus, ReasonCode, RetryClass, StopKind
 
 FIRST_BACKOFF_S = 1.0
@@ -15,15 +35,15 @@ STOP_REASONS = {
     StopKind.EXTEND: ReasonCode.OK,
     StopKind.DRAIN: ReasonCode.SERVICE_RESTARTED,
 }
-"""The reason of an attempt that was stopped."""
+"""The reason with which a stopped attempt ends."""
 SURVIVED_STOPS = frozenset({*STOP_REASONS.values(), ReasonCode.DISK_FULL})
-"""Reasons after which a job that was to stop can go on later. A last checkpoint for which the disk had no room is the
-attempt's loss only: the one before is intact."""
+"""Reasons after which a job that was requested to stop can continue later. Where the disk had no room for the last
+checkpoint, the one before is intact."""
 
 
 @dataclass(frozen=True)
 class Retry:
-    """Queue the job again; it may start from `not_before` on."""
+    """Queue the job again; it does not start before `not_before`."""
 
     not_before: datetime
     retries_used: int
@@ -31,13 +51,15 @@ class Retry:
 
 @dataclass(frozen=True)
 class GiveUp:
+    """Fail the job."""
+
     reason: ReasonCode
     message: str
 
 
 @dataclass(frozen=True)
-class Rest:
-    """The stop has come to its end as it was meant to."""
+class Stopped:
+    """Give the job the status that its stop was for."""
 
     status: JobStatus
     message: str
@@ -49,7 +71,7 @@ class Rest:
 def after_attempt(
     reason: ReasonCode, message: str, *, retries_used: int, max_retries: int, now: datetime
 ) -> Retry | GiveUp:
-    """Decide by `RETRY_CLASSES`; a counted retry waits twice as long as the one before, up to a minute."""
+    """Decide after an attempt that nobody requested to stop. A counted retry waits twice as long as the one before."""
     match RETRY_CLASSES[reason]:
         case RetryClass.NEVER:
             return GiveUp(reason, message)
@@ -61,48 +83,49 @@ def after_attempt(
                 ReasonCode.RETRY_BUDGET_EXHAUSTED,
                 f"Tried {tries}; the last attempt ended with {reason.value}: {message}",
             )
-    backoff_s = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2**retries_used)
-    return Retry(now + timedelta(seconds=backoff_s), retries_used + 1)
+    wait_s = backoff_s(retries_used + 1, first_s=FIRST_BACKOFF_S, longest_s=LONGEST_BACKOFF_S)
+    return Retry(now + timedelta(seconds=wait_s), retries_used + 1)
 
 
-def after_stop(kind: StopKind, reason: ReasonCode, message: str, *, step: int, saved_step: int | None) -> Rest | GiveUp:
-    """Decide by why the job was asked to stop, however its attempt then ended; its retries are not touched.
+def after_stop(
+    kind: StopKind, reason: ReasonCode, message: str, *, step: int, saved_step: int | None
+) -> Stopped | GiveUp:
+    """Decide after an attempt that was requested to stop, however it then ended. The job's retries are not touched.
 
-    `step` is the newest step that was told, `saved_step` that of the newest checkpoint. A job that failed by its own
-    fault before it could stop is given up.
+    `step` is the newest step that was reported, `saved_step` that of the newest checkpoint.
     """
     if RETRY_CLASSES[reason] is RetryClass.NEVER and reason not in SURVIVED_STOPS:
         return GiveUp(reason, message)
     if reason is ReasonCode.TIME_LIMIT and kind.urgency < StopKind.TIME_LIMIT.urgency:
         kind = StopKind.TIME_LIMIT  # the run saw it first
-    goes_on = _goes_on(step, saved_step)
+    continues = _continues(step, saved_step)
     match kind:
         case StopKind.TIME_LIMIT:
-            return Rest(JobStatus.FAILED, time_is_up(saved_step), ReasonCode.TIME_LIMIT)
+            return Stopped(JobStatus.FAILED, time_is_up(saved_step), ReasonCode.TIME_LIMIT)
         case StopKind.PREEMPT:
             text = f"Queued again after {ReasonCode.PREEMPTED.value}: a job of higher priority needed the devices."
-            return Rest(JobStatus.QUEUED, f"{text} {goes_on}", to_front=True)
+            return Stopped(JobStatus.QUEUED, f"{text} {continues}", to_front=True)
         case StopKind.EXTEND:
-            return Rest(JobStatus.QUEUED, f"Queued again, as files were appended. {goes_on}", to_front=True)
+            return Stopped(JobStatus.QUEUED, f"Queued again, as files were appended. {continues}", to_front=True)
         case StopKind.DRAIN:
             text = f"Queued again after {ReasonCode.SERVICE_RESTARTED.value}: the service was stopped."
-            return Rest(JobStatus.QUEUED, f"{text} {goes_on}")
+            return Stopped(JobStatus.QUEUED, f"{text} {continues}")
     cause = "" if reason in STOP_REASONS.values() else f" Its last attempt ended with {reason.value}: {message}"
-    return Rest(JobStatus.PAUSED, f"The job is paused. {goes_on}{cause}")
+    return Stopped(JobStatus.PAUSED, f"The job is paused. {continues}{cause}")
 
 
 def time_is_up(saved_step: int | None) -> str:
-    """What a job that has used up its time limit is told."""
+    """The message of a job that has used up its time limit."""
     if saved_step is None:
         return "The job's time_limit_s was used up before its first checkpoint. Submit it again with more time."
     return (
         f"The job's time_limit_s is used up. Its checkpoint of step {saved_step} is kept: "
-        "submit it again with more time, or go on from the checkpoint with a new job."
+        "submit it again with more time, or continue from the checkpoint with a new job."
     )
 
 
-def _goes_on(step: int, saved_step: int | None) -> str:
+def _continues(step: int, saved_step: int | None) -> str:
     if saved_step is None:
-        return "It has no checkpoint yet and begins anew." if step else "It has not begun to train."
+        return "It has no checkpoint yet and starts over." if step else "It has not begun to train."
     lost = f"; what came after it, up to step {step}, is trained again" if step > saved_step else ""
-    return f"It goes on from its checkpoint of step {saved_step}{lost}."
+    return f"It continues from its checkpoint of step {saved_step}{lost}."

@@ -5,7 +5,7 @@ from cluster.policy.free_devices import Room
 from cluster.policy.jobs import RunningJob, Share
 
 NAMED_JOBS = 3
-"""So many jobs are named in a sentence; more are counted."""
+"""How many jobs a sentence names; more are counted."""
 
 
 def too_large(shape: WorkerShape, fleet: Fleet) -> str:
@@ -53,7 +53,7 @@ def waits_for_data_ahead(num_ahead: int) -> str:
     return f"Waiting for its data, which is prepared after that of {num_ahead} jobs ahead of it."
 
 
-def waits_for_what_is_away(why: str) -> str:
+def waits_for_data_source(why: str) -> str:
     return f"Waiting for its data: {why}"
 
 
@@ -61,12 +61,12 @@ def waits_in_line(num_ahead: int) -> str:
     return f"Waiting for {num_ahead} job{'s' * (num_ahead != 1)} ahead of it."
 
 
-def waits_for_quota(held: Devices, wanted: Devices, share: Share) -> str | None:
+def waits_for_quota(held: Devices, needed: Devices, share: Share) -> str | None:
     """What keeps the owner from holding more, or `None`."""
     gpus, cpus = share.max_running_gpus, share.max_running_cpus
-    if gpus is not None and wanted.gpus and held.gpus + wanted.gpus > gpus:
+    if gpus is not None and needed.gpus and held.gpus + needed.gpus > gpus:
         limit, inuse = gpus_in_words(gpus), f"{held.gpus:g}"
-    elif cpus is not None and held.cpus + wanted.cpus > cpus:
+    elif cpus is not None and held.cpus + needed.cpus > cpus:
         limit, inuse = str(Devices(cpus, 0)), str(held.cpus)
     else:
         return None
@@ -74,7 +74,7 @@ def waits_for_quota(held: Devices, wanted: Devices, share: Share) -> str | None:
 
 
 def waits_behind_quota() -> str:
-    return "Waiting for the quota: a job of the same owner ahead of it waits for it too."
+    return "Waiting for the quota: an earlier job of the same owner waits for it too."
 
 
 def _workers(count: int) -> str:

@@ -1,4 +1,4 @@
-"""The record of one attempt: what its workers tell goes to the database and from there to the live hub."""
+"""The record of one attempt: events of its workers go to the database and from there to the event hub."""
 
 import logging
 import queue
@@ -6,12 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from cluster.events.documents import to_documents
-from cluster.interfaces import HubClient
+from cluster.interfaces import EventHubClient
+from ftlab.backoff import backoff_s
 from ftlab.errors import ServiceUnavailableError
-from ftlab.schemas import EventKind
+from ftlab.schemas import CheckpointPayload, MetricsPayload, ProgressPayload
 from ftlab.status import JobStatus, ReasonCode
 from tracking.store import StaleJobError, Store, Transaction
 from tracking.store.records import (
@@ -23,7 +23,8 @@ from tracking.store.records import (
     ModelRecord,
     NewEvent,
 )
-from train.plan import StopKind
+from train.plan import ModelLoaded, StopKind
+from train.reporting.event_sender import Emitted
 
 HEARTBEAT_INTERVAL_S = 1.0
 LONGEST_BACKOFF_S = 5.0
@@ -42,8 +43,10 @@ class AttemptLog:
     ended, because a run whose record has a hole proves nothing.
     """
 
-    def __init__(self, store: Store, hub: HubClient, ref: JobRef, on_end: Callable[[], object] = lambda: None) -> None:
-        """`on_end` is called once the database knows that this log has ended the attempt."""
+    def __init__(
+        self, store: Store, hub: EventHubClient, ref: JobRef, on_end: Callable[[], object] = lambda: None
+    ) -> None:
+        """`on_end` is called once this log has ended the attempt in the database."""
         self._store = store
         self._hub = hub
         self._ref = ref
@@ -62,7 +65,7 @@ class AttemptLog:
 
     @property
     def stop(self) -> StopKind | None:
-        """What the run shall do: the most urgent of what the database and `request_stop` have told."""
+        """The stop request: the most urgent one of the database and `request_stop`."""
         return self._stop
 
     @property
@@ -71,22 +74,21 @@ class AttemptLog:
         return self._has_trained
 
     def request_stop(self, kind: StopKind) -> None:
-        """Have the run stop; a more urgent kind takes the place of one that was told before."""
+        """Have the run stop; a more urgent kind replaces an earlier one."""
         with self._stopping:
             if self._stop is None or kind.urgency > self._stop.urgency:
                 self._stop = kind
 
-    def record(self, batch: Sequence[dict[str, Any]]) -> None:
-        """Append the events of a worker: documents with `kind`, `data`, `at` and `number`.
+    def record(self, events: Sequence[Emitted]) -> None:
+        """Append the events of a worker.
 
-        A worker that gets no answer in time sends its events again; those with a number already known are left out.
+        A worker that gets no reply in time sends its events again; those with a known number are left out.
         """
         with self._recording:
-            fresh = [entry for entry in batch if entry["number"] > self._newest_recorded]
+            fresh = [event for event in events if event.number > self._newest_recorded]
             if fresh:
-                self._newest_recorded = fresh[-1]["number"]
-                events = [NewEvent(EventKind(entry["kind"]), entry["data"], entry["at"]) for entry in fresh]
-                self._queue.put(lambda tx: self._write_events(tx, events))
+                self._newest_recorded = fresh[-1].number
+                self._queue.put(lambda tx: self._write_events(tx, fresh))
 
     def move(self, target: JobStatus) -> None:
         self._queue.put(lambda tx: self._move(tx, target))
@@ -147,8 +149,8 @@ class AttemptLog:
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
-        """End the attempt outside the write that cannot be done. Without success, its silence tells the coordinator."""
-        message = f"What the run told could not be recorded ({type(error).__name__}); the service's logs tell more."
+        """End the attempt outside the write that failed. If this fails too, the coordinator misses the heartbeats."""
+        message = f"Events of the run could not be recorded ({type(error).__name__}); see the service's logs."
         now = datetime.now(UTC)
         try:
             with self._store.begin() as tx:
@@ -166,7 +168,7 @@ class AttemptLog:
             self._on_end()
 
     def _next_writes(self) -> list[Write]:
-        """What waits now, or nothing after a heartbeat interval."""
+        """The waiting writes; none after a heartbeat interval without any."""
         try:
             writes = [self._queue.get(timeout=HEARTBEAT_INTERVAL_S)]
         except queue.Empty:
@@ -177,7 +179,6 @@ class AttemptLog:
 
     def _write_until_done(self, writes: list[Write]) -> None:
         """Write in one transaction, once, however often it takes while the database is away."""
-        backoff_s = 0.1
         tried: set[datetime] = set()
         while True:
             now = datetime.now(UTC)
@@ -192,8 +193,7 @@ class AttemptLog:
             except ServiceUnavailableError as error:
                 logger.warning("The database is away; %d writes wait: %s", len(writes), error)
                 tried.add(now)
-                time.sleep(backoff_s)
-                backoff_s = min(LONGEST_BACKOFF_S, backoff_s * 2)
+                time.sleep(backoff_s(len(tried), first_s=0.1, longest_s=LONGEST_BACKOFF_S))
                 continue
             except StaleJobError as error:
                 logger.warning("The attempt writes no more: %s", error)
@@ -222,65 +222,69 @@ class AttemptLog:
         self._status = target
         return [tx.jobs.move(self._ref, target, now=datetime.now(UTC))]
 
-    def _write_events(self, tx: Transaction, events: Sequence[NewEvent]) -> list[EventRecord]:
+    def _write_events(self, tx: Transaction, emitted: Sequence[Emitted]) -> list[EventRecord]:
         written: list[EventRecord] = []
-        plain: list[NewEvent] = []
-        for event in events:
-            if event.kind is EventKind.STATUS:
-                written += tx.events.append(self._ref, plain) if plain else []
-                plain = []
-                tx.jobs.set_model_revision(self._ref, event.data["base_revision"])
-                written += self._move(tx, JobStatus(event.data["status"]))
+        new: list[NewEvent] = []
+        for event in emitted:
+            if isinstance(event.payload, ModelLoaded):
+                written += tx.events.append(self._ref, new)
+                new = []
+                tx.jobs.set_model_revision(self._ref, event.payload.revision)
+                written += self._move(tx, JobStatus.RUNNING)
             else:
-                plain.append(event)
-        written += tx.events.append(self._ref, plain) if plain else []
-        self._write_metrics(tx, events)
-        for event in events:
-            if event.kind is EventKind.CHECKPOINT:
-                self._write_checkpoint(tx, event)
+                new.append(NewEvent(event.payload, event.at))
+        written += tx.events.append(self._ref, new)
+        self._write_metrics(tx, emitted)
+        self._write_progress(tx, emitted)
+        for event in emitted:
+            if isinstance(event.payload, CheckpointPayload):
+                self._write_checkpoint(tx, event.payload, event.at)
         return written
 
-    def _write_metrics(self, tx: Transaction, events: Sequence[NewEvent]) -> None:
+    def _write_metrics(self, tx: Transaction, emitted: Sequence[Emitted]) -> None:
         points = [
-            MetricRecord(self._ref.id, name, event.data["step"], value, event.at, self._ref.attempt)
-            for event in events
-            if event.kind is EventKind.METRICS
-            for name, value in event.data["values"].items()
+            MetricRecord(self._ref.id, name, event.payload.step, value, event.at, self._ref.attempt)
+            for event in emitted
+            if isinstance(event.payload, MetricsPayload)
+            for name, value in event.payload.values.items()
+            if value is not None
         ]
         if points:
             tx.metrics.add(points)
-        told = [event.data for event in events if event.kind in (EventKind.METRICS, EventKind.PROGRESS)]
-        if told:
-            newest = {point.name: point.value for point in points}
-            tx.jobs.record_progress(
-                self._ref,
-                step=told[-1]["step"],
-                total_steps=told[-1]["total_steps"],
-                epoch=told[-1]["epoch"],
-                loss=newest.get("loss"),
-                eval_loss=newest.get("eval_loss"),
-                eta_s=told[-1]["eta_s"],
-                file=told[-1].get("file"),
-                file_progress=told[-1].get("file_progress"),
-                now=datetime.now(UTC),
-            )
 
-    def _write_checkpoint(self, tx: Transaction, event: NewEvent) -> None:
-        data = event.data
-        tx.checkpoints.add(
+    def _write_progress(self, tx: Transaction, emitted: Sequence[Emitted]) -> None:
+        progress = [event.payload for event in emitted if isinstance(event.payload, ProgressPayload)]
+        if not progress:
+            return
+        newest: dict[str, float | None] = {}
+        for payload in progress:
+            newest |= payload.values if isinstance(payload, MetricsPayload) else {}
+        tx.jobs.record_progress(
             self._ref,
-            CheckpointRecord(
-                job_id=self._ref.id,
-                step=data["step"],
-                attempt=self._ref.attempt,
-                name=data["name"],
-                size_bytes=data["size_bytes"],
-                manifest_sha256=data["manifest_sha256"],
-                created_at=event.at,
-                metrics=data["metrics"],
-            ),
+            step=progress[-1].step,
+            total_steps=progress[-1].total_steps,
+            epoch=progress[-1].epoch,
+            loss=newest.get("loss"),
+            eval_loss=newest.get("eval_loss"),
+            eta_s=progress[-1].eta_s,
+            file=progress[-1].file,
+            file_progress=progress[-1].file_progress,
+            now=datetime.now(UTC),
         )
-        if data["is_best"]:
-            tx.checkpoints.mark_best(self._ref.id, data["step"])
-        if data["removed_steps"]:
-            tx.checkpoints.remove(self._ref.id, data["removed_steps"])
+
+    def _write_checkpoint(self, tx: Transaction, saved: CheckpointPayload, at: datetime) -> None:
+        record = CheckpointRecord(
+            self._ref.id,
+            saved.step,
+            self._ref.attempt,
+            saved.name,
+            saved.size_bytes,
+            saved.manifest_sha256,
+            created_at=at,
+            metrics=saved.metrics,
+        )
+        tx.checkpoints.add(self._ref, record)
+        if saved.is_best:
+            tx.checkpoints.mark_best(self._ref.id, saved.step)
+        if saved.removed_steps:
+            tx.checkpoints.remove(self._ref.id, saved.removed_steps)

@@ -14,7 +14,7 @@ import ray
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.coordinator_client import RayCoordinatorClient
-from cluster.events.event_hub import RayHubClient
+from cluster.events.event_hub import RayEventHubClient
 from cluster.machine.cpu_priority import import_behind
 from cluster.names import NAMESPACE
 from cluster.policy import WorkerShape, node_labels
@@ -23,13 +23,14 @@ from cluster.runs.end_reasons import of_crash, of_force, of_stop
 from cluster.runs.time_limits import SAVE_GRACE_S
 from cluster.runs.watchdog import LOOK_INTERVAL_S, Stall, Watchdog
 from cluster.runs.worker_process import WorkerProcess, dump_stacks, end_workers
-from ftlab.schemas import EventKind
+from ftlab.schemas import CheckpointPayload, ProgressPayload
 from ftlab.settings import load_settings
 from ftlab.status import JobStatus, ReasonCode
 from tracking.store import Store
 from tracking.store.ids import new_id
 from tracking.store.records import JobRecord, JobRef, ModelRecord
 from train.plan import Beat, Ending, Failure, Outcome, RunPlan, StopKind
+from train.reporting.event_sender import Emitted
 
 PLAN_POLL_S = 30.0
 FIT_END_TIMEOUT_S = 15.0
@@ -49,7 +50,7 @@ class RunDriver:
         self._name = name
         self._settings = load_settings()
         self._store = Store.open(self._settings.store_url)
-        self._hub = RayHubClient(NAMESPACE)
+        self._hub = RayEventHubClient(NAMESPACE)
         self._coordinator = RayCoordinatorClient()
         self._shape = shape
         self._given_plan = plan
@@ -99,10 +100,6 @@ class RunDriver:
             self._take(plan)
         return True
 
-    def dismiss(self) -> None:
-        """End a standby run that is not needed any more."""
-        self._planned.set()
-
     def wait_for_plan(self) -> tuple[bool, RunPlan | None]:
         """For workers: wait a while for the plan; `(False, None)` means ask again."""
         told = self._planned.wait(PLAN_POLL_S)
@@ -125,16 +122,17 @@ class RunDriver:
             self._watchdog.is_up(num_workers, time.monotonic())
             self._log.move(JobStatus.INITIALIZING)
 
-    def record(self, batch: list[dict[str, Any]], beat: Beat | None = None, rank: int = 0) -> StopKind | None:
-        """For workers: take events over; answers what the run shall do. Only queues, never waits."""
+    def record(self, events: list[Emitted], beat: Beat | None = None, rank: int = 0) -> StopKind | None:
+        """For workers: hand over events; returns the stop request, if there is one. Only queues, never waits."""
         assert self._log is not None
         self._watchdog.hear(rank, beat, time.monotonic())
-        self._log.record(batch)
-        for entry in batch:
-            if entry["kind"] == EventKind.CHECKPOINT:
-                self._newest_checkpoint = entry["data"]["step"]
-            elif entry["kind"] in (EventKind.METRICS, EventKind.PROGRESS):
-                self._total_steps = entry["data"]["total_steps"]
+        self._log.record(events)
+        for event in events:
+            match event.payload:
+                case CheckpointPayload(step=step):
+                    self._newest_checkpoint = step
+                case ProgressPayload(total_steps=total_steps):
+                    self._total_steps = total_steps
         return self._log.stop
 
     def fail(self, rank: int, failure: Failure) -> None:
@@ -142,6 +140,10 @@ class RunDriver:
         if self._failure is None or self._failure.reason is ReasonCode.COLLECTIVE_ERROR:
             self._failure = failure
         self._watchdog.has_told_its_end(time.monotonic())
+
+    def leave(self, rank: int) -> None:
+        """For the other workers: report that this one is done, while rank 0 may still deliver."""
+        self._watchdog.has_left(rank)
 
     def finish(self, outcome: Outcome) -> None:
         """For rank 0: say how the run ended. What it delivered or saved is on disk by now."""

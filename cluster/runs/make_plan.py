@@ -8,7 +8,7 @@ from cluster.runs.time_limits import lasted_s
 from ftlab.model_ref import ModelRef, parse_model_ref
 from ftlab.schemas import JobConfig
 from ftlab.settings import Settings
-from tracking.buckets import Buckets, rows_key
+from tracking.buckets import Buckets
 from tracking.store import Transaction
 from tracking.store.records import AttemptRecord, DatasetRecord, JobRecord
 from train.checkpoints.checkpoint_files import step_name
@@ -21,11 +21,11 @@ def job_folder(settings: Settings, job_id: str) -> Path:
 
 def dataset_rows(settings: Settings, dataset: DatasetRecord) -> Path:
     """Where the rows of a dataset lie on this machine, once `Buckets.local_path` has brought them."""
-    return Buckets.open(settings).cached_path(dataset.bucket, rows_key(dataset))
+    return Buckets.open(settings).cached_path(dataset.bucket, dataset.canonical)
 
 
 def step_to_resume(tx: Transaction, job: JobRecord) -> int | None:
-    """The step that the job's next attempt goes on from, `None` for the beginning.
+    """The step that the job's next attempt continues from; `None` when it starts from the beginning.
 
     Raises `NotFoundError` when the checkpoint that a resume has named is gone.
     """
@@ -40,7 +40,8 @@ def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: Atte
 
     Raises `NotFoundError` when the base model, a dataset, or the checkpoint that a resume has named is gone.
     """
-    config = JobConfig.model_validate(job.config)
+    config = job.config
+    assert isinstance(config, JobConfig), "a job whose config cannot be read is never started"
     train_sets = [tx.datasets.get(dataset_id) for dataset_id in config.datasets]
     eval_set = tx.datasets.get(job.eval_dataset_id) if job.eval_dataset_id else None
     model = model_location(tx, settings, parse_model_ref(config.model))
@@ -84,7 +85,7 @@ def _time_left_s(tx: Transaction, job: JobRecord, config: JobConfig, now: dateti
 
 
 def model_location(tx: Transaction, settings: Settings, ref: ModelRef) -> str:
-    """A hub id, or the folder that a reference stands for."""
+    """The hub id, or the folder, that a reference names."""
     if ref.kind in ("hub", "path"):
         return str(ref)
     if ref.kind == "model":

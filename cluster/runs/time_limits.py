@@ -9,8 +9,8 @@ from tracking.store import Transaction
 from tracking.store.records import AttemptRecord, JobRecord, JobRef
 
 SAVE_GRACE_S = 300.0
-"""A run that is asked to save and to stop is given so long where nobody is in a hurry: a step and a save may be long.
-One that hangs meanwhile is ended by its driver's watchdog."""
+"""What a run gets to save and to stop where the stop is not urgent: a step and a save may be long. A run that hangs
+meanwhile is ended by its driver's watchdog."""
 MAX_SUMS = 1000
 
 
@@ -19,27 +19,31 @@ def lasted_s(attempts: Iterable[AttemptRecord], now: datetime) -> float:
     return sum(((attempt.ended_at or now) - attempt.created_at).total_seconds() for attempt in attempts)
 
 
+def time_limit_s(job: JobRecord) -> int | None:
+    """The limit for all its attempts together; `None` without one, and for a config that cannot be read."""
+    return job.config.time_limit_s if isinstance(job.config, JobConfig) else None
+
+
 class TimeLimits:
     """Knows for each job what its `time_limit_s` leaves. Attempts that have ended are summed up once."""
 
     def __init__(self) -> None:
         self._sums: OrderedDict[JobRef, float] = OrderedDict()
 
-    def left_s(
-        self, tx: Transaction, job: JobRecord, config: JobConfig, now: datetime, live: AttemptRecord | None = None
-    ) -> float | None:
+    def left_s(self, tx: Transaction, job: JobRecord, now: datetime, live: AttemptRecord | None = None) -> float | None:
         """Seconds that the job may still train; less than 0 when they are over, `None` without a limit."""
-        if config.time_limit_s is None:
+        limit_s = time_limit_s(job)
+        if limit_s is None:
             return None
         before_s = 0.0 if job.attempt == 0 else self._ended_s(tx, job, now, live)
         running_s = 0.0 if live is None else lasted_s([live], now)
-        return config.time_limit_s - before_s - running_s
+        return limit_s - before_s - running_s
 
     def longest_s(
-        self, tx: Transaction, job: JobRecord, config: JobConfig, now: datetime, live: AttemptRecord | None = None
+        self, tx: Transaction, job: JobRecord, now: datetime, live: AttemptRecord | None = None
     ) -> float | None:
         """Seconds after which the job's run has certainly given its devices back; `None` without a limit."""
-        left_s = self.left_s(tx, job, config, now, live)
+        left_s = self.left_s(tx, job, now, live)
         return None if left_s is None else max(0.0, left_s) + SAVE_GRACE_S
 
     def _ended_s(self, tx: Transaction, job: JobRecord, now: datetime, live: AttemptRecord | None) -> float:

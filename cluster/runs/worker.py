@@ -14,9 +14,9 @@ from cluster.machine.cpu_priority import import_behind
 from cluster.names import NAMESPACE
 from cluster.runs.node_drain import NodeDrain
 from cluster.runs.worker_process import WorkerProcess
-from ftlab.schemas import EventKind
-from train.plan import Beat, RunPlan, StopKind
-from train.reporting.event_sender import Batch, Emitter
+from ftlab.schemas import EventPayload, NoticePayload
+from train.plan import Beat, ModelLoaded, RunPlan, StopKind
+from train.reporting.event_sender import Emitted, Emitter
 
 SEND_TIMEOUT_S = 10.0
 PR_SET_PTRACER, PR_SET_PTRACER_ANY = 0x59616D61, -1
@@ -24,7 +24,7 @@ PR_SET_PTRACER, PR_SET_PTRACER_ANY = 0x59616D61, -1
 
 
 class _DriverLink:
-    """A `RunLink` over the run driver. Rank 0 speaks for all; the others only listen for the stop request."""
+    """A `RunLink` over the run driver. Only rank 0 sends events; the others just listen for the stop request."""
 
     def __init__(self, driver: Any, rank: int) -> None:
         self._driver = driver
@@ -33,9 +33,9 @@ class _DriverLink:
         self._emitter = Emitter(self._send)
         self._emitter.start()
 
-    def emit(self, kind: EventKind, data: dict[str, Any]) -> None:
+    def emit(self, payload: EventPayload | ModelLoaded) -> None:
         if self._rank == 0:
-            self._emitter.emit(kind, data)
+            self._emitter.emit(payload)
 
     def beat(self, beat: Beat) -> None:
         self._emitter.beat(beat)
@@ -44,11 +44,11 @@ class _DriverLink:
         return self._emitter.stop_requested()
 
     def save_requested(self) -> bool:
-        """Once for every notice that a machine of the run is about to go. Rank 0 hears it as early as the others."""
+        """Whether a machine of the run is about to be taken away, once per notice; rank 0 answers for all."""
         if self._rank != 0 or not self._node_drain.is_news():
             return False
         message = "A machine of this run is about to be taken away: a checkpoint is saved now."
-        self.emit(EventKind.NOTICE, {"code": "node_drains", "message": message})
+        self.emit(NoticePayload(code="node_drains", message=message))
         return True
 
     def report_checkpoint(self, step: int, folder: Path) -> None:
@@ -72,11 +72,13 @@ class _DriverLink:
     def close(self) -> None:
         self._emitter.close()
 
-    def _send(self, batch: Batch, beat: Beat | None) -> StopKind | None:
-        # The ranks go in step, so the pace of one is that of all; the others say that they are there.
-        told = beat if self._rank == 0 else None
+    def _send(self, events: list[Emitted], beat: Beat | None) -> StopKind | None:
+        # All ranks step together, so the pace of one is that of all; the others only show that they are alive.
+        pace = beat if self._rank == 0 else None
         try:
-            stop: StopKind | None = ray.get(self._driver.record.remote(batch, told, self._rank), timeout=SEND_TIMEOUT_S)
+            stop: StopKind | None = ray.get(
+                self._driver.record.remote(events, pace, self._rank), timeout=SEND_TIMEOUT_S
+            )
         except (ray.exceptions.GetTimeoutError, ray.exceptions.RayActorError) as error:
             raise ConnectionError(str(error)) from error
         return stop
@@ -118,8 +120,8 @@ def train_loop(loop_config: dict[str, Any]) -> None:
                 ray.get(driver.fail.remote(rank, failure), timeout=SEND_TIMEOUT_S)
                 raise
         link.close()
-        if rank == 0:
-            ray.get(driver.finish.remote(outcome), timeout=SEND_TIMEOUT_S)
+        goodbye = driver.finish.remote(outcome) if rank == 0 else driver.leave.remote(rank)
+        ray.get(goodbye, timeout=SEND_TIMEOUT_S)
     finally:
         link.close()
         gc.collect()

@@ -8,13 +8,10 @@ from typing import Any
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import JobConfig
+from ftlab.schemas.dataset_files import DATASET_SUFFIXES
 from ftlab.schemas.job_file import parse_job_config, read_yaml
 
 DATASET_FIELDS = ("dataset", "eval_dataset")
-DATASET_SUFFIXES = (
-    ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gz", ".gzip", ".zst", ".zstd",
-)  # fmt: skip
-"""What the name of a dataset file may end in; ids have no dot."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ftlab.schemas import Attempt, Job, MetricPoint
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-RECEIPT = "resumed"
-"""Code of the notice that says what an attempt went on from."""
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="Newest records to show.")]
 
 
@@ -57,13 +55,18 @@ def ls(
 def show(session: Session, job: JobArgument) -> None:
     """Show one job, its attempts, and what each resume started from."""
     from ftlab.cli.text import one_line
-    from ftlab.schemas.records import DATA_CHECKED, EventKind
+    from ftlab.schemas import EventKind, NoticePayload, ResumedPayload
+    from ftlab.schemas.events import DATA_CHECKED
 
     found = session.client.jobs.get(job)
     attempts = session.client.jobs.attempts(found.id)
     notices = list(session.client.jobs.events(found.id, kinds=EventKind.NOTICE))
-    receipts = [event for event in notices if event.data.get("code") == RECEIPT]
-    checked = [event.data.get("message", "") for event in notices if event.data.get("code") == DATA_CHECKED]
+    receipts = [event for event in notices if isinstance(event.payload, ResumedPayload)]
+    checked = [
+        event.payload.message
+        for event in notices
+        if isinstance(event.payload, NoticePayload) and event.payload.code == DATA_CHECKED
+    ]
     if session.output.as_json:
         more = {"attempts": list(attempts), "receipts": receipts, DATA_CHECKED: checked[-1] if checked else None}
         session.output.json(found.model_dump(mode="json") | more)
@@ -71,9 +74,9 @@ def show(session: Session, job: JobArgument) -> None:
     session.output.record(_job_fields(found) | {"Data": checked[-1] if checked else None})
     for attempt in attempts:
         session.output.data(_attempt_line(attempt))
-        for receipt in receipts:
-            if receipt.attempt == attempt.number:
-                session.output.data(f"  {one_line(receipt.data.get('message', ''))}")
+        for event in receipts:
+            if event.attempt == attempt.number and isinstance(event.payload, ResumedPayload):
+                session.output.data(f"  {one_line(event.payload.message)}")
 
 
 @command(app)

@@ -123,11 +123,10 @@ def download_dataset(
     file: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", show_default=False)] = None,
 ) -> None:
     """Download a dataset as it was uploaded."""
-    from ftlab.schemas.records import COMPRESSION_SUFFIXES
+    from ftlab.schemas.dataset_files import with_suffixes
 
     found = find_dataset(session, dataset)
-    packed = COMPRESSION_SUFFIXES.get(found.compression or "", "")
-    target = target_file(file, f"{found.id}.{found.format}{packed}")
+    target = target_file(file, with_suffixes(found.id, found.format, found.compression))
     with session.output.transfer(f"Downloading {target.name}") as on_progress:
         session.client.datasets.download(found.id, target, on_progress)
     report_file(session, target)

@@ -1,10 +1,17 @@
 """What is known of a job that is being followed, as lines for a terminal or a log."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from ftlab.cli.text import GLYPHS, duration, files, number, one_line, size, steps
-from ftlab.schemas import Event, EventKind, Job
+from ftlab.schemas import (
+    CheckpointPayload,
+    Event,
+    Job,
+    MetricsPayload,
+    NoticePayload,
+    ProgressPayload,
+    StatusPayload,
+)
 from ftlab.status import JobStatus
 
 BAR_WIDTH = 24
@@ -41,21 +48,20 @@ class RunView:
 
     def apply(self, event: Event) -> str | None:
         """Take an event in; return the line that it deserves in a log, if any."""
-        data = event.data
-        match event.kind:
-            case EventKind.STATUS:
-                self.status = JobStatus(data["status"])
-                return f"{GLYPHS[self.status]} {one_line(data.get('message') or self.status.sentence)}"
-            case EventKind.METRICS:
-                self._take_progress(data)
-                return self._take_metrics(data)
-            case EventKind.PROGRESS:
-                self._take_progress(data)
-            case EventKind.CHECKPOINT:
-                best = ", the best so far" if data.get("is_best") else ""
-                return f"checkpoint at step {data.get('step')} ({size(data.get('size_bytes') or 0)}{best})"
-            case EventKind.NOTICE:
-                return one_line(data.get("message", ""))
+        match event.payload:
+            case StatusPayload() as new:
+                self.status = new.status
+                return f"{GLYPHS[self.status]} {one_line(new.message or self.status.sentence)}"
+            case MetricsPayload() as measured:
+                self._take_progress(measured)
+                return self._take_metrics(measured)
+            case ProgressPayload() as progress:
+                self._take_progress(progress)
+            case CheckpointPayload() as saved:
+                best = ", the best so far" if saved.is_best else ""
+                return f"checkpoint at step {saved.step} ({size(saved.size_bytes)}{best})"
+            case NoticePayload() as notice:
+                return one_line(notice.message)
         return None
 
     def live_line(self) -> str:
@@ -67,16 +73,16 @@ class RunView:
         parts += self._numbers()
         return "  ".join(parts)
 
-    def _take_progress(self, data: dict[str, Any]) -> None:
-        self.step = data.get("step") or self.step
-        self.total_steps = data.get("total_steps") or self.total_steps
-        self.eta_s = data.get("eta_s")
-        self.file = data.get("file") or self.file
-        self.num_files = data.get("num_files") or self.num_files
-        self.file_progress = data.get("file_progress")
+    def _take_progress(self, progress: ProgressPayload) -> None:
+        self.step = progress.step or self.step
+        self.total_steps = progress.total_steps or self.total_steps
+        self.eta_s = progress.eta_s
+        self.file = progress.file or self.file
+        self.num_files = progress.num_files or self.num_files
+        self.file_progress = progress.file_progress
 
-    def _take_metrics(self, data: dict[str, Any]) -> str:
-        values = data.get("values") or {}
+    def _take_metrics(self, measured: MetricsPayload) -> str:
+        values = measured.values
         self.loss = values.get("loss", self.loss)
         self.eval_loss = values.get("eval_loss", self.eval_loss)
         self.tokens_per_s = values.get("tokens_per_s", self.tokens_per_s)
@@ -86,7 +92,7 @@ class RunView:
         if "loss" in values and self.eta_s is not None:
             shown.append(f"ETA {duration(self.eta_s)}")
         place = [files(self.file, self.num_files, self.file_progress)]
-        return "  ".join([f"step {steps(data.get('step', self.step), self.total_steps)}", *filter(None, place), *shown])
+        return "  ".join([f"step {steps(measured.step, self.total_steps)}", *filter(None, place), *shown])
 
     def _numbers(self) -> list[str]:
         if self.status is not JobStatus.RUNNING:

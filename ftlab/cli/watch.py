@@ -103,12 +103,12 @@ def _exit_by(session: Session, jobs: "list[Job]") -> None:
 
 
 def _lines_of(event: "Event") -> "list[LogLine]":
-    from ftlab.schemas import EventKind, LogLine
+    from ftlab.schemas import LogLine, LogPayload
 
-    if event.kind is not EventKind.LOG:
+    payload = event.payload
+    if not isinstance(payload, LogPayload):
         return []
-    level, text = str(event.data.get("level", "info")), str(event.data.get("text", ""))
-    return [LogLine(at=event.at, level=level, text=text, attempt=event.attempt)]
+    return [LogLine(at=event.at, level=payload.level, text=payload.text, attempt=event.attempt)]
 
 
 def _print_line(session: Session, line: "LogLine") -> None:

@@ -1,7 +1,7 @@
 """Bases of the wire types: strict for what comes in, lenient for what goes back."""
 
 import difflib
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints
 
@@ -16,6 +16,12 @@ class WireModel(BaseModel):
     """A reply: keys that a later service added are kept, never refused."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
+
+    @classmethod
+    def of(cls, record: object, **computed: object) -> Self:
+        """The reply with the record's attributes of the same names; `computed` replaces or adds values."""
+        values = {name: getattr(record, name) for name in cls.model_fields if hasattr(record, name)}
+        return cls.model_validate(values | computed)
 
 
 Item = TypeVar("Item")

@@ -169,3 +169,8 @@ class JobConfig(StrictModel):
     def learning_rate(self) -> float:
         """The peak learning rate, with the default filled in."""
         return self.training.learning_rate or (2e-4 if self.tuning == "lora" else 2e-5)
+
+    def resolved(self) -> Self:
+        """A copy with the defaults filled in that depend on other fields. Those of `resources` need the machine."""
+        training = self.training.model_copy(update={"learning_rate": self.learning_rate})
+        return self.model_copy(update={"training": training})

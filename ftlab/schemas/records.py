@@ -1,7 +1,6 @@
-"""What the service answers: jobs, datasets, events, checkpoints, models."""
+"""Records that the service replies with: jobs, attempts, metric points, checkpoints, models, the queue, quotas."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from pydantic import Field
@@ -24,6 +23,8 @@ class Job(WireModel):
     """Set once the job is terminal."""
     config: dict[str, Any]
     """The `JobConfig` it was submitted with."""
+    resolved_config: dict[str, Any] | None = None
+    """The same with every default filled in, as it was at the submit; `None` where this version cannot read it."""
     priority: int = DEFAULT_PRIORITY
     attempt: int = 0
     retries_used: int = 0
@@ -35,10 +36,10 @@ class Job(WireModel):
     eta_s: float | None = None
     """Estimated seconds until the last step."""
     file: int | None = None
-    """Which of its files the job trains, or trained last; 1 is the first. `None` before the first step."""
+    """Number of the file in training, or trained last; 1 is the first. `None` before the first step."""
     num_files: int = 1
     file_progress: float | None = None
-    """How far it is in this file, 0 to 1; `progress` is that of all files."""
+    """Share of this file that is done, 0 to 1; `progress` is that of all files."""
     queue_position: int | None = None
     """1 is next; only while queued."""
     waiting_for: str | None = None
@@ -66,87 +67,15 @@ class Job(WireModel):
         return min(1.0, self.step / self.total_steps) if self.total_steps else 0.0
 
 
-COMPRESSION_SUFFIXES = {"gzip": ".gz", "zstd": ".zst"}
-"""What the name of a compressed dataset file ends in."""
-
-
-class Dataset(WireModel):
-    """An uploaded dataset."""
-
-    id: str
-    owner: str
-    name: str
-    bucket: str
-    format: str
-    """File format, as `jsonl` or `csv`."""
-    shape: str
-    """Row shape it was normalised from, as `messages` or `sharegpt`."""
-    num_rows: int
-    size_bytes: int
-    """Of the file as it was uploaded."""
-    sha256: str
-    """Of the file as it was uploaded."""
-    created_at: datetime
-    kind: str = "messages"
-    """What its rows are: `messages`, `preference`, `unpaired` or `text`."""
-    num_skipped: int = 0
-    """Rows that could not be read and were left out, as the uploader accepted."""
-    column_mapping: dict[str, Any] | None = None
-    """What the uploader said about the columns."""
-    confidence: float = 1.0
-    """How sure the detection of the shape was, 0 to 1."""
-    compression: str | None = None
-    """Of the uploaded file: `gzip` or `zstd`."""
-    problems: tuple[str, ...] = ()
-    """What is wrong with the first ten rows that were left out, with their lines and rules."""
-
-
-DATA_CHECKED = "data_checked"
-"""Code of the notice that says what the doctor found in a job's data."""
-
-
-class EventKind(StrEnum):
-    STATUS = "status"
-    METRICS = "metrics"
-    LOG = "log"
-    CHECKPOINT = "checkpoint"
-    SAMPLE = "sample"
-    NOTICE = "notice"
-    PROGRESS = "progress"
-
-
-class Event(WireModel):
-    """One line of a job's append-only event log. `seq` starts at 1 and has no gap."""
-
-    job_id: str
-    seq: int
-    attempt: int
-    at: datetime
-    kind: EventKind
-    data: dict[str, Any]
-    """By kind: status {status, message, reason}; metrics {step, epoch, values: {name: number}}; log {level, text};
-    checkpoint {step, size_bytes, metrics, is_best}; notice {code, message}; progress {step, total_steps, epoch, eta_s,
-    step_time_s, data_wait_s}."""
-
-
-class LogLine(WireModel):
-    """One line that a job's training processes logged."""
-
-    at: datetime
-    level: str
-    text: str
-    attempt: int = 0
-
-
 class Attempt(WireModel):
-    """One try at a job; a job has a new one after every crash, restart or preemption."""
+    """One run of a job. Every crash, restart or preemption is followed by another one."""
 
     number: int
     """1 is the first."""
     cpus: int
     gpus: float
     resumed_from_step: int | None = None
-    """Step of the checkpoint it went on from; `None` when it started from the base model."""
+    """Step of the checkpoint that it resumed from; `None` when it started from the base model."""
     created_at: datetime
     ended_at: datetime | None = None
     """`None` while it is alive."""
@@ -166,7 +95,7 @@ class Checkpoint(WireModel):
     """A committed checkpoint of a job."""
 
     name: str
-    """`step-00000120`: usable in `job:<id>/step-120` and in downloads."""
+    """As `step-00000120`; `job:<id>/step-120` refers to it, and so do downloads."""
     job_id: str
     step: int
     attempt: int
@@ -177,7 +106,7 @@ class Checkpoint(WireModel):
 
 
 class TunedModel(WireModel):
-    """What a completed job delivers."""
+    """The model that a completed job delivers."""
 
     id: str
     owner: str
@@ -192,6 +121,34 @@ class TunedModel(WireModel):
     created_at: datetime
 
 
+class ModelCheck(WireModel):
+    """A base model that a job may start from."""
+
+    model: str
+    """The reference in its normal form."""
+    kind: str
+    """What the reference names: `hub`, `path`, `job` or `model` (a tuned model)."""
+    is_checked: bool
+    """False while Hugging Face cannot be reached: a job then looks the model up when it starts."""
+    is_local: bool
+    """Whether it is on this machine, so that nothing is downloaded."""
+    revision: str | None = None
+    """Commit on Hugging Face that a job submitted now would use."""
+    base_model: str | None = None
+    """The model that an adapter was trained on. The fields below describe both together."""
+    architecture: str | None = None
+    """Class of the model, as `LlamaForCausalLM`."""
+    parameters: int | None = None
+    """Number of stored weights."""
+    size_bytes: int | None = None
+    """Size of the files that training reads."""
+    has_chat_template: bool | None = None
+    licence: str | None = None
+    """Licence according to the model's card."""
+    warnings: list[str] = Field(default_factory=list)
+    """Reasons to be careful with the model, one sentence each."""
+
+
 class QueueEntry(WireModel):
     position: int
     job_id: str
@@ -204,22 +161,22 @@ class QueueEntry(WireModel):
 
 
 class Queue(WireModel):
-    """The queue as it stands."""
+    """The queue as it is now."""
 
     running: list[str]
     queued: list[QueueEntry]
     """One page, next job first."""
     num_queued: int = 0
-    """On all pages."""
+    """Number of queued jobs on all pages."""
     has_more: bool = False
     next_cursor: str | None = None
-    """Goes into `after` of the next request."""
+    """Value of `after` for the next page."""
     waiting_for: str | None = None
     """What the head of the queue waits for, in one sentence."""
 
 
 class Quota(WireModel):
-    """What an owner may use at once, and uses now. A limit that is `None` does not exist."""
+    """What an owner may use at once, and uses now. `None` means that there is no limit."""
 
     owner: str
     max_queued_jobs: int | None = None
@@ -233,6 +190,6 @@ class Quota(WireModel):
     running_gpus: float = 0.0
     running_cpus: int = 0
     disk_bytes: int = 0
-    """Datasets and checkpoints. A tuned model shares the files of its checkpoint."""
+    """Size of datasets and checkpoints. A tuned model shares the files of its checkpoint."""
     upload_bytes: int = 0
-    """Datasets."""
+    """Size of datasets."""

@@ -1,9 +1,12 @@
-"""Replies that exist over HTTP only: lists of one job, attempts, liveness."""
+"""Replies that only HTTP has: lists without pages, the overview of earlier clients, liveness."""
 
 from typing import Any, Literal
 
-from ftlab.schemas import Attempt, Checkpoint, Dataset, Event, Job, LogLine, MetricPoint, Upload, WireModel
 from ftlab.schemas.checks import TokenRow
+from ftlab.schemas.common import WireModel
+from ftlab.schemas.datasets import Dataset, Upload
+from ftlab.schemas.events import Event, LogLine
+from ftlab.schemas.records import Attempt, Checkpoint, Job, MetricPoint
 
 
 class TokenRowList(WireModel):
@@ -37,7 +40,7 @@ class UploadList(WireModel):
 
 
 class JobOverview(WireModel):
-    """A job with what belongs to it, as the earlier clients read it."""
+    """A job with its dataset and newest metric points, as the earlier clients read it."""
 
     job: Job
     dataset: Dataset | None
@@ -46,16 +49,20 @@ class JobOverview(WireModel):
 
 
 class Health(WireModel):
+    """The process answers."""
+
     status: Literal["ok"] = "ok"
 
 
 class Part(WireModel):
-    """One thing the service depends on."""
+    """Something that the service depends on."""
 
     ok: bool
     message: str
 
 
 class Readiness(WireModel):
+    """Whether the service would run a job that is submitted now."""
+
     status: Literal["ready", "unavailable"]
     parts: dict[str, Part]

@@ -4,8 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from ftlab.schemas import StrictModel
-from ftlab.schemas.common import Name
+from ftlab.schemas.common import Name, StrictModel
 from ftlab.schemas.config import MAX_DATASETS, DatasetId
 from ftlab.settings import DEFAULT_BUCKET
 
@@ -15,33 +14,43 @@ SHA256 = r"^[0-9a-f]{64}$"
 
 
 class JobChange(StrictModel):
+    """A new priority for a job that is queued or paused."""
+
     priority: int = Field(ge=0, le=100)
 
 
 class Resume(StrictModel):
+    """Where a paused job continues."""
+
     checkpoint: str | None = Field(default=None, min_length=1, max_length=100)
-    """A checkpoint's name; without one the newest good checkpoint."""
+    """Name of a checkpoint; without one, the newest good checkpoint."""
 
 
 class Batches(StrictModel):
+    """Files to append to a job."""
+
     datasets: list[DatasetId] = Field(min_length=1, max_length=MAX_DATASETS)
     """Datasets to train on after those that the job has, in this order."""
     after: int | None = Field(default=None, ge=1, le=MAX_DATASETS)
-    """How many files the job has so far. Where it has another number the request is refused, so that one that is
-    repeated appends once."""
+    """Number of files that the job has so far. The request is refused where the job has another number, so that a
+    repeated request appends once."""
 
 
 class Move(StrictModel):
+    """A new place in the queue."""
+
     to: Literal["front"]
 
 
 class ModelReference(StrictModel):
+    """A model to check."""
+
     model: str = Field(min_length=1, max_length=512)
-    """As in a job's config."""
+    """Reference as in a job's config."""
 
 
 class QuotaChange(StrictModel):
-    """Fields that are left out stay as they are; `null` goes back to the setting."""
+    """New limits. Fields that are left out stay as they are; `null` returns to the service's setting."""
 
     max_queued_jobs: int | None = Field(default=None, ge=0, le=MAX_COUNT)
     max_running_gpus: float | None = Field(default=None, ge=0, le=MAX_COUNT)
@@ -51,20 +60,14 @@ class QuotaChange(StrictModel):
     weight: float | None = Field(default=None, gt=0, le=1000)
 
 
-class UploadEnd(StrictModel):
-    """How to make a dataset of an upload; what is given takes the place of what was said at the start."""
-
-    shape: str | None = Field(default=None, max_length=100)
-    columns: dict[str, str] | None = None
-    accept_partial: bool | None = None
-
-
 class UploadStart(StrictModel):
+    """A file to upload in pieces, and how to make a dataset of it."""
+
     filename: str = Field(min_length=1, max_length=4096)
     size_bytes: int = Field(ge=1, le=MAX_BYTES)
-    """Of the whole file."""
+    """Size of the whole file."""
     sha256: str | None = Field(default=None, pattern=SHA256)
-    """Of the whole file."""
+    """Hash of the whole file."""
     name: Name | None = None
     bucket: str = Field(default=DEFAULT_BUCKET, max_length=100)
     shape: str | None = Field(default=None, max_length=100)
@@ -72,10 +75,22 @@ class UploadStart(StrictModel):
     accept_partial: bool = False
 
 
+class UploadEnd(StrictModel):
+    """How to make a dataset of an upload. Fields that are set replace those of the start."""
+
+    shape: str | None = Field(default=None, max_length=100)
+    columns: dict[str, str] | None = None
+    accept_partial: bool | None = None
+
+
 class DatasetMove(StrictModel):
+    """The bucket to move a dataset to."""
+
     bucket: str = Field(min_length=1, max_length=100)
 
 
 class UrlRequest(StrictModel):
+    """A signed URL to make."""
+
     expires_s: int = Field(default=24 * 3600, ge=1, le=7 * 24 * 3600)
-    """Seconds; S3 signs for at most seven days."""
+    """Lifetime in seconds; S3 signs for at most seven days."""

@@ -1,36 +1,54 @@
-"""What owners may use at once. Every function blocks on the store.
+"""`/api/quota`, and the checks of an owner's quotas. Every function that is not a route blocks on the store.
 
-Limits of queued jobs, of the disk and of uploads are kept here, at the door; those of running devices by the
-scheduler, which lets jobs wait for them.
+Quotas of queued jobs, of the disk and of uploads are checked here, when a request comes in; those of running devices
+by the scheduler, which lets jobs wait for them.
 """
 
 from dataclasses import fields
+
+from fastapi import APIRouter
+from starlette.responses import Response
 
 from ftlab.errors import RateLimitError
 from ftlab.schemas import Quota
 from ftlab.schemas.requests import QuotaChange
 from ftlab.settings import Settings
-from serve.context import Services
+from serve.context import Caller, Services
+from serve.http.json_body import JsonBody, JsonRoute
+from serve.http.responses import reply
 from tracking.store import Transaction
 from tracking.store.quotas import effective_quota
 from tracking.store.records import QuotaRecord, UsageRecord
 
+router = APIRouter(prefix="/api/quota", tags=["quota"], route_class=JsonRoute)
+
+
+@router.get("", response_model=Quota, summary="Your limits, and what you use of them")
+async def get_quota(caller: Caller) -> Response:
+    return reply(await caller.call(read_quota))
+
+
+@router.put("", response_model=Quota, summary="Change your limits")
+async def put_quota(caller: Caller, change: JsonBody[QuotaChange]) -> Response:
+    """Fields that are left out stay as they are; `null` goes back to the service's setting."""
+    return reply(await caller.call(change_quota, change), background=caller.services.announcement())
+
 
 def read_quota(services: Services, owner: str) -> Quota:
-    """The limits that hold for the owner, and what the owner uses."""
+    """The owner's limits and current use."""
     with services.store.read() as tx:
         return _to_quota(effective_quota(tx.quotas.get(owner), services.settings), tx.usage.of(owner))
 
 
 def change_quota(services: Services, owner: str, change: QuotaChange) -> Quota:
-    """Set the fields that are given; `None` goes back to the setting."""
+    """Set the given fields; `None` returns to the setting."""
     with services.store.begin() as tx:
         quota = tx.quotas.set(owner, **change.model_dump(exclude_unset=True))
         return _to_quota(effective_quota(quota, services.settings), tx.usage.of(owner))
 
 
 def check_submit(tx: Transaction, settings: Settings, owner: str) -> None:
-    """Raise `RateLimitError` (code `quota_exceeded`) when one job more would be too many, or the disk is used up."""
+    """Raise `RateLimitError` (code `quota_exceeded`) when one more job would be too many, or the disk is used up."""
     limits = _limits(tx, settings, owner)
     most = limits.max_queued_jobs
     if most is not None and tx.jobs.has_queued(owner, most):
@@ -40,9 +58,9 @@ def check_submit(tx: Transaction, settings: Settings, owner: str) -> None:
 
 
 def check_upload(tx: Transaction, settings: Settings, owner: str, num_bytes: int) -> None:
-    """Raise `RateLimitError` (code `quota_exceeded`) when a dataset of so many bytes would be too much."""
+    """Raise `RateLimitError` (code `quota_exceeded`) when a dataset of this size would be too much."""
     limits = _limits(tx, settings, owner)
-    # What has begun to come in is counted too: many uploads at once would be more than one by one.
+    # Open uploads count too, or else several at once could exceed the quota.
     num_bytes += tx.uploads.open_bytes(owner)
     most = limits.max_upload_bytes
     if most is not None and tx.usage.upload_bytes(owner) + num_bytes > most:
@@ -55,7 +73,7 @@ def check_upload(tx: Transaction, settings: Settings, owner: str, num_bytes: int
 
 
 def _limits(tx: Transaction, settings: Settings, owner: str) -> QuotaRecord:
-    """The owner's limits; until the transaction ends nobody else counts against them."""
+    """The owner's limits, locked until the transaction ends, so that two requests cannot both use the last place."""
     return effective_quota(tx.quotas.lock(owner), settings)
 
 

@@ -1,9 +1,23 @@
-"""Having a dataset looked at by the data worker: what is asked, and what its answer means to a client."""
+"""`/api/datasets/{id}/check` and `/tokens`: the doctor's report, and a row as the model reads it.
 
-from dataclasses import dataclass
+The work is done by the data worker.
+"""
 
-from cluster.data.make_requests import base_ref, source_file
-from cluster.data.requests import BaseRef, CheckRequest, TokensRequest, WorkState, WorkStatus
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query
+from starlette.responses import HTMLResponse, Response
+
+from cluster.data.requests import (
+    BaseRef,
+    CheckRequest,
+    TokensRequest,
+    WorkState,
+    WorkStatus,
+    base_ref,
+    source_file,
+)
 from ftlab.errors import (
     ConflictError,
     FineTuneLabError,
@@ -12,15 +26,30 @@ from ftlab.errors import (
     PermissionDeniedError,
     ServiceUnavailableError,
 )
-from ftlab.schemas.checks import CheckReport, CheckState, TokenRow
-from ftlab.schemas.methods import Method
+from ftlab.pages import PAGE_POLICY, check_page, token_page, waiting_page
+from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS, MOST_FINDINGS, CheckReport, CheckState, TokenRow
+from ftlab.schemas.methods import Method, SftMethod
+from ftlab.schemas.replies import TokenRowList
 from ftlab.status import ReasonCode
-from serve.context import Services
-from serve.http.responses import in_thread
-from serve.models.base_model import HubAnswer, ask_hub, check, find_tuned
+from serve.context import Caller, Services
+from serve.http.query import RecordId
+from serve.http.responses import reply
+from serve.models.base_model import HubAnswer, ask_huggingface, check, find_tuned
 from tracking.store import Transaction
 from train.data.rows.errors import DatasetInvalidError
 
+router = APIRouter(prefix="/api/datasets", tags=["datasets"])
+_DEFAULT = SftMethod()
+
+ModelText = Annotated[str, Query(min_length=1, max_length=512, description="A model, as in a job's config.")]
+MaxLength = Annotated[int, Query(ge=8, le=1_048_576, description="Tokens of a row that are kept.")]
+AssistantOnlyLoss = Annotated[bool, Query(description="Learn the assistant's words only.")]
+Packing = Annotated[bool, Query(description="Rows are packed, so that none is cut off.")]
+EvalDataset = Annotated[
+    str | None,
+    Query(min_length=1, max_length=100, description="Dataset to evaluate on: read too, and must share no row with it."),
+]
+MaxFindings = Annotated[int, Query(ge=0, le=MOST_FINDINGS, description="Findings to describe; all are counted.")]
 _ERRORS: dict[ReasonCode, type[FineTuneLabError]] = {
     ReasonCode.DATASET_INVALID: DatasetInvalidError,
     ReasonCode.CONFIG_INVALID: InvalidRequestError,
@@ -28,65 +57,125 @@ _ERRORS: dict[ReasonCode, type[FineTuneLabError]] = {
     ReasonCode.MODEL_ACCESS_DENIED: PermissionDeniedError,
     ReasonCode.DISK_FULL: ServiceUnavailableError,
 }
-"""How a check that failed is answered; every other reason is a conflict with how the service is."""
+"""Error for each reason of a failed check; all other reasons are conflicts."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a client asks to have looked at."""
+class CheckTarget:
+    """What to check: a dataset, read with a model and a method."""
 
     dataset_id: str
     model: str
-    """A reference as in a job's config."""
+    """Model reference as in a job's config."""
     method: Method
     eval_dataset: str | None = None
 
 
-async def check_dataset(services: Services, owner: str, wanted: Wanted, max_findings: int) -> CheckReport | CheckState:
-    """The report, or how far it is; asking starts the work.
+def _row_target(
+    dataset_id: RecordId,
+    model: ModelText,
+    max_length: MaxLength = _DEFAULT.max_length,
+    assistant_only_loss: AssistantOnlyLoss = True,
+    packing: Packing = False,
+) -> CheckTarget:
+    method = SftMethod(max_length=max_length, assistant_only_loss=assistant_only_loss, packing=packing)
+    return CheckTarget(dataset_id, model, method)
 
-    Raise `NotFoundError` for a dataset or model that is not there, what `serve.models.base_model.check` raises, and
-    what ended the check.
+
+def _dataset_target(
+    target: Annotated[CheckTarget, Depends(_row_target)], eval_dataset: EvalDataset = None
+) -> CheckTarget:
+    return replace(target, eval_dataset=eval_dataset)
+
+
+RowTarget = Annotated[CheckTarget, Depends(_row_target)]
+DatasetTarget = Annotated[CheckTarget, Depends(_dataset_target)]
+
+
+@router.post(
+    "/{dataset_id}/check",
+    response_model=CheckReport,
+    responses={202: {"model": CheckState, "description": "Under way: ask again."}},
+    summary="Have the doctor look at a dataset",
+)
+async def check_dataset(
+    caller: Caller, target: DatasetTarget, max_findings: MaxFindings = DEFAULT_MAX_FINDINGS
+) -> Response:
+    """The first call starts the work. Ask again with the same parameters until the answer is 200 with the report."""
+    found = await run_check(caller, target, max_findings)
+    return reply(found, 202 if isinstance(found, CheckState) else 200)
+
+
+@router.get("/{dataset_id}/check.html", response_class=HTMLResponse, summary="The doctor's report as a page")
+async def get_check_page(
+    caller: Caller, target: DatasetTarget, max_findings: MaxFindings = DEFAULT_MAX_FINDINGS
+) -> Response:
+    """202 with a page that loads itself again while the work is under way."""
+    found = await run_check(caller, target, max_findings)
+    if isinstance(found, CheckState):
+        return _page(waiting_page(found), 202)
+    return _page(check_page(found))
+
+
+@router.get("/{dataset_id}/tokens", response_model=TokenRowList, summary="The tokens of a row")
+async def get_tokens(
+    caller: Caller,
+    target: RowTarget,
+    row: Annotated[int, Query(ge=1, le=2**53, description="Counted from 1.")],
+    format: Annotated[Literal["json", "html"], Query(description="A document, or a page.")] = "json",
+) -> Response:
+    """Each with what it stands for, and whether it is learned, special, or cut off; two rows for a pair."""
+    rows = await read_tokens(caller, target, row)
+    return _page(token_page(rows)) if format == "html" else reply(TokenRowList(data=rows))
+
+
+async def run_check(caller: Caller, target: CheckTarget, max_findings: int) -> CheckReport | CheckState:
+    """The report, or the progress of the work; the first call starts it.
+
+    Raise `NotFoundError` for a dataset or model that does not exist, what `serve.models.base_model.check` raises, and
+    the error that ended the check.
     """
-    hub = await ask_hub(services, wanted.model)
-    request = await in_thread(_check_request, services, owner, wanted, hub, max_findings)
-    state = await services.data.check(request)
+    answer = await ask_huggingface(caller.services, target.model)
+    request = await caller.call(_check_request, target, answer, max_findings)
+    state = await caller.services.data.check(request)
     if state.status is WorkStatus.FAILED:
         raise _error_of(state)
     if state.result is None:
         return CheckState(status=state.status, done_rows=state.done_rows, total_rows=state.total_rows)
-    return CheckReport.model_validate(state.result).model_copy(update={"model": wanted.model})
+    return CheckReport.model_validate(state.result).model_copy(update={"model": target.model})
 
 
-async def token_rows(services: Services, owner: str, wanted: Wanted, row: int) -> list[TokenRow]:
-    """The tokens of one row, counted from 1: two documents for a pair. Raises as `check_dataset` does."""
-    hub = await ask_hub(services, wanted.model)
-    request = await in_thread(_tokens_request, services, owner, wanted, hub, row)
-    found = [TokenRow.model_validate(document) for document in await services.data.tokens(request)]
-    return [token_row.model_copy(update={"model": wanted.model}) for token_row in found]
+async def read_tokens(caller: Caller, target: CheckTarget, row: int) -> list[TokenRow]:
+    """The tokens of one row, counted from 1: two documents for a pair. Raises what `run_check` raises."""
+    answer = await ask_huggingface(caller.services, target.model)
+    request = await caller.call(_tokens_request, target, answer, row)
+    found = [TokenRow.model_validate(document) for document in await caller.services.data.tokens(request)]
+    return [token_row.model_copy(update={"model": target.model}) for token_row in found]
 
 
-def _check_request(services: Services, owner: str, wanted: Wanted, hub: HubAnswer, max_findings: int) -> CheckRequest:
+def _check_request(
+    services: Services, owner: str, target: CheckTarget, answer: HubAnswer, max_findings: int
+) -> CheckRequest:
     with services.store.read() as tx:
-        dataset = tx.datasets.get(wanted.dataset_id, owner=owner)
+        dataset = tx.datasets.get(target.dataset_id, owner=owner)
         eval_file = None
-        if wanted.eval_dataset is not None:
-            eval_file = source_file(services.settings, tx.datasets.get(wanted.eval_dataset, owner=owner))
-        base = _base(tx, services, owner, wanted.model, hub)
+        if target.eval_dataset is not None:
+            eval_file = source_file(services.settings, tx.datasets.get(target.eval_dataset, owner=owner))
+        base = _base(tx, services, owner, target.model, answer)
     return CheckRequest(
-        base, wanted.method, source_file(services.settings, dataset), eval_file, max_findings=max_findings
+        base, target.method, source_file(services.settings, dataset), eval_file, max_findings=max_findings
     )
 
 
-def _tokens_request(services: Services, owner: str, wanted: Wanted, hub: HubAnswer, row: int) -> TokensRequest:
+def _tokens_request(services: Services, owner: str, target: CheckTarget, answer: HubAnswer, row: int) -> TokensRequest:
     with services.store.read() as tx:
-        dataset = tx.datasets.get(wanted.dataset_id, owner=owner)
-        base = _base(tx, services, owner, wanted.model, hub)
-    return TokensRequest(base, wanted.method, source_file(services.settings, dataset), first_row=row - 1)
+        dataset = tx.datasets.get(target.dataset_id, owner=owner)
+        base = _base(tx, services, owner, target.model, answer)
+    return TokensRequest(base, target.method, source_file(services.settings, dataset), first_row=row - 1)
 
 
-def _base(tx: Transaction, services: Services, owner: str, model: str, hub: HubAnswer) -> BaseRef:
-    checked = check(model, services.settings, hub)
+def _base(tx: Transaction, services: Services, owner: str, model: str, answer: HubAnswer) -> BaseRef:
+    checked = check(model, services.settings, answer)
     find_tuned(checked.ref, tx, services.settings, owner)
     return base_ref(tx, services.settings, str(checked.ref), checked.revision)
 
@@ -94,3 +183,7 @@ def _base(tx: Transaction, services: Services, owner: str, model: str, hub: HubA
 def _error_of(state: WorkState) -> FineTuneLabError:
     reason = state.reason or ReasonCode.INTERNAL_ERROR
     return _ERRORS.get(reason, ConflictError)(state.message, str(reason))
+
+
+def _page(markup: str, status: int = 200) -> Response:
+    return HTMLResponse(markup, status, {"content-security-policy": PAGE_POLICY})

@@ -1,4 +1,4 @@
-"""From a file that has come in to a dataset. Every function blocks on the store, the disk or a bucket."""
+"""Make a dataset of an uploaded file. Every function blocks on the store, the disk or a bucket."""
 
 import asyncio
 import logging
@@ -9,11 +9,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ftlab.errors import InvalidRequestError
-from ftlab.free_space import check_space
+from ftlab.files import check_space
 from ftlab.schemas import Dataset
 from serve.accounts.quotas import check_upload
 from serve.context import Services
-from serve.conversions import to_dataset
 from serve.datasets.options import DatasetOptions
 from serve.datasets.receive import MAX_NAME_CHARS, Upload, display_name
 from serve.http.responses import in_thread
@@ -25,12 +24,12 @@ from train.data.convert import Conversion, convert
 from train.data.rows.canonical import VERSION
 
 STALE_UPLOAD = timedelta(hours=24)
-"""An upload that nothing has come to for so long is removed."""
+"""Uploads are removed after this time without a new piece."""
 SWEEP_INTERVAL_S = 600.0
 SOURCE = "source"
-"""The file as it comes in."""
+"""Name of the uploaded file in the folder of its upload."""
 ROWS = "canonical.arrow"
-"""Its rows in the one form that training reads."""
+"""Name of the file with its rows in the normal form that training reads."""
 
 Before = Callable[[Transaction, str], object]
 
@@ -42,10 +41,10 @@ def uploads_folder(services: Services) -> Path:
 
 
 def make_incoming(services: Services, owner: str, options: DatasetOptions, num_bytes: int) -> Path:
-    """A new folder for an upload of at least so many bytes.
+    """A new folder for an upload of at least `num_bytes`.
 
-    Raise `RateLimitError` (code `quota_exceeded`) when it would be too much for the owner, and `InvalidRequestError`
-    for options that no file fits.
+    Raise `RateLimitError` (code `quota_exceeded`) when it would exceed the owner's quota, and `InvalidRequestError`
+    for invalid options.
     """
     check_options(services, options)
     with services.store.read() as tx:
@@ -66,7 +65,7 @@ def accept(services: Services, owner: str, upload: Upload, options: DatasetOptio
     """Check the rows of an upload and make it a dataset. `before` gets its id in the transaction that adds the row.
 
     Raise `DatasetInvalidError` with the lines and rules that are broken, and `InvalidRequestError` (code
-    `checksum_mismatch`) for other bytes than the client meant. The caller removes the upload's folder.
+    `checksum_mismatch`) when the hash is not the one that the client gave. The caller removes the upload's folder.
     """
     if options.sha256 not in (None, upload.sha256):
         raise checksum_mismatch()
@@ -76,7 +75,7 @@ def accept(services: Services, owner: str, upload: Upload, options: DatasetOptio
     conversion = convert(upload.path, rows, filename, mapping=options.mapping, accept_partial=options.accept_partial)
     record = _record(owner, upload, filename, options, conversion)
     services.dataset_files.add(record, upload.path, rows, lambda tx: before(tx, record.id))
-    return to_dataset(record)
+    return Dataset.of(record)
 
 
 def checksum_mismatch() -> InvalidRequestError:
@@ -86,12 +85,12 @@ def checksum_mismatch() -> InvalidRequestError:
 
 
 def discard(folder: Path) -> None:
-    """Remove a folder with everything in it, if it is there."""
+    """Remove a folder with everything in it, if it exists."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep(services: Services) -> None:
-    """Remove what killed processes and clients that never came back have left."""
+    """Remove files and records of uploads that a killed process or a client has left behind."""
     cutoff = datetime.now(UTC) - STALE_UPLOAD
     with services.store.read() as tx:
         stale = tx.uploads.untouched_since(cutoff)
@@ -101,7 +100,7 @@ def sweep(services: Services) -> None:
         if is_removed:
             discard(uploads_folder(services) / upload_id)
     with services.store.read() as tx:
-        # A record that was renewed is not stale, however old its file is.
+        # A record may be renewed while its file is old.
         recorded = set(tx.uploads.untouched_since(datetime.max.replace(tzinfo=UTC)))
     for folder in uploads_folder(services).glob("up-*"):
         if folder.name not in recorded and _touched_at(folder) < cutoff.timestamp():
@@ -110,22 +109,22 @@ def sweep(services: Services) -> None:
 
 
 def try_to_sweep(services: Services) -> None:
-    """The same for whom it is not the point: what goes wrong is logged, and left to the next time."""
+    """Sweep, and only log what goes wrong, for callers that must not fail because of it."""
     try:
         sweep(services)
     except Exception:
-        logger.exception("What uploads have left could not be swept")
+        logger.exception("Abandoned uploads could not be removed")
 
 
 async def sweep_now_and_then(services: Services) -> None:
-    """Until it is cancelled: a disk that fills up is no reason to wait for the next upload."""
+    """Sweep periodically until cancelled, so that disk space is freed even when no upload comes."""
     while True:
         await asyncio.sleep(SWEEP_INTERVAL_S)
         await in_thread(try_to_sweep, services)
 
 
 def _touched_at(folder: Path) -> float:
-    """Seconds since the epoch; one that still comes in has been written to lately."""
+    """Time of the last write, in seconds since the epoch."""
     try:
         return max(path.stat().st_mtime for path in (folder, *folder.glob("*")))
     except FileNotFoundError:

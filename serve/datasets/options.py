@@ -1,4 +1,4 @@
-"""What a client may say about a dataset beside its file."""
+"""Options that a client may give with a dataset's file."""
 
 import json
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ BucketName = Annotated[str, Query(max_length=100, description="Bucket to keep it
 
 @dataclass(frozen=True)
 class DatasetOptions:
-    """How a dataset is to be made of a file. `name` is for display."""
+    """How to make a dataset of a file. `name` is for display."""
 
     bucket: str
     name: str | None = None
@@ -31,7 +31,7 @@ class DatasetOptions:
 
     @property
     def mapping(self) -> ColumnMapping:
-        """Raise `InvalidRequestError` with code `invalid_mapping`."""
+        """The parsed mapping; raise `InvalidRequestError` with code `invalid_mapping`."""
         try:
             return ColumnMapping.parse(self.shape, self.columns)
         except InvalidRequestError as error:
@@ -40,7 +40,7 @@ class DatasetOptions:
 
     @property
     def column_mapping(self) -> dict[str, Any] | None:
-        """As it is kept in the record."""
+        """The mapping as it is kept in the record."""
         if self.shape is None and not self.columns:
             return None
         return {"shape": self.shape, "columns": self.columns or {}}
@@ -53,7 +53,7 @@ class DatasetOptions:
 def _query_options(
     name: Annotated[Name | None, Query(description="Name to show; default: the file's name.")] = None,
     bucket: BucketName = DEFAULT_BUCKET,
-    shape: Annotated[str | None, Query(max_length=100, description="Shape of the rows; default: found out.")] = None,
+    shape: Annotated[str | None, Query(max_length=100, description="Shape of the rows; default: detected.")] = None,
     columns: Annotated[
         str | None, Query(max_length=MAX_COLUMNS_CHARS, description="JSON object: field of the shape to column.")
     ] = None,
@@ -75,7 +75,7 @@ def _parse_columns(text: str | None) -> Any:
         raise InvalidRequestError("columns must be a JSON object.", "invalid_mapping", "columns") from None
     names = [*columns, *columns.values()] if isinstance(columns, dict) else []
     if any(isinstance(name, str) and REFUSED_TEXT.search(name) for name in names):
-        # An escape brings in what the query itself cannot hold.
+        # JSON escapes can contain characters that the query itself cannot.
         raise InvalidRequestError(
             "columns holds a NUL character or half of a surrogate pair.", "invalid_mapping", "columns"
         )

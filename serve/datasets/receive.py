@@ -1,4 +1,4 @@
-"""Bringing an upload to the disk: constant memory, hashed on the way, nothing left behind when it fails."""
+"""Write an upload to disk with constant memory and a running hash."""
 
 import hashlib
 import os
@@ -11,19 +11,19 @@ from urllib.parse import unquote
 from starlette.requests import Request
 
 from ftlab.errors import InvalidRequestError, PayloadTooLargeError
-from ftlab.free_space import check_space
+from ftlab.files import check_space
 from serve.http.multipart import MultipartFile
 from serve.http.responses import in_thread
 
 WRITE_BYTES = 1024**2
-"""How much is gathered before it goes to the disk: one change of thread for each."""
+"""Bytes that are collected before each write, as every write takes a thread."""
 MAX_NAME_CHARS = 200
 FILENAME_HEADER = "x-filename"
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that came in. `filename` is what the client calls it, and is never used as a path."""
+    """A received file. `filename` is the client's name for it and is never used as a path."""
 
     path: Path
     filename: str
@@ -32,7 +32,7 @@ class Upload:
 
 
 async def receive(request: Request, path: Path, max_bytes: int) -> Upload:
-    """Write the request's file to `path` and make it last.
+    """Write the request's file to `path` and sync it.
 
     Raise `PayloadTooLargeError`, `ServiceUnavailableError` with code `disk_full`, and `InvalidRequestError` for a
     request without a file. The caller removes `path` when this raises.
@@ -62,7 +62,7 @@ def display_name(filename: str) -> str:
 
 
 class _Body:
-    """The file in a request's body, whichever way it was sent; `filename` is known after the last chunk."""
+    """The file in a request's body, sent as a form or bare; `filename` is known after the last chunk."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -80,7 +80,7 @@ class _Body:
 
 
 class _Writing:
-    """The file being written, with its running hash and size."""
+    """A file that is being written, with its running hash and size."""
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self.file: BinaryIO = path.open("xb")

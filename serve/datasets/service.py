@@ -1,19 +1,18 @@
-"""What can be asked about datasets. Every function blocks on the store or a bucket."""
+"""List, get, move, remove and share datasets. Every function blocks on the store or a bucket."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 from ftlab.schemas import Dataset, Page, SignedUrl
+from ftlab.schemas.dataset_files import with_suffixes
 from serve.context import Services
-from serve.conversions import to_dataset
 from serve.datasets.receive import display_name
 from serve.datasets.signed_urls import UrlSigner
-from serve.http.pagination import to_page
-from tracking.buckets import Storage, source_key
+from serve.http.responses import to_page
+from tracking.buckets import Storage, blob_key
 from tracking.buckets.buckets import content_missing
 from tracking.store.records import DatasetRecord
-from train.data.formats.source import with_endings
 
 DOWNLOADS = "/api/downloads"
 
@@ -33,11 +32,11 @@ class Content:
 def list_datasets(services: Services, owner: str, after: str | None, limit: int) -> Page[Dataset]:
     with services.store.read() as tx:
         records = tx.datasets.list(owner=owner, after=after, limit=limit + 1)
-    return to_page([to_dataset(record) for record in records], limit)
+    return to_page([Dataset.of(record) for record in records], limit)
 
 
 def get(services: Services, owner: str, dataset_id: str) -> Dataset:
-    return to_dataset(_record(services, owner, dataset_id))
+    return Dataset.of(_record(services, owner, dataset_id))
 
 
 def remove(services: Services, owner: str, dataset_id: str) -> None:
@@ -48,7 +47,7 @@ def remove(services: Services, owner: str, dataset_id: str) -> None:
 def move(services: Services, owner: str, dataset_id: str, bucket: str) -> Dataset:
     """Move the files into another bucket; raise `ConflictError` while a job that has not ended uses them."""
     services.buckets.check_name(bucket, "bucket")
-    return to_dataset(services.dataset_files.move(dataset_id, owner=owner, bucket=bucket))
+    return Dataset.of(services.dataset_files.move(dataset_id, owner=owner, bucket=bucket))
 
 
 def content(services: Services, owner: str, dataset_id: str) -> Content:
@@ -57,7 +56,7 @@ def content(services: Services, owner: str, dataset_id: str) -> Content:
 
 
 def signed_url(services: Services, owner: str, dataset_id: str, expires_s: int, base_url: str) -> SignedUrl:
-    """A URL at which anybody can read the uploaded file: the bucket's own where it signs any, else one of ours."""
+    """A URL at which anybody can read the uploaded file: one that the bucket signs, or else one of this service."""
     record = _record(services, owner, dataset_id)
     found = _content(services, record)
     expires_at = datetime.now(UTC) + timedelta(seconds=expires_s)
@@ -69,7 +68,7 @@ def signed_url(services: Services, owner: str, dataset_id: str, expires_s: int, 
 
 
 def signed_content(services: Services, token: str) -> Content:
-    """The uploaded file that one of our URLs stands for; raise `GoneError` and `PermissionDeniedError`."""
+    """The uploaded file behind a signed URL of this service; raise `GoneError` or `PermissionDeniedError`."""
     dataset_id = UrlSigner.open(services.settings).read(token, datetime.now(UTC))
     with services.store.read() as tx:
         record = tx.datasets.get(dataset_id)
@@ -77,11 +76,11 @@ def signed_content(services: Services, token: str) -> Content:
 
 
 def _content(services: Services, record: DatasetRecord) -> Content:
-    storage, key = services.buckets.storage(record.bucket), source_key(record)
+    storage, key = services.buckets.storage(record.bucket), blob_key(record.sha256)
     num_bytes = storage.size_of(key)
     if num_bytes is None:
         raise content_missing()
-    filename = with_endings(display_name(record.name) or "dataset", record.format, record.compression)
+    filename = with_suffixes(display_name(record.name) or "dataset", record.format, record.compression)
     return Content(storage, key, num_bytes, filename, f'"{record.sha256}"')
 
 

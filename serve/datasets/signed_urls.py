@@ -1,4 +1,4 @@
-"""Our own signed URLs: whoever has one may download one dataset until it expires."""
+"""Signed URLs of this service: each allows its holder to download one dataset until it expires."""
 
 import os
 import secrets
@@ -12,18 +12,18 @@ from ftlab.settings import Settings
 
 KEY_FILE = "url_key"
 DATASET_CONTENT = "ftlab.dataset-content"
-"""The salt of this one use: what is signed for another use is of no use here."""
+"""Salt of this use, so that a token signed for another use is not valid here."""
 
 
 class UrlSigner:
-    """Signs with a key that never leaves the home folder. Without the file all URLs given out stop working."""
+    """Signs with a key that never leaves the home folder. If its file is removed, all existing URLs become invalid."""
 
     def __init__(self, key: bytes) -> None:
         self._serializer = URLSafeSerializer(key, salt=DATASET_CONTENT)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Read the key; the first that needs one makes it, readable by its owner only."""
+        """Read the key; the first call creates it, readable by its owner only."""
         file = settings.home / KEY_FILE
         try:
             return cls(file.read_bytes())
@@ -48,8 +48,8 @@ class UrlSigner:
     def read(self, token: str, now: datetime) -> str:
         """The dataset's id.
 
-        Raise `PermissionDeniedError` (code `signed_url_invalid`) for a token that we have not signed, and `GoneError`
-        (code `signed_url_expired`) for one whose time is over.
+        Raise `PermissionDeniedError` (code `signed_url_invalid`) for a token with an invalid signature, and `GoneError`
+        (code `signed_url_expired`) for an expired one.
         """
         try:
             dataset_id, expires_at = self._serializer.loads(token)

@@ -1,4 +1,4 @@
-"""`/api/uploads`: files that come in pieces and go on after a cut connection or a restart of the service."""
+"""`/api/uploads`: files in pieces, which continue after a lost connection or a restart of the service."""
 
 import time
 from collections.abc import Mapping
@@ -13,79 +13,66 @@ from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import Dataset, Upload
 from ftlab.schemas.replies import UploadList
 from ftlab.schemas.requests import UploadEnd, UploadStart
-from serve.context import services_of
+from serve.context import Caller
 from serve.datasets import upload_sessions
 from serve.datasets.upload_sessions import OffsetError, Piece
-from serve.http.caller import current_owner
 from serve.http.errors import error_response, request_id_of
-from serve.http.json_body import read_object, read_optional_object, validate
-from serve.http.openapi import PIECE_BODY, body_of
+from serve.http.json_body import JsonBody, JsonRoute
+from serve.http.openapi import PIECE_BODY
 from serve.http.query import RecordId
 from serve.http.responses import in_thread, reply
 
-router = APIRouter(prefix="/api/uploads", tags=["uploads"])
+router = APIRouter(prefix="/api/uploads", tags=["uploads"], route_class=JsonRoute)
 
 PIECE_BYTES = 4 * 1024**2
-"""How much is gathered before it is made safe and counted."""
+"""Bytes that are collected before they are synced and counted."""
 BUSY_POLL_S = 0.5
 BUSY_PATIENCE_S = 600.0
-"""How long to wait for another request that makes the same dataset."""
+"""How long to wait for another request that is making the same dataset."""
+AS_STARTED = UploadEnd()
 
 
-@router.post("", status_code=201, response_model=Upload, openapi_extra=body_of(UploadStart), summary="Begin an upload")
-async def create_upload(request: Request) -> Response:
+@router.post("", status_code=201, response_model=Upload, summary="Begin an upload")
+async def create_upload(caller: Caller, body: JsonBody[UploadStart]) -> Response:
     """With `sha256`, an upload of the same file that was cut off is found again: `200` with what has come so far."""
-    body = validate(UploadStart, await read_object(request))
-    services, owner = services_of(request), current_owner(request)
-    upload, is_new = await in_thread(upload_sessions.start, services, owner, body)
+    upload, is_new = await caller.call(upload_sessions.start, body)
     return reply(upload, 201 if is_new else 200, {"location": f"/api/uploads/{upload.id}", **_offset(upload)})
 
 
 @router.get("", response_model=UploadList, summary="List uploads that are not complete, newest first")
-async def list_uploads(request: Request) -> Response:
-    services, owner = services_of(request), current_owner(request)
-    return reply(UploadList(data=await in_thread(upload_sessions.list_open, services, owner)))
+async def list_uploads(caller: Caller) -> Response:
+    return reply(UploadList(data=await caller.call(upload_sessions.list_open)))
 
 
 @router.head("/{upload_id}", status_code=200, summary="Where the next piece starts: header Upload-Offset")
-async def head_upload(request: Request, upload_id: RecordId) -> Response:
-    upload = await in_thread(upload_sessions.get, services_of(request), current_owner(request), upload_id)
-    return Response(headers=_offset(upload))
+async def head_upload(caller: Caller, upload_id: RecordId) -> Response:
+    return Response(headers=_offset(await caller.call(upload_sessions.get, upload_id)))
 
 
 @router.get("/{upload_id}", response_model=Upload, summary="Get an upload")
-async def get_upload(request: Request, upload_id: RecordId) -> Response:
-    upload = await in_thread(upload_sessions.get, services_of(request), current_owner(request), upload_id)
+async def get_upload(caller: Caller, upload_id: RecordId) -> Response:
+    upload = await caller.call(upload_sessions.get, upload_id)
     return reply(upload, headers=_offset(upload))
 
 
 @router.patch("/{upload_id}", status_code=204, openapi_extra=PIECE_BODY, summary="Send a piece")
 async def send_piece(
-    request: Request, upload_id: RecordId, upload_offset: Annotated[int, Header(ge=0, le=2**53)]
+    request: Request, caller: Caller, upload_id: RecordId, upload_offset: Annotated[int, Header(ge=0, le=2**53)]
 ) -> Response:
     """What has come is kept, also where the connection is cut in the middle of a piece."""
-    services, owner = services_of(request), current_owner(request)
     try:
-        piece = await in_thread(Piece, services, owner, upload_id, upload_offset)
+        piece = await caller.call(Piece, upload_id, upload_offset)
         await _receive(request, piece)
     except OffsetError as error:
         return error_response(error, request_id_of(request), {"upload-offset": str(error.offset)})
     return Response(status_code=204, headers={"upload-offset": str(piece.offset), "cache-control": "no-store"})
 
 
-@router.post(
-    "/{upload_id}/complete",
-    status_code=201,
-    response_model=Dataset,
-    openapi_extra=body_of(UploadEnd, required=False),
-    summary="Make the dataset",
-)
-async def complete_upload(request: Request, upload_id: RecordId) -> Response:
+@router.post("/{upload_id}/complete", status_code=201, response_model=Dataset, summary="Make the dataset")
+async def complete_upload(caller: Caller, upload_id: RecordId, end: JsonBody[UploadEnd] = AS_STARTED) -> Response:
     """May be repeated: the dataset is made once."""
-    end = validate(UploadEnd, await read_optional_object(request))
-    services, owner = services_of(request), current_owner(request)
     deadline = time.monotonic() + BUSY_PATIENCE_S
-    while (dataset := await in_thread(upload_sessions.complete, services, owner, upload_id, end)) is None:
+    while (dataset := await caller.call(upload_sessions.complete, upload_id, end)) is None:
         if time.monotonic() > deadline:
             raise ServiceUnavailableError("Another request still makes this dataset; ask again.")
         await anyio.sleep(BUSY_POLL_S)
@@ -93,8 +80,8 @@ async def complete_upload(request: Request, upload_id: RecordId) -> Response:
 
 
 @router.delete("/{upload_id}", status_code=204, summary="Give an upload up")
-async def delete_upload(request: Request, upload_id: RecordId) -> Response:
-    await in_thread(upload_sessions.remove, services_of(request), current_owner(request), upload_id)
+async def delete_upload(caller: Caller, upload_id: RecordId) -> Response:
+    await caller.call(upload_sessions.remove, upload_id)
     return Response(status_code=204)
 
 

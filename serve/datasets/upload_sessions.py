@@ -1,4 +1,4 @@
-"""Uploads that come in pieces. Every function blocks on the store or the disk.
+"""Uploads in pieces. Every function blocks on the store or the disk.
 
 The record says how many bytes are safe. A piece is written, made safe and then counted under a lock of the upload's
 file: where two requests send the same piece, the second finds that the count has moved on and writes nothing.
@@ -14,12 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ftlab.errors import ConflictError, NotFoundError, PayloadTooLargeError, RateLimitError
-from ftlab.free_space import check_space
+from ftlab.files import check_space
 from ftlab.schemas import Dataset, Upload
 from ftlab.schemas.requests import UploadEnd, UploadStart
 from serve.accounts.quotas import check_upload
 from serve.context import Services
-from serve.conversions import to_dataset
 from serve.datasets import intake
 from serve.datasets.intake import SOURCE, STALE_UPLOAD, check_options, discard, uploads_folder
 from serve.datasets.options import DatasetOptions
@@ -31,10 +30,9 @@ from tracking.store.records import UploadRecord
 from train.data.formats.source import named_format
 
 MAX_OPEN = 100
-"""Uploads that one owner may have begun."""
+"""Open uploads of one owner."""
 LOCK = "lock"
 """Held while the dataset is being made."""
-HASH_BYTES = 1024**2
 
 
 class OffsetError(ConflictError):
@@ -49,9 +47,9 @@ class OffsetError(ConflictError):
 
 
 def start(services: Services, owner: str, body: UploadStart) -> tuple[Upload, bool]:
-    """Begin an upload, or go on with one of the same file; the second value says whether it is new.
+    """Begin an upload, or continue one of the same file; the second value says whether it is new.
 
-    Raise `DatasetInvalidError` for a name with the ending of no format, `PayloadTooLargeError`, `RateLimitError` (code
+    Raise `DatasetInvalidError` for a name with an unknown suffix, `PayloadTooLargeError`, `RateLimitError` (code
     `quota_exceeded`), and `ServiceUnavailableError` (code `disk_full`).
     """
     options = DatasetOptions.of_start(body)
@@ -66,7 +64,7 @@ def start(services: Services, owner: str, body: UploadStart) -> tuple[Upload, bo
         if same is not None:
             again = replace(same, filename=body.filename, options=_kept(options), updated_at=now)
             tx.uploads.restart(again)
-            return to_upload(again), False
+            return _to_upload(again), False
         if len(tx.uploads.open_of(owner)) >= MAX_OPEN:
             raise RateLimitError(f"You have begun {MAX_OPEN} uploads, the most you may have.", "quota_exceeded")
         check_upload(tx, services.settings, owner, body.size_bytes)
@@ -85,21 +83,21 @@ def start(services: Services, owner: str, body: UploadStart) -> tuple[Upload, bo
         )
         check_space(services.settings.home, body.size_bytes)
         tx.uploads.add(record)
-    return to_upload(record), True
+    return _to_upload(record), True
 
 
 def get(services: Services, owner: str, upload_id: str) -> Upload:
-    return to_upload(_record(services, owner, upload_id))
+    return _to_upload(_record(services, owner, upload_id))
 
 
 def list_open(services: Services, owner: str) -> list[Upload]:
     """Uploads that are not complete, newest first."""
     with services.store.read() as tx:
-        return [to_upload(record) for record in tx.uploads.open_of(owner)]
+        return [_to_upload(record) for record in tx.uploads.open_of(owner)]
 
 
 def remove(services: Services, owner: str, upload_id: str) -> None:
-    """Give an upload up."""
+    """Abandon an upload and remove its file."""
     with services.store.begin() as tx:
         tx.uploads.get(upload_id, owner=owner)
         tx.uploads.remove(upload_id)
@@ -107,7 +105,7 @@ def remove(services: Services, owner: str, upload_id: str) -> None:
 
 
 class Piece:
-    """One piece while it comes in."""
+    """One piece while it is received."""
 
     def __init__(self, services: Services, owner: str, upload_id: str, offset: int) -> None:
         """Raise `OffsetError` when the next piece does not begin at `offset`."""
@@ -121,14 +119,17 @@ class Piece:
         self._path = folder / SOURCE
 
     def write(self, data: bytes) -> None:
-        """Append bytes and make them safe. Raise `PayloadTooLargeError` for more than was announced, `OffsetError` when
-        another request has moved on, `ServiceUnavailableError` (code `disk_full`), and `NotFoundError` when the upload
-        was given up, or its file is gone, with which it ends."""
+        """Append bytes and make them safe.
+
+        Raise `PayloadTooLargeError` for more bytes than declared, `OffsetError` when another request has appended
+        meanwhile, `ServiceUnavailableError` (code `disk_full`), and `NotFoundError` when the upload was abandoned or
+        its file is missing, which ends the upload.
+        """
         if not data:
             return
         stop = self.offset + len(data)
         if stop > self._record.size_bytes:
-            raise PayloadTooLargeError(f"The upload was announced with {self._record.size_bytes} bytes; more came.")
+            raise PayloadTooLargeError(f"The upload declared {self._record.size_bytes} bytes, but more were sent.")
         try:
             self._append(data, stop)
         except FileNotFoundError:
@@ -155,7 +156,7 @@ class Piece:
 
 
 def complete(services: Services, owner: str, upload_id: str, end: UploadEnd) -> Dataset | None:
-    """Make the dataset, or find the one that was made before; `None` while another request makes it.
+    """Make the dataset, or find the one that was made before; `None` while another request is making it.
 
     Raise `ConflictError` (code `upload_incomplete`) while bytes are missing, `DatasetInvalidError` for bad rows (the
     upload stays, to be completed with other options), and `InvalidRequestError` (code `checksum_mismatch`), with which
@@ -164,7 +165,7 @@ def complete(services: Services, owner: str, upload_id: str, end: UploadEnd) -> 
     record = _record(services, owner, upload_id)
     if record.dataset_id is not None:
         with services.store.read() as tx:
-            return to_dataset(tx.datasets.get(record.dataset_id, owner=owner))
+            return Dataset.of(tx.datasets.get(record.dataset_id, owner=owner))
     if record.received_bytes != record.size_bytes:
         raise ConflictError(
             f"{record.received_bytes} of {record.size_bytes} bytes have come; send the rest first.", "upload_incomplete"
@@ -177,30 +178,15 @@ def complete(services: Services, owner: str, upload_id: str, end: UploadEnd) -> 
         return None
     except FileNotFoundError:
         if _record(services, owner, upload_id).dataset_id is not None:
-            return None  # another request has made the dataset meanwhile, and removed the files
+            return None  # another request has made the dataset meanwhile and removed the files
         remove(services, owner, upload_id)
         raise _file_missing() from None
 
 
-def to_upload(record: UploadRecord) -> Upload:
-    return Upload(
-        id=record.id,
-        owner=record.owner,
-        bucket=record.bucket,
-        filename=record.filename,
-        size_bytes=record.size_bytes,
-        received_bytes=record.received_bytes,
-        sha256=record.sha256,
-        dataset_id=record.dataset_id,
-        created_at=record.created_at,
-        expires_at=record.updated_at + STALE_UPLOAD,
-    )
-
-
 def _complete(services: Services, record: UploadRecord, end: UploadEnd) -> Dataset | None:
-    """Only for whoever holds the lock."""
+    """Make the dataset. The caller holds the lock."""
     with services.store.begin() as tx:
-        # Not stale from now on; and whoever held the lock before may have completed it.
+        # Renews the upload, so that it is not swept; the last holder of the lock may have completed it.
         if not tx.uploads.advance(record.id, start=record.size_bytes, stop=record.size_bytes, now=datetime.now(UTC)):
             return None
     folder = _folder(services, record.id)
@@ -223,8 +209,12 @@ def _complete(services: Services, record: UploadRecord, end: UploadEnd) -> Datas
     return dataset
 
 
+def _to_upload(record: UploadRecord) -> Upload:
+    return Upload.of(record, expires_at=record.updated_at + STALE_UPLOAD)
+
+
 def _same_file(tx: Transaction, owner: str, body: UploadStart) -> UploadRecord | None:
-    """An upload of the same file into the same bucket, known by its hash."""
+    """The open upload of the same file, by hash, into the same bucket."""
     if body.sha256 is None:
         return None
     key = (body.sha256, body.size_bytes, body.bucket)
@@ -247,16 +237,16 @@ def _record(services: Services, owner: str, upload_id: str) -> UploadRecord:
 
 
 def _folder(services: Services, upload_id: str) -> Path:
-    """`upload_id` is that of a record: the server made it."""
+    """The folder of an upload. `upload_id` comes from a record, never from a request."""
     return uploads_folder(services) / upload_id
 
 
 def _file_missing() -> NotFoundError:
-    return NotFoundError("The upload's file is no longer on the disk; begin anew.", "upload_not_found")
+    return NotFoundError("The upload's file is no longer on the disk; start a new upload.", "upload_not_found")
 
 
 def _given_up() -> NotFoundError:
-    return NotFoundError("The upload was given up meanwhile.", "upload_not_found")
+    return NotFoundError("The upload was removed meanwhile.", "upload_not_found")
 
 
 def _misplaced(record: UploadRecord) -> OffsetError:

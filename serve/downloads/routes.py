@@ -13,18 +13,15 @@ from zipstream import ZIP_DEFLATED, ZipStream
 
 from cluster.events.documents import to_documents
 from ftlab.errors import NotFoundError
-from serve.context import Services, services_of
+from serve.context import Caller, Services
 from serve.downloads.zip_archive import FolderArchive, open_regular, read_up_to
-from serve.http.caller import current_owner
 from serve.http.ranges import attachment, file_response, stream
-from serve.http.responses import in_thread
-from serve.streams.event_pages import to_json
 from tracking.store import Store
 from tracking.store.records import JobRecord
 from train.checkpoints.checkpoint_files import is_training_state
 
 LOG_FILE = re.compile(r"attempt-([0-9]{1,9})(?:\.jsonl|-stacks\.txt)")
-"""What an attempt has logged, and where its processes stood when it hung."""
+"""Log of an attempt, and the stacks of one that hung."""
 EVENT_PAGE = 1_000
 NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"description": "No such job or checkpoint, or nothing was delivered yet."}
@@ -37,28 +34,27 @@ router = APIRouter(prefix="/api/training/jobs", tags=["downloads"])
 @router.get("/{job_id}/download/model", response_class=StreamingResponse, responses=NOT_FOUND)
 async def download_model(
     request: Request,
+    caller: Caller,
     job_id: str,
     checkpoint: Annotated[str | None, Query(max_length=200, description="A checkpoint's name.")] = None,
     include: Annotated[Literal["state"] | None, Query(description="With what a resume needs.")] = None,
 ) -> Response:
     """The tuned model, or a checkpoint, as a ZIP. `Range` and `If-Range` resume a download that was cut."""
-    return await model_zip_response(request, job_id, checkpoint, with_state=include == "state")
+    return await model_zip_response(request, caller, job_id, checkpoint, with_state=include == "state")
 
 
 @router.head("/{job_id}/download/logs", include_in_schema=False)
 @router.get("/{job_id}/download/logs", response_class=StreamingResponse, responses=NOT_FOUND)
-async def download_logs(request: Request, job_id: str) -> Response:
+async def download_logs(request: Request, caller: Caller, job_id: str) -> Response:
     """The log files of all attempts and the job's events as a ZIP."""
-    return await logs_zip_response(request, job_id)
+    return await logs_zip_response(request, caller, job_id)
 
 
 async def model_zip_response(
-    request: Request, job_id: str, checkpoint: str | None = None, *, with_state: bool = False
+    request: Request, caller: Caller, job_id: str, checkpoint: str | None = None, *, with_state: bool = False
 ) -> Response:
     """The whole ZIP, the part of it that the request asks for, or, for HEAD, its headers."""
-    job, archive = await in_thread(
-        _open_archive, services_of(request), current_owner(request), job_id, checkpoint, with_state
-    )
+    job, archive = await caller.call(_open_archive, job_id, checkpoint, with_state)
     return file_response(
         request,
         archive.pieces,
@@ -69,12 +65,11 @@ async def model_zip_response(
     )
 
 
-async def logs_zip_response(request: Request, job_id: str) -> Response:
-    """The ZIP, of a size that is not known beforehand."""
-    services = services_of(request)
-    job = await in_thread(_resolve, services.store, job_id, current_owner(request))
+async def logs_zip_response(request: Request, caller: Caller, job_id: str) -> Response:
+    """The logs as a ZIP, whose size is not known beforehand."""
+    job = await caller.call(_resolve, job_id)
     headers = {"content-disposition": attachment(f"{job.name}-logs.zip")}
-    body = iter(()) if request.method == "HEAD" else stream(_log_pieces(services, job))
+    body = iter(()) if request.method == "HEAD" else stream(_log_pieces(caller.services, job))
     return StreamingResponse(body, 200, headers, "application/zip")
 
 
@@ -101,8 +96,8 @@ def _open_archive(
     raise NotFoundError(f"There is no model to download yet. {job.status.sentence}", "model_not_ready")
 
 
-def _resolve(store: Store, job_id: str, owner: str) -> JobRecord:
-    with store.read() as tx:
+def _resolve(services: Services, owner: str, job_id: str) -> JobRecord:
+    with services.store.read() as tx:
         return tx.jobs.resolve(job_id, owner=owner)
 
 
@@ -127,7 +122,7 @@ def _attempt_number(name: str) -> int:
 
 
 def _log_file(folder: Path, name: str) -> Iterator[bytes]:
-    """The file as long as it is now: a running attempt goes on writing."""
+    """The file up to its present size: a running attempt continues to write."""
     descriptor = open_regular(folder, name)
     yield from read_up_to(descriptor, os.fstat(descriptor).st_size)
 
@@ -138,4 +133,4 @@ def _event_lines(store: Store, job: JobRecord) -> Iterator[bytes]:
         with store.read() as tx:
             records = tx.events.after(job.id, seq, limit=EVENT_PAGE)
         seq = records[-1].seq
-        yield "".join(f"{to_json(document)}\n" for document in to_documents(records)).encode()
+        yield "".join(f"{document.text}\n" for document in to_documents(records)).encode()

@@ -1,4 +1,4 @@
-"""ZIP archives of committed folders, made while they are sent: nothing of them is kept in memory or on disk.
+"""ZIP archives of committed folders, made while they are sent; they are never whole in memory or on disk.
 
 What goes in is what the folder's manifest lists, opened without following links. Nothing is compressed (weights do
 not shrink), so the size is known beforehand and the same folder always gives the same bytes: a download that was
@@ -22,7 +22,7 @@ from ftlab.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest
 from serve.http.ranges import CHUNK_BYTES
 
 LAYOUT = b"stored-zip-1"
-"""Changes when the same manifest gives other bytes than before."""
+"""To be changed whenever the same manifest would give other bytes than before."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -132,7 +132,7 @@ def read_up_to(descriptor: int, num_bytes: int) -> Iterator[bytes]:
 
 
 def _read(folder: Path, name: str, size: int) -> Iterator[bytes]:
-    # A generator, so that the file is opened when its turn comes.
+    # A generator, so that the file is opened only when the archive reaches it.
     yield from read_up_to(open_regular(folder, name, size), size)
 
 
@@ -147,13 +147,11 @@ def _read_manifest(folder: Path) -> bytes:
 
 
 def _dos_time(at: datetime) -> bytes:
-    """Two seconds is the finest that a ZIP file knows (APPNOTE 4.4.6)."""
+    """The time in ZIP format, which has a resolution of two seconds (APPNOTE 4.4.6)."""
     date = (at.year - 1980) << 9 | at.month << 5 | at.day
     time = at.hour << 11 | at.minute << 5 | at.second // 2
     return time.to_bytes(2, "little") + date.to_bytes(2, "little")
 
 
 def _damaged() -> NotFoundError:
-    return NotFoundError(
-        "The files on disk are not what their manifest lists, so they are not delivered.", "files_damaged"
-    )
+    return NotFoundError("The files on disk do not match their manifest; the download was refused.", "files_damaged")

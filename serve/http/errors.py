@@ -1,4 +1,4 @@
-"""Every error leaves in one shape: `{"error": {"message", "type", "param", "code", "request_id"}}`."""
+"""Errors as replies, in one shape: `{"error": {"message", "type", "param", "code", "request_id"}}`."""
 
 import json
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ from ftlab.errors import (
     ServiceUnavailableError,
     error_class,
 )
-from ftlab.free_space import disk_full, is_disk_full
-from serve.http.problems import parameter_error
+from ftlab.files import disk_full, is_disk_full
+from serve.http.problems import request_error
 from tracking.store import StaleJobError
 
 RETRY_AFTER_S = 5
-"""What a client is told to wait when a part of the service is away."""
+"""Value of `retry-after` while a part of the service is away."""
 
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _SENTENCES: dict[int, tuple[str, str]] = {
@@ -43,7 +43,7 @@ _SENTENCES: dict[int, tuple[str, str]] = {
 
 
 def install(app: FastAPI) -> None:
-    """Answer what the routes raise in the one shape; the middleware answers what nobody expected."""
+    """Reply in this shape to all errors that routes raise; the middleware does so for unexpected exceptions."""
     app.add_exception_handler(FineTuneLabError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_bad_parameter)
@@ -53,7 +53,7 @@ def install(app: FastAPI) -> None:
 def error_response(
     error: FineTuneLabError, request_id: str | None, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The reply for an error; `headers` come on top of those that belong to its status."""
+    """The reply for an error; `headers` are added to those of its status."""
     return Response(
         json.dumps(error.to_wire(request_id), ensure_ascii=False, separators=(",", ":")).encode(),
         status_code=error.status or 500,
@@ -73,12 +73,12 @@ def error_of_status(status: int) -> FineTuneLabError:
 
 
 def internal_error() -> InternalServerError:
-    """What a caller is told about a fault of ours."""
+    """The error for an unexpected exception."""
     return InternalServerError("The service hit an unexpected error; its log has more under this request id.")
 
 
 def request_id_of(connection: HTTPConnection) -> str | None:
-    """The id that this request is logged under."""
+    """The id under which this request is logged."""
     request_id: str | None = connection.scope.get("state", {}).get("request_id")
     return request_id
 
@@ -88,7 +88,7 @@ def _headers(error: FineTuneLabError) -> dict[str, str]:
         return {"retry-after": str(RETRY_AFTER_S)}
     is_settled = isinstance(error, ConflictError) and not isinstance(error, StaleJobError)
     if is_settled or (isinstance(error, RateLimitError) and error.code == "quota_exceeded"):
-        # The record, or the use of the quota, has to change first: the same request again gets the same answer.
+        # A retry gets the same reply until the record, or the use of the quota, has changed.
         return {"x-should-retry": "false"}
     if isinstance(error, PayloadTooLargeError):
         return {"connection": "close"}
@@ -111,11 +111,11 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 async def _on_bad_parameter(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return error_response(parameter_error(error.errors()), request_id_of(request))
+    return error_response(request_error(error.errors()), request_id_of(request))
 
 
 async def _on_system_error(request: Request, error: Exception) -> Response:
-    """A full disk can strike wherever something is written."""
+    """Reply to a full disk, which any route that writes may meet."""
     assert isinstance(error, OSError)
     if not is_disk_full(error):
         raise error
@@ -123,7 +123,7 @@ async def _on_system_error(request: Request, error: Exception) -> Response:
 
 
 def _allowed_methods(scope: Scope) -> list[str]:
-    """Routing reports the first route of a path only; the methods of a path lie on several."""
+    """All methods of a path: they belong to several routes, of which routing reports only the first."""
     routes: list[Any] = scope["app"].router.routes
     probe = {name: value for name, value in scope.items() if name not in ("route", "endpoint", "path_params")}
     return [

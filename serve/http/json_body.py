@@ -1,15 +1,24 @@
-"""Reading JSON bodies strictly: nothing comes in that parsers read differently or a database refuses."""
+"""Strict reading of JSON bodies: what parsers read differently, or a database refuses, is refused here.
+
+A route of the class `JsonRoute` declares its body as a parameter of the type `JsonBody[Model]`.
+"""
 
 import json
 import math
 import re
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from fastapi import Body
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, core_schema
 from starlette.requests import Request
+from starlette.responses import Response
 
-from ftlab.errors import InvalidRequestError, MalformedRequestError
-from serve.http.problems import body_error
+from ftlab.errors import FineTuneLabError, MalformedRequestError
+from serve.http.problems import body_error, invalid_body, refused_body
 
 MAX_JSON_BYTES = 1024**2
 """Largest JSON body."""
@@ -17,48 +26,84 @@ MAX_DEPTH = 32
 """Deepest nesting of a body; a job's configuration needs four levels."""
 
 REFUSED_TEXT = re.compile("[\0\ud800-\udfff]")
-"""What no database takes: NUL, and halves of surrogate pairs."""
+"""Characters that databases refuse: NUL, and halves of surrogate pairs."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-async def read_object(request: Request) -> dict[str, Any]:
-    """The JSON object in the body.
+class JsonRoute(APIRoute):
+    """A route whose body FastAPI describes and `JsonBody` parses, whatever content type the client gave."""
 
-    Raise `MalformedRequestError` (400) when the text is not JSON, and `InvalidRequestError` (422, code
-    `invalid_body`) when it is JSON, but no object or one with values that are not accepted anywhere.
-    """
-    return parse_object(await request.body())
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
+
+        async def with_body(request: Request) -> Response:
+            request = _RawRequest(request.scope, request.receive)
+            await request.body()  # FastAPI would answer 400 to everything that can go wrong while it reads
+            return await handle(request)
+
+        return with_body
 
 
-async def read_optional_object(request: Request) -> dict[str, Any]:
-    """The same where the body may be left out: it then counts as an empty object."""
-    raw = await request.body()
-    return parse_object(raw) if raw.strip() else {}
+class _RawRequest(Request):
+    """Hands FastAPI the bytes of the body in place of parsed JSON; a blank body counts as none."""
+
+    async def body(self) -> bytes:
+        raw = await super().body()
+        return raw if raw.strip() else b""
+
+    async def json(self) -> bytes:
+        return await self.body()
+
+
+class _StrictJson:
+    """Has pydantic read the annotated model from the bytes of a JSON document."""
+
+    def __get_pydantic_core_schema__(self, model: type[BaseModel], handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(partial(_read, model), handler(model))
+
+
+JsonBody = Annotated[Model, _StrictJson(), Body()]
+"""The body of a `JsonRoute`. With a default it may be left out."""
+
+
+def _read(model: type[Model], raw: bytes) -> Model:
+    try:
+        parse_object(raw)
+        return validate(model, raw)
+    except FineTuneLabError as error:
+        # As an error of pydantic it comes after those of the other parameters.
+        raise refused_body(error) from None
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
-    """The same for bytes."""
+    """The JSON object in a body.
+
+    Raise `MalformedRequestError` (400) when the text is not JSON, and `InvalidRequestError` (422, code
+    `invalid_body`) when it is JSON, but not an object, or one with values that are not accepted anywhere.
+    """
     if not raw.strip():
-        raise _invalid("The body is empty; it must be a JSON object.")
+        raise invalid_body("The body is empty; it must be a JSON object.")
     value = _parse(raw)
     if not isinstance(value, dict):
-        raise _invalid("The body must be a JSON object.")
+        raise invalid_body("The body must be a JSON object.")
     _check_values(value)
     return value
 
 
-def validate(model: type[Model], document: dict[str, Any]) -> Model:
-    """The document as a `model`; raise `InvalidRequestError` naming the first field that does not fit."""
+def validate(model: type[Model], document: str | bytes) -> Model:
+    """The JSON document as a `model`; raise `InvalidRequestError` naming the first field that does not fit."""
     try:
-        return model.model_validate_json(json.dumps(document))
+        return model.model_validate_json(document)
     except ValidationError as error:
         raise body_error(error, model) from None
 
 
-def canonical(document: dict[str, Any]) -> bytes:
-    """One spelling for equal documents: what an idempotency key is compared by."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+def canonical(raw: bytes) -> bytes:
+    """One spelling for all spellings of a JSON document."""
+    return json.dumps(json.loads(raw), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _parse(raw: bytes) -> Any:
@@ -71,10 +116,10 @@ def _parse(raw: bytes) -> Any:
         place = f"line {error.lineno}, column {error.colno}"
         raise MalformedRequestError(f"The body is not valid JSON: {problem} at {place}.") from None
     except RecursionError:
-        raise _invalid("The body is nested too deeply.") from None
+        raise invalid_body("The body is nested too deeply.") from None
     except ValueError:
         # Python refuses to read integers of more than 4,300 digits.
-        raise _invalid("The body holds a number with too many digits.") from None
+        raise invalid_body("The body holds a number with too many digits.") from None
 
 
 def _check_values(document: dict[str, Any]) -> None:
@@ -86,7 +131,7 @@ def _check_values(document: dict[str, Any]) -> None:
         level = [child for value in level for child in _children(value)]
         if not level:
             return
-    raise _invalid("The body is nested too deeply.")
+    raise invalid_body("The body is nested too deeply.")
 
 
 def _children(value: Any) -> list[Any]:
@@ -98,29 +143,25 @@ def _children(value: Any) -> list[Any]:
 def _check_text(text: str) -> None:
     if found := REFUSED_TEXT.search(text):
         what = "a NUL character" if found[0] == "\0" else "half of a surrogate pair, which is no character"
-        raise _invalid(f"The body holds {what}.")
+        raise invalid_body(f"The body holds {what}.")
 
 
 def _finite(literal: str) -> float:
     number = float(literal)
     if math.isinf(number):
-        raise _invalid("The body holds a number that is too large.")
+        raise invalid_body("The body holds a number that is too large.")
     return number
 
 
 def _refuse_constant(_: str) -> float:
-    raise _invalid("NaN and Infinity are not JSON; leave the value out.")
+    raise invalid_body("NaN and Infinity are not JSON; leave the value out.")
 
 
 def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        raise _invalid("The body names a field twice.")
+        raise invalid_body("The body names a field twice.")
     return document
-
-
-def _invalid(message: str) -> InvalidRequestError:
-    return InvalidRequestError(message, "invalid_body")
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_refuse_twins, parse_float=_finite, parse_constant=_refuse_constant)

@@ -1,10 +1,8 @@
-"""What every request passes before routing, as plain ASGI: its id, the last catch, Host check, body limits."""
+"""ASGI middleware that every request passes: request id, headers, the last exception handler, Host and Origin check."""
 
-import asyncio
 import json
 import logging
 import re
-import time
 from collections.abc import Collection
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,20 +14,13 @@ from ftlab.errors import (
     InvalidRequestError,
     MalformedRequestError,
     NotFoundError,
-    PayloadTooLargeError,
     PermissionDeniedError,
 )
 from ftlab.settings import LOOPBACK_HOSTS
 from serve.http.errors import error_of_status, error_response, internal_error
 from tracking.store.ids import new_id
 
-DATASETS_PATH = "/api/datasets"
-PIECES_PATH = "/api/uploads/"
 DOCS_PATHS = frozenset({"/docs", "/docs/oauth2-redirect"})
-MULTIPART_OVERHEAD_BYTES = 64 * 1024
-"""What boundaries and part headers may add to an upload."""
-LINGER_S = 2.0
-"""How long what a client still sends is read and dropped after a 413, so that it gets to read the reply."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _AUTHORITY = re.compile(r"(\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(:[0-9]{1,5})?")
@@ -41,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 class Envelope:
-    """Gives each request an id and each reply its headers and, for an error, its shape. It catches everything.
+    """Gives each request an id, each reply its headers, and each error its shape. Catches all exceptions.
 
     `sends_request_id` is off where the server in front adds `x-request-id` itself, as Ray Serve does.
     """
@@ -68,8 +59,8 @@ class Envelope:
         except FineTuneLabError as error:
             await error_response(error, request_id)(scope, receive, reply)
         except Exception:
-            # The one place that catches everything: a fault of ours becomes a sentence for the caller and a
-            # traceback in the log.
+            # The only place that catches everything: an unexpected exception becomes a sentence for the caller and
+            # a traceback in the log.
             logger.exception("request %s failed: %s %r", request_id, scope["method"], scope["path"])
             if reply.started:
                 raise
@@ -85,7 +76,7 @@ class Envelope:
 
 
 class HostCheck:
-    """Answers to its own names only, so that no foreign page reaches the service through DNS or a form."""
+    """Refuses other host names and origins, so that no foreign page reaches the service through DNS or a form."""
 
     def __init__(self, app: ASGIApp, *, hosts: Collection[str]) -> None:
         self._app = app
@@ -110,82 +101,11 @@ class HostCheck:
     def _check_origin(self, origin: str) -> None:
         scheme, separator, authority = origin.partition("://")
         if not (scheme in ("http", "https") and separator and self._is_ours(authority)):
-            raise PermissionDeniedError("Pages of another origin may change nothing here.", "forbidden_origin")
+            raise PermissionDeniedError("Cross-origin requests may not change anything.", "forbidden_origin")
 
     def _is_ours(self, authority: str) -> bool:
         match = _AUTHORITY.fullmatch(authority.lower())
         return match is not None and (match["v6"] or match["name"]).removesuffix(".") in self._hosts
-
-
-class BodyLimit:
-    """Ends a request whose body grows above its limit, before the rest of it is read."""
-
-    def __init__(self, app: ASGIApp, *, json_bytes: int, upload_bytes: int) -> None:
-        self._app = app
-        self._json_bytes = json_bytes
-        self._upload_bytes = upload_bytes + MULTIPART_OVERHEAD_BYTES
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        body = _LimitedBody(receive, send, self._upload_bytes if _is_file(scope) else self._json_bytes)
-        declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdecimal() and int(declared[:20]) > body.limit:
-            refusal = error_response(body.refuse(), scope["state"]["request_id"])
-            await refusal(scope, receive, body.send)
-            return
-        await self._app(scope, body.receive, body.send)
-
-
-def _is_file(scope: Scope) -> bool:
-    """Whether the body is a file, or a piece of one."""
-    if scope["path"] == DATASETS_PATH:
-        return scope["method"] in ("POST", "PUT")
-    return bool(scope["method"] == "PATCH" and scope["path"].startswith(PIECES_PATH))
-
-
-class _LimitedBody:
-    """The two ends of one request, counted."""
-
-    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
-        self.limit = limit
-        self._receive = receive
-        self._send = send
-        self._num_bytes = 0
-        self._refused = False
-
-    def refuse(self) -> PayloadTooLargeError:
-        self._refused = True
-        return PayloadTooLargeError(f"The request body is larger than {self.limit} bytes.")
-
-    async def receive(self) -> Message:
-        message = await self._receive()
-        if message["type"] == "http.request":
-            self._num_bytes += len(message.get("body", b""))
-            if self._num_bytes > self.limit:
-                raise self.refuse()
-        return message
-
-    async def send(self, message: Message) -> None:
-        is_end = message["type"] == "http.response.body" and not message.get("more_body", False)
-        if not (self._refused and is_end):
-            await self._send(message)
-            return
-        # A connection that is closed while the client still sends is reset, and the reply is lost with it.
-        await self._send({**message, "more_body": True})
-        await self._drop_rest()
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _drop_rest(self) -> None:
-        end = time.monotonic() + LINGER_S
-        while (left := end - time.monotonic()) > 0:
-            try:
-                message = await asyncio.wait_for(self._receive(), left)
-            except TimeoutError:
-                return
-            if message["type"] != "http.request" or not message.get("more_body", False):
-                return
 
 
 class _Reply:
@@ -214,7 +134,7 @@ class _Reply:
         if status < 400 or is_json:
             await self._send({**message, "headers": headers.raw})
             return
-        # Files, ranges and mounts of the framework answer in plain text.
+        # Starlette replies to errors of files, ranges and mounts in plain text.
         self._replaced = True
         body = json.dumps(error_of_status(status).to_wire(self._request_id)).encode()
         headers["content-type"], headers["content-length"] = "application/json", str(len(body))
@@ -226,7 +146,7 @@ class _Reply:
             headers["x-request-id"] = self._request_id
         headers["x-content-type-options"] = "nosniff"
         headers["referrer-policy"] = "no-referrer"
-        # A page that stands on its own brings a stricter one.
+        # Self-contained pages set a stricter policy.
         headers.setdefault("content-security-policy", _DOCS_CSP if self._path in DOCS_PATHS else _CSP)
 
 
@@ -236,7 +156,7 @@ def _request_id(scope: Scope) -> str:
 
 
 def _refuse_nul(scope: Scope) -> None:
-    """A NUL reaches no look-up: PostgreSQL refuses it with an error of its own."""
+    """Refuse NUL characters before any look-up, as PostgreSQL raises an error for them."""
     if "\0" in scope["path"]:
         raise NotFoundError("There is nothing at this path.")
     if b"%00" in scope["query_string"] or b"\0" in scope["query_string"]:

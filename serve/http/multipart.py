@@ -1,4 +1,4 @@
-"""Picking one file out of a `multipart/form-data` body while it streams in."""
+"""Extract the file from a `multipart/form-data` body while it streams in."""
 
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,10 @@ FIELD = b"file"
 
 
 class MultipartFile:
-    """The part of the form field `file`: feed it the body, and it gives the file's bytes back.
+    """The part of the form field `file`: `feed` takes the body and returns the bytes of the file.
 
-    Raise `MalformedRequestError` for a body that is no multipart form and `InvalidRequestError` for a form without the
-    field, with two of them, or with another field.
+    Raise `MalformedRequestError` for a body that is not a multipart form, and `InvalidRequestError` for a form without
+    the field, with two of them, or with another field.
     """
 
     def __init__(self, content_type: str) -> None:
@@ -33,7 +33,7 @@ class MultipartFile:
         self._is_file = False
         self._num_files = 0
         self._other_field: str | None = None
-        """The first that is not the file."""
+        """Name of the first field that is not the file."""
         self._is_complete = False
         self._data: list[bytes] = []
 
@@ -47,7 +47,7 @@ class MultipartFile:
         return b"".join(self._data)
 
     def finish(self) -> None:
-        """Call after the last chunk: a client that still sends would not get to read what is wrong."""
+        """Check the form. Call after the last chunk: a client that still sends could not read the error."""
         if not self._is_complete:
             raise _malformed("ends before its closing boundary")
         if self._other_field is not None:
@@ -92,7 +92,7 @@ class MultipartFile:
             self._other_field = name.decode("utf-8", "replace")
 
     def _take_data(self, data: bytes, start: int, end: int) -> None:
-        # Nothing of a second file is kept, or beside another field; `finish` refuses the form.
+        # Data of a second file, or after another field, is dropped, as `finish` refuses the form.
         if self._is_file and self._num_files == 1 and self._other_field is None:
             self._data.append(data[start:end])
 

@@ -1,47 +1,9 @@
-"""The API's description, with the bodies that the routes read by hand."""
+"""The API's description: the bodies that are not JSON, and the one shape of errors."""
 
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
-
-from ftlab.schemas import JobConfig
-from ftlab.schemas.requests import (
-    Batches,
-    DatasetMove,
-    JobChange,
-    ModelReference,
-    Move,
-    QuotaChange,
-    Resume,
-    UploadEnd,
-    UploadStart,
-    UrlRequest,
-)
-
-_COMPONENTS = "#/components/schemas/{model}"
-_BODIES = (
-    JobConfig,
-    Batches,
-    JobChange,
-    ModelReference,
-    Move,
-    QuotaChange,
-    Resume,
-    DatasetMove,
-    UploadEnd,
-    UploadStart,
-    UrlRequest,
-)
-
-
-def body_of(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
-    """`openapi_extra` of a route that reads a body of this model by hand."""
-    content = {"application/json": {"schema": {"$ref": _COMPONENTS.format(model=model.__name__)}}}
-    return {"requestBody": {"required": required, "content": content}}
-
 
 FILE_BODY: dict[str, Any] = {
     "requestBody": {
@@ -89,7 +51,7 @@ _ERROR_SCHEMA: dict[str, Any] = {
 
 
 def describe(app: FastAPI) -> None:
-    """Make `app.openapi()` complete: bodies read by hand, and the one shape of errors."""
+    """Have `app.openapi()` describe errors as they are sent."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -102,13 +64,12 @@ def describe(app: FastAPI) -> None:
 def _build(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     schemas: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
-    _, bodies = models_json_schema([(model, "validation") for model in _BODIES], ref_template=_COMPONENTS)
-    schemas |= bodies["$defs"] | {"Error": _ERROR_SCHEMA}
+    schemas["Error"] = _ERROR_SCHEMA
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     error = {
         "description": "Error",
-        "content": {"application/json": {"schema": {"$ref": _COMPONENTS.format(model="Error")}}},
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
     }
     for methods in document["paths"].values():
         for operation in methods.values():

@@ -1,10 +1,11 @@
-"""What is wrong with a request as one error that names the field and its range, never the value."""
+"""Errors for invalid requests: they name the field and its range, never the value."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
 
 from ftlab.errors import FineTuneLabError, InvalidRequestError, PermissionDeniedError
 from ftlab.schemas import JobConfig
@@ -12,10 +13,12 @@ from ftlab.schemas.common import did_you_mean
 from ftlab.schemas.problems import first_problem
 
 REMOTE_CODE = "trust_remote_code"
-"""The field that other services have for it; here it is refused for what it asks, not as a word that nobody knows."""
+"""A field of other services. It gets an error of its own instead of that for an unknown field."""
+
+REFUSED_BODY = "refused_body"
 
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
-"""A key that is named in a reply; anything else that came in stays unnamed."""
+"""A key that may be named in a reply; other keys are not repeated."""
 
 _PARAMETER_RULES: dict[str, str] = {
     "missing": "is required",
@@ -31,7 +34,7 @@ _PARAMETER_RULES: dict[str, str] = {
 
 
 def body_error(error: ValidationError, model: type[BaseModel]) -> FineTuneLabError:
-    """The error for a body that is a JSON object but no `model`."""
+    """The error for a JSON object that is not a valid `model`."""
     entries = error.errors(include_url=False)
     if any(_wants_remote_code(entry) for entry in entries):
         return PermissionDeniedError(
@@ -39,7 +42,7 @@ def body_error(error: ValidationError, model: type[BaseModel]) -> FineTuneLabErr
             "remote_code_not_allowed",
             REMOTE_CODE,
         )
-    # An unknown key comes first: where there is one, it is the problem that is named.
+    # Of several problems, an unknown key is the one that is reported.
     unknown = next((entry["loc"] for entry in entries if entry["type"] == "extra_forbidden"), None)
     if unknown and not _FIELD_NAME.fullmatch(str(unknown[-1])):
         return _unnamed_field([str(part) for part in unknown[:-1]])
@@ -50,6 +53,16 @@ def body_error(error: ValidationError, model: type[BaseModel]) -> FineTuneLabErr
     if first.field == "model" and not first.sentence.endswith("is required"):
         code = "invalid_model_id"
     return InvalidRequestError(_ended(str(first)), code, first.field or None)
+
+
+def invalid_body(message: str) -> InvalidRequestError:
+    """The error for a body that is not a JSON object, or has values that no route accepts."""
+    return InvalidRequestError(message, "invalid_body")
+
+
+def refused_body(error: FineTuneLabError) -> PydanticCustomError:
+    """Carry `error` through FastAPI's validation of parameters to `request_error`."""
+    return PydanticCustomError(REFUSED_BODY, "{error}", {"error": error})
 
 
 def unknown_field(path: Sequence[str], key: str, known: Iterable[str]) -> InvalidRequestError:
@@ -71,7 +84,7 @@ def unknown_parameter(name: str, known: Iterable[str]) -> InvalidRequestError:
 
 
 def unknown_form_field(name: str) -> InvalidRequestError:
-    """The error for a form field beside the file."""
+    """The error for a form field other than the file."""
     if not _FIELD_NAME.fullmatch(name):
         return InvalidRequestError("The form has a field other than 'file'.", "unknown_field")
     return InvalidRequestError(
@@ -81,9 +94,14 @@ def unknown_form_field(name: str) -> InvalidRequestError:
     )
 
 
-def parameter_error(entries: Sequence[Any]) -> InvalidRequestError:
-    """The error for a query, path or header parameter, from FastAPI's list of findings."""
+def request_error(entries: Sequence[Any]) -> FineTuneLabError:
+    """The error for a parameter or the body, from FastAPI's list of errors."""
     first = entries[0]
+    if first["type"] == REFUSED_BODY:
+        error: FineTuneLabError = first["ctx"]["error"]
+        return error
+    if first["loc"] == ("body",):
+        return invalid_body("The body is empty; it must be a JSON object.")
     name = str(first["loc"][1]) if len(first["loc"]) > 1 else "The request"
     if first["type"] == "value_error":
         rule = str(first["ctx"]["error"])

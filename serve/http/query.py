@@ -1,4 +1,4 @@
-"""Path and query parameters that routes share, and the refusal of query parameters that a route does not know."""
+"""Path and query parameters that routes share, and the check for unknown query parameters."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +20,7 @@ Count = Annotated[int, Query(ge=1, le=5000)]
 
 
 async def refuse_unknown(request: Request) -> None:
-    """A dependency of routes. Raise `InvalidRequestError` with code `unknown_parameter`."""
+    """Dependency of routes. Raise `InvalidRequestError` with code `unknown_parameter`."""
     if not request.scope["query_string"]:
         return
     route = request.scope["route"]

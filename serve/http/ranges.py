@@ -13,7 +13,7 @@ from serve.http.errors import error_response, request_id_of
 from serve.http.responses import in_thread
 
 CHUNK_BYTES = 512 * 1024
-"""Size of the pieces that files are read in: smaller ones cost calls, larger ones memory."""
+"""Size of the pieces in which files are read: smaller ones cost calls, larger ones memory."""
 
 Pieces = Generator[bytes, None, None]
 
@@ -49,7 +49,7 @@ def file_response(
 
 
 def parse_range(header: str | None, num_bytes: int) -> tuple[int, int] | None:
-    """The `(start, stop)` that a `Range` header asks for; `None` for all bytes, and for a header to be ignored.
+    """The `(start, stop)` that a `Range` header asks for; `None` for all bytes, also where the header is to be ignored.
 
     Raises `RangeNotSatisfiableError` when it asks for nothing that exists (RFC 9110, 14.1.2).
     """
@@ -69,7 +69,7 @@ def parse_range(header: str | None, num_bytes: int) -> tuple[int, int] | None:
 
 
 def attachment(filename: str) -> str:
-    """A `Content-Disposition` for every client: an ASCII name, and the full name as RFC 5987 encodes it."""
+    """A `Content-Disposition` for every client: an ASCII name, and the full name in the encoding of RFC 5987."""
     quoted = quote(filename, safe="")
     if quoted == filename:
         return f'attachment; filename="{filename}"'
@@ -80,7 +80,7 @@ def attachment(filename: str) -> str:
 
 
 async def stream(pieces: Pieces) -> AsyncIterator[bytes]:
-    """Make the pieces in threads: one is made while the one before it is sent, so memory holds two."""
+    """Read the pieces in threads, each while the one before it is sent, so that memory holds two."""
     coming = asyncio.ensure_future(in_thread(next, pieces, None))
     try:
         while (piece := await asyncio.shield(coming)) is not None:
@@ -88,7 +88,7 @@ async def stream(pieces: Pieces) -> AsyncIterator[bytes]:
             if piece:
                 yield piece
     finally:
-        # The generator is busy while a piece is being made; its files are closed as soon as that is done.
+        # The generator may be busy with a piece; its files are closed as soon as that is done.
         coming.add_done_callback(lambda made: _end(made, pieces))
 
 

@@ -1,4 +1,4 @@
-"""Appending files to a job. The functions block on the store."""
+"""Append files to a job. Every function blocks on the store."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,7 +12,7 @@ from serve.context import Services
 from serve.jobs.changes import Changed, change_job, notice, refused, require_unfinished
 from serve.jobs.submit import check_kinds, find_dataset
 from tracking.store import Transaction
-from tracking.store.records import DatasetRecord, EventRecord, JobRecord
+from tracking.store.records import DatasetRecord, EventRecord, JobRecord, UnreadableConfig
 
 S = JobStatus
 
@@ -20,10 +20,10 @@ S = JobStatus
 def append(services: Services, owner: str, job: str, datasets: Sequence[str], after: int | None = None) -> Changed:
     """Have the job train on these datasets too, after those that it has.
 
-    A job that waits or rests has them from its next start on; one that runs trains on until they are prepared, then
-    saves and goes on with them; a completed one goes back into the queue. Raise `NotFoundError` for a dataset that is
-    not there, `InvalidRequestError` for one of another kind and for too many, `RateLimitError` with code
-    `quota_exceeded` when a completed job cannot be queued, and `ConflictError` when the job takes no more files.
+    A queued or paused job has them from its next start; a running one continues until they are prepared, saves, and
+    continues with them; a completed one returns to the queue. Raise `NotFoundError` for a dataset that does not exist,
+    `InvalidRequestError` for one of another kind and for too many, `RateLimitError` with code `quota_exceeded` when a
+    completed job cannot be queued, and `ConflictError` when the job takes no more files.
     """
 
     def change(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecord]:
@@ -31,10 +31,10 @@ def append(services: Services, owner: str, job: str, datasets: Sequence[str], af
         _check(tx, owner, record, datasets, after)
         if record.status is S.COMPLETED:
             quotas.check_submit(tx, services.settings, owner)
-        files = tx.job_files.append(record.id, datasets, now=now)
+        files = tx.job_files.append(record, datasets, now=now)
         were = "one file was" if len(datasets) == 1 else f"{len(datasets)} files were"
-        told = f"{were.capitalize()} appended; the job has {len(files)} now."
-        events = notice(tx, record, now, "files_appended", told)
+        message = f"{were.capitalize()} appended; the job has {len(files)} now."
+        events = notice(tx, record, now, "files_appended", message)
         if record.status is S.COMPLETED:
             step = tx.checkpoints.of_job(record.id)[0].step
             message = f"The job was re-opened, as {were} appended; it goes on from its checkpoint of step {step}."
@@ -45,7 +45,7 @@ def append(services: Services, owner: str, job: str, datasets: Sequence[str], af
 
 
 def _check(tx: Transaction, owner: str, record: JobRecord, datasets: Sequence[str], after: int | None) -> None:
-    """Raise what stands against it."""
+    """Raise the error for a job or datasets that rule the change out."""
     if record.status is not S.COMPLETED:
         require_unfinished(record)
     if record.status is S.CANCELLING:
@@ -62,7 +62,9 @@ def _check(tx: Transaction, owner: str, record: JobRecord, datasets: Sequence[st
             "too_many_datasets",
             "datasets",
         )
-    config = JobConfig.model_validate(record.config)
+    config = record.config
+    if isinstance(config, UnreadableConfig):
+        raise refused(record, "config_invalid", f"this version cannot read its config: {config.why}")
     if config.training.max_steps is not None and record.attempt > 0:
         raise ConflictError(
             f"Job {record.id!r} has training.max_steps, so it ends there whatever is appended. "
@@ -74,7 +76,7 @@ def _check(tx: Transaction, owner: str, record: JobRecord, datasets: Sequence[st
 
 
 def _own_datasets(tx: Transaction, record: JobRecord, config: JobConfig) -> list[DatasetRecord]:
-    """Those that the job has; a completed job may have lost some, or its checkpoints, and could not go on."""
+    """The datasets that the job has. Raise `ConflictError` where one of them, or its checkpoint, no longer exists."""
     try:
         own = [tx.datasets.get(dataset) for dataset in dict.fromkeys(config.datasets)]
     except NotFoundError:

@@ -5,39 +5,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ftlab.errors import ConflictError
-from ftlab.schemas import EventKind, Job
+from ftlab.schemas import Job, NoticePayload
 from ftlab.status import JobStatus, ReasonCode, StopKind
 from serve.context import Services
-from serve.jobs.checkpoint_choice import check_whole, name_in_path, name_of
+from serve.jobs.checkpoint_choice import CheckpointChoice, check_whole
 from serve.jobs.submit import describe
 from tracking.store import StaleJobError, Transaction
 from tracking.store.records import EventRecord, JobRecord, NewEvent
 
 MAX_RACES = 5
-"""How often a change is tried again when the job moved on meanwhile."""
+"""Tries of a change whose job changes at the same time."""
 
 S = JobStatus
 
 
 @dataclass(frozen=True)
 class Changed:
-    """The job as it is now, and the events that others have not been told of."""
+    """The job as it is now, and the new events that are not published yet."""
 
     job: Job
     events: list[EventRecord]
-
-
-@dataclass(frozen=True)
-class CheckpointChoice:
-    """What a resume asks for: a checkpoint by its name or step, by a path of earlier clients, or the newest one."""
-
-    name: str | None = None
-    path: str | None = None
-
-    def name_for(self, job: JobRecord) -> str | None:
-        if self.path is not None:
-            return name_in_path(self.path, job.id)
-        return None if self.name is None else name_of(self.name)
 
 
 def cancel(services: Services, owner: str, job: str) -> Changed:
@@ -46,9 +33,9 @@ def cancel(services: Services, owner: str, job: str) -> Changed:
 
 
 def pause(services: Services, owner: str, job: str) -> Changed:
-    """Let the job rest: at once while it is queued, else after it has saved a checkpoint.
+    """Pause the job: at once while it is queued, else after it has saved a checkpoint.
 
-    Pausing a job that is pausing already makes it the user's pause, whoever began it. Raise `ConflictError` when
+    Pausing a job that is already pausing makes it the user's pause, whatever the reason was. Raise `ConflictError` when
     the job is paused, is being cancelled, or has ended.
     """
     return change_job(services, owner, job, _pause)
@@ -111,7 +98,7 @@ Change = Callable[[Transaction, JobRecord, datetime], list[EventRecord]]
 
 
 def change_job(services: Services, owner: str, job: str, change: Change) -> Changed:
-    """One transaction, tried again when the job's attempt was faster."""
+    """Change the job in one transaction; retry it when the job's attempt changed the job first."""
     for _ in range(MAX_RACES - 1):
         try:
             return _change_once(services, owner, job, change)
@@ -159,7 +146,7 @@ def _pause(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecor
 
 def notice(tx: Transaction, record: JobRecord, now: datetime, code: str, message: str) -> list[EventRecord]:
     """Write a notice into the job's event log."""
-    return tx.events.append(record.ref, [NewEvent(EventKind.NOTICE, {"code": code, "message": message}, now)])
+    return tx.events.append(record.ref, [NewEvent(NoticePayload(code=code, message=message), now)])
 
 
 def require_unfinished(record: JobRecord) -> None:
@@ -174,5 +161,5 @@ def _require_paused(record: JobRecord) -> None:
 
 
 def refused(record: JobRecord, code: str, why: str) -> ConflictError:
-    """The error for a wish that does not fit the job's status."""
+    """The error for a request that does not fit the job's status."""
     return ConflictError(f"Job {record.id!r} is {record.status}: {why}.", code)

@@ -1,19 +1,51 @@
-"""The checkpoint that a resume names: which one is meant, and whether it is still whole.
+"""The checkpoint that a resume names: which one it is, and whether it is intact.
 
 Nothing that a caller sends becomes a path: a name is looked up in the record, and its folder follows from that.
 """
 
 import hashlib
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from ftlab.errors import ConflictError, NotFoundError
 from ftlab.manifest import MANIFEST, read_manifest
-from tracking.store.records import CheckpointRecord
+from tracking.store.records import CheckpointRecord, JobRecord
 from train.checkpoints.checkpoint_files import step_name
 
 _NAME = re.compile(r"(?:step-)?([0-9]{1,12})")
 _JOB_ID = re.compile(r"job-[0-9a-z]{12}")
+
+
+@dataclass(frozen=True)
+class CheckpointChoice:
+    """What a resume asks for: a checkpoint by its name or step, by a path of earlier clients, or the newest one."""
+
+    name: str | None = None
+    path: str | None = None
+
+    def name_for(self, job: JobRecord) -> str | None:
+        """The checkpoint's name, `None` for the newest one. Raise `NotFoundError` for anything else."""
+        if self.path is not None:
+            return name_in_path(self.path, job.id)
+        return None if self.name is None else name_of(self.name)
+
+
+def check_whole(checkpoints_folder: Path, record: CheckpointRecord) -> None:
+    """Compare the folder with the record and with its manifest, without reading large files.
+
+    The run that starts from it compares every byte. Raise `ConflictError` with code `checkpoint_corrupt`.
+    """
+    try:
+        _check(checkpoints_folder / record.name, record.manifest_sha256)
+    except (OSError, ValueError) as error:
+        problem = str(error) if isinstance(error, ValueError) else f"{record.name} cannot be read"
+        raise ConflictError(
+            f"The checkpoint cannot be used: {problem}. Resume from another one, or without naming one from the"
+            " newest that is whole.",
+            "checkpoint_corrupt",
+            "checkpoint",
+        ) from None
 
 
 def name_of(text: str) -> str:
@@ -33,23 +65,6 @@ def name_in_path(path: str, job_id: str) -> str:
     if any(_JOB_ID.fullmatch(folder) and folder != job_id for folder in folders):
         raise _unknown()
     return name_of(name)
-
-
-def check_whole(checkpoints_folder: Path, record: CheckpointRecord) -> None:
-    """Compare the folder with the record and with its manifest, as far as that takes no reading of large files.
-
-    The run that starts from it compares every byte. Raise `ConflictError` with code `checkpoint_corrupt`.
-    """
-    try:
-        _check(checkpoints_folder / record.name, record.manifest_sha256)
-    except (OSError, ValueError) as error:
-        problem = str(error) if isinstance(error, ValueError) else f"{record.name} cannot be read"
-        raise ConflictError(
-            f"The checkpoint cannot be used: {problem}. Resume from another one, or without naming one from the"
-            " newest that is whole.",
-            "checkpoint_corrupt",
-            "checkpoint",
-        ) from None
 
 
 def _check(folder: Path, manifest_sha256: str) -> None:

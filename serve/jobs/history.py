@@ -1,36 +1,34 @@
-"""What a job has done so far: metrics, events, logs, checkpoints. Every function blocks on the store."""
+"""History of a job: metrics, events, logs, checkpoints, attempts. Every function blocks on the store."""
 
 from collections.abc import Collection
 
-from cluster.events.documents import to_event
 from ftlab.errors import NotFoundError
-from ftlab.schemas import EventKind
+from ftlab.schemas import Attempt, Checkpoint, Dataset, Event, EventKind, LogLine, LogPayload, MetricPoint
 from ftlab.schemas.replies import AttemptList, CheckpointList, EventList, JobOverview, LogList, MetricList
-from serve import conversions
 from serve.context import Services
 from serve.jobs.submit import describe
 from tracking.store import Transaction
-from tracking.store.records import DatasetRecord
+from tracking.store.records import DatasetRecord, EventRecord
 
 OVERVIEW_POINTS = 100
 
 
 def metrics(services: Services, owner: str, job: str, names: Collection[str], max_points: int) -> MetricList:
-    """Points of the named series, of all without names, at most `max_points` a series."""
+    """Points of the named series, at most `max_points` per series; without names, of all series."""
     with services.store.read() as tx:
         record = tx.jobs.resolve(job, owner=owner)
         points = tx.metrics.series(record.id, names or None, max_points)
-    return MetricList(data=[conversions.to_metric_point(point) for point in points])
+    return MetricList(data=[MetricPoint.of(point) for point in points])
 
 
 def events(
     services: Services, owner: str, job: str, after: int, limit: int, kinds: Collection[EventKind] | None = None
 ) -> EventList:
-    """The first `limit` events behind `after`, of all kinds or of these."""
+    """The first `limit` events after `after`, of all kinds or of the given ones."""
     with services.store.read() as tx:
         record = tx.jobs.resolve(job, owner=owner)
         found = tx.events.after(record.id, after, limit, kinds)
-    return EventList(data=[to_event(event) for event in found], last_seq=record.last_seq)
+    return EventList(data=[Event.of(event) for event in found], last_seq=record.last_seq)
 
 
 def logs(services: Services, owner: str, job: str, tail: int) -> LogList:
@@ -38,21 +36,21 @@ def logs(services: Services, owner: str, job: str, tail: int) -> LogList:
     with services.store.read() as tx:
         record = tx.jobs.resolve(job, owner=owner)
         lines = tx.events.tail(record.id, EventKind.LOG, tail)
-    return LogList(data=[conversions.to_log_line(line) for line in lines])
+    return LogList(data=[_log_line(line) for line in lines])
 
 
 def checkpoints(services: Services, owner: str, job: str) -> CheckpointList:
     with services.store.read() as tx:
         record = tx.jobs.resolve(job, owner=owner)
         found = tx.checkpoints.of_job(record.id)
-    return CheckpointList(data=[conversions.to_checkpoint(checkpoint) for checkpoint in found])
+    return CheckpointList(data=[Checkpoint.of(checkpoint) for checkpoint in found])
 
 
 def attempts(services: Services, owner: str, job: str) -> AttemptList:
     with services.store.read() as tx:
         record = tx.jobs.resolve(job, owner=owner)
         found = tx.attempts.of_job(record.id)
-    return AttemptList(data=[conversions.to_attempt(attempt) for attempt in found])
+    return AttemptList(data=[Attempt.of(attempt) for attempt in found])
 
 
 def overview(services: Services, owner: str, job: str) -> JobOverview:
@@ -63,8 +61,8 @@ def overview(services: Services, owner: str, job: str) -> JobOverview:
         dataset = _dataset(tx, owner, record.dataset_id)
         return JobOverview(
             job=describe(tx, record),
-            dataset=conversions.to_dataset(dataset) if dataset else None,
-            metrics=[conversions.to_metric_point(point) for point in points],
+            dataset=Dataset.of(dataset) if dataset else None,
+            metrics=[MetricPoint.of(point) for point in points],
             cost_records=[],
         )
 
@@ -75,3 +73,9 @@ def _dataset(tx: Transaction, owner: str, dataset_id: str) -> DatasetRecord | No
         return tx.datasets.get(dataset_id, owner=owner)
     except NotFoundError:
         return None
+
+
+def _log_line(record: EventRecord) -> LogLine:
+    payload = record.payload
+    assert isinstance(payload, LogPayload)
+    return LogLine(at=record.at, level=payload.level, text=payload.text, attempt=record.attempt)

@@ -1,17 +1,30 @@
-"""The queue in words: positions, and what each job waits for."""
+"""`/api/training/queue`: what runs, what waits and for what."""
 
 from datetime import UTC, datetime
 
+from fastapi import APIRouter
+from starlette.responses import Response
+
 from ftlab.schemas import Queue, QueueEntry
 from ftlab.status import JobStatus
-from serve.context import Services
+from serve.context import Caller, Services
+from serve.http.query import After, Limit
+from serve.http.responses import reply
 from tracking.store import Transaction
 from tracking.store.leases import COORDINATOR
 from tracking.store.records import JobRecord
 
+router = APIRouter(tags=["jobs"])
+
+
+@router.get("/api/training/queue", response_model=Queue, summary="The queue as it stands")
+async def get_queue(caller: Caller, after: After = None, limit: Limit = 100) -> Response:
+    """All your running jobs, and one page of those that wait, next job first."""
+    return reply(await caller.call(read_queue, after, limit))
+
 
 def read_queue(services: Services, owner: str, after: str | None, limit: int) -> Queue:
-    """The queue as `owner` may see it: positions count everybody's jobs, entries are one page of the owner's own."""
+    """The queue as `owner` may see it: positions count all jobs, entries are one page of the owner's own."""
     now = datetime.now(UTC)
     with services.store.read() as tx:
         running = tx.jobs.live()
@@ -23,14 +36,11 @@ def read_queue(services: Services, owner: str, after: str | None, limit: int) ->
     return Queue(
         running=[job.id for job in running if job.owner == owner],
         queued=[
-            QueueEntry(
-                position=positions[job.id],
+            QueueEntry.of(
+                job,
                 job_id=job.id,
-                name=job.name,
-                owner=job.owner,
-                priority=job.priority,
+                position=positions[job.id],
                 waiting_for=waits_for(job, positions[job.id], now, is_scheduling=is_at_work),
-                created_at=job.created_at,
             )
             for job in queued[:limit]
         ],
@@ -42,7 +52,7 @@ def read_queue(services: Services, owner: str, after: str | None, limit: int) ->
 
 
 def waits_for(job: JobRecord, position: int, now: datetime, *, is_scheduling: bool) -> str:
-    """What a queued job waits for, in one sentence: what the scheduler found missing, where it has looked."""
+    """What a queued job waits for, in one sentence; if the scheduler has seen it, what was missing."""
     assert job.status is JobStatus.QUEUED
     if job.not_before is not None and job.not_before > now:
         return f"Waiting until {job.not_before:%H:%M:%S} UTC, when it is tried again."
@@ -62,7 +72,7 @@ def queued_message(position: int, waiting_for: str) -> str:
 
 
 def is_scheduling(tx: Transaction, now: datetime) -> bool:
-    """Whether a coordinator is at work: it renews its lease at every tick."""
+    """Whether a coordinator is running: it renews its lease at every tick."""
     lease = tx.leases.current(COORDINATOR)
     return lease is not None and lease.expires_at > now
 

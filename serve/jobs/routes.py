@@ -1,4 +1,4 @@
-"""`/api/training/jobs`: submit, list, look at and change jobs."""
+"""`/api/training/jobs`: submit, list, get and change jobs."""
 
 from typing import Annotated
 
@@ -11,20 +11,20 @@ from ftlab.schemas import EventKind, Job, JobConfig, Page
 from ftlab.schemas.replies import AttemptList, CheckpointList, EventList, LogList, MetricList
 from ftlab.schemas.requests import Batches, JobChange, Move, Resume
 from ftlab.status import JobStatus
-from serve.context import services_of
-from serve.http.caller import current_owner
-from serve.http.json_body import read_object, read_optional_object, validate
-from serve.http.openapi import body_of
+from serve.context import Caller
+from serve.http.json_body import JsonBody, JsonRoute
 from serve.http.query import After, Count, JobId, Limit
-from serve.http.responses import in_thread, reply
+from serve.http.responses import reply
 from serve.jobs import append, changes, history, submit
-from serve.jobs.changes import Changed, CheckpointChoice
-from serve.models.base_model import ask_hub
+from serve.jobs.changes import Changed
+from serve.jobs.checkpoint_choice import CheckpointChoice
+from serve.models.base_model import ask_huggingface
 
-router = APIRouter(prefix="/api/training/jobs", tags=["jobs"])
+router = APIRouter(prefix="/api/training/jobs", tags=["jobs"], route_class=JsonRoute)
 
 MAX_SERIES = 100
 """Metric series of one request."""
+NEWEST = Resume()
 
 IdempotencyKey = Annotated[
     str | None,
@@ -38,155 +38,120 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post("", status_code=201, response_model=Job, openapi_extra=body_of(JobConfig), summary="Submit a job")
-async def create_job(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
+@router.post("", status_code=201, response_model=Job, summary="Submit a job")
+async def create_job(
+    request: Request, caller: Caller, config: JsonBody[JobConfig], idempotency_key: IdempotencyKey = None
+) -> Response:
     """The answer is sent after the job is durable: it survives whatever happens next."""
-    document = await read_object(request)
-    submission = submit.Submission(validate(JobConfig, document), document, idempotency_key)
-    return await submitted(request, submission)
+    return await submitted(caller, submit.Submission(config, await request.body(), idempotency_key))
 
 
 @router.get("", response_model=Page[Job], summary="List jobs, newest first")
 async def list_jobs(
-    request: Request,
+    caller: Caller,
     status: Annotated[list[JobStatus] | None, Query()] = None,
     after: After = None,
     limit: Limit = 20,
 ) -> Response:
-    services, owner = services_of(request), current_owner(request)
-    statuses = set(status) if status else None
-    return reply(await in_thread(submit.list_jobs, services, owner, statuses, after, limit))
+    return reply(await caller.call(submit.list_jobs, set(status) if status else None, after, limit))
 
 
 @router.get("/{job_id}", response_model=Job, summary="Get a job")
-async def get_job(request: Request, job_id: JobId) -> Response:
-    return reply(await in_thread(submit.get, services_of(request), current_owner(request), job_id))
+async def get_job(caller: Caller, job_id: JobId) -> Response:
+    return reply(await caller.call(submit.get, job_id))
 
 
-@router.patch("/{job_id}", response_model=Job, openapi_extra=body_of(JobChange), summary="Change a job's priority")
-async def change_job(request: Request, job_id: JobId) -> Response:
+@router.patch("/{job_id}", response_model=Job, summary="Change a job's priority")
+async def change_job(caller: Caller, job_id: JobId, change: JsonBody[JobChange]) -> Response:
     """For a job that is queued or paused."""
-    change = validate(JobChange, await read_object(request))
-    services, owner = services_of(request), current_owner(request)
-    changed = await in_thread(changes.set_priority, services, owner, job_id, change.priority)
-    return _announced(request, changed, 200)
+    return _announced(caller, await caller.call(changes.set_priority, job_id, change.priority), 200)
 
 
 @router.post("/{job_id}/cancel", status_code=202, response_model=Job, summary="Cancel a job; checkpoints are kept")
-async def cancel_job(request: Request, job_id: JobId) -> Response:
+async def cancel_job(caller: Caller, job_id: JobId) -> Response:
     """Its checkpoints are kept. Cancelling a job that is being cancelled changes nothing."""
-    services, owner = services_of(request), current_owner(request)
-    return _announced(request, await in_thread(changes.cancel, services, owner, job_id))
+    return _announced(caller, await caller.call(changes.cancel, job_id))
 
 
 @router.post("/{job_id}/pause", status_code=202, response_model=Job, summary="Pause a job; it gives its devices back")
-async def pause_job(request: Request, job_id: JobId) -> Response:
+async def pause_job(caller: Caller, job_id: JobId) -> Response:
     """A queued job is paused at once, one that runs after its step and a checkpoint."""
-    services, owner = services_of(request), current_owner(request)
-    return _announced(request, await in_thread(changes.pause, services, owner, job_id))
+    return _announced(caller, await caller.call(changes.pause, job_id))
 
 
-@router.post(
-    "/{job_id}/resume",
-    status_code=202,
-    response_model=Job,
-    openapi_extra=body_of(Resume, required=False),
-    summary="Put a paused job back into the queue",
-)
-async def resume_job(request: Request, job_id: JobId) -> Response:
+@router.post("/{job_id}/resume", status_code=202, response_model=Job, summary="Put a paused job back into the queue")
+async def resume_job(caller: Caller, job_id: JobId, choice: JsonBody[Resume] = NEWEST) -> Response:
     """It goes on from its newest good checkpoint, or from the one that is named."""
-    body = validate(Resume, await read_optional_object(request))
-    return await resumed(request, job_id, CheckpointChoice(name=body.checkpoint))
+    return await resumed(caller, job_id, CheckpointChoice(name=choice.checkpoint))
 
 
-@router.post(
-    "/{job_id}/batches",
-    status_code=202,
-    response_model=Job,
-    openapi_extra=body_of(Batches),
-    summary="Append files to a job",
-)
-async def append_batches(request: Request, job_id: JobId) -> Response:
+@router.post("/{job_id}/batches", status_code=202, response_model=Job, summary="Append files to a job")
+async def append_batches(caller: Caller, job_id: JobId, files: JsonBody[Batches]) -> Response:
     """They are trained after those that the job has; a completed job is re-opened and goes on."""
-    body = validate(Batches, await read_object(request))
-    services, owner = services_of(request), current_owner(request)
-    changed = await in_thread(append.append, services, owner, job_id, body.datasets, body.after)
-    return _announced(request, changed)
+    return _announced(caller, await caller.call(append.append, job_id, files.datasets, files.after))
 
 
-@router.post(
-    "/{job_id}/move", status_code=202, response_model=Job, openapi_extra=body_of(Move), summary="Move a queued job"
-)
-async def move_job(request: Request, job_id: JobId) -> Response:
+@router.post("/{job_id}/move", status_code=202, response_model=Job, summary="Move a queued job")
+async def move_job(caller: Caller, job_id: JobId, target: JsonBody[Move]) -> Response:
     """To the front of the jobs with its priority."""
-    validate(Move, await read_object(request))
-    services, owner = services_of(request), current_owner(request)
-    return _announced(request, await in_thread(changes.move_to_front, services, owner, job_id))
+    return _announced(caller, await caller.call(changes.move_to_front, job_id))
 
 
 @router.get("/{job_id}/metrics", response_model=MetricList, summary="Metric points by name and step")
 async def get_metrics(
-    request: Request,
+    caller: Caller,
     job_id: JobId,
     names: Annotated[list[str] | None, Query(description="Series wanted, separated by commas; default: all.")] = None,
     max_points: Annotated[int, Query(ge=2, le=10_000)] = 2000,
 ) -> Response:
-    wanted = {name for item in names or [] for name in item.split(",") if name}
-    if len(wanted) > MAX_SERIES:
+    series = {name for item in names or [] for name in item.split(",") if name}
+    if len(series) > MAX_SERIES:
         raise InvalidRequestError(f"names must have at most {MAX_SERIES} items.", "invalid_parameter", "names")
-    services, owner = services_of(request), current_owner(request)
-    return reply(await in_thread(history.metrics, services, owner, job_id, wanted, max_points))
+    return reply(await caller.call(history.metrics, job_id, series, max_points))
 
 
 @router.get("/{job_id}/events", response_model=EventList, summary="The event log after a sequence number")
 async def get_events(
-    request: Request,
+    caller: Caller,
     job_id: JobId,
     after: Annotated[int, Query(ge=0, le=2**53)] = 0,
     limit: Annotated[int, Query(ge=1, le=5000)] = 500,
     kind: Annotated[list[EventKind] | None, Query(description="Only these kinds; default: all.")] = None,
 ) -> Response:
-    services, owner = services_of(request), current_owner(request)
-    kinds = set(kind) if kind else None
-    return reply(await in_thread(history.events, services, owner, job_id, after, limit, kinds))
+    return reply(await caller.call(history.events, job_id, after, limit, set(kind) if kind else None))
 
 
 @router.get("/{job_id}/logs", response_model=LogList, summary="The newest log lines")
-async def get_logs(request: Request, job_id: JobId, tail: Count = 200) -> Response:
-    services, owner = services_of(request), current_owner(request)
-    return reply(await in_thread(history.logs, services, owner, job_id, tail))
+async def get_logs(caller: Caller, job_id: JobId, tail: Count = 200) -> Response:
+    return reply(await caller.call(history.logs, job_id, tail))
 
 
 @router.get("/{job_id}/checkpoints", response_model=CheckpointList, summary="Checkpoints, newest first")
-async def get_checkpoints(request: Request, job_id: JobId) -> Response:
-    services, owner = services_of(request), current_owner(request)
-    return reply(await in_thread(history.checkpoints, services, owner, job_id))
+async def get_checkpoints(caller: Caller, job_id: JobId) -> Response:
+    return reply(await caller.call(history.checkpoints, job_id))
 
 
 @router.get("/{job_id}/attempts", response_model=AttemptList, summary="Attempts at the job")
-async def get_attempts(request: Request, job_id: JobId) -> Response:
-    services, owner = services_of(request), current_owner(request)
-    return reply(await in_thread(history.attempts, services, owner, job_id))
+async def get_attempts(caller: Caller, job_id: JobId) -> Response:
+    return reply(await caller.call(history.attempts, job_id))
 
 
-async def submitted(request: Request, submission: submit.Submission) -> Response:
+async def submitted(caller: Caller, submission: submit.Submission) -> Response:
     """Submit and answer: 201 with the job's address, also for a replay."""
-    services = services_of(request)
-    hub = await ask_hub(services, submission.config.model)
-    result = await in_thread(submit.submit, services, current_owner(request), submission, hub)
+    answer = await ask_huggingface(caller.services, submission.config.model)
+    result = await caller.call(submit.submit, submission, answer)
     headers = {"location": f"/api/training/jobs/{result.job.id}"}
     if result.is_replay:
         headers["idempotent-replay"] = "true"
         return reply(result.job, 201, headers)
-    # Nobody can follow a job that has just got its id, so only the coordinator is told.
-    return reply(result.job, 201, headers, services.announcement())
+    # Nobody can follow a job whose id is new, so only the coordinator is woken.
+    return reply(result.job, 201, headers, caller.services.announcement())
 
 
-async def resumed(request: Request, job_id: str, choice: CheckpointChoice) -> Response:
+async def resumed(caller: Caller, job_id: str, choice: CheckpointChoice) -> Response:
     """Resume and answer: 202 with the job."""
-    services, owner = services_of(request), current_owner(request)
-    return _announced(request, await in_thread(changes.resume, services, owner, job_id, choice))
+    return _announced(caller, await caller.call(changes.resume, job_id, choice))
 
 
-def _announced(request: Request, changed: Changed, status: int = 202) -> Response:
-    return reply(changed.job, status, background=services_of(request).announcement(changed.events))
+def _announced(caller: Caller, changed: Changed, status: int = 202) -> Response:
+    return reply(changed.job, status, background=caller.services.announcement(changed.events))

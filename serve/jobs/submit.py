@@ -1,19 +1,17 @@
-"""Submitting jobs and looking them up. Every function blocks on the store: call it beside the event loop."""
+"""Submit jobs and look them up. Every function blocks on the store: call it beside the event loop."""
 
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from ftlab.errors import FineTuneLabError, InvalidRequestError, NotFoundError
-from ftlab.schemas import EventKind, Job, JobConfig, Page
+from ftlab.schemas import Job, JobConfig, NoticePayload, Page
 from ftlab.status import JobStatus
 from serve.accounts import quotas
 from serve.context import Services
-from serve.conversions import to_job
 from serve.http.json_body import canonical
-from serve.http.pagination import to_page
+from serve.http.responses import to_page
 from serve.jobs.queue import is_scheduling, queued_message, waits_for
 from serve.models.base_model import UNCHECKED, Checked, HubAnswer, check, find_tuned, short_name
 from tracking.store import Transaction
@@ -23,15 +21,15 @@ from tracking.store.records import DatasetRecord, JobRecord, NewEvent
 
 @dataclass(frozen=True)
 class Submission:
-    """A body as it came in, checked; equal bodies under one idempotency key are one job."""
+    """A job's config with the body that it came in. Equal bodies under one idempotency key are one job."""
 
     config: JobConfig
-    document: dict[str, Any]
+    body: bytes
     idempotency_key: str | None = None
 
     @property
     def body_sha256(self) -> str:
-        return hashlib.sha256(canonical(self.document)).hexdigest()
+        return hashlib.sha256(canonical(self.body)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -42,19 +40,19 @@ class Submitted:
     is_replay: bool = False
 
 
-def submit(services: Services, owner: str, submission: Submission, hub: HubAnswer) -> Submitted:
+def submit(services: Services, owner: str, submission: Submission, answer: HubAnswer) -> Submitted:
     """Make the job durable, or find the one that the same idempotency key made before.
 
-    `hub` is what the model hub said of the base model. Raise what `serve.models.base_model.check` raises,
-    `NotFoundError` for a dataset that is not there, `RateLimitError` with code `quota_exceeded`, and
+    `answer` is what Hugging Face says about the base model. Raise what `serve.models.base_model.check` raises,
+    `NotFoundError` for a dataset that does not exist, `RateLimitError` with code `quota_exceeded`, and
     `InvalidRequestError` with code `idempotency_key_reused` when the key belongs to another body.
     """
     try:
-        model = check(submission.config.model, services.settings, hub)
-        return _add(services, owner, submission, model, is_unchecked=hub.is_away)
+        model = check(submission.config.model, services.settings, answer)
+        return _add(services, owner, submission, model, is_unchecked=answer.is_away)
     except FineTuneLabError:
-        # A new job is by far the most common case, so the key is only looked up when something stands against one:
-        # the key itself, or what a submit that came before did not meet.
+        # A new job is by far the most common case, so the key is looked up only after an error: the key itself is
+        # taken, or something has changed since an earlier submit with this key was accepted.
         if known := _replay(services, owner, submission):
             return known
         raise
@@ -69,7 +67,7 @@ def get(services: Services, owner: str, job: str) -> Job:
 def list_jobs(
     services: Services, owner: str, statuses: Collection[JobStatus] | None, after: str | None, limit: int
 ) -> Page[Job]:
-    """One page, newest first. `after` is the id that the page before ended with."""
+    """One page, newest first. `after` is the last id of the page before."""
     with services.store.read() as tx:
         records = tx.jobs.list(owner=owner, statuses=statuses, after=after, limit=limit + 1)
         return to_page(_describe(tx, records), limit)
@@ -112,19 +110,16 @@ def _add(services: Services, owner: str, submission: Submission, model: Checked,
             new_id("job"),
             owner=owner,
             name=config.name or f"{model_name} {datasets[0].name}"[:200],
-            config=config.model_dump(mode="json"),
-            dataset_id=config.datasets[0],
-            eval_dataset_id=config.eval_dataset,
+            config=config,
             idempotency_key=submission.idempotency_key,
             body_sha256=submission.body_sha256,
             now=datetime.now(UTC),
-            priority=config.priority,
             model_revision=tuned.base_revision if tuned else model.revision,
         )
         if len(config.datasets) > 1:
             tx.job_files.add(record.id, config.datasets, now=record.created_at)
         if is_unchecked:
-            notice = NewEvent(EventKind.NOTICE, {"code": "model_unchecked", "message": UNCHECKED}, record.created_at)
+            notice = NewEvent(NoticePayload(code="model_unchecked", message=UNCHECKED), record.created_at)
             (event,) = tx.events.append(record.ref, [notice])
             record = replace(record, last_seq=event.seq)
         return Submitted(describe(tx, record))
@@ -160,18 +155,25 @@ def check_kinds(config: JobConfig, datasets: list[DatasetRecord], param: str) ->
 
 def _describe(tx: Transaction, records: list[JobRecord]) -> list[Job]:
     queued = [record.id for record in records if record.status is JobStatus.QUEUED]
-    if not queued:
-        return [to_job(record) for record in records]
     now = datetime.now(UTC)
-    positions = tx.jobs.queue_positions(queued)
-    is_at_work = is_scheduling(tx, now)
-    jobs = []
-    for record in records:
-        position = positions.get(record.id)
-        if position is None:
-            jobs.append(to_job(record))
-            continue
-        waiting_for = waits_for(record, position, now, is_scheduling=is_at_work)
+    positions = tx.jobs.queue_positions(queued) if queued else {}
+    is_at_work = bool(queued) and is_scheduling(tx, now)
+    return [_to_job(record, positions.get(record.id), now, is_scheduling=is_at_work) for record in records]
+
+
+def _to_job(record: JobRecord, position: int | None, now: datetime, *, is_scheduling: bool) -> Job:
+    """The job as a reply. A queued one has a position, and a message that depends on the jobs before it."""
+    message, waiting_for = record.message, None
+    if position is not None:
+        waiting_for = waits_for(record, position, now, is_scheduling=is_scheduling)
         message = queued_message(position, waiting_for)
-        jobs.append(to_job(record, queue_position=position, waiting_for=waiting_for, message=message))
-    return jobs
+    config = record.config
+    return Job.of(
+        record,
+        config=record.submitted_config,
+        resolved_config=config.model_dump(mode="json") if isinstance(config, JobConfig) else None,
+        message=message,
+        waiting_for=waiting_for,
+        queue_position=position,
+        eta_s=record.eta_s if record.status is JobStatus.RUNNING else None,
+    )

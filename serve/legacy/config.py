@@ -8,7 +8,7 @@ from ftlab.schemas import JobConfig, TrainingConfig
 from serve.http.problems import unknown_field
 
 CONFIG = "config"
-"""The field below which earlier clients may put everything once more."""
+"""Field in which earlier clients may nest the settings."""
 
 _RENAMED: dict[str, tuple[str, ...]] = {
     "job_name": ("name",),
@@ -30,7 +30,7 @@ _PATHS: dict[str, tuple[str, ...]] = (
 
 
 def to_document(body: dict[str, Any]) -> dict[str, Any]:
-    """The `JobConfig` document that the body means.
+    """The body as a `JobConfig` document.
 
     Raise `InvalidRequestError` for an unknown key, and for two keys that give one setting different values.
     """
@@ -54,7 +54,7 @@ def _settings(body: dict[str, Any]) -> Iterator[tuple[str, tuple[str, ...], Any]
 
 
 def _leaves(key: str, path: tuple[str, ...], value: Any) -> Iterator[tuple[str, tuple[str, ...], Any]]:
-    """A whole `training` object may stand beside short forms: its fields count one by one."""
+    """The settings under one key; a `training` object beside short forms is split into its fields."""
     if path == ("training",) and isinstance(value, dict):
         for name, item in value.items():
             yield f"{key}.{name}", (*path, name), item

@@ -1,4 +1,4 @@
-"""The paths of earlier clients: thin aliases, each of which calls what the canonical path calls."""
+"""Paths of earlier clients: thin aliases of the canonical routes."""
 
 import json
 from typing import Annotated, Any
@@ -9,15 +9,14 @@ from starlette.responses import Response
 
 from ftlab.schemas import Job, JobConfig, Page
 from ftlab.schemas.replies import CheckpointList, JobOverview, LogList, MetricList
-from serve.context import services_of
+from serve.context import Caller
 from serve.downloads import routes as downloads
-from serve.http.caller import current_owner
-from serve.http.json_body import read_object, validate
+from serve.http.json_body import parse_object, validate
 from serve.http.query import After, Count, JobId, Limit
-from serve.http.responses import in_thread, reply
-from serve.jobs import history as history_service
+from serve.http.responses import reply
+from serve.jobs import history
 from serve.jobs import routes as jobs
-from serve.jobs.changes import CheckpointChoice
+from serve.jobs.checkpoint_choice import CheckpointChoice
 from serve.jobs.submit import Submission
 from serve.legacy.config import to_document
 
@@ -32,79 +31,78 @@ class JobWithId(Job):
 
 @router.post("/api/training/start", status_code=201, response_model=JobWithId)
 @router.post("/api/training/execute", status_code=201, response_model=JobWithId)
-async def start_job(request: Request, idempotency_key: jobs.IdempotencyKey = None) -> Response:
+async def start_job(request: Request, caller: Caller, idempotency_key: jobs.IdempotencyKey = None) -> Response:
     """Submit a job; the short forms `batch_size`, `num_epochs` and `lr` are accepted here."""
-    body = await read_object(request)
-    config = validate(JobConfig, to_document(body))
-    return _with_job_id(await jobs.submitted(request, Submission(config, body, idempotency_key)))
+    body = await request.body()
+    config = validate(JobConfig, json.dumps(to_document(parse_object(body))))
+    return _with_job_id(await jobs.submitted(caller, Submission(config, body, idempotency_key)))
 
 
 @router.get("/api/training/status/{job_id}", response_model=JobWithId)
-async def get_status(request: Request, job_id: JobId) -> Response:
-    return _with_job_id(await jobs.get_job(request, job_id))
+async def get_status(caller: Caller, job_id: JobId) -> Response:
+    return _with_job_id(await jobs.get_job(caller, job_id))
 
 
 @router.get("/api/training/metrics/{job_id}", response_model=MetricList)
-async def get_metrics(request: Request, job_id: JobId) -> Response:
-    return await jobs.get_metrics(request, job_id)
+async def get_metrics(caller: Caller, job_id: JobId) -> Response:
+    return await jobs.get_metrics(caller, job_id)
 
 
 @router.get("/api/training/logs/{job_id}", response_model=LogList)
 @router.get("/api/training/local/{job_id}/logs", response_model=LogList)
-async def get_logs(request: Request, job_id: JobId, tail: Count = 200) -> Response:
-    return await jobs.get_logs(request, job_id, tail)
+async def get_logs(caller: Caller, job_id: JobId, tail: Count = 200) -> Response:
+    return await jobs.get_logs(caller, job_id, tail)
 
 
 @router.post("/api/training/cancel/{job_id}", status_code=202, response_model=JobWithId)
 @router.post("/api/jobs/{job_id}/cancel", status_code=202, response_model=JobWithId)
-async def cancel_job(request: Request, job_id: JobId) -> Response:
-    return _with_job_id(await jobs.cancel_job(request, job_id))
+async def cancel_job(caller: Caller, job_id: JobId) -> Response:
+    return _with_job_id(await jobs.cancel_job(caller, job_id))
 
 
 @router.post("/api/training/pause/{job_id}", status_code=202, response_model=JobWithId)
-async def pause_job(request: Request, job_id: JobId) -> Response:
-    return _with_job_id(await jobs.pause_job(request, job_id))
+async def pause_job(caller: Caller, job_id: JobId) -> Response:
+    return _with_job_id(await jobs.pause_job(caller, job_id))
 
 
 @router.post("/api/training/resume/{job_id}", status_code=202, response_model=JobWithId)
 async def resume_job(
-    request: Request,
+    caller: Caller,
     job_id: JobId,
     checkpoint_path: Annotated[
         str | None, Query(max_length=4096, description="A checkpoint's name, its step, or a path that ends with one.")
     ] = None,
 ) -> Response:
     """The path is never opened: its last part says which of the job's checkpoints is meant."""
-    return _with_job_id(await jobs.resumed(request, job_id, CheckpointChoice(path=checkpoint_path or None)))
+    return _with_job_id(await jobs.resumed(caller, job_id, CheckpointChoice(path=checkpoint_path or None)))
 
 
 @router.get("/api/training/local/jobs", response_model=Page[Job])
-async def list_jobs(request: Request, after: After = None, limit: Limit = 20) -> Response:
-    return await jobs.list_jobs(request, after=after, limit=limit)
+async def list_jobs(caller: Caller, after: After = None, limit: Limit = 20) -> Response:
+    return await jobs.list_jobs(caller, after=after, limit=limit)
 
 
 @router.get("/api/training/{job_id}/checkpoints", response_model=CheckpointList)
-async def get_checkpoints(request: Request, job_id: JobId) -> Response:
-    return await jobs.get_checkpoints(request, job_id)
+async def get_checkpoints(caller: Caller, job_id: JobId) -> Response:
+    return await jobs.get_checkpoints(caller, job_id)
 
 
 @router.get("/api/training/{job_id}/download/model", response_class=Response)
 async def download_model(
-    request: Request, job_id: JobId, checkpoint: Annotated[str | None, Query(max_length=100)] = None
+    request: Request, caller: Caller, job_id: JobId, checkpoint: Annotated[str | None, Query(max_length=100)] = None
 ) -> Response:
-    return await downloads.model_zip_response(request, job_id, checkpoint)
+    return await downloads.model_zip_response(request, caller, job_id, checkpoint)
 
 
 @router.get("/api/training/{job_id}/download/logs", response_class=Response)
-async def download_logs(request: Request, job_id: JobId) -> Response:
-    return await downloads.logs_zip_response(request, job_id)
+async def download_logs(request: Request, caller: Caller, job_id: JobId) -> Response:
+    return await downloads.logs_zip_response(request, caller, job_id)
 
 
 @router.get("/api/jobs/{job_id}", response_model=JobOverview)
-async def get_overview(request: Request, job_id: JobId) -> Response:
+async def get_overview(caller: Caller, job_id: JobId) -> Response:
     """The job, its dataset and its last 100 metric points."""
-    services, owner = services_of(request), current_owner(request)
-    return reply(await in_thread(history_service.overview, services, owner, job_id))
+    return reply(await caller.call(history.overview, job_id))
 
 
 def _with_job_id(response: Response) -> Response:

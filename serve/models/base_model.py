@@ -1,4 +1,4 @@
-"""Whether the base model that a job asks for can be used at all, checked before the job is accepted."""
+"""Check before a submit whether the base model of a job can be used."""
 
 import os
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ UNCHECKED = (
 
 @dataclass(frozen=True)
 class HubAnswer:
-    """What the hub said before a request went on to the store: nothing, a model, or a refusal."""
+    """Answer of Hugging Face, asked before the store: nothing, a model, or a refusal."""
 
     is_asked: bool = False
     model: HubModel | None = None
@@ -42,36 +42,36 @@ class Checked:
 
     ref: ModelRef
     facts: ModelFacts | None
-    """`None` where the hub could not be asked, and for a model of this service."""
+    """`None` while Hugging Face is away, and for a model of this service."""
     revision: str | None = None
-    """The commit that the job is to use; only for a model of the hub."""
+    """Commit that the job will use; only for a model on Hugging Face."""
     is_here: bool = True
     """Whether it is on this machine, so that nothing is downloaded."""
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """A model of this service that a job goes on from."""
+    """A model of this service that a job starts from."""
 
     name: str
     folder: Path
     base_revision: str | None = None
-    """Of an adapter: the revision of the base model that it was trained on."""
+    """Revision of the base model that an adapter was trained on."""
 
 
-async def ask_hub(services: Services, text: str) -> HubAnswer:
-    """Ask the hub about a reference that only the hub can answer for. A refusal is for `check` to raise."""
+async def ask_huggingface(services: Services, text: str) -> HubAnswer:
+    """Ask Hugging Face about a reference that is not on this machine. `check` raises a refusal."""
     try:
         ref = parse_model_ref(text)
         if ref.kind != "hub" or _local_folder(ref, services.settings) is not None:
             return NOT_ASKED
-        return HubAnswer(is_asked=True, model=await services.model_hub.find(ref.id, ref.revision))
+        return HubAnswer(is_asked=True, model=await services.huggingface.find(ref.id, ref.revision))
     except FineTuneLabError as error:
         return HubAnswer(is_asked=True, refusal=error)
 
 
 def check(text: str, settings: Settings, answer: HubAnswer) -> Checked:
-    """Check a reference as far as files and the hub can tell; a former job is looked up in the store.
+    """Check a reference against the files and the answer of Hugging Face; former jobs are looked up in the store.
 
     Raise `NotFoundError` (`model_not_found`), `PermissionDeniedError` (`model_access_denied`,
     `remote_code_not_allowed`), or `InvalidRequestError`: `invalid_model_id`, also outside the allowed folders,
@@ -92,7 +92,7 @@ def check(text: str, settings: Settings, answer: HubAnswer) -> Checked:
 
 
 def find_tuned(ref: ModelRef, tx: Transaction, settings: Settings, owner: str) -> Tuned | None:
-    """The model that a former job or a registered model stands for; `None` for other references.
+    """The model of a former job or a registered model; `None` for other references.
 
     Raise `NotFoundError` (`model_not_found`).
     """
@@ -100,7 +100,7 @@ def find_tuned(ref: ModelRef, tx: Transaction, settings: Settings, owner: str) -
         return None
     name, revision = _former_job(ref, tx, owner) if ref.kind == "job" else _registered_model(ref, tx, owner)
     folder = Path(model_location(tx, settings, ref))
-    # Two look-ups in a folder: no reason to leave the transaction.
+    # Two look-ups in a folder are fast enough to do inside the transaction.
     if (folder / ADAPTER_CONFIG).is_file():
         return Tuned(name, folder, revision)
     if (folder / CONFIG).is_file():
@@ -109,12 +109,12 @@ def find_tuned(ref: ModelRef, tx: Transaction, settings: Settings, owner: str) -
 
 
 def short_name(ref: ModelRef) -> str:
-    """The part of a reference that people call the model by."""
+    """The part of a reference that serves as a display name."""
     return ref.id.rstrip("/").rsplit("/", 1)[-1]
 
 
 def _local_folder(ref: ModelRef, settings: Settings) -> Path | None:
-    """The folder that stands for a hub model; a revision is always the hub's."""
+    """The local folder of a model, if there is one; a reference with a revision always means Hugging Face."""
     folder = settings.home / "models" / ref.id.replace("/", "--")
     return folder if ref.revision is None and os.path.isdir(folder) else None
 
@@ -142,7 +142,7 @@ def _registered_model(ref: ModelRef, tx: Transaction, owner: str) -> tuple[str, 
 
 
 def _inside_roots(path: Path, settings: Settings) -> Path:
-    """The folder that the path leads to, symbolic links followed, if it lies below an allowed folder."""
+    """The folder at the path, with symbolic links resolved, if it is below an allowed folder."""
     try:
         folder = path.resolve()
     except (OSError, RuntimeError):

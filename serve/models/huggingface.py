@@ -1,4 +1,4 @@
-"""The hub as the API asks it: never on the event loop, never twice at once for one model, and not again for a while."""
+"""Hugging Face lookups of the API: off the event loop, one at a time per model, with answers cached for a while."""
 
 import asyncio
 import logging
@@ -17,11 +17,11 @@ from train.model.folder import facts_of
 from train.model.hub_errors import HubAwayError, HubOfflineError
 
 KNOWN_S, REFUSED_S, AWAY_S = 300.0, 20.0, 20.0
-"""How long an answer holds: a model, a refusal (somebody may be accepting a licence), and no answer."""
+"""Cache lifetimes of a model, of a refusal (somebody may be accepting a licence), and of no answer."""
 WAIT_S = 12.0
-"""A submit waits at most so long; the question goes on, and the next one finds its answer."""
+"""A submit waits at most this long; the lookup continues, and the next one finds its answer."""
 MAX_ASKED = 4
-"""Questions at once: the other threads of the process are for requests."""
+"""Concurrent lookups; the other threads of the process are for requests."""
 MAX_KEPT = 1000
 OFFLINE = (
     "The model is not on this machine, and the service may not ask the hub (HF_HUB_OFFLINE). Put it below the folder "
@@ -35,14 +35,16 @@ Ask = Callable[[str, str | None], HubModel]
 logger = logging.getLogger(__name__)
 
 
-class ModelHub(Protocol):
+class HuggingFace(Protocol):
+    """Looks base models up."""
+
     async def find(self, repo: str, revision: str | None) -> HubModel | None:
-        """The model, or `None` while nobody can tell. Raises the `FineTuneLabError` that refuses it."""
+        """The model, or `None` while Hugging Face is away. Raises the `FineTuneLabError` that refuses it."""
         ...
 
 
-class HuggingFaceHub:
-    """`ModelHub` of the Hugging Face hub, with what was fetched from it before for the time when it is away."""
+class CachedHuggingFace:
+    """`HuggingFace` over the public hub; while that is away, models downloaded earlier are found on this machine."""
 
     def __init__(self, ask: Ask = ask_hub, clock: Callable[[], float] = time.monotonic) -> None:
         self._ask = ask
@@ -54,7 +56,7 @@ class HuggingFaceHub:
     async def find(self, repo: str, revision: str | None) -> HubModel | None:
         answer = await self._answer((repo, revision))
         if isinstance(answer, FineTuneLabError):
-            # A new one: a traceback would grow with every request that raises the one that is kept.
+            # A copy, because the traceback of the cached error would grow with every request that raises it.
             raise type(answer)(answer.message, answer.code, answer.param)
         return answer
 
@@ -95,6 +97,6 @@ class HuggingFaceHub:
 
 
 def fetched_before(repo: str, revision: str | None) -> HubModel | None:
-    """The model as an earlier download left it on this machine; `None` where it is not there as a whole."""
+    """The model from an earlier download on this machine; `None` where that is missing or incomplete."""
     folder = fetched(repo, revision)
     return HubModel(folder.name, facts_of(folder)) if folder else None

@@ -1,4 +1,4 @@
-"""What the Hugging Face hub says of one model, asked in a few short requests. Every call here blocks."""
+"""Look one model up on Hugging Face, in a few short requests. Every call blocks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
 
 REQUEST_TIMEOUT_S = 5.0
-"""Somebody waits for the answer to a submit."""
+"""Short, because a submit waits for it."""
 CARD = "README.md"
 
 
 @dataclass(frozen=True)
 class HubModel:
-    """A model that the hub has, or that was fetched from it before."""
+    """A model on Hugging Face, or one that was downloaded from there earlier."""
 
     revision: str
-    """The commit that the asked revision stands for."""
+    """Commit of the requested revision."""
     facts: ModelFacts
 
 
@@ -38,7 +38,7 @@ def ask_hub(repo: str, revision: str | None, endpoint: str | None = None) -> Hub
         raise HubAwayError("an answer without a commit")
     files = _HubFiles(repo, info.sha, info, endpoint)
     if CONFIG in files.sizes:
-        # The listing of a gated model is public, its files are not.
+        # The listing of a gated model is public, but its files are not.
         files.read(CONFIG, 1)
     facts = describe(files, info.safetensors.total if info.safetensors else None)
     return HubModel(info.sha, replace(facts, licence=licence_of(vars(info.card_data)) if info.card_data else None))
@@ -51,13 +51,13 @@ class _HubFiles:
         self._repo = repo
         self._revision = revision
         self._endpoint = endpoint
-        # The hub has read the card already.
+        # `ModelInfo` has the parsed card already.
         self.sizes: Mapping[str, int] = {
             file.rfilename: file.size or 0 for file in info.siblings or () if file.rfilename != CARD
         }
 
     def read(self, name: str, limit: int) -> bytes:
-        """The beginning of the file, straight from the hub: the cache keeps whole downloads only."""
+        """The beginning of the file, without the download cache, which keeps whole files only."""
         from huggingface_hub import get_session, hf_hub_url, hf_raise_for_status
         from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 

@@ -1,4 +1,4 @@
-"""What a replica hears of the live hub, handed to the sockets that follow a job."""
+"""Distributes the events that a replica gets from the event hub to the sockets that follow a job."""
 
 import asyncio
 from collections import deque
@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from operator import attrgetter
 
-from cluster.interfaces import FROM_NOW, SERVICE_STOPS, HubClient
+from cluster.interfaces import FROM_NOW, SERVICE_STOPS, EventDocument, EventHubClient
+from ftlab.backoff import backoff_s
 from ftlab.errors import FineTuneLabError
-from serve.streams.event_pages import Batch, EventPages, runs
+from serve.streams.event_pages import EventPages, EventSlice, slices_of
 
 PENDING_EVENTS = 1_000
 PENDING_BYTES = 2 * 1024**2
@@ -20,29 +21,29 @@ STOP_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True)
 class SocketLimits:
-    """How much a socket may be behind, and how long it may be silent."""
+    """Limits of how far a socket may lag, and how long it may be silent."""
 
     window_events: int = 1_000
     """Events in flight: sent and not acknowledged."""
     window_bytes: int = 8 * 1024**2
     ack_timeout_s: float = 30.0
-    """A client that acknowledges nothing for so long, with a full window, is sent away."""
+    """A client with a full window that acknowledges nothing for this long is disconnected."""
     ping_interval_s: float = 15.0
 
 
 class Subscription:
-    """One socket's place in the feed: a wake-up and a bounded buffer of what came since it last looked."""
+    """The subscription of one socket: a wake-up, and a bounded buffer of the events since it last looked."""
 
     def __init__(self) -> None:
         self.wake = asyncio.Event()
         self.stale = True
-        """The log may hold events that the feed did not bring."""
-        self._pending: deque[Batch] = deque()
+        """Whether the log may have events that the feed did not deliver."""
+        self._pending: deque[EventSlice] = deque()
         self._num_events = self._num_bytes = 0
 
-    def offer(self, batch: Batch) -> None:
-        self._pending.append(batch)
-        self._count(batch, 1)
+    def offer(self, events: EventSlice) -> None:
+        self._pending.append(events)
+        self._count(events, 1)
         if self._num_events > PENDING_EVENTS or self._num_bytes > PENDING_BYTES:
             self._clear()
             self.stale = True
@@ -52,8 +53,8 @@ class Subscription:
         self.stale = True
         self.wake.set()
 
-    def take(self, after: int) -> Batch | None:
-        """The buffered batch that goes on behind `after`. On a gap the subscription becomes stale."""
+    def take(self, after: int) -> EventSlice | None:
+        """The buffered events that follow `after`. On a gap the subscription becomes stale."""
         while self._pending and self._pending[0].last <= after:
             self._count(self._pending.popleft(), -1)
         if not self._pending:
@@ -64,7 +65,7 @@ class Subscription:
         return self._pending[0]
 
     def begin_read(self) -> None:
-        """The caller reads the log now: what is buffered is in it, what comes from now on is kept."""
+        """Drop the buffer, as the caller now reads the log, which has those events; later ones are buffered."""
         self._clear()
         self.stale = False
 
@@ -72,21 +73,21 @@ class Subscription:
         self._pending.clear()
         self._num_events = self._num_bytes = 0
 
-    def _count(self, batch: Batch, sign: int) -> None:
-        self._num_events += sign * len(batch)
-        self._num_bytes += sign * batch.num_bytes
+    def _count(self, events: EventSlice, sign: int) -> None:
+        self._num_events += sign * len(events)
+        self._num_bytes += sign * events.num_bytes
 
 
-class LiveFeed:
-    """One listener on the hub for all sockets of a replica; while there is none, it does not listen.
+class EventFeed:
+    """One listener on the event hub for all sockets of a replica; without sockets, it does not listen.
 
-    The hub is a hint, the database the truth: sockets look there when the feed has a gap, each
-    `poll_interval_s` while the hub is away, and each `resync_interval_s` in case a hint was lost.
+    The database is the truth, and the hub only makes it faster: sockets read the database when the feed has a gap,
+    every `poll_interval_s` while the hub is away, and every `resync_interval_s` in case an event was lost.
     """
 
     def __init__(
         self,
-        hub: HubClient,
+        hub: EventHubClient,
         *,
         limits: SocketLimits | None = None,
         poll_interval_s: float = 1.0,
@@ -114,7 +115,7 @@ class LiveFeed:
         ]
 
     async def stop(self) -> None:
-        """Send every socket away with close code 1012 and wait until they are gone."""
+        """Close every socket with code 1012 and wait until they are gone."""
         self.stopping = True
         self._wake_all()
         deadline = asyncio.get_running_loop().time() + STOP_TIMEOUT_S
@@ -143,7 +144,7 @@ class LiveFeed:
         position, failures = FROM_NOW, 0
         while True:
             if not self._subscriptions:
-                # Otherwise each submit would wake every replica for nobody.
+                # Otherwise each submit would wake every replica for nothing.
                 position = FROM_NOW
                 await self._followed.wait()
             try:
@@ -151,24 +152,24 @@ class LiveFeed:
             except (FineTuneLabError, OSError):
                 self._hub_answers = False
                 failures += 1
-                await asyncio.sleep(min(MAX_BACKOFF_S, 0.1 * 2 ** min(failures, 10)))
+                await asyncio.sleep(backoff_s(failures, first_s=0.2, longest_s=MAX_BACKOFF_S))
                 continue
             if newest - len(events) != position:
-                # The first answer, another life of the hub, or the ring has moved on: something may be missing.
+                # The first answer, a restart of the hub, or a ring that has dropped events: some may be missing.
                 self._wake_all()
             position, failures, self._hub_answers = newest, 0, True
             self._deliver(events)
 
-    def _deliver(self, events: Sequence[dict[str, Any]]) -> None:
+    def _deliver(self, events: Sequence[EventDocument]) -> None:
         if SERVICE_STOPS in events:
             self.stopping = True
             self._wake_all()
-        followed = [event for event in events if event["job_id"] in self._subscriptions]
-        followed.sort(key=lambda event: str(event["job_id"]))
-        for job_id, of_job in groupby(followed, key=lambda event: str(event["job_id"])):
-            for batch in runs(list(of_job)):
+        by_job = attrgetter("job_id")
+        followed = sorted((event for event in events if event.job_id in self._subscriptions), key=by_job)
+        for job_id, of_job in groupby(followed, key=by_job):
+            for found in slices_of(list(of_job)):
                 for subscription in self._subscriptions[job_id]:
-                    subscription.offer(batch)
+                    subscription.offer(found)
 
     async def _resync_forever(self) -> None:
         idle_s = 0.0

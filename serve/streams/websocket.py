@@ -1,7 +1,7 @@
-"""The live stream of one job over a WebSocket: replay from `after`, then live, no gap, no double.
+"""The live stream of one job over a WebSocket: replay from `after`, then live, without gaps or duplicates.
 
-A socket keeps a few numbers and a small buffer. What it has not sent yet stays in the database, so a client
-that reads slowly costs nothing and one that does not read at all is sent away.
+A socket keeps a few numbers and a small buffer. Events that are not sent yet stay in the database, so a slow
+client costs nothing, and one that does not read at all is disconnected.
 """
 
 import asyncio
@@ -16,18 +16,17 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from ftlab.errors import FineTuneLabError, MalformedRequestError, NotFoundError, ServiceUnavailableError
 from ftlab.settings import LOOPBACK_HOSTS
 from ftlab.status import JobStatus
-from serve.context import Services
-from serve.http.caller import current_owner
+from serve.context import Services, owner_of
 from serve.http.errors import request_id_of
 from serve.http.responses import in_thread
-from serve.streams.event_pages import Batch
-from serve.streams.subscriptions import LiveFeed, Subscription
+from serve.streams.event_pages import EventSlice
+from serve.streams.subscriptions import EventFeed, Subscription
 from tracking.store import Store
 from tracking.store.records import JobRecord
 
 NORMAL, FORBIDDEN, RESTARTING, TRY_AGAIN = 1000, 1008, 1012, 1013
 BAD_REQUEST, NOT_FOUND, TOO_SLOW = 4400, 4404, 4408
-"""WebSocket close codes; those above 4000 are ours."""
+"""WebSocket close codes; those above 4000 are specific to this service."""
 MAX_CLIENT_FRAME_BYTES = 64 * 1024
 CLOSE_TIMEOUT_S = 1.0
 
@@ -35,7 +34,7 @@ router = APIRouter()
 
 
 class CloseSocket(Exception):
-    """Ends a socket with a close code and, where the client did something wrong, an error frame."""
+    """Closes a socket with a close code and, after an error of the client, an error frame."""
 
     def __init__(self, code: int, reason: str = "", error: FineTuneLabError | None = None) -> None:
         super().__init__(code, reason, error)
@@ -46,7 +45,7 @@ class CloseSocket(Exception):
 
 @router.websocket("/ws/training/{job_id}")
 async def follow_job(websocket: WebSocket, job_id: str) -> None:
-    """Stream the job's events behind `?after=SEQ`."""
+    """Stream the job's events after `?after=SEQ`."""
     services: Services = websocket.app.state.services
     if not is_allowed_origin(websocket.headers):
         await websocket.close(FORBIDDEN)
@@ -57,7 +56,7 @@ async def follow_job(websocket: WebSocket, job_id: str) -> None:
 
 
 def is_allowed_origin(headers: Headers) -> bool:
-    """Browsers name the page that opens a socket: it must be ours, or lie on the user's own machine."""
+    """Whether the page that opens the socket, which browsers name, is of this service or of the user's own machine."""
     origin = headers.get("origin")
     if origin is None:
         return True
@@ -73,10 +72,10 @@ def is_allowed_origin(headers: Headers) -> bool:
 
 
 class JobSocket:
-    """One client that follows one job."""
+    """The connection of one client that follows one job."""
 
     def __init__(
-        self, websocket: WebSocket, job_id: str, store: Store, feed: LiveFeed, subscription: Subscription
+        self, websocket: WebSocket, job_id: str, store: Store, feed: EventFeed, subscription: Subscription
     ) -> None:
         self._websocket = websocket
         self._job_id = job_id
@@ -88,10 +87,10 @@ class JobSocket:
         self._in_flight: deque[tuple[int, int]] = deque()
         """Last sequence number and size of each frame that is not acknowledged."""
         self._bytes_in_flight = 0
-        self._batch: Batch | None = None
-        """Sent in part."""
+        self._slice: EventSlice | None = None
+        """Events that are partly sent."""
         self._end: tuple[int, JobStatus] | None = None
-        """Where the stream ends, once that is known, and the job's status then."""
+        """Last sequence number of the stream and the job's status there, once known."""
         self._now = asyncio.get_running_loop().time
         self._ping_at = self._now() + self._limits.ping_interval_s
 
@@ -108,7 +107,7 @@ class JobSocket:
     async def _open(self) -> None:
         try:
             after = _parse_after(self._websocket.query_params.get("after"))
-            job = await in_thread(_get_job, self._store, self._job_id, current_owner(self._websocket))
+            job = await in_thread(_get_job, self._store, self._job_id, owner_of(self._websocket))
             if after > job.last_seq:
                 raise _bad_request(f"The job's newest event is {job.last_seq}.", "seq_in_future", "after")
         except NotFoundError as error:
@@ -139,41 +138,41 @@ class JobSocket:
                 raise CloseSocket(NORMAL)
             if self._is_window_full():
                 await self._wait_for_ack()
-            elif batch := await self._next_batch():
-                await self._send_frame(batch)
+            elif events := await self._next_slice():
+                await self._send_frame(events)
             else:
                 await self._wait()
 
-    async def _next_batch(self) -> Batch | None:
-        if self._batch and self._batch.last > self._sent:
-            return self._batch
-        self._batch = self._subscription.take(self._sent)
-        if self._batch or not self._subscription.stale:
-            return self._batch
+    async def _next_slice(self) -> EventSlice | None:
+        if self._slice and self._slice.last > self._sent:
+            return self._slice
+        self._slice = self._subscription.take(self._sent)
+        if self._slice or not self._subscription.stale:
+            return self._slice
         self._subscription.begin_read()
         try:
-            self._batch = await self._feed.pages.after(self._store, self._job_id, self._sent)
+            self._slice = await self._feed.pages.after(self._store, self._job_id, self._sent)
         except ServiceUnavailableError:
-            # The feed wakes its sockets again before long.
+            # The feed wakes its sockets again soon.
             self._subscription.stale = True
             return None
-        self._subscription.stale |= self._batch is not None
-        return self._batch
+        self._subscription.stale |= self._slice is not None
+        return self._slice
 
-    async def _send_frame(self, batch: Batch) -> None:
-        frame = batch.frame(self._sent, self._limits.window_events - (self._sent - self._acked))
-        # Counted first: the ack may be here before the sending side hears that the frame has left.
+    async def _send_frame(self, events: EventSlice) -> None:
+        frame = events.frame(self._sent, self._limits.window_events - (self._sent - self._acked))
+        # Counted first, because the ack may arrive before `send` returns.
         self._sent = frame.last
         self._in_flight.append((frame.last, len(frame.text)))
         self._bytes_in_flight += len(frame.text)
         await self._send(frame.text)
-        if batch.end and self._sent == batch.last:
+        if events.has_end and self._sent == events.last:
             await self._find_end()
 
     async def _find_end(self) -> None:
-        """After a terminal status in the log: a completed job may have been re-opened since."""
+        """Look up whether the job is still terminal: a completed one may have been re-opened since."""
         try:
-            job = await in_thread(_get_job, self._store, self._job_id, current_owner(self._websocket))
+            job = await in_thread(_get_job, self._store, self._job_id, owner_of(self._websocket))
         except ServiceUnavailableError as error:
             raise CloseSocket(TRY_AGAIN, error=error) from None
         self._note_end(job)
@@ -196,7 +195,7 @@ class JobSocket:
             await self._wait(deadline)
 
     async def _wait(self, deadline: float = float("inf")) -> None:
-        """Until something changes or `deadline` comes; a ping breaks a long silence."""
+        """Wait until something changes or `deadline` passes; send a ping after a long silence."""
         try:
             async with asyncio.timeout_at(min(deadline, self._ping_at)):
                 await self._subscription.wake.wait()
@@ -235,8 +234,8 @@ class JobSocket:
                     await self._websocket.send_text(json.dumps({"type": "error", **body}))
                 await self._websocket.close(closing.code, closing.reason)
         except (WebSocketDisconnect, RuntimeError, TimeoutError):
-            # The client is gone (Starlette says so with either of two errors), or so far behind that not even
-            # a close frame goes through.
+            # The client is gone (Starlette raises either of two errors), or so far behind that not even a close
+            # frame gets through.
             return
 
 

@@ -11,23 +11,23 @@ from datetime import datetime
 
 import ray
 
-from cluster.events.event_hub import RayHubClient
+from cluster.events.event_hub import RayEventHubClient
 from cluster.names import NAMESPACE
 from tests.bench.processes import say_back
 
 
 async def main(job_id: str, seconds: float) -> None:
     ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level="error")
-    hub = RayHubClient(NAMESPACE)
+    hub = RayEventHubClient(NAMESPACE)
     position, _ = await hub.listen(0)
     begin = time.time()
     latencies_ms: list[float] = []
     while time.time() < begin + seconds:
         position, events = await hub.listen(position)
         arrived_at = time.time()
-        for event in events:
+        for event in (json.loads(document.text) for document in events if document.job_id == job_id):
             at = datetime.fromisoformat(event["at"]).timestamp()
-            if event["job_id"] == job_id and event["kind"] == "metrics" and at >= begin:
+            if event["kind"] == "metrics" and at >= begin:
                 latencies_ms.append((arrived_at - at) * 1000)
     say_back(json.dumps(latencies_ms))
 

@@ -12,7 +12,7 @@ import ray
 
 from cluster.names import NAMESPACE
 from cluster.runs.worker import _DriverLink
-from ftlab.schemas import EventKind
+from ftlab.schemas import MetricsPayload
 
 TOLD_BEFORE = 10_000
 """The driver leaves out events that it knows by their number, and those of the halted worker come first."""
@@ -40,11 +40,11 @@ def main(driver: str) -> None:
     step = 0
     while not pace.ended.wait(pace.interval_s):
         step += 1
-        link.emit(EventKind.METRICS, metrics_of(step, pace.interval_s))
+        link.emit(metrics_of(step, pace.interval_s))
     link.close()
 
 
-def metrics_of(step: int, step_time_s: float) -> dict[str, object]:
+def metrics_of(step: int, step_time_s: float) -> MetricsPayload:
     """What a step of a real job tells."""
     loss = 2.0 + 1.0 / step
     values = {
@@ -58,15 +58,15 @@ def metrics_of(step: int, step_time_s: float) -> dict[str, object]:
         "data_wait_s": 0.000512,
         "tokens_per_s": 1024.0 / step_time_s,
     }
-    return {
-        "step": step,
-        "total_steps": 10_000_000,
-        "epoch": step / 250,
-        "eta_s": 123456.789,
-        "step_time_s": step_time_s,
-        "data_wait_s": 0.000512,
-        "values": values,
-    }
+    return MetricsPayload(
+        step=step,
+        total_steps=10_000_000,
+        epoch=step / 250,
+        eta_s=123456.789,
+        step_time_s=step_time_s,
+        data_wait_s=0.000512,
+        values=values,
+    )
 
 
 if __name__ == "__main__":

@@ -12,44 +12,43 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cluster.coordinator.coordinator import Coordinator, run_forever
-from cluster.coordinator.tick_timer import Pacer
+from cluster.coordinator.tick_timer import TickTimer
 from cluster.fakes import FakeCluster
 from cluster.policy import WorkerShape
 from cluster.runs.attempt_record import AttemptLog
-from ftlab.schemas import EventKind
 from ftlab.settings import Settings
 from ftlab.status import JobStatus
 from tests.bench.processes import say_back
-from tests.support.service_fakes import FakeHub
+from tests.support.service_fakes import FakeEventHub
 from tracking.store import Store
 from tracking.store.ids import new_id
 from tracking.store.records import JobRecord, JobRef, ModelRecord
-from train.plan import RunPlan
+from train.plan import ModelLoaded, RunPlan
+from train.reporting.event_sender import Emitted
 
 
 class NoopCluster(FakeCluster):
     """Its runs are over as soon as their record is written."""
 
-    def __init__(self, store: Store, pacer: Pacer, num_slots: int, num_jobs: int) -> None:
+    def __init__(self, store: Store, timer: TickTimer, num_slots: int, num_jobs: int) -> None:
         super().__init__(cpus=num_slots)
         self._store = store
-        self._pacer = pacer
+        self._timer = timer
         self._num_left = num_jobs
         self._counting = threading.Lock()
 
     def launch(self, name: str, shape: WorkerShape | None, plan: RunPlan | None) -> None:
         super().launch(name, shape, plan)
         assert plan is not None, "no standby runs here"
-        log = AttemptLog(self._store, FakeHub(), JobRef(plan.job_id, plan.attempt), lambda: self._end(name))
+        log = AttemptLog(self._store, FakeEventHub(), JobRef(plan.job_id, plan.attempt), lambda: self._end(name))
         log.move(JobStatus.INITIALIZING)
-        data = {"status": JobStatus.RUNNING.value, "base_model": plan.model, "base_revision": "none"}
-        log.record([{"kind": EventKind.STATUS, "data": data, "at": datetime.now(UTC), "number": 1}])
+        log.record([Emitted(1, datetime.now(UTC), ModelLoaded("none"))])
         log.complete(_model, num_files=len(plan.train_files))
 
     def _end(self, name: str) -> None:
         """Called by the run's log once the database has it all."""
         self.running[name].state = "ended"
-        self._pacer.hurry()
+        self._timer.hurry()
         with self._counting:
             self._num_left -= 1
             if self._num_left == 0:
@@ -58,16 +57,16 @@ class NoopCluster(FakeCluster):
 
 def main(home: Path, num_slots: int, num_jobs: int) -> None:
     settings = Settings(home=home, standby=False)
-    store, pacer = Store.open(settings.store_url), Pacer()
-    cluster = NoopCluster(store, pacer, num_slots, num_jobs)
-    coordinator = Coordinator(store, cluster, FakeHub(), settings)
-    threading.Thread(target=run_forever, args=(coordinator, pacer.pause), daemon=True).start()
+    store, timer = Store.open(settings.store_url), TickTimer()
+    cluster = NoopCluster(store, timer, num_slots, num_jobs)
+    coordinator = Coordinator(store, cluster, FakeEventHub(), settings)
+    threading.Thread(target=run_forever, args=(coordinator, timer.pause), daemon=True).start()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waker:
         waker.bind(("127.0.0.1", 0))
         say_back(str(waker.getsockname()[1]))
         while True:
             waker.recv(16)
-            pacer.wake()
+            timer.wake()
 
 
 def _model(job: JobRecord) -> ModelRecord:

@@ -14,8 +14,8 @@ from cluster.interfaces import CoordinatorClient
 from ftlab.settings import Settings
 from serve.app import create_app
 from serve.context import Services
-from serve.streams.subscriptions import LiveFeed
-from tests.support.service_fakes import FakeCoordinator, FakeData, FakeHub, FakeModelHub
+from serve.streams.subscriptions import EventFeed
+from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace
 from tracking.store import Store
 
 
@@ -33,9 +33,9 @@ class RemoteCoordinator:
 def main() -> None:
     settings = Settings(home=Path(sys.argv[1]))
     coordinator: CoordinatorClient = RemoteCoordinator(int(sys.argv[3])) if sys.argv[3:] else FakeCoordinator()
-    hub = FakeHub()
+    hub = FakeEventHub()
     services = Services(
-        settings, Store.open(settings.store_url), coordinator, hub, LiveFeed(hub), FakeData(), FakeModelHub()
+        settings, Store.open(settings.store_url), coordinator, hub, EventFeed(hub), FakeData(), FakeHuggingFace()
     )
     uvicorn.run(create_app(services), host="127.0.0.1", port=int(sys.argv[2]), log_level="warning")
 

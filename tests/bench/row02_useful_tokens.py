@@ -3,7 +3,6 @@
 Counted from the manifests of prepared data, so nothing is trained and no time is measured. Nothing may be dropped.
 """
 
-import json
 import math
 import random
 from pathlib import Path
@@ -14,6 +13,8 @@ from ftlab.schemas.methods import SftMethod
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement
 from tests.support.tiny_models import make_tiny_tokenizer
+from train.data.convert import convert
+from train.data.rows.canonical import Kind, write_canonical
 from train.data.tokens.prepare import Counts, PrepareSpec, prepare_rows
 
 ROW = 2
@@ -31,8 +32,10 @@ def run(bench: Bench) -> list[Measurement]:
     folder = bench.folder / "useful-tokens"
     make_tiny_tokenizer().save_pretrained(folder / "tokenizer")
     num_rows = NUM_ROWS_QUICK if bench.quick else NUM_ROWS
-    chats = _write_chats(folder / "chats.jsonl", num_rows)
-    return [_measure(folder, chats, f"{num_rows:,} chats"), _measure(folder, DEMO, "the demo's rows")]
+    chats = _write_chats(folder / "chats.arrow", num_rows)
+    demo = folder / "demo.arrow"
+    convert(DEMO, demo, DEMO.name)
+    return [_measure(folder, chats, f"{num_rows:,} chats"), _measure(folder, demo, "the demo's rows")]
 
 
 def _measure(folder: Path, rows: Path, name: str) -> Measurement:
@@ -65,12 +68,12 @@ def _prepare(folder: Path, rows: Path, *, packing: bool) -> Counts:
 
 def _write_chats(file: Path, count: int) -> Path:
     drawn = random.Random(0)
-    with file.open("w", encoding="utf-8") as out:
-        for _ in range(count):
+    with write_canonical(file, Kind.MESSAGES) as out:
+        for line in range(1, count + 1):
             words = 1 + int(drawn.lognormvariate(math.log(MEDIAN_WORDS), SPREAD))
             messages = [
                 {"role": "user", "content": "What happens next?"},
                 {"role": "assistant", "content": "queue " * words},
             ]
-            out.write(json.dumps({"messages": messages}) + "\n")
+            out.write(line, {"messages": messages})
     return file

@@ -18,15 +18,14 @@ from cluster.coordinator.coordinator import Coordinator
 from cluster.fakes import FakeCluster
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
-from serve.context import Services
-from serve.http.caller import LOCAL_OWNER
+from serve.context import LOCAL_OWNER, Services
 from serve.jobs import submit as jobs_service
 from serve.models.base_model import NOT_ASKED
-from serve.streams.subscriptions import LiveFeed
+from serve.streams.subscriptions import EventFeed
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement, interleave, percentile
 from tests.bench.stock import Stock, add_queued, noop_config, open_stock
-from tests.support.service_fakes import FakeCoordinator, FakeData, FakeHub, FakeModelHub
+from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace
 
 ROW = 8
 TITLE = "growth"
@@ -38,6 +37,8 @@ QUEUED_SHARE = 10
 NO_QUOTA = 10_000_000
 """More than there are, so that a submit counts the owner's queue and is accepted."""
 PAGE = 20
+MAX_POSITION_MS = Goal(2.0, of="ours")
+"""A position counts the jobs before it, so it grows with the queue; it must stay small beside a request."""
 
 Operation = Callable[[], float]
 """Does its work once and returns how long that took, in milliseconds."""
@@ -48,16 +49,16 @@ class Desk:
 
     def __init__(self, folder: Path, stock: Stock) -> None:
         settings = Settings(home=folder, standby=False, quota_queued_jobs=NO_QUOTA)
-        hub = FakeHub()
+        hub = FakeEventHub()
         self._stock = stock
         self._services = Services(
-            settings, stock.store, FakeCoordinator(), hub, LiveFeed(hub), FakeData(), FakeModelHub()
+            settings, stock.store, FakeCoordinator(), hub, EventFeed(hub), FakeData(), FakeHuggingFace()
         )
         self._cluster = FakeCluster(cpus=1)
         self._coordinator = Coordinator(stock.store, self._cluster, hub, settings)
         self._chance = random.Random(0)
         self._config = noop_config()
-        self._document = self._config.model_dump(mode="json")
+        self._body = self._config.model_dump_json().encode()
         self._coordinator.tick()
         self._finish()
 
@@ -76,13 +77,13 @@ class Desk:
     def count(self) -> float:
         """The position of the job that was last in the queue at the beginning."""
         with _timed() as spent, self._stock.store.read() as tx:
-            position = tx.jobs.queue_position(self._stock.ids[-1])
-        _require(position is not None, "the last job is not queued")
+            positions = tx.jobs.queue_positions(self._stock.ids[-1:])
+        _require(bool(positions), "the last job is not queued")
         return spent.ms
 
     def submit(self) -> float:
         """With an idempotency key, as the SDK does; durable."""
-        submission = jobs_service.Submission(self._config, self._document, str(uuid4()))
+        submission = jobs_service.Submission(self._config, self._body, str(uuid4()))
         with _timed() as spent:
             jobs_service.submit(self._services, LOCAL_OWNER, submission, NOT_ASKED)
         return spent.ms
@@ -113,21 +114,21 @@ def run(bench: Bench) -> list[Measurement]:
     count = 50 if bench.quick else 200
     with _desk(bench.folder, "small", NUM_SMALL) as small, _desk(bench.folder, "large", num_large) as large:
         reads = [
-            (f"list, first page of {PAGE}", large.list, small.list, 1.2),
-            ("get", large.get, small.get, 2.0),
-            ("position of the last job in the queue", large.count, small.count, 2.0),
+            (f"list, first page of {PAGE}", large.list, small.list, Goal(1.2)),
+            ("get", large.get, small.get, Goal(2.0)),
+            ("position of the last job in the queue", large.count, small.count, MAX_POSITION_MS),
         ]
         lines = [_growth(bench, metric, ours, base, count, floor) for metric, ours, base, floor in reads]
-        lines.append(_growth(bench, "claim, a whole tick", large.claim, small.claim, count // 5, 1.2))
+        lines.append(_growth(bench, "claim, a whole tick", large.claim, small.claim, count // 5, Goal(1.2)))
         lines += _submits(bench, large, small, 2 * count)
     note = f"{num_large} jobs / {NUM_SMALL}, one in {QUEUED_SHARE} queued; {count} calls of each in turn"
     return [replace(lines[0], note=note), *lines[1:]]
 
 
-def _growth(bench: Bench, metric: str, large: Operation, small: Operation, count: int, floor: float) -> Measurement:
+def _growth(bench: Bench, metric: str, large: Operation, small: Operation, count: int, floor: Goal) -> Measurement:
     rounds = [_round(count, large, small) for _ in range(bench.pairs)]
     ours, baseline = ([percentile(block, 0.5) for block in series] for series in zip(*rounds, strict=True))
-    return Measurement(ROW, f"{metric}, p50", "ms", ours, baseline, floor=[Goal(floor)], target=[Goal(1.05)])
+    return Measurement(ROW, f"{metric}, p50", "ms", ours, baseline, floor=[floor], target=[Goal(1.05)])
 
 
 def _submits(bench: Bench, large: Desk, small: Desk, count: int) -> list[Measurement]:

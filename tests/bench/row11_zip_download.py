@@ -183,14 +183,11 @@ def _make_completed_job(service: Service, work: Workload) -> str:
 
 def _add_rows(tx: Transaction, job_id: str, work: Workload, folder: Path) -> None:
     now, name = datetime.now(UTC), "made by the benchmark, never trained"
-    config = work.job(name, max_steps=1).model_dump(mode="json")
     tx.jobs.add(
         job_id,
         owner="local",
         name=name,
-        config=config,
-        dataset_id=work.dataset_id,
-        eval_dataset_id=None,
+        config=work.job(name, max_steps=1),
         idempotency_key=None,
         body_sha256="",
         now=now,

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, create_engine, event, insert
 from ftlab.schemas import EventKind, JobConfig
 from ftlab.settings import DEFAULT_BUCKET
 from ftlab.status import JobStatus, ReasonCode
-from serve.http.caller import LOCAL_OWNER
+from serve.context import LOCAL_OWNER
 from tracking.store import Store
 from tracking.store.column_types import dump_json
 from tracking.store.ids import new_id
@@ -53,7 +53,7 @@ def open_stock(file: Path, *, num_jobs: int, num_queued: int) -> Stock:
 
 def add_queued(store: Store, config: JobConfig, count: int) -> list[str]:
     """Submit so many jobs in one transaction; return their ids in order."""
-    document, now = config.model_dump(mode="json"), datetime.now(UTC)
+    now = datetime.now(UTC)
     ids = [new_id("job") for _ in range(count)]
     with store.begin() as tx:
         for job_id in ids:
@@ -61,13 +61,10 @@ def add_queued(store: Store, config: JobConfig, count: int) -> list[str]:
                 job_id,
                 owner=LOCAL_OWNER,
                 name="a queued job",
-                config=document,
-                dataset_id=config.datasets[0],
-                eval_dataset_id=None,
+                config=config,
                 idempotency_key=None,
                 body_sha256="0" * 64,
                 now=now,
-                priority=config.priority,
             )
     return ids
 
@@ -81,11 +78,11 @@ def _fill(file: Path, ids: Sequence[str], num_ended: int) -> None:
     """Write all rows, and wait for the disk only once: the first durable commit would wait for all of it otherwise."""
     engine = create_engine(f"sqlite:///{file}", json_serializer=dump_json)
     event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
-    document, began = noop_config().model_dump(mode="json"), datetime.now(UTC) - timedelta(days=100)
+    config, began = noop_config(), datetime.now(UTC) - timedelta(days=100)
     numbered = iter(enumerate(ids))
     while chunk := list(islice(numbered, CHUNK)):
         with engine.begin() as connection:
-            _write(connection, [_Row(job_id, number < num_ended, document, began) for number, job_id in chunk])
+            _write(connection, [_Row(job_id, number < num_ended, config, began) for number, job_id in chunk])
     with engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     engine.dispose()
@@ -99,7 +96,7 @@ class _Row:
 
     id: str
     has_ended: bool
-    config: dict[str, Any]
+    config: JobConfig
     at: datetime
 
     @property
@@ -111,10 +108,11 @@ class _Row:
             "id": self.id,
             "owner": LOCAL_OWNER,
             "name": f"a job {self.id[-4:]}",
-            "config": self.config,
+            "config": self.config.model_dump(mode="json"),
+            "resolved_config": self.config.resolved(),
             "dataset_id": DATASET_ID,
             "eval_dataset_id": None,
-            "priority": self.config["priority"],
+            "priority": self.config.priority,
             "live_attempt": None,
             "status": self.life[-1],
             "message": self.life[-1].sentence,
@@ -181,5 +179,7 @@ def _dataset() -> DatasetRecord:
         num_rows=10,
         size_bytes=1000,
         sha256="a" * 64,
+        kind="messages",
+        canonical=f"canonical/{'a' * 64}-{'b' * 12}.arrow",
         created_at=datetime.now(UTC),
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from ftlab.schemas import Event, EventKind, Job
-from ftlab.status import JobStatus, ReasonCode
+from ftlab.status import ATTEMPT_STATUSES, JobStatus, ReasonCode
 from tracking.store.records import AttemptRecord, MetricRecord
 
 REASONS = {JobStatus.COMPLETED: ReasonCode.OK, JobStatus.CANCELLED: ReasonCode.USER_CANCELLED}
@@ -37,7 +37,7 @@ def _of_attempts(job: Job, attempts: Sequence[AttemptRecord]) -> Iterator[str]:
     for attempt in attempts:
         if attempt.ended_at is not None and (attempt.reason is None or not attempt.message):
             yield f"attempt {attempt.number} ended for {attempt.reason} with {attempt.message!r}"
-        if attempt.ended_at is None and not job.status.has_attempt:
+        if attempt.ended_at is None and job.status not in ATTEMPT_STATUSES:
             yield f"attempt {attempt.number} of a job that is {job.status} lives"
 
 

@@ -12,7 +12,8 @@ import psutil
 
 from cluster.machine.orphans import MARK
 from cluster.names import RUN_PREFIX, STANDBY_PREFIX
-from ftlab.schemas import EventKind
+from ftlab.schemas import NoticePayload
+from ftlab.status import ATTEMPT_STATUSES
 from tests.chaos import history
 from tests.chaos.parts import is_gone
 from tests.chaos.ray_view import RayView
@@ -55,7 +56,7 @@ def _not_given_back(scene: Scene) -> Iterator[str]:
         live, unreleased = tx.attempts.live(), tx.attempts.unreleased()
         statuses = {attempt.job_id: tx.jobs.get(attempt.job_id).status for attempt in live}
     yield from (f"attempt {each.number} of {each.job_id} was not released" for each in unreleased)
-    idle = [each for each in live if not statuses[each.job_id].has_attempt]
+    idle = [each for each in live if statuses[each.job_id] not in ATTEMPT_STATUSES]
     yield from (f"{each.job_id} is {statuses[each.job_id]} and holds {each.cpus} cores" for each in idle)
     try:
         reserved = RayView(scene.lab.settings).reserved_cpus()
@@ -121,7 +122,7 @@ def _late_writes(scene: Scene, attempts: Sequence[AttemptRecord]) -> Iterator[st
             with scene.lab.store.begin() as tx:
                 if tx.attempts.heartbeat(ref, now=now) is not None:
                     yield f"attempt {attempt.number} still has a heartbeat"
-                tx.events.append(ref, [NewEvent(EventKind.NOTICE, {"code": "late", "message": "Late."}, now)])
+                tx.events.append(ref, [NewEvent(NoticePayload(code="late", message="Late."), now)])
         except StaleJobError:
             continue
         yield f"attempt {attempt.number} still writes events"

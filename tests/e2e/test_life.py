@@ -68,8 +68,7 @@ def test_the_downloaded_adapter_gives_the_jobs_eval_loss(
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from train.data.convert import read_rows
-    from train.data.tokens.encode import encode
+    from tests.support.rows import encode, read_rows
 
     target = tmp_path / "adapter.zip"
     client.jobs.download_model(finished.id, target)

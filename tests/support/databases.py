@@ -1,12 +1,14 @@
 """Migrated, empty databases for tests that run on SQLite and on PostgreSQL; a conftest names the fixtures it uses."""
 
+import json
 import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy import Engine, create_engine, make_url, text
 
 from tests.support.postgres import PostgresServer
 from tracking.store import Store
@@ -56,6 +58,14 @@ def store_url(request: pytest.FixtureRequest) -> str:
     """The URL of a migrated, empty database of this test's own."""
     name = "sqlite_url" if request.param == "sqlite" else "postgres_url"
     return str(request.getfixturevalue(name))
+
+
+def change_config(store: Store, job_id: str, **fields: Any) -> None:
+    """Change a job's config in the database to one that another version of the service may have written."""
+    with store.begin() as tx:
+        document = tx.jobs.get(job_id).submitted_config | fields
+        change = text("UPDATE jobs SET resolved_config = :document WHERE id = :id")
+        tx.jobs._connection.execute(change, {"document": json.dumps(document), "id": job_id})
 
 
 def _migrate(url: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from cluster.data.requests import CheckRequest, TokensRequest, WorkState, WorkStatus
+from cluster.interfaces import EventDocument
 from ftlab.errors import FineTuneLabError
 from serve.models.huggingface_lookup import HubModel
 from train.model.files import ModelFacts
@@ -24,14 +26,19 @@ class FakeCoordinator:
         self.num_wakes += 1
 
 
-class FakeHub:
+class FakeEventHub:
     def __init__(self) -> None:
-        self.events: list[dict[str, Any]] = []
+        self.published: list[EventDocument] = []
 
-    def publish(self, events: Sequence[dict[str, Any]]) -> None:
-        self.events += events
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What was published, as followers read it."""
+        return [json.loads(event.text) for event in self.published]
 
-    async def listen(self, after: int) -> tuple[int, list[dict[str, Any]]]:
+    def publish(self, events: Sequence[EventDocument]) -> None:
+        self.published += events
+
+    async def listen(self, after: int) -> tuple[int, list[EventDocument]]:
         await asyncio.sleep(3600)
         return after, []
 
@@ -57,7 +64,7 @@ COMMIT = "c0ffee" * 6 + "c0de"
 FACTS = ModelFacts("LlamaForCausalLM", 1000, 4000, has_chat_template=True)
 
 
-class FakeModelHub:
+class FakeHuggingFace:
     """Has every model, except where a test says otherwise: `None` is a hub that is away."""
 
     def __init__(self) -> None:

@@ -1,10 +1,9 @@
-"""Where datasets lie: named buckets, each a local folder or any fsspec URL; the same content once in each."""
+"""Storage of datasets: named buckets, each a local folder or an fsspec URL. A bucket holds each content once."""
 
 from tracking.buckets.buckets import Buckets
 from tracking.buckets.contents import Claim, Contents
 from tracking.buckets.dataset_files import DatasetFiles
-from tracking.buckets.keys import blob_key, canonical_key, rows_key, source_key
-from tracking.buckets.storage import Storage
+from tracking.buckets.storage import Storage, blob_key, canonical_key
 
 __all__ = [
     "Buckets",
@@ -14,6 +13,4 @@ __all__ = [
     "Storage",
     "blob_key",
     "canonical_key",
-    "rows_key",
-    "source_key",
 ]

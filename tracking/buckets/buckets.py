@@ -1,4 +1,4 @@
-"""The buckets of the settings, and copies of their files on this machine."""
+"""The buckets named in the settings, and local copies of their files."""
 
 from pathlib import Path
 from typing import Self
@@ -12,7 +12,7 @@ from tracking.buckets.storage import Storage
 
 
 class Buckets:
-    """Opens a bucket by its name. Cheap to make: nothing connects before a bucket is used."""
+    """Gives access to buckets by name. Creating it is cheap: nothing connects before a bucket is used."""
 
     def __init__(self, storages: dict[str, Storage], cache: FileCache) -> None:
         self._storages = storages
@@ -20,7 +20,7 @@ class Buckets:
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Every bucket of the settings."""
+        """All buckets of the settings."""
         storages: dict[str, Storage] = {
             name: RemoteFolder(name, url) if url else LocalFolder(settings.home / "buckets" / name)
             for name, url in settings.buckets.items()
@@ -38,13 +38,13 @@ class Buckets:
                 storage.check()
 
     def sweep(self) -> None:
-        """Remove what killed processes were writing into local buckets."""
+        """Remove partial files that killed processes left in local buckets."""
         for storage in self._storages.values():
             if isinstance(storage, LocalFolder):
                 storage.sweep()
 
     def check_name(self, name: str, param: str) -> None:
-        """Raise `InvalidRequestError` for a name that somebody has chosen and that no bucket has."""
+        """Raise `InvalidRequestError` when the request names a bucket that does not exist."""
         if name not in self._storages:
             known = ", ".join(repr(known) for known in self._storages)
             raise InvalidRequestError(f"{param} must be one of {known}.", "invalid_parameter", param)
@@ -60,12 +60,12 @@ class Buckets:
             ) from None
 
     def cached_path(self, bucket: str, key: str) -> Path:
-        """Where a file lies on this machine once `local_path` has been called; the file itself in a local bucket."""
+        """The local path of a file after `local_path` has fetched it; in a local bucket, the file itself."""
         folder = self.storage(bucket).folder
         return self._cache.path(bucket, key) if folder is None else folder / key
 
     def local_path(self, bucket: str, key: str) -> Path:
-        """The file on this machine, fetched if need be: a network call, never to be made inside a transaction.
+        """The local path of a file, fetched if necessary. This may use the network: never call it in a transaction.
 
         Raises `NotFoundError` (code `dataset_content_missing`) and `ServiceUnavailableError`.
         """
@@ -80,7 +80,7 @@ class Buckets:
         return storage.folder / key
 
     def forget(self, bucket: str, key: str) -> None:
-        """Remove the copy on this machine of a file that has been removed."""
+        """Remove the local copy of a file that was removed from its bucket."""
         if self.storage(bucket).folder is None:
             self._cache.path(bucket, key).unlink(missing_ok=True)
 

@@ -1,6 +1,5 @@
-"""Adding, removing and moving datasets: the row and the files together."""
+"""Adding, removing and moving datasets: their rows and files together."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from ftlab.errors import NotFoundError
 from tracking.buckets.buckets import Buckets, content_missing
 from tracking.buckets.contents import Contents
-from tracking.buckets.keys import blob_key, rows_key, source_key
+from tracking.buckets.storage import blob_key
 from tracking.store import Store, Transaction
 from tracking.store.records import DatasetRecord
 
@@ -24,39 +23,38 @@ class DatasetFiles:
     def add(
         self, record: DatasetRecord, source: Path, canonical: Path, before: Callable[[Transaction], object]
     ) -> None:
-        """Store the two files and add the row. `before` runs in the row's transaction, and what it raises undoes all.
+        """Store both files and add the row. `before` runs in the row's transaction; an exception from it undoes all.
 
         Raises `ServiceUnavailableError` when the bucket is away.
         """
         with self._contents.claimed(record.bucket, record.sha256) as claim:
-            # Files first: a row without its files would be a job's failure.
-            self._contents.put(claim, source_key(record), source)
-            self._contents.put(claim, rows_key(record), canonical)
+            # Files first: a job would fail on a row without files.
+            self._contents.put(claim, blob_key(record.sha256), source)
+            self._contents.put(claim, record.canonical, canonical)
             with self._store.begin() as tx:
                 before(tx)
                 tx.datasets.add(record)
                 claim.release(tx)
 
     def remove(self, dataset_id: str, *, owner: str) -> None:
-        """Remove the row, and the files if no other dataset needs them.
+        """Remove the row, and the files unless another dataset needs them.
 
         Raises `NotFoundError`, and `ConflictError` (code `dataset_in_use`) while an unfinished job needs it.
         """
         with self._store.begin() as tx:
-            # Locked before it is read: two that remove it at once would wait for each other's read lock.
+            # Locked before it is read: two concurrent removals would wait for each other's read lock.
             tx.datasets.check_unused(dataset_id, owner=owner)
             record = tx.datasets.get(dataset_id)
             tx.datasets.remove(dataset_id, owner=owner)
-            claim = self._contents.drop(tx, record)
-        self._remove_own(record)
+            claim = self._contents.claim_removed(tx, record)
         if claim is not None:
-            self._contents.settle(claim)
+            self._contents.remove_unneeded(claim)
 
     def move(self, dataset_id: str, *, owner: str, bucket: str) -> DatasetRecord:
         """Move the files into another bucket; the id stays.
 
         Raises `NotFoundError`, `ServiceUnavailableError`, and `ConflictError` (code `dataset_in_use`) while an
-        unfinished job needs it where it is.
+        unfinished job uses it.
         """
         record = self._get(dataset_id, owner)
         while record.bucket != bucket:
@@ -66,7 +64,7 @@ class DatasetFiles:
                 found = self._get(dataset_id, owner)
                 if found.bucket == record.bucket:
                     raise
-                # Another request has moved it meanwhile: on from there.
+                # Another request moved it meanwhile: continue from its new bucket.
                 record = found
         return record
 
@@ -76,10 +74,11 @@ class DatasetFiles:
 
     def _move(self, record: DatasetRecord, bucket: str) -> DatasetRecord:
         with self._store.begin() as tx:
-            # Again with the row below; here so that nothing is copied in vain.
+            # Checked again with the row below; checked here to avoid a useless copy.
             tx.datasets.check_unused(record.id, owner=record.owner)
         moved = replace(record, bucket=bucket)
-        paths = {key(record): self._buckets.local_path(record.bucket, key(record)) for key in (source_key, rows_key)}
+        keys = (blob_key(record.sha256), record.canonical)
+        paths = {key: self._buckets.local_path(record.bucket, key) for key in keys}
         with self._contents.claimed(bucket, record.sha256) as claim:
             try:
                 for key, path in paths.items():
@@ -88,37 +87,17 @@ class DatasetFiles:
                 raise content_missing() from None
             with self._store.begin() as tx:
                 tx.datasets.relocate(record.id, owner=record.owner, source=record.bucket, target=bucket)
-                # In the order of the buckets: two moves in opposite directions would wait for each other.
+                # Locked in the order of the bucket names: two moves in opposite directions would deadlock.
                 if bucket < record.bucket:
                     claim.release(tx)
-                left = self._contents.drop(tx, record)
+                claim_on_source = self._contents.claim_removed(tx, record)
                 if bucket > record.bucket:
                     claim.release(tx)
-        self._remove_own(record)
-        if left is not None:
-            self._contents.settle(left)
+        if claim_on_source is not None:
+            self._contents.remove_unneeded(claim_on_source)
         return moved
 
-    def adopt(self, record: DatasetRecord, kind: str, canonical_key: str, canonical: Path) -> None:
-        """Give a dataset of before there were canonical rows the files that others have."""
-        adopted = replace(record, kind=kind, canonical=canonical_key)
-        with self._contents.claimed(record.bucket, record.sha256) as claim:
-            self._contents.put(
-                claim, blob_key(record.sha256), self._buckets.local_path(record.bucket, source_key(record))
-            )
-            self._contents.put(claim, canonical_key, canonical)
-            with self._store.begin() as tx:
-                tx.datasets.set_canonical(adopted.id, canonical_key, kind)
-                claim.release(tx)
-        self._remove_own(record)
-
     def sweep(self) -> None:
-        """Remove files that killed processes have left."""
+        """Remove files that killed processes left behind."""
         self._contents.sweep()
         self._buckets.sweep()
-
-    def _remove_own(self, record: DatasetRecord) -> None:
-        """Without canonical rows, a dataset has a folder of its own, always on this machine."""
-        folder = self._buckets.storage(record.bucket).folder
-        if not record.canonical and folder is not None:
-            shutil.rmtree(folder / record.id, ignore_errors=True)

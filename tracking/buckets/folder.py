@@ -1,4 +1,4 @@
-"""A bucket that is a folder of this machine."""
+"""A bucket in a local folder."""
 
 import os
 import shutil
@@ -7,13 +7,15 @@ import uuid
 from pathlib import Path
 from typing import BinaryIO
 
+from ftlab.files import replacing
+
 INCOMING = ".incoming"
 """Folder inside the bucket for files that are being written."""
 STALE_S = 24 * 3600
 
 
 class LocalFolder:
-    """Files appear whole and safe on disk, or not at all."""
+    """Files appear whole and durable, or not at all."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -25,21 +27,18 @@ class LocalFolder:
             return None
 
     def put(self, key: str, file: Path) -> None:
-        """A hard link where that is possible; `file` must not change any more."""
+        """Store a hard link where possible; `file` must not change afterwards."""
         target = self.folder / key
         if self.size_of(key) == file.stat().st_size:
             return
         incoming = self.folder / INCOMING
         for folder in (incoming, target.parent):
             folder.mkdir(parents=True, exist_ok=True)
-        aside = incoming / uuid.uuid4().hex
-        try:
-            link_or_copy(file, aside)
-            os.replace(aside, target)
-        finally:
-            # A rename between two links to the same file leaves both.
-            aside.unlink(missing_ok=True)
-        sync_folder(target.parent)
+        with replacing(target, aside=incoming / uuid.uuid4().hex) as aside:
+            try:
+                os.link(file, aside)
+            except OSError:
+                shutil.copyfile(file, aside)  # on another disk
 
     def open(self, key: str) -> BinaryIO:
         return (self.folder / key).open("rb")
@@ -56,39 +55,16 @@ class LocalFolder:
         return sorted(f"{folder}/{name}" for name in names if name.startswith(start))
 
     def sweep(self) -> None:
-        """Remove what killed processes were writing."""
+        """Remove partial files that killed processes left."""
         for aside in (self.folder / INCOMING).glob("*"):
             try:
-                # The time of the link: a linked file's own times are older.
+                # The time of the link; the modification time is that of the original file.
                 linked_at = aside.stat().st_ctime
             except FileNotFoundError:
-                continue  # its writer is done with it
+                continue  # its writer has finished
             if time.time() - linked_at > STALE_S:
                 aside.unlink(missing_ok=True)
 
     def signed_url(self, key: str, expires_s: int, filename: str) -> str | None:
         """The service signs its own URLs."""
         return None
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source`, or a copy on another disk; it is safe on disk afterwards."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-    sync(target)
-
-
-def sync(file: Path) -> None:
-    """Make a file's content last through a power cut."""
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename inside the folder last through a power cut."""
-    sync(folder)

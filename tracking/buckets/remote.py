@@ -1,4 +1,4 @@
-"""A bucket behind an fsspec URL, as `s3://bucket/folder`. Its credentials come from the environment alone."""
+"""A bucket behind an fsspec URL such as `s3://bucket/folder`. Credentials come only from the environment."""
 
 import logging
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, cast
 from ftlab.errors import InvalidRequestError, ServiceUnavailableError
 
 BLOCK_BYTES = 5 * 1024**2
-"""How much of a file is sent or read at a time: the least that S3 takes for a part."""
+"""Bytes sent or read at a time: the smallest part that S3 accepts."""
 TIMEOUT_S = 60
 OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {
@@ -26,18 +26,18 @@ PUT_OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {"chunksize": BLOCK_BYTES, "max_concurrency": 1},
     "gcs": {"chunksize": BLOCK_BYTES},
 }
-"""The drivers' own would have up to 500 MiB of a file in memory."""
+"""The drivers' defaults would hold up to 500 MiB of a file in memory."""
 LISTS_BY_PREFIX = frozenset({"s3", "s3a", "gs", "gcs"})
-"""Storages that find names by their beginning without listing the folder."""
+"""Storages that find keys by prefix without listing the folder."""
 DRIVERS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
-"""By scheme: the extra of this distribution that must be installed."""
+"""By URL scheme, the extra of this distribution that must be installed."""
 
 logger = logging.getLogger(__name__)
 
 
 class RemoteFolder:
-    """Nothing connects before the first use. Errors name the bucket and never the URL or what the storage said:
-    that may hold credentials."""
+    """Connects at the first use. Errors name the bucket, never the URL or the storage's reply, which may hold
+    credentials."""
 
     def __init__(self, name: str, url: str) -> None:
         self.folder: Path | None = None
@@ -62,17 +62,17 @@ class RemoteFolder:
 
     def size_of(self, key: str) -> int | None:
         try:
-            with self._reaching():
+            with self._translated():
                 return int(self._fs.size(self._path(key)))
         except FileNotFoundError:
             return None
 
     def put(self, key: str, file: Path) -> None:
-        """A write that is cut off may leave a file of another size, which the next one replaces."""
+        """An interrupted write may leave a file of another size, which the next one replaces."""
         num_bytes = file.stat().st_size
         if self.size_of(key) == num_bytes:
             return
-        with self._reaching():
+        with self._translated():
             self._make_folder(key)
             try:
                 self._fs.put_file(str(file), self._path(key), **PUT_OPTIONS.get(self._driver, {}))
@@ -82,13 +82,13 @@ class RemoteFolder:
             raise self._unavailable("it did not keep the whole file")
 
     def open(self, key: str) -> BinaryIO:
-        with self._reaching():
+        with self._translated():
             file = self._fs.open(self._path(key), "rb", block_size=BLOCK_BYTES, cache_type="readahead")
         return cast("BinaryIO", _RemoteFile(file, self))
 
     def remove(self, key: str) -> None:
         try:
-            with self._reaching():
+            with self._translated():
                 self._fs.rm_file(self._path(key))
         except FileNotFoundError:
             return
@@ -96,7 +96,7 @@ class RemoteFolder:
     def keys(self, prefix: str) -> list[str]:
         folder, _, start = prefix.rpartition("/")
         try:
-            with self._reaching():
+            with self._translated():
                 if self._scheme in LISTS_BY_PREFIX:
                     found = self._fs.find(self._path(folder), prefix=start)
                 else:
@@ -108,7 +108,7 @@ class RemoteFolder:
     def signed_url(self, key: str, expires_s: int, filename: str) -> str | None:
         if self._scheme not in ("s3", "s3a"):
             return None
-        with self._reaching():
+        with self._translated():
             disposition = f"attachment; filename*=UTF-8''{filename}"
             url = self._fs.sign(self._path(key), expiration=expires_s, ResponseContentDisposition=disposition)
         return str(url)
@@ -118,7 +118,7 @@ class RemoteFolder:
         import fsspec
 
         self.check()
-        # Listings that are kept would hide what other processes have written.
+        # Cached listings would hide files written by other processes.
         options = {"use_listings_cache": False, **OPTIONS.get(self._driver, {})}
         return fsspec.core.url_to_fs(self._url, **options)[0]
 
@@ -135,14 +135,14 @@ class RemoteFolder:
             self._fs.makedirs(self._path(key).rpartition("/")[0], exist_ok=True)
 
     @contextmanager
-    def _reaching(self) -> Iterator[None]:
-        """Turn whatever a driver raises, except for a missing file, into one sentence."""
+    def _translated(self) -> Iterator[None]:
+        """Translate every error of a driver, except a missing file, into `ServiceUnavailableError`."""
         try:
             yield
         except (FileNotFoundError, InvalidRequestError, ServiceUnavailableError):
             raise
         except Exception as error:
-            # Every driver has errors of its own; this is the edge to them.
+            # Every driver has its own exceptions; this is the boundary to them.
             logger.warning("Bucket %s: %s", self._name, type(error).__name__)
             raise self._unavailable(type(error).__name__) from None
 
@@ -155,14 +155,14 @@ class RemoteFolder:
 
 
 class _RemoteFile:
-    """A file that is read over the network: its errors are the bucket's."""
+    """A file read over the network, with the errors of its bucket."""
 
     def __init__(self, file: Any, storage: RemoteFolder) -> None:
         self._file = file
         self._storage = storage
 
     def read(self, num_bytes: int = -1) -> bytes:
-        with self._storage._reaching():
+        with self._storage._translated():
             return bytes(self._file.read(num_bytes))
 
     def seek(self, position: int) -> int:

@@ -1,1 +1,1 @@
-"""The record of each job in MLflow."""
+"""Recording of jobs in MLflow."""

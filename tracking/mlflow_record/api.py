@@ -1,4 +1,4 @@
-"""The calls to MLflow, each safe to repeat. This is the only module that imports MLflow (seconds, 150 MB)."""
+"""Calls to MLflow, each safe to repeat. Only this module imports MLflow, which takes seconds and 150 MB."""
 
 import itertools
 import json
@@ -15,7 +15,7 @@ from tracking.mlflow_record.mapping import JOB_TAG, DatasetInput, Point, to_ms
 from tracking.mlflow_record.server import CLIENT_ENVIRONMENT
 
 for _name, _value in CLIENT_ENVIRONMENT.items():
-    os.environ.setdefault(_name, _value)  # MLflow reads some of them while it is imported
+    os.environ.setdefault(_name, _value)  # MLflow reads some of them at import
 
 import requests  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
@@ -26,17 +26,17 @@ EXPERIMENT = "finetune-lab"
 MAX_METRICS_PER_BATCH = 1000
 MAX_PARAMS_PER_BATCH = 100
 PERMANENT_CODES = frozenset({"INVALID_PARAMETER_VALUE", "INVALID_STATE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"})
-"""Answers that stay the same however often the request is repeated."""
+"""Errors that every repetition of the request would get again."""
 
 
 class MlflowUnreachableError(ServiceUnavailableError):
-    """Nothing answers at MLflow's address, or not in time."""
+    """MLflow does not answer, or not in time."""
 
     default_code = "mlflow_unreachable"
 
 
 class MlflowRefusedError(FineTuneLabError):
-    """MLflow answered, but did not do what it was asked; `code` is MLflow's own error code."""
+    """MLflow answered a request with an error; `code` is MLflow's error code."""
 
     default_code = "INTERNAL_ERROR"
 
@@ -48,25 +48,25 @@ class MlflowRefusedError(FineTuneLabError):
 class RunState(StrEnum):
     ACTIVE = "active"
     DELETED = "deleted"
-    """In MLflow's trash: somebody deleted it on purpose."""
+    """In MLflow's trash: a user deleted it."""
     MISSING = "missing"
-    """Unknown to this server: its database was lost or replaced, or its trash was emptied."""
+    """Unknown to the server: its database was lost or replaced, or its trash was emptied."""
 
 
 class MlflowApi:
-    """Every method may be repeated, also after it raised `MlflowUnreachableError` or `MlflowRefusedError`."""
+    """Client of one MLflow server. Every method is safe to repeat, also after it raised an error of this module."""
 
     def __init__(self, tracking_uri: str) -> None:
         self._client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
 
     def ensure_run(self, job_id: str, *, name: str, created_at: datetime, tags: Mapping[str, str]) -> str:
-        """The id of the job's run; made when no run carries the job's tag."""
+        """The id of the job's run, which is created unless a run with the job's tag exists."""
         with _translated():
             experiment_id = self._ensure_experiment()
             runs = self._runs_of(experiment_id, job_id)
             if not runs:
                 self._client.create_run(experiment_id, start_time=to_ms(created_at), tags=dict(tags), run_name=name)
-                # An earlier request that got no answer in time may have been carried out by now.
+                # An earlier request that timed out may have created one by now.
                 runs = self._runs_of(experiment_id, job_id)
             active = [run for run in runs if run.info.lifecycle_stage == RunState.ACTIVE]
             kept, *others = sorted(run.info.run_id for run in active or runs)
@@ -79,7 +79,7 @@ class MlflowApi:
             try:
                 return RunState(self._client.get_run(run_id).info.lifecycle_stage)
             except RestException as error:
-                # Only MLflow's own answer counts: another server on this port answers 404 as well.
+                # Only MLflow's error code counts: another server on this port may answer 404 as well.
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                     return RunState.MISSING
                 raise
@@ -95,7 +95,7 @@ class MlflowApi:
             self._client.log_inputs(run_id, [_dataset_input(item) for item in inputs])
 
     def log_points(self, run_id: str, points: Sequence[Point]) -> None:
-        """Points that the run already has, equal in key, time, step and value, are not added again."""
+        """Add points. MLflow ignores points that equal existing ones in key, time, step and value."""
         items = [mlflow_entities.Metric(p.key, p.value, p.timestamp_ms, p.step) for p in points]
         with _translated():
             for part in _parts(items, MAX_METRICS_PER_BATCH):
@@ -114,7 +114,7 @@ class MlflowApi:
             self._client.set_terminated(run_id, status=status, end_time=to_ms(ended_at))
 
     def upload(self, run_id: str, file: Path, folder: str) -> None:
-        """Put `file` into the run's artifact `folder`, over an earlier one of that name."""
+        """Upload `file` to the run's artifact `folder`, replacing an artifact of that name."""
         with _translated():
             self._client.log_artifact(run_id, str(file), folder)
 
@@ -123,12 +123,12 @@ class MlflowApi:
             self._client.log_text(run_id, text, path)
 
     def has_model(self, name: str, run_id: str, folder: str) -> bool:
-        """Whether a version of the registered model `name` holds the run's `folder`."""
+        """Whether the registered model `name` has a version with the run's `folder`."""
         with _translated():
             return self._find_version(name, run_id, folder) is not None
 
     def register_model(self, name: str, run_id: str, folder: str, *, alias: str, tags: Mapping[str, str]) -> str:
-        """The version of the registered model `name` that holds the run's `folder`; `alias` names it from now on."""
+        """Register the run's `folder` as a version of the model `name`, with an alias, and return the version."""
         with _translated():
             self._ensure_registered_model(name)
             version = self._find_version(name, run_id, folder)
@@ -149,7 +149,7 @@ class MlflowApi:
         return list(self._client.search_runs([experiment_id], tag_is_job, mlflow_entities.ViewType.ALL))
 
     def _ensure_experiment(self) -> str:
-        """A deleted experiment is left in the trash, with its runs; the next free number takes its place."""
+        """The id of the experiment. A deleted one stays in the trash; the next free number replaces it."""
         for number in itertools.count(1):
             name = EXPERIMENT if number == 1 else f"{EXPERIMENT}-{number}"
             experiment = self._client.get_experiment_by_name(name)
@@ -157,7 +157,7 @@ class MlflowApi:
                 return str(self._client.create_experiment(name))
             if experiment.lifecycle_stage == mlflow_entities.LifecycleStage.ACTIVE:
                 return str(experiment.experiment_id)
-        raise AssertionError("the numbers do not end")
+        raise AssertionError("unreachable")
 
     def _ensure_registered_model(self, name: str) -> None:
         try:
@@ -188,7 +188,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        # MLflow wraps the transport's error without naming its kind; only the chained exception tells.
+        # MLflow wraps transport errors without a code; only the chained exception has the type.
         cause = error.__cause__ or error.__context__
         if isinstance(cause, requests.ConnectionError | requests.Timeout):
             raise MlflowUnreachableError("MLflow does not answer.") from error
@@ -198,4 +198,4 @@ def _translated() -> Iterator[None]:
     except requests.HTTPError as error:
         is_bad = error.response is not None and error.response.status_code == HTTPStatus.BAD_REQUEST
         code = "BAD_REQUEST" if is_bad else None
-        raise MlflowRefusedError(f"MLflow did not take an artifact: {error}", code) from error
+        raise MlflowRefusedError(f"MLflow refused an artifact: {error}", code) from error

@@ -1,4 +1,4 @@
-"""The files of a job that go into its MLflow run."""
+"""Uploads of a job's files to its MLflow run."""
 
 import json
 from pathlib import Path, PurePosixPath
@@ -12,25 +12,25 @@ from tracking.store.records import EventRecord
 
 
 def upload_sample(api: MlflowApi, run_id: str, event: EventRecord) -> None:
-    """A sample event as `samples/<seq>.json`."""
+    """Upload a sample event as `samples/<seq>.json`."""
     text = json.dumps(event.data, indent=1, ensure_ascii=False)
     api.upload_text(run_id, text, f"samples/{event.seq:08d}.json")
 
 
 def upload_config(api: MlflowApi, run_id: str, config: dict[str, Any]) -> None:
-    """The job's document as `config/job.yaml`: it can be submitted again."""
+    """Upload the job's config as `config/job.yaml`, which can be submitted again."""
     api.upload_text(run_id, yaml.safe_dump(config, sort_keys=False, allow_unicode=True), "config/job.yaml")
 
 
 def upload_logs(api: MlflowApi, run_id: str, job_folder: Path) -> None:
-    """The log of each attempt, and the stacks of those that hung."""
+    """Upload the log of each attempt, and the stacks of attempts that hung."""
     for pattern in ("attempt-*.jsonl", "attempt-*-stacks.txt"):
         for file in sorted((job_folder / "logs").glob(pattern)):
             api.upload(run_id, file, "logs")
 
 
 def upload_model(api: MlflowApi, run_id: str, folder: Path) -> None:
-    """The files that the model's manifest lists, and the manifest, below the name of its folder.
+    """Upload the manifest of a model and the files it lists, below the name of the model's folder.
 
     Raises `FileNotFoundError` when one is missing and `ValueError` for a manifest that cannot be read.
     """

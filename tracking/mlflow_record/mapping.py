@@ -1,4 +1,4 @@
-"""What a job and its events look like in MLflow. Pure functions: rows in, plain values out."""
+"""Translation of jobs and events into MLflow's terms. Pure functions."""
 
 import json
 import posixpath
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ftlab.schemas import EventKind, JobConfig
+from ftlab.schemas import CheckpointPayload, JobConfig, MetricsPayload, StatusPayload
 from ftlab.status import JobStatus
 from tracking.store.records import DatasetRecord, EventRecord, JobRecord, ModelRecord
 
@@ -16,7 +16,7 @@ MAX_KEY_LENGTH = 250
 MAX_PARAM_LENGTH = 6000
 MAX_TAG_LENGTH = 8000
 DIGEST_LENGTH = 32
-"""Characters of the sha256 that name a dataset's content; MLflow takes up to 36."""
+"""Characters of the sha256 that become a dataset's digest; MLflow accepts up to 36."""
 
 JOB_TAG = "ftlab.job_id"
 
@@ -36,17 +36,22 @@ RUN_STATUS: dict[JobStatus, str] = {
 
 @dataclass(frozen=True)
 class Point:
-    """One value of one metric."""
+    """One value of one metric, as MLflow stores it."""
 
     key: str
     value: float
     timestamp_ms: int
     step: int
 
+    @property
+    def is_eval(self) -> bool:
+        """Whether the metric comes from an evaluation."""
+        return self.key.startswith("eval_")
+
 
 @dataclass(frozen=True)
 class DatasetInput:
-    """A dataset that went into a run."""
+    """A dataset that a run used."""
 
     name: str
     digest: str
@@ -61,18 +66,20 @@ def to_ms(at: datetime) -> int:
 
 
 def points_of(event: EventRecord) -> list[Point]:
-    """The points of a metrics event; the epoch is one of them. Values that are no number are left out."""
-    values: dict[str, Any] = dict(event.data["values"])
-    if event.data.get("epoch") is not None:
-        values.setdefault("epoch", event.data["epoch"])
-    step, timestamp_ms = int(event.data["step"]), to_ms(event.at)
+    """The points of a metrics event, including its epoch; `None` values are left out."""
+    payload = event.payload
+    assert isinstance(payload, MetricsPayload)
+    values = dict(payload.values)
+    values.setdefault("epoch", payload.epoch)
     return [
-        Point(valid_key(name), float(value), timestamp_ms, step) for name, value in values.items() if value is not None
+        Point(valid_key(name), value, to_ms(event.at), payload.step)
+        for name, value in values.items()
+        if value is not None
     ]
 
 
 def run_tags(job: JobRecord) -> dict[str, str]:
-    """The tags that a new run gets."""
+    """The tags of a new run."""
     return {
         JOB_TAG: job.id,
         "ftlab.owner": job.owner,
@@ -84,31 +91,31 @@ def run_tags(job: JobRecord) -> dict[str, str]:
 
 
 def event_tags(job: JobRecord, events: Sequence[EventRecord]) -> dict[str, str]:
-    """The tags that these events change; the newest value of each."""
+    """The tags that these events change, each with its newest value."""
     tags: dict[str, str] = {}
     for event in events:
-        if event.kind == EventKind.STATUS:
-            tags |= {"ftlab.status": event.data["status"], "ftlab.attempt": str(event.attempt)}
-            tags["ftlab.message"] = event.data["message"]
-            if event.data.get("reason"):
-                tags["ftlab.reason"] = event.data["reason"]
+        payload = event.payload
+        if isinstance(payload, StatusPayload):
+            tags |= {"ftlab.status": payload.status, "ftlab.attempt": str(event.attempt)}
+            tags["ftlab.message"] = payload.message
+            if payload.reason:
+                tags["ftlab.reason"] = payload.reason
             if job.model_revision:
                 tags["ftlab.model_revision"] = job.model_revision
             if job.num_files > 1:
                 tags["ftlab.datasets"] = json.dumps(job.dataset_ids)
-        elif event.kind == EventKind.CHECKPOINT:
-            tags["ftlab.checkpoint.latest_step"] = str(event.data["step"])
+        elif isinstance(payload, CheckpointPayload):
+            tags["ftlab.checkpoint.latest_step"] = str(payload.step)
     return {key: value[:MAX_TAG_LENGTH] for key, value in tags.items()}
 
 
 def params_of(job: JobRecord, dataset: DatasetRecord | None, eval_dataset: DatasetRecord | None) -> dict[str, str]:
-    """The job's config as flat names (`training.learning_rate`), defaults that depend on others filled in.
+    """The job's config as flat names such as `training.learning_rate`, with the computed defaults.
 
-    A dataset, of several the first one, is named by its id, its display name and its content; one that is no longer
-    kept by its id only.
+    The first dataset and the eval dataset are recorded by id, name and sha256; a removed one only by its id.
     """
-    flat = dict(_flatten(job.config))
-    flat["training.learning_rate"] = str(JobConfig.model_validate(job.config).learning_rate)
+    config = job.config
+    flat = dict(_flatten(config.model_dump(mode="json") if isinstance(config, JobConfig) else job.submitted_config))
     for role, dataset_id, record in (
         ("dataset", job.dataset_id, dataset),
         ("eval_dataset", job.eval_dataset_id, eval_dataset),
@@ -122,7 +129,7 @@ def params_of(job: JobRecord, dataset: DatasetRecord | None, eval_dataset: Datas
 
 
 def dataset_inputs(datasets: Sequence[DatasetRecord | None], eval_dataset: DatasetRecord | None) -> list[DatasetInput]:
-    """What went into a run; datasets that are no longer kept are left out."""
+    """The datasets that a run used; removed ones are left out."""
     inputs = [*((dataset, "training") for dataset in datasets), (eval_dataset, "evaluation")]
     return [
         DatasetInput(record.name, record.sha256[:DIGEST_LENGTH], record.id, record.num_rows, context)
@@ -145,12 +152,12 @@ def model_tags(job: JobRecord, model: ModelRecord) -> dict[str, str]:
 
 
 def registered_name(job: JobRecord) -> str:
-    """The registered model's name: the job's name without what MLflow or a URL cannot carry."""
+    """The registered model's name: the job's name without characters that MLflow or a URL does not allow."""
     return re.sub(r"[^\w. -]+", "-", job.name).strip(" .-") or job.id
 
 
 def valid_key(name: str) -> str:
-    """The nearest name that MLflow takes for a metric or a parameter."""
+    """The closest name that MLflow accepts for a metric or a parameter."""
     plain = posixpath.normpath(re.sub(r"[^/\w.\- :]", "_", name)).lstrip("/.")
     return plain[:MAX_KEY_LENGTH].rstrip("/") or "_"
 

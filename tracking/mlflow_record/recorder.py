@@ -1,19 +1,21 @@
-"""Keeps MLflow's copy of every job complete, from the job's event log and after the fact.
+"""The recorder: copies every job from its event log to MLflow.
 
-MLflow is one more reader of the log, and `jobs.mlflow_seq` is its cursor: whatever MLflow missed while it was
-away is sent when it is back. The cursor moves only after its events were taken, so a crash in between sends
-them again; each call of `MlflowApi` changes nothing the second time.
+MLflow is one more reader of the log, with a cursor in the job's row: whatever MLflow missed during an outage is sent
+afterwards. The cursor moves only after MLflow accepted the events. A crash in between sends them again, which changes
+nothing because every call of `MlflowApi` is safe to repeat.
 """
 
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
+from ftlab.backoff import backoff_s
 from ftlab.errors import NotFoundError, ServiceUnavailableError
-from ftlab.schemas import EventKind
+from ftlab.schemas import EventKind, NoticePayload, StatusPayload
 from ftlab.status import JobStatus
 from tracking.mlflow_record.api import MlflowApi, MlflowRefusedError, MlflowUnreachableError, RunState
 from tracking.mlflow_record.artifacts import upload_config, upload_logs, upload_model, upload_sample
@@ -25,12 +27,12 @@ from tracking.mlflow_record.mapping import (
     event_tags,
     model_tags,
     params_of,
+    points_of,
     registered_name,
     run_tags,
 )
-from tracking.mlflow_record.overlap import Overlap
 from tracking.store import StaleJobError, Store, Transaction
-from tracking.store.records import DatasetRecord, EventRecord, JobRecord, JobRef, ModelRecord, NewEvent
+from tracking.store.records import DatasetRecord, EventRecord, JobRecord, JobRef, MlflowCursor, ModelRecord, NewEvent
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ RECORDED_KINDS = (EventKind.STATUS, EventKind.METRICS, EventKind.CHECKPOINT, Eve
 PAGE_EVENTS = 500
 PAGE_JOBS = 50
 INTERVAL_S = 1.0
-MAX_BACKOFF_S = 30.0
+retry_after_s = partial(backoff_s, first_s=1.0, longest_s=30.0)
 
 RUN_DELETED = "mlflow_run_deleted"
 INCOMPLETE = "mlflow_incomplete"
@@ -46,67 +48,66 @@ INCOMPLETE = "mlflow_incomplete"
 
 @dataclass(frozen=True)
 class Page:
-    """What one pass sends of one job, read in one snapshot of the database."""
+    """The part of a job that one pass sends, read in one snapshot of the database."""
 
     job: JobRecord
     events: list[EventRecord]
     points: list[Point]
-    next_seq: int
-    """The cursor once this page is in MLflow."""
+    next: MlflowCursor
+    """The cursor after this page."""
     datasets: list[DatasetRecord | None]
-    """Those of the job's files, in their order; `None` for one that is no longer kept."""
+    """The job's datasets in their order; `None` for a removed one."""
     eval_dataset: DatasetRecord | None
     models: list[ModelRecord]
-    """One for each time that the job completed."""
+    """One for each completion of the job."""
 
 
 class Recorder:
-    """One per service. `jobs_folder` holds `<job id>/{logs,model}/`; `clock` gives the time in UTC."""
+    """Sends new events to MLflow; one per service. `jobs_folder` holds `<job id>/{logs,model}/`."""
 
     def __init__(self, store: Store, api: MlflowApi, jobs_folder: Path, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._api = api
         self._jobs_folder = jobs_folder
         self._clock = clock
-        self._overlap = Overlap()
         self._postponed: dict[str, tuple[int, datetime]] = {}
-        """By job: failures in a row, and when the next try is due."""
+        """By job id: consecutive failures, and when the next try is due."""
 
     def run(self, stop: threading.Event) -> None:
-        """Make passes until `stop` is set: about one a second, fewer while MLflow or the database is away."""
+        """Make a pass about once a second until `stop` is set; back off while MLflow or the database is away."""
         num_failures = 0
         while not stop.is_set():
             try:
                 num_events = self.step()
             except ServiceUnavailableError as error:
                 if num_failures == 0:
-                    logger.warning("The MLflow record waits: %s", error)
+                    logger.warning("Recording in MLflow is paused: %s", error)
                 num_failures += 1
-                stop.wait(backoff_s(num_failures))
+                stop.wait(retry_after_s(num_failures))
             else:
                 if num_failures:
-                    logger.info("The MLflow record goes on.")
+                    logger.info("Recording in MLflow has resumed.")
                 num_failures = 0
                 if num_events < PAGE_EVENTS:
                     stop.wait(INTERVAL_S)
 
     def step(self) -> int:
-        """Send at most one page of every job that MLflow is behind on; return how many events were sent.
+        """Send at most one page of every job that is ahead of MLflow; return the number of events.
 
-        Raises `ServiceUnavailableError` when MLflow or the database does not answer. A job whose record
-        cannot be sent waits by itself and does not hold up the others.
+        Raises `ServiceUnavailableError` when MLflow or the database does not answer. A job that MLflow refuses is
+        postponed and does not block the others.
         """
         num_events = 0
         for job_id in self._due():
             try:
                 num_events += self._advance(job_id)
             except MlflowUnreachableError:
-                # Perhaps it is this job's files that take too long: the next pass begins with another job.
+                # This job's files may be what takes too long: begin the next pass with another job.
                 self._postpone(job_id)
                 raise
             except (MlflowRefusedError, OSError, ValueError) as error:
                 wait_s = self._postpone(job_id)
-                logger.warning("MLflow has not all of %s, next try in %.0f s: %s", job_id, wait_s, error)
+                logger.warning("MLflow lacks a part of %s, next try in %.0f s: %s", job_id, wait_s, error)
             else:
                 self._postponed.pop(job_id, None)
         return num_events
@@ -119,7 +120,7 @@ class Recorder:
 
     def _postpone(self, job_id: str) -> float:
         num_failures = self._postponed.get(job_id, (0, None))[0] + 1
-        wait_s = backoff_s(num_failures)
+        wait_s = retry_after_s(num_failures)
         self._postponed[job_id] = num_failures, self._clock() + timedelta(seconds=wait_s)
         return wait_s
 
@@ -134,30 +135,31 @@ class Recorder:
         except MlflowRefusedError as error:
             self._resolve(run_id, page, error)
         else:
-            self._save(job_id, seq=page.next_seq)
+            self._save(job_id, cursor=page.next)
         return len(page.events)
 
-    def _save(self, job_id: str, *, run_id: str | None = None, seq: int | None = None) -> None:
+    def _save(self, job_id: str, *, run_id: str | None = None, cursor: MlflowCursor | None = None) -> None:
         with self._store.begin() as tx:
-            tx.jobs.set_mlflow(job_id, run_id=run_id, seq=seq)
+            tx.jobs.set_mlflow(job_id, run_id=run_id, cursor=cursor)
 
-    def _load(self, job_id: str, after: int | None = None) -> Page:
+    def _load(self, job_id: str, after: MlflowCursor | None = None) -> Page:
         with self._store.read() as tx:
             job = tx.jobs.get(job_id)
-            seq = job.mlflow_seq if after is None else after
-            events = tx.events.after(job_id, seq, limit=PAGE_EVENTS, kinds=RECORDED_KINDS)
+            cursor = job.mlflow_cursor if after is None else after
+            events = tx.events.after(job_id, cursor.seq, limit=PAGE_EVENTS, kinds=RECORDED_KINDS)
+            points, cursor = new_points(events, cursor)
             return Page(
                 job=job,
                 events=events,
-                points=self._overlap.new_points(tx, job_id, events),
-                next_seq=events[-1].seq if len(events) == PAGE_EVENTS else job.last_seq,
+                points=points,
+                next=replace(cursor, seq=events[-1].seq if len(events) == PAGE_EVENTS else job.last_seq),
                 datasets=[_find_dataset(tx, dataset_id) for dataset_id in job.dataset_ids],
                 eval_dataset=_find_dataset(tx, job.eval_dataset_id),
                 models=tx.models.all_of_job(job_id),
             )
 
     def _open_run(self, page: Page) -> str:
-        """The id of the job's run, with its parameters and datasets in it."""
+        """Find or create the job's run, log its parameters and datasets, and return its id."""
         job = page.job
         run_id = self._api.ensure_run(job.id, name=job.name, created_at=job.created_at, tags=run_tags(job))
         if self._api.run_state(run_id) is RunState.ACTIVE:
@@ -166,15 +168,15 @@ class Recorder:
         return run_id
 
     def _refill(self, page: Page) -> None:
-        """Give a job whose run is unknown to MLflow a new one, with everything from the first event on."""
-        job_id, seq = page.job.id, 0
+        """Create a new run for a job whose run MLflow does not know, and fill it from the first event on."""
+        job_id, cursor = page.job.id, MlflowCursor()
         run_id = self._open_run(page)
-        while seq < page.next_seq:
-            part = self._load(job_id, after=seq)
+        while cursor.seq < page.next.seq:
+            part = self._load(job_id, after=cursor)
             self._send(run_id, part)
-            seq = part.next_seq
-        # Named last: until then each try finds the same new run by its tag, and fills it from the start.
-        self._save(job_id, run_id=run_id, seq=seq)
+            cursor = part.next
+        # Saved last: until then each try finds the same new run by its tag, and fills it from the start.
+        self._save(job_id, run_id=run_id, cursor=cursor)
 
     def _send(self, run_id: str, page: Page) -> None:
         self._api.log_points(run_id, page.points)
@@ -183,17 +185,17 @@ class Recorder:
                 upload_sample(self._api, run_id, event)
         if tags := event_tags(page.job, page.events):
             self._api.set_tags(run_id, tags)
-        statuses = [event for event in page.events if event.kind == EventKind.STATUS]
-        if page.job.num_files > 1 and any(event.data["status"] == JobStatus.PENDING for event in statuses):
-            # Some may have been appended since the attempt before; MLflow keeps each once.
+        moves = [(event.payload, event.at) for event in page.events if event.kind == EventKind.STATUS]
+        statuses = [(payload.status, at) for payload, at in moves if isinstance(payload, StatusPayload)]
+        if page.job.num_files > 1 and any(status is JobStatus.PENDING for status, _ in statuses):
+            # Files may have been appended since the last attempt; MLflow keeps each dataset once.
             self._api.log_datasets(run_id, dataset_inputs(page.datasets, page.eval_dataset))
-        if any(event.data["status"] == JobStatus.COMPLETED for event in statuses[:-1]):
-            self._deliver(run_id, page, JobStatus.COMPLETED)  # it was re-opened before this was read
+        if any(status is JobStatus.COMPLETED for status, _ in statuses[:-1]):
+            self._deliver(run_id, page, JobStatus.COMPLETED)  # it was re-opened before this page was read
         if statuses:
-            self._send_status(run_id, page, statuses[-1])
+            self._send_status(run_id, page, *statuses[-1])
 
-    def _send_status(self, run_id: str, page: Page, event: EventRecord) -> None:
-        status = JobStatus(event.data["status"])
+    def _send_status(self, run_id: str, page: Page, status: JobStatus, at: datetime) -> None:
         if not status.is_terminal:
             self._api.set_status(run_id, RUN_STATUS[status])
             return
@@ -201,15 +203,14 @@ class Recorder:
         if problem:
             logger.warning("MLflow's record of %s is incomplete: %s", page.job.id, problem)
             self._api.set_tags(run_id, {"ftlab.incomplete": problem[:MAX_TAG_LENGTH]})
-        # Last: whoever sees the run ended finds everything in it.
-        self._api.end(run_id, RUN_STATUS[status], event.at)
-        self._overlap.forget(page.job.id)
+        # Last, so that a run that has ended is complete.
+        self._api.end(run_id, RUN_STATUS[status], at)
 
     def _deliver(self, run_id: str, page: Page, status: JobStatus) -> str | None:
-        """Send the files of an ended job; return what cannot ever be sent, in one sentence."""
+        """Send the files of an ended job; return a sentence about what can never be sent."""
         job, folder = page.job, self._jobs_folder / page.job.id
         try:
-            upload_config(self._api, run_id, job.config)
+            upload_config(self._api, run_id, job.submitted_config)
             upload_logs(self._api, run_id, folder)
             if status is JobStatus.COMPLETED and not page.models:
                 upload_model(self._api, run_id, folder / "model")
@@ -234,7 +235,7 @@ class Recorder:
             tx.models.set_mlflow_version(model.id, version)
 
     def _resolve(self, run_id: str, page: Page, error: MlflowRefusedError) -> None:
-        """Decide what a refusal means for the job; raise it again when the same request may pass later."""
+        """Handle a refusal: re-raise it when a retry may succeed, else refill or skip."""
         job = page.job
         state = self._api.run_state(run_id)
         if state is RunState.ACTIVE and not error.is_permanent:
@@ -244,23 +245,23 @@ class Recorder:
             return
         if state is RunState.ACTIVE:
             logger.warning("MLflow refused a part of the record of %s: %s", job.id, error)
-            self._skip(page, page.next_seq, INCOMPLETE, "MLflow refused a part of this job's record.")
+            self._skip(page, page.next, INCOMPLETE, "MLflow refused a part of this job's record.")
             return
-        # A run in the trash was put there by somebody. Neither restoring nor replacing it is what they want.
+        # A user moved the run to the trash: do not restore or replace it.
         message = "The job's MLflow run was deleted; MLflow records nothing more of this job."
-        self._skip(page, job.last_seq, RUN_DELETED, message)
+        self._skip(page, replace(page.next, seq=job.last_seq), RUN_DELETED, message)
 
-    def _skip(self, page: Page, seq: int, code: str, message: str) -> None:
-        """Move the cursor over what MLflow shall not have, and tell whoever follows the job, once."""
+    def _skip(self, page: Page, cursor: MlflowCursor, code: str, message: str) -> None:
+        """Move the cursor past what MLflow will not get, with one notice in the job's event log."""
         job = page.job
         if not job.status.is_terminal and not self._was_noticed(job.id, code):
-            notice = NewEvent(EventKind.NOTICE, {"code": code, "message": message}, self._clock())
+            notice = NewEvent(NoticePayload(code=code, message=message), self._clock())
             try:
                 with self._store.begin() as tx:
                     tx.events.append(JobRef(job.id, job.attempt), [notice])
             except StaleJobError:
-                logger.info("%s has moved on; it is told with its next events.", job.id)
-        self._save(job.id, seq=seq)
+                logger.info("%s has moved on; the notice follows with its next events.", job.id)
+        self._save(job.id, cursor=cursor)
 
     def _was_deleted(self, job_id: str) -> bool:
         return self._was_noticed(job_id, RUN_DELETED)
@@ -271,9 +272,19 @@ class Recorder:
         return any(notice.data["code"] == code for notice in notices)
 
 
-def backoff_s(num_failures: int) -> float:
-    """Seconds to wait after so many failures in a row: 1, 2, 4, ... up to 30."""
-    return float(min(MAX_BACKOFF_S, 2.0 ** min(num_failures - 1, 10)))
+def new_points(events: Sequence[EventRecord], cursor: MlflowCursor) -> tuple[list[Point], MlflowCursor]:
+    """The points of steps that MLflow does not have yet, and the cursor after them.
+
+    A resumed attempt repeats the steps after its checkpoint. MLflow cannot replace a point, so the first value stays.
+    """
+    step, eval_step, points = cursor.step, cursor.eval_step, []
+    for event in events:
+        if event.kind == EventKind.METRICS:
+            new = [point for point in points_of(event) if point.step > (eval_step if point.is_eval else step)]
+            step = max([step, *(point.step for point in new if not point.is_eval)])
+            eval_step = max([eval_step, *(point.step for point in new if point.is_eval)])
+            points += new
+    return points, replace(cursor, step=step, eval_step=eval_step)
 
 
 def _find_dataset(tx: Transaction, dataset_id: str | None) -> DatasetRecord | None:

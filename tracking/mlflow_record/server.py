@@ -1,6 +1,6 @@
-"""How the MLflow server is started, and which of MLflow's own variables its server and its client run with.
+"""The command line of the MLflow server, and the environment variables of server and client.
 
-Plain values only: whoever starts the server does not import MLflow for it.
+This module does not import MLflow, so that the supervisor can use it cheaply.
 """
 
 import sys
@@ -13,20 +13,20 @@ CLIENT_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-"""The recorder repeats whole passes, so the client repeats nothing: "create run" twice would make two runs."""
+"""The recorder retries whole passes, so the client must not retry: a repeated "create run" makes two runs."""
 
 SERVER_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
 }
-"""Without the job runner the server is two processes, not ten; nothing here uses MLflow's own jobs."""
+"""Without its job runner, which nothing here uses, the server is two processes instead of ten."""
 
 
 def server_command(folder: Path, port: int, *, host: str = "127.0.0.1") -> list[str]:
-    """The command line of an MLflow server that keeps its database and artifacts in `folder`.
+    """The command line of an MLflow server with its database and artifacts in `folder`.
 
-    MLflow's default host check refuses `Host` headers from elsewhere. Start it in a session of its own and
-    end the whole process group: the command keeps the web server as a child.
+    MLflow's default host check refuses `Host` headers of other hosts. Start the command in a session of its own and
+    end the whole process group: the web server is a child of the command.
     """
     return [
         sys.executable,

@@ -1,4 +1,4 @@
-"""The record of jobs, attempts, events, metrics, checkpoints, datasets and models."""
+"""The database: jobs, attempts, events, metrics, checkpoints, datasets, models, uploads and quotas."""
 
 from tracking.store import records
 from tracking.store.errors import DuplicateError, StaleJobError

@@ -1,4 +1,4 @@
-"""Attempts: who runs a job now, and who did before.
+"""Attempts to run a job: the live one and earlier ones.
 
 The job's row is always locked before the attempt's, so that two transactions cannot wait for each other.
 """
@@ -39,9 +39,9 @@ class AttemptRepository:
         return self._records(statement.order_by(attempts.c.number))
 
     def heartbeat(self, ref: JobRef, *, now: datetime) -> JobState | None:
-        """Say that the attempt is alive.
+        """Record a sign of life.
 
-        Returns what the job should do, or `None` when the attempt has been ended or replaced, and must stop.
+        Returns the job's state, or `None` when the attempt has been ended or replaced, and must stop.
         """
         state = lock_live_attempt(self._connection, ref)
         if state is not None:
@@ -55,7 +55,7 @@ class AttemptRepository:
         placement_groups: Sequence[str] | None = None,
         pids: Sequence[int] | None = None,
     ) -> None:
-        """Keep what must be cleaned up after the attempt.
+        """Record what must be cleaned up after the attempt.
 
         Raises `StaleJobError` when it is no longer live.
         """
@@ -69,7 +69,7 @@ class AttemptRepository:
             self._connection.execute(update(attempts).where(*_is(ref)).values(**values))
 
     def end(self, ref: JobRef, *, reason: ReasonCode, message: str | None, now: datetime) -> bool:
-        """Close the attempt: from now on its writes are refused. Returns False when it had ended before."""
+        """End the attempt: its later writes are refused. Returns False when it had ended before."""
         closed = self._connection.execute(
             update(jobs)
             .where(jobs.c.id == ref.id, jobs.c.live_attempt == ref.attempt)
@@ -81,21 +81,21 @@ class AttemptRepository:
         return True
 
     def unreleased(self) -> list[AttemptRecord]:
-        """Ended attempts whose placement groups nobody has given back yet."""
+        """Ended attempts whose placement groups have not been released."""
         return self._records(select(*COLUMNS).where(IS_UNRELEASED).order_by(attempts.c.ended_at))
 
     def released(self, ref: JobRef) -> None:
-        """Note that an ended attempt holds no placement group any more."""
+        """Record that the placement groups of an ended attempt are released."""
         self._connection.execute(
             update(attempts).where(*_is(ref), attempts.c.ended_at.is_not(None)).values(placement_groups=[])
         )
 
     def uncounted(self) -> list[AttemptRecord]:
-        """Ended attempts whose use of devices nobody has counted for their owner yet."""
+        """Ended attempts whose device use has not been counted for their owner."""
         return self._records(select(*COLUMNS).where(IS_UNCOUNTED).order_by(attempts.c.ended_at, attempts.c.job_id))
 
     def count(self, ref: JobRef, *, now: datetime) -> bool:
-        """Note that the use of an ended attempt is counted. Returns False when it was before, or the attempt lives."""
+        """Record that the device use of an ended attempt is counted. Returns False unless it was uncounted."""
         counted = self._connection.execute(update(attempts).where(*_is(ref), IS_UNCOUNTED).values(counted_at=now))
         return counted.rowcount == 1
 
@@ -104,7 +104,7 @@ class AttemptRepository:
 
 
 def lock_live_attempt(connection: Connection, ref: JobRef) -> JobState | None:
-    """The job's state when `ref` is its live attempt; it then stays so until the transaction ends."""
+    """The job's state if `ref` is its live attempt, which it then stays until the transaction ends; else `None`."""
     row = connection.execute(
         select(jobs.c.status, jobs.c.stop_kind)
         .where(jobs.c.id == ref.id, jobs.c.live_attempt == ref.attempt)

@@ -1,4 +1,4 @@
-"""Committed checkpoints. The files are the truth about what is in them, the rows about which ones count."""
+"""Committed checkpoints. The files define what is in a checkpoint, the rows which checkpoints exist."""
 
 import math
 from collections.abc import Collection
@@ -7,7 +7,7 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from ftlab.errors import NotFoundError
 from tracking.store.attempts import require_live_attempt
-from tracking.store.dialect import insert_into
+from tracking.store.database import insert_into
 from tracking.store.records import CheckpointRecord, JobRef
 from tracking.store.rows import checkpoints, columns_of, jobs
 
@@ -19,7 +19,7 @@ class CheckpointRepository:
         self._connection = connection
 
     def add(self, ref: JobRef, record: CheckpointRecord) -> None:
-        """Keep a checkpoint; one of the same step is replaced. Metrics that are not finite are left out.
+        """Add a checkpoint, or replace that of the same step. Metrics that are not finite are left out.
 
         Raises `StaleJobError` when the attempt is no longer live.
         """
@@ -66,6 +66,6 @@ class CheckpointRepository:
         self._count_bytes(job_id)
 
     def _count_bytes(self, job_id: str) -> None:
-        """Keep the sum in the job: that of an owner is then one of jobs, not of every checkpoint there is."""
+        """Keep the sum in the job's row, so that the sum of an owner need not read every checkpoint."""
         total = select(func.coalesce(func.sum(checkpoints.c.size_bytes), 0)).where(checkpoints.c.job_id == job_id)
         self._connection.execute(update(jobs).where(jobs.c.id == job_id).values(disk_bytes=total.scalar_subquery()))

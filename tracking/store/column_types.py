@@ -4,16 +4,25 @@ import json
 import math
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
 from sqlalchemy import DateTime, Dialect, String
 from sqlalchemy.types import TypeDecorator
+
+from ftlab.schemas import JobConfig
+from ftlab.schemas.problems import problems_of, summary
+from tracking.store.records import UnreadableConfig
+
+MAX_PARSED_CONFIGS = 1000
+"""Parsed job configs that are kept in memory."""
 
 EnumT = TypeVar("EnumT", bound=StrEnum)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A timezone-aware instant, always in UTC. SQLite keeps no zone, so a naive value must never get in."""
+    """A timezone-aware datetime in UTC. SQLite stores no zone, so naive values are refused."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -32,7 +41,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class EnumText(TypeDecorator[EnumT]):
-    """A `StrEnum`, kept as its value, so that a new member needs no migration."""
+    """A `StrEnum`, stored as its value, so that a new member needs no migration."""
 
     impl = String
     cache_ok = True
@@ -48,8 +57,29 @@ class EnumText(TypeDecorator[EnumT]):
         return None if value is None else self.enum_class(value)
 
 
+class ConfigText(TypeDecorator[JobConfig | UnreadableConfig]):
+    """A job config as JSON text. Equal texts are parsed once."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: JobConfig | UnreadableConfig | None, dialect: Dialect) -> str | None:
+        return dump_json(value.model_dump(mode="json")) if isinstance(value, JobConfig) else None
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> JobConfig | UnreadableConfig | None:
+        return None if value is None else parse_config(value)
+
+
+@lru_cache(MAX_PARSED_CONFIGS)
+def parse_config(text: str) -> JobConfig | UnreadableConfig:
+    try:
+        return JobConfig.model_validate_json(text)
+    except ValidationError as error:
+        return UnreadableConfig(summary(problems_of(error, JobConfig)))
+
+
 class CleanText(TypeDecorator[str]):
-    """Text of unknown origin: a garbled error text must not keep a failure from being recorded."""
+    """Text of unknown origin, cleaned: a garbled error message must not prevent a failure from being recorded."""
 
     impl = String
     cache_ok = True
@@ -59,14 +89,14 @@ class CleanText(TypeDecorator[str]):
 
 
 def clean_text(value: str) -> str:
-    """Replace what PostgreSQL or UTF-8 refuse: NUL by U+FFFD, lone surrogates by `?`."""
+    """Replace what PostgreSQL or UTF-8 does not allow: NUL by U+FFFD, lone surrogates by `?`."""
     if value.isascii() and "\x00" not in value:
         return value
     return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
 def clean_data(value: Any) -> Any:
-    """Make data fit for JSON everywhere: texts as in `clean_text`, null for NaN and infinities."""
+    """Make data valid JSON on every database: texts as in `clean_text`, `None` for NaN and infinities."""
     if isinstance(value, dict):
         return {key: clean_data(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -77,7 +107,7 @@ def clean_data(value: Any) -> Any:
 
 
 def dump_json(value: Any) -> str:
-    """Compact JSON; NaN and infinities, which are not JSON, raise `ValueError`."""
+    """Compact JSON. NaN and infinities raise `ValueError`."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 

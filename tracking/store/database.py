@@ -1,8 +1,7 @@
 """Engines and transactions on SQLite and PostgreSQL.
 
-SQLite has one writer at a time, so its writing engine has one connection: threads of a process queue for it
-in order instead of polling the file lock against each other. Readers have their own engine and never wait for
-the writer (WAL).
+SQLite allows one writer at a time, so its writing engine has one connection: the threads of a process queue for it
+instead of polling the file lock. Readers have their own engine and never wait for the writer (WAL).
 """
 
 import sqlite3
@@ -12,7 +11,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -21,13 +21,13 @@ from tracking.store.column_types import dump_json
 
 NUM_READERS = 5
 NUM_EXTRA_READERS = 35
-"""Serve answers blocking calls from up to 40 threads."""
+"""Serve runs blocking calls in up to 40 threads."""
 
 POSTGRES_SESSION = {
     "statement_timeout": "30s",
-    # A process that hangs inside a transaction must not hold its locks for ever.
+    # A process that hangs in a transaction must not hold its locks forever.
     "idle_in_transaction_session_timeout": "60s",
-    # A job answered 201 is on disk, whatever the server's default.
+    # A job is durable before its submit is answered, whatever the server's default.
     "synchronous_commit": "on",
     "timezone": "UTC",
 }
@@ -39,11 +39,11 @@ POSTGRES_AWAY = frozenset(
         "25P04",  # the transaction took too long
     }
 )
-"""Codes of PostgreSQL that pass, though psycopg does not count them among the operational errors."""
+"""SQLSTATE codes of temporary conditions that psycopg does not report as operational errors."""
 
 
 class Database:
-    """A pair of engines for one URL: `writing()` and `reading()` give a connection inside a transaction."""
+    """A pair of engines for one URL; `writing()` and `reading()` open a transaction."""
 
     def __init__(self, writer: Engine, reader: Engine) -> None:
         self._writer = writer
@@ -67,9 +67,14 @@ class Database:
         self._writer.dispose()
 
 
+def insert_into(connection: Connection, table: Table) -> Any:
+    """An INSERT that supports `on_conflict_do_update` and `excluded` on both databases."""
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
 @contextmanager
 def _transaction(engine: Engine) -> Iterator[Connection]:
-    """Commit at the end, roll back on an exception; turn trouble with locks or connections into our error."""
+    """Commit at the end, roll back on an exception, and translate lock and connection errors."""
     try:
         with engine.begin() as connection:
             yield connection
@@ -80,7 +85,7 @@ def _transaction(engine: Engine) -> Iterator[Connection]:
 
 
 def _is_away(error: DBAPIError) -> bool:
-    """Whether the same may succeed at another time."""
+    """Whether the same statement may succeed later."""
     is_lost = isinstance(error, OperationalError) or error.connection_invalidated
     return is_lost or getattr(error.orig, "sqlstate", None) in POSTGRES_AWAY
 
@@ -121,7 +126,7 @@ def _sqlite_engines(url: URL, busy_timeout_s: float) -> tuple[Engine, Engine]:
 
 def _sqlite_setup(busy_timeout_s: float, *, query_only: bool) -> Callable[[sqlite3.Connection, Any], None]:
     def set_up(connection: sqlite3.Connection, _record: Any) -> None:
-        # The driver begins no transaction by itself any more; the "begin" events do.
+        # The driver must not begin transactions itself; the "begin" events do.
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout={int(busy_timeout_s * 1000)}")
         _use_write_ahead_log(connection, busy_timeout_s)
@@ -133,8 +138,8 @@ def _sqlite_setup(busy_timeout_s: float, *, query_only: bool) -> Callable[[sqlit
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection, patience_s: float) -> None:
-    """Two processes that switch a new file over at the same moment block each other, and SQLite then fails at once
-    instead of waiting: the one that fails tries again."""
+    """Switch to WAL. When two processes switch a new file at the same time, SQLite fails at once in one of them instead
+    of waiting; that one retries."""
     deadline = time.monotonic() + patience_s
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Uploaded datasets."""
+"""Datasets."""
 
 from itertools import product
 from typing import Any
@@ -63,7 +63,7 @@ class DatasetRepository:
         self._connection.execute(delete(datasets).where(datasets.c.id == dataset_id))
 
     def relocate(self, dataset_id: str, *, owner: str, source: str, target: str) -> None:
-        """Say that a dataset that no unfinished job uses lies in another bucket from now on.
+        """Record that a dataset which no unfinished job uses was moved to another bucket.
 
         Raises `NotFoundError`, and `ConflictError` (code `dataset_in_use`) also when it is no longer in `source`.
         """
@@ -75,25 +75,15 @@ class DatasetRepository:
                 f"Dataset {dataset_id!r} is being moved by another request.", "dataset_in_use", "dataset_id"
             )
 
-    def set_canonical(self, dataset_id: str, canonical: str, kind: str) -> None:
-        """Say where the canonical rows of a dataset lie that had none."""
-        mine = (datasets.c.id == dataset_id, datasets.c.canonical == "")
-        self._connection.execute(update(datasets).where(*mine).values(canonical=canonical, kind=kind))
-
-    def without_canonical(self) -> DatasetRecords:
-        """Datasets of before there were canonical rows."""
-        statement = select(*COLUMNS).where(datasets.c.canonical == "").order_by(datasets.c.seq)
-        return [DatasetRecord(*row) for row in self._connection.execute(statement)]
-
     def canonicals(self, bucket: str, sha256: str) -> frozenset[str]:
-        """The canonical keys of all datasets with this content, of any owner; empty: nobody needs the content."""
+        """The canonical keys of all datasets with this content; empty when no owner needs it."""
         same = (datasets.c.bucket == bucket, datasets.c.sha256 == sha256)
         return frozenset(self._connection.execute(select(datasets.c.canonical).where(*same)).scalars())
 
     def check_unused(self, dataset_id: str, *, owner: str) -> None:
-        """Lock a dataset against new users, or raise as `remove` does."""
+        """Lock a dataset against new jobs, or raise as `remove` does."""
         mine = (datasets.c.id == dataset_id, datasets.c.owner == owner)
-        # Locked first: a submit that holds the dataset finishes, and the look at the jobs then sees its job.
+        # Locked first: this waits for a submit that holds the dataset, so that the query below sees its job.
         locked = self._connection.execute(select(datasets.c.id).where(*mine).with_for_update())
         if locked.one_or_none() is None:
             raise _not_found(dataset_id)
@@ -118,7 +108,7 @@ def _get(is_mine: bool, is_locked: bool) -> Select[Any]:
 
 
 _GET = {flags: _get(*flags) for flags in product((False, True), repeat=2)}
-"""Made once: every submit runs one, and to put it together takes longer than to run it."""
+"""Built once: every submit runs one, and building a statement takes longer than running it."""
 
 
 def _not_found(dataset_id: str) -> NotFoundError:

@@ -4,12 +4,12 @@ from ftlab.errors import ConflictError
 
 
 class StaleJobError(ConflictError):
-    """The job, its attempt or the lease has moved on: the write came too late and changed nothing."""
+    """The job, its attempt or the lease has changed in the meantime: the write came too late and changed nothing."""
 
     default_code = "stale_job"
 
 
 class DuplicateError(ConflictError):
-    """A record with the same unique value exists. The transaction is lost: look it up in a new one."""
+    """A record with the same unique value exists. The transaction cannot continue: look the record up in a new one."""
 
     default_code = "duplicate"

@@ -20,7 +20,7 @@ class EventRepository:
         self._connection = connection
 
     def append(self, ref: JobRef, new_events: Sequence[NewEvent]) -> list[EventRecord]:
-        """Give the events their numbers and keep them.
+        """Number the events and add them to the log.
 
         Raises `StaleJobError` when the job has a newer attempt than `ref`.
         """
@@ -60,10 +60,12 @@ class EventRepository:
 def write_events(
     connection: Connection, ref: JobRef, last_seq: int, new_events: Sequence[NewEvent]
 ) -> list[EventRecord]:
-    """Insert events whose numbers, up to `last_seq`, the caller has reserved in the job's row."""
+    """Insert events whose numbers, up to `last_seq`, were reserved in the job's row."""
     first_seq = last_seq - len(new_events) + 1
     records = [
-        EventRecord(ref.id, seq, ref.attempt, new.at.astimezone(UTC), new.kind, clean_data(new.data))
+        EventRecord(
+            ref.id, seq, ref.attempt, new.at.astimezone(UTC), new.payload.kind, clean_data(new.payload.to_data())
+        )
         for seq, new in enumerate(new_events, start=first_seq)
     ]
     connection.execute(_ADD, [vars(record) for record in records])

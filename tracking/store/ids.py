@@ -1,11 +1,11 @@
-"""Ids made by the server."""
+"""Ids of jobs, datasets and other records."""
 
 import secrets
 import string
 
 ALPHABET = string.ascii_lowercase + string.digits
 NUM_CHARS = 12
-"""36**12 values: two ids out of a million collide with a chance of one in ten million."""
+"""36**12 values: among a million ids, two are equal with a probability of one in ten million."""
 
 
 def new_id(prefix: str) -> str:

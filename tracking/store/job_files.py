@@ -1,15 +1,17 @@
-"""The files of jobs that are trained on more than one, in their order."""
+"""The datasets of jobs with several files, in their order."""
 
 from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, insert, select, update
 
+from ftlab.schemas import JobConfig
+from tracking.store.records import JobRecord
 from tracking.store.rows import job_files, jobs
 
 
 class JobFileRepository:
-    """A job with one file has no rows here; `jobs.config` always names all of a job's files."""
+    """A job with one file has no rows here; its config always names all of a job's files."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -19,13 +21,8 @@ class JobFileRepository:
         mine = select(job_files.c.dataset_id).where(job_files.c.job_id == job_id)
         return list(self._connection.execute(mine.order_by(job_files.c.position)).scalars())
 
-    def users_of(self, dataset_id: str) -> list[str]:
-        """The ids of all jobs that have the dataset among several files, finished ones too."""
-        users = select(job_files.c.job_id).where(job_files.c.dataset_id == dataset_id).distinct()
-        return list(self._connection.execute(users.order_by(job_files.c.job_id)).scalars())
-
     def add(self, job_id: str, dataset_ids: Sequence[str], *, now: datetime) -> None:
-        """Write down all files of a job that has several; those that are written already stay."""
+        """Record the files of a job; those recorded earlier stay."""
         known = len(self.of_job(job_id))
         rows = [
             {"job_id": job_id, "position": position, "dataset_id": dataset_id, "added_at": now}
@@ -33,14 +30,15 @@ class JobFileRepository:
         ]
         self._connection.execute(insert(job_files), rows[known:])
 
-    def append(self, job_id: str, dataset_ids: Sequence[str], *, now: datetime) -> list[str]:
-        """Put files behind those of the job, which the caller has locked; return all of its files."""
-        config = self._connection.execute(select(jobs.c.config).where(jobs.c.id == job_id)).scalar_one()
-        named = config["dataset"]
-        files = [*(named if isinstance(named, list) else [named]), *dataset_ids]
-        self.add(job_id, files, now=now)
-        longer = {**config, "dataset": files}
-        write = update(jobs).where(jobs.c.id == job_id)
-        news = {"config": longer, "has_new_files": True, "data_findings": None}
-        self._connection.execute(write.values(**news, updated_at=now))
+    def append(self, job: JobRecord, dataset_ids: Sequence[str], *, now: datetime) -> list[str]:
+        """Append files to a job that the caller has locked and whose config is readable; return all of its files."""
+        assert isinstance(job.config, JobConfig)
+        files = [*job.config.datasets, *dataset_ids]
+        self.add(job.id, files, now=now)
+        write = update(jobs).where(jobs.c.id == job.id)
+        longer = {
+            "config": {**job.submitted_config, "dataset": files},
+            "resolved_config": job.config.model_copy(update={"dataset": files}),
+        }
+        self._connection.execute(write.values(**longer, has_new_files=True, data_findings=None, updated_at=now))
         return files

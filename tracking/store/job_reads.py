@@ -1,4 +1,4 @@
-"""Looking jobs up."""
+"""Queries for jobs."""
 
 from collections.abc import Collection
 from typing import Any
@@ -11,15 +11,15 @@ from tracking.store.paging import newest_first
 from tracking.store.records import JobRecord
 from tracking.store.rows import IS_BEHIND_MLFLOW, IS_LIVE, columns_of, idempotency_keys, jobs
 
-COLUMNS = columns_of(jobs, JobRecord)
+COLUMNS = columns_of(jobs, JobRecord, submitted_config="config", config="resolved_config")
 NUM_CANDIDATES = 5
-"""Ids that an ambiguous name is answered with."""
+"""Ids listed in the error about an ambiguous name."""
 
 JobRecords = list[JobRecord]
 
 
 class JobReads:
-    """Looking up, the first part of `JobRepository`."""
+    """Base class of `JobRepository`: queries."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -35,14 +35,14 @@ class JobReads:
         return found[0]
 
     def resolve(self, text: str, *, owner: str) -> JobRecord:
-        """Find a job by what a person types: its id, else its name, else the beginning of its id.
+        """Find a job by its id, else by its name, else by the beginning of its id.
 
-        Raises `NotFoundError`, or `ConflictError` (code `ambiguous`) when several jobs fit.
+        Raises `NotFoundError`, or `ConflictError` (code `ambiguous`) when several jobs match.
         """
         mine = select(jobs.c.queue_seq).where(jobs.c.owner == owner).order_by(jobs.c.queue_seq.desc())
         prefixes = [func.substr(jobs.c.id, 1, len(start)) == start for start in (text, f"job-{text}")]
         for condition in (jobs.c.id == text, jobs.c.name == text, or_(*prefixes)):
-            # From the index first, which alone is searched for a prefix; then the rows that were found.
+            # First the index alone, which is searched for a prefix; then the matching rows.
             numbers = self._connection.execute(mine.where(condition).limit(NUM_CANDIDATES + 1)).scalars().all()
             if not numbers:
                 continue
@@ -51,7 +51,7 @@ class JobReads:
             if len(found) > 1:
                 ids = ", ".join(job.id for job in found[:NUM_CANDIDATES])
                 more = ", ..." if len(found) > NUM_CANDIDATES else ""
-                raise ConflictError(f"{text!r} fits several jobs: {ids}{more}. Give one id.", "ambiguous", "job_id")
+                raise ConflictError(f"{text!r} matches several jobs: {ids}{more}. Give one id.", "ambiguous", "job_id")
             return found[0]
         raise _not_found(text)
 
@@ -65,9 +65,9 @@ class JobReads:
     ) -> JobRecords:
         """One page, newest first. `after` is the id of the last job of the page before.
 
-        It takes the same time however many jobs there are. Only one owner's jobs can be asked for by status.
+        The time does not depend on the number of jobs. Filtering by status needs an owner.
         """
-        assert owner is not None or statuses is None, "no index has the jobs of one status of all owners"
+        assert owner is not None or statuses is None, "no index covers one status of all owners"
         page = newest_first(
             self._connection, select(jobs.c.queue_seq), jobs, jobs.c.queue_seq, owner=owner, after=after, limit=limit
         )
@@ -75,14 +75,14 @@ class JobReads:
             return self._records(page.with_only_columns(*COLUMNS))
         if not statuses:
             return []
-        # The index has the jobs of one status in order, not those of several: read each to the page's length.
+        # The index orders the jobs of one status only: read one page of each, and merge.
         pages = [page.where(jobs.c.status == status).subquery() for status in sorted(set(statuses))]
         numbers = union_all(*(select(one.c.queue_seq) for one in pages))
         statement = select(*COLUMNS).where(jobs.c.queue_seq.in_(numbers))
         return self._records(statement.order_by(jobs.c.queue_seq.desc()).limit(limit))
 
     def live(self) -> JobRecords:
-        """Jobs that have been chosen and have not come to rest: pending to cancelling."""
+        """Jobs with devices or about to get them: pending to cancelling."""
         return self._records(select(*COLUMNS).where(IS_LIVE).order_by(jobs.c.queue_seq))
 
     def find_idempotent(self, owner: str, key: str) -> tuple[str, str] | None:
@@ -95,7 +95,7 @@ class JobReads:
         return None if row is None else (row.job_id, row.body_sha256)
 
     def behind_mlflow(self, limit: int = 50) -> JobRecords:
-        """Jobs with events that MLflow has not got yet, oldest first."""
+        """Jobs with events that MLflow does not have yet, oldest first."""
         return self._records(select(*COLUMNS).where(IS_BEHIND_MLFLOW).order_by(jobs.c.queue_seq).limit(limit))
 
     def _records(self, statement: Select[Any]) -> JobRecords:

@@ -1,4 +1,4 @@
-"""Jobs: the only writer of their status."""
+"""Jobs. This is the only writer of their status."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -8,8 +8,7 @@ from sqlalchemy import ColumnElement, case, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from ftlab.schemas import EventKind
-from ftlab.schemas.config import DEFAULT_PRIORITY
+from ftlab.schemas import JobConfig, StatusPayload
 from ftlab.status import ATTEMPT_STATUSES, REOPENING, JobStatus, ReasonCode, StopKind, sources_of
 from tracking.store.column_types import clean_text, finite_or_none
 from tracking.store.errors import DuplicateError, StaleJobError
@@ -17,7 +16,7 @@ from tracking.store.events import write_events
 from tracking.store.job_queue import JobQueue
 from tracking.store.job_reads import COLUMNS
 from tracking.store.leases import COORDINATOR
-from tracking.store.records import AttemptRecord, EventRecord, JobRecord, JobRef, NewEvent
+from tracking.store.records import AttemptRecord, EventRecord, JobRecord, JobRef, MlflowCursor, NewEvent
 from tracking.store.rows import attempts, idempotency_keys, jobs, leases
 
 DEFAULT_REASONS = {
@@ -28,7 +27,7 @@ DEFAULT_REASONS = {
 
 
 class MoveFields(TypedDict, total=False):
-    """What may change together with the status."""
+    """Fields that may change together with the status."""
 
     retries_used: int
     not_before: datetime | None
@@ -40,7 +39,7 @@ class MoveFields(TypedDict, total=False):
 
 
 class JobRepository(JobQueue):
-    """Every write about an attempt carries its number and changes nothing when a newer one exists."""
+    """Every write about an attempt is guarded by its number: it changes nothing when a newer attempt exists."""
 
     def add(
         self,
@@ -48,47 +47,45 @@ class JobRepository(JobQueue):
         *,
         owner: str,
         name: str,
-        config: dict[str, Any],
-        dataset_id: str,
-        eval_dataset_id: str | None,
+        config: JobConfig,
         idempotency_key: str | None,
         body_sha256: str,
         now: datetime,
-        priority: int = DEFAULT_PRIORITY,
         model_revision: str | None = None,
     ) -> JobRecord:
-        """Put a new job at the end of its priority in the queue, with its first event.
+        """Add a job at the end of its priority in the queue, with its first event.
 
-        `model_revision` pins the base model from the start; without it the first attempt does.
-        Raises `DuplicateError` when the owner has used the idempotency key before: `find_idempotent` in a new
-        transaction gives the job.
+        `model_revision` pins the base model from the start; by default the first attempt does. Raises
+        `DuplicateError` when the owner has used the idempotency key before: find the job with `find_idempotent` in a
+        new transaction.
         """
+        submitted, resolved = config.model_dump(mode="json"), config.resolved()
         values = {
             **NEW_JOB,
             "id": job_id,
             "owner": owner,
             "name": name,
-            "config": config,
-            "dataset_id": dataset_id,
-            "eval_dataset_id": eval_dataset_id,
-            "priority": priority,
+            "dataset_id": config.datasets[0],
+            "eval_dataset_id": config.eval_dataset,
+            "priority": config.priority,
             "model_revision": model_revision,
             "created_at": now.astimezone(UTC),
             "updated_at": now.astimezone(UTC),
         }
         try:
-            queue_seq = self._connection.execute(_ADD, values).scalar_one()
+            configs = {"config": submitted, "resolved_config": resolved}
+            queue_seq = self._connection.execute(_ADD, values | configs).scalar_one()
             if idempotency_key is not None:
                 key = {"owner": owner, "key": idempotency_key, "body_sha256": body_sha256, "job_id": job_id}
                 self._connection.execute(_ADD_KEY, key)
         except IntegrityError as error:
             raise DuplicateError("The idempotency key or the job id has been used before.") from error
-        record = JobRecord(queue_seq=queue_seq, **values)
+        record = JobRecord(queue_seq=queue_seq, submitted_config=submitted, config=resolved, **values)
         self._write_status(record.ref, record.last_seq, record.status, record.message, None, now)
         return record
 
     def lock(self, ref: JobRef) -> JobRecord:
-        """The job, which nobody else changes before the transaction ends.
+        """The job, locked until the transaction ends.
 
         Raises `StaleJobError` when it has a newer attempt than `ref`.
         """
@@ -110,14 +107,14 @@ class JobRepository(JobQueue):
     ) -> EventRecord:
         """Change the status and append the status event.
 
-        A terminal job always gets a reason, by default that of `DEFAULT_REASONS`. `not_before` holds for one
-        wait in the queue: a move that does not give it clears it. `stop_kind`, by default that of a pause, is kept
-        while the job is pausing, `paused_at` while it is paused, `waiting_for` while it is queued, and `resume_from`
-        until it runs. Raises `StaleJobError` when the job or its attempt has already moved on.
+        A terminal job always gets a reason, by default from `DEFAULT_REASONS`. `not_before` is valid for one wait in
+        the queue: a move without it clears it. `stop_kind`, by default a pause, is kept while the job is pausing,
+        `paused_at` while it is paused, `waiting_for` while it is queued, and `resume_from` until it runs. Raises
+        `StaleJobError` when the job or its attempt has already moved on.
         """
         text = clean_text(message) if message else target.sentence
         reason = (reason or DEFAULT_REASONS[target]) if target.is_terminal else None
-        values: dict[str, Any] = {"last_seq": jobs.c.last_seq + 1, **_LEFT_BEHIND, **fields}
+        values: dict[str, Any] = {"last_seq": jobs.c.last_seq + 1, **_STATUS_FIELDS, **fields}
         if target is JobStatus.PAUSING:
             values["stop_kind"] = fields.get("stop_kind", StopKind.PAUSE)
         if target is JobStatus.PAUSED:
@@ -141,13 +138,13 @@ class JobRepository(JobQueue):
         return self._write_status(ref, last_seq, target, text, reason, now)
 
     def reopen(self, ref: JobRef, *, message: str, now: datetime) -> EventRecord:
-        """Put a completed job back into the queue, because there is more to train; the only way out of this status.
+        """Put a completed job back into the queue because files were appended; the only way out of this status.
 
-        Its retries begin anew, and the model that it has delivered stays its model until the next one. Raises
+        Its retry budget is reset, and its current model stays until the next one is delivered. Raises
         `StaleJobError` when the job is not completed, or has been re-opened already.
         """
         source, target = REOPENING
-        values = {"last_seq": jobs.c.last_seq + 1, "retries_used": 0, "finished_at": None, **_LEFT_BEHIND}
+        values = {"last_seq": jobs.c.last_seq + 1, "retries_used": 0, "finished_at": None, **_STATUS_FIELDS}
         last_seq = self._connection.execute(
             update(jobs)
             .where(jobs.c.id == ref.id, jobs.c.attempt == ref.attempt, jobs.c.status == source)
@@ -170,10 +167,10 @@ class JobRepository(JobQueue):
         now: datetime,
         placement: Sequence[tuple[str, int | None]] = (),
     ) -> AttemptRecord:
-        """Take a queued job out of the queue and open its next attempt.
+        """Take a job out of the queue and start its next attempt.
 
-        Raises `StaleJobError` when the job is not queued any more or still has a live attempt, and when the
-        coordinator's lease has a newer epoch.
+        Raises `StaleJobError` when the job is no longer queued or still has a live attempt, and when the coordinator's
+        lease has a newer epoch.
         """
         claimed = self._connection.execute(_claim(job_id, epoch, now)).one_or_none()
         if claimed is None:
@@ -200,7 +197,7 @@ class JobRepository(JobQueue):
         return record
 
     def set_stop_kind(self, ref: JobRef, kind: StopKind) -> StopKind:
-        """Ask a job that is pausing to stop for another reason; a more urgent one stays. Returns the one that holds.
+        """Change why a pausing job must stop, unless the present reason is more urgent. Returns the resulting reason.
 
         Raises `StaleJobError` when the job is not pausing, or its attempt has moved on.
         """
@@ -216,7 +213,7 @@ class JobRepository(JobQueue):
         return held
 
     def forget_resume_choice(self, ref: JobRef) -> None:
-        """The live attempt trains from the checkpoint that a resume had named: the next one takes the newest again."""
+        """Clear `resume_from` once the live attempt trains: the next attempt resumes from the newest checkpoint."""
         self._connection.execute(
             update(jobs)
             .where(jobs.c.id == ref.id, jobs.c.live_attempt == ref.attempt, jobs.c.resume_from.is_not(None))
@@ -237,7 +234,7 @@ class JobRepository(JobQueue):
         file_progress: float | None = None,
         now: datetime,
     ) -> bool:
-        """Keep where training stands; a loss that is `None` or not finite leaves the old one, so does a `file`.
+        """Store the training progress. A loss, file or file progress that is `None` or not finite stays as it was.
 
         Returns False when the attempt is no longer live.
         """
@@ -249,15 +246,15 @@ class JobRepository(JobQueue):
             "updated_at": now,
         }
         losses = {"loss": finite_or_none(loss), "eval_loss": finite_or_none(eval_loss)}
-        told = {**losses, "file": file, "file_progress": finite_or_none(file_progress)}
-        values |= {column: value for column, value in told.items() if value is not None}
+        optional = {**losses, "file": file, "file_progress": finite_or_none(file_progress)}
+        values |= {column: value for column, value in optional.items() if value is not None}
         changed = self._connection.execute(
             update(jobs).where(jobs.c.id == ref.id, jobs.c.live_attempt == ref.attempt).values(**values)
         )
         return changed.rowcount == 1
 
     def set_model_revision(self, ref: JobRef, revision: str) -> str:
-        """Pin the base model's revision; the first attempt's stays. Returns the one that holds.
+        """Pin the base model's revision, unless it is pinned already. Returns the pinned revision.
 
         Raises `StaleJobError` when the attempt is no longer live.
         """
@@ -271,13 +268,15 @@ class JobRepository(JobQueue):
             raise StaleJobError(f"Attempt {ref.attempt} of job {ref.id!r} is no longer live.")
         return pinned
 
-    def set_mlflow(self, job_id: str, *, run_id: str | None = None, seq: int | None = None) -> None:
-        """Keep the job's MLflow run and the newest event that MLflow has; that number never goes back."""
+    def set_mlflow(self, job_id: str, *, run_id: str | None = None, cursor: MlflowCursor | None = None) -> None:
+        """Store the job's MLflow run, and how much of the job MLflow has; the cursor never moves back."""
         values: dict[str, str | ColumnElement[int]] = {}
         if run_id is not None:
             values["mlflow_run_id"] = run_id
-        if seq is not None:
-            values["mlflow_seq"] = case((jobs.c.mlflow_seq < seq, seq), else_=jobs.c.mlflow_seq)
+        if cursor is not None:
+            for name, value in vars(cursor).items():
+                column = jobs.c[f"mlflow_{name}"]
+                values[column.name] = case((jobs.c.mlflow_seq < cursor.seq, value), else_=column)
         if values:
             self._connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
 
@@ -290,13 +289,12 @@ class JobRepository(JobQueue):
         reason: ReasonCode | None,
         now: datetime,
     ) -> EventRecord:
-        data = {"status": status.value, "message": message, "reason": reason.value if reason else None}
-        new = NewEvent(EventKind.STATUS, data, now)
+        new = NewEvent(StatusPayload(status=status, message=message, reason=reason), now)
         return write_events(self._connection, ref, seq, [new])[0]
 
 
 def _claim(job_id: str, epoch: int, now: datetime) -> ReturningUpdate[tuple[int, int]]:
-    # The share lock (PostgreSQL) makes a coordinator that takes the lease right now wait for the claim.
+    # On PostgreSQL, the share lock makes a coordinator that takes over the lease wait for the claim.
     holds_lease = (
         select(leases.c.name)
         .where(leases.c.name == COORDINATOR, leases.c.epoch == epoch)
@@ -310,7 +308,7 @@ def _claim(job_id: str, epoch: int, now: datetime) -> ReturningUpdate[tuple[int,
         .values(
             status=JobStatus.PENDING,
             message=JobStatus.PENDING.sentence,
-            **_LEFT_BEHIND,
+            **_STATUS_FIELDS,
             attempt=jobs.c.attempt + 1,
             live_attempt=jobs.c.attempt + 1,
             has_new_files=False,
@@ -323,8 +321,8 @@ def _claim(job_id: str, epoch: int, now: datetime) -> ReturningUpdate[tuple[int,
 
 _ADD = insert(jobs).returning(jobs.c.queue_seq)
 _ADD_KEY = insert(idempotency_keys)
-_LEFT_BEHIND: dict[str, Any] = dict.fromkeys(("not_before", "waiting_for", "stop_kind", "paused_at"))
-"""What belongs to one status and not to the next."""
+_STATUS_FIELDS: dict[str, Any] = dict.fromkeys(("not_before", "waiting_for", "stop_kind", "paused_at"))
+"""Fields that are valid for one status only."""
 
 NEW_JOB: dict[str, Any] = {
     "status": JobStatus.QUEUED,
@@ -335,6 +333,8 @@ NEW_JOB: dict[str, Any] = {
     "step": 0,
     "last_seq": 1,
     "mlflow_seq": 0,
+    "mlflow_step": -1,
+    "mlflow_eval_step": -1,
     "has_new_files": False,
 } | dict.fromkeys(
     (
@@ -359,4 +359,4 @@ NEW_JOB: dict[str, Any] = {
         "finished_at",
     )
 )
-"""How every job begins; its event number 1 says that it is queued."""
+"""The fields of every new job; its first event says that it is queued."""

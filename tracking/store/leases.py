@@ -1,11 +1,11 @@
-"""Leases: who may schedule. The epoch grows with every change of holder and fences the holder before."""
+"""Leases: the exclusive right to schedule. The epoch grows with every change of holder and fences earlier holders."""
 
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, bindparam, case, or_, select, true, update
 
 from ftlab.errors import ConflictError
-from tracking.store.dialect import insert_into
+from tracking.store.database import insert_into
 from tracking.store.errors import StaleJobError
 from tracking.store.records import Lease
 from tracking.store.rows import columns_of, leases
@@ -13,7 +13,7 @@ from tracking.store.rows import columns_of, leases
 COORDINATOR = "coordinator"
 COLUMNS = columns_of(leases, Lease)
 _CURRENT = select(*COLUMNS).where(leases.c.name == bindparam("lease"))
-"""Made once: every submit and every tick runs it."""
+"""Built once: every submit and every tick runs it."""
 
 
 class LeaseRepository:
@@ -21,10 +21,10 @@ class LeaseRepository:
         self._connection = connection
 
     def acquire(self, name: str, holder: str, *, ttl_s: float, now: datetime, force: bool = False) -> Lease:
-        """Take a lease that is free, expired or the holder's own; with `force`, in any case.
+        """Take a lease that is free, expired or the holder's own; with `force`, any lease.
 
-        `holder` must be unique to one life of one process: the same holder keeps its epoch. Raises
-        `ConflictError` (code `lease_held`) when somebody else's has not expired.
+        `holder` must be unique to one process: the same holder keeps its epoch. Raises `ConflictError` (code
+        `lease_held`) when another holder's lease has not expired.
         """
         insert = insert_into(self._connection, leases).values(
             name=name, holder=holder, epoch=1, expires_at=now + timedelta(seconds=ttl_s)
@@ -46,7 +46,7 @@ class LeaseRepository:
         return Lease(*row)
 
     def renew(self, lease: Lease, *, ttl_s: float, now: datetime) -> Lease:
-        """Hold the lease for `ttl_s` from now. Raises `StaleJobError` when its epoch has moved on."""
+        """Extend the lease to `ttl_s` from now. Raises `StaleJobError` when it has a newer epoch."""
         row = self._connection.execute(
             update(leases)
             .where(leases.c.name == lease.name, leases.c.epoch == lease.epoch)

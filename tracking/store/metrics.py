@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, delete, func, or_, select
 
-from tracking.store.dialect import insert_into
+from tracking.store.database import insert_into
 from tracking.store.records import MetricRecord
 from tracking.store.rows import columns_of, jobs, metrics
 
@@ -18,22 +18,21 @@ class MetricRepository:
         self._connection = connection
 
     def add(self, points: Sequence[MetricRecord]) -> None:
-        """Keep the points. Where a step was measured before, the higher or equal attempt wins.
+        """Add points. A point of the same step is replaced, unless a newer attempt measured it.
 
-        Left out: points of an attempt older than the job's newest, and values that are not finite, which no
-        chart can show.
+        Points of an attempt older than the job's newest are left out, and so are values that are not finite.
         """
         rows = [vars(point) for point in points if math.isfinite(point.value)]
         if not rows:
             return
-        # Always in the order of the key, so that two writers cannot wait for each other.
+        # Always in the order of the key, so that two writers cannot deadlock.
         rows.sort(key=lambda row: (row["job_id"], row["name"], row["step"]))
         self._connection.execute(_upsert(self._connection), rows)
 
     def series(self, job_id: str, names: Collection[str] | None = None, max_points: int = 2000) -> list[MetricRecord]:
-        """The points by name and step, thinned evenly to at most `max_points` (2 or more) a name.
+        """The points by name and step, thinned evenly to at most `max_points` (2 or more) per name.
 
-        The first and the last point of a series are always kept.
+        The first and the last point of a series are always included.
         """
         wanted = [metrics.c.job_id == job_id]
         if names is not None:
@@ -63,7 +62,7 @@ class MetricRepository:
         return points[::-1]
 
     def forget_after(self, job_id: str, step: int) -> None:
-        """Remove the points of all higher steps: the job goes on from an older checkpoint and measures them anew."""
+        """Remove the points of all higher steps: the job resumes from an older checkpoint and measures them again."""
         self._connection.execute(delete(metrics).where(metrics.c.job_id == job_id, metrics.c.step > step))
 
     def _points(self, statement: Select[Any]) -> list[MetricRecord]:
@@ -71,7 +70,7 @@ class MetricRepository:
 
 
 def _thinned(job_id: str, name: str, num_points: int, max_points: int) -> Select[Any]:
-    """Deal the positions of a series into `max_points` equal buckets and keep the first of every bucket."""
+    """Divide the positions of a series into `max_points` equal buckets and keep the first of each."""
     position = func.row_number().over(order_by=metrics.c.step) - 1
     points = (
         select(*COLUMNS, position.label("position"))

@@ -12,7 +12,7 @@ LOCK_KEY = 7_203_614
 
 
 def upgrade(connection: Connection) -> None:
-    """Upgrade to the newest version; all of it or nothing."""
+    """Upgrade to the newest version, completely or not at all."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})

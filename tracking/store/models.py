@@ -1,4 +1,4 @@
-"""Tuned models: what completed jobs deliver."""
+"""Tuned models, which completed jobs deliver."""
 
 from pathlib import Path
 from typing import Any
@@ -53,13 +53,13 @@ class ModelRepository:
         )
 
     def of_job(self, job_id: str) -> ModelRecord | None:
-        """The newest one."""
+        """The job's newest model."""
         mine = select(*COLUMNS).where(models.c.job_id == job_id)
         found = self._records(mine.order_by(models.c.seq.desc()).limit(1))
         return found[0] if found else None
 
     def all_of_job(self, job_id: str) -> ModelRecords:
-        """One for each time that the job completed, oldest first."""
+        """All models of the job, one for each completion, oldest first."""
         return self._records(select(*COLUMNS).where(models.c.job_id == job_id).order_by(models.c.seq))
 
     def set_mlflow_version(self, model_id: str, version: str) -> None:

@@ -1,4 +1,4 @@
-"""Lists page by key: the last id of a page leads to the next one, however many rows lie before it."""
+"""Paging by key: the last id of a page is the cursor of the next one, so a page costs the same at any depth."""
 
 from typing import Any
 

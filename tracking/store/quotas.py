@@ -1,4 +1,4 @@
-"""What owners may use: the exceptions from the settings' defaults."""
+"""Quotas of owners, which override the defaults of the settings."""
 
 from dataclasses import fields
 from typing import TypedDict, Unpack
@@ -6,19 +6,19 @@ from typing import TypedDict, Unpack
 from sqlalchemy import Connection, bindparam, func, select
 
 from ftlab.settings import Settings
-from tracking.store.dialect import insert_into
+from tracking.store.database import insert_into
 from tracking.store.records import QuotaRecord
 from tracking.store.rows import columns_of, quotas
 
 COLUMNS = columns_of(quotas, QuotaRecord)
 _GET = select(*COLUMNS).where(quotas.c.owner == bindparam("of"))
-"""Made once: every submit runs it."""
+"""Built once: every submit runs it."""
 LOCK_SEED = 3
-"""Keeps the owners' locks apart from other advisory locks in the same database."""
+"""Separates the owners' locks from other advisory locks in the same database."""
 
 
 class QuotaFields(TypedDict, total=False):
-    """The parts of a quota; `None` goes back to the default."""
+    """The fields of a quota; `None` restores the default."""
 
     max_queued_jobs: int | None
     max_running_gpus: float | None
@@ -33,29 +33,29 @@ class QuotaRepository:
         self._connection = connection
 
     def get(self, owner: str) -> QuotaRecord:
-        """What was set for this owner; everything is `None` where nothing was."""
+        """The quota set for this owner; fields that were not set are `None`."""
         row = self._connection.execute(_GET, {"of": owner}).one_or_none()
         return QuotaRecord(owner) if row is None else QuotaRecord(*row)
 
     def lock(self, owner: str) -> QuotaRecord:
-        """As `get`; whoever asks this for the same owner then waits until the transaction ends.
+        """Get the quota and lock the owner until the transaction ends.
 
-        So what is counted after it, and compared with a limit, does not grow meanwhile.
+        A second caller waits, so that what is counted afterwards and compared with a limit does not grow meanwhile.
         """
         if self._connection.dialect.name == "sqlite":
-            return self.get(owner)  # write transactions come one after the other
+            return self.get(owner)  # write transactions are serial
         gate = func.pg_advisory_xact_lock(func.hashtextextended(owner, LOCK_SEED)).alias("gate")
         statement = select(*COLUMNS).select_from(gate.outerjoin(quotas, quotas.c.owner == owner))
         row = self._connection.execute(statement).one()
         return QuotaRecord(owner) if row.owner is None else QuotaRecord(*row)
 
     def all(self) -> dict[str, QuotaRecord]:
-        """By owner; those without a quota of their own are left out."""
+        """All quotas by owner; owners without one are left out."""
         rows = self._connection.execute(select(*COLUMNS))
         return {row.owner: QuotaRecord(*row) for row in rows}
 
     def set(self, owner: str, **changes: Unpack[QuotaFields]) -> QuotaRecord:
-        """Change what is given and leave the rest as it is. Returns the whole."""
+        """Change the given fields. Returns the whole quota."""
         if changes:
             insert = insert_into(self._connection, quotas).values(owner=owner, **changes)
             self._connection.execute(insert.on_conflict_do_update(index_elements=[quotas.c.owner], set_=dict(changes)))
@@ -63,7 +63,7 @@ class QuotaRepository:
 
 
 def default_quota(settings: Settings, owner: str) -> QuotaRecord:
-    """What holds for an owner without a quota of their own; `None` is no limit."""
+    """The quota of an owner without one; `None` means no limit."""
     return QuotaRecord(
         owner,
         max_queued_jobs=settings.quota_queued_jobs,
@@ -76,7 +76,7 @@ def default_quota(settings: Settings, owner: str) -> QuotaRecord:
 
 
 def effective_quota(quota: QuotaRecord, settings: Settings) -> QuotaRecord:
-    """The quota with the defaults filled in; what is `None` then has no limit."""
+    """The quota with defaults filled in; `None` means no limit."""
     default = default_quota(settings, quota.owner)
     values = {field.name: getattr(quota, field.name) for field in fields(quota)}
     return QuotaRecord(**{name: getattr(default, name) if value is None else value for name, value in values.items()})

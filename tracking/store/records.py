@@ -1,30 +1,54 @@
-"""Domain types of the store: what the rows mean, without SQL."""
+"""Domain types of the store, without SQL."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ftlab.schemas import EventKind
+from ftlab.schemas import EventKind, EventPayload, JobConfig
+from ftlab.schemas.events import parse_payload
 from ftlab.status import JobStatus, ReasonCode, StopKind
 
 
 @dataclass(frozen=True)
 class JobRef:
-    """A job at one attempt: the guard of every write about that attempt."""
+    """A job at one attempt, which guards every write about that attempt."""
 
     id: str
     attempt: int
 
 
 @dataclass(frozen=True)
+class MlflowCursor:
+    """How much of a job MLflow has."""
+
+    seq: int = 0
+    """The newest event."""
+    step: int = -1
+    """The newest step with training metrics."""
+    eval_step: int = -1
+    """The newest step with the metrics of an evaluation."""
+
+
+@dataclass(frozen=True)
+class UnreadableConfig:
+    """Stands in for a job's config that another version accepted and this one cannot read."""
+
+    why: str
+    """What is wrong with it, in one sentence."""
+
+
+@dataclass(frozen=True)
 class JobRecord:
-    """One job. Its place in the queue follows from `priority`, `queue_shift` and `queue_seq`, in this order."""
+    """One job. Its position in the queue follows from `priority`, `queue_shift` and `queue_seq`, in this order."""
 
     id: str
     owner: str
     name: str
-    config: dict[str, Any]
+    submitted_config: dict[str, Any]
+    """As it was submitted, with the files that were appended."""
+    config: JobConfig | UnreadableConfig
+    """The same with all defaults filled in, as they were at the submit."""
     dataset_id: str
     eval_dataset_id: str | None
     status: JobStatus
@@ -32,22 +56,22 @@ class JobRecord:
     reason: ReasonCode | None
     priority: int
     queue_shift: int
-    """Below 0: moved to the front of its priority."""
+    """Below 0 if it was moved to the front of its priority."""
     queue_seq: int
-    """Submit order, kept over retries and restarts."""
+    """Submit order, unchanged by retries and restarts."""
     attempt: int
     """Number of the newest attempt; 0 before the first."""
     retries_used: int
     not_before: datetime | None
-    """A retry waits until then."""
+    """The earliest start of a retry."""
     waiting_for: str | None
-    """What the scheduler found missing, in one sentence; only while queued."""
+    """What the job waits for, in one sentence; only while queued."""
     data_findings: str | None
-    """What the doctor says of its data, where that was ready while the job went on waiting."""
+    """The doctor's findings about its data, if that was ready while the job kept waiting."""
     has_new_files: bool
-    """Whether files were appended that its newest attempt does not know."""
+    """Whether files were appended after its newest attempt was claimed."""
     stop_kind: StopKind | None
-    """Why the live attempt is asked to stop; only while pausing."""
+    """Why the live attempt must stop; only while pausing."""
     resume_from: str | None
     """Name of the checkpoint that the next attempt must start from; cleared when it runs."""
     step: int
@@ -57,12 +81,13 @@ class JobRecord:
     eval_loss: float | None
     eta_s: float | None
     file: int | None
-    """Which of its files it trains, or trained last; 1 is the first. `None` before the first step."""
+    """The number of the file in training, or trained last, from 1; `None` before the first step."""
     file_progress: float | None
-    """How far it is in this file, 0 to 1."""
+    """Progress in this file, 0 to 1."""
     last_seq: int
     mlflow_seq: int
-    """Newest event that MLflow has."""
+    mlflow_step: int
+    mlflow_eval_step: int
     mlflow_run_id: str | None
     model_revision: str | None
     """The base model's revision, pinned by the first attempt."""
@@ -76,13 +101,16 @@ class JobRecord:
 
     @property
     def dataset_ids(self) -> list[str]:
-        """The datasets that it is to be trained on, in their order."""
-        named = self.config.get("dataset")
-        return named if isinstance(named, list) else [self.dataset_id]
+        """The datasets it is trained on, in their order; only the first where the config is unreadable."""
+        return self.config.datasets if isinstance(self.config, JobConfig) else [self.dataset_id]
 
     @property
     def num_files(self) -> int:
         return len(self.dataset_ids)
+
+    @property
+    def mlflow_cursor(self) -> MlflowCursor:
+        return MlflowCursor(self.mlflow_seq, self.mlflow_step, self.mlflow_eval_step)
 
     @property
     def ref(self) -> JobRef:
@@ -92,7 +120,7 @@ class JobRecord:
 
 @dataclass(frozen=True)
 class JobState:
-    """What a live attempt is told at every heartbeat."""
+    """The state of a job, which its live attempt reads at every heartbeat."""
 
     status: JobStatus
     stop_kind: StopKind | None
@@ -109,7 +137,7 @@ class AttemptRecord:
     """Name of the run-driver actor."""
     cpus: int
     gpus: float
-    """Devices this attempt holds: whole cores, and GPUs or a share of one."""
+    """Devices held by this attempt: whole cores, and GPUs or a share of one."""
     placement_groups: tuple[str, ...]
     """Ray placement group ids (hex) to remove when the attempt ends."""
     pids: tuple[int, ...]
@@ -121,15 +149,14 @@ class AttemptRecord:
     reason: ReasonCode | None
     message: str | None
     placement: tuple[tuple[str, int | None], ...] = ()
-    """Of each worker the machine and, where it has one, the number of its GPU there, as the scheduler planned it."""
+    """For each worker, the node and the index of its GPU there (`None` without one), as scheduled."""
 
 
 @dataclass(frozen=True)
 class NewEvent:
-    """An event before the log gave it its sequence number."""
+    """An event without its sequence number."""
 
-    kind: EventKind
-    data: dict[str, Any]
+    payload: EventPayload
     at: datetime
 
 
@@ -141,6 +168,11 @@ class EventRecord:
     at: datetime
     kind: EventKind
     data: dict[str, Any]
+
+    @property
+    def payload(self) -> EventPayload:
+        """`data` as the payload type of this kind."""
+        return parse_payload(self.kind, self.data)
 
 
 @dataclass(frozen=True)
@@ -177,49 +209,49 @@ class DatasetRecord:
     num_rows: int
     size_bytes: int
     sha256: str
-    """Of the uploaded bytes."""
-    created_at: datetime
-    kind: str = "messages"
-    """What its canonical rows are: `messages`, `preference`, `unpaired` or `text`."""
-    canonical: str = ""
+    """SHA-256 of the uploaded bytes."""
+    kind: str
+    """The kind of its canonical rows: `messages`, `preference`, `unpaired` or `text`."""
+    canonical: str
     """Key of the canonical rows inside the bucket."""
+    created_at: datetime
     num_skipped: int = 0
-    """Rows that were left out because the uploader accepted a part."""
+    """Bad rows that were left out, which the uploader allowed."""
     column_mapping: dict[str, Any] | None = None
-    """What the uploader said about the columns."""
+    """The column mapping given at the upload."""
     confidence: float = 1.0
-    """How sure the detection of the shape was, 0 to 1."""
+    """Confidence of the shape detection, 0 to 1."""
     compression: str | None = None
-    """Of the uploaded file: `gzip` or `zstd`."""
+    """Compression of the uploaded file: `gzip` or `zstd`."""
     problems: list[str] = field(default_factory=list)
-    """What is wrong with the first rows that were left out."""
+    """Descriptions of the first rows that were left out."""
 
 
 @dataclass(frozen=True)
 class UploadRecord:
-    """A file that comes in pieces."""
+    """A file that is uploaded in pieces."""
 
     id: str
     owner: str
     bucket: str
     filename: str
     size_bytes: int
-    """What the client said it will be."""
+    """Declared by the client."""
     sha256: str | None
-    """What the client said it will be."""
+    """Declared by the client."""
     received_bytes: int
-    """What is safe on disk: the next piece starts here."""
+    """Durable bytes: the next piece starts here."""
     options: dict[str, Any]
-    """How the dataset is to be made of it."""
+    """Options of the dataset to be made of it."""
     dataset_id: str | None
-    """What became of it."""
+    """The dataset that was made of it."""
     created_at: datetime
     updated_at: datetime
 
 
 @dataclass(frozen=True)
 class ContentClaim:
-    """The right to put and remove the files of one content in one bucket, until it expires."""
+    """The right to store and remove the files of one content in one bucket, until it expires."""
 
     bucket: str
     sha256: str
@@ -244,7 +276,7 @@ class ModelRecord:
 
 @dataclass(frozen=True)
 class QuotaRecord:
-    """What an owner may use at once. `None`: the default of the settings holds."""
+    """Limits of what an owner may use at once. `None` stands for the default of the settings."""
 
     owner: str
     max_queued_jobs: int | None = None
@@ -253,12 +285,12 @@ class QuotaRecord:
     max_disk_bytes: int | None = None
     max_upload_bytes: int | None = None
     weight: float | None = None
-    """Share of the devices while others wait too, relative to theirs; the default is 1."""
+    """Relative share of the devices while other owners wait too; the default is 1."""
 
 
 @dataclass(frozen=True)
 class UsageRecord:
-    """What an owner uses now."""
+    """An owner's current use."""
 
     queued_jobs: int
     running_gpus: float

@@ -1,4 +1,4 @@
-"""The tables. `migrations/` creates them; a test keeps both equal."""
+"""The tables. `migrations/` creates them; a test keeps the two equal."""
 
 from dataclasses import fields
 from typing import Any
@@ -11,27 +11,24 @@ from sqlalchemy import (
     ColumnElement,
     Double,
     ForeignKey,
-    ForeignKeyConstraint,
     FromClause,
     Index,
     Integer,
     MetaData,
     String,
     Table,
-    UniqueConstraint,
     and_,
     cast,
-    false,
     literal_column,
     text,
 )
 
 from ftlab.schemas import EventKind
 from ftlab.status import ATTEMPT_STATUSES, JobStatus, ReasonCode, StopKind
-from tracking.store.column_types import CleanText, EnumText, UtcDateTime
+from tracking.store.column_types import CleanText, ConfigText, EnumText, UtcDateTime
 
 LIVE_STATUSES = tuple(status for status in JobStatus if status in ATTEMPT_STATUSES or status is JobStatus.CANCELLING)
-"""A coordinator that starts must look after the jobs in these."""
+"""Statuses of jobs that a starting coordinator must take over."""
 
 metadata = MetaData(
     naming_convention={
@@ -44,7 +41,7 @@ metadata = MetaData(
 
 
 def _sequence(name: str) -> Column[int]:
-    """A number that grows with every row. Only SQLite's INTEGER PRIMARY KEY counts by itself."""
+    """A number that grows with every row. On SQLite, only an INTEGER PRIMARY KEY increments itself."""
     return Column(name, BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
 
 
@@ -60,50 +57,54 @@ jobs = Table(
     Column("owner", String, nullable=False),
     Column("name", String, nullable=False),
     Column("config", JSON, nullable=False),
+    # `config` with all defaults filled in.
+    Column("resolved_config", ConfigText, nullable=False),
     Column("dataset_id", String, nullable=False),
     Column("eval_dataset_id", String),
     Column("status", EnumText(JobStatus), nullable=False),
     Column("message", CleanText, nullable=False),
     Column("reason", EnumText(ReasonCode)),
     Column("priority", Integer, nullable=False),
+    Column("queue_shift", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
-    # Equal to `attempt` while that attempt is live. It repeats what `attempts.ended_at` says, so that one
-    # UPDATE of the job can check it: PostgreSQL rechecks only the updated row after it waited for a lock.
+    # Equal to `attempt` while that attempt is live. It repeats what `attempts.ended_at` says, so that an UPDATE of
+    # the job can check it: after waiting for a lock, PostgreSQL rechecks only the updated row.
     Column("live_attempt", Integer),
     Column("retries_used", Integer, nullable=False),
     Column("not_before", UtcDateTime),
+    Column("waiting_for", CleanText),
+    Column("data_findings", CleanText),
+    Column("has_new_files", Boolean, nullable=False),
+    Column("stop_kind", EnumText(StopKind)),
+    Column("resume_from", String),
     Column("step", Integer, nullable=False),
     Column("total_steps", Integer),
     Column("epoch", Double),
     Column("loss", Double),
     Column("eval_loss", Double),
     Column("eta_s", Double),
+    Column("file", Integer),
+    Column("file_progress", Double),
+    # The sum of the sizes of its checkpoints.
+    Column("disk_bytes", BigInteger, nullable=False, server_default=text("0")),
     Column("last_seq", Integer, nullable=False),
     Column("mlflow_seq", Integer, nullable=False),
+    Column("mlflow_step", Integer, nullable=False),
+    Column("mlflow_eval_step", Integer, nullable=False),
     Column("mlflow_run_id", String),
     Column("model_revision", String),
     Column("model_id", String),
     Column("created_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime),
+    Column("paused_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     Column("updated_at", UtcDateTime, nullable=False),
-    Column("queue_shift", Integer, nullable=False, server_default=text("0")),
-    Column("paused_at", UtcDateTime),
-    Column("stop_kind", EnumText(StopKind)),
-    Column("resume_from", String),
-    Column("waiting_for", CleanText),
-    # The sum of its checkpoints' sizes.
-    Column("disk_bytes", BigInteger, nullable=False, server_default=text("0")),
-    Column("file", Integer),
-    Column("file_progress", Double),
-    Column("data_findings", CleanText),
-    Column("has_new_files", Boolean, nullable=False, server_default=false()),
 )
 
 
-# Spelled out instead of bound: with a parameter neither database can prove that a partial index applies.
+# A literal, not a parameter: otherwise neither database can prove that a partial index applies.
 def is_queued(table: FromClause) -> ColumnElement[bool]:
-    """Which rows of the jobs' table, or of an alias of it, are queued."""
+    """The condition for queued rows of the jobs table or an alias of it."""
     condition: ColumnElement[bool] = table.c.status == literal_column(f"'{JobStatus.QUEUED}'")
     return condition
 
@@ -111,13 +112,13 @@ def is_queued(table: FromClause) -> ColumnElement[bool]:
 IS_QUEUED = is_queued(jobs)
 IS_LIVE = jobs.c.status.in_([literal_column(f"'{status}'") for status in LIVE_STATUSES])
 IS_BEHIND_MLFLOW = and_(jobs.c.attempt > 0, jobs.c.last_seq > jobs.c.mlflow_seq)
-"""Of a job that has not begun there is nothing to record; a queue of thousands would keep MLflow busy for nobody."""
+"""Jobs with something to record; a job that has not started has nothing, and a queue may hold thousands."""
 HAS_FILES = jobs.c.disk_bytes > literal_column("0")
 
 QUEUE_ORDER = (jobs.c.priority.desc(), jobs.c.queue_shift, jobs.c.queue_seq)
-"""Who is next: the highest priority, then who was moved to the front, then who came first."""
+"""Highest priority first, then jobs that were moved to the front, then submit order."""
 
-# The status, always the same here, is in them for SQLite, which would look it up in the table otherwise.
+# The status, constant here, makes the indexes covering: SQLite would look it up in the table otherwise.
 Index(
     "ix_jobs_queue",
     *QUEUE_ORDER,
@@ -162,6 +163,7 @@ attempts = Table(
     Column("driver", String, nullable=False),
     Column("cpus", Integer, nullable=False),
     Column("gpus", Double, nullable=False),
+    Column("placement", JSON, nullable=False),
     Column("placement_groups", JSON, nullable=False),
     Column("pids", JSON, nullable=False),
     Column("resumed_from_step", Integer),
@@ -170,8 +172,7 @@ attempts = Table(
     Column("ended_at", UtcDateTime),
     Column("reason", EnumText(ReasonCode)),
     Column("message", CleanText),
-    Column("placement", JSON, nullable=False, server_default=text("'[]'")),
-    # When its use of devices was counted for its owner.
+    # When its device use was counted for its owner.
     Column("counted_at", UtcDateTime),
 )
 Index(
@@ -185,7 +186,7 @@ Index(
 IS_UNRELEASED = and_(
     attempts.c.ended_at.is_not(None), cast(attempts.c.placement_groups, String) != literal_column("'[]'")
 )
-"""An attempt that has ended and whose placement groups nobody has given back yet."""
+"""Ended attempts whose placement groups have not been released."""
 
 Index("ix_attempts_unreleased", attempts.c.job_id, sqlite_where=IS_UNRELEASED, postgresql_where=IS_UNRELEASED)
 
@@ -213,7 +214,7 @@ metrics = Table(
     Column("value", Double, nullable=False),
     Column("at", UtcDateTime, nullable=False),
     Column("attempt", Integer, nullable=False),
-    # Small rows that are always read along the key: one tree instead of a table and its index.
+    # Small rows, always read by key: one B-tree instead of a table and an index.
     sqlite_with_rowid=False,
 )
 
@@ -244,14 +245,14 @@ datasets = Table(
     Column("num_rows", BigInteger, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("sha256", String, nullable=False),
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("kind", String, nullable=False, server_default=text("'messages'")),
-    Column("canonical", String, nullable=False, server_default=text("''")),
-    Column("num_skipped", BigInteger, nullable=False, server_default=text("0")),
+    Column("kind", String, nullable=False),
+    Column("canonical", String, nullable=False),
+    Column("num_skipped", BigInteger, nullable=False),
     Column("column_mapping", JSON(none_as_null=True)),
-    Column("confidence", Double, nullable=False, server_default=text("1")),
+    Column("confidence", Double, nullable=False),
     Column("compression", String),
-    Column("problems", JSON, nullable=False, server_default=text("'[]'")),
+    Column("problems", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
 )
 Index("ix_datasets_owner", datasets.c.owner, datasets.c.seq)
 Index("ix_datasets_content", datasets.c.bucket, datasets.c.sha256)
@@ -296,9 +297,9 @@ models = Table(
     "models",
     metadata,
     _sequence("seq"),
-    Column("id", String, nullable=False),
+    Column("id", String, nullable=False, unique=True),
     Column("owner", String, nullable=False),
-    Column("job_id", String, nullable=False),
+    _job_id(primary_key=False),
     Column("name", String, nullable=False),
     Column("kind", String, nullable=False),
     Column("base_model", String, nullable=False),
@@ -307,9 +308,6 @@ models = Table(
     Column("path", String, nullable=False),
     Column("mlflow_version", String),
     Column("created_at", UtcDateTime, nullable=False),
-    # In the order that SQLite has them in since the table was built anew.
-    ForeignKeyConstraint(["job_id"], ["jobs.id"]),
-    UniqueConstraint("id"),
 )
 Index("ix_models_job", models.c.job_id, models.c.seq)
 
@@ -343,6 +341,9 @@ leases = Table(
 )
 
 
-def columns_of(table: Table, record_class: type) -> list[Column[Any]]:
-    """The columns that make up a record, in the order of its fields: a row is `record_class`'s arguments."""
-    return [table.c[field.name] for field in fields(record_class)]
+def columns_of(table: Table, record_class: type, **renamed: str) -> list[Column[Any]]:
+    """The columns of a record in the order of its fields, so that a row holds `record_class`'s arguments.
+
+    `renamed` maps fields to columns of another name.
+    """
+    return [table.c[renamed.get(field.name, field.name)] for field in fields(record_class)]

@@ -1,4 +1,4 @@
-"""The store: transactions, and one repository for each kind of record."""
+"""The store: transactions with one repository for each kind of record."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ from tracking.store.usage import UsageRepository
 
 
 class Transaction:
-    """The repositories inside one transaction."""
+    """The repositories of one transaction."""
 
     def __init__(self, connection: Connection, *, is_writing: bool) -> None:
         self.jobs = JobRepository(connection)
@@ -42,7 +42,7 @@ class Transaction:
 
 
 class Store:
-    """The record of everything. Safe for many threads, and for many processes on the same database.
+    """Access to the database. Safe for many threads, and for many processes on the same database.
 
     A network or Ray call never happens inside a transaction, and transactions do not nest.
     """
@@ -52,15 +52,15 @@ class Store:
 
     @classmethod
     def open(cls, url: str, *, busy_timeout_s: float = 10.0) -> Self:
-        """Make the engine of `sqlite:///<file>` or `postgresql://...`; nothing connects before the first use.
+        """Create the engines for `sqlite:///<file>` or `postgresql://...`; nothing connects before the first use.
 
-        `busy_timeout_s` is how long SQLite waits for another writer. Raises `InvalidRequestError` (code
+        `busy_timeout_s` limits how long SQLite waits for another writer. Raises `InvalidRequestError` (code
         `invalid_setting`) for any other URL.
         """
         return cls(Database.open(url, busy_timeout_s))
 
     def migrate(self) -> None:
-        """Bring the tables to the newest version. Several processes may do this at once."""
+        """Migrate the tables to the newest version. Several processes may call this at once."""
         # Alembic takes 0.1 s to import, and most processes never migrate.
         from tracking.store.migrate import upgrade
 

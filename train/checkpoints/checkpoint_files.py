@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ftlab.files import sync
 from ftlab.manifest import MANIFEST, Manifest, ManifestFile, read_manifest
 
 _STEP = re.compile(r"step-(\d{8,})")
@@ -62,7 +63,7 @@ def commit(
     for file in sorted(path for path in source.rglob("*") if path.is_file()):
         name = file.relative_to(source).as_posix()
         files[name] = ManifestFile(size=file.stat().st_size, sha256=hash_file(file))
-        _sync(file)
+        sync(file)
     manifest = Manifest(
         job_id=job_id,
         attempt=attempt,
@@ -73,19 +74,19 @@ def commit(
         versions=installed_versions(),
         committed_at=datetime.now(UTC),
         is_scheduled=is_scheduled,
-        conditions=conditions,
+        conditions=conditions or {},
     )
     content = manifest.to_json()
     (source / MANIFEST).write_bytes(content)
-    _sync(source / MANIFEST)
+    sync(source / MANIFEST)
     for folder in {path.parent for path in source.rglob("*")}:
-        _sync(folder)
+        sync(folder)
     replaced = target.with_name(f".old-{target.name}")
     if target.exists():
         shutil.rmtree(replaced, ignore_errors=True)
         target.rename(replaced)
     source.rename(target)
-    _sync(target.parent)
+    sync(target.parent)
     shutil.rmtree(replaced, ignore_errors=True)
     return manifest, hashlib.sha256(content).hexdigest()
 
@@ -230,11 +231,3 @@ def _remove(path: Path) -> None:
     shutil.rmtree(gone, ignore_errors=True)
     path.rename(gone)
     shutil.rmtree(gone)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

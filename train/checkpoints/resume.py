@@ -4,11 +4,10 @@ import hashlib
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 from ftlab.errors import FineTuneLabError
 from ftlab.manifest import MANIFEST, Manifest, read_manifest
-from ftlab.schemas import EventKind
+from ftlab.schemas import CheckpointPayload, MetricsPayload, NoticePayload
 from train.all_ranks import barrier
 from train.checkpoints import checkpoint_files
 from train.plan import RunLink, RunPlan
@@ -41,15 +40,8 @@ def find_checkpoint(plan: RunPlan, link: RunLink | None) -> tuple[Path, Manifest
     if path is None or manifest is None:
         return None
     _report_unrecorded(plan, path, manifest, link)
-    link.emit(
-        EventKind.NOTICE,
-        {
-            "code": "resuming",
-            "message": f"Resuming from step {manifest.step}.",
-            "step": manifest.step,
-            "samples": manifest.samples,
-        },
-    )
+    message = f"Resuming from step {manifest.step}."
+    link.emit(NoticePayload(code="resuming", message=message, step=manifest.step, samples=manifest.samples))
     return path, manifest
 
 
@@ -89,20 +81,13 @@ def _remove_newer(plan: RunPlan, step: int, link: RunLink) -> None:
     if not removed:
         return
     names = ", ".join(checkpoint_files.step_name(newer) for newer in removed)
-    link.emit(
-        EventKind.NOTICE,
-        {
-            "code": "checkpoints_given_up",
-            "message": f"Resuming from step {step}, as requested. Newer checkpoints were removed: {names}.",
-            "step": step,
-            "removed_steps": removed,
-        },
-    )
+    message = f"Resuming from step {step}, as requested. Newer checkpoints were removed: {names}."
+    link.emit(NoticePayload(code="checkpoints_given_up", message=message, step=step, removed_steps=removed))
     best = checkpoint_files.best_step(plan.checkpoints_folder)
     if best not in (None, step):
         # The best one so far may have been among the removed.
         path = plan.checkpoints_folder / checkpoint_files.step_name(best)
-        link.emit(EventKind.CHECKPOINT, checkpoint_data(path, read_manifest(path), []))
+        link.emit(checkpoint_payload(path, read_manifest(path), []))
 
 
 def _unusable(name: str, why: str) -> FineTuneLabError:
@@ -114,20 +99,20 @@ def _unusable(name: str, why: str) -> FineTuneLabError:
 
 
 def report_set_aside(link: RunLink, problem: str) -> None:
-    link.emit(EventKind.NOTICE, {"code": "checkpoint_corrupt", "message": f"A checkpoint was set aside: {problem}."})
+    link.emit(NoticePayload(code="checkpoint_corrupt", message=f"A checkpoint was set aside: {problem}."))
 
 
-def checkpoint_data(folder: Path, manifest: Manifest, removed_steps: list[int]) -> dict[str, Any]:
-    """Data of a committed checkpoint's event."""
-    return {
-        "step": manifest.step,
-        "name": folder.name,
-        "size_bytes": manifest.size_bytes,
-        "manifest_sha256": hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
-        "metrics": manifest.metrics,
-        "is_best": checkpoint_files.best_step(folder.parent) == manifest.step,
-        "removed_steps": removed_steps,
-    }
+def checkpoint_payload(folder: Path, manifest: Manifest, removed_steps: list[int]) -> CheckpointPayload:
+    """The event of a committed checkpoint."""
+    return CheckpointPayload(
+        step=manifest.step,
+        name=folder.name,
+        size_bytes=manifest.size_bytes,
+        manifest_sha256=hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
+        metrics=manifest.metrics,
+        is_best=checkpoint_files.best_step(folder.parent) == manifest.step,
+        removed_steps=removed_steps,
+    )
 
 
 def _report_unrecorded(plan: RunPlan, path: Path, manifest: Manifest, link: RunLink) -> None:
@@ -142,17 +127,11 @@ def _report_unrecorded(plan: RunPlan, path: Path, manifest: Manifest, link: RunL
         is_evaluation = any(name.startswith("eval_") for name in values)
         recorded_step = plan.recorded_eval_step if is_evaluation else plan.recorded_step
         if entry["step"] > recorded_step and values:
+            epoch, total_steps = entry.get("epoch"), state["max_steps"]
             link.emit(
-                EventKind.METRICS,
-                {
-                    "step": entry["step"],
-                    "total_steps": state["max_steps"],
-                    "epoch": entry.get("epoch"),
-                    "eta_s": None,
-                    "values": values,
-                },
+                MetricsPayload(step=entry["step"], total_steps=total_steps, epoch=epoch, eta_s=None, values=values)
             )
     on_disk = [step for step, _ in checkpoint_files.committed(plan.checkpoints_folder)]
     gone = [step for step in plan.recorded_checkpoints if step not in on_disk]
     if gone or manifest.step not in plan.recorded_checkpoints:
-        link.emit(EventKind.CHECKPOINT, checkpoint_data(path, manifest, gone))
+        link.emit(checkpoint_payload(path, manifest, gone))

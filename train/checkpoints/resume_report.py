@@ -4,14 +4,15 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from functools import cache
 from typing import Any
 
 import torch
 
 from ftlab.manifest import Manifest
-from ftlab.schemas import EventKind, JobConfig
+from ftlab.schemas import JobConfig, ResumedPayload
+from ftlab.schemas.events import RESUMED
 from train.all_ranks import num_ranks
 from train.checkpoints.checkpoint_files import installed_versions
 from train.data.tokens.prepare import content_of
@@ -52,14 +53,11 @@ class RunConditions:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "RunConditions":
         """Undo `to_document`."""
-        fields = dict(document)
-        return cls(schedule=RowSchedule.from_document(fields.pop("course")), **fields)
+        return cls(**{**document, "schedule": RowSchedule.from_document(document["schedule"])})
 
     def to_document(self) -> dict[str, Any]:
         """The conditions as a checkpoint's manifest keeps them."""
-        fields = dict(self.__dict__)
-        schedule: RowSchedule = fields.pop("schedule")
-        return fields | {"course": schedule.to_document()}
+        return asdict(self)
 
 
 class ConditionsReader:
@@ -97,42 +95,39 @@ class ResumeReport:
         """Emit the report; `logs` are those of the first logged step, empty where no step was left."""
         before, versions = self._before, installed_versions()
         why_not = differences(before, now, versions)
-        then = before.conditions or {}
+        then = RunConditions.from_document(before.conditions)
         exactness = "every bit is as without the interruption" if not why_not else f"not bit for bit: {why_not[0]}"
         losses = {"before": self._logged.get("loss"), "after": logs.get("loss")}
         shown = "".join(f", loss {loss:.4g} {when}" for when, loss in losses.items() if loss is not None)
         at, num_files = now.schedule.next_at(before.step), now.schedule.num_files
         where = f"row {at.place} of file {at.file + 1} of {num_files}, " if num_files > 1 else ""
         link.emit(
-            EventKind.NOTICE,
-            {
-                "code": "resumed",
-                "message": f"Resumed from step {before.step} ({where}{before.samples} rows{shown}); {exactness}.",
-                "step": before.step,
-                "samples": before.samples,
-                "file": at.file + 1,
-                "num_files": num_files,
-                "file_samples": at.place,
-                "loss_before": losses["before"],
-                "loss_after": losses["after"],
-                "learning_rate_before": self._logged.get("learning_rate"),
-                "learning_rate_after": logs.get("learning_rate"),
-                "rng_sha256_before": then.get("rng_sha256"),
-                "rng_sha256_after": now.rng_sha256,
-                "data_sha256_before": then.get("data_sha256"),
-                "data_sha256_after": now.data_sha256,
-                "versions_before": before.versions,
-                "versions_after": versions,
-                "bit_exact": not why_not,
-                "why_not": why_not,
-            },
+            ResumedPayload(
+                code=RESUMED,
+                message=f"Resumed from step {before.step} ({where}{before.samples} rows{shown}); {exactness}.",
+                step=before.step,
+                samples=before.samples,
+                file=at.file + 1,
+                num_files=num_files,
+                file_samples=at.place,
+                loss_before=losses["before"],
+                loss_after=losses["after"],
+                learning_rate_before=self._logged.get("learning_rate"),
+                learning_rate_after=logs.get("learning_rate"),
+                rng_sha256_before=then.rng_sha256,
+                rng_sha256_after=now.rng_sha256,
+                data_sha256_before=then.data_sha256,
+                data_sha256_after=now.data_sha256,
+                versions_before=before.versions,
+                versions_after=versions,
+                bit_exact=not why_not,
+                why_not=why_not,
+            )
         )
 
 
 def differences(before: Manifest, now: RunConditions, versions: dict[str, str]) -> list[str]:
     """Reasons why the run does not continue bit for bit, one clause each; none when it does."""
-    if before.conditions is None:
-        return ["the checkpoint was made by an older release, which recorded less"]
     then = RunConditions.from_document(before.conditions)
     added = now.schedule.num_files - then.schedule.num_files
     reasons = [f"{added} more files are trained" if added > 1 else "one more file is trained"] if added else []
@@ -159,10 +154,9 @@ def _changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _settings(config: JobConfig) -> dict[str, Any]:
-    document = config.model_dump(mode="json", include={"method", "tuning", "load_in_4bit", "lora", "training"})
-    document["training"] = {
-        name: value for name, value in document["training"].items() if name not in _WITHOUT_EFFECT
-    } | {"learning_rate": config.learning_rate}
+    parts = {"method", "tuning", "load_in_4bit", "lora", "training"}
+    document = config.resolved().model_dump(mode="json", include=parts)
+    document["training"] = {name: value for name, value in document["training"].items() if name not in _WITHOUT_EFFECT}
     flat = {name: value for name, value in document.items() if not isinstance(value, dict)}
     for group in ("method", "lora", "training"):
         flat |= {f"{group}.{name}": value for name, value in document[group].items()}

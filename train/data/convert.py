@@ -1,6 +1,5 @@
-"""Check a dataset file row by row and write it down in the one form that training reads."""
+"""Check a dataset file row by row and write it in the one form that training reads."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,8 @@ from train.data.formats.jsonl import Parsed, parse_jsonl
 from train.data.formats.parquet import parse_parquet
 from train.data.formats.source import FileFormat, compression_of, format_of, open_plain
 from train.data.formats.tables import parse_csv, parse_tsv
-from train.data.rows.canonical import CanonicalFile, Kind, write_canonical
-from train.data.rows.errors import DatasetInvalidError
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.canonical import Kind, write_canonical
+from train.data.rows.errors import DatasetInvalidError, RowError, Rule
 from train.data.shapes.detect import Detection, Detector
 from train.data.shapes.mapping import ColumnMapping
 from train.data.shapes.messages import MessageReader
@@ -22,7 +20,7 @@ from train.data.shapes.shapes import FORMS, Row, Shape, normalise
 OnRow = Callable[[int, Row], object]
 
 MAX_PROBLEMS = 10
-"""Problems that are described; all are counted."""
+"""Maximum number of problems that are described; all are counted."""
 
 _PARSERS = {
     FileFormat.JSONL: parse_jsonl,
@@ -65,7 +63,7 @@ class Conversion:
     alternative: Shape | None = None
     problems: tuple[Problem, ...] = ()
     compression: str | None = None
-    """Of the source: `gzip` or `zstd`."""
+    """Compression of the source: `gzip` or `zstd`."""
 
 
 def convert(
@@ -106,19 +104,6 @@ def convert(
     )
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a file that `convert` wrote, or of one with a normal row in JSON a line."""
-    with path.open("rb") as lines:
-        if not lines.read(6).startswith(b"ARROW1"):
-            lines.seek(0)
-            yield from map(json.loads, lines)
-            return
-    with CanonicalFile.open(path) as file:
-        for batch in file.batches():
-            for _, row in batch:
-                yield row
-
-
 @dataclass(frozen=True)
 class DatasetFile:
     """An uploaded file and its format."""
@@ -133,16 +118,16 @@ class DatasetFile:
 
     @property
     def unit(self) -> str:
-        """What its rows are counted in."""
+        """The unit that rows are counted in."""
         return "row" if self.format in _FORMATS_WITHOUT_LINES else "line"
 
     @property
     def is_table(self) -> bool:
-        """Whether a cell may hold as JSON what is a list."""
+        """Whether a cell may hold a list as JSON text."""
         return self.format in _TABLES
 
     def values(self) -> Iterator[Parsed]:
-        """All rows as they stand, with their numbers; a `RowError` in place of one that cannot be read."""
+        """All rows, unchanged, with their numbers; a `RowError` in place of a row that cannot be read."""
         if self.format is FileFormat.PARQUET:
             yield from parse_parquet(self.path)
             return
@@ -156,7 +141,7 @@ class DatasetFile:
 
 
 def detect(file: DatasetFile, mapping: ColumnMapping) -> Detection:
-    """The shape of the rows, from the first of them or as the user says; raise `DatasetInvalidError`."""
+    """The shape that the user named, or the one detected from the first rows; raise `DatasetInvalidError`."""
     if mapping.shape is not None:
         return Detection(mapping.shape, 1.0)
     detector = Detector(mapping.allowed)

@@ -1,4 +1,4 @@
-"""The first rows of an uploaded file, before and after they are brought into the normal form."""
+"""The first rows of an uploaded file, before and after normalisation."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 
 from train.data.convert import DatasetFile, normal_form
-from train.data.rows.rules import RowError
+from train.data.rows.errors import RowError
 from train.data.shapes.mapping import ColumnMapping
 from train.data.shapes.shapes import Row, Shape
 
@@ -14,7 +14,7 @@ MAX_ROW_CHARS = 20_000
 """Characters of a row that are shown; longer texts are cut, and lists and objects end early."""
 MAX_TEXT_CHARS = 2000
 NUMBER_CHARS = 8
-"""What a number counts for."""
+"""Characters that a number counts for."""
 MAX_LEVELS = 16
 _CUT = "…"
 
@@ -23,7 +23,7 @@ _CUT = "…"
 class PreviewRow:
     """`line` is the number of the line, in JSON and Parquet of the row.
 
-    `raw` is the row as it stands in the file, `None` where it cannot be read. Either `row` is its normal form, or
+    `raw` is the row as read from the file, `None` where it cannot be read. Either `row` is its normal form, or
     `problem` says why it has none.
     """
 
@@ -49,7 +49,7 @@ def preview(file: DatasetFile, shape: Shape, mapping: ColumnMapping, num_rows: i
 
 
 class _Shortening:
-    """Makes a copy of one value that is JSON and not too long."""
+    """Copies one value into JSON of limited length."""
 
     def __init__(self) -> None:
         self._num_chars_left = MAX_ROW_CHARS

@@ -7,10 +7,10 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ftlab.manifest import Manifest
-from ftlab.schemas import EventKind
+from ftlab.schemas import MetricsPayload, ProgressPayload
 from train.all_ranks import barrier
 from train.checkpoints import checkpoint_files
-from train.checkpoints.resume import checkpoint_data
+from train.checkpoints.resume import checkpoint_payload
 from train.checkpoints.resume_report import ConditionsReader, ResumeReport
 from train.failures import LossDivergedError
 from train.loop.run_context import RunContext
@@ -135,8 +135,7 @@ class RunCallback(TrainerCallback):
         self._newest |= {name: (state.global_step, value) for name, value in values.items()}
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         if state.is_world_process_zero and finite:
-            progress = self.progress(state)
-            self._link.emit(EventKind.METRICS, progress | {"values": finite})
+            self._link.emit(MetricsPayload(**self.progress(state).to_data(), values=finite))
             self._progress_emitted = self._meter.idle_since
         self._meter.work_ended()
 
@@ -198,7 +197,7 @@ class RunCallback(TrainerCallback):
             conditions=conditions.to_document(),
         )
         removed = checkpoint_files.retire(target.parent, keep=self._plan.config.training.save_total_limit)
-        self._link.emit(EventKind.CHECKPOINT, checkpoint_data(target, manifest, removed))
+        self._link.emit(checkpoint_payload(target, manifest, removed))
 
     def _report_resume(self, logs: dict[str, Any]) -> None:
         if self._resume_report is None or self._resumed is None:
@@ -213,21 +212,21 @@ class RunCallback(TrainerCallback):
         # The metrics of a logged step come with its progress.
         if state.is_world_process_zero and is_due and not control.should_log:
             self._progress_emitted = idle_since
-            self._link.emit(EventKind.PROGRESS, self.progress(state))
+            self._link.emit(self.progress(state))
 
-    def progress(self, state: TrainerState) -> dict[str, Any]:
-        """Data of a progress event."""
+    def progress(self, state: TrainerState) -> ProgressPayload:
+        """The position of the training."""
         step_time_s = self._meter.step_times.value
         left = state.max_steps - state.global_step
         done = self._schedule.done_at(state.global_step)
-        return {
-            "step": state.global_step,
-            "total_steps": state.max_steps,
-            "epoch": state.epoch,
-            "file": done.file + 1,
-            "num_files": self._schedule.num_files,
-            "file_progress": done.place / self._schedule.ends[done.file],
-            "eta_s": step_time_s * left if step_time_s else None,
-            "step_time_s": step_time_s,
-            "data_wait_s": self._meter.data_waits.value,
-        }
+        return ProgressPayload(
+            step=state.global_step,
+            total_steps=state.max_steps,
+            epoch=state.epoch,
+            file=done.file + 1,
+            num_files=self._schedule.num_files,
+            file_progress=done.place / self._schedule.ends[done.file],
+            eta_s=step_time_s * left if step_time_s else None,
+            step_time_s=step_time_s,
+            data_wait_s=self._meter.data_waits.value,
+        )

@@ -217,9 +217,6 @@ class ExactResume(Trainer):
         assert checkpoint is not None
         self._run_callback.rng_restored(current_rng_sha256())
         states = read_run_states(Path(checkpoint))
-        if not states:
-            self._total_train_tokens = max((entry.get("num_tokens", 0) for entry in self.state.log_history), default=0)
-            return
         is_same_size = len(states) == self.args.world_size
         mine = states[self.args.process_index if is_same_size else 0]
         # The logged loss is the mean over the ranks.

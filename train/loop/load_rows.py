@@ -2,7 +2,7 @@
 
 from transformers import PreTrainedTokenizerBase
 
-from ftlab.schemas import EventKind
+from ftlab.schemas import NoticePayload
 from train.all_ranks import is_main_rank, num_ranks
 from train.data.rows.errors import named_file
 from train.data.tokens.prepare import Prepared, PrepareSpec, prepare_rows
@@ -49,4 +49,4 @@ def _report_cut_rows(run: RunContext, prepared: Prepared, rows: str) -> None:
         f"tokens ({counts.num_dropped_tokens} tokens lost) and {counts.num_untrained_rows} were left out, "
         "because no word of the assistant was left."
     )
-    run.link.emit(EventKind.NOTICE, {"code": "rows_cut", "message": message})
+    run.link.emit(NoticePayload(code="rows_cut", message=message))

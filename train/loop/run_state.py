@@ -32,7 +32,7 @@ class RunState:
 
 
 def read_run_states(folder: Path) -> list[RunState]:
-    """Read the states of all ranks, in rank order; none for a checkpoint that an older release made."""
+    """Read the states of all ranks, in rank order."""
     states: list[RunState] = []
     while (file := _file(folder, len(states))).exists():
         content: dict[str, Any] = json.loads(file.read_text("utf-8"))
@@ -40,9 +40,9 @@ def read_run_states(folder: Path) -> list[RunState]:
     return states
 
 
-def saved_rng_sha256(states: list[RunState]) -> str | None:
+def saved_rng_sha256(states: list[RunState]) -> str:
     """One fingerprint for the random states of all ranks in a checkpoint."""
-    return _joint([state.rng_sha256 for state in states]) if states else None
+    return _joint([state.rng_sha256 for state in states])
 
 
 def current_rng_sha256() -> str:

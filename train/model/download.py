@@ -1,10 +1,10 @@
 """Base models of the hub on this machine: found in the hub's cache, or fetched into it."""
 
 import re
-import shutil
 from pathlib import Path
 
 from ftlab.errors import FineTuneLabError, ServiceUnavailableError
+from ftlab.files import free_bytes
 from train.failures import DiskFullError
 from train.model.files import CONFIG, wanted_files
 from train.model.folder import facts_of
@@ -67,7 +67,7 @@ def _check_space(repo: str, sizes: dict[str, int], commit: str | None) -> None:
     missing = [name for name in sizes if not isinstance(try_to_load_from_cache(repo, name, revision=commit), str)]
     needed = sum(sizes[name] for name in missing)
     cache = Path(constants.HF_HUB_CACHE)
-    free = shutil.disk_usage(next(path for path in (cache, *cache.parents) if path.exists())).free
+    free = free_bytes(cache)
     if needed > free:
         raise DiskFullError(
             f"Fetching the base model {repo} takes {needed:,} bytes, and the disk of {cache} has {free:,} bytes free. "

@@ -1,11 +1,11 @@
 """Errors of the Hugging Face hub's client, translated for the user who named a model."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ftlab.errors import InvalidRequestError, NotFoundError, PermissionDeniedError
+from ftlab.files import is_disk_full
 
 if TYPE_CHECKING:
     from httpx2 import Response
@@ -34,7 +34,7 @@ def hub_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and is_disk_full(error):
             raise
         raise _translate(error) from None
 

@@ -1,4 +1,4 @@
-"""The way of events out of a training process: a lock-free buffer and one background thread."""
+"""Sends events out of a training process: a lock-free buffer and one background thread."""
 
 import threading
 import time
@@ -6,33 +6,41 @@ from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import count
-from typing import Any
+from typing import NamedTuple
 
-from ftlab.schemas import EventKind
-from train.plan import Beat, StopKind
+from ftlab.schemas import EventPayload
+from train.plan import Beat, ModelLoaded, StopKind
 
 FLUSH_INTERVAL_S = 0.05
 """A metric waits at most this long in the buffer."""
 HEARTBEAT_INTERVAL_S = 1.0
 """An empty batch is sent this often, so that silence means trouble."""
 
-Batch = list[dict[str, Any]]
-Send = Callable[[Batch, Beat | None], StopKind | None]
+
+class Emitted(NamedTuple):
+    """One event of a run, on its way to the run driver."""
+
+    number: int
+    """1, 2, 3, ... over the life of the sender."""
+    at: datetime
+    payload: EventPayload | ModelLoaded
+
+
+Send = Callable[[list[Emitted], Beat | None], StopKind | None]
 
 
 class Emitter:
     """Collects events and sends them in batches from its own thread.
 
-    `send` gets a list of `{"kind", "data", "at", "number"}` documents with the run's newest sign of life, and answers
-    what the run shall do, if anything. It is called at least every `HEARTBEAT_INTERVAL_S`. It may block and it may
-    raise `ConnectionError`: the events are then sent again with those that came since, and their numbers tell the
-    receiver what it has already. Training goes on. `deque.append` and `popleft` are atomic, so the training thread
-    never takes a lock.
+    `send` gets the events and the run's newest sign of life, and returns the stop request, if there is one. It is
+    called at least every `HEARTBEAT_INTERVAL_S`. It may block and it may raise `ConnectionError`: the events are then
+    sent again with those that came since, and the receiver recognises by their numbers what it already has. Training
+    continues meanwhile. `deque.append` and `popleft` are atomic, so the training thread never takes a lock.
     """
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._buffer: deque[dict[str, Any]] = deque()
+        self._buffer: deque[tuple[datetime, EventPayload | ModelLoaded]] = deque()
         self._numbers = count(1)
         self._wake = threading.Event()
         self._closing = threading.Event()
@@ -43,8 +51,8 @@ class Emitter:
     def start(self) -> None:
         self._thread.start()
 
-    def emit(self, kind: EventKind, data: dict[str, Any]) -> None:
-        self._buffer.append({"kind": kind.value, "data": data, "at": datetime.now(UTC)})
+    def emit(self, payload: EventPayload | ModelLoaded) -> None:
+        self._buffer.append((datetime.now(UTC), payload))
         self._wake.set()
 
     def beat(self, beat: Beat) -> None:
@@ -61,12 +69,12 @@ class Emitter:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        pending: Batch = []
+        pending: list[Emitted] = []
         while True:
             closing = self._closing.is_set()
             self._wake.clear()
             while self._buffer:
-                pending.append(self._buffer.popleft() | {"number": next(self._numbers)})
+                pending.append(Emitted(next(self._numbers), *self._buffer.popleft()))
             if self._deliver(pending):
                 pending = []
                 if closing and not self._buffer:
@@ -77,9 +85,9 @@ class Emitter:
                 # Let the burst of one training step gather before it is sent.
                 time.sleep(FLUSH_INTERVAL_S)
 
-    def _deliver(self, batch: Batch) -> bool:
+    def _deliver(self, events: list[Emitted]) -> bool:
         try:
-            answer = self._send(batch, self._beat)
+            answer = self._send(events, self._beat)
         except ConnectionError:
             return False
         self._stop = max((kind for kind in (self._stop, answer) if kind), key=lambda kind: kind.urgency, default=None)

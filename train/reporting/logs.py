@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ftlab.schemas import EventKind
+from ftlab.schemas import LogPayload
 from train.plan import RunLink
 
 _LOGGERS = ("ftlab.run", "transformers", "trl", "peft", "accelerate", "py.warnings")
@@ -31,7 +31,7 @@ class _RunHandler(logging.Handler):
             at = datetime.fromtimestamp(record.created, UTC).isoformat()
             with suppress(OSError):  # a full disk ends the run at the next checkpoint, never at a line
                 self._stream.write(json.dumps({"at": at, "level": level, "text": line[:_MAX_LINE]}) + "\n")
-            self._link.emit(EventKind.LOG, {"level": level, "text": line[:_MAX_LINE]})
+            self._link.emit(LogPayload(level=level, text=line[:_MAX_LINE]))
 
     def close(self) -> None:
         with suppress(OSError):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.fakes import FakeHub
+from cluster.fakes import FakeEventHub
 from cluster.runs import attempt_record
 from cluster.runs import driver as driver_module
 from tests.support.databases import make_database
@@ -48,7 +48,7 @@ def runs(store: Store, database: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("FTLAB_HOME", str(database.parent))
     monkeypatch.chdir(database.parent)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(database.parent))
-    monkeypatch.setattr(driver_module, "RayHubClient", lambda namespace: FakeHub())
+    monkeypatch.setattr(driver_module, "RayEventHubClient", lambda namespace: FakeEventHub())
     monkeypatch.setattr(driver_module, "RayCoordinatorClient", FakeCoordinator)
     monkeypatch.setattr(driver_module, "PLAN_POLL_S", 0.01)
     monkeypatch.setattr(attempt_record, "HEARTBEAT_INTERVAL_S", 0.02)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cluster import coordinator_client
+from cluster import coordinator_client, named_actor
 from cluster.coordinator_client import RayCoordinatorClient
 
 TIMEOUT_S = 5.0
@@ -30,8 +30,8 @@ class Coordinator:
 @pytest.fixture
 def actor(monkeypatch: pytest.MonkeyPatch) -> Coordinator:
     actor = Coordinator()
-    monkeypatch.setattr(coordinator_client.ray, "is_initialized", lambda: True)
-    monkeypatch.setattr(coordinator_client.ray, "get_actor", lambda name, namespace: actor)
+    monkeypatch.setattr(named_actor.ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(named_actor.ray, "get_actor", lambda name, namespace: actor)
     return actor
 
 
@@ -59,7 +59,7 @@ def test_a_coordinator_that_is_away_is_looked_up_again(actor: Coordinator, monke
 
     client = RayCoordinatorClient()
     with monkeypatch.context() as patch:
-        patch.setattr(coordinator_client.ray, "get_actor", away)
+        patch.setattr(named_actor.ray, "get_actor", away)
         client.attempt_ended()
     client.attempt_ended()
     assert actor.calls == ["attempt_ended"]

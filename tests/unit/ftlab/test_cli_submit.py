@@ -2,9 +2,9 @@
 
 import pytest
 
+from ftlab.schemas.dataset_files import DATASET_SUFFIXES
 from ftlab.schemas.job_file import read_yaml
 from ftlab.status import JobStatus
-from train.data.formats.source import _COMPRESSED_SUFFIXES, _SUFFIXES
 
 JOB = """\
 model: org/name   # the base
@@ -136,7 +136,7 @@ def test_a_list_may_mix_files_and_ids(cli, fake, job_file):
     assert [str(name).rpartition("/")[2] for name in shown] == ["first.jsonl", "ds-other", "first.jsonl"]
 
 
-@pytest.mark.parametrize("ending", [*_SUFFIXES, *_COMPRESSED_SUFFIXES])
+@pytest.mark.parametrize("ending", DATASET_SUFFIXES)
 @pytest.mark.parametrize("name", ["none", "none.csv", "NONE"])
 def test_a_missing_file_is_told_from_an_id_by_every_ending_that_a_dataset_may_have(
     cli, fake, job_file, name: str, ending: str

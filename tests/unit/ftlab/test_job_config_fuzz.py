@@ -54,9 +54,9 @@ def test_the_service_refuses_what_the_client_refuses(document):
         mine = parse_job_config(document)
     except InvalidRequestError:
         with pytest.raises(InvalidRequestError):
-            validate(JobConfig, document)
+            validate(JobConfig, json.dumps(document))
     else:
-        assert validate(JobConfig, document) == mine
+        assert validate(JobConfig, json.dumps(document)) == mine
 
 
 @given(text=st.text(max_size=200) | VALUES.map(lambda value: yaml.safe_dump(value, allow_unicode=True)))

@@ -29,7 +29,7 @@ def test_a_written_manifest_is_read_back_as_it_was(tmp_path: Path):
     assert read_manifest(tmp_path) == manifest
     document = json.loads(manifest.to_json())
     assert document["committed_at"] == "2026-03-04T05:06:08+00:00"
-    assert document["traits"] == {"rng_sha256": None}
+    assert document["conditions"] == {"rng_sha256": None}
 
 
 @pytest.mark.parametrize(

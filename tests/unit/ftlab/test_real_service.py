@@ -249,12 +249,14 @@ def test_a_model_is_checked_before_a_job_needs_it(world, client, config, monkeyp
     assert (run.code, run.err) == (0, "")
     assert {"Model            org/tiny", "Parameters       8", "Chat template    yes"} <= set(run.lines)
     assert cli("models", "check", "org/tiny", "--json").json["licence"] == "apache-2.0"
-    world.model_hub.answers["org/gated"] = errors.PermissionDeniedError("It is gated.", "model_access_denied", "model")
+    world.huggingface.answers["org/gated"] = errors.PermissionDeniedError(
+        "It is gated.", "model_access_denied", "model"
+    )
     with pytest.raises(errors.PermissionDeniedError) as caught:
         client.models.check("org/gated")
     assert caught.value.code == "model_access_denied"
     assert cli("models", "check", "job:job-none").code == 3
-    world.model_hub.answers["org/far"] = None
+    world.huggingface.answers["org/far"] = None
     run = cli("models", "check", "org/far")
     assert run.lines == ["Model  org/far"]
     assert run.err.startswith("Warning: The model hub could not be asked")

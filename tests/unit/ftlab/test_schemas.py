@@ -170,3 +170,15 @@ def test_replies_keep_what_a_later_service_adds():
     job = Job.model_validate_json(json.dumps(reply | {"carbon_g": 3, "step": 5, "total_steps": 10}))
     assert job.model_dump()["carbon_g"] == 3
     assert job.progress == 0.5
+
+
+@pytest.mark.parametrize(
+    ("fields", "learning_rate"),
+    [({}, 2e-4), ({"tuning": "full"}, 2e-5), ({"training": {"learning_rate": 0.5}}, 0.5)],
+)
+def test_a_resolved_config_differs_in_its_defaults_only(fields, learning_rate):
+    given = JobConfig.model_validate(MINIMAL | fields)
+    resolved = given.resolved()
+    assert resolved.training.learning_rate == resolved.learning_rate == given.learning_rate == learning_rate
+    filled_in = given.training.model_copy(update={"learning_rate": learning_rate})
+    assert resolved == given.model_copy(update={"training": filled_in}) == resolved.resolved()

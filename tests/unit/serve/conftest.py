@@ -11,9 +11,9 @@ from starlette.testclient import TestClient
 from ftlab.settings import Settings
 from serve.app import create_app
 from serve.context import Services
-from serve.streams.subscriptions import LiveFeed
+from serve.streams.subscriptions import EventFeed
 from tests.support.databases import make_database
-from tests.support.service_fakes import FakeCoordinator, FakeData, FakeHub, FakeModelHub
+from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace
 from tracking.store import Store
 
 ROWS = b'{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}]}\n' * 3
@@ -38,20 +38,20 @@ def coordinator() -> FakeCoordinator:
 
 
 @pytest.fixture
-def hub() -> FakeHub:
-    return FakeHub()
+def hub() -> FakeEventHub:
+    return FakeEventHub()
 
 
 @pytest.fixture
-def model_hub() -> FakeModelHub:
-    return FakeModelHub()
+def huggingface() -> FakeHuggingFace:
+    return FakeHuggingFace()
 
 
 @pytest.fixture
 def services(
-    settings: Settings, store: Store, coordinator: FakeCoordinator, hub: FakeHub, model_hub: FakeModelHub
+    settings: Settings, store: Store, coordinator: FakeCoordinator, hub: FakeEventHub, huggingface: FakeHuggingFace
 ) -> Services:
-    return Services(settings, store, coordinator, hub, LiveFeed(hub), FakeData(), model_hub)
+    return Services(settings, store, coordinator, hub, EventFeed(hub), FakeData(), huggingface)
 
 
 @pytest.fixture

@@ -23,9 +23,9 @@ from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
 from serve.app import create_app
 from serve.context import Services
-from serve.streams.subscriptions import LiveFeed
+from serve.streams.subscriptions import EventFeed
 from tests.support.model_folders import write_model
-from tests.support.service_fakes import FakeCoordinator, FakeData, FakeHub, FakeModelHub
+from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace
 from tests.unit.serve.conftest import ROWS
 from tests.unit.serve.jobs.statuses import NOW, bring
 from tracking.store import Store
@@ -72,8 +72,8 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
     configured = Settings(home=tmp_path_factory.mktemp("home"), max_upload_bytes=1024 * 1024)
     store = Store.open(configured.store_url)
     store.migrate()
-    hub = FakeHub()
-    app = create_app(Services(configured, store, FakeCoordinator(), hub, LiveFeed(hub), FakeData(), FakeModelHub()))
+    hub = FakeEventHub()
+    app = create_app(Services(configured, store, FakeCoordinator(), hub, EventFeed(hub), FakeData(), FakeHuggingFace()))
     with TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
         fuzzed = Fuzzed(client)
         _fill(fuzzed, store, configured.home)

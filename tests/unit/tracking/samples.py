@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Barrier
 from typing import Any, TypeVar
 
-from ftlab.schemas import EventKind
+from ftlab.schemas import JobConfig, LogPayload
 from ftlab.status import TRANSITIONS, JobStatus, ReasonCode
 from tracking.store import Store
 from tracking.store.ids import new_id
@@ -27,19 +27,21 @@ Result = TypeVar("Result")
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 LIVE_PATH = (JobStatus.INITIALIZING, JobStatus.RUNNING)
+CONFIG = {"model": "org/name", "dataset": "ds-1"}
 
 
 def later(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
-def add_job(store: Store, *, job_id: str | None = None, **changes: Any) -> JobRecord:
+def add_job(
+    store: Store, *, job_id: str | None = None, config: dict[str, Any] | None = None, **changes: Any
+) -> JobRecord:
+    """`config` and `changes` are put over those of an ordinary job."""
     values: dict[str, Any] = {
         "owner": "local",
         "name": "a job",
-        "config": {"model": "org/name", "training": {"learning_rate": 0.0002}},
-        "dataset_id": "ds-1",
-        "eval_dataset_id": None,
+        "config": JobConfig.model_validate(CONFIG | (config or {})),
         "idempotency_key": None,
         "body_sha256": "0" * 64,
         "now": NOW,
@@ -107,7 +109,7 @@ def _shortest_way(target: JobStatus) -> list[JobStatus]:
 
 
 def log_event(text: str, at: datetime = NOW) -> NewEvent:
-    return NewEvent(EventKind.LOG, {"level": "info", "text": text}, at)
+    return NewEvent(LogPayload(level="info", text=text), at)
 
 
 def point(job_id: str, step: int, value: float = 1.0, *, name: str = "loss", attempt: int = 1) -> MetricRecord:
@@ -139,6 +141,8 @@ def dataset(dataset_id: str = "ds-1", *, owner: str = "local") -> DatasetRecord:
         num_rows=10,
         size_bytes=5_000_000_000,
         sha256="a" * 64,
+        kind="messages",
+        canonical=f"canonical/{'a' * 64}-{'b' * 12}.arrow",
         created_at=NOW,
     )
 

@@ -24,7 +24,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def job(tmp_path: Path, models: Path) -> Job:
-    rows, eval_rows = write_rows(tmp_path / "rows.jsonl", 16), write_rows(tmp_path / "eval.jsonl", 4, offset=3)
+    rows, eval_rows = write_rows(tmp_path / "rows.arrow", 16), write_rows(tmp_path / "eval.arrow", 4, offset=3)
     return Job(tmp_path / "job", models, rows, eval_rows)
 
 

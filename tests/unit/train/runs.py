@@ -1,13 +1,13 @@
 """Short training runs on the tiny model, without Ray: the plan, a link that keeps what it is told, the rows."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ftlab.schemas import EventKind, JobConfig
-from train.plan import Beat, DataFile, Outcome, Phase, RunPlan, StopKind
+from ftlab.schemas import EventKind, EventPayload, JobConfig
+from train.data.rows.canonical import Kind, write_canonical
+from train.plan import Beat, DataFile, ModelLoaded, Outcome, Phase, RunPlan, StopKind
 from train.run import run
 
 MODEL = "org/tiny"
@@ -38,11 +38,16 @@ class Link:
     crash_at: int | None = None
     """The run dies when it tells the metrics of this step."""
     events: list[tuple[EventKind, dict[str, Any]]] = field(default_factory=list)
+    loaded: list[ModelLoaded] = field(default_factory=list)
     reported: list[tuple[int, Path]] = field(default_factory=list)
     beats: list[Beat] = field(default_factory=list)
 
-    def emit(self, kind: EventKind, data: dict[str, Any]) -> None:
-        self.events.append((kind, data))
+    def emit(self, payload: EventPayload | ModelLoaded) -> None:
+        if isinstance(payload, ModelLoaded):
+            self.loaded.append(payload)
+            return
+        data = payload.to_data()
+        self.events.append((payload.kind, data))
         if self.crash_at is not None and "loss" in data.get("values", {}) and data["step"] >= self.crash_at:
             raise CrashError
 
@@ -158,5 +163,7 @@ def write_rows(file: Path, count: int, *, offset: int = 0) -> Path:
 
 
 def write_messages(file: Path, rows: list[list[dict[str, str]]]) -> Path:
-    file.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows), "utf-8")
+    with write_canonical(file, Kind.MESSAGES) as out:
+        for line, row in enumerate(rows, 1):
+            out.write(line, {"messages": row})
     return file

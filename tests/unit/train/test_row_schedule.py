@@ -118,7 +118,6 @@ def test_a_schedule_survives_its_checkpoint():
     schedule = planned(7, StepSize(2, 3, 1), 9).with_step_size(4, StepSize(1, 1, 2))
     document = json.loads(json.dumps(schedule.to_document()))
     assert RowSchedule.from_document(document) == schedule
-    assert {"pace", "stretched_at", "schedule_start", "schedule_steps"} <= document.keys()  # names on disk stay
     assert replace(schedule, rows=(8,)) != schedule
 
 
@@ -244,13 +243,3 @@ def test_after_its_end_a_run_goes_back_to_the_peak_of_its_schedule():
     assert (longer.last_step, longer.lr_position(10), longer.lr_position(17)) == (17, 3.0, 10.0)
     warming = training(StepSize(2, 1, 1), num_train_epochs=1, warmup_steps=30)
     assert RowSchedule.planned(warming, [20], 1).with_files(10, [20, 14], warming).lr_position(10) == 9.0
-
-
-def test_a_schedule_of_an_older_release_goes_on():
-    pace = {"batch_size": 2, "accumulation": 1, "workers": 1}
-    document = {"pace": pace, "num_rows": 5, "last_step": 6, "end_rows": 10, "schedule_start": 0.0, "schedule_steps": 6}
-    first = RowSchedule.from_document(document | {"start_step": 0, "start_rows": 0})
-    assert first == planned(5, StepSize(2, 1, 1), 6)
-    stream = document | {"last_step": 5, "start_step": 2, "start_rows": 4, "schedule_start": 2.0}
-    other = {"pace": pace | {"accumulation": 2}}
-    assert RowSchedule.from_document(stream | other) == first.with_step_size(2, StepSize(2, 2, 1))

@@ -13,15 +13,15 @@ from transformers import AutoModelForCausalLM
 from ftlab.errors import ConflictError, FineTuneLabError
 from ftlab.schemas import EventKind
 from ftlab.status import ReasonCode
+from tests.support.rows import encode, read_rows
 from tests.unit.train.runs import MODEL, Job, Link, write_messages, write_rows
 from train.checkpoints import checkpoint_files
-from train.data.convert import read_rows
 from train.data.rows.errors import DatasetInvalidError
-from train.data.tokens.encode import IGNORE, encode
+from train.data.tokens.encode import IGNORE
 from train.failures import LossDivergedError, classify
 from train.model.base_model import find_model, fingerprint
 from train.model.tokenizer import load_tokenizer
-from train.plan import Ending, Outcome
+from train.plan import Ending, ModelLoaded, Outcome
 from train.run import run
 
 OVERSHOOTING = {
@@ -58,7 +58,7 @@ def test_a_run_trains_and_delivers_an_adapter(job: Job):
     assert outcome == Outcome(
         Ending.FINISHED, 8, saved_step=8, delivered_step=8, base_model=MODEL, base_revision=revision
     )
-    assert link.told(EventKind.STATUS) == [{"status": "running", "base_model": MODEL, "base_revision": revision}]
+    assert link.loaded == [ModelLoaded(revision)]
     losses = link.series("loss")
     assert list(losses) == list(range(1, 9))
     assert losses[8] < losses[1] - 0.3
@@ -245,7 +245,7 @@ def test_rows_that_were_cut_are_told(job: Job, tmp_path: Path):
     long = [{"role": "user", "content": "word " * 200}, {"role": "assistant", "content": "Yes."}]
     cut = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "word " * 200}]
     short = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
-    job.rows = write_messages(tmp_path / "rows.jsonl", [long, cut, short, short])
+    job.rows = write_messages(tmp_path / "rows.arrow", [long, cut, short, short])
     link = Link()
     job.train(link, training={"max_steps": 1})
     [message] = link.notices("rows_cut")
@@ -256,7 +256,7 @@ def test_rows_that_were_cut_are_told(job: Job, tmp_path: Path):
 def test_of_several_files_the_one_whose_rows_were_cut_is_told(job: Job, tmp_path: Path):
     long = [{"role": "user", "content": "word " * 200}, {"role": "assistant", "content": "Yes."}]
     short = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
-    rows = [write_messages(tmp_path / f"{number}.jsonl", [short, *more]) for number, more in enumerate([[], [long]])]
+    rows = [write_messages(tmp_path / f"{number}.arrow", [short, *more]) for number, more in enumerate([[], [long]])]
     job.rows, job.eval_rows = rows, rows[1]
     link = Link()
     job.train(link, training={"max_steps": 1})
@@ -272,7 +272,7 @@ def test_rows_that_fit_are_not_worth_a_word(job: Job):
 
 
 def test_a_dataset_without_a_word_to_learn_is_the_users_to_mend(job: Job, tmp_path: Path):
-    job.rows = write_messages(tmp_path / "rows.jsonl", [[{"role": "user", "content": "Hi"}]])
+    job.rows = write_messages(tmp_path / "rows.arrow", [[{"role": "user", "content": "Hi"}]])
     with pytest.raises(DatasetInvalidError) as caught:
         job.train()
     failure = classify(caught.value, job.folder)
@@ -281,7 +281,7 @@ def test_a_dataset_without_a_word_to_learn_is_the_users_to_mend(job: Job, tmp_pa
 
 
 def test_rows_to_evaluate_on_without_a_word_to_learn_are_named(job: Job, tmp_path: Path):
-    job.eval_rows = write_messages(tmp_path / "held-out.jsonl", [[{"role": "user", "content": "Hi"}]])
+    job.eval_rows = write_messages(tmp_path / "held-out.arrow", [[{"role": "user", "content": "Hi"}]])
     with pytest.raises(DatasetInvalidError, match=r"^The eval dataset ds-held-out: None of the 1 rows has a token"):
         job.train(eval_dataset="ds-held-out")
 
@@ -305,7 +305,7 @@ def test_runs_of_one_seed_are_the_same_and_of_another_are_not(job: Job, tmp_path
 
 
 def test_more_rows_than_one_epoch_of_steps_are_enough(job: Job, tmp_path: Path):
-    job.rows = write_rows(tmp_path / "three.jsonl", 3)
+    job.rows = write_rows(tmp_path / "three.arrow", 3)
     link = Link()
     assert job.train(link).step == 8
     assert link.told(EventKind.METRICS)[-1]["epoch"] == pytest.approx(4.0)

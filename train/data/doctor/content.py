@@ -1,4 +1,4 @@
-"""What the messages of a row say before any tokenizer sees them: who speaks, in what order and in which script."""
+"""Checks of messages that need no tokenizer: roles, their order, and scripts."""
 
 import re
 from collections import Counter
@@ -12,7 +12,7 @@ from ftlab.schemas.checks import RoleFacts
 from train.data.rows.canonical import Message, Row
 
 Remark = tuple[CheckRule, str]
-"""A broken rule, and a sentence about it."""
+"""A broken rule, with a sentence about it."""
 
 KNOWN_ROLES = frozenset({"system", "user", "assistant", "tool"})
 _ROLE_WORDS = (
@@ -38,9 +38,8 @@ _SCRIPTS = (
     (0x0B80, 0x0BFF, "Tamil"), (0x0E00, 0x0E7F, "Thai"), (0x10A0, 0x10FF, "Georgian"), (0x1100, 0x11FF, "Hangul"),
     (0x1E00, 0x1EFF, "Latin"), (0x3040, 0x30FF, "Kana"), (0x3400, 0x9FFF, "Han"), (0xAC00, 0xD7AF, "Hangul"),
 )  # fmt: skip
-MESSAGE_FIELDS = ("messages", "prompt", "chosen", "rejected", "completion")
 SCRIPT_CHARS = 200
-"""Characters of a message, at its beginning, that decide its script."""
+"""Number of characters at the beginning of a message that decide its script."""
 
 
 def messages_of(row: Row) -> list[Message]:
@@ -51,7 +50,7 @@ def messages_of(row: Row) -> list[Message]:
 
 
 def text_of(row: Row) -> tuple[str, str]:
-    """What makes two rows equal, and what makes two rows alike: words only, without system messages."""
+    """The texts that decide whether rows are equal, and near: roles and words, and words without system messages."""
     if "text" in row:
         exact = near = row["text"]
     else:
@@ -71,17 +70,17 @@ class _Tally:
 
 
 class ContentCheck:
-    """Looks at rows one by one and remembers what the roles wrote."""
+    """Checks rows one by one and counts what the roles wrote."""
 
     def __init__(self, special_tokens: Iterable[str]) -> None:
         tokens = sorted({token for token in special_tokens if len(token.strip()) > 1}, key=len, reverse=True)
         self._special = _pattern(tokens)
-        # Looked for first, as it is much faster than all tokens at every place.
+        # Searched first, which is much faster than all tokens at every position.
         self._special_start = _pattern({token[0] for token in tokens})
         self._roles: dict[str, _Tally] = {}
 
     def remarks(self, row: Row) -> list[Remark]:
-        """What is odd about a row, at most one remark of each rule."""
+        """The rules that a row breaks, at most one remark of each rule."""
         messages = messages_of(row)
         found: dict[CheckRule, str] = {}
         for number, message in enumerate(messages, 1):
@@ -96,7 +95,7 @@ class ContentCheck:
         return list(found.items())
 
     def facts(self) -> list[RoleFacts]:
-        """What the roles wrote, the most talkative first."""
+        """What the roles wrote, by descending number of messages."""
         facts = [
             RoleFacts(
                 role=role,
@@ -130,18 +129,18 @@ class ContentCheck:
 
 
 def _pattern(words: Iterable[str]) -> re.Pattern[str]:
-    """Any of the words; nothing matches no words."""
+    """A pattern for any of the words; without words, it matches nothing."""
     return re.compile("|".join(map(re.escape, words)) or "(?!)")
 
 
 def script_of(text: str) -> str | None:
-    """The script that most letters at the beginning of a text are in; `None` when there are none."""
+    """The script of most letters at the beginning of a text; `None` without letters."""
     head = text[:SCRIPT_CHARS]
     if head.isascii():
         return "Latin" if any(map(str.isalpha, head)) else None
     counts = Counter(map(_script_of_letter, filter(str.isalpha, head)))
     if counts["Kana"]:
-        # Japanese mixes both.
+        # Japanese text mixes both.
         counts["Kana"] += counts.pop("Han", 0)
     return counts.most_common(1)[0][0] if counts else None
 
@@ -170,7 +169,7 @@ def _has_words(row: Row, messages: list[Message]) -> bool:
     if "text" in row:
         return not _INVISIBLE.fullmatch(row["text"])
     answers = [message for message in messages if message["role"] == "assistant" and message.get("weight") != 0]
-    # Where nothing is to be learned at all, another rule is broken.
+    # A row without any answer to learn breaks another rule.
     return not answers or any(
         message.get("tool_calls") or not _INVISIBLE.fullmatch(message["content"]) for message in answers
     )

@@ -1,51 +1,70 @@
-"""The rows to evaluate on, as far as a job would fail with them."""
+"""Evaluation rows: their fingerprints, and the problems that would fail a job."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
+from ftlab.errors import InvalidRequestError
 from ftlab.schemas.check_rules import CheckRule
 from ftlab.schemas.methods import LEARNABLE_KINDS
+from train.data.doctor.content import text_of
 from train.data.doctor.findings import Findings
-from train.data.doctor.reading import read_tokens
-from train.data.rows.canonical import CanonicalFile, Row
+from train.data.doctor.near_duplicates import Fingerprints
+from train.data.rows.canonical import CanonicalFile
+from train.data.rows.errors import DatasetInvalidError
+from train.data.tokens.encode import num_learned, tokenise
 from train.data.tokens.render import Renderer
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-_RULES = {
-    CheckRule.TEMPLATE_FAILED: CheckRule.EVAL_TEMPLATE_FAILED,
-    CheckRule.TURNS_NOT_FOUND: CheckRule.EVAL_TURNS_NOT_FOUND,
-}
-"""What a refused row breaks here; row and line are those of the evaluation dataset."""
+OnRows = Callable[[int], None]
+"""Called with the number of rows that are done."""
 
 
-def read_eval_rows(
-    file: CanonicalFile,
-    tokenizer: "PreTrainedTokenizerBase",
-    renderer: Renderer,
-    findings: Findings,
-    *,
-    max_length: int,
-) -> Iterator[list[Row]]:
-    """All rows, batch by batch; what a job would fail with is added to `findings` on the way, and at the end.
+@dataclass(frozen=True)
+class EvalRows:
+    """An evaluation dataset, which must share no row with the training dataset."""
 
-    Rows to evaluate on are never packed, so they are always cut at `max_length`.
+    dataset_id: str
+    path: Path
+    """The canonical file with the rows."""
+    fingerprints: Fingerprints | None = None
+    """Given where a job prepares the rows and fails if they are unusable; then they are not checked again."""
+
+    @classmethod
+    def read(cls, dataset_id: str, path: Path, on_rows: OnRows) -> "EvalRows":
+        """Fingerprint the rows, once for all datasets that they are compared with, without checking them."""
+        fingerprints = Fingerprints()
+        with CanonicalFile.open(path) as file:
+            for batch in file.batches():
+                fingerprints.add(*zip(*(text_of(row) for _, row in batch), strict=True))
+                on_rows(fingerprints.num_rows)
+        return cls(dataset_id, path, fingerprints)
+
+
+def check_eval_rows(
+    file: CanonicalFile, renderer: Renderer, findings: Findings, *, max_length: int, on_rows: OnRows
+) -> Fingerprints:
+    """Read all rows as a job would, add problems that would fail it to `findings`, and return the fingerprints.
+
+    Evaluation rows are never packed, so they are always cut at `max_length`.
     """
+
+    def on_refusal(number: int, line: int, error: InvalidRequestError) -> None:
+        is_refused = isinstance(error, DatasetInvalidError)
+        rule = CheckRule.EVAL_TEMPLATE_FAILED if is_refused else CheckRule.EVAL_TURNS_NOT_FOUND
+        findings.add(rule, f"In the evaluation dataset: {error.message}", number, line)
+
     if file.kind not in LEARNABLE_KINDS:
         findings.add(
             CheckRule.EVAL_NO_METHOD,
             f"The rows of the evaluation dataset are of kind '{file.kind}', which no training method learns from yet.",
         )
+    fingerprints = Fingerprints()
     num_trained = num_too_long = 0
-    for rows in read_tokens(file, tokenizer, renderer, max_length=max_length):
-        for row in rows:
-            if row.refusal is not None:
-                rule, message = row.refusal
-                findings.add(_RULES[rule], f"In the evaluation dataset: {message}", row.number, row.line)
-            num_trained += row.num_trained
-            num_too_long += row.num_tokens > max_length
-        yield [row.row for row in rows]
+    for rows in tokenise(file.rows(), renderer, max_length=None, with_pairs=True, on_refusal=on_refusal):
+        fingerprints.add(*zip(*(text_of(row.row) for row in rows), strict=True))
+        num_trained += sum(num_learned(row.turns, max_length) for row in rows)
+        num_too_long += sum(row.num_tokens > max_length for row in rows)
+        on_rows(fingerprints.num_rows)
     if not num_trained:
         findings.add(
             CheckRule.EVAL_NOTHING_TO_LEARN,
@@ -53,3 +72,4 @@ def read_eval_rows(
             f"{num_too_long:,} of them are longer than max_length ({max_length:,}). Raise it, or check which messages "
             "are the assistant's.",
         )
+    return fingerprints

@@ -1,40 +1,43 @@
-"""One pass over a dataset, and what comes of it as a report."""
+"""Check a dataset in one pass and report the results."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ftlab.errors import InvalidRequestError
 from ftlab.schemas.check_rules import CheckRule
-from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS, CheckReport, Duplicates, Overlap
+from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS, CheckReport
 from ftlab.schemas.config import TrainingConfig
 from ftlab.schemas.methods import LEARNABLE_KINDS
 from train.data.doctor.content import ContentCheck, text_of
-from train.data.doctor.eval_rows import read_eval_rows
+from train.data.doctor.eval_rows import EvalRows, OnRows, check_eval_rows
 from train.data.doctor.findings import Findings
 from train.data.doctor.lengths import LengthCounts
-from train.data.doctor.near_duplicates import Pairs, Sketch
-from train.data.doctor.reading import ReadRow, read_tokens
+from train.data.doctor.near_duplicates import Fingerprints
+from train.data.doctor.repeats import add_repeats
 from train.data.rows.canonical import CanonicalFile, Kind, Row
-from train.data.tokens.render import Renderer
+from train.data.rows.errors import DatasetInvalidError
+from train.data.tokens.encode import TokenisedRow, num_learned, tokenise, turns_of
+from train.data.tokens.render import RenderedRow, Renderer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 VERSION = 3
-"""Of what a report says; another number, another report of the same dataset."""
+"""Version of the report's content; a new number makes kept reports invalid."""
 HUGE = 16
-"""Times `max_length` that a row is called huge at."""
+"""Multiple of `max_length` above which a row is called huge."""
 STOP_ROWS = 200
-"""Rows, at the beginning, whose turns are looked at for what ends them."""
+"""Number of rows, from the first, whose turns are checked for an end-of-turn token."""
 
 OnProgress = Callable[[int, int], None]
-"""Called with the rows that are done and the rows in all; what it raises ends the work."""
+"""Called with the number of rows done and the total; an exception stops the check."""
 
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """What a dataset is looked at with; names as in a job's config."""
+    """Options of a check, named as in a job's config."""
 
     max_length: int
     assistant_only_loss: bool = True
@@ -47,103 +50,114 @@ def examine(
     tokenizer: "PreTrainedTokenizerBase",
     options: CheckOptions,
     *,
-    eval_rows: tuple[str, Path] | None = None,
-    eval_is_sound: bool = False,
+    eval_rows: EvalRows | None = None,
     on_progress: OnProgress = lambda done, total: None,
 ) -> CheckReport:
-    """Look at all rows of a canonical file in one pass; memory does not grow with their number.
+    """Check all rows of a canonical file in one pass; memory does not grow with their number.
 
-    `eval_rows` are the id and the file of the dataset to evaluate on. It must share no row with the other, and no job
-    may fail with it; where `eval_is_sound` says that none does, it is not tokenised. Raise `InvalidRequestError` with
+    The file must share no row with `eval_rows`, and no job may fail because of those. Raise `InvalidRequestError` with
     code `tokenizer_unsupported`, and `DatasetInvalidError` for a damaged file.
     """
     with CanonicalFile.open(rows) as file:
-        examination = _Examination(file, tokenizer, options, on_progress)
-        overlap = None
-        if eval_rows is not None:
-            eval_id, path = eval_rows
-            with CanonicalFile.open(path) as eval_file:
-                examination.read(eval_file.num_rows)
-                batches = _rows_of(eval_file) if eval_is_sound else examination.eval_rows(eval_file)
-                overlap = examination.compare(eval_id, eval_file, batches)
-        else:
-            examination.read()
-        return examination.report(overlap)
+        num_rows = total = file.num_rows
+        if eval_rows is not None and eval_rows.fingerprints is None:
+            with CanonicalFile.open(eval_rows.path) as eval_file:
+                total += eval_file.num_rows
+        renderer = Renderer(tokenizer, assistant_only_loss=options.assistant_only_loss)
+        doctor = Examination(file, renderer, options)
+        for batch in tokenise(
+            file.rows(),
+            renderer,
+            max_length=None,
+            with_pairs=True,
+            on_rendered=doctor.on_rendered,
+            on_refusal=doctor.on_refusal,
+        ):
+            doctor.on_tokenised(batch)
+            on_progress(batch[-1].number, total)
+        return doctor.report(eval_rows, lambda done: on_progress(num_rows + done, total))
 
 
-class _Examination:
-    def __init__(
-        self,
-        file: CanonicalFile,
-        tokenizer: "PreTrainedTokenizerBase",
-        options: CheckOptions,
-        on_progress: OnProgress,
-    ) -> None:
+class Examination:
+    """Observes the rows of a file while they become tokens, then reports. Memory does not grow with the rows."""
+
+    def __init__(self, file: CanonicalFile, renderer: Renderer, options: CheckOptions) -> None:
         self._file = file
-        self._tokenizer = tokenizer
+        self._renderer = renderer
         self._options = options
-        self._on_progress = on_progress
-        self._renderer = Renderer(tokenizer, assistant_only_loss=options.assistant_only_loss)
         self._findings = Findings(options.max_findings)
-        self._content = ContentCheck(tokenizer.all_special_tokens)
-        self._sketch = Sketch()
+        special_tokens = renderer.tokenizer.all_special_tokens
+        self._content = ContentCheck(special_tokens)
+        self._fingerprints = Fingerprints()
         self._lengths = LengthCounts()
         self._kept_lengths = LengthCounts()
         self._num_truncated = self._num_dropped = self._num_untrained = 0
         self._tokens = self._trained_tokens = 0
-        self._total = file.num_rows
+        self._searched: dict[int, list[RenderedRow]] = {}
         self._ends_turns: bool | None = None
-        self._says_stop = tuple(token for token in tokenizer.all_special_tokens if token.strip())
-
-    def read(self, more_rows: int = 0) -> None:
-        """Read the whole file; `more_rows` are to be read after it."""
-        self._total += more_rows
+        self._says_stop = tuple(token for token in special_tokens if token.strip())
         self._look_at_template()
-        for rows in read_tokens(
-            self._file,
-            self._tokenizer,
-            self._renderer,
-            max_length=None if self._options.packing else self._options.max_length,
-            on_rendered=self._look_at_texts,
-        ):
-            self._look_at_tokens(rows)
-            self._on_progress(rows[-1].number, self._total)
+
+    def on_refusal(self, number: int, line: int, error: InvalidRequestError) -> None:
+        """Add a finding for a row that cannot be rendered."""
+        is_refused = isinstance(error, DatasetInvalidError)
+        rule = CheckRule.TEMPLATE_FAILED if is_refused else CheckRule.TURNS_NOT_FOUND
+        self._findings.add(rule, error.message, number, line)
+
+    def on_rendered(self, rows: list[TokenisedRow]) -> None:
+        """Check everything that needs no tokens, while the tokenizer works."""
+        self._fingerprints.add(*zip(*(text_of(row.row) for row in rows), strict=True))
+        for row in rows:
+            for rule, message in self._content.remarks(row.row):
+                self._findings.add(rule, message, row.number, row.line)
+            texts = self._with_all_turns(row)
+            if len(texts) == 1 and not texts[0].is_verbatim and (left_out := _left_out(row.row, texts[0].text)):
+                self._findings.add(CheckRule.LEFT_OUT_BY_TEMPLATE, left_out, row.number, row.line)
+            if row.number <= STOP_ROWS:
+                self._look_at_ends(texts)
+
+    def on_tokenised(self, rows: list[TokenisedRow]) -> None:
+        """Count the tokens that are read, learned and cut off."""
+        max_length = self._options.max_length
+        lengths, kept_lengths = [], []
+        for row in rows:
+            texts = self._searched.pop(row.number, row.texts)
+            if not texts:
+                continue
+            turns = row.turns if texts is row.texts else turns_of(row.encodings, texts)
+            learned, num_tokens = num_learned(turns), row.num_tokens
+            trained, kept = learned, num_tokens
+            if not self._options.packing:
+                trained, kept = num_learned(turns, max_length), min(num_tokens, max_length)
+            lengths.append(num_tokens)
+            self._look_at_length(row, kept, learned - trained)
+            if not trained:
+                self._num_untrained += 1
+                self._findings.add(CheckRule.UNTRAINED_ROW, _why_untrained(learned), row.number, row.line)
+                continue
+            self._tokens += kept
+            self._trained_tokens += trained
+            kept_lengths.append(kept)
+        self._lengths.add(lengths)
+        self._kept_lengths.add(kept_lengths)
+
+    def report(self, eval_rows: EvalRows | None = None, on_eval_rows: OnRows = lambda done: None) -> CheckReport:
+        """Report on all rows, and on the evaluation rows, which are read here unless their fingerprints are known."""
+        options = self._options
         self._look_at_whole()
-
-    def eval_rows(self, file: CanonicalFile) -> Iterable[list[Row]]:
-        """The rows of an evaluation dataset, which are looked at on the way."""
-        return read_eval_rows(
-            file, self._tokenizer, self._renderer, self._findings, max_length=self._options.max_length
-        )
-
-    def compare(self, eval_id: str, file: CanonicalFile, batches: Iterable[list[Row]]) -> Overlap:
-        """Which rows of an evaluation dataset, that come in `batches`, are in this one."""
-        sketch = Sketch()
-        for rows in batches:
-            exact, near = zip(*map(text_of, rows), strict=True)
-            sketch.add(exact, near)
-            self._on_progress(self._file.num_rows + sketch.num_rows, self._total)
-        equal, alike = self._sketch.overlap(sketch)
-        this = "This row of the evaluation dataset"
-        scale = self._sketch.shared_scale(sketch)
-        num_exact = self._add_pairs(CheckRule.EVAL_OVERLAP, equal, file, f"{this} is also {{}}.", scale)
-        num_near = self._add_pairs(CheckRule.EVAL_NEAR_OVERLAP, alike, file, f"{this} says nearly the same as {{}}.")
-        return Overlap(
-            eval_dataset_id=eval_id,
-            num_eval_rows=sketch.num_rows,
-            num_exact=num_exact,
-            num_near=num_near,
-            is_exact_estimated=self._sketch.is_sampled or sketch.is_sampled,
-        )
-
-    def report(self, overlap: Overlap | None) -> CheckReport:
-        duplicates = self._look_for_duplicates()
+        if eval_rows is not None and eval_rows.fingerprints is None:
+            with CanonicalFile.open(eval_rows.path) as file:
+                fingerprints = check_eval_rows(
+                    file, self._renderer, self._findings, max_length=options.max_length, on_rows=on_eval_rows
+                )
+            eval_rows = replace(eval_rows, fingerprints=fingerprints)
+        duplicates, overlap = add_repeats(self._findings, self._file, self._fingerprints, eval_rows)
         counts = self._findings.counts()
         batch_size = TrainingConfig().per_device_train_batch_size
         return CheckReport(
             kind=self._file.kind,
-            max_length=self._options.max_length,
-            assistant_only_loss=self._options.assistant_only_loss,
+            max_length=options.max_length,
+            assistant_only_loss=options.assistant_only_loss,
             num_rows=self._file.num_rows,
             counts=counts,
             num_findings=sum(counts.values()),
@@ -157,7 +171,7 @@ class _Examination:
             suggested_max_length=self._lengths.suggested_max_length(),
             padding_fraction=self._kept_lengths.padding_fraction(batch_size),
             padding_batch_size=batch_size,
-            packing_waste_fraction=self._lengths.packing_waste(self._options.max_length),
+            packing_waste_fraction=self._lengths.packing_waste(options.max_length),
             duplicates=duplicates,
             overlap=overlap,
             roles=self._content.facts(),
@@ -191,52 +205,34 @@ class _Examination:
                 "the assistant's words are found by comparing texts instead, and are learned.",
             )
 
-    def _look_at_texts(self, rows: list[ReadRow]) -> None:
-        """All that needs no token: done while the tokenizer works."""
-        texts = [text_of(row.row) for row in rows]
-        self._sketch.add([exact for exact, _ in texts], [near for _, near in texts])
-        for row in rows:
-            for rule, message in self._content.remarks(row.row):
-                self._findings.add(rule, message, row.number, row.line)
-            if row.refusal is not None:
-                self._findings.add(*row.refusal, row.number, row.line)
-                continue
-            if len(row.rendered) == 1 and not row.rendered[0].is_verbatim and (left_out := _left_out(row)):
-                self._findings.add(CheckRule.LEFT_OUT_BY_TEMPLATE, left_out, row.number, row.line)
-            if row.number <= STOP_ROWS:
-                self._look_at_ends(row)
+    def _with_all_turns(self, row: TokenisedRow) -> list[RenderedRow]:
+        """The texts of the row, rendered again where the turns behind `max_length` were not searched.
 
-    def _look_at_ends(self, row: ReadRow) -> None:
-        for rendered in row.rendered:
-            for start, end in rendered.spans:
-                ends = rendered.text[start:end].rstrip().endswith(self._says_stop) if self._says_stop else False
+        Empty where the row is refused.
+        """
+        if all(text.has_all_turns for text in row.texts):
+            return row.texts
+        texts = self._searched[row.number] = []
+        try:
+            texts.append(self._renderer.render(row.number, row.row))
+        except InvalidRequestError as error:
+            self.on_refusal(row.number, row.line, error)
+        return texts
+
+    def _look_at_ends(self, texts: list[RenderedRow]) -> None:
+        for text in texts:
+            for start, end in text.spans:
+                ends = text.text[start:end].rstrip().endswith(self._says_stop) if self._says_stop else False
                 self._ends_turns = bool(self._ends_turns) or ends
 
-    def _look_at_tokens(self, rows: list[ReadRow]) -> None:
-        kept_lengths = []
-        for row in rows:
-            if row.refusal is not None:
-                continue
-            kept = row.num_tokens if self._options.packing else min(row.num_tokens, self._options.max_length)
-            self._look_at_length(row, kept)
-            if not row.num_trained:
-                self._num_untrained += 1
-                self._findings.add(CheckRule.UNTRAINED_ROW, _why_untrained(row), row.number, row.line)
-                continue
-            self._tokens += kept
-            self._trained_tokens += row.num_trained
-            kept_lengths.append(kept)
-        self._lengths.add(row.num_tokens for row in rows if row.refusal is None)
-        self._kept_lengths.add(kept_lengths)
-
-    def _look_at_length(self, row: ReadRow, kept: int) -> None:
+    def _look_at_length(self, row: TokenisedRow, kept: int, num_lost: int) -> None:
         max_length = self._options.max_length
         if dropped := row.num_tokens - kept:
             self._num_truncated += 1
             self._num_dropped += dropped
             message = (
                 f"The row has {row.num_tokens:,} tokens; {dropped:,} are cut off at max_length {max_length:,}, "
-                f"{row.num_learned - row.num_trained:,} of them to be learned."
+                f"{num_lost:,} of them to be learned."
             )
             self._findings.add(CheckRule.TRUNCATED_ROW, message, row.number, row.line)
         if row.num_tokens > HUGE * max_length:
@@ -257,45 +253,15 @@ class _Examination:
                 "The learned turns end without a special token, so that the model may not learn to stop.",
             )
 
-    def _look_for_duplicates(self) -> Duplicates:
-        sketch = self._sketch
-        exact, near = sketch.duplicates(), sketch.near_duplicates()
-        file = self._file
-        num_exact = self._add_pairs(CheckRule.EXACT_DUPLICATE, exact, file, "The row is the same as {}.", sketch.scale)
-        num_near = self._add_pairs(CheckRule.NEAR_DUPLICATE, near, file, "The row says nearly the same as {}.")
-        return Duplicates(
-            num_exact=num_exact,
-            num_near=num_near,
-            is_exact_estimated=sketch.is_sampled,
-            num_rows_compared=sketch.num_near_rows,
-        )
 
-    def _add_pairs(self, rule: CheckRule, pairs: Pairs, file: CanonicalFile, words: str, scale: float = 1.0) -> int:
-        """Add findings for the first pairs and count them all; return their number, scaled up from a sample."""
-        shown = min(len(pairs.rows), self._options.max_findings)
-        for row, original in zip(pairs.rows[:shown].tolist(), pairs.originals[:shown].tolist(), strict=True):
-            line, of_line = file.row(row)[0], self._file.row(original)[0]
-            where = "of the training dataset" if file is not self._file else "before it"
-            place = f"row {original + 1} (line {of_line}) {where}"
-            self._findings.add(rule, words.format(place), row + 1, line)
-        total = min(round(len(pairs.rows) * scale), file.num_rows)
-        self._findings.count(rule, total - shown)
-        return total
-
-
-def _rows_of(file: CanonicalFile) -> Iterable[list[Row]]:
-    return ([row for _, row in rows] for rows in file.batches())
-
-
-def _left_out(row: ReadRow) -> str | None:
-    text = row.rendered[0].text
-    for number, message in enumerate(row.row.get("messages", ()), 1):
+def _left_out(row: Row, text: str) -> str | None:
+    for number, message in enumerate(row.get("messages", ()), 1):
         if message["content"].strip() not in text:
             return f"The chat template leaves out message {number} ({message['role']}), or writes it differently."
     return None
 
 
-def _why_untrained(row: ReadRow) -> str:
-    if row.num_learned:
-        return f"All {row.num_learned:,} tokens to be learned lie behind max_length and are cut off."
+def _why_untrained(num_learned: int) -> str:
+    if num_learned:
+        return f"All {num_learned:,} tokens to be learned lie behind max_length and are cut off."
     return "No token of the row is to be learned: it has no message of the assistant with a weight above 0."

@@ -1,4 +1,4 @@
-"""Gathers findings: all are counted, few are kept."""
+"""Collects findings: all are counted, few are kept."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -11,37 +11,37 @@ _WORST_FIRST = list(Severity)
 
 
 class Findings:
-    """Keeps the first `max_findings` of every rule, so that the memory is bounded whatever the dataset."""
+    """Keeps the first `max_findings` of every rule, so that memory is bounded."""
 
     def __init__(self, max_findings: int) -> None:
-        self._max = max_findings
+        self.max_findings = max_findings
         self._counts: Counter[CheckRule] = Counter()
         self._kept: dict[CheckRule, list[Finding]] = {}
 
     def add(self, rule: CheckRule, message: str, row: int | None = None, line: int | None = None) -> None:
-        """Count a finding, and keep it while there is room. `row` counts from 1."""
+        """Count a finding, and keep it unless the rule has enough. `row` counts from 1."""
         self._counts[rule] += 1
         kept = self._kept.setdefault(rule, [])
-        if len(kept) < self._max:
+        if len(kept) < self.max_findings:
             kept.append(Finding(rule=rule, severity=rule.severity, message=message, row=row, line=line))
 
     def count(self, rule: CheckRule, number: int) -> None:
-        """Count findings of which only some were added."""
+        """Count findings that are not kept."""
         self._counts[rule] += number
 
     def counts(self) -> dict[str, int]:
-        """By rule, the worst first."""
+        """Number of findings by rule, errors first."""
         return {str(rule): self._counts[rule] for rule in sorted(self._counts, key=_badness) if self._counts[rule]}
 
     def chosen(self) -> list[Finding]:
-        """At most `max_findings` of all that are kept."""
-        return worst((finding for kept in self._kept.values() for finding in kept), self._max)
+        """The worst `max_findings` of all findings kept."""
+        return worst((finding for kept in self._kept.values() for finding in kept), self.max_findings)
 
 
 def worst(findings: Iterable[Finding], most: int) -> list[Finding]:
-    """At most so many: errors before warnings before the rest, and among equals all rules in turn.
+    """At most `most` findings: errors before warnings before notes, and within a severity all rules in turn.
 
-    Of what was chosen before, fewer are those that would have been chosen at once.
+    Choosing again from a choice gives the same findings as choosing fewer at once.
     """
     by_rule: dict[CheckRule, list[Finding]] = {}
     for finding in findings:

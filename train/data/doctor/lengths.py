@@ -1,4 +1,4 @@
-"""How long the rows are, and how much of the computation is spent on nothing."""
+"""Lengths of rows, and the share of computation that padding or packing wastes."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -7,10 +7,10 @@ from ftlab.schemas.checks import LengthBin, Lengths
 from train.data.tokens.pack import best_fit, piece_lengths
 
 EXACT_UP_TO = 65_536
-"""Longer rows are counted to the nearest 1,024 tokens below, so that there are few different lengths."""
+"""Longer lengths are rounded down to a multiple of 1,024 tokens, so that few different ones are stored."""
 BINS = 20
 PACKED_ROWS = 20_000
-"""Rows, at most, that packing is tried with; of a larger dataset, so many of every length in proportion."""
+"""Maximum number of rows that packing is tried with; larger datasets are sampled in proportion to their lengths."""
 STEP = 64
 KEPT_WHOLE = 0.99
 
@@ -71,7 +71,7 @@ class LengthCounts:
         return round(1 - self.mean / expected_longest, 4) if expected_longest else 0.0
 
     def packing_waste(self, capacity: int) -> float:
-        """The share of places that stay empty when the rows are packed into sequences of `capacity` tokens."""
+        """The share of positions left empty when the rows are packed into sequences of `capacity` tokens."""
         lengths = [piece for length in self._sample() for piece in piece_lengths(length, capacity)]
         if not lengths:
             return 0.0

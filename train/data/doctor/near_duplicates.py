@@ -1,14 +1,13 @@
-"""Fingerprints of rows, to find the ones that repeat others, in memory that does not grow with the dataset.
+"""Fingerprints of rows, which find repeated rows in bounded memory.
 
 Equal texts have an equal 64-bit hash. Near ones are found by min-wise hashing: of the hashes of a text's 8-byte
 passages (a quarter of them, chosen by their value) the smallest in each of 24 bins is kept (one-permutation hashing
-with rotation; Li, Owen, Zhang 2012; Shrivastava and Li 2014). Two texts are looked at when all 6 minima of one of 4
+with rotation; Li, Owen, Zhang 2012; Shrivastava and Li 2014). Two texts are compared when all 6 minima of one of 4
 bands agree, and count as near when 20 of the 24 do.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from hashlib import blake2b
 
 import numpy as np
@@ -18,24 +17,24 @@ U64 = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.int64]
 
 WINDOW = 8
-"""Bytes of a passage."""
+"""Length of a passage in bytes."""
 BINS = 24
 BANDS = 4
 SAME_MINIMA = 20
-"""Of `BINS`, for two texts to be near: about 80 % of the passages in common."""
+"""Minimum number of equal minima, of `BINS`, for near texts: about 80 % of the passages in common."""
 MIN_PASSAGES = 8
-"""A text with fewer chosen passages (about 40 bytes) is too short to be like another one."""
+"""A text with fewer chosen passages (about 40 bytes) is too short to be compared."""
 MAX_CHARS = 65_536
-"""Of a text, at its beginning, that are looked at for near ones."""
+"""Number of characters, from the beginning of a text, that are compared for near duplicates."""
 MAX_NEAR_ROWS = 1_000_000
-"""Rows that are compared for near ones: 64 bytes each."""
+"""Maximum number of rows compared for near duplicates, at 64 bytes each."""
 MAX_EXACT_HASHES = 4_000_000
-"""Hashes that are kept; when there are more, those of a half of all texts, and so on."""
+"""Maximum number of hashes kept. Beyond it, those of half of all possible texts are kept, then of a quarter, ..."""
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _MIX_AGAIN = np.uint64(0xC2B2AE3D27D4EB4F)
 _CHOSEN = np.uint64(2**62)
-"""Passages with a smaller hash are chosen: a quarter."""
+"""Passages with a smaller hash are chosen: a quarter of all."""
 _EMPTY = np.uint64(2**64 - 1)
 _LOWER_CASE = bytes(range(256)).lower()
 _WHITE_SPACE = b" \t\n\r\v\f"
@@ -43,101 +42,53 @@ _WHITE_SPACE = b" \t\n\r\v\f"
 
 @dataclass(frozen=True)
 class Pairs:
-    """Rows and, for each, an earlier row like it; both count from 0."""
+    """Rows and, for each, the earlier row that it repeats; both count from 0."""
 
     rows: Numbers
     originals: Numbers
 
 
-class Sketch:
+@dataclass(frozen=True)
+class Repeats:
+    """Rows that equal an earlier one, and rows that are near an earlier one and equal to none."""
+
+    equal: Pairs
+    near: Pairs
+
+
+class Fingerprints:
     """The fingerprints of one dataset's rows, added in order."""
 
     def __init__(self) -> None:
         self.num_rows = 0
-        self._hashes: list[U64] = []
-        self._hash_rows: list[Numbers] = []
+        self._hashes: list[U64] = [np.empty(0, np.uint64)]
+        self._hash_rows: list[Numbers] = [np.empty(0, np.int64)]
         self._num_hashes = 0
         self._limit: int | None = None
-        self._near: list[U64] = []
+        self._near: list[U64] = [np.empty((0, 1 + BANDS + BINS // 8), np.uint64)]
 
     def add(self, texts: Sequence[str], near_texts: Sequence[str]) -> None:
-        """Add rows: what makes two of them equal, and what makes two of them alike."""
+        """Add rows by their texts for exact and for near comparison."""
         digests = b"".join(blake2b(text.encode(), digest_size=8).digest() for text in texts)
         hashes = np.frombuffer(digests, np.uint64)
-        rows = np.arange(self.num_rows, self.num_rows + len(texts), dtype=np.int64)
-        if self.num_rows < MAX_NEAR_ROWS:
-            self._near.append(_fingerprints(near_texts, hashes))
+        if missing := MAX_NEAR_ROWS - self.num_near_rows:
+            self._near.append(_fingerprints(near_texts[:missing], hashes[:missing]))
+        self._keep(hashes, np.arange(self.num_rows, self.num_rows + len(texts), dtype=np.int64))
         self.num_rows += len(texts)
-        self._keep(hashes, rows)
+
+    @property
+    def num_near_rows(self) -> int:
+        """Number of rows, from the first, that are compared for near duplicates."""
+        return min(self.num_rows, MAX_NEAR_ROWS)
 
     @property
     def is_sampled(self) -> bool:
-        """Whether only a part of the hashes is kept, so that `scale` times their number is an estimate."""
+        """Whether only a sample of the hashes is kept; `scale` times the number of equal rows is then an estimate."""
         return self._limit is not None
 
     @property
     def scale(self) -> float:
         return 1.0 if self._limit is None else 2**64 / self._limit
-
-    def shared_scale(self, other: "Sketch") -> float:
-        """What the number of `overlap`'s equal rows is to be multiplied with: only what both have kept is found."""
-        return max(self.scale, other.scale)
-
-    @property
-    def num_near_rows(self) -> int:
-        return len(self._near_table)
-
-    def duplicates(self) -> Pairs:
-        """Rows whose text is that of an earlier one."""
-        hashes, rows = self._exact
-        first = np.searchsorted(hashes, hashes)
-        return _in_order(rows, rows[first], rows != rows[first])
-
-    def near_duplicates(self) -> Pairs:
-        """Rows that are like an earlier one and equal to none."""
-        table = self._near_table
-        best = np.full(len(table), len(table), dtype=np.int64)
-        for band in range(BANDS):
-            order, keys = self._bands[band]
-            rows, originals = order, order[np.searchsorted(keys, keys)]
-            is_near = (originals < rows) & _alike(table, rows, table, originals)
-            np.minimum.at(best, rows[is_near], originals[is_near])
-        best[self._repeated_near_rows()] = len(table)
-        rows = np.flatnonzero(best < len(table))
-        return Pairs(rows, best[rows])
-
-    def overlap(self, other: "Sketch") -> tuple[Pairs, Pairs]:
-        """Rows of `other` that equal one of these, and rows that are only like one; `originals` are these."""
-        hashes, rows = self._exact
-        wanted, wanted_rows = other._exact
-        at = np.minimum(np.searchsorted(hashes, wanted), max(0, len(hashes) - 1))
-        equal = _in_order(wanted_rows, rows[at], hashes[at] == wanted) if len(hashes) else _none()
-        return equal, self._near_overlap(other, equal)
-
-    def _repeated_near_rows(self) -> Numbers:
-        """Of the rows that are compared for near ones, those that equal an earlier one."""
-        hashes = self._near_table[:, 0]
-        _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
-        return np.flatnonzero(first[inverse] != np.arange(len(hashes)))
-
-    def _near_overlap(self, other: "Sketch", equal: Pairs) -> Pairs:
-        mine, theirs = self._near_table, other._near_table
-        best = np.full(len(theirs), len(mine), dtype=np.int64)
-        for band in range(BANDS):
-            order, keys = self._bands[band]
-            if not len(keys):
-                continue
-            their_order, their_keys = other._bands[band]
-            at = np.minimum(np.searchsorted(keys, their_keys), len(keys) - 1)
-            found = keys[at] == their_keys
-            rows, originals = their_order[found], order[at[found]]
-            is_near = _alike(theirs, rows, mine, originals)
-            np.minimum.at(best, rows[is_near], originals[is_near])
-        best[equal.rows[equal.rows < len(best)]] = len(mine)
-        # Those that equal one of these and are not in the sample.
-        best[np.isin(theirs[:, 0], mine[:, 0])] = len(mine)
-        rows = np.flatnonzero(best < len(mine))
-        return Pairs(rows, best[rows])
 
     def _keep(self, hashes: U64, rows: Numbers) -> None:
         if self._limit is not None:
@@ -152,49 +103,75 @@ class Sketch:
             self._hashes, self._hash_rows, self._num_hashes = [], [], 0
             self._keep(kept, kept_rows)
 
-    @cached_property
-    def _exact(self) -> tuple[U64, Numbers]:
-        """The kept hashes in order, and their rows; the rows of equal hashes in order."""
-        if not self._hashes:
-            return np.empty(0, np.uint64), np.empty(0, np.int64)
-        hashes, rows = np.concatenate(self._hashes), np.concatenate(self._hash_rows)
-        order = np.argsort(hashes, kind="stable")
-        return hashes[order], rows[order]
 
-    @cached_property
-    def _near_table(self) -> U64:
-        """A line a row: the hash of its text, a key for each band, the low bytes of the minima, eight to a word."""
-        table = np.concatenate(self._near) if self._near else np.empty((0, 1 + BANDS + BINS // 8), np.uint64)
-        return table[:MAX_NEAR_ROWS]
+def find_repeats(train: Fingerprints, held_out: Fingerprints) -> tuple[Repeats, Repeats]:
+    """Rows of `train` that repeat earlier ones, and rows of `held_out` that repeat rows of `train`.
 
-    @cached_property
-    def _bands(self) -> list[tuple[Numbers, U64]]:
-        """For each band the rows that have a key, ordered by it, and the keys."""
-        table = self._near_table
-        bands = []
-        for band in range(BANDS):
-            keys = table[:, 1 + band]
-            rows = np.flatnonzero(keys)
-            order = rows[np.argsort(keys[rows], kind="stable")]
-            bands.append((order, keys[order]))
-        return bands
+    Both are found in one search, as if `held_out` came after `train`.
+    """
+    equal = _equal_pairs(train, held_out)
+    duplicates, overlap = _split(equal, train.num_rows)
+    near_duplicates, near_overlap = _split(_near_pairs(train, held_out, overlap.rows), train.num_near_rows)
+    return Repeats(duplicates, near_duplicates), Repeats(overlap, near_overlap)
 
 
-def _in_order(rows: Numbers, originals: Numbers, wanted: npt.NDArray[np.bool_]) -> Pairs:
-    rows, originals = rows[wanted], originals[wanted]
+def _equal_pairs(train: Fingerprints, held_out: Fingerprints) -> Pairs:
+    hashes = np.concatenate([*train._hashes, *held_out._hashes])
+    rows = np.concatenate([*train._hash_rows, *(rows + train.num_rows for rows in held_out._hash_rows)])
+    order = np.argsort(hashes, kind="stable")
+    hashes, rows = hashes[order], rows[order]
+    # Rows with equal hashes are in order, so this is the first of them.
+    originals = rows[np.searchsorted(hashes, hashes)]
+    is_repeat = (originals < rows) & (originals < train.num_rows)
+    rows, originals = rows[is_repeat], originals[is_repeat]
     order = np.argsort(rows, kind="stable")
     return Pairs(rows[order], originals[order])
 
 
-def _none() -> Pairs:
-    return Pairs(np.empty(0, np.int64), np.empty(0, np.int64))
+def _near_pairs(train: Fingerprints, held_out: Fingerprints, equal: Numbers) -> Pairs:
+    """Near pairs in the table of both; `equal` are rows of `held_out` that are known to equal one of `train`."""
+    table = np.concatenate([*train._near, *held_out._near])
+    border = train.num_near_rows
+    best = np.full(len(table), len(table), dtype=np.int64)
+    for band in range(BANDS):
+        keys = table[:, 1 + band]
+        rows = np.flatnonzero(keys)
+        rows = rows[np.argsort(keys[rows], kind="stable")]
+        keys = keys[rows]
+        originals = rows[np.searchsorted(keys, keys)]
+        is_pair = (originals < rows) & (originals < border)
+        rows, originals = rows[is_pair], originals[is_pair]
+        is_near = _are_alike(table, rows, originals)
+        np.minimum.at(best, rows[is_near], originals[is_near])
+    best[_rows_that_equal_one_before(table, border)] = len(table)
+    # The rows they equal may be beyond the table.
+    best[border + equal[equal < held_out.num_near_rows]] = len(table)
+    rows = np.flatnonzero(best < len(table))
+    return Pairs(rows, best[rows])
 
 
-def _alike(table: U64, rows: Numbers, others: U64, originals: Numbers) -> npt.NDArray[np.bool_]:
-    """Whether `rows` of one table have enough minima in common with `originals` of another."""
+def _rows_that_equal_one_before(table: U64, border: int) -> npt.NDArray[np.bool_]:
+    """Which rows equal an earlier row before `border`."""
+    _, first, inverse = np.unique(table[:, 0], return_index=True, return_inverse=True)
+    originals = first[inverse]
+    is_equal: npt.NDArray[np.bool_] = (originals < np.arange(len(table))) & (originals < border)
+    return is_equal
+
+
+def _split(pairs: Pairs, border: int) -> tuple[Pairs, Pairs]:
+    """The pairs with rows before `border`, and the others with rows counted from there."""
+    number = np.searchsorted(pairs.rows, border)
+    return (
+        Pairs(pairs.rows[:number], pairs.originals[:number]),
+        Pairs(pairs.rows[number:] - border, pairs.originals[number:]),
+    )
+
+
+def _are_alike(table: U64, rows: Numbers, others: Numbers) -> npt.NDArray[np.bool_]:
+    """Whether each row has enough minima in common with its counterpart in `others`."""
     words = slice(1 + BANDS, None)
     mine = np.ascontiguousarray(table[rows, words]).view(np.uint8)
-    theirs = np.ascontiguousarray(others[originals, words]).view(np.uint8)
+    theirs = np.ascontiguousarray(table[others, words]).view(np.uint8)
     same: npt.NDArray[np.bool_] = (mine == theirs).sum(axis=1) >= SAME_MINIMA
     return same
 
@@ -215,7 +192,7 @@ def _fingerprints(texts: Sequence[str], hashes: U64) -> U64:
 
 
 def _minima(texts: Sequence[str]) -> tuple[U64, Numbers]:
-    """The smallest passage hash of every text in every bin, and the number of its chosen passages."""
+    """The smallest passage hash of every text in every bin, and the number of chosen passages of every text."""
     parts = [_plain(text[:MAX_CHARS]) for text in texts]
     sizes = np.array([len(part) for part in parts])
     ends = np.cumsum(sizes)
@@ -224,7 +201,7 @@ def _minima(texts: Sequence[str]) -> tuple[U64, Numbers]:
     hashes = passages * _MIX
     places = np.flatnonzero(hashes < _CHOSEN)
     rows = np.repeat(np.arange(len(texts)), sizes)[places]
-    # A passage that reaches into the next text is of neither.
+    # A passage that reaches into the next text belongs to neither.
     is_inside = places + WINDOW <= ends[rows]
     rows, chosen = rows[is_inside], hashes[places[is_inside]]
     chosen ^= chosen >> np.uint64(32)
@@ -237,12 +214,12 @@ def _minima(texts: Sequence[str]) -> tuple[U64, Numbers]:
 
 
 def _plain(text: str) -> bytes:
-    """The text without what two alike ones may well differ in: case and white space."""
+    """The text without case and white space, in which near texts may differ."""
     return (text if text.isascii() else text.lower()).encode().translate(_LOWER_CASE, _WHITE_SPACE)
 
 
 def _filled(minima: U64) -> U64:
-    """Give every empty bin the minimum of the next full one to its right, changed by how far away that is."""
+    """Give every empty bin the minimum of the next full bin to its right, altered by the distance."""
     filled = minima.copy()
     for distance in range(1, BINS):
         is_empty = filled == _EMPTY

@@ -1,11 +1,10 @@
 """The elements of a JSON array of any size, read through a window that slides over the file.
 
-The window grows until it holds the element that begins at its position. An error of the decoder counts only
-where more text could not change it.
+An element that cannot be decoded may be cut off by the window. So an error is reported only when the window holds the
+rest of the file, or more than the longest row that is allowed.
 """
 
 import codecs
-import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -14,52 +13,40 @@ from typing import Any
 from train.data.formats import jsonl
 from train.data.formats.json_text import decode_at, skip_space
 from train.data.formats.jsonl import ByteStream, Parsed
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import RowError, Rule
 
 WINDOW_BYTES = 1024**2
 
 _NO_ARRAY = "A .json file must hold one array of rows; name it .jsonl if it has one row a line."
+_NUMBER = (int, float)
+_AFTER_NUMBER = frozenset(" \t\r\n,]")
 _INSIDE_STRING = re.compile(r'["\\]')
 _STRUCTURE = re.compile(r'["\[\]{},]')
-_CUT_TOKEN = re.compile(r"\\?u?[0-9a-fA-F]{0,4}|\.|[eE][+-]?")
-"""An escape, or what follows the digits of a number, without its end."""
-_OPEN_STRING = "Unterminated string"
+_CUT_TOKEN = re.compile(r"\s*|\\?u?[0-9a-fA-F]{0,4}|\.|[eE][+-]?")
+"""Nothing, the start of an escape, or the start of what may follow the digits of a number."""
 _LITERALS = ("true", "false", "null", "NaN", "Infinity", "-Infinity")
-_MARGIN = 32
-"""Characters before the window's end in which a literal or an escape may be cut."""
 
 
 def parse_json_array(file: ByteStream) -> Iterator[Parsed]:
-    """Number each element from 1. The text behind a broken one cannot be read any more, so it is the last."""
+    """Number each element from 1. Text after a broken element cannot be read, so it is the last one."""
     window = _Window(file)
     if window.peek() != "[":
         yield 1, RowError(Rule.NOT_AN_ARRAY, _NO_ARRAY)
         return
     window.position += 1
-    if window.peek() == "]":
-        yield from _after_array(window, 1)
-        return
-    for number in itertools.count(1):
-        try:
+    number, mark = 0, window.peek()
+    try:
+        while mark != "]":
+            number += 1
             yield number, window.element(number)
-            mark = window.peek()
-            if mark not in ",]" and not window.is_cut_at(window.position):
-                raise window.broken(window.position, "Expecting ',' or ']' after a row")
-            if not mark or mark not in ",]":
-                raise window.ended(f"after row {number}, before the closing ']'")
-        except RowError as error:
-            yield number, error
-            return
+            mark = window.mark_after(number)
+            window.position += mark == ","
+        number += 1
         window.position += 1
-        if mark == "]":
-            yield from _after_array(window, number + 1)
-            return
-
-
-def _after_array(window: "_Window", number: int) -> Iterator[Parsed]:
-    window.position += number == 1
-    if window.peek():
-        yield number, window.broken(window.position, "Extra data")
+        if window.peek():
+            raise window.broken(window.position, "Extra data")
+    except RowError as error:
+        yield number, error
 
 
 class _Window:
@@ -78,14 +65,14 @@ class _Window:
         self._column = 1
 
     def peek(self) -> str:
-        """The next character that is no white space, at `position`; empty at the file's end."""
+        """Skip white space; return the character at `position`, empty at the end of the file."""
         while True:
             self.position = skip_space(self.text, self.position)
             if self.position < len(self.text) or not self._grow():
                 return self.text[self.position : self.position + 1]
 
     def element(self, number: int) -> Any:
-        """The value at `position`, which moves behind it, or the `RowError` that makes it useless.
+        """Read the value at `position` and move past it; return a `RowError` for one that cannot be used.
 
         Raise `RowError` when the array is broken here.
         """
@@ -94,58 +81,56 @@ class _Window:
             try:
                 value, end = decode_at(self.text, self.position)
             except json.JSONDecodeError as error:
-                if self._is_final(error):
-                    raise self._broken_element(error, number) from None
+                is_cut = error.msg.startswith("Unterminated string") or self._is_cut_at(error.pos)
+                if not is_cut and not self._may_grow:
+                    raise self.broken(error.pos, error.msg) from None
             except RowError as error:
                 self._skip_value(number)
                 return error
             else:
-                # A number might go on: of `12.5`, the window may hold `12.`.
-                margin = _MARGIN if isinstance(value, int | float) else 0
-                if end < len(self.text) - margin or self._is_complete:
-                    too_long = end - self.position > jsonl.MAX_ROW_BYTES
+                # A number might continue: of `12.5`, the window may hold `12.`.
+                is_whole = not isinstance(value, _NUMBER) or self.text[end : end + 1] in _AFTER_NUMBER
+                if (is_whole or not self._may_grow) and end - self.position <= jsonl.MAX_ROW_BYTES:
                     self.position = end
-                    return jsonl.too_long("row") if too_long else value
-            if len(self.text) - self.position > jsonl.MAX_ROW_BYTES:
+                    return value
+            if not self._may_grow:
                 self._skip_value(number)
                 return jsonl.too_long("row")
             self._grow()
 
+    @property
+    def _may_grow(self) -> bool:
+        """Whether more text may complete the row at `position`."""
+        return not self._is_complete and len(self.text) - self.position <= jsonl.MAX_ROW_BYTES
+
+    def mark_after(self, number: int) -> str:
+        """The comma or bracket after row `number`; raise `RowError` when neither follows."""
+        mark = self.peek()
+        if mark and mark in ",]":
+            return mark
+        if not (self._is_complete and self._is_cut_at(self.position)):
+            raise self.broken(self.position, "Expecting ',' or ']' after a row")
+        raise self._ended(f"after row {number}, before the closing ']'")
+
     def broken(self, position: int, problem: str) -> RowError:
         return RowError(Rule.BROKEN_JSON, f"The JSON is broken at {self._place(position)}: {problem}.")
 
-    def ended(self, where: str) -> RowError:
-        """What to say when the text ends too early."""
+    def _ended(self, where: str) -> RowError:
+        """The error for text that ends too early."""
         place = self._place(len(self.text))
         if not self._is_valid_utf8:
             return RowError(Rule.INVALID_UTF8, f"The file is not valid UTF-8 at {place}.")
         return RowError(Rule.CUT_OFF, f"The file is cut off: it ends at {place}, {where}.")
 
-    def is_cut_at(self, position: int) -> bool:
-        """Whether the file ends so soon that what stands at `position` may be the beginning of something right."""
+    def _is_cut_at(self, position: int) -> bool:
+        """Whether the text from `position` to its end may be the start of a valid token."""
         rest = self.text[position:]
-        if not self._is_complete or len(rest) > _MARGIN:
-            return False
-        return (
-            not rest.strip()
-            or _CUT_TOKEN.fullmatch(rest) is not None
-            or any(literal.startswith(rest) for literal in _LITERALS)
-        )
-
-    def _broken_element(self, error: json.JSONDecodeError, number: int) -> RowError:
-        if self._is_complete and (error.msg.startswith(_OPEN_STRING) or self.is_cut_at(error.pos)):
-            return self.ended(f"inside row {number}, which begins at {self._place(self.position)}")
-        return self.broken(error.pos, error.msg)
-
-    def _is_final(self, error: json.JSONDecodeError) -> bool:
-        if self._is_complete:
-            return True
-        return error.pos < len(self.text) - _MARGIN and not error.msg.startswith(_OPEN_STRING)
+        return _CUT_TOKEN.fullmatch(rest) is not None or any(literal.startswith(rest) for literal in _LITERALS)
 
     def _grow(self) -> bool:
-        """Drop what has been read and double the rest, so that a long element is not decoded again and again.
+        """Drop what has been read and double the rest, so that a long element is decoded only a few times.
 
-        Returns whether there is more.
+        Return whether there was more to read.
         """
         if self._is_complete:
             return False
@@ -161,7 +146,7 @@ class _Window:
         return True
 
     def _read(self, size: int) -> bytes:
-        """At most so many bytes; where reading fails, first what came before."""
+        """Read at most `size` bytes. Where reading fails, return what came before, and raise at the next call."""
         if self._failure is not None:
             raise self._failure
         pieces: list[bytes] = []
@@ -189,7 +174,7 @@ class _Window:
         return f"line {line}, column {column}"
 
     def _skip_value(self, number: int) -> None:
-        """Move behind the value at `position` by its brackets and quotes alone; raise `RowError` at the file's end."""
+        """Move past the value at `position` by its brackets and quotes; raise `RowError` at the end of the file."""
         start = self._place(self.position)
         depth, in_string = 0, False
         while True:
@@ -197,7 +182,7 @@ class _Window:
             if match is None:
                 self.position = len(self.text)
                 if not self._grow():
-                    raise self.ended(f"inside row {number}, which begins at {start}")
+                    raise self._ended(f"inside row {number}, which begins at {start}")
                 continue
             mark = match.group()
             if depth == 0 and not in_string and mark in ",]}":

@@ -1,11 +1,11 @@
-"""Strict JSON: RFC 8259, without NaN, infinities, lone surrogates and nesting that nobody can follow."""
+"""Strict JSON: RFC 8259, without NaN, infinities, lone surrogates and excessive nesting."""
 
 import json
 import math
 import re
 from typing import Any
 
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import RowError, Rule
 
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _SPACES = frozenset(" \t\r\n")
@@ -15,7 +15,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 def decode_at(text: str, position: int) -> tuple[Any, int]:
     """The value that starts at `position`, and where it ends.
 
-    Raise `json.JSONDecodeError` when the text is broken there, `RowError` when it is JSON that cannot be used.
+    Raise `json.JSONDecodeError` for broken text, `RowError` for JSON that cannot be used.
     """
     try:
         value, end = _DECODER.raw_decode(text, position)
@@ -43,7 +43,7 @@ def decode_whole(text: str) -> Any:
 
 
 def skip_space(text: str, position: int) -> int:
-    """The first position from this one on that holds no JSON white space."""
+    """The first position from `position` on that holds no JSON white space."""
     if text[position : position + 1] not in _SPACES:
         return position
     match = _SPACE.match(text, position)

@@ -1,6 +1,6 @@
 """From the text of a JSONL file to JSON values, one row at a time.
 
-What cannot be read is handed on as a `RowError` in place of the value: a broken line does not hide the next.
+A line that cannot be read becomes a `RowError` in place of the value, so it does not hide the next one.
 """
 
 import codecs
@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from train.data.formats.json_text import decode_whole
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import RowError, Rule
 
 MAX_ROW_BYTES = 16 * 1024**2
-"""Longest row: what one may take in memory."""
+"""Maximum length of a row, which is held in memory."""
 
 Parsed = tuple[int, Any]
 """Number of the line, or of the row where a format has no lines, counted from 1, and its value or `RowError`."""
 
 
 class ByteStream(Protocol):
-    """What the parsers read from."""
+    """The stream that parsers read from."""
 
     def read1(self, size: int, /) -> bytes: ...
 
@@ -51,7 +51,7 @@ def too_long(unit: str) -> RowError:
 
 
 def rest_of_line(file: ByteStream) -> Iterator[bytes]:
-    """What is left of the line, in pieces that take little memory."""
+    """The rest of the line, in small pieces."""
     while piece := file.readline(1024**2):
         yield piece
         if piece.endswith(b"\n"):

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftlab.free_space import check_space
+from ftlab.files import check_space
 from train.data.formats import jsonl
 from train.data.formats.jsonl import Parsed, too_long
 from train.data.formats.source import (
@@ -17,14 +17,13 @@ from train.data.formats.source import (
     open_plain,
     unpacked_too_large,
 )
-from train.data.rows.errors import DatasetInvalidError
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import DatasetInvalidError, RowError, Rule
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_ROWS = 64
-"""Rows decoded at once: with a dictionary of huge values, each of them is a huge one."""
+"""Rows decoded at once: few, as each may be a huge value from a dictionary."""
 BATCH_BYTES = 16 * 1024**2
 
 
@@ -122,7 +121,7 @@ def _to_rows(batch: "pa.RecordBatch") -> list[dict[str, Any]]:
 
 
 def _without_nulls(value: Any) -> Any:
-    """A nested value without the null fields of its objects: Arrow gives each object the fields of all of them."""
+    """A nested value without the null fields of its objects: Arrow gives each object the fields of all objects."""
     if isinstance(value, dict):
         return {name: _without_nulls(item) for name, item in value.items() if item is not None}
     return [_without_nulls(item) for item in value] if isinstance(value, list) else value

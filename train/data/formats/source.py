@@ -1,4 +1,4 @@
-"""The uploaded file as a stream of plain bytes, and the format in which its rows stand."""
+"""The uploaded file as a stream of uncompressed bytes, and the format of its rows."""
 
 import codecs
 import io
@@ -8,29 +8,28 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from ftlab.schemas.records import COMPRESSION_SUFFIXES
+from ftlab.schemas.dataset_files import COMPRESSION_SUFFIXES, FORMAT_SUFFIXES
 from train.data.formats.jsonl import ByteStream, parse_jsonl
-from train.data.rows.errors import DatasetInvalidError
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import DatasetInvalidError, RowError, Rule
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 MAX_UNPACKED_RATIO = 200
-"""How many times its size a compressed file may become; text that people write stays below 20."""
+"""Maximum expansion of a compressed file; ordinary text stays below 20 times."""
 MIN_UNPACKED_BYTES = 64 * 1024**2
-"""What any compressed file may become, however small it is."""
+"""Size that any compressed file may expand to, however small it is."""
 MAX_UNPACKED_BYTES = 64 * 1024**3
-"""What no compressed file may become."""
+"""Maximum size of any file after decompression."""
 
 HEAD_BYTES = 4096
 BUFFER_BYTES = 256 * 1024
 PIECE_BYTES = 4096
-"""What is unpacked at once, and lost where a file is cut off."""
+"""Bytes decompressed at once, and lost where a file is cut off."""
 
 
 class FileFormat(StrEnum):
-    """How rows are written in a file, which may be compressed besides."""
+    """How rows are written in a file, which may also be compressed."""
 
     JSONL = "jsonl"
     JSON = "json"
@@ -39,15 +38,6 @@ class FileFormat(StrEnum):
     PARQUET = "parquet"
 
 
-_SUFFIXES = {
-    ".jsonl": FileFormat.JSONL,
-    ".ndjson": FileFormat.JSONL,
-    ".json": FileFormat.JSON,
-    ".csv": FileFormat.CSV,
-    ".tsv": FileFormat.TSV,
-    ".parquet": FileFormat.PARQUET,
-}
-_COMPRESSED_SUFFIXES = (".gz", ".gzip", ".zst", ".zstd")
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _PARQUET_MAGIC = b"PAR1"
 _OTHER_ENCODINGS = {
@@ -60,27 +50,18 @@ _ENDINGS = ".jsonl, .json, .csv, .tsv or .parquet, and may have .gz or .zst behi
 
 
 def compression_of(path: Path) -> str | None:
-    """`gzip`, `zstd` or nothing: the first bytes tell, since names are lost and changed on the way."""
+    """`gzip`, `zstd` or `None`, by the first bytes, since file names are unreliable."""
     with path.open("rb") as file:
         head = file.read(4)
     return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
 
 
-def with_endings(name: str, format_: str, compression: str | None) -> str:
-    """`name` with the endings of what the file is, where it has none of them."""
-    suffix = PurePosixPath(name).suffix.lower()
-    if suffix in _COMPRESSED_SUFFIXES:
-        return name
-    plain = name if suffix in _SUFFIXES else f"{name}.{format_}"
-    return plain + COMPRESSION_SUFFIXES.get(compression or "", "")
-
-
 @contextmanager
 def open_plain(path: Path) -> Iterator[ByteStream]:
-    """The file's bytes, unpacked where it is compressed.
+    """The file's bytes, decompressed if necessary.
 
     Reading raises `RowError` (`cut_off`, `damaged_file`, `too_large_unpacked`) where a compressed file ends too
-    early, is damaged, or becomes larger than it may.
+    early, is damaged, or expands beyond its limit.
     """
     compression = compression_of(path)
     if compression is None:
@@ -93,7 +74,7 @@ def open_plain(path: Path) -> Iterator[ByteStream]:
 
 
 def format_of(path: Path, filename: str) -> FileFormat:
-    """The format of a file that came as `filename`.
+    """The format of a file that was uploaded as `filename`.
 
     Raise `DatasetInvalidError` when it is empty, binary, in another encoding than UTF-8 or of an unknown format.
     """
@@ -119,7 +100,7 @@ def format_of(path: Path, filename: str) -> FileFormat:
 
 
 def unpacked_too_large(limit: int) -> RowError:
-    """What to say of a compressed file with more than `limit` bytes in it."""
+    """The error for a compressed file that expands to more than `limit` bytes."""
     return RowError(
         Rule.TOO_LARGE_UNPACKED,
         f"Unpacked, the file is larger than {limit // 1024**2} MiB: at most {MAX_UNPACKED_RATIO} times its size and "
@@ -128,18 +109,20 @@ def unpacked_too_large(limit: int) -> RowError:
 
 
 def named_format(filename: str) -> FileFormat | None:
-    """What the name says of the format, if anything. Raise `DatasetInvalidError` for the ending of no format."""
+    """The format that the name implies, if any. Raise `DatasetInvalidError` for an unknown suffix."""
     name = filename.lower()
-    for ending in _COMPRESSED_SUFFIXES:
-        name = name.removesuffix(ending)
+    for compressed in COMPRESSION_SUFFIXES:
+        name = name.removesuffix(compressed)
     suffix = PurePosixPath(name).suffix
-    if suffix and suffix not in _SUFFIXES:
+    if not suffix:
+        return None
+    if suffix not in FORMAT_SUFFIXES:
         raise _misnamed()
-    return _SUFFIXES.get(suffix)
+    return FileFormat(FORMAT_SUFFIXES[suffix])
 
 
 def _has_whole_first_line(path: Path) -> bool:
-    """Whether the first line is JSON on its own, as in a JSONL file that is called `.json`."""
+    """Whether the first line is valid JSON on its own, as in a JSONL file named `.json`."""
     with open_plain(path) as file:
         try:
             first = next(parse_jsonl(file), None)
@@ -169,14 +152,14 @@ def _refuse_binary(head: bytes) -> None:
             raise DatasetInvalidError(f"The file is text in {encoding}; save it as UTF-8. [{Rule.INVALID_UTF8}]")
     if b"\0" not in head:
         return
-    # Latin letters in UTF-16 have a zero in every second byte.
+    # In UTF-16, every second byte of Latin letters is zero.
     if not any(head[0::2]) or not any(head[1::2]):
         raise DatasetInvalidError(f"The file is text in UTF-16; save it as UTF-8. [{Rule.INVALID_UTF8}]")
     raise DatasetInvalidError("The file is not text in UTF-8: it is binary or in another encoding.")
 
 
 class _Unpacked(io.RawIOBase):
-    """The content of a compressed file, as long as it stays within its limit."""
+    """The decompressed content of a file, up to a size limit."""
 
     def __init__(self, path: Path, compression: str, limit: int) -> None:
         import pyarrow as pa

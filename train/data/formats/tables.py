@@ -1,4 +1,4 @@
-"""Rows of CSV and TSV files: a dict of texts for each, by the names in the header."""
+"""Rows of CSV and TSV files, each a dict from column name to text."""
 
 import codecs
 import csv
@@ -7,8 +7,7 @@ from typing import Any
 
 from train.data.formats import jsonl
 from train.data.formats.jsonl import ByteStream, Parsed, rest_of_line, too_long
-from train.data.rows.errors import DatasetInvalidError
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import DatasetInvalidError, RowError, Rule
 
 
 def parse_csv(file: ByteStream) -> Iterator[Parsed]:
@@ -23,12 +22,12 @@ def parse_csv(file: ByteStream) -> Iterator[Parsed]:
 
 
 def parse_tsv(file: ByteStream) -> Iterator[Parsed]:
-    """As `parse_csv`, with tabs."""
+    """Rows of a file with tabs, otherwise like `parse_csv`."""
     return _rows(_Lines(file), "\t")
 
 
 def _rows(lines: "_Lines", delimiter: str) -> Iterator[Parsed]:
-    # One row is never longer than this, so one cell is not either.
+    # No row is longer than this, so no cell is either.
     csv.field_size_limit(jsonl.MAX_ROW_BYTES)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     names = _header(reader, lines)
@@ -91,7 +90,7 @@ class _Lines:
         self.number = 0
         self.row_line = 1
         self.undecodable: RowError | None = None
-        """The first line of the row that is not UTF-8. The row is read to its end all the same: that line may leave a
+        """The first line of the row that is not UTF-8. The row is still read to its end: that line may leave a
         quote open, and what follows inside the quotes would be taken for a row."""
         self._file = file
         self._num_row_bytes = 0
@@ -100,16 +99,16 @@ class _Lines:
 
     @property
     def is_inside_quotes(self) -> bool:
-        """Whether the row goes on in the next line: every quote is closed by another one."""
+        """Whether the row continues on the next line: its number of quotes is odd."""
         return self._num_row_quotes % 2 == 1
 
     @property
     def what_is_lost(self) -> str:
-        """A sentence for a row that is given up, where nobody can say at which line the next one begins."""
+        """A sentence for a row after which the start of the next row is unknown."""
         return " It leaves a quote open, so what follows is not read." if self.is_inside_quotes else ""
 
     def peek(self) -> str:
-        """The first line, which stays to be read; empty where it cannot be."""
+        """The first line, without consuming it; empty where it cannot be read."""
         try:
             self._first = self._read()
         except RowError as error:

@@ -9,11 +9,9 @@ Python dicts they are
 - text: `{"text": str}`
 
 A message is `{"role", "content"}`, with `weight` (0 or 1), `tool_calls`, `name` and `tool_call_id` where the
-row brought them.
+uploaded row has them.
 """
 
-import os
-import tempfile
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -22,7 +20,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftlab.free_space import check_space
+from ftlab.files import check_space, replacing
 from ftlab.schemas.methods import RowKind
 from train.data.rows.columns import column_of, values_of
 from train.data.rows.errors import DatasetInvalidError
@@ -37,9 +35,9 @@ Message = dict[str, Any]
 
 VERSION = "1"
 BATCH_ROWS = 1000
-"""Rows of one record batch at most."""
+"""Maximum number of rows in a record batch."""
 BATCH_CHARS = 8 * 1024**2
-"""Characters after which a record batch ends early, so that huge rows are not gathered in memory."""
+"""Characters after which a record batch ends early, so that huge rows do not accumulate in memory."""
 
 
 Kind = RowKind
@@ -79,7 +77,7 @@ class CanonicalWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows that wait."""
+        """Write the buffered rows."""
         import pyarrow as pa
 
         if self._lines:
@@ -95,32 +93,21 @@ class CanonicalWriter:
 
 @contextmanager
 def write_canonical(path: Path, kind: Kind) -> Iterator[CanonicalWriter]:
-    """A writer whose file appears at `path`, whole and safe on disk, when the block ends without an error."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        writer = CanonicalWriter(Path(name), kind)
-        with closing(writer):
-            yield writer
-            writer.flush()
-        os.fsync(handle)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(handle)
-    _sync_folder(path.parent)
+    """A writer whose file appears at `path`, complete and synced to disk, when the block ends without an error."""
+    with replacing(path) as aside, closing(CanonicalWriter(aside, kind)) as writer:
+        yield writer
+        writer.flush()
 
 
 class CanonicalFile:
-    """A file that `write_canonical` wrote, mapped into memory: rows cost memory only while they are looked at.
+    """A file that `write_canonical` wrote, memory-mapped: rows take up memory only while they are in use.
 
     Use it as a context manager. Threads may read at the same time.
     """
 
     @classmethod
     def open(cls, path: Path) -> "CanonicalFile":
-        """Raise `FileNotFoundError` when it is not there, `DatasetInvalidError` when it is no such file or torn."""
+        """Raise `FileNotFoundError` for a missing file, `DatasetInvalidError` for a damaged or different one."""
         import pyarrow as pa
 
         source = pa.memory_map(str(path))
@@ -160,8 +147,13 @@ class CanonicalFile:
             for start in range(0, batch.num_rows, size):
                 yield self._rows(batch.slice(start, size))
 
+    def rows(self) -> Iterator[tuple[int, Row]]:
+        """All rows in order with their lines in the source."""
+        for batch in self.batches():
+            yield from batch
+
     def row(self, index: int) -> tuple[int, Row]:
-        """The row with this position, counted from 0, and its line; raise `IndexError` when there is none."""
+        """The line in the source and the row at this index; raise `IndexError` when it is out of range."""
         if not 0 <= index < self.num_rows:
             raise IndexError(index)
         number = bisect_right(self._ends, index) - 1
@@ -169,7 +161,7 @@ class CanonicalFile:
 
     @cached_property
     def _ends(self) -> list[int]:
-        """Rows before each record batch, and in the end all."""
+        """Cumulative number of rows: before each record batch, and in total at the end."""
         batches = range(self._reader.num_record_batches)
         return list(accumulate((self._reader.get_batch(i).num_rows for i in batches), initial=0))
 
@@ -183,12 +175,3 @@ class CanonicalFile:
                 if row["tools"] is None:
                     del row["tools"]
         return list(zip(batch.column("line").to_pylist(), rows, strict=True))
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in the folder last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -8,23 +8,23 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 RARE_FIELDS = ("weight", "tool_calls", "name", "tool_call_id")
-"""Fields of a message that most messages lack."""
+"""Fields that most messages do not have."""
 _JSON_FIELDS = ("tool_calls",)
 MESSAGE_CHARS = 16
-"""What a message counts for besides its content: its role, and its places in the columns."""
+"""Characters that a message counts for besides its content: its role, and its entries in the columns."""
 
 
 class Column(Protocol):
-    """Values of one column that wait to be written."""
+    """Buffered values of one column."""
 
     @property
     def type(self) -> "pa.DataType": ...
 
     def add(self, value: Any) -> int:
-        """Keep one row's value; returns how many characters wait in the column."""
+        """Buffer one row's value; return the number of characters buffered in the column."""
 
     def take(self) -> "pa.Array":
-        """All values that were added since the last call."""
+        """All values added since the last call."""
 
 
 def column_of(type_name: str) -> Column:

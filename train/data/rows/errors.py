@@ -1,12 +1,59 @@
-"""What is wrong with a dataset, as one error for the whole file."""
+"""Why a row, or a whole dataset, is refused: the rules, and the errors that name them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 
 from ftlab.errors import FineTuneLabError, InvalidRequestError
 
 _OF_A_FILE = ("dataset_invalid", "dataset_content_missing", "chat_template_unsupported")
-"""Codes of errors that lie in one of a job's files."""
+"""Codes of errors that are caused by one of a job's files."""
+
+
+class Rule(StrEnum):
+    """The name of a rule, as shown after each problem of a refused upload."""
+
+    INVALID_UTF8 = "invalid_utf8"
+    BROKEN_JSON = "broken_json"
+    BROKEN_CSV = "broken_csv"
+    CUT_OFF = "cut_off"
+    DAMAGED_FILE = "damaged_file"
+    TOO_LARGE_UNPACKED = "too_large_unpacked"
+    NON_FINITE_NUMBER = "non_finite_number"
+    LONE_SURROGATE = "lone_surrogate"
+    TOO_DEEP = "too_deep"
+    ROW_TOO_LONG = "row_too_long"
+    NOT_AN_ARRAY = "not_an_array"
+    NOT_AN_OBJECT = "not_an_object"
+    WRONG_COLUMNS = "wrong_columns"
+    UNKNOWN_SHAPE = "unknown_shape"
+    AMBIGUOUS_SHAPE = "ambiguous_shape"
+    MIXED_SHAPES = "mixed_shapes"
+    MISSING_FIELD = "missing_field"
+    WRONG_TYPE = "wrong_type"
+    WRONG_ROLE = "wrong_role"
+    WRONG_WEIGHT = "wrong_weight"
+    WRONG_LABEL = "wrong_label"
+    EMPTY_CONTENT = "empty_content"
+    NO_MESSAGES = "no_messages"
+    TOO_MANY_MESSAGES = "too_many_messages"
+    NO_ASSISTANT = "no_assistant"
+    PROMPT_LAST_MESSAGE = "prompt_last_message"
+    PROMPT_MISMATCH = "prompt_mismatch"
+    COMPLETION_FIRST_MESSAGE = "completion_first_message"
+    EQUAL_PAIR = "equal_pair"
+
+
+class RowError(Exception):
+    """One row breaks one rule; `message` is a sentence that does not quote the row."""
+
+    def __init__(self, rule: Rule, message: str) -> None:
+        super().__init__(rule, message)
+        self.rule = rule
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class DatasetInvalidError(InvalidRequestError):
@@ -17,7 +64,7 @@ class DatasetInvalidError(InvalidRequestError):
 
 @contextmanager
 def named_file(dataset_id: str, *, is_eval: bool = False) -> Iterator[None]:
-    """Say of what is wrong with one of a job's files in which dataset it is; the error stays what it is."""
+    """Name the dataset in errors that one of a job's files causes; type, code and parameter stay the same."""
     try:
         yield
     except FineTuneLabError as error:

@@ -1,1 +1,1 @@
-"""The shapes that rows come in, and how each becomes a row in normal form."""
+"""The shapes of uploaded rows, and their conversion to the normal form."""

@@ -1,25 +1,34 @@
-"""Which shape the rows of a file have, and how sure that is."""
+"""Detect which shape the rows of a file have, and with what confidence."""
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from train.data.rows.errors import DatasetInvalidError
-from train.data.rows.rules import Rule
-from train.data.shapes.hints import known_columns, likely_columns
-from train.data.shapes.shapes import FORMS, Shape, fit
+from train.data.rows.errors import DatasetInvalidError, RowError, Rule
+from train.data.shapes.messages import from_json_text
+from train.data.shapes.shapes import FORMS, Row, Shape, fit
 
 SAMPLE_ROWS = 50
-"""Rows that are looked at."""
+"""Rows that are examined."""
 MAX_UNKNOWN_ROWS = 1000
-"""Rows without any known shape after which the search ends."""
+"""Rows without any known shape after which detection stops."""
 MIN_SHARE = 0.75
-"""How well the rows must fit a shape, measured by a simpler one that they fit too, to have it: some of them may be
-bad, but a `label` that is never a verdict is none."""
+"""Minimum score of a shape, relative to a simpler one that the rows fit as well: some rows may be bad, but a `label`
+column without a single verdict is not a label."""
 WEAK_RIVAL_COST = 0.1
 """Confidence that is lost when the same rows also have the fields of a simpler shape."""
+
+ANY_COLUMN = "COLUMN"
+"""Placeholder for a column that the user has to name."""
+
+_ASKED = ("prompt", "instruction", "question", "query", "input", "user", "problem")
+_ANSWERED = ("completion", "output", "solution", "answer", "response", "assistant", "target")
+_CONTEXT = ("input", "context", "passage")
+_SYSTEM = ("system", "system_prompt")
+_CHATS = ("conversation", "dialog", "dialogue", "chat", "turns", "history")
+_WORDS = frozenset((*_ASKED, *_ANSWERED, *_CONTEXT, *_SYSTEM)).union(*(form.fields for form in FORMS.values()))
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,7 @@ class Detection:
 
 
 class Detector:
-    """Takes rows one at a time until `is_sure`, then says their shape.
+    """Takes rows one at a time until `is_sure`, then decides their shape.
 
     The confidence is the mean over the rows of how well they fit the shape: 1 for the right fields and types,
     0.5 for the right fields only, 0 for others. A rival shape that asks for less of the same rows (`text` beside
@@ -51,7 +60,7 @@ class Detector:
         return self._num_rows >= (SAMPLE_ROWS if self._scores else MAX_UNKNOWN_ROWS)
 
     def add(self, row: Any) -> None:
-        """Look at a row; what is no object, or could not be read, tells nothing."""
+        """Score a row; anything but an object is ignored."""
         if not isinstance(row, dict):
             return
         self._num_rows += 1
@@ -65,7 +74,7 @@ class Detector:
             self._scores[shape] += score
 
     def result(self) -> Detection:
-        """Raise `DatasetInvalidError` when the rows have no known shape, or as much of one as of another."""
+        """The shape; raise `DatasetInvalidError` when the rows fit none, or several equally well."""
         if not self._num_rows:
             return Detection(None, 0.0)
         if not self._scores:
@@ -99,9 +108,52 @@ class Detector:
 
 
 def _is_weak(shape: Shape, scores: Mapping[Shape, float]) -> bool:
-    """Whether another shape that fits the rows asks for more of their fields."""
+    """Whether another shape that fits the rows requires more of their fields."""
     if shape is Shape.TEXT:
         return any(other is not Shape.TEXT for other in scores)
     required = set(FORMS[shape].required)
     enough = MIN_SHARE * scores[shape]
     return any(required < set(FORMS[other].required) and scores[other] >= enough for other in scores)
+
+
+def known_columns(row: Row) -> set[str]:
+    """The row's columns with common names; messages do not repeat any other names."""
+    return {name for name in row if name in _WORDS or (name in _CHATS and _holds_messages(row[name]))}
+
+
+def likely_columns(known: Collection[str], allowed: Collection[Shape]) -> dict[str, str]:
+    """Fields and the columns that may stand for them, of those that are known; `ANY_COLUMN` where none is.
+
+    Fields whose column has the same name are left out. A mapping by this example loses none of the row's text.
+    """
+    chat = _first(_CHATS, known)
+    if chat and Shape.MESSAGES in allowed:
+        return {"messages": chat}
+    asked, answered = _first(_ASKED, known), _first(_ANSWERED, known)
+    context = _first([name for name in _CONTEXT if name != asked], known)
+    columns: dict[str, str | None]
+    if context and (asked or answered) and Shape.ALPACA in allowed:
+        columns = {"instruction": asked, "input": context, "output": answered}
+    elif Shape.PROMPT_COMPLETION in allowed:
+        columns = {"prompt": asked, "completion": answered}
+    else:
+        shape = next(shape for shape in Shape if shape in allowed)
+        columns = {field: field if field in known else None for field in FORMS[shape].required}
+    if (system := _first(_SYSTEM, known)) and any("system" in FORMS[shape].optional for shape in allowed):
+        columns["system"] = system
+    found = {field: column or ANY_COLUMN for field, column in columns.items() if field != column}
+    # No row may have all the fields that several rows have.
+    return found or dict.fromkeys(columns, ANY_COLUMN)
+
+
+def _first(names: Collection[str], known: Collection[str]) -> str | None:
+    return next((name for name in names if name in known), None)
+
+
+def _holds_messages(value: object) -> bool:
+    try:
+        messages = from_json_text(value, "")
+    except RowError:
+        return False
+    first = messages[0] if isinstance(messages, list) and messages else None
+    return isinstance(first, dict) and any(keys <= first.keys() for keys in ({"role", "content"}, {"from", "value"}))

@@ -1,11 +1,11 @@
-"""What a user says about the columns of a file whose shape is not plain to see."""
+"""The user's mapping of columns, for a file whose shape is not obvious."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from ftlab.errors import InvalidRequestError
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import RowError, Rule
 from train.data.shapes.messages import ROLES, MessageReader
 from train.data.shapes.shapes import FORMS, Row, Shape
 
@@ -23,7 +23,7 @@ class ColumnMapping:
 
     `columns` maps a field to a column: `{"prompt": "question", "completion": "answer"}`. Besides the fields of
     the shapes, `role` and `content` name the keys of a message, and `role.NAME` gives the meaning of a role:
-    `{"role": "speaker", "content": "said", "role.Customer": "user"}`. Without `shape`, the shape is looked for
+    `{"role": "speaker", "content": "said", "role.Customer": "user"}`. Without `shape`, the shape is detected
     among those that have all the mapped fields.
     """
 
@@ -32,7 +32,7 @@ class ColumnMapping:
 
     @classmethod
     def parse(cls, shape: str | None, columns: object) -> "ColumnMapping":
-        """Check what a user gave; raise `InvalidRequestError` with code `invalid_mapping`."""
+        """Validate the user's mapping; raise `InvalidRequestError` with code `invalid_mapping`."""
         if shape is not None and shape not in list(Shape):
             raise InvalidRequestError(f"shape must be one of {', '.join(Shape)}.", "invalid_mapping", "shape")
         mapping = cls(Shape(shape) if shape else None, _checked(columns))
@@ -54,7 +54,7 @@ class ColumnMapping:
     def apply(self, row: Row, shape: Shape | None = None) -> Row:
         """The row with its columns renamed.
 
-        Raise `RowError` when a mapped column is not there that `shape` needs, or any allowed shape where none is given.
+        Raise `RowError` when a mapped column is missing that `shape` requires, or, without `shape`, any allowed shape.
         """
         renamed = self.renamed
         if not renamed or not isinstance(row, dict):
@@ -69,7 +69,7 @@ class ColumnMapping:
 
     @cached_property
     def renamed(self) -> dict[str, str]:
-        """The columns by the fields of a row that they stand for."""
+        """Field of a row -> the column that stands for it."""
         return {name: column for name, column in self.columns.items() if name in _FIELDS}
 
     @cached_property

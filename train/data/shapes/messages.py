@@ -1,4 +1,4 @@
-"""Lists of messages as people write them, brought into one form."""
+"""Lists of messages in the forms that people use, converted to one form."""
 
 import json
 import math
@@ -9,12 +9,12 @@ from typing import Any
 
 from train.data.formats.json_text import decode_whole
 from train.data.rows.canonical import Message
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import RowError, Rule
 
 MAX_DEPTH = 64
-"""Nesting of `tools` and `tool_calls`, so that every later reader and chat template can follow."""
+"""Maximum nesting of `tools` and `tool_calls`, so that every later reader and chat template can process them."""
 MAX_MESSAGES = 2000
-"""Of one list. Each answer is found by writing all that comes before it: the work grows with the square of it."""
+"""Maximum length of a list: each answer is found by rendering all messages before it, so the work is quadratic."""
 
 _ROLES = {
     "system": "system",
@@ -45,10 +45,9 @@ _LIST_OF_OBJECTS = re.compile(r"\s*\[\s*\{")
 
 
 class MessageReader:
-    """Reads messages with `role` and `content`, or with `from` and `value`, or with keys that the user named.
+    """Reads messages with `role` and `content`, or with `from` and `value`, or with keys named by the user.
 
-    `roles` adds names that the user gave to the roles of `ROLES`. With `is_table`, the rows are those of a table, whose
-    cells may hold lists as JSON.
+    `roles` maps more names to roles. With `is_table`, the rows come from a table, whose cells may hold lists as JSON.
     """
 
     def __init__(
@@ -86,14 +85,14 @@ class MessageReader:
     def from_cell(self, value: object, name: str) -> object:
         """The messages that a cell of a table holds as JSON; raise `RowError` where that is broken.
 
-        Any other value is returned as it is, also JSON without messages: the field `name` may as well be a text.
+        Any other value is returned unchanged, also JSON without messages: the field `name` may be plain text.
         """
         if not (self._is_table and isinstance(value, str) and _LIST_OF_OBJECTS.match(value)):
             return value
         try:
             found = from_json_text(value, name)
         except RowError:
-            # Such as a list as Python shows it, with single quotes.
+            # For example a list printed by Python, with single quotes.
             if self._said_by.search(value):
                 raise
             return value
@@ -106,7 +105,7 @@ class MessageReader:
 
     @cached_property
     def _said_by(self) -> re.Pattern[str]:
-        """A key and its value that name a role."""
+        """A key and a value that name a role."""
         keys = "|".join(re.escape(key) for key, _, _ in (self._openai, self._sharegpt))
         roles = "|".join(map(re.escape, self._openai[2] | self._sharegpt[2]))
         return re.compile(rf"""["']({keys})["']\s*:\s*["']({roles})["']""")
@@ -118,8 +117,8 @@ class MessageReader:
         role_key, content_key, roles = self._openai if is_openai else self._sharegpt
         role = _role(value.get(role_key), roles, f"{where}.{role_key}")
         calls = objects(value["tool_calls"], f"{where}.tool_calls") if value.get("tool_calls") else []
-        # A call needs no words around it, a tool may answer with nothing, and an empty system message says that there
-        # is to be none, where the chat template would put in one of its own.
+        # A call needs no text, a tool may return nothing, and an empty system message prevents the chat template
+        # from inserting a default one.
         may_be_empty = role in ("tool", "system") or (role == "assistant" and bool(calls))
         message: Message = {"role": role}
         message["content"] = _content(value.get(content_key), f"{where}.{content_key}", may_be_empty)
@@ -153,7 +152,7 @@ def objects(value: object, where: str) -> list[dict[str, Any]]:
 
 
 def from_json_text(value: object, where: str) -> object:
-    """What a table keeps as JSON in a text, since it has no lists; anything else as it is."""
+    """The value of JSON in a text, which tables have in place of lists; anything else unchanged."""
     if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
         return value
     try:
@@ -163,7 +162,7 @@ def from_json_text(value: object, where: str) -> object:
 
 
 def _is_normal(value: object) -> bool:
-    """Whether a message is in its final form already, which most are."""
+    """Whether a message already has its final form, as most do."""
     if type(value) is not dict or len(value) != 2:
         return False
     content = value.get("content")

@@ -3,11 +3,11 @@
 from typing import Any
 
 from train.data.rows.canonical import Message, Row
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import RowError, Rule
 from train.data.shapes.messages import MessageReader, from_json_text, objects, text
 
 _LABELS = {"true": True, "1": True, "false": False, "0": False}
-"""What a table writes for a verdict."""
+"""How a table writes a verdict."""
 
 
 def read_preference(row: Row, reader: MessageReader) -> Row:
@@ -31,7 +31,7 @@ def read_openai_dpo(row: Row, reader: MessageReader) -> Row:
 
 
 def read_unpaired(row: Row, reader: MessageReader) -> Row:
-    """`prompt`, `completion` and `label`: whether the completion is wanted."""
+    """`prompt`, `completion` and `label`: whether the completion is desirable."""
     label = verdict(row["label"])
     if label is None:
         raise RowError(Rule.WRONG_LABEL, "label must be true or false.")
@@ -42,7 +42,7 @@ def read_unpaired(row: Row, reader: MessageReader) -> Row:
 
 
 def verdict(value: object) -> bool | None:
-    """The label that a value means; `None` when it means none."""
+    """The label that a value stands for; `None` for any other value."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float):
@@ -79,7 +79,7 @@ def _read_preference(row: Row, reader: MessageReader) -> Row:
 
 
 def _split(prompt: object, chosen: list[Message], rejected: list[Message], reader: MessageReader) -> Row:
-    """The row of two whole conversations: what they have in common at the start is the prompt."""
+    """The row of two whole conversations: the messages that both begin with are the prompt."""
     num_shared = 0
     for one, other in zip(chosen, rejected, strict=False):
         if one != other:
@@ -105,7 +105,7 @@ def _agrees(prompt: object, context: list[Message], reader: MessageReader) -> bo
     if isinstance(prompt, str):
         return any(message["content"].strip() == prompt.strip() for message in context)
     given = reader.read(prompt, "prompt")
-    # Turns after it that both conversations share are context as well.
+    # Turns after the prompt that both conversations share are context as well.
     return context[: len(given)] == given
 
 
@@ -116,7 +116,7 @@ def _pair(prompt: list[Message], chosen: list[Message], rejected: list[Message])
 
 
 def _answer(value: object, name: str, reader: MessageReader) -> str | list[Message]:
-    """A text, a list of messages, or a single one."""
+    """An answer: a text, a list of messages, or a single message."""
     value = reader.from_cell(value, name)
     if isinstance(value, dict):
         value = [value]
@@ -141,7 +141,7 @@ def _completion(messages: list[Message], name: str, place: str = "") -> list[Mes
 
 
 def with_system(row: Row, messages: list[Message]) -> list[Message]:
-    """The messages behind the text of the field `system`, where the row has one and they begin with none."""
+    """The messages, with the row's `system` text in front unless they begin with a system message."""
     said = row.get("system")
     if not said or (isinstance(said, str) and said.isspace()) or messages[0]["role"] == "system":
         return messages
@@ -149,5 +149,5 @@ def with_system(row: Row, messages: list[Message]) -> list[Message]:
 
 
 def optional_tools(row: Row) -> dict[str, Any]:
-    """`{"tools": [...]}` where the row has some."""
+    """`{"tools": [...]}` if the row has tools, else an empty dict."""
     return {"tools": objects(row["tools"], "tools")} if row.get("tools") else {}

@@ -1,11 +1,11 @@
-"""The row shapes people bring, and the normal form that each becomes (see `train.data.rows.canonical`)."""
+"""The shapes of uploaded rows, and their conversion to the normal form (see `train.data.rows.canonical`)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from train.data.rows.canonical import Kind, Message, Row
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import RowError, Rule
 from train.data.shapes.messages import MessageReader, text
 from train.data.shapes.pairs import (
     optional_tools,
@@ -21,29 +21,29 @@ __all__ = ["FORMS", "Message", "Row", "RowError", "Rule", "Shape", "fit", "norma
 
 
 class Shape(StrEnum):
-    """How a row is written down."""
+    """How an uploaded row is written."""
 
     MESSAGES = "messages"
     """OpenAI chat: `messages` with `role` and `content`."""
     SHAREGPT = "sharegpt"
     """`conversations` with `from` and `value`."""
     ALPACA = "alpaca"
-    """`instruction`, `output` and, if wanted, `input` and `system`."""
+    """`instruction`, `output` and optionally `input` and `system`."""
     PROMPT_COMPLETION = "prompt_completion"
     """`prompt` and `completion`: two texts, or two lists of messages."""
     TEXT = "text"
-    """`text`: to be learned as it is."""
+    """`text`: learned unchanged."""
     PREFERENCE = "preference"
     """`prompt`, `chosen` and `rejected`, or two conversations `chosen` and `rejected` that begin alike."""
     OPENAI_DPO = "openai_dpo"
     """`input` with `messages`, `preferred_output` and `non_preferred_output`."""
     UNPAIRED = "unpaired"
-    """`prompt`, `completion` and `label`, true where the completion is wanted."""
+    """`prompt`, `completion` and `label`, true where the completion is desirable."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """What a shape asks of a row."""
+    """What a shape requires of a row."""
 
     kind: Kind
     required: tuple[str, ...]
@@ -57,7 +57,7 @@ class Form:
 
 
 def normalise(row: object, shape: Shape, reader: MessageReader | None = None) -> Row:
-    """Bring a row of the given shape into the normal form; raise `RowError` when it breaks a rule."""
+    """Convert a row of the given shape to the normal form; raise `RowError` when it breaks a rule."""
     if not isinstance(row, dict):
         raise RowError(Rule.NOT_AN_OBJECT, "The row is not a JSON object.")
     form = FORMS[shape]
@@ -111,7 +111,7 @@ def _read_prompt_completion(row: Row, reader: MessageReader) -> Row:
     after = reader.read(completion, "completion")
     if after[0]["role"] != "assistant":
         raise RowError(Rule.COMPLETION_FIRST_MESSAGE, "'completion' must start with an assistant message.")
-    # Only the completion is to be learned, also where the prompt holds earlier answers.
+    # Only the completion is learned, even where the prompt contains earlier answers.
     context = [message | {"weight": 0} if message["role"] == "assistant" else message for message in before]
     return _conversation(row, with_system(row, context + after))
 
@@ -194,6 +194,6 @@ FORMS: dict[Shape, Form] = {
         _is_unpaired,
     ),
 }
-"""Every shape; where a row fits several alike, the first one is named."""
+"""Every shape; where a row fits several equally well, the first one wins."""
 
 _DEFAULT_READER = MessageReader()

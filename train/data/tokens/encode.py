@@ -1,82 +1,138 @@
-"""From normal rows to token ids and labels.
+"""From normal rows to tokens and labels: rendered and tokenised batch by batch, in bounded memory.
 
-Each row is tokenised once, as the whole text; what is learned is known in characters and carried over to
-tokens by their offsets. So the tokens are those the model meets in use, also where a turn begins or ends.
+Each row is tokenised once, as the whole text; learned spans are known in characters and mapped to tokens by their
+offsets. So the tokens are those of inference, also where a turn begins or ends.
 """
 
 import gc
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
 
 from ftlab.errors import InvalidRequestError
-from train.data.shapes.shapes import Row
+from train.data.rows.canonical import Message, Row
 from train.data.tokens.chat_template import Span
-from train.data.tokens.render import KeptChars, Renderer
-from train.data.tokens.token_spans import token_ranges
+from train.data.tokens.render import KeptChars, RenderedRow, Renderer
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
     from transformers import PreTrainedTokenizerBase
 
 BATCH_ROWS = 1000
-"""Rows of one call to the tokenizer at most, which works on them in parallel threads."""
+"""Maximum number of rows in one call to the tokenizer, which processes them in parallel threads."""
 BATCH_CHARS = 1024**2
-"""Characters after which a call is made with fewer rows: a token takes about 100 bytes until its labels are known."""
+"""Characters after which a batch ends early: a token takes about 100 bytes until its labels are known."""
+Tokens = npt.NDArray[np.int32]
 IGNORE = -100
-"""Label that the loss leaves out."""
-
-Item = TypeVar("Item")
+"""Label that the loss ignores."""
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedRow:
-    """A row as tokens. `labels` is as long as `input_ids`, with `IGNORE` where nothing is learned."""
+@dataclass(slots=True)
+class TokenisedRow:
+    """A row, its rendered texts, and their tokens. A pair has two texts, every other row has one."""
 
-    input_ids: list[int]
-    labels: list[int] | None
-    """`None` when no token of the row is learned."""
-    num_tokens: int
-    """Before the row was cut."""
+    number: int
+    """Counted from 1."""
+    line: int
+    """Number of the line in the uploaded file."""
+    row: Row
+    texts: list[RenderedRow] = field(default_factory=list)
+    """Empty when the row was refused."""
+    encodings: "list[Encoding]" = field(default_factory=list)
+    turns: list[list[Span]] = field(default_factory=list)
+    """The token ranges of each text that are learned."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of tokens of the longest text."""
+        return max(map(len, self.encodings), default=0)
+
+    @property
+    def num_chars(self) -> int:
+        # A refused row has no text but takes memory as well.
+        return sum(len(text.text) for text in self.texts) if self.texts else len(str(self.row))
 
 
-def encode(
-    rows: Iterable[Row],
-    tokenizer: "PreTrainedTokenizerBase",
+OnRefusal = Callable[[int, int, InvalidRequestError], None]
+"""Called with the number and line of a row that cannot be rendered, and the error."""
+
+
+def num_learned(turns: Iterable[list[Span]], max_length: int | None = None) -> int:
+    """Number of tokens that the loss counts, among the first `max_length` of each text of a row."""
+    total = 0
+    for spans in turns:
+        for first, last in spans:
+            last = last if max_length is None else min(last, max_length)
+            # The model predicts the next token, so the first one of a row is never a target.
+            total += max(0, last - max(first, 1))
+    return total
+
+
+def tokenise(
+    lines: Iterable[tuple[int, Row]],
+    renderer: Renderer,
     *,
     max_length: int | None,
-    assistant_only_loss: bool,
-) -> Iterator[EncodedRow]:
-    """Tokenise rows, many at a time, with the loss on the assistant's turns or on everything.
+    with_pairs: bool = False,
+    on_rendered: Callable[[list[TokenisedRow]], None] = lambda rows: None,
+    on_refusal: OnRefusal | None = None,
+) -> Iterator[list[TokenisedRow]]:
+    """The rows in order, in batches, with their tokens. While the tokenizer's threads work, the next batch is rendered.
 
-    Rows are cut after `max_length` tokens, if that is given. Messages of weight 0 are never learned. Raise
-    `InvalidRequestError` with code `chat_template_unsupported` or `tokenizer_unsupported` when the tokenizer cannot do
-    this, `DatasetInvalidError` when its template refuses a row.
+    `lines` are rows with their lines in the source. With `max_length`, turns beyond that many tokens may be missing in
+    long rows. Rows with two answers, or with a rated one, are refused unless `with_pairs`. `on_rendered` is called with
+    each batch while it is being tokenised, `on_refusal` for each refused row; without it, raise what `Renderer.render`
+    raises for the first one. Raise `InvalidRequestError` with code `tokenizer_unsupported` for a tokenizer without
+    offsets.
     """
-    for ids, turns in _tokenise(rows, tokenizer, max_length, assistant_only_loss):
-        kept = ids[:max_length]
-        yield EncodedRow(kept, _labels(kept, turns), len(ids))
-
-
-def _tokenise(
-    rows: Iterable[Row], tokenizer: "PreTrainedTokenizerBase", max_length: int | None, assistant_only_loss: bool
-) -> Iterator[tuple[list[int], list[Span]]]:
-    """The tokens of each row, and which of them are learned."""
-    backend = backend_of(tokenizer)
-    renderer = Renderer(tokenizer, assistant_only_loss=assistant_only_loss)
+    backend = backend_of(renderer.tokenizer)
     kept_chars = None if max_length is None else _kept_chars(backend, max_length)
-    rendered = (renderer.render(number, row, kept_chars) for number, row in enumerate(rows, 1))
-    batches = in_batches(rendered, lambda row: len(row.text), BATCH_ROWS, BATCH_CHARS)
-    for batch, encodings in encode_batches(backend, batches, lambda batch: [row.text for row in batch]):
-        for row, encoding in zip(batch, encodings, strict=True):
-            yield encoding.ids, token_ranges(encoding, row.spans, len(row.text))
+
+    def rendered() -> Iterator[TokenisedRow]:
+        for number, (line, row) in enumerate(lines, 1):
+            read = TokenisedRow(number, line, row)
+            parts = [part for _, part in conversations(row)] if with_pairs else [row]
+            try:
+                read.texts = [renderer.render(number, part, kept_chars) for part in parts]
+            except InvalidRequestError as error:
+                if on_refusal is None:
+                    raise
+                on_refusal(number, line, error)
+            yield read
+
+    with ThreadPoolExecutor(1, thread_name_prefix="ftlab-tokenize") as pool:
+        before: tuple[list[TokenisedRow], Future[list[Encoding]]] | None = None
+        for batch in _with_frozen_gc(_in_batches(rendered())):
+            texts = [text.text for row in batch for text in row.texts]
+            # Queued behind the previous batch, so that the tokenizer is never idle.
+            encodings = pool.submit(backend.encode_batch, texts, add_special_tokens=False)
+            on_rendered(batch)
+            if before is not None:
+                yield _tokenised(before[0], before[1].result())
+            before = batch, encodings
+        if before is not None:
+            yield _tokenised(before[0], before[1].result())
+
+
+def labelled(row: TokenisedRow, max_length: int | None) -> tuple[Tokens, Tokens]:
+    """Ids and labels of a row with one text, cut after `max_length` tokens, if that is given."""
+    (encoding,), (turns,) = row.encodings, row.turns
+    ids = np.asarray(encoding.ids[:max_length], dtype=np.int32)
+    labels = np.full(len(ids), IGNORE, dtype=np.int32)
+    for first, last in turns:
+        labels[first:last] = ids[first:last]
+    return ids, labels
 
 
 def backend_of(tokenizer: "PreTrainedTokenizerBase") -> "Tokenizer":
-    """What tokenises whole texts, and knows which characters each token stands for.
+    """The fast tokenizer inside `tokenizer`, which knows the offsets of its tokens.
 
-    Raise `InvalidRequestError` with code `tokenizer_unsupported` for a tokenizer that does not know it.
+    Raise `InvalidRequestError` with code `tokenizer_unsupported` for a slow tokenizer.
     """
     if not tokenizer.is_fast:
         raise InvalidRequestError(
@@ -90,34 +146,74 @@ def backend_of(tokenizer: "PreTrainedTokenizerBase") -> "Tokenizer":
     return backend
 
 
-def encode_batches(
-    backend: "Tokenizer",
-    batches: Iterable[list[Item]],
-    texts_of: Callable[[list[Item]], list[str]],
-    meanwhile: Callable[[list[Item]], None] = lambda batch: None,
-) -> Iterator[tuple[list[Item], list["Encoding"]]]:
-    """Each batch with its texts as tokens. While the tokenizer's threads work, the next batch is made.
+def conversations(row: Row) -> list[tuple[str, Row]]:
+    """The conversations of a row, or its plain text: two named ones for a pair, else a single one without a name."""
+    if "chosen" in row:
+        return [(part, _answered(row, row[part])) for part in ("chosen", "rejected")]
+    if "completion" in row:
+        return [("", _answered(row, row["completion"]))]
+    return [("", row)]
 
-    `meanwhile` gets each batch while it is being tokenised.
+
+def turns_of(encodings: "list[Encoding]", texts: list[RenderedRow]) -> list[list[Span]]:
+    """The token ranges of each text that are learned."""
+    pairs = zip(encodings, texts, strict=True)
+    return [token_ranges(encoding, text.spans, len(text.text)) for encoding, text in pairs]
+
+
+def token_ranges(encoding: "Encoding", spans: list[Span], num_chars: int) -> list[Span]:
+    """The token range of each span in a text of `num_chars` characters: the first token, and the one after the last.
+
+    A token that crosses the end of a span belongs to it.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="ftlab-tokenize") as pool:
-        before: tuple[list[Item], Future[list[Encoding]]] | None = None
-        for batch in _old_objects_left_alone(batches):
-            # In line behind the batch before, so that the tokenizer never waits.
-            encodings = pool.submit(backend.encode_batch, texts_of(batch), add_special_tokens=False)
-            meanwhile(batch)
-            if before is not None:
-                yield before[0], before[1].result()
-            before = batch, encodings
-        if before is not None:
-            yield before[0], before[1].result()
+    ranges: list[Span] = []
+    for start, end in spans:
+        first = encoding.char_to_token(start)
+        last = len(encoding) if end == num_chars else _token_that_begins_at(encoding, end)
+        if first is None or last is None:
+            # This copies all offsets, so it is the fallback.
+            offsets = encoding.offsets
+            return [_search_range(offsets, span) for span in spans]
+        ranges.append((first, last))
+    return ranges
 
 
-def _old_objects_left_alone(batches: Iterable[list[Item]]) -> Iterator[list[Item]]:
-    """The batches; from the second on, the garbage collector passes over all objects that existed then.
+def _answered(row: Row, answer: list[Message]) -> Row:
+    """Prompt and answer as one conversation, in which only the answer is learned."""
+    prompt = [message | {"weight": 0} if message["role"] == "assistant" else message for message in row["prompt"]]
+    conversation: Row = {"messages": prompt + answer}
+    if "tools" in row:
+        conversation["tools"] = row["tools"]
+    return conversation
 
-    A pass over many rows would have it look again and again at the half a million that libraries have made, for a fifth
-    of the time. Of two passes at the same time, the first to end ends both.
+
+def _kept_chars(backend: "Tokenizer", max_length: int) -> KeptChars:
+    def kept_chars(text: str) -> int | None:
+        encoding = backend.encode(text, add_special_tokens=False)
+        return max(end for _, end in encoding.offsets[:max_length]) if len(encoding) > max_length else None
+
+    return kept_chars
+
+
+def _in_batches(rows: Iterable[TokenisedRow]) -> Iterator[list[TokenisedRow]]:
+    """The rows in order; a batch ends with the row that brings it to `BATCH_ROWS` or `BATCH_CHARS`."""
+    batch: list[TokenisedRow] = []
+    num_chars = 0
+    for row in rows:
+        batch.append(row)
+        num_chars += row.num_chars
+        if len(batch) >= BATCH_ROWS or num_chars >= BATCH_CHARS:
+            yield batch
+            batch, num_chars = [], 0
+    if batch:
+        yield batch
+
+
+def _with_frozen_gc(batches: Iterable[list[TokenisedRow]]) -> Iterator[list[TokenisedRow]]:
+    """The batches; from the second one on, the garbage collector ignores all objects that existed before.
+
+    Otherwise it scans the half a million objects of libraries again and again, which takes a fifth of the time. If two
+    passes run at the same time, the first to end unfreezes for both.
     """
     number = 0
     try:
@@ -130,37 +226,32 @@ def _old_objects_left_alone(batches: Iterable[list[Item]]) -> Iterator[list[Item
             gc.unfreeze()
 
 
-def _kept_chars(backend: "Tokenizer", max_length: int) -> KeptChars:
-    def kept_chars(text: str) -> int | None:
-        encoding = backend.encode(text, add_special_tokens=False)
-        return max(end for _, end in encoding.offsets[:max_length]) if len(encoding) > max_length else None
-
-    return kept_chars
-
-
-def in_batches(
-    items: Iterable[Item], num_chars_of: Callable[[Item], int], max_items: int, max_chars: int
-) -> Iterator[list[Item]]:
-    """The items in order; a batch ends with the item that brings it to `max_items` or `max_chars`."""
-    batch: list[Item] = []
-    num_chars = 0
-    for item in items:
-        batch.append(item)
-        num_chars += num_chars_of(item)
-        if len(batch) >= max_items or num_chars >= max_chars:
-            yield batch
-            batch, num_chars = [], 0
-    if batch:
-        yield batch
+def _tokenised(rows: list[TokenisedRow], encodings: "list[Encoding]") -> list[TokenisedRow]:
+    """The rows with their tokens."""
+    start = 0
+    for row in rows:
+        row.encodings = encodings[start : start + len(row.texts)]
+        row.turns = turns_of(row.encodings, row.texts)
+        start += len(row.texts)
+    return rows
 
 
-def _labels(ids: list[int], turns: list[Span]) -> list[int] | None:
-    """The labels of `ids`, the first tokens of a row, by the tokens of its turns; `None` when none of it is learned."""
-    labels = [IGNORE] * len(ids)
-    learns = False
-    for first, last in turns:
-        last = min(last, len(ids))
-        labels[first:last] = ids[first:last]
-        # The model predicts the next token, so the first one of a row is never a target.
-        learns = learns or last > max(first, 1)
-    return labels if learns else None
+def _search_range(offsets: list[Span], span: Span) -> Span:
+    start, end = span
+    # Offsets may omit spaces: a token of spaces only is empty and lies where they end.
+    first = bisect_right(offsets, start, key=_end_of)
+    last = bisect_right(offsets, end, key=_end_of)
+    while last < len(offsets) and offsets[last][0] < end:
+        last += 1
+    return first, last
+
+
+def _token_that_begins_at(encoding: "Encoding", char: int) -> int | None:
+    """The token that begins with a character; `None` if the character is inside a token, or in none."""
+    token = encoding.char_to_token(char)
+    chars = None if token is None else encoding.token_to_chars(token)
+    return token if chars is not None and chars[0] == char else None
+
+
+def _end_of(offset: Span) -> int:
+    return offset[1]

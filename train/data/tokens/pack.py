@@ -1,4 +1,4 @@
-"""Packing: which documents share a row, so that hardly a place of it stays empty.
+"""Packing: documents share rows so that few positions stay empty.
 
 Best fit decreasing (Ding et al. 2024, "Fewer Truncations Improve Language Modeling"): the longest document first, each
 into the row where it leaves the least room. A document longer than a row is cut into pieces; no token is dropped.
@@ -14,13 +14,13 @@ Lengths = npt.NDArray[np.int64]
 
 
 def piece_lengths(length: int, capacity: int) -> Iterator[int]:
-    """The lengths of the pieces of one document, in order: full rows, and what remains."""
+    """The lengths of the pieces of one document, in order: full rows, then the rest."""
     for start in range(0, length, capacity):
         yield min(capacity, length - start)
 
 
 def best_fit(lengths: Sequence[int] | Lengths, capacity: int) -> list[list[int]]:
-    """The numbers of the documents that share each row, so that no row is longer than `capacity` tokens.
+    """The indices of the documents in each row, so that no row is longer than `capacity` tokens.
 
     Every length must be from 1 to `capacity`. The same lengths give the same rows.
     """
@@ -46,7 +46,7 @@ def best_fit(lengths: Sequence[int] | Lengths, capacity: int) -> list[list[int]]
 
 
 class _Rooms:
-    """The sizes of room that rows have left, as a tree that finds the smallest one that is large enough."""
+    """The sizes of free room in the rows, as a tree that finds the smallest sufficient one."""
 
     def __init__(self, capacity: int) -> None:
         self._leaves = 1 << capacity.bit_length()
@@ -65,7 +65,7 @@ class _Rooms:
         node = 1
         while node < self._leaves:
             node *= 2
-            # The left half holds the smaller rooms.
+            # The left subtree holds the smaller rooms.
             node += self._largest[node] < wanted
         return self._largest[node]
 

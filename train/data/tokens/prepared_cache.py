@@ -1,7 +1,7 @@
-"""A folder of prepared data that many processes share: made once, used by many, forgotten when space is short.
+"""A folder of prepared data that many processes share: made once, used by many, evicted when space is short.
 
-Each entry has a lock that its maker holds alone and its users hold together; the kernel lets go of it when a process
-ends, however that happens. An entry is built aside and renamed into place, so one that is there is whole.
+Each entry has a lock, exclusive for its maker and shared by its users; the kernel releases it when a process ends,
+however that happens. An entry is built aside and renamed into place, so one that exists is complete.
 """
 
 import fcntl
@@ -13,16 +13,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from ftlab.files import sync
+
 MANIFEST = "manifest.json"
 POLL_S = 0.05
-"""How often the one who waits for another maker looks again."""
+"""Interval at which a process that waits for another maker checks again."""
 
 Build = Callable[[Path], dict[str, Any]]
 """Writes the files of an entry into an empty folder and returns its manifest."""
 
 
 class Entry:
-    """One entry, which is not evicted until `close`, or until the process ends."""
+    """An entry that is not evicted until `close` or the end of the process."""
 
     def __init__(self, folder: Path, manifest: dict[str, Any], lock: IO[str]) -> None:
         self.folder = folder
@@ -40,10 +42,10 @@ class PreparedCache:
         self._folder = folder
 
     def get(self, key: str, build: Build, on_wait: Callable[[], None] = lambda: None) -> Entry:
-        """The entry of that key, made with `build` where it is not there.
+        """The entry of that key, made with `build` if it does not exist.
 
-        While another thread or process makes it, `on_wait` is called again and again. What it or `build` raises ends
-        the call and leaves nothing behind.
+        While another thread or process makes it, `on_wait` is called repeatedly. An exception of `on_wait` or `build`
+        ends the call and leaves nothing behind.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         while (entry := self.find(key)) is None:
@@ -58,7 +60,7 @@ class PreparedCache:
         return entry
 
     def find(self, key: str) -> Entry | None:
-        """The entry of that key; `None` where there is none yet."""
+        """The entry of that key; `None` if it does not exist."""
         if self._manifest(key) is None:
             return None
         lock = _lock(self._lock_file(key), fcntl.LOCK_SH)
@@ -72,7 +74,7 @@ class PreparedCache:
         return Entry(self._folder / key, manifest, lock)
 
     def evict(self, limit_bytes: int) -> list[str]:
-        """Remove what was not used for longest until the rest fits; return the keys. Nothing in use is removed."""
+        """Remove the least recently used entries until the rest fits; return their keys. Entries in use stay."""
         removed: list[str] = []
         entries = sorted((_last_used(file), file.stem) for file in self._folder.glob("*.lock"))
         sizes = {key: self._size(key) for _, key in entries}
@@ -87,16 +89,14 @@ class PreparedCache:
 
     def _make(self, key: str, build: Build) -> None:
         aside = self._folder / f".tmp-{key}"
-        shutil.rmtree(aside, ignore_errors=True)  # of a maker that was killed
+        shutil.rmtree(aside, ignore_errors=True)  # left by a maker that was killed
         aside.mkdir()
         try:
             manifest = build(aside)
             manifest["files"] = {file.name: file.stat().st_size for file in aside.iterdir()}
-            with (aside / MANIFEST).open("w", encoding="utf-8") as out:
-                json.dump(manifest, out, indent=1)
-                out.flush()
-                os.fsync(out.fileno())
-            shutil.rmtree(self._folder / key, ignore_errors=True)  # a broken one
+            (aside / MANIFEST).write_text(json.dumps(manifest, indent=1), "utf-8")
+            sync(aside / MANIFEST)
+            shutil.rmtree(self._folder / key, ignore_errors=True)  # damaged
             aside.rename(self._folder / key)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
@@ -114,7 +114,7 @@ class PreparedCache:
         return True
 
     def _manifest(self, key: str) -> dict[str, Any] | None:
-        """The manifest of an entry that is whole."""
+        """The manifest of a complete entry."""
         folder = self._folder / key
         try:
             manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text("utf-8"))
@@ -124,7 +124,7 @@ class PreparedCache:
         return manifest if is_whole else None
 
     def _size(self, key: str) -> int:
-        """0 for an entry that is not there, or that another process removes at this moment."""
+        """Size in bytes; 0 for an entry that does not exist, or that another process is removing."""
         try:
             return sum(file.stat().st_size for file in (self._folder / key).glob("*"))
         except FileNotFoundError:
@@ -135,7 +135,7 @@ class PreparedCache:
 
 
 def _lock(file: Path, mode: int) -> IO[str] | None:
-    """Lock the file; `None` where somebody holds it in a way that does not go together."""
+    """Lock the file; `None` if a conflicting lock is held."""
     while True:
         stream = file.open("a", encoding="utf-8")
         try:
@@ -145,7 +145,7 @@ def _lock(file: Path, mode: int) -> IO[str] | None:
             return None
         if _is_still(file, stream):
             return stream
-        stream.close()  # it was evicted a moment ago, and the lock on it is worth nothing
+        stream.close()  # just evicted, so the lock is on a deleted file
 
 
 def _is_still(file: Path, stream: IO[str]) -> bool:

@@ -12,21 +12,20 @@ from ftlab.errors import InvalidRequestError
 from ftlab.schemas.methods import SftMethod
 from train.data.rows.canonical import Message, Row
 from train.data.rows.errors import DatasetInvalidError
-from train.data.tokens.chat_template import ChatTemplate, Span, training_template
-from train.data.tokens.template_outline import PLAIN, Skeleton, stand_ins
+from train.data.tokens.chat_template import PLAIN, ChatTemplate, Span, TemplateOutline, placeholders, training_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _REFUSALS = (TemplateError, TypeError)
-"""What a template raises that cannot write a conversation."""
-MAX_SKELETONS = 256
-"""Orders of roles, with their tools, that are remembered."""
+"""Exceptions of a template that cannot write a conversation."""
+MAX_OUTLINES = 256
+"""Maximum number of outlines remembered, one for each order of roles and set of tools."""
 MANY_MESSAGES = 200
-"""A row with more of them is searched only as far as it is kept: a turn costs as much as all messages before it."""
+"""A longer row is searched only as far as it is kept, since finding a turn renders all messages before it."""
 
 KeptChars = Callable[[str], int | None]
-"""How many characters of a text are kept; `None` where all are."""
+"""Number of characters of a text that are kept; `None` for all."""
 _PROBE: list[Message] = [
     {"role": "user", "content": "One?"},
     {"role": "assistant", "content": "Two."},
@@ -39,13 +38,15 @@ _PROBE: list[Message] = [
 class RenderedRow:
     text: str
     spans: list[Span]
-    """What is learned, in order."""
+    """Characters that are learned, in order."""
     is_verbatim: bool = False
-    """Every message stands in the text as it is; where false, that is not known."""
+    """Whether every message is known to be in the text unchanged."""
+    has_all_turns: bool = True
+    """False for a long row whose turns were searched only as far as the row is kept."""
 
 
 class Renderer:
-    """Writes rows with the tokenizer's chat template; without one, a line a message and eos at the end.
+    """Renders rows with the tokenizer's chat template; without one, one line per message and eos at the end.
 
     The turn of assistant message i runs from the end of the prompt before it, `render(messages[:i])` with the
     generation prompt, to the end of `render(messages[:i + 1])`. It holds the end-of-turn token, so that the
@@ -55,15 +56,15 @@ class Renderer:
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", *, assistant_only_loss: bool) -> None:
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._assistant_only_loss = assistant_only_loss
         self.template = ChatTemplate.of(tokenizer)
-        """What rows are written with."""
-        self._skeletons: dict[tuple[str | None, ...], Skeleton | None] = {}
+        """The template that rows are rendered with."""
+        self._outlines: dict[tuple[str | None, ...], TemplateOutline | None] = {}
         self._goes_by_marks = False
         if assistant_only_loss and self._rewrites_turns():
             self.template = training_template(tokenizer) or self.template
-            # One way for all rows: marks may take in a little more or less of a turn.
+            # The same way for all rows, since marks may cover slightly more or less of a turn.
             self._goes_by_marks = self.template.has_marks and self._rewrites_turns()
         self._bos = _leading_bos(tokenizer)
         self._eos = tokenizer.eos_token or ""
@@ -71,7 +72,7 @@ class Renderer:
     def render(self, number: int, row: Row, kept_chars: KeptChars | None = None) -> RenderedRow:
         """Render row `number`, counted from 1.
 
-        With `kept_chars`, spans that begin behind what is kept of a long row may be missing.
+        With `kept_chars`, spans that begin beyond the kept part of a long row may be missing.
 
         Raise `DatasetInvalidError` when the template refuses the row, `InvalidRequestError` with code
         `chat_template_unsupported` when the turns cannot be told apart.
@@ -82,12 +83,13 @@ class Renderer:
             kinds = " or ".join(SftMethod.row_kinds)
             raise DatasetInvalidError(f"Row {number} is not of kind {kinds}, which method 'sft' learns from.")
         messages = [_with_parsed_calls(message) for message in row["messages"]]
-        # With the loss on everything, the turns of weight 0 are looked for instead, to leave them out.
+        # With the loss on everything, the turns of weight 0 are searched instead, to leave them out.
         wanted = [
             i
             for i, message in enumerate(messages)
             if message["role"] == "assistant" and (message.get("weight") != 0) == self._assistant_only_loss
         ]
+        limit = None
         if self.template.origin != "none":
             tools = row.get("tools")
             text = self._render_whole(number, messages, tools)
@@ -98,10 +100,10 @@ class Renderer:
             known = tools = None
             text, turns = self._join(messages, wanted)
         spans = turns if self._assistant_only_loss else _between(turns, len(text))
-        return RenderedRow(text, spans, is_verbatim=known is not None and tools is None)
+        return RenderedRow(text, spans, is_verbatim=known is not None and tools is None, has_all_turns=limit is None)
 
     def _render_text(self, text: str) -> RenderedRow:
-        """A plain text is learned as it is, and that it ends there."""
+        """Render plain text, which is learned whole, with its end."""
         whole = self._bos + text + self._eos
         return RenderedRow(whole, [(0, len(whole))])
 
@@ -121,19 +123,19 @@ class Renderer:
     def _known_turns(
         self, text: str, messages: list[Message], tools: list[Any] | None, wanted: list[int]
     ) -> list[Span] | None:
-        """The turns where the text is made as that of rows with the same roles and tools; `None` for any other."""
+        """The turns, if the text has the outline of rows with the same roles and tools; else `None`."""
         if not all(message.keys() <= PLAIN for message in messages):
             return None
         roles = [message["role"] for message in messages]
         key = (None if tools is None else json.dumps(tools), *roles)
-        if key not in self._skeletons:
-            if len(self._skeletons) >= MAX_SKELETONS:
+        if key not in self._outlines:
+            if len(self._outlines) >= MAX_OUTLINES:
                 return None
-            self._skeletons[key] = self._skeleton_of(stand_ins(roles), tools)
-        skeleton = self._skeletons[key]
-        return skeleton.find(text, messages, wanted) if skeleton else None
+            self._outlines[key] = self._outline_of(placeholders(roles), tools)
+        outline = self._outlines[key]
+        return outline.find(text, messages, wanted) if outline else None
 
-    def _skeleton_of(self, messages: list[Message], tools: list[Any] | None) -> Skeleton | None:
+    def _outline_of(self, messages: list[Message], tools: list[Any] | None) -> TemplateOutline | None:
         answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
         try:
             text = self._apply(messages, tools)
@@ -143,7 +145,7 @@ class Renderer:
                 turns = {i: turn for i in answers for turn in self._find_turns(0, text, messages, tools, [i])}
         except (*_REFUSALS, InvalidRequestError):
             return None
-        return Skeleton.of(text, messages, turns)
+        return TemplateOutline.of(text, messages, turns)
 
     def _find_turns(
         self,
@@ -154,7 +156,7 @@ class Renderer:
         wanted: list[int],
         limit: int | None = None,
     ) -> list[Span]:
-        """The wanted turns as far as the one that reaches the character `limit`."""
+        """The wanted turns, up to the one that reaches the character `limit`."""
         if self._goes_by_marks:
             return self._marked_turns(number, messages, tools, wanted)
         turns: list[Span] = []
@@ -164,7 +166,7 @@ class Renderer:
                 turns.append(turn)
                 if limit is not None and turn[1] >= limit:
                     break
-            # A greeting answers nothing: a template may have no prompt for it, then it is only context.
+            # A greeting answers no question; where a template has no prompt for it, it is only context.
             elif i > 0 or not self._assistant_only_loss:
                 raise self._unsupported(number)
         return turns
@@ -172,7 +174,7 @@ class Renderer:
     def _marked_turns(
         self, number: int, messages: list[Message], tools: list[Any] | None, wanted: list[int]
     ) -> list[Span]:
-        spans = self.template.marked(self._tokenizer, messages, tools)
+        spans = self.template.marked(self.tokenizer, messages, tools)
         answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
         if len(spans) != len(answers):
             raise self._unsupported(number)
@@ -180,7 +182,7 @@ class Renderer:
         return [span for i, span in zip(answers, spans, strict=True) if i in of_wanted]
 
     def _rewrites_turns(self) -> bool:
-        """Whether the first answer of two cannot be found; a template that refuses to be tried has the doubt."""
+        """Whether the first of two answers cannot be found; false for a template that refuses the probe."""
         if self.template.origin == "none":
             return False
         try:
@@ -199,7 +201,7 @@ class Renderer:
         return None
 
     def _apply(self, messages: list[Message], tools: list[Any] | None, *, add_generation_prompt: bool = False) -> str:
-        return self.template.render(self._tokenizer, messages, tools, add_generation_prompt=add_generation_prompt)
+        return self.template.render(self.tokenizer, messages, tools, add_generation_prompt=add_generation_prompt)
 
     def _unsupported(self, number: int) -> InvalidRequestError:
         remedy = (
@@ -216,13 +218,13 @@ class Renderer:
 
 
 def _leading_bos(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """The bos token as text where the tokenizer itself would put one in front."""
+    """The bos token as text if the tokenizer itself would prepend it."""
     bos: str | None = tokenizer.bos_token
     return bos if bos and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id] else ""
 
 
 def _with_parsed_calls(message: Message) -> Message:
-    """OpenAI writes the arguments of a tool call as a JSON text, chat templates expect the object."""
+    """Parse arguments of tool calls, which OpenAI writes as JSON text where chat templates expect the object."""
     if "tool_calls" not in message:
         return message
     return message | {"tool_calls": [_with_parsed_arguments(call) for call in message["tool_calls"]]}
@@ -241,6 +243,6 @@ def _with_parsed_arguments(call: dict[str, Any]) -> dict[str, Any]:
 
 
 def _between(left_out: list[Span], length: int) -> list[Span]:
-    """What remains of `(0, length)` without some spans, given in order."""
+    """The spans that remain of `(0, length)` without those of `left_out`, which are in order."""
     edges = [0, *(edge for span in left_out for edge in span), length]
     return [(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end]

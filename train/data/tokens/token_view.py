@@ -1,4 +1,4 @@
-"""A row token by token: what the model reads, what it learns, and what is cut off."""
+"""A row as tokens: those the model reads, those it learns, and those that are cut off."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -6,19 +6,17 @@ from typing import TYPE_CHECKING
 from ftlab.errors import NotFoundError
 from ftlab.schemas.checks import Token, TokenRow
 from train.data.rows.canonical import CanonicalFile
-from train.data.tokens.conversations import conversations
-from train.data.tokens.encode import backend_of
+from train.data.tokens.encode import backend_of, conversations, token_ranges
 from train.data.tokens.render import RenderedRow, Renderer
-from train.data.tokens.token_spans import token_ranges
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
     from transformers import PreTrainedTokenizerBase
 
 MAX_TOKENS = 16_384
-"""Tokens of a row that are shown at most; all are counted."""
+"""Maximum number of tokens of a row that are shown; all are counted."""
 MAX_CUT_OFF = 512
-"""Of them behind `max_length`: enough to see what is lost first."""
+"""Maximum number of tokens shown beyond `max_length`: enough to see what is lost first."""
 
 
 def token_rows(
@@ -43,12 +41,11 @@ def token_rows(
         except IndexError:
             message = f"The dataset has {file.num_rows:,} rows; there is no row {number:,}."
             raise NotFoundError(message, "row_not_found", "row") from None
-        kind = file.kind
     renderer = Renderer(tokenizer, assistant_only_loss=assistant_only_loss)
     special_ids = set(tokenizer.all_special_ids)
     return [
         _token_row(number, line, part, renderer.render(number, conversation), backend, special_ids, max_length)
-        for part, conversation in conversations(row, kind)
+        for part, conversation in conversations(row)
     ]
 
 
@@ -79,7 +76,7 @@ def _token_row(
 
 
 def _trained(encoding: "Encoding", rendered: RenderedRow, kept: int) -> list[range]:
-    """The places that the loss counts, in order and each once."""
+    """The positions that the loss counts, in order and each once."""
     places: list[range] = []
     # The model predicts the next token, so the first one of a row is never a target.
     done = 1
@@ -92,7 +89,7 @@ def _trained(encoding: "Encoding", rendered: RenderedRow, kept: int) -> list[ran
 
 
 def _tokens(encoding: "Encoding", text: str, trained: list[range], special_ids: set[int], kept: int) -> list[Token]:
-    """As many as are shown."""
+    """The tokens that are shown."""
     shown = min(kept + MAX_CUT_OFF, MAX_TOKENS)
     learned = {place for places in trained for place in range(places.start, min(places.stop, shown))}
     texts = _texts(text, encoding.offsets[:shown], is_whole=len(encoding) <= shown)
@@ -109,12 +106,12 @@ def _tokens(encoding: "Encoding", text: str, trained: list[range], special_ids: 
 
 
 def _texts(text: str, offsets: list[tuple[int, int]], *, is_whole: bool) -> list[str]:
-    """What each token stands for. Characters that no token claims go to the next one."""
+    """The text of each token. Characters that no token covers go to the next one."""
     texts: list[str] = []
     done = 0
     for start, end in offsets:
         if end <= done < len(text) and end > start:
-            # A further part of a character that needs several tokens.
+            # Another part of a character that takes several tokens.
             texts.append("")
             continue
         texts.append(text[done : max(done, end)])

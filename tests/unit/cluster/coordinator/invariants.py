@@ -54,7 +54,7 @@ def _check_events(job: JobRecord, events: list[EventRecord], models: list[str]) 
     assert job.model_id == (models[-1] if models else None)
     assert len(models) == statuses.count(JobStatus.COMPLETED)
     assert job.waiting_for is None or job.status is JobStatus.QUEUED
-    assert job.retries_used <= job.config["max_retries"]
+    assert job.retries_used <= job.config.max_retries
 
 
 def _check_attempts(job: JobRecord, attempts: list[AttemptRecord]) -> None:
@@ -73,5 +73,5 @@ def _check_devices(world: World, live: list[tuple[JobRecord, AttemptRecord]]) ->
     taken = []
     for job, attempt in live:
         placement: Placement = tuple(Spot(*spot) for spot in attempt.placement)
-        taken.append((held_shape(attempt, job.config["resources"]["num_workers"]), placement))
+        taken.append((held_shape(attempt, job.config.resources.num_workers), placement))
     room_after(world.cluster.given, *taken)

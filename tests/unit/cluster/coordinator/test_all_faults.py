@@ -20,8 +20,7 @@ from sqlalchemy import event
 from cluster.coordinator.coordinator import Coordinator, FencedError
 from cluster.fakes import FakeDriver
 from cluster.policy import Fleet
-from ftlab.schemas import JobConfig
-from ftlab.status import JobStatus, ReasonCode
+from ftlab.status import ATTEMPT_STATUSES, JobStatus, ReasonCode
 from tests.support.databases import make_database
 from tests.unit.cluster.coordinator.injected_faults import AwayError, Fault, Killed, TroubledWorld
 from tests.unit.cluster.coordinator.invariants import Oracle
@@ -82,10 +81,8 @@ class Service(RuleBasedStateMachine):
 
     @rule(owner=st.sampled_from(["ann", "bob"]), fields=requests)
     def submit(self, owner: str, fields: dict[str, Any]) -> None:
-        config = JobConfig.model_validate({"model": "org/name", "dataset": "ds-1"} | fields)
         job_id = f"job-{len(self.jobs):012d}"
-        document = config.model_dump(mode="json")
-        add_job(self.store, document, now=self.world.now, owner=owner, priority=config.priority, job_id=job_id)
+        add_job(self.store, fields, now=self.world.now, owner=owner, job_id=job_id)
         self.jobs.append(job_id)
 
     @rule(
@@ -96,7 +93,7 @@ class Service(RuleBasedStateMachine):
     def user_wants(self, pick: int, wish: str, older: bool) -> None:
         job = self.world.job(self.jobs[pick % len(self.jobs)])
         match wish:
-            case "pause" if job.status.has_attempt or job.status is JobStatus.QUEUED:
+            case "pause" if job.status in ATTEMPT_STATUSES or job.status is JobStatus.QUEUED:
                 self.world.pause(job.id)
             case "resume" if job.status is JobStatus.PAUSED:
                 with self.store.read() as tx:

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from cluster.coordinator import data_gate, queue_snapshot, start_jobs
+from cluster.coordinator import data_gate, preparation, queue_snapshot, start_jobs
 from cluster.coordinator.queue_snapshot import QUEUE_WINDOW
 from cluster.data.requests import FINDINGS, WorkState, WorkStatus
 from cluster.policy import waiting_reasons
 from cluster.runs.make_plan import dataset_rows
-from ftlab.schemas import JobConfig
-from ftlab.schemas.records import DATA_CHECKED, EventKind
+from ftlab.schemas import EventKind, JobConfig
+from ftlab.schemas.events import DATA_CHECKED
 from ftlab.status import JobStatus, ReasonCode, StopKind
 from tests.unit.cluster.coordinator.world import World, make_dataset
 from tracking.store import Store
@@ -142,7 +142,7 @@ def test_a_preparation_that_others_came_before_is_not_taken_for_a_silent_one(wor
     world.tick()
     urgent = [world.submit(dataset=name, priority=90) for name in ("ds-2", "ds-3")]
     for _ in range(3):
-        world.tick(after_s=data_gate.SILENCE_S - 1)
+        world.tick(after_s=preparation.SILENCE_S - 1)
     world.cluster.preparations = dict.fromkeys(("ds-2", "ds-3"), DONE) | {"ds-1": None}
     world.tick(after_s=2)
     assert world.status(first) is JobStatus.QUEUED
@@ -182,9 +182,9 @@ def test_data_that_is_known_to_be_ready_costs_nothing(world: World, monkeypatch:
     assert asked(world) == []
     new = statements_of_a_start(world, method={"max_length": 77})
     assert asked(world) == ["ds-1"]
-    monkeypatch.setattr(data_gate.DataStage, "pass_over", lambda self, queue_snapshot, *_: (queue_snapshot.queue, []))
-    without_the_stage = statements_of_a_start(world)
-    assert known == without_the_stage
+    monkeypatch.setattr(data_gate.DataGate, "let_pass", lambda self, tick, snapshot, fleet: (snapshot.queue, []))
+    without_the_gate = statements_of_a_start(world)
+    assert known == without_the_gate
     assert len(new) > len(known)
 
 
@@ -214,7 +214,7 @@ def test_data_that_was_ready_long_ago_is_asked_for_again(world: World):
     world.tick()
     assert asked(world) == ["ds-1"]
     world.submit()  # waits for the cores of the first
-    for after_s, asks in ((data_gate.READY_FOR_S, []), (1, ["ds-1"]), (1, [])):
+    for after_s, asks in ((preparation.READY_FOR_S, []), (1, ["ds-1"]), (1, [])):
         world.tick(after_s=after_s)
         assert asked(world) == asks, after_s
 
@@ -266,7 +266,7 @@ def test_a_run_trains_on_while_the_data_worker_has_trouble(world: World, trouble
     world.append(job_id, "ds-2")
     world.cluster.preparations["ds-1"] = trouble
     world.submit(dataset="ds-3")
-    for _ in range(2 * int(data_gate.SILENCE_S) // 20):
+    for _ in range(2 * int(preparation.SILENCE_S) // 20):
         world.beat(job_id)
         world.tick(after_s=20)
     assert (world.status(job_id), world.driver(job_id).stops) == (JobStatus.RUNNING, [])
@@ -283,7 +283,7 @@ def test_an_answer_that_was_not_asked_for_in_a_long_time_is_no_sign(world: World
     world.tick()
     world.pause(job_id)
     world.stops(job_id, ReasonCode.OK, saved_step=7)
-    world.tick(after_s=10 * data_gate.SILENCE_S)
+    world.tick(after_s=10 * preparation.SILENCE_S)
     world.cluster.preparations["ds-1"] = None
     world.resume(job_id)
     world.tick()
@@ -363,7 +363,7 @@ def test_a_job_whose_machine_was_lost_keeps_its_turn(world: World):
     world.trains(job_id)
     bring_rows(world, "ds-1")
     world.submit(dataset="ds-2")
-    world.tick(after_s=data_gate.READY_FOR_S + 1)
+    world.tick(after_s=preparation.READY_FOR_S + 1)
     world.beat(job_id)
     world.cluster.prepares_at_once, world.cluster.preparations["ds-1"] = True, HALF
     world.end_attempt(job_id, ReasonCode.NODE_LOST)
@@ -377,7 +377,7 @@ def test_a_job_that_has_run_keeps_its_turn_behind_others_that_are_prepared(world
     world.cluster.preparations = dict.fromkeys(("ds-1", "ds-2", "ds-3"), HALF)
     for number in (2, 3):
         world.submit(dataset=f"ds-{number}", priority=90)
-    world.tick(after_s=data_gate.READY_FOR_S + 1)
+    world.tick(after_s=preparation.READY_FOR_S + 1)
     asked(world)
     world.end_attempt(job_id, ReasonCode.NODE_LOST)
     world.tick()
@@ -391,7 +391,7 @@ def lose_machine_without_data(world: World, state: WorkState) -> str:
     world.cluster.preparations["ds-1"] = state
     world.submit(priority=0)
     world.beat(job_id)
-    world.tick(after_s=data_gate.READY_FOR_S + 1)
+    world.tick(after_s=preparation.READY_FOR_S + 1)
     world.end_attempt(job_id, ReasonCode.NODE_LOST)
     world.tick()
     return job_id
@@ -423,14 +423,14 @@ def test_jobs_that_wait_for_their_data_hide_nobody(world: World):
 
 
 def test_so_many_jobs_at_most_are_looked_at(world: World, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(queue_snapshot, "MAX_PASSED_OVER", 20)
+    monkeypatch.setattr(queue_snapshot, "MAX_MORE_JOBS", 20)
     world.cluster.preparations["ds-1"] = HALF
     for _ in range(QUEUE_WINDOW + 21):
         world.submit()
     behind = world.submit(dataset="ds-2")
     for _ in range(4):
         world.tick()
-    assert len(world.coordinator._starting._data._by_job) == QUEUE_WINDOW + 20
+    assert len(world.coordinator._data_gate._of_queued) == QUEUE_WINDOW + 20
     assert world.status(behind) is JobStatus.QUEUED
 
 
@@ -477,7 +477,7 @@ def test_an_appended_file_has_to_be_ready_as_well(world: World):
 
 def test_what_data_workers_die_over_again_and_again_is_left_to_the_run(world: World):
     job_id = world.submit()
-    for pid in range(1, data_gate.MAX_DEATHS + 1):
+    for pid in range(1, preparation.MAX_DEATHS + 1):
         for answer in (None, WorkState(WorkStatus.WORKING, 1, 100, worker=pid), None):
             world.cluster.preparations["ds-1"] = answer
             world.tick(after_s=2)
@@ -492,7 +492,7 @@ def test_a_data_worker_that_is_not_heard_holds_nobody_up_for_long(world: World):
     job_id = world.submit()
     world.tick()
     for _ in range(4):
-        world.tick(after_s=data_gate.SILENCE_S / 4)
+        world.tick(after_s=preparation.SILENCE_S / 4)
     assert world.status(job_id) is JobStatus.QUEUED
     assert waits_for(world, job_id) == "Waiting for its data, which is being prepared."
     world.tick(after_s=1)
@@ -542,15 +542,14 @@ def test_a_missing_model_fails_at_the_start_as_ever(world: World):
 
 def test_the_revision_of_a_hub_model_is_part_of_what_is_wanted():
     config = JobConfig.model_validate({"model": "org/name", "dataset": "ds-1"})
-    wants = [data_gate._Wants.of(config, revision) for revision in (None, "local-1", "local-2", "a" * 40, "b" * 40)]
-    assert wants[0] == wants[1] == wants[2]
-    assert len(set(wants)) == 3
+    keys = [preparation.DataKey.of(config, revision) for revision in (None, "local-1", "local-2", "a" * 40, "b" * 40)]
+    assert keys[0] == keys[1] == keys[2]
+    assert len(set(keys)) == 3
 
 
 def test_what_is_remembered_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(data_gate, "MAX_REMEMBERED", 2)
+    monkeypatch.setattr(data_gate, "MAX_PREPARATIONS", 2)
     for number in range(1, 5):
         world.submit(dataset=f"ds-{number}", **ONE_CORE)
         world.tick(after_s=timedelta(seconds=1).total_seconds())
-    stage = world.coordinator._starting._data
-    assert [wants.datasets for wants in stage._data] == [("ds-3",), ("ds-4",)]
+    assert [key.datasets for key in world.coordinator._data_gate._preparations] == [("ds-3",), ("ds-4",)]

@@ -19,7 +19,7 @@ def test_runs_save_and_their_jobs_are_queued_again(world: World):
     assert not world.coordinator.is_drained()
     world.stops(job_id, ReasonCode.SERVICE_RESTARTED, saved_step=7)
     assert world.job(job_id).message == (
-        "Queued again after service_restarted: the service was stopped. It goes on from its checkpoint of step 7."
+        "Queued again after service_restarted: the service was stopped. It continues from its checkpoint of step 7."
     )
     assert (world.status(job_id), world.job(job_id).retries_used) == (JobStatus.QUEUED, 0)
     world.tick(after_s=1)

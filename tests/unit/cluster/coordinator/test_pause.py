@@ -44,7 +44,7 @@ def test_a_running_job_saves_first(world: World):
     assert world.driver(job_id).stops == [StopKind.PAUSE]
     assert world.status(job_id) is JobStatus.PAUSING
     world.stops(job_id, ReasonCode.OK, saved_step=7)
-    assert assert_paused(world, job_id).message == "The job is paused. It goes on from its checkpoint of step 7."
+    assert assert_paused(world, job_id).message == "The job is paused. It continues from its checkpoint of step 7."
 
 
 def test_a_paused_job_rests_and_its_devices_are_given_to_the_next(world: World):
@@ -80,7 +80,7 @@ def test_a_pause_that_could_not_save_tells_what_is_lost(world: World):
     world.tick(after_s=HEARTBEAT_TIMEOUT_S + 1)
     assert assert_paused(world, job_id).message == (
         "The job is paused. "
-        "It goes on from its checkpoint of step 5; what came after it, up to step 9, is trained again."
+        "It continues from its checkpoint of step 5; what came after it, up to step 9, is trained again."
     )
 
 
@@ -96,7 +96,7 @@ def test_a_job_whose_driver_is_lost_while_it_pauses_is_paused_not_tried_again(wo
     world.tick()
     reason = "service_restarted" if is_new_session else "worker_crashed"
     job = assert_paused(world, job_id)
-    assert job.message.startswith("The job is paused. It has no checkpoint yet and begins anew.")
+    assert job.message.startswith("The job is paused. It has no checkpoint yet and starts over.")
     assert (f"ended with {reason}" in job.message) == (not is_new_session)
     assert job.retries_used == 0
 

@@ -34,7 +34,7 @@ def test_a_job_of_higher_priority_makes_a_lower_one_save_and_go_back(world: Worl
     job = world.job(low)
     assert job.message == (
         "Queued again after preempted: a job of higher priority needed the devices. "
-        "It goes on from its checkpoint of step 7."
+        "It continues from its checkpoint of step 7."
     )
     assert (job.retries_used, world.attempt(low).reason) == (0, ReasonCode.PREEMPTED)
 

@@ -5,7 +5,8 @@ import pytest
 from cluster.policy import Fleet, WorkerShape
 from ftlab.errors import ServiceUnavailableError
 from ftlab.status import JobStatus, ReasonCode
-from tests.unit.cluster.coordinator.world import World, add_checkpoint, add_job, locked
+from tests.support.databases import change_config
+from tests.unit.cluster.coordinator.world import World, add_checkpoint, locked, make_dataset
 from train.plan import DataFile
 
 STANDBY_RETRY_S = 20.0
@@ -22,7 +23,8 @@ def test_a_job_is_started_with_its_devices_and_its_plan(world: World):
     plan = driver.plan
     assert plan is not None
     assert (plan.job_id, plan.attempt, plan.model, plan.threads, plan.use_cuda) == (job_id, 1, "org/name", 3, False)
-    assert plan.train_files == (DataFile("ds-1", world.settings.home / "buckets/training-files/ds-1/rows.jsonl"),)
+    rows = world.settings.home / "buckets/training-files" / make_dataset().canonical
+    assert plan.train_files == (DataFile("ds-1", rows),)
     assert plan.job_folder == world.settings.home / "jobs" / job_id
 
 
@@ -79,13 +81,23 @@ def test_a_job_whose_base_is_gone_fails_and_holds_nobody_up(world: World):
 
 
 def test_a_job_of_another_version_that_cannot_be_read_fails_and_holds_nobody_up(world: World):
-    old = add_job(world.store, {"model": "org/name", "dataset": "ds-1", "no_longer_known": 1})
-    other = world.submit()
+    old, other = world.submit(), world.submit()
+    change_config(world.store, old, no_longer_known=1)
     world.tick()
     job = world.job(old)
     assert (job.status, job.reason) == (JobStatus.FAILED, ReasonCode.CONFIG_INVALID)
     assert job.message == "This version cannot read the job's config: no_longer_known is not a known setting."
     assert world.status(other) is JobStatus.PENDING
+
+
+def test_a_run_that_ends_while_its_jobs_config_cannot_be_read_is_not_tried_again(world: World):
+    job_id = world.running()
+    change_config(world.store, job_id, no_longer_known=1)
+    world.end_attempt(job_id, ReasonCode.WORKER_CRASHED)
+    world.tick()
+    job = world.job(job_id)
+    assert (job.status, job.reason) == (JobStatus.FAILED, ReasonCode.CONFIG_INVALID)
+    assert job.message == "This version cannot read the job's config: no_longer_known is not a known setting."
 
 
 def test_a_resumed_attempt_tells_its_checkpoint(world: World):

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from cluster.coordinator.tick_timer import INTERVAL_S, Pacer
+from cluster.coordinator.tick_timer import INTERVAL_S, TickTimer
 
 
 class Clock:
@@ -12,7 +12,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.pacer = Pacer(clock=lambda: self.now, woken=_Event(self), hurried=_Event(self))
+        self.timer = TickTimer(clock=lambda: self.now, woken=_Event(self), hurried=_Event(self))
         self.agenda: list[tuple[float, str]] = []
 
     def at(self, after_s: float, what: str) -> None:
@@ -21,14 +21,14 @@ class Clock:
     def pass_until(self, event: "_Event", deadline: float) -> None:
         while not event.is_set() and self.agenda and self.agenda[0][0] <= deadline:
             self.now, what = self.agenda.pop(0)
-            getattr(self.pacer, what)()
+            getattr(self.timer, what)()
         if not event.is_set():
             self.now = deadline
 
     def pause(self, tick_s: float = 0.0) -> float:
         """How long the pause lasts."""
         started = self.now
-        self.pacer.pause(tick_s)
+        self.timer.pause(tick_s)
         return round(self.now - started, 6)
 
 
@@ -57,13 +57,13 @@ def test_the_first_wake_up_after_a_quiet_time_is_heard_at_once(clock: Clock):
     clock.at(0.3, "wake")
     assert clock.pause(0.1) == 0.3
     clock.pause()
-    clock.pacer.wake()
+    clock.timer.wake()
     assert clock.pause(0.1) == 0.0
 
 
 @pytest.mark.parametrize(("tick_s", "pause_s"), [(0.001, 0.05), (0.02, 0.18), (0.1, 0.9), (3.0, 1.0)])
 def test_after_it_ticks_take_a_tenth_of_the_time(clock: Clock, tick_s: float, pause_s: float):
-    clock.pacer.wake()
+    clock.timer.wake()
     clock.pause(tick_s)
     clock.at(0.01, "wake")
     clock.at(0.02, "wake")
@@ -73,14 +73,14 @@ def test_after_it_ticks_take_a_tenth_of_the_time(clock: Clock, tick_s: float, pa
 
 
 def test_a_pause_that_is_over_is_not_waited_for(clock: Clock):
-    clock.pacer.wake()
+    clock.timer.wake()
     clock.pause()
     clock.at(0.3, "wake")
     assert clock.pause(0.02) == 0.3
 
 
 def test_the_end_of_an_attempt_cuts_the_pause_short(clock: Clock):
-    clock.pacer.wake()
+    clock.timer.wake()
     clock.pause()
     clock.at(0.01, "wake")
     clock.at(0.03, "hurry")
@@ -90,8 +90,8 @@ def test_the_end_of_an_attempt_cuts_the_pause_short(clock: Clock):
 
 
 def test_a_wake_up_during_the_tick_is_not_lost(clock: Clock):
-    clock.pacer.wake()
+    clock.timer.wake()
     clock.pause()
-    clock.pacer.wake()
+    clock.timer.wake()
     assert clock.pause(0.01) == 0.09
     assert clock.pause(0.01) == INTERVAL_S

@@ -15,10 +15,11 @@ from cluster.coordinator.coordinator import (
     run_forever,
     wait_until_abandoned,
 )
-from cluster.coordinator.tick_timer import Pacer
+from cluster.coordinator.tick_timer import TickTimer
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import JobConfig
 from ftlab.status import JobStatus, ReasonCode
+from tests.support.databases import change_config
 from tests.unit.cluster.coordinator.world import World
 from tracking.store.leases import COORDINATOR
 
@@ -28,7 +29,7 @@ class Counted:
 
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self.writes = self.listings = self.parsed = 0
-        begin, drivers, parse = world.store.begin, world.cluster.drivers, JobConfig.model_validate
+        begin, drivers, parse = world.store.begin, world.cluster.drivers, JobConfig.model_validate_json
 
         @contextmanager
         def counted_begin() -> Iterator[Any]:
@@ -40,13 +41,13 @@ class Counted:
             self.listings += 1
             return drivers()
 
-        def counted_parse(document: Any) -> JobConfig:
+        def counted_parse(text: str) -> JobConfig:
             self.parsed += 1
-            return parse(document)
+            return parse(text)
 
         monkeypatch.setattr(world.store, "begin", counted_begin)
         monkeypatch.setattr(world.cluster, "drivers", counted_drivers)
-        monkeypatch.setattr(JobConfig, "model_validate", counted_parse)
+        monkeypatch.setattr(JobConfig, "model_validate_json", counted_parse)
 
 
 def test_a_tick_with_nothing_to_do_writes_nothing(world: World, monkeypatch: pytest.MonkeyPatch):
@@ -87,11 +88,7 @@ def test_a_changed_config_is_read_anew(world: World):
     running = world.running()
     job_id = world.submit(resources={"cpus_per_worker": 2})
     world.tick()
-    with world.store.begin() as tx:
-        document = world.job(job_id).config | {"resources": {"num_workers": 1, "cpus_per_worker": 3}}
-        tx.jobs._connection.exec_driver_sql(
-            "UPDATE jobs SET config = json(?) WHERE id = ?", (__import__("json").dumps(document), job_id)
-        )
+    change_config(world.store, job_id, resources={"num_workers": 1, "cpus_per_worker": 3})
     world.end_attempt(running, ReasonCode.CONFIG_INVALID)
     world.tick()
     assert world.attempt(job_id).cpus == 3
@@ -179,7 +176,7 @@ def test_a_fenced_coordinator_stays_away_while_another_one_ticks(world: World, m
 
 def test_a_fenced_actor_begins_anew_when_its_successor_is_gone(world: World, monkeypatch: pytest.MonkeyPatch):
     actor = object.__new__(CoordinatorActor)
-    actor._store, actor._coordinator, actor._pacer = world.store, world.coordinator, Pacer()
+    actor._store, actor._coordinator, actor._timer = world.store, world.coordinator, TickTimer()
     world.tick()
     world.coordinator = world.new_coordinator()
     world.tick()

@@ -43,7 +43,7 @@ def test_a_run_that_is_over_its_limit_saves_and_has_failed(world: World):
     assert (job.status, job.reason) == (JobStatus.FAILED, ReasonCode.TIME_LIMIT)
     assert job.message == (
         "The job's time_limit_s is used up. Its checkpoint of step 9 is kept: "
-        "submit it again with more time, or go on from the checkpoint with a new job."
+        "submit it again with more time, or continue from the checkpoint with a new job."
     )
 
 

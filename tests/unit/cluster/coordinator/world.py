@@ -9,7 +9,7 @@ from typing import Any
 
 from cluster.coordinator.coordinator import Coordinator
 from cluster.coordinator.data_gate import SETTLED_S
-from cluster.fakes import FakeCluster, FakeDriver, FakeHub
+from cluster.fakes import FakeCluster, FakeDriver, FakeEventHub
 from ftlab.schemas import EventKind, JobConfig
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode, StopKind
@@ -27,7 +27,7 @@ class World:
         self.store = store
         self.settings = Settings(home=home, standby=standby)
         self.cluster = FakeCluster()
-        self.hub = FakeHub()
+        self.hub = FakeEventHub()
         self.now = START
         self.trained: dict[str, int] = {}
         """How many files the run had that completed a job last."""
@@ -46,9 +46,7 @@ class World:
         self.coordinator.tick()
 
     def submit(self, owner: str = "local", **config: Any) -> str:
-        given = JobConfig.model_validate({"model": "org/name", "dataset": "ds-1"} | config)
-        document = given.model_dump(mode="json")
-        return add_job(self.store, document, now=self.now, owner=owner, priority=given.priority)
+        return add_job(self.store, config, now=self.now, owner=owner)
 
     def running(self, owner: str = "local", **config: Any) -> str:
         """A job whose run trains."""
@@ -130,7 +128,7 @@ class World:
         """What the API does."""
         with self.store.begin() as tx:
             job = tx.jobs.lock(self._ref(job_id))
-            tx.job_files.append(job_id, datasets or ("ds-1",), now=self.now)
+            tx.job_files.append(job, datasets or ("ds-1",), now=self.now)
             if job.status is JobStatus.COMPLETED:
                 tx.jobs.reopen(job.ref, message="It was re-opened.", now=self.now)
 
@@ -162,9 +160,9 @@ def add_job(
     *,
     now: datetime = START,
     owner: str = "local",
-    priority: int = 50,
     job_id: str | None = None,
 ) -> str:
+    """`config` is put over that of an ordinary job."""
     job_id = job_id or new_id("job")
     with store.begin() as tx:
         if not tx.datasets.list(owner="local"):
@@ -172,11 +170,8 @@ def add_job(
         tx.jobs.add(
             job_id,
             owner=owner,
-            priority=priority,
             name="a job",
-            config=config,
-            dataset_id="ds-1",
-            eval_dataset_id=None,
+            config=JobConfig.model_validate({"model": "org/name", "dataset": "ds-1"} | config),
             idempotency_key=None,
             body_sha256="0" * 64,
             now=now,
@@ -202,6 +197,8 @@ def make_dataset(dataset_id: str = "ds-1") -> DatasetRecord:
         num_rows=10,
         size_bytes=1000,
         sha256="a" * 64,
+        kind="messages",
+        canonical=f"canonical/{'a' * 64}-{'b' * 12}.arrow",
         created_at=START,
     )
 

@@ -226,7 +226,7 @@ def test_a_report_is_safe_on_disk_before_it_has_its_name(home: Path, monkeypatch
     monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_size))
     asked_anew(home, wanted)
     (kept,) = (home / "cache" / "checks").iterdir()
-    assert synced == [kept.stat().st_size]
+    assert synced == [kept.stat().st_size, kept.parent.stat().st_size], "then the folder, for the name"
 
 
 def test_a_report_that_another_one_removes_is_nothing_to_fail_at(home: Path):

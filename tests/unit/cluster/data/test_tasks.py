@@ -104,7 +104,7 @@ def test_an_end_is_told_for_a_while_and_then_forgotten(table: Table):
 
 
 def test_an_end_that_somebody_has_heard_may_be_forgotten_sooner(table: Table, tmp_path: Path):
-    checks = TaskTable(1, tmp_path, told_kept_s=3.0, on_end=table.ended.release, clock=table.clock)
+    checks = TaskTable(1, tmp_path, reported_kept_s=3.0, on_end=table.ended.release, clock=table.clock)
     checks.ask("a", table.fails)
     table.wait_for_end()
     table.clock.now = 20.0

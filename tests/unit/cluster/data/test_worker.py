@@ -10,15 +10,20 @@ import pytest
 
 from cluster.data.requests import FINDINGS, BaseRef, CheckRequest, PrepareRequest, SourceFile, WorkState, WorkStatus
 from cluster.data.worker import DataWorker
-from ftlab.schemas.checks import CheckReport
+from ftlab.errors import InvalidRequestError
+from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS, CheckReport
 from ftlab.schemas.methods import SftMethod
 from ftlab.settings import Settings
 from ftlab.status import ReasonCode
 from tests.unit.train.data.doctor.doctor_rows import chat, write
+from tests.unit.train.data.doctor.test_golden_reports import CASES
 from tests.unit.train.runs import write_messages, write_rows
 from tracking.buckets import Buckets
 from train.data import doctor
+from train.data.doctor import CheckOptions, EvalRows
+from train.data.rows.canonical import Kind
 from train.data.tokens import encode, prepared_cache
+from train.data.tokens.prepare import PrepareSpec, prepare_rows
 from train.model.hub_errors import HubAwayError
 
 
@@ -31,12 +36,11 @@ class Worker:
         self.worker = DataWorker(Settings(home=home, **settings), on_prepared=self._ended.release)
 
     def file(self, name: str, count: int = 8, *, offset: int = 0) -> SourceFile:
-        rows = write_rows(self.home / f"{name}.jsonl", count, offset=offset)
-        return SourceFile(name, "training-files", f"{name}/rows.jsonl", rows, count)
+        rows = write_rows(self.home / f"{name}.arrow", count, offset=offset)
+        return SourceFile(name, "training-files", f"{name}/rows.arrow", rows, count)
 
-    def canonical(self, name: str, rows: list[dict[str, Any]]) -> SourceFile:
-        """As an upload leaves it, which the doctor can read."""
-        return SourceFile(name, "training-files", name, write(self.home / f"{name}.arrow", rows), len(rows))
+    def canonical(self, name: str, rows: list[dict[str, Any]], kind: Kind = Kind.MESSAGES) -> SourceFile:
+        return SourceFile(name, "training-files", name, write(self.home / f"{name}.arrow", rows, kind), len(rows))
 
     def request(self, *files: SourceFile, eval_file: SourceFile | None = None, **method: Any) -> PrepareRequest:
         base = BaseRef("org/tiny", self.home / "models")
@@ -72,23 +76,37 @@ def worker(models: Path, tmp_path: Path) -> Iterator[Worker]:
 
 @pytest.fixture
 def tokenised(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of the batches that the tokenizer gets."""
+    """The number of rows of each pass through a tokenizer, be it for a job or for the doctor."""
     sizes: list[int] = []
-    original = encode._tokenise
+    original = encode._in_batches
 
-    def counting(rows: Any, *arguments: Any) -> Any:
+    def counting(rows: Any) -> Any:
         kept = list(rows)
         sizes.append(len(kept))
-        return original(kept, *arguments)
+        return original(kept)
 
-    monkeypatch.setattr(encode, "_tokenise", counting)
+    monkeypatch.setattr(encode, "_in_batches", counting)
     return sizes
+
+
+@pytest.fixture
+def examined(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that the doctor reads by itself."""
+    read: list[Path] = []
+    original = doctor.examine
+
+    def counting(rows: Path, *arguments: Any, **options: Any) -> CheckReport:
+        read.append(rows)
+        return original(rows, *arguments, **options)
+
+    monkeypatch.setattr(doctor, "examine", counting)
+    return read
 
 
 def test_a_jobs_files_are_prepared_and_told(worker: Worker, tokenised: list[int]):
     request = worker.request(worker.file("ds-1"), worker.file("ds-2", 5, offset=20), eval_file=worker.file("ds-3", 3))
     state = worker.prepare(request)
-    assert (state.status, state.done_rows, state.total_rows) == (WorkStatus.DONE, 29, 29)
+    assert (state.status, state.done_rows, state.total_rows) == (WorkStatus.DONE, 32, 32)
     assert state.result is not None
     files = state.result["files"]
     assert [(file["dataset_id"], file["num_rows"]) for file in files] == [("ds-1", 8), ("ds-2", 5), ("ds-3", 3)]
@@ -113,37 +131,85 @@ def test_the_doctor_looks_at_the_rows_to_train_on(worker: Worker):
     again.worker.close()
 
 
-def test_the_report_of_a_job_is_that_of_the_check_with_its_options(worker: Worker, monkeypatch: pytest.MonkeyPatch):
-    examined: list[dict[str, Any]] = []
-    original = doctor.examine
-
-    def counting(*arguments: Any, **options: Any) -> CheckReport:
-        examined.append(options)
-        return original(*arguments, **options)
-
-    monkeypatch.setattr(doctor, "examine", counting)
+def test_the_report_of_a_job_is_that_of_the_check_with_its_options(
+    worker: Worker, examined: list[Path], tokenised: list[int]
+):
     train, held_out = worker.canonical("ds-1", [chat("What?", "One.")]), worker.canonical("ds-2", [chat("So?", "Yes.")])
     request = worker.request(train, eval_file=held_out)
     worker.prepare(request)
-    assert [options["eval_is_sound"] for options in examined] == [True], "it has been tokenised for the job"
     check = CheckRequest(request.base, request.method, train, held_out, max_findings=20)
     report = CheckReport.model_validate(worker.worker._doctor.check(check, lambda *_: None))
-    assert len(examined) == 1
+    assert (examined, tokenised) == ([], [1, 1]), "the doctor has watched the preparation"
     (kept,) = (worker.home / "cache" / "checks").iterdir()
     kept.unlink()
     assert CheckReport.model_validate(worker.worker._doctor.check(check, lambda *_: None)) == report
-    assert not examined[1]["eval_is_sound"]
+    assert (examined, tokenised) == ([train.rows], [1, 1, 1, 1])
 
 
-def test_a_doctor_that_fails_stops_no_job(worker: Worker, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("name", CASES)
+def test_what_the_doctor_watches_is_reported_as_what_it_reads(worker: Worker, name: str, tmp_path: Path):
+    case = CASES[name]
+    tokenizer = case.tokenizer()
+    train = worker.canonical("ds-1", case.rows, case.kind)
+    held_out = None if case.eval_rows is None else worker.canonical("ds-2", case.eval_rows, case.kind)
+    method = SftMethod(**{key: value for key, value in case.options.items() if key != "max_findings"})
+    request = CheckRequest(BaseRef("org/tiny", worker.home / "models"), method, train, held_out)
+    known = (lambda: EvalRows.read("ds-2", held_out.rows, lambda _: None)) if held_out else None
+    watch = worker.worker._doctor.watch(request, request.base.find(), known)
+    spec = PrepareSpec.of(train.rows, tmp_path, method)
+    try:
+        prepare_rows(spec, tmp_path / "cache", lambda: tokenizer, observe=watch.begin)
+    except InvalidRequestError:
+        assert not watch.has_report, "what a job fails with is the job's error"
+        return
+    (kept,) = (worker.home / "cache" / "checks").iterdir()
+    eval_rows = known() if known else None
+    options = CheckOptions(method.max_length, method.assistant_only_loss, method.packing, DEFAULT_MAX_FINDINGS)
+    report = doctor.examine(train.rows, tokenizer, options, eval_rows=eval_rows)
+    assert kept.read_text() == report.model_dump_json()
+
+
+@pytest.mark.parametrize("step", ["__init__", "on_rendered", "on_tokenised", "report"])
+def test_a_doctor_that_fails_stops_no_job(worker: Worker, step: str, monkeypatch: pytest.MonkeyPatch):
     def fail(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("train.data.doctor.examine", fail)
+    monkeypatch.setattr(doctor.Examination, step, fail)
     state = worker.prepare(worker.request(worker.file("ds-1")))
     assert state.status is WorkStatus.DONE
     assert state.result is not None
+    assert state.result["files"][0]["num_rows"] == 8
     assert state.result[FINDINGS] == "Dataset ds-1 could not be checked."
+
+
+def test_data_that_is_ready_without_a_report_is_read_by_the_doctor_alone(
+    worker: Worker, examined: list[Path], tokenised: list[int]
+):
+    request = worker.request(worker.file("ds-1"), worker.file("ds-2", 5, offset=20), eval_file=worker.file("ds-3", 3))
+    before = worker.worker._prepare(request, lambda *_: None)
+    for kept in (worker.home / "cache" / "checks").iterdir():
+        kept.unlink()
+    told: list[tuple[int, int]] = []
+    assert worker.worker._prepare(request, lambda *progress: told.append(progress)) == before
+    assert tokenised == [8, 5, 3, 8, 5]
+    assert examined == [file.rows for file in request.files]
+    assert told == sorted(told)
+    assert (19, 32) in told, "3 rows to compare with, behind 16 that are ready"
+    assert told[-1] == (32, 32)
+
+
+def test_rows_to_evaluate_on_are_read_once_to_be_compared(worker: Worker, monkeypatch: pytest.MonkeyPatch):
+    read: list[str] = []
+    original = EvalRows.read
+
+    def counting(dataset_id: str, *arguments: Any) -> EvalRows:
+        read.append(dataset_id)
+        return original(dataset_id, *arguments)
+
+    monkeypatch.setattr(EvalRows, "read", counting)
+    files = [worker.file(f"ds-{number}", 5, offset=5 * number) for number in range(3)]
+    worker.prepare(worker.request(*files, eval_file=worker.file("ds-9", 5, offset=5)))
+    assert read == ["ds-9"]
 
 
 def test_what_was_prepared_stays_while_the_doctor_looks(worker: Worker, monkeypatch: pytest.MonkeyPatch):
@@ -155,24 +221,12 @@ def test_what_was_prepared_stays_while_the_doctor_looks(worker: Worker, monkeypa
         return original(*arguments, **options)
 
     monkeypatch.setattr(doctor, "examine", while_others_make_room)
-    state = worker.prepare(worker.request(worker.file("ds-1"), eval_file=worker.file("ds-2", 3)))
-    assert state.status is WorkStatus.DONE
+    request = worker.request(worker.file("ds-1"), eval_file=worker.file("ds-2", 3))
+    for _ in range(2):
+        worker.worker._prepare(request, lambda *_: None)
+        for kept in (worker.home / "cache" / "checks").iterdir():
+            kept.unlink()
     assert removed == [[]]
-
-
-def test_the_preparation_gets_further_while_rows_are_compared(worker: Worker, monkeypatch: pytest.MonkeyPatch):
-    told: list[tuple[int, int]] = []
-
-    def counting(rows: Path, *_: Any, on_progress: Any, **__: Any) -> CheckReport:
-        # Of 8 rows to train on and 24 to evaluate on.
-        for done in (8, 16, 24, 32):
-            on_progress(done, 32)
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(doctor, "examine", counting)
-    request = worker.request(worker.file("ds-1"), eval_file=worker.file("ds-2", 24))
-    worker.worker._prepare(request, lambda *progress: told.append(progress))
-    assert told[-5:] == [(34, 40), (36, 40), (38, 40), (40, 40), (40, 40)]
 
 
 def test_the_same_rows_in_another_job_are_not_tokenised_again(worker: Worker, tokenised: list[int]):
@@ -206,7 +260,7 @@ def test_the_run_opens_what_the_worker_has_made(worker: Worker, tokenised: list[
 
 def test_rows_that_teach_nothing_fail_with_the_sentence(worker: Worker):
     rows = [[{"role": "user", "content": "What? " * 40}, {"role": "assistant", "content": "That."}]]
-    file = SourceFile("ds-1", "training-files", "ds-1", write_messages(worker.home / "long.jsonl", rows), 1)
+    file = SourceFile("ds-1", "training-files", "ds-1", write_messages(worker.home / "long.arrow", rows), 1)
     state = worker.prepare(worker.request(file))
     assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.DATASET_INVALID)
     assert state.message.startswith("Dataset ds-1: None of the 1 rows has a token to learn; 1 of them are longer than ")
@@ -216,7 +270,7 @@ def test_rows_that_teach_nothing_fail_with_the_sentence(worker: Worker):
 def test_of_several_files_the_one_that_is_wrong_is_named(worker: Worker, bad: str, name: str):
     files = {dataset_id: worker.file(dataset_id, 3) for dataset_id in ("ds-1", "ds-2", "ds-3")}
     rows = [[{"role": "user", "content": "What? " * 40}, {"role": "assistant", "content": "That."}]]
-    files[bad] = SourceFile(bad, "training-files", bad, write_messages(worker.home / "long.jsonl", rows), 1)
+    files[bad] = SourceFile(bad, "training-files", bad, write_messages(worker.home / "long.arrow", rows), 1)
     state = worker.prepare(worker.request(files["ds-1"], files["ds-2"], eval_file=files["ds-3"]))
     assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.DATASET_INVALID)
     assert state.message.startswith(f"{name}None of the 1 rows has a token to learn; ")
@@ -231,7 +285,7 @@ def test_a_template_whose_turns_cannot_be_told_apart_names_the_file(worker: Work
     tokenizer.chat_template = REWRITING
     tokenizer.save_pretrained(folder)
     talk = [{"role": role, "content": "So."} for role in ("user", "assistant") * 2]
-    file = SourceFile("ds-1", "training-files", "ds-1", write_messages(worker.home / "talk.jsonl", [talk]), 1)
+    file = SourceFile("ds-1", "training-files", "ds-1", write_messages(worker.home / "talk.arrow", [talk]), 1)
     state = worker.prepare(PrepareRequest(BaseRef(str(folder), worker.home), SftMethod(max_length=64), (file,)))
     assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.CONFIG_INVALID)
     assert state.message.startswith("Dataset ds-1: The model's chat template writes earlier messages differently")
@@ -272,7 +326,7 @@ def test_rows_in_a_bucket_elsewhere_are_fetched_once(models: Path, tmp_path: Pat
     key = f"canonical/{'a' * 64}-{'b' * 12}.arrow"
     away = Worker(tmp_path, buckets={"away": "memory://away"})
     elsewhere = fsspec.filesystem("memory")
-    elsewhere.pipe(f"/away/{key}", write_rows(tmp_path / "rows.jsonl", 8).read_bytes())
+    elsewhere.pipe(f"/away/{key}", write_rows(tmp_path / "rows.arrow", 8).read_bytes())
     here = Buckets.open(Settings(home=tmp_path, buckets={"away": "memory://away"})).cached_path("away", key)
     request = away.request(SourceFile("ds-1", "away", key, here, 8))
     assert away.prepare(request).status is WorkStatus.DONE

@@ -8,23 +8,24 @@ import time
 import pytest
 from ray.exceptions import GetTimeoutError, RayActorError
 
+from cluster import named_actor
 from cluster.events import event_hub as hub_module
-from cluster.events.event_hub import REPLY_EVENTS, Hub, RayHubClient
-from cluster.interfaces import FROM_NOW
+from cluster.events.event_hub import REPLY_EVENTS, EventHub, RayEventHubClient
+from cluster.interfaces import FROM_NOW, EventDocument
 from ftlab.errors import ServiceUnavailableError
 
 
-def events(*seqs: int, text: str = "") -> list[dict]:
-    return [{"job_id": "job-1", "seq": seq, "data": {"text": text}} for seq in seqs]
+def events(*seqs: int, text: str = "") -> list[EventDocument]:
+    return [EventDocument("job-1", seq, is_end=False, text=text) for seq in seqs]
 
 
-def seqs(reply: tuple[int, list[dict]]) -> list[int]:
-    return [event["seq"] for event in reply[1]]
+def seqs(reply: tuple[int, list[EventDocument]]) -> list[int]:
+    return [event.seq for event in reply[1]]
 
 
 def test_a_listener_is_woken_by_the_next_events():
     async def main():
-        hub = Hub()
+        hub = EventHub()
         position, found = await hub.listen(0)
         assert found == []
         waiting = asyncio.create_task(hub.listen(position))
@@ -41,7 +42,7 @@ def test_a_listener_is_woken_by_the_next_events():
 
 def test_silence_ends_with_an_empty_list_and_the_same_position():
     async def main():
-        hub = Hub()
+        hub = EventHub()
         position, _ = await hub.listen(0)
         assert await hub.listen(position, timeout_s=0.01) == (position, [])
         assert not hub._waiters
@@ -51,7 +52,7 @@ def test_silence_ends_with_an_empty_list_and_the_same_position():
 
 def test_from_now_leaves_out_what_the_ring_holds():
     async def main():
-        hub = Hub()
+        hub = EventHub()
         hub.publish(events(1))
         position, found = await hub.listen(FROM_NOW)
         assert found == []
@@ -63,7 +64,7 @@ def test_from_now_leaves_out_what_the_ring_holds():
 
 def test_a_cancelled_listener_leaves_nothing_behind():
     async def main():
-        hub = Hub()
+        hub = EventHub()
         position, _ = await hub.listen(0)
         waiting = asyncio.create_task(hub.listen(position))
         await asyncio.sleep(0.01)
@@ -78,7 +79,7 @@ def test_a_cancelled_listener_leaves_nothing_behind():
 @pytest.mark.parametrize("after", [0, -5, 2**62])
 def test_a_position_of_no_or_another_life_gets_the_ring(after):
     async def main():
-        hub = Hub()
+        hub = EventHub()
         hub.publish(events(1, 2, 3))
         assert seqs(await hub.listen(after)) == [1, 2, 3]
 
@@ -87,10 +88,10 @@ def test_a_position_of_no_or_another_life_gets_the_ring(after):
 
 def test_positions_of_two_lives_never_mix():
     async def main():
-        first = Hub()
+        first = EventHub()
         first.publish(events(*range(1, 1_001)))
         position, _ = await first.listen(0)
-        second = Hub()
+        second = EventHub()
         second.publish(events(7))
         assert seqs(await second.listen(position)) == [7]
 
@@ -99,7 +100,7 @@ def test_positions_of_two_lives_never_mix():
 
 def test_the_ring_is_bound_by_events_and_by_bytes():
     async def main():
-        for hub in (Hub(ring_events=10), Hub(ring_bytes=10_000)):
+        for hub in (EventHub(ring_events=10), EventHub(ring_bytes=10_000)):
             for seq in range(1, 101):
                 hub.publish(events(seq, text="x" * 950))
             found = seqs(await hub.listen(0))
@@ -112,7 +113,7 @@ def test_the_ring_is_bound_by_events_and_by_bytes():
 
 def test_an_event_larger_than_the_ring_does_not_stay():
     async def main():
-        hub = Hub(ring_bytes=100)
+        hub = EventHub(ring_bytes=100)
         hub.publish(events(1, text="x" * 200))
         assert (await hub.listen(0))[1] == []
 
@@ -121,14 +122,14 @@ def test_an_event_larger_than_the_ring_does_not_stay():
 
 def test_a_long_way_back_comes_in_pieces():
     async def main():
-        hub = Hub()
+        hub = EventHub()
         hub.publish(events(*range(1, 5_001)))
         position, found = await hub.listen(0)
         assert len(found) == REPLY_EVENTS
-        everything = [event["seq"] for event in found]
+        everything = [event.seq for event in found]
         while len(everything) < 5_000:
             position, found = await hub.listen(position)
-            everything += [event["seq"] for event in found]
+            everything += [event.seq for event in found]
         assert everything == list(range(1, 5_001))
 
     asyncio.run(main())
@@ -136,7 +137,7 @@ def test_a_long_way_back_comes_in_pieces():
 
 def test_threads_publish_and_listeners_miss_nothing():
     async def main():
-        hub = Hub()
+        hub = EventHub()
 
         def publish() -> None:
             for seq in range(1, 2_001):
@@ -146,7 +147,7 @@ def test_threads_publish_and_listeners_miss_nothing():
             position, found = 0, []
             while not found or found[-1] != 2_000:
                 position, new = await asyncio.wait_for(hub.listen(position), 10)
-                found += [event["seq"] for event in new]
+                found += [event.seq for event in new]
             return found
 
         listeners = [asyncio.create_task(listen()) for _ in range(5)]
@@ -160,7 +161,7 @@ def test_threads_publish_and_listeners_miss_nothing():
 
 
 def test_publishing_is_cheap():
-    hub = Hub()
+    hub = EventHub()
     batch = events(*range(20), text="x" * 200)
     started = time.perf_counter()
     for _ in range(500):
@@ -174,10 +175,10 @@ class FakeMethod:
 
 
 class FakeRay:
-    """As much of `ray` as the client uses; the actor is a `Hub` in this process."""
+    """As much of `ray` as the client uses; the actor is a `EventHub` in this process."""
 
     def __init__(self) -> None:
-        self.hub: Hub | None = Hub()
+        self.hub: EventHub | None = EventHub()
         self.error: Exception | None = None
         self.lookups: list[str] = []
         self.is_initialized = lambda: True
@@ -207,7 +208,7 @@ class FakeRay:
 @pytest.fixture
 def fake_ray(monkeypatch) -> FakeRay:
     fake = FakeRay()
-    monkeypatch.setattr(hub_module, "ray", fake)
+    monkeypatch.setattr(named_actor, "ray", fake)
     monkeypatch.setattr(hub_module, "RETRY_INTERVAL_S", 0.01)
     return fake
 
@@ -220,7 +221,7 @@ def wait_until(condition) -> None:
 
 
 def test_the_client_publishes_in_order_and_looks_up_once(fake_ray):
-    client = RayHubClient("ftlab")
+    client = RayEventHubClient("ftlab")
     for seq in range(1, 51):
         client.publish(events(seq))
     wait_until(lambda: len(fake_ray.hub._ring) == 50)
@@ -230,7 +231,7 @@ def test_the_client_publishes_in_order_and_looks_up_once(fake_ray):
 
 @pytest.mark.parametrize("error", [RayActorError(), GetTimeoutError("late")])
 def test_the_client_finds_a_new_hub_after_a_failure(fake_ray, error):
-    client = RayHubClient("ftlab")
+    client = RayEventHubClient("ftlab")
     fake_ray.error = error
     client.publish(events(1))
     with pytest.raises(ServiceUnavailableError):
@@ -246,7 +247,7 @@ def test_the_client_finds_a_new_hub_after_a_failure(fake_ray, error):
 
 def test_without_a_hub_nothing_blocks_and_nothing_grows(fake_ray):
     fake_ray.hub = None
-    client = RayHubClient("ftlab")
+    client = RayEventHubClient("ftlab")
     started = time.monotonic()
     for seq in range(10_000):
         client.publish(events(seq))
@@ -259,9 +260,9 @@ def test_without_a_hub_nothing_blocks_and_nothing_grows(fake_ray):
 def test_a_process_outside_a_cluster_starts_none(fake_ray):
     fake_ray.is_initialized = lambda: False
     with pytest.raises(ServiceUnavailableError):
-        asyncio.run(RayHubClient("outside").listen(0))
+        asyncio.run(RayEventHubClient("outside").listen(0))
     assert "outside" not in fake_ray.lookups
 
 
 def test_the_client_travels_to_other_processes():
-    assert pickle.loads(pickle.dumps(RayHubClient("ftlab")))._namespace == "ftlab"
+    assert pickle.loads(pickle.dumps(RayEventHubClient("ftlab")))._namespace == "ftlab"

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from cluster.machine import supervisor as supervisor_module
-from cluster.machine.supervisor import DRAIN_MARGIN_S, Supervisor
+from cluster.machine.ports import free_ports
+from cluster.machine.supervisor import DRAIN_MARGIN_S, Supervisor, prepare
 from ftlab.cli.service_file import read_state
+from ftlab.errors import InvalidRequestError
 from ftlab.settings import Settings
 
 
@@ -129,10 +131,10 @@ def test_nohup_keeps_sighup_away(settings: Settings):
 
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(file: Path, text: str) -> None:
+    def fail(file: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(supervisor_module, "_write_atomically", fail)
+    monkeypatch.setattr(supervisor_module, "replacing", fail)
 
 
 @pytest.mark.usefixtures("full_disk")
@@ -150,3 +152,9 @@ def test_a_part_that_dies_on_a_full_disk_does_not_end_the_service(settings: Sett
     monkeypatch.setattr(run.api, "stop", lambda grace_s: None)
     Supervisor._watch(run.supervisor)
     assert run.calls == ["start API"]
+
+
+def test_the_service_does_not_start_with_a_bucket_that_it_cannot_reach_at_all(tmp_path: Path) -> None:
+    ports = dict(zip(("port", "mlflow_port", "dashboard_port", "ray_port"), free_ports(4), strict=True))
+    with pytest.raises(InvalidRequestError, match="Bucket 'mine': there is no driver for nosuch://"):
+        prepare(Settings(home=tmp_path, buckets={"mine": "nosuch://x"}, **ports))

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from cluster.policy import Fleet, Spot
-from cluster.policy.backfill import Ending, Timeline, Waiting, machines_needed
+from cluster.policy.backfill import Release, Timeline, Waiting, machines_needed
 from cluster.policy.free_devices import Room
 from tests.unit.cluster.policy.builders import TWO_GPUS, cores, fleet, gpus, look, queued, running, started, words_of
 
@@ -146,7 +146,7 @@ def room(*free: int) -> Room:
 
 
 def test_a_reservation_takes_the_first_gap_that_is_long_enough():
-    timeline = Timeline(room(2), [Ending(100, cores(2), (Spot("m0"),)), Ending(300, cores(4), (Spot("m0"),))])
+    timeline = Timeline(room(2), [Release(100, cores(2), (Spot("m0"),)), Release(300, cores(4), (Spot("m0"),))])
     assert timeline.reserve(Waiting(cores(4), 150)) == 100
     assert timeline.reserve(Waiting(cores(5), 10)) == 300
     assert timeline.reserve(Waiting(cores(4), 51)) == 310, "from 250 on it would have only 50 s"
@@ -156,7 +156,7 @@ def test_a_reservation_takes_the_first_gap_that_is_long_enough():
 
 @pytest.mark.parametrize(("until", "cpus"), [(50, 2), (100, 2), (101, 0), (math.inf, 0)])
 def test_what_is_free_without_a_break(until, cpus):
-    timeline = Timeline(room(2), [Ending(100, cores(2), (Spot("m0"),))])
+    timeline = Timeline(room(2), [Release(100, cores(2), (Spot("m0"),))])
     timeline.reserve(Waiting(cores(4), 10))
     assert timeline.free_until(until).nodes["m0"].cpus == cpus
 

@@ -117,7 +117,7 @@ def test_an_owner_over_quota_waits_and_others_do_not():
     assert words_of(decisions)["a1"] == (
         "Waiting for the quota: jobs of this owner may hold 4 CPU cores at once and hold 3."
     )
-    assert words_of(decisions)["a2"] == "Waiting for the quota: a job of the same owner ahead of it waits for it too."
+    assert words_of(decisions)["a2"] == "Waiting for the quota: an earlier job of the same owner waits for it too."
 
 
 def test_what_starts_in_the_same_pass_counts_for_the_quota():

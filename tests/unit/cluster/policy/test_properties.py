@@ -21,7 +21,7 @@ from cluster.policy import (
     decide,
     shape_of,
 )
-from cluster.policy.backfill import Ending, Timeline, Waiting
+from cluster.policy.backfill import Release, Timeline, Waiting
 from cluster.policy.free_devices import Room, place
 from ftlab.schemas import JobConfig, Resources
 from tests.unit.cluster.policy.builders import NOW, cores, queued, room_after, running
@@ -243,7 +243,7 @@ def test_reservations_never_take_more_than_there_will_be(free, ends, wanted):
     start = Room.of(Fleet((Node("m", free, 0),)))
     place_of_one = place(cores(1), Room.of(Fleet((Node("m", 1, 0),))))
     assert place_of_one is not None
-    timeline = Timeline(start, [Ending(at, cores(count), place_of_one) for at, count in ends])
+    timeline = Timeline(start, [Release(at, cores(count), place_of_one) for at, count in ends])
     horizon = 600
     calendar = [free + sum(count for at, count in ends if at <= second) for second in range(horizon)]
     for count, lasts_s in wanted:

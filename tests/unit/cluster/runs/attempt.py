@@ -7,14 +7,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cluster.fakes import FakeHub
+from cluster.fakes import FakeEventHub
 from cluster.runs.attempt_record import AttemptLog
 from ftlab.errors import ServiceUnavailableError
-from ftlab.schemas import EventKind
+from ftlab.schemas import (
+    CheckpointPayload,
+    EventKind,
+    EventPayload,
+    LogPayload,
+    MetricsPayload,
+    NoticePayload,
+    ProgressPayload,
+)
 from ftlab.status import JobStatus, ReasonCode, StopKind
 from tests.unit.cluster.coordinator.world import START, add_job
 from tracking.store import Store, Transaction
 from tracking.store.records import CheckpointRecord, EventRecord, JobRecord, JobRef, ModelRecord
+from train.plan import ModelLoaded
+from train.reporting.event_sender import Emitted
 
 
 class Attempt:
@@ -22,37 +32,44 @@ class Attempt:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.hub = FakeHub()
+        self.hub = FakeEventHub()
         self._number = 0
-        job_id = add_job(store, {"model": "org/name", "dataset": "ds-1"})
+        job_id = add_job(store, {})
         self.ref = claim(store, job_id)
         self.log = AttemptLog(store, self.hub, self.ref)
 
-    def entry(self, kind: str, **data: Any) -> dict[str, Any]:
+    def emitted(self, payload: EventPayload | ModelLoaded) -> Emitted:
         self._number += 1
-        return {"kind": kind, "data": data, "at": START, "number": self._number}
+        return Emitted(self._number, START, payload)
 
-    def line(self, text: str) -> dict[str, Any]:
-        return self.entry("log", level="info", text=text)
+    def line(self, text: str) -> Emitted:
+        return self.emitted(LogPayload(level="info", text=text))
 
-    def metrics(self, step: int, **values: float) -> dict[str, Any]:
-        return self.entry("metrics", **progress(step), values=values)
+    def metrics(self, step: int, **values: float) -> Emitted:
+        return self.emitted(MetricsPayload(**progress(step), values=values))
 
-    def checkpoint(self, step: int, *, is_best: bool = False, removed: tuple[int, ...] = ()) -> dict[str, Any]:
-        return self.entry(
-            "checkpoint",
-            step=step,
-            name=f"step-{step:08d}",
-            size_bytes=1000,
-            manifest_sha256="f" * 64,
-            metrics={"eval_loss": 0.5},
-            is_best=is_best,
-            removed_steps=list(removed),
+    def progress(self, step: int) -> Emitted:
+        return self.emitted(ProgressPayload(**progress(step)))
+
+    def checkpoint(self, step: int, *, is_best: bool = False, removed: tuple[int, ...] = ()) -> Emitted:
+        return self.emitted(
+            CheckpointPayload(
+                step=step,
+                name=f"step-{step:08d}",
+                size_bytes=1000,
+                manifest_sha256="f" * 64,
+                metrics={"eval_loss": 0.5},
+                is_best=is_best,
+                removed_steps=list(removed),
+            )
         )
+
+    def model_loaded(self) -> Emitted:
+        return self.emitted(ModelLoaded("main-1"))
 
     def running(self) -> None:
         self.log.move(JobStatus.INITIALIZING)
-        self.log.record([self.entry("status", status="running", base_model="org/name", base_revision="main-1")])
+        self.log.record([self.model_loaded()])
 
     def written(self) -> None:
         """Wait until everything recorded so far is in the database."""
@@ -147,7 +164,7 @@ def paused(attempt: Attempt) -> Iterator[None]:
         assert leave.wait(10)
 
     attempt.hub.publish = wait  # type: ignore[method-assign]
-    attempt.log.record([attempt.entry("notice", code="pause", message="")])
+    attempt.log.record([attempt.emitted(NoticePayload(code="pause", message=""))])
     assert entered.wait(10)
     attempt.hub.publish = read  # type: ignore[method-assign]
     try:

@@ -4,9 +4,10 @@ import pytest
 
 from cluster.runs import attempt_record
 from cluster.runs.attempt_record import AttemptLog
+from ftlab.schemas import MetricsPayload
 from ftlab.status import JobStatus, ReasonCode
 from tests.unit.cluster.coordinator.world import START
-from tests.unit.cluster.runs.attempt import Attempt, begun, cancel, claim, model_of, pause, paused, progress, wait_for
+from tests.unit.cluster.runs.attempt import Attempt, begun, cancel, claim, model_of, pause, paused, wait_for
 from train.plan import StopKind
 
 
@@ -36,7 +37,7 @@ def test_lines_before_the_status_stay_before_it(attempt: Attempt):
     attempt.log.record(
         [
             attempt.line("loading"),
-            attempt.entry("status", status="running", base_model="org/name", base_revision="main-1"),
+            attempt.model_loaded(),
             attempt.line("training"),
         ]
     )
@@ -61,7 +62,7 @@ def test_metrics_and_progress_become_rows(attempt: Attempt):
     attempt.running()
     attempt.log.record([attempt.metrics(1, loss=2.0, grad_norm=0.5), attempt.metrics(2, loss=1.5)])
     attempt.log.record([attempt.metrics(2, eval_loss=1.7)])
-    attempt.log.record([attempt.entry("progress", **progress(3))])
+    attempt.log.record([attempt.progress(3)])
     attempt.log.close()
     with attempt.store.read() as tx:
         points = [(point.name, point.step, point.value) for point in tx.metrics.series(attempt.ref.id)]
@@ -139,7 +140,7 @@ def test_a_job_that_is_cancelled_while_it_loads_does_not_run_any_more(attempt: A
     attempt.log.move(JobStatus.INITIALIZING)
     attempt.written()
     cancel(attempt)
-    attempt.log.record([attempt.entry("status", status="running", base_model="org/name", base_revision="main-1")])
+    attempt.log.record([attempt.model_loaded()])
     attempt.log.record([attempt.line("still here")])
     attempt.log.close()
     assert attempt.job().status is JobStatus.CANCELLING
@@ -182,7 +183,7 @@ def test_a_run_that_delivers_without_the_files_appended_meanwhile_has_only_ended
     attempt.running()
     attempt.written()
     with begun(attempt.store) as tx:
-        tx.job_files.append(attempt.ref.id, ["ds-1"], now=START)
+        tx.job_files.append(tx.jobs.get(attempt.ref.id), ["ds-1"], now=START)
     pause(attempt, StopKind.EXTEND)
     attempt.log.complete(model_of, 1)
     attempt.log.close()
@@ -197,7 +198,7 @@ def test_a_job_that_is_to_pause_while_it_loads_does_not_run_any_more(attempt: At
     attempt.log.move(JobStatus.INITIALIZING)
     attempt.written()
     pause(attempt, StopKind.PREEMPT)
-    attempt.log.record([attempt.entry("status", status="running", base_model="org/name", base_revision="main-1")])
+    attempt.log.record([attempt.model_loaded()])
     attempt.log.record([attempt.line("still here")])
     attempt.log.close()
     assert attempt.job().status is JobStatus.PAUSING
@@ -219,7 +220,7 @@ def test_a_run_that_trains_while_it_is_to_pause_has_used_the_checkpoint_of_its_r
     attempt.written()
     assert attempt.job().resume_from == "step-00000005"
     pause(attempt, StopKind.EXTEND)
-    attempt.log.record([attempt.entry("status", status="running", base_model="org/name", base_revision="main-1")])
+    attempt.log.record([attempt.model_loaded()])
     attempt.log.close()
     assert (attempt.job().status, attempt.job().resume_from) == (JobStatus.PAUSING, None)
 
@@ -280,14 +281,14 @@ def test_what_cannot_be_recorded_ends_the_attempt_and_stops_the_run(attempt: Att
     attempt.written()
     attempt.log.record([attempt.line("fine")])
     attempt.written()
-    attempt.log.record([attempt.entry("metrics", values={"loss": 1.0})])  # without its step
+    attempt.log.record([attempt.emitted(MetricsPayload.model_construct(values={"loss": 1.0}))])  # without its step
     wait_for(lambda: attempt.log.stop is StopKind.FENCED)
     attempt.log.record([attempt.line("too late")])
     attempt.log.close()
     with attempt.store.read() as tx:
         record = tx.attempts.get(attempt.ref)
     assert (record.reason, record.ended_at is not None) == (ReasonCode.INTERNAL_ERROR, True)
-    assert "KeyError" in (record.message or "")
+    assert "AttributeError" in (record.message or "")
     assert attempt.lines() == ["fine"]
     assert "cannot be written" in caplog.text
 

@@ -11,10 +11,12 @@ from cluster.runs.driver import RunDriver, stacks_file
 from cluster.runs.time_limits import SAVE_GRACE_S
 from cluster.runs.watchdog import START_TIMEOUT_S, Watchdog
 from cluster.runs.worker_process import WorkerProcess
+from ftlab.schemas import CheckpointPayload, ProgressPayload
 from ftlab.status import ReasonCode
 from tests.unit.cluster.coordinator.world import START as CREATED
 from tests.unit.cluster.runs.driver_runs import CONFIG, FINISHED, ONE_WORKER, TWO_WORKERS, Runs, close_log, worker
 from train.plan import Beat, Ending, Failure, Outcome, Phase, StopKind
+from train.reporting.event_sender import Emitted
 
 
 class Forced:
@@ -61,17 +63,9 @@ def forced(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> Forced:
     return Forced(runs, monkeypatch)
 
 
-def checkpoint(step: int) -> dict[str, object]:
-    data = {
-        "step": step,
-        "name": f"step-{step:08d}",
-        "size_bytes": 1,
-        "manifest_sha256": "f" * 64,
-        "metrics": {},
-        "is_best": False,
-        "removed_steps": [],
-    }
-    return {"kind": "checkpoint", "data": data, "at": CREATED, "number": 1}
+def checkpoint(step: int) -> Emitted:
+    saved = CheckpointPayload(step=step, name=f"step-{step:08d}", size_bytes=1, manifest_sha256="f" * 64)
+    return Emitted(1, CREATED, saved)
 
 
 def test_a_hung_run_leaves_its_stacks_and_is_ended(forced: Forced):
@@ -216,10 +210,8 @@ def test_a_run_over_its_time_may_deliver(forced: Forced):
     driver = limited(forced, 100)
     driver.hello(worker(0, 11, None))
     forced.train(driver)
-    progress = {"step": 9, "total_steps": 9, "epoch": 1.0, "eta_s": 0.0, "step_time_s": 0.1, "data_wait_s": 0.0}
-    driver.record(
-        [{"kind": "progress", "data": progress, "at": CREATED, "number": 1}], Beat(50, 9, 0.1, Phase.EVALUATING)
-    )
+    progress = Emitted(1, CREATED, ProgressPayload(step=9, total_steps=9, epoch=1.0, eta_s=0.0))
+    driver.record([progress], Beat(50, 9, 0.1, Phase.EVALUATING))
     for count in range(100 + int(SAVE_GRACE_S), 0, -1):
         driver.record([], Beat(1000 - count, 9, 0.1, Phase.EVALUATING))
         forced.wait(driver, 1)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from ftlab.free_space import MIN_FREE_BYTES
+from ftlab.files import MIN_FREE_BYTES
 from serve.datasets import preview
 from tests.unit.serve.datasets.test_routes import files, send
 

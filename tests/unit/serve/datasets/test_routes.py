@@ -12,9 +12,9 @@ from anyio import CancelScope, sleep_forever
 
 from serve.datasets import intake
 from serve.datasets import receive as upload
+from tests.support.rows import read_rows
 from tests.unit.serve.conftest import ROWS
 from tracking.store.datasets import DatasetRepository
-from train.data.convert import read_rows
 
 DATASETS = "/api/datasets"
 

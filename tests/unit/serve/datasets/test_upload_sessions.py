@@ -16,8 +16,8 @@ from ftlab.errors import NotFoundError
 from serve.app import create_app
 from serve.datasets import intake, upload_sessions
 from serve.datasets.upload_sessions import Piece
-from serve.streams.subscriptions import LiveFeed
-from tests.support.service_fakes import FakeHub
+from serve.streams.subscriptions import EventFeed
+from tests.support.service_fakes import FakeEventHub
 from tests.unit.serve.conftest import ROWS
 from tests.unit.serve.datasets.test_routes import files
 from tests.unit.tracking.samples import at_once
@@ -117,7 +117,7 @@ def test_two_that_complete_at_once_get_the_same_dataset(client, monkeypatch):
 def test_an_upload_goes_on_after_a_restart_of_the_service(client, services):
     upload = begin(client, sha256=SHA256)
     send(client, upload, 0, ROWS[:100])
-    again = replace(services, feed=LiveFeed(FakeHub()))
+    again = replace(services, feed=EventFeed(FakeEventHub()))
     with TestClient(create_app(again), base_url="http://127.0.0.1:8000") as other:
         reply = other.post(UPLOADS, json=FILE | {"sha256": SHA256})
         assert (reply.status_code, reply.json()["id"], reply.json()["received_bytes"]) == (200, upload["id"], 100)

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from ftlab.status import JobStatus, ReasonCode, StopKind
+from ftlab.status import ATTEMPT_STATUSES, JobStatus, ReasonCode, StopKind
 from tracking.store import Store
 from tracking.store.records import JobRef
 
@@ -40,7 +40,7 @@ def bring(store: Store, job_id: str, status: JobStatus, stop_kind: StopKind | No
             elif step is S.PAUSING:
                 tx.jobs.move(ref, step, now=NOW, stop_kind=stop_kind or StopKind.PAUSE)
             else:
-                if not step.has_attempt and ref.attempt:
+                if step not in ATTEMPT_STATUSES and ref.attempt:
                     tx.attempts.end(ref, reason=ReasonCode.OK, message=None, now=NOW)
                 tx.jobs.move(ref, step, now=NOW)
     return ref

@@ -8,6 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from ftlab.status import JobStatus, StopKind
+from tests.support.databases import change_config
 from tests.unit.serve.jobs.statuses import NOW, S, bring
 from tracking.store import StaleJobError, Store
 from tracking.store.jobs import JobRepository
@@ -36,6 +37,16 @@ def new_dataset(store: Store, dataset: dict[str, Any]) -> NewDataset:
 @pytest.fixture
 def job(client: TestClient, config: dict[str, Any]) -> str:
     return str(client.post(JOBS, json=config).json()["id"])
+
+
+def test_a_job_whose_config_cannot_be_read_takes_no_files(
+    client: TestClient, store: Store, job: str, new_dataset: NewDataset
+) -> None:
+    change_config(store, job, no_longer_known=1)
+    assert client.get(f"{JOBS}/{job}").json()["resolved_config"] is None
+    reply = append(client, job, new_dataset("ds-b"))
+    assert (reply.status_code, reply.json()["error"]["code"]) == (409, "config_invalid")
+    assert "no_longer_known is not a known setting" in reply.json()["error"]["message"]
 
 
 def append(client: TestClient, job: str, *datasets: str, **body: Any) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ftlab.schemas import JobConfig
 from ftlab.status import JobStatus, StopKind
 from tests.unit.serve.jobs.statuses import NOW, S, bring
 from tracking.store import StaleJobError
@@ -181,9 +182,7 @@ def test_another_owners_job_is_not_found(client, store, config, what):
             "job-foreign00000",
             owner="someone",
             name="theirs",
-            config={},
-            dataset_id=config["dataset"],
-            eval_dataset_id=None,
+            config=JobConfig(model="org/name", dataset=config["dataset"]),
             idempotency_key=None,
             body_sha256="",
             now=NOW,

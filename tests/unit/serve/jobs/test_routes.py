@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ftlab.schemas import EventKind
+from ftlab.schemas import JobConfig, LogPayload, NoticePayload
 from ftlab.status import JobStatus, ReasonCode
 from tracking.store import StaleJobError
 from tracking.store.jobs import JobRepository
@@ -41,6 +41,8 @@ def test_a_submitted_job_is_durable_and_described(client, config, store, hub, co
     assert (job["name"], job["status"], job["queue_position"]) == ("first", "queued", 1)
     assert "scheduler" in job["message"]
     assert job["config"]["training"]["learning_rate"] is None
+    filled_in = job["config"]["training"] | {"learning_rate": 2e-4}
+    assert job["resolved_config"] == job["config"] | {"training": filled_in}
     with store.read() as tx:
         assert tx.jobs.get(job["id"], owner="local").name == "first"
     assert hub.events == []  # nobody can follow a job that has just got its id
@@ -67,10 +69,8 @@ def test_the_queue_comes_in_pages_of_the_callers_own_jobs(client, config, store)
     mine = [submit(client, config).json()["id"] for _ in range(3)]
     with store.begin() as tx:
         record = tx.jobs.get(mine[0])
-        values = {"config": record.config, "dataset_id": record.dataset_id, "eval_dataset_id": None}
-        tx.jobs.add(
-            "job-hers", owner="her", name="", idempotency_key=None, body_sha256="", now=NOW, priority=90, **values
-        )
+        hers = record.config.model_copy(update={"priority": 90})
+        tx.jobs.add("job-hers", owner="her", name="", config=hers, idempotency_key=None, body_sha256="", now=NOW)
     first = client.get("/api/training/queue", params={"limit": 2}).json()
     assert [(entry["position"], entry["job_id"]) for entry in first["queued"]] == [(2, mine[0]), (3, mine[1])]
     assert (first["num_queued"], first["has_more"], first["next_cursor"]) == (3, True, mine[1])
@@ -243,8 +243,8 @@ def test_events_by_kind(client, config, store):
     job = submit(client, config).json()["id"]
     ref = start(store, job)
     with store.begin() as tx:
-        lines = [NewEvent(EventKind.LOG, {"level": "info", "text": f"line {n}"}, NOW) for n in range(3)]
-        tx.events.append(ref, [*lines, NewEvent(EventKind.NOTICE, {"code": "resumed", "message": "x"}, NOW), *lines])
+        lines = [NewEvent(LogPayload(level="info", text=f"line {n}"), NOW) for n in range(3)]
+        tx.events.append(ref, [*lines, NewEvent(NoticePayload(code="resumed", message="x"), NOW), *lines])
     found = client.get(f"{JOBS}/{job}/events?kind=notice&kind=log&after=5").json()
     assert [event["seq"] for event in found["data"]] == [6, 7, 8, 9, 10, 11]
     assert found["last_seq"] == 11
@@ -290,7 +290,7 @@ def test_what_a_job_did_can_be_read(client, config, store):
     job = submit(client, config).json()["id"]
     ref = start(store, job)
     with store.begin() as tx:
-        lines = [NewEvent(EventKind.LOG, {"level": "info", "text": f"line {n}"}, NOW) for n in range(5)]
+        lines = [NewEvent(LogPayload(level="info", text=f"line {n}"), NOW) for n in range(5)]
         tx.events.append(ref, lines)
         tx.metrics.add(
             [MetricRecord(job, name, step, step / 2, NOW, 1) for name in ("loss", "lr") for step in range(4)]
@@ -322,9 +322,7 @@ def test_another_owners_job_is_not_found(client, config, store):
             "job-foreign00000",
             owner="someone",
             name="theirs",
-            config={},
-            dataset_id=config["dataset"],
-            eval_dataset_id=None,
+            config=JobConfig(model="org/name", dataset=config["dataset"]),
             idempotency_key="key",
             body_sha256="",
             now=NOW,

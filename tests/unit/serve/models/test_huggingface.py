@@ -8,7 +8,7 @@ import pytest
 
 from ftlab.errors import NotFoundError
 from serve.models import huggingface
-from serve.models.huggingface import AWAY_S, KNOWN_S, REFUSED_S, HuggingFaceHub, fetched_before
+from serve.models.huggingface import AWAY_S, KNOWN_S, REFUSED_S, CachedHuggingFace, fetched_before
 from serve.models.huggingface_lookup import HubModel
 from tests.support.model_folders import write_model
 from tests.support.service_fakes import COMMIT, FACTS
@@ -25,7 +25,7 @@ class Asked:
         self.num_asked = 0
         self.now = 1000.0
         self.gate: threading.Event | None = None
-        self.hub = HuggingFaceHub(self.ask, lambda: self.now)
+        self.hub = CachedHuggingFace(self.ask, lambda: self.now)
 
     def ask(self, repo: str, revision: str | None) -> HubModel:
         self.num_asked += 1
@@ -42,7 +42,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-async def code(hub: HuggingFaceHub) -> str | None:
+async def code(hub: CachedHuggingFace) -> str | None:
     try:
         found = await hub.find("org/name", None)
     except NotFoundError as error:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ftlab.errors import NotFoundError, PermissionDeniedError
+from ftlab.schemas import JobConfig
 from serve.models.base_model import UNCHECKED
 from serve.models.huggingface_lookup import HubModel
 from tests.support.model_folders import write_model
@@ -49,9 +50,7 @@ def add(services, record: ModelRecord) -> None:
             record.job_id,
             owner=record.owner,
             name="former",
-            config={},
-            dataset_id="ds-1",
-            eval_dataset_id=None,
+            config=JobConfig(model="org/name", dataset="ds-1"),
             idempotency_key=None,
             body_sha256="",
             now=record.created_at,
@@ -59,7 +58,7 @@ def add(services, record: ModelRecord) -> None:
         tx.models.add(record)
 
 
-def test_a_model_of_the_hub(client, model_hub):
+def test_a_model_of_the_hub(client, huggingface):
     assert check(client, "org/name@main") == {
         "model": "org/name@main",
         "kind": "hub",
@@ -74,7 +73,7 @@ def test_a_model_of_the_hub(client, model_hub):
         "licence": None,
         "warnings": [],
     }
-    assert model_hub.asked == [("org/name", "main")]
+    assert huggingface.asked == [("org/name", "main")]
 
 
 def test_a_folder_is_named_in_its_normal_form(client, settings):
@@ -89,12 +88,12 @@ def test_a_folder_is_named_in_its_normal_form(client, settings):
     assert "no chat template" in found["warnings"][0]
 
 
-def test_an_adapter_is_told_with_its_base_at_the_revision_it_was_trained_on(client, adapter, model_hub):
+def test_an_adapter_is_told_with_its_base_at_the_revision_it_was_trained_on(client, adapter, huggingface):
     found = check(client, "model:mdl-1")
     assert (found["model"], found["kind"], found["base_model"]) == ("model:mdl-1", "model", f"org/base@{COMMIT}")
     assert (found["revision"], found["size_bytes"], found["architecture"]) == (COMMIT, 4100, "LlamaForCausalLM")
-    assert model_hub.asked == [("org/base", COMMIT)]
-    model_hub.answers["org/base"] = NotFoundError("It is gone.", "model_not_found", "model")
+    assert huggingface.asked == [("org/base", COMMIT)]
+    huggingface.answers["org/base"] = NotFoundError("It is gone.", "model_not_found", "model")
     reply = client.post(CHECK, json={"model": "model:mdl-1"})
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
     assert reply.json()["error"]["message"] == "The adapter's base model: It is gone."
@@ -119,8 +118,8 @@ def test_another_owners_model_is_not_found(client, services, tmp_path):
     assert code(client, "model:mdl-1") == code(client, "job:job-1") == (404, "model_not_found")
 
 
-def test_a_refusal_is_the_same_for_the_check_and_the_submit(client, config, model_hub):
-    model_hub.answers["org/gated"] = PermissionDeniedError("It is gated.", "model_access_denied", "model")
+def test_a_refusal_is_the_same_for_the_check_and_the_submit(client, config, huggingface):
+    huggingface.answers["org/gated"] = PermissionDeniedError("It is gated.", "model_access_denied", "model")
     for path, body in ((CHECK, {"model": "org/gated"}), (JOBS, config | {"model": "org/gated"})):
         reply = client.post(path, json=body)
         assert (reply.status_code, reply.json()["error"]["code"]) == (403, "model_access_denied")
@@ -128,9 +127,9 @@ def test_a_refusal_is_the_same_for_the_check_and_the_submit(client, config, mode
     assert client.get(JOBS).json()["data"] == []
 
 
-def test_a_model_that_does_not_fit_the_disk_is_warned_of(client, model_hub):
+def test_a_model_that_does_not_fit_the_disk_is_warned_of(client, huggingface):
     huge = replace(FACTS, size_bytes=10**18)
-    model_hub.answers["org/huge"] = HubModel(COMMIT, huge)
+    huggingface.answers["org/huge"] = HubModel(COMMIT, huge)
     assert "1,000,000,000,000,000,000 bytes" in check(client, "org/huge")["warnings"][0]
 
 
@@ -152,8 +151,8 @@ def test_the_reference_is_kept_in_its_normal_form(client, config, settings):
     assert job["config"]["model"] == str(folder)
 
 
-def test_a_job_is_accepted_while_the_hub_is_away_and_says_so(client, config, services, model_hub):
-    model_hub.answers["org/name"] = None
+def test_a_job_is_accepted_while_the_hub_is_away_and_says_so(client, config, services, huggingface):
+    huggingface.answers["org/name"] = None
     job = client.post(JOBS, json=config | {"model": "org/name"}).json()
     assert job["last_seq"] == 2
     events = client.get(f"{JOBS}/{job['id']}/events").json()["data"]
@@ -165,19 +164,19 @@ def test_a_job_is_accepted_while_the_hub_is_away_and_says_so(client, config, ser
     assert (found["is_checked"], found["architecture"], found["warnings"]) == (False, None, [UNCHECKED])
 
 
-def test_a_submit_that_is_repeated_gets_its_job_whatever_the_hub_says_by_then(client, config, model_hub):
+def test_a_submit_that_is_repeated_gets_its_job_whatever_the_hub_says_by_then(client, config, huggingface):
     body = config | {"model": "org/name"}
     job = client.post(JOBS, json=body, headers={"idempotency-key": "one"}).json()["id"]
-    model_hub.answers["org/name"] = NotFoundError("It is gone.", "model_not_found", "model")
+    huggingface.answers["org/name"] = NotFoundError("It is gone.", "model_not_found", "model")
     assert client.post(JOBS, json=body, headers={"idempotency-key": "one"}).json()["id"] == job
     assert client.post(JOBS, json=body).status_code == 404
 
 
-def test_what_is_on_this_machine_is_nobody_elses_business(client, config, settings, model_hub):
+def test_what_is_on_this_machine_is_nobody_elses_business(client, config, settings, huggingface):
     write_model(settings.home / "models" / "org--here")
     assert check(client, "org/here")["is_local"]
     assert client.post(JOBS, json=config | {"model": "org/here"}).status_code == 201
-    assert model_hub.asked == []
+    assert huggingface.asked == []
 
 
 @pytest.mark.parametrize(

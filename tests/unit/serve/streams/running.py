@@ -15,34 +15,35 @@ from websockets.exceptions import ConnectionClosed
 
 from cluster.data.requests import DataClient
 from cluster.events.documents import to_documents
-from cluster.events.event_hub import Hub
+from cluster.events.event_hub import EventHub
+from cluster.interfaces import EventDocument
 from ftlab.errors import ServiceUnavailableError
-from ftlab.schemas import EventKind
+from ftlab.schemas import JobConfig, LogPayload
 from ftlab.settings import Settings
 from ftlab.status import JobStatus
 from serve.app import create_app
 from serve.context import Services
-from serve.streams.subscriptions import LiveFeed, SocketLimits
+from serve.streams.subscriptions import EventFeed, SocketLimits
 from tests.support.databases import make_database
-from tests.support.service_fakes import FakeCoordinator, FakeData, FakeModelHub
+from tests.support.service_fakes import FakeCoordinator, FakeData, FakeHuggingFace
 from tracking.store import Store
 from tracking.store.records import EventRecord, JobRef, NewEvent
 
 JOB = "job-0123456789ab"
 
 
-class SwitchedHub(Hub):
+class SwitchedEventHub(EventHub):
     """A hub that can be taken away."""
 
     def __init__(self) -> None:
         super().__init__()
         self.is_away = False
 
-    def publish(self, events: Sequence[dict[str, Any]]) -> None:
+    def publish(self, events: Sequence[EventDocument]) -> None:
         if not self.is_away:
             super().publish(events)
 
-    async def listen(self, after: int, timeout_s: float = 20.0) -> tuple[int, list[dict[str, Any]]]:
+    async def listen(self, after: int, timeout_s: float = 20.0) -> tuple[int, list[EventDocument]]:
         if self.is_away:
             raise ServiceUnavailableError("The hub is away.")
         reply = await super().listen(after, timeout_s=0.05)
@@ -57,9 +58,9 @@ class World:
 
     settings: Settings
     store: Store
-    hub: SwitchedHub
-    feed: LiveFeed
-    model_hub: FakeModelHub
+    hub: SwitchedEventHub
+    feed: EventFeed
+    huggingface: FakeHuggingFace
     port: int = 0
 
     def add_job(self, job_id: str = JOB, *, owner: str = "local", name: str = "a job") -> JobRef:
@@ -68,9 +69,7 @@ class World:
                 job_id,
                 owner=owner,
                 name=name,
-                config={},
-                dataset_id="ds-1",
-                eval_dataset_id=None,
+                config=JobConfig(model="org/name", dataset="ds-1"),
                 idempotency_key=None,
                 body_sha256="",
                 now=datetime.now(UTC),
@@ -79,7 +78,7 @@ class World:
 
     def append(self, ref: JobRef, count: int, *, text: str = "a line", publish: bool = True) -> list[EventRecord]:
         now = datetime.now(UTC)
-        new = [NewEvent(EventKind.LOG, {"level": "info", "text": text, "sent": now.timestamp()}, now)] * count
+        new = [NewEvent(LogPayload(level="info", text=text, sent=now.timestamp()), now)] * count
         with self.store.begin() as tx:
             records = tx.events.append(ref, new)
         if publish:
@@ -110,11 +109,11 @@ async def running(
     settings = Settings(home=folder)
     make_database(folder / "ftlab.db")
     store = Store.open(settings.store_url)
-    hub = SwitchedHub()
-    feed = LiveFeed(hub, limits=limits, **{"poll_interval_s": 0.1, "resync_interval_s": 0.2, **feed_options})
-    model_hub = FakeModelHub()
-    app = create_app(Services(settings, store, FakeCoordinator(), hub, feed, data or FakeData(), model_hub))
-    world = World(settings, store, hub, feed, model_hub)
+    hub = SwitchedEventHub()
+    feed = EventFeed(hub, limits=limits, **{"poll_interval_s": 0.1, "resync_interval_s": 0.2, **feed_options})
+    huggingface = FakeHuggingFace()
+    app = create_app(Services(settings, store, FakeCoordinator(), hub, feed, data or FakeData(), huggingface))
+    world = World(settings, store, hub, feed, huggingface)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", backlog=2048)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())

@@ -4,29 +4,33 @@ import asyncio
 import json
 import threading
 import time
+from datetime import UTC, datetime
 
 import pytest
 
-from cluster.interfaces import FROM_NOW, SERVICE_STOPS
-from ftlab.status import JobStatus
+from cluster.events.documents import to_document
+from cluster.interfaces import FROM_NOW, SERVICE_STOPS, EventDocument
+from ftlab.schemas import EventKind
 from serve.streams import event_pages
-from serve.streams.event_pages import MAX_FRAME_BYTES, PAGE_EVENTS, Batch, EventPages, runs
-from serve.streams.subscriptions import PENDING_BYTES, PENDING_EVENTS, LiveFeed, Subscription
-from tests.support.service_fakes import FakeHub
+from serve.streams.event_pages import MAX_FRAME_BYTES, PAGE_EVENTS, EventPages, EventSlice, slices_of
+from serve.streams.subscriptions import PENDING_BYTES, PENDING_EVENTS, EventFeed, Subscription
+from tests.support.service_fakes import FakeEventHub
 from tests.unit.serve.streams.running import JOB, running
+from tracking.store.records import EventRecord
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def event(seq: int, **data) -> dict:
-    at = "2026-01-01T00:00:00Z"
-    return {"job_id": JOB, "seq": seq, "attempt": 1, "at": at, "kind": "log", "data": {"text": "x", **data}}
+def event(seq: int, kind: EventKind = EventKind.LOG, **data) -> EventDocument:
+    return to_document(EventRecord(JOB, seq, 1, AT, kind, {"text": "x", **data}))
 
 
-def batch(first: int, last: int, **data) -> Batch:
-    return Batch.of([event(seq, **data) for seq in range(first, last + 1)])
+def events(first: int, last: int, **data) -> EventSlice:
+    return EventSlice([event(seq, **data) for seq in range(first, last + 1)])
 
 
 def test_a_frame_takes_what_there_is_room_for():
-    whole = batch(11, 20)
+    whole = events(11, 20)
     for after, room, expected in [(10, 1_000, range(11, 21)), (14, 3, range(15, 18)), (19, 1, range(20, 21))]:
         frame = whole.frame(after, room)
         assert [item["seq"] for item in json.loads(frame.text)["events"]] == list(expected)
@@ -34,13 +38,13 @@ def test_a_frame_takes_what_there_is_room_for():
 
 
 def test_sockets_at_the_same_place_share_the_text():
-    whole = batch(1, 10)
+    whole = events(1, 10)
     assert whole.frame(0, 1_000).text is whole.frame(0, 500).text
     assert json.loads(whole.frame(0, 2).text)["events"][-1]["seq"] == 2
 
 
 def test_a_frame_is_cut_by_size():
-    whole = batch(1, 40, pad="x" * 50_000)
+    whole = events(1, 40, pad="x" * 50_000)
     sizes, after = [], 0
     while after < whole.last:
         frame = whole.frame(after, 1_000)
@@ -48,35 +52,32 @@ def test_a_frame_is_cut_by_size():
         after = frame.last
     assert max(sizes) < MAX_FRAME_BYTES + 51_000
     assert len(sizes) == 7
-    assert len(batch(1, 1, pad="x" * MAX_FRAME_BYTES * 2).frame(0, 1_000).text) > MAX_FRAME_BYTES * 2
+    assert len(events(1, 1, pad="x" * MAX_FRAME_BYTES * 2).frame(0, 1_000).text) > MAX_FRAME_BYTES * 2
 
 
-def test_numbers_without_json_become_null():
-    text = Batch.of([event(1, values={"loss": float("nan"), "other": float("-inf"), "fine": 1.5})]).frame(0, 1).text
-    assert json.loads(text)["events"][0]["data"]["values"] == {"loss": None, "other": None, "fine": 1.5}
-
-
-def test_a_batch_knows_the_terminal_status():
-    last = event(2) | {"kind": "status", "data": {"status": "failed", "message": "", "reason": "worker_crashed"}}
-    assert Batch.of([event(1), last]).end is JobStatus.FAILED
-    assert Batch.of([event(1)]).end is None
+def test_a_slice_knows_whether_the_job_ended():
+    completed = event(2, EventKind.STATUS, status="completed")
+    reopened = event(3, EventKind.STATUS, status="queued")
+    assert EventSlice([event(1), completed]).has_end
+    assert EventSlice([completed, reopened]).has_end
+    assert not EventSlice([event(1), reopened]).has_end
 
 
 def test_events_out_of_order_are_ordered_and_cut_at_gaps():
-    batches = runs([event(seq) for seq in (5, 4, 4, 9, 1, 8)])
-    assert [(found.first, found.last) for found in batches] == [(1, 1), (4, 5), (8, 9)]
+    slices = slices_of([event(seq) for seq in (5, 4, 4, 9, 1, 8)])
+    assert [(found.first, found.last) for found in slices] == [(1, 1), (4, 5), (8, 9)]
 
 
 def test_a_subscription_hands_over_what_goes_on():
     async def main():
         subscription = Subscription()
         subscription.begin_read()
-        subscription.offer(batch(1, 5))
-        subscription.offer(batch(6, 9))
+        subscription.offer(events(1, 5))
+        subscription.offer(events(6, 9))
         assert subscription.take(7).first == 6
         assert subscription.take(9) is None
         assert not subscription.stale
-        subscription.offer(batch(11, 12))
+        subscription.offer(events(11, 12))
         assert subscription.take(9) is None
         assert subscription.stale
 
@@ -89,7 +90,7 @@ def test_a_subscription_holds_a_bounded_number_of_events_and_bytes(pad):
         subscription = Subscription()
         subscription.begin_read()
         for first in range(1, 2_501, 100):
-            subscription.offer(batch(first, first if pad else first + 99, pad=pad))
+            subscription.offer(events(first, first if pad else first + 99, pad=pad))
             assert subscription._num_events <= PENDING_EVENTS
             assert subscription._num_bytes <= PENDING_BYTES
         assert subscription.stale
@@ -151,7 +152,7 @@ def test_an_event_committed_during_a_shared_read_is_found(tmp_path, monkeypatch)
 
 
 def test_a_hub_that_fails_in_any_expected_way_is_asked_again():
-    class Flaky(FakeHub):
+    class Flaky(FakeEventHub):
         def __init__(self) -> None:
             super().__init__()
             self.replies = [ConnectionError("gone"), TimeoutError(), (7, []), (8, [event(1)])]
@@ -168,7 +169,7 @@ def test_a_hub_that_fails_in_any_expected_way_is_asked_again():
 
     async def main():
         hub = Flaky()
-        feed = LiveFeed(hub)
+        feed = EventFeed(hub)
         with feed.follow(JOB) as subscription:
             await feed.start()
             subscription.begin_read()
@@ -185,11 +186,11 @@ def test_a_hub_that_fails_in_any_expected_way_is_asked_again():
 
 
 def test_nobody_is_listened_for_while_there_is_no_socket():
-    class Asked(FakeHub):
+    class Asked(FakeEventHub):
         def __init__(self) -> None:
             super().__init__()
             self.asked: list[int] = []
-            self.heard = asyncio.Queue[tuple[int, list[dict]]]()
+            self.heard = asyncio.Queue[tuple[int, list[EventDocument]]]()
 
         async def listen(self, after: int):
             self.asked.append(after)
@@ -197,7 +198,7 @@ def test_nobody_is_listened_for_while_there_is_no_socket():
 
     async def main():
         hub = Asked()
-        feed = LiveFeed(hub)
+        feed = EventFeed(hub)
         await feed.start()
         await asyncio.sleep(0.05)
         assert hub.asked == []

@@ -13,8 +13,8 @@ import pytest
 
 from ftlab.errors import ConflictError, NotFoundError, ServiceUnavailableError
 from tests.unit.tracking.samples import add_job, at_once, dataset
-from tracking.buckets import Buckets, Contents, DatasetFiles, Storage, canonical_key, rows_key, source_key
-from tracking.buckets.contents import CLAIM_S
+from tracking.buckets import Buckets, Contents, DatasetFiles, Storage, blob_key, canonical_key
+from tracking.buckets.contents import CLAIM_TTL_S
 from tracking.store import Store
 from tracking.store.ids import new_id
 from tracking.store.records import DatasetRecord
@@ -59,9 +59,13 @@ def add(files: DatasetFiles, new: DatasetRecord, source: Path, canonical: Path) 
     return new
 
 
+def keys(one: DatasetRecord) -> tuple[str, str]:
+    return blob_key(one.sha256), one.canonical
+
+
 def has(buckets: Buckets, one: DatasetRecord) -> list[bool]:
     storage = buckets.storage(one.bucket)
-    return [storage.size_of(key(one)) is not None for key in (source_key, rows_key)]
+    return [storage.size_of(key) is not None for key in keys(one)]
 
 
 def claims(store: Store) -> list[str]:
@@ -145,8 +149,8 @@ def test_a_remover_that_comes_between_files_and_row_leaves_the_files(
     new = record()
     contents = files._contents
     with contents.claimed(new.bucket, new.sha256) as claim:
-        contents.put(claim, source_key(new), file)
-        contents.put(claim, rows_key(new), canonical)
+        contents.put(claim, blob_key(new.sha256), file)
+        contents.put(claim, new.canonical, canonical)
         files.remove(old.id, owner="local")
         with files._store.begin() as tx:
             tx.datasets.add(new)
@@ -165,7 +169,7 @@ def test_an_uploader_waits_for_a_remover_that_has_begun(
     old = add(files, record(), file, canonical)
     with store.begin() as tx:
         tx.datasets.remove(old.id, owner="local")
-        claim = files._contents.drop(tx, old)
+        claim = files._contents.claim_removed(tx, old)
     assert claim is not None
     waited: list[float] = []
 
@@ -173,7 +177,7 @@ def test_an_uploader_waits_for_a_remover_that_has_begun(
         waited.append(seconds)
         clock.sleep(seconds)
         if len(waited) == 3:
-            files._contents.settle(claim)
+            files._contents.remove_unneeded(claim)
 
     new = record()
     DatasetFiles(store, buckets, Contents(store, buckets, clock, sleep)).add(new, file, canonical, lambda tx: None)
@@ -189,18 +193,18 @@ def test_what_a_killed_process_left_is_swept_and_never_blocks_for_long(
     files = DatasetFiles(store, buckets, Contents(store, buckets, clock, clock.sleep))
     new = record()
     with store.begin() as tx:
-        assert tx.claims.take(new.bucket, new.sha256, "killed", ttl_s=CLAIM_S, now=clock())
-    buckets.storage("mine").put(source_key(new), file)
+        assert tx.claims.take(new.bucket, new.sha256, "killed", ttl_s=CLAIM_TTL_S, now=clock())
+    buckets.storage("mine").put(blob_key(new.sha256), file)
     files.sweep()
     assert has(buckets, new) == [True, False]
     started = clock()
     kept = add(files, record(), file, canonical)
-    assert timedelta(0) < clock() - started < timedelta(seconds=2 * CLAIM_S)
+    assert timedelta(0) < clock() - started < timedelta(seconds=2 * CLAIM_TTL_S)
     files.remove(kept.id, owner="local")
     with store.begin() as tx:
-        assert tx.claims.take(new.bucket, new.sha256, "killed", ttl_s=CLAIM_S, now=clock())
-    buckets.storage("mine").put(source_key(new), file)
-    clock.sleep(CLAIM_S)
+        assert tx.claims.take(new.bucket, new.sha256, "killed", ttl_s=CLAIM_TTL_S, now=clock())
+    buckets.storage("mine").put(blob_key(new.sha256), file)
+    clock.sleep(CLAIM_TTL_S)
     files.sweep()
     assert has(buckets, new) == [False, False]
     assert claims(store) == []
@@ -216,8 +220,8 @@ def test_a_claim_that_was_lost_adds_no_row(store: Store, buckets: Buckets, file:
 
     def add_late() -> None:
         with files._contents.claimed(new.bucket, new.sha256) as claim:
-            files._contents.put(claim, source_key(new), file)
-            clock.sleep(2 * CLAIM_S)
+            files._contents.put(claim, blob_key(new.sha256), file)
+            clock.sleep(2 * CLAIM_TTL_S)
             other.sweep()
             with store.begin() as tx:
                 tx.datasets.add(new)
@@ -238,9 +242,9 @@ def test_whoever_has_lost_a_claim_removes_nothing(store: Store, buckets: Buckets
     new = record()
     with contextlib.ExitStack() as stack:
         with contents.claimed(new.bucket, new.sha256):
-            clock.sleep(2 * CLAIM_S)
+            clock.sleep(2 * CLAIM_TTL_S)
             claim = stack.enter_context(contents.claimed(new.bucket, new.sha256))
-            for key, path in ((source_key(new), file), (rows_key(new), canonical)):
+            for key, path in ((blob_key(new.sha256), file), (new.canonical, canonical)):
                 contents.put(claim, key, path)
         assert has(buckets, new) == [True, True]
     assert has(buckets, new) == [False, False]
@@ -258,7 +262,7 @@ def test_a_move_keeps_the_id_and_leaves_nothing_behind(
     assert files.move(one.id, owner="local", bucket="lora-datasets") == moved
     back = files.move(one.id, owner="local", bucket="mine")
     assert has(buckets, back) == [True, True]
-    assert buckets.local_path("mine", source_key(back)).read_bytes() == file.read_bytes()
+    assert buckets.local_path("mine", blob_key(back.sha256)).read_bytes() == file.read_bytes()
     assert claims(store) == []
 
 
@@ -284,8 +288,8 @@ def test_a_move_that_another_request_overtakes(
             other.remove(one.id, owner="local")
         else:
             other.move(one.id, owner="local", bucket=target)
-        for key in (source_key, rows_key):
-            buckets.cached_path("mine", key(one)).unlink(missing_ok=True)
+        for key in keys(one):
+            buckets.cached_path("mine", key).unlink(missing_ok=True)
 
     def late(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any) -> Any:
@@ -315,7 +319,7 @@ def test_a_dataset_whose_file_is_really_gone_is_not_moved(
     files: DatasetFiles, buckets: Buckets, file: Path, canonical: Path
 ) -> None:
     one = add(files, record(), file, canonical)
-    buckets.storage("mine").remove(rows_key(one))
+    buckets.storage("mine").remove(one.canonical)
     with pytest.raises(NotFoundError) as caught:
         files.move(one.id, owner="local", bucket="training-files")
     assert caught.value.code == "dataset_content_missing"
@@ -330,11 +334,11 @@ def test_of_two_removals_at_once_one_removes_the_files(
     other = threading.Thread(target=files.remove, args=(second.id,), kwargs={"owner": "local"})
     with store.begin() as tx:
         tx.datasets.remove(first.id, owner="local")
-        claim = files._contents.drop(tx, first)
+        claim = files._contents.claim_removed(tx, first)
         other.start()
         other.join(0.5)  # it waits for this transaction now, or is done
     if claim is not None:
-        files._contents.settle(claim)
+        files._contents.remove_unneeded(claim)
     other.join()
     assert has(buckets, first) == [False, False]
     assert claims(store) == []
@@ -365,7 +369,7 @@ def test_what_a_job_needs_is_neither_removed_nor_moved(
     files: DatasetFiles, store: Store, buckets: Buckets, file: Path, canonical: Path
 ) -> None:
     one = add(files, record(), file, canonical)
-    add_job(store, dataset_id=one.id)
+    add_job(store, config={"dataset": one.id})
     for change in (
         lambda: files.remove(one.id, owner="local"),
         lambda: files.move(one.id, owner="local", bucket="lora-datasets"),
@@ -397,6 +401,6 @@ def test_a_bucket_that_is_away_while_removing_is_cleared_later(
         files.remove(one.id, owner="local")
     assert has(buckets, one) == [True, True]
     clock = Clock()
-    clock.sleep(2 * CLAIM_S)
+    clock.sleep(2 * CLAIM_TTL_S)
     Contents(store, buckets, clock, clock.sleep).sweep()
     assert has(buckets, one) == [False, False]

@@ -14,7 +14,7 @@ from ftlab.errors import InvalidRequestError, NotFoundError, ServiceUnavailableE
 from ftlab.settings import Settings
 from tests.support.moto_server import CREDENTIALS, SECRET
 from tracking.buckets import Buckets, Storage
-from tracking.buckets.file_cache import SPARED_S
+from tracking.buckets.file_cache import MIN_AGE_S
 from tracking.buckets.remote import BLOCK_BYTES, RemoteFolder
 
 
@@ -158,7 +158,7 @@ def test_copies_that_were_not_asked_for_lately_make_room(tmp_path: Path, file: P
     )
     for name in "abcd":
         buckets.storage("mine").put(name, file)
-    hours_ago = time.time() - 2 * SPARED_S
+    hours_ago = time.time() - 2 * MIN_AGE_S
     for age, name in enumerate("abc"):
         path = buckets.local_path("mine", name)
         os.utime(path, (hours_ago - age,) * 2)

@@ -19,7 +19,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow import entities as mlflow_entities
 
-from ftlab.schemas import EventKind
+from ftlab.schemas import EventKind, JobConfig, LoraConfig, TrainingConfig
+from ftlab.schemas.events import parse_payload
 from ftlab.status import JobStatus, ReasonCode
 from tests.support.committed_folders import commit_folder
 from tests.support.databases import make_database
@@ -96,7 +97,7 @@ def session_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowS
 
 @dataclass
 class Clock:
-    """Time that moves only when told."""
+    """Time that moves only when a test advances it."""
 
     now: datetime = START
 
@@ -108,8 +109,8 @@ class Clock:
 
 
 @dataclass
-class Bench:
-    """A store with jobs that tests move along, and the folder with their files."""
+class Jobs:
+    """A store whose jobs a test moves along, and the folder with their files."""
 
     store: Store
     jobs_folder: Path
@@ -118,7 +119,18 @@ class Bench:
     def add_dataset(self, name: str = "hello", content: bytes = b"rows") -> DatasetRecord:
         sha256 = hashlib.sha256(content).hexdigest()
         record = DatasetRecord(
-            new_id("ds"), "local", name, "default", "jsonl", "messages", 7, len(content), sha256, self.clock()
+            id=new_id("ds"),
+            owner="local",
+            name=name,
+            bucket="default",
+            format="jsonl",
+            shape="messages",
+            num_rows=7,
+            size_bytes=len(content),
+            sha256=sha256,
+            kind="messages",
+            canonical=f"canonical/{sha256}-{'b' * 12}.arrow",
+            created_at=self.clock(),
         )
         with self.store.begin() as tx:
             tx.datasets.add(record)
@@ -127,22 +139,20 @@ class Bench:
     def add_job(self, name: str, *, eval_dataset: DatasetRecord | None = None, model: str = "org/base") -> str:
         dataset = self.add_dataset(f"{name} rows")
         job_id = new_id("job")
-        config = {
-            "name": name,
-            "model": model,
-            "dataset": dataset.id,
-            "eval_dataset": eval_dataset.id if eval_dataset else None,
-            "training": {"max_steps": 10, "learning_rate": None, "bf16": False},
-            "lora": {"r": 8, "target_modules": ["q_proj", "v_proj"]},
-        }
+        config = JobConfig(
+            name=name,
+            model=model,
+            dataset=dataset.id,
+            eval_dataset=eval_dataset.id if eval_dataset else None,
+            training=TrainingConfig(max_steps=10),
+            lora=LoraConfig(r=8, target_modules=["q_proj", "v_proj"]),
+        )
         with self.store.begin() as tx:
             tx.jobs.add(
                 job_id,
                 owner="local",
                 name=name,
                 config=config,
-                dataset_id=dataset.id,
-                eval_dataset_id=eval_dataset.id if eval_dataset else None,
                 idempotency_key=None,
                 body_sha256="0" * 64,
                 now=self.clock(),
@@ -160,7 +170,7 @@ class Bench:
 
     def claim(self, job_id: str, *, resumed_from_step: int | None = None) -> JobRef:
         with self.store.begin() as tx:
-            lease = tx.leases.acquire("coordinator", "bench", ttl_s=60, now=self.clock())
+            lease = tx.leases.acquire("coordinator", "test", ttl_s=60, now=self.clock())
             attempt = tx.jobs.claim(
                 job_id,
                 driver="driver",
@@ -187,7 +197,7 @@ class Bench:
         events = []
         for data in items:
             self.clock.advance(0.25)
-            events.append(NewEvent(kind, data, self.clock()))
+            events.append(NewEvent(parse_payload(kind, data), self.clock()))
         with self.store.begin() as tx:
             tx.events.append(ref, events)
 
@@ -236,9 +246,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def jobs(tmp_path: Path) -> Iterator[Jobs]:
     store = Store.open(f"sqlite:///{make_database(tmp_path / 'ftlab.db')}")
-    yield Bench(store, tmp_path / "jobs")
+    yield Jobs(store, tmp_path / "jobs")
     store.close()
 
 
@@ -292,5 +302,5 @@ def api(session_server: MlflowServer) -> MlflowApi:
 
 
 @pytest.fixture
-def recorder(bench: Bench, api: MlflowApi) -> Recorder:
-    return Recorder(bench.store, api, bench.jobs_folder, bench.clock)
+def recorder(jobs: Jobs, api: MlflowApi) -> Recorder:
+    return Recorder(jobs.store, api, jobs.jobs_folder, jobs.clock)

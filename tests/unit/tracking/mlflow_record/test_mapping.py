@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ftlab.schemas import EventKind
+from ftlab.schemas import EventKind, JobConfig, LoraConfig
 from ftlab.status import JobStatus
-from tests.unit.tracking.mlflow_record.conftest import Bench
+from tests.unit.tracking.mlflow_record.conftest import Jobs
 from tracking.mlflow_record.mapping import (
     MAX_PARAM_LENGTH,
     MAX_TAG_LENGTH,
@@ -33,9 +33,9 @@ def _event(kind: EventKind, data: dict[str, object], attempt: int = 1) -> EventR
 
 
 @pytest.fixture
-def job(bench: Bench) -> JobRecord:
-    job_id = bench.add_job("greeter")
-    with bench.store.read() as tx:
+def job(jobs: Jobs) -> JobRecord:
+    job_id = jobs.add_job("greeter")
+    with jobs.store.read() as tx:
         return tx.jobs.get(job_id)
 
 
@@ -84,11 +84,12 @@ def test_registered_names_are_made_valid(job: JobRecord, name: str, registered: 
     assert registered_name(replace(job, name=name)) == registered.replace("JOB", job.id)
 
 
-def test_params_are_flat_and_complete(job: JobRecord, bench: Bench) -> None:
-    with bench.store.read() as tx:
+def test_params_are_flat_and_complete(job: JobRecord, jobs: Jobs) -> None:
+    with jobs.store.read() as tx:
         dataset = tx.datasets.get(job.dataset_id)
     params = params_of(job, dataset, None)
-    assert params == {
+    defaults = params_of(replace(job, config=JobConfig(model="m", dataset="d").resolved()), dataset, None)
+    assert params == defaults | {
         "name": "greeter",
         "model": "org/base",
         "training.max_steps": "10",
@@ -100,6 +101,8 @@ def test_params_are_flat_and_complete(job: JobRecord, bench: Bench) -> None:
         "dataset.name": "greeter rows",
         "dataset.sha256": dataset.sha256,
     }
+    assert params["method.max_length"] == "1024"
+    assert not [name for name in params if name in ("dataset", "eval_dataset", "time_limit_s")]
 
 
 def test_params_of_a_job_whose_dataset_is_gone(job: JobRecord) -> None:
@@ -110,16 +113,16 @@ def test_params_of_a_job_whose_dataset_is_gone(job: JobRecord) -> None:
 
 def test_long_values_are_cut(job: JobRecord) -> None:
     modules = [f"layer.{number}.q_proj" for number in range(100)] + ["x" * 200] * 50
-    config = job.config | {"lora": {"target_modules": modules[:100]}, "model": "/" + "m" * 511}
+    config = job.config.model_copy(update={"lora": LoraConfig(target_modules=modules[:100]), "model": "/" + "m" * 511})
     assert len(params_of(replace(job, config=config), None, None)["model"]) == 512
-    config["lora"]["target_modules"] = ["x" * 200] * 100
+    config = config.model_copy(update={"lora": LoraConfig(target_modules=["x" * 200] * 100)})
     assert len(params_of(replace(job, config=config), None, None)["lora.target_modules"]) == MAX_PARAM_LENGTH
     failed = _event(EventKind.STATUS, {"status": "failed", "message": "m" * 20_000, "reason": "device_oom"})
     assert len(event_tags(job, [failed])["ftlab.message"]) == MAX_TAG_LENGTH
 
 
-def test_datasets_have_a_short_digest(bench: Bench) -> None:
-    train, held_out = bench.add_dataset(), bench.add_dataset("held out", b"other rows")
+def test_datasets_have_a_short_digest(jobs: Jobs) -> None:
+    train, held_out = jobs.add_dataset(), jobs.add_dataset("held out", b"other rows")
     inputs = dataset_inputs([train, None], held_out)
     assert [(item.name, item.context, item.source) for item in inputs] == [
         ("hello", "training", train.id),

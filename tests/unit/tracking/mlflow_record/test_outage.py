@@ -8,30 +8,30 @@ from mlflow import MlflowClient
 
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import EventKind
-from tests.unit.tracking.mlflow_record.conftest import Bench, MlflowServer, Reader
+from tests.unit.tracking.mlflow_record.conftest import Jobs, MlflowServer, Reader
 from tracking.mlflow_record.api import MlflowApi, MlflowUnreachableError
 from tracking.mlflow_record.mapping import JOB_TAG
-from tracking.mlflow_record.recorder import PAGE_EVENTS, Recorder, backoff_s
+from tracking.mlflow_record.recorder import PAGE_EVENTS, Recorder
 
 FILES = {"model.safetensors": b"weights"}
 
 
 def test_a_server_down_for_the_whole_job_has_everything_afterwards(
-    bench: Bench, session_server: MlflowServer, recorder: Recorder, reader: Reader
+    jobs: Jobs, session_server: MlflowServer, recorder: Recorder, reader: Reader
 ) -> None:
     session_server.stop()
     try:
-        ref = bench.start_attempt(bench.add_job("outage"))
+        ref = jobs.start_attempt(jobs.add_job("outage"))
         for start in range(1, 1001, 250):
-            bench.log_steps(ref, range(start, start + 250), grad_norm=1.0)
-            bench.clock.advance(60)
+            jobs.log_steps(ref, range(start, start + 250), grad_norm=1.0)
+            jobs.clock.advance(60)
             with pytest.raises(MlflowUnreachableError):
                 recorder.step()
-        bench.write_logs(ref)
-        model = bench.complete(ref, FILES)
+        jobs.write_logs(ref)
+        model = jobs.complete(ref, FILES)
     finally:
         session_server.start()
-    bench.clock.advance(60)
+    jobs.clock.advance(60)
     while recorder.step():
         pass
     reading = reader.of(ref.id)
@@ -39,16 +39,16 @@ def test_a_server_down_for_the_whole_job_has_everything_afterwards(
     for key in ("loss", "grad_norm", "epoch"):
         assert [step for step, _ in reading.history(key)] == list(range(1, 1001))
     assert reading.artifacts("model") == ["model/manifest.json", "model/model.safetensors"]
-    with bench.store.read() as tx:
+    with jobs.store.read() as tx:
         assert tx.models.get(model.id).mlflow_version == "1"
         assert tx.jobs.behind_mlflow() == []
 
 
 def test_an_outage_in_the_middle_doubles_nothing(
-    bench: Bench, recorder: Recorder, reader: Reader, monkeypatch: pytest.MonkeyPatch
+    jobs: Jobs, recorder: Recorder, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ref = bench.start_attempt(bench.add_job("interrupted"))
-    bench.log_steps(ref, range(1, 400), **{f"m{number}": 1.0 for number in range(4)})
+    ref = jobs.start_attempt(jobs.add_job("interrupted"))
+    jobs.log_steps(ref, range(1, 400), **{f"m{number}": 1.0 for number in range(4)})
     send = MlflowApi.set_tags
 
     def fail(self: MlflowApi, run_id: str, tags: dict[str, str]) -> None:
@@ -58,8 +58,8 @@ def test_an_outage_in_the_middle_doubles_nothing(
     with pytest.raises(MlflowUnreachableError):
         recorder.step()
     monkeypatch.setattr(MlflowApi, "set_tags", send)
-    bench.log_steps(ref, range(400, 450))
-    bench.clock.advance(60)
+    jobs.log_steps(ref, range(400, 450))
+    jobs.clock.advance(60)
     while recorder.step():
         pass
     assert reader.of(ref.id).history("loss") == [(step, 1 / step) for step in range(1, 450)]
@@ -67,13 +67,13 @@ def test_an_outage_in_the_middle_doubles_nothing(
 
 
 def test_a_run_made_by_a_request_that_got_no_answer_is_the_only_one(
-    bench: Bench,
+    jobs: Jobs,
     session_server: MlflowServer,
     recorder: Recorder,
     reader: Reader,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    job_id = bench.add_claimed_job("unanswered")
+    job_id = jobs.add_claimed_job("unanswered")
     create = MlflowClient.create_run
 
     def create_on_a_busy_server(self: MlflowClient, *arguments: object, **values: object) -> object:
@@ -86,35 +86,35 @@ def test_a_run_made_by_a_request_that_got_no_answer_is_the_only_one(
             patch.setattr(MlflowClient, "create_run", create_on_a_busy_server)
             with pytest.raises(MlflowUnreachableError):
                 recorder.step()
-        bench.clock.advance(60)
+        jobs.clock.advance(60)
         with pytest.raises(MlflowUnreachableError):
             recorder.step()
     finally:
         session_server.resume()
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    bench.clock.advance(60)
+    jobs.clock.advance(60)
     assert recorder.step() == 2
-    with bench.store.read() as tx:
+    with jobs.store.read() as tx:
         assert tx.jobs.get(job_id).mlflow_run_id == reader.of(job_id).run.info.run_id
 
 
-def test_of_two_runs_of_one_job_one_stays(bench: Bench, recorder: Recorder, reader: Reader) -> None:
-    first = bench.add_claimed_job("first")
+def test_of_two_runs_of_one_job_one_stays(jobs: Jobs, recorder: Recorder, reader: Reader) -> None:
+    first = jobs.add_claimed_job("first")
     recorder.step()
     experiment_id = reader.of(first).run.info.experiment_id
-    job_id = bench.add_claimed_job("twice")
+    job_id = jobs.add_claimed_job("twice")
     for _ in range(2):
         reader.client.create_run(experiment_id, tags={JOB_TAG: job_id})
     while recorder.step():
         pass
-    with bench.store.read() as tx:
+    with jobs.store.read() as tx:
         assert tx.jobs.get(job_id).mlflow_run_id == reader.of(job_id).run.info.run_id
 
 
 def test_a_job_that_always_times_out_does_not_hold_up_the_others(
-    bench: Bench, recorder: Recorder, reader: Reader, monkeypatch: pytest.MonkeyPatch
+    jobs: Jobs, recorder: Recorder, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow, other = bench.add_claimed_job("slow"), bench.add_claimed_job("other")
+    slow, other = jobs.add_claimed_job("slow"), jobs.add_claimed_job("other")
     ensure = MlflowApi.ensure_run
 
     def time_out(self: MlflowApi, job_id: str, **values: object) -> str:
@@ -146,7 +146,7 @@ class _Stop(threading.Event):
         return self.is_set()
 
 
-def test_the_loop_backs_off_and_recovers(bench: Bench, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loop_backs_off_and_recovers(jobs: Jobs, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[int | Exception] = [
         *[MlflowUnreachableError("away")] * 6,
         ServiceUnavailableError("locked"),
@@ -169,14 +169,10 @@ def test_the_loop_backs_off_and_recovers(bench: Bench, recorder: Recorder, monke
     assert answers == []
 
 
-def test_backoff_is_bounded() -> None:
-    assert [backoff_s(number) for number in (1, 2, 5, 6, 1000)] == [1, 2, 16, 30, 30]
-
-
-def test_a_stopped_recorder_makes_no_pass(bench: Bench, tmp_path: Path) -> None:
-    bench.emit(bench.start_attempt(bench.add_job("left alone")), EventKind.LOG, {"level": "info", "text": "x"})
+def test_a_stopped_recorder_makes_no_pass(jobs: Jobs, tmp_path: Path) -> None:
+    jobs.emit(jobs.start_attempt(jobs.add_job("left alone")), EventKind.LOG, {"level": "info", "text": "x"})
     stop = threading.Event()
     stop.set()
-    Recorder(bench.store, MlflowApi("http://127.0.0.1:9"), tmp_path, bench.clock).run(stop)
-    with bench.store.read() as tx:
+    Recorder(jobs.store, MlflowApi("http://127.0.0.1:9"), tmp_path, jobs.clock).run(stop)
+    with jobs.store.read() as tx:
         assert len(tx.jobs.behind_mlflow()) == 1

@@ -10,7 +10,7 @@ from mlflow import artifacts as mlflow_artifacts
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import EventKind
 from ftlab.status import JobStatus, ReasonCode
-from tests.unit.tracking.mlflow_record.conftest import START, Bench, Reader
+from tests.unit.tracking.mlflow_record.conftest import START, Jobs, Reader
 from tracking.mlflow_record.api import MlflowApi
 from tracking.mlflow_record.mapping import registered_name, to_ms
 from tracking.mlflow_record.recorder import Recorder
@@ -27,23 +27,23 @@ def _catch_up(recorder: Recorder, passes: int = 50) -> None:
     raise AssertionError("the recorder does not come to an end")
 
 
-def _job(bench: Bench, job_id: str) -> JobRecord:
-    with bench.store.read() as tx:
+def _job(jobs: Jobs, job_id: str) -> JobRecord:
+    with jobs.store.read() as tx:
         return tx.jobs.get(job_id)
 
 
-def _trained(bench: Bench, name: str, steps: range = range(1, 11)) -> JobRef:
-    ref = bench.start_attempt(bench.add_job(name))
-    bench.log_steps(ref, steps)
-    bench.write_logs(ref)
+def _trained(jobs: Jobs, name: str, steps: range = range(1, 11)) -> JobRef:
+    ref = jobs.start_attempt(jobs.add_job(name))
+    jobs.log_steps(ref, steps)
+    jobs.write_logs(ref)
     return ref
 
 
-def test_a_running_job_is_followed(bench: Bench, recorder: Recorder, reader: Reader) -> None:
-    held_out = bench.add_dataset("held out", b"held out rows")
-    job_id = bench.add_job("followed", eval_dataset=held_out)
+def test_a_running_job_is_followed(jobs: Jobs, recorder: Recorder, reader: Reader) -> None:
+    held_out = jobs.add_dataset("held out", b"held out rows")
+    job_id = jobs.add_job("followed", eval_dataset=held_out)
     assert recorder.step() == 0  # a queue of thousands is no work for MLflow
-    ref = bench.claim(job_id)
+    ref = jobs.claim(job_id)
     assert recorder.step() == 2
     run = reader.of(job_id).run
     assert (run.info.status, run.info.run_name, run.info.start_time) == ("SCHEDULED", "followed", to_ms(START))
@@ -54,13 +54,13 @@ def test_a_running_job_is_followed(bench: Bench, recorder: Recorder, reader: Rea
     inputs = {item.tags[0].value: item.dataset for item in run.inputs.dataset_inputs}
     assert inputs["training"].name == "followed rows"
     assert (inputs["evaluation"].source, inputs["evaluation"].digest) == (held_out.id, held_out.sha256[:32])
-    assert _job(bench, job_id).mlflow_run_id == run.info.run_id
+    assert _job(jobs, job_id).mlflow_run_id == run.info.run_id
 
-    bench.run(ref)
-    bench.log_steps(ref, range(1, 4))
-    bench.emit(ref, EventKind.CHECKPOINT, {"step": 3, "size_bytes": 1, "metrics": {}, "is_best": False})
-    bench.emit(ref, EventKind.SAMPLE, {"step": 3, "prompt": "Grüße", "text": "你好"})
-    bench.emit(ref, EventKind.LOG, {"level": "info", "text": "a line"})
+    jobs.run(ref)
+    jobs.log_steps(ref, range(1, 4))
+    jobs.emit(ref, EventKind.CHECKPOINT, {"step": 3, "size_bytes": 1, "metrics": {}, "is_best": False})
+    jobs.emit(ref, EventKind.SAMPLE, {"step": 3, "prompt": "Grüße", "text": "你好"})
+    jobs.emit(ref, EventKind.LOG, {"level": "info", "text": "a line"})
     _catch_up(recorder)
     reading = reader.of(job_id)
     assert reading.run.info.status == "RUNNING"
@@ -69,28 +69,28 @@ def test_a_running_job_is_followed(bench: Bench, recorder: Recorder, reader: Rea
     assert reading.run.data.tags["ftlab.checkpoint.latest_step"] == "3"
     assert reading.run.data.tags["ftlab.attempt"] == "1"
     (sample,) = reading.artifacts("samples")
-    assert "你好" in reading.text(sample, bench.jobs_folder.parent)
-    assert _job(bench, job_id).mlflow_seq == _job(bench, job_id).last_seq
+    assert "你好" in reading.text(sample, jobs.jobs_folder.parent)
+    assert _job(jobs, job_id).mlflow_seq == _job(jobs, job_id).last_seq
 
 
-def test_log_lines_alone_need_no_request(bench: Bench, recorder: Recorder) -> None:
-    ref = bench.start_attempt(bench.add_job("chatty"))
+def test_log_lines_alone_need_no_request(jobs: Jobs, recorder: Recorder) -> None:
+    ref = jobs.start_attempt(jobs.add_job("chatty"))
     _catch_up(recorder)
-    away = Recorder(bench.store, MlflowApi("http://127.0.0.1:9"), bench.jobs_folder, bench.clock)
-    bench.emit(ref, EventKind.LOG, *({"level": "info", "text": str(number)} for number in range(1200)))
+    away = Recorder(jobs.store, MlflowApi("http://127.0.0.1:9"), jobs.jobs_folder, jobs.clock)
+    jobs.emit(ref, EventKind.LOG, *({"level": "info", "text": str(number)} for number in range(1200)))
     assert away.step() == 0
-    assert _job(bench, ref.id).mlflow_seq == _job(bench, ref.id).last_seq
+    assert _job(jobs, ref.id).mlflow_seq == _job(jobs, ref.id).last_seq
 
 
 def test_a_completed_job_delivers_its_model(
-    bench: Bench, recorder: Recorder, reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    jobs: Jobs, recorder: Recorder, reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ref = _trained(bench, "org/greeter: v1")
-    model = bench.complete(ref, FILES)
+    ref = _trained(jobs, "org/greeter: v1")
+    model = jobs.complete(ref, FILES)
     _catch_up(recorder)
     reading = reader.of(ref.id)
     run = reading.run
-    assert (run.info.status, run.info.end_time) == ("FINISHED", to_ms(bench.clock()))
+    assert (run.info.status, run.info.end_time) == ("FINISHED", to_ms(jobs.clock()))
     assert run.data.tags["ftlab.reason"] == "ok"
     assert "ftlab.incomplete" not in run.data.tags
     assert reading.artifacts() == [
@@ -100,13 +100,13 @@ def test_a_completed_job_delivers_its_model(
         "model/manifest.json",
         "model/tokenizer/vocab.json",
     ]
-    assert yaml.safe_load(reading.text("config/job.yaml", tmp_path)) == _job(bench, ref.id).config
-    assert reading.text("logs/attempt-1.jsonl", tmp_path) == bench.write_logs(ref).read_text()
+    assert yaml.safe_load(reading.text("config/job.yaml", tmp_path)) == _job(jobs, ref.id).submitted_config
+    assert reading.text("logs/attempt-1.jsonl", tmp_path) == jobs.write_logs(ref).read_text()
 
     version = reader.client.get_model_version_by_alias("org-greeter- v1", ref.id)
     assert (version.run_id, version.status) == (run.info.run_id, "READY")
     assert version.tags["ftlab.model_id"] == model.id
-    with bench.store.read() as tx:
+    with jobs.store.read() as tx:
         assert tx.models.get(model.id).mlflow_version == str(version.version)
     uri = f"models:/org-greeter- v1/{version.version}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", reader.url)
@@ -116,39 +116,39 @@ def test_a_completed_job_delivers_its_model(
 
 @pytest.mark.parametrize("is_followed", [True, False], ids=["followed", "read afterwards"])
 def test_a_reopened_job_goes_on_in_its_run_and_registers_a_second_version(
-    bench: Bench, recorder: Recorder, reader: Reader, tmp_path: Path, is_followed: bool
+    jobs: Jobs, recorder: Recorder, reader: Reader, tmp_path: Path, is_followed: bool
 ) -> None:
     name = f"reopened {is_followed}"
-    ref = _trained(bench, name, range(1, 6))
+    ref = _trained(jobs, name, range(1, 6))
     weights = [{"adapter.safetensors": text} for text in (b"first weights", b"later weights")]
-    first = bench.complete(ref, weights[0])
+    first = jobs.complete(ref, weights[0])
     if is_followed:
         _catch_up(recorder)
-    more = bench.add_dataset(f"{name} more", b"more rows")
-    with bench.store.begin() as tx:
-        files = tx.job_files.append(ref.id, [more.id], now=bench.clock())
-        tx.jobs.reopen(ref, message="One file was appended.", now=bench.clock())
+    more = jobs.add_dataset(f"{name} more", b"more rows")
+    with jobs.store.begin() as tx:
+        files = tx.job_files.append(tx.jobs.get(ref.id), [more.id], now=jobs.clock())
+        tx.jobs.reopen(ref, message="One file was appended.", now=jobs.clock())
     if is_followed:
         _catch_up(recorder)
         assert reader.of(ref.id).run.info.status == "SCHEDULED"
-    ref = bench.start_attempt(ref.id, resumed_from_step=5)
-    bench.log_steps(ref, range(6, 9))
-    bench.write_logs(ref)
-    second = bench.complete(ref, weights[1], folder_name="model-2")
+    ref = jobs.start_attempt(ref.id, resumed_from_step=5)
+    jobs.log_steps(ref, range(6, 9))
+    jobs.write_logs(ref)
+    second = jobs.complete(ref, weights[1], folder_name="model-2")
     _catch_up(recorder)
 
     reading = reader.of(ref.id)
     run_id = reading.run.info.run_id
-    assert (reading.run.info.status, reading.run.info.end_time) == ("FINISHED", to_ms(bench.clock()))
+    assert (reading.run.info.status, reading.run.info.end_time) == ("FINISHED", to_ms(jobs.clock()))
     assert [step for step, _ in reading.history("loss")] == list(range(1, 9))
     assert json.loads(reading.run.data.tags["ftlab.datasets"]) == files
     assert {item.dataset.source for item in reading.run.inputs.dataset_inputs} == set(files)
     found = reader.client.search_model_versions(f"run_id = '{run_id}'")
     versions = {version.tags["ftlab.model_id"]: version for version in found}
     assert set(versions) == {first.id, second.id}
-    newest = reader.client.get_model_version_by_alias(registered_name(_job(bench, ref.id)), ref.id)
+    newest = reader.client.get_model_version_by_alias(registered_name(_job(jobs, ref.id)), ref.id)
     assert newest.tags["ftlab.model_id"] == second.id
-    with bench.store.read() as tx:
+    with jobs.store.read() as tx:
         recorded = [model.mlflow_version for model in tx.models.all_of_job(ref.id)]
     assert recorded == [str(versions[first.id].version), str(newest.version)]
     for folder, files_of in zip(("model", "model-2"), weights, strict=True):
@@ -157,12 +157,12 @@ def test_a_reopened_job_goes_on_in_its_run_and_registers_a_second_version(
 
 
 def test_a_dataset_removed_before_mlflow_was_back_is_named_by_its_id(
-    bench: Bench, recorder: Recorder, reader: Reader
+    jobs: Jobs, recorder: Recorder, reader: Reader
 ) -> None:
-    ref = _trained(bench, "without rows")
-    bench.complete(ref, FILES)
-    dataset_id = _job(bench, ref.id).dataset_id
-    with bench.store.begin() as tx:
+    ref = _trained(jobs, "without rows")
+    jobs.complete(ref, FILES)
+    dataset_id = _job(jobs, ref.id).dataset_id
+    with jobs.store.begin() as tx:
         tx.datasets.remove(dataset_id, owner="local")
     _catch_up(recorder)
     run = reader.of(ref.id).run
@@ -170,10 +170,10 @@ def test_a_dataset_removed_before_mlflow_was_back_is_named_by_its_id(
     assert run.inputs.dataset_inputs == []
 
 
-def test_jobs_of_one_name_are_versions_of_one_model(bench: Bench, recorder: Recorder, reader: Reader) -> None:
-    refs = [_trained(bench, "repeated") for _ in range(2)]
+def test_jobs_of_one_name_are_versions_of_one_model(jobs: Jobs, recorder: Recorder, reader: Reader) -> None:
+    refs = [_trained(jobs, "repeated") for _ in range(2)]
     for ref in refs:
-        bench.complete(ref, FILES)
+        jobs.complete(ref, FILES)
     _catch_up(recorder)
     versions = [reader.client.get_model_version_by_alias("repeated", ref.id).version for ref in refs]
     assert [str(version) for version in versions] == ["1", "2"]
@@ -181,36 +181,36 @@ def test_jobs_of_one_name_are_versions_of_one_model(bench: Bench, recorder: Reco
 
 @pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.CANCELLED])
 def test_a_job_without_a_model_leaves_config_and_logs(
-    bench: Bench, recorder: Recorder, reader: Reader, status: JobStatus
+    jobs: Jobs, recorder: Recorder, reader: Reader, status: JobStatus
 ) -> None:
-    ref = _trained(bench, f"ends {status}")
-    (bench.jobs_folder / ref.id / "logs" / "attempt-1-stacks.txt").write_text("where it hung")
+    ref = _trained(jobs, f"ends {status}")
+    (jobs.jobs_folder / ref.id / "logs" / "attempt-1-stacks.txt").write_text("where it hung")
     if status is JobStatus.FAILED:
-        bench.fail(ref, ReasonCode.DEVICE_OOM, "The GPU's memory is full; use a smaller batch.")
+        jobs.fail(ref, ReasonCode.DEVICE_OOM, "The GPU's memory is full; use a smaller batch.")
     else:
-        with bench.store.begin() as tx:
-            tx.jobs.move(ref, JobStatus.CANCELLING, now=bench.clock())
-            tx.jobs.move(ref, JobStatus.CANCELLED, now=bench.clock(), reason=ReasonCode.USER_CANCELLED)
+        with jobs.store.begin() as tx:
+            tx.jobs.move(ref, JobStatus.CANCELLING, now=jobs.clock())
+            tx.jobs.move(ref, JobStatus.CANCELLED, now=jobs.clock(), reason=ReasonCode.USER_CANCELLED)
     _catch_up(recorder)
     reading = reader.of(ref.id)
     expected = {JobStatus.FAILED: ("FAILED", "device_oom"), JobStatus.CANCELLED: ("KILLED", "user_cancelled")}
     assert (reading.run.info.status, reading.run.data.tags["ftlab.reason"]) == expected[status]
-    assert reading.run.data.tags["ftlab.message"] == _job(bench, ref.id).message
+    assert reading.run.data.tags["ftlab.message"] == _job(jobs, ref.id).message
     assert reading.artifacts() == ["config/job.yaml", "logs/attempt-1-stacks.txt", "logs/attempt-1.jsonl"]
     assert reader.client.search_model_versions(f"run_id = '{reading.run.info.run_id}'") == []
 
 
-def test_a_resumed_job_has_each_step_once(bench: Bench, recorder: Recorder, reader: Reader) -> None:
-    first = _trained(bench, "resumed", range(1, 9))
+def test_a_resumed_job_has_each_step_once(jobs: Jobs, recorder: Recorder, reader: Reader) -> None:
+    first = _trained(jobs, "resumed", range(1, 9))
     _catch_up(recorder)
-    bench.requeue(first)
-    second = bench.start_attempt(first.id, resumed_from_step=5)
-    bench.log_steps(second, range(6, 9))
+    jobs.requeue(first)
+    second = jobs.start_attempt(first.id, resumed_from_step=5)
+    jobs.log_steps(second, range(6, 9))
     _catch_up(recorder)
-    bench.log_steps(second, range(9, 11))
-    bench.write_logs(second)
-    bench.complete(second, FILES)
-    fresh = Recorder(bench.store, MlflowApi(reader.url), bench.jobs_folder, bench.clock)
+    jobs.log_steps(second, range(9, 11))
+    jobs.write_logs(second)
+    jobs.complete(second, FILES)
+    fresh = Recorder(jobs.store, MlflowApi(reader.url), jobs.jobs_folder, jobs.clock)
     _catch_up(fresh)
     reading = reader.of(first.id)
     for key in ("loss", "epoch"):
@@ -219,13 +219,13 @@ def test_a_resumed_job_has_each_step_once(bench: Bench, recorder: Recorder, read
     assert reading.artifacts("logs") == ["logs/attempt-1.jsonl", "logs/attempt-2.jsonl"]
 
 
-def test_five_thousand_points_arrive_once(bench: Bench, recorder: Recorder, reader: Reader) -> None:
-    ref = bench.start_attempt(bench.add_job("long"))
+def test_five_thousand_points_arrive_once(jobs: Jobs, recorder: Recorder, reader: Reader) -> None:
+    ref = jobs.start_attempt(jobs.add_job("long"))
     items = [
         {"step": step, "values": {f"metric_{number}": step * number / 7 for number in range(5)}}
         for step in range(1, 1001)
     ]
-    bench.emit(ref, EventKind.METRICS, *items)
+    jobs.emit(ref, EventKind.METRICS, *items)
     _catch_up(recorder)
     reading = reader.of(ref.id)
     for number in range(5):
@@ -234,11 +234,11 @@ def test_five_thousand_points_arrive_once(bench: Bench, recorder: Recorder, read
         assert reading.run.data.metrics[f"metric_{number}"] == 1000 * number / 7
 
 
-@pytest.mark.parametrize("lost_write", ["run_id", "seq"])
+@pytest.mark.parametrize("lost_write", ["run_id", "cursor"])
 def test_a_crash_before_the_cursor_is_saved_doubles_nothing(
-    bench: Bench, recorder: Recorder, reader: Reader, monkeypatch: pytest.MonkeyPatch, lost_write: str
+    jobs: Jobs, recorder: Recorder, reader: Reader, monkeypatch: pytest.MonkeyPatch, lost_write: str
 ) -> None:
-    ref = _trained(bench, f"crash before {lost_write}", range(1, 6))
+    ref = _trained(jobs, f"crash before {lost_write}", range(1, 6))
     save = JobRepository.set_mlflow
 
     def crash(self: JobRepository, job_id: str, **values: object) -> None:
@@ -253,11 +253,11 @@ def test_a_crash_before_the_cursor_is_saved_doubles_nothing(
                 recorder.step()
 
     lose_a_write()
-    bench.log_steps(ref, range(6, 11))
+    jobs.log_steps(ref, range(6, 11))
     lose_a_write()
-    model = bench.complete(ref, FILES)
+    model = jobs.complete(ref, FILES)
     lose_a_write()
-    fresh = Recorder(bench.store, MlflowApi(reader.url), bench.jobs_folder, bench.clock)
+    fresh = Recorder(jobs.store, MlflowApi(reader.url), jobs.jobs_folder, jobs.clock)
     _catch_up(fresh)
 
     reading = reader.of(ref.id)
@@ -266,5 +266,5 @@ def test_a_crash_before_the_cursor_is_saved_doubles_nothing(
     assert reading.run.data.metrics["loss"] == 1 / 10
     assert len(reading.run.inputs.dataset_inputs) == 1
     assert len(reader.client.search_model_versions(f"run_id = '{reading.run.info.run_id}'")) == 1
-    with bench.store.read() as tx:
+    with jobs.store.read() as tx:
         assert tx.models.get(model.id).mlflow_version == "1"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ftlab.schemas import EventKind
+from ftlab.schemas import EventKind, MetricsPayload, NoticePayload, SamplePayload
 from tests.unit.tracking.samples import NOW, add_job, at_once, get_job, later, log_event, retry, start
 from tracking.store import StaleJobError, Store
 from tracking.store.records import JobRef, NewEvent
@@ -78,7 +78,7 @@ def test_stale_attempt_is_refused(store: Store) -> None:
 
 def test_limit_and_kinds(store: Store) -> None:
     job = add_job(store)
-    metric = NewEvent(EventKind.METRICS, {"step": 1, "values": {"loss": 0.5}}, NOW)
+    metric = NewEvent(MetricsPayload(step=1, values={"loss": 0.5}), NOW)
     with store.begin() as tx:
         tx.events.append(job.ref, [log_event("a"), metric, log_event("b"), metric])
     with store.read() as tx:
@@ -92,7 +92,7 @@ def test_tail_is_the_end_in_order(store: Store) -> None:
     job = add_job(store)
     with store.begin() as tx:
         tx.events.append(job.ref, [log_event(str(line)) for line in range(5)])
-        tx.events.append(job.ref, [NewEvent(EventKind.NOTICE, {"code": "x", "message": "y"}, NOW)])
+        tx.events.append(job.ref, [NewEvent(NoticePayload(code="x", message="y"), NOW)])
     with store.read() as tx:
         assert [event.data["text"] for event in tx.events.tail(job.id, EventKind.LOG, 2)] == ["3", "4"]
         assert len(tx.events.tail(job.id, EventKind.LOG, 99)) == 5
@@ -102,7 +102,7 @@ def test_data_fits_json_and_both_databases(store: Store) -> None:
     job = add_job(store)
     data = {"text": "nul \x00, half \ud83e, whole 🦊", "values": [float("nan"), float("-inf"), 1.5, None, True, 3]}
     with store.begin() as tx:
-        returned = tx.events.append(job.ref, [NewEvent(EventKind.LOG, data, NOW)])
+        returned = tx.events.append(job.ref, [NewEvent(SamplePayload(**data), NOW)])
     with store.read() as tx:
         assert tx.events.after(job.id, 1) == returned
     assert returned[0].data == {

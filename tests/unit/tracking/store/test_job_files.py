@@ -32,10 +32,11 @@ def test_appended_files_come_behind_those_that_are_there(store: Store, files: li
     for number, added in enumerate((["ds-d", "ds-c"], ["ds-b"]), 1):
         files = [*files, *added]
         with store.begin() as tx:
-            assert tx.job_files.append(job.id, added, now=later(number)) == files
+            assert tx.job_files.append(tx.jobs.lock(job.ref), added, now=later(number)) == files
     longer = get_job(store, job.id)
     assert (files_of(store, job.id), longer.num_files) == (files, len(files))
-    assert longer.config == {"dataset": files, "name": "mine"}
+    assert longer.submitted_config == job.submitted_config | {"dataset": files}
+    assert longer.config == job.config.model_copy(update={"dataset": files})
     assert longer.updated_at == later(2)
     assert get_job(store, other.id) == other
 
@@ -45,20 +46,12 @@ def test_appended_files_are_new_until_the_next_attempt_begins(store: Store) -> N
     claim(store, job.id)
     assert not get_job(store, job.id).has_new_files
     with store.begin() as tx:
-        tx.job_files.append(job.id, ["ds-b"], now=NOW)
+        tx.job_files.append(tx.jobs.lock(JobRef(job.id, 1)), ["ds-b"], now=NOW)
         tx.attempts.end(JobRef(job.id, 1), reason=ReasonCode.OK, message=None, now=NOW)
         tx.jobs.move(JobRef(job.id, 1), S.QUEUED, now=NOW)
     assert get_job(store, job.id).has_new_files
     claim(store, job.id)
     assert not get_job(store, job.id).has_new_files
-
-
-def test_a_dataset_knows_its_jobs(store: Store) -> None:
-    first, second = job_with(store, ["ds-a", "ds-b", "ds-a"]), job_with(store, ["ds-b", "ds-c"])
-    with store.read() as tx:
-        assert tx.job_files.users_of("ds-a") == [first.id]
-        assert tx.job_files.users_of("ds-b") == sorted([first.id, second.id])
-        assert tx.job_files.users_of("ds-d") == []
 
 
 def test_a_dataset_of_an_unfinished_job_stays_wherever_it_comes(store: Store) -> None:

@@ -5,7 +5,9 @@ from datetime import timedelta, timezone
 import pytest
 
 from ftlab.errors import ConflictError, MalformedRequestError, NotFoundError
+from ftlab.schemas import JobConfig
 from ftlab.status import JobStatus, ReasonCode
+from tests.support.databases import change_config
 from tests.unit.tracking.samples import (
     NOW,
     add_job,
@@ -20,20 +22,36 @@ from tests.unit.tracking.samples import (
 )
 from tracking.store import DuplicateError, StaleJobError, Store
 from tracking.store.ids import new_id
-from tracking.store.records import JobRecord, JobRef
+from tracking.store.records import JobRecord, JobRef, MlflowCursor, UnreadableConfig
 
 S = JobStatus
 
 
 def test_added_job_is_what_was_returned(store: Store) -> None:
-    job = add_job(store, name="ünïcode 🦊", config={"z": 1, "a": [1.5, None, "x"]}, eval_dataset_id="ds-2")
+    job = add_job(store, name="ünïcode 🦊", config={"eval_dataset": "ds-2", "time_limit_s": 60})
     assert get_job(store, job.id) == job
-    assert list(job.config) == ["z", "a"]
+    assert isinstance(job.config, JobConfig)
+    assert list(job.submitted_config) == list(JobConfig.model_fields)
+    assert job.submitted_config["training"]["learning_rate"] is None
+    assert job.config.training.learning_rate == job.config.learning_rate
     assert (job.status, job.attempt, job.last_seq, job.ref) == (S.QUEUED, 0, 1, JobRef(job.id, 0))
     with store.read() as tx:
         (event,) = tx.events.after(job.id, 0)
     assert (event.seq, event.attempt, event.at) == (1, 0, NOW)
     assert event.data == {"status": "queued", "message": S.QUEUED.sentence, "reason": None}
+
+
+def test_equal_configs_are_parsed_once(store: Store) -> None:
+    first, second = (add_job(store, config={"time_limit_s": 77}).id for _ in range(2))
+    assert get_job(store, first).config is get_job(store, second).config
+
+
+def test_a_config_that_another_version_wrote_is_a_record_of_what_is_wrong(store: Store) -> None:
+    job = add_job(store)
+    change_config(store, job.id, method={"type": "unheard"})
+    found = get_job(store, job.id)
+    assert found.config == UnreadableConfig("method.type must be 'sft'.")
+    assert (found.submitted_config, found.dataset_ids) == (job.submitted_config, ["ds-1"])
 
 
 def test_times_come_back_aware_and_in_utc(store: Store) -> None:
@@ -292,11 +310,11 @@ def test_mlflow_cursor(store: Store) -> None:
     for job in (ahead, behind):
         claim(store, job.id)  # the third has not begun: there is nothing to record
     with store.begin() as tx:
-        tx.jobs.set_mlflow(ahead.id, run_id="run", seq=2)
-        tx.jobs.set_mlflow(ahead.id, seq=0)
+        tx.jobs.set_mlflow(ahead.id, run_id="run", cursor=MlflowCursor(2, 7, 5))
+        tx.jobs.set_mlflow(ahead.id, cursor=MlflowCursor())
         tx.jobs.set_mlflow(ahead.id)
     job = get_job(store, ahead.id)
-    assert (job.mlflow_run_id, job.mlflow_seq) == ("run", 2)
+    assert (job.mlflow_run_id, job.mlflow_cursor) == ("run", MlflowCursor(2, 7, 5))
     with store.read() as tx:
         assert [job.id for job in tx.jobs.behind_mlflow()] == [behind.id]
         assert tx.jobs.behind_mlflow(limit=0) == []

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import event, insert, text
 
+from ftlab.schemas import JobConfig
 from ftlab.status import JobStatus
-from tests.unit.tracking.samples import NOW, add_job, checkpoint, hold_lease, start
+from tests.unit.tracking.samples import CONFIG, NOW, add_job, checkpoint, hold_lease, start
 from tracking.store import Store, Transaction
-from tracking.store.job_queue import NEAR
 from tracking.store.jobs import NEW_JOB
 from tracking.store.rows import jobs
 
@@ -18,12 +18,11 @@ Call = Callable[[Transaction], object]
 
 READS: dict[str, tuple[str, Call]] = {
     "queue": ("ix_jobs_queue", lambda tx: tx.jobs.queued(now=NOW)),
-    "position": ("ix_jobs_queue", lambda tx: tx.jobs.queue_position("job-0")),
+    "position": ("ix_jobs_queue", lambda tx: tx.jobs.queue_positions(["job-0"])),
     "positions": ("ix_jobs_queue", lambda tx: tx.jobs.queue_positions(["job-0", "job-1", "job-2"])),
     "front": ("ix_jobs_queue", lambda tx: tx.jobs.front_shift(50)),
     "page of the queue": ("ix_jobs_queue_by_owner", lambda tx: tx.jobs.queue_page("local", after="job-0")),
     "heads": ("ix_jobs_queue_by_owner", lambda tx: tx.jobs.queue_heads(5, now=NOW)),
-    "counts": ("ix_jobs_queue_by_owner", lambda tx: tx.jobs.queued_counts()),
     "live": ("ix_jobs_live", lambda tx: tx.jobs.live()),
     "outbox": ("ix_jobs_behind_mlflow", lambda tx: tx.jobs.behind_mlflow()),
     "list": ("ix_jobs_owner", lambda tx: tx.jobs.list(owner="local")),
@@ -46,7 +45,7 @@ def test_index_is_used(store: Store, name: str) -> None:
     assert index in plan(store, call)
 
 
-@pytest.mark.parametrize("name", ["position", "positions", "front", "counts"])
+@pytest.mark.parametrize("name", ["position", "positions", "front"])
 def test_the_index_alone_is_enough(sqlite_url: str, name: str) -> None:
     """Without a look at the row behind each entry."""
     store = Store.open(sqlite_url)
@@ -116,7 +115,7 @@ class TestWork:
             lambda tx: tx.jobs.queue_heads(50, now=NOW),
             lambda tx: tx.jobs.queue_page("local"),
             lambda tx: tx.jobs.queue_page("local", after="queued-50"),
-            lambda tx: tx.jobs.queue_position("queued-50"),
+            lambda tx: tx.jobs.queue_positions(["queued-50"]),
             lambda tx: tx.jobs.queue_positions([f"queued-{number}" for number in range(30, 50)]),
             lambda tx: tx.jobs.front_shift(50),
             lambda tx: tx.jobs.live(),
@@ -135,7 +134,6 @@ class TestWork:
     @pytest.mark.parametrize(
         "call",
         [
-            lambda tx: tx.jobs.queued_counts(),
             lambda tx: tx.jobs.num_queued("local"),
             lambda tx: tx.jobs.has_queued("local", 99),
         ],
@@ -147,19 +145,11 @@ class TestWork:
             call(tx)
         assert many[0] <= few[0] * 1.2 + 20
 
-    def test_a_position_at_the_end_costs_less_than_a_count_of_all_before_it(self, stores: dict[str, Store]) -> None:
-        with stores["many queued"].read() as tx:
-            with counting(tx) as last:
-                tx.jobs.queue_position(f"queued-{MANY - 1}")
-            with counting(tx) as counted:
-                tx.jobs.queue_position(f"queued-{MANY - 2 * NEAR}")
-        assert last[0] < counted[0] * 0.8
-
     def test_a_page_of_positions_costs_little_more_than_the_last_of_them(self, stores: dict[str, Store]) -> None:
         page = [f"queued-{number}" for number in range(MANY - 20, MANY)]
         with stores["many queued"].read() as tx:
             with counting(tx) as one:
-                tx.jobs.queue_position(page[-1])
+                tx.jobs.queue_positions(page[-1:])
             with counting(tx) as twenty:
                 assert len(tx.jobs.queue_positions(page)) == 20
         assert twenty[0] <= one[0] * 1.2
@@ -174,9 +164,7 @@ class TestWork:
                 "job-new",
                 owner="local",
                 name="new",
-                config={},
-                dataset_id="ds-1",
-                eval_dataset_id=None,
+                config=JobConfig(model="org/name", dataset="ds-1"),
                 idempotency_key="key",
                 body_sha256="0",
                 now=NOW,
@@ -206,8 +194,20 @@ class TestWork:
 
 
 def fill(store: Store, num_ended: int, num_queued: int) -> None:
-    common = {**NEW_JOB, "owner": "local", "config": {}, "dataset_id": "ds-1", "eval_dataset_id": None, "priority": 50}
-    common |= {"created_at": NOW, "updated_at": NOW, "mlflow_seq": 1}
+    common = {
+        **NEW_JOB,
+        "owner": "local",
+        "config": CONFIG,
+        "dataset_id": "ds-1",
+        "eval_dataset_id": None,
+        "priority": 50,
+    }
+    common |= {
+        "resolved_config": JobConfig.model_validate(CONFIG),
+        "created_at": NOW,
+        "updated_at": NOW,
+        "mlflow_seq": 1,
+    }
     rows = [
         {**common, "id": f"ended-{number}", "status": S.COMPLETED if number % 4 else S.FAILED}
         for number in range(num_ended)

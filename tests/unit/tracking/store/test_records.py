@@ -3,6 +3,7 @@
 import pytest
 
 from ftlab.errors import ConflictError, MalformedRequestError, NotFoundError
+from ftlab.schemas import JobConfig
 from ftlab.status import JobStatus, ReasonCode
 from tests.unit.tracking.samples import (
     NOW,
@@ -137,7 +138,7 @@ class TestDatasets:
     def test_remove_respects_eval_datasets(self, store: Store) -> None:
         with store.begin() as tx:
             tx.datasets.add(dataset("ds-eval"))
-        add_job(store, eval_dataset_id="ds-eval")
+        add_job(store, config={"eval_dataset": "ds-eval"})
         with pytest.raises(ConflictError), store.begin() as tx:
             tx.datasets.remove("ds-eval", owner="local")
 
@@ -158,9 +159,7 @@ class TestDatasets:
                         f"job-{dataset_id}",
                         owner="local",
                         name="a job",
-                        config={},
-                        dataset_id=dataset_id,
-                        eval_dataset_id=None,
+                        config=JobConfig(model="org/name", dataset=dataset_id),
                         idempotency_key=None,
                         body_sha256="",
                         now=NOW,

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ftlab.schemas import JobConfig
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
 from tests.unit.tracking.samples import (
@@ -35,9 +36,7 @@ def add_to(tx: Transaction, owner: str) -> None:
         new_id("job"),
         owner=owner,
         name="a job",
-        config={},
-        dataset_id="ds-1",
-        eval_dataset_id=None,
+        config=JobConfig(model="org/name", dataset="ds-1"),
         idempotency_key=None,
         body_sha256="0" * 64,
         now=NOW,

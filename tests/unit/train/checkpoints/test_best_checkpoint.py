@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from transformers.trainer_utils import EvalLoopOutput
 
 from ftlab.manifest import read_manifest
-from ftlab.schemas import EventKind
+from ftlab.schemas import EventKind, EventPayload, MetricsPayload
 from tests.unit.train.runs import CrashError, Job, Link
 from train.checkpoints import checkpoint_files
 from train.methods.sft import SftRunTrainer
-from train.plan import Beat, Phase, StopKind
+from train.plan import Beat, ModelLoaded, Phase, StopKind
 from train.reporting.run_metrics import best_evaluated_step, eval_losses
 
 LOSSES = {0: 5.0, 2: 3.0, 4: 2.0, 6: 2.5, 8: 2.2}
@@ -33,10 +33,11 @@ class Dying(Link):
     at_commit: int | None = None
     """After the checkpoint of this step is committed."""
 
-    def emit(self, kind: EventKind, data: dict[str, Any]) -> None:
-        super().emit(kind, data)
-        if "eval_loss" in data.get("values", {}) and data["step"] == self.at_metrics:
-            raise CrashError
+    def emit(self, payload: EventPayload | ModelLoaded) -> None:
+        super().emit(payload)
+        match payload:
+            case MetricsPayload(step=step, values=values) if "eval_loss" in values and step == self.at_metrics:
+                raise CrashError
 
     def beat(self, beat: Beat) -> None:
         super().beat(beat)

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from ftlab.schemas import EventKind
+from ftlab.schemas import EventPayload, MetricsPayload
 from ftlab.status import RETRY_CLASSES, ReasonCode, RetryClass
 from tests.unit.train.runs import Job, Link
 from train.checkpoints import checkpoint_files
 from train.failures import LossDivergedError, classify
 from train.methods.sft import SftRunTrainer
+from train.plan import ModelLoaded
 
 
 @dataclass
@@ -23,9 +24,9 @@ class FullDisk(Link):
     folder: Path = Path()
     name: str = ""
 
-    def emit(self, kind: EventKind, data: dict[str, Any]) -> None:
-        super().emit(kind, data)
-        if kind is EventKind.METRICS and data["step"] == 5:
+    def emit(self, payload: EventPayload | ModelLoaded) -> None:
+        super().emit(payload)
+        if isinstance(payload, MetricsPayload) and payload.step == 5:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / self.name).symlink_to("/dev/full")
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import conversion_speed
-from train.data.convert import read_rows
+from tests.support.rows import read_rows
 
 
 @pytest.mark.parametrize("name", conversion_speed.NAMES)

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from train.data.convert import Conversion, convert, read_rows
+from tests.support.rows import read_rows
+from train.data.convert import Conversion, convert
 from train.data.formats import jsonl
 from train.data.rows.canonical import CanonicalFile, Kind
-from train.data.rows.errors import DatasetInvalidError
-from train.data.rows.rules import Rule
+from train.data.rows.errors import DatasetInvalidError, Rule
 from train.data.shapes.mapping import ColumnMapping
 from train.data.shapes.shapes import Shape
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.support.documents import ROOT, Block, blocks
-from train.data.convert import convert, read_rows
+from tests.support.rows import read_rows
+from train.data.convert import convert
 from train.data.shapes.mapping import ColumnMapping
 from train.data.shapes.shapes import FORMS, Shape
 

@@ -15,8 +15,7 @@ from pyarrow import parquet
 from ftlab.errors import InvalidRequestError
 from train.data.convert import DatasetFile, convert, normal_form
 from train.data.rows.canonical import CanonicalFile
-from train.data.rows.errors import DatasetInvalidError
-from train.data.rows.rules import RowError
+from train.data.rows.errors import DatasetInvalidError, RowError
 from train.data.shapes.mapping import ColumnMapping
 from train.data.shapes.shapes import Shape
 

@@ -38,7 +38,7 @@ def new_job(models: Path, tmp_path_factory: pytest.TempPathFactory) -> NewJob:
     model = Path(shutil.copytree(models / "org--tiny", folder / "org--dropping"))
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | {"attention_dropout": 0.2}))
-    data, eval_data = write_rows(folder / "rows.jsonl", 11), write_rows(folder / "eval.jsonl", 4, offset=3)
+    data, eval_data = write_rows(folder / "rows.arrow", 11), write_rows(folder / "eval.arrow", 4, offset=3)
     numbers = count()
     return lambda: Job(folder / f"job-{next(numbers)}", folder, data, eval_data, model="org/dropping")
 
@@ -105,7 +105,7 @@ def test_stop_and_go_on(new_job: NewJob, rows: Rows, whole: Callable[..., Trace]
 
 
 def test_steps_that_are_repeated_after_a_crash_are_the_same(new_job: NewJob, rows: Rows, whole: Callable[..., Trace]):
-    """The process dies in step 7 and again in step 10; checkpoints are those of steps 4 and 8, evaluations save none."""
+    """The process dies in step 7 and again in step 10; the only checkpoints are those of steps 4 and 8."""
     config = {"training": SHORT_EPOCHS | {"eval_steps": 3, "load_best_model_at_end": False}} | DROPOUT
     trace, repeated = Trace(new_job()), Trace(new_job())
     for step in (7, 10):

@@ -52,7 +52,7 @@ def new_job(models: Path, tmp_path_factory: pytest.TempPathFactory) -> NewJob:
     """Jobs with the first so many of five files."""
     folder = tmp_path_factory.mktemp("batches")
     files = [
-        write_rows(folder / f"rows-{number}.jsonl", size, offset=start)
+        write_rows(folder / f"rows-{number}.arrow", size, offset=start)
         for number, (size, start) in enumerate(zip(SIZES, STARTS, strict=True))
     ]
     numbers = count()

@@ -103,7 +103,7 @@ def test_a_stop_while_the_run_loads_ends_it_with_nothing_new(job: Job, step: int
 
 
 def test_a_stop_in_the_first_evaluation_ends_the_run_with_nothing_new(job: Job, tmp_path: Path):
-    job.eval_rows = write_rows(tmp_path / "many.jsonl", 40)
+    job.eval_rows = write_rows(tmp_path / "many.arrow", 40)
     link = Link(stop_in={(Phase.EVALUATING, 0): StopKind.PREEMPT})
     outcome = job.train(link)
     assert (outcome.stop, outcome.step, outcome.has_saved, outcome.saved_step) == (StopKind.PREEMPT, 0, False, None)

@@ -3,16 +3,15 @@
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftlab.schemas import EventKind
+from ftlab.schemas import LogPayload
 from train.plan import Beat, StopKind
 from train.reporting import event_sender
-from train.reporting.event_sender import Batch, Emitter
+from train.reporting.event_sender import Emitted, Emitter
 
 
 @pytest.fixture(autouse=True)
@@ -27,10 +26,10 @@ class Receiver:
     def __init__(self, fails: list[str] | None = None, stop: StopKind | None = None) -> None:
         self.fails = fails or []
         self.stop = stop
-        self.batches: list[Batch] = []
+        self.batches: list[list[Emitted]] = []
         self.beats: list[Beat | None] = []
 
-    def send(self, batch: Batch, beat: Beat | None) -> StopKind | None:
+    def send(self, batch: list[Emitted], beat: Beat | None) -> StopKind | None:
         fault = self.fails.pop(0) if self.fails else ""
         if fault == "before":
             raise ConnectionError
@@ -41,17 +40,17 @@ class Receiver:
         return self.stop
 
     @property
-    def events(self) -> list[dict[str, Any]]:
+    def events(self) -> list[Emitted]:
         return [event for batch in self.batches for event in batch]
 
     @property
-    def taken(self) -> list[Any]:
+    def taken(self) -> list[str]:
         """What a receiver keeps that leaves out numbers it knows."""
         newest, texts = 0, []
         for event in self.events:
-            if event["number"] > newest:
-                newest = event["number"]
-                texts.append(event["data"]["text"])
+            if event.number > newest:
+                newest = event.number
+                texts.append(event.payload.text)
         return texts
 
 
@@ -68,15 +67,15 @@ def started(receiver: Receiver) -> Emitter:
     return emitter
 
 
-def test_events_arrive_in_order_with_kind_time_and_number():
+def test_events_arrive_in_order_with_time_and_number():
     receiver = Receiver()
     emitter = started(receiver)
     for number in range(100):
-        emitter.emit(EventKind.LOG, {"text": number})
+        emitter.emit(LogPayload(text=str(number)))
     emitter.close()
-    assert receiver.taken == list(range(100))
+    assert receiver.taken == list(map(str, range(100)))
     first = receiver.events[0]
-    assert (first["kind"], first["number"], first["at"].utcoffset().total_seconds()) == ("log", 1, 0)
+    assert (first.payload, first.number, first.at.utcoffset().total_seconds()) == (LogPayload(text="0"), 1, 0)
 
 
 @settings(max_examples=25, deadline=None)
@@ -85,19 +84,19 @@ def test_no_event_is_lost_or_doubled_when_the_way_fails(fails: list[str], num_ev
     receiver = Receiver(fails)
     emitter = started(receiver)
     for number in range(num_events):
-        emitter.emit(EventKind.LOG, {"text": number})
+        emitter.emit(LogPayload(text=str(number)))
         if number % 10 == 0:
             time.sleep(0.001)
     emitter.close()
-    assert receiver.taken == list(range(num_events))
+    assert receiver.taken == list(map(str, range(num_events)))
 
 
 def test_closing_sends_what_is_left():
     receiver = Receiver()
     emitter = Emitter(receiver.send)
-    emitter.emit(EventKind.LOG, {"text": "early"})
+    emitter.emit(LogPayload(text="early"))
     emitter.start()
-    emitter.emit(EventKind.LOG, {"text": "late"})
+    emitter.emit(LogPayload(text="late"))
     emitter.close()
     assert receiver.taken == ["early", "late"]
     emitter.close()
@@ -106,7 +105,7 @@ def test_closing_sends_what_is_left():
 
 def test_closing_does_not_wait_for_ever():
     emitter = started(Receiver(["before"] * 100_000))
-    emitter.emit(EventKind.LOG, {"text": "nobody"})
+    emitter.emit(LogPayload(text="nobody"))
     before = time.perf_counter()
     emitter.close(timeout_s=0.05)
     assert time.perf_counter() - before < 5
@@ -163,7 +162,7 @@ def test_every_batch_carries_the_newest_sign_of_life():
     emitter.beat(new)
     wait_for(lambda: new in receiver.beats)
     assert receiver.events == [], "without an event to tell"
-    emitter.emit(EventKind.LOG, {"text": "one"})
+    emitter.emit(LogPayload(text="one"))
     emitter.close()
     assert receiver.beats[-1] == new
     assert old not in receiver.beats[receiver.beats.index(new) :]
@@ -172,14 +171,14 @@ def test_every_batch_carries_the_newest_sign_of_life():
 def test_training_never_waits_for_a_receiver_that_hangs():
     leave = threading.Event()
 
-    def hang(batch: Batch, beat: Beat | None) -> None:
+    def hang(batch: list[Emitted], beat: Beat | None) -> None:
         leave.wait(10)
 
     emitter = Emitter(hang)
     emitter.start()
     before = time.perf_counter()
     for number in range(10_000):
-        emitter.emit(EventKind.LOG, {"text": number})
+        emitter.emit(LogPayload(text=str(number)))
     assert time.perf_counter() - before < 1
     leave.set()
     emitter.close()

@@ -6,17 +6,17 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ftlab.schemas import EventKind
-from train.plan import StopKind
+from ftlab.schemas import EventPayload, LogPayload
+from train.plan import ModelLoaded, StopKind
 from train.reporting.logs import run_log
 
 
 class Link:
     def __init__(self) -> None:
-        self.events: list[tuple[EventKind, dict[str, Any]]] = []
+        self.events: list[EventPayload | ModelLoaded] = []
 
-    def emit(self, kind: EventKind, data: dict[str, Any]) -> None:
-        self.events.append((kind, data))
+    def emit(self, payload: EventPayload | ModelLoaded) -> None:
+        self.events.append(payload)
 
     def stop_requested(self) -> StopKind | None:
         return None
@@ -26,7 +26,7 @@ class Link:
 
 
 def texts(link: Link) -> list[tuple[str, str]]:
-    return [(data["level"], data["text"]) for _, data in link.events]
+    return [(line.level, line.text) for line in link.events if isinstance(line, LogPayload)]
 
 
 def read(file: Path) -> list[dict[str, Any]]:
@@ -43,7 +43,7 @@ def test_lines_go_to_the_file_and_to_followers(tmp_path: Path):
         warnings.warn("odd", stacklevel=1)
     assert texts(link)[:3] == [("info", "Grüße"), ("info", "zweite Zeile"), ("warning", "careful")]
     assert "odd" in texts(link)[3][1]
-    assert {kind for kind, _ in link.events} == {EventKind.LOG}
+    assert {type(event) for event in link.events} == {LogPayload}
     assert [(line["level"], line["text"]) for line in read(file)] == texts(link)
     assert read(file)[0]["at"].endswith("+00:00")
 

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from ftlab.schemas.checks import CheckReport
 from tests.support.tiny_models import make_tiny_tokenizer
-from train.data.doctor import CheckOptions, examine
+from train.data.doctor import CheckOptions, EvalRows, examine
 from train.data.rows.canonical import Kind, write_canonical
 
 Row = dict[str, Any]
@@ -59,7 +59,7 @@ def check(
     max_length: int = 1024,
     **options: Any,
 ) -> CheckReport:
-    held_out = None if eval_rows is None else ("ds-eval", write(folder / "eval.arrow", eval_rows, kind))
+    held_out = None if eval_rows is None else EvalRows("ds-eval", write(folder / "eval.arrow", eval_rows, kind))
     return examine(
         write(folder / "rows.arrow", rows, kind),
         tokenizer or make_tiny_tokenizer(),

@@ -12,11 +12,13 @@ from transformers import PreTrainedTokenizerFast
 
 from ftlab.schemas.check_rules import CheckRule
 from ftlab.schemas.checks import CheckReport
+from tests.support.rows import encode
 from tests.support.tiny_models import make_tiny_tokenizer
 from tests.unit.train.data.doctor.doctor_rows import FIRST_LINE, Row, answer, chat, chats, check, sentence, user, write
-from train.data.doctor import CheckOptions, examine, reading, worst
+from train.data.doctor import CheckOptions, EvalRows, examine, worst
 from train.data.rows.canonical import Kind
-from train.data.tokens.encode import IGNORE, encode
+from train.data.tokens import encode as module
+from train.data.tokens.encode import IGNORE
 
 TOKENIZER = make_tiny_tokenizer()
 REFUSING = (
@@ -270,7 +272,7 @@ def test_pairs_to_evaluate_on_are_a_hard_stop(tmp_path: Path):
     pair = {"prompt": [user("Where?")], "chosen": [answer("Here.")], "rejected": [answer("No.")]}
     held_out = write(tmp_path / "pairs.arrow", [pair], Kind.PREFERENCE)
     rows = write(tmp_path / "rows.arrow", [SOUND])
-    report = examine(rows, TOKENIZER, CheckOptions(512), eval_rows=("ds-eval", held_out))
+    report = examine(rows, TOKENIZER, CheckOptions(512), eval_rows=EvalRows("ds-eval", held_out))
     assert (report.counts["eval_no_method"], report.has_errors) == (1, True)
 
 
@@ -278,10 +280,13 @@ def test_rows_to_evaluate_on_that_are_known_to_be_sound_are_only_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     rows = write(tmp_path / "rows.arrow", chats(20))
-    held_out = ("ds-eval", write(tmp_path / "eval.arrow", [*chats(5, seed=1), *chats(2)]))
-    report = examine(rows, TOKENIZER, CheckOptions(512), eval_rows=held_out)
-    monkeypatch.setattr("train.data.doctor.eval_rows.read_tokens", None)
-    assert examine(rows, TOKENIZER, CheckOptions(512), eval_rows=held_out, eval_is_sound=True) == report
+    path = write(tmp_path / "eval.arrow", [*chats(5, seed=1), *chats(2)])
+    report = examine(rows, TOKENIZER, CheckOptions(512), eval_rows=EvalRows("ds-eval", path))
+    monkeypatch.setattr("train.data.doctor.eval_rows.tokenise", None)
+    done: list[int] = []
+    known = EvalRows.read("ds-eval", path, done.append)
+    assert done == [7]
+    assert examine(rows, TOKENIZER, CheckOptions(512), eval_rows=known) == report
     assert report.overlap is not None
     assert report.overlap.num_exact == 2
 
@@ -309,13 +314,13 @@ def test_roles_are_described(tmp_path: Path):
 
 
 def test_progress_reaches_the_end_and_never_goes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(reading, "BATCH_ROWS", 10)
+    monkeypatch.setattr(module, "BATCH_ROWS", 10)
     told: list[tuple[int, int]] = []
     examine(
         write(tmp_path / "rows.arrow", chats(35)),
         TOKENIZER,
         CheckOptions(512),
-        eval_rows=("ds-eval", write(tmp_path / "eval.arrow", chats(5, seed=1))),
+        eval_rows=EvalRows("ds-eval", write(tmp_path / "eval.arrow", chats(5, seed=1))),
         on_progress=lambda done, total: told.append((done, total)),
     )
     assert told == sorted(told)
@@ -324,7 +329,7 @@ def test_progress_reaches_the_end_and_never_goes_back(tmp_path: Path, monkeypatc
 
 
 def test_batches_of_long_rows_end_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(reading, "BATCH_CHARS", 500)
+    monkeypatch.setattr(module, "BATCH_CHARS", 500)
     told: list[int] = []
     rng = random.Random(0)
     rows = [chat("Where?", sentence(rng, 20)) for _ in range(20)]
@@ -352,7 +357,7 @@ CALL = {"type": "function", "function": {"name": "look", "arguments": {"place": 
     ids=["tools", "calls", "refused"],
 )
 def test_tools_and_calls_end_a_batch_as_words_do(tmp_path: Path, row: Row, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(reading, "BATCH_CHARS", 500)
+    monkeypatch.setattr(module, "BATCH_CHARS", 500)
     refuses = row["messages"][1]["role"] == "tool"
     told_rows: list[int] = []
     examine(
@@ -380,7 +385,8 @@ def bytes_a_row(look: Callable[[int], None]) -> float:
 
 
 def test_memory_hardly_grows_with_the_number_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(reading, "BATCH_ROWS", 100)
+    monkeypatch.setattr(module, "BATCH_ROWS", 100)
+    monkeypatch.setattr("train.data.rows.canonical.BATCH_ROWS", 100)
 
     def look(number: int) -> None:
         path = write(tmp_path / f"{number}.arrow", chats(number, num_words=4))
@@ -391,13 +397,14 @@ def test_memory_hardly_grows_with_the_number_of_rows(tmp_path: Path, monkeypatch
 
 
 def test_memory_hardly_grows_with_the_number_of_rows_to_evaluate_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(reading, "BATCH_ROWS", 100)
+    monkeypatch.setattr(module, "BATCH_ROWS", 100)
+    monkeypatch.setattr("train.data.rows.canonical.BATCH_ROWS", 100)
     rows = write(tmp_path / "rows.arrow", chats(100, num_words=4))
 
     def look(number: int) -> None:
         held_out = write(tmp_path / f"{number}.arrow", chats(number, seed=1, num_words=4))
         tracemalloc.start()
-        examine(rows, TOKENIZER, CheckOptions(512), eval_rows=("ds-eval", held_out))
+        examine(rows, TOKENIZER, CheckOptions(512), eval_rows=EvalRows("ds-eval", held_out))
 
     assert bytes_a_row(look) < 400
 

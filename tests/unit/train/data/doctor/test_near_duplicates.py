@@ -9,7 +9,7 @@ import pytest
 from ftlab.schemas.check_rules import CheckRule
 from tests.unit.train.data.doctor.doctor_rows import FIRST_LINE, chat, chats, check, sentence
 from train.data.doctor import near_duplicates
-from train.data.doctor.near_duplicates import Sketch
+from train.data.doctor.near_duplicates import Fingerprints, Repeats, find_repeats
 
 RNG = random.Random(7)
 TEXTS = [sentence(RNG, 60) for _ in range(1_000)]
@@ -22,15 +22,19 @@ def changed(text: str, num_words: int) -> str:
     return " ".join(words)
 
 
-def sketch_of(*texts: str, batch: int = 300) -> Sketch:
-    made = Sketch()
+def fingerprints_of(*texts: str, batch: int = 300) -> Fingerprints:
+    made = Fingerprints()
     for start in range(0, len(texts), batch):
         made.add(texts[start : start + batch], texts[start : start + batch])
     return made
 
 
+def repeats(*texts: str, batch: int = 300) -> Repeats:
+    return find_repeats(fingerprints_of(*texts, batch=batch), Fingerprints())[0]
+
+
 def shared(one: str, other: str) -> float:
-    """The share of passages that two texts have in common (Jaccard), as the sketch sees them."""
+    """The share of passages that two texts have in common (Jaccard), as the fingerprints see them."""
     sets = [
         {data[i : i + near_duplicates.WINDOW] for i in range(len(data) - near_duplicates.WINDOW + 1)}
         for data in (near_duplicates._plain(one), near_duplicates._plain(other))
@@ -64,7 +68,7 @@ def test_rows_that_differ_in_role_or_system_message_are_not_equal(tmp_path: Path
 )
 def test_texts_are_alike_by_the_share_of_what_they_have_in_common(num_changed: int, least: float, most: float):
     others = [changed(text, num_changed) for text in TEXTS]
-    pairs = sketch_of(*TEXTS, *others).near_duplicates()
+    pairs = repeats(*TEXTS, *others).near
     assert least <= len(pairs.rows) / len(TEXTS) <= most
     assert (pairs.originals == pairs.rows - len(TEXTS)).all(), "each is found with its own original"
 
@@ -72,7 +76,7 @@ def test_texts_are_alike_by_the_share_of_what_they_have_in_common(num_changed: i
 def test_the_threshold_is_about_80_percent():
     found = {True: [], False: []}
     others = [changed(text, RNG.randrange(1, 20)) for text in TEXTS]
-    near = set(sketch_of(*TEXTS, *others).near_duplicates().rows.tolist())
+    near = set(repeats(*TEXTS, *others).near.rows.tolist())
     for number, (text, other) in enumerate(zip(TEXTS, others, strict=True), len(TEXTS)):
         found[number in near].append(shared(text, other))
     assert np.median(found[True]) > 0.8 > np.median(found[False])
@@ -82,19 +86,19 @@ def test_the_threshold_is_about_80_percent():
 
 def test_case_and_white_space_make_no_difference():
     texts = TEXTS[:50]
-    assert len(sketch_of(*texts, *(text.upper().replace(" ", "\n ") for text in texts)).near_duplicates().rows) == 50
+    assert len(repeats(*texts, *(text.upper().replace(" ", "\n ") for text in texts)).near.rows) == 50
 
 
 @pytest.mark.parametrize("text", ["", "Yes.", "No, thank you.", "是的，没错。"])
 def test_short_texts_are_like_no_other(text: str):
-    assert len(sketch_of(text, text + "!", text + "?").near_duplicates().rows) == 0
+    assert len(repeats(text, text + "!", text + "?").near.rows) == 0
 
 
 def test_any_script_can_be_alike():
     rng = random.Random(1)
     texts = ["".join(chr(rng.randrange(0x4E00, 0x9000)) for _ in range(200)) for _ in range(100)]
     others = [text[:100] + "新" + text[101:] for text in texts]
-    assert len(sketch_of(*texts, *others).near_duplicates().rows) > 90
+    assert len(repeats(*texts, *others).near.rows) > 90
 
 
 def test_overlap_with_the_evaluation_rows_is_found(tmp_path: Path):
@@ -122,25 +126,25 @@ def test_a_dataset_overlaps_itself_wholly(tmp_path: Path):
 def test_beyond_a_number_of_rows_exact_duplicates_are_estimated(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(near_duplicates, "MAX_EXACT_HASHES", 2_000)
     texts = [f"row {number}" for number in range(20_000)]
-    made = sketch_of(*texts, *texts[:10_000], batch=1_000)
+    made = fingerprints_of(*texts, *texts[:10_000], batch=1_000)
     assert made.is_sampled
     assert made._num_hashes <= 2_000
-    assert 8_000 < len(made.duplicates().rows) * made.scale < 12_000
-    assert len(sketch_of(*texts[:1_000]).duplicates().rows) == 0
+    assert 8_000 < len(find_repeats(made, Fingerprints())[0].equal.rows) * made.scale < 12_000
+    assert len(repeats(*texts[:1_000]).equal.rows) == 0
 
 
 def test_near_ones_are_looked_for_among_the_first_rows_only(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(near_duplicates, "MAX_NEAR_ROWS", 500)
-    made = sketch_of(*TEXTS[:400], *(changed(text, 1) for text in TEXTS[:400]))
+    made = fingerprints_of(*TEXTS[:400], *(changed(text, 1) for text in TEXTS[:400]))
     assert made.num_near_rows == 500
-    assert 90 <= len(made.near_duplicates().rows) <= 100
+    assert 90 <= len(find_repeats(made, Fingerprints())[0].near.rows) <= 100
 
 
-def test_an_empty_sketch_answers():
-    empty, full = Sketch(), sketch_of(*TEXTS[:3])
-    assert len(empty.duplicates().rows) == len(empty.near_duplicates().rows) == 0
+def test_without_rows_nothing_repeats():
+    empty, full = Fingerprints(), fingerprints_of(*TEXTS[:3])
     for one, other in ((empty, full), (full, empty), (empty, empty)):
-        assert [len(pairs.rows) for pairs in one.overlap(other)] == [0, 0]
+        for found in find_repeats(one, other):
+            assert len(found.equal.rows) == len(found.near.rows) == 0
 
 
 @pytest.mark.parametrize("which", ["training", "evaluation"])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from train.data.formats import json_array, jsonl
 from train.data.formats.json_array import parse_json_array
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import RowError, Rule
 
 
 def stream(data: bytes) -> io.BufferedReader:
@@ -129,6 +129,21 @@ def test_a_row_that_is_too_long_is_named_and_skipped(monkeypatch: pytest.MonkeyP
 )
 def test_the_break_is_named_exactly(data: bytes, sentence: str):
     assert last_sentence(data) == sentence
+
+
+@pytest.mark.usefixtures("window")
+def test_a_quote_that_is_missing_is_named_where_it_shows_however_much_follows():
+    data = b'[{"a": "x"},\n{"a": "y, "b": 1},\n' + b'{"a": "z"},\n' * 200 + b'{"a": "end"}]'
+    assert last_sentence(data) == "The JSON is broken at line 2, column 12: Expecting ',' delimiter."
+    assert last_sentence(data[:-5]) == "The JSON is broken at line 2, column 12: Expecting ',' delimiter."
+
+
+@pytest.mark.usefixtures("window")
+@pytest.mark.parametrize("end", [b"", b", 2]"])
+def test_a_number_that_is_too_long_is_skipped_whole(monkeypatch: pytest.MonkeyPatch, end: bytes):
+    monkeypatch.setattr(jsonl, "MAX_ROW_BYTES", 100)
+    found = parsed(b"[1, " + b"9" * 1000 + end)
+    assert found == ([(1, 1), (2, Rule.ROW_TOO_LONG), (3, 2)] if end else [(1, 1), (2, Rule.CUT_OFF)])
 
 
 json_values = st.recursive(

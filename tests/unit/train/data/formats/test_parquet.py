@@ -12,8 +12,7 @@ from train.data.formats import jsonl
 from train.data.formats import parquet as reading
 from train.data.formats.parquet import parse_parquet
 from train.data.rows.canonical import CanonicalFile
-from train.data.rows.errors import DatasetInvalidError
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import DatasetInvalidError, RowError, Rule
 
 MESSAGES = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
 

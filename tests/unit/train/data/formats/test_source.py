@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from train.data.convert import Conversion, convert, read_rows
+from tests.support.rows import read_rows
+from train.data.convert import Conversion, convert
 from train.data.formats import source
-from train.data.rows.errors import DatasetInvalidError
-from train.data.rows.rules import Rule
+from train.data.rows.errors import DatasetInvalidError, Rule
 
 
 def row_of(number: int) -> dict[str, str]:

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from train.data.convert import DatasetFile, convert, read_rows
+from tests.support.rows import read_rows
+from train.data.convert import DatasetFile, convert
 from train.data.formats import jsonl
 from train.data.formats.tables import parse_csv, parse_tsv
 from train.data.preview import preview
 from train.data.rows.canonical import CanonicalFile
-from train.data.rows.errors import DatasetInvalidError
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import DatasetInvalidError, RowError, Rule
 from train.data.shapes.mapping import ColumnMapping
 from train.data.shapes.shapes import Shape
 

@@ -4,8 +4,7 @@ from typing import Any
 import pytest
 
 from ftlab.errors import InvalidRequestError
-from train.data.rows.errors import DatasetInvalidError
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import DatasetInvalidError, RowError, Rule
 from train.data.shapes import detect
 from train.data.shapes.detect import Detection, Detector
 from train.data.shapes.mapping import ColumnMapping

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from train.data.rows.rules import RowError, Rule
+from train.data.rows.errors import RowError, Rule
 from train.data.shapes.shapes import Shape, normalise
 
 

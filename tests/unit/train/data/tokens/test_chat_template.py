@@ -175,7 +175,7 @@ def test_turns_that_are_known_are_those_that_would_be_found(
             messages[-1]["weight"] = 0
         rows = []
         for renderer, limit in ((quick, 256), (slow, 0)):
-            monkeypatch.setattr(render, "MAX_SKELETONS", limit)
+            monkeypatch.setattr(render, "MAX_OUTLINES", limit)
             try:
                 rows.append(renderer.render(1, {"messages": messages}))
             except InvalidRequestError as error:
@@ -191,7 +191,7 @@ def test_turns_that_are_known_are_those_that_would_be_found(
 
 
 def test_few_orders_of_roles_are_remembered(tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(render, "MAX_SKELETONS", 2)
+    monkeypatch.setattr(render, "MAX_OUTLINES", 2)
     renderer = Renderer(tokenizer, assistant_only_loss=True)
     shown = [renderer.render(1, {"messages": TALK[:count]}) for count in (2, 3, 4, 2, 4)]
     assert [row.is_verbatim for row in shown] == [True, True, False, True, False]

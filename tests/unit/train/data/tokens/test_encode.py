@@ -6,11 +6,12 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from ftlab.errors import InvalidRequestError
+from tests.support.rows import EncodedRow, encode
 from tests.support.tiny_models import make_tiny_tokenizer
 from train.data.rows.errors import DatasetInvalidError
 from train.data.shapes.shapes import Row
-from train.data.tokens import encode
-from train.data.tokens.encode import BATCH_ROWS, IGNORE, EncodedRow
+from train.data.tokens import encode as module
+from train.data.tokens.encode import BATCH_ROWS, IGNORE
 
 THINKING_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -68,7 +69,7 @@ def learned(tokenizer: PreTrainedTokenizerFast, encoded: Encoded, row: int = 0) 
 
 
 def run(tokenizer: PreTrainedTokenizerFast, *rows: Row, max_length: int | None = 512, only: bool = True) -> Encoded:
-    return Encoded(encode.encode(rows, tokenizer, max_length=max_length, assistant_only_loss=only))
+    return Encoded(encode(rows, tokenizer, max_length=max_length, assistant_only_loss=only))
 
 
 def test_the_answers_and_their_end_are_learned(tokenizer: PreTrainedTokenizerFast):
@@ -124,7 +125,7 @@ def test_a_row_of_which_only_the_first_token_is_learned_teaches_nothing(tokenize
 def test_many_rows_keep_their_order_over_batches(
     tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
 ):
-    monkeypatch.setattr(encode, limit, value)
+    monkeypatch.setattr(module, limit, value)
     encoded = run(tokenizer, *(chat("Which?", f"Number {number}.") for number in range(30)))
     found = [learned(tokenizer, encoded, row) for row in range(30)]
     assert found == [f"Number {number}.<|im_end|>\n" for number in range(30)]
@@ -222,7 +223,7 @@ HELLO = chat("Hi", "Hello")
 def test_old_objects_are_left_alone_from_the_second_batch_on_and_until_the_end(tokenizer: PreTrainedTokenizerFast):
     gc.unfreeze()
     run(tokenizer, HELLO)
-    rows = encode.encode([HELLO] * (BATCH_ROWS + 1), tokenizer, max_length=None, assistant_only_loss=False)
+    rows = encode([HELLO] * (BATCH_ROWS + 1), tokenizer, max_length=None, assistant_only_loss=False)
     assert gc.get_freeze_count() == 0
     next(rows)
     assert gc.get_freeze_count() > 0

@@ -7,12 +7,12 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from ftlab.errors import InvalidRequestError
+from tests.support.rows import EncodedRow, encode
 from tests.support.tiny_models import CHAT_TEMPLATE, make_tiny_tokenizer
 from tests.unit.train.data.tokens.test_chat_template import MARKED, REWRITING, TRICKY, every_family, trl_templates
 from train.data.rows.errors import DatasetInvalidError
 from train.data.tokens import render
 from train.data.tokens.chat_template import ChatTemplate
-from train.data.tokens.encode import EncodedRow, encode
 from train.data.tokens.render import Renderer
 
 TOOL = {"type": "function", "function": {"name": "look", "description": "Look.", "parameters": {"type": "object"}}}
@@ -89,7 +89,7 @@ def test_turns_of_rows_with_the_same_tools_are_those_that_would_be_found(
             row["tools"] = [TOOL, TOOL | {"n": 1}][: number + 1]
         found: list[Any] = []
         for renderer, limit in ((quick, 256), (slow, 0)):
-            monkeypatch.setattr(render, "MAX_SKELETONS", limit)
+            monkeypatch.setattr(render, "MAX_OUTLINES", limit)
             try:
                 shown = renderer.render(1, row)
             except (InvalidRequestError, DatasetInvalidError) as error:

@@ -9,13 +9,13 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from ftlab.schemas.methods import SftMethod
+from tests.support.rows import encode, read_rows
 from tests.support.tiny_models import make_tiny_tokenizer
 from tests.unit.train.runs import write_messages, write_rows
-from train.data.convert import read_rows
 from train.data.rows.canonical import Kind, write_canonical
 from train.data.rows.errors import DatasetInvalidError
 from train.data.tokens import prepare
-from train.data.tokens.encode import IGNORE, encode
+from train.data.tokens.encode import IGNORE
 from train.data.tokens.prepare import Counts, Prepared, PrepareSpec, prepare_rows
 
 MAX_LENGTH = 64
@@ -58,7 +58,7 @@ def conversation(words: int) -> list[dict[str, str]]:
 
 def test_prepared_rows_are_the_encoded_rows(make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("train.data.tokens.arrow_rows.BATCH_TOKENS", 100)
-    rows = write_rows(tmp_path / "rows.jsonl", 30)
+    rows = write_rows(tmp_path / "rows.arrow", 30)
     expected = list(encode(read_rows(rows), make_tiny_tokenizer(), max_length=MAX_LENGTH, assistant_only_loss=True))
     found = make(rows).dataset()
     assert found["input_ids"][:] == [row.input_ids for row in expected]
@@ -67,9 +67,9 @@ def test_prepared_rows_are_the_encoded_rows(make: Maker, tmp_path: Path, monkeyp
 
 
 def test_the_second_one_tokenises_nothing(make: Maker, tmp_path: Path):
-    rows = write_rows(tmp_path / "rows.jsonl", 8)
+    rows = write_rows(tmp_path / "rows.arrow", 8)
     first = make(rows)
-    elsewhere = tmp_path / "copy.jsonl"
+    elsewhere = tmp_path / "copy.arrow"
     elsewhere.write_bytes(rows.read_bytes())
     second = make(elsewhere)
     assert make.num_loads == 1
@@ -83,15 +83,15 @@ def test_the_second_one_tokenises_nothing(make: Maker, tmp_path: Path):
     ids=lambda item: next(iter(item)),
 )
 def test_another_way_of_preparing_is_another_entry(make: Maker, tmp_path: Path, changes: dict[str, Any]):
-    rows = write_rows(tmp_path / "rows.jsonl", 8)
+    rows = write_rows(tmp_path / "rows.arrow", 8)
     assert make.spec(rows, **changes).key() != make.spec(rows).key()
 
 
 def test_other_rows_template_tokens_or_code_are_another_entry(
     make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    rows = write_rows(tmp_path / "rows.jsonl", 8)
-    keys = [make.spec(rows).key(), make.spec(write_rows(tmp_path / "other.jsonl", 9)).key()]
+    rows = write_rows(tmp_path / "rows.arrow", 8)
+    keys = [make.spec(rows).key(), make.spec(write_rows(tmp_path / "other.arrow", 9)).key()]
     for name in ("chat_template.jinja", "tokenizer.json"):
         other = tmp_path / name
         tokenizer = make_tiny_tokenizer(vocab_size=400 if name == "tokenizer.json" else 512)
@@ -111,7 +111,7 @@ def test_rows_that_a_bucket_named_by_their_content_are_not_read_for_the_key(make
 
 
 def test_weights_are_no_part_of_the_key(make: Maker, tmp_path: Path):
-    rows = write_rows(tmp_path / "rows.jsonl", 8)
+    rows = write_rows(tmp_path / "rows.arrow", 8)
     folder = tmp_path / "model"
     make_tiny_tokenizer().save_pretrained(folder)
     (folder / "model.safetensors").write_bytes(b"weights")
@@ -121,7 +121,7 @@ def test_weights_are_no_part_of_the_key(make: Maker, tmp_path: Path):
 def test_rows_that_are_cut_or_teach_nothing_are_counted(make: Maker, tmp_path: Path):
     question = {"role": "user", "content": "What? " * 30}
     rows = [conversation(2), conversation(100), [question, {"role": "assistant", "content": "That."}]]
-    prepared = make(write_messages(tmp_path / "rows.jsonl", rows))
+    prepared = make(write_messages(tmp_path / "rows.arrow", rows))
     counts, found = prepared.counts, prepared.dataset()
     lengths = [len(ids) for ids in found["input_ids"]]
     assert len(lengths) == counts.num_sequences == 2
@@ -136,7 +136,7 @@ def test_rows_that_are_cut_or_teach_nothing_are_counted(make: Maker, tmp_path: P
 def test_rows_without_anything_to_learn_are_refused(make: Maker, tmp_path: Path, packing: bool):
     question = {"role": "user", "content": "What? " * 30}
     answer = {"role": "assistant", "content": "That.", "weight": 0}
-    rows = write_messages(tmp_path / "rows.jsonl", [[question, answer]] * 3)  # type: ignore[list-item]
+    rows = write_messages(tmp_path / "rows.arrow", [[question, answer]] * 3)  # type: ignore[list-item]
     with pytest.raises(DatasetInvalidError, match="None of the 3 rows has a token to learn") as caught:
         make(rows, packing=packing)
     assert caught.value.code == "dataset_invalid"
@@ -145,7 +145,7 @@ def test_rows_without_anything_to_learn_are_refused(make: Maker, tmp_path: Path,
 
 def test_packed_rows_hold_every_token_once(make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("train.data.tokens.arrow_rows.BATCH_TOKENS", 100)
-    rows = write_messages(tmp_path / "rows.jsonl", [conversation(words) for words in (1, 3, 150, 2, 40, 5, 64, 9)])
+    rows = write_messages(tmp_path / "rows.arrow", [conversation(words) for words in (1, 3, 150, 2, 40, 5, 64, 9)])
     whole = list(encode(read_rows(rows), make_tiny_tokenizer(), max_length=None, assistant_only_loss=True))
     prepared = make(rows, packing=True)
     counts, found = prepared.counts, prepared.dataset()
@@ -177,7 +177,7 @@ def _documents(found: Any) -> list[tuple[list[int], list[int]]]:
 
 
 def test_the_manifest_tells_what_is_padding(make: Maker, tmp_path: Path):
-    rows = write_messages(tmp_path / "rows.jsonl", [conversation(1 + number % 13) for number in range(400)])
+    rows = write_messages(tmp_path / "rows.arrow", [conversation(1 + number % 13) for number in range(400)])
     plain, packed = make(rows).counts, make(rows, packing=True).counts
     assert plain.useful_fraction["1"] == 1.0
     assert 0.4 < plain.useful_fraction["8"] < plain.useful_fraction["2"] < 1.0
@@ -230,7 +230,7 @@ def test_progress_is_told_and_may_end_the_work(make: Maker, tmp_path: Path, monk
         if done == 20:
             raise StopError
 
-    spec = make.spec(write_rows(tmp_path / "rows.jsonl", 35))
+    spec = make.spec(write_rows(tmp_path / "rows.arrow", 35))
     with pytest.raises(StopError):
         prepare_rows(spec, make.cache, make.tokenizer, on_progress)
     assert told == [10, 20]
@@ -241,12 +241,13 @@ def test_progress_is_told_and_may_end_the_work(make: Maker, tmp_path: Path, monk
 def test_memory_does_not_grow_with_the_file(
     make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packing: bool
 ):
+    monkeypatch.setattr("train.data.rows.canonical.BATCH_ROWS", 50)
     monkeypatch.setattr("train.data.tokens.encode.BATCH_ROWS", 50)
     monkeypatch.setattr("train.data.tokens.arrow_rows.BATCH_TOKENS", 1000)
-    make(write_rows(tmp_path / "first.jsonl", 10), packing=packing)  # what is made once
+    make(write_rows(tmp_path / "first.arrow", 10), packing=packing)  # what is made once
     peaks = []
     for count in (300, 1500):
-        rows = write_rows(tmp_path / f"{count}.jsonl", count)
+        rows = write_rows(tmp_path / f"{count}.arrow", count)
         tracemalloc.start()
         make(rows, packing=packing)
         peaks.append(tracemalloc.get_traced_memory()[1])
@@ -256,6 +257,6 @@ def test_memory_does_not_grow_with_the_file(
 
 
 def test_counts_survive_the_manifest(make: Maker, tmp_path: Path):
-    rows = write_rows(tmp_path / "rows.jsonl", 8)
+    rows = write_rows(tmp_path / "rows.arrow", 8)
     assert isinstance(make(rows).counts, Counts)
     assert make(rows).counts == make(rows).counts

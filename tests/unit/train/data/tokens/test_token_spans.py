@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from train.data.tokens.token_spans import _token_range, token_ranges
+from train.data.tokens.encode import _search_range, token_ranges
 
 PIECES = [
     "hello",
@@ -67,6 +67,6 @@ def test_both_ways_find_the_same_tokens(name: str, text: str, data: st.DataObjec
     encoding = TOKENIZERS[name].encode(text, add_special_tokens=False)
     (first, last), expected = (
         token_ranges(encoding, [(start, end)], len(text))[0],
-        _token_range(encoding.offsets, (start, end)),
+        _search_range(encoding.offsets, (start, end)),
     )
     assert (first, last) == expected or (first >= last and expected[0] >= expected[1])

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from ftlab.errors import NotFoundError
 from ftlab.schemas.checks import Token, TokenRow
+from tests.support.rows import encode
 from tests.support.tiny_models import make_tiny_tokenizer
 from tests.unit.train.data.doctor.doctor_rows import FIRST_LINE, Row, answer, chat, user, write
 from train.data.rows.canonical import Kind
-from train.data.tokens.encode import IGNORE, encode
+from train.data.tokens.encode import IGNORE
 from train.data.tokens.token_view import MAX_CUT_OFF, MAX_TOKENS, token_rows
 
 TOKENIZER = make_tiny_tokenizer()

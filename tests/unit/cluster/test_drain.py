@@ -1,6 +1,7 @@
 """Waiting until every run has saved."""
 
-from cluster.coordinator.drain import POLL_S, drain
+from cluster.coordinator_client import DRAIN_POLL_S, drain
+from cluster.named_actor import ActorUnreachableError
 
 
 class Runs:
@@ -15,7 +16,7 @@ class Runs:
     def drain(self) -> None:
         if len(self.asked) in self.away:
             self.asked.append(self.now)
-            raise ConnectionError("it is being started again")
+            raise ActorUnreachableError("it is being started again")
         self.asked.append(self.now)
 
     def is_drained(self) -> bool:
@@ -37,13 +38,13 @@ def test_a_service_without_runs_goes_at_once():
 def test_it_goes_as_soon_as_the_last_run_has_saved():
     runs = Runs(3)
     assert runs.wait(10)
-    assert 3 <= runs.now < 3 + 2 * POLL_S
+    assert 3 <= runs.now < 3 + 2 * DRAIN_POLL_S
 
 
 def test_runs_that_take_too_long_are_left_to_their_checkpoints():
     runs = Runs(100)
     assert not runs.wait(10)
-    assert 10 <= runs.now < 10 + 2 * POLL_S
+    assert 10 <= runs.now < 10 + 2 * DRAIN_POLL_S
 
 
 def test_a_coordinator_that_was_started_again_is_asked_again():

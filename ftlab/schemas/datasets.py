@@ -1,0 +1,89 @@
+"""Datasets: their records, previews, uploads in pieces and signed URLs."""
+
+from datetime import datetime
+from typing import Any
+
+from ftlab.schemas.common import WireModel
+
+
+class Dataset(WireModel):
+    """An uploaded dataset."""
+
+    id: str
+    owner: str
+    name: str
+    bucket: str
+    format: str
+    """File format, as `jsonl` or `csv`."""
+    shape: str
+    """Row shape that it was normalised from, as `messages` or `sharegpt`."""
+    num_rows: int
+    size_bytes: int
+    """Size of the file as it was uploaded."""
+    sha256: str
+    """Hash of the file as it was uploaded."""
+    created_at: datetime
+    kind: str = "messages"
+    """Kind of its rows: `messages`, `preference`, `unpaired` or `text`."""
+    num_skipped: int = 0
+    """Unreadable rows that were left out, which the uploader had allowed."""
+    column_mapping: dict[str, Any] | None = None
+    """The uploader's mapping of columns to fields."""
+    confidence: float = 1.0
+    """Confidence of the shape detection, 0 to 1."""
+    compression: str | None = None
+    """Compression of the uploaded file: `gzip` or `zstd`."""
+    problems: tuple[str, ...] = ()
+    """Problems of the first ten rows that were left out, with their lines and rules."""
+
+
+class PreviewRow(WireModel):
+    """One row; either `row` or `problem` is there."""
+
+    line: int
+    """Number of the line in the uploaded file, from 1; in JSON and Parquet files, of the row."""
+    raw: Any = None
+    """The row as it is in the file; `null` where it cannot be read. Long texts are cut."""
+    row: dict[str, Any] | None = None
+    """The row as it is trained on. Long texts are cut."""
+    problem: str | None = None
+    """Reason why it was left out."""
+
+
+class DatasetPreview(WireModel):
+    """The first rows of a dataset, and how they were read."""
+
+    dataset_id: str
+    format: str
+    shape: str
+    kind: str
+    confidence: float
+    """Confidence of the shape detection, 0 to 1."""
+    rows: list[PreviewRow]
+
+
+class Upload(WireModel):
+    """A file that is uploaded in pieces."""
+
+    id: str
+    owner: str
+    bucket: str
+    filename: str
+    size_bytes: int
+    """Size of the whole file."""
+    received_bytes: int
+    """Bytes that are safe on disk; the next piece starts here."""
+    sha256: str | None = None
+    """Hash of the whole file, if the client gave one."""
+    dataset_id: str | None = None
+    """The dataset that was made of it."""
+    created_at: datetime
+    expires_at: datetime
+    """It is removed then, unless another piece arrives first."""
+
+
+class SignedUrl(WireModel):
+    """A URL at which anybody can download a file, until it expires."""
+
+    url: str
+    expires_at: datetime

@@ -1,0 +1,222 @@
+"""A job's event log: the event, and one payload type per kind of event."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, get_args
+
+from pydantic import Field, GetJsonSchemaHandler, TypeAdapter
+from pydantic_core import CoreSchema
+
+from ftlab.schemas.common import WireModel
+from ftlab.status import JobStatus, ReasonCode
+
+RESUMED = "resumed"
+"""Code of the notice that reports what an attempt resumed from."""
+DATA_CHECKED = "data_checked"
+"""Code of the notice that reports what the doctor found in a job's data."""
+
+
+class EventKind(StrEnum):
+    STATUS = "status"
+    METRICS = "metrics"
+    LOG = "log"
+    CHECKPOINT = "checkpoint"
+    SAMPLE = "sample"
+    NOTICE = "notice"
+    PROGRESS = "progress"
+
+
+class EventPayload(WireModel):
+    """Base of the payloads.
+
+    `Event.data` holds the fields that the writer set; the others are absent there. Most have a default, so that the
+    events of an older release can be read too.
+    """
+
+    kind: ClassVar[EventKind]
+
+    def to_data(self) -> dict[str, Any]:
+        """The payload as `Event.data`."""
+        return self.model_dump(exclude_unset=True)
+
+
+class StatusPayload(EventPayload):
+    """The job has a new status."""
+
+    kind = EventKind.STATUS
+
+    status: JobStatus
+    message: str = ""
+    """One sentence: what the job does, or why it ended and what to do."""
+    reason: ReasonCode | None = None
+    """Set once the job is terminal."""
+
+
+class ProgressPayload(EventPayload):
+    """Position of the training. Sent at most twice a second between two logged steps."""
+
+    kind = EventKind.PROGRESS
+
+    step: int
+    """Optimizer steps done, over all attempts."""
+    total_steps: int | None = None
+    epoch: float | None = None
+    """Epochs done of the current file."""
+    file: int | None = None
+    """Number of the file in training; 1 is the first."""
+    num_files: int | None = None
+    file_progress: float | None = None
+    """Share of the file that is done, 0 to 1."""
+    eta_s: float | None = None
+    """Estimated seconds until the last step; `None` until a step is measured."""
+    step_time_s: float | None = None
+    """Seconds per step, as a moving average."""
+    data_wait_s: float | None = None
+    """Seconds that a step waits for its data, as a moving average."""
+
+
+class MetricsPayload(ProgressPayload):
+    """Measured values of one step, with the position of the training."""
+
+    kind = EventKind.METRICS
+
+    values: dict[str, float | None] = Field(default_factory=dict)
+    """Value by metric name; `None` where the number is not finite."""
+
+
+class LogPayload(EventPayload):
+    """One line that the training processes logged."""
+
+    kind = EventKind.LOG
+
+    level: str = "info"
+    """Lower-case name of the log level, as `info` or `warning`."""
+    text: str = ""
+
+
+class CheckpointPayload(EventPayload):
+    """A checkpoint was committed."""
+
+    kind = EventKind.CHECKPOINT
+
+    step: int
+    name: str = ""
+    """Name of its folder, as `step-00000120`."""
+    size_bytes: int = 0
+    """Size of all its files."""
+    manifest_sha256: str = ""
+    """SHA-256 of its manifest file, in hex."""
+    metrics: dict[str, float] = Field(default_factory=dict)
+    """Losses that were measured at its step."""
+    is_best: bool = False
+    """Whether it has the lowest evaluation loss so far."""
+    removed_steps: list[int] = Field(default_factory=list)
+    """Steps of the older checkpoints that were removed with this commit."""
+
+
+class NoticePayload(EventPayload):
+    """Something that a user should know; `code` says what it is about."""
+
+    kind = EventKind.NOTICE
+
+    code: str
+    message: str = ""
+    """One sentence for the user."""
+    step: int | None = None
+    """Step of the checkpoint that an attempt resumes from; set in notices about a resume."""
+    samples: int | None = None
+    """Training rows consumed up to this step."""
+    removed_steps: list[int] | None = None
+    """Steps of the newer checkpoints that were removed (`checkpoints_given_up`)."""
+
+
+class ResumedPayload(NoticePayload):
+    """Receipt of a resume (code `resumed`), emitted after its first step.
+
+    Each pair of fields compares the checkpoint with what the attempt found when it resumed.
+    """
+
+    file: int | None = None
+    """Number of the file with the next row; 1 is the first."""
+    num_files: int | None = None
+    file_samples: int | None = None
+    """Rows consumed of this file, over all its epochs."""
+    loss_before: float | None = None
+    loss_after: float | None = None
+    learning_rate_before: float | None = None
+    learning_rate_after: float | None = None
+    rng_sha256_before: str | None = None
+    """Hash of the random states of all workers."""
+    rng_sha256_after: str | None = None
+    data_sha256_before: str | None = None
+    """Hash of the file's rows, the position in them and the order of the next ones."""
+    data_sha256_after: str | None = None
+    versions_before: dict[str, str] | None = None
+    """Versions of the libraries that compute a step."""
+    versions_after: dict[str, str] | None = None
+    bit_exact: bool | None = None
+    """Whether training continues bit for bit as without the interruption."""
+    why_not: list[str] | None = None
+    """Reasons why it does not."""
+
+
+class SamplePayload(EventPayload):
+    """Reserved; nothing writes it yet."""
+
+    kind = EventKind.SAMPLE
+
+
+_Payload = (
+    StatusPayload
+    | MetricsPayload
+    | LogPayload
+    | CheckpointPayload
+    | SamplePayload
+    | NoticePayload
+    | ResumedPayload
+    | ProgressPayload
+)
+_BY_KIND = {payload.kind: payload for payload in get_args(_Payload) if payload is not ResumedPayload}
+
+
+def parse_payload(kind: EventKind, data: Mapping[str, Any]) -> EventPayload:
+    """The payload of an event with this `data`."""
+    is_receipt = kind is EventKind.NOTICE and data.get("code") == RESUMED
+    payload: type[EventPayload] = ResumedPayload if is_receipt else _BY_KIND[kind]
+    return payload.model_validate(data)
+
+
+class _PayloadSchema:
+    """JSON schema of `Event.data`: one of the payload types."""
+
+    @staticmethod
+    def __get_pydantic_json_schema__(_: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return handler(TypeAdapter(_Payload).core_schema)
+
+
+class Event(WireModel):
+    """One line of a job's append-only event log. `seq` starts at 1 and has no gap."""
+
+    job_id: str
+    seq: int
+    attempt: int
+    """The attempt that it belongs to; 0 before the first."""
+    at: datetime
+    kind: EventKind
+    data: Annotated[dict[str, Any], _PayloadSchema()]
+    """The payload as plain JSON values."""
+
+    @property
+    def payload(self) -> EventPayload:
+        """`data` as the payload type of this kind."""
+        return parse_payload(self.kind, self.data)
+
+
+class LogLine(WireModel):
+    """One line that a job's training processes logged."""
+
+    at: datetime
+    level: str
+    text: str
+    attempt: int = 0

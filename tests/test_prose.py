@@ -1,0 +1,87 @@
+"""The documents are in plain English: phrases that readers stumbled over do not come back."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.repository import MARKDOWN, shown
+
+AVOIDED = {
+    r"\b(?:go|goes|going|went|gone) on\b": "continue, resume, keep running",
+    r"\bgiven up\b": "discarded; timed out",
+    r"\btalk(?:s|ed|ing)?\b": "messages; contact, connect to",
+    r"\b(?:tell|tells|telling|told)\b": "report, show, describe",
+    r"\bso many\b": "this many, the number of",
+    r"\bwhoever\b": "anyone who",
+    r"\banew\b": "again",
+    r"\bfound out\b": "detected",
+    r"\bread over\b": "ignored",
+    r"(?<!there)(?<!\s) is no\b(?! longer)": "is not a",
+    r"\bshall\b": "must, should, will",
+    r"\bwish(?:es|ed)?\b": "request",
+    r"\bwithout a word\b": "without an error message, without warning",
+    r"\bwhat (?:came|comes|became|becomes) of\b": "the result of; whatever arrived",
+    r"\b(?:is|are) always right\b": "is always allowed",
+    r"\b(?:lie|lies)\b": "is in, is stored in",
+    r"\bstands? (?:in|at|there|below)\b": "is in, is at",
+    r"\bdevices back\b": "releases its devices",
+    r"\bbeats? its heart\b": "sends heartbeats",
+    r"\b(?:is|are|was|were) away\b": "is down, is unavailable, is unreachable",
+    r"\btime (?:you gave )?is over\b": "timed out",
+    r"\bmade up\b(?! of)": "generated",
+    r"\blearned tokens?\b|\btokens? (?:to learn|learned)\b": "trained tokens",
+    r"\bre-open": "reopen",
+    r"\bdelivered (?:model|result)s?\b": "tuned model",
+    r"\bnewest good\b": "newest intact",
+    r"\bbut for\b": "except",
+    r"\ball the same\b": "still, anyway",
+    r"\w, as [`\"]": "such as, for example",
+}
+"""What is avoided (a space also matches a line break), and what to write instead."""
+
+
+def prose_of_markdown(path: Path) -> str:
+    """The text of a page on its lines, without its code blocks."""
+    text = path.read_text("utf-8")
+    return re.sub(r"^```.*?^```$", lambda code: "\n" * code[0].count("\n"), text, flags=re.MULTILINE | re.DOTALL)
+
+
+PROSE: dict[str, Callable[[Path], str]] = {".md": prose_of_markdown}
+"""Reads the prose of a file by its suffix: blank in place of all else, so that each word stays on its line."""
+
+CHECKED = MARKDOWN
+
+
+def avoided_phrases(text: str) -> list[tuple[int, str, str]]:
+    """Line number, phrase, and what to write instead."""
+    found = []
+    for pattern, instead in AVOIDED.items():
+        for match in re.finditer(pattern.replace(" ", r"\s+"), text, re.IGNORECASE):
+            phrase = match[0].strip()
+            line = text.count("\n", 0, match.end() - len(match[0].lstrip())) + 1
+            found.append((line, " ".join(phrase.split()), instead))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("path", CHECKED, ids=shown)
+def test_the_prose_has_no_phrase_that_is_avoided(path: Path) -> None:
+    found = avoided_phrases(PROSE[path.suffix](path))
+    messages = [f"{shown(path)}:{line}: instead of {phrase!r}, write: {instead}" for line, phrase, instead in found]
+    assert not messages, "\n".join(messages)
+
+
+def test_a_phrase_is_found_on_its_line_and_across_lines() -> None:
+    text = "A job\ngoes\n  on, as `x`.\nThere\nis no job, and it is no longer there. It is\nno job."
+    assert [(line, phrase) for line, phrase, _ in avoided_phrases(text)] == [
+        (2, "goes on"),
+        (3, "n, as `"),
+        (5, "is no"),
+    ]
+
+
+def test_code_blocks_are_no_prose(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("one\n```text\nIt goes on.\n```\nIt goes on.\n")
+    assert [line for line, _, _ in avoided_phrases(prose_of_markdown(page))] == [5]
