@@ -3,6 +3,7 @@
 import logging
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from datasets import Dataset
@@ -12,6 +13,7 @@ from transformers import PreTrainedModel
 from ftlab.errors import FineTuneLabError
 from ftlab.manifest import Manifest
 from ftlab.schemas import JobConfig, MetricsPayload, NoticePayload, ProgressPayload
+from ftlab.schemas.events import FINAL_EVAL_LOSS
 from train.checkpoints import checkpoint_files
 from train.checkpoints.resume import report_set_aside
 from train.failures import classify
@@ -27,6 +29,9 @@ FLOAT32_TOLERANCE = 1e-5
 LOW_PRECISION_TOLERANCE = 5e-3
 """The same where a number has 16 bits, in the weights or in the computation, as with 4-bit weights: about 2^-8, the
 precision of bfloat16."""
+FINAL_EVAL_MARK = ".final-eval"
+"""Name of a file in the job's folder that exists while the delivered model is evaluated. If the attempt is killed there,
+for lack of memory perhaps, it remains, and the retry delivers without evaluating: it would be killed there too."""
 
 logger = logging.getLogger("ftlab.run")
 
@@ -48,15 +53,15 @@ class TrainedRun:
 def deliver(run: RunContext, trained: TrainedRun) -> Outcome:
     """Publish the model and evaluate it. Rank 0 calls it, alone."""
     run.heartbeat.enter(Phase.DELIVERING)
-    # If an attempt died while it evaluated the delivered model (for lack of memory, say), every retry would die there.
-    has_died_here = run.plan.model_folder.exists()
     delivered = _publish(run.plan, run.link)
     _report_no_improvement(run.link, trained.eval_losses, delivered.step)
     if trained.eval_set is not None:
-        if has_died_here:
-            _emit_skipped(run.link, "an earlier attempt of the job ended abruptly after it had delivered")
+        mark = run.plan.job_folder / FINAL_EVAL_MARK
+        if mark.exists():
+            _emit_skipped(run.link, "an earlier attempt ended abruptly while it did so")
         else:
-            _evaluate(run, trained, trained.eval_set, delivered)
+            _evaluate(run, trained, trained.eval_set, delivered, mark)
+        mark.unlink(missing_ok=True)
     return replace(trained.outcome, delivered_step=delivered.step)
 
 
@@ -93,10 +98,11 @@ def _report_no_improvement(link: RunLink, losses: dict[int, float], delivered_st
     link.emit(NoticePayload(code="eval_never_improved", message=message))
 
 
-def _evaluate(run: RunContext, trained: TrainedRun, rows: Dataset, delivered: Manifest) -> None:
+def _evaluate(run: RunContext, trained: TrainedRun, rows: Dataset, delivered: Manifest, mark: Path) -> None:
     """Evaluate the delivered files. The job has its model: nothing that goes wrong here may fail it."""
     link = run.link
     try:
+        mark.touch()
         loss, tolerance = _final_eval_loss(run, trained, rows)
     except EarlyStop as stop:
         _emit_skipped(link, f"the run was asked to stop ({stop.kind})")
@@ -109,7 +115,7 @@ def _evaluate(run: RunContext, trained: TrainedRun, rows: Dataset, delivered: Ma
         return
     if math.isfinite(loss):
         position = trained.progress.to_data() | {"step": delivered.step}
-        link.emit(MetricsPayload(**position, values={"final_eval_loss": loss}))
+        link.emit(MetricsPayload(**position, values={FINAL_EVAL_LOSS: loss}))
         # The delivered step may be an earlier one; the job stays at its last.
         link.emit(trained.progress)
     measured = delivered.metrics.get("eval_loss")

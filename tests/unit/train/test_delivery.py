@@ -244,17 +244,18 @@ def test_a_retry_does_not_die_where_the_attempt_before_died(job: Job, monkeypatc
     def die(*_: Any, **__: Any) -> None:
         raise KilledError
 
-    monkeypatch.setattr(delivery, "load_delivered", die)
-    with pytest.raises(KilledError):
-        job.train()
-    link = Link()
-    outcome = job.train(link)
+    with monkeypatch.context() as killing:
+        killing.setattr(delivery, "load_delivered", die)
+        with pytest.raises(KilledError):
+            job.train()
+    retry, later = Link(), Link()
+    outcome = job.train(retry)
     assert (outcome.ending, outcome.delivered_step) == (Ending.FINISHED, 8)
-    assert link.series("final_eval_loss") == {}
-    assert link.notices("final_eval_skipped") == [
-        "The model was delivered, but not evaluated: an earlier attempt of the job ended abruptly after it had "
-        "delivered."
+    assert retry.series("final_eval_loss") == {}
+    assert retry.notices("final_eval_skipped") == [
+        "The model was delivered, but not evaluated: an earlier attempt ended abruptly while it did so."
     ]
+    check_final_loss(later, job.train(later, training={"max_steps": 10}))
 
 
 def test_without_eval_rows_there_is_nothing_to_evaluate(job: Job):

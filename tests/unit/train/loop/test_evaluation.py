@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
+from tests.support.rows import encode, read_rows
 from tests.support.tiny_models import make_tiny_model
 from tests.unit.train.evaluators import Evaluator, Rows, TwoRanks
 from tests.unit.train.ranks import Task, train
 from tests.unit.train.runs import MODEL, Job, Link, write_messages
-from train.data.convert import read_rows
-from train.data.tokens.encode import IGNORE, encode
+from train.data.tokens.encode import IGNORE
 from train.loop.evaluation import MetricSums, RankBatches
 from train.model.base_model import find_model
 from train.model.tokenizer import load_tokenizer
