@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from ftlab.schemas import CheckpointPayload, JobConfig, MetricsPayload, StatusPayload
+from ftlab.schemas.events import FINAL_EVAL_LOSS
 from ftlab.status import JobStatus
 from tracking.store.records import DatasetRecord, EventRecord, JobRecord, ModelRecord
 
@@ -47,6 +48,11 @@ class Point:
     def is_eval(self) -> bool:
         """Whether the metric comes from an evaluation."""
         return self.key.startswith("eval_")
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the metric measures the tuned model: once, at a step that may be long over."""
+        return self.key == FINAL_EVAL_LOSS
 
 
 @dataclass(frozen=True)
