@@ -30,8 +30,11 @@ LOW_PRECISION_TOLERANCE = 5e-3
 """The same where a number has 16 bits, in the weights or in the computation, as with 4-bit weights: about 2^-8, the
 precision of bfloat16."""
 FINAL_EVAL_MARK = ".final-eval"
-"""Name of a file in the job's folder that exists while the delivered model is evaluated. If the attempt is killed there,
-for lack of memory perhaps, it remains, and the retry delivers without evaluating: it would be killed there too."""
+"""Name of a file in the job's folder that exists while the tuned model is evaluated.
+
+It remains if the attempt is killed there, for lack of memory perhaps. The retry then delivers without evaluating: it
+would be killed there too.
+"""
 
 logger = logging.getLogger("ftlab.run")
 
@@ -108,7 +111,7 @@ def _evaluate(run: RunContext, trained: TrainedRun, rows: Dataset, delivered: Ma
         _emit_skipped(link, f"the run was asked to stop ({stop.kind})")
         return
     except Exception as error:
-        logger.warning("The delivered model could not be evaluated.", exc_info=error)
+        logger.warning("The tuned model could not be evaluated.", exc_info=error)
         reason = classify(error, run.plan.job_folder).reason
         message = f"The model was delivered, but evaluating it failed ({reason}). The job's log has the traceback."
         link.emit(NoticePayload(code="final_eval_failed", message=message))
@@ -121,7 +124,7 @@ def _evaluate(run: RunContext, trained: TrainedRun, rows: Dataset, delivered: Ma
     measured = delivered.metrics.get("eval_loss")
     if measured is not None and not abs(loss - measured) <= tolerance * max(1.0, abs(measured)):
         message = (
-            f"The delivered model has an evaluation loss of {loss:.6g}, but {measured:.6g} was measured at step "
+            f"The tuned model has an evaluation loss of {loss:.6g}, but {measured:.6g} was measured at step "
             f"{delivered.step} during training."
         )
         link.emit(NoticePayload(code="final_eval_differs", message=message))

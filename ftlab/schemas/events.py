@@ -16,7 +16,7 @@ RESUMED = "resumed"
 DATA_CHECKED = "data_checked"
 """Code of the notice that reports what the doctor found in a job's data."""
 FINAL_EVAL_LOSS = "final_eval_loss"
-"""Metric of the delivered model, measured after the training, at the step that was delivered."""
+"""Metric of the tuned model, measured after the training, at the step that was delivered."""
 
 
 class EventKind(StrEnum):

@@ -51,7 +51,7 @@ class Point:
 
     @property
     def is_final(self) -> bool:
-        """Whether the metric measures the delivered model: once, at a step that may be long over."""
+        """Whether the metric measures the tuned model: once, at a step that may be long over."""
         return self.key == FINAL_EVAL_LOSS
 
 

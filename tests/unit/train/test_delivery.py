@@ -152,7 +152,7 @@ def test_a_model_that_is_not_what_was_measured_is_reported(job: Job, monkeypatch
     loss, measured = link.series("final_eval_loss")[8], link.series("eval_loss")[8]
     assert loss == pytest.approx(link.series("eval_loss")[0])
     assert link.notices("final_eval_differs") == [
-        f"The delivered model has an evaluation loss of {loss:.6g}, but {measured:.6g} was measured at step 8 during "
+        f"The tuned model has an evaluation loss of {loss:.6g}, but {measured:.6g} was measured at step 8 during "
         "training."
     ]
 
