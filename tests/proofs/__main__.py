@@ -53,9 +53,9 @@ def _findings(material: Material, *, with_service: bool) -> Iterator[Finding]:
         yield prove(material)
     if not with_service:
         return
-    with own_service(model_roots=(material.models.resolve(),)) as service:
+    with own_service(model_roots=(material.model.resolve().parent,)) as service:
         service.start()
-        job = train_in_service(service.client, material)
+        job = train_in_service(service.client, material, str(material.model.resolve()))
         yield download_equals_final_eval_loss(service.client, job, material)
         yield all_doors_show_the_same(service.client, job, service.settings)
 

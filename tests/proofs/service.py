@@ -26,12 +26,12 @@ Series = dict[str, dict[int, float]]
 """Values by name and step."""
 
 
-def train_in_service(client: Client, material: Material) -> Job:
-    """Upload the rows and run a job with evaluations to its end."""
+def train_in_service(client: Client, material: Material, model: str) -> Job:
+    """Upload the rows and run a job with evaluations to its end; `model` is what the service calls the model."""
     train, evaluation = (client.datasets.upload(file) for file in (material.train_file, material.eval_file))
     config = material.config(eval_steps=2) | {
         "name": "proof",
-        "model": str(material.model),
+        "model": model,
         "dataset": train.id,
         "eval_dataset": evaluation.id,
     }
