@@ -30,6 +30,15 @@ def highest(values: list[int]) -> list[int]:
     return [int(value) for value in tensor.tolist()]
 
 
+def add_up(values: torch.Tensor) -> torch.Tensor:
+    """Sum of `values` over all ranks, equal on each of them."""
+    if not _is_distributed():
+        return values
+    total = values.to(_device(), copy=True)
+    dist.all_reduce(total)
+    return total.to(values.device)
+
+
 def gather_digests(digest: str) -> list[str]:
     """Hexadecimal digests of all ranks, in rank order."""
     if not _is_distributed():

@@ -2,18 +2,18 @@
 
 import gc
 import shutil
-from dataclasses import replace
 
 import torch
 from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
-from ftlab.errors import ConflictError, FineTuneLabError
+from ftlab.errors import ConflictError
 from train.all_ranks import is_main_rank, num_ranks
 from train.checkpoints import checkpoint_files
-from train.checkpoints.resume import find_checkpoint, is_evaluation_overdue, report_set_aside
+from train.checkpoints.resume import find_checkpoint, is_evaluation_overdue
 from train.checkpoints.resume_report import RunConditions
+from train.delivery import TrainedRun, deliver
 from train.failures import raise_if_disk_full
 from train.loop.callback import RunCallback
 from train.loop.load_rows import load_rows
@@ -24,6 +24,7 @@ from train.model.base_model import BaseModel, find_model
 from train.model.load import load_model
 from train.model.tokenizer import load_tokenizer
 from train.plan import Ending, ModelLoaded, Outcome, Phase, RunLink, RunPlan
+from train.reporting.run_metrics import eval_losses
 from train.row_schedule import RowSchedule
 
 
@@ -40,12 +41,10 @@ def run(plan: RunPlan, link: RunLink) -> Outcome:
     set_seed(plan.config.training.seed)
     context = RunContext.of(plan, link)
     try:
-        outcome = _train(context)
+        trained = _train(context)
         _free_memory()
-        if outcome.ending is Ending.STOPPED or not is_main_rank():
-            return outcome
-        context.heartbeat.enter(Phase.DELIVERING)
-        return replace(outcome, delivered_step=_deliver(plan, link))
+        delivers = trained.outcome.ending is Ending.FINISHED and is_main_rank()
+        return deliver(context, trained) if delivers else trained.outcome
     except EarlyStop as stop:
         saved = checkpoint_files.committed(plan.checkpoints_folder)
         step = saved[-1][0] if saved else 0
@@ -59,7 +58,7 @@ def run(plan: RunPlan, link: RunLink) -> Outcome:
         _free_memory()
 
 
-def _train(run: RunContext) -> Outcome:
+def _train(run: RunContext) -> TrainedRun:
     plan, link, stop_poll = run.plan, run.link, run.stop_poll
     run.heartbeat.enter(Phase.LOADING)
     stop_poll.raise_if_requested()
@@ -109,7 +108,7 @@ def _train(run: RunContext) -> Outcome:
 
     # Report how it ended.
     step = trainer.state.global_step
-    return Outcome(
+    outcome = Outcome(
         Ending.FINISHED if callback.stopped_by is None else Ending.STOPPED,
         step,
         callback.stopped_by,
@@ -117,6 +116,14 @@ def _train(run: RunContext) -> Outcome:
         saved_step=callback.saved_step or (resumed.step if resumed else None),
         base_model=base.name,
         base_revision=base.revision,
+    )
+    return TrainedRun(
+        outcome,
+        base,
+        tokenizer.pad_token_id,
+        eval_set,
+        eval_losses(trainer.state.log_history),
+        callback.progress(trainer.state),
     )
 
 
@@ -140,28 +147,6 @@ def _check_revision(base: BaseModel, plan: RunPlan) -> None:
             "model_changed",
             "model",
         )
-
-
-def _deliver(plan: RunPlan, link: RunLink) -> int:
-    """Publish the best checkpoint, or the last one if no eval loss was measured; return its step.
-
-    A checkpoint that broke since its commit is set aside, and the next best takes its place.
-    """
-    while saved := dict(checkpoint_files.committed(plan.checkpoints_folder)):
-        wants_best = plan.config.training.load_best_model_at_end
-        best = checkpoint_files.best_step(plan.checkpoints_folder) if wants_best else None
-        step = max(saved) if best is None else best
-        try:
-            checkpoint_files.deliver(saved[step], plan.model_folder)
-        except ValueError as error:
-            checkpoint_files.set_aside(saved[step])
-            report_set_aside(link, str(error))
-        else:
-            checkpoint_files.sweep(plan.checkpoints_folder)
-            return step
-    raise FineTuneLabError(
-        "Every checkpoint of the job is broken. Check the disk, then submit the job again.", "checkpoint_corrupt"
-    )
 
 
 def _free_memory() -> None:

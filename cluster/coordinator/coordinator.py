@@ -99,7 +99,7 @@ class Coordinator:
         release_ended(tick)
         if not tick.is_draining:
             is_starting = self._job_starter.start(tick)
-            self._standby.keep(tick, is_starting=is_starting)
+            self._standby.keep(tick, is_starting=is_starting, has_waiting=self._job_starter.has_waiting)
         elif not tick.attempts and not tick.jobs:
             self._drained.set()
         self._note_session(tick)

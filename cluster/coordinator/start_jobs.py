@@ -25,6 +25,8 @@ from train.plan import RunPlan
 WAITING_INTERVAL_S = 1.0
 """How often at most it is written down what jobs wait for: it changes with every start, and people read it."""
 STANDBY_RETRY_S = 20.0
+STANDBY_LEAD_S = 20.0
+"""About how long a standby run takes to start on two cores."""
 MAX_NOTICES = 200
 """How many of a job's newest notices are searched for its last findings."""
 REASONS_OF_MISSING = {
@@ -46,9 +48,12 @@ class JobStarter:
         self._gate = gate
         self._window = QueueWindow()
         self._wrote_waiting_at = datetime.min.replace(tzinfo=UTC)
+        self.has_waiting = False
+        """Whether the last tick left a job in the queue that only waits for its turn."""
 
     def start(self, tick: Tick) -> bool:
         """Carry out what the policy decides about the queue; return whether a job was started."""
+        self.has_waiting = False
         snapshot = read_queue(tick, self._window)
         if snapshot is None:
             return False
@@ -58,7 +63,9 @@ class JobStarter:
         fleet = tick.cluster.fleet()
         queue, waits_for_data = self._gate.let_pass(tick, snapshot, fleet)
         self._window.num_waiting_for_data = len(waits_for_data)
-        decisions = [*decide(queue, fleet, snapshot.situation), *waits_for_data]
+        decided = decide(queue, fleet, snapshot.situation)
+        self.has_waiting = any(isinstance(decision, Wait | Preempt) for decision in decided)
+        decisions = [*decided, *waits_for_data]
         claimed = {attempt.driver for _, attempt in snapshot.live.values()}
         has_started = False
         for decision in decisions:
@@ -157,17 +164,30 @@ class Standby:
     def __init__(self) -> None:
         self._launched_at = datetime.min.replace(tzinfo=UTC)
 
-    def keep(self, tick: Tick, *, is_starting: bool) -> None:
-        """Launch one when there is none, but never while a job is starting: they would compete for the cores."""
+    def keep(self, tick: Tick, *, is_starting: bool, has_waiting: bool) -> None:
+        """Launch a standby run if there is none, but not where its start would slow down a job."""
         if not tick.settings.standby or tick.now - self._launched_at < timedelta(seconds=STANDBY_RETRY_S):
             return
         is_starting |= any(_has_no_step(job) for job in tick.jobs)
         if is_starting or tick.drivers.find_standby(tick.attempt_drivers) is not None:
             return
+        fleet = tick.cluster.fleet()
         # Where there are several machines, it is unknown on which one it would be.
-        if len(tick.cluster.fleet().nodes) == 1:
+        if len(fleet.nodes) == 1 and _can_spare_a_core(tick, fleet, has_waiting=has_waiting):
             self._launched_at = tick.now
             tick.drivers.launch(f"{STANDBY_PREFIX}{new_id('r')}", None, None)
+
+
+def _can_spare_a_core(tick: Tick, fleet: Fleet, *, has_waiting: bool) -> bool:
+    """Whether training leaves a core free, or a run is about to end.
+
+    On a full machine, the start of a standby run doubles the time of the steps beside it. A waiting job gets back the
+    time that the running job loses; where none waits, the running job does its last step first.
+    """
+    if fleet.total.cpus > sum(attempt.cpus for attempt in tick.attempts):
+        return True
+    lead_s = STANDBY_LEAD_S if has_waiting else 0.0
+    return any(job.eta_s is not None and job.eta_s <= lead_s for job in tick.jobs if job.status is JobStatus.RUNNING)
 
 
 def _has_no_step(job: JobRecord) -> bool:

@@ -141,6 +141,10 @@ class RunDriver:
             self._failure = failure
         self._watchdog.has_told_its_end(time.monotonic())
 
+    def leave(self, rank: int) -> None:
+        """For the other workers: report that this one is done, while rank 0 may still deliver."""
+        self._watchdog.has_left(rank)
+
     def finish(self, outcome: Outcome) -> None:
         """For rank 0: say how the run ended. What it delivered or saved is on disk by now."""
         assert self._log is not None

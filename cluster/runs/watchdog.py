@@ -74,6 +74,11 @@ class Watchdog:
                 self._beat = beat
                 self._note_steps(beat)
 
+    def has_left(self, rank: int) -> None:
+        """Expect nothing more from a worker whose training ended. Rank 0 may still deliver and evaluate the model."""
+        with self._lock:
+            self._heard_at.pop(rank, None)
+
     def has_told_its_end(self, now: float) -> None:
         """The run has said how it ended; what is left is to leave."""
         with self._lock:

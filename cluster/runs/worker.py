@@ -120,8 +120,8 @@ def train_loop(loop_config: dict[str, Any]) -> None:
                 ray.get(driver.fail.remote(rank, failure), timeout=SEND_TIMEOUT_S)
                 raise
         link.close()
-        if rank == 0:
-            ray.get(driver.finish.remote(outcome), timeout=SEND_TIMEOUT_S)
+        goodbye = driver.finish.remote(outcome) if rank == 0 else driver.leave.remote(rank)
+        ray.get(goodbye, timeout=SEND_TIMEOUT_S)
     finally:
         link.close()
         gc.collect()

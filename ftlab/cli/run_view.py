@@ -12,9 +12,11 @@ from ftlab.schemas import (
     ProgressPayload,
     StatusPayload,
 )
+from ftlab.schemas.events import FINAL_EVAL_LOSS
 from ftlab.status import JobStatus
 
 BAR_WIDTH = 24
+LOGGED_METRICS = ("loss", "eval_loss", FINAL_EVAL_LOSS, "learning_rate")
 
 
 @dataclass
@@ -86,7 +88,7 @@ class RunView:
         self.loss = values.get("loss", self.loss)
         self.eval_loss = values.get("eval_loss", self.eval_loss)
         self.tokens_per_s = values.get("tokens_per_s", self.tokens_per_s)
-        shown = [f"{name} {number(values[name])}" for name in ("loss", "eval_loss", "learning_rate") if name in values]
+        shown = [f"{name} {number(values[name])}" for name in LOGGED_METRICS if name in values]
         if "tokens_per_s" in values:
             shown.append(f"{values['tokens_per_s']:.0f} tok/s")
         if "loss" in values and self.eta_s is not None:

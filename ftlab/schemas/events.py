@@ -15,6 +15,8 @@ RESUMED = "resumed"
 """Code of the notice that reports what an attempt resumed from."""
 DATA_CHECKED = "data_checked"
 """Code of the notice that reports what the doctor found in a job's data."""
+FINAL_EVAL_LOSS = "final_eval_loss"
+"""Metric of the tuned model, measured after the training, at the step that was delivered."""
 
 
 class EventKind(StrEnum):

@@ -88,7 +88,9 @@ def test_the_downloaded_adapter_gives_the_jobs_eval_loss(
             wanted = torch.tensor(row.labels[1:])
             total += float(torch.nn.functional.cross_entropy(logits, wanted, ignore_index=-100, reduction="sum"))
             count += int((wanted != -100).sum())
-    assert total / count == pytest.approx(finished.eval_loss, abs=2e-3)
+    assert total / count == pytest.approx(finished.eval_loss, rel=1e-5, abs=1e-5)
+    [final] = client.jobs.metrics(finished.id, names=["final_eval_loss"])
+    assert (final.step, final.value) == (20, pytest.approx(total / count, rel=1e-5, abs=1e-5))
     assert (
         json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"] == "acme/tiny"
     )

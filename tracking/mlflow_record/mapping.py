@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from ftlab.schemas import CheckpointPayload, JobConfig, MetricsPayload, StatusPayload
+from ftlab.schemas.events import FINAL_EVAL_LOSS
 from ftlab.status import JobStatus
 from tracking.mlflow_record.metric_names import RUN_TIME, is_eval, metric_key, valid_key
 from tracking.store.records import AttemptRecord, DatasetRecord, EventRecord, JobRecord, ModelRecord
@@ -43,6 +44,11 @@ class Point:
     step: int
     is_eval: bool = False
     """Whether the metric comes from an evaluation."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the metric measures the tuned model: once, at a step that may be long over."""
+        return self.key == metric_key(FINAL_EVAL_LOSS)
 
 
 @dataclass(frozen=True)

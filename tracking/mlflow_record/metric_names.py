@@ -6,6 +6,8 @@ The event log, the API and the CLI keep the plain names; only MLflow gets sectio
 import posixpath
 import re
 
+from ftlab.schemas.events import FINAL_EVAL_LOSS
+
 MAX_KEY_LENGTH = 250
 
 RUN_TIME = "run_time_s"
@@ -23,6 +25,7 @@ SECTIONS: dict[str, str] = {
     "num_tokens": "train",
     "mean_token_accuracy": "train",
     "entropy": "train",
+    FINAL_EVAL_LOSS: "eval",
     "tokens_per_s": "perf",
     "step_time_s": "perf",
     "data_wait_s": "perf",

@@ -298,7 +298,11 @@ def new_points(events: Sequence[EventRecord], cursor: MlflowCursor) -> tuple[lis
     step, eval_step, points = cursor.step, cursor.eval_step, []
     for event in events:
         if event.kind == EventKind.METRICS:
-            new = [point for point in points_of(event) if point.step > (eval_step if point.is_eval else step)]
+            new = [
+                point
+                for point in points_of(event)
+                if point.is_final or point.step > (eval_step if point.is_eval else step)
+            ]
             step = max([step, *(point.step for point in new if not point.is_eval)])
             eval_step = max([eval_step, *(point.step for point in new if point.is_eval)])
             points += new

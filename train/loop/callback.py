@@ -18,7 +18,7 @@ from train.loop.run_state import read_run_states, saved_rng_sha256
 from train.model.base_model import BaseModel
 from train.model.load import name_base_model
 from train.plan import Phase, StopKind
-from train.reporting.run_metrics import StepMeter, series_of
+from train.reporting.run_metrics import StepMeter, best_evaluated_step, eval_losses, series_of
 from train.row_schedule import RowSchedule
 
 PROGRESS_INTERVAL_S = 0.5
@@ -72,7 +72,8 @@ class RunCallback(TrainerCallback):
     def is_scheduled(self, state: TrainerState) -> bool:
         """Whether this step is saved in every run of the job, interrupted or not."""
         step: int = state.global_step
-        return step % self._plan.config.training.save_steps == 0 or step >= self._schedule.last_step
+        is_due = step % self._plan.config.training.save_steps == 0 or step >= self._schedule.last_step
+        return is_due or self._is_best(state)
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self._resumed is not None and state.is_world_process_zero:
@@ -134,7 +135,7 @@ class RunCallback(TrainerCallback):
         self._newest |= {name: (state.global_step, value) for name, value in values.items()}
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         if state.is_world_process_zero and finite:
-            self._link.emit(MetricsPayload(**self._progress(state), values=finite))
+            self._link.emit(MetricsPayload(**self.progress(state).to_data(), values=finite))
             self._progress_emitted = self._meter.idle_since
         self._meter.work_ended()
 
@@ -154,13 +155,20 @@ class RunCallback(TrainerCallback):
             self.stopped_by = self._stop_poll.agreed_stop()
             control.should_training_stop = self.stopped_by is not None
 
-    def on_evaluate(self, *_: Any, **__: Any) -> None:
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        # The model that was measured as the best one must be there to be delivered.
+        control.should_save = control.should_save or self._is_best(state)
         self._meter.work_ended()
         self._heartbeat.enter(Phase.TRAINING)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self._resumed is not None and (state.global_step > self._resumed.step or self.stopped_by is None):
             self._report_resume({})
+
+    def _is_best(self, state: TrainerState) -> bool:
+        """Whether this step was evaluated, and is better than every earlier one of the job."""
+        wants_best = self._plan.config.training.load_best_model_at_end
+        return wants_best and best_evaluated_step(eval_losses(state.log_history)) == state.global_step
 
     def _stop(self, kind: StopKind, control: TrainerControl) -> None:
         self.stopped_by = kind
@@ -204,20 +212,21 @@ class RunCallback(TrainerCallback):
         # The metrics of a logged step come with its progress.
         if state.is_world_process_zero and is_due and not control.should_log:
             self._progress_emitted = idle_since
-            self._link.emit(ProgressPayload(**self._progress(state)))
+            self._link.emit(self.progress(state))
 
-    def _progress(self, state: TrainerState) -> dict[str, Any]:
+    def progress(self, state: TrainerState) -> ProgressPayload:
+        """The position of the training."""
         step_time_s = self._meter.step_times.value
         left = state.max_steps - state.global_step
         done = self._schedule.done_at(state.global_step)
-        return {
-            "step": state.global_step,
-            "total_steps": state.max_steps,
-            "epoch": state.epoch,
-            "file": done.file + 1,
-            "num_files": self._schedule.num_files,
-            "file_progress": done.place / self._schedule.ends[done.file],
-            "eta_s": step_time_s * left if step_time_s else None,
-            "step_time_s": step_time_s,
-            "data_wait_s": self._meter.data_waits.value,
-        }
+        return ProgressPayload(
+            step=state.global_step,
+            total_steps=state.max_steps,
+            epoch=state.epoch,
+            file=done.file + 1,
+            num_files=self._schedule.num_files,
+            file_progress=done.place / self._schedule.ends[done.file],
+            eta_s=step_time_s * left if step_time_s else None,
+            step_time_s=step_time_s,
+            data_wait_s=self._meter.data_waits.value,
+        )

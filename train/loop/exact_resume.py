@@ -2,7 +2,8 @@
 
 It overrides the seams of transformers' training loop (`tests/unit/train/loop/test_trainer_contract.py` lists them):
 
-- An evaluation draws nothing from the random numbers of training, and can be cut short.
+- An evaluation draws nothing from the random numbers of training, and can be cut short. Its metrics are means over the
+  whole eval set (`train.loop.evaluation`), not means of batch means.
 - The losses and metrics since the last logged step are part of a checkpoint.
 - With several workers, the logs of an epoch's last batch cover all workers, after a resume too.
 - Weights that are NaN or infinite are never saved.
@@ -14,15 +15,17 @@ It overrides the seams of transformers' training loop (`tests/unit/train/loop/te
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PrinterCallback, Trainer, TrainerControl
+from transformers.trainer_utils import EvalLoopOutput
 
 from train.all_ranks import highest
 from train.failures import LossDivergedError
 from train.loop.callback import EvaluationCut, RunCallback
+from train.loop.evaluation import Batch, BatchSums, MetricSums, RankBatches, eval_loader, sum_batches
 from train.loop.run_state import RunState, current_rng_sha256, preserve_rng, read_run_states, rng_sha256
 from train.model.load import train_in_float32
 from train.plan import StopKind
@@ -36,6 +39,8 @@ class ExactResume(Trainer):
     Name it before the trainer of TRL among the base classes.
     """
 
+    eval_metrics: ClassVar[tuple[str, ...]]
+    """What `measure_batch` measures, without the prefix `eval_`."""
     control: TrainerControl
     _metrics: dict[str, dict[str, list[float]]]
     """Values that TRL averages when it logs, for the modes `train` and `eval`."""
@@ -69,6 +74,13 @@ class ExactResume(Trainer):
         # that it repeats there; they are trained like any other, and after a resume it could not do the same.
         loader._drop_last = True
         return loader
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        # The loader of transformers repeats rows until every rank has equally many.
+        rows: Any = self.eval_dataset if eval_dataset is None else eval_dataset
+        args = self.args
+        batches = RankBatches(len(rows), args.per_device_eval_batch_size, args.process_index, args.world_size)
+        return eval_loader(rows, batches, self.data_collator)
 
     def set_initial_training_values(self, args: Any, dataloader: DataLoader[Any]) -> tuple[Any, ...]:
         _, _, *others, _, _ = super().set_initial_training_values(args, dataloader)
@@ -143,7 +155,6 @@ class ExactResume(Trainer):
             with preserve_rng():
                 metrics: dict[str, float] = super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
         except EvaluationCut as cut:
-            self._metrics["eval"].clear()
             self.control.should_save = not skip_scheduler and cut.kind is not StopKind.FENCED
             self.control.should_training_stop = True
             return {}
@@ -152,6 +163,31 @@ class ExactResume(Trainer):
             self._save_checkpoint(self.model_wrapped, trial)
             self.control = self.callback_handler.on_save(self.args, self.state, self.control)
         return metrics
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader[Any],
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Measure every row once, and gather nothing but sums: no logits are kept."""
+        self.model.eval()
+        sums = MetricSums(self.eval_metrics, self.args.device)
+
+        def after_pass() -> None:
+            self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+
+        sum_batches(dataloader, lambda batch: self.measure_batch(self._prepare_inputs(batch)), sums, after_pass)
+        sums.add_other_ranks()
+        metrics = {f"{metric_key_prefix}_{name}": mean for name, mean in sums.means().items()}
+        rows: Any = dataloader.dataset
+        return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(rows))
+
+    def measure_batch(self, batch: Batch) -> BatchSums:
+        """Sums of the `eval_metrics` over the rows of `batch`, as the training method defines them."""
+        raise NotImplementedError
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         self._run_callback.saving()

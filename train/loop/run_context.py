@@ -101,6 +101,10 @@ class StopPoll:
         [code] = highest([_code(self._requested(check_time_limit=check_time_limit))])
         return _kind(code)
 
+    def requested_here(self) -> StopKind | None:
+        """The stop that was requested of this rank alone, for work that the other ranks do not do."""
+        return self._requested(check_time_limit=True)
+
     def raise_if_requested(self) -> None:
         """Raise `EarlyStop` if a stop was requested."""
         kind = self.agreed_stop()

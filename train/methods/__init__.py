@@ -8,6 +8,8 @@ from train.methods.trainer_inputs import TrainerInputs
 
 MAKE_TRAINER: dict[str, Callable[[TrainerInputs], ExactResume]] = {"sft": sft.make_trainer}
 """By the type of the method in the job's config."""
+EVALUATE: dict[str, Callable[..., dict[str, float]]] = {"sft": sft.evaluate}
+"""Evaluations of a loaded model without a trainer, by the same type."""
 
 
 def make_trainer(inputs: TrainerInputs) -> ExactResume:

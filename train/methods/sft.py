@@ -1,26 +1,66 @@
 """Supervised fine-tuning, over TRL's `SFTTrainer`."""
 
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
 
+from accelerate.utils import send_to_device
+from datasets import Dataset
+from peft import PeftModel
+from transformers import PreTrainedModel
 from trl import SFTConfig, SFTTrainer
+from trl.trainer.utils import add_fused_lm_head
 
+from train.data.tokens.encode import IGNORE
+from train.loop.evaluation import Batch, BatchSums, MetricSums, RankBatches, eval_loader, sum_batches
 from train.loop.exact_resume import ExactResume
 from train.methods.collator import NUM_TOKENS, RowCollator, refuse_contamination
 from train.methods.trainer_inputs import TrainerInputs
 
+TOKEN_MEANS = ("entropy", "mean_token_accuracy")
+"""Metrics of TRL that are means over the trained tokens of a pass."""
+EVAL_METRICS = ("loss", *TOKEN_MEANS)
+NUM_TRAINED_TOKENS = "num_trained_tokens"
+"""Key in TRL's metrics: the trained tokens of each pass since the last logged step, over all ranks."""
+
 
 class SftRunTrainer(ExactResume, SFTTrainer):
-    """TRL's trainer with an exact resume. It counts the tokens of packed rows itself."""
+    """TRL's trainer with an exact resume and metrics that are means over tokens. It counts packed tokens itself."""
+
+    eval_metrics: ClassVar[tuple[str, ...]] = EVAL_METRICS
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # TRL computes the loss itself, from log-probabilities, shifted labels and the number of trained tokens in the
+        # whole step. Transformers decides by the model's own loss whether and how to count them: without a number
+        # (Gemma 4), or with the first token of a row (GPT-2), the loss would not be the mean over the trained tokens.
+        self.model_accepts_loss_kwargs = True
+        self._loss_shifts_labels = True
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:
         num_tokens = inputs.pop(NUM_TOKENS, None)
+        num_trained = (inputs["labels"][..., 1:] != IGNORE).sum()
         counted = self._total_train_tokens
         loss = super().compute_loss(model, inputs, *args, **options)
-        if num_tokens is not None and self.model.training:
+        metrics = self._metrics["train"]
+        metrics[NUM_TRAINED_TOKENS].append(self.accelerator.gather(num_trained).sum().item())
+        if num_tokens is not None:
             # TRL would count the places of the longest row of a packed batch.
             self._total_train_tokens = counted + self.accelerator.gather_for_metrics(num_tokens).sum().item()
-            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
+            metrics["num_tokens"] = [self._total_train_tokens]
         return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        metrics = self._metrics["train"]
+        if self.model.training and (weights := metrics.pop(NUM_TRAINED_TOKENS, None)):
+            # TRL averages over passes, and the tokens of a short one would count for more.
+            for name in TOKEN_MEANS:
+                products = (value * weight for value, weight in zip(metrics[name], weights, strict=True))
+                metrics[name] = [math.fsum(products) / max(1.0, math.fsum(weights))]
+        super().log(logs, start_time)
+
+    def measure_batch(self, batch: Batch) -> BatchSums:
+        return measure_batch(self.model, batch)
 
 
 def make_trainer(inputs: TrainerInputs) -> ExactResume:
@@ -29,8 +69,7 @@ def make_trainer(inputs: TrainerInputs) -> ExactResume:
     Raises `InvalidRequestError` (`packing_unsupported`) for packed rows that the model cannot keep apart.
     """
     config = inputs.plan.config
-    is_packed = config.method.packing
-    collator = RowCollator.for_model(inputs.model, inputs.tokenizer.pad_token_id) if is_packed else None
+    collator = RowCollator.for_model(inputs.model, inputs.tokenizer.pad_token_id)
     args = SFTConfig(
         **inputs.training_arguments(),
         activation_checkpointing=config.training.gradient_checkpointing,
@@ -38,6 +77,37 @@ def make_trainer(inputs: TrainerInputs) -> ExactResume:
         dataset_kwargs={"skip_prepare_dataset": True},
     )
     trainer = SftRunTrainer(inputs.model, args=args, data_collator=collator, **inputs.trainer_options())
-    if collator is not None:
+    if config.method.packing:
         refuse_contamination(trainer.model, collator)
     return trainer
+
+
+def measure_batch(model: Any, batch: Batch) -> BatchSums:
+    """Sums over the trained tokens of `batch`; the loss is that of the words alone, without a router's extra loss."""
+    batch.pop(NUM_TOKENS, None)
+    outputs = model(**batch, use_cache=False, fused_lm_head=True)
+    num_trained = outputs.label_mask.sum()
+    sums = {"loss": -outputs.log_probs, "entropy": outputs.entropy, "mean_token_accuracy": outputs.is_top1}
+    return {name: (values.double().sum(), num_trained) for name, values in sums.items()}
+
+
+def evaluate(
+    model: PreTrainedModel | PeftModel,
+    rows: Dataset,
+    *,
+    pad_token_id: int,
+    batch_size: int,
+    after_pass: Callable[[], None],
+) -> dict[str, float]:
+    """Evaluate a loaded model by itself, with the batches and the sums of an evaluation during training."""
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    add_fused_lm_head(base, outputs=("log_probs", "entropy", "is_top1"))
+    model.eval()
+    collator = RowCollator.for_model(model, pad_token_id)
+    sums = MetricSums(EVAL_METRICS, model.device)
+
+    def measure(batch: Batch) -> BatchSums:
+        return measure_batch(model, send_to_device(batch, model.device))
+
+    sum_batches(eval_loader(rows, RankBatches(len(rows), batch_size), collator), measure, sums, after_pass)
+    return sums.means()

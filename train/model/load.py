@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
@@ -38,7 +38,30 @@ its MLflow run.
 
 def load_model(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrainedModel | PeftModel:
     """Load the weights that `config` starts from; adapters of a former job are trained further, or merged."""
-    options: dict[str, Any] = {"dtype": _dtype(base, config, use_cuda=use_cuda)}
+    model = _load_weights(base.folder, _dtype(base, config, use_cuda=use_cuda), config, use_cuda=use_cuda)
+    if base.adapter is None:
+        return model
+    adapted = PeftModel.from_pretrained(model, base.adapter, is_trainable=config.tuning == "lora")
+    if config.tuning == "lora":
+        return adapted
+    # The base was frozen below the adapter.
+    return adapted.merge_and_unload().requires_grad_(True)
+
+
+def load_delivered(base: BaseModel, folder: Path, config: JobConfig, *, use_cuda: bool) -> PreTrainedModel | PeftModel:
+    """Load what was delivered to `folder`, as its user does: the whole model, or the adapter on its base model."""
+    if config.tuning == "full":
+        model = _load_weights(folder, "auto", config, use_cuda=use_cuda)
+    else:
+        weights = _load_weights(base.folder, _dtype(base, config, use_cuda=use_cuda), config, use_cuda=use_cuda)
+        model = PeftModel.from_pretrained(weights, folder)
+    return model.to("cuda") if use_cuda and not config.load_in_4bit else model
+
+
+def _load_weights(
+    folder: Path, dtype: torch.dtype | Literal["auto"], config: JobConfig, *, use_cuda: bool
+) -> PreTrainedModel:
+    options: dict[str, Any] = {"dtype": dtype}
     if config.load_in_4bit:
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
@@ -47,19 +70,13 @@ def load_model(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrai
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
         options["device_map"] = {"": 0 if use_cuda else "cpu"}
-    model = AutoModelForCausalLM.from_pretrained(
-        base.folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, **options
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, **options
     )
     model.config.use_cache = False
     if config.load_in_4bit and not use_cuda:
         _keep_trainable_layout(model)
-    if base.adapter is None:
-        return model
-    adapted = PeftModel.from_pretrained(model, base.adapter, is_trainable=config.tuning == "lora")
-    if config.tuning == "lora":
-        return adapted
-    # The base was frozen below the adapter.
-    return adapted.merge_and_unload().requires_grad_(True)
+    return model
 
 
 def lora_config(config: JobConfig) -> PeftLoraConfig:

@@ -1,7 +1,8 @@
 """Measures of a run: the series in its trainer's logs, step times, waiting times and speed."""
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 _NO_SERIES = frozenset(
@@ -28,6 +29,20 @@ def series_of(logs: Mapping[str, Any]) -> dict[str, float]:
     return {
         name: float(value) for name, value in logs.items() if isinstance(value, int | float) and name not in _NO_SERIES
     }
+
+
+def eval_losses(log_history: Iterable[Mapping[str, Any]]) -> dict[int, float]:
+    """The eval losses of a job by step, over all its attempts, except those that are NaN or infinite."""
+    return {
+        entry["step"]: entry["eval_loss"]
+        for entry in log_history
+        if "eval_loss" in entry and math.isfinite(entry["eval_loss"])
+    }
+
+
+def best_evaluated_step(losses: Mapping[int, float]) -> int | None:
+    """The trained step with the lowest eval loss, the earlier one on a tie. Step 0 is the model before training."""
+    return min((step for step in losses if step > 0), key=lambda step: (losses[step], step), default=None)
 
 
 class StepMeter:

@@ -31,6 +31,11 @@ def test_a_job_with_several_files_tells_which_one_it_trains(data: dict[str, Any]
     assert view.live_line().endswith(f" 7/20  {place}loss 0.5  ETA 0:05")
 
 
+def test_the_loss_of_the_delivered_model_is_shown_with_its_step():
+    view = RunView(JobStatus.RUNNING)
+    assert view.apply(metrics(12, values={"final_eval_loss": 1.25})) == "step 12/20  final_eval_loss 1.25"
+
+
 def test_it_goes_on_from_what_the_job_tells():
     job = Job(
         id="job-1",

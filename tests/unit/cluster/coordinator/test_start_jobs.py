@@ -2,14 +2,13 @@
 
 import pytest
 
+from cluster.coordinator.start_jobs import STANDBY_LEAD_S, STANDBY_RETRY_S
 from cluster.policy import Fleet, WorkerShape
 from ftlab.errors import ServiceUnavailableError
 from ftlab.status import JobStatus, ReasonCode
 from tests.support.databases import change_config
 from tests.unit.cluster.coordinator.world import World, add_checkpoint, locked, make_dataset
 from train.plan import DataFile
-
-STANDBY_RETRY_S = 20.0
 
 
 def test_a_job_is_started_with_its_devices_and_its_plan(world: World):
@@ -155,7 +154,7 @@ def test_a_standby_run_takes_the_next_job(world: World, state: str):
 def test_the_next_standby_run_waits_until_the_job_has_done_a_step(world: World):
     world.keep_standby()
     world.tick()
-    job_id = world.submit()
+    job_id = world.submit(resources={"cpus_per_worker": 3})
     world.tick(after_s=STANDBY_RETRY_S)
     assert len(world.cluster.running) == 1
     world.report(job_id, JobStatus.INITIALIZING, JobStatus.RUNNING)
@@ -167,7 +166,7 @@ def test_the_next_standby_run_waits_until_the_job_has_done_a_step(world: World):
 
 
 def test_the_steps_of_an_attempt_before_do_not_count(world: World):
-    job_id = world.running()
+    job_id = world.running(resources={"cpus_per_worker": 3})
     world.steps(job_id, 7)
     world.end_attempt(job_id, ReasonCode.SERVICE_RESTARTED)
     world.tick()
@@ -180,6 +179,25 @@ def test_the_steps_of_an_attempt_before_do_not_count(world: World):
     world.steps(job_id, 8)
     world.tick(after_s=STANDBY_RETRY_S)
     assert len(world.cluster.running) == num_running + 1
+
+
+def test_no_standby_run_is_started_beside_a_job_that_holds_all_cores(world: World):
+    job_id = world.running()
+    world.keep_standby()
+    for step, num_drivers in ((1, 1), (9, 1), (10, 2)):
+        world.steps(job_id, step)
+        world.tick(after_s=STANDBY_RETRY_S)
+        assert len(world.cluster.running) == num_drivers
+
+
+def test_a_job_that_waits_gets_a_standby_run_shortly_before_its_turn(world: World):
+    job_id = world.running()
+    world.keep_standby()
+    world.submit()
+    for seconds_left, num_drivers in ((STANDBY_LEAD_S + 1, 1), (STANDBY_LEAD_S, 2)):
+        world.steps(job_id, 1, eta_s=seconds_left)
+        world.tick(after_s=STANDBY_RETRY_S)
+        assert len(world.cluster.running) == num_drivers
 
 
 def test_a_run_of_two_workers_is_started_beside_the_standby_run(world: World):

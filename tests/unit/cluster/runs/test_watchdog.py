@@ -185,3 +185,12 @@ def test_a_run_that_is_not_up_or_has_told_its_end_is_not_over_its_time():
     assert run.dog.is_in_work_after(10, None, 1011)
     run.dog.has_told_its_end(1011)
     assert not run.dog.is_in_work_after(10, None, 1012)
+
+
+def test_a_worker_that_has_left_may_say_nothing_while_rank_0_delivers():
+    dog = Watchdog(stuck_timeout_s=60, first_step_timeout_s=3600, now=0)
+    dog.is_up(2, 0)
+    dog.has_left(1)
+    for second in range(200):
+        dog.hear(0, Beat(second, 8, None, Phase.EVALUATING), second)
+        assert dog.look(second) is None

@@ -78,3 +78,14 @@ def test_evaluations_have_a_cursor_of_their_own(jobs: Jobs) -> None:
     assert _steps(points, "eval_loss") == [0, 4]
     assert _steps(points, "train/loss") == list(range(1, 9))
     assert _steps(points, "train/epoch") == list(range(9))
+
+
+def test_the_loss_of_the_delivered_model_is_new_although_training_passed_its_step(jobs: Jobs) -> None:
+    job_id = jobs.add_job("greeter")
+    attempt = jobs.start_attempt(job_id)
+    jobs.log_steps(attempt, range(1, 9))
+    jobs.emit(attempt, EventKind.METRICS, {"step": 8, "epoch": 0.8, "values": {"eval_loss": 2.0}})
+    jobs.emit(attempt, EventKind.METRICS, {"step": 4, "epoch": 0.8, "values": {"final_eval_loss": 1.5}})
+    (points,) = _pages(jobs, job_id)
+    assert [(point.step, point.value) for point in points if point.key == "eval/final_eval_loss"] == [(4, 1.5)]
+    assert _steps(points, "train/epoch") == list(range(1, 9))

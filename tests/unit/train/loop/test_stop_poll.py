@@ -148,7 +148,8 @@ def test_a_checkpoint_that_is_wanted_now_is_saved_before_the_evaluation_and_the_
     link = Link(save_at={4})
     outcome = job.train(link, **EVALUATING)
     assert outcome.ending is Ending.FINISHED
-    assert [step for step, _ in link.reported] == [3, 4, 6, 8]
+    # The evaluation is the best so far, so the step is saved again with its result.
+    assert [step for step, _ in link.reported] == [3, 4, 4, 6, 8]
     saved = next(place for place, (_, data) in enumerate(link.events) if data.get("name") == "step-00000004")
     evaluated = next(
         place

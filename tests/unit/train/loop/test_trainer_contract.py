@@ -6,6 +6,7 @@ Any of them may change without notice. A failing test names what to look at, bef
 import ast
 import inspect
 import textwrap
+from dataclasses import fields
 from typing import Any, get_args
 
 import pytest
@@ -13,14 +14,18 @@ import torch
 from accelerate.data_loader import DataLoaderShard
 from transformers import Trainer, TrainerState
 from trl import DPOTrainer, GRPOTrainer, KTOTrainer, RewardTrainer, SFTTrainer
+from trl.trainer.utils import FusedCausalLMOutput, add_fused_lm_head
 
 from train.loop.exact_resume import ExactResume
-from train.methods.sft import SftRunTrainer
+from train.methods.sft import TOKEN_MEANS, SftRunTrainer
 
 TRL_TRAINERS: list[type[Trainer]] = [SFTTrainer, DPOTrainer, KTOTrainer, RewardTrainer, GRPOTrainer]
 
 OVERRIDDEN = {
     "get_train_dataloader": "(self)",
+    "get_eval_dataloader": "(self, eval_dataset=None)",
+    "evaluation_loop": "(self, dataloader, description, prediction_loss_only=None, ignore_keys=None, "
+    "metric_key_prefix='eval')",
     "set_initial_training_values": "(self, args, dataloader)",
     "create_scheduler": "(self, num_training_steps, optimizer=None)",
     "_load_optimizer_and_scheduler": "(self, checkpoint)",
@@ -43,6 +48,11 @@ OTHER_NAMES = {(GRPOTrainer, "_get_train_sampler"): "(self, dataset=None)"}
 PASSED_BY_NAME = {"epoch", "train_dataloader", "steps_in_epoch", "num_update_steps_per_epoch"}
 """Arguments of `_run_epoch` that are read or replaced by their names."""
 ADVICE = "Adapt train/loop/exact_resume.py, then this list."
+SFT_ADVICE = "Adapt train/methods/sft.py, then this test."
+
+
+def tree_of(source: Any) -> ast.AST:
+    return ast.parse(textwrap.dedent(inspect.getsource(source)))
 
 
 def parameters_of(function: Any) -> str:
@@ -59,8 +69,9 @@ def check_method(cls: type, name: str, expected: str) -> None:
 
 def assigned_attributes(cls: type) -> set[str]:
     """Names that the methods of `cls` itself assign on `self`."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
-    targets = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store))
+    targets = (
+        node for node in ast.walk(tree_of(cls)) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    )
     return {node.attr for node in targets if isinstance(node.value, ast.Name) and node.value.id == "self"}
 
 
@@ -87,10 +98,9 @@ def test_the_list_names_every_override() -> None:
 
 
 def test_the_training_loop_passes_what_a_segment_replaces_by_name() -> None:
-    tree = ast.parse(textwrap.dedent(inspect.getsource(Trainer._inner_training_loop)))
     [call] = [
         node
-        for node in ast.walk(tree)
+        for node in ast.walk(tree_of(Trainer._inner_training_loop))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "_run_epoch"
     ]
     by_name = {keyword.arg for keyword in call.keywords}
@@ -126,6 +136,15 @@ def test_the_mixin_comes_before_any_trainer_of_trl_and_takes_its_arguments(train
     assert not missing, f"{trainer.__name__} no longer takes {missing}. Adapt train/methods/trainer_inputs.py."
 
 
+@pytest.mark.parametrize("trainer", TRL_TRAINERS)
+def test_an_evaluation_of_any_trainer_runs_through_the_loop_of_the_mixin(trainer: type[Trainer]) -> None:
+    called = {node.attr for node in ast.walk(tree_of(Trainer.evaluate)) if isinstance(node, ast.Attribute)}
+    assert called >= {"get_eval_dataloader", "evaluation_loop", "log"}, f"Trainer.evaluate works otherwise. {ADVICE}"
+    assert trainer.evaluation_loop is Trainer.evaluation_loop, f"{trainer.__name__} has a loop of its own. {ADVICE}"
+    taken = {"measure_batch", "eval_metrics"} & set(dir(trainer))
+    assert not taken, f"{trainer.__name__} has attributes of its own named {taken}; rename those of ExactResume."
+
+
 def test_what_is_called_elsewhere_is_there() -> None:
     scheduler = torch.optim.lr_scheduler.LambdaLR(torch.optim.SGD([torch.zeros(1)], lr=1.0), lambda step: 1.0)
     for name in ("lr_lambdas", "base_lrs", "_last_lr", "last_epoch"):
@@ -139,3 +158,27 @@ def test_what_is_called_elsewhere_is_there() -> None:
 def test_the_sft_trainer_counts_tokens_in_the_loss() -> None:
     check_method(SFTTrainer, "compute_loss", "(self, model, inputs, return_outputs=False, num_items_in_batch=None)")
     assert SftRunTrainer.__mro__[1:3] == (ExactResume, SFTTrainer)
+
+
+def test_the_sft_trainer_notes_one_mean_a_pass_and_averages_them_when_it_logs() -> None:
+    appended = [
+        node.func.value.slice.value
+        for node in ast.walk(tree_of(SFTTrainer.compute_loss))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "append"
+        and isinstance(node.func.value, ast.Subscript)
+        and isinstance(node.func.value.slice, ast.Constant)
+    ]
+    assert sorted(appended) == ["aux_loss", *TOKEN_MEANS], f"SFTTrainer.compute_loss notes {appended}. {SFT_ADVICE}"
+    check_method(SFTTrainer, "log", "(self, logs, start_time=None)")
+    for name in ("model_accepts_loss_kwargs", "_loss_shifts_labels"):
+        assert name in assigned_attributes(Trainer), f"Trainer no longer sets {name}. {SFT_ADVICE}"
+
+
+def test_the_fused_head_of_trl_gives_what_an_evaluation_measures() -> None:
+    takes = inspect.signature(add_fused_lm_head).parameters.keys()
+    assert takes >= {"model", "outputs"}, f"add_fused_lm_head takes {set(takes)}. {SFT_ADVICE}"
+    gives = {field.name for field in fields(FusedCausalLMOutput)}
+    needed = {"log_probs", "entropy", "is_top1", "label_mask"}
+    assert gives >= needed, f"FusedCausalLMOutput no longer has {needed - gives}. {SFT_ADVICE}"

@@ -1,0 +1,1 @@
+"""Proofs that the numbers of a run are right, which anybody can repeat: `python -m tests.proofs`."""
