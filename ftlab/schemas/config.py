@@ -138,8 +138,8 @@ class JobConfig(StrictModel):
 
     name: Name | None = None
     register_as: RegisterAs | None = None
-    """Registered model in MLflow that gets the tuned model as a new version, or `false` for none. Default: `name`; a job
-    without a name is not registered."""
+    """Registered model in MLflow that gets the tuned model as a new version, or `false` for none. Default: `name`; a
+    job without a name is not registered."""
     model: str = Field(min_length=1, max_length=512)
     """Base model: a hub id (`org/name`, `org/name@revision`), an absolute path below an allowed folder, `job:<id>`,
     `job:<id>/step-<n>` or `model:<id>`."""

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import EventKind
 from tests.unit.tracking.mlflow_record.conftest import SERVER_URL, Jobs, MlflowServer, Reader
-from tracking.mlflow_record.api import MlflowApi, MlflowUnreachableError
+from tracking.mlflow_record.api import MlflowApi, MlflowUnreachableError, RunKey
 from tracking.mlflow_record.mapping import JOB_TAG
 from tracking.mlflow_record.recorder import PAGE_EVENTS, Recorder
 

@@ -7,7 +7,7 @@ from ftlab.status import JobStatus
 from tests.support.committed_folders import write_manifest
 from tests.support.databases import change_config
 from tests.unit.tracking.mlflow_record.conftest import START, Jobs, Reader
-from tracking.mlflow_record.api import EXPERIMENT, MlflowApi, MlflowRefusedError, RunState
+from tracking.mlflow_record.api import EXPERIMENT, MlflowApi, MlflowRefusedError, RunKey, RunState
 from tracking.mlflow_record.mapping import Point
 from tracking.mlflow_record.recorder import INCOMPLETE, RUN_DELETED, Recorder
 from tracking.store.records import JobRecord, UnreadableConfig
