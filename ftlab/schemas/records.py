@@ -142,6 +142,10 @@ class ModelCheck(WireModel):
     """Number of stored weights."""
     size_bytes: int | None = None
     """Size of the files that training reads."""
+    max_positions: int | None = None
+    """Tokens of the longest row that the model was made for; `None` where it has no limit, or is not known."""
+    target_modules: list[str] | None = None
+    """Names of its linear layers, for `lora.target_modules`; `None` before it is on this machine."""
     has_chat_template: bool | None = None
     licence: str | None = None
     """Licence according to the model's card."""

@@ -33,7 +33,8 @@ class Jobs:
 
         Raises `InvalidRequestError` for a config that the service would refuse, before anything is sent.
         """
-        document = parse_job_config(config).model_dump(mode="json")
+        # What was not set is left to the service: the adapter that a job continues may decide it.
+        document = parse_job_config(config).model_dump(mode="json", exclude_unset=True)
         key = key_for_retries(idempotency_key)
         return self._transport.read(Job, Request("POST", JOBS_PATH, document=document, idempotency_key=key))
 
