@@ -71,13 +71,19 @@ def logs(
 
 
 def _wait_for(session: Session, jobs: "list[Job]", timeout_s: float | None) -> "list[Job]":
+    from ftlab.errors import WaitTimeoutError
+
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     ended = []
     for job in jobs:
         left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
-        found = session.client.jobs.wait(
-            job.id, left_s, raise_on_failure=False, on_status=lambda seen: _say_paused(session, seen)
-        )
+        try:
+            found = session.client.jobs.wait(
+                job.id, left_s, raise_on_failure=False, on_status=lambda seen: _say_paused(session, seen)
+            )
+        except WaitTimeoutError:
+            # The time that was left for this job is not what the user asked for.
+            raise WaitTimeoutError(f"Job {job.id} did not end within {timeout_s:g} s.") from None
         if not session.output.as_json:
             session.output.data(f"{found.id}\t{found.status}")
         ended.append(found)
