@@ -18,7 +18,8 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ftlab.errors import FineTuneLabError, NotFoundError
-from ftlab.schemas import JobConfig
+from ftlab.schemas import Event, JobConfig
+from ftlab.schemas.log_lines import log_lines
 from ftlab.status import JobStatus
 from tests.unit.ftlab.fake_changes import QUOTA, change_job, order_job, quota
 from tests.unit.ftlab.fake_checks import check_dataset, show_tokens
@@ -250,8 +251,11 @@ async def job_list(fake: FakeService, request: Request) -> Response:
             found = [event for event in job.events[after:] if not kinds or event["kind"] in kinds]
             return JSONResponse({"data": found[:limit], "last_seq": len(job.events)})
         case "logs":
+            parsed = [Event.model_validate(event) for event in job.events]
             lines = [
-                {"at": event["at"], **event["data"], "attempt": 1} for event in job.events if event["kind"] == "log"
+                line.model_dump(mode="json")
+                for event in parsed
+                for line in log_lines(event.payload, at=event.at, attempt=event.attempt)
             ]
             return JSONResponse({"data": lines[-int(query["tail"]) :]})
         case "metrics":

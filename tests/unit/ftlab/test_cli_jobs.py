@@ -343,7 +343,7 @@ def test_wait_follow_shows_the_way(cli, fake):
 def test_logs(cli, fake):
     fake.add_job(5)
     run = cli("logs", "job-001", "--tail", 2)
-    assert [line.split(" ", 1)[1] for line in run.lines] == ["info    line 4", "info    line 5"]
+    assert [line.split(" ", 1)[1] for line in run.lines] == ["info    Step 5/10: loss 2.5", "info    line 5"]
     assert "line 5" in cli("logs", "job-001", "--json", "-n", 1).json["text"]
 
 
@@ -361,7 +361,30 @@ def test_logs_follow_prints_every_line_once(cli, fake):
     fake.faults = [None, more, end]
     run = cli("logs", "-f", "job-001", "--tail", 2)
     assert run.code == 0
-    assert [line.split()[-1] for line in run.lines] == ["3", "4", "5"]
+    assert [line.split(maxsplit=2)[-1] for line in run.lines] == [
+        *("line 3", "line 4", "line 5"),
+        "The job is finished; its model can be downloaded.",
+    ]
+
+
+@pytest.mark.parametrize("end", [JobStatus.FAILED, JobStatus.CANCELLED])
+def test_the_log_of_a_job_that_ended_early_says_why(cli, fake, end):
+    job = fake.add_job(1, end)
+    last = cli("logs", job.id).lines[-1].split(maxsplit=2)
+    assert last[1:] == ["error" if end is JobStatus.FAILED else "info", job.message]
+
+
+def test_events_after_the_fact(cli, fake):
+    job = fake.add_job(1)
+    job.add("progress", step=2, total_steps=10)
+    job.add("checkpoint", step=2, name="step-00000002", size_bytes=1_500_000, is_best=True)
+    assert [line.split()[0] for line in cli("events", job.id).lines] == ["1", "2", "3", "4", "5", "6"]
+    assert cli("events", job.id).lines[4].endswith(" progress   Step 2/10")
+    assert cli("events", job.id).lines[5].endswith("Saved checkpoint step-00000002 (1.5 MB, the best so far).")
+    run = cli("events", job.id, "--kind", "log", "-k", "progress", "--after", 4, "--json")
+    assert run.json["kind"] == "progress"
+    run = cli("events", job.id, "--kind", "logs")
+    assert (run.code, "Did you mean 'log'?" in run.err) == (2, True)
 
 
 def test_download(cli, fake, tmp_path):
