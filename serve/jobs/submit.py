@@ -13,7 +13,7 @@ from serve.context import Services
 from serve.http.json_body import canonical
 from serve.http.responses import to_page
 from serve.jobs.preflight import Start, preflight
-from serve.jobs.queue import is_scheduling, queued_message, waits_for
+from serve.jobs.queue import eta_of, is_scheduling, queued_message, waits_for
 from serve.models.base_model import UNCHECKED, HubAnswer, check, short_name
 from tracking.store import Transaction
 from tracking.store.ids import new_id
@@ -159,10 +159,17 @@ def _describe(tx: Transaction, records: list[JobRecord]) -> list[Job]:
     now = datetime.now(UTC)
     positions = tx.jobs.queue_positions(queued) if queued else {}
     is_at_work = bool(queued) and is_scheduling(tx, now)
-    return [_to_job(record, positions.get(record.id), now, is_scheduling=is_at_work) for record in records]
+    started = [record.id for record in records if record.attempt]
+    run_times = tx.attempts.run_times(started, now=now) if started else {}
+    return [
+        _to_job(record, positions.get(record.id), run_times.get(record.id), now, is_scheduling=is_at_work)
+        for record in records
+    ]
 
 
-def _to_job(record: JobRecord, position: int | None, now: datetime, *, is_scheduling: bool) -> Job:
+def _to_job(
+    record: JobRecord, position: int | None, run_time_s: float | None, now: datetime, *, is_scheduling: bool
+) -> Job:
     """The job as a reply. A queued one has a position, and a message that depends on the jobs before it."""
     message, waiting_for = record.message, None
     if position is not None:
@@ -176,5 +183,6 @@ def _to_job(record: JobRecord, position: int | None, now: datetime, *, is_schedu
         message=message,
         waiting_for=waiting_for,
         queue_position=position,
-        eta_s=record.eta_s if record.status is JobStatus.RUNNING else None,
+        eta_s=eta_of(record),
+        run_time_s=run_time_s,
     )
