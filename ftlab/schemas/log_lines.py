@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from ftlab.schemas.events import (
+    FINAL_EVAL_LOSS,
     CheckpointPayload,
     EventKind,
     EventPayload,
@@ -59,7 +60,9 @@ def _metrics(payload: MetricsPayload) -> list[str]:
     values = payload.values
     trained = [f"{name} {values[name]:.4g}" for name in _STEP_VALUES if values.get(name) is not None]
     evaluated = [
-        f"{name} {value:.4g}" for name, value in values.items() if name.startswith(EVAL_PREFIX) and value is not None
+        f"{name} {value:.4g}"
+        for name, value in values.items()
+        if (name.startswith(EVAL_PREFIX) or name == FINAL_EVAL_LOSS) and value is not None
     ]
     return [
         f"{label}: {', '.join(shown)}"
