@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
 from ftlab.errors import ConflictError
+from ftlab.schemas import NoticePayload
 from train.all_ranks import is_main_rank, num_ranks
 from train.checkpoints import checkpoint_files
 from train.checkpoints.resume import find_checkpoint, is_evaluation_overdue
@@ -22,6 +23,7 @@ from train.methods import make_trainer
 from train.methods.trainer_inputs import TrainerInputs
 from train.model.base_model import BaseModel, find_model
 from train.model.load import load_model
+from train.model.preflight import check_devices
 from train.model.tokenizer import load_tokenizer
 from train.plan import Ending, ModelLoaded, Outcome, Phase, RunLink, RunPlan
 from train.reporting.run_metrics import eval_losses
@@ -64,6 +66,7 @@ def _train(run: RunContext) -> TrainedRun:
     stop_poll.raise_if_requested()
 
     # Find the base model, and load the rows with its tokenizer.
+    check_devices(plan.config, use_cuda=plan.use_cuda)
     base = find_model(plan.model, plan.models_folder, pinned=plan.pinned_revision)
     _check_revision(base, plan)
     tokenizer = load_tokenizer(base)
@@ -83,6 +86,8 @@ def _train(run: RunContext) -> TrainedRun:
     if resumed is not None:
         before = RunConditions.from_document(resumed.conditions).schedule
         schedule = before.continued(resumed.step, schedule, plan.config.training)
+    elif is_main_rank():
+        _report_long_warmup(run, schedule)
 
     # Make the trainer of the method.
     is_evaluated = resume_from is not None and not is_evaluation_overdue(plan, resume_from, schedule.last_step)
@@ -137,6 +142,18 @@ def _load_datasets(
     if plan.eval_file is None:
         return train_sets, None
     return train_sets, load_rows(run, plan.eval_file, base, tokenizer, is_eval=True).dataset()
+
+
+def _report_long_warmup(run: RunContext, schedule: RowSchedule) -> None:
+    training = run.plan.config.training
+    if training.lr_scheduler_type == "constant" or training.warmup_steps <= schedule.last_step:
+        return
+    message = (
+        f"The warm-up takes {training.warmup_steps} steps (training.warmup_steps), and the run has "
+        f"{schedule.last_step}: the learning rate never reaches {run.plan.config.learning_rate:g}. It ends at "
+        f"{schedule.last_step / training.warmup_steps:.1%} of that."
+    )
+    run.link.emit(NoticePayload(code="warmup_too_long", message=message))
 
 
 def _check_revision(base: BaseModel, plan: RunPlan) -> None:

@@ -9,6 +9,7 @@ from ftlab.schemas import JobConfig
 from ftlab.schemas.methods import Method
 from ftlab.status import RETRY_CLASSES, ReasonCode, RetryClass
 from train.model.base_model import LOCAL_REVISION
+from train.model.preflight import ModelUse
 
 READY_FOR_S = 1800.0
 """How long data is taken to be ready. Then it is asked for again, which keeps it, and its rows, from being evicted."""
@@ -62,7 +63,10 @@ class Progress(Enum):
 
 @dataclass(frozen=True)
 class DataKey:
-    """All parts of a job's config that decide its prepared data: jobs with the same key share it."""
+    """All parts of a job's config that decide its prepared data, and whether its base model fits.
+
+    Jobs with the same key share the preparation.
+    """
 
     datasets: tuple[str, ...]
     eval_dataset: str | None
@@ -70,12 +74,15 @@ class DataKey:
     revision: str | None
     """Of a model of the hub."""
     method: Method
+    use: ModelUse
 
     @classmethod
     def of(cls, config: JobConfig, revision: str | None) -> "DataKey":
         if revision is not None and revision.startswith(LOCAL_REVISION):
             revision = None
-        return cls(tuple(config.datasets), config.eval_dataset, config.model, revision, config.method)
+        return cls(
+            tuple(config.datasets), config.eval_dataset, config.model, revision, config.method, ModelUse.of(config)
+        )
 
 
 @dataclass(eq=False)

@@ -13,13 +13,14 @@ from cluster.coordinator.transitions import end_attempt, fail_unreadable, move_j
 from cluster.names import RUN_PREFIX, STANDBY_PREFIX
 from cluster.policy import Decision, Fleet, Preempt, Refuse, Start, Wait, WorkerShape, decide, on_nodes
 from cluster.runs.make_plan import make_plan, step_to_resume
-from ftlab.errors import NotFoundError
-from ftlab.schemas import EventKind, NoticePayload
+from ftlab.errors import InvalidRequestError, NotFoundError
+from ftlab.schemas import EventKind, JobConfig, NoticePayload
 from ftlab.schemas.events import DATA_CHECKED
 from ftlab.status import JobStatus, ReasonCode, StopKind
 from tracking.store import StaleJobError, Transaction
 from tracking.store.ids import new_id
 from tracking.store.records import AttemptRecord, EventRecord, JobRecord, JobRef, NewEvent, UnreadableConfig
+from train.model.preflight import check_devices
 from train.plan import RunPlan
 
 WAITING_INTERVAL_S = 1.0
@@ -82,6 +83,12 @@ class JobStarter:
 
     def _start(self, tick: Tick, job: JobRecord, start: Start, fleet: Fleet, claimed: set[str]) -> bool:
         """Claim the job, then hand it to the standby run or launch a run of its own."""
+        try:
+            assert isinstance(job.config, JobConfig), "a job whose config cannot be read is never started"
+            check_devices(job.config, use_cuda=start.shape.total.gpus > 0)
+        except InvalidRequestError as error:
+            move_job(tick, job, JobStatus.FAILED, reason=ReasonCode.CONFIG_INVALID, message=error.message)
+            return False
         shape = on_nodes(start.shape, start.placement, fleet)
         # A standby run is one process, and where there are several machines, it may be on another one.
         fits_standby = shape.num_workers == 1 and not shape.nodes

@@ -16,6 +16,7 @@ from ftlab.status import ReasonCode
 from tracking.store import Transaction
 from tracking.store.records import DatasetRecord
 from train.model.base_model import BaseModel, find_model
+from train.model.preflight import ModelUse
 
 FINDINGS = "findings"
 """In the result of a preparation: what the doctor says of the job's data, as sentences."""
@@ -92,6 +93,8 @@ class PrepareRequest(_Request):
     method: Method
     files: tuple[SourceFile, ...]
     eval_file: SourceFile | None = None
+    use: ModelUse | None = None
+    """Settings that must fit the base model, whose files may come to this machine only now."""
 
     @property
     def all_files(self) -> tuple[SourceFile, ...]:
@@ -148,4 +151,5 @@ def prepare_request(
     """What a job needs to be prepared. Raises `NotFoundError` when a dataset or the base model is gone."""
     files = tuple(source_file(settings, tx.datasets.get(dataset_id)) for dataset_id in config.datasets)
     eval_file = source_file(settings, tx.datasets.get(config.eval_dataset)) if config.eval_dataset else None
-    return PrepareRequest(base_ref(tx, settings, config.model, pinned_revision), config.method, files, eval_file)
+    base = base_ref(tx, settings, config.model, pinned_revision)
+    return PrepareRequest(base, config.method, files, eval_file, ModelUse.of(config))

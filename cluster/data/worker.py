@@ -26,6 +26,8 @@ from ftlab.schemas.methods import Method
 from ftlab.settings import Settings, load_settings
 from tracking.buckets import Buckets
 from train.model.base_model import BaseModel
+from train.model.folder import facts_of
+from train.model.preflight import check_rows, check_use
 
 if TYPE_CHECKING:
     from train.data.tokens.prepare import Prepared
@@ -84,6 +86,9 @@ class DataWorker:
         from train.data.tokens.prepare import prepared_cache
 
         base = request.base.find()
+        facts = facts_of(base.folder)
+        if request.use is not None and base.adapter is None:
+            check_use(request.use, facts)
         eval_file = request.eval_file
         progress = _Progress(on_progress, 2 * sum(file.num_rows for file in request.all_files))
         eval_rows = self._eval_rows(eval_file, progress) if eval_file else None
@@ -100,6 +105,7 @@ class DataWorker:
                 with named_file(file.dataset_id, is_eval=file is eval_file):
                     prepared = self._prepare_file(file, base, request.method, watch, progress.step())
                 in_use.callback(prepared.close)
+                check_rows(prepared.counts, facts, file.dataset_id)
                 made.append({"dataset_id": file.dataset_id, "key": prepared.key, **asdict(prepared.counts)})
             # This job's own entries are still in use, so only others are evicted.
             prepared_cache(self._cache).evict(self._settings.prepared_cache_bytes)

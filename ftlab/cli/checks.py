@@ -116,7 +116,7 @@ def _write_page(session: Session, path: Path, markup: str) -> None:
 
 def _show_report(session: Session, report: "CheckReport") -> None:
     from ftlab.pages.check_page import facts, verdict
-    from ftlab.schemas.check_rules import severity_of
+    from ftlab.schemas.check_rules import severity_of, severity_word
 
     output = session.output
     output.record(dict(facts(report)))
@@ -127,12 +127,15 @@ def _show_report(session: Session, report: "CheckReport") -> None:
     if report.counts:
         output.table(
             ("SEVERITY", "RULE", "NUMBER"),
-            [(severity_of(rule), rule, f"{number:,}") for rule, number in report.counts.items()],
+            [(severity_of(rule).word, rule, f"{number:,}") for rule, number in report.counts.items()],
         )
     if report.findings:
         output.table(
             ("SEVERITY", "RULE", "ROW", "LINE", "FINDING"),
-            [(item.severity, item.rule, item.row or "", item.line or "", item.message) for item in report.findings],
+            [
+                (severity_word(item.severity), item.rule, item.row or "", item.line or "", item.message)
+                for item in report.findings
+            ],
         )
     if hidden := report.num_findings - len(report.findings):
         output.talk(f"{hidden:,} more findings are counted but not shown; see --max-findings.")

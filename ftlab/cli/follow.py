@@ -9,7 +9,7 @@ import typer
 from ftlab.cli.exits import ExitCode
 from ftlab.cli.run_view import RunView
 from ftlab.cli.session import Session
-from ftlab.cli.text import elapsed, number
+from ftlab.cli.text import duration, number
 from ftlab.schemas import Event, EventKind, Job
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def follow_to_end(session: Session, job: Job, after: int) -> Job:
     ended = session.client.jobs.wait(job.id)
     results = [("loss", ended.loss), ("eval loss", ended.eval_loss)]
     shown = "".join(f", {name} {number(value)}" for name, value in results if value is not None)
-    took = elapsed(ended.started_at, ended.finished_at)
+    took = duration(ended.run_time_s)
     session.output.talk(f"Completed after {took} at step {ended.step}{shown}.")
     session.output.talk(f"Take the model home with 'ftlab download {ended.id}'.")
     return ended

@@ -1,4 +1,4 @@
-"""Looking at jobs: `ls`, `show`, `metrics`, `checkpoints`, `queue`."""
+"""Lists of jobs, and tables about one: `ls`, `metrics`, `checkpoints`, `queue`."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +12,9 @@ from ftlab.cli.watch import JobArgument
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ftlab.schemas import Attempt, Job, MetricPoint
+    from ftlab.schemas import Job, MetricPoint
+
+MAIN_METRICS = ("loss", "eval_loss", "learning_rate", "tokens_per_s")
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="Newest records to show.")]
@@ -21,20 +23,28 @@ LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="Newest r
 @command(app)
 def ls(
     session: Session,
-    status: Annotated[list[str] | None, typer.Option("--status", "-s", help="Only jobs in this status.")] = None,
+    status: Annotated[
+        list[str] | None, typer.Option("--status", "-s", help="Only jobs in this status; may be repeated.")
+    ] = None,
     limit: LimitOption = 20,
 ) -> None:
-    """List jobs, newest first."""
-    from ftlab.cli.text import GLYPHS, duration, local_time, number, steps
+    """List jobs: active ones first, then the newest."""
+    from ftlab.cli.text import GLYPHS, duration, number, steps
+    from ftlab.schemas.config import DEFAULT_PRIORITY
 
-    jobs = list(session.client.jobs.list(_statuses(status), limit))
+    jobs = _active_first(session, _statuses(status), limit + 1)
+    shown, has_more = jobs[:limit], len(jobs) > limit
     if session.output.as_json:
-        session.output.json(jobs)
+        session.output.json(shown)
         return
     if not jobs:
-        session.output.talk("There are no jobs. 'ftlab submit CONFIG.yaml' makes one.")
+        session.output.talk(
+            f"No job is {' or '.join(status)}."
+            if status
+            else "There are no jobs. 'ftlab submit CONFIG.yaml' makes one."
+        )
         return
-    rows = [
+    rows: list[tuple[object, ...]] = [
         (
             job.id,
             job.name,
@@ -43,40 +53,17 @@ def ls(
             steps(job.step, job.total_steps) if job.step else "",
             number(job.loss),
             duration(job.eta_s),
-            local_time(job.created_at),
+            job.created_at,
             _what_for(job.waiting_for),
         )
-        for job in jobs
+        for job in shown
     ]
-    session.output.table(("ID", "NAME", "STATUS", "PRIORITY", "STEP", "LOSS", "ETA", "CREATED", "WAITING FOR"), rows)
-
-
-@command(app)
-def show(session: Session, job: JobArgument) -> None:
-    """Show one job, its attempts, and what each resume started from."""
-    from ftlab.cli.text import one_line
-    from ftlab.schemas import EventKind, NoticePayload, ResumedPayload
-    from ftlab.schemas.events import DATA_CHECKED
-
-    found = session.client.jobs.get(job)
-    attempts = session.client.jobs.attempts(found.id)
-    notices = list(session.client.jobs.events(found.id, kinds=EventKind.NOTICE))
-    receipts = [event for event in notices if isinstance(event.payload, ResumedPayload)]
-    checked = [
-        event.payload.message
-        for event in notices
-        if isinstance(event.payload, NoticePayload) and event.payload.code == DATA_CHECKED
-    ]
-    if session.output.as_json:
-        more = {"attempts": list(attempts), "receipts": receipts, DATA_CHECKED: checked[-1] if checked else None}
-        session.output.json(found.model_dump(mode="json") | more)
-        return
-    session.output.record(_job_fields(found) | {"Data": checked[-1] if checked else None})
-    for attempt in attempts:
-        session.output.data(_attempt_line(attempt))
-        for event in receipts:
-            if event.attempt == attempt.number and isinstance(event.payload, ResumedPayload):
-                session.output.data(f"  {one_line(event.payload.message)}")
+    if sys.stdout.isatty() and all(job.priority == DEFAULT_PRIORITY for job in shown):
+        rows = [(*row[:3], "", *row[4:]) for row in rows]
+    columns = ("ID", "NAME", "STATUS", "PRIORITY", "STEP", "LOSS", "ETA", "CREATED", "WAITING FOR")
+    session.output.table(columns, rows, shrink=("NAME", "WAITING FOR"))
+    if has_more:
+        session.output.talk(f"There are more jobs; show them with '--limit {2 * limit}'.")
 
 
 @command(app)
@@ -84,22 +71,30 @@ def metrics(
     session: Session,
     job: JobArgument,
     names: Annotated[list[str] | None, typer.Option("--name", help="Only this metric; may be repeated.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every metric, not only the main ones.")] = False,
     max_points: Annotated[int, typer.Option("--max-points", min=2, max=10_000, help="Points a metric.")] = 2000,
 ) -> None:
-    """Print a job's metrics, one row a step."""
-    points = session.client.jobs.metrics(job, names, max_points)
+    """Print a job's main metrics, one row a step."""
+    if names and everything:
+        raise typer.BadParameter("--name and --all exclude each other.")
+    wanted = names or (None if everything or session.output.as_json else MAIN_METRICS)
+    points = session.client.jobs.metrics(job, wanted, max_points)
+    missing = set(names or ()) - {point.name for point in points}
+    if missing:
+        known = list(dict.fromkeys(point.name for point in session.client.jobs.metrics(job, None, 2)))
+        session.output.talk(_no_metrics(sorted(missing), known))
     if session.output.as_json:
         session.output.json(list(points))
     elif points:
         session.output.table(*_by_step(points))
-    else:
+    elif not names:
         session.output.talk("There are no metrics yet.")
 
 
 @command(app)
 def checkpoints(session: Session, job: JobArgument) -> None:
     """List a job's checkpoints, newest first."""
-    from ftlab.cli.text import local_time, number, size
+    from ftlab.cli.text import number, size
 
     found = session.client.jobs.checkpoints(job)
     if session.output.as_json:
@@ -113,7 +108,7 @@ def checkpoints(session: Session, job: JobArgument) -> None:
             number(item.metrics.get("eval_loss")),
             "best" if item.is_best else "",
             size(item.size_bytes),
-            local_time(item.created_at),
+            item.created_at,
         )
         for item in found
     ]
@@ -126,25 +121,34 @@ def queue(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100, help="Waiting jobs to show.")] = 20,
 ) -> None:
     """Show what runs and what waits, in order."""
-    from ftlab.cli.text import local_time
+    from ftlab.cli.text import duration, steps
 
     found = session.client.queue(limit=limit)
     if session.output.as_json:
         session.output.json(found)
         return
-    rows: list[tuple[object, ...]] = [("running", job_id, "", "", "", "") for job_id in found.running]
-    rows += [
+    if not found.running and not found.queued:
+        session.output.talk("No job is running or queued.")
+        return
+    rows: list[tuple[object, ...]] = [
         (
-            entry.position,
-            entry.job_id,
-            entry.name,
-            entry.priority,
-            local_time(entry.created_at),
-            _what_for(entry.waiting_for),
+            str(job.status),
+            job.job_id,
+            job.name,
+            job.priority,
+            steps(job.step, job.total_steps) if job.step else "",
+            duration(job.eta_s),
+            job.created_at,
+            "",
         )
-        for entry in found.queued
+        for job in found.running
     ]
-    session.output.table(("PLACE", "ID", "NAME", "PRIORITY", "CREATED", "WAITING FOR"), rows)
+    rows += [
+        (job.position, job.job_id, job.name, job.priority, "", "", job.created_at, _what_for(job.waiting_for))
+        for job in found.queued
+    ]
+    columns = ("PLACE", "ID", "NAME", "PRIORITY", "STEP", "ETA", "CREATED", "WAITING FOR")
+    session.output.table(columns, rows, shrink=("NAME", "WAITING FOR"))
     if found.has_more:
         session.output.talk(f"{found.num_queued - len(found.queued)} more wait behind these.")
     if found.waiting_for:
@@ -153,10 +157,12 @@ def queue(
 
 def confirm(question: str, yes: bool) -> None:
     """Ask before something is undone; where nobody can answer, `--yes` has to."""
+    from ftlab.errors import InvalidRequestError
+
     if yes:
         return
     if not sys.stdin.isatty():
-        raise typer.BadParameter(f"{question} Say --yes, there is no terminal to ask at.")
+        raise InvalidRequestError(f"{question} Pass --yes: there is no terminal to confirm on.", "invalid_option")
     if not typer.confirm(question, err=True):
         raise typer.Exit(1)
 
@@ -168,8 +174,24 @@ def _statuses(given: list[str] | None) -> list[str] | None:
     known = [str(status) for status in JobStatus]
     for status in given or []:
         if status not in known:
-            raise typer.BadParameter(f"{status!r} is not a status.{did_you_mean(status, known)}")
+            hint = did_you_mean(status, known)
+            raise typer.BadParameter(f"{status!r} is not a status.{hint} Known: {', '.join(known)}.")
     return given or None
+
+
+def _active_first(session: Session, statuses: list[str] | None, limit: int) -> "list[Job]":
+    """Up to `limit` jobs: those that hold devices, then those that wait, then those that ended; each newest first."""
+    from ftlab.status import JobStatus
+
+    waiting = [JobStatus.QUEUED, JobStatus.PAUSED]
+    ended = [status for status in JobStatus if status.is_terminal]
+    holding = [status for status in JobStatus if status not in waiting + ended]
+    found: list[Job] = []
+    for group in (holding, waiting, ended):
+        wanted = [status for status in group if statuses is None or status in statuses]
+        if wanted and len(found) < limit:
+            found += session.client.jobs.list(wanted, limit - len(found))
+    return found
 
 
 def _what_for(sentence: str | None) -> str:
@@ -177,44 +199,10 @@ def _what_for(sentence: str | None) -> str:
     return (sentence or "").removeprefix("Waiting for ").removesuffix(".")
 
 
-def _attempt_line(attempt: "Attempt") -> str:
-    """`Attempt 2, 0:12:30 from step 50: worker_crashed, ...`."""
-    from ftlab.cli.text import elapsed, one_line
-
-    resumed_from = attempt.resumed_from_step
-    origin = "from the base model" if resumed_from is None else f"from step {resumed_from}"
-    end = f"{attempt.reason}, {one_line(attempt.message or '')}" if attempt.ended_at else "alive"
-    return f"Attempt {attempt.number}, {elapsed(attempt.created_at, attempt.ended_at)} {origin}: {end}"
-
-
-def _job_fields(job: "Job") -> dict[str, object]:
-    from ftlab.cli.text import GLYPHS, duration, elapsed, files, local_time, number, steps
-
-    return {
-        "Id": job.id,
-        "Name": job.name,
-        "Status": f"{GLYPHS[job.status]} {job.status}",
-        "Message": job.message,
-        "Reason": job.reason,
-        "Priority": job.priority,
-        "Queue place": job.queue_position,
-        "Base model": job.config.get("model"),
-        "Dataset": ", ".join(job.datasets),
-        "Step": steps(job.step, job.total_steps) if job.step else None,
-        "File": files(job.file, job.num_files, job.file_progress).removeprefix("file ") or None,
-        "Epoch": number(job.epoch),
-        "Loss": number(job.loss),
-        "Eval loss": number(job.eval_loss),
-        "ETA": duration(job.eta_s),
-        "Retries used": job.retries_used or None,
-        "Model": job.model_id,
-        "MLflow run": job.mlflow_url,
-        "Created": local_time(job.created_at),
-        "Started": local_time(job.started_at),
-        "Paused": local_time(job.paused_at),
-        "Finished": local_time(job.finished_at),
-        "Ran for": elapsed(job.started_at, job.finished_at),
-    }
+def _no_metrics(missing: list[str], known: list[str]) -> str:
+    if not known:
+        return "There are no metrics yet."
+    return f"The job has no metric {' or '.join(map(repr, missing))}. It has {', '.join(known)}."
 
 
 def _by_step(points: "Sequence[MetricPoint]") -> tuple[list[str], list[list[object]]]:

@@ -30,6 +30,8 @@ def check_model(
             "Architecture": found.architecture,
             "Parameters": None if found.parameters is None else f"{found.parameters:,}",
             "Size": None if found.size_bytes is None else size(found.size_bytes),
+            "Positions": None if found.max_positions is None else f"{found.max_positions:,}",
+            "Target modules": ", ".join(found.target_modules or ()) or None,
             "Chat template": None if found.has_chat_template is None else "yes" if found.has_chat_template else "no",
             "Licence": found.licence,
             "On this machine": ("yes" if found.is_local else "no") if found.is_checked else None,

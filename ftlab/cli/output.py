@@ -1,12 +1,14 @@
 """Where a command writes: data on stdout, talk on stderr."""
 
 import json
+import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
-from ftlab.cli.text import one_line
+from ftlab.cli.text import ago, aligned, local_time, one_line
 from ftlab.client.wire import OnProgress
 
 
@@ -43,21 +45,23 @@ class Output:
         for name, value in shown.items():
             self.data(f"{name:<{width}}  {value}")
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Aligned on a terminal; tab-separated and unshortened in a pipe."""
-        cells = [[one_line(cell) for cell in row] for row in rows]
-        if not sys.stdout.isatty():
-            for row in [list(columns), *cells]:
-                self.data("\t".join(row))
-            return
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, shrink: Collection[str] = ()) -> None:
+        """Aligned on a terminal; tab-separated in a pipe, with every column and nothing shortened.
 
-        table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-        for row in cells:
-            table.add_row(*(Text(cell) for cell in row))
-        Console().print(table)
+        A terminal shows no empty columns, and times as `3 min ago`. Only the columns named in `shrink` are shortened to
+        fit its width, so that an id can always be copied.
+        """
+        if not sys.stdout.isatty():
+            for row in [columns, *rows]:
+                self.data("\t".join(one_line(local_time(cell) if isinstance(cell, datetime) else cell) for cell in row))
+            return
+        now = datetime.now(UTC)
+        cells = [[one_line(ago(cell, now) if isinstance(cell, datetime) else cell) for cell in row] for row in rows]
+        shown = [place for place in range(len(columns)) if not rows or any(row[place] for row in cells)]
+        table = [[row[place] for place in shown] for row in [list(columns), *cells]]
+        shrinkable = [place for place, column in enumerate(table[0]) if column in shrink]
+        for line in aligned(table, shrinkable, shutil.get_terminal_size().columns):
+            self.data(line)
 
     @contextmanager
     def transfer(self, label: str) -> Iterator[OnProgress | None]:

@@ -55,17 +55,17 @@ def upload_dataset(
 @command(datasets, "ls")
 def list_datasets(session: Session, limit: LimitOption = 20) -> None:
     """List datasets, newest first."""
-    from ftlab.cli.text import local_time, size
+    from ftlab.cli.text import size
 
     found = list(session.client.datasets.list(limit))
     if session.output.as_json:
         session.output.json(found)
         return
     rows = [
-        (item.id, item.name, item.bucket, item.shape, item.num_rows, size(item.size_bytes), local_time(item.created_at))
+        (item.id, item.name, item.bucket, item.shape, item.num_rows, size(item.size_bytes), item.created_at)
         for item in found
     ]
-    session.output.table(("ID", "NAME", "BUCKET", "SHAPE", "ROWS", "SIZE", "CREATED"), rows)
+    session.output.table(("ID", "NAME", "BUCKET", "SHAPE", "ROWS", "SIZE", "CREATED"), rows, shrink=("NAME", "BUCKET"))
 
 
 @command(datasets, "show")
@@ -135,17 +135,14 @@ def download_dataset(
 @command(models, "ls")
 def list_models(session: Session, limit: LimitOption = 20) -> None:
     """List tuned models, newest first."""
-    from ftlab.cli.text import local_time
-
     found = list(session.client.models.list(limit))
     if session.output.as_json:
         session.output.json(found)
         return
-    rows = [
-        (item.id, item.name, item.kind, item.base_model, item.job_id, item.step, local_time(item.created_at))
-        for item in found
-    ]
-    session.output.table(("ID", "NAME", "KIND", "BASE MODEL", "JOB", "STEP", "CREATED"), rows)
+    rows = [(item.id, item.name, item.kind, item.base_model, item.job_id, item.step, item.created_at) for item in found]
+    session.output.table(
+        ("ID", "NAME", "KIND", "BASE MODEL", "JOB", "STEP", "CREATED"), rows, shrink=("NAME", "BASE MODEL")
+    )
 
 
 @command(models, "show")
@@ -193,5 +190,27 @@ def _show(session: Session, record: "Dataset | TunedModel") -> None:
     if session.output.as_json:
         session.output.json(record)
         return
-    fields = record.model_dump(mode="json")
-    session.output.record({name.replace("_", " ").capitalize(): value for name, value in fields.items()})
+    fields = {_LABELS.get(name, name.replace("_", " ").capitalize()): _shown(name, value) for name, value in record}
+    session.output.record(fields)
+
+
+_LABELS = {"num_rows": "Rows", "size_bytes": "Size", "sha256": "SHA-256", "num_skipped": "Rows left out"}
+
+
+def _shown(name: str, value: object) -> object:
+    """A value in words; `None` leaves its line out."""
+    from datetime import datetime
+
+    from ftlab.cli.text import local_time, size
+
+    if isinstance(value, datetime):
+        return local_time(value)
+    if name == "size_bytes" and isinstance(value, int):
+        return size(value)
+    if name == "confidence" and isinstance(value, float):
+        return f"{value:.0%}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={item}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return "; ".join(map(str, value))
+    return value or None if name == "num_skipped" else value

@@ -53,6 +53,8 @@ class RunView:
         match event.payload:
             case StatusPayload() as new:
                 self.status = new.status
+                if self.status in (JobStatus.FAILED, JobStatus.CANCELLED):
+                    return None  # the error that ends the command says it
                 return f"{GLYPHS[self.status]} {one_line(new.message or self.status.sentence)}"
             case MetricsPayload() as measured:
                 self._take_progress(measured)
@@ -61,7 +63,7 @@ class RunView:
                 self._take_progress(progress)
             case CheckpointPayload() as saved:
                 best = ", the best so far" if saved.is_best else ""
-                return f"checkpoint at step {saved.step} ({size(saved.size_bytes)}{best})"
+                return f"Checkpoint at step {saved.step} ({size(saved.size_bytes)}{best})"
             case NoticePayload() as notice:
                 return one_line(notice.message)
         return None
@@ -91,7 +93,7 @@ class RunView:
         shown = [f"{name} {number(values[name])}" for name in LOGGED_METRICS if name in values]
         if "tokens_per_s" in values:
             shown.append(f"{values['tokens_per_s']:.0f} tok/s")
-        if "loss" in values and self.eta_s is not None:
+        if "loss" in values and self.eta_s:
             shown.append(f"ETA {duration(self.eta_s)}")
         place = [files(self.file, self.num_files, self.file_progress)]
         return "  ".join([f"step {steps(measured.step, self.total_steps)}", *filter(None, place), *shown])
@@ -107,7 +109,7 @@ class RunView:
                 (f"loss {number(self.loss)}", self.loss),
                 (f"eval {number(self.eval_loss)}", self.eval_loss),
                 (f"{self.tokens_per_s or 0:.0f} tok/s", self.tokens_per_s),
-                (f"ETA {duration(self.eta_s)}", self.eta_s),
+                (f"ETA {duration(self.eta_s)}", self.eta_s or None),
             )
             if value is not None
         ]

@@ -1,6 +1,8 @@
 """What every command that talks to the service shares: its common options, its client and its output."""
 
 import inspect
+import json
+import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, Self
@@ -70,10 +72,18 @@ def command(
 
     def register(function: Callable[Concatenate[Session, P], None]) -> Callable[Concatenate[Session, P], None]:
         def run(server: str | None, as_json: bool, quiet: bool, **arguments: Any) -> None:
+            from ftlab.cli.exits import exit_code_of
             from ftlab.cli.output import Output
+            from ftlab.errors import FineTuneLabError
 
             with Session(server, Output(as_json, quiet), patient) as session:
-                function(session, **arguments)  # type: ignore[call-arg]
+                try:
+                    function(session, **arguments)  # type: ignore[call-arg]
+                except FineTuneLabError as error:
+                    if not as_json:
+                        raise
+                    print(json.dumps(error.to_wire(), ensure_ascii=False), file=sys.stderr, flush=True)
+                    raise typer.Exit(exit_code_of(error)) from None
 
         own = list(inspect.signature(function).parameters.values())[1:]
         common = [

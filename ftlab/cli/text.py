@@ -1,6 +1,8 @@
 """Numbers, times and sizes for people."""
 
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from unicodedata import combining, east_asian_width
 
 from ftlab.status import JobStatus
 
@@ -50,6 +52,17 @@ def local_time(at: datetime | None) -> str:
     return f"{at.astimezone():%Y-%m-%d %H:%M:%S}" if at else ""
 
 
+def ago(at: datetime, now: datetime) -> str:
+    """`12 s ago`, `3 min ago`, `5 h ago`, `2 d ago`; the date after 30 days, and for a clock that is ahead."""
+    seconds = (now - at).total_seconds()
+    if not -60 < seconds < 30 * 86_400:
+        return f"{at.astimezone():%Y-%m-%d}"
+    for unit, unit_s, limit_s in (("s", 1, 60), ("min", 60, 3600), ("h", 3600, 86_400)):
+        if seconds < limit_s:
+            return f"{max(0, int(seconds)) // unit_s} {unit} ago"
+    return f"{int(seconds) // 86_400} d ago"
+
+
 def elapsed(since: datetime | None, until: datetime | None = None) -> str:
     """The time between two moments; until now when the second is not given."""
     return duration(((until or datetime.now(UTC)) - since).total_seconds()) if since else ""
@@ -69,3 +82,34 @@ def files(file: int | None, num_files: int, file_progress: float | None) -> str:
 def one_line(value: object) -> str:
     """Text without line breaks, tabs and terminal control characters."""
     return "".join(char if char.isprintable() else " " for char in str(value))
+
+
+COLUMN_GAP = "  "
+MIN_COLUMN_WIDTH = 12
+"""A shortened column keeps this many cells."""
+
+
+def aligned(table: Sequence[Sequence[str]], shrinkable: Collection[int], max_width: int) -> list[str]:
+    """The rows as lines with aligned columns; the shrinkable columns are shortened until a line fits, if it can."""
+    widths = [max(map(cell_width, column)) for column in zip(*table, strict=True)]
+    excess = sum(widths) + len(COLUMN_GAP) * (len(widths) - 1) - max_width
+    while excess > 0 and (wide := [place for place in shrinkable if widths[place] > MIN_COLUMN_WIDTH]):
+        widths[max(wide, key=widths.__getitem__)] -= 1
+        excess -= 1
+    return [
+        COLUMN_GAP.join(_fitted(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
+    ]
+
+
+def cell_width(text: str) -> int:
+    """Columns of a terminal that the text takes."""
+    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def _fitted(text: str, width: int) -> str:
+    """Padded, or cut with an ellipsis, to `width` cells."""
+    if cell_width(text) > width:
+        while cell_width(text) > width - 1:
+            text = text[:-1]
+        text += "…"
+    return text + " " * (width - cell_width(text))

@@ -1,4 +1,4 @@
-"""`ftlab wait` and `ftlab logs`: commands that stay with a job through restarts of the service."""
+"""`ftlab wait`, `logs` and `events`: a job as it runs, through restarts of the service, and afterwards."""
 
 import time
 from collections import Counter
@@ -8,7 +8,7 @@ import typer
 
 from ftlab.cli.app import app
 from ftlab.cli.session import Session, command
-from ftlab.cli.text import GLYPHS
+from ftlab.cli.text import GLYPHS, one_line
 
 if TYPE_CHECKING:
     from ftlab.schemas import Event, Job, LogLine
@@ -50,7 +50,7 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
     tail: Annotated[int, typer.Option("--tail", "-n", min=1, max=5000, help="Newest lines to begin with.")] = 200,
 ) -> None:
-    """Print a job's log."""
+    """Print a job's log: status changes, steps, evaluations, checkpoints, notices and warnings."""
     from ftlab.cli.follow import detaching
 
     found = session.client.jobs.get(job)
@@ -70,14 +70,46 @@ def logs(
                     _print_line(session, line)
 
 
+@command(app)
+def events(
+    session: Session,
+    job: JobArgument,
+    kinds: Annotated[list[str] | None, typer.Option("--kind", "-k", help="Only this kind; may be repeated.")] = None,
+    after: Annotated[int, typer.Option("--after", min=0, help="Only events with a higher number.")] = 0,
+) -> None:
+    """Print the events that are recorded of a job, oldest first."""
+    from ftlab.schemas import EventKind
+    from ftlab.schemas.common import did_you_mean
+    from ftlab.schemas.log_lines import event_text
+
+    known = [str(kind) for kind in EventKind]
+    for kind in kinds or []:
+        if kind not in known:
+            hint = did_you_mean(kind, known)
+            raise typer.BadParameter(f"{kind!r} is not a kind of event.{hint} Known: {', '.join(known)}.")
+    found = session.client.jobs.get(job)
+    for event in session.client.jobs.events(found.id, after, kinds):
+        if session.output.as_json:
+            session.output.json_line(event)
+        else:
+            at = f"{event.at.astimezone():%Y-%m-%d %H:%M:%S}"
+            session.output.data(f"{event.seq:>6} {at} {event.kind:<10} {one_line(event_text(event.payload))}")
+
+
 def _wait_for(session: Session, jobs: "list[Job]", timeout_s: float | None) -> "list[Job]":
+    from ftlab.errors import WaitTimeoutError
+
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     ended = []
     for job in jobs:
         left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
-        found = session.client.jobs.wait(
-            job.id, left_s, raise_on_failure=False, on_status=lambda seen: _say_paused(session, seen)
-        )
+        try:
+            found = session.client.jobs.wait(
+                job.id, left_s, raise_on_failure=False, on_status=lambda seen: _say_paused(session, seen)
+            )
+        except WaitTimeoutError:
+            # The time that was left for this job is not what the user asked for.
+            raise WaitTimeoutError(f"Job {job.id} did not end within {timeout_s:g} s.") from None
         if not session.output.as_json:
             session.output.data(f"{found.id}\t{found.status}")
         ended.append(found)
@@ -103,16 +135,13 @@ def _exit_by(session: Session, jobs: "list[Job]") -> None:
 
 
 def _lines_of(event: "Event") -> "list[LogLine]":
-    from ftlab.schemas import LogLine, LogPayload
+    from ftlab.schemas.log_lines import log_lines
 
-    payload = event.payload
-    if not isinstance(payload, LogPayload):
-        return []
-    return [LogLine(at=event.at, level=payload.level, text=payload.text, attempt=event.attempt)]
+    return log_lines(event.payload, at=event.at, attempt=event.attempt)
 
 
 def _print_line(session: Session, line: "LogLine") -> None:
     if session.output.as_json:
         session.output.json_line(line)
     else:
-        session.output.data(f"{line.at.astimezone():%H:%M:%S} {line.level:<7} {line.text}")
+        session.output.data(f"{line.at.astimezone():%H:%M:%S} {line.level:<7} {one_line(line.text)}")

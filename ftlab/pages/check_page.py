@@ -128,7 +128,7 @@ def _rule_row(rule: str, number: int) -> tuple[str, str, str, str]:
 
 def _severity(severity: str) -> str:
     known = next((known for known in Severity if known == severity), Severity.INFO)
-    return f'<span class="{known}">{_MARKS[known]} {known}</span>'
+    return f'<span class="{known}">{_MARKS[known]} {known.word}</span>'
 
 
 def _class_of(report: CheckReport) -> str:

@@ -27,6 +27,7 @@ from ftlab.schemas.records import (
     Queue,
     QueueEntry,
     Quota,
+    RunningEntry,
     TunedModel,
 )
 
@@ -57,6 +58,7 @@ __all__ = [
     "Quota",
     "Resources",
     "ResumedPayload",
+    "RunningEntry",
     "SamplePayload",
     "SftMethod",
     "SignedUrl",

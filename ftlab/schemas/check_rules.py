@@ -13,6 +13,11 @@ class Severity(StrEnum):
     INFO = "info"
     """Worth knowing."""
 
+    @property
+    def word(self) -> str:
+        """The name that people see."""
+        return severity_word(self)
+
 
 class CheckRule(StrEnum):
     """The name of a rule stands behind each finding."""
@@ -53,6 +58,11 @@ class CheckRule(StrEnum):
     def meaning(self) -> str:
         """What it says about a row or a dataset, in one sentence for people."""
         return _TABLE[self][1]
+
+
+def severity_word(severity: str) -> str:
+    """The name that people see: `info` is a note."""
+    return "note" if severity == Severity.INFO else str(severity)
 
 
 def severity_of(rule: str) -> Severity:

@@ -85,7 +85,10 @@ class TrainingConfig(StrictModel):
     @model_validator(mode="after")
     def _warmup_fits(self) -> Self:
         if self.max_steps is not None and self.warmup_steps > self.max_steps:
-            raise ValueError("training.warmup_steps must not be above training.max_steps")
+            raise ValueError(
+                f"training.warmup_steps ({self.warmup_steps}) must not be above training.max_steps ({self.max_steps}): "
+                "the learning rate would never reach its peak"
+            )
         return self
 
 
@@ -173,6 +176,15 @@ class JobConfig(StrictModel):
     def _quantised_needs_lora(self) -> Self:
         if self.load_in_4bit and self.tuning == "full":
             raise ValueError("load_in_4bit needs tuning 'lora': 4-bit weights cannot be trained with tuning 'full'")
+        return self
+
+    @model_validator(mode="after")
+    def _fp16_trains_no_float16(self) -> Self:
+        if self.tuning == "full" and self.training.fp16 and self.training.dtype == "float16":
+            raise ValueError(
+                "training.fp16 with tuning 'full' needs training.dtype 'float32' or 'auto': the gradients of float16 "
+                "weights cannot be scaled"
+            )
         return self
 
     @property

@@ -35,6 +35,8 @@ class Job(WireModel):
     eval_loss: float | None = None
     eta_s: float | None = None
     """Estimated seconds until the last step."""
+    run_time_s: float | None = None
+    """Seconds of all its attempts, without the time in the queue and in pauses; `None` before the first attempt."""
     file: int | None = None
     """Number of the file in training, or trained last; 1 is the first. `None` before the first step."""
     num_files: int = 1
@@ -144,6 +146,10 @@ class ModelCheck(WireModel):
     """Number of stored weights."""
     size_bytes: int | None = None
     """Size of the files that training reads."""
+    max_positions: int | None = None
+    """Tokens of the longest row that the model was made for; `None` where it has no limit, or is not known."""
+    target_modules: list[str] | None = None
+    """Names of its linear layers, for `lora.target_modules`; `None` before it is on this machine."""
     has_chat_template: bool | None = None
     licence: str | None = None
     """Licence according to the model's card."""
@@ -162,10 +168,29 @@ class QueueEntry(WireModel):
     created_at: datetime
 
 
+class RunningEntry(WireModel):
+    """A job that has devices, or is about to get them."""
+
+    job_id: str
+    name: str
+    owner: str | None = None
+    status: JobStatus
+    """`pending`, `initializing`, `running`, `pausing` or `cancelling`."""
+    priority: int = DEFAULT_PRIORITY
+    step: int = 0
+    total_steps: int | None = None
+    loss: float | None = None
+    eta_s: float | None = None
+    """Estimated seconds until the last step."""
+    created_at: datetime
+    started_at: datetime | None = None
+
+
 class Queue(WireModel):
     """The queue as it is now."""
 
-    running: list[str]
+    running: list[RunningEntry]
+    """All jobs that have devices, or are about to get them; the oldest first."""
     queued: list[QueueEntry]
     """One page, next job first."""
     num_queued: int = 0

@@ -93,7 +93,8 @@ def _open_archive(
         pass
     if name is not None:
         raise NotFoundError(f"Checkpoint {name} is no longer kept.", "checkpoint_not_found", "checkpoint")
-    raise NotFoundError(f"There is no model to download yet. {job.status.sentence}", "model_not_ready")
+    yet = "" if job.status.is_terminal else " yet"
+    raise NotFoundError(f"There is no model to download{yet}. {job.status.sentence}", "model_not_ready")
 
 
 def _resolve(services: Services, owner: str, job_id: str) -> JobRecord:

@@ -3,12 +3,13 @@
 from collections.abc import Collection
 
 from ftlab.errors import NotFoundError
-from ftlab.schemas import Attempt, Checkpoint, Dataset, Event, EventKind, LogLine, LogPayload, MetricPoint
+from ftlab.schemas import Attempt, Checkpoint, Dataset, Event, EventKind, MetricPoint
+from ftlab.schemas.log_lines import LOGGED_KINDS, log_lines
 from ftlab.schemas.replies import AttemptList, CheckpointList, EventList, JobOverview, LogList, MetricList
 from serve.context import Services
 from serve.jobs.submit import describe
 from tracking.store import Transaction
-from tracking.store.records import DatasetRecord, EventRecord
+from tracking.store.records import DatasetRecord
 
 OVERVIEW_POINTS = 100
 
@@ -32,11 +33,12 @@ def events(
 
 
 def logs(services: Services, owner: str, job: str, tail: int) -> LogList:
-    """The newest `tail` lines, oldest first."""
+    """The newest `tail` lines, oldest first: what a training script would print, made from the events."""
     with services.store.read() as tx:
         record = tx.jobs.resolve(job, owner=owner)
-        lines = tx.events.tail(record.id, EventKind.LOG, tail)
-    return LogList(data=[_log_line(line) for line in lines])
+        found = tx.events.tail(record.id, LOGGED_KINDS, tail)
+    lines = [line for event in found for line in log_lines(event.payload, at=event.at, attempt=event.attempt)]
+    return LogList(data=lines[-tail:])
 
 
 def checkpoints(services: Services, owner: str, job: str) -> CheckpointList:
@@ -73,9 +75,3 @@ def _dataset(tx: Transaction, owner: str, dataset_id: str) -> DatasetRecord | No
         return tx.datasets.get(dataset_id, owner=owner)
     except NotFoundError:
         return None
-
-
-def _log_line(record: EventRecord) -> LogLine:
-    payload = record.payload
-    assert isinstance(payload, LogPayload)
-    return LogLine(at=record.at, level=payload.level, text=payload.text, attempt=record.attempt)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from ftlab.schemas import Queue, QueueEntry
+from ftlab.schemas import Queue, QueueEntry, RunningEntry
 from ftlab.status import JobStatus
 from serve.context import Caller, Services
 from serve.http.query import After, Limit
@@ -34,7 +34,7 @@ def read_queue(services: Services, owner: str, after: str | None, limit: int) ->
         num_queued = tx.jobs.num_queued(owner)
         is_at_work = is_scheduling(tx, now) if heads else False
     return Queue(
-        running=[job.id for job in running if job.owner == owner],
+        running=[RunningEntry.of(job, job_id=job.id, eta_s=eta_of(job)) for job in running if job.owner == owner],
         queued=[
             QueueEntry.of(
                 job,
@@ -69,6 +69,11 @@ def queued_message(position: int, waiting_for: str) -> str:
     """The message of a queued job."""
     place = "The job is next in the queue." if position == 1 else f"The job is number {position} in the queue."
     return f"{place} {waiting_for}"
+
+
+def eta_of(job: JobRecord) -> float | None:
+    """Seconds until the last step of a running job; an estimate of an earlier attempt does not count."""
+    return job.eta_s if job.status is JobStatus.RUNNING else None
 
 
 def is_scheduling(tx: Transaction, now: datetime) -> bool:

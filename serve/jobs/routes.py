@@ -121,7 +121,7 @@ async def get_events(
     return reply(await caller.call(history.events, job_id, after, limit, set(kind) if kind else None))
 
 
-@router.get("/{job_id}/logs", response_model=LogList, summary="The newest log lines")
+@router.get("/{job_id}/logs", response_model=LogList, summary="The newest log lines, made from the events")
 async def get_logs(caller: Caller, job_id: JobId, tail: Count = 200) -> Response:
     return reply(await caller.call(history.logs, job_id, tail))
 

@@ -13,8 +13,9 @@ from serve.accounts import quotas
 from serve.context import Services
 from serve.http.json_body import canonical
 from serve.http.responses import to_page
-from serve.jobs.queue import is_scheduling, queued_message, waits_for
-from serve.models.base_model import UNCHECKED, Checked, HubAnswer, check, find_tuned, short_name
+from serve.jobs.preflight import Start, preflight
+from serve.jobs.queue import eta_of, is_scheduling, queued_message, waits_for
+from serve.models.base_model import UNCHECKED, HubAnswer, check, short_name
 from tracking.store import Transaction
 from tracking.store.ids import new_id
 from tracking.store.records import DatasetRecord, JobRecord, NewEvent
@@ -44,13 +45,15 @@ class Submitted:
 def submit(services: Services, owner: str, submission: Submission, answer: HubAnswer) -> Submitted:
     """Make the job durable, or find the one that the same idempotency key made before.
 
-    `answer` is what Hugging Face says about the base model. Raise what `serve.models.base_model.check` raises,
-    `NotFoundError` for a dataset that does not exist, `RateLimitError` with code `quota_exceeded`, and
-    `InvalidRequestError` with code `idempotency_key_reused` when the key belongs to another body.
+    `answer` is what Hugging Face says about the base model. Raise what `serve.models.base_model.check` and
+    `serve.jobs.preflight.preflight` raise, `NotFoundError` for a dataset that does not exist, `RateLimitError` with
+    code `quota_exceeded`, and `InvalidRequestError` with code `idempotency_key_reused` when the key belongs to another
+    body.
     """
     try:
         model = check(submission.config.model, services.settings, answer)
-        return _add(services, owner, submission, model, is_unchecked=answer.is_away)
+        start = preflight(services, owner, submission.config, model)
+        return _add(services, owner, submission, start, is_unchecked=answer.is_away)
     except FineTuneLabError:
         # A new job is by far the most common case, so the key is looked up only after an error: the key itself is
         # taken, or something has changed since an earlier submit with this key was accepted.
@@ -97,14 +100,13 @@ def _replay(services: Services, owner: str, submission: Submission) -> Submitted
     )
 
 
-def _add(services: Services, owner: str, submission: Submission, model: Checked, *, is_unchecked: bool) -> Submitted:
-    config = submission.config.model_copy(update={"model": str(model.ref)})
+def _add(services: Services, owner: str, submission: Submission, start: Start, *, is_unchecked: bool) -> Submitted:
+    config, tuned, model = start.config, start.tuned, start.model
     with services.store.begin() as tx:
         datasets = [find_dataset(tx, owner, dataset, "dataset") for dataset in config.datasets]
         check_kinds(config, datasets, "dataset")
         if config.eval_dataset is not None:
             check_kinds(config, [find_dataset(tx, owner, config.eval_dataset, "eval_dataset")], "eval_dataset")
-        tuned = find_tuned(model.ref, tx, services.settings, owner)
         model_name = tuned.name if tuned else short_name(model.ref)
         quotas.check_submit(tx, services.settings, owner)
         record = tx.jobs.add(
@@ -119,10 +121,9 @@ def _add(services: Services, owner: str, submission: Submission, model: Checked,
         )
         if len(config.datasets) > 1:
             tx.job_files.add(record.id, config.datasets, now=record.created_at)
-        if is_unchecked:
-            notice = NewEvent(NoticePayload(code="model_unchecked", message=UNCHECKED), record.created_at)
-            (event,) = tx.events.append(record.ref, [notice])
-            record = replace(record, last_seq=event.seq)
+        unchecked = [NoticePayload(code="model_unchecked", message=UNCHECKED)] if is_unchecked else []
+        if notices := [NewEvent(notice, record.created_at) for notice in (*unchecked, *start.notices)]:
+            record = replace(record, last_seq=tx.events.append(record.ref, notices)[-1].seq)
         return Submitted(describe(services.settings, tx, record))
 
 
@@ -159,10 +160,23 @@ def _describe(settings: Settings, tx: Transaction, records: list[JobRecord]) -> 
     now = datetime.now(UTC)
     positions = tx.jobs.queue_positions(queued) if queued else {}
     is_at_work = bool(queued) and is_scheduling(tx, now)
-    return [_to_job(settings, record, positions.get(record.id), now, is_scheduling=is_at_work) for record in records]
+    started = [record.id for record in records if record.attempt]
+    run_times = tx.attempts.run_times(started, now=now) if started else {}
+    return [
+        _to_job(settings, record, positions.get(record.id), run_times.get(record.id), now, is_scheduling=is_at_work)
+        for record in records
+    ]
 
 
-def _to_job(settings: Settings, record: JobRecord, position: int | None, now: datetime, *, is_scheduling: bool) -> Job:
+def _to_job(
+    settings: Settings,
+    record: JobRecord,
+    position: int | None,
+    run_time_s: float | None,
+    now: datetime,
+    *,
+    is_scheduling: bool,
+) -> Job:
     """The job as a reply. A queued one has a position, and a message that depends on the jobs before it."""
     message, waiting_for = record.message, None
     if position is not None:
@@ -177,5 +191,6 @@ def _to_job(settings: Settings, record: JobRecord, position: int | None, now: da
         waiting_for=waiting_for,
         queue_position=position,
         mlflow_url=settings.mlflow_page(f"experiments/{experiment}/runs/{run}") if experiment and run else None,
-        eta_s=record.eta_s if record.status is JobStatus.RUNNING else None,
+        eta_s=eta_of(record),
+        run_time_s=run_time_s,
     )

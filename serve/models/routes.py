@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -17,7 +18,7 @@ from serve.http.json_body import JsonBody, JsonRoute
 from serve.http.query import After, Limit, RecordId
 from serve.http.responses import in_thread, reply, to_page
 from serve.models.base_model import UNCHECKED, Tuned, ask_huggingface, check, find_tuned
-from train.model.files import ADAPTER_CONFIG, MAX_SMALL_BYTES
+from train.model.files import ADAPTER_CONFIG, MAX_SMALL_BYTES, ModelFacts
 from train.model.folder import FolderFiles, adapter_size, facts_of
 
 router = APIRouter(prefix="/api/models", tags=["models"], route_class=JsonRoute)
@@ -94,8 +95,7 @@ async def _check_base(services: Services, text: str) -> ModelCheck:
     if checked.facts is None:
         return report
     shortage = [] if checked.is_here else _shortage(services.settings, checked.facts.size_bytes)
-    facts = {**vars(checked.facts), "warnings": [*checked.facts.warnings, *shortage]}
-    return report.model_copy(update=facts)
+    return report.model_copy(update=_described(checked.facts, shortage))
 
 
 def _find_tuned(services: Services, owner: str, ref: ModelRef) -> Tuned:
@@ -120,9 +120,16 @@ def _base_of(tuned: Tuned) -> str | None:
 
 
 def _report_full(ref: ModelRef, tuned: Tuned) -> ModelCheck:
-    facts = facts_of(tuned.folder)
     report = ModelCheck(model=str(ref), kind=ref.kind, is_checked=True, is_local=True)
-    return report.model_copy(update={**vars(facts), "warnings": list(facts.warnings)})
+    return report.model_copy(update=_described(facts_of(tuned.folder), []))
+
+
+def _described(facts: ModelFacts, warnings: list[str]) -> dict[str, Any]:
+    """The fields of a `ModelCheck` that describe the model."""
+    found = {name: value for name, value in vars(facts).items() if name in ModelCheck.model_fields}
+    if facts.layers is not None:
+        found |= {"target_modules": facts.layers.linear_names, "max_positions": facts.layers.max_positions}
+    return found | {"warnings": [*facts.warnings, *warnings]}
 
 
 def _shortage(settings: Settings, size_bytes: int) -> list[str]:

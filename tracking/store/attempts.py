@@ -3,7 +3,7 @@
 The job's row is always locked before the attempt's, so that two transactions cannot wait for each other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -37,6 +37,16 @@ class AttemptRepository:
         """First attempt first."""
         statement = select(*COLUMNS).where(attempts.c.job_id == job_id)
         return self._records(statement.order_by(attempts.c.number))
+
+    def run_times(self, job_ids: Collection[str], *, now: datetime) -> dict[str, float]:
+        """Seconds of all attempts by job, those of a live one until now; jobs without an attempt are left out."""
+        rows = self._connection.execute(
+            select(attempts.c.job_id, attempts.c.created_at, attempts.c.ended_at).where(attempts.c.job_id.in_(job_ids))
+        )
+        total_s: dict[str, float] = {}
+        for job_id, begin, end in rows:
+            total_s[job_id] = total_s.get(job_id, 0.0) + max(0.0, ((end or now) - begin).total_seconds())
+        return total_s
 
     def heartbeat(self, ref: JobRef, *, now: datetime) -> JobState | None:
         """Record a sign of life.

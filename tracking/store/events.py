@@ -46,13 +46,11 @@ class EventRepository:
         rows = self._connection.execute(statement.order_by(events.c.seq).limit(limit))
         return [EventRecord(*row) for row in rows]
 
-    def tail(self, job_id: str, kind: EventKind, count: int) -> list[EventRecord]:
-        """The last `count` events of a kind, oldest first."""
+    def tail(self, job_id: str, kind: EventKind | Sequence[EventKind], count: int) -> list[EventRecord]:
+        """The last `count` events of a kind, or of several, oldest first."""
+        is_wanted = events.c.kind == kind if isinstance(kind, EventKind) else events.c.kind.in_(kind)
         rows = self._connection.execute(
-            select(*COLUMNS)
-            .where(events.c.job_id == job_id, events.c.kind == kind)
-            .order_by(events.c.seq.desc())
-            .limit(count)
+            select(*COLUMNS).where(events.c.job_id == job_id, is_wanted).order_by(events.c.seq.desc()).limit(count)
         ).all()
         return [EventRecord(*row) for row in reversed(rows)]
 

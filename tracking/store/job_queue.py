@@ -104,22 +104,28 @@ class JobQueue(JobReads):
         return int(self._connection.execute(select(_front(jobs, literal(priority)))).scalar_one())
 
     def move_to_front(self, job_id: str) -> None:
-        """Move a queued job before all others of its priority. Raises `StaleJobError` when it is not queued."""
+        """Move a queued job before all others of its priority. Raises `StaleJobError` when it is not queued.
+
+        What it waits for is unknown until the scheduler has seen it at its new place.
+        """
         front = _front(jobs.alias("queue"), jobs.c.priority)
-        moved = self._connection.execute(update(jobs).where(jobs.c.id == job_id, IS_QUEUED).values(queue_shift=front))
+        moved = self._connection.execute(
+            update(jobs).where(jobs.c.id == job_id, IS_QUEUED).values(queue_shift=front, waiting_for=None)
+        )
         if moved.rowcount == 0:
             raise StaleJobError(f"Job {job_id!r} is not in the queue and cannot be moved to its front.")
 
     def set_priority(self, job_id: str, priority: int) -> None:
         """Change the priority of a job that has not ended; its position there follows from the submit order.
 
+        What it waits for is unknown until the scheduler has seen it at its new place.
         Raises `StaleJobError` when it has ended.
         """
         shift = case((jobs.c.priority == priority, jobs.c.queue_shift), else_=0)
         changed = self._connection.execute(
             update(jobs)
             .where(jobs.c.id == job_id, jobs.c.status.in_(UNFINISHED))
-            .values(priority=priority, queue_shift=shift)
+            .values(priority=priority, queue_shift=shift, waiting_for=None)
         )
         if changed.rowcount == 0:
             raise StaleJobError(f"Job {job_id!r} has ended and needs no priority.")

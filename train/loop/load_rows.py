@@ -8,6 +8,9 @@ from train.data.rows.errors import named_file
 from train.data.tokens.prepare import Prepared, PrepareSpec, prepare_rows
 from train.loop.run_context import RunContext
 from train.model.base_model import BaseModel
+from train.model.files import ModelFacts
+from train.model.folder import facts_of
+from train.model.preflight import check_rows
 from train.plan import DataFile
 
 
@@ -29,8 +32,12 @@ def load_rows(
     spec = PrepareSpec.of(file.rows, base.folder, run.plan.config.method, is_eval=is_eval)
     with named_file(file.dataset_id, is_eval=is_eval):
         prepared = prepare_rows(spec, run.plan.cache_folder, lambda: tokenizer, on_progress)
+    facts = facts_of(base.folder)
+    check_rows(prepared.counts, facts, file.dataset_id)
     if is_main_rank():
-        _report_cut_rows(run, prepared, _rows_of(run, file, is_eval=is_eval))
+        rows = _rows_of(run, file, is_eval=is_eval)
+        _report_cut_rows(run, prepared, rows)
+        _report_long_rows(run, prepared, rows, facts)
     return prepared
 
 
@@ -50,3 +57,15 @@ def _report_cut_rows(run: RunContext, prepared: Prepared, rows: str) -> None:
         "because no word of the assistant was left."
     )
     run.link.emit(NoticePayload(code="rows_cut", message=message))
+
+
+def _report_long_rows(run: RunContext, prepared: Prepared, rows: str, facts: ModelFacts) -> None:
+    max_positions = facts.layers.max_positions if facts.layers else None
+    if max_positions is None or prepared.counts.longest <= max_positions:
+        return
+    message = (
+        f"The longest of {rows} has {prepared.counts.longest} tokens, and the model was made for {max_positions} "
+        f"positions: it may not learn what lies beyond them. Set method.max_length to {max_positions} or less, or "
+        "choose a model with a longer context."
+    )
+    run.link.emit(NoticePayload(code="rows_beyond_positions", message=message))

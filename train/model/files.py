@@ -1,8 +1,9 @@
 """What the files of a base model say about it, read without loading it: of a local folder and of a hub alike."""
 
 import json
+from collections import ChainMap
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from typing import Any, Protocol
 
@@ -10,6 +11,7 @@ import yaml
 
 from ftlab.errors import InvalidRequestError, NotFoundError, PermissionDeniedError
 from train.model.architectures import causal_models
+from train.model.layers import ModelLayers
 from train.model.safetensors_header import HeaderError, WeightHeader, read_header
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -50,6 +52,10 @@ class ModelFacts:
     has_chat_template: bool
     licence: str | None = None
     warnings: tuple[str, ...] = ()
+    layers: ModelLayers | None = field(default=None, compare=False, repr=False)
+    """`None` where the headers of the weights were not read."""
+    tokens_beyond: Mapping[int, str] = field(default_factory=dict, compare=False, repr=False)
+    """Tokens without a row in the embedding, by their ids; only of a folder on this machine."""
 
 
 def wanted_files(names: Iterable[str]) -> list[str]:
@@ -73,8 +79,11 @@ def describe(files: ModelFiles, parameters: int | None = None) -> ModelFacts:
     weights = _weight_files(files)
     architecture, warnings = _architecture(files)
     _check_tokenizer(files)
+    layers = None
     if parameters is None:
-        parameters = _count_parameters(files, weights)
+        headers = _headers(files, weights)
+        parameters = sum(header.num_parameters for header in headers)
+        layers = ModelLayers.read(read_json(files, CONFIG), dict(ChainMap(*(header.shapes for header in headers))))
     has_template = _has_chat_template(files)
     if not has_template:
         warnings.append(
@@ -88,6 +97,7 @@ def describe(files: ModelFiles, parameters: int | None = None) -> ModelFacts:
         has_template,
         _licence(files),
         tuple(warnings),
+        layers,
     )
 
 
@@ -185,13 +195,13 @@ def _weight_map(files: ModelFiles) -> dict[str, str]:
     return found
 
 
-def _count_parameters(files: ModelFiles, weights: list[str]) -> int:
+def _headers(files: ModelFiles, weights: list[str]) -> list[WeightHeader]:
     headers = {name: _header(files, name) for name in weights}
     if weights != [WEIGHTS]:
         lost = [tensor for tensor, name in _weight_map(files).items() if tensor not in headers[name].shapes]
         if lost:
             raise _invalid(f"{len(lost)} weights that {INDEX} names are not in their files; fetch the model again.")
-    return sum(header.num_parameters for header in headers.values())
+    return list(headers.values())
 
 
 def _header(files: ModelFiles, name: str) -> WeightHeader:

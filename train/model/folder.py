@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 from ftlab.errors import NotFoundError
 from train.model.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, TEMPLATE_FOLDER, ModelFacts, describe
+from train.model.token_ids import tokens_beyond
 
 Stamps = tuple[tuple[str, int, int], ...]
 """Name, bytes and time of change of every file."""
@@ -43,7 +45,17 @@ def adapter_size(folder: Path) -> int | None:
 
 @lru_cache(maxsize=256)
 def _facts(folder: Path, _: Stamps) -> ModelFacts:
-    return describe(FolderFiles(folder))
+    files = FolderFiles(folder)
+    facts = describe(files)
+    beyond = tokens_beyond(files, facts.layers.num_embeddings if facts.layers else None)
+    if not beyond or facts.layers is None:
+        return facts
+    number, token = min(beyond.items())
+    warning = (
+        f"The tokenizer has {len(beyond)} tokens without a row in the embedding, as {token[:100]!r} with id {number}: "
+        f"the embedding has {facts.layers.num_embeddings} rows. A job whose rows contain one fails."
+    )
+    return replace(facts, tokens_beyond=beyond, warnings=(*facts.warnings, warning))
 
 
 def _stamps(folder: Path) -> Stamps:

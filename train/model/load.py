@@ -12,10 +12,13 @@ from transformers import (
     BitsAndBytesConfig,
     PreTrainedModel,
 )
+from transformers.pytorch_utils import Conv1D
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import JobConfig
 from train.model.base_model import BaseModel
+from train.model.preflight import check_devices
+from train.model.targets import check_targets
 
 _CARD = """---
 base_model: {base}
@@ -37,9 +40,22 @@ its MLflow run.
 
 
 def load_model(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrainedModel | PeftModel:
-    """Load the weights that `config` starts from; adapters of a former job are trained further, or merged."""
+    """Load the weights that `config` starts from; adapters of a former job are trained further, or merged.
+
+    Raise `InvalidRequestError` (`invalid_config`) for data types that the devices cannot compute with, and for
+    `lora.target_modules` that the model does not have.
+    """
+    check_devices(config, use_cuda=use_cuda)
+    if config.training.bf16 and use_cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise InvalidRequestError(
+            "training.bf16 needs a GPU that computes bfloat16, and this one does not; use training.fp16.",
+            "invalid_config",
+            "training.bf16",
+        )
     model = _load_weights(base.folder, _dtype(base, config, use_cuda=use_cuda), config, use_cuda=use_cuda)
     if base.adapter is None:
+        if config.tuning == "lora":
+            check_targets(config.lora.target_modules, _modules(model), is_tied=_is_tied(model))
         return model
     adapted = PeftModel.from_pretrained(model, base.adapter, is_trainable=config.tuning == "lora")
     if config.tuning == "lora":
@@ -92,6 +108,17 @@ def lora_config(config: JobConfig) -> PeftLoraConfig:
     )
 
 
+def _modules(model: PreTrainedModel) -> dict[str, bool]:
+    """Every module by its name, and whether LoRA can adapt it."""
+    kinds = (torch.nn.Linear, torch.nn.Embedding, torch.nn.modules.conv._ConvNd, Conv1D)
+    return {name: isinstance(module, kinds) for name, module in model.named_modules() if name}
+
+
+def _is_tied(model: PreTrainedModel) -> bool:
+    head = model.get_output_embeddings()
+    return head is not None and head.weight is model.get_input_embeddings().weight
+
+
 def _keep_trainable_layout(model: PreTrainedModel) -> None:
     """Keep bitsandbytes from repacking 4-bit weights at the first evaluation on a CPU with AVX512-BF16.
 
@@ -131,12 +158,6 @@ def name_base_model(saved: Path, base: BaseModel) -> None:
 
 def _dtype(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> torch.dtype:
     wanted = config.training.dtype
-    if wanted == "float16" and not use_cuda:
-        raise InvalidRequestError(
-            "training.dtype 'float16' needs a GPU; use 'bfloat16' or 'float32'.",
-            "invalid_config",
-            "training.dtype",
-        )
     if wanted != "auto":
         return getattr(torch, wanted)
     if config.tuning == "full":

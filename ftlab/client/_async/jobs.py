@@ -32,7 +32,8 @@ class AsyncJobs:
 
         Raises `InvalidRequestError` for a config that the service would refuse, before anything is sent.
         """
-        document = parse_job_config(config).model_dump(mode="json")
+        # What was not set is left to the service: the adapter that a job continues may decide it.
+        document = parse_job_config(config).model_dump(mode="json", exclude_unset=True)
         key = key_for_retries(idempotency_key)
         return await self._transport.read(Job, Request("POST", JOBS_PATH, document=document, idempotency_key=key))
 
@@ -72,7 +73,7 @@ class AsyncJobs:
         if raise_on_failure and found.status is JobStatus.CANCELLED:
             raise JobCancelledError(f"Job {found.id} was cancelled: {found.message}", found.id, found.reason)
         if raise_on_failure and found.status is JobStatus.FAILED:
-            tail = await self._log_tail(found.id)
+            tail = await self._log_tail(found)
             raise JobFailedError(f"Job {found.id} failed: {found.message}", found.id, found.reason, tail)
         return found
 
@@ -188,9 +189,11 @@ class AsyncJobs:
                 raise
             return found
 
-    async def _log_tail(self, job: str) -> tuple[str, ...]:
+    async def _log_tail(self, job: Job) -> tuple[str, ...]:
+        """The last lines of the log before the one that repeats the error."""
         try:
-            return tuple(line.text for line in await self.logs(job, LOG_TAIL))
+            lines = [line.text for line in await self.logs(job.id, LOG_TAIL + 1)]
+            return tuple(line for line in lines if line != job.message)[-LOG_TAIL:]
         except FineTuneLabError:
             # Why the job failed matters more than that its log cannot be had.
             return ()

@@ -33,7 +33,8 @@ class Jobs:
 
         Raises `InvalidRequestError` for a config that the service would refuse, before anything is sent.
         """
-        document = parse_job_config(config).model_dump(mode="json")
+        # What was not set is left to the service: the adapter that a job continues may decide it.
+        document = parse_job_config(config).model_dump(mode="json", exclude_unset=True)
         key = key_for_retries(idempotency_key)
         return self._transport.read(Job, Request("POST", JOBS_PATH, document=document, idempotency_key=key))
 
@@ -73,7 +74,7 @@ class Jobs:
         if raise_on_failure and found.status is JobStatus.CANCELLED:
             raise JobCancelledError(f"Job {found.id} was cancelled: {found.message}", found.id, found.reason)
         if raise_on_failure and found.status is JobStatus.FAILED:
-            tail = self._log_tail(found.id)
+            tail = self._log_tail(found)
             raise JobFailedError(f"Job {found.id} failed: {found.message}", found.id, found.reason, tail)
         return found
 
@@ -189,9 +190,11 @@ class Jobs:
                 raise
             return found
 
-    def _log_tail(self, job: str) -> tuple[str, ...]:
+    def _log_tail(self, job: Job) -> tuple[str, ...]:
+        """The last lines of the log before the one that repeats the error."""
         try:
-            return tuple(line.text for line in self.logs(job, LOG_TAIL))
+            lines = [line.text for line in self.logs(job.id, LOG_TAIL + 1)]
+            return tuple(line for line in lines if line != job.message)[-LOG_TAIL:]
         except FineTuneLabError:
             # Why the job failed matters more than that its log cannot be had.
             return ()

@@ -18,7 +18,8 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ftlab.errors import FineTuneLabError, NotFoundError
-from ftlab.schemas import JobConfig
+from ftlab.schemas import Event, JobConfig
+from ftlab.schemas.log_lines import log_lines
 from ftlab.status import JobStatus
 from tests.unit.ftlab.fake_changes import QUOTA, change_job, order_job, quota
 from tests.unit.ftlab.fake_checks import check_dataset, show_tokens
@@ -72,6 +73,7 @@ class FakeJob:
             "loss": steps[-1]["values"].get("loss") if steps else None,
             "queue_position": 1 if self.status is JobStatus.QUEUED else None,
             "waiting_for": "Waiting for 1 core; none is free." if self.status is JobStatus.QUEUED else None,
+            "run_time_s": 90.0 if steps or self.status.is_terminal else None,
             "last_seq": len(self.events),
             "model_id": "mdl-1" if self.status is JobStatus.COMPLETED else None,
             "created_at": START.isoformat(),
@@ -249,16 +251,21 @@ async def job_list(fake: FakeService, request: Request) -> Response:
             found = [event for event in job.events[after:] if not kinds or event["kind"] in kinds]
             return JSONResponse({"data": found[:limit], "last_seq": len(job.events)})
         case "logs":
+            parsed = [Event.model_validate(event) for event in job.events]
             lines = [
-                {"at": event["at"], **event["data"], "attempt": 1} for event in job.events if event["kind"] == "log"
+                line.model_dump(mode="json")
+                for event in parsed
+                for line in log_lines(event.payload, at=event.at, attempt=event.attempt)
             ]
             return JSONResponse({"data": lines[-int(query["tail"]) :]})
         case "metrics":
+            names = query["names"].split(",") if "names" in query else None
             points = [
                 {"name": name, "step": event["data"]["step"], "value": value, "at": event["at"], "attempt": 1}
                 for event in job.events
                 if event["kind"] == "metrics"
                 for name, value in event["data"]["values"].items()
+                if names is None or name in names
             ]
             return JSONResponse({"data": points})
         case "attempts":
@@ -292,7 +299,12 @@ async def queue(fake: FakeService, request: Request) -> Response:
         }
         for place, job in enumerate(queued, start=1)
     ]
-    running = [job.id for job in jobs if job.status is JobStatus.RUNNING]
+    running = [
+        {name: value for name, value in job.document().items() if name not in ("id", "config")}
+        | {"job_id": job.id, "eta_s": 65.0}
+        for job in jobs
+        if job.status is JobStatus.RUNNING
+    ]
     return JSONResponse(
         {
             "running": running,

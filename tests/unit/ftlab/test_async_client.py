@@ -43,7 +43,11 @@ def test_submit_wait_and_list(fake):
         job = await client.jobs.create(CONFIG)
         fake.jobs[job.id].move(JobStatus.COMPLETED)
         ended = await client.jobs.wait(job.id)
-        return ended.status, [found.id async for found in client.jobs.list()], (await client.queue()).running
+        return (
+            ended.status,
+            [found.id async for found in client.jobs.list()],
+            [entry.job_id for entry in (await client.queue()).running],
+        )
 
     assert run(fake, use) == (JobStatus.COMPLETED, ["job-001"], [])
 

@@ -90,6 +90,8 @@ def test_a_hard_stop_is_an_exit_code(cli, fake, uploaded):
     assert run.code == 1
     assert "Hard stop: 1 error." in run.err
     assert "nothing_to_learn" in run.out
+    assert "note\tnear_duplicate\t1" in run.lines
+    assert "warning\ttruncated_row\t2" in run.lines
     assert "Rows                        10\n" in run.out
     assert "6 more findings are counted but not shown" in run.err
     fake.report = SOUND

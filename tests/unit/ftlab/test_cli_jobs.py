@@ -1,10 +1,15 @@
 """The commands that look at jobs, wait for them and end them."""
 
+import json
 import re
+import shutil
+import sys
 from datetime import timedelta
+from os import terminal_size
 
 import pytest
 
+from ftlab.cli.text import cell_width
 from ftlab.status import JobStatus
 from tests.unit.ftlab.fake_service import START, ZIP, attempt_document, status_fault
 
@@ -16,6 +21,17 @@ def _quick(monkeypatch):
     monkeypatch.setattr("ftlab.client._sync.follow.POLL_S", 0.001)
 
 
+@pytest.fixture
+def terminal(monkeypatch):
+    """Make stdout a terminal of some width."""
+
+    def use(width):
+        monkeypatch.setattr(shutil, "get_terminal_size", lambda: terminal_size((width, 24)))
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+
+    return use
+
+
 def test_ls_is_tab_separated_in_a_pipe(cli, fake):
     fake.add_job(3, name="first")
     fake.add_job(end=JobStatus.FAILED, name="second")
@@ -24,8 +40,8 @@ def test_ls_is_tab_separated_in_a_pipe(cli, fake):
         ["ID", "NAME", "STATUS", "PRIORITY", "STEP", "LOSS", "ETA", "CREATED", "WAITING FOR"]
     )
     assert [line.split("\t")[:6] for line in run.lines[1:]] == [
-        ["job-002", "second", "✗ failed", "50", "", ""],
         ["job-001", "first", "● running", "50", "3/10", "2.7"],
+        ["job-002", "second", "✗ failed", "50", "", ""],
     ]
 
 
@@ -40,7 +56,11 @@ def test_ls_by_status_and_limit(cli, fake):
     fake.add_job(end=JobStatus.FAILED)
     fake.add_job(end=JobStatus.CANCELLED)
     assert [job["id"] for job in cli("ls", "--json", "-s", "failed", "-s", "cancelled").json] == ["job-003", "job-002"]
-    assert [job["id"] for job in cli("ls", "--json", "-n", 1).json] == ["job-003"]
+    assert [job["id"] for job in cli("ls", "--json").json] == ["job-001", "job-003", "job-002"]
+    run = cli("ls", "-n", 1)
+    assert [line.split("\t")[0] for line in run.lines[1:]] == ["job-001"], "an active job is never missing"
+    assert run.err == "There are more jobs; show them with '--limit 2'.\n"
+    assert cli("ls", "-s", "paused", "-s", "running").err == "No job is paused or running.\n"
     run = cli("ls", "--status", "faild")
     assert run.code == 2
     assert "Did you mean 'failed'?" in run.err
@@ -52,6 +72,23 @@ def test_ls_of_nothing_says_what_to_do(cli):
     assert "ftlab submit" in run.err
     assert cli("ls", "-q").err == ""
     assert cli("ls", "--json").json == []
+
+
+def test_a_terminal_shows_short_lines_and_whole_ids(cli, fake, terminal):
+    fake.add_job(3, name="a name that is much longer than the terminal is wide " * 3)
+    fake.add_job(end=JobStatus.FAILED, name="语言" * 40)
+    terminal(80)
+    run = cli("ls")
+    assert run.lines[0].split() == ["ID", "NAME", "STATUS", "STEP", "LOSS", "CREATED"], "no empty columns"
+    assert all(cell_width(line) <= 80 for line in run.lines)
+    assert [line.split()[0] for line in run.lines[1:]] == ["job-001", "job-002"]
+    assert "…" in run.lines[1]
+    assert "…" in run.lines[2]
+    assert run.lines[1].endswith("2026-01-01")
+    terminal(10)
+    assert cli("ls").lines[1].startswith("job-001  a name that…"), "an id is never cut"
+    fake.jobs["job-001"].priority = 80
+    assert "PRIORITY" in cli("ls").lines[0]
 
 
 def test_show_by_prefix_and_name(cli, fake):
@@ -82,6 +119,40 @@ def test_show_tells_how_each_attempt_ended_and_what_it_went_on_from(cli, fake):
     assert [receipt["data"]["bit_exact"] for receipt in found["receipts"]] == [True]
 
 
+def test_show_names_the_settings_that_decide_about_the_result(cli, fake, tmp_path):
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    cli("datasets", "upload", tmp_path / "rows.jsonl")
+    first, second = fake.add_job(2, JobStatus.COMPLETED), fake.add_job(2)
+    training = {"learning_rate": 2e-4, "max_steps": 8, "per_device_train_batch_size": 4}
+    second.config = {
+        "model": f"job:{first.id}/step-5",
+        "dataset": "ds-1",
+        "eval_dataset": "ds-gone",
+        "method": {"type": "sft", "max_length": 512},
+        "tuning": "lora",
+        "load_in_4bit": True,
+        "lora": {"r": 8, "lora_alpha": 16},
+        "training": training | {"gradient_accumulation_steps": 2},
+    }
+    shown = cli("show", second.id).lines
+    for line in (
+        "Base model     org/base (through job:job-001/step-5)",
+        "Dataset        rows.jsonl (ds-1)",
+        "Eval dataset   ds-gone",
+        "Method         SFT, LoRA r 8, alpha 16, 4-bit",
+        "Learning rate  0.0002",
+        "Length         8 steps",
+        "Batch          4 x 2 accumulated",
+        "Max length     512 tokens",
+        "Ran for        1:30",
+    ):
+        assert line in shown
+    second.config |= {"model": "model:mdl-1", "tuning": "full", "load_in_4bit": False}
+    assert "Method         SFT, full fine-tuning" in cli("show", second.id).lines
+    second.config["model"] = "job:job-gone"
+    assert "Base model     job:job-gone" in cli("show", second.id).lines
+
+
 def test_show_tells_what_the_doctor_found_last(cli, fake):
     job = fake.add_job(2)
     assert "Data " not in cli("show", "job-001").out
@@ -90,6 +161,23 @@ def test_show_tells_what_the_doctor_found_last(cli, fake):
         job.add("notice", code="data_checked", message=message)
     assert "Data        Dataset ds-1: 10 rows." in cli("show", "job-001").lines
     assert cli("show", "job-001", "--json").json["data_checked"] == "Dataset ds-1: 10 rows."
+
+
+def test_an_empty_queue_is_a_sentence(cli, fake):
+    fake.add_job(1, JobStatus.COMPLETED)
+    run = cli("queue")
+    assert (run.out, run.err) == ("", "No job is running or queued.\n")
+
+
+def test_metrics_are_the_main_ones_unless_others_are_asked_for(cli, fake):
+    job = fake.add_job()
+    job.add("metrics", step=1, values={"entropy": 0.5, "loss": 2.0, "learning_rate": 1e-4})
+    assert cli("metrics", job.id).lines == ["step\tloss\tlearning_rate", "1\t2\t0.0001"]
+    assert cli("metrics", job.id, "--all").lines[0] == "step\tentropy\tloss\tlearning_rate"
+    assert len(cli("metrics", job.id, "--json").json) == 3
+    run = cli("metrics", job.id, "--name", "los")
+    assert (run.out, run.err) == ("", "The job has no metric 'los'. It has entropy, loss, learning_rate.\n")
+    assert cli("metrics", job.id, "--all", "--name", "loss").code == 2
 
 
 def test_metrics_are_one_row_a_step(cli, fake):
@@ -105,10 +193,13 @@ def test_checkpoints_and_queue(cli, fake):
     fake.add_job(name="next")
     assert cli("checkpoints", "job-001").lines[1].split("\t")[:6] == ["step-00000005", "5", "2.5", "", "best", "1.5 MB"]
     run = cli("queue")
-    assert [line.split("\t")[:3] for line in run.lines[1:]] == [["running", "job-001", ""], ["1", "job-002", "next"]]
-    assert run.lines[2].split("\t")[3::2] == ["50", "1 core; none is free"]
+    assert [line.split("\t")[:6] for line in run.lines[1:]] == [
+        ["running", "job-001", "a job", "50", "1/10", "1:05"],
+        ["1", "job-002", "next", "50", "", ""],
+    ]
+    assert run.lines[2].split("\t")[-1] == "1 core; none is free"
     assert "The queue waits for a free core." in run.err
-    assert cli("queue", "--json").json["running"] == ["job-001"]
+    assert [entry["job_id"] for entry in cli("queue", "--json").json["running"]] == ["job-001"]
     fake.add_job()
     run = cli("queue", "--limit", 1)
     assert len(run.lines) == 3
@@ -219,7 +310,7 @@ def test_wait_gives_up_in_time(cli, fake):
     fake.add_job()
     run = cli("wait", "job-001", "--timeout", "0.5")
     assert run.code == 7
-    assert "did not end within" in run.err
+    assert run.err == "ftlab: Job job-001 did not end within 0.5 s.\n"
 
 
 def test_wait_outlives_an_outage(cli, fake):
@@ -252,7 +343,7 @@ def test_wait_follow_shows_the_way(cli, fake):
 def test_logs(cli, fake):
     fake.add_job(5)
     run = cli("logs", "job-001", "--tail", 2)
-    assert [line.split(" ", 1)[1] for line in run.lines] == ["info    line 4", "info    line 5"]
+    assert [line.split(" ", 1)[1] for line in run.lines] == ["info    Step 5/10: loss 2.5", "info    line 5"]
     assert "line 5" in cli("logs", "job-001", "--json", "-n", 1).json["text"]
 
 
@@ -270,7 +361,30 @@ def test_logs_follow_prints_every_line_once(cli, fake):
     fake.faults = [None, more, end]
     run = cli("logs", "-f", "job-001", "--tail", 2)
     assert run.code == 0
-    assert [line.split()[-1] for line in run.lines] == ["3", "4", "5"]
+    assert [line.split(maxsplit=2)[-1] for line in run.lines] == [
+        *("line 3", "line 4", "line 5"),
+        "The job is finished; its model can be downloaded.",
+    ]
+
+
+@pytest.mark.parametrize("end", [JobStatus.FAILED, JobStatus.CANCELLED])
+def test_the_log_of_a_job_that_ended_early_says_why(cli, fake, end):
+    job = fake.add_job(1, end)
+    last = cli("logs", job.id).lines[-1].split(maxsplit=2)
+    assert last[1:] == ["error" if end is JobStatus.FAILED else "info", job.message]
+
+
+def test_events_after_the_fact(cli, fake):
+    job = fake.add_job(1)
+    job.add("progress", step=2, total_steps=10)
+    job.add("checkpoint", step=2, name="step-00000002", size_bytes=1_500_000, is_best=True)
+    assert [line.split()[0] for line in cli("events", job.id).lines] == ["1", "2", "3", "4", "5", "6"]
+    assert cli("events", job.id).lines[4].endswith(" progress   Step 2/10")
+    assert cli("events", job.id).lines[5].endswith("Saved checkpoint step-00000002 (1.5 MB, the best so far).")
+    run = cli("events", job.id, "--kind", "log", "-k", "progress", "--after", 4, "--json")
+    assert run.json["kind"] == "progress"
+    run = cli("events", job.id, "--kind", "logs")
+    assert (run.code, "Did you mean 'log'?" in run.err) == (2, True)
 
 
 def test_download(cli, fake, tmp_path):
@@ -307,6 +421,24 @@ def test_exit_codes_of_refusals(cli, fake, monkeypatch, status, code):
 def test_unknown_job(cli):
     run = cli("show", "job-404")
     assert (run.code, run.out, run.err) == (3, "", "ftlab: No job 'job-404'.\n")
+
+
+def test_an_error_under_json_is_the_error_object_of_the_api(cli, fake):
+    run = cli("show", "job-404", "--json")
+    assert (run.code, run.out) == (3, "")
+    assert json.loads(run.err)["error"]["code"] == "job_not_found"
+    fake.add_job(1, JobStatus.FAILED)
+    run = cli("wait", "job-001", "--json")
+    assert (run.code, run.json["status"]) == (5, "failed")
+    assert "out of memory" in json.loads(run.err)["error"]["message"]
+
+
+def test_a_job_that_fails_while_it_is_followed_gives_its_reason_once(cli, fake):
+    job = fake.add_job(2)
+    fake.faults = [None, lambda _: job.move(JobStatus.FAILED, "Out of memory; use a smaller batch.", "device_oom")]
+    run = cli("wait", "-f", "job-001")
+    assert (run.code, run.err.count("Out of memory")) == (5, 1)
+    assert run.err.endswith("ftlab: Job job-001 failed: Out of memory; use a smaller batch.\n")
 
 
 def test_unreachable(cli, unused_port, monkeypatch):

@@ -21,7 +21,7 @@ def test_datasets_from_upload_to_removal(cli, fake, rows, tmp_path):
     assert cli("datasets", "upload", rows, "--json").json["name"] == "rows.jsonl"
     assert cli("datasets", "ls").lines[2].split("\t")[:5] == ["ds-1", "the rows", "training-files", "messages", "2"]
     assert cli("datasets", "ls", "--json", "-n", 1).json[0]["id"] == "ds-2"
-    assert re.search(r"^Num rows +2$", cli("datasets", "show", "the rows").out, re.MULTILINE)
+    assert re.search(r"^Rows +2$", cli("datasets", "show", "the rows").out, re.MULTILINE)
     assert cli("datasets", "download", "the rows").out == "ds-1.jsonl\n"
     assert (tmp_path / "ds-1.jsonl").read_bytes() == ZIP
     assert cli("datasets", "rm", "ds-1").code == 2

@@ -127,7 +127,7 @@ def test_history_of_a_job(fake, client):
     job = fake.add_job(num_steps=3)
     assert [event.seq for event in client.jobs.events(job.id, after=2)] == list(range(3, 9))
     assert [point.value for point in client.jobs.metrics(job.id, ["loss"])] == [2.9, 2.8, 2.7]
-    assert [line.text for line in client.jobs.logs(job.id, tail=2)] == ["line 2", "line 3"]
+    assert [line.text for line in client.jobs.logs(job.id, tail=2)] == ["Step 3/10: loss 2.7", "line 3"]
     assert client.jobs.checkpoints(job.id)[0].name == "step-00000005"
     assert client.jobs.attempts(job.id)[0].number == 1
 
@@ -360,7 +360,10 @@ def test_wait_raises_how_a_job_failed(fake, client):
         client.jobs.wait(job.id)
     assert caught.value.job_id == job.id
     assert caught.value.reason == ReasonCode.DEVICE_OOM
-    assert caught.value.log_tail == tuple(f"line {n}" for n in range(11, 31))
+    tail = caught.value.log_tail
+    assert len(tail) == 20
+    assert tail[1::2] == tuple(f"line {n}" for n in range(21, 31))
+    assert tail[18].startswith("Step 30/10: loss "), "the failure itself is the error's message"
 
 
 def test_wait_raises_that_a_job_was_cancelled(fake, client):

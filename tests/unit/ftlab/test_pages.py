@@ -77,6 +77,8 @@ def test_the_report_is_told():
     assert EVIL in text
     for said in ("Hard stop: 1 error.", "1,250", "12.5%", "rule_of_tomorrow", "2 of 8 are shown", "0 to 19", "1 of 5"):
         assert said in text
+    assert "i note" in text
+    assert "i info" not in text
     assert "No hard stop" not in text
     assert "Nothing wrong was found" in Reader(pages()["empty"]).text
 

@@ -10,7 +10,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from ftlab.errors import ConflictError, FineTuneLabError
+from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError
 from ftlab.schemas import EventKind
 from ftlab.status import ReasonCode
 from tests.support.rows import encode, read_rows
@@ -309,3 +309,27 @@ def test_more_rows_than_one_epoch_of_steps_are_enough(job: Job, tmp_path: Path):
     link = Link()
     assert job.train(link).step == 8
     assert link.told(EventKind.METRICS)[-1]["epoch"] == pytest.approx(4.0)
+
+
+def test_a_warm_up_longer_than_the_run_is_reported_with_both_numbers(job: Job):
+    link = Link()
+    job.train(link, training={"max_steps": None, "num_train_epochs": 0.25, "warmup_steps": 100})
+    [message] = link.notices("warmup_too_long")
+    assert "100 steps" in message
+    assert "the run has 2" in message
+
+
+def test_rows_beyond_the_positions_of_the_model_are_reported_with_both_numbers(job: Job, models: Path, tmp_path: Path):
+    job.models = Path(shutil.copytree(models, tmp_path / "models"))
+    file = job.models / "org--tiny" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"max_position_embeddings": 8}))
+    link = Link()
+    job.train(link, training={"max_steps": 1})
+    assert "made for 8 positions" in link.notices("rows_beyond_positions")[0]
+
+
+@pytest.mark.parametrize("names", [["query"], ["q_proj", "query"], ["mlp"], ["lm_head"]])
+def test_targets_that_the_loaded_model_lacks_are_the_users_mistake(job: Job, tmp_path: Path, names):
+    with pytest.raises(InvalidRequestError) as caught:
+        job.train(lora={"target_modules": names})
+    assert classify(caught.value, tmp_path).reason is ReasonCode.CONFIG_INVALID

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 2
+VERSION = 3
 """Version of the prepared rows; a new number makes a new cache entry."""
 PROGRESS_ROWS = 1000
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
@@ -106,6 +106,9 @@ class Counts:
     """Rows that the trainer reads."""
     num_tokens: int = 0
     num_trained_tokens: int = 0
+    longest: int = 0
+    """Tokens of the longest row, once cut; with packing, of the longest document."""
+    max_token_id: int = 0
     useful_fraction: dict[str, float] = field(default_factory=dict)
     """Tokens / positions computed, by batch size; the rest is padding."""
 
@@ -172,6 +175,7 @@ def _build(
     rows = _learned(_counted(file.rows(), on_progress), renderer, max_length, counts, observer)
     if spec.packing:
         lengths = write_packed(_split(rows, spec.max_length, counts), spec.max_length, folder)
+        counts.longest = min(counts.longest, spec.max_length)
     else:
         lengths = write_rows(rows, folder)
     if not counts.num_trained_tokens:
@@ -209,6 +213,8 @@ def _learned(
             counts.num_trained_tokens += num_trained
             counts.num_untrained_rows += not num_trained
             if num_trained:
+                counts.longest = max(counts.longest, len(ids))
+                counts.max_token_id = max(counts.max_token_id, int(ids.max()))
                 yield ids, labels
 
 

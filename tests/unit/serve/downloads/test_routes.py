@@ -12,9 +12,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from ftlab.status import JobStatus
 from tests.unit.serve.downloads.test_zip_archive import commit
 from tests.unit.serve.streams.running import JOB, World, running
-from tracking.store.records import CheckpointRecord, ModelRecord
+from tracking.store.records import CheckpointRecord, JobRef, ModelRecord
 
 CHECKPOINT = "step-00000010"
 MODEL_FILES = {"adapter_model.safetensors": os.urandom(2_000_000), "adapter_config.json": b"{}", "README.md": b"# hi"}
@@ -153,7 +154,13 @@ def test_where_there_is_nothing_to_download(tmp_path):
                 reply = await client.request(method, url)
                 assert reply.status_code == 404, url
             assert (await client.get(url)).json()["error"]["code"] in (code, "job_not_found"), url
-        assert "waiting for its turn" in (await client.get(path())).json()["error"]["message"]
+        message = (await client.get(path())).json()["error"]["message"]
+        assert message == "There is no model to download yet. The job is waiting for its turn."
+        with world.store.begin() as tx:
+            tx.jobs.move(JobRef(JOB, 0), JobStatus.CANCELLING, now=datetime.now(UTC))
+            tx.jobs.move(JobRef(JOB, 0), JobStatus.CANCELLED, now=datetime.now(UTC))
+        message = (await client.get(path())).json()["error"]["message"]
+        assert message.startswith("There is no model to download. The job was cancelled")
 
     check(scenario, tmp_path)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ftlab.schemas import JobConfig, LogPayload, NoticePayload
-from ftlab.status import JobStatus, ReasonCode
+from ftlab.status import JobStatus, ReasonCode, StopKind
 from tracking.store import StaleJobError
 from tracking.store.jobs import JobRepository
 from tracking.store.records import CheckpointRecord, JobRef, MetricRecord, ModelRecord, NewEvent
@@ -121,9 +121,51 @@ def test_the_queue_waits_for_running_jobs(client, config, store):
     running, waiting = (submit(client, config).json()["id"] for _ in range(2))
     start(store, running)
     queue = client.get("/api/training/queue").json()
-    assert queue["running"] == [running]
+    assert [entry["job_id"] for entry in queue["running"]] == [running]
     assert [entry["job_id"] for entry in queue["queued"]] == [waiting]
     assert queue["waiting_for"] == "The first job in the queue waits for devices that 1 job holds."
+
+
+def test_the_queue_shows_how_far_running_jobs_are(client, config, store):
+    job = submit(client, config | {"name": "mine", "priority": 70}).json()["id"]
+    ref = start(store, job)
+    with store.begin() as tx:
+        tx.jobs.record_progress(ref, step=3, total_steps=10, epoch=0.3, loss=2.5, eval_loss=None, eta_s=7.0, now=NOW)
+    [entry] = client.get("/api/training/queue").json()["running"]
+    assert (entry["name"], entry["status"], entry["priority"]) == ("mine", "running", 70)
+    assert (entry["step"], entry["total_steps"], entry["loss"], entry["eta_s"]) == (3, 10, 2.5, 7.0)
+    with store.begin() as tx:
+        tx.jobs.move(ref, JobStatus.PAUSING, now=NOW, stop_kind=StopKind.PAUSE)
+    [entry] = client.get("/api/training/queue").json()["running"]
+    assert (entry["status"], entry["eta_s"]) == ("pausing", None)
+
+
+@pytest.mark.parametrize("change", [{"to": "front"}, {"priority": 90}])
+def test_a_job_that_was_moved_does_not_wait_for_those_behind_it(client, config, store, change):
+    first, second = (submit(client, config).json()["id"] for _ in range(2))
+    with store.begin() as tx:
+        tx.leases.acquire("coordinator", "test", ttl_s=3600, now=datetime.now(UTC))
+        tx.jobs.set_waiting({first: "Waiting for 1 core; none is free.", second: "Waiting for 1 job ahead of it."})
+    url = f"{JOBS}/{second}"
+    reply = client.post(f"{url}/move", json=change) if "to" in change else client.patch(url, json=change)
+    assert reply.json()["message"] == "The job is next in the queue. Waiting for free devices."
+
+
+def test_the_run_time_is_the_sum_of_the_attempts(client, config, store):
+    job = submit(client, config).json()["id"]
+    assert client.get(f"{JOBS}/{job}").json()["run_time_s"] is None
+    ref = start(store, job)
+    with store.begin() as tx:
+        tx.attempts.end(ref, reason=ReasonCode.PREEMPTED, message=None, now=NOW + timedelta(seconds=40))
+        tx.jobs.move(ref, JobStatus.QUEUED, now=NOW + timedelta(seconds=40))
+    for path in (JOBS, f"{JOBS}/{job}"):
+        found = client.get(path).json()
+        assert (found["data"][0] if "data" in found else found)["run_time_s"] == 40
+    ref = start(store, job)
+    with store.begin() as tx:
+        tx.attempts.end(ref, reason=ReasonCode.OK, message=None, now=NOW + timedelta(seconds=2.5))
+        tx.jobs.move(ref, JobStatus.COMPLETED, now=NOW + timedelta(seconds=2.5))
+    assert client.get(f"{JOBS}/{job}").json()["run_time_s"] == 42.5
 
 
 def test_a_job_without_a_name_is_called_after_model_and_dataset(client, config):

@@ -69,6 +69,8 @@ def test_a_model_of_the_hub(client, huggingface):
         "architecture": "LlamaForCausalLM",
         "parameters": 1000,
         "size_bytes": 4000,
+        "max_positions": None,
+        "target_modules": None,
         "has_chat_template": True,
         "licence": None,
         "warnings": [],

@@ -1,0 +1,140 @@
+"""`ftlab show`: one job with its settings, its attempts, and what each resume started from."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ftlab.cli.app import app
+from ftlab.cli.session import Session, command
+from ftlab.cli.watch import JobArgument
+
+if TYPE_CHECKING:
+    from ftlab.schemas import Attempt, Job
+
+MAX_NAMED_DATASETS = 5
+MAX_ANCESTORS = 20
+"""Jobs that are followed back to the base model of the first one."""
+
+
+@command(app)
+def show(session: Session, job: JobArgument) -> None:
+    """Show one job, its attempts, and what each resume started from."""
+    from ftlab.cli.text import one_line
+    from ftlab.schemas import EventKind, NoticePayload, ResumedPayload
+    from ftlab.schemas.events import DATA_CHECKED
+
+    found = session.client.jobs.get(job)
+    attempts = session.client.jobs.attempts(found.id)
+    notices = list(session.client.jobs.events(found.id, kinds=EventKind.NOTICE))
+    receipts = [event for event in notices if isinstance(event.payload, ResumedPayload)]
+    checked = [
+        event.payload.message
+        for event in notices
+        if isinstance(event.payload, NoticePayload) and event.payload.code == DATA_CHECKED
+    ]
+    if session.output.as_json:
+        more = {"attempts": list(attempts), "receipts": receipts, DATA_CHECKED: checked[-1] if checked else None}
+        session.output.json(found.model_dump(mode="json") | more)
+        return
+    session.output.record(_fields(session, found) | {"Data": checked[-1] if checked else None})
+    for attempt in attempts:
+        session.output.data(_attempt_line(attempt))
+        for event in receipts:
+            if event.attempt == attempt.number and isinstance(event.payload, ResumedPayload):
+                session.output.data(f"  {one_line(event.payload.message)}")
+
+
+def _attempt_line(attempt: "Attempt") -> str:
+    """`Attempt 2, 0:12:30 from step 50: worker_crashed, ...`."""
+    from ftlab.cli.text import elapsed, one_line
+
+    resumed_from = attempt.resumed_from_step
+    origin = "from the base model" if resumed_from is None else f"from step {resumed_from}"
+    end = f"{attempt.reason}, {one_line(attempt.message or '')}" if attempt.ended_at else "alive"
+    return f"Attempt {attempt.number}, {elapsed(attempt.created_at, attempt.ended_at)} {origin}: {end}"
+
+
+def _fields(session: Session, job: "Job") -> dict[str, object]:
+    from ftlab.cli.text import GLYPHS, duration, files, local_time, number, steps
+    from ftlab.status import ReasonCode
+
+    return {
+        "Id": job.id,
+        "Name": job.name,
+        "Status": f"{GLYPHS[job.status]} {job.status}",
+        "Message": job.message,
+        "Reason": None if job.reason is ReasonCode.OK else job.reason,
+        "Priority": job.priority,
+        "Queue place": job.queue_position,
+        **_settings(session, job),
+        "Step": steps(job.step, job.total_steps) if job.step else None,
+        "File": files(job.file, job.num_files, job.file_progress).removeprefix("file ") or None,
+        "Epoch": number(job.epoch),
+        "Loss": number(job.loss),
+        "Eval loss": number(job.eval_loss),
+        "ETA": duration(job.eta_s),
+        "Retries used": job.retries_used or None,
+        "Model": job.model_id,
+        "MLflow run": job.mlflow_url,
+        "Created": local_time(job.created_at),
+        "Started": local_time(job.started_at),
+        "Paused": local_time(job.paused_at),
+        "Finished": local_time(job.finished_at),
+        "Ran for": duration(job.run_time_s),
+    }
+
+
+def _settings(session: Session, job: "Job") -> dict[str, object]:
+    """The settings that decide about the result, with the names of the datasets and of the real base model."""
+    config: Mapping[str, Any] = job.resolved_config or job.config
+    training: Mapping[str, Any] = config.get("training") or {}
+    lora: Mapping[str, Any] = config.get("lora") or {}
+    method: Mapping[str, Any] = config.get("method") or {}
+    tuning = {"lora": "LoRA", "full": "full fine-tuning"}.get(str(config.get("tuning")))
+    if tuning == "LoRA" and lora:
+        tuning = f"{'DoRA' if lora.get('use_dora') else tuning} r {lora.get('r')}, alpha {lora.get('lora_alpha')}"
+    how = [str(method.get("type") or "").upper(), tuning, "4-bit" if config.get("load_in_4bit") else None]
+    steps, epochs = training.get("max_steps"), training.get("num_train_epochs")
+    rows, accumulated = training.get("per_device_train_batch_size"), training.get("gradient_accumulation_steps") or 1
+    shown = [_dataset(session, dataset_id) for dataset_id in job.datasets[:MAX_NAMED_DATASETS]]
+    if hidden := len(job.datasets) - len(shown):
+        shown.append(f"{hidden} more")
+    evaluated = config.get("eval_dataset")
+    return {
+        "Base model": _base_model(session, str(config.get("model"))),
+        "Dataset": ", ".join(shown),
+        "Eval dataset": _dataset(session, str(evaluated)) if evaluated else None,
+        "Method": ", ".join(filter(None, how)),
+        "Learning rate": training.get("learning_rate"),
+        "Length": f"{steps} steps" if steps else f"{epochs:g} epochs" if epochs else None,
+        "Batch": (f"{rows} x {accumulated} accumulated" if accumulated > 1 else rows) if rows else None,
+        "Max length": f"{method['max_length']} tokens" if method.get("max_length") else None,
+    }
+
+
+def _dataset(session: Session, dataset_id: str) -> str:
+    """`rows.jsonl (ds-1)`; the id alone for a dataset that was deleted."""
+    from ftlab.errors import NotFoundError
+
+    try:
+        return f"{session.client.datasets.get(dataset_id).name} ({dataset_id})"
+    except NotFoundError:
+        return dataset_id
+
+
+def _base_model(session: Session, reference: str) -> str:
+    """The reference; behind `job:<id>` and `model:<id>` the model that the first of these jobs started from."""
+    from ftlab.errors import NotFoundError
+
+    base = reference
+    try:
+        for _ in range(MAX_ANCESTORS):
+            kind, _, name = base.partition(":")
+            if kind == "job":
+                base = str(session.client.jobs.get(name.partition("/")[0]).config.get("model"))
+            elif kind == "model":
+                base = f"job:{session.client.models.get(name).job_id}"
+            else:
+                break
+    except NotFoundError:
+        return reference
+    return reference if base == reference else f"{base} (through {reference})"

@@ -1,0 +1,71 @@
+"""Check before a submit whether a job's settings fit its base model; fill in those of an adapter that it continues."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ftlab.errors import FineTuneLabError
+from ftlab.schemas import JobConfig, NoticePayload
+from serve.context import Services
+from serve.models.base_model import Checked, Tuned, find_tuned
+from train.model.files import ADAPTER_CONFIG, ModelFacts
+from train.model.folder import facts_of
+from train.model.preflight import (
+    ModelUse,
+    adapter_settings,
+    check_devices,
+    check_use,
+    unused_settings,
+    with_adapter_settings,
+)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a job starts from: its base model, and the config that is true for it."""
+
+    model: Checked
+    config: JobConfig
+    tuned: Tuned | None = None
+    """Set for a model of this service."""
+    notices: tuple[NoticePayload, ...] = ()
+
+
+def preflight(services: Services, owner: str, config: JobConfig, model: Checked) -> Start:
+    """Check all that the files on this machine say. Blocks on the store where the model is one of this service.
+
+    Raise `InvalidRequestError` (`invalid_config`) for settings that cannot work, `model_invalid` for damaged files, and
+    `NotFoundError` (`model_not_found`) for a model of this service that does not exist.
+    """
+    config = config.model_copy(update={"model": str(model.ref)})
+    notices = [NoticePayload(code="setting_unused", message=sentence) for sentence in unused_settings(config)]
+    if config.resources.gpus_per_worker == 0:
+        check_devices(config, use_cuda=False)
+    if model.ref.kind in ("hub", "path"):
+        check_use(ModelUse.of(config), model.facts)
+        return Start(model, config, notices=tuple(notices))
+    with services.store.read() as tx:
+        tuned = find_tuned(model.ref, tx, services.settings, owner)
+    assert tuned is not None
+    adapter = adapter_settings(tuned.folder)
+    if adapter is None:
+        check_use(ModelUse.of(config), facts_of(tuned.folder))
+    elif config.tuning == "full":
+        message = (
+            f"{model.ref} is an adapter (r {adapter.r}): it is merged into its base model, and all weights are trained."
+        )
+        notices.append(NoticePayload(code="adapter_merged", message=message))
+    else:
+        base = _base_facts(tuned.folder, services.settings.home / "models")
+        config = with_adapter_settings(config, adapter, base.layers if base else None)
+    return Start(model, config, tuned, tuple(notices))
+
+
+def _base_facts(adapter: Path, models_folder: Path) -> ModelFacts | None:
+    """Facts of an adapter's base model; `None` where that is not below the models folder, or does not say."""
+    try:
+        name = json.loads((adapter / ADAPTER_CONFIG).read_text("utf-8"))["base_model_name_or_path"]
+        folder = Path(name) if name.startswith("/") else models_folder / name.replace("/", "--")
+        return facts_of(folder)
+    except (OSError, ValueError, KeyError, TypeError, FineTuneLabError):
+        return None

@@ -1,0 +1,212 @@
+"""Settings that cannot work with a model, found from its files alone."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ftlab.errors import InvalidRequestError
+from ftlab.schemas import JobConfig
+from ftlab.schemas.config import LoraConfig
+from tests.support.model_folders import CONFIG, weights, write_model
+from train.model.folder import facts_of
+from train.model.layers import ModelLayers
+from train.model.preflight import (
+    ModelUse,
+    adapter_settings,
+    check_devices,
+    check_rows,
+    check_use,
+    unused_settings,
+    with_adapter_settings,
+)
+
+LAYER = "model.layers.0"
+SHAPES = {
+    "model.embed_tokens.weight": [32, 4],
+    f"{LAYER}.self_attn.q_proj.weight": [4, 4],
+    f"{LAYER}.self_attn.v_proj.weight": [4, 4],
+    f"{LAYER}.mlp.up_proj.weight": [8, 4],
+    f"{LAYER}.input_layernorm.weight": [4],
+}
+
+
+def config(**values) -> JobConfig:
+    return JobConfig.model_validate({"model": "org/tiny", "dataset": "ds-1"} | values)
+
+
+def model(tmp_path: Path, *, tokens: dict[str, int] | None = None, template: str = "", **values) -> Path:
+    folder = write_model(tmp_path / "model", config=CONFIG | values)
+    (folder / "model.safetensors").write_bytes(weights(SHAPES))
+    vocabulary = {f"t{number}": number for number in range(32)}
+    tokenizer = {
+        "model": {"vocab": vocabulary},
+        "added_tokens": [{"id": n, "content": t} for t, n in (tokens or {}).items()],
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"eos_token": "t1", "chat_template": template or "{{ x }}"})
+    )
+    return folder
+
+
+def refusal(folder: Path, **values) -> InvalidRequestError:
+    with pytest.raises(InvalidRequestError) as caught:
+        check_use(ModelUse.of(config(**values)), facts_of(folder))
+    assert caught.value.code == "invalid_config"
+    assert "  " not in caught.value.message
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "names", [["q_proj"], ["self_attn.q_proj", "up_proj"], ["embed_tokens"], [f"{LAYER}.mlp.up_proj"]]
+)
+def test_names_that_exist_are_accepted(tmp_path: Path, names):
+    folder = model(tmp_path, tie_word_embeddings=False)
+    check_use(ModelUse.of(config(lora={"target_modules": names})), facts_of(folder))
+
+
+@pytest.mark.parametrize("names", [["q_porj"], ["q_proj", "q_porj"]])
+def test_a_name_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path, names):
+    error = refusal(model(tmp_path), lora={"target_modules": names})
+    assert error.param == "lora.target_modules"
+    assert "'q_porj'" in error.message
+    assert "q_proj, up_proj, v_proj" in error.message
+    assert "Did you mean 'q_proj'?" in error.message
+
+
+@pytest.mark.parametrize("name", ["mlp", "input_layernorm"])
+def test_a_module_that_lora_cannot_adapt_is_refused(tmp_path: Path, name):
+    assert repr(name) in refusal(model(tmp_path), lora={"target_modules": ["q_proj", name]}).message
+
+
+@pytest.mark.parametrize("stated", [{"tie_word_embeddings": True}, {}])
+@pytest.mark.parametrize("name", ["embed_tokens", "lm_head"])
+def test_adapters_on_tied_embeddings_are_refused(tmp_path: Path, stated, name):
+    assert "tie_word_embeddings" in refusal(model(tmp_path, **stated), lora={"target_modules": [name]}).message
+
+
+@pytest.mark.parametrize(
+    ("values", "param"), [({"tuning": "full"}, "tuning"), ({"load_in_4bit": True}, "load_in_4bit")]
+)
+def test_quantised_weights(tmp_path: Path, values, param):
+    folder = model(tmp_path, quantization_config={"quant_method": "gptq"})
+    error = refusal(folder, **values)
+    assert (error.param, "gptq" in error.message) == (param, True)
+    check_use(ModelUse.of(config()), facts_of(folder))
+
+
+def test_experts_are_left_to_the_run(tmp_path: Path):
+    layers = ModelLayers.read({}, {"model.layers.0.mlp.experts.0.up_proj.weight": (8, 4)})
+    assert layers.has_fused_experts
+
+
+@pytest.mark.parametrize(("values", "use_cuda"), [({"dtype": "float16"}, False), ({"fp16": True}, False)])
+def test_float16_needs_a_gpu(values, use_cuda):
+    job = config(training=values)
+    with pytest.raises(InvalidRequestError, match="needs a GPU"):
+        check_devices(job, use_cuda=use_cuda)
+    check_devices(job, use_cuda=True)
+
+
+def test_a_token_without_an_embedding_is_a_warning_until_a_row_has_it(tmp_path: Path):
+    facts = facts_of(model(tmp_path, tokens={"<|lookup|>": 32}))
+    assert facts.tokens_beyond == {32: "<|lookup|>"}
+    assert "'<|lookup|>' with id 32" in facts.warnings[-1]
+    check_rows(SimpleNamespace(longest=4, max_token_id=31), facts, "ds-1")
+    with pytest.raises(InvalidRequestError, match=r"'<\|lookup\|>' \(id 32\).* has 32 rows") as caught:
+        check_rows(SimpleNamespace(longest=4, max_token_id=32), facts, "ds-1")
+    assert caught.value.code == "model_invalid"
+
+
+def test_one_that_the_template_writes_is_refused(tmp_path: Path):
+    with pytest.raises(InvalidRequestError, match=r"'<\|turn\|>' with id 40 .in its chat template.* 32 rows") as caught:
+        facts_of(model(tmp_path, tokens={"<|turn|>": 40}, template="{{ '<|turn|>' }}"))
+    assert caught.value.code == "model_invalid"
+
+
+@pytest.mark.parametrize(
+    ("found", "positions"),
+    [
+        ({"max_position_embeddings": 2048}, 2048),
+        ({"n_positions": 1024}, 1024),
+        ({}, None),
+        ({"max_position_embeddings": 32768, "rope_scaling": {"factor": 4.0, "rope_type": "yarn"}}, 131072),
+        (
+            {
+                "max_position_embeddings": 131072,
+                "rope_scaling": {"factor": 8, "original_max_position_embeddings": 8192},
+            },
+            131072,
+        ),
+        ({"max_position_embeddings": "many"}, None),
+    ],
+)
+def test_positions_respect_rope_scaling(found, positions):
+    assert ModelLayers.read(found, {}).max_positions == positions
+
+
+def test_learned_positions_are_a_limit(tmp_path: Path):
+    layers = ModelLayers.read(
+        {"n_positions": 16}, {"transformer.wpe.weight": (16, 4), "transformer.wte.weight": (8, 4)}
+    )
+    facts = SimpleNamespace(layers=layers, tokens_beyond={})
+    check_rows(SimpleNamespace(longest=16, max_token_id=7), facts, "ds-1")
+    with pytest.raises(InvalidRequestError, match=r"17 tokens.*16 positions"):
+        check_rows(SimpleNamespace(longest=17, max_token_id=7), facts, "ds-1")
+
+
+ADAPTER = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"])
+
+
+def test_the_settings_of_an_adapter_are_filled_in():
+    assert with_adapter_settings(config(), ADAPTER).lora == ADAPTER
+    same = config(lora={"r": 4, "target_modules": ["v_proj", "q_proj"]})
+    assert with_adapter_settings(same, ADAPTER).lora == ADAPTER
+    full = config(tuning="full")
+    assert with_adapter_settings(full, ADAPTER) is full
+
+
+@pytest.mark.parametrize(
+    ("lora", "both"), [({"r": 32}, r"r is 32.* has 4"), ({"use_dora": True}, r"is true.* has false")]
+)
+def test_other_settings_than_the_adapters_are_refused(lora, both):
+    with pytest.raises(InvalidRequestError, match=both) as caught:
+        with_adapter_settings(config(lora=lora), ADAPTER)
+    assert caught.value.param == f"lora.{next(iter(lora))}"
+
+
+def test_all_linear_is_compared_by_the_layers_that_it_means():
+    layers = ModelLayers.read({}, {name: tuple(shape) for name, shape in SHAPES.items()})
+    job = config(lora={"target_modules": "all-linear"})
+    every = ADAPTER.model_copy(update={"target_modules": ["q_proj", "up_proj", "v_proj"]})
+    assert with_adapter_settings(job, every, layers).lora == every
+    with pytest.raises(InvalidRequestError, match=r"all-linear.*q_proj, v_proj"):
+        with_adapter_settings(job, ADAPTER, layers)
+
+
+def test_adapter_settings_come_from_its_file(tmp_path: Path):
+    assert adapter_settings(tmp_path) is None
+    file = tmp_path / "adapter_config.json"
+    file.write_text(json.dumps({"r": 4, "lora_alpha": 8, "target_modules": ["v_proj", "q_proj"], "peft_type": "LORA"}))
+    assert adapter_settings(tmp_path) == ADAPTER
+    for damaged in ("[]", "{", '{"r": "four"}'):
+        file.write_text(damaged)
+        with pytest.raises(InvalidRequestError) as caught:
+            adapter_settings(tmp_path)
+        assert caught.value.code == "model_invalid"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"tuning": "full", "lora": {"r": 8}}, "tuning is 'full'"),
+        ({"training": {"warmup_steps": 7, "lr_scheduler_type": "constant"}}, "warmup_steps (7)"),
+        ({"training": {"eval_steps": 5}}, "eval_steps (5)"),
+    ],
+)
+def test_settings_without_effect_are_named(values, words):
+    [sentence] = unused_settings(config(**values))
+    assert words in sentence
+    assert unused_settings(config()) == []

@@ -1,0 +1,192 @@
+"""Whether a job's settings fit its base model and devices, from files alone: nothing is loaded."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from ftlab.errors import InvalidRequestError
+from ftlab.schemas import JobConfig
+from ftlab.schemas.config import LoraConfig
+from train.model.files import ADAPTER_CONFIG, ModelFacts
+from train.model.layers import ModelLayers
+from train.model.targets import ALL_LINEAR, adapted, check_targets
+
+TRAINABLE_QUANTISATIONS = frozenset({"bitsandbytes"})
+"""Quantised weights that can also be loaded with `load_in_4bit`."""
+
+
+@dataclass(frozen=True)
+class ModelUse:
+    """The settings of a job that must fit the files of its base model."""
+
+    tuning: str
+    load_in_4bit: bool
+    target_modules: str | tuple[str, ...]
+
+    @classmethod
+    def of(cls, config: JobConfig) -> "ModelUse":
+        targets = config.lora.target_modules
+        return cls(config.tuning, config.load_in_4bit, targets if isinstance(targets, str) else tuple(targets))
+
+
+def check_use(use: ModelUse, facts: ModelFacts | None) -> None:
+    """Raise `InvalidRequestError` (`invalid_config`) for settings that this model rules out."""
+    layers = facts.layers if facts else None
+    if layers is None:
+        return
+    if layers.quantisation is not None:
+        _check_quantised(use, layers.quantisation)
+    # Experts are stored under other names than they have once loaded, so the run itself checks the names.
+    if use.tuning == "lora" and not layers.has_fused_experts:
+        check_targets(use.target_modules, layers.modules, is_tied=layers.is_tied)
+
+
+def check_devices(config: JobConfig, *, use_cuda: bool) -> None:
+    """Raise `InvalidRequestError` (`invalid_config`) for data types that the devices cannot compute with."""
+    training = config.training
+    if use_cuda:
+        return
+    if training.dtype == "float16":
+        raise InvalidRequestError(
+            "training.dtype 'float16' needs a GPU; use 'bfloat16' or 'float32'.", "invalid_config", "training.dtype"
+        )
+    if training.fp16:
+        raise InvalidRequestError(
+            "training.fp16 needs a GPU; use training.bf16, or no mixed precision.", "invalid_config", "training.fp16"
+        )
+
+
+class RowExtremes(Protocol):
+    """What the prepared rows of a dataset need of a model."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row, or of the longest document where rows are packed."""
+        ...
+
+    @property
+    def max_token_id(self) -> int: ...
+
+
+def check_rows(rows: RowExtremes, facts: ModelFacts, dataset_id: str) -> None:
+    """Raise `InvalidRequestError` for rows that the model has no embedding for: of a token, or of a position."""
+    layers = facts.layers
+    if layers is None:
+        return
+    if layers.num_embeddings is not None and rows.max_token_id >= layers.num_embeddings:
+        token = facts.tokens_beyond.get(rows.max_token_id)
+        named = f"the token {token[:100]!r} (id {rows.max_token_id})" if token else f"a token of id {rows.max_token_id}"
+        raise InvalidRequestError(
+            f"Dataset {dataset_id} has a row with {named}, and the embedding of the model has {layers.num_embeddings} "
+            f"rows (ids 0 to {layers.num_embeddings - 1}). Use the tokenizer that belongs to these weights, resize the "
+            "model's embedding, or take the token out of the rows.",
+            "model_invalid",
+            "model",
+        )
+    if layers.has_learned_positions and layers.max_positions is not None and rows.longest > layers.max_positions:
+        raise InvalidRequestError(
+            f"Dataset {dataset_id} has a row of {rows.longest} tokens, and the model has {layers.max_positions} "
+            f"positions. Set method.max_length to {layers.max_positions} or less.",
+            "invalid_config",
+            "method.max_length",
+        )
+
+
+def adapter_settings(folder: Path) -> LoraConfig | None:
+    """The LoRA settings of the adapter in a folder; `None` where there is none.
+
+    Raise `InvalidRequestError` (`model_invalid`) for an `adapter_config.json` that cannot be read.
+    """
+    try:
+        found: dict[str, Any] = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))
+        values = {name: found[name] for name in LoraConfig.model_fields if found.get(name) is not None}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        raise _unreadable() from None
+    targets = values.get("target_modules")
+    if isinstance(targets, list):
+        # A list that no job can name comes from 'all-linear' alone.
+        values["target_modules"] = sorted(map(str, targets)) if len(targets) <= 100 else ALL_LINEAR
+    try:
+        return LoraConfig.model_validate(values)
+    except ValidationError:
+        raise _unreadable() from None
+
+
+def with_adapter_settings(config: JobConfig, adapter: LoraConfig, layers: ModelLayers | None = None) -> JobConfig:
+    """A copy of the config with the settings of the adapter that the job continues to train.
+
+    Raise `InvalidRequestError` (`invalid_config`) where `lora.*` was set to another value. `layers` are those of the
+    base model, by which the layers that `target_modules` names are compared.
+    """
+    if config.tuning != "lora":
+        return config
+    for name in LoraConfig.model_fields:
+        if "lora" not in config.model_fields_set or name not in config.lora.model_fields_set:
+            continue
+        wanted, own = getattr(config.lora, name), getattr(adapter, name)
+        if wanted != own and not (name == "target_modules" and _same_layers(wanted, own, layers)):
+            raise InvalidRequestError(
+                f"lora.{name} is {_shown(wanted)}, and the adapter that the job continues has {_shown(own)}. Leave it "
+                "out to continue this adapter, or start from a full model for another one.",
+                "invalid_config",
+                f"lora.{name}",
+            )
+    return config.model_copy(update={"lora": adapter})
+
+
+def unused_settings(config: JobConfig) -> list[str]:
+    """Sentences on settings that were set and have no effect with the others."""
+    training = config.training
+    unused = []
+    if config.tuning == "full" and "lora" in config.model_fields_set and config.lora.model_fields_set:
+        unused.append("lora is not used, because tuning is 'full'.")
+    if training.warmup_steps and training.lr_scheduler_type == "constant":
+        unused.append(
+            f"training.warmup_steps ({training.warmup_steps}) is not used, because the schedule 'constant' has no "
+            "warm-up; 'constant_with_warmup' has one."
+        )
+    if training.eval_steps is not None and config.eval_dataset is None:
+        unused.append(f"training.eval_steps ({training.eval_steps}) is not used, because there is no eval_dataset.")
+    return unused
+
+
+def _same_layers(wanted: str | list[str], own: str | list[str], layers: ModelLayers | None) -> bool:
+    if isinstance(wanted, list) and isinstance(own, list) and set(wanted) == set(own):
+        return True
+    if layers is None:
+        return False
+    return adapted(wanted, layers.modules) == adapted(own, layers.modules)
+
+
+def _check_quantised(use: ModelUse, method: str) -> None:
+    if use.tuning == "full":
+        raise InvalidRequestError(
+            f"tuning 'full' cannot train weights that are quantised ({method}). Use the unquantised model, or tuning "
+            "'lora'.",
+            "invalid_config",
+            "tuning",
+        )
+    if use.load_in_4bit and method not in TRAINABLE_QUANTISATIONS:
+        raise InvalidRequestError(
+            f"load_in_4bit cannot be used with weights that are quantised already ({method}). Use the unquantised "
+            "model, or leave load_in_4bit out.",
+            "invalid_config",
+            "load_in_4bit",
+        )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return json.dumps(value) if isinstance(value, bool) else str(value)
+
+
+def _unreadable() -> InvalidRequestError:
+    return InvalidRequestError(
+        f"{ADAPTER_CONFIG} of the adapter cannot be read; start from another model.", "model_invalid", "model"
+    )

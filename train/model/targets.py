@@ -1,0 +1,73 @@
+"""Whether the modules that `lora.target_modules` names exist in a model, by the matching rules of PEFT."""
+
+from collections.abc import Mapping, Sequence
+
+from ftlab.errors import InvalidRequestError
+from ftlab.schemas.common import did_you_mean
+from train.model.layers import EMBEDDINGS, HEADS, last_part
+
+ALL_LINEAR = "all-linear"
+MAX_NAMED = 10
+"""Names that a message shows of each kind."""
+
+
+def matches(target: str, module: str) -> bool:
+    """Whether a name of `target_modules` means this module (PEFT `check_target_module_exists`)."""
+    return module == target or module.endswith(f".{target}")
+
+
+def check_targets(targets: str | Sequence[str], modules: Mapping[str, bool], *, is_tied: bool) -> None:
+    """Raise `InvalidRequestError` (`invalid_config`) unless every target names layers that LoRA can adapt.
+
+    `modules` are those of the model, and whether LoRA can adapt each of them. Adapters on tied embeddings are refused:
+    input and output would differ once such an adapter is merged.
+    """
+    if isinstance(targets, str):
+        return
+    if is_tied and (tied := [target for target in targets if last_part(target) in EMBEDDINGS | HEADS]):
+        raise _refused(
+            f"lora.target_modules names {_quoted(tied)}, and the input and output embeddings of this model are one "
+            "matrix (tie_word_embeddings): merging such an adapter would change the model. Leave these names out, or "
+            "use tuning 'full'."
+        )
+    available = sorted({last_part(name) for name, is_adaptable in modules.items() if is_adaptable} - EMBEDDINGS - HEADS)
+    missing, unfit = [], []
+    for target in targets:
+        found = [is_adaptable for name, is_adaptable in modules.items() if matches(target, name)]
+        # Some weights are stored without the name of the model's outermost module.
+        if not found and not any(target.endswith(f".{name}") for name, adaptable in modules.items() if adaptable):
+            missing.append(target)
+        elif found and not all(found):
+            unfit.append(target)
+    if missing:
+        hints = "".join(dict.fromkeys(did_you_mean(name, [*available, ALL_LINEAR]) for name in missing[:MAX_NAMED]))
+        raise _refused(
+            f"lora.target_modules names {_quoted(missing)}, which this model does not have. {_choice(available)}{hints}"
+        )
+    if unfit:
+        raise _refused(
+            f"lora.target_modules names {_quoted(unfit)}, where LoRA cannot adapt all that the name means. "
+            f"{_choice(available)}"
+        )
+
+
+def adapted(targets: str | Sequence[str], modules: Mapping[str, bool]) -> set[str]:
+    """The modules that get an adapter."""
+    if isinstance(targets, str):
+        return {
+            name for name, is_adaptable in modules.items() if is_adaptable and last_part(name) not in EMBEDDINGS | HEADS
+        }
+    return {name for name in modules if any(matches(target, name) for target in targets)}
+
+
+def _choice(available: Sequence[str]) -> str:
+    return f"Its linear layers are {', '.join(available[:50])}; 'all-linear' means all of them." if available else ""
+
+
+def _quoted(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:MAX_NAMED])
+    return shown + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
+
+
+def _refused(message: str) -> InvalidRequestError:
+    return InvalidRequestError(message.strip(), "invalid_config", "lora.target_modules")
