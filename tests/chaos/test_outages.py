@@ -42,7 +42,7 @@ def test_training_goes_on_while_the_database_is_away(scene: Scene) -> None:
 @pytest.mark.parametrize("outage", [outages.mlflow_hanging, outages.mlflow_down], ids=["hangs", "is down"])
 def test_metrics_are_complete_although_mlflow_was_away_for_the_whole_run(scene: Scene, outage: object) -> None:
     with outage(scene.lab):
-        job = scene.submit(max_steps=20)
+        job = scene.submit(max_steps=20, register_as="filled-in")
         done = scene.finish(job)
         assert done.status is JobStatus.COMPLETED, done.message
         assert done.mlflow_run_id is None

@@ -63,7 +63,7 @@ def test_an_outage_in_the_middle_doubles_nothing(
     while recorder.step():
         pass
     assert reader.of(ref.id).history("train/loss") == [(step, 1 / step) for step in range(1, 450)]
-    assert len(reader.of(ref.id).history("m3")) == 399
+    assert len(reader.of(ref.id).history("train/m3")) == 399
 
 
 def test_a_run_made_by_a_request_that_got_no_answer_is_the_only_one(

@@ -56,7 +56,7 @@ def test_an_evaluation_that_only_the_later_attempt_made_is_new(jobs: Jobs) -> No
     second = jobs.start_attempt(job_id)
     jobs.emit(second, EventKind.METRICS, {"step": 3, "epoch": 0.3, "values": {"loss": 1.0, "eval_loss": 2.0}})
     (points,) = _pages(jobs, job_id)
-    assert _steps(points, "eval_loss") == [3]
+    assert _steps(points, "eval/loss") == [3]
     assert _steps(points, "train/loss") == _steps(points, "train/epoch") == [1, 2, 3]
 
 
@@ -75,7 +75,7 @@ def test_evaluations_have_a_cursor_of_their_own(jobs: Jobs) -> None:
     jobs.emit(second, EventKind.METRICS, evaluations[1])
     jobs.log_steps(second, range(5, 9))
     (points,) = _pages(jobs, job_id)
-    assert _steps(points, "eval_loss") == [0, 4]
+    assert _steps(points, "eval/loss") == [0, 4]
     assert _steps(points, "train/loss") == list(range(1, 9))
     assert _steps(points, "train/epoch") == list(range(9))
 
