@@ -126,6 +126,10 @@ class Settings(BaseModel):
     def mlflow_url(self) -> str:
         return f"http://127.0.0.1:{self.mlflow_port}"
 
+    def mlflow_page(self, path: str) -> str:
+        """The address of a page of MLflow's UI, in its mode for model training; it opens in the one for LLM traces."""
+        return f"{self.mlflow_url}/#/{path}?workflowType=machine_learning"
+
     @property
     def dashboard_url(self) -> str:
         return f"http://127.0.0.1:{self.dashboard_port}"

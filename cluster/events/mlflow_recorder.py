@@ -16,8 +16,8 @@ def main() -> None:
     settings = load_settings()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    store = Store.open(settings.store_url)
-    Recorder(store, MlflowApi(settings.mlflow_url), settings.home / "jobs", lambda: datetime.now(UTC)).run(stop)
+    store, api = Store.open(settings.store_url), MlflowApi(settings.mlflow_url)
+    Recorder(store, api, settings.home / "jobs", lambda: datetime.now(UTC), settings.server_url).run(stop)
 
 
 if __name__ == "__main__":

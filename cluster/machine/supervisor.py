@@ -117,7 +117,7 @@ class Supervisor:
         return {
             "API": self._url,
             "API docs": f"{self._url}/docs",
-            "MLflow": self._settings.mlflow_url,
+            "MLflow": self._settings.mlflow_page("experiments"),
             "Ray dashboard": self._settings.dashboard_url,
         }
 

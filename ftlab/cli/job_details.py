@@ -74,7 +74,7 @@ def _fields(session: Session, job: "Job") -> dict[str, object]:
         "ETA": duration(job.eta_s),
         "Retries used": job.retries_used or None,
         "Model": job.model_id,
-        "MLflow run": job.mlflow_run_id,
+        "MLflow run": job.mlflow_url,
         "Created": local_time(job.created_at),
         "Started": local_time(job.started_at),
         "Paused": local_time(job.paused_at),

@@ -1,5 +1,6 @@
 """The config of a fine-tuning job. Names are those of transformers, TRL and PEFT where the meaning is theirs."""
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
@@ -124,10 +125,24 @@ OneOrMoreDatasets = Annotated[
 ]
 
 
+def _is_a_registered_name(value: Literal[False] | str) -> Literal[False] | str:
+    if value is not False and not re.fullmatch(r"\w(?:[\w. -]*\w)?", value):
+        raise ValueError(
+            "must consist of letters, digits, spaces, '.', '_' and '-', and begin and end with a letter or digit"
+        )
+    return value
+
+
+RegisterAs = Annotated[Literal[False] | Name, AfterValidator(_is_a_registered_name)]
+
+
 class JobConfig(StrictModel):
     """Everything that defines a job; the same document as a YAML file, in Python and over HTTP."""
 
     name: Name | None = None
+    register_as: RegisterAs | None = None
+    """Registered model in MLflow that gets the tuned model as a new version, or `false` for none. Default: `name`; a
+    job without a name is not registered."""
     model: str = Field(min_length=1, max_length=512)
     """Base model: a hub id (`org/name`, `org/name@revision`), an absolute path below an allowed folder, `job:<id>`,
     `job:<id>/step-<n>` or `model:<id>`."""

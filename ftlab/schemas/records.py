@@ -51,6 +51,8 @@ class Job(WireModel):
     model_id: str | None = None
     """The tuned model, once completed."""
     mlflow_run_id: str | None = None
+    mlflow_url: str | None = None
+    """The page of this run in MLflow; for a browser on the machine of the service."""
     created_at: datetime
     started_at: datetime | None = None
     paused_at: datetime | None = None

@@ -112,7 +112,7 @@ def _change_once(services: Services, owner: str, job: str, change: Change) -> Ch
     with services.store.begin() as tx:
         record = tx.jobs.resolve(job, owner=owner)
         events = change(tx, record, now)
-        return Changed(describe(tx, tx.jobs.get(record.id)), events)
+        return Changed(describe(services.settings, tx, tx.jobs.get(record.id)), events)
 
 
 def _cancel(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecord]:

@@ -62,7 +62,7 @@ def overview(services: Services, owner: str, job: str) -> JobOverview:
         points = tx.metrics.last(record.id, OVERVIEW_POINTS)
         dataset = _dataset(tx, owner, record.dataset_id)
         return JobOverview(
-            job=describe(tx, record),
+            job=describe(services.settings, tx, record),
             dataset=Dataset.of(dataset) if dataset else None,
             metrics=[MetricPoint.of(point) for point in points],
             cost_records=[],

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from ftlab.errors import FineTuneLabError, InvalidRequestError, NotFoundError
 from ftlab.schemas import Job, JobConfig, NoticePayload, Page
+from ftlab.settings import Settings
 from ftlab.status import JobStatus
 from serve.accounts import quotas
 from serve.context import Services
@@ -64,7 +65,7 @@ def submit(services: Services, owner: str, submission: Submission, answer: HubAn
 def get(services: Services, owner: str, job: str) -> Job:
     """The job with this id, unique name or unique id prefix."""
     with services.store.read() as tx:
-        return describe(tx, tx.jobs.resolve(job, owner=owner))
+        return describe(services.settings, tx, tx.jobs.resolve(job, owner=owner))
 
 
 def list_jobs(
@@ -73,12 +74,12 @@ def list_jobs(
     """One page, newest first. `after` is the last id of the page before."""
     with services.store.read() as tx:
         records = tx.jobs.list(owner=owner, statuses=statuses, after=after, limit=limit + 1)
-        return to_page(_describe(tx, records), limit)
+        return to_page(_describe(services.settings, tx, records), limit)
 
 
-def describe(tx: Transaction, record: JobRecord) -> Job:
+def describe(settings: Settings, tx: Transaction, record: JobRecord) -> Job:
     """The job as a reply; while it is queued with its position and what it waits for."""
-    return _describe(tx, [record])[0]
+    return _describe(settings, tx, [record])[0]
 
 
 def _replay(services: Services, owner: str, submission: Submission) -> Submitted | None:
@@ -91,7 +92,7 @@ def _replay(services: Services, owner: str, submission: Submission) -> Submitted
             return None
         job_id, body_sha256 = found
         if body_sha256 == submission.body_sha256:
-            return Submitted(describe(tx, tx.jobs.get(job_id, owner=owner)), is_replay=True)
+            return Submitted(describe(services.settings, tx, tx.jobs.get(job_id, owner=owner)), is_replay=True)
     raise InvalidRequestError(
         "This Idempotency-Key was used with another body; use a new key for a new job.",
         "idempotency_key_reused",
@@ -123,7 +124,7 @@ def _add(services: Services, owner: str, submission: Submission, start: Start, *
         unchecked = [NoticePayload(code="model_unchecked", message=UNCHECKED)] if is_unchecked else []
         if notices := [NewEvent(notice, record.created_at) for notice in (*unchecked, *start.notices)]:
             record = replace(record, last_seq=tx.events.append(record.ref, notices)[-1].seq)
-        return Submitted(describe(tx, record))
+        return Submitted(describe(services.settings, tx, record))
 
 
 def find_dataset(tx: Transaction, owner: str, dataset_id: str, param: str) -> DatasetRecord:
@@ -154,7 +155,7 @@ def check_kinds(config: JobConfig, datasets: list[DatasetRecord], param: str) ->
         )
 
 
-def _describe(tx: Transaction, records: list[JobRecord]) -> list[Job]:
+def _describe(settings: Settings, tx: Transaction, records: list[JobRecord]) -> list[Job]:
     queued = [record.id for record in records if record.status is JobStatus.QUEUED]
     now = datetime.now(UTC)
     positions = tx.jobs.queue_positions(queued) if queued else {}
@@ -162,20 +163,26 @@ def _describe(tx: Transaction, records: list[JobRecord]) -> list[Job]:
     started = [record.id for record in records if record.attempt]
     run_times = tx.attempts.run_times(started, now=now) if started else {}
     return [
-        _to_job(record, positions.get(record.id), run_times.get(record.id), now, is_scheduling=is_at_work)
+        _to_job(settings, record, positions.get(record.id), run_times.get(record.id), now, is_scheduling=is_at_work)
         for record in records
     ]
 
 
 def _to_job(
-    record: JobRecord, position: int | None, run_time_s: float | None, now: datetime, *, is_scheduling: bool
+    settings: Settings,
+    record: JobRecord,
+    position: int | None,
+    run_time_s: float | None,
+    now: datetime,
+    *,
+    is_scheduling: bool,
 ) -> Job:
     """The job as a reply. A queued one has a position, and a message that depends on the jobs before it."""
     message, waiting_for = record.message, None
     if position is not None:
         waiting_for = waits_for(record, position, now, is_scheduling=is_scheduling)
         message = queued_message(position, waiting_for)
-    config = record.config
+    config, experiment, run = record.config, record.mlflow_experiment_id, record.mlflow_run_id
     return Job.of(
         record,
         config=record.submitted_config,
@@ -183,6 +190,7 @@ def _to_job(
         message=message,
         waiting_for=waiting_for,
         queue_position=position,
+        mlflow_url=settings.mlflow_page(f"experiments/{experiment}/runs/{run}") if experiment and run else None,
         eta_s=eta_of(record),
         run_time_s=run_time_s,
     )

@@ -42,7 +42,7 @@ def test_training_goes_on_while_the_database_is_away(scene: Scene) -> None:
 @pytest.mark.parametrize("outage", [outages.mlflow_hanging, outages.mlflow_down], ids=["hangs", "is down"])
 def test_metrics_are_complete_although_mlflow_was_away_for_the_whole_run(scene: Scene, outage: object) -> None:
     with outage(scene.lab):
-        job = scene.submit(max_steps=20)
+        job = scene.submit(max_steps=20, register_as="filled-in")
         done = scene.finish(job)
         assert done.status is JobStatus.COMPLETED, done.message
         assert done.mlflow_run_id is None
@@ -50,7 +50,7 @@ def test_metrics_are_complete_although_mlflow_was_away_for_the_whole_run(scene: 
     wait_for(lambda: _is_registered(scene, done), FILLED_IN_S, "MLflow to be filled in")
     recorded = scene.client.jobs.get(job.id)
     assert recorded.mlflow_run_id is not None
-    steps = MlflowView(scene.lab.settings).steps(recorded.mlflow_run_id, "loss")
+    steps = MlflowView(scene.lab.settings).steps(recorded.mlflow_run_id, "train/loss")
     assert sorted(steps) == list(range(1, 21)), "every step once"
     assert len(scene.lab.attempts(job.id)) == 1
 

@@ -118,7 +118,7 @@ def test_mlflow_that_hangs_delays_nothing_and_is_filled_in_afterwards(
     for server in servers:
         server.suspend()
     try:
-        job = client.jobs.create(tiny_job(dataset, max_steps=10))
+        job = client.jobs.create(tiny_job(dataset, max_steps=10, register_as="filled-in"))
         done = client.jobs.wait(job.id, timeout_s=120)
         assert done.status is JobStatus.COMPLETED
         assert done.mlflow_run_id is None

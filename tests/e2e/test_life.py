@@ -121,7 +121,7 @@ def test_mlflow_has_the_run_and_a_registered_model_version(client: Client, lab: 
             return bool(json.load(reply)["run"]["info"]["status"] == "FINISHED")
 
     wait_for(has_finished, 60, "the run's end, which is told last")
-    history = f"{lab.settings.mlflow_url}/api/2.0/mlflow/metrics/get-history?run_id={run_id}&metric_key=loss"
+    history = f"{lab.settings.mlflow_url}/api/2.0/mlflow/metrics/get-history?run_id={run_id}&metric_key=train%2Floss"
     with urllib.request.urlopen(history) as reply:
         assert [metric["step"] for metric in json.load(reply)["metrics"]] == list(range(1, 21))
 

@@ -19,6 +19,7 @@ from ftlab.schemas import Job
 from ftlab.settings import Settings
 from tests.proofs.material import TOLERANCE, Finding, Material
 from tests.support.rows import encode, read_rows
+from tracking.mlflow_record.metric_names import metric_key
 from tracking.store import Store
 
 MLFLOW_TIMEOUT_S = 120.0
@@ -118,12 +119,13 @@ def _from_mlflow(client: Client, job: Job, settings: Settings, kept: Series) -> 
         assert time.monotonic() < deadline, "The run does not end in MLflow."
         time.sleep(0.5)
     return {
-        name: {
-            point["step"]: point["value"]
-            for point in _mlflow(settings, "metrics/get-history", run_id=run_id, metric_key=name).get("metrics", [])
-        }
-        for name in kept
+        name: {point["step"]: point["value"] for point in _history(settings, run_id, metric_key(name))} for name in kept
     }
+
+
+def _history(settings: Settings, run_id: str | None, key: str) -> list[dict[str, Any]]:
+    points: list[dict[str, Any]] = _mlflow(settings, "metrics/get-history", run_id=run_id, metric_key=key)["metrics"]
+    return points
 
 
 def _mlflow(settings: Settings, path: str, **query: Any) -> Any:

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from http import HTTPStatus
@@ -23,6 +24,11 @@ from mlflow import entities as mlflow_entities  # noqa: E402
 from mlflow.exceptions import MlflowException, RestException  # noqa: E402
 
 EXPERIMENT = "finetune-lab"
+EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.note.content": "Every job of FineTune Lab is one run.",
+}
+"""The kind makes MLflow open the experiment in its mode for model training, not for traces of LLM applications."""
 MAX_METRICS_PER_BATCH = 1000
 MAX_PARAMS_PER_BATCH = 100
 PERMANENT_CODES = frozenset({"INVALID_PARAMETER_VALUE", "INVALID_STATE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"})
@@ -53,26 +59,37 @@ class RunState(StrEnum):
     """Unknown to the server: its database was lost or replaced, or its trash was emptied."""
 
 
+@dataclass(frozen=True)
+class RunKey:
+    """A run, and the experiment that it belongs to; both ids are in the address of its page."""
+
+    experiment_id: str
+    run_id: str
+
+
 class MlflowApi:
     """Client of one MLflow server. Every method is safe to repeat, also after it raised an error of this module."""
 
     def __init__(self, tracking_uri: str) -> None:
         self._client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
 
-    def ensure_run(self, job_id: str, *, name: str, created_at: datetime, tags: Mapping[str, str]) -> str:
-        """The id of the job's run, which is created unless a run with the job's tag exists."""
+    def ensure_run(self, job_id: str, *, name: str, started_at: datetime, tags: Mapping[str, str]) -> RunKey:
+        """The job's run, which is created unless a run with the job's tag exists.
+
+        MLflow cannot change the start time of a run later.
+        """
         with _translated():
             experiment_id = self._ensure_experiment()
             runs = self._runs_of(experiment_id, job_id)
             if not runs:
-                self._client.create_run(experiment_id, start_time=to_ms(created_at), tags=dict(tags), run_name=name)
+                self._client.create_run(experiment_id, start_time=to_ms(started_at), tags=dict(tags), run_name=name)
                 # An earlier request that timed out may have created one by now.
                 runs = self._runs_of(experiment_id, job_id)
             active = [run for run in runs if run.info.lifecycle_stage == RunState.ACTIVE]
             kept, *others = sorted(run.info.run_id for run in active or runs)
             for run_id in others if active else ():
                 self._client.delete_run(run_id)
-            return str(kept)
+            return RunKey(experiment_id, str(kept))
 
     def run_state(self, run_id: str) -> RunState:
         with _translated():
@@ -122,19 +139,31 @@ class MlflowApi:
         with _translated():
             self._client.log_text(run_id, text, path)
 
+    def has_artifact(self, run_id: str, folder: str, name: str) -> bool:
+        """Whether the run's artifact `folder` contains the file `name`."""
+        with _translated():
+            return any(entry.path == f"{folder}/{name}" for entry in self._client.list_artifacts(run_id, folder))
+
     def has_model(self, name: str, run_id: str, folder: str) -> bool:
         """Whether the registered model `name` has a version with the run's `folder`."""
         with _translated():
             return self._find_version(name, run_id, folder) is not None
 
-    def register_model(self, name: str, run_id: str, folder: str, *, alias: str, tags: Mapping[str, str]) -> str:
-        """Register the run's `folder` as a version of the model `name`, with an alias, and return the version."""
+    def register_model(
+        self, name: str, run_id: str, folder: str, *, alias: str, tags: Mapping[str, str], note: str
+    ) -> str:
+        """Register the run's `folder` as a version of the model `name`, with an alias, and return the version.
+
+        `note` is the version's description.
+        """
         with _translated():
             self._ensure_registered_model(name)
             version = self._find_version(name, run_id, folder)
             if version is None:
                 source = f"runs:/{run_id}/{folder}"
-                made = self._client.create_model_version(name, source, run_id, tags=dict(tags), await_creation_for=0)
+                made = self._client.create_model_version(
+                    name, source, run_id, tags=dict(tags), description=note, await_creation_for=0
+                )
                 version = made.version
             self._client.set_registered_model_alias(name, alias, str(version))
             return str(version)
@@ -154,7 +183,7 @@ class MlflowApi:
             name = EXPERIMENT if number == 1 else f"{EXPERIMENT}-{number}"
             experiment = self._client.get_experiment_by_name(name)
             if experiment is None:
-                return str(self._client.create_experiment(name))
+                return str(self._client.create_experiment(name, tags=EXPERIMENT_TAGS))
             if experiment.lifecycle_stage == mlflow_entities.LifecycleStage.ACTIVE:
                 return str(experiment.experiment_id)
         raise AssertionError("unreachable")

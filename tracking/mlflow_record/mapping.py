@@ -1,7 +1,6 @@
 """Translation of jobs and events into MLflow's terms. Pure functions."""
 
 import json
-import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +10,13 @@ from typing import Any
 from ftlab.schemas import CheckpointPayload, JobConfig, MetricsPayload, StatusPayload
 from ftlab.schemas.events import FINAL_EVAL_LOSS
 from ftlab.status import JobStatus
-from tracking.store.records import DatasetRecord, EventRecord, JobRecord, ModelRecord
+from tracking.mlflow_record.metric_names import RUN_TIME, is_eval, metric_key, valid_key
+from tracking.store.records import AttemptRecord, DatasetRecord, EventRecord, JobRecord, ModelRecord
 
-MAX_KEY_LENGTH = 250
 MAX_PARAM_LENGTH = 6000
 MAX_TAG_LENGTH = 8000
-DIGEST_LENGTH = 32
-"""Characters of the sha256 that become a dataset's digest; MLflow accepts up to 36."""
+DIGEST_LENGTH = 8
+"""Characters of the sha256 that become a dataset's digest, as in MLflow's own digests: its tables show them in full."""
 
 JOB_TAG = "ftlab.job_id"
 
@@ -43,16 +42,13 @@ class Point:
     value: float
     timestamp_ms: int
     step: int
-
-    @property
-    def is_eval(self) -> bool:
-        """Whether the metric comes from an evaluation."""
-        return self.key.startswith("eval_")
+    is_eval: bool = False
+    """Whether the metric comes from an evaluation."""
 
     @property
     def is_final(self) -> bool:
         """Whether the metric measures the tuned model: once, at a step that may be long over."""
-        return self.key == FINAL_EVAL_LOSS
+        return self.key == metric_key(FINAL_EVAL_LOSS)
 
 
 @dataclass(frozen=True)
@@ -78,10 +74,25 @@ def points_of(event: EventRecord) -> list[Point]:
     values = dict(payload.values)
     values.setdefault("epoch", payload.epoch)
     return [
-        Point(valid_key(name), value, to_ms(event.at), payload.step)
+        Point(metric_key(name), value, to_ms(event.at), payload.step, is_eval(name))
         for name, value in values.items()
         if value is not None
     ]
+
+
+def run_time_points(attempts: Sequence[AttemptRecord]) -> list[Point]:
+    """The run time up to the end of each attempt, without queue and pauses; the attempt's number is the step."""
+    points, total_s = [], 0.0
+    for attempt in attempts:
+        if attempt.ended_at is not None:
+            total_s += (attempt.ended_at - attempt.created_at).total_seconds()
+            points.append(Point(metric_key(RUN_TIME), total_s, to_ms(attempt.ended_at), attempt.number))
+    return points
+
+
+def run_status(status: JobStatus, models: Sequence[ModelRecord]) -> str:
+    """The run's status in MLflow. A reopened job that is cancelled still has its earlier model, so its run is good."""
+    return RUN_STATUS[JobStatus.COMPLETED if status is JobStatus.CANCELLED and models else status]
 
 
 def run_tags(job: JobRecord) -> dict[str, str]:
@@ -157,15 +168,18 @@ def model_tags(job: JobRecord, model: ModelRecord) -> dict[str, str]:
     return tags | ({"ftlab.base_revision": model.base_revision} if model.base_revision else {})
 
 
-def registered_name(job: JobRecord) -> str:
-    """The registered model's name: the job's name without characters that MLflow or a URL does not allow."""
-    return re.sub(r"[^\w. -]+", "-", job.name).strip(" .-") or job.id
+def registered_name(job: JobRecord) -> str | None:
+    """The name of the registered model that gets the tuned model as a version; `None` when the job asked for none.
 
-
-def valid_key(name: str) -> str:
-    """The closest name that MLflow accepts for a metric or a parameter."""
-    plain = posixpath.normpath(re.sub(r"[^/\w.\- :]", "_", name)).lstrip("/.")
-    return plain[:MAX_KEY_LENGTH].rstrip("/") or "_"
+    It is `register_as`, or else the name that the job was submitted with, without characters that MLflow or a URL does
+    not allow. A job without either is not registered: the registry would fill up with generated names.
+    """
+    config = job.submitted_config
+    chosen = config.get("register_as")
+    name = config.get("name") if chosen is None else chosen
+    if not isinstance(name, str):
+        return None
+    return re.sub(r"[^\w. -]+", "-", name).strip(" .-") or job.id
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from ftlab.backoff import backoff_s
 from ftlab.errors import NotFoundError, ServiceUnavailableError
+from ftlab.manifest import MANIFEST
 from ftlab.schemas import EventKind, NoticePayload, StatusPayload
 from ftlab.status import JobStatus
-from tracking.mlflow_record.api import MlflowApi, MlflowRefusedError, MlflowUnreachableError, RunState
+from tracking.mlflow_record.api import MlflowApi, MlflowRefusedError, MlflowUnreachableError, RunKey, RunState
 from tracking.mlflow_record.artifacts import upload_config, upload_logs, upload_model, upload_sample
 from tracking.mlflow_record.mapping import (
     MAX_TAG_LENGTH,
-    RUN_STATUS,
     Point,
     dataset_inputs,
     event_tags,
@@ -29,8 +29,11 @@ from tracking.mlflow_record.mapping import (
     params_of,
     points_of,
     registered_name,
+    run_status,
     run_tags,
+    run_time_points,
 )
+from tracking.mlflow_record.run_note import NOTE_TAG, RunFacts, model_note, run_note
 from tracking.store import StaleJobError, Store, Transaction
 from tracking.store.records import DatasetRecord, EventRecord, JobRecord, JobRef, MlflowCursor, ModelRecord, NewEvent
 
@@ -50,26 +53,31 @@ INCOMPLETE = "mlflow_incomplete"
 class Page:
     """The part of a job that one pass sends, read in one snapshot of the database."""
 
-    job: JobRecord
+    facts: RunFacts
     events: list[EventRecord]
     points: list[Point]
     next: MlflowCursor
     """The cursor after this page."""
-    datasets: list[DatasetRecord | None]
-    """The job's datasets in their order; `None` for a removed one."""
-    eval_dataset: DatasetRecord | None
-    models: list[ModelRecord]
-    """One for each completion of the job."""
+
+    @property
+    def job(self) -> JobRecord:
+        return self.facts.job
 
 
 class Recorder:
-    """Sends new events to MLflow; one per service. `jobs_folder` holds `<job id>/{logs,model}/`."""
+    """Sends new events to MLflow; one per service.
 
-    def __init__(self, store: Store, api: MlflowApi, jobs_folder: Path, clock: Callable[[], datetime]) -> None:
+    `jobs_folder` holds `<job id>/{logs,model}/`. `server_url` is the address of the HTTP API in links.
+    """
+
+    def __init__(
+        self, store: Store, api: MlflowApi, jobs_folder: Path, clock: Callable[[], datetime], server_url: str
+    ) -> None:
         self._store = store
         self._api = api
         self._jobs_folder = jobs_folder
         self._clock = clock
+        self._server_url = server_url
         self._postponed: dict[str, tuple[int, datetime]] = {}
         """By job id: consecutive failures, and when the next try is due."""
 
@@ -128,8 +136,9 @@ class Recorder:
         page = self._load(job_id)
         run_id = page.job.mlflow_run_id
         if run_id is None:
-            run_id = self._open_run(page)
-            self._save(job_id, run_id=run_id)
+            run = self._open_run(page)
+            self._save(job_id, run=run)
+            run_id = run.run_id
         try:
             self._send(run_id, page)
         except MlflowRefusedError as error:
@@ -138,9 +147,10 @@ class Recorder:
             self._save(job_id, cursor=page.next)
         return len(page.events)
 
-    def _save(self, job_id: str, *, run_id: str | None = None, cursor: MlflowCursor | None = None) -> None:
+    def _save(self, job_id: str, *, run: RunKey | None = None, cursor: MlflowCursor | None = None) -> None:
+        run_id, experiment_id = (run.run_id, run.experiment_id) if run else (None, None)
         with self._store.begin() as tx:
-            tx.jobs.set_mlflow(job_id, run_id=run_id, cursor=cursor)
+            tx.jobs.set_mlflow(job_id, run_id=run_id, experiment_id=experiment_id, cursor=cursor)
 
     def _load(self, job_id: str, after: MlflowCursor | None = None) -> Page:
         with self._store.read() as tx:
@@ -148,48 +158,47 @@ class Recorder:
             cursor = job.mlflow_cursor if after is None else after
             events = tx.events.after(job_id, cursor.seq, limit=PAGE_EVENTS, kinds=RECORDED_KINDS)
             points, cursor = new_points(events, cursor)
-            return Page(
-                job=job,
-                events=events,
-                points=points,
-                next=replace(cursor, seq=events[-1].seq if len(events) == PAGE_EVENTS else job.last_seq),
-                datasets=[_find_dataset(tx, dataset_id) for dataset_id in job.dataset_ids],
-                eval_dataset=_find_dataset(tx, job.eval_dataset_id),
-                models=tx.models.all_of_job(job_id),
-            )
+            next_seq = events[-1].seq if len(events) == PAGE_EVENTS else job.last_seq
+            return Page(_facts(tx, job), events, points, replace(cursor, seq=next_seq))
 
-    def _open_run(self, page: Page) -> str:
-        """Find or create the job's run, log its parameters and datasets, and return its id."""
-        job = page.job
-        run_id = self._api.ensure_run(job.id, name=job.name, created_at=job.created_at, tags=run_tags(job))
-        if self._api.run_state(run_id) is RunState.ACTIVE:
-            self._api.log_params(run_id, params_of(job, page.datasets[0], page.eval_dataset))
-            self._api.log_datasets(run_id, dataset_inputs(page.datasets, page.eval_dataset))
-        return run_id
+    def _open_run(self, page: Page) -> RunKey:
+        """Find or create the job's run, log its parameters and datasets, and return it."""
+        job, facts = page.job, page.facts
+        # Not when the job was submitted: the time in the queue would count in MLflow's duration.
+        started_at = facts.attempts[0].created_at if facts.attempts else job.created_at
+        run = self._api.ensure_run(job.id, name=job.name, started_at=started_at, tags=run_tags(job))
+        if self._api.run_state(run.run_id) is RunState.ACTIVE:
+            self._api.log_params(run.run_id, params_of(job, facts.datasets[0], facts.eval_dataset))
+            self._api.log_datasets(run.run_id, dataset_inputs(facts.datasets, facts.eval_dataset))
+        return run
 
     def _refill(self, page: Page) -> None:
         """Create a new run for a job whose run MLflow does not know, and fill it from the first event on."""
         job_id, cursor = page.job.id, MlflowCursor()
-        run_id = self._open_run(page)
+        run = self._open_run(page)
         while cursor.seq < page.next.seq:
             part = self._load(job_id, after=cursor)
-            self._send(run_id, part)
+            self._send(run.run_id, part)
             cursor = part.next
         # Saved last: until then each try finds the same new run by its tag, and fills it from the start.
-        self._save(job_id, run_id=run_id, cursor=cursor)
+        self._save(job_id, run=run, cursor=cursor)
 
     def _send(self, run_id: str, page: Page) -> None:
         self._api.log_points(run_id, page.points)
         for event in page.events:
             if event.kind == EventKind.SAMPLE:
                 upload_sample(self._api, run_id, event)
-        if tags := event_tags(page.job, page.events):
-            self._api.set_tags(run_id, tags)
         moves = [(event.payload, event.at) for event in page.events if event.kind == EventKind.STATUS]
         statuses = [(payload.status, at) for payload, at in moves if isinstance(payload, StatusPayload)]
+        tags = event_tags(page.job, page.events)
+        if statuses:
+            tags[NOTE_TAG] = run_note(page.facts, self._server_url)[:MAX_TAG_LENGTH]
+            self._api.log_points(run_id, run_time_points(page.facts.attempts))
+        if tags:
+            self._api.set_tags(run_id, tags)
         if page.job.num_files > 1 and any(status is JobStatus.PENDING for status, _ in statuses):
             # Files may have been appended since the last attempt; MLflow keeps each dataset once.
-            self._api.log_datasets(run_id, dataset_inputs(page.datasets, page.eval_dataset))
+            self._api.log_datasets(run_id, dataset_inputs(page.facts.datasets, page.facts.eval_dataset))
         if any(status is JobStatus.COMPLETED for status, _ in statuses[:-1]):
             self._deliver(run_id, page, JobStatus.COMPLETED)  # it was re-opened before this page was read
         if statuses:
@@ -197,14 +206,14 @@ class Recorder:
 
     def _send_status(self, run_id: str, page: Page, status: JobStatus, at: datetime) -> None:
         if not status.is_terminal:
-            self._api.set_status(run_id, RUN_STATUS[status])
+            self._api.set_status(run_id, run_status(status, page.facts.models))
             return
         problem = self._deliver(run_id, page, status)
         if problem:
             logger.warning("MLflow's record of %s is incomplete: %s", page.job.id, problem)
             self._api.set_tags(run_id, {"ftlab.incomplete": problem[:MAX_TAG_LENGTH]})
         # Last, so that a run that has ended is complete.
-        self._api.end(run_id, RUN_STATUS[status], at)
+        self._api.end(run_id, run_status(status, page.facts.models), at)
 
     def _deliver(self, run_id: str, page: Page, status: JobStatus) -> str | None:
         """Send the files of an ended job; return a sentence about what can never be sent."""
@@ -212,11 +221,11 @@ class Recorder:
         try:
             upload_config(self._api, run_id, job.submitted_config)
             upload_logs(self._api, run_id, folder)
-            if status is JobStatus.COMPLETED and not page.models:
+            if status is JobStatus.COMPLETED and not page.facts.models:
                 upload_model(self._api, run_id, folder / "model")
                 return "The job has no tuned model."
-            for model in page.models:
-                self._register(run_id, job, model, folder / model.path.name)
+            for model in page.facts.models:
+                self._deliver_model(run_id, page.facts, model, folder / model.path.name)
         except (FileNotFoundError, ValueError) as error:
             return f"A file could not be read: {error}"
         except MlflowRefusedError as error:
@@ -225,12 +234,21 @@ class Recorder:
             return f"MLflow refused a part: {error}"
         return None
 
-    def _register(self, run_id: str, job: JobRecord, model: ModelRecord, folder: Path) -> None:
-        name, tags = registered_name(job), model_tags(job, model)
+    def _deliver_model(self, run_id: str, facts: RunFacts, model: ModelRecord, folder: Path) -> None:
+        """Upload a tuned model, and register it if the job asked for it."""
+        job = facts.job
+        name = registered_name(job)
+        if name is None:
+            # The manifest is uploaded last.
+            if not self._api.has_artifact(run_id, folder.name, MANIFEST):
+                upload_model(self._api, run_id, folder)
+            return
         if model.mlflow_version is not None and self._api.has_model(name, run_id, folder.name):
             return
         upload_model(self._api, run_id, folder)
-        version = self._api.register_model(name, run_id, folder.name, alias=job.id, tags=tags)
+        note = model_note(facts, model, self._server_url)
+        tags = model_tags(job, model)
+        version = self._api.register_model(name, run_id, folder.name, alias=job.id, tags=tags, note=note)
         with self._store.begin() as tx:
             tx.models.set_mlflow_version(model.id, version)
 
@@ -289,6 +307,17 @@ def new_points(events: Sequence[EventRecord], cursor: MlflowCursor) -> tuple[lis
             eval_step = max([eval_step, *(point.step for point in new if point.is_eval)])
             points += new
     return points, replace(cursor, step=step, eval_step=eval_step)
+
+
+def _facts(tx: Transaction, job: JobRecord) -> RunFacts:
+    return RunFacts(
+        job=job,
+        attempts=tx.attempts.of_job(job.id),
+        datasets=[_find_dataset(tx, dataset_id) for dataset_id in job.dataset_ids],
+        eval_dataset=_find_dataset(tx, job.eval_dataset_id),
+        models=tx.models.all_of_job(job.id),
+        best=next((checkpoint for checkpoint in tx.checkpoints.of_job(job.id) if checkpoint.is_best), None),
+    )
 
 
 def _find_dataset(tx: Transaction, dataset_id: str | None) -> DatasetRecord | None:

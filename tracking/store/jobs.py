@@ -268,11 +268,20 @@ class JobRepository(JobQueue):
             raise StaleJobError(f"Attempt {ref.attempt} of job {ref.id!r} is no longer live.")
         return pinned
 
-    def set_mlflow(self, job_id: str, *, run_id: str | None = None, cursor: MlflowCursor | None = None) -> None:
+    def set_mlflow(
+        self,
+        job_id: str,
+        *,
+        run_id: str | None = None,
+        experiment_id: str | None = None,
+        cursor: MlflowCursor | None = None,
+    ) -> None:
         """Store the job's MLflow run, and how much of the job MLflow has; the cursor never moves back."""
         values: dict[str, str | ColumnElement[int]] = {}
         if run_id is not None:
             values["mlflow_run_id"] = run_id
+        if experiment_id is not None:
+            values["mlflow_experiment_id"] = experiment_id
         if cursor is not None:
             for name, value in vars(cursor).items():
                 column = jobs.c[f"mlflow_{name}"]
@@ -352,6 +361,7 @@ NEW_JOB: dict[str, Any] = {
         "file",
         "file_progress",
         "mlflow_run_id",
+        "mlflow_experiment_id",
         "model_revision",
         "model_id",
         "started_at",

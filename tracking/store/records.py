@@ -89,6 +89,7 @@ class JobRecord:
     mlflow_step: int
     mlflow_eval_step: int
     mlflow_run_id: str | None
+    mlflow_experiment_id: str | None
     model_revision: str | None
     """The base model's revision, pinned by the first attempt."""
     model_id: str | None

@@ -92,6 +92,7 @@ jobs = Table(
     Column("mlflow_step", Integer, nullable=False),
     Column("mlflow_eval_step", Integer, nullable=False),
     Column("mlflow_run_id", String),
+    Column("mlflow_experiment_id", String),
     Column("model_revision", String),
     Column("model_id", String),
     Column("created_at", UtcDateTime, nullable=False),

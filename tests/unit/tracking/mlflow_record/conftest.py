@@ -32,6 +32,7 @@ from tracking.store.ids import new_id
 from tracking.store.records import DatasetRecord, JobRef, ModelRecord, NewEvent
 
 START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+SERVER_URL = "http://127.0.0.1:8000"
 START_TIMEOUT_S = 120.0
 
 
@@ -303,4 +304,4 @@ def api(session_server: MlflowServer) -> MlflowApi:
 
 @pytest.fixture
 def recorder(jobs: Jobs, api: MlflowApi) -> Recorder:
-    return Recorder(jobs.store, api, jobs.jobs_folder, jobs.clock)
+    return Recorder(jobs.store, api, jobs.jobs_folder, jobs.clock, SERVER_URL)

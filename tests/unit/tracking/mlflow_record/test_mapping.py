@@ -1,7 +1,7 @@
 """What jobs and events become, without a server."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,8 +21,9 @@ from tracking.mlflow_record.mapping import (
     points_of,
     registered_name,
     run_tags,
-    valid_key,
+    run_time_points,
 )
+from tracking.mlflow_record.metric_names import metric_key, valid_key
 from tracking.store.records import EventRecord, JobRecord, ModelRecord
 
 AT = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -47,7 +48,37 @@ def test_every_status_has_a_run_status() -> None:
 def test_points_carry_time_and_step_and_leave_out_what_is_no_number() -> None:
     event = _event(EventKind.METRICS, {"step": 3, "epoch": 0.5, "values": {"loss": 2, "grad_norm": None}})
     timestamp_ms = 1_772_366_400_250
-    assert points_of(event) == [Point("loss", 2.0, timestamp_ms, 3), Point("epoch", 0.5, timestamp_ms, 3)]
+    assert points_of(event) == [Point("train/loss", 2.0, timestamp_ms, 3), Point("train/epoch", 0.5, timestamp_ms, 3)]
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("loss", "train/loss"),
+        ("a_metric_of_tomorrow", "train/a_metric_of_tomorrow"),
+        ("eval_loss", "eval/loss"),
+        ("eval_a_metric_of_tomorrow", "eval/a_metric_of_tomorrow"),
+        ("final_eval_loss", "eval/final_eval_loss"),
+        ("tokens_per_s", "perf/tokens_per_s"),
+        ("precision@5", "train/precision_5"),
+    ],
+)
+def test_every_series_is_in_a_section(name: str, key: str) -> None:
+    assert metric_key(name) == key
+
+
+def test_the_run_time_is_that_of_the_attempts(job: JobRecord, jobs: Jobs) -> None:
+    """Ten seconds each; the hour between them, in a pause or the queue, does not count."""
+    jobs.requeue(jobs.start_attempt(job.id))
+    with jobs.store.read() as tx:
+        [attempt] = tx.attempts.of_job(job.id)
+    hours = [replace(attempt, number=n, created_at=AT + timedelta(hours=n), ended_at=None) for n in (1, 2, 3)]
+    ended = [replace(each, ended_at=each.created_at + timedelta(seconds=10)) for each in hours[:2]]
+    points = run_time_points([*ended, hours[2]])
+    assert [(point.key, point.step, point.value) for point in points] == [
+        ("perf/run_time_s", 1, 10.0),
+        ("perf/run_time_s", 2, 20.0),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +112,25 @@ def test_keys_are_made_valid(name: str, key: str) -> None:
     ],
 )
 def test_registered_names_are_made_valid(job: JobRecord, name: str, registered: str) -> None:
-    assert registered_name(replace(job, name=name)) == registered.replace("JOB", job.id)
+    submitted = replace(job, submitted_config=job.submitted_config | {"name": name})
+    assert registered_name(submitted) == registered.replace("JOB", job.id)
+
+
+@pytest.mark.parametrize(
+    ("config", "registered"),
+    [
+        ({"name": "greeter"}, "greeter"),
+        ({"name": "greeter", "register_as": "support-bot"}, "support-bot"),
+        ({"name": "greeter", "register_as": False}, None),
+        ({"register_as": "support-bot"}, "support-bot"),
+        ({}, None),
+        ({"name": None, "register_as": None}, None),
+    ],
+)
+def test_a_model_is_registered_where_a_name_was_given(
+    job: JobRecord, config: dict[str, object], registered: str | None
+) -> None:
+    assert registered_name(replace(job, submitted_config=config)) == registered
 
 
 def test_params_are_flat_and_complete(job: JobRecord, jobs: Jobs) -> None:
@@ -128,7 +177,7 @@ def test_datasets_have_a_short_digest(jobs: Jobs) -> None:
         ("hello", "training", train.id),
         ("held out", "evaluation", held_out.id),
     ]
-    assert [item.digest for item in inputs] == [train.sha256[:32], held_out.sha256[:32]]
+    assert [item.digest for item in inputs] == [train.sha256[:8], held_out.sha256[:8]]
     assert dataset_inputs([None], None) == []
 
 

@@ -8,8 +8,8 @@ from mlflow import MlflowClient
 
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import EventKind
-from tests.unit.tracking.mlflow_record.conftest import Jobs, MlflowServer, Reader
-from tracking.mlflow_record.api import MlflowApi, MlflowUnreachableError
+from tests.unit.tracking.mlflow_record.conftest import SERVER_URL, Jobs, MlflowServer, Reader
+from tracking.mlflow_record.api import MlflowApi, MlflowUnreachableError, RunKey
 from tracking.mlflow_record.mapping import JOB_TAG
 from tracking.mlflow_record.recorder import PAGE_EVENTS, Recorder
 
@@ -36,7 +36,7 @@ def test_a_server_down_for_the_whole_job_has_everything_afterwards(
         pass
     reading = reader.of(ref.id)
     assert reading.run.info.status == "FINISHED"
-    for key in ("loss", "grad_norm", "epoch"):
+    for key in ("train/loss", "train/grad_norm", "train/epoch"):
         assert [step for step, _ in reading.history(key)] == list(range(1, 1001))
     assert reading.artifacts("model") == ["model/manifest.json", "model/model.safetensors"]
     with jobs.store.read() as tx:
@@ -62,8 +62,8 @@ def test_an_outage_in_the_middle_doubles_nothing(
     jobs.clock.advance(60)
     while recorder.step():
         pass
-    assert reader.of(ref.id).history("loss") == [(step, 1 / step) for step in range(1, 450)]
-    assert len(reader.of(ref.id).history("m3")) == 399
+    assert reader.of(ref.id).history("train/loss") == [(step, 1 / step) for step in range(1, 450)]
+    assert len(reader.of(ref.id).history("train/m3")) == 399
 
 
 def test_a_run_made_by_a_request_that_got_no_answer_is_the_only_one(
@@ -117,7 +117,7 @@ def test_a_job_that_always_times_out_does_not_hold_up_the_others(
     slow, other = jobs.add_claimed_job("slow"), jobs.add_claimed_job("other")
     ensure = MlflowApi.ensure_run
 
-    def time_out(self: MlflowApi, job_id: str, **values: object) -> str:
+    def time_out(self: MlflowApi, job_id: str, **values: object) -> RunKey:
         if job_id == slow:
             raise MlflowUnreachableError("no answer in time")
         return ensure(self, job_id, **values)  # type: ignore[arg-type]
@@ -173,6 +173,6 @@ def test_a_stopped_recorder_makes_no_pass(jobs: Jobs, tmp_path: Path) -> None:
     jobs.emit(jobs.start_attempt(jobs.add_job("left alone")), EventKind.LOG, {"level": "info", "text": "x"})
     stop = threading.Event()
     stop.set()
-    Recorder(jobs.store, MlflowApi("http://127.0.0.1:9"), tmp_path, jobs.clock).run(stop)
+    Recorder(jobs.store, MlflowApi("http://127.0.0.1:9"), tmp_path, jobs.clock, SERVER_URL).run(stop)
     with jobs.store.read() as tx:
         assert len(tx.jobs.behind_mlflow()) == 1

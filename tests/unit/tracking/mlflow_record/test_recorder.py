@@ -10,7 +10,7 @@ from mlflow import artifacts as mlflow_artifacts
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import EventKind
 from ftlab.status import JobStatus, ReasonCode
-from tests.unit.tracking.mlflow_record.conftest import START, Jobs, Reader
+from tests.unit.tracking.mlflow_record.conftest import SERVER_URL, START, Jobs, Reader
 from tracking.mlflow_record.api import MlflowApi
 from tracking.mlflow_record.mapping import registered_name, to_ms
 from tracking.mlflow_record.recorder import Recorder
@@ -53,7 +53,7 @@ def test_a_running_job_is_followed(jobs: Jobs, recorder: Recorder, reader: Reade
     assert reader.client.get_experiment(run.info.experiment_id).name == "finetune-lab"
     inputs = {item.tags[0].value: item.dataset for item in run.inputs.dataset_inputs}
     assert inputs["training"].name == "followed rows"
-    assert (inputs["evaluation"].source, inputs["evaluation"].digest) == (held_out.id, held_out.sha256[:32])
+    assert (inputs["evaluation"].source, inputs["evaluation"].digest) == (held_out.id, held_out.sha256[:8])
     assert _job(jobs, job_id).mlflow_run_id == run.info.run_id
 
     jobs.run(ref)
@@ -64,8 +64,8 @@ def test_a_running_job_is_followed(jobs: Jobs, recorder: Recorder, reader: Reade
     _catch_up(recorder)
     reading = reader.of(job_id)
     assert reading.run.info.status == "RUNNING"
-    assert reading.history("loss") == [(1, 1.0), (2, 1 / 2), (3, 1 / 3)]
-    assert reading.run.data.metrics["epoch"] == pytest.approx(0.3)
+    assert reading.history("train/loss") == [(1, 1.0), (2, 1 / 2), (3, 1 / 3)]
+    assert reading.run.data.metrics["train/epoch"] == pytest.approx(0.3)
     assert reading.run.data.tags["ftlab.checkpoint.latest_step"] == "3"
     assert reading.run.data.tags["ftlab.attempt"] == "1"
     (sample,) = reading.artifacts("samples")
@@ -76,7 +76,7 @@ def test_a_running_job_is_followed(jobs: Jobs, recorder: Recorder, reader: Reade
 def test_log_lines_alone_need_no_request(jobs: Jobs, recorder: Recorder) -> None:
     ref = jobs.start_attempt(jobs.add_job("chatty"))
     _catch_up(recorder)
-    away = Recorder(jobs.store, MlflowApi("http://127.0.0.1:9"), jobs.jobs_folder, jobs.clock)
+    away = Recorder(jobs.store, MlflowApi("http://127.0.0.1:9"), jobs.jobs_folder, jobs.clock, SERVER_URL)
     jobs.emit(ref, EventKind.LOG, *({"level": "info", "text": str(number)} for number in range(1200)))
     assert away.step() == 0
     assert _job(jobs, ref.id).mlflow_seq == _job(jobs, ref.id).last_seq
@@ -140,7 +140,7 @@ def test_a_reopened_job_goes_on_in_its_run_and_registers_a_second_version(
     reading = reader.of(ref.id)
     run_id = reading.run.info.run_id
     assert (reading.run.info.status, reading.run.info.end_time) == ("FINISHED", to_ms(jobs.clock()))
-    assert [step for step, _ in reading.history("loss")] == list(range(1, 9))
+    assert [step for step, _ in reading.history("train/loss")] == list(range(1, 9))
     assert json.loads(reading.run.data.tags["ftlab.datasets"]) == files
     assert {item.dataset.source for item in reading.run.inputs.dataset_inputs} == set(files)
     found = reader.client.search_model_versions(f"run_id = '{run_id}'")
@@ -210,10 +210,10 @@ def test_a_resumed_job_has_each_step_once(jobs: Jobs, recorder: Recorder, reader
     jobs.log_steps(second, range(9, 11))
     jobs.write_logs(second)
     jobs.complete(second, FILES)
-    fresh = Recorder(jobs.store, MlflowApi(reader.url), jobs.jobs_folder, jobs.clock)
+    fresh = Recorder(jobs.store, MlflowApi(reader.url), jobs.jobs_folder, jobs.clock, SERVER_URL)
     _catch_up(fresh)
     reading = reader.of(first.id)
-    for key in ("loss", "epoch"):
+    for key in ("train/loss", "train/epoch"):
         assert [step for step, _ in reading.history(key)] == list(range(1, 11))
     assert reading.run.data.tags["ftlab.attempt"] == "2"
     assert reading.artifacts("logs") == ["logs/attempt-1.jsonl", "logs/attempt-2.jsonl"]
@@ -230,8 +230,8 @@ def test_five_thousand_points_arrive_once(jobs: Jobs, recorder: Recorder, reader
     reading = reader.of(ref.id)
     for number in range(5):
         expected = [(step, step * number / 7) for step in range(1, 1001)]
-        assert reading.history(f"metric_{number}") == expected
-        assert reading.run.data.metrics[f"metric_{number}"] == 1000 * number / 7
+        assert reading.history(f"train/metric_{number}") == expected
+        assert reading.run.data.metrics[f"train/metric_{number}"] == 1000 * number / 7
 
 
 @pytest.mark.parametrize("lost_write", ["run_id", "cursor"])
@@ -257,13 +257,13 @@ def test_a_crash_before_the_cursor_is_saved_doubles_nothing(
     lose_a_write()
     model = jobs.complete(ref, FILES)
     lose_a_write()
-    fresh = Recorder(jobs.store, MlflowApi(reader.url), jobs.jobs_folder, jobs.clock)
+    fresh = Recorder(jobs.store, MlflowApi(reader.url), jobs.jobs_folder, jobs.clock, SERVER_URL)
     _catch_up(fresh)
 
     reading = reader.of(ref.id)
-    assert reading.history("loss") == [(step, 1 / step) for step in range(10, 0, -1)][::-1]
-    assert [step for step, _ in reading.history("epoch")] == list(range(1, 11))
-    assert reading.run.data.metrics["loss"] == 1 / 10
+    assert reading.history("train/loss") == [(step, 1 / step) for step in range(10, 0, -1)][::-1]
+    assert [step for step, _ in reading.history("train/epoch")] == list(range(1, 11))
+    assert reading.run.data.metrics["train/loss"] == 1 / 10
     assert len(reading.run.inputs.dataset_inputs) == 1
     assert len(reader.client.search_model_versions(f"run_id = '{reading.run.info.run_id}'")) == 1
     with jobs.store.read() as tx:

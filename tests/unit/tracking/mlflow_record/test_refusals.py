@@ -7,7 +7,7 @@ from ftlab.status import JobStatus
 from tests.support.committed_folders import write_manifest
 from tests.support.databases import change_config
 from tests.unit.tracking.mlflow_record.conftest import START, Jobs, Reader
-from tracking.mlflow_record.api import EXPERIMENT, MlflowApi, MlflowRefusedError, RunState
+from tracking.mlflow_record.api import EXPERIMENT, MlflowApi, MlflowRefusedError, RunKey, RunState
 from tracking.mlflow_record.mapping import Point
 from tracking.mlflow_record.recorder import INCOMPLETE, RUN_DELETED, Recorder
 from tracking.store.records import JobRecord, UnreadableConfig
@@ -48,7 +48,7 @@ def test_a_run_in_the_trash_stays_there(jobs: Jobs, recorder: Recorder, reader: 
     _catch_up(jobs, recorder)
     assert _notices(jobs, ref.id) == [RUN_DELETED]
     assert reader.runs(ref.id) == []
-    assert reading.history("loss")[-1][0] == 3
+    assert reading.history("train/loss")[-1][0] == 3
     assert len(reader.runs(other)) == 1
 
 
@@ -76,7 +76,7 @@ def test_a_lost_run_is_made_again_with_everything(jobs: Jobs, recorder: Recorder
     reading = reader.of(ref.id)
     assert reading.run.info.run_id == _job(jobs, ref.id).mlflow_run_id != lost
     assert reading.run.info.status == "FINISHED"
-    assert [step for step, _ in reading.history("loss")] == list(range(1, 11))
+    assert [step for step, _ in reading.history("train/loss")] == list(range(1, 11))
     assert reading.run.data.params["dataset.id"] == _job(jobs, ref.id).dataset_id
     assert reading.artifacts("model") == ["model/manifest.json", "model/model.safetensors"]
 
@@ -94,7 +94,7 @@ def test_a_lost_run_of_a_job_that_repeated_steps_has_each_once(jobs: Jobs, recor
     jobs.requeue(second)
     jobs.log_steps(jobs.start_attempt(first.id, resumed_from_step=5), range(6, 12))
     _catch_up(jobs, recorder)
-    assert reader.of(first.id).history("loss") == [(step, 1 / step) for step in range(1, 12)]
+    assert reader.of(first.id).history("train/loss") == [(step, 1 / step) for step in range(1, 12)]
 
 
 def test_a_deleted_experiment_is_left_in_the_trash(jobs: Jobs, recorder: Recorder, reader: Reader) -> None:
@@ -118,7 +118,7 @@ def test_a_refusal_of_one_job_does_not_hold_up_the_others(
     poisoned, other = jobs.add_claimed_job("poisoned"), jobs.add_claimed_job("other")
     ensure, tries = MlflowApi.ensure_run, []
 
-    def refuse(self: MlflowApi, job_id: str, **values: object) -> str:
+    def refuse(self: MlflowApi, job_id: str, **values: object) -> RunKey:
         if job_id == poisoned:
             tries.append(jobs.clock())
             raise MlflowRefusedError("disk full", "INTERNAL_ERROR")
@@ -148,7 +148,7 @@ def test_what_mlflow_never_takes_is_skipped_with_a_notice(
     jobs.log_steps(ref, range(3, 5))
     _catch_up(jobs, recorder)
     assert _notices(jobs, ref.id) == [INCOMPLETE]
-    assert [step for step, _ in reader.of(ref.id).history("loss")] == [3, 4]
+    assert [step for step, _ in reader.of(ref.id).history("train/loss")] == [3, 4]
 
 
 @pytest.mark.parametrize(

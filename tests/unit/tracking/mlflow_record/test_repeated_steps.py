@@ -34,7 +34,7 @@ def test_repeated_steps_are_left_out(jobs: Jobs) -> None:
     jobs.requeue(second)
     jobs.log_steps(jobs.start_attempt(job_id, resumed_from_step=5), range(6, 13))
     (points,) = _pages(jobs, job_id)
-    assert _steps(points, "loss") == _steps(points, "epoch") == list(range(1, 13))
+    assert _steps(points, "train/loss") == _steps(points, "train/epoch") == list(range(1, 13))
 
 
 def test_the_answer_does_not_depend_on_the_pages(jobs: Jobs) -> None:
@@ -56,8 +56,8 @@ def test_an_evaluation_that_only_the_later_attempt_made_is_new(jobs: Jobs) -> No
     second = jobs.start_attempt(job_id)
     jobs.emit(second, EventKind.METRICS, {"step": 3, "epoch": 0.3, "values": {"loss": 1.0, "eval_loss": 2.0}})
     (points,) = _pages(jobs, job_id)
-    assert _steps(points, "eval_loss") == [3]
-    assert _steps(points, "loss") == _steps(points, "epoch") == [1, 2, 3]
+    assert _steps(points, "eval/loss") == [3]
+    assert _steps(points, "train/loss") == _steps(points, "train/epoch") == [1, 2, 3]
 
 
 def test_evaluations_have_a_cursor_of_their_own(jobs: Jobs) -> None:
@@ -75,9 +75,9 @@ def test_evaluations_have_a_cursor_of_their_own(jobs: Jobs) -> None:
     jobs.emit(second, EventKind.METRICS, evaluations[1])
     jobs.log_steps(second, range(5, 9))
     (points,) = _pages(jobs, job_id)
-    assert _steps(points, "eval_loss") == [0, 4]
-    assert _steps(points, "loss") == list(range(1, 9))
-    assert _steps(points, "epoch") == list(range(9))
+    assert _steps(points, "eval/loss") == [0, 4]
+    assert _steps(points, "train/loss") == list(range(1, 9))
+    assert _steps(points, "train/epoch") == list(range(9))
 
 
 def test_the_loss_of_the_delivered_model_is_new_although_training_passed_its_step(jobs: Jobs) -> None:
@@ -87,5 +87,5 @@ def test_the_loss_of_the_delivered_model_is_new_although_training_passed_its_ste
     jobs.emit(attempt, EventKind.METRICS, {"step": 8, "epoch": 0.8, "values": {"eval_loss": 2.0}})
     jobs.emit(attempt, EventKind.METRICS, {"step": 4, "epoch": 0.8, "values": {"final_eval_loss": 1.5}})
     (points,) = _pages(jobs, job_id)
-    assert [(point.step, point.value) for point in points if point.key == "final_eval_loss"] == [(4, 1.5)]
-    assert _steps(points, "epoch") == list(range(1, 9))
+    assert [(point.step, point.value) for point in points if point.key == "eval/final_eval_loss"] == [(4, 1.5)]
+    assert _steps(points, "train/epoch") == list(range(1, 9))

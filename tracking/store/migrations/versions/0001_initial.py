@@ -106,6 +106,7 @@ def _create_jobs() -> None:
         sa.Column("mlflow_step", sa.Integer(), nullable=False),
         sa.Column("mlflow_eval_step", sa.Integer(), nullable=False),
         sa.Column("mlflow_run_id", sa.String()),
+        sa.Column("mlflow_experiment_id", sa.String()),
         sa.Column("model_revision", sa.String()),
         sa.Column("model_id", sa.String()),
         _at("created_at"),

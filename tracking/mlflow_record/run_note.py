@@ -1,0 +1,121 @@
+"""The descriptions that MLflow shows on the page of a run and of a model version, in Markdown."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from ftlab.schemas import JobConfig
+from tracking.store.records import AttemptRecord, CheckpointRecord, DatasetRecord, JobRecord, ModelRecord
+
+NOTE_TAG = "mlflow.note.content"
+MAX_DATASETS_NAMED = 3
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What the description of a run is written from."""
+
+    job: JobRecord
+    attempts: Sequence[AttemptRecord]
+    datasets: Sequence[DatasetRecord | None]
+    """The job's datasets in their order; `None` for a removed one."""
+    eval_dataset: DatasetRecord | None
+    models: Sequence[ModelRecord]
+    """One for each completion of the job."""
+    best: CheckpointRecord | None
+    """The checkpoint with the lowest eval loss, where one was measured."""
+
+    @property
+    def run_time_s(self) -> float:
+        """Seconds of all attempts that have ended, without queue and pauses."""
+        ends = [(attempt.created_at, attempt.ended_at) for attempt in self.attempts]
+        return sum((ended - started).total_seconds() for started, ended in ends if ended is not None)
+
+
+def run_note(facts: RunFacts, server_url: str) -> str:
+    """What was trained, the result, how to download it, and the job's record in the API."""
+    job = facts.job
+    rows = [
+        ("Status", f"{job.status}. {_plain(job.message)}" if job.message else job.status),
+        ("Steps", f"{job.step} of {job.total_steps}" if job.total_steps else None),
+        ("Loss", _number(job.loss)),
+        ("Eval loss", _eval_loss(facts)),
+        ("Ran for", _run_time(facts)),
+        ("Job", f"[{job.id}]({server_url}/api/training/jobs/{job.id})"),
+    ]
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows if value)
+    parts = [_trained(facts), f"| | |\n|---|---|\n{table}"]
+    if facts.models:
+        parts.append(f"Download the tuned model:\n\n```bash\nftlab download {job.id}\n```")
+    return "\n\n".join(parts)
+
+
+def model_note(facts: RunFacts, model: ModelRecord, server_url: str) -> str:
+    """The same for a version of a registered model."""
+    job = facts.job
+    kind = "LoRA adapter for" if model.kind == "adapter" else "All weights of"
+    sentences = [
+        f"{kind} `{_code(model.base_model)}`, trained by the job [{job.id}]({server_url}/api/training/jobs/{job.id})"
+        f" on {_datasets(facts)}. It is the state after step {model.step}.",
+        f"Download it with `ftlab download {job.id}`.",
+    ]
+    return "\n\n".join(sentences)
+
+
+def _trained(facts: RunFacts) -> str:
+    config = facts.job.config
+    model = config.model if isinstance(config, JobConfig) else str(facts.job.submitted_config.get("model"))
+    how = f" ({_method(config)})" if isinstance(config, JobConfig) else ""
+    held_out = f", evaluated on {_dataset(facts.eval_dataset)}" if facts.eval_dataset else ""
+    return f"Fine-tuning of `{_code(model)}`{how} on {_datasets(facts)}{held_out}."
+
+
+def _method(config: JobConfig) -> str:
+    if config.tuning == "full":
+        tuning = "all weights"
+    else:
+        tuning = f"{'QLoRA' if config.load_in_4bit else 'LoRA'}, r {config.lora.r}"
+    return f"{config.method.type.upper()}, {tuning}, learning rate {config.learning_rate:g}"
+
+
+def _datasets(facts: RunFacts) -> str:
+    named = [_dataset(dataset) for dataset in facts.datasets[:MAX_DATASETS_NAMED]]
+    num_others = len(facts.datasets) - len(named)
+    return ", ".join(named) + (f" and {num_others} more" if num_others else "")
+
+
+def _dataset(dataset: DatasetRecord | None) -> str:
+    if dataset is None:
+        return "a dataset that was removed"
+    return f"**{_plain(dataset.name)}** ({dataset.num_rows:,} rows)"
+
+
+def _eval_loss(facts: RunFacts) -> str | None:
+    newest, best = _number(facts.job.eval_loss), facts.best
+    if newest and best is not None and (loss := _number(best.metrics.get("eval_loss"))):
+        return f"{newest}, at best {loss} after step {best.step}"
+    return newest
+
+
+def _run_time(facts: RunFacts) -> str | None:
+    if not facts.run_time_s:
+        return None
+    time = str(timedelta(seconds=round(facts.run_time_s)))
+    num_attempts = len(facts.attempts)
+    return time if num_attempts == 1 else f"{time} in {num_attempts} attempts"
+
+
+def _number(value: float | None) -> str | None:
+    return None if value is None else f"{value:.4g}"
+
+
+def _plain(text: str) -> str:
+    """The text with Markdown's and HTML's special characters escaped, on one line of a table."""
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*_\[\]|#~>])", r"\\\1", text)
+
+
+def _code(text: str) -> str:
+    """The text for use between backquotes."""
+    return " ".join(text.replace("`", "'").split())
