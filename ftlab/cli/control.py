@@ -41,16 +41,19 @@ def append(
     session: Session,
     job: JobArgument,
     datasets: Annotated[
-        list[str], typer.Argument(metavar="DATASET...", help="Ids of datasets, or local files, in their order.")
+        list[str], typer.Argument(metavar="DATASET...", help="Local files, or ids or names of datasets, in order.")
     ],
 ) -> None:
     """Have a job train on more files; a completed one is re-opened. Local files are uploaded first."""
     from pathlib import Path
 
-    from ftlab.cli.job_source import dataset_file
-    from ftlab.cli.submit import dataset_id
+    from ftlab.cli.job_source import dataset_file, looks_like_file
+    from ftlab.cli.submit import dataset_id, require_dataset
 
     files = [dataset_file(name, Path.cwd(), "append") for name in datasets]
+    for name, file in zip(datasets, files, strict=True):
+        if file is None and looks_like_file(name):
+            require_dataset(session, name, "append")
     ids = [name if file is None else dataset_id(session, file) for name, file in zip(datasets, files, strict=True)]
     longer = session.client.jobs.append(job, ids)
     _print_status(session, longer)

@@ -40,6 +40,8 @@ def submit(
     if dry_run:
         _print_config(session, source)
         return
+    for name in source.missing_files:
+        require_dataset(session, name, str(file))
     ids = {path: dataset_id(session, path) for path in source.files}
     job = session.client.jobs.create(source.with_ids(ids), idempotency_key)
     place = f" at place {job.queue_position}" if job.queue_position else ""
@@ -72,6 +74,20 @@ def upload(session: Session, path: Path, options: "UploadOptions | None" = None)
     for problem in dataset.problems:
         session.output.talk(f"  left out: {problem}")
     return dataset
+
+
+def require_dataset(session: Session, name: str, source: str) -> None:
+    """Raise `InvalidRequestError` when the service has no dataset of this name either: a file name was misspelt."""
+    from ftlab.errors import InvalidRequestError, NotFoundError
+
+    try:
+        session.client.datasets.get(name)
+    except NotFoundError:
+        raise InvalidRequestError(
+            f"{source}: there is no dataset file {name!r}, and no dataset of this name on the service.",
+            "file_not_found",
+            "dataset",
+        ) from None
 
 
 def dataset_id(session: Session, path: Path) -> str:

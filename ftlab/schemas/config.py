@@ -106,7 +106,8 @@ class Resources(StrictModel):
         return self
 
 
-DatasetId = Annotated[str, Field(min_length=1, max_length=100)]
+DatasetId = Annotated[str, Field(min_length=1, max_length=200)]
+"""An id or a unique name; a job keeps the id."""
 MAX_DATASETS = 1000
 
 
@@ -127,12 +128,12 @@ class JobConfig(StrictModel):
     name: Name | None = None
     model: str = Field(min_length=1, max_length=512)
     """Base model: a hub id (`org/name`, `org/name@revision`), an absolute path below an allowed folder, `job:<id>`,
-    `job:<id>/step-<n>` or `model:<id>`."""
+    `job:<id>/step-<n>` or `model:<id>`. A unique name of the job or model may stand in place of its id."""
     dataset: OneOrMoreDatasets
-    """Id of the uploaded dataset to train on, or a list of up to 1,000 ids: files that are trained one after another,
-    each for `training.num_train_epochs`."""
-    eval_dataset: str | None = Field(default=None, min_length=1, max_length=100)
-    """Id of the dataset to evaluate on."""
+    """Id or unique name of the uploaded dataset to train on, or a list of up to 1,000 of them: files that are trained
+    one after another, each for `training.num_train_epochs`."""
+    eval_dataset: DatasetId | None = None
+    """Id or unique name of the dataset to evaluate on."""
     method: Method = SftMethod()
     tuning: Literal["lora", "full"] = "lora"
     """Train low-rank adapters, or every weight."""

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from ftlab.errors import FineTuneLabError, InvalidRequestError, NotFoundError
+from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
 from ftlab.schemas import Job, JobConfig, NoticePayload, Page
 from ftlab.status import JobStatus
 from serve.accounts import quotas
@@ -13,7 +13,7 @@ from serve.context import Services
 from serve.http.json_body import canonical
 from serve.http.responses import to_page
 from serve.jobs.queue import is_scheduling, queued_message, waits_for
-from serve.models.base_model import UNCHECKED, Checked, HubAnswer, check, find_tuned, short_name
+from serve.models.base_model import UNCHECKED, Checked, HubAnswer, check, find_tuned, short_name, with_id
 from tracking.store import Transaction
 from tracking.store.ids import new_id
 from tracking.store.records import DatasetRecord, JobRecord, NewEvent
@@ -97,14 +97,12 @@ def _replay(services: Services, owner: str, submission: Submission) -> Submitted
 
 
 def _add(services: Services, owner: str, submission: Submission, model: Checked, *, is_unchecked: bool) -> Submitted:
-    config = submission.config.model_copy(update={"model": str(model.ref)})
     with services.store.begin() as tx:
-        datasets = [find_dataset(tx, owner, dataset, "dataset") for dataset in config.datasets]
-        check_kinds(config, datasets, "dataset")
-        if config.eval_dataset is not None:
-            check_kinds(config, [find_dataset(tx, owner, config.eval_dataset, "eval_dataset")], "eval_dataset")
-        tuned = find_tuned(model.ref, tx, services.settings, owner)
-        model_name = tuned.name if tuned else short_name(model.ref)
+        config, datasets = _with_ids(tx, owner, submission.config)
+        ref = with_id(model.ref, tx, owner)
+        config = config.model_copy(update={"model": str(ref)})
+        tuned = find_tuned(ref, tx, services.settings, owner)
+        model_name = tuned.name if tuned else short_name(ref)
         quotas.check_submit(tx, services.settings, owner)
         record = tx.jobs.add(
             new_id("job"),
@@ -125,12 +123,28 @@ def _add(services: Services, owner: str, submission: Submission, model: Checked,
         return Submitted(describe(tx, record))
 
 
-def find_dataset(tx: Transaction, owner: str, dataset_id: str, param: str) -> DatasetRecord:
-    """Raise `NotFoundError` that names the field `param` of the request."""
+def _with_ids(tx: Transaction, owner: str, config: JobConfig) -> tuple[JobConfig, list[DatasetRecord]]:
+    """The config with the ids of datasets that it gives by name, and the datasets to train on, after their check."""
+    datasets = [find_dataset(tx, owner, dataset, "dataset") for dataset in config.datasets]
+    check_kinds(config, datasets, "dataset")
+    ids = [dataset.id for dataset in datasets]
+    changes: dict[str, object] = {"dataset": ids if isinstance(config.dataset, list) else ids[0]}
+    if config.eval_dataset is not None:
+        held_out = find_dataset(tx, owner, config.eval_dataset, "eval_dataset")
+        check_kinds(config, [held_out], "eval_dataset")
+        changes["eval_dataset"] = held_out.id
+    return config.model_copy(update=changes), datasets
+
+
+def find_dataset(tx: Transaction, owner: str, dataset: str, param: str) -> DatasetRecord:
+    """The dataset with this id or unique name.
+
+    Raise `NotFoundError`, or `ConflictError` (code `ambiguous`), that names the field `param` of the request.
+    """
     try:
-        return tx.datasets.get(dataset_id, owner=owner)
-    except NotFoundError as error:
-        raise NotFoundError("There is no dataset with this id.", error.code, param) from None
+        return tx.datasets.resolve(dataset, owner=owner)
+    except (NotFoundError, ConflictError) as error:
+        raise type(error)(error.message, error.code, param) from None
 
 
 def check_kinds(config: JobConfig, datasets: list[DatasetRecord], param: str) -> None:

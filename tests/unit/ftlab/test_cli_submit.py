@@ -71,7 +71,7 @@ def test_wrong_overrides_are_usage_errors_in_one_line(cli, fake, job_file, assig
         ("model: [", "line 1, column 9"),
         ("model: org/name\ndataset: ds\ntrainning: {}", "Did you mean 'training'?"),
         ("dataset: ds-1", "model is required"),
-        ("model: org/name\ndataset: rows.jsonl", "there is no dataset file"),
+        ("model: org/name\ndataset: ./rows.jsonl", "there is no dataset file"),
         ("model: org/name\ndataset: data/rows", "there is no dataset file"),
         ("model: org/name\ndataset: ~nosuchuser/rows.jsonl", "there is no dataset file"),
     ],
@@ -145,7 +145,9 @@ def test_a_missing_file_is_told_from_an_id_by_every_ending_that_a_dataset_may_ha
     job_file.write_text(f"model: org/name\ndataset: {missing}\n")
     run = cli("submit", job_file)
     assert (run.code, "there is no dataset file" in run.err) == (2, True)
-    assert fake.requests == []
+    assert "no dataset of this name on the service" in run.err
+    assert [request[0] for request in fake.requests] == ["GET"]
+    assert fake.jobs == {}
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,8 @@ def test_a_wrong_list_is_a_usage_error(cli, fake, job_file, given, message):
     job_file.write_text(f"model: org/name\ndataset: {given}\n")
     run = cli("submit", job_file)
     assert (run.code, message in run.err) == (2, True)
-    assert fake.requests == []
+    assert fake.jobs == {}
+    assert all(request[0] == "GET" for request in fake.requests)
 
 
 def test_a_file_that_the_service_has_is_not_uploaded_again(cli, fake, job_file):

@@ -260,3 +260,25 @@ def test_a_model_is_checked_before_a_job_needs_it(world, client, config, monkeyp
     run = cli("models", "check", "org/far")
     assert run.lines == ["Model  org/far"]
     assert run.err.startswith("Warning: The model hub could not be asked")
+
+
+def test_a_unique_name_serves_wherever_an_id_does(world, client, config, monkeypatch, capsys, tmp_path):
+    cli = Cli(world.url(""), monkeypatch, capsys)
+    job_file = tmp_path / "elsewhere" / "job.yaml"
+    job_file.parent.mkdir()
+    job_file.write_text(f"model: {config['model']}\ndataset: rows.jsonl\neval_dataset: rows.jsonl\nname: by name\n")
+    run = cli("submit", job_file)
+    assert run.code == 0, run.err
+    job = client.jobs.get("by name")
+    assert (job.id, job.config["dataset"], job.config["eval_dataset"]) == (run.out.strip(), *[config["dataset"]] * 2)
+    assert client.datasets.get("rows.jsonl").id == config["dataset"]
+    assert client.jobs.append("by name", "rows.jsonl").datasets == [config["dataset"]] * 2
+    client.jobs.cancel("by name")
+    assert next(client.jobs.follow("by name")).seq == 1
+    file = tmp_path / "other" / "rows.jsonl"
+    file.parent.mkdir()
+    file.write_bytes(ROW)
+    second = client.datasets.upload(file)
+    run = cli("submit", job_file)
+    assert run.code == 1
+    assert f"'rows.jsonl' matches several datasets: {second.id}, {config['dataset']}. Give one id." in run.err
