@@ -156,7 +156,7 @@ def confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise typer.BadParameter(f"{question} Say --yes, there is no terminal to ask at.")
+        raise typer.BadParameter(f"{question} Pass --yes: there is no terminal to confirm on.")
     if not typer.confirm(question, err=True):
         raise typer.Exit(1)
 
@@ -168,7 +168,8 @@ def _statuses(given: list[str] | None) -> list[str] | None:
     known = [str(status) for status in JobStatus]
     for status in given or []:
         if status not in known:
-            raise typer.BadParameter(f"{status!r} is not a status.{did_you_mean(status, known)}")
+            hint = did_you_mean(status, known)
+            raise typer.BadParameter(f"{status!r} is not a status.{hint} The statuses are {', '.join(known)}.")
     return given or None
 
 

@@ -20,6 +20,7 @@ from ftlab.cli import checks as _checks  # noqa: F401  isort: skip
 from ftlab.cli import quota as _quota  # noqa: F401  isort: skip
 from ftlab.cli.app import app
 from ftlab.cli.exits import ExitCode, exit_code_of
+from ftlab.cli.session import JsonOption, QuietOption, ServerOption
 from ftlab.cli.text import one_line
 from ftlab.errors import FineTuneLabError, JobEndedError
 
@@ -66,8 +67,11 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    server: ServerOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
-    pass
+    """The common options may also stand before the command, where `session.before_command` reads them."""
 
 
 if __name__ == "__main__":

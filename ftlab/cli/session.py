@@ -29,6 +29,11 @@ _COMMON: dict[str, tuple[Any, Any]] = {
 }
 
 
+def before_command(context: typer.Context, option: str) -> Any:
+    """The value of a common option that stands before the command, as in `ftlab --json ls`."""
+    return context.find_root().params.get(option)
+
+
 class Session:
     """One command's way to the service."""
 
@@ -69,10 +74,11 @@ def command(
     """
 
     def register(function: Callable[Concatenate[Session, P], None]) -> Callable[Concatenate[Session, P], None]:
-        def run(server: str | None, as_json: bool, quiet: bool, **arguments: Any) -> None:
+        def run(context: typer.Context, server: str | None, as_json: bool, quiet: bool, **arguments: Any) -> None:
             from ftlab.cli.output import Output
 
-            with Session(server, Output(as_json, quiet), patient) as session:
+            output = Output(as_json or before_command(context, "as_json"), quiet or before_command(context, "quiet"))
+            with Session(server or before_command(context, "server"), output, patient) as session:
                 function(session, **arguments)  # type: ignore[call-arg]
 
         own = list(inspect.signature(function).parameters.values())[1:]
@@ -80,7 +86,8 @@ def command(
             inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
             for option, (annotation, default) in _COMMON.items()
         ]
-        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + common
+        first = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        parameters = [first] + [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + common
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         run.__doc__ = function.__doc__

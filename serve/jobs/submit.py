@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
 from ftlab.schemas import Job, JobConfig, NoticePayload, Page
-from ftlab.status import JobStatus
+from ftlab.schemas.config import Resources
+from ftlab.status import JobStatus, ReasonCode
 from serve.accounts import quotas
 from serve.context import Services
 from serve.http.json_body import canonical
@@ -17,6 +18,8 @@ from serve.models.base_model import UNCHECKED, Checked, HubAnswer, check, find_t
 from tracking.store import Transaction
 from tracking.store.ids import new_id
 from tracking.store.records import DatasetRecord, JobRecord, NewEvent
+
+DEFAULT_RESOURCES = Resources()
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,12 @@ def submit(services: Services, owner: str, submission: Submission, answer: HubAn
 
     `answer` is what Hugging Face says about the base model. Raise what `serve.models.base_model.check` raises,
     `NotFoundError` for a dataset that does not exist, `RateLimitError` with code `quota_exceeded`, and
-    `InvalidRequestError` with code `idempotency_key_reused` when the key belongs to another body.
+    `InvalidRequestError` with code `config_invalid` for a job that no machine can run, or with code
+    `idempotency_key_reused` when the key belongs to another body.
     """
     try:
         model = check(submission.config.model, services.settings, answer)
+        _check_size(services, submission.config.resources)
         return _add(services, owner, submission, model, is_unchecked=answer.is_away)
     except FineTuneLabError:
         # A new job is by far the most common case, so the key is looked up only after an error: the key itself is
@@ -90,7 +95,7 @@ def _replay(services: Services, owner: str, submission: Submission) -> Submitted
         if body_sha256 == submission.body_sha256:
             return Submitted(describe(tx, tx.jobs.get(job_id, owner=owner)), is_replay=True)
     raise InvalidRequestError(
-        "This Idempotency-Key was used with another body; use a new key for a new job.",
+        f"The idempotency key was used before with another config, for job {job_id!r}; use a new key for a new job.",
         "idempotency_key_reused",
         "idempotency-key",
     )
@@ -121,6 +126,15 @@ def _add(services: Services, owner: str, submission: Submission, model: Checked,
             (event,) = tx.events.append(record.ref, [notice])
             record = replace(record, last_seq=event.seq)
         return Submitted(describe(tx, record))
+
+
+def _check_size(services: Services, resources: Resources) -> None:
+    """Raise `InvalidRequestError` (code `config_invalid`) for a job that the scheduler would refuse at once."""
+    if resources == DEFAULT_RESOURCES:
+        return  # fits every machine that trains: a usual submit does not ask
+    why = services.coordinator.why_too_large(resources)
+    if why is not None:
+        raise InvalidRequestError(why, ReasonCode.CONFIG_INVALID, "resources")
 
 
 def _with_ids(tx: Transaction, owner: str, config: JobConfig) -> tuple[JobConfig, list[DatasetRecord]]:

@@ -40,13 +40,20 @@ class AsyncJobs:
         self._transport = transport
 
     async def create(self, config: JobConfig | Mapping[str, Any], idempotency_key: str | None = None) -> Job:
-        """Submit a job. Every submit carries an Idempotency-Key, given or made up, so that a retry is safe.
+        """Submit a job. Every submit carries an idempotency key, given or made up, so that a retry is safe.
+
+        A key that was used before returns the first job, with `is_replay` set.
 
         Raises `InvalidRequestError` for a config that the service would refuse, before anything is sent.
         """
         document = parse_job_config(config).model_dump(mode="json")
         key = key_for_retries(idempotency_key)
-        return await self._transport.read(Job, Request("POST", JOBS_PATH, document=document, idempotency_key=key))
+        retries = Retries(self._transport.endpoint, Request("POST", JOBS_PATH, document=document, idempotency_key=key))
+        response = await self._transport.exchange(retries)
+        job = retries.read(Job, response)
+        # After a retry, it may be the first try that made the job.
+        is_replay = response.headers.get("idempotent-replay") == "true" and not retries.was_repeated
+        return job.model_copy(update={"is_replay": is_replay})
 
     async def get(self, job: str) -> Job:
         """Raises `NotFoundError`, and `ConflictError` when several jobs fit."""

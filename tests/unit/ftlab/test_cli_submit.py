@@ -48,6 +48,11 @@ def test_set_overrides(cli, fake, job_file):
     [
         ("training.max_stps=3", "training.max_stps is not a known setting. Did you mean 'max_steps'?"),
         ("max_steps=3", "Did you mean 'training.max_steps'?"),
+        ("lora_r=8", "lora_r is not a known setting. Did you mean 'lora.r'?"),
+        ("training.epochs=1", "Did you mean 'training.num_train_epochs'?"),
+        ("training.batch_size=1", "Did you mean 'training.per_device_train_batch_size'?"),
+        ("qlora=true", "Did you mean 'load_in_4bit'?"),
+        ("tuning=qlora", "tuning must be 'lora' or 'full'; for QLoRA, keep 'lora' and set load_in_4bit: true."),
         ("training.max_steps=three", "training.max_steps must be a whole number."),
         ("training.max_steps", "must look like training.max_steps=10"),
         ("=3", "must look like"),
@@ -168,7 +173,7 @@ def test_a_file_that_the_service_has_is_not_uploaded_again(cli, fake, job_file):
     job_file.write_text("model: org/name\ndataset: rows.jsonl\n")
     cli("submit", job_file)
     run = cli("submit", job_file)
-    assert "rows.jsonl is on the service already, as ds-1." in run.err
+    assert "rows.jsonl was uploaded before; using ds-1." in run.err
     assert fake.jobs["job-002"].config["dataset"] == "ds-1"
     rows.write_text('{"messages": [1]}\n')
     cli("submit", job_file)
@@ -223,3 +228,31 @@ def test_follow_with_json_prints_one_document(cli, fake, job_file):
     fake.faults = [None, lambda _: fake.jobs["job-001"].move(JobStatus.COMPLETED)]
     run = cli("submit", job_file, "--follow", "--json")
     assert (run.code, run.json["status"]) == (0, "completed")
+
+
+def test_a_key_that_was_used_before_is_said_to_be(cli, fake, job_file):
+    first = cli("submit", job_file, "--idempotency-key", "nightly")
+    again = cli("submit", job_file, "--idempotency-key", "nightly")
+    assert (again.code, again.out) == (0, first.out)
+    assert "This idempotency key was used before, for job 'a job'; it is queued." in again.err
+    assert "used before" not in first.err
+
+
+def test_a_dry_run_shows_every_value_and_says_what_it_could_not_check(cli, fake, tmp_path):
+    file = tmp_path / "job.yaml"
+    file.write_text("model: org/name\ndataset: none.jsonl\n")
+    run = cli("submit", file, "--dry-run")
+    document = read_yaml(run.out, "x")
+    assert document["training"]["learning_rate"] == 2e-4
+    assert document["training"]["max_steps"] is None
+    assert "Not checked: the base model, datasets on the service, and the devices." in run.err
+    assert "There is no file 'none.jsonl'; the service must have a dataset of this name." in run.err
+    assert fake.requests == []
+
+
+def test_common_options_may_come_before_the_command(cli, fake, job_file, monkeypatch):
+    url = fake.url
+    monkeypatch.setenv("FTLAB_SERVER", "http://127.0.0.1:1")
+    assert cli("--server", url, "--json", "submit", job_file).json["id"] == "job-001"
+    assert cli("--server", url, "-q", "submit", job_file).err == ""
+    assert cli("--server", "http://127.0.0.1:1", "ls", "--server", url).code == 0

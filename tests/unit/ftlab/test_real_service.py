@@ -282,3 +282,23 @@ def test_a_unique_name_serves_wherever_an_id_does(world, client, config, monkeyp
     run = cli("submit", job_file)
     assert run.code == 1
     assert f"'rows.jsonl' matches several datasets: {second.id}, {config['dataset']}. Give one id." in run.err
+
+
+def test_what_submit_and_upload_say(world, client, config, monkeypatch, capsys, tmp_path):
+    cli = Cli(world.url(""), monkeypatch, capsys)
+    run = cli("datasets", "upload", tmp_path / "rows.jsonl")
+    assert (run.out, run.err) == (
+        f"{config['dataset']}\n",
+        f"rows.jsonl was uploaded before; using {config['dataset']}.\n",
+    )
+    job_file = tmp_path / "job.yaml"
+    job_file.write_text("model: org/away\ndataset: rows.jsonl\n")
+    world.huggingface.answers["org/away"] = None
+    run = cli("submit", job_file, "--idempotency-key", "k")
+    assert (run.code, "Notice: The model hub could not be asked" in run.err) == (0, True)
+    again = cli("submit", job_file, "--idempotency-key", "k")
+    assert (again.out, "was used before, for job" in again.err) == (run.out, True)
+    other = cli("submit", job_file, "--idempotency-key", "k", "--set", "priority=3")
+    assert "was used before with another config, for job" in other.err
+    swapped = cli("datasets", "upload", tmp_path / "rows.jsonl", "--column", "question=prompt")
+    assert "'question' is not a field of any shape; the field comes first, as prompt=question" in swapped.err
