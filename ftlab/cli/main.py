@@ -9,6 +9,7 @@ import typer
 from ftlab.cli import up as _up  # noqa: F401  isort: skip
 from ftlab.cli import status as _status  # noqa: F401  isort: skip
 from ftlab.cli import submit as _submit  # noqa: F401  isort: skip
+from ftlab.cli import clone as _clone  # noqa: F401  isort: skip
 from ftlab.cli import watch as _watch  # noqa: F401  isort: skip
 from ftlab.cli import jobs as _jobs  # noqa: F401  isort: skip
 from ftlab.cli import control as _control  # noqa: F401  isort: skip

@@ -48,12 +48,10 @@ def submit(
         require_dataset(session, name, str(file))
     ids = {path: dataset_id(session, path) for path in source.files}
     job = session.client.jobs.create(source.with_ids(ids), idempotency_key)
-    _say_submitted(session, job)
     if not follow:
-        _print_job(session, job)
-        _print_notices(session, job)
-        session.output.talk(f"Follow it with 'ftlab wait -f {job.id}'.")
+        report_submitted(session, job)
         return
+    _say_submitted(session, job)
     from ftlab.cli.follow import detaching, follow_to_end
 
     with detaching(session, job.id):
@@ -62,6 +60,14 @@ def submit(
         ended = follow_to_end(session, job, after=0)
     if session.output.as_json:
         session.output.json(ended)
+
+
+def report_submitted(session: Session, job: "Job") -> None:
+    """Print the job, its notices, and how to follow it."""
+    _say_submitted(session, job)
+    _print_job(session, job)
+    _print_notices(session, job)
+    session.output.talk(f"Follow it with 'ftlab wait -f {job.id}'.")
 
 
 def upload(session: Session, path: Path, options: "UploadOptions | None" = None) -> "Dataset":

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from ftlab.schemas.common import Name, StrictModel
 from ftlab.schemas.methods import Method, SftMethod
@@ -124,6 +124,19 @@ OneOrMoreDatasets = Annotated[
 
 class JobConfig(StrictModel):
     """Everything that defines a job; the same document as a YAML file, in Python and over HTTP."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "support",
+                    "model": "HuggingFaceTB/SmolLM2-135M-Instruct",
+                    "dataset": "ds-4k0x9r2m7q1z",
+                    "training": {"num_train_epochs": 1.0, "learning_rate": 1e-4},
+                }
+            ]
+        }
+    )
 
     name: Name | None = None
     model: str = Field(min_length=1, max_length=512)

@@ -256,3 +256,24 @@ def test_common_options_may_come_before_the_command(cli, fake, job_file, monkeyp
     assert cli("--server", url, "--json", "submit", job_file).json["id"] == "job-001"
     assert cli("--server", url, "-q", "submit", job_file).err == ""
     assert cli("--server", "http://127.0.0.1:1", "ls", "--server", url).code == 0
+
+
+def test_clone_prints_a_job_file_or_submits_again(cli, fake, job_file, tmp_path):
+    cli("submit", job_file, "--set", "name=first", "--set", "priority=70")
+    run = cli("clone", "first", "--set", "training.learning_rate=1e-4")
+    document = read_yaml(run.out, "x")
+    assert document == {
+        "name": "first copy",
+        "model": "org/name",
+        "dataset": "ds-1",
+        "training": {"max_steps": 10, "learning_rate": 1e-4},
+        "priority": 70,
+    }
+    assert len(fake.jobs) == 1
+    (tmp_path / "again.yaml").write_text(run.out)
+    cli("submit", "again.yaml")
+    again = cli("clone", "first", "--set", "training.learning_rate=1e-4", "--submit")
+    assert (again.code, again.out) == (0, "job-003\n")
+    assert fake.jobs["job-002"].config == fake.jobs["job-003"].config
+    assert cli("clone", "first", "--set", "training.learning_rte=1").code == 2
+    assert cli("clone", "nobody").code == 3

@@ -95,6 +95,8 @@ def test_datasets_by_name(client, config, dataset):
     job = reply.json()["id"]
     longer = client.post(f"{JOBS}/{job}/batches", json={"datasets": ["chat.jsonl"]}).json()
     assert longer["config"]["dataset"] == [dataset["id"]] * 3
+    longer = client.post(f"{JOBS}/{job}/append", json={"datasets": ["chat.jsonl"]}).json()
+    assert longer["config"]["dataset"] == [dataset["id"]] * 4
     assert client.get("/api/datasets/chat.jsonl").json() == dataset
     assert client.get("/api/datasets/chat.jsonl/content").content == ROWS
     assert client.get("/api/datasets/chat.jsonl/preview").json()["dataset_id"] == dataset["id"]
