@@ -157,8 +157,10 @@ def find_dataset(tx: Transaction, owner: str, dataset: str, param: str) -> Datas
     """
     try:
         return tx.datasets.resolve(dataset, owner=owner)
-    except (NotFoundError, ConflictError) as error:
-        raise type(error)(error.message, error.code, param) from None
+    except NotFoundError as error:  # without the value: no error repeats what a body holds
+        raise NotFoundError("There is no dataset with this id or name.", error.code, param) from None
+    except ConflictError as error:
+        raise ConflictError(error.message, error.code, param) from None
 
 
 def check_kinds(config: JobConfig, datasets: list[DatasetRecord], param: str) -> None:

@@ -101,8 +101,8 @@ def with_id(ref: ModelRef, tx: Transaction, owner: str) -> ModelRef:
             return replace(ref, id=tx.jobs.resolve(ref.id, owner=owner, by_prefix=False).id)
         if ref.kind == "model":
             return replace(ref, id=tx.models.resolve(ref.id, owner=owner).id)
-    except NotFoundError as error:
-        raise _not_found(error.message) from None
+    except NotFoundError:
+        raise _not_found(f"There is no {ref.kind} with this id or name.") from None
     except ConflictError as error:
         raise ConflictError(error.message, error.code, "model") from None
     return ref
@@ -141,7 +141,7 @@ def _former_job(ref: ModelRef, tx: Transaction, owner: str) -> tuple[str, str | 
     try:
         job = tx.jobs.get(ref.id, owner=owner)
     except NotFoundError:
-        raise _not_found(f"There is no job {ref.id!r}.") from None
+        raise _not_found("The model names a job that does not exist.") from None
     steps = {checkpoint.step for checkpoint in tx.checkpoints.of_job(job.id)}
     if ref.step is not None and ref.step not in steps:
         known = f"it has steps {', '.join(map(str, sorted(steps)))}" if steps else "it has no checkpoint"
@@ -155,7 +155,7 @@ def _registered_model(ref: ModelRef, tx: Transaction, owner: str) -> tuple[str, 
     try:
         model = tx.models.get(ref.id, owner=owner)
     except NotFoundError:
-        raise _not_found(f"There is no model {ref.id!r}.") from None
+        raise _not_found("There is no registered model with this id.") from None
     return model.name, model.base_revision
 
 

@@ -301,4 +301,4 @@ def test_what_submit_and_upload_say(world, client, config, monkeypatch, capsys, 
     other = cli("submit", job_file, "--idempotency-key", "k", "--set", "priority=3")
     assert "was used before with another config, for job" in other.err
     swapped = cli("datasets", "upload", tmp_path / "rows.jsonl", "--column", "question=prompt")
-    assert "'question' is not a field of any shape; the field comes first, as prompt=question" in swapped.err
+    assert "It has a field that no shape has; the field comes first, as prompt=COLUMN" in swapped.err

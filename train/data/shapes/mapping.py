@@ -91,8 +91,8 @@ def _checked(columns: object) -> dict[str, str]:
         elif name not in _FIELDS and name not in _MESSAGE_KEYS:
             known = ", ".join(sorted(_FIELDS | set(_MESSAGE_KEYS)))
             swapped = column in _FIELDS or column in _MESSAGE_KEYS
-            hint = f"the field comes first, as {column}={name[:100]}" if swapped else f"the fields are {known}"
-            raise _wrong(f"{name[:100]!r} is not a field of any shape; {hint}, or role.NAME for a role.")
+            hint = f"the field comes first, as {column}=COLUMN" if swapped else f"the fields are {known}"
+            raise _wrong(f"It has a field that no shape has; {hint}, and role.NAME for a role.")
     return columns
 
 

@@ -60,10 +60,10 @@ def test_a_model_by_name_is_stored_by_id(client, config, parent, given, stored):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("job:nobody", "There is no job 'nobody'."),
-        ("job:job", "There is no job 'job'."),  # the beginning of an id is not enough here
+        ("job:nobody", "There is no job with this id or name."),
+        ("job:job", "There is no job with this id or name."),  # the beginning of an id is not enough here
         ("job:parent job/step-5", "has no checkpoint of step 5; it has steps 2, 4."),
-        ("model:nothing", "There is no model 'nothing'."),
+        ("model:nothing", "There is no model with this id or name."),
     ],
 )
 def test_a_model_that_does_not_exist_is_named(client, config, parent, model, message):
@@ -103,7 +103,7 @@ def test_datasets_by_name(client, config, dataset):
     client.post(f"{JOBS}/{job}/cancel")
     assert client.delete("/api/datasets/chat.jsonl").status_code == 204
     missing = client.post(JOBS, json=config | {"dataset": "chat.jsonl"}).json()["error"]
-    assert (missing["message"], missing["param"]) == ("There is no dataset 'chat.jsonl'.", "dataset")
+    assert (missing["message"], missing["param"]) == ("There is no dataset with this id or name.", "dataset")
 
 
 def test_models_and_sockets_by_name(client: TestClient, parent, config) -> None:
