@@ -9,10 +9,13 @@ from typing import Protocol
 
 from cluster.named_actor import ActorUnreachableError, NamedActor
 from cluster.names import COORDINATOR
+from ftlab.schemas import Resources
 
 LINGER_S = 0.2
 """Wake-ups within this time are sent as one."""
 CALL_TIMEOUT_S = 5.0
+QUESTION_TIMEOUT_S = 2.0
+"""A submit waits this long for the coordinator's answer."""
 DRAIN_POLL_S = 0.2
 
 logger = logging.getLogger(__name__)
@@ -37,6 +40,13 @@ class RayCoordinatorClient:
             if self._sender is None:
                 self._sender = threading.Thread(target=self._send_forever, name="ftlab-wake", daemon=True)
                 self._sender.start()
+
+    def why_too_large(self, resources: Resources) -> str | None:
+        try:
+            why: str | None = self._actor.call("why_too_large", resources, timeout_s=QUESTION_TIMEOUT_S)
+        except ActorUnreachableError:
+            return None
+        return why
 
     def attempt_ended(self) -> None:
         """Report at once that devices are free."""

@@ -1,12 +1,14 @@
 """What the rest of the service may ask of the coordinator and of the event hub.
 
-Callers hold these protocols, so that a test can hand in a local object. Of the coordinator and the hub, no call blocks
-and none raises: the database is the truth, and a lost wake-up or a lost live event is made good by the next tick or by
-a replay.
+Callers hold these protocols, so that a test can hand in a local object. Of the coordinator and the hub, no call raises,
+and none blocks except `why_too_large`: the database is the truth, and a lost wake-up or a lost live event is made good
+by the next tick or by a replay.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
+
+from ftlab.schemas import Resources
 
 FROM_NOW = -1
 """The position to listen after for whatever comes from now on."""
@@ -30,6 +32,12 @@ SERVICE_STOPS = EventDocument("", 0, is_end=True, text="")
 class CoordinatorClient(Protocol):
     def wake(self) -> None:
         """Ask for a tick now, instead of at the next interval."""
+
+    def why_too_large(self, resources: Resources) -> str | None:
+        """Why no machine, nor all of them together, can ever run a job with these resources.
+
+        `None` where they can, and while the coordinator does not answer within two seconds: it decides later. Blocks.
+        """
 
 
 class EventHubClient(Protocol):

@@ -8,16 +8,18 @@ from typing import Literal
 from ftlab.errors import InvalidRequestError
 
 _HUB = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})(@(?P<revision>[\w./-]{1,100}))?")
-_JOB = re.compile(r"job:(?P<id>job-[a-z0-9]{1,40})(/step-(?P<step>\d{1,9}))?")
-_MODEL = re.compile(r"model:(?P<id>mdl-[a-z0-9]{1,40})")
+# An id or a name. A name with a slash cannot be told from a step, so its record is named by id.
+_RECORD = r"(?P<id>(?!\.{1,2}(/|$))[^/\x00-\x1f\ud800-\udfff]{1,200})"
+_JOB = re.compile(rf"job:{_RECORD}(/step-(?P<step>\d{{1,9}}))?", re.ASCII)
+_MODEL = re.compile(rf"model:{_RECORD}")
 
 
 @dataclass(frozen=True)
 class ModelRef:
     """A model reference in normal form.
 
-    `kind` says what `id` is: a hub repository, an absolute path, a job or a registered model. `revision` belongs to the
-    hub, `step` to a job.
+    `kind` says what `id` is: a hub repository, an absolute path, a job or a registered model. The last two may be given
+    by name until the service has looked them up. `revision` belongs to the hub, `step` to a job.
     """
 
     kind: Literal["hub", "path", "job", "model"]
@@ -44,7 +46,8 @@ def parse_model_ref(text: str) -> ModelRef:
     if (match := _HUB.fullmatch(text)) and ".." not in text:
         return ModelRef("hub", match["repo"], match["revision"])
     raise InvalidRequestError(
-        "model must be a hub id like 'org/name', an absolute path, 'job:<id>' or 'model:<id>'.",
+        "model must be a hub id like 'org/name', an absolute path, 'job:ID', 'job:ID/step-N' or 'model:ID'; a unique "
+        "name also serves as ID.",
         "invalid_model_id",
         "model",
     )

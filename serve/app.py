@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
@@ -25,7 +26,16 @@ from serve.legacy import routes as legacy
 from serve.models import routes as models
 from serve.streams import websocket
 
-API_VERSION = "1"
+DESCRIPTION = """\
+API for queueing, running and monitoring fine-tuning jobs of language models.
+
+To train a model: upload a file of rows (`POST /api/datasets`), submit a job (`POST /api/training/jobs`), watch it
+(`GET /api/training/jobs/{job_id}` or the WebSocket `/ws/training/{job_id}`), and download the model
+(`GET /api/training/jobs/{job_id}/download/model`).
+
+The command line `ftlab` and the Python package of the same name do all of this; `ftlab status` prints the addresses of
+MLflow, which has the metrics of every job, and of the Ray dashboard.
+"""
 
 STRICT_ROUTERS = (
     queue.router,
@@ -50,8 +60,8 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
     """
     app: FastAPI = FastAPIOffline(
         title="FineTune Lab",
-        version=API_VERSION,
-        description="Queues, watches and proves language-model fine-tuning.",
+        version=_version(),
+        description=DESCRIPTION,
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
@@ -82,6 +92,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         sweeping.cancel()
         await services.feed.stop()
+
+
+def _version() -> str:
+    """The version of the package; of a checkout that is not installed, there is none."""
+    try:
+        return version("ftlab")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 async def _to_docs() -> RedirectResponse:

@@ -12,6 +12,8 @@ from cluster.coordinator.tick_timer import TickTimer
 from cluster.events.event_hub import RayEventHubClient
 from cluster.named_actor import start_actor
 from cluster.names import COORDINATOR, NAMESPACE
+from cluster.policy import why_too_large
+from ftlab.schemas import Resources
 from ftlab.settings import load_settings
 from tracking.store import Store
 
@@ -22,7 +24,8 @@ class CoordinatorActor:
     def __init__(self) -> None:
         settings = load_settings()
         self._store = Store.open(settings.store_url)
-        self._coordinator = Coordinator(self._store, RayCluster(settings), RayEventHubClient(NAMESPACE), settings)
+        self._cluster = RayCluster(settings)
+        self._coordinator = Coordinator(self._store, self._cluster, RayEventHubClient(NAMESPACE), settings)
         self._timer = TickTimer()
         threading.Thread(target=self._run, name="ftlab-coordinator", daemon=True).start()
 
@@ -33,6 +36,10 @@ class CoordinatorActor:
     def attempt_ended(self) -> None:
         """Tick at once: a run has ended, and the next job can start."""
         self._timer.hurry()
+
+    def why_too_large(self, resources: Resources) -> str | None:
+        """Why a job with these resources would be refused, before it is submitted."""
+        return why_too_large(resources, self._cluster.fleet())
 
     def drain(self) -> None:
         """As `Coordinator.drain`, with a tick at once."""

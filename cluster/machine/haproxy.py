@@ -2,9 +2,11 @@
 
 Ray 2.60 writes a configuration that opens HAProxy's statistics and metrics on every interface, without a password, and
 has no option against it. It does let us name the program to start, so a few lines of shell stand in front of HAProxy
-and bind those ports to loopback before they hand over.
+and bind those ports to loopback before they hand over. They also replace Ray's plain error pages with ours: HAProxy
+answers by itself where no replica does, and clients read every error in one format.
 """
 
+import json
 import shlex
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,10 +18,25 @@ WRAPPER = """#!/bin/sh
 # Ray opens these ports on every interface; the lines below keep them on this machine.
 for argument; do
   case "$argument" in
-    */haproxy.cfg) sed -i -E 's/^( *bind )(\\*|):/\\1127.0.0.1:/; s/ mode 666 / mode 600 /' "$argument" ;;
+    */haproxy.cfg) sed -i -E -e 's/^( *bind )(\\*|):/\\1127.0.0.1:/; s/ mode 666 / mode 600 /' \\
+      -e 's/^( *)errorfile 50[0-9] .*/\\1errorfiles ftlab/' "$argument" ;;
   esac
 done
-exec {binary} "$@"
+exec {binary} -f {errors} "$@"
+"""
+
+_ERRORS: dict[int, tuple[str, str, str]] = {
+    502: ("Bad Gateway", "bad_gateway", "The service broke off its answer; the request may have taken effect."),
+    503: ("Service Unavailable", "service_unavailable", "The service is starting or restarting; try again."),
+    504: (
+        "Gateway Timeout",
+        "gateway_timeout",
+        "The service did not answer in time; the request may have taken effect.",
+    ),
+}
+"""By HTTP status: its phrase, and the code and message of the error.
+
+HAProxy answers to requests that are not HTTP (400, 408) before it looks at these.
 """
 
 
@@ -39,7 +56,10 @@ def ingress_environment(settings: Settings, folder: Path) -> dict[str, str]:
 
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     wrapper = folder / "haproxy-on-loopback"
-    wrapper.write_text(WRAPPER.format(binary=shlex.quote(str(get_haproxy_binary()))), "utf-8")
+    wrapper.write_text(
+        WRAPPER.format(binary=shlex.quote(str(get_haproxy_binary())), errors=shlex.quote(str(_write_errors(folder)))),
+        "utf-8",
+    )
     wrapper.chmod(0o700)
     names = ("HAPROXY_STATS_PORT", "HAPROXY_METRICS_PORT", "FALLBACK_PROXY_HTTP_PORT", "FALLBACK_PROXY_GRPC_PORT")
     return {
@@ -54,3 +74,19 @@ def ingress_environment(settings: Settings, folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         **{f"RAY_SERVE_{name}": str(port) for name, port in zip(names, free_ports(len(names)), strict=True)},
     }
+
+
+def _write_errors(folder: Path) -> Path:
+    """Write HAProxy's answers, and the section of its configuration that names them."""
+    lines = ["http-errors ftlab"]
+    for status, (phrase, code, message) in _ERRORS.items():
+        error = {"message": message, "type": "api_error", "param": None, "code": code, "request_id": None}
+        body = json.dumps({"error": error})
+        head = [f"HTTP/1.1 {status} {phrase}", "content-type: application/json", f"content-length: {len(body)}"]
+        head += ["retry-after: 5"] if status == 503 else []
+        file = folder / f"{status}.http"
+        file.write_bytes("\r\n".join([*head, "cache-control: no-store", "connection: close", "", body]).encode())
+        lines.append(f"    errorfile {status} {file}")
+    config = folder / "errors.cfg"
+    config.write_text("\n".join(lines) + "\n", "utf-8")
+    return config

@@ -1,6 +1,6 @@
 """Who runs when: pure functions over the queue, the running jobs and the machines; no clock, no database, no Ray."""
 
-from cluster.policy.decide import decide
+from cluster.policy.decide import decide, why_too_large
 from cluster.policy.fleet import Devices, Fleet, Node, Placement, Spot, WorkerShape, node_labels, on_nodes, shape_of
 from cluster.policy.jobs import (
     Decision,
@@ -38,4 +38,5 @@ __all__ = [
     "node_labels",
     "on_nodes",
     "shape_of",
+    "why_too_large",
 ]

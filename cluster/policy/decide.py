@@ -12,6 +12,7 @@ from cluster.policy.free_devices import Room, place
 from cluster.policy.jobs import Decision, Preempt, QueuedJob, Refuse, RunningJob, Situation, Start, Wait
 from cluster.policy.order import fair_order
 from cluster.policy.preemption import choose_victims
+from ftlab.schemas import Resources
 
 
 def decide(queue: Sequence[QueuedJob], fleet: Fleet, situation: Situation) -> list[Decision]:
@@ -23,6 +24,14 @@ def decide(queue: Sequence[QueuedJob], fleet: Fleet, situation: Situation) -> li
     placed = replace(situation, running=tuple(_placed(situation.running, fleet)))
     one_pass = _Pass(fleet, placed)
     return [one_pass.decide(job) for job in fair_order(queue, fleet, placed)]
+
+
+def why_too_large(resources: Resources, fleet: Fleet) -> str | None:
+    """Why a job can never start on these machines; `None` where it can, and while there is no machine."""
+    shape = shape_of(resources, fleet)
+    if not fleet.nodes or Room.of(fleet).slots(shape) >= shape.num_workers:
+        return None
+    return waiting_reasons.too_large(shape, fleet)
 
 
 class _Pass:

@@ -1,5 +1,6 @@
 """Changing what waits or runs: `pause`, `resume`, `append`, `move`, `cancel`."""
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,30 +11,47 @@ from ftlab.cli.session import Session, command
 from ftlab.cli.watch import JobArgument
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ftlab.schemas import Job
 
 
+JobsArgument = Annotated[
+    list[str], typer.Argument(metavar="ID...", help="Jobs: ids, unique beginnings of ids, or unique names.")
+]
+
+
 @command(app)
-def pause(session: Session, job: JobArgument) -> None:
-    """Pause a job: it saves a checkpoint and gives its devices back."""
-    paused = session.client.jobs.pause(job)
-    _print_status(session, paused)
-    session.output.talk(f"{paused.message} 'ftlab resume {paused.id}' lets it go on.")
+def pause(session: Session, jobs: JobsArgument) -> None:
+    """Pause jobs: each saves a checkpoint and releases its devices."""
+
+    def pause_one(job: str) -> "Job":
+        paused = session.client.jobs.pause(job)
+        session.output.talk(f"{paused.message} Resume it with: ftlab resume {paused.id}")
+        return paused
+
+    _for_each(session, jobs, pause_one)
 
 
 @command(app)
 def resume(
     session: Session,
-    job: JobArgument,
+    jobs: JobsArgument,
     checkpoint: Annotated[
         str | None,
-        typer.Option("--checkpoint", metavar="NAME", help="Go on from this one instead of the newest good one."),
+        typer.Option("--checkpoint", metavar="NAME", help="Resume from this one, not the newest good one (one job)."),
     ] = None,
 ) -> None:
-    """Put a paused job back into the queue."""
-    resumed = session.client.jobs.resume(job, checkpoint)
-    _print_status(session, resumed)
-    session.output.talk(resumed.message)
+    """Put paused jobs back into the queue."""
+    if checkpoint is not None and len(jobs) > 1:
+        raise typer.BadParameter("--checkpoint is for one job.")
+
+    def resume_one(job: str) -> "Job":
+        resumed = session.client.jobs.resume(job, checkpoint)
+        session.output.talk(resumed.message)
+        return resumed
+
+    _for_each(session, jobs, resume_one)
 
 
 @command(app)
@@ -41,16 +59,19 @@ def append(
     session: Session,
     job: JobArgument,
     datasets: Annotated[
-        list[str], typer.Argument(metavar="DATASET...", help="Ids of datasets, or local files, in their order.")
+        list[str], typer.Argument(metavar="DATASET...", help="Local files, or ids or names of datasets, in order.")
     ],
 ) -> None:
     """Have a job train on more files; a completed one is re-opened. Local files are uploaded first."""
     from pathlib import Path
 
-    from ftlab.cli.job_source import dataset_file
-    from ftlab.cli.submit import dataset_id
+    from ftlab.cli.job_source import dataset_file, looks_like_file
+    from ftlab.cli.submit import dataset_id, require_dataset
 
     files = [dataset_file(name, Path.cwd(), "append") for name in datasets]
+    for name, file in zip(datasets, files, strict=True):
+        if file is None and looks_like_file(name):
+            require_dataset(session, name, "append")
     ids = [name if file is None else dataset_id(session, file) for name, file in zip(datasets, files, strict=True)]
     longer = session.client.jobs.append(job, ids)
     _print_status(session, longer)
@@ -79,14 +100,44 @@ def move(
 
 
 @command(app)
-def cancel(session: Session, job: JobArgument, yes: YesOption = False) -> None:
-    """Cancel a job; its checkpoints are kept."""
+def cancel(session: Session, jobs: JobsArgument, yes: YesOption = False) -> None:
+    """Cancel jobs; their checkpoints are kept."""
+    found = [session.client.jobs.get(job) for job in jobs]
+    described = [_described(job) for job in found]
+    question = (
+        f"Cancel job {described[0]}?" if len(found) == 1 else f"Cancel {len(found)} jobs: {', '.join(described)}?"
+    )
+    confirm(question, yes)
+    _for_each(session, [job.id for job in found], session.client.jobs.cancel)
+
+
+def _described(job: "Job") -> str:
     from ftlab.cli.text import steps
 
-    found = session.client.jobs.get(job)
-    progress = f", step {steps(found.step, found.total_steps)}" if found.step else ""
-    confirm(f"Cancel job {found.name!r} ({found.id}, {found.status}{progress})?", yes)
-    _print_status(session, session.client.jobs.cancel(found.id))
+    progress = f", step {steps(job.step, job.total_steps)}" if job.step else ""
+    return f"{job.name!r} ({job.id}, {job.status}{progress})"
+
+
+def _for_each(session: Session, jobs: list[str], change: "Callable[[str], Job]") -> None:
+    """Change each job and print it; where one cannot be changed, continue, and raise the first error at the end."""
+    from ftlab.errors import FineTuneLabError
+
+    errors: list[FineTuneLabError] = []
+    changed = []
+    for job in jobs:
+        try:
+            changed.append(change(job))
+        except FineTuneLabError as error:
+            errors.append(error)
+            continue
+        if not session.output.as_json:
+            _print_status(session, changed[-1])
+    if session.output.as_json and changed:
+        session.output.json(changed if len(jobs) > 1 else changed[0])
+    for other in errors[1:]:
+        print(f"ftlab: {other.message}", file=sys.stderr)
+    if errors:
+        raise errors[0]
 
 
 def _print_status(session: Session, job: "Job") -> None:

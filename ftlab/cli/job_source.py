@@ -20,12 +20,19 @@ class JobSource:
 
     config: JobConfig
     named: dict[str, list[str | Path]]
-    """By field: the datasets that it names, an id or a local file to upload each."""
+    """By field: the datasets that it names, each a local file to upload, or an id or name."""
 
     @property
     def files(self) -> list[Path]:
         """Every local file, once."""
         return list(dict.fromkeys(item for items in self.named.values() for item in items if isinstance(item, Path)))
+
+    @property
+    def missing_files(self) -> list[str]:
+        """Names of datasets that look like files, though there are no local files of these names."""
+        eval_names = [self.config.eval_dataset] if self.config.eval_dataset else []
+        local = {item.name[:200] for item in self.files}
+        return [name for name in [*self.config.datasets, *eval_names] if looks_like_file(name) and name not in local]
 
     def with_ids(self, ids: Mapping[Path, str]) -> JobConfig:
         """The config with the ids of the files."""
@@ -62,7 +69,7 @@ def read_job(path: Path, assignments: Sequence[str]) -> JobSource:
         found = [dataset_file(item, folder, source) or item for item in items]
         if any(isinstance(item, Path) for item in found):
             named[field] = found
-            shown = [item.name[:100] if isinstance(item, Path) else item for item in found]
+            shown = [item.name[:200] if isinstance(item, Path) else item for item in found]
             stand_ins[field] = shown if isinstance(given, list) else shown[0]
     return JobSource(parse_job_config(stand_ins, source), named)
 
@@ -96,9 +103,9 @@ def _text(path: Path) -> str:
 
 
 def dataset_file(value: object, folder: Path, source: str) -> Path | None:
-    """The file that the name of a dataset means; `None` when it is an id.
+    """The local file of this name; `None` when there is none, so that an id or the name of a dataset is meant.
 
-    Raises `InvalidRequestError` for the name of a file that is not there.
+    Raises `InvalidRequestError` for the path of a file that does not exist.
     """
     if not isinstance(value, str) or not value:
         return None
@@ -108,6 +115,11 @@ def dataset_file(value: object, folder: Path, source: str) -> Path | None:
         file = folder / value
     if file.is_file():
         return file
-    if "/" in value or value.lower().endswith(DATASET_SUFFIXES):
+    if "/" in value:
         raise InvalidRequestError(f"{source}: there is no dataset file {str(file)!r}.", "file_not_found", "dataset")
     return None
+
+
+def looks_like_file(name: str) -> bool:
+    """Whether the name ends as that of a dataset file."""
+    return name.lower().endswith(DATASET_SUFFIXES)

@@ -175,7 +175,7 @@ def _statuses(given: list[str] | None) -> list[str] | None:
     for status in given or []:
         if status not in known:
             hint = did_you_mean(status, known)
-            raise typer.BadParameter(f"{status!r} is not a status.{hint} Known: {', '.join(known)}.")
+            raise typer.BadParameter(f"{status!r} is not a status.{hint} The statuses are {', '.join(known)}.")
     return given or None
 
 

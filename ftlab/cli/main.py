@@ -9,6 +9,7 @@ import typer
 from ftlab.cli import up as _up  # noqa: F401  isort: skip
 from ftlab.cli import status as _status  # noqa: F401  isort: skip
 from ftlab.cli import submit as _submit  # noqa: F401  isort: skip
+from ftlab.cli import clone as _clone  # noqa: F401  isort: skip
 from ftlab.cli import watch as _watch  # noqa: F401  isort: skip
 from ftlab.cli import jobs as _jobs  # noqa: F401  isort: skip
 from ftlab.cli import job_details as _job_details  # noqa: F401  isort: skip
@@ -21,6 +22,7 @@ from ftlab.cli import checks as _checks  # noqa: F401  isort: skip
 from ftlab.cli import quota as _quota  # noqa: F401  isort: skip
 from ftlab.cli.app import app
 from ftlab.cli.exits import ExitCode, exit_code_of
+from ftlab.cli.session import JsonOption, QuietOption, ServerOption
 from ftlab.cli.text import one_line
 from ftlab.errors import FineTuneLabError, JobEndedError
 
@@ -67,8 +69,11 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    server: ServerOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
-    pass
+    """The common options may also stand before the command, where `session.before_command` reads them."""
 
 
 if __name__ == "__main__":

@@ -31,6 +31,11 @@ _COMMON: dict[str, tuple[Any, Any]] = {
 }
 
 
+def before_command(context: typer.Context, option: str) -> Any:
+    """The value of a common option that stands before the command, as in `ftlab --json ls`."""
+    return context.find_root().params.get(option)
+
+
 class Session:
     """One command's way to the service."""
 
@@ -71,12 +76,14 @@ def command(
     """
 
     def register(function: Callable[Concatenate[Session, P], None]) -> Callable[Concatenate[Session, P], None]:
-        def run(server: str | None, as_json: bool, quiet: bool, **arguments: Any) -> None:
+        def run(context: typer.Context, server: str | None, as_json: bool, quiet: bool, **arguments: Any) -> None:
             from ftlab.cli.exits import exit_code_of
             from ftlab.cli.output import Output
             from ftlab.errors import FineTuneLabError
 
-            with Session(server, Output(as_json, quiet), patient) as session:
+            as_json = as_json or before_command(context, "as_json")
+            output = Output(as_json, quiet or before_command(context, "quiet"))
+            with Session(server or before_command(context, "server"), output, patient) as session:
                 try:
                     function(session, **arguments)  # type: ignore[call-arg]
                 except FineTuneLabError as error:
@@ -90,7 +97,8 @@ def command(
             inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
             for option, (annotation, default) in _COMMON.items()
         ]
-        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + common
+        first = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        parameters = [first] + [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + common
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         run.__doc__ = function.__doc__

@@ -29,9 +29,13 @@ def submit(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show the job until it has ended.")] = False,
     idempotency_key: Annotated[
         str | None,
-        typer.Option("--idempotency-key", metavar="KEY", help="Submit at most one job with this key, however often."),
+        typer.Option(
+            "--idempotency-key", metavar="KEY", help="Submitting again with the same key returns the first job."
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and print the job, send nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Validate the job and print all of its settings; send nothing.")
+    ] = False,
 ) -> None:
     """Submit a job; a local dataset file is uploaded first, unless the service has it already."""
     from ftlab.cli.job_source import read_job
@@ -40,14 +44,14 @@ def submit(
     if dry_run:
         _print_config(session, source)
         return
+    for name in source.missing_files:
+        require_dataset(session, name, str(file))
     ids = {path: dataset_id(session, path) for path in source.files}
     job = session.client.jobs.create(source.with_ids(ids), idempotency_key)
-    place = f" at place {job.queue_position}" if job.queue_position else ""
-    session.output.talk(f"Job {job.name!r} is in the queue{place}.")
     if not follow:
-        _print_job(session, job)
-        session.output.talk(f"Follow it with 'ftlab wait -f {job.id}'.")
+        report_submitted(session, job)
         return
+    _say_submitted(session, job)
     from ftlab.cli.follow import detaching, follow_to_end
 
     with detaching(session, job.id):
@@ -58,6 +62,14 @@ def submit(
         session.output.json(ended)
 
 
+def report_submitted(session: Session, job: "Job") -> None:
+    """Print the job, its notices, and how to follow it."""
+    _say_submitted(session, job)
+    _print_job(session, job)
+    _print_notices(session, job)
+    session.output.talk(f"Follow it with 'ftlab wait -f {job.id}'.")
+
+
 def upload(session: Session, path: Path, options: "UploadOptions | None" = None) -> "Dataset":
     """Upload a file and say so."""
     from ftlab.cli.text import size
@@ -65,6 +77,9 @@ def upload(session: Session, path: Path, options: "UploadOptions | None" = None)
 
     with session.output.transfer(f"Uploading {path.name}") as on_progress:
         dataset = session.client.datasets.upload(path, on_progress=on_progress, **vars(options or UploadOptions()))
+    if dataset.is_duplicate:
+        session.output.talk(f"{path.name} was uploaded before; using {dataset.id}.")
+        return dataset
     skipped = f", {dataset.num_skipped} left out" if dataset.num_skipped else ""
     session.output.talk(
         f"Uploaded {path.name} ({dataset.num_rows} rows{skipped}, {size(dataset.size_bytes)}) as {dataset.id}."
@@ -72,6 +87,20 @@ def upload(session: Session, path: Path, options: "UploadOptions | None" = None)
     for problem in dataset.problems:
         session.output.talk(f"  left out: {problem}")
     return dataset
+
+
+def require_dataset(session: Session, name: str, source: str) -> None:
+    """Raise `InvalidRequestError` when the service has no dataset of this name either: a file name was misspelt."""
+    from ftlab.errors import InvalidRequestError, NotFoundError
+
+    try:
+        session.client.datasets.get(name)
+    except NotFoundError:
+        raise InvalidRequestError(
+            f"{source}: there is no dataset file {name!r}, and no dataset of this name on the service.",
+            "file_not_found",
+            "dataset",
+        ) from None
 
 
 def dataset_id(session: Session, path: Path) -> str:
@@ -83,9 +112,28 @@ def dataset_id(session: Session, path: Path) -> str:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     for dataset in session.client.datasets.list(REUSE_WINDOW):
         if dataset.sha256 == sha256:
-            session.output.talk(f"{path.name} is on the service already, as {dataset.id}.")
+            session.output.talk(f"{path.name} was uploaded before; using {dataset.id}.")
             return dataset.id
     return upload(session, path).id
+
+
+def _say_submitted(session: Session, job: "Job") -> None:
+    if job.is_replay:
+        session.output.talk(f"This idempotency key was used before, for job {job.name!r}; it is {job.status}.")
+        return
+    place = f" at place {job.queue_position}" if job.queue_position else ""
+    session.output.talk(f"Job {job.name!r} is in the queue{place}.")
+
+
+def _print_notices(session: Session, job: "Job") -> None:
+    """What the service noted about a new job, such as a base model that it could not check."""
+    from ftlab.schemas import NoticePayload
+
+    if session.output.quiet or job.is_replay or job.last_seq <= 1:
+        return
+    for event in session.client.jobs.events(job.id, kinds="notice"):
+        if isinstance(event.payload, NoticePayload):
+            session.output.talk(f"Notice: {event.payload.message}")
 
 
 def _print_job(session: Session, job: "Job") -> None:
@@ -96,11 +144,18 @@ def _print_job(session: Session, job: "Job") -> None:
 
 
 def _print_config(session: Session, source: "JobSource") -> None:
-    from ftlab.schemas.job_file import config_document, write_yaml
+    from ftlab.schemas.job_file import write_yaml
 
-    document = config_document(source.config) | source.document({path: str(path) for path in source.files})
+    # With null for what is off or depends on the machine, so that no setting is missing.
+    document = source.config.resolved().model_dump(mode="json") | source.document(
+        {path: str(path) for path in source.files}
+    )
     if session.output.as_json:
         session.output.json(document)
     else:
         session.output.data(write_yaml(document).rstrip())
-    session.output.talk("The job is valid; nothing was sent.")
+    for name in source.missing_files:
+        session.output.talk(f"There is no file {name!r}; the service must have a dataset of this name.")
+    session.output.talk(
+        "The file is valid; nothing was sent. Not checked: the base model, datasets on the service, and the devices."
+    )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ftlab.cli.app import app
-from ftlab.cli.session import QuietOption
+from ftlab.cli.session import QuietOption, before_command
 
 if TYPE_CHECKING:
     from ftlab.cli.output import Output
@@ -40,6 +40,7 @@ def _port(part: str) -> Any:
 
 @app.command()
 def up(
+    context: typer.Context,
     home: HomeOption = None,
     host: Annotated[str | None, typer.Option(help="Address of the HTTP API.", show_default=False)] = None,
     port: Annotated[int | None, _port("the HTTP API")] = None,
@@ -70,11 +71,12 @@ def up(
         "standby": standby,
         "ingress": ingress,
     }
-    _start(flags, detach, quiet)
+    _start(flags, detach, quiet or before_command(context, "quiet"))
 
 
 @app.command()
 def down(
+    context: typer.Context,
     home: HomeOption = None,
     now: Annotated[bool, typer.Option("--now", help="Do not wait until running jobs have saved.")] = False,
     quiet: QuietOption = False,
@@ -85,7 +87,7 @@ def down(
     from ftlab.settings import load_settings
 
     settings = load_settings({"home": home})
-    output = Output(quiet=quiet)
+    output = Output(quiet=quiet or before_command(context, "quiet"))
     service = read_state(settings)
     if service is None:
         output.talk(f"Nothing runs with {settings.home}.")

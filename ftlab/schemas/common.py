@@ -1,12 +1,33 @@
 """Bases of the wire types: strict for what comes in, lenient for what goes back."""
 
 import difflib
-from typing import Annotated, Generic, Self, TypeVar
+import unicodedata
+from typing import Annotated, Any, Generic, Self, TypeVar, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
+from pydantic._internal._model_construction import ModelMetaclass
+
+from ftlab.errors import InvalidRequestError
 
 
-class StrictModel(BaseModel):
+class _StrictMeta(ModelMetaclass):
+    """Gives the error of a model that is built in Python the class and the words of this package.
+
+    Only a direct call comes here: pydantic validates documents without one.
+    """
+
+    def __call__(cls, *args: Any, **fields: Any) -> Any:
+        try:
+            return super().__call__(*args, **fields)
+        except ValidationError as error:
+            from ftlab.schemas.problems import problems_of, summary
+
+            problems = problems_of(error, cast("type[BaseModel]", cls))
+        message = f"{cls.__name__}: {summary(problems)}"
+        raise InvalidRequestError(message, "invalid_config", problems[0].field or None)
+
+
+class StrictModel(BaseModel, metaclass=_StrictMeta):
     """A request body: unknown keys and wrong types are refused, infinities and NaN too."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
@@ -35,14 +56,20 @@ class Page(WireModel, Generic[Item]):
     next_cursor: str | None = None
 
 
-def _refuse_control_characters(value: object) -> object:
-    if isinstance(value, str) and any(ord(char) < 32 or 0xD800 <= ord(char) <= 0xDFFF for char in value):
-        raise ValueError("must not hold control characters or lone surrogates")
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories of invisible characters: controls, formats (zero width, text direction), surrogates, breaks."""
+
+
+def _refuse_unseen_characters(value: object) -> object:
+    if isinstance(value, str):
+        unseen = next((char for char in value[:1000] if unicodedata.category(char) in _UNSEEN), None)
+        if unseen is not None:
+            raise ValueError(f"must not hold invisible or direction-changing characters; it has U+{ord(unseen):04X}")
     return value
 
 
-Name = Annotated[str, BeforeValidator(_refuse_control_characters), StringConstraints(min_length=1, max_length=200)]
-"""A display name: up to 200 printable characters. It is never used as a path."""
+Name = Annotated[str, BeforeValidator(_refuse_unseen_characters), StringConstraints(min_length=1, max_length=200)]
+"""A display name: up to 200 visible characters. It is never used as a path."""
 
 
 def did_you_mean(word: str, known: list[str]) -> str:

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from ftlab.schemas.common import Name, StrictModel
 from ftlab.schemas.methods import Method, SftMethod
@@ -110,7 +110,8 @@ class Resources(StrictModel):
         return self
 
 
-DatasetId = Annotated[str, Field(min_length=1, max_length=100)]
+DatasetId = Annotated[str, Field(min_length=1, max_length=200)]
+"""An id or a unique name; a job keeps the id."""
 MAX_DATASETS = 1000
 
 
@@ -139,18 +140,31 @@ RegisterAs = Annotated[Literal[False] | Name, AfterValidator(_is_a_registered_na
 class JobConfig(StrictModel):
     """Everything that defines a job; the same document as a YAML file, in Python and over HTTP."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "support",
+                    "model": "HuggingFaceTB/SmolLM2-135M-Instruct",
+                    "dataset": "ds-4k0x9r2m7q1z",
+                    "training": {"num_train_epochs": 1.0, "learning_rate": 1e-4},
+                }
+            ]
+        }
+    )
+
     name: Name | None = None
     register_as: RegisterAs | None = None
     """Registered model in MLflow that gets the tuned model as a new version, or `false` for none. Default: `name`; a
     job without a name is not registered."""
     model: str = Field(min_length=1, max_length=512)
     """Base model: a hub id (`org/name`, `org/name@revision`), an absolute path below an allowed folder, `job:<id>`,
-    `job:<id>/step-<n>` or `model:<id>`."""
+    `job:<id>/step-<n>` or `model:<id>`. A unique name of the job or model may stand in place of its id."""
     dataset: OneOrMoreDatasets
-    """Id of the uploaded dataset to train on, or a list of up to 1,000 ids: files that are trained one after another,
-    each for `training.num_train_epochs`."""
-    eval_dataset: str | None = Field(default=None, min_length=1, max_length=100)
-    """Id of the dataset to evaluate on."""
+    """Id or unique name of the uploaded dataset to train on, or a list of up to 1,000 of them: files that are trained
+    one after another, each for `training.num_train_epochs`."""
+    eval_dataset: DatasetId | None = None
+    """Id or unique name of the dataset to evaluate on."""
     method: Method = SftMethod()
     tuning: Literal["lora", "full"] = "lora"
     """Train low-rank adapters, or every weight."""

@@ -35,6 +35,8 @@ class Dataset(WireModel):
     """Compression of the uploaded file: `gzip` or `zstd`."""
     problems: tuple[str, ...] = ()
     """Problems of the first ten rows that were left out, with their lines and rules."""
+    is_duplicate: bool = False
+    """Whether an upload was of this file again, with the same name and options; only in the reply to an upload."""
 
 
 class PreviewRow(WireModel):

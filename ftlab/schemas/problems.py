@@ -38,6 +38,25 @@ _RULES: dict[str, str] = {
 }
 """By pydantic's kind of problem; its own wording speaks of Python."""
 
+_OTHER_NAMES = {
+    "alpha": "lora.lora_alpha",
+    "batch_size": "training.per_device_train_batch_size",
+    "epochs": "training.num_train_epochs",
+    "num_epochs": "training.num_train_epochs",
+    "grad_accum": "training.gradient_accumulation_steps",
+    "lr": "training.learning_rate",
+    "max_seq_length": "method.max_length",
+    "num_gpus": "resources.gpus_per_worker",
+    "qlora": "load_in_4bit",
+    "rank": "lora.r",
+    "scheduler": "training.lr_scheduler_type",
+    "validation_dataset": "eval_dataset",
+}
+"""Names that other tools use for a setting of a job."""
+
+_REMEDIES = {"tuning": "for QLoRA, keep 'lora' and set load_in_4bit: true"}
+"""What to do instead, by the field that has a wrong value."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -95,14 +114,21 @@ def _sentence(path: list[str], entry: ErrorDetails, model: type[BaseModel]) -> s
         # Rules about one field start with their verb, rules about several name their fields.
         return f"{field} {text}" if text.startswith("must ") else text
     rule = _RULES.get(entry["type"])
-    return f"{field} {rule.format(**context)}" if rule else f"{field} is not valid"
+    sentence = f"{field} {rule.format(**context)}" if rule else f"{field} is not valid"
+    remedy = _REMEDIES.get(field) if entry["type"] == "literal_error" else None
+    return f"{sentence}; {remedy}" if remedy else sentence
 
 
 def _meant(path: list[str], model: type[BaseModel]) -> str:
-    """A hint for a key that exists elsewhere (`learning_rate` belongs into `training`) or is misspelt."""
-    for known in _dotted_fields(model):
-        if known.rpartition(".")[2] == path[-1]:
-            return f". Did you mean {known!r}?"
+    """A hint for a key that exists elsewhere (`learning_rate` belongs into `training`) or is misspelt.
+
+    `lora_r` means `lora.r`, and `epochs` is what other tools call `num_train_epochs`.
+    """
+    known = list(_dotted_fields(model))
+    meant = [name for name in known if path[-1] in (name.rpartition(".")[2], name.replace(".", "_"))]
+    meant += [name for name in (_OTHER_NAMES.get(path[-1]),) if name in known]
+    if meant:
+        return f". Did you mean {meant[0]!r}?"
     hint = did_you_mean(path[-1], _field_names(path[:-1], model))
     return f".{hint}" if hint else ""
 

@@ -59,6 +59,9 @@ class Job(WireModel):
     """Only while paused."""
     finished_at: datetime | None = None
 
+    is_replay: bool = Field(default=False, exclude=True)
+    """Set by the client: the submit found this job by its idempotency key, instead of making a new one."""
+
     @property
     def datasets(self) -> list[str]:
         """The ids of its files, in their order."""

@@ -30,7 +30,7 @@ class Batches(StrictModel):
     """Files to append to a job."""
 
     datasets: list[DatasetId] = Field(min_length=1, max_length=MAX_DATASETS)
-    """Datasets to train on after those that the job has, in this order."""
+    """Ids or unique names of datasets to train on after those that the job has, in this order."""
     after: int | None = Field(default=None, ge=1, le=MAX_DATASETS)
     """Number of files that the job has so far. The request is refused where the job has another number, so that a
     repeated request appends once."""

@@ -34,7 +34,7 @@ from ftlab.status import ReasonCode
 from serve.context import Caller, Services
 from serve.http.query import RecordId
 from serve.http.responses import reply
-from serve.models.base_model import HubAnswer, ask_huggingface, check, find_tuned
+from serve.models.base_model import HubAnswer, ask_huggingface, check, find_tuned, with_id
 from tracking.store import Transaction
 from train.data.rows.errors import DatasetInvalidError
 
@@ -47,7 +47,7 @@ AssistantOnlyLoss = Annotated[bool, Query(description="Learn the assistant's wor
 Packing = Annotated[bool, Query(description="Rows are packed, so that none is cut off.")]
 EvalDataset = Annotated[
     str | None,
-    Query(min_length=1, max_length=100, description="Dataset to evaluate on: read too, and must share no row with it."),
+    Query(min_length=1, max_length=200, description="Dataset to evaluate on: read too, and must share no row with it."),
 ]
 MaxFindings = Annotated[int, Query(ge=0, le=MOST_FINDINGS, description="Findings to describe; all are counted.")]
 _ERRORS: dict[ReasonCode, type[FineTuneLabError]] = {
@@ -157,10 +157,10 @@ def _check_request(
     services: Services, owner: str, target: CheckTarget, answer: HubAnswer, max_findings: int
 ) -> CheckRequest:
     with services.store.read() as tx:
-        dataset = tx.datasets.get(target.dataset_id, owner=owner)
+        dataset = tx.datasets.resolve(target.dataset_id, owner=owner)
         eval_file = None
         if target.eval_dataset is not None:
-            eval_file = source_file(services.settings, tx.datasets.get(target.eval_dataset, owner=owner))
+            eval_file = source_file(services.settings, tx.datasets.resolve(target.eval_dataset, owner=owner))
         base = _base(tx, services, owner, target.model, answer)
     return CheckRequest(
         base, target.method, source_file(services.settings, dataset), eval_file, max_findings=max_findings
@@ -169,15 +169,16 @@ def _check_request(
 
 def _tokens_request(services: Services, owner: str, target: CheckTarget, answer: HubAnswer, row: int) -> TokensRequest:
     with services.store.read() as tx:
-        dataset = tx.datasets.get(target.dataset_id, owner=owner)
+        dataset = tx.datasets.resolve(target.dataset_id, owner=owner)
         base = _base(tx, services, owner, target.model, answer)
     return TokensRequest(base, target.method, source_file(services.settings, dataset), first_row=row - 1)
 
 
 def _base(tx: Transaction, services: Services, owner: str, model: str, answer: HubAnswer) -> BaseRef:
     checked = check(model, services.settings, answer)
-    find_tuned(checked.ref, tx, services.settings, owner)
-    return base_ref(tx, services.settings, str(checked.ref), checked.revision)
+    ref = with_id(checked.ref, tx, owner)
+    find_tuned(ref, tx, services.settings, owner)
+    return base_ref(tx, services.settings, str(ref), checked.revision)
 
 
 def _error_of(state: WorkState) -> FineTuneLabError:

@@ -36,6 +36,14 @@ Before = Callable[[Transaction, str], object]
 logger = logging.getLogger(__name__)
 
 
+class _SameDataset(Exception):
+    """The upload is of a dataset that exists, so its row is not added."""
+
+    def __init__(self, dataset: DatasetRecord) -> None:
+        super().__init__(dataset)
+        self.dataset = dataset
+
+
 def uploads_folder(services: Services) -> Path:
     return services.settings.home / "uploads"
 
@@ -64,6 +72,8 @@ def check_options(services: Services, options: DatasetOptions) -> None:
 def accept(services: Services, owner: str, upload: Upload, options: DatasetOptions, before: Before) -> Dataset:
     """Check the rows of an upload and make it a dataset. `before` gets its id in the transaction that adds the row.
 
+    A dataset of the same file with the same name and options is returned instead of a second one.
+
     Raise `DatasetInvalidError` with the lines and rules that are broken, and `InvalidRequestError` (code
     `checksum_mismatch`) when the hash is not the one that the client gave. The caller removes the upload's folder.
     """
@@ -74,7 +84,19 @@ def accept(services: Services, owner: str, upload: Upload, options: DatasetOptio
     check_space(rows.parent, upload.size_bytes)
     conversion = convert(upload.path, rows, filename, mapping=options.mapping, accept_partial=options.accept_partial)
     record = _record(owner, upload, filename, options, conversion)
-    services.dataset_files.add(record, upload.path, rows, lambda tx: before(tx, record.id))
+
+    def add(tx: Transaction) -> None:
+        # Uploads of the same content wait for each other here, so that one of them adds the row.
+        if known := tx.datasets.find_equal(record):
+            raise _SameDataset(known)
+        before(tx, record.id)
+
+    try:
+        services.dataset_files.add(record, upload.path, rows, add)
+    except _SameDataset as same:
+        with services.store.begin() as tx:
+            before(tx, same.dataset.id)
+        return Dataset.of(same.dataset, is_duplicate=True)
     return Dataset.of(record)
 
 

@@ -30,7 +30,7 @@ async def preview_dataset(caller: Caller, dataset_id: RecordId, rows: Rows = 5) 
 def first_rows(services: Services, owner: str, dataset_id: str, num_rows: int) -> DatasetPreview:
     """The first rows of the uploaded file; raise `NotFoundError` when the dataset or its file does not exist."""
     with services.store.read() as tx:
-        record = tx.datasets.get(dataset_id, owner=owner)
+        record = tx.datasets.resolve(dataset_id, owner=owner)
     path = services.buckets.local_path(record.bucket, blob_key(record.sha256))
     said = record.column_mapping or {}
     mapping = ColumnMapping.parse(record.shape, said.get("columns"))

@@ -30,13 +30,16 @@ downloads = APIRouter(prefix=service.DOWNLOADS, tags=["datasets"])
 
 @router.post("", status_code=201, response_model=Dataset, openapi_extra=FILE_BODY, summary="Upload a dataset")
 async def create_dataset(request: Request, caller: Caller, options: QueryOptions) -> Response:
-    """A file of rows in any of the formats and shapes, as one form field or as the body."""
+    """A file of rows in any of the formats and shapes, as one form field or as the body.
+
+    Replies 200 with the earlier dataset when the same file was uploaded before with the same name and options.
+    """
     return await _upload(request, caller, options)
 
 
 @router.put("", status_code=201, response_model=Dataset, openapi_extra=FILE_BODY, summary="Upload a dataset, as PUT")
 async def put_dataset(request: Request, caller: Caller, options: QueryOptions) -> Response:
-    """The same: there is a new dataset each time."""
+    """The same."""
     return await _upload(request, caller, options)
 
 
@@ -104,7 +107,7 @@ async def _upload(request: Request, caller: Caller, options: DatasetOptions) -> 
         # Also when the request is cancelled: the file may be large, and removing it takes a while.
         with CancelScope(shield=True):
             await in_thread(intake.discard, folder)
-    return reply(dataset, 201, {"location": f"/api/datasets/{dataset.id}"})
+    return reply(dataset, 200 if dataset.is_duplicate else 201, {"location": f"/api/datasets/{dataset.id}"})
 
 
 def _content_response(request: Request, content: Content) -> Response:

@@ -1,4 +1,7 @@
-"""List, get, move, remove and share datasets. Every function blocks on the store or a bucket."""
+"""List, get, move, remove and share datasets. Every function blocks on the store or a bucket.
+
+`dataset` is an id or a unique name.
+"""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -35,29 +38,30 @@ def list_datasets(services: Services, owner: str, after: str | None, limit: int)
     return to_page([Dataset.of(record) for record in records], limit)
 
 
-def get(services: Services, owner: str, dataset_id: str) -> Dataset:
-    return Dataset.of(_record(services, owner, dataset_id))
+def get(services: Services, owner: str, dataset: str) -> Dataset:
+    return Dataset.of(_record(services, owner, dataset))
 
 
-def remove(services: Services, owner: str, dataset_id: str) -> None:
+def remove(services: Services, owner: str, dataset: str) -> None:
     """Remove the record and the files; raise `ConflictError` while a job that has not ended uses it."""
-    services.dataset_files.remove(dataset_id, owner=owner)
+    services.dataset_files.remove(_record(services, owner, dataset).id, owner=owner)
 
 
-def move(services: Services, owner: str, dataset_id: str, bucket: str) -> Dataset:
+def move(services: Services, owner: str, dataset: str, bucket: str) -> Dataset:
     """Move the files into another bucket; raise `ConflictError` while a job that has not ended uses them."""
     services.buckets.check_name(bucket, "bucket")
-    return Dataset.of(services.dataset_files.move(dataset_id, owner=owner, bucket=bucket))
+    record = _record(services, owner, dataset)
+    return Dataset.of(services.dataset_files.move(record.id, owner=owner, bucket=bucket))
 
 
-def content(services: Services, owner: str, dataset_id: str) -> Content:
+def content(services: Services, owner: str, dataset: str) -> Content:
     """The uploaded file."""
-    return _content(services, _record(services, owner, dataset_id))
+    return _content(services, _record(services, owner, dataset))
 
 
-def signed_url(services: Services, owner: str, dataset_id: str, expires_s: int, base_url: str) -> SignedUrl:
+def signed_url(services: Services, owner: str, dataset: str, expires_s: int, base_url: str) -> SignedUrl:
     """A URL at which anybody can read the uploaded file: one that the bucket signs, or else one of this service."""
-    record = _record(services, owner, dataset_id)
+    record = _record(services, owner, dataset)
     found = _content(services, record)
     expires_at = datetime.now(UTC) + timedelta(seconds=expires_s)
     url = found.storage.signed_url(found.key, expires_s, quote(found.filename, safe=""))
@@ -84,6 +88,6 @@ def _content(services: Services, record: DatasetRecord) -> Content:
     return Content(storage, key, num_bytes, filename, f'"{record.sha256}"')
 
 
-def _record(services: Services, owner: str, dataset_id: str) -> DatasetRecord:
+def _record(services: Services, owner: str, dataset: str) -> DatasetRecord:
     with services.store.read() as tx:
-        return tx.datasets.get(dataset_id, owner=owner)
+        return tx.datasets.resolve(dataset, owner=owner)

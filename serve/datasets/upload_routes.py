@@ -76,7 +76,7 @@ async def complete_upload(caller: Caller, upload_id: RecordId, end: JsonBody[Upl
         if time.monotonic() > deadline:
             raise ServiceUnavailableError("Another request still makes this dataset; ask again.")
         await anyio.sleep(BUSY_POLL_S)
-    return reply(dataset, 201, {"location": f"/api/datasets/{dataset.id}"})
+    return reply(dataset, 200 if dataset.is_duplicate else 201, {"location": f"/api/datasets/{dataset.id}"})
 
 
 @router.delete("/{upload_id}", status_code=204, summary="Give an upload up")

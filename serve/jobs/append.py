@@ -28,10 +28,10 @@ def append(services: Services, owner: str, job: str, datasets: Sequence[str], af
 
     def change(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecord]:
         record = tx.jobs.lock(record.ref)
-        _check(tx, owner, record, datasets, after)
+        ids = _check(tx, owner, record, datasets, after)
         if record.status is S.COMPLETED:
             quotas.check_submit(tx, services.settings, owner)
-        files = tx.job_files.append(record, datasets, now=now)
+        files = tx.job_files.append(record, ids, now=now)
         were = "one file was" if len(datasets) == 1 else f"{len(datasets)} files were"
         message = f"{were.capitalize()} appended; the job has {len(files)} now."
         events = notice(tx, record, now, "files_appended", message)
@@ -44,8 +44,8 @@ def append(services: Services, owner: str, job: str, datasets: Sequence[str], af
     return change_job(services, owner, job, change)
 
 
-def _check(tx: Transaction, owner: str, record: JobRecord, datasets: Sequence[str], after: int | None) -> None:
-    """Raise the error for a job or datasets that rule the change out."""
+def _check(tx: Transaction, owner: str, record: JobRecord, datasets: Sequence[str], after: int | None) -> list[str]:
+    """The ids of the datasets, each given by id or name. Raise the error for a job or datasets that rule it out."""
     if record.status is not S.COMPLETED:
         require_unfinished(record)
     if record.status is S.CANCELLING:
@@ -73,6 +73,7 @@ def _check(tx: Transaction, owner: str, record: JobRecord, datasets: Sequence[st
         )
     added = [find_dataset(tx, owner, dataset, "datasets") for dataset in datasets]
     check_kinds(config, [*_own_datasets(tx, record, config), *added], "datasets")
+    return [dataset.id for dataset in added]
 
 
 def _own_datasets(tx: Transaction, record: JobRecord, config: JobConfig) -> list[DatasetRecord]:

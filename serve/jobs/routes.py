@@ -85,9 +85,10 @@ async def resume_job(caller: Caller, job_id: JobId, choice: JsonBody[Resume] = N
     return await resumed(caller, job_id, CheckpointChoice(name=choice.checkpoint))
 
 
+@router.post("/{job_id}/append", status_code=202, response_model=Job, summary="Append files to a job")
 @router.post("/{job_id}/batches", status_code=202, response_model=Job, summary="Append files to a job")
 async def append_batches(caller: Caller, job_id: JobId, files: JsonBody[Batches]) -> Response:
-    """They are trained after those that the job has; a completed job is re-opened and goes on."""
+    """They are trained after those that the job has; a completed job is reopened. Both paths do the same."""
     return _announced(caller, await caller.call(append.append, job_id, files.datasets, files.after))
 
 

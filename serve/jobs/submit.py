@@ -5,10 +5,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from ftlab.errors import FineTuneLabError, InvalidRequestError, NotFoundError
+from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
 from ftlab.schemas import Job, JobConfig, NoticePayload, Page
+from ftlab.schemas.config import Resources
 from ftlab.settings import Settings
-from ftlab.status import JobStatus
+from ftlab.status import JobStatus, ReasonCode
 from serve.accounts import quotas
 from serve.context import Services
 from serve.http.json_body import canonical
@@ -19,6 +20,8 @@ from serve.models.base_model import UNCHECKED, HubAnswer, check, short_name
 from tracking.store import Transaction
 from tracking.store.ids import new_id
 from tracking.store.records import DatasetRecord, JobRecord, NewEvent
+
+DEFAULT_RESOURCES = Resources()
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,13 @@ def submit(services: Services, owner: str, submission: Submission, answer: HubAn
 
     `answer` is what Hugging Face says about the base model. Raise what `serve.models.base_model.check` and
     `serve.jobs.preflight.preflight` raise, `NotFoundError` for a dataset that does not exist, `RateLimitError` with
-    code `quota_exceeded`, and `InvalidRequestError` with code `idempotency_key_reused` when the key belongs to another
-    body.
+    code `quota_exceeded`, and `InvalidRequestError` with code `config_invalid` for a job that no machine can run, or
+    with code `idempotency_key_reused` when the key belongs to another body.
     """
     try:
         model = check(submission.config.model, services.settings, answer)
         start = preflight(services, owner, submission.config, model)
+        _check_size(services, submission.config.resources)
         return _add(services, owner, submission, start, is_unchecked=answer.is_away)
     except FineTuneLabError:
         # A new job is by far the most common case, so the key is looked up only after an error: the key itself is
@@ -94,19 +98,16 @@ def _replay(services: Services, owner: str, submission: Submission) -> Submitted
         if body_sha256 == submission.body_sha256:
             return Submitted(describe(services.settings, tx, tx.jobs.get(job_id, owner=owner)), is_replay=True)
     raise InvalidRequestError(
-        "This Idempotency-Key was used with another body; use a new key for a new job.",
+        f"The idempotency key was used before with another config, for job {job_id!r}; use a new key for a new job.",
         "idempotency_key_reused",
         "idempotency-key",
     )
 
 
 def _add(services: Services, owner: str, submission: Submission, start: Start, *, is_unchecked: bool) -> Submitted:
-    config, tuned, model = start.config, start.tuned, start.model
+    tuned, model = start.tuned, start.model
     with services.store.begin() as tx:
-        datasets = [find_dataset(tx, owner, dataset, "dataset") for dataset in config.datasets]
-        check_kinds(config, datasets, "dataset")
-        if config.eval_dataset is not None:
-            check_kinds(config, [find_dataset(tx, owner, config.eval_dataset, "eval_dataset")], "eval_dataset")
+        config, datasets = _with_ids(tx, owner, start.config)
         model_name = tuned.name if tuned else short_name(model.ref)
         quotas.check_submit(tx, services.settings, owner)
         record = tx.jobs.add(
@@ -127,12 +128,39 @@ def _add(services: Services, owner: str, submission: Submission, start: Start, *
         return Submitted(describe(services.settings, tx, record))
 
 
-def find_dataset(tx: Transaction, owner: str, dataset_id: str, param: str) -> DatasetRecord:
-    """Raise `NotFoundError` that names the field `param` of the request."""
+def _check_size(services: Services, resources: Resources) -> None:
+    """Raise `InvalidRequestError` (code `config_invalid`) for a job that the scheduler would refuse at once."""
+    if resources == DEFAULT_RESOURCES:
+        return  # fits every machine that trains: a usual submit does not ask
+    why = services.coordinator.why_too_large(resources)
+    if why is not None:
+        raise InvalidRequestError(why, ReasonCode.CONFIG_INVALID, "resources")
+
+
+def _with_ids(tx: Transaction, owner: str, config: JobConfig) -> tuple[JobConfig, list[DatasetRecord]]:
+    """The config with the ids of datasets that it gives by name, and the datasets to train on, after their check."""
+    datasets = [find_dataset(tx, owner, dataset, "dataset") for dataset in config.datasets]
+    check_kinds(config, datasets, "dataset")
+    ids = [dataset.id for dataset in datasets]
+    changes: dict[str, object] = {"dataset": ids if isinstance(config.dataset, list) else ids[0]}
+    if config.eval_dataset is not None:
+        held_out = find_dataset(tx, owner, config.eval_dataset, "eval_dataset")
+        check_kinds(config, [held_out], "eval_dataset")
+        changes["eval_dataset"] = held_out.id
+    return config.model_copy(update=changes), datasets
+
+
+def find_dataset(tx: Transaction, owner: str, dataset: str, param: str) -> DatasetRecord:
+    """The dataset with this id or unique name.
+
+    Raise `NotFoundError`, or `ConflictError` (code `ambiguous`), that names the field `param` of the request.
+    """
     try:
-        return tx.datasets.get(dataset_id, owner=owner)
-    except NotFoundError as error:
-        raise NotFoundError("There is no dataset with this id.", error.code, param) from None
+        return tx.datasets.resolve(dataset, owner=owner)
+    except NotFoundError as error:  # without the value: no error repeats what a body holds
+        raise NotFoundError("There is no dataset with this id or name.", error.code, param) from None
+    except ConflictError as error:
+        raise ConflictError(error.message, error.code, param) from None
 
 
 def check_kinds(config: JobConfig, datasets: list[DatasetRecord], param: str) -> None:

@@ -1,11 +1,11 @@
 """Check before a submit whether the base model of a job can be used."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cluster.runs.make_plan import model_location
-from ftlab.errors import FineTuneLabError, InvalidRequestError, NotFoundError
+from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
 from ftlab.model_ref import ModelRef, parse_model_ref
 from ftlab.settings import Settings
 from serve.context import Services
@@ -91,8 +91,25 @@ def check(text: str, settings: Settings, answer: HubAnswer) -> Checked:
     return Checked(ref, answer.model.facts, answer.model.revision, is_here=False)
 
 
+def with_id(ref: ModelRef, tx: Transaction, owner: str) -> ModelRef:
+    """The reference with the id of the job or model that it gives by name; other references as they are.
+
+    Raise `NotFoundError` (`model_not_found`), or `ConflictError` (`ambiguous`) when several have this name.
+    """
+    try:
+        if ref.kind == "job":
+            return replace(ref, id=tx.jobs.resolve(ref.id, owner=owner, by_prefix=False).id)
+        if ref.kind == "model":
+            return replace(ref, id=tx.models.resolve(ref.id, owner=owner).id)
+    except NotFoundError:
+        raise _not_found(f"There is no {ref.kind} with this id or name.") from None
+    except ConflictError as error:
+        raise ConflictError(error.message, error.code, "model") from None
+    return ref
+
+
 def find_tuned(ref: ModelRef, tx: Transaction, settings: Settings, owner: str) -> Tuned | None:
-    """The model of a former job or a registered model; `None` for other references.
+    """The model of a former job or a registered model, given by id; `None` for other references.
 
     Raise `NotFoundError` (`model_not_found`).
     """
@@ -127,7 +144,8 @@ def _former_job(ref: ModelRef, tx: Transaction, owner: str) -> tuple[str, str | 
         raise _not_found("The model names a job that does not exist.") from None
     steps = {checkpoint.step for checkpoint in tx.checkpoints.of_job(job.id)}
     if ref.step is not None and ref.step not in steps:
-        raise _not_found(f"Job {job.id!r} has no checkpoint of that step.")
+        known = f"it has steps {', '.join(map(str, sorted(steps)))}" if steps else "it has no checkpoint"
+        raise _not_found(f"Job {job.id!r} has no checkpoint of step {ref.step}; {known}.")
     if ref.step is None and not steps and tx.models.of_job(job.id) is None:
         raise _not_found(f"Job {job.id!r} has no checkpoint and no model yet.")
     return job.name, job.model_revision

@@ -17,7 +17,7 @@ from serve.context import Caller, Services
 from serve.http.json_body import JsonBody, JsonRoute
 from serve.http.query import After, Limit, RecordId
 from serve.http.responses import in_thread, reply, to_page
-from serve.models.base_model import UNCHECKED, Tuned, ask_huggingface, check, find_tuned
+from serve.models.base_model import UNCHECKED, Tuned, ask_huggingface, check, find_tuned, with_id
 from train.model.files import ADAPTER_CONFIG, MAX_SMALL_BYTES, ModelFacts
 from train.model.folder import FolderFiles, adapter_size, facts_of
 
@@ -52,7 +52,7 @@ def find_models(services: Services, owner: str, after: str | None, limit: int) -
 def find_model(services: Services, owner: str, model_id: str) -> TunedModel:
     """Blocks on the store."""
     with services.store.read() as tx:
-        return TunedModel.of(tx.models.get(model_id, owner=owner))
+        return TunedModel.of(tx.models.resolve(model_id, owner=owner))
 
 
 async def check_reference(caller: Caller, text: str) -> ModelCheck:
@@ -60,7 +60,7 @@ async def check_reference(caller: Caller, text: str) -> ModelCheck:
     ref = parse_model_ref(text)
     if ref.kind in ("hub", "path"):
         return await _check_base(caller.services, text)
-    tuned = await caller.call(_find_tuned, ref)
+    ref, tuned = await caller.call(_find_tuned, ref)
     base = await in_thread(_base_of, tuned)
     if base is None:
         return await in_thread(_report_full, ref, tuned)
@@ -98,11 +98,12 @@ async def _check_base(services: Services, text: str) -> ModelCheck:
     return report.model_copy(update=_described(checked.facts, shortage))
 
 
-def _find_tuned(services: Services, owner: str, ref: ModelRef) -> Tuned:
+def _find_tuned(services: Services, owner: str, ref: ModelRef) -> tuple[ModelRef, Tuned]:
     with services.store.read() as tx:
+        ref = with_id(ref, tx, owner)
         tuned = find_tuned(ref, tx, services.settings, owner)
     assert tuned is not None
-    return tuned
+    return ref, tuned
 
 
 def _base_of(tuned: Tuned) -> str | None:

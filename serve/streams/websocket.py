@@ -6,6 +6,7 @@ client costs nothing, and one that does not read at all is disconnected.
 
 import asyncio
 import json
+import re
 from collections import deque
 from urllib.parse import urlsplit
 
@@ -13,7 +14,13 @@ from fastapi import APIRouter
 from starlette.datastructures import Headers
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from ftlab.errors import FineTuneLabError, MalformedRequestError, NotFoundError, ServiceUnavailableError
+from ftlab.errors import (
+    ConflictError,
+    FineTuneLabError,
+    MalformedRequestError,
+    NotFoundError,
+    ServiceUnavailableError,
+)
 from ftlab.settings import LOOPBACK_HOSTS
 from ftlab.status import JobStatus
 from serve.context import Services, owner_of
@@ -29,6 +36,7 @@ BAD_REQUEST, NOT_FOUND, TOO_SLOW = 4400, 4404, 4408
 """WebSocket close codes; those above 4000 are specific to this service."""
 MAX_CLIENT_FRAME_BYTES = 64 * 1024
 CLOSE_TIMEOUT_S = 1.0
+JOB_ID = re.compile(r"job-[0-9a-z]{12}")
 
 router = APIRouter()
 
@@ -51,6 +59,11 @@ async def follow_job(websocket: WebSocket, job_id: str) -> None:
         await websocket.close(FORBIDDEN)
         return
     await websocket.accept()
+    try:
+        job_id = await _find_id(websocket, services.store, job_id)
+    except CloseSocket as closing:
+        await _close(websocket, closing)
+        return
     with services.feed.follow(job_id) as subscription:
         await JobSocket(websocket, job_id, services.store, services.feed, subscription).run()
 
@@ -102,7 +115,7 @@ class JobSocket:
         except WebSocketDisconnect:
             return
         except CloseSocket as closing:
-            await self._close(closing)
+            await _close(self._websocket, closing)
 
     async def _open(self) -> None:
         try:
@@ -226,17 +239,37 @@ class JobSocket:
             self._bytes_in_flight -= self._in_flight.popleft()[1]
         self._subscription.wake.set()
 
-    async def _close(self, closing: CloseSocket) -> None:
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                if closing.error:
-                    body = closing.error.to_wire(request_id_of(self._websocket))
-                    await self._websocket.send_text(json.dumps({"type": "error", **body}))
-                await self._websocket.close(closing.code, closing.reason)
-        except (WebSocketDisconnect, RuntimeError, TimeoutError):
-            # The client is gone (Starlette raises either of two errors), or so far behind that not even a close
-            # frame gets through.
-            return
+
+async def _find_id(websocket: WebSocket, store: Store, text: str) -> str:
+    """The id of the job that is given by its id, unique name or unique id prefix."""
+    if JOB_ID.fullmatch(text):
+        return text  # the usual case: the socket looks the job up itself
+    try:
+        return (await in_thread(_resolve_job, store, text, owner_of(websocket))).id
+    except NotFoundError as error:
+        raise CloseSocket(NOT_FOUND, error=error) from None
+    except ServiceUnavailableError as error:
+        raise CloseSocket(TRY_AGAIN, error=error) from None
+    except ConflictError as error:
+        raise CloseSocket(BAD_REQUEST, error=error) from None
+
+
+async def _close(websocket: WebSocket, closing: CloseSocket) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            if closing.error:
+                body = closing.error.to_wire(request_id_of(websocket))
+                await websocket.send_text(json.dumps({"type": "error", **body}))
+            await websocket.close(closing.code, closing.reason)
+    except (WebSocketDisconnect, RuntimeError, TimeoutError):
+        # The client is gone (Starlette raises either of two errors), or so far behind that not even a close frame gets
+        # through.
+        return
+
+
+def _resolve_job(store: Store, text: str, owner: str) -> JobRecord:
+    with store.read() as tx:
+        return tx.jobs.resolve(text, owner=owner)
 
 
 def _get_job(store: Store, job_id: str, owner: str) -> JobRecord:

@@ -11,6 +11,7 @@ from pathlib import Path
 import uvicorn
 
 from cluster.interfaces import CoordinatorClient
+from ftlab.schemas import Resources
 from ftlab.settings import Settings
 from serve.app import create_app
 from serve.context import Services
@@ -28,6 +29,9 @@ class RemoteCoordinator:
 
     def wake(self) -> None:
         self._socket.sendto(b"wake", self._address)
+
+    def why_too_large(self, resources: Resources) -> str | None:
+        return None
 
 
 def main() -> None:

@@ -13,7 +13,9 @@ from fastapi import FastAPI
 
 from cluster.data.requests import CheckRequest, TokensRequest, WorkState, WorkStatus
 from cluster.interfaces import EventDocument
+from cluster.policy import Fleet, why_too_large
 from ftlab.errors import FineTuneLabError
+from ftlab.schemas import Resources
 from serve.models.huggingface_lookup import HubModel
 from train.model.files import ModelFacts
 
@@ -21,9 +23,14 @@ from train.model.files import ModelFacts
 class FakeCoordinator:
     def __init__(self) -> None:
         self.num_wakes = 0
+        self.fleet: Fleet | None = None
+        """The machines, once a test has set them."""
 
     def wake(self) -> None:
         self.num_wakes += 1
+
+    def why_too_large(self, resources: Resources) -> str | None:
+        return why_too_large(resources, self.fleet) if self.fleet else None
 
 
 class FakeEventHub:

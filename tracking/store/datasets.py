@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from ftlab.errors import ConflictError, NotFoundError
 from ftlab.status import JobStatus
 from tracking.store.errors import DuplicateError
+from tracking.store.naming import find_key, not_found
 from tracking.store.paging import newest_first
 from tracking.store.records import DatasetRecord
 from tracking.store.rows import columns_of, datasets, job_files, jobs
@@ -38,8 +39,27 @@ class DatasetRepository:
         statement = _GET[owner is not None, self._is_writing]
         row = self._connection.execute(statement, {"dataset_id": dataset_id, "of": owner}).one_or_none()
         if row is None:
-            raise _not_found(dataset_id)
+            raise not_found("dataset", dataset_id)
         return DatasetRecord(*row)
+
+    def resolve(self, text: str, *, owner: str) -> DatasetRecord:
+        """Find a dataset by its id, else by its name; in a write transaction it is locked as by `get`.
+
+        Raises `NotFoundError`, or `ConflictError` (code `ambiguous`) when several datasets have this name.
+        """
+        try:
+            return self.get(text, owner=owner)  # by far the most common case
+        except NotFoundError:
+            number = find_key(self._connection, datasets, datasets.c.seq, text, owner=owner, kind="dataset")
+        found = self._connection.execute(select(datasets.c.id).where(datasets.c.seq == number)).scalar_one()
+        return self.get(found, owner=owner)
+
+    def find_equal(self, record: DatasetRecord) -> DatasetRecord | None:
+        """The owner's dataset that has the same file, rows and name in the same bucket, if there is one."""
+        same = ("owner", "bucket", "sha256", "canonical", "num_skipped", "name")
+        statement = select(*COLUMNS).where(*(datasets.c[name] == getattr(record, name) for name in same))
+        row = self._connection.execute(statement.order_by(datasets.c.seq).limit(1)).one_or_none()
+        return None if row is None else DatasetRecord(*row)
 
     def list(self, *, owner: str, after: str | None = None, limit: int = 20) -> DatasetRecords:
         """One page, newest first. `after` is the id of the last dataset of the page before."""
@@ -86,7 +106,7 @@ class DatasetRepository:
         # Locked first: this waits for a submit that holds the dataset, so that the query below sees its job.
         locked = self._connection.execute(select(datasets.c.id).where(*mine).with_for_update())
         if locked.one_or_none() is None:
-            raise _not_found(dataset_id)
+            raise not_found("dataset", dataset_id)
         in_files = select(job_files.c.job_id).where(job_files.c.dataset_id == dataset_id)
         names_it = or_(jobs.c.dataset_id == dataset_id, jobs.c.eval_dataset_id == dataset_id, jobs.c.id.in_(in_files))
         user = self._connection.execute(
@@ -109,7 +129,3 @@ def _get(is_mine: bool, is_locked: bool) -> Select[Any]:
 
 _GET = {flags: _get(*flags) for flags in product((False, True), repeat=2)}
 """Built once: every submit runs one, and building a statement takes longer than running it."""
-
-
-def _not_found(dataset_id: str) -> NotFoundError:
-    return NotFoundError(f"No dataset {dataset_id!r}.", "dataset_not_found", "dataset_id")

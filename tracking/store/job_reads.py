@@ -3,18 +3,15 @@
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, or_, select, union_all
+from sqlalchemy import Connection, Select, select, union_all
 
-from ftlab.errors import ConflictError, NotFoundError
 from ftlab.status import JobStatus
+from tracking.store.naming import find_key, not_found
 from tracking.store.paging import newest_first
 from tracking.store.records import JobRecord
 from tracking.store.rows import IS_BEHIND_MLFLOW, IS_LIVE, columns_of, idempotency_keys, jobs
 
 COLUMNS = columns_of(jobs, JobRecord, submitted_config="config", config="resolved_config")
-NUM_CANDIDATES = 5
-"""Ids listed in the error about an ambiguous name."""
-
 JobRecords = list[JobRecord]
 
 
@@ -31,29 +28,17 @@ class JobReads:
             statement = statement.where(jobs.c.owner == owner)
         found = self._records(statement)
         if not found:
-            raise _not_found(job_id)
+            raise not_found("job", job_id)
         return found[0]
 
-    def resolve(self, text: str, *, owner: str) -> JobRecord:
-        """Find a job by its id, else by its name, else by the beginning of its id.
+    def resolve(self, text: str, *, owner: str, by_prefix: bool = True) -> JobRecord:
+        """Find a job by its id, else by its name, else, unless `by_prefix` is off, by the beginning of its id.
 
         Raises `NotFoundError`, or `ConflictError` (code `ambiguous`) when several jobs match.
         """
-        mine = select(jobs.c.queue_seq).where(jobs.c.owner == owner).order_by(jobs.c.queue_seq.desc())
-        prefixes = [func.substr(jobs.c.id, 1, len(start)) == start for start in (text, f"job-{text}")]
-        for condition in (jobs.c.id == text, jobs.c.name == text, or_(*prefixes)):
-            # First the index alone, which is searched for a prefix; then the matching rows.
-            numbers = self._connection.execute(mine.where(condition).limit(NUM_CANDIDATES + 1)).scalars().all()
-            if not numbers:
-                continue
-            rows = select(*COLUMNS).where(jobs.c.queue_seq.in_(numbers))
-            found = self._records(rows.order_by(jobs.c.queue_seq.desc()))
-            if len(found) > 1:
-                ids = ", ".join(job.id for job in found[:NUM_CANDIDATES])
-                more = ", ..." if len(found) > NUM_CANDIDATES else ""
-                raise ConflictError(f"{text!r} matches several jobs: {ids}{more}. Give one id.", "ambiguous", "job_id")
-            return found[0]
-        raise _not_found(text)
+        key = jobs.c.queue_seq
+        number = find_key(self._connection, jobs, key, text, owner=owner, kind="job", prefix="job" if by_prefix else "")
+        return self._records(select(*COLUMNS).where(key == number))[0]
 
     def list(
         self,
@@ -100,7 +85,3 @@ class JobReads:
 
     def _records(self, statement: Select[Any]) -> JobRecords:
         return [JobRecord(*row) for row in self._connection.execute(statement)]
-
-
-def _not_found(text: str) -> NotFoundError:
-    return NotFoundError(f"No job {text!r}.", "job_not_found", "job_id")

@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from ftlab.errors import NotFoundError
 from tracking.store.errors import DuplicateError
+from tracking.store.naming import find_key, not_found
 from tracking.store.paging import newest_first
 from tracking.store.records import ModelRecord
 from tracking.store.rows import columns_of, models
@@ -35,8 +35,16 @@ class ModelRepository:
             statement = statement.where(models.c.owner == owner)
         found = self._records(statement)
         if not found:
-            raise NotFoundError(f"No model {model_id!r}.", "model_not_found", "model_id")
+            raise not_found("model", model_id)
         return found[0]
+
+    def resolve(self, text: str, *, owner: str) -> ModelRecord:
+        """Find a model by its id, else by its name.
+
+        Raises `NotFoundError`, or `ConflictError` (code `ambiguous`) when several models have this name.
+        """
+        number = find_key(self._connection, models, models.c.seq, text, owner=owner, kind="model")
+        return self._records(select(*COLUMNS).where(models.c.seq == number))[0]
 
     def list(self, *, owner: str, after: str | None = None, limit: int = 20) -> ModelRecords:
         """One page, newest first. `after` is the id of the last model of the page before."""

@@ -81,7 +81,7 @@ class AsyncModels:
         return await self._transport.read(TunedModel, Request("GET", f"/api/models/{segment(model_id)}"))
 
     async def check(self, ref: str) -> ModelCheck:
-        """What a job with this model would start from: `org/name`, a path, `job:<id>` or `model:<id>`.
+        """What a job with this model would start from: `org/name`, a path, `job:ID` or `model:ID`, or names for ids.
 
         Raises what a submit raises: `NotFoundError`, `PermissionDeniedError` for a gated model, and
         `InvalidRequestError` for one that cannot be trained.

@@ -23,7 +23,7 @@ from ftlab.schemas.checks import CheckReport, CheckState, TokenRow
 
 
 class AsyncDatasets:
-    """Uploaded datasets."""
+    """Uploaded datasets. `dataset_id` is an id or a unique name."""
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport

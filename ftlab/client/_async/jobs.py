@@ -1,5 +1,6 @@
 """Jobs: submit, watch, control and download."""
 
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,25 @@ from ftlab.client._async.transfers import download
 from ftlab.client._async.transport import AsyncTransport
 from ftlab.client.retry import Retries
 from ftlab.client.waiting import JOB_PAUSES_S, OnStatus, Polling, final_statuses
-from ftlab.client.wire import JOBS_PATH, Kinds, Listing, OnProgress, Request, Statuses, job_path, key_for_retries
+from ftlab.client.wire import (
+    JOBS_PATH,
+    Kinds,
+    Listing,
+    OnProgress,
+    Request,
+    Statuses,
+    dataset_path,
+    job_path,
+    key_for_retries,
+)
 from ftlab.errors import ConflictError, FineTuneLabError, JobCancelledError, JobFailedError
-from ftlab.schemas import Attempt, Checkpoint, Event, Job, JobConfig, LogLine, MetricPoint, Page
+from ftlab.schemas import Attempt, Checkpoint, Dataset, Event, Job, JobConfig, LogLine, MetricPoint, Page
 from ftlab.schemas.job_file import parse_job_config
 from ftlab.status import JobStatus
 
 RESUMED = frozenset({JobStatus.QUEUED, JobStatus.PENDING, JobStatus.INITIALIZING, JobStatus.RUNNING})
 """Where a job is that has just been resumed."""
+DATASET_ID = re.compile(r"ds-[0-9a-z]+")
 LOG_TAIL = 20
 """Log lines that a `JobFailedError` carries."""
 
@@ -28,14 +40,21 @@ class AsyncJobs:
         self._transport = transport
 
     async def create(self, config: JobConfig | Mapping[str, Any], idempotency_key: str | None = None) -> Job:
-        """Submit a job. Every submit carries an Idempotency-Key, given or made up, so that a retry is safe.
+        """Submit a job. Every submit carries an idempotency key, given or made up, so that a retry is safe.
+
+        A key that was used before returns the first job, with `is_replay` set.
 
         Raises `InvalidRequestError` for a config that the service would refuse, before anything is sent.
         """
         # What was not set is left to the service: the adapter that a job continues may decide it.
         document = parse_job_config(config).model_dump(mode="json", exclude_unset=True)
         key = key_for_retries(idempotency_key)
-        return await self._transport.read(Job, Request("POST", JOBS_PATH, document=document, idempotency_key=key))
+        retries = Retries(self._transport.endpoint, Request("POST", JOBS_PATH, document=document, idempotency_key=key))
+        response = await self._transport.exchange(retries)
+        job = retries.read(Job, response)
+        # After a retry, it may be the first try that made the job.
+        is_replay = response.headers.get("idempotent-replay") == "true" and not retries.was_repeated
+        return job.model_copy(update={"is_replay": is_replay})
 
     async def get(self, job: str) -> Job:
         """Raises `NotFoundError`, and `ConflictError` when several jobs fit."""
@@ -89,10 +108,11 @@ class AsyncJobs:
         return recorded(self._transport, job, after, kinds)
 
     async def metrics(
-        self, job: str, names: Sequence[str] | None = None, max_points: int | None = None
+        self, job: str, names: str | Sequence[str] | None = None, max_points: int | None = None
     ) -> Sequence[MetricPoint]:
-        """Metric points by name and step, at most `max_points` a name."""
-        params = {"names": ",".join(names) if names else None, "max_points": max_points}
+        """Metric points by name and step, at most `max_points` a name; `names` is one name or several."""
+        wanted = [names] if isinstance(names, str) else names
+        params = {"names": ",".join(wanted) if wanted else None, "max_points": max_points}
         request = Request("GET", f"{job_path(job)}/metrics", params)
         return await self._transport.items(Listing[MetricPoint], request)
 
@@ -134,9 +154,13 @@ class AsyncJobs:
     async def append(self, job: str, datasets: str | Sequence[str]) -> Job:
         """Have the job train on these datasets too, after those that it has; a completed one is re-opened.
 
+        Each is given by its id or unique name.
+
         Raises `ConflictError` when the job takes no more files, and `NotFoundError` for an unknown dataset.
         """
-        ids = [datasets] if isinstance(datasets, str) else list(datasets)
+        names = [datasets] if isinstance(datasets, str) else list(datasets)
+        # By id, so that a repeated request can be compared with what the job has.
+        ids = [name if DATASET_ID.fullmatch(name) else await self._dataset_id(name) for name in names]
         before = await self.get(job)
         end = before.num_files + len(ids)
         return await self._change(
@@ -188,6 +212,9 @@ class AsyncJobs:
             if not is_done(found):
                 raise
             return found
+
+    async def _dataset_id(self, name: str) -> str:
+        return (await self._transport.read(Dataset, Request("GET", dataset_path(name)))).id
 
     async def _log_tail(self, job: Job) -> tuple[str, ...]:
         """The last lines of the log before the one that repeats the error."""

@@ -24,7 +24,7 @@ from ftlab.schemas.checks import CheckReport, CheckState, TokenRow
 
 
 class Datasets:
-    """Uploaded datasets."""
+    """Uploaded datasets. `dataset_id` is an id or a unique name."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport

@@ -217,11 +217,12 @@ async def _on_error(_: Request, error: Exception) -> Response:
 async def create_job(fake: FakeService, request: Request) -> Response:
     config = JobConfig.model_validate_json(await request.body())
     key = request.headers["idempotency-key"]
+    headers = {"idempotent-replay": "true"} if key in fake.keys else None
     if key not in fake.keys:
         job = fake.add_job(name=config.name or "a job")
         job.config = config.model_dump(mode="json")
         fake.keys[key] = job.id
-    return JSONResponse(fake.jobs[fake.keys[key]].document(), 201)
+    return JSONResponse(fake.jobs[fake.keys[key]].document(), 201, headers)
 
 
 async def list_jobs(fake: FakeService, request: Request) -> Response:

@@ -218,6 +218,21 @@ def test_cancel_asks_or_is_told(cli, fake):
     assert (run.code, run.err) == (1, "ftlab: Job 'job-001' has ended with status cancelled.\n")
 
 
+def test_several_jobs_are_changed_at_once(cli, fake):
+    for _ in range(3):
+        fake.add_job()
+    assert cli("pause", "job-001", "job-002").out == "job-001\tpaused\njob-002\tpaused\n"
+    run = cli("resume", "job-001", "job-003", "job-002")
+    assert (run.code, run.out) == (1, "job-001\tqueued\njob-002\tqueued\n"), "the second cannot, the third can"
+    assert run.err.count("ftlab: ") == 1
+    assert cli("resume", "job-001", "job-002", "--checkpoint", "x").code == 2
+    run = cli("cancel", "job-001", "job-002")
+    assert (run.code, "Cancel 2 jobs" in run.err.replace("\n", " ")) == (2, True)
+    assert [job["status"] for job in cli("cancel", "job-001", "job-002", "--yes", "--json").json] == ["cancelled"] * 2
+    assert cli("cancel", "job-003", "job-404", "--yes").code == 3
+    assert fake.jobs["job-003"].status is JobStatus.QUEUED, "nothing is cancelled where one name is wrong"
+
+
 def test_append_takes_ids_and_files(cli, fake, tmp_path):
     job = fake.add_job()
     (tmp_path / "more.jsonl").write_text('{"messages": []}\n')
@@ -240,7 +255,7 @@ def test_pause_and_resume(cli, fake):
     job = fake.add_job(2)
     run = cli("pause", "job-001")
     assert (run.code, run.out) == (0, "job-001\tpausing\n")
-    assert "'ftlab resume job-001' lets it go on" in run.err
+    assert "Resume it with: ftlab resume job-001" in run.err
     job.move(JobStatus.PAUSED)
     assert cli("pause", "job-001").code == 1
     run = cli("resume", "job-001", "--checkpoint", "step-00000009")

@@ -48,6 +48,11 @@ def test_set_overrides(cli, fake, job_file):
     [
         ("training.max_stps=3", "training.max_stps is not a known setting. Did you mean 'max_steps'?"),
         ("max_steps=3", "Did you mean 'training.max_steps'?"),
+        ("lora_r=8", "lora_r is not a known setting. Did you mean 'lora.r'?"),
+        ("training.epochs=1", "Did you mean 'training.num_train_epochs'?"),
+        ("training.batch_size=1", "Did you mean 'training.per_device_train_batch_size'?"),
+        ("qlora=true", "Did you mean 'load_in_4bit'?"),
+        ("tuning=qlora", "tuning must be 'lora' or 'full'; for QLoRA, keep 'lora' and set load_in_4bit: true."),
         ("training.max_steps=three", "training.max_steps must be a whole number."),
         ("training.max_steps", "must look like training.max_steps=10"),
         ("=3", "must look like"),
@@ -71,7 +76,7 @@ def test_wrong_overrides_are_usage_errors_in_one_line(cli, fake, job_file, assig
         ("model: [", "line 1, column 9"),
         ("model: org/name\ndataset: ds\ntrainning: {}", "Did you mean 'training'?"),
         ("dataset: ds-1", "model is required"),
-        ("model: org/name\ndataset: rows.jsonl", "there is no dataset file"),
+        ("model: org/name\ndataset: ./rows.jsonl", "there is no dataset file"),
         ("model: org/name\ndataset: data/rows", "there is no dataset file"),
         ("model: org/name\ndataset: ~nosuchuser/rows.jsonl", "there is no dataset file"),
     ],
@@ -145,7 +150,9 @@ def test_a_missing_file_is_told_from_an_id_by_every_ending_that_a_dataset_may_ha
     job_file.write_text(f"model: org/name\ndataset: {missing}\n")
     run = cli("submit", job_file)
     assert (run.code, "there is no dataset file" in run.err) == (2, True)
-    assert fake.requests == []
+    assert "no dataset of this name on the service" in run.err
+    assert [request[0] for request in fake.requests] == ["GET"]
+    assert fake.jobs == {}
 
 
 @pytest.mark.parametrize(
@@ -156,7 +163,8 @@ def test_a_wrong_list_is_a_usage_error(cli, fake, job_file, given, message):
     job_file.write_text(f"model: org/name\ndataset: {given}\n")
     run = cli("submit", job_file)
     assert (run.code, message in run.err) == (2, True)
-    assert fake.requests == []
+    assert fake.jobs == {}
+    assert all(request[0] == "GET" for request in fake.requests)
 
 
 def test_a_file_that_the_service_has_is_not_uploaded_again(cli, fake, job_file):
@@ -165,7 +173,7 @@ def test_a_file_that_the_service_has_is_not_uploaded_again(cli, fake, job_file):
     job_file.write_text("model: org/name\ndataset: rows.jsonl\n")
     cli("submit", job_file)
     run = cli("submit", job_file)
-    assert "rows.jsonl is on the service already, as ds-1." in run.err
+    assert "rows.jsonl was uploaded before; using ds-1." in run.err
     assert fake.jobs["job-002"].config["dataset"] == "ds-1"
     rows.write_text('{"messages": [1]}\n')
     cli("submit", job_file)
@@ -220,3 +228,52 @@ def test_follow_with_json_prints_one_document(cli, fake, job_file):
     fake.faults = [None, lambda _: fake.jobs["job-001"].move(JobStatus.COMPLETED)]
     run = cli("submit", job_file, "--follow", "--json")
     assert (run.code, run.json["status"]) == (0, "completed")
+
+
+def test_a_key_that_was_used_before_is_said_to_be(cli, fake, job_file):
+    first = cli("submit", job_file, "--idempotency-key", "nightly")
+    again = cli("submit", job_file, "--idempotency-key", "nightly")
+    assert (again.code, again.out) == (0, first.out)
+    assert "This idempotency key was used before, for job 'a job'; it is queued." in again.err
+    assert "used before" not in first.err
+
+
+def test_a_dry_run_shows_every_value_and_says_what_it_could_not_check(cli, fake, tmp_path):
+    file = tmp_path / "job.yaml"
+    file.write_text("model: org/name\ndataset: none.jsonl\n")
+    run = cli("submit", file, "--dry-run")
+    document = read_yaml(run.out, "x")
+    assert document["training"]["learning_rate"] == 2e-4
+    assert document["training"]["max_steps"] is None
+    assert "Not checked: the base model, datasets on the service, and the devices." in run.err
+    assert "There is no file 'none.jsonl'; the service must have a dataset of this name." in run.err
+    assert fake.requests == []
+
+
+def test_common_options_may_come_before_the_command(cli, fake, job_file, monkeypatch):
+    url = fake.url
+    monkeypatch.setenv("FTLAB_SERVER", "http://127.0.0.1:1")
+    assert cli("--server", url, "--json", "submit", job_file).json["id"] == "job-001"
+    assert cli("--server", url, "-q", "submit", job_file).err == ""
+    assert cli("--server", "http://127.0.0.1:1", "ls", "--server", url).code == 0
+
+
+def test_clone_prints_a_job_file_or_submits_again(cli, fake, job_file, tmp_path):
+    cli("submit", job_file, "--set", "name=first", "--set", "priority=70")
+    run = cli("clone", "first", "--set", "training.learning_rate=1e-4")
+    document = read_yaml(run.out, "x")
+    assert document == {
+        "name": "first copy",
+        "model": "org/name",
+        "dataset": "ds-1",
+        "training": {"max_steps": 10, "learning_rate": 1e-4},
+        "priority": 70,
+    }
+    assert len(fake.jobs) == 1
+    (tmp_path / "again.yaml").write_text(run.out)
+    cli("submit", "again.yaml")
+    again = cli("clone", "first", "--set", "training.learning_rate=1e-4", "--submit")
+    assert (again.code, again.out) == (0, "job-003\n")
+    assert fake.jobs["job-002"].config == fake.jobs["job-003"].config
+    assert cli("clone", "first", "--set", "training.learning_rte=1").code == 2
+    assert cli("clone", "nobody").code == 3

@@ -463,3 +463,17 @@ def test_bodies_are_json(fake, client):
     assert fake.requests[-1][2]["content-type"] == "application/json"
     assert json.loads(json.dumps(fake.jobs["job-001"].config))["model"] == "org/name"
     assert httpx2.get(f"{fake.url}/health").json() == {"status": "ok"}
+
+
+def test_metrics_of_one_name(fake, client):
+    job = fake.add_job(3)
+    assert [point.name for point in client.jobs.metrics(job.id, names="loss")] == ["loss"] * 3
+    assert fake.requests[-1][1].endswith("/metrics")
+
+
+def test_a_replay_is_marked(fake, client):
+    config = {"model": "org/name", "dataset": "ds-1"}
+    assert client.jobs.create(config, "k").is_replay is False
+    again = client.jobs.create(config, "k")
+    assert again.is_replay is True
+    assert "is_replay" not in again.model_dump()

@@ -80,13 +80,21 @@ def test_what_is_not_one_plain_document_is_refused_in_one_line(text, message):
             "training.learning_rate",
         ),
         ({"training": 5}, "job.yaml: training must be a group of settings.", "training"),
-        ({"tuning": "qlora"}, "job.yaml: tuning must be 'lora' or 'full'.", "tuning"),
+        (
+            {"tuning": "qlora"},
+            "job.yaml: tuning must be 'lora' or 'full'; for QLoRA, keep 'lora' and set load_in_4bit: true.",
+            "tuning",
+        ),
         (
             {"lora": {"target_modules": []}},
             "job.yaml: lora.target_modules must be 'all-linear'.",
             "lora.target_modules",
         ),
-        ({"name": "a\nb"}, "job.yaml: name must not hold control characters or lone surrogates.", "name"),
+        (
+            {"name": "a\nb"},
+            "job.yaml: name must not hold invisible or direction-changing characters; it has U+000A.",
+            "name",
+        ),
         (
             {"training": {"bf16": True, "fp16": True}},
             "job.yaml: training.bf16 and training.fp16 exclude each other; set one of them.",

@@ -260,3 +260,45 @@ def test_a_model_is_checked_before_a_job_needs_it(world, client, config, monkeyp
     run = cli("models", "check", "org/far")
     assert run.lines == ["Model  org/far"]
     assert run.err.startswith("Warning: The model hub could not be asked")
+
+
+def test_a_unique_name_serves_wherever_an_id_does(world, client, config, monkeypatch, capsys, tmp_path):
+    cli = Cli(world.url(""), monkeypatch, capsys)
+    job_file = tmp_path / "elsewhere" / "job.yaml"
+    job_file.parent.mkdir()
+    job_file.write_text(f"model: {config['model']}\ndataset: rows.jsonl\neval_dataset: rows.jsonl\nname: by name\n")
+    run = cli("submit", job_file)
+    assert run.code == 0, run.err
+    job = client.jobs.get("by name")
+    assert (job.id, job.config["dataset"], job.config["eval_dataset"]) == (run.out.strip(), *[config["dataset"]] * 2)
+    assert client.datasets.get("rows.jsonl").id == config["dataset"]
+    assert client.jobs.append("by name", "rows.jsonl").datasets == [config["dataset"]] * 2
+    client.jobs.cancel("by name")
+    assert next(client.jobs.follow("by name")).seq == 1
+    file = tmp_path / "other" / "rows.jsonl"
+    file.parent.mkdir()
+    file.write_bytes(ROW)
+    second = client.datasets.upload(file)
+    run = cli("submit", job_file)
+    assert run.code == 1
+    assert f"'rows.jsonl' matches several datasets: {second.id}, {config['dataset']}. Give one id." in run.err
+
+
+def test_what_submit_and_upload_say(world, client, config, monkeypatch, capsys, tmp_path):
+    cli = Cli(world.url(""), monkeypatch, capsys)
+    run = cli("datasets", "upload", tmp_path / "rows.jsonl")
+    assert (run.out, run.err) == (
+        f"{config['dataset']}\n",
+        f"rows.jsonl was uploaded before; using {config['dataset']}.\n",
+    )
+    job_file = tmp_path / "job.yaml"
+    job_file.write_text("model: org/away\ndataset: rows.jsonl\n")
+    world.huggingface.answers["org/away"] = None
+    run = cli("submit", job_file, "--idempotency-key", "k")
+    assert (run.code, "Notice: The model hub could not be asked" in run.err) == (0, True)
+    again = cli("submit", job_file, "--idempotency-key", "k")
+    assert (again.out, "was used before, for job" in again.err) == (run.out, True)
+    other = cli("submit", job_file, "--idempotency-key", "k", "--set", "priority=3")
+    assert "was used before with another config, for job" in other.err
+    swapped = cli("datasets", "upload", tmp_path / "rows.jsonl", "--column", "question=prompt")
+    assert "It has a field that no shape has; the field comes first, as prompt=COLUMN" in swapped.err

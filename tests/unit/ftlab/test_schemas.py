@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ftlab.schemas import Job, JobConfig
+from ftlab.errors import InvalidRequestError
+from ftlab.schemas import Job, JobConfig, TrainingConfig
 from ftlab.schemas.job_file import config_document, parse_job_config, read_yaml, write_yaml
 
 MINIMAL = {"model": "org/name", "dataset": "ds-1"}
 
-names = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=200)
+names = st.text(st.characters(exclude_categories=("Cs", "Cc", "Cf", "Zl", "Zp")), min_size=1, max_size=200)
 counts = st.integers(1, 4096)
 training = st.fixed_dictionaries(
     {},
@@ -182,3 +183,24 @@ def test_a_resolved_config_differs_in_its_defaults_only(fields, learning_rate):
     assert resolved.training.learning_rate == resolved.learning_rate == given.learning_rate == learning_rate
     filled_in = given.training.model_copy(update={"learning_rate": learning_rate})
     assert resolved == given.model_copy(update={"training": filled_in}) == resolved.resolved()
+
+
+@pytest.mark.parametrize(
+    ("build", "message", "field"),
+    [
+        (
+            lambda: TrainingConfig(learning_rate=5),
+            "TrainingConfig: learning_rate must be at most 1.0.",
+            "learning_rate",
+        ),
+        (lambda: TrainingConfig(learning_rte=1e-4), "Did you mean 'learning_rate'?", "learning_rte"),
+        (lambda: JobConfig(model="org/name"), "JobConfig: dataset is required.", "dataset"),
+        (lambda: JobConfig(model="m", dataset="d", load_in_4bit=True, tuning="full"), "4-bit weights cannot", None),
+    ],
+)
+def test_a_model_built_in_python_raises_an_error_of_this_package(build, message, field):
+    with pytest.raises(InvalidRequestError) as caught:
+        build()
+    assert message in caught.value.message
+    assert (caught.value.code, caught.value.param) == ("invalid_config", field)
+    assert "pydantic" not in caught.value.message

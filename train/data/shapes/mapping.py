@@ -90,7 +90,9 @@ def _checked(columns: object) -> dict[str, str]:
                 raise _wrong(f"'{_ROLE_PREFIX}NAME' must be one of {', '.join(sorted(ROLES))}.")
         elif name not in _FIELDS and name not in _MESSAGE_KEYS:
             known = ", ".join(sorted(_FIELDS | set(_MESSAGE_KEYS)))
-            raise _wrong(f"It has a field that no shape has; the fields are {known}, and role.NAME for a role.")
+            swapped = column in _FIELDS or column in _MESSAGE_KEYS
+            hint = f"the field comes first, as {column}=COLUMN" if swapped else f"the fields are {known}"
+            raise _wrong(f"It has a field that no shape has; {hint}, and role.NAME for a role.")
     return columns
 
 

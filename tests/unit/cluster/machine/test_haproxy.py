@@ -1,15 +1,21 @@
 """HAProxy as Ray configures it, and what is left open after our program has looked at the configuration."""
 
+import json
 import re
 import shutil
+import socket
 import stat
 import subprocess
+import time
+from http.client import HTTPResponse
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
 
 from cluster.machine import haproxy
+from cluster.machine.ports import free_ports
 from ftlab.settings import Settings
 
 pytestmark = pytest.mark.skipif(not haproxy.has_haproxy(), reason="Ray brings HAProxy on Linux only")
@@ -36,6 +42,21 @@ def test_the_program_becomes_haproxy_with_the_same_arguments(tmp_path: Path) -> 
     assert "HAProxy version" in done.stdout
 
 
+def test_haproxys_own_errors_have_the_format_of_the_service(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(CONFIG.format(port=port), "utf-8")
+    environment = haproxy.ingress_environment(Settings(home=tmp_path), tmp_path / "haproxy")
+    server = subprocess.Popen([environment["RAY_SERVE_HAPROXY_BINARY_PATH"], "-db", "-f", str(file)])
+    try:
+        away, status, retry_after = _ask(port, "GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert (status, away["code"], away["type"], retry_after) == (503, "service_unavailable", "api_error", "5")
+        assert away["request_id"] is None
+    finally:
+        server.kill()
+        server.wait(10)
+
+
 def test_sockets_lie_where_nobody_else_can_enter_and_ports_are_distinct(tmp_path: Path) -> None:
     folder = tmp_path / "haproxy"
     environment = haproxy.ingress_environment(Settings(home=tmp_path), folder)
@@ -55,6 +76,38 @@ def test_the_python_proxy_needs_nothing(tmp_path: Path) -> None:
     environment = haproxy.ingress_environment(Settings(home=tmp_path, ingress="python"), tmp_path / "haproxy")
     assert environment == {"RAY_SERVE_ENABLE_HA_PROXY": "0"}
     assert not (tmp_path / "haproxy").exists()
+
+
+CONFIG = """
+defaults
+    mode http
+    timeout connect 1s
+    timeout client 5s
+    timeout server 5s
+    errorfile 502 /nowhere
+    errorfile 503 /nowhere
+    errorfile 504 /nowhere
+frontend api
+    bind *:{port}
+    default_backend replicas
+backend replicas
+    server away 127.0.0.1:1
+"""
+
+
+def _ask(port: int, request: str) -> tuple[dict[str, Any], int, str | None]:
+    """The error that HAProxy answers with, its status, and `retry-after`."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+                connection.sendall(request.encode())
+                response = HTTPResponse(connection)
+                response.begin()
+                return json.loads(response.read())["error"], response.status, response.getheader("retry-after")
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline, "HAProxy does not start"
+            time.sleep(0.05)
 
 
 def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

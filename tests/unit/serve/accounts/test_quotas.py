@@ -16,8 +16,8 @@ def settings(tmp_path) -> Settings:
     return Settings(home=tmp_path / "home", max_upload_bytes=1024 * 1024, quota_queued_jobs=3, quota_running_cpus=8)
 
 
-def upload(client, content=ROWS):
-    return client.post("/api/datasets", content=content, headers={"x-filename": "more.jsonl"})
+def upload(client, content=ROWS, name="more.jsonl"):
+    return client.post("/api/datasets", content=content, headers={"x-filename": name})
 
 
 def error_of(reply):
@@ -77,11 +77,11 @@ def test_paths_of_earlier_clients_meet_the_same_limit(client, config):
 def test_an_upload_that_would_be_too_much_is_refused_and_leaves_nothing(client, dataset, settings, limit):
     client.put(QUOTA, json={limit: 2 * len(ROWS)})
     assert upload(client).status_code == 201
-    assert error_of(upload(client)) == (429, "quota_exceeded", limit, "false")
+    assert error_of(upload(client, name="third.jsonl")) == (429, "quota_exceeded", limit, "false")
     assert len(client.get("/api/datasets").json()["data"]) == 2
     assert list((settings.home / "uploads").iterdir()) == []
     client.delete(f"/api/datasets/{dataset['id']}")
-    assert upload(client).status_code == 201
+    assert upload(client, name="third.jsonl").status_code == 201
 
 
 def test_a_large_upload_is_refused_before_it_is_read(client, settings):

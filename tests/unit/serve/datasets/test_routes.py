@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
@@ -88,12 +89,12 @@ def test_form_files_keep_their_bytes_however_they_are_cut(client, settings):
     for size in (1, 7, 64, len(body)):
         pieces = (body[at : at + size] for at in range(0, len(body), size))
         reply = client.post(DATASETS, content=pieces, headers={"content-type": "multipart/form-data; boundary=cut"})
-        assert reply.status_code == 201, reply.text
+        assert reply.status_code == (201 if size == 1 else 200), reply.text
         assert reply.json()["sha256"] == hashlib.sha256(rows).hexdigest()
 
 
 def test_the_same_content_is_another_dataset_and_stored_once(client, settings):
-    first, second = (send(client).json()["id"] for _ in range(2))
+    first, second = (send(client, filename=name).json()["id"] for name in ("a.jsonl", "b.jsonl"))
     assert first != second
     assert len(client.get(DATASETS).json()["data"]) == 2
     assert len(files(settings)) == 2
@@ -101,6 +102,37 @@ def test_the_same_content_is_another_dataset_and_stored_once(client, settings):
     assert client.get(f"{DATASETS}/{second}/content").content == ROWS
     client.delete(f"{DATASETS}/{second}")
     assert files(settings) == []
+
+
+def test_the_same_file_under_the_same_name_is_one_dataset(client, settings):
+    first = send(client)
+    again = send(client)
+    assert (first.status_code, first.json()["is_duplicate"]) == (201, False)
+    assert (again.status_code, again.json()) == (200, first.json() | {"is_duplicate": True})
+    assert len(client.get(DATASETS).json()["data"]) == 1
+    assert len(files(settings)) == 2
+    for change in ({"name": "other"}, {"bucket": "lora-datasets"}, {"columns": '{"messages": "messages"}'}):
+        other = client.post(DATASETS, content=ROWS, params=change, headers={"x-filename": "chat.jsonl"})
+        assert other.status_code == 201, other.text
+        assert other.json()["id"] != first.json()["id"]
+    client.delete(f"{DATASETS}/{first.json()['id']}")
+    assert send(client).status_code == 201
+
+
+def test_uploads_of_the_same_file_at_once_make_one_dataset(client):
+    with ThreadPoolExecutor(4) as pool:
+        replies = list(pool.map(lambda _: send(client), range(4)))
+    assert sorted(reply.status_code for reply in replies) == [200, 200, 200, 201]
+    assert len({reply.json()["id"] for reply in replies}) == 1
+
+
+@pytest.mark.parametrize("name", ["a\u200bb", "a\u202eb", "\u2066x", "a\x7f", "\ufeffa", "a\u2028b"])
+def test_invisible_characters_are_refused_in_names(client, config, name):
+    reply = client.post(DATASETS, content=ROWS, params={"name": name}, headers={"x-filename": "chat.jsonl"})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (422, "name")
+    job = client.post("/api/training/jobs", json=config | {"name": name})
+    assert (job.status_code, job.json()["error"]["param"]) == (422, "name")
+    assert f"U+{ord(next(char for char in name if not char.isprintable())):04X}" in job.json()["error"]["message"]
 
 
 def test_a_put_is_an_upload(client):
@@ -200,7 +232,7 @@ def test_a_dataset_in_use_stays(client, config, settings):
 
 
 def test_lists_page(client):
-    ids = [send(client).json()["id"] for _ in range(3)]
+    ids = [send(client, filename=f"{number}.jsonl").json()["id"] for number in range(3)]
     first = client.get(DATASETS, params={"limit": 2}).json()
     second = client.get(DATASETS, params={"limit": 2, "after": first["next_cursor"]}).json()
     assert [item["id"] for item in first["data"] + second["data"]] == ids[::-1]

@@ -379,7 +379,7 @@ def test_it_is_swept_though_nobody_uploads(app, monkeypatch):
 
 def test_what_has_begun_to_come_counts_for_the_quota(client):
     client.put("/api/quota", json={"max_upload_bytes": 2 * len(ROWS)})
-    first, second = begin(client), begin(client)
+    first, second = (begin(client, name=name) for name in ("first", "second"))
     assert error_of(client.post(UPLOADS, json=FILE)) == (429, "quota_exceeded")
     for upload in (first, second):
         send(client, upload, 0, ROWS)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from cluster.policy import Fleet, Node
 from ftlab.schemas import JobConfig, LogPayload, NoticePayload
 from ftlab.status import JobStatus, ReasonCode, StopKind
 from tracking.store import StaleJobError
@@ -48,6 +49,42 @@ def test_a_submitted_job_is_durable_and_described(client, config, store, hub, co
     assert hub.events == []  # nobody can follow a job that has just got its id
     assert coordinator.num_wakes == 1
     assert client.get(f"{JOBS}/{job['id']}").json() == job
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ({"gpus_per_worker": 1}, "The job needs 1 GPU and 1 CPU core; this machine gives 4 CPU cores to training."),
+        ({"num_workers": 5}, "The job needs 5 CPU cores; this machine gives 4 CPU cores to training."),
+        ({"cpus_per_worker": 5}, "The job needs 5 CPU cores"),
+    ],
+)
+def test_a_job_that_never_fits_is_refused(client, config, coordinator, store, resources, message):
+    coordinator.fleet = Fleet.of_one(cpus=4)
+    reply = submit(client, config | {"resources": resources})
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"], error["param"]) == (422, "config_invalid", "resources")
+    assert error["message"].startswith(message)
+    assert client.get(JOBS).json()["data"] == []
+
+
+def test_a_job_that_fits_or_whose_machines_are_unknown_is_accepted(client, config, coordinator):
+    large = config | {"resources": {"num_workers": 5}}
+    assert submit(client, large).status_code == 201  # the coordinator does not answer: it decides later
+    coordinator.fleet = Fleet(())
+    assert submit(client, large).status_code == 201  # no machine has joined yet
+    coordinator.fleet = Fleet.of_one(cpus=4)
+    assert submit(client, config | {"resources": {"num_workers": 4, "cpus_per_worker": 1}}).status_code == 201
+    coordinator.fleet = Fleet((Node("a", 4, 0), Node("b", 4, 0)))
+    assert submit(client, large).status_code == 201
+
+
+def test_a_replay_does_not_ask_for_the_machines_again(client, config, coordinator):
+    large = config | {"resources": {"num_workers": 5}}
+    first = submit(client, large, **{"idempotency-key": "k"})
+    coordinator.fleet = Fleet.of_one(cpus=4)
+    again = submit(client, large, **{"idempotency-key": "k"})
+    assert (again.status_code, again.json()["id"]) == (201, first.json()["id"])
 
 
 def test_a_queued_job_says_what_it_waits_for(client, config, store):

@@ -74,7 +74,7 @@ def test_unknown_job(store: Store) -> None:
     with pytest.raises(NotFoundError) as caught, store.read() as tx:
         tx.jobs.get("job-none")
     error = caught.value
-    assert (error.code, error.param, error.message) == ("job_not_found", "job_id", "No job 'job-none'.")
+    assert (error.code, error.param, error.message) == ("job_not_found", "job_id", "There is no job 'job-none'.")
 
 
 def test_foreign_job_looks_unknown(store: Store) -> None:
