@@ -33,6 +33,16 @@ def test_a_replay_goes_over_into_the_live_stream(tmp_path):
     asyncio.run(main())
 
 
+def test_a_job_is_followed_by_its_unique_name(tmp_path):
+    async def main():
+        async with running(tmp_path) as world:
+            world.append(world.add_job(name="a tuned friend"), 2)
+            async with world.follow("a%20tuned%20friend") as socket:
+                assert await read_events(socket, 3) == [1, 2, 3]
+
+    asyncio.run(main())
+
+
 def test_events_look_the_same_from_the_hub_and_from_the_database(tmp_path):
     async def main():
         async with running(tmp_path) as world:
