@@ -336,3 +336,15 @@ def test_the_sdk_block_of_the_readme_is_about_ten_lines() -> None:
     sdk = block("sdk")
     assert sdk.language == "python"
     assert len(sdk.text.splitlines()) <= 12
+
+
+def test_every_file_that_the_architecture_names_exists() -> None:
+    text = (DOCS / "explanation" / "architecture.md").read_text("utf-8")
+    paths = re.findall(r"`([a-z_]+/[\w/]+\.py)`", text)
+    assert len(paths) > 40
+    assert [path for path in paths if not (ROOT / path).is_file()] == []
+    tree = text[text.index("## The source") :].split("```")[1]
+    packages = {path.parent.relative_to(ROOT).as_posix() for path in ROOT.glob("*/*/__init__.py")}
+    named = {word for line in tree.splitlines() for word in re.findall(r"([\w/]+)/", line)}
+    packages = {name for name in packages if not name.startswith("tests/")}
+    assert {name.split("/")[1] for name in packages} <= {part for name in named for part in name.split("/")}
