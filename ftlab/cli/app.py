@@ -8,7 +8,6 @@ app = typer.Typer(
     name="ftlab",
     help="FineTune Lab: queue, follow and take home language-model fine-tuning jobs.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings=CONTEXT,
 )

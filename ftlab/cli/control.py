@@ -62,7 +62,7 @@ def append(
         list[str], typer.Argument(metavar="DATASET...", help="Local files, or ids or names of datasets, in order.")
     ],
 ) -> None:
-    """Have a job train on more files; a completed one is re-opened. Local files are uploaded first."""
+    """Add files to a job; a completed job is reopened and continues training. Local files are uploaded first."""
     from pathlib import Path
 
     from ftlab.cli.job_source import dataset_file, looks_like_file

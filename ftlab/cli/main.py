@@ -9,7 +9,7 @@ import typer
 from ftlab.cli import up as _up  # noqa: F401  isort: skip
 from ftlab.cli import status as _status  # noqa: F401  isort: skip
 from ftlab.cli import submit as _submit  # noqa: F401  isort: skip
-from ftlab.cli import clone as _clone  # noqa: F401  isort: skip
+from ftlab.cli import job_files as _job_files  # noqa: F401  isort: skip
 from ftlab.cli import watch as _watch  # noqa: F401  isort: skip
 from ftlab.cli import jobs as _jobs  # noqa: F401  isort: skip
 from ftlab.cli import job_details as _job_details  # noqa: F401  isort: skip

@@ -81,7 +81,7 @@ def down(
     now: Annotated[bool, typer.Option("--now", help="Do not wait until running jobs have saved.")] = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Stop the service; running jobs save and go on from there at the next start."""
+    """Stop the service; running jobs save, and continue from there at the next start."""
     from ftlab.cli.output import Output
     from ftlab.cli.service_file import read_state
     from ftlab.settings import load_settings

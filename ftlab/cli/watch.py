@@ -13,7 +13,29 @@ from ftlab.cli.text import GLYPHS, one_line
 if TYPE_CHECKING:
     from ftlab.schemas import Event, Job, LogLine
 
-JobArgument = Annotated[str, typer.Argument(metavar="ID", help="Id, unique id prefix or unique name of a job.")]
+COMPLETION_TIMEOUT_S = 2.0
+COMPLETED_JOBS = 100
+"""Newest jobs that a shell completes."""
+
+
+def complete_job(incomplete: str) -> list[tuple[str, str]]:
+    """Ids and names of the newest jobs for a shell; none where the service does not answer at once."""
+    from ftlab.client import Client, RetryPolicy
+    from ftlab.errors import FineTuneLabError
+
+    try:
+        with Client(timeout_s=COMPLETION_TIMEOUT_S, retry=RetryPolicy(max_retries=0)) as client:
+            jobs = list(client.jobs.list(limit=COMPLETED_JOBS))
+    except (FineTuneLabError, OSError):
+        return []
+    words = [(word, f"{job.name}, {job.status}") for job in jobs for word in (job.id, job.name)]
+    return [(word, what) for word, what in words if word.startswith(incomplete) and " " not in word]
+
+
+JobArgument = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="Id, unique id prefix or unique name of a job.", autocompletion=complete_job),
+]
 
 
 @command(app, patient=True)
