@@ -19,10 +19,10 @@ WRAPPER = """#!/bin/sh
 for argument; do
   case "$argument" in
     */haproxy.cfg) sed -i -E -e 's/^( *bind )(\\*|):/\\1127.0.0.1:/; s/ mode 666 / mode 600 /' \\
-      -e 's/^( *)errorfile 50[0-9] .*/\\1errorfiles ftlab/' "$argument" ;;
+      -e 's#^( *errorfile (50[0-9])) .*#\\1 {folder}/\\2.http#' "$argument" ;;
   esac
 done
-exec {binary} -f {errors} "$@"
+exec {binary} "$@"
 """
 
 _ERRORS: dict[int, tuple[str, str, str]] = {
@@ -56,10 +56,9 @@ def ingress_environment(settings: Settings, folder: Path) -> dict[str, str]:
 
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     wrapper = folder / "haproxy-on-loopback"
-    wrapper.write_text(
-        WRAPPER.format(binary=shlex.quote(str(get_haproxy_binary())), errors=shlex.quote(str(_write_errors(folder)))),
-        "utf-8",
-    )
+    # The folder is below the one for temporary files, with a name of ours: nothing in it needs quotes.
+    wrapper.write_text(WRAPPER.format(binary=shlex.quote(str(get_haproxy_binary())), folder=folder), "utf-8")
+    _write_errors(folder)
     wrapper.chmod(0o700)
     names = ("HAPROXY_STATS_PORT", "HAPROXY_METRICS_PORT", "FALLBACK_PROXY_HTTP_PORT", "FALLBACK_PROXY_GRPC_PORT")
     return {
@@ -76,17 +75,12 @@ def ingress_environment(settings: Settings, folder: Path) -> dict[str, str]:
     }
 
 
-def _write_errors(folder: Path) -> Path:
-    """Write HAProxy's answers, and the section of its configuration that names them."""
-    lines = ["http-errors ftlab"]
+def _write_errors(folder: Path) -> None:
+    """Write HAProxy's answers, one file for each status."""
     for status, (phrase, code, message) in _ERRORS.items():
         error = {"message": message, "type": "api_error", "param": None, "code": code, "request_id": None}
         body = json.dumps({"error": error})
         head = [f"HTTP/1.1 {status} {phrase}", "content-type: application/json", f"content-length: {len(body)}"]
         head += ["retry-after: 5"] if status == 503 else []
-        file = folder / f"{status}.http"
-        file.write_bytes("\r\n".join([*head, "cache-control: no-store", "connection: close", "", body]).encode())
-        lines.append(f"    errorfile {status} {file}")
-    config = folder / "errors.cfg"
-    config.write_text("\n".join(lines) + "\n", "utf-8")
-    return config
+        lines = [*head, "cache-control: no-store", "connection: close", "", body]
+        (folder / f"{status}.http").write_bytes("\r\n".join(lines).encode())

@@ -79,6 +79,8 @@ def test_the_python_proxy_needs_nothing(tmp_path: Path) -> None:
 
 
 CONFIG = """
+global
+    nbthread 1
 defaults
     mode http
     timeout connect 1s
