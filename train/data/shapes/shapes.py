@@ -107,7 +107,7 @@ def _read_prompt_completion(row: Row, reader: MessageReader) -> Row:
     before = prompt_of(prompt, reader)
     if not isinstance(completion, list):
         after = [{"role": "assistant", "content": text(completion, "completion")}]
-        return _conversation(row, with_system(row, before + after))
+        return _conversation(row, with_system(row, before + after)) | {"is_joined": True}
     after = reader.read(completion, "completion")
     if after[0]["role"] != "assistant":
         raise RowError(Rule.COMPLETION_FIRST_MESSAGE, "'completion' must start with an assistant message.")
