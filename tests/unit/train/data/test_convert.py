@@ -121,7 +121,11 @@ def test_a_file_that_is_no_dataset(tmp_path: Path, content: bytes, filename: str
     ("bad", "rule", "message"),
     [
         (b'{"messages": [}', Rule.BROKEN_JSON, "The JSON is broken at column 15: Expecting value."),
-        (b'{"messages": []} {}', Rule.BROKEN_JSON, "The JSON is broken at column 18: Extra data."),
+        (
+            b'{"messages": []} {}',
+            Rule.BROKEN_JSON,
+            "The JSON is broken at column 18: Extra data; write one row per line.",
+        ),
         (b"nonsense", Rule.BROKEN_JSON, "The JSON is broken at column 1: Expecting value."),
         (b'{"messages": "\xff"}', Rule.INVALID_UTF8, "The line is not valid UTF-8 (byte 15)."),
         (b'{"messages": "\xed\xa0\x80"}', Rule.INVALID_UTF8, "The line is not valid UTF-8 (byte 15)."),
@@ -297,7 +301,7 @@ GOOD = json.dumps(pair()).encode()
         (b"[" + GOOD + b",\n\xff]", "row 2: The file is not valid UTF-8 at line 2, column 1.", Rule.INVALID_UTF8),
         (
             json.dumps(pair(), indent=1).encode(),
-            "row 1: A .json file must hold one array of rows; name it",
+            "row 1: A .json file must hold one array of rows, or one object per line",
             Rule.NOT_AN_ARRAY,
         ),
     ],
