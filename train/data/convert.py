@@ -15,7 +15,7 @@ from train.data.rows.errors import DatasetInvalidError, RowError, Rule
 from train.data.shapes.detect import Detection, Detector
 from train.data.shapes.mapping import ColumnMapping
 from train.data.shapes.messages import MessageReader
-from train.data.shapes.shapes import FORMS, Row, Shape, normalise
+from train.data.shapes.shapes import FORMS, Row, Shape, normalise, refuse_preferences
 
 OnRow = Callable[[int, Row], object]
 
@@ -159,7 +159,10 @@ def normal_form(value: Any, shape: Shape, mapping: ColumnMapping, reader: Messag
     """The normal row of one of `DatasetFile.values`; raise `RowError` when there is none."""
     if isinstance(value, RowError):
         raise value
-    return normalise(mapping.apply(value, shape), shape, reader)
+    row = mapping.apply(value, shape)
+    if mapping.shape is None:
+        refuse_preferences(row, shape)
+    return normalise(row, shape, reader)
 
 
 class _Tally:

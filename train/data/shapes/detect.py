@@ -8,7 +8,7 @@ from typing import Any
 
 from train.data.formats.json_array import wrapped, wrapper_key
 from train.data.rows.errors import DatasetInvalidError, RowError, Rule
-from train.data.shapes.messages import from_json_text
+from train.data.shapes.json_cells import from_json_text
 from train.data.shapes.shapes import FORMS, Row, Shape, fit
 
 SAMPLE_ROWS = 50
@@ -124,7 +124,7 @@ def _is_weak(shape: Shape, scores: Mapping[Shape, float]) -> bool:
 
 def known_columns(row: Row) -> set[str]:
     """The row's columns with common names; messages do not repeat any other names."""
-    return {name for name in row if name in _WORDS or (name in _CHATS and _holds_messages(row[name]))}
+    return {name for name in row if (_holds_messages(row[name]) if name in _CHATS else name in _WORDS)}
 
 
 def likely_columns(known: Collection[str], allowed: Collection[Shape]) -> dict[str, str]:
