@@ -71,7 +71,11 @@ def list_datasets(session: Session, limit: LimitOption = 20) -> None:
 @command(datasets, "show")
 def show_dataset(session: Session, dataset: DatasetArgument) -> None:
     """Show one dataset."""
-    _show(session, find_dataset(session, dataset))
+    found = find_dataset(session, dataset)
+    _show(session, found)
+    if not session.output.as_json:
+        for field in found.fields:
+            session.output.data(str(field))
 
 
 @command(datasets, "rm")
@@ -193,5 +197,5 @@ def _show(session: Session, record: "Dataset | TunedModel") -> None:
     if session.output.as_json:
         session.output.json(record)
         return
-    fields = record.model_dump(mode="json")
+    fields = record.model_dump(mode="json", exclude={"fields"})
     session.output.record({name.replace("_", " ").capitalize(): value for name, value in fields.items()})

@@ -60,12 +60,12 @@ def reasoning_of(message: dict[str, Any], where: str) -> str | None:
 
 def weight_of(message: dict[str, Any], where: str) -> int | None:
     """1 where the message is trained, 0 where it is context; `None` where the message does not say."""
-    for name in LOSS_DETAILS:
-        if message.get(name):
+    for detail in LOSS_DETAILS:
+        if message.get(detail):
             raise RowError(
                 Rule.UNSUPPORTED_FIELD,
-                f"{where}.{name} marks parts of a message to train, which is not supported; use 'weight' for the whole "
-                "message, or split it.",
+                f"{where}.{detail} marks parts of a message to train, which is not supported; use 'weight' for the "
+                "whole message, or split it.",
             )
     name = one_of(message, LOSS_FLAGS, where)
     return None if name is None else _flag(message[name], f"{where}.{name}", may_be_bool=name != "weight")

@@ -195,7 +195,7 @@ def test_what_cannot_be_read_is_refused_by_name(row: dict[str, Any], shape: Shap
 )
 def test_a_verdict_on_the_answer_is_refused_where_the_answer_is_trained_regardless(field: dict[str, Any]):
     [name] = field
-    with pytest.raises(RowError, match=f"The row has '{name}', .* --shape messages") as refused:
+    with pytest.raises(RowError, match=f"The row has '{name}', .*--shape messages") as refused:
         refuse_preferences(chat(USER, ANSWER, **field), Shape.MESSAGES)
     assert refused.value.rule is Rule.UNSUPPORTED_FIELD
 
