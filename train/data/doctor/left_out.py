@@ -8,9 +8,6 @@ from typing import Any
 from train.data.rows.canonical import Message, Row
 from train.data.tokens.render import RenderedRow
 
-REASONING = ("reasoning_content", "reasoning", "thinking")
-"""Fields of a message with the words that the assistant thinks before it answers."""
-
 
 def left_out_of(row: Row, rendered: RenderedRow) -> str | None:
     """A sentence about the first part of the row that its text lacks; `None` where it has everything.
@@ -51,9 +48,8 @@ def _find(part: str, message: Message) -> int | None:
         end = start + len(words)
         # What has been found is no other part of the message.
         part = part[:start] + "\0" * len(words) + part[end:]
-    for reasoning in (message.get(name) for name in REASONING):
-        if isinstance(reasoning, str) and reasoning.strip() not in part:
-            return None
+    if message.get("reasoning_content", "").strip() not in part:
+        return None
     for call in message.get("tool_calls") or ():
         name, values = _call_parts(call)
         start = part.find(name)

@@ -10,8 +10,8 @@ Python dicts they are
 
 `is_joined` marks a prompt and a completion that were uploaded as two texts: they are one text, without a chat template.
 
-A message is `{"role", "content"}`, with `weight` (0 or 1), `tool_calls`, `name` and `tool_call_id` where the
-uploaded row has them.
+A message is `{"role", "content"}`, with `weight` (0 or 1), `tool_calls`, `reasoning_content`, `name` and
+`tool_call_id` where the uploaded row has them.
 """
 
 from bisect import bisect_right
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 Message = dict[str, Any]
 
-VERSION = "1"
+VERSION = "2"
 BATCH_ROWS = 1000
 """Maximum number of rows in a record batch."""
 BATCH_CHARS = 8 * 1024**2
