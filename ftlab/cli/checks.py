@@ -67,6 +67,8 @@ def check_dataset(
         session.output.json(report)
     else:
         _show_report(session, report)
+        for field in found.unused_fields:
+            session.output.talk(str(field))
     if report.has_errors:
         raise typer.Exit(ExitCode.ERROR)
 

@@ -28,6 +28,9 @@ def preview_dataset(
         f"Read as shape {found.shape} (confidence {found.confidence:.2f}) of a {found.format} file; "
         f"rows of kind {found.kind}."
     )
+    for field in found.fields:
+        if field.used_as is None:
+            session.output.talk(f"  {field}")
     for row in found.rows:
         for text in _lines(row):
             session.output.data(text)

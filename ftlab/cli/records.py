@@ -71,7 +71,11 @@ def list_datasets(session: Session, limit: LimitOption = 20) -> None:
 @command(datasets, "show")
 def show_dataset(session: Session, dataset: DatasetArgument) -> None:
     """Show one dataset."""
-    _show(session, find_dataset(session, dataset))
+    found = find_dataset(session, dataset)
+    _show(session, found)
+    if not session.output.as_json:
+        for field in found.fields:
+            session.output.data(str(field))
 
 
 @command(datasets, "rm")
@@ -190,7 +194,11 @@ def _show(session: Session, record: "Dataset | TunedModel") -> None:
     if session.output.as_json:
         session.output.json(record)
         return
-    fields = {_LABELS.get(name, name.replace("_", " ").capitalize()): _shown(name, value) for name, value in record}
+    fields = {
+        _LABELS.get(name, name.replace("_", " ").capitalize()): _shown(name, value)
+        for name, value in record
+        if name != "fields"
+    }
     session.output.record(fields)
 
 

@@ -86,6 +86,8 @@ def upload(session: Session, path: Path, options: "UploadOptions | None" = None)
     )
     for problem in dataset.problems:
         session.output.talk(f"  left out: {problem}")
+    for field in dataset.unused_fields:
+        session.output.talk(f"  {field}")
     return dataset
 
 

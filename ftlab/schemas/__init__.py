@@ -2,7 +2,7 @@
 
 from ftlab.schemas.common import Page, StrictModel, WireModel
 from ftlab.schemas.config import JobConfig, LoraConfig, Resources, TrainingConfig
-from ftlab.schemas.datasets import Dataset, DatasetPreview, PreviewRow, SignedUrl, Upload
+from ftlab.schemas.datasets import Dataset, DatasetField, DatasetPreview, PreviewRow, SignedUrl, Upload
 from ftlab.schemas.events import (
     CheckpointPayload,
     Event,
@@ -36,6 +36,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointPayload",
     "Dataset",
+    "DatasetField",
     "DatasetPreview",
     "Event",
     "EventKind",

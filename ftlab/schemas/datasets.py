@@ -6,6 +6,22 @@ from typing import Any
 from ftlab.schemas.common import WireModel
 
 
+class DatasetField(WireModel):
+    """A field of a dataset's rows."""
+
+    name: str
+    """Name in the file; `messages[].NAME` is a field of messages, and `(other fields)` stands for all beyond 100."""
+    used_as: str | None = None
+    """Field that it is read as; `null` where it is not used."""
+    num_rows: int
+    """Rows in which it is neither null nor an empty text."""
+
+    def __str__(self) -> str:
+        rows = "1 row has" if self.num_rows == 1 else f"{self.num_rows:,} rows have"
+        used = "is not used" if self.used_as is None else f"is used as '{self.used_as}'"
+        return f"{rows} a field '{self.name}' that {used}."
+
+
 class Dataset(WireModel):
     """An uploaded dataset."""
 
@@ -37,6 +53,13 @@ class Dataset(WireModel):
     """Problems of the first ten rows that were left out, with their lines and rules."""
     is_duplicate: bool = False
     """Whether an upload was of this file again, with the same name and options; only in the reply to an upload."""
+    fields: tuple[DatasetField, ...] = ()
+    """Fields of its rows; those that are used come first."""
+
+    @property
+    def unused_fields(self) -> list[DatasetField]:
+        """The fields that training does not use."""
+        return [field for field in self.fields if field.used_as is None]
 
 
 class PreviewRow(WireModel):
@@ -61,6 +84,8 @@ class DatasetPreview(WireModel):
     kind: str
     confidence: float
     """Confidence of the shape detection, 0 to 1."""
+    fields: tuple[DatasetField, ...] = ()
+    """Fields of all its rows, and what each is used as."""
     rows: list[PreviewRow]
 
 

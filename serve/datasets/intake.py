@@ -5,6 +5,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -181,4 +182,5 @@ def _record(
         confidence=conversion.confidence,
         compression=conversion.compression,
         problems=[str(problem) for problem in conversion.problems],
+        fields=[asdict(count) for count in conversion.fields],
     )

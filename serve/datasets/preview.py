@@ -33,6 +33,6 @@ def first_rows(services: Services, owner: str, dataset_id: str, num_rows: int) -
         record = tx.datasets.resolve(dataset_id, owner=owner)
     path = services.buckets.local_path(record.bucket, blob_key(record.sha256))
     said = record.column_mapping or {}
-    mapping = ColumnMapping.parse(record.shape, said.get("columns"))
+    mapping = ColumnMapping.parse(said.get("shape"), said.get("columns"))
     rows = preview(DatasetFile(path, FileFormat(record.format)), Shape(record.shape), mapping, num_rows)
     return DatasetPreview.of(record, dataset_id=record.id, rows=[PreviewRow.of(row) for row in rows])

@@ -226,6 +226,8 @@ class DatasetRecord:
     """Compression of the uploaded file: `gzip` or `zstd`."""
     problems: list[str] = field(default_factory=list)
     """Descriptions of the first rows that were left out."""
+    fields: list[dict[str, Any]] = field(default_factory=list)
+    """Fields of its rows, each with `name`, `used_as` and `num_rows`."""
 
 
 @dataclass(frozen=True)

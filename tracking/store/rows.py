@@ -253,6 +253,7 @@ datasets = Table(
     Column("confidence", Double, nullable=False),
     Column("compression", String),
     Column("problems", JSON, nullable=False),
+    Column("fields", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
 )
 Index("ix_datasets_owner", datasets.c.owner, datasets.c.seq)

@@ -13,9 +13,10 @@ from train.data.formats.tables import parse_csv, parse_tsv
 from train.data.rows.canonical import Kind, write_canonical
 from train.data.rows.errors import DatasetInvalidError, RowError, Rule
 from train.data.shapes.detect import Detection, Detector
+from train.data.shapes.ledger import FieldCount, FieldLedger
 from train.data.shapes.mapping import ColumnMapping
 from train.data.shapes.messages import MessageReader
-from train.data.shapes.shapes import FORMS, Row, Shape, normalise
+from train.data.shapes.shapes import FORMS, Row, Shape, normalise, refuse_preferences
 
 OnRow = Callable[[int, Row], object]
 
@@ -64,6 +65,8 @@ class Conversion:
     problems: tuple[Problem, ...] = ()
     compression: str | None = None
     """Compression of the source: `gzip` or `zstd`."""
+    fields: tuple[FieldCount, ...] = ()
+    """The fields of the accepted rows, and what each is used as."""
 
 
 def convert(
@@ -101,6 +104,7 @@ def convert(
         found.alternative,
         tuple(tally.problems),
         compression_of(source),
+        tally.fields.result(),
     )
 
 
@@ -159,13 +163,17 @@ def normal_form(value: Any, shape: Shape, mapping: ColumnMapping, reader: Messag
     """The normal row of one of `DatasetFile.values`; raise `RowError` when there is none."""
     if isinstance(value, RowError):
         raise value
-    return normalise(mapping.apply(value, shape), shape, reader)
+    row = mapping.apply(value, shape)
+    if mapping.shape is None:
+        refuse_preferences(row, shape)
+    return normalise(row, shape, reader)
 
 
 class _Tally:
     """The counts of one pass over a file, and its first problems."""
 
-    def __init__(self, unit: str) -> None:
+    def __init__(self, unit: str, fields: FieldLedger) -> None:
+        self.fields = fields
         self.num_rows = 0
         self.num_problems = 0
         self.problems: list[Problem] = []
@@ -178,7 +186,8 @@ class _Tally:
 
 
 def _read(file: DatasetFile, mapping: ColumnMapping, shape: Shape, on_row: OnRow) -> _Tally:
-    tally, reader = _Tally(file.unit), mapping.reader(is_table=file.is_table)
+    tally = _Tally(file.unit, FieldLedger(shape, mapping))
+    reader = mapping.reader(is_table=file.is_table, on_field=tally.fields.on_message_field)
     unseen = {column: name for name, column in mapping.renamed.items()}
     for number, value in file.values():
         if unseen and isinstance(value, dict):
@@ -186,9 +195,11 @@ def _read(file: DatasetFile, mapping: ColumnMapping, shape: Shape, on_row: OnRow
         try:
             row = normal_form(value, shape, mapping, reader)
         except RowError as error:
+            tally.fields.skip()
             tally.add_problem(number, error)
             continue
         tally.num_rows += 1
+        tally.fields.add(value.items())
         on_row(number, row)
     if tally.num_rows:
         for column, name in unseen.items():

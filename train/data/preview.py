@@ -40,7 +40,9 @@ def preview(file: DatasetFile, shape: Shape, mapping: ColumnMapping, num_rows: i
     for line, value in islice(file.values(), num_rows):
         raw = None if isinstance(value, RowError) else _Shortening().of(value)
         try:
-            row = _Shortening().of(normal_form(value, shape, mapping, reader))
+            normal = normal_form(value, shape, mapping, reader)
+            normal.pop("is_joined", None)  # about how it is rendered, and nothing that the uploader wrote
+            row = _Shortening().of(normal)
         except RowError as error:
             found.append(PreviewRow(line, raw, None, f"{error.message} [{error.rule}]"))
         else:

@@ -66,6 +66,28 @@ def test_datasets(client, config, tmp_path):
         client.datasets.get(dataset.id)
 
 
+def test_fields_that_are_not_used_are_shown(world, client, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "alpaca.jsonl"
+    file.write_text('{"instruction": "Where?", "output": "Here.", "source": "faq"}\n' * 2)
+    cli = Cli(world.url(""), monkeypatch, capsys)
+    unused = "2 rows have a field 'source' that is not used."
+    assert f"  {unused}\n" in cli("datasets", "upload", file).err
+    [dataset] = client.datasets.list()
+    assert [(field.name, field.used_as, field.num_rows) for field in dataset.fields] == [
+        ("instruction", "instruction", 2),
+        ("output", "output", 2),
+        ("source", None, 2),
+    ]
+    assert [field.name for field in dataset.unused_fields] == ["source"]
+    shown = cli("datasets", "show", dataset.id).lines
+    assert [line for line in shown if "a field" in line] == [
+        "2 rows have a field 'instruction' that is used as 'instruction'.",
+        "2 rows have a field 'output' that is used as 'output'.",
+        unused,
+    ]
+    assert f"  {unused}\n" in cli("datasets", "preview", dataset.id).err
+
+
 def test_columns_and_a_preview(world, client, tmp_path, monkeypatch, capsys):
     file = tmp_path / "faq.csv"
     file.write_text("question,answer\nWhere?,Here.\nWho?,\n")

@@ -13,10 +13,11 @@ from ftlab.schemas.methods import LEARNABLE_KINDS
 from train.data.doctor.content import ContentCheck, text_of
 from train.data.doctor.eval_rows import EvalRows, OnRows, check_eval_rows
 from train.data.doctor.findings import Findings
+from train.data.doctor.left_out import left_out_of
 from train.data.doctor.lengths import LengthCounts
 from train.data.doctor.near_duplicates import Fingerprints
 from train.data.doctor.repeats import add_repeats
-from train.data.rows.canonical import CanonicalFile, Kind, Row
+from train.data.rows.canonical import CanonicalFile, Kind
 from train.data.rows.errors import DatasetInvalidError
 from train.data.tokens.encode import TokenisedRow, num_learned, tokenise, turns_of
 from train.data.tokens.render import RenderedRow, Renderer
@@ -111,7 +112,7 @@ class Examination:
             for rule, message in self._content.remarks(row.row):
                 self._findings.add(rule, message, row.number, row.line)
             texts = self._with_all_turns(row)
-            if len(texts) == 1 and not texts[0].is_verbatim and (left_out := _left_out(row.row, texts[0].text)):
+            if len(texts) == 1 and not texts[0].is_verbatim and (left_out := left_out_of(row.row, texts[0])):
                 self._findings.add(CheckRule.LEFT_OUT_BY_TEMPLATE, left_out, row.number, row.line)
             if row.number <= STOP_ROWS:
                 self._look_at_ends(texts)
@@ -252,13 +253,6 @@ class Examination:
                 CheckRule.NO_END_OF_TURN,
                 "The learned turns end without a special token, so that the model may not learn to stop.",
             )
-
-
-def _left_out(row: Row, text: str) -> str | None:
-    for number, message in enumerate(row.get("messages", ()), 1):
-        if message["content"].strip() not in text:
-            return f"The chat template leaves out message {number} ({message['role']}), or writes it differently."
-    return None
 
 
 def _why_untrained(num_learned: int) -> str:

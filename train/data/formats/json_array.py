@@ -17,7 +17,12 @@ from train.data.rows.errors import RowError, Rule
 
 WINDOW_BYTES = 1024**2
 
-_NO_ARRAY = "A .json file must hold one array of rows; name it .jsonl if it has one row a line."
+_NO_ARRAY = (
+    "A .json file must hold one array of rows, or one object per line; an object over several lines must be an element "
+    "of an array."
+)
+_WRAPPERS = ("data", "rows", "train", "examples", "records", "items", "instances", "samples", "dataset")
+_WRAPPED = re.compile(rf'\{{\s*"({"|".join(_WRAPPERS)})"\s*:\s*\[')
 _NUMBER = (int, float)
 _AFTER_NUMBER = frozenset(" \t\r\n,]")
 _INSIDE_STRING = re.compile(r'["\\]')
@@ -31,7 +36,8 @@ def parse_json_array(file: ByteStream) -> Iterator[Parsed]:
     """Number each element from 1. Text after a broken element cannot be read, so it is the last one."""
     window = _Window(file)
     if window.peek() != "[":
-        yield 1, RowError(Rule.NOT_AN_ARRAY, _NO_ARRAY)
+        wrapper = _WRAPPED.match(window.text, window.position)
+        yield 1, wrapped(wrapper.group(1)) if wrapper else RowError(Rule.NOT_AN_ARRAY, _NO_ARRAY)
         return
     window.position += 1
     number, mark = 0, window.peek()
@@ -47,6 +53,16 @@ def parse_json_array(file: ByteStream) -> Iterator[Parsed]:
             raise window.broken(window.position, "Extra data")
     except RowError as error:
         yield number, error
+
+
+def wrapped(key: str) -> RowError:
+    """The error for a file whose rows are a list inside an object."""
+    return RowError(Rule.NOT_AN_ARRAY, f"The rows are inside the list '{key}'; upload that list alone, as one array.")
+
+
+def wrapper_key(row: dict[str, Any]) -> str | None:
+    """The key of an object under which a list of rows is."""
+    return next((key for key in _WRAPPERS if isinstance(row.get(key), list)), None)
 
 
 class _Window:

@@ -1,11 +1,11 @@
-"""Strict JSON: RFC 8259, without NaN, infinities, lone surrogates and excessive nesting."""
+"""Strict JSON: RFC 8259, without NaN, infinities, lone surrogates, repeated keys and excessive nesting."""
 
 import json
 import math
 import re
 from typing import Any
 
-from train.data.rows.errors import RowError, Rule
+from train.data.rows.errors import RowError, Rule, shown_name
 
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _SPACES = frozenset(" \t\r\n")
@@ -61,4 +61,16 @@ def _refuse_constant(_: str) -> float:
     raise RowError(Rule.NON_FINITE_NUMBER, "NaN and Infinity are not valid in JSON.")
 
 
-_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_constant)
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                name = shown_name(key)
+                raise RowError(Rule.REPEATED_KEY, f"The key {name} appears more than once in an object; keep one.")
+            seen.add(key)
+    return found
+
+
+_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_constant, object_pairs_hook=_without_repeats)

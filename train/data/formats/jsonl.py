@@ -40,8 +40,8 @@ def parse_jsonl(file: ByteStream) -> Iterator[Parsed]:
                 pass
             yield number, too_long("line")
             continue
-        if number == 1:
-            line = line.removeprefix(codecs.BOM_UTF8)
+        # Files with a byte order mark that were concatenated have one in the middle.
+        line = line.removeprefix(codecs.BOM_UTF8)
         if not line.isspace() and line:
             yield number, _parse_line(line)
 
@@ -64,6 +64,15 @@ def _parse_line(line: bytes) -> Any:
     except UnicodeDecodeError as error:
         return RowError(Rule.INVALID_UTF8, f"The line is not valid UTF-8 (byte {error.start + 1}).")
     except json.JSONDecodeError as error:
-        return RowError(Rule.BROKEN_JSON, f"The JSON is broken at column {error.pos + 1}: {error.msg}.")
+        return RowError(Rule.BROKEN_JSON, f"The JSON is broken at column {error.pos + 1}: {error.msg}{_advice(error)}.")
     except RowError as error:
         return error
+
+
+def _advice(error: json.JSONDecodeError) -> str:
+    """What to do about a line that contains part of a row, or more than one."""
+    if error.pos >= len(error.doc.rstrip()):
+        return "; write each row on one line"
+    if error.msg == "Extra data" and error.doc[error.pos] in "{[":
+        return "; write one row per line"
+    return ""

@@ -38,6 +38,7 @@ def parse_parquet(path: Path) -> Iterator[Parsed]:
             with parquet.ParquetFile(plain) as file:
                 limit = max(plain.stat().st_size * MAX_UNPACKED_RATIO, MIN_UNPACKED_BYTES)
                 _refuse_bomb(file.metadata, min(limit, MAX_UNPACKED_BYTES))
+                _refuse_repeated_column(file.schema_arrow.names)
                 for batch in _batches(file):
                     for value in _values(batch):
                         number += 1
@@ -66,6 +67,13 @@ def _seekable(path: Path) -> Iterator[Path]:
             raise DatasetInvalidError(f"{error.message} [{error.rule}]") from None
         unpacked.flush()
         yield Path(unpacked.name)
+
+
+def _refuse_repeated_column(names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            message = f"Two columns of the file have the name {name!r}; rename or remove one."
+            raise DatasetInvalidError(f"{message} [{Rule.REPEATED_KEY}]")
 
 
 def _refuse_bomb(metadata: Any, limit: int) -> None:

@@ -3,13 +3,15 @@
 Every row keeps `line`, its number in the uploaded file. The other columns depend on the kind of the rows; as
 Python dicts they are
 
-- messages: `{"messages": [message, ...], "tools": [...]?}`
+- messages: `{"messages": [message, ...], "tools": [...]?, "is_joined": true?}`
 - preference: `{"prompt": [message, ...], "chosen": [...], "rejected": [...], "tools": [...]?}`
 - unpaired: `{"prompt": [message, ...], "completion": [...], "label": bool, "tools": [...]?}`
 - text: `{"text": str}`
 
-A message is `{"role", "content"}`, with `weight` (0 or 1), `tool_calls`, `name` and `tool_call_id` where the
-uploaded row has them.
+`is_joined` marks a prompt and a completion that were uploaded as two texts: they are one text, without a chat template.
+
+A message is `{"role", "content"}`, with `weight` (0 or 1), `tool_calls`, `reasoning_content`, `name` and
+`tool_call_id` where the uploaded row has them.
 """
 
 from bisect import bisect_right
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 Message = dict[str, Any]
 
-VERSION = "1"
+VERSION = "2"
 BATCH_ROWS = 1000
 """Maximum number of rows in a record batch."""
 BATCH_CHARS = 8 * 1024**2
@@ -43,7 +45,7 @@ BATCH_CHARS = 8 * 1024**2
 Kind = RowKind
 
 _COLUMNS: dict[Kind, dict[str, str]] = {
-    Kind.MESSAGES: {"messages": "messages", "tools": "json"},
+    Kind.MESSAGES: {"messages": "messages", "tools": "json", "is_joined": "bool"},
     Kind.PREFERENCE: {"prompt": "messages", "chosen": "messages", "rejected": "messages", "tools": "json"},
     Kind.UNPAIRED: {"prompt": "messages", "completion": "messages", "label": "bool", "tools": "json"},
     Kind.TEXT: {"text": "string"},
@@ -170,8 +172,9 @@ class CanonicalFile:
         values = [values_of(batch.column(name), type_name) for name, type_name in columns.items()]
         names = list(columns)
         rows = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
-        if "tools" in columns:
-            for row in rows:
-                if row["tools"] is None:
-                    del row["tools"]
+        for name in ("tools", "is_joined"):
+            if name in columns:
+                for row in rows:
+                    if row[name] is None:
+                        del row[name]
         return list(zip(batch.column("line").to_pylist(), rows, strict=True))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import pyarrow as pa
 
-RARE_FIELDS = ("weight", "tool_calls", "name", "tool_call_id")
+RARE_FIELDS = ("weight", "tool_calls", "name", "tool_call_id", "reasoning_content")
 """Fields that most messages do not have."""
 _JSON_FIELDS = ("tool_calls",)
 MESSAGE_CHARS = 16

@@ -19,6 +19,7 @@ class Rule(StrEnum):
     CUT_OFF = "cut_off"
     DAMAGED_FILE = "damaged_file"
     TOO_LARGE_UNPACKED = "too_large_unpacked"
+    REPEATED_KEY = "repeated_key"
     NON_FINITE_NUMBER = "non_finite_number"
     LONE_SURROGATE = "lone_surrogate"
     TOO_DEEP = "too_deep"
@@ -30,6 +31,8 @@ class Rule(StrEnum):
     AMBIGUOUS_SHAPE = "ambiguous_shape"
     MIXED_SHAPES = "mixed_shapes"
     MISSING_FIELD = "missing_field"
+    CONFLICTING_FIELDS = "conflicting_fields"
+    UNSUPPORTED_FIELD = "unsupported_field"
     WRONG_TYPE = "wrong_type"
     WRONG_ROLE = "wrong_role"
     WRONG_WEIGHT = "wrong_weight"
@@ -42,6 +45,15 @@ class Rule(StrEnum):
     PROMPT_MISMATCH = "prompt_mismatch"
     COMPLETION_FIRST_MESSAGE = "completion_first_message"
     EQUAL_PAIR = "equal_pair"
+
+
+MAX_SHOWN_CHARS = 60
+
+
+def shown_name(name: str) -> str:
+    """A field's name for a message: short, on one line, and valid Unicode."""
+    short = name if len(name) <= MAX_SHOWN_CHARS else name[:MAX_SHOWN_CHARS] + "…"
+    return "'" + "".join(char if char.isprintable() else "?" for char in short) + "'"
 
 
 class RowError(Exception):

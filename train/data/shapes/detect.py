@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from train.data.formats.json_array import wrapped, wrapper_key
 from train.data.rows.errors import DatasetInvalidError, RowError, Rule
-from train.data.shapes.messages import from_json_text
+from train.data.shapes.json_cells import from_json_text
 from train.data.shapes.shapes import FORMS, Row, Shape, fit
 
 SAMPLE_ROWS = 50
@@ -54,6 +55,7 @@ class Detector:
         self._rivals: Counter[frozenset[Shape]] = Counter()
         self._num_rows = 0
         self._known: set[str] = set()
+        self._wrapper: str | None = None
 
     @property
     def is_sure(self) -> bool:
@@ -66,6 +68,7 @@ class Detector:
         self._num_rows += 1
         if not self._scores:
             self._known |= known_columns(row)
+            self._wrapper = self._wrapper or wrapper_key(row)
         scores = {shape: score for shape in self._allowed if (score := fit(row, shape))}
         top = max(scores.values(), default=0.0)
         rivals = frozenset(shape for shape in scores if scores[shape] == top and not _is_weak(shape, scores))
@@ -98,6 +101,9 @@ class Detector:
                 )
 
     def _unknown(self) -> str:
+        if self._wrapper and self._num_rows == 1:
+            error = wrapped(self._wrapper)
+            return f"{error.message} [{error.rule}]"
         shapes = "; ".join(" and ".join(f"'{key}'" for key in FORMS[shape].required) for shape in self._allowed)
         columns = likely_columns(self._known, self._allowed)
         options = " ".join(f"--column {field}={column}" for field, column in columns.items())
@@ -118,7 +124,7 @@ def _is_weak(shape: Shape, scores: Mapping[Shape, float]) -> bool:
 
 def known_columns(row: Row) -> set[str]:
     """The row's columns with common names; messages do not repeat any other names."""
-    return {name for name in row if name in _WORDS or (name in _CHATS and _holds_messages(row[name]))}
+    return {name for name in row if (_holds_messages(row[name]) if name in _CHATS else name in _WORDS)}
 
 
 def likely_columns(known: Collection[str], allowed: Collection[Shape]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from ftlab.errors import InvalidRequestError
 from train.data.rows.errors import RowError, Rule
-from train.data.shapes.messages import ROLES, MessageReader
+from train.data.shapes.messages import ROLES, MessageReader, OnField
 from train.data.shapes.shapes import FORMS, Row, Shape
 
 MAX_ENTRIES = 64
@@ -47,9 +47,10 @@ class ColumnMapping:
         shapes = [self.shape] if self.shape else list(Shape)
         return frozenset(shape for shape in shapes if fields <= FORMS[shape].fields)
 
-    def reader(self, *, is_table: bool = False) -> MessageReader:
+    def reader(self, *, is_table: bool = False, on_field: OnField | None = None) -> MessageReader:
         roles = {name.removeprefix(_ROLE_PREFIX): role for name, role in self.columns.items() if _is_role(name)}
-        return MessageReader(roles, self.columns.get("role"), self.columns.get("content"), is_table=is_table)
+        role, content = self.columns.get("role"), self.columns.get("content")
+        return MessageReader(roles, role, content, is_table=is_table, on_field=on_field)
 
     def apply(self, row: Row, shape: Shape | None = None) -> Row:
         """The row with its columns renamed.

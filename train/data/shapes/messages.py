@@ -1,18 +1,24 @@
 """Lists of messages in the forms that people use, converted to one form."""
 
-import json
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
-from train.data.formats.json_text import decode_whole
 from train.data.rows.canonical import Message
-from train.data.rows.errors import RowError, Rule
+from train.data.rows.errors import RowError, Rule, shown_name
+from train.data.shapes.json_cells import from_json_text
+from train.data.shapes.message_fields import (
+    CALLS,
+    LOSS_FLAGS,
+    REASONING,
+    calls_in,
+    calls_of,
+    reasoning_of,
+    refuse_media,
+    weight_of,
+)
 
-MAX_DEPTH = 64
-"""Maximum nesting of `tools` and `tool_calls`, so that every later reader and chat template can process them."""
 MAX_MESSAGES = 2000
 """Maximum length of a list: each answer is found by rendering all messages before it, so the work is quadratic."""
 
@@ -37,7 +43,21 @@ _SHAREGPT_ROLES = {
     "model": "assistant",
     "tool": "tool",
     "observation": "tool",
+    "function_call": "assistant",
+    "tool_call": "assistant",
 }
+_SHAREGPT_CALLS = ("function_call", "tool_call")
+"""ShareGPT roles whose text is a call of a tool as JSON."""
+
+_FIELDS_OF = {
+    "assistant": frozenset((*CALLS, *REASONING, *LOSS_FLAGS)),
+    "tool": frozenset(("name", "tool_call_id")),
+}
+"""Role -> the fields that are read in addition to the role and the content."""
+_NO_FIELDS: frozenset[str] = frozenset()
+
+OnField = Callable[[str, bool], None]
+"""Takes the name of a message's field, and whether the field is used."""
 
 ROLES = frozenset(_ROLES.values())
 
@@ -48,6 +68,7 @@ class MessageReader:
     """Reads messages with `role` and `content`, or with `from` and `value`, or with keys named by the user.
 
     `roles` maps more names to roles. With `is_table`, the rows come from a table, whose cells may hold lists as JSON.
+    `on_field` is called for each field of a message that is neither null nor its role or content.
     """
 
     def __init__(
@@ -57,8 +78,10 @@ class MessageReader:
         content_key: str | None = None,
         *,
         is_table: bool = False,
+        on_field: OnField | None = None,
     ) -> None:
         self._is_table = is_table
+        self._on_field = on_field
         self._openai = (role_key or "role", content_key or "content", _ROLES | dict(roles or {}))
         self._sharegpt = ("from", "value", _SHAREGPT_ROLES | dict(roles or {}))
         self._is_plain = not (roles or role_key or content_key)
@@ -116,19 +139,38 @@ class MessageReader:
         is_openai = self._openai[0] in value or "from" not in value
         role_key, content_key, roles = self._openai if is_openai else self._sharegpt
         role = _role(value.get(role_key), roles, f"{where}.{role_key}")
-        calls = objects(value["tool_calls"], f"{where}.tool_calls") if value.get("tool_calls") else []
+        refuse_media(value, where)
+        self._report_fields(value, role, (role_key, content_key))
+        calls = calls_of(value, where) if role == "assistant" else []
+        content = value.get(content_key)
+        if not is_openai and value[role_key] in _SHAREGPT_CALLS:
+            calls, content = [*calls, *calls_in(content, f"{where}.{content_key}")], None
         # A call needs no text, a tool may return nothing, and an empty system message prevents the chat template
         # from inserting a default one.
         may_be_empty = role in ("tool", "system") or (role == "assistant" and bool(calls))
         message: Message = {"role": role}
-        message["content"] = _content(value.get(content_key), f"{where}.{content_key}", may_be_empty)
-        if role == "assistant" and calls:
-            message["tool_calls"] = calls
-        if role == "assistant" and value.get("weight") is not None:
-            message["weight"] = _weight(value["weight"], f"{where}.weight")
+        message["content"] = _content(content, f"{where}.{content_key}", may_be_empty)
+        if role == "assistant":
+            rare = {"weight": weight_of(value, where), "reasoning_content": reasoning_of(value, where)}
+            message |= {"tool_calls": calls} if calls else {}
+            message |= {name: found for name, found in rare.items() if found is not None}
         if role == "tool":
             message |= {key: value[key] for key in ("name", "tool_call_id") if isinstance(value.get(key), str)}
         return message
+
+    def report_others(self, value: dict[str, Any], read: tuple[str, ...], where: str) -> None:
+        """Report the fields of an object inside a row that are not among those that were read."""
+        for name, item in value.items():
+            if self._on_field is not None and name not in read and item is not None and item != "":
+                self._on_field(f"{where}.{name}", False)
+
+    def _report_fields(self, message: dict[str, Any], role: str, keys: tuple[str, str]) -> None:
+        if self._on_field is None:
+            return
+        used = _FIELDS_OF.get(role, _NO_FIELDS)
+        for name, value in message.items():
+            if name not in keys and value is not None and value != "":
+                self._on_field(name, name in used)
 
 
 def text(value: object, where: str) -> str:
@@ -140,25 +182,6 @@ def text(value: object, where: str) -> str:
     if not value or value.isspace():
         raise RowError(Rule.EMPTY_CONTENT, f"{where} is empty.")
     return value
-
-
-def objects(value: object, where: str) -> list[dict[str, Any]]:
-    """A list of objects, not nested deeper than `MAX_DEPTH`; raise `RowError`."""
-    value = from_json_text(value, where)
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise RowError(Rule.WRONG_TYPE, f"{where} is not a list of objects.")
-    _check_json(value, MAX_DEPTH, where)
-    return value
-
-
-def from_json_text(value: object, where: str) -> object:
-    """The value of JSON in a text, which tables have in place of lists; anything else unchanged."""
-    if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
-        return value
-    try:
-        return decode_whole(value)
-    except json.JSONDecodeError as error:
-        raise RowError(Rule.BROKEN_JSON, f"{where} is broken JSON at character {error.pos + 1}.") from None
 
 
 def _is_normal(value: object) -> bool:
@@ -189,23 +212,6 @@ def _content(value: object, where: str, may_be_empty: bool) -> str:
 def _part(value: object, where: str) -> str:
     if isinstance(value, dict) and value.get("type") == "text" and isinstance(value.get("text"), str):
         return str(value["text"])
-    raise RowError(Rule.WRONG_TYPE, f"{where} is not a text part; only parts of type 'text' can be used.")
-
-
-def _weight(value: object, where: str) -> int:
-    if isinstance(value, bool) or value not in (0, 1):
-        raise RowError(Rule.WRONG_WEIGHT, f"{where} must be 0 or 1.")
-    return 1 if value else 0
-
-
-def _check_json(value: object, levels: int, where: str) -> None:
-    """Refuse what JSON cannot hold, or what is nested more than `levels` deep."""
-    if isinstance(value, list | dict):
-        if not levels:
-            raise RowError(Rule.TOO_DEEP, f"{where} is nested more than {MAX_DEPTH} levels deep.")
-        for item in value.values() if isinstance(value, dict) else value:
-            _check_json(item, levels - 1, where)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise RowError(Rule.NON_FINITE_NUMBER, f"{where} holds NaN or Infinity.")
-    elif not isinstance(value, str | int | float | None):
-        raise RowError(Rule.WRONG_TYPE, f"{where} holds a value that JSON has no form for.")
+    named = value.get("type") if isinstance(value, dict) else None
+    kind = f" but of type {shown_name(named)}" if isinstance(named, str) else ""
+    raise RowError(Rule.WRONG_TYPE, f"{where} is not a text part{kind}; only parts of type 'text' can be used.")

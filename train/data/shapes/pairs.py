@@ -4,8 +4,11 @@ from typing import Any
 
 from train.data.rows.canonical import Message, Row
 from train.data.rows.errors import RowError, Rule
-from train.data.shapes.messages import MessageReader, from_json_text, objects, text
+from train.data.shapes.json_cells import from_json_text, objects
+from train.data.shapes.message_fields import one_of
+from train.data.shapes.messages import MessageReader, text
 
+TOOLS = ("tools", "functions")
 _LABELS = {"true": True, "1": True, "false": False, "0": False}
 """How a table writes a verdict."""
 
@@ -25,9 +28,8 @@ def read_openai_dpo(row: Row, reader: MessageReader) -> Row:
     chosen = _completion(reader.read(row["preferred_output"], "preferred_output"), "preferred_output")
     rejected = _completion(reader.read(row["non_preferred_output"], "non_preferred_output"), "non_preferred_output")
     normal = _pair(prompt, chosen, rejected)
-    if given.get("tools"):
-        normal["tools"] = objects(given["tools"], "input.tools")
-    return normal
+    reader.report_others(given, ("messages", *TOOLS), "input")
+    return normal | optional_tools(given)
 
 
 def read_unpaired(row: Row, reader: MessageReader) -> Row:
@@ -141,13 +143,27 @@ def _completion(messages: list[Message], name: str, place: str = "") -> list[Mes
 
 
 def with_system(row: Row, messages: list[Message]) -> list[Message]:
-    """The messages, with the row's `system` text in front unless they begin with a system message."""
+    """The messages, with the row's `system` text in front; raise `RowError` where they begin with another one."""
     said = row.get("system")
-    if not said or (isinstance(said, str) and said.isspace()) or messages[0]["role"] == "system":
+    if not said or (isinstance(said, str) and said.isspace()):
         return messages
-    return [{"role": "system", "content": text(said, "system")}, *messages]
+    said = text(said, "system")
+    if messages[0]["role"] != "system":
+        return [{"role": "system", "content": said}, *messages]
+    if messages[0]["content"] != said:
+        raise RowError(
+            Rule.CONFLICTING_FIELDS,
+            "The row has 'system', and its messages begin with another system message; keep one.",
+        )
+    return messages
 
 
 def optional_tools(row: Row) -> dict[str, Any]:
-    """`{"tools": [...]}` if the row has tools, else an empty dict."""
-    return {"tools": objects(row["tools"], "tools")} if row.get("tools") else {}
+    """`{"tools": [...]}` if the row has tools or legacy functions, else an empty dict."""
+    name = one_of(row, TOOLS, "The row")
+    if name is None:
+        return {}
+    tools = objects(row[name], name)
+    if name == "functions":
+        tools = [{"type": "function", "function": function} for function in tools]
+    return {"tools": tools} if tools else {}

@@ -6,8 +6,11 @@ from enum import StrEnum
 
 from train.data.rows.canonical import Kind, Message, Row
 from train.data.rows.errors import RowError, Rule
-from train.data.shapes.messages import MessageReader, text
+from train.data.shapes.json_cells import from_json_text
+from train.data.shapes.message_fields import refuse_media
+from train.data.shapes.messages import MAX_MESSAGES, MessageReader, text
 from train.data.shapes.pairs import (
+    TOOLS,
     optional_tools,
     prompt_of,
     read_openai_dpo,
@@ -20,6 +23,11 @@ from train.data.shapes.pairs import (
 __all__ = ["FORMS", "Message", "Row", "RowError", "Rule", "Shape", "fit", "normalise"]
 
 
+_REJECTED = ("rejected", "rejected_response", "non_preferred_output")
+"""Fields with the worse answer."""
+_LABELS = ("label", "kto_tag")
+
+
 class Shape(StrEnum):
     """How an uploaded row is written."""
 
@@ -28,7 +36,7 @@ class Shape(StrEnum):
     SHAREGPT = "sharegpt"
     """`conversations` with `from` and `value`."""
     ALPACA = "alpaca"
-    """`instruction`, `output` and optionally `input` and `system`."""
+    """`instruction`, `output` and optionally `input`, `system` and `history`."""
     PROMPT_COMPLETION = "prompt_completion"
     """`prompt` and `completion`: two texts, or two lists of messages."""
     TEXT = "text"
@@ -64,7 +72,26 @@ def normalise(row: object, shape: Shape, reader: MessageReader | None = None) ->
     for key in form.required:
         if key not in row:
             raise _without(key, row, shape)
+    refuse_media(row, "The row")
     return form.read(row, reader or _DEFAULT_READER)
+
+
+def refuse_preferences(row: object, shape: Shape) -> None:
+    """Refuse a row that says which answer is good or bad, where the detected shape trains the answer regardless.
+
+    Of labels, only true and false count: numbers may be classes.
+    """
+    form = FORMS[shape]
+    if not isinstance(row, dict) or form.kind is not Kind.MESSAGES:
+        return
+    judged = [name for name in _REJECTED if row.get(name) not in (None, "", [])]
+    judged += [name for name in _LABELS if isinstance(row.get(name), bool)]
+    if judged:
+        raise RowError(
+            Rule.UNSUPPORTED_FIELD,
+            f"The row has '{judged[0]}', which the shape '{shape}' does not use; choose the shape to train without it "
+            f"(--shape {shape}), or write the rows in a shape for preferences.",
+        )
 
 
 def fit(row: Row, shape: Shape) -> float:
@@ -96,8 +123,28 @@ def _read_alpaca(row: Row, _: MessageReader) -> Row:
     if context and not (isinstance(context, str) and context.isspace()):
         question += "\n\n" + text(context, "input")
     answer = text(row["output"], "output")
-    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return _conversation(row, with_system(row, turns))
+    return _conversation(row, with_system(row, [*_earlier_turns(row.get("history")), *_turn(question, answer)]))
+
+
+def _earlier_turns(history: object) -> list[Message]:
+    """The messages of `history`, a list of pairs of a user's and an assistant's text."""
+    pairs = from_json_text(history, "history")
+    if pairs is None or pairs == "":
+        return []
+    if not isinstance(pairs, list):
+        raise RowError(Rule.WRONG_TYPE, "history is not a list of pairs of texts, a user's and an assistant's.")
+    if len(pairs) > MAX_MESSAGES // 2:
+        raise RowError(Rule.TOO_MANY_MESSAGES, f"history has more than {MAX_MESSAGES // 2:,} pairs; split the row.")
+    messages: list[Message] = []
+    for number, pair in enumerate(pairs, 1):
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise RowError(Rule.WRONG_TYPE, f"history[{number}] is not a pair of texts, a user's and an assistant's.")
+        messages += _turn(*(text(item, f"history[{number}]") for item in pair))
+    return messages
+
+
+def _turn(question: str, answer: str) -> list[Message]:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
 def _read_prompt_completion(row: Row, reader: MessageReader) -> Row:
@@ -107,7 +154,7 @@ def _read_prompt_completion(row: Row, reader: MessageReader) -> Row:
     before = prompt_of(prompt, reader)
     if not isinstance(completion, list):
         after = [{"role": "assistant", "content": text(completion, "completion")}]
-        return _conversation(row, with_system(row, before + after))
+        return _conversation(row, with_system(row, before + after)) | {"is_joined": True}
     after = reader.read(completion, "completion")
     if after[0]["role"] != "assistant":
         raise RowError(Rule.COMPLETION_FIRST_MESSAGE, "'completion' must start with an assistant message.")
@@ -123,7 +170,7 @@ def _read_text(row: Row, _: MessageReader) -> Row:
 def _conversation(row: Row, messages: list[Message]) -> Row:
     for message in messages:
         if message["role"] == "assistant":
-            return {"messages": messages, **optional_tools(row)} if "tools" in row else {"messages": messages}
+            return {"messages": messages, **optional_tools(row)}
     raise RowError(Rule.NO_ASSISTANT, "The row has no assistant message to learn from.")
 
 
@@ -153,22 +200,22 @@ def _is_unpaired(row: Row) -> bool:
 
 
 FORMS: dict[Shape, Form] = {
-    Shape.MESSAGES: Form(Kind.MESSAGES, ("messages",), _read_messages, ("system", "tools"), _is_list("messages")),
+    Shape.MESSAGES: Form(Kind.MESSAGES, ("messages",), _read_messages, ("system", *TOOLS), _is_list("messages")),
     Shape.SHAREGPT: Form(
-        Kind.MESSAGES, ("conversations",), _read_sharegpt, ("system", "tools"), _is_list("conversations")
+        Kind.MESSAGES, ("conversations",), _read_sharegpt, ("system", *TOOLS), _is_list("conversations")
     ),
     Shape.ALPACA: Form(
         Kind.MESSAGES,
         ("instruction", "output"),
         _read_alpaca,
-        ("input", "system", "tools"),
+        ("input", "system", "history", *TOOLS),
         _is_text("instruction", "output"),
     ),
     Shape.PROMPT_COMPLETION: Form(
         Kind.MESSAGES,
         ("prompt", "completion"),
         _read_prompt_completion,
-        ("system", "tools"),
+        ("system", *TOOLS),
         _is_text_or_list("prompt", "completion"),
     ),
     Shape.TEXT: Form(Kind.TEXT, ("text",), _read_text, (), _is_text("text")),
@@ -176,7 +223,7 @@ FORMS: dict[Shape, Form] = {
         Kind.PREFERENCE,
         ("chosen", "rejected"),
         read_preference,
-        ("prompt", "system", "tools"),
+        ("prompt", "system", *TOOLS),
         _is_preference,
     ),
     Shape.OPENAI_DPO: Form(
@@ -190,7 +237,7 @@ FORMS: dict[Shape, Form] = {
         Kind.UNPAIRED,
         ("prompt", "completion", "label"),
         read_unpaired,
-        ("system", "tools"),
+        ("system", *TOOLS),
         _is_unpaired,
     ),
 }

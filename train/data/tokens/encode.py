@@ -113,10 +113,10 @@ def tokenise(
             encodings = pool.submit(backend.encode_batch, texts, add_special_tokens=False)
             on_rendered(batch)
             if before is not None:
-                yield _tokenised(before[0], before[1].result())
+                yield _tokenised(*before, backend)
             before = batch, encodings
         if before is not None:
-            yield _tokenised(before[0], before[1].result())
+            yield _tokenised(*before, backend)
 
 
 def labelled(row: TokenisedRow, max_length: int | None) -> tuple[Tokens, Tokens]:
@@ -226,14 +226,30 @@ def _with_frozen_gc(batches: Iterable[list[TokenisedRow]]) -> Iterator[list[Toke
             gc.unfreeze()
 
 
-def _tokenised(rows: list[TokenisedRow], encodings: "list[Encoding]") -> list[TokenisedRow]:
+def _tokenised(
+    rows: list[TokenisedRow], encodings: "Future[list[Encoding]]", backend: "Tokenizer"
+) -> list[TokenisedRow]:
     """The rows with their tokens."""
-    start = 0
+    found = iter(encodings.result())
     for row in rows:
-        row.encodings = encodings[start : start + len(row.texts)]
+        row.encodings = [_split_at_boundary(next(found), text, backend) for text in row.texts]
         row.turns = turns_of(row.encodings, row.texts)
-        start += len(row.texts)
     return rows
+
+
+def _split_at_boundary(encoding: "Encoding", text: RenderedRow, backend: "Tokenizer") -> "Encoding":
+    """The tokens of a text in which none crosses from the prompt into the completion.
+
+    At inference the prompt is tokenised alone. A token across the boundary would be trained with characters of the
+    prompt in it, or leave out the first ones of the completion.
+    """
+    from tokenizers import Encoding
+
+    boundary = text.boundary
+    if not boundary or _token_that_begins_at(encoding, boundary) is not None:
+        return encoding
+    parts = (text.text[:boundary], text.text[boundary:])
+    return Encoding.merge(backend.encode_batch(parts, add_special_tokens=False), growing_offsets=True)
 
 
 def _search_range(offsets: list[Span], span: Span) -> Span:

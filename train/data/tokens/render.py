@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +38,13 @@ _PROBE: list[Message] = [
 class RenderedRow:
     text: str
     spans: list[Span]
-    """Characters that are learned, in order."""
+    """Characters that are trained on, in order."""
+    turns: dict[int, Span] = field(default_factory=dict)
+    """The turns among them by the number of their message, from 0; empty where they were not all searched."""
     is_verbatim: bool = False
     """Whether every message is known to be in the text unchanged."""
+    boundary: int | None = None
+    """Character at which the completion begins whose prompt has tokens of its own, as it has at inference."""
     has_all_turns: bool = True
     """False for a long row whose turns were searched only as far as the row is kept."""
 
@@ -89,7 +93,7 @@ class Renderer:
             for i, message in enumerate(messages)
             if message["role"] == "assistant" and (message.get("weight") != 0) == self._assistant_only_loss
         ]
-        limit = None
+        limit = boundary = None
         if self.template.origin != "none":
             tools = row.get("tools")
             text = self._render_whole(number, messages, tools)
@@ -98,20 +102,38 @@ class Renderer:
             turns = self._find_turns(number, text, messages, tools, wanted, limit) if known is None else known
         else:
             known = tools = None
-            text, turns = self._join(messages, wanted)
-        spans = turns if self._assistant_only_loss else _between(turns, len(text))
-        return RenderedRow(text, spans, is_verbatim=known is not None and tools is None, has_all_turns=limit is None)
+            is_joined = "is_joined" in row
+            text, turns = self._join(messages, wanted, separator="" if is_joined else "\n")
+            boundary = turns[0][0] if is_joined and turns else None
+        # Only the first turn, a greeting, may be missing.
+        of_messages = dict(zip(wanted[len(wanted) - len(turns) :], turns, strict=True)) if limit is None else {}
+        return RenderedRow(
+            text,
+            turns if self._assistant_only_loss else _between(turns, len(text)),
+            turns=of_messages if self._assistant_only_loss else {},
+            is_verbatim=known is not None and tools is None,
+            boundary=boundary,
+            has_all_turns=limit is None,
+        )
 
     def _render_text(self, text: str) -> RenderedRow:
-        """Render plain text, which is learned whole, with its end."""
-        whole = self._bos + text + self._eos
+        """Render plain text, which is trained on whole, with its end."""
+        whole = self._with_ends(text)
         return RenderedRow(whole, [(0, len(whole))])
 
-    def _join(self, messages: list[Message], wanted: list[int]) -> tuple[str, list[Span]]:
-        lines = [message["content"] + "\n" for message in messages]
-        lines[-1] = messages[-1]["content"] + self._eos
-        ends = list(accumulate(map(len, lines), initial=len(self._bos)))
-        return self._bos + "".join(lines), [(ends[i], ends[i + 1]) for i in wanted]
+    def _with_ends(self, text: str) -> str:
+        """The text between bos and eos; those that it brings along are not written twice."""
+        bos = "" if text.startswith(self._bos) else self._bos
+        return bos + text + ("" if self._eos and text.endswith(self._eos) else self._eos)
+
+    def _join(self, messages: list[Message], wanted: list[int], separator: str) -> tuple[str, list[Span]]:
+        lines = [message["content"] + separator for message in messages]
+        lines[-1] = messages[-1]["content"]
+        joined = "".join(lines)
+        text = self._with_ends(joined)
+        ends = list(accumulate(map(len, lines), initial=0 if joined.startswith(self._bos) else len(self._bos)))
+        ends[-1] = len(text)
+        return text, [(ends[i], ends[i + 1]) for i in wanted]
 
     def _render_whole(self, number: int, messages: list[Message], tools: list[Any] | None) -> str:
         try:
@@ -231,6 +253,10 @@ def _with_parsed_calls(message: Message) -> Message:
 
 
 def _with_parsed_arguments(call: dict[str, Any]) -> dict[str, Any]:
+    if "function" not in call and "name" in call:
+        # The flat form, which some templates take for a call without name and arguments.
+        flat = {name: call[name] for name in ("name", "arguments") if name in call}
+        call = {"type": "function", **{key: call[key] for key in call if key not in flat}, "function": flat}
     function = call.get("function")
     if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
         return call

@@ -41,6 +41,7 @@ def test_a_raw_upload_becomes_a_dataset(client, settings):
     assert (dataset["format"], dataset["shape"], dataset["name"]) == ("jsonl", "messages", "chat.jsonl")
     assert (dataset["kind"], dataset["num_skipped"], dataset["column_mapping"]) == ("messages", 0, None)
     assert 0.5 < dataset["confidence"] <= 1
+    assert dataset["fields"] == [{"name": "messages", "used_as": "messages", "num_rows": 3}]
     assert "canonical" not in dataset
     bucket = settings.home / "buckets" / "training-files"
     assert (bucket / "blobs" / dataset["sha256"]).read_bytes() == ROWS

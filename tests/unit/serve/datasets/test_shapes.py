@@ -60,6 +60,7 @@ def test_every_shape_is_found_and_shown_before_and_after(client, shape, kind):
         "kind": kind,
     }
     (row,) = shown["rows"]
+    assert {field["name"] for field in shown["fields"] if field["used_as"]} == ROWS[shape].keys()
     assert (row["line"], row["raw"], row["problem"]) == (1, ROWS[shape], None)
     if kind == "messages":
         assert row["row"] == {"messages": TURNS}

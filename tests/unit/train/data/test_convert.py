@@ -11,10 +11,15 @@ from train.data.convert import Conversion, convert
 from train.data.formats import jsonl
 from train.data.rows.canonical import CanonicalFile, Kind
 from train.data.rows.errors import DatasetInvalidError, Rule
+from train.data.shapes.ledger import FieldCount
 from train.data.shapes.mapping import ColumnMapping
 from train.data.shapes.shapes import Shape
 
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489")
+
+
+def used(num_rows: int, *names: str) -> tuple[FieldCount, ...]:
+    return tuple(FieldCount(name, name, num_rows) for name in names)
 
 
 def pair(question: str = "Where?", answer: str = "Here.") -> dict[str, Any]:
@@ -51,7 +56,9 @@ def refusal(folder: Path, content: bytes, filename: str = "notes.jsonl") -> str:
 
 def test_jsonl_becomes_canonical_rows(tmp_path: Path):
     alpaca = {"instruction": "Grüße\u2028sagen ☃", "output": "\ud83d\ude00"}
-    assert convert_bytes(tmp_path, line(alpaca) * 2) == Conversion("jsonl", Shape.ALPACA, Kind.MESSAGES, 2)
+    assert convert_bytes(tmp_path, line(alpaca) * 2) == Conversion(
+        "jsonl", Shape.ALPACA, Kind.MESSAGES, 2, fields=used(2, "instruction", "output")
+    )
     assert list(read_rows(tmp_path / "rows.arrow")) == [pair("Grüße\u2028sagen ☃", "😀")] * 2
     assert sorted(file.name for file in tmp_path.iterdir()) == ["rows.arrow", "source"]
 
@@ -67,14 +74,18 @@ def test_an_earlier_target_is_replaced_only_on_success(tmp_path: Path):
 
 def test_bom_windows_line_ends_blank_lines_and_a_missing_last_line_end(tmp_path: Path):
     content = b"\xef\xbb\xbf" + line(pair()).strip() + b"\r\n\r\n  \n" + b"\t" + line(pair("Who?")).strip()
-    assert convert_bytes(tmp_path, content) == Conversion("jsonl", Shape.MESSAGES, Kind.MESSAGES, 2)
+    assert convert_bytes(tmp_path, content) == Conversion(
+        "jsonl", Shape.MESSAGES, Kind.MESSAGES, 2, fields=used(2, "messages")
+    )
     assert lines_of(tmp_path) == [1, 4]
 
 
 def test_a_json_array(tmp_path: Path):
     rows = [pair(), pair("Who?")]
     content = b"\xef\xbb\xbf\r\n" + json.dumps(rows, indent=2).encode() + b"\n\n"
-    assert convert_bytes(tmp_path, content, "notes.JSON") == Conversion("json", Shape.MESSAGES, Kind.MESSAGES, 2)
+    assert convert_bytes(tmp_path, content, "notes.JSON") == Conversion(
+        "json", Shape.MESSAGES, Kind.MESSAGES, 2, fields=used(2, "messages")
+    )
     assert list(read_rows(tmp_path / "rows.arrow")) == rows
 
 
@@ -121,7 +132,11 @@ def test_a_file_that_is_no_dataset(tmp_path: Path, content: bytes, filename: str
     ("bad", "rule", "message"),
     [
         (b'{"messages": [}', Rule.BROKEN_JSON, "The JSON is broken at column 15: Expecting value."),
-        (b'{"messages": []} {}', Rule.BROKEN_JSON, "The JSON is broken at column 18: Extra data."),
+        (
+            b'{"messages": []} {}',
+            Rule.BROKEN_JSON,
+            "The JSON is broken at column 18: Extra data; write one row per line.",
+        ),
         (b"nonsense", Rule.BROKEN_JSON, "The JSON is broken at column 1: Expecting value."),
         (b'{"messages": "\xff"}', Rule.INVALID_UTF8, "The line is not valid UTF-8 (byte 15)."),
         (b'{"messages": "\xed\xa0\x80"}', Rule.INVALID_UTF8, "The line is not valid UTF-8 (byte 15)."),
@@ -170,8 +185,14 @@ def test_an_unknown_shape_asks_for_a_mapping(tmp_path: Path):
     assert 'columns={"prompt": "question", "completion": "answer"}' in refusal(tmp_path, content)
     mapping = ColumnMapping.parse(None, {"prompt": "question", "completion": "answer"})
     done = convert_bytes(tmp_path, content, mapping=mapping)
-    assert done == Conversion("jsonl", Shape.PROMPT_COMPLETION, Kind.MESSAGES, 1)
-    assert list(read_rows(tmp_path / "rows.arrow")) == [pair()]
+    assert done == Conversion(
+        "jsonl",
+        Shape.PROMPT_COMPLETION,
+        Kind.MESSAGES,
+        1,
+        fields=(FieldCount("question", "prompt", 1), FieldCount("answer", "completion", 1)),
+    )
+    assert list(read_rows(tmp_path / "rows.arrow")) == [pair() | {"is_joined": True}]
 
 
 def test_a_conversation_of_as_many_messages_as_there_may_be_is_taken(tmp_path: Path):
@@ -297,7 +318,7 @@ GOOD = json.dumps(pair()).encode()
         (b"[" + GOOD + b",\n\xff]", "row 2: The file is not valid UTF-8 at line 2, column 1.", Rule.INVALID_UTF8),
         (
             json.dumps(pair(), indent=1).encode(),
-            "row 1: A .json file must hold one array of rows; name it",
+            "row 1: A .json file must hold one array of rows, or one object per line",
             Rule.NOT_AN_ARRAY,
         ),
     ],

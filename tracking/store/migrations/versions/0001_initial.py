@@ -234,6 +234,7 @@ def _create_datasets() -> None:
         sa.Column("confidence", sa.Double(), nullable=False),
         sa.Column("compression", sa.String()),
         sa.Column("problems", sa.JSON(), nullable=False),
+        sa.Column("fields", sa.JSON(), nullable=False),
         _at("created_at"),
     )
     op.create_index("ix_datasets_owner", "datasets", ["owner", "seq"])

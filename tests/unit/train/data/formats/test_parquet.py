@@ -116,3 +116,10 @@ def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reading, "MAX_UNPACKED_BYTES", 1024**2)
     with pytest.raises(DatasetInvalidError, match=r"\[too_large_unpacked\]"):
         list(parse_parquet(source))
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path):
+    """Each row would lose one of the two without a word."""
+    table = pa.table([["a"], ["b"], ["c"]], names=["prompt", "completion", "completion"])
+    with pytest.raises(DatasetInvalidError, match="name 'completion'; rename"):
+        list(parse_parquet(write(tmp_path, table)))

@@ -27,7 +27,7 @@ PAIR = {"prompt": [USER], "chosen": [GOOD], "rejected": [BAD]}
             {"system": "Be kind.", "prompt": "Where?", "chosen": "Here.", "rejected": "Go away."},
             PAIR | {"prompt": [SYSTEM, USER]},
         ),
-        ({"system": "Other.", "prompt": [SYSTEM, USER], "chosen": [GOOD], "rejected": [BAD]},
+        ({"system": "Be kind.", "prompt": [SYSTEM, USER], "chosen": [GOOD], "rejected": [BAD]},
          PAIR | {"prompt": [SYSTEM, USER]}),
         ({"prompt": [SYSTEM, USER, GOOD, MORE], "chosen": "Here.", "rejected": "Go away."},
          PAIR | {"prompt": [SYSTEM, USER, GOOD, MORE]}),
@@ -59,6 +59,7 @@ def test_preference_rows(row: dict[str, Any], normal: dict[str, Any]):
     ("row", "rule"),
     [
         ({"prompt": "x", "chosen": "y"}, Rule.MISSING_FIELD),
+        ({"system": "x", "prompt": [SYSTEM, USER], "chosen": [GOOD], "rejected": [BAD]}, Rule.CONFLICTING_FIELDS),
         ({"chosen": "x", "rejected": "y"}, Rule.MISSING_FIELD),
         ({"chosen": [GOOD], "rejected": [BAD]}, Rule.MISSING_FIELD),
         ({"prompt": "x", "chosen": [GOOD], "rejected": "y"}, Rule.WRONG_TYPE),

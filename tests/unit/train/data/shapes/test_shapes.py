@@ -142,7 +142,8 @@ def test_the_fields_of_a_row_and_their_types_say_which_shapes_fit(row: Any, shap
     ],
 )
 def test_every_shape_becomes_messages(row: dict[str, Any], shape: Shape, messages: list[dict[str, Any]]):
-    assert normalise(row, shape) == {"messages": messages}
+    joined = {"is_joined": True} if isinstance(row.get("completion"), str) else {}
+    assert normalise(row, shape) == {"messages": messages} | joined
 
 
 def test_tools_and_calls_are_kept():
