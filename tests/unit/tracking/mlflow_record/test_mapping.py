@@ -1,12 +1,13 @@
 """What jobs and events become, without a server."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from ftlab.schemas import EventKind, JobConfig, LoraConfig
+from ftlab.schemas import EventKind, JobConfig, LoraConfig, TrainingConfig
 from ftlab.status import JobStatus
 from tests.unit.tracking.mlflow_record.conftest import Jobs
 from tracking.mlflow_record.mapping import (
@@ -152,6 +153,31 @@ def test_params_are_flat_and_complete(job: JobRecord, jobs: Jobs) -> None:
     }
     assert params["method.max_length"] == "1024"
     assert not [name for name in params if name in ("dataset", "eval_dataset", "time_limit_s")]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        JobConfig(model="m", dataset="d"),
+        JobConfig(model="m", dataset="d", tuning="full", training=TrainingConfig(learning_rate=3e-5, warmup_steps=7)),
+        JobConfig(model="m", dataset="d", lora=LoraConfig(r=4, lora_alpha=64, lora_dropout=0.1, use_rslora=True)),
+        JobConfig(model="m", dataset="d", training=TrainingConfig(gradient_accumulation_steps=3, weight_decay=0.2)),
+    ],
+    ids=["defaults", "full", "rslora", "accumulation"],
+)
+def test_params_equal_the_resolved_config_setting_by_setting(job: JobRecord, config: JobConfig) -> None:
+    resolved = config.resolved().model_dump(mode="json")
+    params = params_of(replace(job, config=config.resolved()), None, None)
+    shown = {name: text for name, text in params.items() if not name.startswith("dataset.")}
+    expected: dict[str, str] = {}
+    remaining = [(name, value) for name, value in resolved.items() if name not in ("dataset", "eval_dataset")]
+    while remaining:
+        name, value = remaining.pop()
+        if isinstance(value, dict):
+            remaining += [(f"{name}.{inner}", setting) for inner, setting in value.items()]
+        elif value is not None:
+            expected[name] = json.dumps(value) if isinstance(value, list) else str(value)
+    assert shown == expected
 
 
 def test_params_of_a_job_whose_dataset_is_gone(job: JobRecord) -> None:
