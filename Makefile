@@ -6,7 +6,6 @@ STAMP := $(VENV)/.installed
 QUICK := 'not slow and not fuzz'
 REPORTS := .test-reports
 # How long each test took lies there as JUnit XML, one file for each part.
-BEHIND := nice -n 10
 
 .PHONY: demo up down test checks service lint types sync-client unit e2e faults slow fuzz chaos bench clean
 .DEFAULT_GOAL := help
@@ -33,9 +32,8 @@ up: $(STAMP) ## start the service in the background
 down: ## stop the service
 	$(BIN)/ftlab down
 
-# Two lanes at once: the tests of a whole service mostly wait, and go first where both want a core.
-test: $(VENV)/.installed-dev ## everything that CI runs
-	$(MAKE) --jobs=2 --output-sync=target checks service
+# One after the other: beside the unit tests, training runs of the service take several times as long on two cores.
+test: checks service ## everything that CI runs
 
 checks: lint types unit
 
@@ -54,7 +52,7 @@ types: $(VENV)/.installed-dev ## mypy --strict
 	$(BIN)/mypy
 
 unit: $(VENV)/.installed-dev ## tests without a cluster
-	$(BEHIND) $(BIN)/python -m pytest tests/unit tests/test_repository.py tests/test_prose.py -m $(QUICK) --junitxml=$(REPORTS)/unit.xml
+	$(BIN)/python -m pytest tests/unit tests/test_repository.py tests/test_prose.py -m $(QUICK) --junitxml=$(REPORTS)/unit.xml
 
 e2e: $(VENV)/.installed-dev ## tests against a whole service
 	$(BIN)/python -m pytest tests/e2e --ignore tests/e2e/test_readme.py -m $(QUICK) --junitxml=$(REPORTS)/e2e.xml
