@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ftlab import Client
+from ftlab.errors import InvalidRequestError
 from ftlab.schemas import Dataset, Job
 from ftlab.status import JobStatus, ReasonCode
 from tests.support.lab import Lab, at_step, follow_until, tiny_job, wait_for
@@ -161,13 +162,10 @@ def test_a_job_can_start_from_a_former_job_and_from_a_folder(
     assert resumed < fresh, "the former job's adapter continues from what it has learned"
 
 
-def test_a_job_that_cannot_work_fails_with_a_reason_to_act_on(client: Client, dataset: Dataset) -> None:
-    too_big = client.jobs.create(tiny_job(dataset, resources={"num_workers": 512}))
-
-    failed = client.jobs.wait(too_big.id, timeout_s=60, raise_on_failure=False)
-
-    assert (failed.status, failed.reason) == (JobStatus.FAILED, ReasonCode.CONFIG_INVALID)
-    assert "512 CPU cores" in failed.message
+def test_a_job_that_no_machine_can_run_is_refused_at_the_submit(client: Client, dataset: Dataset) -> None:
+    with pytest.raises(InvalidRequestError, match="512 CPU cores") as caught:
+        client.jobs.create(tiny_job(dataset, resources={"num_workers": 512}))
+    assert caught.value.code == "config_invalid"
 
 
 def test_the_queue_is_first_in_first_out_with_visible_positions(client: Client, dataset: Dataset) -> None:
