@@ -83,8 +83,8 @@ class JobStarter:
 
     def _start(self, tick: Tick, job: JobRecord, start: Start, fleet: Fleet, claimed: set[str]) -> bool:
         """Claim the job, then hand it to the standby run or launch a run of its own."""
+        assert isinstance(job.config, JobConfig), "a job whose config cannot be read is never started"
         try:
-            assert isinstance(job.config, JobConfig), "a job whose config cannot be read is never started"
             check_devices(job.config, use_cuda=start.shape.total.gpus > 0)
         except InvalidRequestError as error:
             move_job(tick, job, JobStatus.FAILED, reason=ReasonCode.CONFIG_INVALID, message=error.message)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ftlab.cli.app import app
-from ftlab.cli.session import Session, command
+from ftlab.cli.session import Session, command, refuse_unknown
 from ftlab.cli.watch import JobArgument
 
 if TYPE_CHECKING:
@@ -168,14 +168,9 @@ def confirm(question: str, yes: bool) -> None:
 
 
 def _statuses(given: list[str] | None) -> list[str] | None:
-    from ftlab.schemas.common import did_you_mean
     from ftlab.status import JobStatus
 
-    known = [str(status) for status in JobStatus]
-    for status in given or []:
-        if status not in known:
-            hint = did_you_mean(status, known)
-            raise typer.BadParameter(f"{status!r} is not a status.{hint} The statuses are {', '.join(known)}.")
+    refuse_unknown(given, [str(status) for status in JobStatus], "a status", "The statuses are")
     return given or None
 
 

@@ -3,7 +3,7 @@
 import inspect
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, Self
 
@@ -34,6 +34,16 @@ _COMMON: dict[str, tuple[Any, Any]] = {
 def before_command(context: typer.Context, option: str) -> Any:
     """The value of a common option that stands before the command, as in `ftlab --json ls`."""
     return context.find_root().params.get(option)
+
+
+def refuse_unknown(given: Sequence[str] | None, known: list[str], kind: str, listed: str) -> None:
+    """Raise `typer.BadParameter` for the first word that is not `known`; `listed` begins the list of those that are."""
+    from ftlab.schemas.common import did_you_mean
+
+    for word in given or ():
+        if word not in known:
+            hint = did_you_mean(word, known)
+            raise typer.BadParameter(f"{word!r} is not {kind}.{hint} {listed} {', '.join(known)}.")
 
 
 class Session:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ftlab.cli.app import app
-from ftlab.cli.session import Session, command
+from ftlab.cli.session import Session, command, refuse_unknown
 from ftlab.cli.text import GLYPHS, one_line
 
 if TYPE_CHECKING:
@@ -101,14 +101,9 @@ def events(
 ) -> None:
     """Print the events that are recorded of a job, oldest first."""
     from ftlab.schemas import EventKind
-    from ftlab.schemas.common import did_you_mean
     from ftlab.schemas.log_lines import event_text
 
-    known = [str(kind) for kind in EventKind]
-    for kind in kinds or []:
-        if kind not in known:
-            hint = did_you_mean(kind, known)
-            raise typer.BadParameter(f"{kind!r} is not a kind of event.{hint} Known: {', '.join(known)}.")
+    refuse_unknown(kinds, [str(kind) for kind in EventKind], "a kind of event", "Known:")
     found = session.client.jobs.get(job)
     for event in session.client.jobs.events(found.id, after, kinds):
         if session.output.as_json:

@@ -34,7 +34,7 @@ from ftlab.status import ReasonCode
 from serve.context import Caller, Services
 from serve.http.query import RecordId
 from serve.http.responses import reply
-from serve.models.base_model import HubAnswer, ask_huggingface, check, find_tuned, with_id
+from serve.models.base_model import HubAnswer, ask_huggingface, check, find_tuned
 from tracking.store import Transaction
 from train.data.rows.errors import DatasetInvalidError
 
@@ -176,9 +176,8 @@ def _tokens_request(services: Services, owner: str, target: CheckTarget, answer:
 
 def _base(tx: Transaction, services: Services, owner: str, model: str, answer: HubAnswer) -> BaseRef:
     checked = check(model, services.settings, answer)
-    ref = with_id(checked.ref, tx, owner)
-    find_tuned(ref, tx, services.settings, owner)
-    return base_ref(tx, services.settings, str(ref), checked.revision)
+    tuned = find_tuned(checked.ref, tx, services.settings, owner)
+    return base_ref(tx, services.settings, str(tuned.ref if tuned else checked.ref), checked.revision)
 
 
 def _error_of(state: WorkState) -> FineTuneLabError:

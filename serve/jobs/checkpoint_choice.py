@@ -10,11 +10,11 @@ from pathlib import Path
 
 from ftlab.errors import ConflictError, NotFoundError
 from ftlab.manifest import MANIFEST, read_manifest
+from tracking.store.ids import JOB_ID
 from tracking.store.records import CheckpointRecord, JobRecord
 from train.checkpoints.checkpoint_files import step_name
 
 _NAME = re.compile(r"(?:step-)?([0-9]{1,12})")
-_JOB_ID = re.compile(r"job-[0-9a-z]{12}")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def name_in_path(path: str, job_id: str) -> str:
     Raise `NotFoundError` when the path names another job than `job_id`.
     """
     *folders, name = [part for part in re.split(r"[/\\]", path) if part] or [""]
-    if any(_JOB_ID.fullmatch(folder) and folder != job_id for folder in folders):
+    if any(JOB_ID.fullmatch(folder) and folder != job_id for folder in folders):
         raise _unknown()
     return name_of(name)
 

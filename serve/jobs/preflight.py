@@ -7,7 +7,7 @@ from pathlib import Path
 from ftlab.errors import FineTuneLabError
 from ftlab.schemas import JobConfig, NoticePayload
 from serve.context import Services
-from serve.models.base_model import Checked, Tuned, find_tuned, with_id
+from serve.models.base_model import Checked, Tuned, find_tuned
 from train.model.files import ADAPTER_CONFIG, ModelFacts
 from train.model.folder import facts_of
 from train.model.preflight import (
@@ -45,15 +45,16 @@ def preflight(services: Services, owner: str, config: JobConfig, model: Checked)
         check_use(ModelUse.of(config), model.facts)
         return Start(model, config, notices=tuple(notices))
     with services.store.read() as tx:
-        ref = with_id(model.ref, tx, owner)
-        tuned = find_tuned(ref, tx, services.settings, owner)
+        tuned = find_tuned(model.ref, tx, services.settings, owner)
     assert tuned is not None
-    config = config.model_copy(update={"model": str(ref)})
+    config = config.model_copy(update={"model": str(tuned.ref)})
     adapter = adapter_settings(tuned.folder)
     if adapter is None:
         check_use(ModelUse.of(config), facts_of(tuned.folder))
     elif config.tuning == "full":
-        message = f"{ref} is an adapter (r {adapter.r}): it is merged into its base model, and all weights are trained."
+        message = (
+            f"{tuned.ref} is an adapter (r {adapter.r}): it is merged into its base model, and all weights are trained."
+        )
         notices.append(NoticePayload(code="adapter_merged", message=message))
     else:
         base = _base_facts(tuned.folder, services.settings.home / "models")

@@ -11,6 +11,7 @@ from ftlab.settings import Settings
 from serve.context import Services
 from serve.models.huggingface_lookup import HubModel
 from tracking.store import Transaction
+from tracking.store.records import JobRecord, ModelRecord
 from train.model.files import ADAPTER_CONFIG, CONFIG, ModelFacts
 from train.model.folder import facts_of
 
@@ -53,6 +54,8 @@ class Checked:
 class Tuned:
     """A model of this service that a job starts from."""
 
+    ref: ModelRef
+    """With the id, also where it was given by name."""
     name: str
     folder: Path
     base_revision: str | None = None
@@ -91,37 +94,26 @@ def check(text: str, settings: Settings, answer: HubAnswer) -> Checked:
     return Checked(ref, answer.model.facts, answer.model.revision, is_here=False)
 
 
-def with_id(ref: ModelRef, tx: Transaction, owner: str) -> ModelRef:
-    """The reference with the id of the job or model that it gives by name; other references as they are.
+def find_tuned(ref: ModelRef, tx: Transaction, settings: Settings, owner: str) -> Tuned | None:
+    """The model of a former job or a registered model, given by id or unique name; `None` for other references.
 
     Raise `NotFoundError` (`model_not_found`), or `ConflictError` (`ambiguous`) when several have this name.
     """
-    try:
-        if ref.kind == "job":
-            return replace(ref, id=tx.jobs.resolve(ref.id, owner=owner, by_prefix=False).id)
-        if ref.kind == "model":
-            return replace(ref, id=tx.models.resolve(ref.id, owner=owner).id)
-    except NotFoundError:
-        raise _not_found(f"There is no {ref.kind} with this id or name.") from None
-    except ConflictError as error:
-        raise ConflictError(error.message, error.code, "model") from None
-    return ref
-
-
-def find_tuned(ref: ModelRef, tx: Transaction, settings: Settings, owner: str) -> Tuned | None:
-    """The model of a former job or a registered model, given by id; `None` for other references.
-
-    Raise `NotFoundError` (`model_not_found`).
-    """
     if ref.kind not in ("job", "model"):
         return None
-    name, revision = _former_job(ref, tx, owner) if ref.kind == "job" else _registered_model(ref, tx, owner)
+    found = _find_record(ref, tx, owner)
+    ref = replace(ref, id=found.id)
+    if isinstance(found, JobRecord):
+        _require_checkpoint(ref, tx)
+        revision = found.model_revision
+    else:
+        revision = found.base_revision
     folder = Path(model_location(tx, settings, ref))
     # Two look-ups in a folder are fast enough to do inside the transaction.
     if (folder / ADAPTER_CONFIG).is_file():
-        return Tuned(name, folder, revision)
+        return Tuned(ref, found.name, folder, revision)
     if (folder / CONFIG).is_file():
-        return Tuned(name, folder)
+        return Tuned(ref, found.name, folder)
     raise _not_found("The files of this model are no longer on this machine.")
 
 
@@ -136,27 +128,26 @@ def _local_folder(ref: ModelRef, settings: Settings) -> Path | None:
     return folder if ref.revision is None and os.path.isdir(folder) else None
 
 
-def _former_job(ref: ModelRef, tx: Transaction, owner: str) -> tuple[str, str | None]:
-    """The job's name, and the revision of its base model."""
+def _find_record(ref: ModelRef, tx: Transaction, owner: str) -> JobRecord | ModelRecord:
+    """The job or model that the reference names, by id or unique name."""
     try:
-        job = tx.jobs.get(ref.id, owner=owner)
+        if ref.kind == "job":
+            return tx.jobs.resolve(ref.id, owner=owner, by_prefix=False)
+        return tx.models.resolve(ref.id, owner=owner)
     except NotFoundError:
-        raise _not_found("The model names a job that does not exist.") from None
-    steps = {checkpoint.step for checkpoint in tx.checkpoints.of_job(job.id)}
+        raise _not_found(f"There is no {ref.kind} with this id or name.") from None
+    except ConflictError as error:
+        raise ConflictError(error.message, error.code, "model") from None
+
+
+def _require_checkpoint(ref: ModelRef, tx: Transaction) -> None:
+    """Raise `NotFoundError` where the job has nothing that another one can start from."""
+    steps = {checkpoint.step for checkpoint in tx.checkpoints.of_job(ref.id)}
     if ref.step is not None and ref.step not in steps:
         known = f"it has steps {', '.join(map(str, sorted(steps)))}" if steps else "it has no checkpoint"
-        raise _not_found(f"Job {job.id!r} has no checkpoint of step {ref.step}; {known}.")
-    if ref.step is None and not steps and tx.models.of_job(job.id) is None:
-        raise _not_found(f"Job {job.id!r} has no checkpoint and no model yet.")
-    return job.name, job.model_revision
-
-
-def _registered_model(ref: ModelRef, tx: Transaction, owner: str) -> tuple[str, str | None]:
-    try:
-        model = tx.models.get(ref.id, owner=owner)
-    except NotFoundError:
-        raise _not_found("There is no registered model with this id.") from None
-    return model.name, model.base_revision
+        raise _not_found(f"Job {ref.id!r} has no checkpoint of step {ref.step}; {known}.")
+    if ref.step is None and not steps and tx.models.of_job(ref.id) is None:
+        raise _not_found(f"Job {ref.id!r} has no checkpoint and no model yet.")
 
 
 def _inside_roots(path: Path, settings: Settings) -> Path:

@@ -17,7 +17,7 @@ from serve.context import Caller, Services
 from serve.http.json_body import JsonBody, JsonRoute
 from serve.http.query import After, Limit, RecordId
 from serve.http.responses import in_thread, reply, to_page
-from serve.models.base_model import UNCHECKED, Tuned, ask_huggingface, check, find_tuned, with_id
+from serve.models.base_model import UNCHECKED, Tuned, ask_huggingface, check, find_tuned
 from train.model.files import ADAPTER_CONFIG, MAX_SMALL_BYTES, ModelFacts
 from train.model.folder import FolderFiles, adapter_size, facts_of
 
@@ -60,10 +60,10 @@ async def check_reference(caller: Caller, text: str) -> ModelCheck:
     ref = parse_model_ref(text)
     if ref.kind in ("hub", "path"):
         return await _check_base(caller.services, text)
-    ref, tuned = await caller.call(_find_tuned, ref)
+    tuned = await caller.call(_find_tuned, ref)
     base = await in_thread(_base_of, tuned)
     if base is None:
-        return await in_thread(_report_full, ref, tuned)
+        return await in_thread(_report_full, tuned)
     try:
         below = await _check_base(caller.services, base)
     except FineTuneLabError as error:
@@ -72,8 +72,8 @@ async def check_reference(caller: Caller, text: str) -> ModelCheck:
     known = {"size_bytes": below.size_bytes + own_bytes} if below.size_bytes is not None else {}
     return below.model_copy(
         update={
-            "model": str(ref),
-            "kind": ref.kind,
+            "model": str(tuned.ref),
+            "kind": tuned.ref.kind,
             "base_model": below.model,
             "revision": tuned.base_revision,
             **known,
@@ -98,12 +98,11 @@ async def _check_base(services: Services, text: str) -> ModelCheck:
     return report.model_copy(update=_described(checked.facts, shortage))
 
 
-def _find_tuned(services: Services, owner: str, ref: ModelRef) -> tuple[ModelRef, Tuned]:
+def _find_tuned(services: Services, owner: str, ref: ModelRef) -> Tuned:
     with services.store.read() as tx:
-        ref = with_id(ref, tx, owner)
         tuned = find_tuned(ref, tx, services.settings, owner)
     assert tuned is not None
-    return ref, tuned
+    return tuned
 
 
 def _base_of(tuned: Tuned) -> str | None:
@@ -120,8 +119,8 @@ def _base_of(tuned: Tuned) -> str | None:
     return name
 
 
-def _report_full(ref: ModelRef, tuned: Tuned) -> ModelCheck:
-    report = ModelCheck(model=str(ref), kind=ref.kind, is_checked=True, is_local=True)
+def _report_full(tuned: Tuned) -> ModelCheck:
+    report = ModelCheck(model=str(tuned.ref), kind=tuned.ref.kind, is_checked=True, is_local=True)
     return report.model_copy(update=_described(facts_of(tuned.folder), []))
 
 

@@ -6,7 +6,6 @@ client costs nothing, and one that does not read at all is disconnected.
 
 import asyncio
 import json
-import re
 from collections import deque
 from urllib.parse import urlsplit
 
@@ -29,6 +28,7 @@ from serve.http.responses import in_thread
 from serve.streams.event_pages import EventSlice
 from serve.streams.subscriptions import EventFeed, Subscription
 from tracking.store import Store
+from tracking.store.ids import JOB_ID
 from tracking.store.records import JobRecord
 
 NORMAL, FORBIDDEN, RESTARTING, TRY_AGAIN = 1000, 1008, 1012, 1013
@@ -36,7 +36,6 @@ BAD_REQUEST, NOT_FOUND, TOO_SLOW = 4400, 4404, 4408
 """WebSocket close codes; those above 4000 are specific to this service."""
 MAX_CLIENT_FRAME_BYTES = 64 * 1024
 CLOSE_TIMEOUT_S = 1.0
-JOB_ID = re.compile(r"job-[0-9a-z]{12}")
 
 router = APIRouter()
 

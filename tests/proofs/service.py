@@ -46,7 +46,7 @@ def download_equals_final_eval_loss(client: Client, job: Job, material: Material
     with zipfile.ZipFile(folder.with_suffix(".zip")) as archive:
         archive.extractall(folder)
     [point] = client.jobs.metrics(job.id, ["final_eval_loss"])
-    loss = mean_loss(material, folder)
+    loss = mean_loss(material.model, folder, material.eval_rows, material.max_length)
     return Finding(
         "The downloaded model has the eval loss that the job reports.",
         abs(loss - point.value) / max(1.0, abs(point.value)),
@@ -55,14 +55,13 @@ def download_equals_final_eval_loss(client: Client, job: Job, material: Material
     )
 
 
-def mean_loss(material: Material, folder: Path) -> float:
-    """The mean loss over the trained tokens of the eval rows, for the adapter in `folder` on its base model."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    base = AutoModelForCausalLM.from_pretrained(material.model, dtype="auto")
-    model = PeftModel.from_pretrained(base, folder).eval()
+def mean_loss(model_folder: Path, adapter: Path, rows: Path, max_length: int) -> float:
+    """The mean loss over the trained tokens of the canonical `rows`, for an adapter on its base model."""
+    tokenizer = AutoTokenizer.from_pretrained(adapter)
+    base = AutoModelForCausalLM.from_pretrained(model_folder, dtype="auto")
+    model = PeftModel.from_pretrained(base, adapter).eval()
     total, count = 0.0, 0
-    rows = read_rows(material.eval_rows)
-    for row in encode(rows, tokenizer, max_length=material.max_length, assistant_only_loss=True):
+    for row in encode(read_rows(rows), tokenizer, max_length=max_length, assistant_only_loss=True):
         if row.labels is None:
             continue
         with torch.no_grad():

@@ -1,11 +1,14 @@
 """Ids of jobs, datasets and other records."""
 
+import re
 import secrets
 import string
 
 ALPHABET = string.ascii_lowercase + string.digits
 NUM_CHARS = 12
 """36**12 values: among a million ids, two are equal with a probability of one in ten million."""
+JOB_ID = re.compile(rf"job-[0-9a-z]{{{NUM_CHARS}}}")
+"""What `new_id` makes for a job."""
 
 
 def new_id(prefix: str) -> str:

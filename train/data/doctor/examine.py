@@ -25,7 +25,7 @@ from train.data.tokens.render import RenderedRow, Renderer
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 3
+VERSION = 4
 """Version of the report's content; a new number makes kept reports invalid."""
 HUGE = 16
 """Multiple of `max_length` above which a row is called huge."""

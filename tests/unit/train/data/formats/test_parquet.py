@@ -119,7 +119,7 @@ def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path: Path):
-    """Each row would lose one of the two without a word."""
+    """Otherwise every row would silently lose one of the two."""
     table = pa.table([["a"], ["b"], ["c"]], names=["prompt", "completion", "completion"])
     with pytest.raises(DatasetInvalidError, match="name 'completion'; rename"):
         list(parse_parquet(write(tmp_path, table)))
