@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from ftlab.errors import InvalidRequestError
 from ftlab.schemas import EventKind
 from ftlab.status import StopKind
 from tests.support.tiny_models import make_tiny_model
@@ -80,7 +81,6 @@ def test_the_delivered_files_have_the_loss_of_the_best_evaluation(job: Job, conf
     "config",
     [
         pytest.param({}, id="lora"),
-        pytest.param({"lora": LORA | {"target_modules": ["q_proj", "embed_tokens"]}}, id="lora on the embedding"),
         pytest.param(FULL, id="full"),
     ],
 )
@@ -88,6 +88,13 @@ def test_tied_embeddings_are_delivered_as_they_were_trained(job: Job, config: di
     job.model = "org/tied"
     link = Link()
     check_final_loss(link, job.train(link, **config))
+
+
+def test_an_adapter_on_tied_embeddings_is_refused(job: Job):
+    """Merged, it would change the output layer as well, which was not trained."""
+    job.model = "org/tied"
+    with pytest.raises(InvalidRequestError, match="tie_word_embeddings"):
+        job.train(lora=LORA | {"target_modules": ["q_proj", "embed_tokens"]})
 
 
 @pytest.mark.parametrize(
