@@ -76,7 +76,8 @@ def _train_and_show(client: Client, settings: Settings, base: Path) -> None:
     _show_answers(base, adapter)
     console.print(f"\nAdapter ZIP    {target}")
     console.print(f"API docs       {settings.server_url}/docs")
-    console.print(f"MLflow         {settings.mlflow_page('experiments')}")
+    # A wrapped address cannot be opened.
+    console.print(f"MLflow         {settings.mlflow_page('experiments')}", soft_wrap=True)
     console.print(f"Ray dashboard  {settings.dashboard_url}  (token: {settings.home / 'ray_token'})")
 
 
