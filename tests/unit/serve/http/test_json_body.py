@@ -103,7 +103,7 @@ BASE = {"model": "org/name", "dataset": "ds-1"}
         ({"max_retries": True}, "invalid_config", "max_retries", "whole number"),
         ({"training": []}, "invalid_config", "training", "training must be"),
         ({"model": ""}, "invalid_model_id", "model", "at least 1"),
-        ({"name": "a\nb"}, "invalid_config", "name", "control characters"),
+        ({"name": "a\nb"}, "invalid_config", "name", "direction-changing characters; it has U+000A"),
         ({"lora": {"target_modules": 3}}, "invalid_config", "lora.target_modules", "lora.target_modules"),
         ({"load_in_4bit": True, "tuning": "full"}, "invalid_config", None, "load_in_4bit needs tuning"),
     ],
