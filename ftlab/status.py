@@ -1,4 +1,4 @@
-"""The life of a job: its statuses, what may follow what, why it is stopped, and why it can end."""
+"""The life of a job: its statuses, what may follow what, its run's phases, why it is stopped, and why it can end."""
 
 from enum import StrEnum
 
@@ -65,6 +65,28 @@ SENTENCES: dict[JobStatus, str] = {
 def sources_of(target: JobStatus) -> tuple[JobStatus, ...]:
     """The statuses from which `target` can be reached."""
     return tuple(status for status, targets in TRANSITIONS.items() if target in targets)
+
+
+class Phase(StrEnum):
+    """Phases of a run.
+
+    Heartbeats follow the steps while it is training or evaluating. In the other phases they may be minutes apart: a
+    download, a big file that is written and synced.
+    """
+
+    LOADING = "loading"
+    EVALUATING = "evaluating"
+    TRAINING = "training"
+    SAVING = "saving"
+    DELIVERING = "delivering"
+
+    @property
+    def label(self) -> str:
+        """Words for people, to follow the status of a job."""
+        return PHASE_LABELS.get(self, self.value)
+
+
+PHASE_LABELS = {Phase.LOADING: "loading the model", Phase.DELIVERING: "delivering the model"}
 
 
 class StopKind(StrEnum):

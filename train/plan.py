@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ftlab.schemas import EventPayload, JobConfig
-from ftlab.status import ReasonCode, StopKind
+from ftlab.status import Phase, ReasonCode, StopKind
 
 __all__ = [
     "Beat",
@@ -94,20 +94,6 @@ class RunPlan:
         return self.job_folder / "logs" / f"attempt-{self.attempt}.jsonl"
 
 
-class Phase(StrEnum):
-    """Phases of a run.
-
-    Heartbeats follow the steps while it is training or evaluating. In the other phases they may be minutes apart: a
-    download, a big file that is written and synced.
-    """
-
-    LOADING = "loading"
-    EVALUATING = "evaluating"
-    TRAINING = "training"
-    SAVING = "saving"
-    DELIVERING = "delivering"
-
-
 @dataclass(frozen=True)
 class Beat:
     """The newest heartbeat of a run."""
@@ -117,8 +103,7 @@ class Beat:
     step: int
     median_step_s: float | None
     """Median time of the newest steps; `None` before the second step of the attempt, as the first is slower."""
-    phase: str
-    """One of `Phase`."""
+    phase: Phase
 
 
 class Ending(StrEnum):

@@ -90,6 +90,11 @@ class AttemptLog:
                 self._newest_recorded = fresh[-1].number
                 self._queue.put(lambda tx: self._write_events(tx, fresh))
 
+    def record_phase(self, progress: ProgressPayload) -> None:
+        """Append the event that reports a new phase of the run."""
+        event = Emitted(0, datetime.now(UTC), progress)
+        self._queue.put(lambda tx: self._write_events(tx, [event]))
+
     def move(self, target: JobStatus) -> None:
         self._queue.put(lambda tx: self._move(tx, target))
 
@@ -269,6 +274,7 @@ class AttemptLog:
             eta_s=progress[-1].eta_s,
             file=progress[-1].file,
             file_progress=progress[-1].file_progress,
+            phase=progress[-1].phase,
             now=datetime.now(UTC),
         )
 

@@ -20,10 +20,11 @@ from cluster.names import NAMESPACE
 from cluster.policy import WorkerShape, node_labels
 from cluster.runs.attempt_record import AttemptLog
 from cluster.runs.end_reasons import of_crash, of_force, of_stop
+from cluster.runs.phase_changes import PhaseChanges
 from cluster.runs.time_limits import SAVE_GRACE_S
 from cluster.runs.watchdog import LOOK_INTERVAL_S, Stall, Watchdog
 from cluster.runs.worker_process import WorkerProcess, dump_stacks, end_workers
-from ftlab.schemas import CheckpointPayload, ProgressPayload
+from ftlab.schemas import CheckpointPayload
 from ftlab.settings import load_settings
 from ftlab.status import JobStatus, ReasonCode
 from tracking.store import Store
@@ -67,7 +68,7 @@ class RunDriver:
         self._verdict: tuple[ReasonCode, str] | None = None
         """Why this driver itself ended the run by force."""
         self._newest_checkpoint: int | None = None
-        self._total_steps: int | None = None
+        self._phases = PhaseChanges(step=0)
         self._closing = threading.Lock()
         self._ended = threading.Event()
         if plan is not None:
@@ -128,11 +129,10 @@ class RunDriver:
         self._watchdog.hear(rank, beat, time.monotonic())
         self._log.record(events)
         for event in events:
-            match event.payload:
-                case CheckpointPayload(step=step):
-                    self._newest_checkpoint = step
-                case ProgressPayload(total_steps=total_steps):
-                    self._total_steps = total_steps
+            if isinstance(event.payload, CheckpointPayload):
+                self._newest_checkpoint = event.payload.step
+        if (changed := self._phases.change(events, beat)) is not None:
+            self._log.record_phase(changed)
         return self._log.stop
 
     def fail(self, rank: int, failure: Failure) -> None:
@@ -169,6 +169,7 @@ class RunDriver:
     def _take(self, plan: RunPlan) -> None:
         self._plan = plan
         self._watchdog = _watchdog_of(plan)
+        self._phases = PhaseChanges(plan.recorded_step)
         self._newest_checkpoint = max(plan.recorded_checkpoints, default=None)
         ref = JobRef(plan.job_id, plan.attempt)
         self._log = AttemptLog(self._store, self._hub, ref, self._coordinator.attempt_ended)
@@ -265,7 +266,7 @@ class RunDriver:
         elif self._plan is not None and self._plan.time_left_s is not None:
             # The coordinator ends it by force as well; this is for a time when there is none.
             allowed_s = self._plan.time_left_s + max(SAVE_GRACE_S, self._settings.stop_grace_s)
-            if self._watchdog.is_in_work_after(allowed_s, self._total_steps, now):
+            if self._watchdog.is_in_work_after(allowed_s, self._phases.total_steps, now):
                 self._end_by_force(ReasonCode.TIME_LIMIT, "The job's time limit is used up.")
 
     def _end_hung(self, stall: Stall) -> None:

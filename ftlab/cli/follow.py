@@ -89,7 +89,7 @@ class _LiveDisplay:
         from rich.text import Text
 
         line = self._view.apply(event)
-        if line and event.kind is not EventKind.METRICS:
+        if line and event.kind not in (EventKind.METRICS, EventKind.PROGRESS):
             self._live.console.print(Text(line))
 
     def _line(self) -> "Text":

@@ -54,13 +54,13 @@ def _attempt_line(attempt: "Attempt") -> str:
 
 
 def _fields(session: Session, job: "Job") -> dict[str, object]:
-    from ftlab.cli.text import GLYPHS, duration, files, local_time, number, steps
+    from ftlab.cli.text import GLYPHS, duration, files, local_time, number, status_and_phase, steps
     from ftlab.status import ReasonCode
 
     return {
         "Id": job.id,
         "Name": job.name,
-        "Status": f"{GLYPHS[job.status]} {job.status}",
+        "Status": f"{GLYPHS[job.status]} {status_and_phase(job.status, job.phase)}",
         "Message": job.message,
         "Reason": None if job.reason is ReasonCode.OK else job.reason,
         "Priority": job.priority,
@@ -71,7 +71,7 @@ def _fields(session: Session, job: "Job") -> dict[str, object]:
         "Epoch": number(job.epoch),
         "Loss": number(job.loss),
         "Eval loss": number(job.eval_loss),
-        "ETA": duration(job.eta_s),
+        "ETA": duration(job.eta_s or None),
         "Retries used": job.retries_used or None,
         "Model": job.model_id,
         "MLflow run": job.mlflow_url,

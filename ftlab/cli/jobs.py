@@ -29,7 +29,7 @@ def ls(
     limit: LimitOption = 20,
 ) -> None:
     """List jobs: active ones first, then the newest."""
-    from ftlab.cli.text import GLYPHS, duration, number, steps
+    from ftlab.cli.text import GLYPHS, duration, number, status_and_phase, steps
     from ftlab.schemas.config import DEFAULT_PRIORITY
 
     jobs = _active_first(session, _statuses(status), limit + 1)
@@ -48,11 +48,11 @@ def ls(
         (
             job.id,
             job.name,
-            f"{GLYPHS[job.status]} {job.status}",
+            f"{GLYPHS[job.status]} {status_and_phase(job.status, job.phase)}",
             job.priority,
             steps(job.step, job.total_steps) if job.step else "",
             number(job.loss),
-            duration(job.eta_s),
+            duration(job.eta_s or None),
             job.created_at,
             _what_for(job.waiting_for),
         )
@@ -121,7 +121,7 @@ def queue(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100, help="Waiting jobs to show.")] = 20,
 ) -> None:
     """Show what runs and what waits, in order."""
-    from ftlab.cli.text import duration, steps
+    from ftlab.cli.text import duration, status_and_phase, steps
 
     found = session.client.queue(limit=limit)
     if session.output.as_json:
@@ -132,12 +132,12 @@ def queue(
         return
     rows: list[tuple[object, ...]] = [
         (
-            str(job.status),
+            status_and_phase(job.status, job.phase),
             job.job_id,
             job.name,
             job.priority,
             steps(job.step, job.total_steps) if job.step else "",
-            duration(job.eta_s),
+            duration(job.eta_s or None),
             job.created_at,
             "",
         )

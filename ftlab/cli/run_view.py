@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ftlab.cli.text import GLYPHS, duration, files, number, one_line, size, steps
+from ftlab.cli.text import GLYPHS, duration, files, number, one_line, size, status_and_phase, steps
 from ftlab.schemas import (
     CheckpointPayload,
     Event,
@@ -13,7 +13,7 @@ from ftlab.schemas import (
     StatusPayload,
 )
 from ftlab.schemas.events import FINAL_EVAL_LOSS
-from ftlab.status import JobStatus
+from ftlab.status import JobStatus, Phase
 
 BAR_WIDTH = 24
 LOGGED_METRICS = ("loss", "eval_loss", FINAL_EVAL_LOSS, "learning_rate")
@@ -30,6 +30,7 @@ class RunView:
     eval_loss: float | None = None
     tokens_per_s: float | None = None
     eta_s: float | None = None
+    phase: Phase | None = None
     file: int | None = None
     num_files: int = 1
     file_progress: float | None = None
@@ -43,6 +44,7 @@ class RunView:
             job.loss,
             job.eval_loss,
             eta_s=job.eta_s,
+            phase=job.phase,
             file=job.file,
             num_files=job.num_files,
             file_progress=job.file_progress,
@@ -53,6 +55,7 @@ class RunView:
         match event.payload:
             case StatusPayload() as new:
                 self.status = new.status
+                self.phase = Phase.LOADING if new.status is JobStatus.INITIALIZING else None
                 if self.status in (JobStatus.FAILED, JobStatus.CANCELLED):
                     return None  # the error that ends the command says it
                 return f"{GLYPHS[self.status]} {one_line(new.message or self.status.sentence)}"
@@ -61,6 +64,7 @@ class RunView:
                 return self._take_metrics(measured)
             case ProgressPayload() as progress:
                 self._take_progress(progress)
+                return self._take_phase(progress.phase)
             case CheckpointPayload() as saved:
                 best = ", the best so far" if saved.is_best else ""
                 return f"Checkpoint at step {saved.step} ({size(saved.size_bytes)}{best})"
@@ -70,7 +74,7 @@ class RunView:
 
     def live_line(self) -> str:
         """Everything in one line."""
-        parts = [f"{GLYPHS[self.status]} {self.status}"]
+        parts = [f"{GLYPHS[self.status]} {status_and_phase(self.status, self.phase)}"]
         if self.total_steps:
             filled = round(BAR_WIDTH * min(1.0, self.step / self.total_steps))
             parts.append("━" * filled + "╌" * (BAR_WIDTH - filled) + f" {steps(self.step, self.total_steps)}")
@@ -84,6 +88,14 @@ class RunView:
         self.file = progress.file or self.file
         self.num_files = progress.num_files or self.num_files
         self.file_progress = progress.file_progress
+
+    def _take_phase(self, phase: Phase | None) -> str | None:
+        """Only before the first step and after the last one nothing else shows that the run moves."""
+        self.phase = phase or self.phase
+        is_between_steps = 0 < self.step < (self.total_steps or 0)
+        if phase is None or phase is Phase.TRAINING or is_between_steps:
+            return None
+        return f"{GLYPHS[self.status]} The run is {phase.label}."
 
     def _take_metrics(self, measured: MetricsPayload) -> str:
         values = measured.values

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from unicodedata import combining, east_asian_width
 
-from ftlab.status import JobStatus
+from ftlab.status import JobStatus, Phase
 
 GLYPHS: dict[JobStatus, str] = {
     JobStatus.QUEUED: "○",
@@ -70,6 +70,11 @@ def elapsed(since: datetime | None, until: datetime | None = None) -> str:
 
 def steps(step: int, total_steps: int | None) -> str:
     return f"{step}/{total_steps}" if total_steps else str(step)
+
+
+def status_and_phase(status: JobStatus, phase: Phase | None) -> str:
+    """`running`, and `running, evaluating` while the run does something else than training."""
+    return f"{status}, {phase.label}" if phase and phase is not Phase.TRAINING else str(status)
 
 
 def files(file: int | None, num_files: int, file_progress: float | None) -> str:

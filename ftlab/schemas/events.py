@@ -9,7 +9,7 @@ from pydantic import Field, GetJsonSchemaHandler, TypeAdapter
 from pydantic_core import CoreSchema
 
 from ftlab.schemas.common import WireModel
-from ftlab.status import JobStatus, ReasonCode
+from ftlab.status import JobStatus, Phase, ReasonCode
 
 RESUMED = "resumed"
 """Code of the notice that reports what an attempt resumed from."""
@@ -56,7 +56,7 @@ class StatusPayload(EventPayload):
 
 
 class ProgressPayload(EventPayload):
-    """Position of the training. Sent at most twice a second between two logged steps."""
+    """Position of the training. Sent at most twice a second between two logged steps, and when the phase changes."""
 
     kind = EventKind.PROGRESS
 
@@ -76,6 +76,8 @@ class ProgressPayload(EventPayload):
     """Seconds per step, as a moving average."""
     data_wait_s: float | None = None
     """Seconds that a step waits for its data, as a moving average."""
+    phase: Phase | None = None
+    """What the run does from now on; set only in the event that reports a change of phase."""
 
 
 class MetricsPayload(ProgressPayload):

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from ftlab.schemas.common import WireModel
 from ftlab.schemas.config import DEFAULT_PRIORITY
-from ftlab.status import JobStatus, ReasonCode
+from ftlab.status import JobStatus, Phase, ReasonCode
 
 
 class Job(WireModel):
@@ -35,6 +35,8 @@ class Job(WireModel):
     eval_loss: float | None = None
     eta_s: float | None = None
     """Estimated seconds until the last step."""
+    phase: Phase | None = None
+    """What its run does now; only while it has devices."""
     run_time_s: float | None = None
     """Seconds of all its attempts, without the time in the queue and in pauses; `None` before the first attempt."""
     file: int | None = None
@@ -185,6 +187,8 @@ class RunningEntry(WireModel):
     loss: float | None = None
     eta_s: float | None = None
     """Estimated seconds until the last step."""
+    phase: Phase | None = None
+    """What its run does now."""
     created_at: datetime
     started_at: datetime | None = None
 

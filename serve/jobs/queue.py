@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from ftlab.schemas import Queue, QueueEntry, RunningEntry
-from ftlab.status import JobStatus
+from ftlab.status import JobStatus, Phase
 from serve.context import Caller, Services
 from serve.http.query import After, Limit
 from serve.http.responses import reply
@@ -34,7 +34,11 @@ def read_queue(services: Services, owner: str, after: str | None, limit: int) ->
         num_queued = tx.jobs.num_queued(owner)
         is_at_work = is_scheduling(tx, now) if heads else False
     return Queue(
-        running=[RunningEntry.of(job, job_id=job.id, eta_s=eta_of(job)) for job in running if job.owner == owner],
+        running=[
+            RunningEntry.of(job, job_id=job.id, eta_s=eta_of(job), phase=phase_of(job))
+            for job in running
+            if job.owner == owner
+        ],
         queued=[
             QueueEntry.of(
                 job,
@@ -74,6 +78,11 @@ def queued_message(position: int, waiting_for: str) -> str:
 def eta_of(job: JobRecord) -> float | None:
     """Seconds until the last step of a running job; an estimate of an earlier attempt does not count."""
     return job.eta_s if job.status is JobStatus.RUNNING else None
+
+
+def phase_of(job: JobRecord) -> Phase | None:
+    """What the run of a job does now, if it has one."""
+    return Phase.LOADING if job.status is JobStatus.INITIALIZING else job.phase
 
 
 def is_scheduling(tx: Transaction, now: datetime) -> bool:

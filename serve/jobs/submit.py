@@ -15,7 +15,7 @@ from serve.context import Services
 from serve.http.json_body import canonical
 from serve.http.responses import to_page
 from serve.jobs.preflight import Start, preflight
-from serve.jobs.queue import eta_of, is_scheduling, queued_message, waits_for
+from serve.jobs.queue import eta_of, is_scheduling, phase_of, queued_message, waits_for
 from serve.models.base_model import UNCHECKED, HubAnswer, check, short_name
 from tracking.store import Transaction
 from tracking.store.ids import new_id
@@ -220,5 +220,6 @@ def _to_job(
         queue_position=position,
         mlflow_url=settings.mlflow_page(f"experiments/{experiment}/runs/{run}") if experiment and run else None,
         eta_s=eta_of(record),
+        phase=phase_of(record),
         run_time_s=run_time_s,
     )

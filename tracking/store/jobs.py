@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from ftlab.schemas import JobConfig, StatusPayload
-from ftlab.status import ATTEMPT_STATUSES, REOPENING, JobStatus, ReasonCode, StopKind, sources_of
+from ftlab.status import ATTEMPT_STATUSES, REOPENING, JobStatus, Phase, ReasonCode, StopKind, sources_of
 from tracking.store.column_types import clean_text, finite_or_none
 from tracking.store.errors import DuplicateError, StaleJobError
 from tracking.store.events import write_events
@@ -122,7 +122,7 @@ class JobRepository(JobQueue):
         if target is JobStatus.RUNNING:
             values |= {"started_at": func.coalesce(jobs.c.started_at, now), "resume_from": None}
         if target not in ATTEMPT_STATUSES:
-            values["eta_s"] = None
+            values |= {"eta_s": None, "phase": None}
         if target.is_terminal:
             values["finished_at"] = now
         last_seq = self._connection.execute(
@@ -232,21 +232,27 @@ class JobRepository(JobQueue):
         eta_s: float | None = None,
         file: int | None = None,
         file_progress: float | None = None,
+        phase: Phase | None = None,
         now: datetime,
     ) -> bool:
-        """Store the training progress. A loss, file or file progress that is `None` or not finite stays as it was.
+        """Store the training progress. A value that is `None` or not finite stays as it was, except `eta_s`.
 
         Returns False when the attempt is no longer live.
         """
         values: dict[str, Any] = {
             "step": step,
-            "total_steps": total_steps,
-            "epoch": epoch,
             "eta_s": finite_or_none(eta_s),
             "updated_at": now,
         }
-        losses = {"loss": finite_or_none(loss), "eval_loss": finite_or_none(eval_loss)}
-        optional = {**losses, "file": file, "file_progress": finite_or_none(file_progress)}
+        optional: dict[str, Any] = {
+            "total_steps": total_steps,
+            "epoch": epoch,
+            "loss": finite_or_none(loss),
+            "eval_loss": finite_or_none(eval_loss),
+            "file": file,
+            "file_progress": finite_or_none(file_progress),
+            "phase": phase,
+        }
         values |= {column: value for column, value in optional.items() if value is not None}
         changed = self._connection.execute(
             update(jobs).where(jobs.c.id == ref.id, jobs.c.live_attempt == ref.attempt).values(**values)
@@ -358,6 +364,7 @@ NEW_JOB: dict[str, Any] = {
         "loss",
         "eval_loss",
         "eta_s",
+        "phase",
         "file",
         "file_progress",
         "mlflow_run_id",

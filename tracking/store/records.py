@@ -7,7 +7,7 @@ from typing import Any
 
 from ftlab.schemas import EventKind, EventPayload, JobConfig
 from ftlab.schemas.events import parse_payload
-from ftlab.status import JobStatus, ReasonCode, StopKind
+from ftlab.status import JobStatus, Phase, ReasonCode, StopKind
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,8 @@ class JobRecord:
     loss: float | None
     eval_loss: float | None
     eta_s: float | None
+    phase: Phase | None
+    """What the live attempt does, as far as it has reported it."""
     file: int | None
     """The number of the file in training, or trained last, from 1; `None` before the first step."""
     file_progress: float | None

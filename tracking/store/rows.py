@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from ftlab.schemas import EventKind
-from ftlab.status import ATTEMPT_STATUSES, JobStatus, ReasonCode, StopKind
+from ftlab.status import ATTEMPT_STATUSES, JobStatus, Phase, ReasonCode, StopKind
 from tracking.store.column_types import CleanText, ConfigText, EnumText, UtcDateTime
 
 LIVE_STATUSES = tuple(status for status in JobStatus if status in ATTEMPT_STATUSES or status is JobStatus.CANCELLING)
@@ -83,6 +83,7 @@ jobs = Table(
     Column("loss", Double),
     Column("eval_loss", Double),
     Column("eta_s", Double),
+    Column("phase", EnumText(Phase)),
     Column("file", Integer),
     Column("file_progress", Double),
     # The sum of the sizes of its checkpoints.

@@ -43,7 +43,7 @@ class Heartbeat:
     def beat(self) -> None:
         """Report that something was done."""
         self._count += 1
-        self._link.beat(Beat(self._count, self._step, self._median_step_s, self._phase.value))
+        self._link.beat(Beat(self._count, self._step, self._median_step_s, self._phase))
 
     def enter(self, phase: Phase, *, step: int | None = None) -> None:
         """Report that `phase` begins, `step` steps after the run's beginning."""

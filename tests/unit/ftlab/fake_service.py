@@ -69,6 +69,7 @@ class FakeJob:
             "attempt": 1,
             "step": steps[-1]["step"] if steps else 0,
             "total_steps": 10,
+            "phase": next((event["data"]["phase"] for event in self.events[::-1] if event["data"].get("phase")), None),
             "num_files": len(self.config["dataset"]) if isinstance(self.config["dataset"], list) else 1,
             "loss": steps[-1]["values"].get("loss") if steps else None,
             "queue_position": 1 if self.status is JobStatus.QUEUED else None,

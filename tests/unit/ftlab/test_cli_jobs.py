@@ -45,6 +45,17 @@ def test_ls_is_tab_separated_in_a_pipe(cli, fake):
     ]
 
 
+def test_lists_say_what_a_run_does_when_it_does_not_train(cli, fake):
+    job = fake.add_job(3)
+    job.add("progress", step=3, total_steps=10, eta_s=0.0, phase="evaluating")
+    assert cli("ls").lines[1].split("\t")[2] == "● running, evaluating"
+    assert cli("queue").lines[1].split("\t")[0] == "running, evaluating"
+    assert "● running, evaluating" in cli("show", job.id).out
+    assert cli("events", job.id, "-k", "progress").lines[0].endswith("Step 3/10, evaluating")
+    job.add("progress", step=3, total_steps=10, eta_s=0.0, phase="training")
+    assert cli("ls").lines[1].split("\t")[2] == "● running"
+
+
 def test_ls_says_what_queued_jobs_wait_for(cli, fake):
     fake.add_job().priority = 80
     cells = cli("ls").lines[1].split("\t")

@@ -7,7 +7,7 @@ import pytest
 
 from ftlab.cli.run_view import RunView
 from ftlab.schemas import Event, EventKind, Job
-from ftlab.status import JobStatus
+from ftlab.status import JobStatus, Phase
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -53,3 +53,30 @@ def test_it_goes_on_from_what_the_job_tells():
     )
     assert "9/20  file 2 of 2 (12 %)" in RunView.of(job).live_line()
     assert (job.datasets, job.progress) == (["ds-1", "ds-2"], 0.45)
+
+
+def progress(step: int, phase: str) -> Event:
+    data = {"step": step, "total_steps": 20, "eta_s": 0.0, "phase": phase}
+    return Event(job_id="job-1", seq=1, attempt=1, at=NOW, kind=EventKind.PROGRESS, data=data)
+
+
+def test_it_says_what_the_run_does_when_it_does_not_train():
+    view = RunView(JobStatus.RUNNING)
+    assert view.apply(progress(0, "evaluating")) == "● The run is evaluating."
+    assert view.live_line().startswith("● running, evaluating  ")
+    assert view.apply(progress(0, "training")) is None
+    assert view.live_line().startswith("● running  ")
+
+
+def test_phases_between_two_steps_are_live_but_not_logged():
+    view = RunView(JobStatus.RUNNING)
+    assert view.apply(progress(7, "saving")) is None
+    assert view.live_line().startswith("● running, saving  ")
+    assert view.apply(progress(20, "delivering")) == "● The run is delivering the model."
+
+
+def test_a_phase_ends_with_the_status():
+    view = RunView(JobStatus.RUNNING, phase=Phase.SAVING)
+    data = {"status": "initializing", "message": "The workers are up."}
+    view.apply(Event(job_id="job-1", seq=2, attempt=2, at=NOW, kind=EventKind.STATUS, data=data))
+    assert view.live_line() == "● initializing, loading the model"

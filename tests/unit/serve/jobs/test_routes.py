@@ -8,7 +8,7 @@ import pytest
 
 from cluster.policy import Fleet, Node
 from ftlab.schemas import JobConfig, LogPayload, NoticePayload
-from ftlab.status import JobStatus, ReasonCode, StopKind
+from ftlab.status import JobStatus, Phase, ReasonCode, StopKind
 from tracking.store import StaleJobError
 from tracking.store.jobs import JobRepository
 from tracking.store.records import CheckpointRecord, JobRef, MetricRecord, ModelRecord, NewEvent
@@ -168,9 +168,11 @@ def test_the_queue_shows_how_far_running_jobs_are(client, config, store):
     ref = start(store, job)
     with store.begin() as tx:
         tx.jobs.record_progress(ref, step=3, total_steps=10, epoch=0.3, loss=2.5, eval_loss=None, eta_s=7.0, now=NOW)
+        tx.jobs.record_progress(ref, step=3, total_steps=None, epoch=None, eta_s=7.0, phase=Phase.EVALUATING, now=NOW)
     [entry] = client.get("/api/training/queue").json()["running"]
     assert (entry["name"], entry["status"], entry["priority"]) == ("mine", "running", 70)
     assert (entry["step"], entry["total_steps"], entry["loss"], entry["eta_s"]) == (3, 10, 2.5, 7.0)
+    assert entry["phase"] == client.get(f"{JOBS}/{job}").json()["phase"] == "evaluating"
     with store.begin() as tx:
         tx.jobs.move(ref, JobStatus.PAUSING, now=NOW, stop_kind=StopKind.PAUSE)
     [entry] = client.get("/api/training/queue").json()["running"]

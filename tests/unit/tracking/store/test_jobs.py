@@ -6,7 +6,7 @@ import pytest
 
 from ftlab.errors import ConflictError, MalformedRequestError, NotFoundError
 from ftlab.schemas import JobConfig
-from ftlab.status import JobStatus, ReasonCode
+from ftlab.status import JobStatus, Phase, ReasonCode
 from tests.support.databases import change_config
 from tests.unit.tracking.samples import (
     NOW,
@@ -284,13 +284,16 @@ class TestProgress:
                 assert not tx.jobs.record_progress(ref, step=9, total_steps=9, epoch=1.0, now=NOW)
         assert get_job(store, stale.id) == before
 
-    def test_estimate_ends_with_the_run(self, store: Store) -> None:
+    def test_estimate_and_phase_end_with_the_run(self, store: Store) -> None:
         ref = reach(store, S.RUNNING)
         with store.begin() as tx:
             tx.jobs.record_progress(ref, step=3, total_steps=9, epoch=0.5, eta_s=60.0, now=NOW)
+            tx.jobs.record_progress(ref, step=3, total_steps=None, epoch=None, phase=Phase.SAVING, now=NOW)
+        assert get_job(store, ref.id).phase is Phase.SAVING
+        with store.begin() as tx:
             tx.jobs.move(ref, S.FAILED, now=NOW)
         job = get_job(store, ref.id)
-        assert (job.step, job.eta_s) == (3, None)
+        assert (job.step, job.total_steps, job.epoch, job.eta_s, job.phase) == (3, 9, 0.5, None, None)
 
 
 def test_model_revision_is_pinned_once(store: Store) -> None:

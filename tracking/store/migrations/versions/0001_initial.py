@@ -98,6 +98,7 @@ def _create_jobs() -> None:
         sa.Column("loss", sa.Double()),
         sa.Column("eval_loss", sa.Double()),
         sa.Column("eta_s", sa.Double()),
+        sa.Column("phase", sa.String()),
         sa.Column("file", sa.Integer()),
         sa.Column("file_progress", sa.Double()),
         sa.Column("disk_bytes", sa.BigInteger(), nullable=False, server_default=sa.text("0")),
