@@ -18,7 +18,7 @@ import psutil
 from cluster.machine.ports import free_ports
 from cluster.machine.processes import end_processes
 from ftlab import Client
-from ftlab.schemas import Dataset, Event, Job
+from ftlab.schemas import Dataset, Event, EventKind, Job
 from ftlab.settings import Settings
 from tests.support.tiny_models import make_tiny_model
 from tracking.store import Store
@@ -72,7 +72,16 @@ class Lab:
         """SIGTERM to the supervisor; everything it started must be gone with it."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(120)
+        code = self.process.wait(120)
+        self._refuse_differences()
+        return code
+
+    def _refuse_differences(self) -> None:
+        """No run may have done anything else than its config says."""
+        with self.store.read() as tx:
+            for job in tx.jobs.list(limit=1000):
+                for notice in tx.events.tail(job.ref.id, EventKind.NOTICE, 100):
+                    assert notice.data["code"] != "record_differs", notice.data["message"]
 
     def kill_everything(self) -> None:
         """kill -9 of the supervisor and of all that it started: a power cut, as far as processes go."""

@@ -13,6 +13,7 @@ from train.checkpoints import checkpoint_files
 from train.checkpoints.resume import checkpoint_payload
 from train.checkpoints.resume_report import ConditionsReader, ResumeReport
 from train.failures import LossDivergedError
+from train.loop.record_check import notice_of_differences
 from train.loop.run_context import RunContext
 from train.loop.run_state import read_run_states, saved_rng_sha256
 from train.model.base_model import BaseModel
@@ -52,6 +53,7 @@ class RunCallback(TrainerCallback):
         self._meter = StepMeter()
         self._progress_emitted = 0.0
         self._is_save_requested = False
+        self._is_record_checked = False
         self.stopped_by: StopKind | None = None
         self.saved_step: int | None = None
         """The newest step that this attempt committed."""
@@ -83,7 +85,12 @@ class RunCallback(TrainerCallback):
         self._meter.work_ended()
         self._heartbeat.enter(Phase.TRAINING, step=state.global_step)
 
-    def on_step_begin(self, *_: Any, **__: Any) -> None:
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
+    ) -> None:
+        if not self._is_record_checked:
+            self._is_record_checked = True
+            self._check_record(args, state, parts)
         self._meter.step_started()
 
     def on_substep_end(self, *_: Any, **__: Any) -> None:
@@ -164,6 +171,13 @@ class RunCallback(TrainerCallback):
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self._resumed is not None and (state.global_step > self._resumed.step or self.stopped_by is None):
             self._report_resume({})
+
+    def _check_record(self, args: TrainingArguments, state: TrainerState, parts: dict[str, Any]) -> None:
+        """Report settings that are not in force, now that everything has been set up."""
+        names = ("model", "optimizer", "lr_scheduler", "train_dataloader")
+        notice = notice_of_differences(self._plan.config, {"args": args} | {name: parts[name] for name in names})
+        if notice is not None and state.is_world_process_zero:
+            self._link.emit(notice)
 
     def _is_best(self, state: TrainerState) -> bool:
         """Whether this step was evaluated, and is better than every earlier one of the job."""

@@ -88,7 +88,7 @@ def _main(folder: Path) -> None:
         stop_in = {(Phase(phase), step): StopKind(kind)} if phase else {}
         link = Link(stop_at=stop_at, stop_in=stop_in) if rank == workers - 1 else Link()
         rows.clear()
-        outcome = job.train(link, **document["config"])
+        outcome = job.train(link, resources={"num_workers": workers}, **document["config"])
         told.append({"events": link.events, "rows": dict(rows), "outcome": asdict(outcome), "job": asdict(job)})
     (folder / f"rank-{rank}.json").write_text(json.dumps(told, default=str))
     dist.destroy_process_group()

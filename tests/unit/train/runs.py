@@ -7,6 +7,7 @@ from typing import Any
 
 from ftlab.schemas import EventKind, EventPayload, JobConfig
 from train.data.rows.canonical import Kind, write_canonical
+from train.loop.record_check import RECORD_DIFFERS
 from train.plan import Beat, DataFile, ModelLoaded, Outcome, Phase, RunPlan, StopKind
 from train.run import run
 
@@ -47,6 +48,7 @@ class Link:
             self.loaded.append(payload)
             return
         data = payload.to_data()
+        assert data.get("code") != RECORD_DIFFERS, data["message"]
         self.events.append((payload.kind, data))
         if self.crash_at is not None and "loss" in data.get("values", {}) and data["step"] >= self.crash_at:
             raise CrashError

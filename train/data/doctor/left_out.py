@@ -1,12 +1,16 @@
 """What a chat template leaves out of a row, found by position: every part must be where its message is."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 from train.data.rows.canonical import Message, Row
 from train.data.tokens.render import RenderedRow
+
+_TAKEN = "\0"
+"""Stands for a character that belongs to a part that was found: no other part may be found there."""
 
 
 def left_out_of(row: Row, rendered: RenderedRow) -> str | None:
@@ -16,20 +20,69 @@ def left_out_of(row: Row, rendered: RenderedRow) -> str | None:
     answer, such as a tool's "12" in "12.".
     """
     messages: list[Message] = row.get("messages", [])
-    text = rendered.text
+    turns = rendered.turns
     start = 0
     for number, message in enumerate(messages):
-        turn = rendered.turns.get(number)
-        end = _next_turn(rendered, number) if turn is None else turn[1]
+        turn = turns.get(number)
         place = max(start, turn[0]) if turn else start
-        part = text[place:end]
-        if (found := _find(part, message)) is None:
-            return _sentence(part, message, number, is_turn=turn is not None)
+        end = turn[1] if turn else _next_turn(rendered, number)
+        part = _Part(rendered.text[place:end])
+        if missing := part.take(message):
+            return _sentence(missing, message, number, is_turn=turn is not None)
         # The end of a turn holds what the template writes after the words.
-        start = turn[1] if turn else place + found
-    if (tools := row.get("tools")) and not _has_tools(text, tools):
+        start = turn[1] if turn else place + part.end
+    if (tools := row.get("tools")) and not _has_tools(rendered, messages, tools):
         return "The chat template leaves out the tools that the row offers."
     return None
+
+
+class _Part:
+    """The text of one message with what the template writes around it."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self.end = 0
+        """Where the last part that was found ends."""
+
+    def take(self, message: Message) -> str | None:
+        """Find everything that the message says; the name of the first thing that is missing."""
+        if not self._take_text(message["content"].strip()):
+            return "words"
+        if not self._take_text(message.get("reasoning_content", "").strip()):
+            return "reasoning"
+        start = 0
+        for call in message.get("tool_calls") or ():
+            found = self._take_call(call, start)
+            if found is None:
+                return "tool calls"
+            start = found
+        return None
+
+    def _take_text(self, words: str) -> bool:
+        start = self._text.find(words)
+        if start >= 0 and words:
+            self._mask(start, start + len(words))
+        return start >= 0
+
+    def _take_call(self, call: Any, start: int) -> int | None:
+        """Where the name of the call ends; `None` if the name or anything of its arguments is missing after it."""
+        name, values = _call_parts(call)
+        found = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)").search(self._text, start)
+        if found is None:
+            return None
+        self._mask(*found.span())
+        # The longest first: "1" must not be found in "12".
+        for forms in sorted(values, key=lambda forms: -max(map(len, forms))):
+            places = [(place, form) for form in forms if (place := self._text.find(form, found.end())) >= 0]
+            if not places:
+                return None
+            place, form = min(places, key=lambda found: (found[0], -len(found[1])))
+            self._mask(place, place + len(form))
+        return found.end()
+
+    def _mask(self, start: int, end: int) -> None:
+        self._text = self._text[:start] + _TAKEN * (end - start) + self._text[end:]
+        self.end = max(self.end, end)
 
 
 def _next_turn(rendered: RenderedRow, number: int) -> int:
@@ -37,68 +90,50 @@ def _next_turn(rendered: RenderedRow, number: int) -> int:
     return min(later, default=len(rendered.text))
 
 
-def _find(part: str, message: Message) -> int | None:
-    """Where the message ends in a part of the text; `None` if something of it is missing."""
-    end = 0
-    words = message["content"].strip()
-    if words:
-        start = part.find(words)
-        if start < 0:
-            return None
-        end = start + len(words)
-        # What has been found is no other part of the message.
-        part = part[:start] + "\0" * len(words) + part[end:]
-    if message.get("reasoning_content", "").strip() not in part:
-        return None
-    for call in message.get("tool_calls") or ():
-        name, values = _call_parts(call)
-        start = part.find(name)
-        if start < 0 or any(not any(form in part[start:] for form in forms) for forms in values):
-            return None
-        part = part[start + len(name) :].rjust(len(part), "\0")
-        end = max(end, start + len(name))
-    return end
-
-
 def _call_parts(call: Any) -> tuple[str, list[set[str]]]:
-    """The name of a tool call, and of each text and number in its arguments the forms that templates write."""
+    """The name of a tool call, and for each name and value in its arguments the forms that templates write."""
     function = call.get("function", call) if isinstance(call, dict) else {}
     arguments = function.get("arguments")
     if isinstance(arguments, str):
         with suppress(ValueError):
             arguments = json.loads(arguments)
-    return str(function.get("name", "")), [_forms(value) for value in _leaves(arguments)]
+    return str(function.get("name", "")), [forms for leaf in _leaves(arguments) if "" not in (forms := _forms(leaf))]
 
 
-def _leaves(value: Any) -> Iterator[str | int | float]:
+def _leaves(value: Any) -> Iterator[Any]:
+    """The names and values of nested arguments; an object without any has none."""
     if isinstance(value, dict):
+        yield from value
         value = list(value.values())
     if isinstance(value, list):
         for item in value:
             yield from _leaves(item)
-    elif isinstance(value, str | int | float) and not isinstance(value, bool):
+    elif value is not None:  # templates may leave out what is null
         yield value
 
 
-def _forms(value: str | int | float) -> set[str]:
+def _forms(value: Any) -> set[str]:
     if not isinstance(value, str):
         return {str(value), json.dumps(value)}
     quoted = (json.dumps(value, ensure_ascii=is_ascii)[1:-1] for is_ascii in (False, True))
     return {value, value.strip(), repr(value)[1:-1], *quoted}
 
 
-def _has_tools(text: str, tools: Any) -> bool:
+def _has_tools(rendered: RenderedRow, messages: list[Message], tools: Any) -> bool:
+    """Whether every tool is named ahead of the first trained turn, outside of the messages."""
+    before = rendered.text[: _next_turn(rendered, -1)]
+    for message in messages:
+        if content := message["content"].strip():
+            before = before.replace(content, _TAKEN)
     functions = [tool.get("function", tool) for tool in tools if isinstance(tool, dict)]
     names = [function["name"] for function in functions if isinstance(function, dict) and "name" in function]
-    return all(str(name) in text for name in names)
+    return all(re.search(rf"(?<!\w){re.escape(str(name))}(?!\w)", before) for name in names)
 
 
-def _sentence(part: str, message: Message, number: int, *, is_turn: bool) -> str:
+def _sentence(missing: str, message: Message, number: int, *, is_turn: bool) -> str:
     what = f"message {number + 1} ({message['role']})"
-    words = message["content"].strip()
-    if not words and is_turn:
-        return f"The chat template leaves out the tool calls of {what}: an empty answer would be trained."
-    if words and words in part:
-        kind = "tool calls" if message.get("tool_calls") else "reasoning"
-        return f"The chat template leaves out the {kind} of {what}, or writes them differently."
-    return f"The chat template leaves out {what}, or writes it differently."
+    if missing == "words":
+        return f"The chat template leaves out {what}, or writes it differently."
+    is_empty = is_turn and missing == "tool calls" and not message["content"].strip()
+    end = ": an answer without them would be trained." if is_empty else ", or writes them differently."
+    return f"The chat template leaves out the {missing} of {what}{end}"

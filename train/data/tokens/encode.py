@@ -249,7 +249,10 @@ def _split_at_boundary(encoding: "Encoding", text: RenderedRow, backend: "Tokeni
     if not boundary or _token_that_begins_at(encoding, boundary) is not None:
         return encoding
     parts = (text.text[:boundary], text.text[boundary:])
-    return Encoding.merge(backend.encode_batch(parts, add_special_tokens=False), growing_offsets=True)
+    split = Encoding.merge(backend.encode_batch(parts, add_special_tokens=False), growing_offsets=True)
+    # Some tokenizers begin every text with a space (Llama 2), which here would come between the two.
+    whole, joined = (backend.decode(each.ids, skip_special_tokens=False) for each in (encoding, split))
+    return split if whole == joined else encoding
 
 
 def _search_range(offsets: list[Span], span: Span) -> Span:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 3
+VERSION = 4
 """Version of the prepared rows; a new number makes a new cache entry."""
 PROGRESS_ROWS = 1000
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)

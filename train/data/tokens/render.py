@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +87,7 @@ class Renderer:
         if "messages" not in row:
             kinds = " or ".join(SftMethod.row_kinds)
             raise DatasetInvalidError(f"Row {number} is not of kind {kinds}, which method 'sft' learns from.")
-        messages = [_with_parsed_calls(message) for message in row["messages"]]
+        messages = [self._without_end(_with_parsed_calls(message)) for message in row["messages"]]
         # With the loss on everything, the turns of weight 0 are searched instead, to leave them out.
         wanted = [
             i
@@ -116,24 +117,43 @@ class Renderer:
             has_all_turns=limit is None,
         )
 
+    def _without_end(self, message: Message) -> Message:
+        """An answer without the eos that it brings along, where the template writes one itself."""
+        if message["role"] != "assistant" or not self._eos or not message["content"].endswith(self._eos):
+            return message
+        return message | {"content": message["content"].removesuffix(self._eos)} if self._writes_end else message
+
+    @cached_property
+    def _writes_end(self) -> bool:
+        """Whether the template writes eos right after an answer; without a template, only the last one gets it."""
+        if self.template.origin == "none":
+            return False
+        try:
+            return _PROBE[1]["content"] + self._eos in self._apply(_PROBE[:2], None)
+        except _REFUSALS:
+            return False
+
     def _render_text(self, text: str) -> RenderedRow:
         """Render plain text, which is trained on whole, with its end."""
-        whole = self._with_ends(text)
+        whole = "".join([self._bos, *self._without_ends([text]), self._eos])
         return RenderedRow(whole, [(0, len(whole))])
 
-    def _with_ends(self, text: str) -> str:
-        """The text between bos and eos; those that it brings along are not written twice."""
-        bos = "" if text.startswith(self._bos) else self._bos
-        return bos + text + ("" if self._eos and text.endswith(self._eos) else self._eos)
+    def _without_ends(self, lines: list[str]) -> list[str]:
+        """The lines without the bos and eos that they bring along, since each is written once around them."""
+        first = lines[0]
+        while self._bos and first.lstrip().startswith(self._bos):
+            first = first.lstrip().removeprefix(self._bos)
+        lines = [first, *lines[1:]]
+        last = lines[-1]
+        while self._eos and last.rstrip().endswith(self._eos):
+            last = last.rstrip().removesuffix(self._eos)
+        return [*lines[:-1], last]
 
     def _join(self, messages: list[Message], wanted: list[int], separator: str) -> tuple[str, list[Span]]:
-        lines = [message["content"] + separator for message in messages]
-        lines[-1] = messages[-1]["content"]
-        joined = "".join(lines)
-        text = self._with_ends(joined)
-        ends = list(accumulate(map(len, lines), initial=0 if joined.startswith(self._bos) else len(self._bos)))
-        ends[-1] = len(text)
-        return text, [(ends[i], ends[i + 1]) for i in wanted]
+        contents = self._without_ends([message["content"] for message in messages])
+        lines = [content + separator for content in contents[:-1]] + [contents[-1] + self._eos]
+        ends = list(accumulate(map(len, lines), initial=len(self._bos)))
+        return self._bos + "".join(lines), [(ends[i], ends[i + 1]) for i in wanted]
 
     def _render_whole(self, number: int, messages: list[Message], tools: list[Any] | None) -> str:
         try:
@@ -258,10 +278,15 @@ def _with_parsed_arguments(call: dict[str, Any]) -> dict[str, Any]:
         flat = {name: call[name] for name in ("name", "arguments") if name in call}
         call = {"type": "function", **{key: call[key] for key in call if key not in flat}, "function": flat}
     function = call.get("function")
-    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
+    if not isinstance(function, dict):
+        return call
+    written = function.get("arguments", {})
+    if written is None or (isinstance(written, str) and not written.strip()):
+        return call | {"function": function | {"arguments": {}}}
+    if not isinstance(written, str):
         return call
     try:
-        arguments = json.loads(function["arguments"])
+        arguments = json.loads(written)
         json.dumps(arguments, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
         return call

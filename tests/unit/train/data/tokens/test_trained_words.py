@@ -10,6 +10,7 @@ import pytest
 import trl
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
@@ -111,6 +112,39 @@ def test_bos_and_eos_that_a_text_brings_along_are_not_doubled(tmp_path: Path) ->
     assert tokenizer.decode(first.ids) == f"<|endoftext|>{text}<|im_end|>"
 
 
+@pytest.mark.parametrize(
+    "text", ["Hi<|im_end|>\n", "Hi<|im_end|><|im_end|>", "<|endoftext|><|endoftext|>Hi", " <|endoftext|>Hi"]
+)
+def test_a_text_has_one_bos_and_one_eos(tmp_path: Path, text: str) -> None:
+    tokenizer = tokenizer_with(None, writes_bos=True)
+    [found] = trained(uploaded(tmp_path, {"text": text}), tokenizer)
+    assert tokenizer.decode(found.ids) == "<|endoftext|>Hi<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "left_out"),
+    [
+        ("end", {}, "tool calls"),
+        ("look", {"cold": True}, "tool calls"),
+        ("look", {"a": "12", "b": "1"}, "tool calls"),
+        ("look", {"from": "x", "to": "y"}, "tool calls"),
+    ],
+)
+def test_a_call_is_not_found_by_chance(tmp_path: Path, name: str, arguments: dict[str, Any], left_out: str) -> None:
+    """In the end of the turn, in the values of another argument, or by its values alone."""
+    template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+    if name == "look":
+        template += "{% for c in m.tool_calls or [] %}look {{ c.function.arguments.values() | first }}"
+        template += "{{ ' ' + c.function.arguments.to if c.function.arguments.to else '' }}{% endfor %}"
+    template += "<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    row = asked_of_a_tool({"name": name, "arguments": arguments})
+    row.pop("tools")
+    row["messages"] = row["messages"][:2]
+    [found] = trained(uploaded(tmp_path, row), tokenizer_with(template))
+    assert found.left_out is not None
+    assert left_out in found.left_out
+
+
 def test_a_chat_has_one_bos_where_tokenizer_and_template_write_it(tmp_path: Path) -> None:
     template = (
         "{{ bos_token }}{% for m in messages %}{{ '[' + m['role'] + ']' + m['content'] + eos_token }}{% endfor %}"
@@ -144,7 +178,7 @@ def test_a_template_without_tools_is_reported_for_every_row(tmp_path: Path) -> N
     alone["messages"] = alone["messages"][:2]
     found = trained(uploaded(tmp_path, asked_of_a_tool(call), alone), make_tiny_tokenizer())
     assert [each.left_out for each in found] == [
-        "The chat template leaves out the tool calls of message 2 (assistant): an empty answer would be trained."
+        "The chat template leaves out the tool calls of message 2 (assistant): an answer without them would be trained."
     ] * 2
 
 
@@ -226,3 +260,77 @@ def test_exactly_the_answers_are_trained(name: str | None, num_rows: int) -> Non
         check_row(row, tokenizer)
 
     check()
+
+
+def test_an_answer_that_brings_its_own_end_gets_no_second_one(tmp_path: Path) -> None:
+    question, plain_answer = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Bye."}
+    rows = uploaded(
+        tmp_path,
+        *(
+            {"messages": [question, {"role": "assistant", "content": words}, question, plain_answer]}
+            for words in ("Hello.", "Hello.<|im_end|>")
+        ),
+    )
+    plain, brought = trained(rows, make_tiny_tokenizer())
+    assert plain.ids == brought.ids
+    other = make_tiny_tokenizer()
+    other.eos_token = "<|endoftext|>"
+    [found] = trained(rows[1:], other)
+    assert "Hello.<|im_end|>" in found.words, "only an end that the template writes itself is taken off"
+
+
+@pytest.mark.parametrize("arguments", ["", None, " "])
+def test_a_call_without_arguments_is_an_empty_object(tmp_path: Path, arguments: str | None) -> None:
+    calls = [{"name": "stock_level", "arguments": written} for written in (arguments, {})]
+    first, second = trained(uploaded(tmp_path, *map(asked_of_a_tool, calls)), tokenizer_with(template_of("qwen2_5")))
+    assert first.ids == second.ids
+    assert '"arguments": {}}' in first.words
+
+
+def test_tools_are_not_found_in_what_the_messages_say(tmp_path: Path) -> None:
+    chat = [
+        {"role": "user", "content": "Does stock_level work?"},
+        {"role": "assistant", "content": "stock_level does."},
+    ]
+    rows = uploaded(tmp_path, {"messages": chat, "tools": TOOLS})
+    [found] = trained(rows, make_tiny_tokenizer())
+    assert found.left_out == "The chat template leaves out the tools that the row offers."
+    [found] = trained(rows, tokenizer_with(template_of("qwen2_5")))
+    assert found.left_out is None
+
+
+@pytest.mark.parametrize("arguments", [{"on": True}, {"site": None}, {"opts": {"cold": False}}])
+def test_arguments_without_texts_and_numbers_are_not_left_out_in_silence(
+    tmp_path: Path, arguments: dict[str, Any]
+) -> None:
+    call = {"id": "t1", "type": "function", "function": {"name": "go", "arguments": arguments}}
+    named = "((m.tool_calls or [{'function': {'name': ''}}])[0].function.name)"
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content + " + named + " }}<|im_end|>\n{% endfor %}"
+    )
+    template += "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    rows = uploaded(tmp_path, asked_of_a_tool(call, tools=None))
+    [found] = trained(rows, tokenizer_with(template))
+    assert found.left_out is not None
+    assert "tool calls of message 2" in found.left_out
+    for name in ("qwen2_5", "qwen3_5_think", "glm4moe", "gemma4", "lfm2_v2", "nemotron_3_nano", "llama3_1"):
+        [found] = trained(rows, tokenizer_with(template_of(name), writes_bos=True))
+        assert found.left_out is None, name
+
+
+@pytest.mark.parametrize(("prompt", "completion"), [("foo", "bar"), ("memory", ".feedback()")])
+def test_no_space_is_put_between_prompt_and_completion(tmp_path: Path, prompt: str, completion: str) -> None:
+    """A tokenizer that begins every text with a space, as those of Llama 2 do, would begin the completion with one."""
+    tokenizer = tokenizer_with_spaces()
+    [found] = trained(uploaded(tmp_path, {"prompt": prompt, "completion": completion}), tokenizer)
+    assert tokenizer.decode(found.ids) == f"{prompt}{completion}</s>"
+    assert found.words.endswith(f"{completion}</s>")
+
+
+def tokenizer_with_spaces() -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.BpeTrainer(vocab_size=120, special_tokens=["<unk>", "</s>"], show_progress=False)
+    tokenizer.train_from_iterator(["memory.feedback() feedback foobar foobar memory.feedback()"] * 5, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", unk_token="<unk>")

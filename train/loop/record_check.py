@@ -1,0 +1,140 @@
+"""Compares a job's record, which is its config, with what its trainer really does."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from peft import PeftModel
+from peft.tuners.lora import LoraLayer
+from transformers.pytorch_utils import Conv1D
+
+from ftlab.schemas import JobConfig, NoticePayload
+from train.model.targets import adapted
+
+RECORD_DIFFERS = "record_differs"
+"""Code of the notice about differences."""
+_OPTIMIZERS = {"AdamW": "adamw_torch", "Adafactor": "adafactor", "SGD": "sgd"}
+"""Names that settings have for classes of optimizers."""
+_OF_ARGUMENTS = (
+    "per_device_train_batch_size",
+    "per_device_eval_batch_size",
+    "gradient_accumulation_steps",
+    "num_train_epochs",
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "optim",
+    "logging_steps",
+    "eval_accumulation_steps",
+    "save_steps",
+    "bf16",
+    "fp16",
+    "seed",
+)
+"""Fields of `training` that the arguments of transformers' trainer have too."""
+
+
+def notice_of_differences(config: JobConfig, parts: Mapping[str, Any]) -> NoticePayload | None:
+    """A notice that names every setting of `config` that is not in force; `None` where all are.
+
+    `parts` are what transformers hands to a callback at the beginning of a step: `args`, `model`, `optimizer`,
+    `lr_scheduler` and `train_dataloader`.
+    """
+    in_force = _in_force(config, **parts)
+    found = [
+        f"{name} is {in_force.get(name)!r} instead of {value!r}"
+        for name, value in _recorded(config).items()
+        if in_force.get(name) != value
+    ]
+    if not found:
+        return None
+    message = (
+        f"The run does not do what its config says: {'; '.join(found)}. Please report this fault of FineTune Lab, and "
+        "judge the model by the values that are in force."
+    )
+    return NoticePayload(code=RECORD_DIFFERS, message=message)
+
+
+def _recorded(config: JobConfig) -> dict[str, Any]:
+    training = config.training
+    values: dict[str, Any] = {f"training.{name}": getattr(training, name) for name in _OF_ARGUMENTS}
+    values |= {
+        "training.learning_rate": config.learning_rate,
+        "training.max_steps": training.max_steps,
+        "training.gradient_checkpointing": training.gradient_checkpointing,
+        "method.max_length": config.method.max_length,
+        "method.packing": config.method.packing,
+        "resources.num_workers": config.resources.num_workers,
+        "tuning": config.tuning,
+        "load_in_4bit": config.load_in_4bit,
+    }
+    if training.dtype != "auto" and not config.load_in_4bit:
+        values["training.dtype"] = training.dtype
+    if config.tuning == "lora":
+        values |= {f"lora.{name}": value for name, value in config.lora}
+    return values
+
+
+def _in_force(
+    config: JobConfig, *, args: Any, model: Any, optimizer: Any, lr_scheduler: Any, train_dataloader: Any
+) -> dict[str, Any]:
+    core = getattr(model, "module", model)  # below DDP
+    values: dict[str, Any] = {f"training.{name}": getattr(args, name) for name in _OF_ARGUMENTS}
+    values |= {
+        "training.learning_rate": _same(getattr(lr_scheduler, "scheduler", lr_scheduler).base_lrs),
+        "training.weight_decay": max(group["weight_decay"] for group in optimizer.param_groups),
+        "training.optim": _optimizer_name(getattr(optimizer, "optimizer", optimizer)),
+        "training.max_steps": args.max_steps if args.max_steps > 0 else None,
+        "training.gradient_checkpointing": core.is_activation_checkpointing,
+        "training.dtype": _dtype(core),
+        "method.max_length": args.max_length,
+        "method.packing": "seq_lengths" in train_dataloader.dataset.column_names,
+        "resources.num_workers": args.world_size,
+        "tuning": _tuning(core, optimizer),
+        "load_in_4bit": bool(getattr(core, "is_loaded_in_4bit", False)),
+    }
+    if isinstance(core, PeftModel):
+        adapter = core.peft_config[core.active_adapter]
+        values |= {f"lora.{name}": getattr(adapter, name) for name in type(config.lora).model_fields}
+        values["lora.target_modules"] = _targets(core, config.lora.target_modules)
+    return values
+
+
+def _same(values: list[Any]) -> Any:
+    """The value that all have, or every one of them."""
+    numbers = {float(value) for value in values}
+    return numbers.pop() if len(numbers) == 1 else sorted(numbers)
+
+
+def _optimizer_name(optimizer: torch.optim.Optimizer) -> str:
+    kind = type(optimizer).__name__
+    return _OPTIMIZERS.get(kind, kind) + ("_fused" if optimizer.defaults.get("fused") else "")
+
+
+def _tuning(model: Any, optimizer: Any) -> str:
+    """What the optimizer updates: every weight of the adapter, or every weight of the model."""
+    updated = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+    trained = {name for name, weight in model.named_parameters() if id(weight) in updated}
+    wanted = {name for name, _ in model.named_parameters() if not isinstance(model, PeftModel) or ".lora_" in name}
+    if trained == wanted and len(trained) == len(updated):
+        return "lora" if isinstance(model, PeftModel) else "full"
+    return f"{len(trained & wanted)} of {len(wanted)} weights and {len(updated) - len(trained & wanted)} others"
+
+
+def _dtype(model: Any) -> str:
+    """The data types of the base weights, as `float32`."""
+    base = (weight for name, weight in model.named_parameters() if ".lora_" not in name)
+    return " and ".join(sorted({str(weight.dtype).removeprefix("torch.") for weight in base}))
+
+
+def _targets(model: PeftModel, recorded: str | list[str]) -> str | list[str]:
+    """The recorded targets if exactly those modules have an adapter that they mean; else the modules that have one."""
+    modules = {name: module for name, module in model.get_base_model().named_modules() if ".base_layer" not in name}
+    linear = (torch.nn.Linear, Conv1D, LoraLayer)
+    with_adapter = {name for name, module in modules.items() if isinstance(module, LoraLayer)}
+    meant = adapted(recorded, {name: isinstance(module, linear) for name, module in modules.items()})
+    # The parts of an adapter are modules too.
+    meant = {name for name in meant if not any(name.startswith(f"{outer}.") for outer in with_adapter)}
+    return recorded if meant == with_adapter else sorted(with_adapter)
