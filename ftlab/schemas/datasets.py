@@ -74,6 +74,8 @@ class PreviewRow(WireModel):
     """The row as it is trained on. Long texts are cut."""
     problem: str | None = None
     """Reason why it was left out."""
+    template_problem: str | None = None
+    """What the chat template leaves out of the row, or why it refuses it; only where a model was named."""
 
 
 class DatasetPreview(WireModel):
