@@ -134,6 +134,9 @@ class DataClient(Protocol):
     async def tokens(self, request: TokensRequest) -> list[dict[str, Any]]:
         """The tokens of some rows, one document a row."""
 
+    async def template_problems(self, request: TokensRequest) -> dict[int, str]:
+        """What the chat template leaves out of the first `num_rows` rows, by their line in the uploaded file."""
+
 
 def source_file(settings: Settings, dataset: DatasetRecord) -> SourceFile:
     return SourceFile(dataset.id, dataset.bucket, dataset.canonical, dataset_rows(settings, dataset), dataset.num_rows)
