@@ -56,6 +56,7 @@ _ERRORS: dict[ReasonCode, type[FineTuneLabError]] = {
     ReasonCode.MODEL_NOT_FOUND: NotFoundError,
     ReasonCode.MODEL_ACCESS_DENIED: PermissionDeniedError,
     ReasonCode.DISK_FULL: ServiceUnavailableError,
+    ReasonCode.STORAGE_ERROR: ServiceUnavailableError,
 }
 """Error for each reason of a failed check; all other reasons are conflicts."""
 

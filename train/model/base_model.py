@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftlab.errors import NotFoundError
+from ftlab.errors import InvalidRequestError, NotFoundError
 from train.model.download import fetch
 from train.model.files import ADAPTER_CONFIG
 from train.model.folder import facts_of
@@ -37,9 +37,8 @@ def find_model(model: str, models_folder: Path, *, pinned: str | None = None) ->
         folder = Path(model)
         if not folder.is_dir():
             raise NotFoundError(f"The model folder {model} is gone.", "model_not_found", "model")
-        if (folder / ADAPTER_CONFIG).exists():
-            adapter = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))
-            base = find_model(adapter["base_model_name_or_path"], models_folder, pinned=pinned)
+        if name := base_of_adapter(folder):
+            base = find_model(name, models_folder, pinned=pinned)
             return BaseModel(base.name, base.folder, base.revision, folder)
         return _on_this_machine(model, folder)
     name, _, revision = model.partition("@")
@@ -47,6 +46,26 @@ def find_model(model: str, models_folder: Path, *, pinned: str | None = None) ->
         return _on_this_machine(name, _local_folder(name, models_folder))
     folder = fetch(name, pinned or revision or None)
     return BaseModel(name, folder, folder.name)
+
+
+def base_of_adapter(folder: Path) -> str | None:
+    """The base model that the adapter in a folder names; `None` where there is no adapter.
+
+    Raise `InvalidRequestError` (`model_invalid`) for an `adapter_config.json` that names none, or another adapter.
+    """
+    try:
+        base = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))["base_model_name_or_path"]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        base = None
+    if not isinstance(base, str) or not base or (base.startswith("/") and (Path(base) / ADAPTER_CONFIG).exists()):
+        raise InvalidRequestError(
+            f"{ADAPTER_CONFIG} of the adapter does not name a base model; start from another model.",
+            "model_invalid",
+            "model",
+        )
+    return base
 
 
 def is_in_models_folder(model: str, models_folder: Path, pinned: str | None) -> bool:
@@ -70,7 +89,7 @@ def fingerprint(folder: Path) -> str:
     if not config.is_file():
         raise NotFoundError(f"{folder} holds no model: its config.json is missing.", "model_not_found", "model")
     digest = hashlib.sha256(config.read_bytes())
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in sorted(file for file in folder.glob("*.safetensors") if file.is_file()):
         size = file.stat().st_size
         digest.update(f"{file.name}:{size}".encode())
         with file.open("rb") as stream:

@@ -100,6 +100,7 @@ def test_a_dataset_that_is_not_there(client, data):
         (ReasonCode.MODEL_NOT_FOUND, 404),
         (ReasonCode.MODEL_ACCESS_DENIED, 403),
         (ReasonCode.DISK_FULL, 503),
+        (ReasonCode.STORAGE_ERROR, 503),
         (ReasonCode.INTERNAL_ERROR, 409),
         (None, 409),
     ],

@@ -88,8 +88,9 @@ def test_pickled_weights_are_never_loaded(models: Path, tmp_path: Path):
     shutil.copytree(models / "org--tiny", folder)
     (folder / "model.safetensors").unlink()
     torch.save({}, folder / "pytorch_model.bin")
-    with pytest.raises(OSError, match=r"safetensors"):
+    with pytest.raises(InvalidRequestError, match=r"no file named model.safetensors") as caught:
         load_model(BaseModel("org/tiny", folder, "local-0"), config(), use_cuda=False)
+    assert caught.value.code == "model_invalid"
 
 
 def test_a_tokenizer_without_padding_pads_with_its_end(models: Path, tmp_path: Path):
