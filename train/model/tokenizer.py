@@ -1,13 +1,13 @@
 """The tokenizer of a base model: found without its weights, and loaded."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftlab.errors import ServiceUnavailableError
-from train.model.base_model import BaseModel, find_model, is_in_models_folder
-from train.model.files import ADAPTER_CONFIG, CONFIG
+from train.model.base_model import BaseModel, base_of_adapter, find_model, is_in_models_folder
+from train.model.files import CONFIG
 from train.model.hub_errors import HubAwayError, hub_errors
+from train.plan import LocalBase
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -19,15 +19,17 @@ TOKENIZER_FILES = (
 """The files of a base model that decide the tokens, as patterns."""
 
 
-def find_tokenizer(model: str, models_folder: Path, *, pinned: str | None = None) -> BaseModel:
+def find_tokenizer(
+    model: str, models_folder: Path, *, pinned: str | None = None, local: LocalBase | None = None
+) -> BaseModel:
     """Find a folder with the model's tokenizer; of a hub model only these few files are fetched.
 
-    `model` and `pinned` are as for `train.model.base_model.find_model`. Raises what that raises.
+    `model`, `pinned` and `local` are as for `train.model.base_model.find_model`. Raises what that raises.
     """
+    if local is not None:
+        return find_model(str(local.folder), models_folder, local=local)
     if model.startswith("/"):
-        adapter = Path(model) / ADAPTER_CONFIG
-        if adapter.exists():
-            base = json.loads(adapter.read_text("utf-8"))["base_model_name_or_path"]
+        if (base := base_of_adapter(Path(model))) is not None:
             return find_tokenizer(base, models_folder, pinned=pinned)
         return find_model(model, models_folder)
     name, _, revision = model.partition("@")
