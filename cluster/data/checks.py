@@ -253,4 +253,4 @@ def _made_at(file: Path) -> float:
 def _find(base: BaseRef) -> BaseModel:
     from train.model.tokenizer import find_tokenizer
 
-    return find_tokenizer(base.model, base.models_folder, pinned=base.pinned_revision)
+    return find_tokenizer(base.model, base.models_folder, pinned=base.pinned_revision, local=base.local)

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ftlab.errors import InvalidRequestError, NotFoundError
 from train.model.download import fetch
 from train.model.files import ADAPTER_CONFIG
 from train.model.folder import facts_of
+from train.plan import LocalBase
 
 LOCAL_REVISION = "local-"
 """What the revision of a folder begins with; any other is a commit of the hub."""
@@ -19,27 +20,35 @@ class BaseModel:
     """A base model on this machine."""
 
     name: str
-    """How users know it: the hub id, or the folder's path."""
+    """How users know it: as in `LocalBase`, or the path of a folder that has no such name."""
     folder: Path
     revision: str
     adapter: Path | None = None
     """An adapter of a former job to continue training."""
+    download: str | None = None
+    """As in `LocalBase`."""
 
 
-def find_model(model: str, models_folder: Path, *, pinned: str | None = None) -> BaseModel:
+def find_model(
+    model: str, models_folder: Path, *, pinned: str | None = None, local: LocalBase | None = None
+) -> BaseModel:
     """Find the model's folder, fetching it from the hub where it is not on this machine.
 
     `pinned` is the revision that the submit or an earlier attempt found. An adapter folder means its base model plus
-    the adapter. Raises what `fetch` and `train.model.files.describe` raise, and `NotFoundError` for a folder that
-    is gone.
+    the adapter. `local` is the base model, also that of an adapter, where its name does not lead to its folder. Raises
+    what `fetch`, `base_of_adapter` and `train.model.files.describe` raise, and `NotFoundError` for a folder that is
+    gone.
     """
     if model.startswith("/"):
         folder = Path(model)
         if not folder.is_dir():
-            raise NotFoundError(f"The model folder {model} is gone.", "model_not_found", "model")
-        if name := base_of_adapter(folder):
-            base = find_model(name, models_folder, pinned=pinned)
-            return BaseModel(base.name, base.folder, base.revision, folder)
+            gone = f"model {local.name}" if local else f"model folder {model}"
+            raise NotFoundError(f"The files of the {gone} are gone.", "model_not_found", "model")
+        if (named := base_of_adapter(folder)) is not None:
+            base = find_model(str(local.folder) if local else named, models_folder, pinned=pinned, local=local)
+            return replace(base, adapter=folder)
+        if local is not None:
+            return replace(_on_this_machine(local.name, folder), download=local.download)
         return _on_this_machine(model, folder)
     name, _, revision = model.partition("@")
     if is_in_models_folder(model, models_folder, pinned):
@@ -87,7 +96,9 @@ def fingerprint(folder: Path) -> str:
     """
     config = folder / "config.json"
     if not config.is_file():
-        raise NotFoundError(f"{folder} holds no model: its config.json is missing.", "model_not_found", "model")
+        raise NotFoundError(
+            f"The folder {folder.name} holds no model: its config.json is missing.", "model_not_found", "model"
+        )
     digest = hashlib.sha256(config.read_bytes())
     for file in sorted(file for file in folder.glob("*.safetensors") if file.is_file()):
         size = file.stat().st_size

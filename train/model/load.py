@@ -16,6 +16,7 @@ from transformers import (
 from transformers.pytorch_utils import Conv1D
 
 from ftlab.errors import InvalidRequestError
+from ftlab.model_ref import is_hub_id
 from ftlab.schemas import JobConfig
 from train.model.base_model import BaseModel
 from train.model.files import ADAPTER_WEIGHTS
@@ -24,20 +25,19 @@ from train.model.preflight import check_devices
 from train.model.targets import check_targets
 
 _CARD = """---
-base_model: {base}
-library_name: peft
+{metadata}library_name: peft
 pipeline_tag: text-generation
 tags: [lora, trl]
 ---
 
 A LoRA adapter for `{base}` (revision `{revision}`), trained by FineTune Lab. The job's config, metrics and logs are in
-its MLflow run.
+its MLflow run.{source}
 
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained("PATH OF THIS FOLDER")
-    base = AutoModelForCausalLM.from_pretrained("{base}")
+    base = AutoModelForCausalLM.from_pretrained("{weights}")
     model = PeftModel.from_pretrained(base, "PATH OF THIS FOLDER")
 """
 
@@ -62,6 +62,8 @@ def load_model(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrai
             check_targets(config.lora.target_modules, _modules(model), is_tied=_is_tied(model))
         return model
     adapted = _load_adapter(model, base.adapter, is_trainable=config.tuning == "lora")
+    # Every save reads the config of the base model, from the hub where this is its name.
+    adapted.active_peft_config.base_model_name_or_path = str(base.folder)
     if config.tuning == "lora":
         return adapted
     # The base was frozen below the adapter.
@@ -200,16 +202,28 @@ def train_in_float32(model: torch.nn.Module) -> None:
 
 
 def name_base_model(saved: Path, base: BaseModel) -> None:
-    """Let a saved model name its base as users know it, not as a path of this machine."""
+    """Write the base model's name into a saved model, instead of the path on this machine that PEFT and TRL write."""
     adapter_config = saved / "adapter_config.json"
     if adapter_config.exists():
         config = json.loads(adapter_config.read_text("utf-8")) | {"base_model_name_or_path": base.name}
         adapter_config.write_text(json.dumps(config, indent=2, sort_keys=True), "utf-8")
-        (saved / "README.md").write_text(_CARD.format(base=base.name, revision=base.revision), "utf-8")
+        (saved / "README.md").write_text(_card(base), "utf-8")
         return
     card = saved / "README.md"
     if card.exists():
         card.write_text(card.read_text("utf-8").replace(str(base.folder), base.name), "utf-8")
+
+
+def _card(base: BaseModel) -> str:
+    if is_hub_id(base.name):
+        metadata, source, weights = f"base_model: {base.name}\n", "", base.name
+    elif base.download is not None:
+        metadata, weights = "", "PATH OF THE BASE MODEL"
+        source = f"\n\nThe base model was trained by the same service. Download it with `{base.download}`."
+    else:
+        metadata, weights = "", "PATH OF THE BASE MODEL"
+        source = "\n\nThe base model is in a folder of the service; the service does not offer it for download."
+    return _CARD.format(base=base.name, revision=base.revision, metadata=metadata, source=source, weights=weights)
 
 
 def _dtype(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> torch.dtype:

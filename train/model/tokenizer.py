@@ -8,6 +8,7 @@ from train.model.base_model import BaseModel, base_of_adapter, find_model, is_in
 from train.model.files import CONFIG
 from train.model.hub_errors import HubAwayError, hub_errors
 from train.model.load_errors import load_errors
+from train.plan import LocalBase
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -19,13 +20,17 @@ TOKENIZER_FILES = (
 """The files of a base model that decide the tokens, as patterns."""
 
 
-def find_tokenizer(model: str, models_folder: Path, *, pinned: str | None = None) -> BaseModel:
+def find_tokenizer(
+    model: str, models_folder: Path, *, pinned: str | None = None, local: LocalBase | None = None
+) -> BaseModel:
     """Find a folder with the model's tokenizer; of a hub model only these few files are fetched.
 
-    `model` and `pinned` are as for `train.model.base_model.find_model`. Raises what that raises.
+    `model`, `pinned` and `local` are as for `train.model.base_model.find_model`. Raises what that raises.
     """
+    if local is not None:
+        return find_model(str(local.folder), models_folder, local=local)
     if model.startswith("/"):
-        if base := base_of_adapter(Path(model)):
+        if (base := base_of_adapter(Path(model))) is not None:
             return find_tokenizer(base, models_folder, pinned=pinned)
         return find_model(model, models_folder)
     name, _, revision = model.partition("@")
