@@ -35,6 +35,12 @@ class ModelRef:
         return f"model:{self.id}" if self.kind == "model" else self.id
 
 
+def is_hub_id(name: str) -> bool:
+    """Whether a base model's name is that of a repository on Hugging Face, without a revision."""
+    match = _HUB.fullmatch(name)
+    return match is not None and match["revision"] is None and ".." not in name
+
+
 def parse_model_ref(text: str) -> ModelRef:
     """Raise `InvalidRequestError` with code `invalid_model_id` for anything that is not one of the forms."""
     if match := _JOB.fullmatch(text):

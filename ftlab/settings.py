@@ -18,6 +18,7 @@ from ftlab.errors import InvalidRequestError
 from ftlab.schemas.common import did_you_mean
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+FEW_CORES = 4
 DEFAULT_BUCKET = "training-files"
 DEFAULT_BUCKETS = {DEFAULT_BUCKET: "", "lora-datasets": ""}
 
@@ -56,8 +57,8 @@ class Settings(BaseModel):
     ingress: Literal["haproxy", "python"] = "haproxy"
     """Serve's HTTP front. `haproxy` is faster and gives downloads and streams backpressure; where Ray does not bring it
     (it does on Linux), and with `python`, Serve's own proxy answers."""
-    api_replicas: int = Field(default=2, ge=1, le=64)
-    """Replicas of the HTTP API."""
+    api_replicas: int = Field(default_factory=lambda: 1 if (os.cpu_count() or 1) <= FEW_CORES else 2, ge=1, le=64)
+    """Replicas of the HTTP API. Default: 1 on a machine of up to four cores, else 2."""
     max_upload_bytes: int = Field(default=2 * 1024**3, ge=1)
     """Largest dataset file accepted."""
     buckets: dict[str, str] = Field(default_factory=lambda: dict(DEFAULT_BUCKETS))

@@ -124,6 +124,7 @@ class ReasonCode(StrEnum):
     DEVICE_OOM = "device_oom"
     HOST_OOM = "host_oom"
     DISK_FULL = "disk_full"
+    STORAGE_ERROR = "storage_error"
     CHECKPOINT_CORRUPT = "checkpoint_corrupt"
     LOSS_DIVERGED = "loss_diverged"
     WORKER_CRASHED = "worker_crashed"

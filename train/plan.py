@@ -13,6 +13,7 @@ __all__ = [
     "DataFile",
     "Ending",
     "Failure",
+    "LocalBase",
     "ModelLoaded",
     "Outcome",
     "Phase",
@@ -29,6 +30,17 @@ class DataFile:
     dataset_id: str
     rows: Path
     """Its normalised rows."""
+
+
+@dataclass(frozen=True)
+class LocalBase:
+    """A base model in a folder of this machine that its name does not lead to."""
+
+    name: str
+    """How its owner knows it: a model reference, or a hub id; never a path."""
+    folder: Path
+    download: str | None = None
+    """The command that downloads its files; `None` for a model that the service did not train."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,8 @@ class RunPlan:
     """The share of the GPU's memory that the run may use; `None` is all of it."""
     resume_from: str | None = None
     """Name of the checkpoint to resume from, removing the newer ones; `None` is the newest good one."""
+    local_base: LocalBase | None = None
+    """The base model where it lies in a folder that its name does not lead to, as that of a former job."""
     time_left_s: float | None = None
     """Rest of the job's `time_limit_s`; the run saves and stops when it is used up."""
 

@@ -67,7 +67,7 @@ def _train(run: RunContext) -> TrainedRun:
 
     # Find the base model, and load the rows with its tokenizer.
     check_devices(plan.config, use_cuda=plan.use_cuda)
-    base = find_model(plan.model, plan.models_folder, pinned=plan.pinned_revision)
+    base = find_model(plan.model, plan.models_folder, pinned=plan.pinned_revision, local=plan.local_base)
     _check_revision(base, plan)
     tokenizer = load_tokenizer(base)
     train_sets, eval_set = _load_datasets(run, base, tokenizer)

@@ -8,7 +8,7 @@ from cluster.coordinator.transitions import fail_unreadable, move_job
 from cluster.machine.orphans import sweep_job
 from cluster.policy import Devices
 from cluster.policy.retry import GiveUp, Retry, Stopped, after_attempt, after_stop, time_is_up
-from cluster.runs.make_plan import job_folder
+from cluster.runs.model_location import job_folder
 from cluster.runs.time_limits import lasted_s
 from ftlab.status import JobStatus, ReasonCode, StopKind
 from tracking.store.records import AttemptRecord, JobRecord, JobRef, UnreadableConfig

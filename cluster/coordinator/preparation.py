@@ -19,7 +19,7 @@ SILENCE_S = 120.0
 """The same after this long without an answer: a data worker that starts again is there within seconds."""
 NOT_ASKED_S = 30.0
 """After this long without a question, a missing answer is no sign of trouble."""
-WORKER_TROUBLE = frozenset({ReasonCode.INTERNAL_ERROR, ReasonCode.HOST_OOM})
+WORKER_TROUBLE = frozenset({ReasonCode.INTERNAL_ERROR, ReasonCode.HOST_OOM, ReasonCode.STORAGE_ERROR})
 """Reasons of a failed preparation that may lie in the data worker itself."""
 
 WORKING = WorkState(WorkStatus.WORKING)

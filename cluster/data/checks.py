@@ -110,6 +110,17 @@ class DataChecks:
         named = {"dataset_id": request.file.dataset_id, "model": request.base.model}
         return [row.model_copy(update=named).model_dump(mode="json") for row in shown]
 
+    def template_problems(self, request: TokensRequest) -> dict[int, str]:
+        """Problems by line of the first rows. Raise what `train.data.doctor.template_check` raises."""
+        from train.data.doctor.template_check import template_problems
+
+        rows = self._fetch(request.file)
+        with self._lock:
+            tokenizer = self._tokenizer(_find(request.base))
+            return template_problems(
+                rows, tokenizer, request.num_rows, assistant_only_loss=request.method.assistant_only_loss
+            )
+
     def _name(self, request: CheckRequest, base: BaseModel) -> str:
         """Name of a report, from everything that determines it: the rows, their tokens, and the options.
 
@@ -242,4 +253,4 @@ def _made_at(file: Path) -> float:
 def _find(base: BaseRef) -> BaseModel:
     from train.model.tokenizer import find_tokenizer
 
-    return find_tokenizer(base.model, base.models_folder, pinned=base.pinned_revision)
+    return find_tokenizer(base.model, base.models_folder, pinned=base.pinned_revision, local=base.local)

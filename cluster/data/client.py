@@ -57,6 +57,10 @@ class RayDataClient:
         rows: list[dict[str, Any]] = await self._call("tokens", request, TOKENS_TIMEOUT_S)
         return rows
 
+    async def template_problems(self, request: TokensRequest) -> dict[int, str]:
+        problems: dict[int, str] = await self._call("template_problems", request, TOKENS_TIMEOUT_S)
+        return problems
+
     async def _call(self, method: str, request: CheckRequest | TokensRequest, timeout_s: float) -> Any:
         try:
             return await self._actor.call_async(method, request, timeout_s=timeout_s)

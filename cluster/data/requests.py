@@ -6,7 +6,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from cluster.runs.make_plan import dataset_rows, model_location
+from cluster.runs.make_plan import dataset_rows
+from cluster.runs.model_location import locate
 from ftlab.model_ref import parse_model_ref
 from ftlab.schemas import JobConfig
 from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS
@@ -17,6 +18,7 @@ from tracking.store import Transaction
 from tracking.store.records import DatasetRecord
 from train.model.base_model import BaseModel, find_model
 from train.model.preflight import ModelUse
+from train.plan import LocalBase
 
 FINDINGS = "findings"
 """In the result of a preparation: what the doctor says of the job's data, as sentences."""
@@ -71,10 +73,11 @@ class BaseRef:
     model: str
     models_folder: Path
     pinned_revision: str | None = None
+    local: LocalBase | None = None
 
     def find(self) -> BaseModel:
         """The model on this machine, fetched if need be. Raises what `train.model.base_model.find_model` raises."""
-        return find_model(self.model, self.models_folder, pinned=self.pinned_revision)
+        return find_model(self.model, self.models_folder, pinned=self.pinned_revision, local=self.local)
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,9 @@ class DataClient(Protocol):
     async def tokens(self, request: TokensRequest) -> list[dict[str, Any]]:
         """The tokens of some rows, one document a row."""
 
+    async def template_problems(self, request: TokensRequest) -> dict[int, str]:
+        """What the chat template leaves out of the first `num_rows` rows, by their line in the uploaded file."""
+
 
 def source_file(settings: Settings, dataset: DatasetRecord) -> SourceFile:
     return SourceFile(dataset.id, dataset.bucket, dataset.canonical, dataset_rows(settings, dataset), dataset.num_rows)
@@ -141,8 +147,8 @@ def source_file(settings: Settings, dataset: DatasetRecord) -> SourceFile:
 
 def base_ref(tx: Transaction, settings: Settings, model: str, pinned_revision: str | None = None) -> BaseRef:
     """`model` is a reference as in a job's config. Raises `NotFoundError` when nothing is there."""
-    location = model_location(tx, settings, parse_model_ref(model))
-    return BaseRef(location, settings.home / "models", pinned_revision)
+    location = locate(tx, settings, parse_model_ref(model))
+    return BaseRef(location.model, settings.home / "models", pinned_revision, location.local_base)
 
 
 def prepare_request(

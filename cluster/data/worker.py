@@ -73,6 +73,10 @@ class DataWorker:
         """The tokens of some rows: one `TokenRow` document per row, two for a pair."""
         return self._doctor.tokens(request)
 
+    def template_problems(self, request: TokensRequest) -> dict[int, str]:
+        """What the chat template leaves out of the first `num_rows` rows, by their line in the uploaded file."""
+        return self._doctor.template_problems(request)
+
     def close(self) -> None:
         self._preparations.close()
         self._checks.close()

@@ -4,19 +4,15 @@ import os
 from datetime import datetime
 from pathlib import Path
 
+from cluster.runs.model_location import job_folder, locate
 from cluster.runs.time_limits import lasted_s
-from ftlab.model_ref import ModelRef, parse_model_ref
+from ftlab.model_ref import parse_model_ref
 from ftlab.schemas import JobConfig
 from ftlab.settings import Settings
 from tracking.buckets import Buckets
 from tracking.store import Transaction
 from tracking.store.records import AttemptRecord, DatasetRecord, JobRecord
-from train.checkpoints.checkpoint_files import step_name
 from train.plan import DataFile, RunPlan
-
-
-def job_folder(settings: Settings, job_id: str) -> Path:
-    return settings.home / "jobs" / job_id
 
 
 def dataset_rows(settings: Settings, dataset: DatasetRecord) -> Path:
@@ -44,7 +40,7 @@ def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: Atte
     assert isinstance(config, JobConfig), "a job whose config cannot be read is never started"
     train_sets = [tx.datasets.get(dataset_id) for dataset_id in config.datasets]
     eval_set = tx.datasets.get(job.eval_dataset_id) if job.eval_dataset_id else None
-    model = model_location(tx, settings, parse_model_ref(config.model))
+    location = locate(tx, settings, parse_model_ref(config.model))
     evaluated = tx.metrics.series(job.id, ["eval_loss"], max_points=2)
     cores = settings.cpus or os.cpu_count() or 1
     gpu_share = attempt.gpus / config.resources.num_workers
@@ -54,7 +50,8 @@ def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: Atte
         config=config,
         job_folder=job_folder(settings, job.id),
         models_folder=settings.home / "models",
-        model=model,
+        model=location.model,
+        local_base=location.local_base,
         pinned_revision=job.model_revision,
         train_files=tuple(DataFile(dataset.id, dataset_rows(settings, dataset)) for dataset in train_sets),
         eval_rows=dataset_rows(settings, eval_set) if eval_set else None,
@@ -82,17 +79,3 @@ def _time_left_s(tx: Transaction, job: JobRecord, config: JobConfig, now: dateti
     if config.time_limit_s is None:
         return None
     return max(0.0, config.time_limit_s - lasted_s(tx.attempts.of_job(job.id), now))
-
-
-def model_location(tx: Transaction, settings: Settings, ref: ModelRef) -> str:
-    """The hub id, or the folder, that a reference names."""
-    if ref.kind in ("hub", "path"):
-        return str(ref)
-    if ref.kind == "model":
-        return str(tx.models.get(ref.id).path)
-    folder = job_folder(settings, ref.id)
-    checkpoints = tx.checkpoints.of_job(ref.id)
-    model = tx.models.of_job(ref.id)
-    if ref.step is None and (model is not None or not checkpoints):
-        return str(folder / (model.path.name if model else "model"))
-    return str(folder / "checkpoints" / step_name(checkpoints[0].step if ref.step is None else ref.step))

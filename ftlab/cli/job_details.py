@@ -89,9 +89,7 @@ def _settings(session: Session, job: "Job") -> dict[str, object]:
     training: Mapping[str, Any] = config.get("training") or {}
     lora: Mapping[str, Any] = config.get("lora") or {}
     method: Mapping[str, Any] = config.get("method") or {}
-    tuning = {"lora": "LoRA", "full": "full fine-tuning"}.get(str(config.get("tuning")))
-    if tuning == "LoRA" and lora:
-        tuning = f"{'DoRA' if lora.get('use_dora') else tuning} r {lora.get('r')}, alpha {lora.get('lora_alpha')}"
+    tuning = {"lora": _adapter(lora), "full": "full fine-tuning"}.get(str(config.get("tuning")))
     how = [str(method.get("type") or "").upper(), tuning, "4-bit" if config.get("load_in_4bit") else None]
     steps, epochs = training.get("max_steps"), training.get("num_train_epochs")
     rows, accumulated = training.get("per_device_train_batch_size"), training.get("gradient_accumulation_steps") or 1
@@ -109,6 +107,20 @@ def _settings(session: Session, job: "Job") -> dict[str, object]:
         "Batch": (f"{rows} x {accumulated} accumulated" if accumulated > 1 else rows) if rows else None,
         "Max length": f"{method['max_length']} tokens" if method.get("max_length") else None,
     }
+
+
+def _adapter(lora: Mapping[str, Any]) -> str:
+    """The kind and the settings of an adapter; those without an effect are left out."""
+    if not lora:
+        return "LoRA"
+    parts = [f"{'DoRA' if lora.get('use_dora') else 'LoRA'} r {lora.get('r')}", f"alpha {lora.get('lora_alpha')}"]
+    if lora.get("lora_dropout"):
+        parts.append(f"dropout {lora['lora_dropout']:g}")
+    if lora.get("use_rslora"):
+        parts.append("rank-stabilized")
+    if isinstance(targets := lora.get("target_modules"), list):
+        parts.append(f"on {', '.join(targets)}")
+    return ", ".join(parts)
 
 
 def _dataset(session: Session, dataset_id: str) -> str:

@@ -18,9 +18,15 @@ def preview_dataset(
     session: Session,
     dataset: DatasetArgument,
     rows: Annotated[int, typer.Option(min=1, max=50, help="Rows to show.")] = 5,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", metavar="REF", help="Show what the chat template of this model leaves out.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Show the first rows as they stand in the file, and as they are trained on."""
-    found = session.client.datasets.preview(find_dataset(session, dataset).id, rows)
+    found = session.client.datasets.preview(find_dataset(session, dataset).id, rows, model)
     if session.output.as_json:
         session.output.json(found)
         return
@@ -51,6 +57,8 @@ def _lines(row: "PreviewRow") -> Iterator[str]:
                 yield f"  after: {name}: {one_line(_message(message))}"
         else:
             yield f"  after: {name}: {one_line(value if isinstance(value, str) else json.dumps(value))}"
+    if row.template_problem is not None:
+        yield f"  template: {one_line(row.template_problem)}"
 
 
 def _message(message: Any) -> str:

@@ -10,9 +10,10 @@ class DatasetField(WireModel):
     """A field of a dataset's rows."""
 
     name: str
-    """Name in the file; `messages[].NAME` is a field of messages, and `(other fields)` stands for all beyond 100."""
+    """Name in the file; `messages[].NAME` is a field of the objects in `messages`, and `(other fields)` stands for all
+    beyond 100."""
     used_as: str | None = None
-    """Field that it is read as; `null` where it is not used."""
+    """What it becomes in the trained rows, as `messages`, `user message` or `tools`; `null` where it is not used."""
     num_rows: int
     """Rows in which it is neither null nor an empty text."""
 
@@ -73,6 +74,8 @@ class PreviewRow(WireModel):
     """The row as it is trained on. Long texts are cut."""
     problem: str | None = None
     """Reason why it was left out."""
+    template_problem: str | None = None
+    """What the chat template leaves out of the row, or why it refuses it; only where a model was named."""
 
 
 class DatasetPreview(WireModel):

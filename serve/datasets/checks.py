@@ -56,6 +56,7 @@ _ERRORS: dict[ReasonCode, type[FineTuneLabError]] = {
     ReasonCode.MODEL_NOT_FOUND: NotFoundError,
     ReasonCode.MODEL_ACCESS_DENIED: PermissionDeniedError,
     ReasonCode.DISK_FULL: ServiceUnavailableError,
+    ReasonCode.STORAGE_ERROR: ServiceUnavailableError,
 }
 """Error for each reason of a failed check; all other reasons are conflicts."""
 
@@ -151,6 +152,13 @@ async def read_tokens(caller: Caller, target: CheckTarget, row: int) -> list[Tok
     request = await caller.call(_tokens_request, target, answer, row)
     found = [TokenRow.model_validate(document) for document in await caller.services.data.tokens(request)]
     return [token_row.model_copy(update={"model": target.model}) for token_row in found]
+
+
+async def read_template_problems(caller: Caller, target: CheckTarget, num_rows: int) -> dict[int, str]:
+    """What the chat template leaves out of the first rows, by line. Raises what `run_check` raises."""
+    answer = await ask_huggingface(caller.services, target.model)
+    request = await caller.call(_tokens_request, target, answer, 1)
+    return await caller.services.data.template_problems(replace(request, num_rows=num_rows))
 
 
 def _check_request(

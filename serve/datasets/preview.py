@@ -6,7 +6,9 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from ftlab.schemas import DatasetPreview, PreviewRow
+from ftlab.schemas.methods import SftMethod
 from serve.context import Caller, Services
+from serve.datasets.checks import CheckTarget, read_template_problems
 from serve.http.query import RecordId
 from serve.http.responses import reply
 from tracking.buckets import blob_key
@@ -19,12 +21,24 @@ from train.data.shapes.shapes import Shape
 router = APIRouter(prefix="/api/datasets", tags=["datasets"])
 
 Rows = Annotated[int, Query(ge=1, le=50, description="Rows to show.")]
+Model = Annotated[
+    str | None,
+    Query(min_length=1, max_length=512, description="A model, as in a job's config, whose chat template is tried."),
+]
 
 
 @router.get("/{dataset_id}/preview", response_model=DatasetPreview, summary="The first rows, before and after")
-async def preview_dataset(caller: Caller, dataset_id: RecordId, rows: Rows = 5) -> Response:
-    """Each row as it stands in the uploaded file, and as it is trained on; long texts are cut."""
-    return reply(await caller.call(first_rows, dataset_id, rows))
+async def preview_dataset(caller: Caller, dataset_id: RecordId, rows: Rows = 5, model: Model = None) -> Response:
+    """Each row as it stands in the uploaded file, and as it is trained on; long texts are cut.
+
+    With `model`, each row also has what the chat template of the model leaves out of it.
+    """
+    shown = await caller.call(first_rows, dataset_id, rows)
+    if model is not None:
+        problems = await read_template_problems(caller, CheckTarget(shown.dataset_id, model, SftMethod()), rows)
+        marked = [row.model_copy(update={"template_problem": problems.get(row.line)}) for row in shown.rows]
+        shown = shown.model_copy(update={"rows": marked})
+    return reply(shown)
 
 
 def first_rows(services: Services, owner: str, dataset_id: str, num_rows: int) -> DatasetPreview:

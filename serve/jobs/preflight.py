@@ -1,6 +1,5 @@
 """Check before a submit whether a job's settings fit its base model; fill in those of an adapter that it continues."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +7,8 @@ from ftlab.errors import FineTuneLabError
 from ftlab.schemas import JobConfig, NoticePayload
 from serve.context import Services
 from serve.models.base_model import Checked, Tuned, find_tuned
-from train.model.files import ADAPTER_CONFIG, ModelFacts
+from train.model.base_model import base_of_adapter
+from train.model.files import ModelFacts
 from train.model.folder import facts_of
 from train.model.preflight import (
     ModelUse,
@@ -57,16 +57,17 @@ def preflight(services: Services, owner: str, config: JobConfig, model: Checked)
         )
         notices.append(NoticePayload(code="adapter_merged", message=message))
     else:
-        base = _base_facts(tuned.folder, services.settings.home / "models")
+        base = _base_facts(tuned, services.settings.home / "models")
         config = with_adapter_settings(config, adapter, base.layers if base else None)
     return Start(model, config, tuned, tuple(notices))
 
 
-def _base_facts(adapter: Path, models_folder: Path) -> ModelFacts | None:
-    """Facts of an adapter's base model; `None` where that is not below the models folder, or does not say."""
+def _base_facts(tuned: Tuned, models_folder: Path) -> ModelFacts | None:
+    """Facts of an adapter's base model; `None` where that is not in a folder of this machine, or does not say."""
     try:
-        name = json.loads((adapter / ADAPTER_CONFIG).read_text("utf-8"))["base_model_name_or_path"]
-        folder = Path(name) if name.startswith("/") else models_folder / name.replace("/", "--")
-        return facts_of(folder)
-    except (OSError, ValueError, KeyError, TypeError, FineTuneLabError):
+        if tuned.local_base is not None:
+            return facts_of(tuned.local_base.folder)
+        name = base_of_adapter(tuned.folder) or ""
+        return facts_of(Path(name) if name.startswith("/") else models_folder / name.replace("/", "--"))
+    except (OSError, FineTuneLabError):
         return None

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cluster.runs.make_plan import model_location
+from cluster.runs.model_location import locate
 from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
 from ftlab.model_ref import ModelRef, parse_model_ref
 from ftlab.settings import Settings
@@ -14,6 +14,7 @@ from tracking.store import Transaction
 from tracking.store.records import JobRecord, ModelRecord
 from train.model.files import ADAPTER_CONFIG, CONFIG, ModelFacts
 from train.model.folder import facts_of
+from train.plan import LocalBase
 
 UNCHECKED = (
     "The model hub could not be asked, so the base model is looked up when the job starts. A name that is wrong, or a "
@@ -60,6 +61,8 @@ class Tuned:
     folder: Path
     base_revision: str | None = None
     """Revision of the base model that an adapter was trained on."""
+    local_base: LocalBase | None = None
+    """Base model of an adapter that was trained on a model of this service, or on a folder of the model roots."""
 
 
 async def ask_huggingface(services: Services, text: str) -> HubAnswer:
@@ -108,10 +111,13 @@ def find_tuned(ref: ModelRef, tx: Transaction, settings: Settings, owner: str) -
         revision = found.model_revision
     else:
         revision = found.base_revision
-    folder = Path(model_location(tx, settings, ref))
-    # Two look-ups in a folder are fast enough to do inside the transaction.
+    # A few look-ups in a folder are fast enough to do inside the transaction.
+    location = locate(tx, settings, ref)
+    folder, base = Path(location.model), location.local_base
     if (folder / ADAPTER_CONFIG).is_file():
-        return Tuned(ref, found.name, folder, revision)
+        if base is not None and not base.folder.is_dir():
+            raise _not_found(f"The files of the adapter's base model, {base.name}, are no longer on this machine.")
+        return Tuned(ref, found.name, folder, revision, base)
     if (folder / CONFIG).is_file():
         return Tuned(ref, found.name, folder)
     raise _not_found("The files of this model are no longer on this machine.")

@@ -1,13 +1,13 @@
 """`/api/models`: the models that completed jobs delivered, and whether a model can be trained on."""
 
-import json
 import re
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from ftlab.errors import FineTuneLabError, NotFoundError
+from ftlab.errors import FineTuneLabError
 from ftlab.files import free_bytes
 from ftlab.model_ref import ModelRef, parse_model_ref
 from ftlab.schemas import ModelCheck, Page, TunedModel
@@ -18,8 +18,9 @@ from serve.http.json_body import JsonBody, JsonRoute
 from serve.http.query import After, Limit, RecordId
 from serve.http.responses import in_thread, reply, to_page
 from serve.models.base_model import UNCHECKED, Tuned, ask_huggingface, check, find_tuned
-from train.model.files import ADAPTER_CONFIG, MAX_SMALL_BYTES, ModelFacts
-from train.model.folder import FolderFiles, adapter_size, facts_of
+from train.model.base_model import base_of_adapter
+from train.model.files import ModelFacts
+from train.model.folder import adapter_size, facts_of
 
 router = APIRouter(prefix="/api/models", tags=["models"], route_class=JsonRoute)
 
@@ -61,14 +62,13 @@ async def check_reference(caller: Caller, text: str) -> ModelCheck:
     if ref.kind in ("hub", "path"):
         return await _check_base(caller.services, text)
     tuned = await caller.call(_find_tuned, ref)
-    base = await in_thread(_base_of, tuned)
-    if base is None:
-        return await in_thread(_report_full, tuned)
+    own_bytes = await in_thread(adapter_size, tuned.folder)
+    if own_bytes is None:
+        return await in_thread(_report_folder, str(tuned.ref), tuned.ref.kind, tuned.folder)
     try:
-        below = await _check_base(caller.services, base)
+        below = await _check_base_of(caller.services, tuned)
     except FineTuneLabError as error:
         raise type(error)(f"The adapter's base model: {error.message}", error.code, "model") from None
-    own_bytes = adapter_size(tuned.folder) or 0
     known = {"size_bytes": below.size_bytes + own_bytes} if below.size_bytes is not None else {}
     return below.model_copy(
         update={
@@ -79,6 +79,17 @@ async def check_reference(caller: Caller, text: str) -> ModelCheck:
             **known,
         }
     )
+
+
+async def _check_base_of(services: Services, adapter: Tuned) -> ModelCheck:
+    """The base model of an adapter, at the revision that it was trained on."""
+    if (base := adapter.local_base) is not None:
+        return await in_thread(_report_folder, base.name, "path", base.folder)
+    name = await in_thread(base_of_adapter, adapter.folder)
+    assert name is not None
+    if not name.startswith("/") and _COMMIT.fullmatch(adapter.base_revision or ""):
+        name = f"{name}@{adapter.base_revision}"
+    return await _check_base(services, name)
 
 
 async def _check_base(services: Services, text: str) -> ModelCheck:
@@ -105,23 +116,9 @@ def _find_tuned(services: Services, owner: str, ref: ModelRef) -> Tuned:
     return tuned
 
 
-def _base_of(tuned: Tuned) -> str | None:
-    """Reference of an adapter's base model, at the revision that it was trained on; `None` for a full model."""
-    if adapter_size(tuned.folder) is None:
-        return None
-    try:
-        config = json.loads(FolderFiles(tuned.folder).read(ADAPTER_CONFIG, MAX_SMALL_BYTES))
-        name = str(config["base_model_name_or_path"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise NotFoundError("The adapter's files do not name its base model.", "model_not_found", "model") from None
-    if not name.startswith("/") and _COMMIT.fullmatch(tuned.base_revision or ""):
-        return f"{name}@{tuned.base_revision}"
-    return name
-
-
-def _report_full(tuned: Tuned) -> ModelCheck:
-    report = ModelCheck(model=str(tuned.ref), kind=tuned.ref.kind, is_checked=True, is_local=True)
-    return report.model_copy(update=_described(facts_of(tuned.folder), []))
+def _report_folder(name: str, kind: str, folder: Path) -> ModelCheck:
+    report = ModelCheck(model=name, kind=kind, is_checked=True, is_local=True)
+    return report.model_copy(update=_described(facts_of(folder), []))
 
 
 def _described(facts: ModelFacts, warnings: list[str]) -> dict[str, Any]:

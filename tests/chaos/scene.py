@@ -24,7 +24,7 @@ PATIENT = RetryPolicy(budget_s=240.0)
 STEP = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 5}
 """About 0.1 s on one core."""
 NUM_ROWS = 160
-FINISH_TIMEOUT_S = 300.0
+FINISH_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)

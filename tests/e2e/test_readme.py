@@ -30,7 +30,7 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def run(command: list[str], environment: dict[str, str]) -> str:
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=800)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -55,7 +55,7 @@ def service(demo: tuple[dict[str, str], str]) -> dict[str, str]:
     return user
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1600)
 def test_the_demo_fine_tunes_a_real_model(demo: tuple[dict[str, str], str]) -> None:
     _, printed = demo
     before, after = (float(number) for number in re.findall(r"(\d+\.\d+) before, (\d+\.\d+) after", printed)[0])

@@ -56,6 +56,7 @@ class FakeData:
     def __init__(self) -> None:
         self.state = WorkState(WorkStatus.WORKING)
         self.rows: list[dict[str, Any]] = []
+        self.problems: dict[int, str] = {}
         self.asked: list[CheckRequest | TokensRequest] = []
 
     async def check(self, request: CheckRequest) -> WorkState:
@@ -65,6 +66,10 @@ class FakeData:
     async def tokens(self, request: TokensRequest) -> list[dict[str, Any]]:
         self.asked.append(request)
         return self.rows
+
+    async def template_problems(self, request: TokensRequest) -> dict[int, str]:
+        self.asked.append(request)
+        return self.problems
 
 
 COMMIT = "c0ffee" * 6 + "c0de"

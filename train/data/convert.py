@@ -16,7 +16,8 @@ from train.data.shapes.detect import Detection, Detector
 from train.data.shapes.ledger import FieldCount, FieldLedger
 from train.data.shapes.mapping import ColumnMapping
 from train.data.shapes.messages import MessageReader
-from train.data.shapes.shapes import FORMS, Row, Shape, normalise, refuse_preferences
+from train.data.shapes.refused_fields import refuse_unread
+from train.data.shapes.shapes import FORMS, Row, Shape, normalise
 
 OnRow = Callable[[int, Row], object]
 
@@ -165,7 +166,7 @@ def normal_form(value: Any, shape: Shape, mapping: ColumnMapping, reader: Messag
         raise value
     row = mapping.apply(value, shape)
     if mapping.shape is None:
-        refuse_preferences(row, shape)
+        refuse_unread(row, shape)
     return normalise(row, shape, reader)
 
 
@@ -187,7 +188,7 @@ class _Tally:
 
 def _read(file: DatasetFile, mapping: ColumnMapping, shape: Shape, on_row: OnRow) -> _Tally:
     tally = _Tally(file.unit, FieldLedger(shape, mapping))
-    reader = mapping.reader(is_table=file.is_table, on_field=tally.fields.on_message_field)
+    reader = mapping.reader(is_table=file.is_table, on_field=tally.fields.on_field_below)
     unseen = {column: name for name, column in mapping.renamed.items()}
     for number, value in file.values():
         if unseen and isinstance(value, dict):

@@ -193,6 +193,8 @@ class RunCallback(TrainerCallback):
     def _commit(self, written: Path, target: Path, state: TrainerState) -> None:
         step = state.global_step
         name_base_model(written, self._base)
+        # Nothing reads it, and it names folders of this machine.
+        (written / "training_args.bin").unlink(missing_ok=True)
         conditions = self._conditions.at(step, saved_rng_sha256(read_run_states(written)))
         manifest, _ = checkpoint_files.commit(
             written,

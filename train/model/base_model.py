@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ftlab.errors import NotFoundError
+from ftlab.errors import InvalidRequestError, NotFoundError
 from train.model.download import fetch
 from train.model.files import ADAPTER_CONFIG
 from train.model.folder import facts_of
+from train.plan import LocalBase
 
 LOCAL_REVISION = "local-"
 """What the revision of a folder begins with; any other is a commit of the hub."""
@@ -19,34 +20,61 @@ class BaseModel:
     """A base model on this machine."""
 
     name: str
-    """How users know it: the hub id, or the folder's path."""
+    """How users know it: as in `LocalBase`, or the path of a folder that has no such name."""
     folder: Path
     revision: str
     adapter: Path | None = None
     """An adapter of a former job to continue training."""
+    download: str | None = None
+    """As in `LocalBase`."""
 
 
-def find_model(model: str, models_folder: Path, *, pinned: str | None = None) -> BaseModel:
+def find_model(
+    model: str, models_folder: Path, *, pinned: str | None = None, local: LocalBase | None = None
+) -> BaseModel:
     """Find the model's folder, fetching it from the hub where it is not on this machine.
 
     `pinned` is the revision that the submit or an earlier attempt found. An adapter folder means its base model plus
-    the adapter. Raises what `fetch` and `train.model.files.describe` raise, and `NotFoundError` for a folder that
-    is gone.
+    the adapter. `local` is the base model, also that of an adapter, where its name does not lead to its folder. Raises
+    what `fetch`, `base_of_adapter` and `train.model.files.describe` raise, and `NotFoundError` for a folder that is
+    gone.
     """
     if model.startswith("/"):
         folder = Path(model)
         if not folder.is_dir():
-            raise NotFoundError(f"The model folder {model} is gone.", "model_not_found", "model")
-        if (folder / ADAPTER_CONFIG).exists():
-            adapter = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))
-            base = find_model(adapter["base_model_name_or_path"], models_folder, pinned=pinned)
-            return BaseModel(base.name, base.folder, base.revision, folder)
+            gone = f"model {local.name}" if local else f"model folder {model}"
+            raise NotFoundError(f"The files of the {gone} are gone.", "model_not_found", "model")
+        if (named := base_of_adapter(folder)) is not None:
+            base = find_model(str(local.folder) if local else named, models_folder, pinned=pinned, local=local)
+            return replace(base, adapter=folder)
+        if local is not None:
+            return replace(_on_this_machine(local.name, folder), download=local.download)
         return _on_this_machine(model, folder)
     name, _, revision = model.partition("@")
     if is_in_models_folder(model, models_folder, pinned):
         return _on_this_machine(name, _local_folder(name, models_folder))
     folder = fetch(name, pinned or revision or None)
     return BaseModel(name, folder, folder.name)
+
+
+def base_of_adapter(folder: Path) -> str | None:
+    """The base model that the adapter in a folder names; `None` where there is no adapter.
+
+    Raise `InvalidRequestError` (`model_invalid`) for an `adapter_config.json` that names none, or another adapter.
+    """
+    try:
+        base = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))["base_model_name_or_path"]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        base = None
+    if not isinstance(base, str) or not base or (base.startswith("/") and (Path(base) / ADAPTER_CONFIG).exists()):
+        raise InvalidRequestError(
+            f"{ADAPTER_CONFIG} of the adapter does not name a base model; start from another model.",
+            "model_invalid",
+            "model",
+        )
+    return base
 
 
 def is_in_models_folder(model: str, models_folder: Path, pinned: str | None) -> bool:
@@ -68,9 +96,11 @@ def fingerprint(folder: Path) -> str:
     """
     config = folder / "config.json"
     if not config.is_file():
-        raise NotFoundError(f"{folder} holds no model: its config.json is missing.", "model_not_found", "model")
+        raise NotFoundError(
+            f"The folder {folder.name} holds no model: its config.json is missing.", "model_not_found", "model"
+        )
     digest = hashlib.sha256(config.read_bytes())
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in sorted(file for file in folder.glob("*.safetensors") if file.is_file()):
         size = file.stat().st_size
         digest.update(f"{file.name}:{size}".encode())
         with file.open("rb") as stream:

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import safe_open
 from transformers import (
     AutoModelForCausalLM,
     BitsAndBytesConfig,
@@ -15,26 +16,28 @@ from transformers import (
 from transformers.pytorch_utils import Conv1D
 
 from ftlab.errors import InvalidRequestError
+from ftlab.model_ref import is_hub_id
 from ftlab.schemas import JobConfig
 from train.model.base_model import BaseModel
+from train.model.files import ADAPTER_WEIGHTS
+from train.model.load_errors import check_loaded, load_errors, model_invalid, named
 from train.model.preflight import check_devices
 from train.model.targets import check_targets
 
 _CARD = """---
-base_model: {base}
-library_name: peft
+{metadata}library_name: peft
 pipeline_tag: text-generation
 tags: [lora, trl]
 ---
 
 A LoRA adapter for `{base}` (revision `{revision}`), trained by FineTune Lab. The job's config, metrics and logs are in
-its MLflow run.
+its MLflow run.{source}
 
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained("PATH OF THIS FOLDER")
-    base = AutoModelForCausalLM.from_pretrained("{base}")
+    base = AutoModelForCausalLM.from_pretrained("{weights}")
     model = PeftModel.from_pretrained(base, "PATH OF THIS FOLDER")
 """
 
@@ -42,8 +45,9 @@ its MLflow run.
 def load_model(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrainedModel | PeftModel:
     """Load the weights that `config` starts from; adapters of a former job are trained further, or merged.
 
-    Raise `InvalidRequestError` (`invalid_config`) for data types that the devices cannot compute with, and for
-    `lora.target_modules` that the model does not have.
+    Raise `InvalidRequestError`: `invalid_config` for data types that the devices cannot compute with and for
+    `lora.target_modules` that the model does not have, `model_invalid` or `unsupported_model` for files that cannot be
+    loaded completely.
     """
     check_devices(config, use_cuda=use_cuda)
     if config.training.bf16 and use_cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
@@ -52,12 +56,14 @@ def load_model(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrai
             "invalid_config",
             "training.bf16",
         )
-    model = _load_weights(base.folder, _dtype(base, config, use_cuda=use_cuda), config, use_cuda=use_cuda)
+    model = _load_base(base, config, use_cuda=use_cuda)
     if base.adapter is None:
         if config.tuning == "lora":
             check_targets(config.lora.target_modules, _modules(model), is_tied=_is_tied(model))
         return model
-    adapted = PeftModel.from_pretrained(model, base.adapter, is_trainable=config.tuning == "lora")
+    adapted = _load_adapter(model, base.adapter, is_trainable=config.tuning == "lora")
+    # Every save reads the config of the base model, from the hub where this is its name.
+    adapted.active_peft_config.base_model_name_or_path = str(base.folder)
     if config.tuning == "lora":
         return adapted
     # The base was frozen below the adapter.
@@ -67,15 +73,21 @@ def load_model(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrai
 def load_delivered(base: BaseModel, folder: Path, config: JobConfig, *, use_cuda: bool) -> PreTrainedModel | PeftModel:
     """Load what was delivered to `folder`, as its user does: the whole model, or the adapter on its base model."""
     if config.tuning == "full":
-        model = _load_weights(folder, "auto", config, use_cuda=use_cuda)
+        model = _load_weights("the tuned model", folder, "auto", config, use_cuda=use_cuda)
     else:
-        weights = _load_weights(base.folder, _dtype(base, config, use_cuda=use_cuda), config, use_cuda=use_cuda)
-        model = PeftModel.from_pretrained(weights, folder)
+        model = _load_adapter(_load_base(base, config, use_cuda=use_cuda), folder)
     return model.to("cuda") if use_cuda and not config.load_in_4bit else model
 
 
+def _load_base(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrainedModel:
+    what = f"the base model {base.name}"
+    with load_errors(what, base.folder):
+        dtype = _dtype(base, config, use_cuda=use_cuda)
+    return _load_weights(what, base.folder, dtype, config, use_cuda=use_cuda)
+
+
 def _load_weights(
-    folder: Path, dtype: torch.dtype | Literal["auto"], config: JobConfig, *, use_cuda: bool
+    what: str, folder: Path, dtype: torch.dtype | Literal["auto"], config: JobConfig, *, use_cuda: bool
 ) -> PreTrainedModel:
     options: dict[str, Any] = {"dtype": dtype}
     if config.load_in_4bit:
@@ -86,13 +98,59 @@ def _load_weights(
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
         options["device_map"] = {"": 0 if use_cuda else "cpu"}
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, **options
-    )
+    model: PreTrainedModel
+    with load_errors(what, folder):
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            # `check_loaded` refuses them with a message that names them.
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **options,
+        )
+    check_loaded(found, what)
+    if getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False):
+        _check_quantised(model, what)
     model.config.use_cache = False
     if config.load_in_4bit and not use_cuda:
         _keep_trainable_layout(model)
     return model
+
+
+def _check_quantised(model: PreTrainedModel, what: str) -> None:
+    """Raise `InvalidRequestError` (`model_invalid`) for weights that config.json calls quantised and that are not.
+
+    They load without an error, and cannot be computed with.
+    """
+    from bitsandbytes.nn import Int8Params, Linear4bit, Linear8bitLt, Params4bit
+
+    for name, module in model.named_modules():
+        if isinstance(module, Linear4bit | Linear8bitLt) and not isinstance(module.weight, Params4bit | Int8Params):
+            raise model_invalid(
+                f"{name} of {what} is not quantised, and the quantization_config in config.json says that it is. "
+                "Remove that from config.json, or fetch the model again."
+            )
+
+
+def _load_adapter(model: PreTrainedModel, folder: Path, *, is_trainable: bool = False) -> PeftModel:
+    """Load the adapter in `folder` on its base model; raise `InvalidRequestError` (`model_invalid`) for a damaged one.
+
+    PEFT would read pickles where there are no safetensors, and begin weights that are not in the file from nothing.
+    """
+    weights = folder / ADAPTER_WEIGHTS
+    if not weights.is_file():
+        raise model_invalid(f"The adapter has no {ADAPTER_WEIGHTS}; start from another model.")
+    with load_errors("the adapter", folder):
+        adapted: PeftModel = PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
+        with safe_open(weights, "pt") as file:
+            stored = set(file.keys())
+    if missing := get_peft_model_state_dict(adapted, save_embedding_layers=False).keys() - stored:
+        raise model_invalid(
+            f"The file {ADAPTER_WEIGHTS} of the adapter lacks {named(missing)}; start from another model."
+        )
+    return adapted
 
 
 def lora_config(config: JobConfig) -> PeftLoraConfig:
@@ -144,16 +202,28 @@ def train_in_float32(model: torch.nn.Module) -> None:
 
 
 def name_base_model(saved: Path, base: BaseModel) -> None:
-    """Let a saved model name its base as users know it, not as a path of this machine."""
+    """Write the base model's name into a saved model, instead of the path on this machine that PEFT and TRL write."""
     adapter_config = saved / "adapter_config.json"
     if adapter_config.exists():
         config = json.loads(adapter_config.read_text("utf-8")) | {"base_model_name_or_path": base.name}
         adapter_config.write_text(json.dumps(config, indent=2, sort_keys=True), "utf-8")
-        (saved / "README.md").write_text(_CARD.format(base=base.name, revision=base.revision), "utf-8")
+        (saved / "README.md").write_text(_card(base), "utf-8")
         return
     card = saved / "README.md"
     if card.exists():
         card.write_text(card.read_text("utf-8").replace(str(base.folder), base.name), "utf-8")
+
+
+def _card(base: BaseModel) -> str:
+    if is_hub_id(base.name):
+        metadata, source, weights = f"base_model: {base.name}\n", "", base.name
+    elif base.download is not None:
+        metadata, weights = "", "PATH OF THE BASE MODEL"
+        source = f"\n\nThe base model was trained by the same service. Download it with `{base.download}`."
+    else:
+        metadata, weights = "", "PATH OF THE BASE MODEL"
+        source = "\n\nThe base model is in a folder of the service; the service does not offer it for download."
+    return _CARD.format(base=base.name, revision=base.revision, metadata=metadata, source=source, weights=weights)
 
 
 def _dtype(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> torch.dtype:

@@ -70,11 +70,15 @@ def _content(entry: object) -> str | None:
 
 
 def _read(files: ModelFiles, name: str) -> dict[str, Any]:
-    """The file as an object; empty where there is none. A damaged file is reported when the tokenizer is loaded."""
-    if not 0 < files.sizes.get(name, 0) <= MAX_BYTES:
+    """The file as an object; empty where there is none. Raise `InvalidRequestError` (`model_invalid`) for another."""
+    if name not in files.sizes or files.sizes[name] > MAX_BYTES:
         return {}
     try:
         document = json.loads(files.read(name, MAX_BYTES))
+        if isinstance(document, dict):
+            return document
     except (OSError, ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
+        pass
+    raise InvalidRequestError(
+        f"{name} of the model cannot be read as a JSON object; fetch the model again.", "model_invalid", "model"
+    )

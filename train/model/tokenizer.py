@@ -1,13 +1,14 @@
 """The tokenizer of a base model: found without its weights, and loaded."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftlab.errors import ServiceUnavailableError
-from train.model.base_model import BaseModel, find_model, is_in_models_folder
-from train.model.files import ADAPTER_CONFIG, CONFIG
+from ftlab.errors import InvalidRequestError, ServiceUnavailableError
+from train.model.base_model import BaseModel, base_of_adapter, find_model, is_in_models_folder
+from train.model.files import CONFIG
 from train.model.hub_errors import HubAwayError, hub_errors
+from train.model.load_errors import load_errors
+from train.plan import LocalBase
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -19,15 +20,17 @@ TOKENIZER_FILES = (
 """The files of a base model that decide the tokens, as patterns."""
 
 
-def find_tokenizer(model: str, models_folder: Path, *, pinned: str | None = None) -> BaseModel:
+def find_tokenizer(
+    model: str, models_folder: Path, *, pinned: str | None = None, local: LocalBase | None = None
+) -> BaseModel:
     """Find a folder with the model's tokenizer; of a hub model only these few files are fetched.
 
-    `model` and `pinned` are as for `train.model.base_model.find_model`. Raises what that raises.
+    `model`, `pinned` and `local` are as for `train.model.base_model.find_model`. Raises what that raises.
     """
+    if local is not None:
+        return find_model(str(local.folder), models_folder, local=local)
     if model.startswith("/"):
-        adapter = Path(model) / ADAPTER_CONFIG
-        if adapter.exists():
-            base = json.loads(adapter.read_text("utf-8"))["base_model_name_or_path"]
+        if (base := base_of_adapter(Path(model))) is not None:
             return find_tokenizer(base, models_folder, pinned=pinned)
         return find_model(model, models_folder)
     name, _, revision = model.partition("@")
@@ -38,11 +41,24 @@ def find_tokenizer(model: str, models_folder: Path, *, pinned: str | None = None
 
 
 def load_tokenizer(base: BaseModel) -> "PreTrainedTokenizerBase":
-    """Load the tokenizer in the model's folder; where it has no padding token, the end of text is used."""
+    """Load the tokenizer in the model's folder; where it has no padding token, the end of text is used.
+
+    Raise what `load_errors` raises for files that cannot be loaded, and `InvalidRequestError` with code
+    `tokenizer_unsupported` for a tokenizer that has neither of these tokens.
+    """
     from transformers import AutoTokenizer
 
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base.folder, local_files_only=True)
+    tokenizer: PreTrainedTokenizerBase
+    with load_errors(f"the tokenizer of {base.name}", base.folder):
+        tokenizer = AutoTokenizer.from_pretrained(base.folder, local_files_only=True, trust_remote_code=False)
     if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token_id is None:
+            raise InvalidRequestError(
+                f"The tokenizer of {base.name} has neither a pad_token nor an eos_token, so rows cannot be ended or "
+                "padded. Name them in its tokenizer_config.json.",
+                "tokenizer_unsupported",
+                "model",
+            )
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 

@@ -84,9 +84,13 @@ class AsyncDatasets:
         request = Request("GET", f"{dataset_path(dataset_id)}/content")
         return await download(self._transport, request, Path(path), on_progress)
 
-    async def preview(self, dataset_id: str, rows: int = 5) -> DatasetPreview:
-        """The first rows, at most 50, as they stand in the file and as they are trained on; long texts are cut."""
-        request = Request("GET", f"{dataset_path(dataset_id)}/preview", {"rows": rows}, timeout_s=FILES_TIMEOUT_S)
+    async def preview(self, dataset_id: str, rows: int = 5, model: str | None = None) -> DatasetPreview:
+        """The first rows, at most 50, as they stand in the file and as they are trained on; long texts are cut.
+
+        With `model`, each row also has what the chat template of the model leaves out of it.
+        """
+        params = {"rows": rows, "model": model}
+        request = Request("GET", f"{dataset_path(dataset_id)}/preview", params, timeout_s=FILES_TIMEOUT_S)
         return await self._transport.read(DatasetPreview, request)
 
     async def check(

@@ -33,6 +33,9 @@ class LocalData:
     async def tokens(self, request: TokensRequest) -> list[dict[str, Any]]:
         return self.worker.tokens(request)
 
+    async def template_problems(self, request: TokensRequest) -> dict[int, str]:
+        return self.worker.template_problems(request)
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
@@ -96,3 +99,26 @@ def test_a_dataset_is_checked_and_a_row_is_shown(client, world, tmp_path, monkey
     mute = upload(client, tmp_path, MUTE * 3)
     run = cli("datasets", "check", mute, "--model", "org/tiny")
     assert (run.code, "nothing_to_learn" in run.out) == (1, True)
+
+
+def test_a_preview_shows_what_the_template_of_a_model_leaves_out(world, client, tmp_path, monkeypatch, capsys):
+    from tests.support.tiny_models import make_tiny_model
+
+    folder = make_tiny_model(tmp_path / "home" / "models" / "org--deaf")
+    template = folder / "chat_template.jinja"
+    template.write_text(
+        "{% for m in messages if m.role != 'system' %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    told = GOOD.replace(b'"messages":[', b'"messages":[{"role":"system","content":"Be kind."},') % 2
+    dataset = upload(client, tmp_path, GOOD % 1 + b"\n" + told)
+    cli = Cli(world.url(""), monkeypatch, capsys)
+    shown = client.datasets.preview(dataset, model="org/deaf")
+    assert [(row.line, row.template_problem) for row in shown.rows] == [
+        (1, None),
+        (3, "The chat template leaves out message 1 (system), or writes it differently."),
+    ]
+    lines = cli("datasets", "preview", dataset, "--model", "org/deaf").lines
+    assert [line for line in lines if "template" in line] == [f"  template: {shown.rows[1].template_problem}"]
+    assert not any("template:" in line for line in cli("datasets", "preview", dataset).lines)
+    assert cli("datasets", "preview", dataset, "--model", "org/nothing-here").code != 0

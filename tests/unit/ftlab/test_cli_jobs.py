@@ -158,6 +158,9 @@ def test_show_names_the_settings_that_decide_about_the_result(cli, fake, tmp_pat
         "Ran for        1:30",
     ):
         assert line in shown
+    second.config["lora"] |= {"lora_dropout": 0.25, "use_rslora": True, "use_dora": True, "target_modules": ["q", "v"]}
+    adapter = "DoRA r 8, alpha 16, dropout 0.25, rank-stabilized, on q, v"
+    assert f"Method         SFT, {adapter}, 4-bit" in cli("show", second.id).lines
     second.config |= {"model": "model:mdl-1", "tuning": "full", "load_in_4bit": False}
     assert "Method         SFT, full fine-tuning" in cli("show", second.id).lines
     second.config["model"] = "job:job-gone"

@@ -74,15 +74,15 @@ def test_fields_that_are_not_used_are_shown(world, client, tmp_path, monkeypatch
     assert f"  {unused}\n" in cli("datasets", "upload", file).err
     [dataset] = client.datasets.list()
     assert [(field.name, field.used_as, field.num_rows) for field in dataset.fields] == [
-        ("instruction", "instruction", 2),
-        ("output", "output", 2),
+        ("instruction", "user message", 2),
+        ("output", "assistant message", 2),
         ("source", None, 2),
     ]
     assert [field.name for field in dataset.unused_fields] == ["source"]
     shown = cli("datasets", "show", dataset.id).lines
     assert [line for line in shown if "a field" in line] == [
-        "2 rows have a field 'instruction' that is used as 'instruction'.",
-        "2 rows have a field 'output' that is used as 'output'.",
+        "2 rows have a field 'instruction' that is used as 'user message'.",
+        "2 rows have a field 'output' that is used as 'assistant message'.",
         unused,
     ]
     assert f"  {unused}\n" in cli("datasets", "preview", dataset.id).err

@@ -8,7 +8,7 @@ from typing import Any
 from ftlab.schemas import EventKind, EventPayload, JobConfig
 from train.data.rows.canonical import Kind, write_canonical
 from train.loop.record_check import RECORD_DIFFERS
-from train.plan import Beat, DataFile, ModelLoaded, Outcome, Phase, RunPlan, StopKind
+from train.plan import Beat, DataFile, LocalBase, ModelLoaded, Outcome, Phase, RunPlan, StopKind
 from train.run import run
 
 MODEL = "org/tiny"
@@ -96,6 +96,7 @@ class Job:
     """The file to train on, or several."""
     eval_rows: Path | None = None
     model: str = MODEL
+    local_base: LocalBase | None = None
     pinned: str | None = None
     attempts: int = 0
     recorded_step: int = 0
@@ -137,6 +138,7 @@ class Job:
             job_folder=self.folder,
             models_folder=self.models,
             model=self.model,
+            local_base=self.local_base,
             pinned_revision=self.pinned,
             train_files=tuple(DataFile(f"ds-{number}", rows) for number, rows in enumerate(files, 1)),
             eval_rows=self.eval_rows,

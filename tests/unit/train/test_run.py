@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from train.data.tokens.encode import IGNORE
 from train.failures import LossDivergedError, classify
 from train.model.base_model import find_model, fingerprint
 from train.model.tokenizer import load_tokenizer
-from train.plan import Ending, ModelLoaded, Outcome
+from train.plan import Ending, LocalBase, ModelLoaded, Outcome
 from train.run import run
 
 OVERSHOOTING = {
@@ -104,12 +105,27 @@ def test_what_is_told_of_a_checkpoint_is_true(job: Job):
     assert (manifest.samples, manifest.attempt) == (16, 1)
 
 
-def test_nothing_delivered_names_a_path_of_this_machine(job: Job):
-    job.train()
-    config = json.loads((job.folder / "model" / "adapter_config.json").read_text())
-    assert config["base_model_name_or_path"] == MODEL
-    for file in (job.folder / "model").iterdir():
-        assert str(job.models).encode() not in file.read_bytes(), file.name
+@pytest.mark.parametrize("former", [None, "full", "lora"])
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_no_file_of_a_model_or_checkpoint_names_a_path_of_this_machine(
+    job: Job, tmp_path: Path, tuning: str, former: str | None
+):
+    short: dict[str, Any] = {"max_steps": 2, "save_steps": 1}
+    if former is not None:
+        start = Job(tmp_path / "former", job.models, job.rows)
+        start.train(tuning=former, training=short)
+        job.model = str(start.folder / "model")
+        job.local_base = LocalBase("model:mdl-1", start.folder / "model") if former == "full" else None
+    job.train(tuning=tuning, training=short)
+    if tuning == "lora":
+        config = json.loads((job.folder / "model" / "adapter_config.json").read_text())
+        assert config["base_model_name_or_path"] == ("model:mdl-1" if former == "full" else MODEL)
+    files = [path for part in ("model", "checkpoints") for path in (job.folder / part).rglob("*") if path.is_file()]
+    assert len(files) > 10
+    for file in files:
+        content = file.read_bytes()
+        for folder in (job.models, tmp_path, Path.cwd()):
+            assert str(folder).encode() not in content, file.relative_to(job.folder)
 
 
 def test_the_delivered_adapter_has_the_eval_loss_of_the_best_checkpoint(job: Job):

@@ -10,6 +10,7 @@ from itertools import pairwise
 from ftlab.schemas.check_rules import CheckRule
 from ftlab.schemas.checks import RoleFacts
 from train.data.rows.canonical import Message, Row
+from train.data.shapes.messages import INVISIBLE
 
 Remark = tuple[CheckRule, str]
 """A broken rule, with a sentence about it."""
@@ -31,7 +32,6 @@ _ROLE_WORDS = (
 _ROLE_WORD = re.compile(
     rf"^[#*>\s]{{0,4}}(?:{'|'.join(_ROLE_WORDS)})\s?[*]{{0,2}}\s?[:：]", re.IGNORECASE | re.MULTILINE
 )
-_INVISIBLE = re.compile(r"[\s\u00ad\u200b-\u200f\u2060\ufeff]*")
 _SCRIPTS = (
     (0x0041, 0x024F, "Latin"), (0x0370, 0x03FF, "Greek"), (0x0400, 0x052F, "Cyrillic"), (0x0530, 0x058F, "Armenian"),
     (0x0590, 0x05FF, "Hebrew"), (0x0600, 0x077F, "Arabic"), (0x0900, 0x097F, "Devanagari"), (0x0980, 0x09FF, "Bengali"),
@@ -167,11 +167,11 @@ def _named(scripts: set[str | None]) -> str:
 
 def _has_words(row: Row, messages: list[Message]) -> bool:
     if "text" in row:
-        return not _INVISIBLE.fullmatch(row["text"])
+        return not INVISIBLE.fullmatch(row["text"])
     answers = [message for message in messages if message["role"] == "assistant" and message.get("weight") != 0]
     # A row without any answer to learn breaks another rule.
     return not answers or any(
-        message.get("tool_calls") or not _INVISIBLE.fullmatch(message["content"]) for message in answers
+        message.get("tool_calls") or not INVISIBLE.fullmatch(message["content"]) for message in answers
     )
 
 

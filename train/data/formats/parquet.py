@@ -1,7 +1,7 @@
 """Rows of a Parquet file, a few at a time."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from train.data.formats.source import (
     open_plain,
     unpacked_too_large,
 )
-from train.data.rows.errors import DatasetInvalidError, RowError, Rule
+from train.data.rows.errors import DatasetInvalidError, RowError, Rule, shown_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +38,7 @@ def parse_parquet(path: Path) -> Iterator[Parsed]:
             with parquet.ParquetFile(plain) as file:
                 limit = max(plain.stat().st_size * MAX_UNPACKED_RATIO, MIN_UNPACKED_BYTES)
                 _refuse_bomb(file.metadata, min(limit, MAX_UNPACKED_BYTES))
-                _refuse_repeated_column(file.schema_arrow.names)
+                _refuse_repeated_name(file.schema_arrow)
                 for batch in _batches(file):
                     for value in _values(batch):
                         number += 1
@@ -69,11 +69,20 @@ def _seekable(path: Path) -> Iterator[Path]:
         yield Path(unpacked.name)
 
 
-def _refuse_repeated_column(names: list[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            message = f"Two columns of the file have the name {name!r}; rename or remove one."
+def _refuse_repeated_name(fields: "Iterable[pa.Field]", place: str = "") -> None:
+    """Refuse two columns of one name, or two fields of a nested column, of which only one could be read."""
+    import pyarrow as pa
+
+    seen: set[str] = set()
+    for field in fields:
+        if field.name in seen:
+            what = f"fields of the column {shown_name(place)}" if place else "columns of the file"
+            message = f"Two {what} have the name {shown_name(field.name)}; rename or remove one."
             raise DatasetInvalidError(f"{message} [{Rule.REPEATED_KEY}]")
+        seen.add(field.name)
+        if pa.types.is_nested(field.type):
+            inner = (field.type.field(i) for i in range(field.type.num_fields))
+            _refuse_repeated_name(inner, place or field.name)
 
 
 def _refuse_bomb(metadata: Any, limit: int) -> None:

@@ -2,19 +2,21 @@
 
 import codecs
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from train.data.formats import jsonl
 from train.data.formats.jsonl import ByteStream, Parsed, rest_of_line, too_long
-from train.data.rows.errors import DatasetInvalidError, RowError, Rule
+from train.data.rows.errors import DatasetInvalidError, RowError, Rule, shown_name
 
 
 def parse_csv(file: ByteStream) -> Iterator[Parsed]:
     """Rows of a file with commas, or with semicolons where the header has no comma; quotes as in RFC 4180.
 
-    Rows are numbered by the line on which they begin. An empty cell is `None`. Raise `DatasetInvalidError`
-    when the header cannot be used.
+    Rows are numbered by the line on which they begin. An empty cell is `None`. White space around a column's name does
+    not count, and a column without a name, such as an index that pandas wrote, is `(column 1)`. Raise
+    `DatasetInvalidError` when the header cannot be used.
     """
     lines = _Lines(file)
     header = lines.peek()
@@ -58,15 +60,20 @@ def _row(names: list[str], cells: list[str]) -> dict[str, str | None] | RowError
 
 def _header(reader: Any, lines: "_Lines") -> list[str]:
     try:
-        names = [name.strip() for name in next((cells for cells in reader if cells), [])]
+        header: list[str] = next((cells for cells in reader if cells), [])
     except csv.Error:
         raise DatasetInvalidError(f"The header in line 1 is broken. [{Rule.BROKEN_CSV}]") from None
     except RowError as error:
         raise _broken_header(error) from None
     if lines.undecodable is not None:
         raise _broken_header(lines.undecodable)
-    if len(set(names)) < len(names):
-        raise DatasetInvalidError(f"Two columns of the header have the same name. [{Rule.WRONG_COLUMNS}]")
+    names = [name.strip() or f"(column {number})" for number, name in enumerate(header, 1)]
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise DatasetInvalidError(
+                f"Two columns of the header have the same name, {shown_name(name)}; rename or remove one. "
+                f"[{Rule.WRONG_COLUMNS}]"
+            )
     return names
 
 

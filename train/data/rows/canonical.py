@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from ftlab.files import check_space, replacing
 from ftlab.schemas.methods import RowKind
 from train.data.rows.columns import column_of, values_of
-from train.data.rows.errors import DatasetInvalidError
+from train.data.rows.errors import DatasetInvalidError, rows_missing
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -109,10 +109,13 @@ class CanonicalFile:
 
     @classmethod
     def open(cls, path: Path) -> "CanonicalFile":
-        """Raise `FileNotFoundError` for a missing file, `DatasetInvalidError` for a damaged or different one."""
+        """Raise `DatasetInvalidError` for a file that is missing, damaged or of another version."""
         import pyarrow as pa
 
-        source = pa.memory_map(str(path))
+        try:
+            source = pa.memory_map(str(path))
+        except FileNotFoundError:
+            raise rows_missing() from None
         try:
             reader = pa.ipc.open_file(source)
             metadata = reader.schema.metadata or {}

@@ -74,6 +74,10 @@ class DatasetInvalidError(InvalidRequestError):
     default_code = "dataset_invalid"
 
 
+def rows_missing() -> DatasetInvalidError:
+    return DatasetInvalidError("The dataset's converted rows are no longer there; upload the file again.")
+
+
 @contextmanager
 def named_file(dataset_id: str, *, is_eval: bool = False) -> Iterator[None]:
     """Name the dataset in errors that one of a job's files causes; type, code and parameter stay the same."""

@@ -25,9 +25,17 @@ def from_json_text(value: object, where: str) -> object:
     if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
         return value
     try:
-        return decode_whole(value)
+        return decode_named(value, where)
     except json.JSONDecodeError as error:
         raise RowError(Rule.BROKEN_JSON, f"{where} is broken JSON at character {error.pos + 1}.") from None
+
+
+def decode_named(text: str, where: str) -> Any:
+    """The value of a JSON text; raise `json.JSONDecodeError`, or `RowError` naming `where` for an unusable value."""
+    try:
+        return decode_whole(text)
+    except RowError as error:
+        raise RowError(error.rule, f"{where}: {error.message}") from None
 
 
 def _check_json(value: object, levels: int, where: str) -> None:

@@ -1,14 +1,17 @@
 """The fields of one message besides its role and content: tool calls, reasoning, and whether it is trained."""
 
+import json
+from contextlib import suppress
 from typing import Any
 
 from train.data.rows.errors import RowError, Rule
-from train.data.shapes.json_cells import from_json_text, objects
+from train.data.shapes.json_cells import decode_named, from_json_text, objects
 
 CALLS = ("tool_calls", "function_call")
 REASONING = ("reasoning_content", "reasoning", "thinking")
 LOSS_FLAGS = ("weight", "train", "loss", "training")
 """OpenAI and Mistral write `weight`, Axolotl `training`; others write `train` or `loss`."""
+TOOL_FIELDS = ("name", "tool_call_id")
 MEDIA = ("images", "image", "videos", "video", "audios", "audio")
 LOSS_DETAILS = ("train_detail", "training_detail")
 """Parts of a message to train, as Axolotl writes them."""
@@ -29,7 +32,10 @@ def calls_of(message: dict[str, Any], where: str) -> list[dict[str, Any]]:
     if name is None:
         return []
     if name == "tool_calls":
-        return objects(message[name], f"{where}.{name}")
+        calls = objects(message[name], f"{where}.{name}")
+        for number, call in enumerate(calls, 1):
+            _check_arguments(call, f"{where}.{name}[{number}]")
+        return calls
     return [called(from_json_text(message[name], f"{where}.{name}"), f"{where}.{name}")]
 
 
@@ -44,7 +50,18 @@ def called(function: object, where: str) -> dict[str, Any]:
     """The tool call of a function's name and arguments."""
     if not isinstance(function, dict) or not isinstance(function.get("name"), str) or "arguments" not in function:
         raise RowError(Rule.WRONG_TYPE, f"{where} is not an object with 'name' and 'arguments'.")
+    _check_arguments(function, where)
     return objects([{"type": "function", "function": function}], where)[0]
+
+
+def _check_arguments(call: dict[str, Any], where: str) -> None:
+    """Raise `RowError` for arguments as JSON text whose value is ambiguous, such as a repeated key."""
+    function = call.get("function", call)
+    arguments = function.get("arguments") if isinstance(function, dict) else None
+    if isinstance(arguments, str):
+        # Text that is not JSON is written as it is.
+        with suppress(json.JSONDecodeError):
+            decode_named(arguments, f"{where}.function.arguments" if "function" in call else f"{where}.arguments")
 
 
 def reasoning_of(message: dict[str, Any], where: str) -> str | None:
@@ -69,6 +86,15 @@ def weight_of(message: dict[str, Any], where: str) -> int | None:
             )
     name = one_of(message, LOSS_FLAGS, where)
     return None if name is None else _flag(message[name], f"{where}.{name}", may_be_bool=name != "weight")
+
+
+def tool_fields_of(message: dict[str, Any], where: str) -> dict[str, str]:
+    """The name of the tool that answers, and the id of the call."""
+    found = {key: message[key] for key in TOOL_FIELDS if message.get(key) is not None}
+    for key, value in found.items():
+        if not isinstance(value, str):
+            raise RowError(Rule.WRONG_TYPE, f"{where}.{key} is not a text.")
+    return found
 
 
 def refuse_media(value: dict[str, Any], where: str) -> None:

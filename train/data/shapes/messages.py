@@ -12,10 +12,12 @@ from train.data.shapes.message_fields import (
     CALLS,
     LOSS_FLAGS,
     REASONING,
+    TOOL_FIELDS,
     calls_in,
     calls_of,
     reasoning_of,
     refuse_media,
+    tool_fields_of,
     weight_of,
 )
 
@@ -49,18 +51,21 @@ _SHAREGPT_ROLES = {
 _SHAREGPT_CALLS = ("function_call", "tool_call")
 """ShareGPT roles whose text is a call of a tool as JSON."""
 
-_FIELDS_OF = {
-    "assistant": frozenset((*CALLS, *REASONING, *LOSS_FLAGS)),
-    "tool": frozenset(("name", "tool_call_id")),
+_USES_OF: Mapping[str, Mapping[str, str]] = {
+    "assistant": dict.fromkeys(CALLS, "tool_calls")
+    | dict.fromkeys(REASONING, "reasoning_content")
+    | dict.fromkeys(LOSS_FLAGS, "weight"),
+    "tool": {name: name for name in TOOL_FIELDS},
 }
-"""Role -> the fields that are read in addition to the role and the content."""
-_NO_FIELDS: frozenset[str] = frozenset()
+"""Role -> the fields that are read in addition to the role and the content, and what each becomes."""
+_PART_KEYS = ("type", "text")
 
-OnField = Callable[[str, bool], None]
-"""Takes the name of a message's field, and whether the field is used."""
+OnField = Callable[[str, str, str | None], None]
+"""Takes a field of the row, the path of a field inside it, and what that becomes; `None` where it is not used."""
 
 ROLES = frozenset(_ROLES.values())
 
+INVISIBLE = re.compile(r"[\s\u00ad\u200b-\u200f\u2060\ufeff]*")
 _LIST_OF_OBJECTS = re.compile(r"\s*\[\s*\{")
 
 
@@ -68,7 +73,8 @@ class MessageReader:
     """Reads messages with `role` and `content`, or with `from` and `value`, or with keys named by the user.
 
     `roles` maps more names to roles. With `is_table`, the rows come from a table, whose cells may hold lists as JSON.
-    `on_field` is called for each field of a message that is neither null nor its role or content.
+    `on_field` is called for each field inside messages and their parts that holds something, except a message's role
+    and content.
     """
 
     def __init__(
@@ -100,10 +106,9 @@ class MessageReader:
             )
         if self._is_plain:
             return [
-                item if _is_normal(item) else self._message(item, f"{name}[{number}]")
-                for number, item in enumerate(value, 1)
+                item if _is_normal(item) else self._message(item, name, number) for number, item in enumerate(value, 1)
             ]
-        return [self._message(item, f"{name}[{number}]") for number, item in enumerate(value, 1)]
+        return [self._message(item, name, number) for number, item in enumerate(value, 1)]
 
     def from_cell(self, value: object, name: str) -> object:
         """The messages that a cell of a table holds as JSON; raise `RowError` where that is broken.
@@ -133,55 +138,70 @@ class MessageReader:
         roles = "|".join(map(re.escape, self._openai[2] | self._sharegpt[2]))
         return re.compile(rf"""["']({keys})["']\s*:\s*["']({roles})["']""")
 
-    def _message(self, value: object, where: str) -> Message:
+    def report_inside(self, value: dict[str, Any], path: str, uses: Mapping[str, str]) -> None:
+        """Report the fields of an object inside a row, at `path`, and what they become according to `uses`."""
+        if self._on_field is None:
+            return
+        start = re.search(r"[.\[]|$", path)
+        assert start is not None
+        field, below = path[: start.start()], path[start.start() :]
+        for name, item in value.items():
+            if item is not None and item != "":
+                self._on_field(field, f"{below}.{name}", uses.get(name))
+
+    def _message(self, value: object, name: str, number: int) -> Message:
+        where = f"{name}[{number}]"
         if not isinstance(value, dict):
             raise RowError(Rule.WRONG_TYPE, f"{where} is not an object.")
         is_openai = self._openai[0] in value or "from" not in value
         role_key, content_key, roles = self._openai if is_openai else self._sharegpt
         role = _role(value.get(role_key), roles, f"{where}.{role_key}")
         refuse_media(value, where)
-        self._report_fields(value, role, (role_key, content_key))
+        others = {key: item for key, item in value.items() if key not in (role_key, content_key)}
+        self.report_inside(others, f"{name}[]", _USES_OF.get(role, {}))
         calls = calls_of(value, where) if role == "assistant" else []
         content = value.get(content_key)
         if not is_openai and value[role_key] in _SHAREGPT_CALLS:
             calls, content = [*calls, *calls_in(content, f"{where}.{content_key}")], None
-        # A call needs no text, a tool may return nothing, and an empty system message prevents the chat template
-        # from inserting a default one.
-        may_be_empty = role in ("tool", "system") or (role == "assistant" and bool(calls))
+        weight = weight_of(value, where) if role == "assistant" else None
+        # A call needs no text, an answer that is not trained may be empty, a tool may return nothing, and an empty
+        # system message prevents the chat template from inserting a default one.
+        may_be_empty = role in ("tool", "system") or bool(calls) or weight == 0
+        content = self._joined(content, f"{where}.{content_key}", f"{name}[].{content_key}[]")
         message: Message = {"role": role}
-        message["content"] = _content(content, f"{where}.{content_key}", may_be_empty)
+        message["content"] = _content(content, f"{where}.{content_key}", role, may_be_empty)
         if role == "assistant":
-            rare = {"weight": weight_of(value, where), "reasoning_content": reasoning_of(value, where)}
+            rare = {"weight": weight, "reasoning_content": reasoning_of(value, where)}
             message |= {"tool_calls": calls} if calls else {}
-            message |= {name: found for name, found in rare.items() if found is not None}
+            message |= {key: found for key, found in rare.items() if found is not None}
         if role == "tool":
-            message |= {key: value[key] for key in ("name", "tool_call_id") if isinstance(value.get(key), str)}
+            message |= tool_fields_of(value, where)
         return message
 
-    def report_others(self, value: dict[str, Any], read: tuple[str, ...], where: str) -> None:
-        """Report the fields of an object inside a row that are not among those that were read."""
-        for name, item in value.items():
-            if self._on_field is not None and name not in read and item is not None and item != "":
-                self._on_field(f"{where}.{name}", False)
-
-    def _report_fields(self, message: dict[str, Any], role: str, keys: tuple[str, str]) -> None:
-        if self._on_field is None:
-            return
-        used = _FIELDS_OF.get(role, _NO_FIELDS)
-        for name, value in message.items():
-            if name not in keys and value is not None and value != "":
-                self._on_field(name, name in used)
+    def _joined(self, content: object, where: str, path: str) -> object:
+        """A content's text parts as one text; any other content unchanged."""
+        if not isinstance(content, list):
+            return content
+        texts = [_text_of_part(part, f"{where}[{number}]") for number, part in enumerate(content, 1)]
+        for part in content:
+            self.report_inside({key: item for key, item in part.items() if key not in _PART_KEYS}, path, {})
+        return "".join(texts)
 
 
 def text(value: object, where: str) -> str:
-    """A text that holds more than white space; raise `RowError`."""
+    """A text with a visible character; raise `RowError`."""
     if value is None:
         raise RowError(Rule.EMPTY_CONTENT, f"{where} is missing or null.")
     if not isinstance(value, str):
         raise RowError(Rule.WRONG_TYPE, f"{where} is not a text.")
-    if not value or value.isspace():
+    if is_blank(value):
         raise RowError(Rule.EMPTY_CONTENT, f"{where} is empty.")
     return value
+
+
+def is_blank(value: str) -> bool:
+    """Whether a text has no visible character: nothing, white space, or characters such as a zero-width space."""
+    return not value or value.isspace() or (not value.isascii() and INVISIBLE.fullmatch(value) is not None)
 
 
 def _is_normal(value: object) -> bool:
@@ -189,7 +209,7 @@ def _is_normal(value: object) -> bool:
     if type(value) is not dict or len(value) != 2:
         return False
     content = value.get("content")
-    if type(content) is not str or not content or content.isspace():
+    if type(content) is not str or is_blank(content):
         return False
     role = value.get("role")
     return role == "user" or role == "assistant" or role == "system"
@@ -201,15 +221,20 @@ def _role(value: object, known: dict[str, str], where: str) -> str:
     return known[value]
 
 
-def _content(value: object, where: str, may_be_empty: bool) -> str:
-    if isinstance(value, list):
-        value = "".join(_part(part, f"{where}[{number}]") for number, part in enumerate(value, 1))
-    if may_be_empty and (value is None or value == ""):
-        return ""
+def _content(value: object, where: str, role: str, may_be_empty: bool) -> str:
+    is_empty = value is None or (isinstance(value, str) and is_blank(value))
+    if is_empty and may_be_empty:
+        return str(value or "")
+    if is_empty and role == "assistant":
+        raise RowError(
+            Rule.EMPTY_CONTENT,
+            f"{where} is empty, which would train the model to say nothing; remove the message, or set its weight to "
+            "0.",
+        )
     return text(value, where)
 
 
-def _part(value: object, where: str) -> str:
+def _text_of_part(value: object, where: str) -> str:
     if isinstance(value, dict) and value.get("type") == "text" and isinstance(value.get("text"), str):
         return str(value["text"])
     named = value.get("type") if isinstance(value, dict) else None

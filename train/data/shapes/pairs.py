@@ -6,7 +6,7 @@ from train.data.rows.canonical import Message, Row
 from train.data.rows.errors import RowError, Rule
 from train.data.shapes.json_cells import from_json_text, objects
 from train.data.shapes.message_fields import one_of
-from train.data.shapes.messages import MessageReader, text
+from train.data.shapes.messages import MessageReader, is_blank, text
 
 TOOLS = ("tools", "functions")
 _LABELS = {"true": True, "1": True, "false": False, "0": False}
@@ -28,7 +28,8 @@ def read_openai_dpo(row: Row, reader: MessageReader) -> Row:
     chosen = _completion(reader.read(row["preferred_output"], "preferred_output"), "preferred_output")
     rejected = _completion(reader.read(row["non_preferred_output"], "non_preferred_output"), "non_preferred_output")
     normal = _pair(prompt, chosen, rejected)
-    reader.report_others(given, ("messages", *TOOLS), "input")
+    others = {name: value for name, value in given.items() if name != "messages"}
+    reader.report_inside(others, "input", dict.fromkeys(TOOLS, "tools"))
     return normal | optional_tools(given)
 
 
@@ -145,7 +146,7 @@ def _completion(messages: list[Message], name: str, place: str = "") -> list[Mes
 def with_system(row: Row, messages: list[Message]) -> list[Message]:
     """The messages, with the row's `system` text in front; raise `RowError` where they begin with another one."""
     said = row.get("system")
-    if not said or (isinstance(said, str) and said.isspace()):
+    if said is None or (isinstance(said, str) and is_blank(said)):
         return messages
     said = text(said, "system")
     if messages[0]["role"] != "system":

@@ -7,8 +7,8 @@ from enum import StrEnum
 from train.data.rows.canonical import Kind, Message, Row
 from train.data.rows.errors import RowError, Rule
 from train.data.shapes.json_cells import from_json_text
-from train.data.shapes.message_fields import refuse_media
-from train.data.shapes.messages import MAX_MESSAGES, MessageReader, text
+from train.data.shapes.message_fields import LOSS_FLAGS, refuse_media
+from train.data.shapes.messages import MAX_MESSAGES, MessageReader, is_blank, text
 from train.data.shapes.pairs import (
     TOOLS,
     optional_tools,
@@ -21,11 +21,6 @@ from train.data.shapes.pairs import (
 )
 
 __all__ = ["FORMS", "Message", "Row", "RowError", "Rule", "Shape", "fit", "normalise"]
-
-
-_REJECTED = ("rejected", "rejected_response", "non_preferred_output")
-"""Fields with the worse answer."""
-_LABELS = ("label", "kto_tag")
 
 
 class Shape(StrEnum):
@@ -76,24 +71,6 @@ def normalise(row: object, shape: Shape, reader: MessageReader | None = None) ->
     return form.read(row, reader or _DEFAULT_READER)
 
 
-def refuse_preferences(row: object, shape: Shape) -> None:
-    """Refuse a row that says which answer is good or bad, where the detected shape trains the answer regardless.
-
-    Of labels, only true and false count: numbers may be classes.
-    """
-    form = FORMS[shape]
-    if not isinstance(row, dict) or form.kind is not Kind.MESSAGES:
-        return
-    judged = [name for name in _REJECTED if row.get(name) not in (None, "", [])]
-    judged += [name for name in _LABELS if isinstance(row.get(name), bool)]
-    if judged:
-        raise RowError(
-            Rule.UNSUPPORTED_FIELD,
-            f"The row has '{judged[0]}', which the shape '{shape}' does not use; choose the shape to train without it "
-            f"(--shape {shape}), or write the rows in a shape for preferences.",
-        )
-
-
 def fit(row: Row, shape: Shape) -> float:
     """How well a row fits a shape: 1 when it has its fields with the right types, 0.5 when only the fields, or 0."""
     form = FORMS[shape]
@@ -120,7 +97,7 @@ def _read_sharegpt(row: Row, reader: MessageReader) -> Row:
 def _read_alpaca(row: Row, _: MessageReader) -> Row:
     question = text(row["instruction"], "instruction")
     context = row.get("input")
-    if context and not (isinstance(context, str) and context.isspace()):
+    if context is not None and not (isinstance(context, str) and is_blank(context)):
         question += "\n\n" + text(context, "input")
     answer = text(row["output"], "output")
     return _conversation(row, with_system(row, [*_earlier_turns(row.get("history")), *_turn(question, answer)]))
@@ -159,8 +136,19 @@ def _read_prompt_completion(row: Row, reader: MessageReader) -> Row:
     if after[0]["role"] != "assistant":
         raise RowError(Rule.COMPLETION_FIRST_MESSAGE, "'completion' must start with an assistant message.")
     # Only the completion is learned, even where the prompt contains earlier answers.
-    context = [message | {"weight": 0} if message["role"] == "assistant" else message for message in before]
+    context = [_as_context(message, f"prompt[{number}]") for number, message in enumerate(before, 1)]
     return _conversation(row, with_system(row, context + after))
+
+
+def _as_context(message: Message, where: str) -> Message:
+    if message.get("weight") == 1:
+        flags = " or ".join(f"'{name}'" for name in LOSS_FLAGS)
+        raise RowError(
+            Rule.CONFLICTING_FIELDS,
+            f"{where} has {flags} set to 1 or true, but a prompt is never trained; remove the field, or write the row "
+            "as 'messages'.",
+        )
+    return message | {"weight": 0} if message["role"] == "assistant" else message
 
 
 def _read_text(row: Row, _: MessageReader) -> Row:

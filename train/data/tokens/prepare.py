@@ -16,7 +16,7 @@ import numpy as np
 
 from ftlab.schemas.methods import Method
 from train.data.rows.canonical import CanonicalFile, Row
-from train.data.rows.errors import DatasetInvalidError
+from train.data.rows.errors import DatasetInvalidError, rows_missing
 from train.data.tokens.arrow_rows import DATA_FILE, write_packed, write_rows
 from train.data.tokens.encode import IGNORE, TokenisedRow, Tokens, labelled, tokenise
 from train.data.tokens.pack import Lengths
@@ -254,11 +254,17 @@ def is_named_by_content(rows: Path) -> bool:
 
 
 def content_of(rows: Path) -> str:
-    """Identity of the rows: the name that a bucket gave them by their content, or their hash."""
+    """Identity of the rows: the name that a bucket gave them by their content, or their hash.
+
+    Raise `DatasetInvalidError` for rows that are missing.
+    """
     if is_named_by_content(rows):
         return rows.name
-    with rows.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with rows.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise rows_missing() from None
 
 
 def tokenizer_digest(folder: Path) -> str:

@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, TemplateSyntaxError
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas.methods import SftMethod
@@ -18,7 +18,7 @@ from train.data.tokens.chat_template import PLAIN, ChatTemplate, Span, TemplateO
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_REFUSALS = (TemplateError, TypeError)
+_REFUSALS = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
 """Exceptions of a template that cannot write a conversation."""
 MAX_OUTLINES = 256
 """Maximum number of outlines remembered, one for each order of roles and set of tools."""
@@ -158,6 +158,13 @@ class Renderer:
     def _render_whole(self, number: int, messages: list[Message], tools: list[Any] | None) -> str:
         try:
             return self._apply(messages, tools)
+        except TemplateSyntaxError as error:
+            raise InvalidRequestError(
+                f"The model's chat template cannot be read ({str(error)[:200].rstrip('.')}). Fetch the model again, or "
+                "choose another one.",
+                "model_invalid",
+                "model",
+            ) from error
         except _REFUSALS as error:
             message = f"Row {number} does not fit the model's chat template: {str(error)[:200]}"
             raise DatasetInvalidError(message) from error

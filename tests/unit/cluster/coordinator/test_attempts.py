@@ -13,7 +13,7 @@ from cluster.coordinator.live_attempts import NODES_INTERVAL_S
 from cluster.coordinator.stop_requests import HEARTBEAT_TIMEOUT_S
 from cluster.policy import Fleet, Node
 from cluster.policy.retry import FIRST_BACKOFF_S
-from cluster.runs.make_plan import job_folder
+from cluster.runs.model_location import job_folder
 from ftlab.errors import ServiceUnavailableError
 from ftlab.status import JobStatus, ReasonCode
 from tests.unit.cluster.coordinator.world import World, locked

@@ -499,7 +499,7 @@ def test_a_data_worker_that_is_not_heard_holds_nobody_up_for_long(world: World):
     assert world.status(job_id) is JobStatus.PENDING
 
 
-@pytest.mark.parametrize("reason", [ReasonCode.INTERNAL_ERROR, ReasonCode.HOST_OOM])
+@pytest.mark.parametrize("reason", [ReasonCode.INTERNAL_ERROR, ReasonCode.HOST_OOM, ReasonCode.STORAGE_ERROR])
 def test_what_may_be_the_data_workers_own_trouble_is_left_to_the_run(world: World, reason: ReasonCode):
     world.cluster.preparations["ds-1"] = WorkState(WorkStatus.FAILED, reason=reason, message="It broke.")
     job_id = world.submit()

@@ -17,7 +17,7 @@ from ftlab.schemas.checks import CheckReport
 from ftlab.schemas.methods import SftMethod
 from ftlab.settings import Settings
 from ftlab.status import ReasonCode
-from tests.unit.train.data.doctor.doctor_rows import chat, chats, write
+from tests.unit.train.data.doctor.doctor_rows import FIRST_LINE, chat, chats, write
 from train.data import doctor
 
 
@@ -266,6 +266,16 @@ def test_the_tokens_of_rows(worker: DataWorker, home: Path):
     assert "".join(t["text"] for t in row["tokens"] if t["is_trained"]) == "Still there.<|im_end|>\n"
     with pytest.raises(NotFoundError):
         worker.tokens(TokensRequest(wanted.base, wanted.method, source, 2, 1))
+
+
+def test_what_a_template_leaves_out_of_the_first_rows(worker: DataWorker, home: Path, mine: BaseRef):
+    template = Path(mine.model) / "chat_template.jinja"
+    template.write_text(template.read_text().replace("message['content']", "message['content'][:9]"))
+    rows = [chat("Where?", "Here."), chat("Where is it now?", "Here."), chat("Where is it then?", "Here.")]
+    wanted = TokensRequest(mine, SftMethod(max_length=64), file(home, rows), num_rows=2)
+    problems = worker.template_problems(wanted)
+    assert list(problems) == [FIRST_LINE + 1]
+    assert "leaves out message 1 (user)" in problems[FIRST_LINE + 1]
 
 
 def test_of_an_adapter_the_tokenizer_of_its_base_is_taken(worker: DataWorker, home: Path):

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.runs.make_plan import make_plan, model_location
+from cluster.runs.make_plan import make_plan
+from cluster.runs.model_location import locate
 from ftlab.errors import NotFoundError
 from ftlab.model_ref import parse_model_ref
 from tests.unit.cluster.coordinator.world import World, add_checkpoint
@@ -13,7 +14,7 @@ from tracking.store.records import MetricRecord, ModelRecord
 
 def location(world: World, text: str) -> str:
     with world.store.read() as tx:
-        return model_location(tx, world.settings, parse_model_ref(text))
+        return locate(tx, world.settings, parse_model_ref(text)).model
 
 
 @pytest.mark.parametrize("text", ["org/name", "org/name@main", "/models/mine"])

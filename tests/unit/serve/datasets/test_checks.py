@@ -100,6 +100,7 @@ def test_a_dataset_that_is_not_there(client, data):
         (ReasonCode.MODEL_NOT_FOUND, 404),
         (ReasonCode.MODEL_ACCESS_DENIED, 403),
         (ReasonCode.DISK_FULL, 503),
+        (ReasonCode.STORAGE_ERROR, 503),
         (ReasonCode.INTERNAL_ERROR, 409),
         (None, 409),
     ],
@@ -157,3 +158,17 @@ def test_what_the_data_worker_refuses_is_refused(client, dataset, data, monkeypa
     monkeypatch.setattr(data, "tokens", refuse)
     reply = client.get(path(dataset, "tokens"), params={"model": MODEL, "row": 9})
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "row_not_found")
+
+
+def test_a_preview_for_a_model_has_what_its_template_leaves_out(client, dataset, data):
+    data.problems = {2: "The chat template leaves out message 1 (system)."}
+    shown = client.get(path(dataset, "preview"), params={"rows": 2, "model": MODEL}).json()
+    assert [row["template_problem"] for row in shown["rows"]] == [None, data.problems[2]]
+    (asked,) = data.asked
+    assert isinstance(asked, TokensRequest)
+    assert (asked.file.dataset_id, asked.first_row, asked.num_rows) == (dataset["id"], 0, 2)
+    shown = client.get(path(dataset, "preview"), params={"rows": 2}).json()
+    assert [row["template_problem"] for row in shown["rows"]] == [None, None]
+    assert len(data.asked) == 1
+    for model, status in (("", 422), ("../../etc/passwd", 422)):
+        assert client.get(path(dataset, "preview"), params={"model": model}).status_code == status

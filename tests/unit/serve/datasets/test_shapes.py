@@ -87,12 +87,14 @@ def test_columns_that_the_uploader_names_are_kept_and_used_by_the_preview(client
             "raw": {"question": "Where?", "answer": "Here."},
             "row": {"messages": TURNS},
             "problem": None,
+            "template_problem": None,
         },
         {
             "line": 4,
             "raw": {"question": "Who?", "answer": None},
             "row": None,
             "problem": "completion is missing or null. [empty_content]",
+            "template_problem": None,
         },
     ]
 

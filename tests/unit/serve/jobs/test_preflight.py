@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -24,10 +23,10 @@ def here(settings, config) -> dict[str, object]:
 
 
 @pytest.fixture
-def adapter(services, here, tmp_path: Path) -> dict[str, object]:
+def adapter(services, here) -> dict[str, object]:
     """A body that names a tuned adapter of `org/here`."""
-    folder = tmp_path / "adapter"
-    folder.mkdir()
+    folder = services.settings.home / "jobs" / "job-1" / "model"
+    folder.mkdir(parents=True)
     (folder / "adapter_config.json").write_text(json.dumps(ADAPTER))
     (folder / "adapter_model.safetensors").write_bytes(bytes(100))
     now = datetime.now(UTC)

@@ -432,7 +432,7 @@ def test_former_jobs_and_models_can_be_trained_on(client, config, store, setting
         assert submit(client, config | {"model": model}).json()["error"]["code"] == "model_not_found"
     for place in (delivered, folder / "checkpoints" / "step-00000002"):
         place.mkdir(parents=True)
-        (place / "adapter_config.json").write_text("{}")
+        (place / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "org/x"}))
     assert submit(client, config | {"model": f"job:{job}"}).json()["name"] == "base chat.jsonl"
     assert submit(client, config | {"model": f"job:{job}/step-2"}).status_code == 201
     assert submit(client, config | {"model": f"job:{job}/step-3"}).json()["error"]["param"] == "model"

@@ -31,10 +31,10 @@ def code(client, model: str) -> tuple[int, str]:
 
 
 @pytest.fixture
-def adapter(services, tmp_path: Path) -> Path:
+def adapter(services) -> Path:
     """A tuned model `mdl-1` on top of `org/base`."""
-    folder = tmp_path / "adapter"
-    folder.mkdir()
+    folder = services.settings.home / "jobs" / "job-1" / "model"
+    folder.mkdir(parents=True)
     (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "org/base"}))
     (folder / "adapter_model.safetensors").write_bytes(bytes(100))
     record = ModelRecord(

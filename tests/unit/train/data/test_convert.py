@@ -18,8 +18,8 @@ from train.data.shapes.shapes import Shape
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489")
 
 
-def used(num_rows: int, *names: str) -> tuple[FieldCount, ...]:
-    return tuple(FieldCount(name, name, num_rows) for name in names)
+def used(num_rows: int, **names: str) -> tuple[FieldCount, ...]:
+    return tuple(FieldCount(name, becomes, num_rows) for name, becomes in names.items())
 
 
 def pair(question: str = "Where?", answer: str = "Here.") -> dict[str, Any]:
@@ -57,7 +57,7 @@ def refusal(folder: Path, content: bytes, filename: str = "notes.jsonl") -> str:
 def test_jsonl_becomes_canonical_rows(tmp_path: Path):
     alpaca = {"instruction": "Grüße\u2028sagen ☃", "output": "\ud83d\ude00"}
     assert convert_bytes(tmp_path, line(alpaca) * 2) == Conversion(
-        "jsonl", Shape.ALPACA, Kind.MESSAGES, 2, fields=used(2, "instruction", "output")
+        "jsonl", Shape.ALPACA, Kind.MESSAGES, 2, fields=used(2, instruction="user message", output="assistant message")
     )
     assert list(read_rows(tmp_path / "rows.arrow")) == [pair("Grüße\u2028sagen ☃", "😀")] * 2
     assert sorted(file.name for file in tmp_path.iterdir()) == ["rows.arrow", "source"]
@@ -75,7 +75,7 @@ def test_an_earlier_target_is_replaced_only_on_success(tmp_path: Path):
 def test_bom_windows_line_ends_blank_lines_and_a_missing_last_line_end(tmp_path: Path):
     content = b"\xef\xbb\xbf" + line(pair()).strip() + b"\r\n\r\n  \n" + b"\t" + line(pair("Who?")).strip()
     assert convert_bytes(tmp_path, content) == Conversion(
-        "jsonl", Shape.MESSAGES, Kind.MESSAGES, 2, fields=used(2, "messages")
+        "jsonl", Shape.MESSAGES, Kind.MESSAGES, 2, fields=used(2, messages="messages")
     )
     assert lines_of(tmp_path) == [1, 4]
 
@@ -84,7 +84,7 @@ def test_a_json_array(tmp_path: Path):
     rows = [pair(), pair("Who?")]
     content = b"\xef\xbb\xbf\r\n" + json.dumps(rows, indent=2).encode() + b"\n\n"
     assert convert_bytes(tmp_path, content, "notes.JSON") == Conversion(
-        "json", Shape.MESSAGES, Kind.MESSAGES, 2, fields=used(2, "messages")
+        "json", Shape.MESSAGES, Kind.MESSAGES, 2, fields=used(2, messages="messages")
     )
     assert list(read_rows(tmp_path / "rows.arrow")) == rows
 
@@ -155,7 +155,12 @@ def test_a_file_that_is_no_dataset(tmp_path: Path, content: bytes, filename: str
             Rule.MIXED_SHAPES,
             "The row has shape 'prompt_completion', the others have 'messages'.",
         ),
-        (line(pair("canary", "")).strip(), Rule.EMPTY_CONTENT, "messages[2].content is empty."),
+        (
+            line(pair("canary", "")).strip(),
+            Rule.EMPTY_CONTENT,
+            "messages[2].content is empty, which would train the model to say nothing; remove the message, or set its "
+            "weight to 0.",
+        ),
         (
             line({"messages": pair("canary")["messages"] * 1000 + pair()["messages"][:1]}).strip(),
             Rule.TOO_MANY_MESSAGES,

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ftlab.errors import InvalidRequestError, NotFoundError
 from train.model.base_model import BaseModel, find_model, fingerprint
+from train.plan import LocalBase
 
 
 def test_a_model_on_this_machine_is_known_by_its_hub_id(models: Path):
@@ -19,6 +21,26 @@ def test_a_model_on_this_machine_is_known_by_its_hub_id(models: Path):
 def test_a_folder_is_known_by_its_path(models: Path):
     folder = str(models / "org--tiny")
     assert find_model(folder, Path("/none")).name == folder
+
+
+def test_a_folder_of_a_former_job_is_known_by_its_name(models: Path, tmp_path: Path):
+    local = LocalBase("model:mdl-1", models / "org--tiny", "ftlab download job-1")
+    full = find_model(str(local.folder), Path("/none"), local=local)
+    assert full == BaseModel("model:mdl-1", local.folder, fingerprint(local.folder), download="ftlab download job-1")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "model:mdl-1"}))
+    assert find_model(str(tmp_path), Path("/none"), local=local) == replace(full, adapter=tmp_path)
+    with pytest.raises(NotFoundError, match="model:mdl-1 are gone") as caught:
+        find_model(str(tmp_path / "gone"), models, local=replace(local, folder=tmp_path / "gone"))
+    assert str(tmp_path) not in caught.value.message
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"base_model_name_or_path": 1}', "[" * 100_000])
+def test_an_adapter_that_names_no_base_model(models: Path, tmp_path: Path, content: str):
+    (tmp_path / "adapter_config.json").write_text(content)
+    local = LocalBase("model:mdl-1", tmp_path)
+    for known in (None, local):
+        with pytest.raises(InvalidRequestError, match="does not name a base model"):
+            find_model(str(tmp_path), models, local=known)
 
 
 def test_a_folder_that_is_gone(models: Path, tmp_path: Path):

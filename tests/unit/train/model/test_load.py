@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from bitsandbytes.functional import has_avx512bf16
 from bitsandbytes.nn import Linear4bit
 from peft import PeftModel, get_peft_model
@@ -88,8 +90,9 @@ def test_pickled_weights_are_never_loaded(models: Path, tmp_path: Path):
     shutil.copytree(models / "org--tiny", folder)
     (folder / "model.safetensors").unlink()
     torch.save({}, folder / "pytorch_model.bin")
-    with pytest.raises(OSError, match=r"safetensors"):
+    with pytest.raises(InvalidRequestError, match=r"no file named model.safetensors") as caught:
         load_model(BaseModel("org/tiny", folder, "local-0"), config(), use_cuda=False)
+    assert caught.value.code == "model_invalid"
 
 
 def test_a_tokenizer_without_padding_pads_with_its_end(models: Path, tmp_path: Path):
@@ -129,6 +132,34 @@ def test_a_saved_adapter_names_no_path_of_this_machine(base: BaseModel, adapter:
     assert json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == "org/tiny"
     for file in adapter.iterdir():
         assert str(base.folder).encode() not in file.read_bytes(), file.name
+
+
+def card(folder: Path) -> tuple[dict[str, object], str]:
+    """Metadata and text of a model card."""
+    _, metadata, text = (folder / "README.md").read_text("utf-8").split("---\n", 2)
+    return yaml.safe_load(metadata), text
+
+
+def test_the_card_of_an_adapter_says_how_to_get_its_base_model(base: BaseModel, adapter: Path):
+    metadata, text = card(adapter)
+    assert metadata["base_model"] == "org/tiny"
+    assert 'AutoModelForCausalLM.from_pretrained("org/tiny")' in text
+    name_base_model(adapter, replace(base, name="model:mdl-1", download="ftlab download job-1"))
+    metadata, text = card(adapter)
+    assert "base_model" not in metadata, "the hub refuses a card whose base model is not a repository"
+    assert "`model:mdl-1`" in text
+    assert "`ftlab download job-1`" in text
+    name_base_model(adapter, replace(base, name="folder:mine"))
+    _, text = card(adapter)
+    assert "`folder:mine`" in text
+    assert "ftlab download" not in text
+
+
+def test_a_continued_adapter_is_saved_without_asking_the_hub(models: Path, adapter: Path, monkeypatch):
+    asked: list[str] = []
+    monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", lambda name, _: asked.append(name))
+    load_model(find_model(str(adapter), models), config(), use_cuda=False).save_pretrained(adapter)
+    assert asked == []
 
 
 def quantised(base: BaseModel) -> PeftModel:

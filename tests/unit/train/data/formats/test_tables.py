@@ -67,7 +67,7 @@ def test_a_broken_row_does_not_hide_the_next(data: bytes, found: list[tuple[int,
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"a,a\n1,2\n", "Two columns of the header have the same name. [wrong_columns]"),
+        (b"a,a\n1,2\n", "Two columns of the header have the same name, 'a'; rename or remove one. [wrong_columns]"),
         (b'"a"b,c\n1,2\n', "The header in line 1 is broken. [broken_csv]"),
         (b"a,\xff\n1,2\n", "line 1: Line 1 is not valid UTF-8 (byte 3). [invalid_utf8]"),
     ],

@@ -107,7 +107,7 @@ def test_a_torn_or_foreign_file_is_named(tmp_path: Path, cut: int):
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(DatasetInvalidError, match="damaged or of another version"):
         CanonicalFile.open(path)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(DatasetInvalidError, match="no longer there"):
         CanonicalFile.open(tmp_path / "other.arrow")
 
 

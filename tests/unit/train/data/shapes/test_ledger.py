@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
@@ -14,7 +15,7 @@ from pyarrow import parquet
 from tests.support.rows import read_rows
 from train.data.convert import Conversion, convert
 from train.data.rows.errors import DatasetInvalidError
-from train.data.shapes.ledger import MAX_FIELDS, OTHER_FIELDS
+from train.data.shapes.ledger import MAX_FIELDS, MAX_NAME_CHARS, NO_NAME, OTHER_FIELDS
 from train.data.shapes.mapping import ColumnMapping
 from train.data.shapes.shapes import FORMS, Shape
 
@@ -45,6 +46,10 @@ EXTRA: dict[str, list[Any]] = {
     "id": [7],
     "quality": [None, "", 0.5],
 }
+BECOMES = {
+    *("messages", "system message", "user message", "assistant message", "text", "tools", "tool_calls"),
+    *("prompt", "completion", "label", "chosen", "rejected", "reasoning_content", "weight", "name", "tool_call_id"),
+}
 REFUSED = {"images", "functions", "label", "rejected"}
 """Of these, the ones that may be refused, on their own or beside another."""
 FUZZ = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
@@ -67,10 +72,10 @@ def test_each_field_is_counted_in_the_rows_where_it_stands(tmp_path: Path):
     row = ROWS[Shape.ALPACA]
     rows = [row | {"id": 1, "input": None}, row | {"id": 2, "input": "z", "note": ""}, row | {"history": [["a", "b"]]}]
     assert fields_of(tmp_path, *rows) == [
-        ("instruction", "instruction", 3),
-        ("output", "output", 3),
-        ("input", "input", 1),
-        ("history", "history", 1),
+        ("instruction", "user message", 3),
+        ("output", "assistant message", 3),
+        ("input", "user message", 1),
+        ("history", "messages", 1),
         ("id", None, 2),
     ]
 
@@ -86,10 +91,10 @@ def test_fields_of_messages_are_counted_by_row_and_by_use(tmp_path: Path):
     assert sorted(fields_of(tmp_path, {"messages": turns}, ROWS[Shape.MESSAGES]), key=str) == sorted(
         [
             ("messages", "messages", 2),
-            ("messages[].function_call", "function_call", 1),
+            ("messages[].function_call", "tool_calls", 1),
             ("messages[].weight", "weight", 1),
             ("messages[].name", "name", 1),
-            ("messages[].thinking", "thinking", 1),
+            ("messages[].thinking", "reasoning_content", 1),
             ("messages[].name", None, 1),
             ("messages[].weight", None, 1),
         ],
@@ -110,6 +115,53 @@ def test_the_input_of_a_pair_may_hold_more_than_is_read(tmp_path: Path):
     row = ROWS[Shape.OPENAI_DPO]
     row = row | {"input": row["input"] | {"parallel_tool_calls": True}}
     assert ("input.parallel_tool_calls", None, 1) in fields_of(tmp_path, row)
+
+
+def test_fields_of_turns_and_of_text_parts_have_their_names_in_the_file(tmp_path: Path):
+    part = {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}, "annotations": None}
+    turns = [{"from": "human", "value": [part, part], "at": 1}, {"from": "gpt", "value": "y", "thinking": "Hm."}]
+    fields = [
+        ("[].thinking", "reasoning_content", 1),
+        ("[].at", None, 1),
+        ("[].value[].cache_control", None, 1),
+    ]
+    for name, columns in (("conversations", {}), ("dialog", {"conversations": "dialog"})):
+        found = fields_of(
+            tmp_path, {name: turns}, ROWS[Shape.SHAREGPT] if not columns else {name: turns[1:]}, **columns
+        )
+        wanted = [(name + path, used, count + bool(columns and "thinking" in path)) for path, used, count in fields]
+        assert found == [(name, "messages", 2), *wanted]
+
+
+def test_names_that_look_alike_count_a_row_once(tmp_path: Path):
+    row = ROWS[Shape.TEXT] | {"n" * MAX_NAME_CHARS + end: 1 for end in ("a", "b")} | {"": 2, " ": 3}
+    assert fields_of(tmp_path, row, row) == [("text", "text", 2), ("n" * MAX_NAME_CHARS, None, 2), (NO_NAME, None, 2)]
+
+
+@pytest.mark.parametrize("shape", list(Shape))
+def test_each_field_of_a_shape_says_what_it_becomes(tmp_path: Path, shape: Shape):
+    content = json.dumps(ROWS[shape] | {"extra": 1}).encode()
+    becomes = {count.used_as for count in converted(tmp_path, content, "a.jsonl", shape).fields} - {None}
+    assert becomes <= BECOMES
+
+
+def test_columns_of_tables_are_counted_by_name(tmp_path: Path):
+    sheet = "\ufeff,prompt , Completion,completion\n0,x,z,y\n1,x,,y\n".encode()
+    assert {(count.name, count.used_as, count.num_rows) for count in converted(tmp_path, sheet, "a.csv").fields} == {
+        ("(column 1)", None, 2),
+        ("prompt", "prompt", 2),
+        ("Completion", None, 1),
+        ("completion", "completion", 2),
+    }
+    columns = io.BytesIO()
+    rows = [{"text": "x", "meta": {"a": 1, "b": {"c": None}}, " text": "y"}, {"text": "x", "meta": None, " text": None}]
+    parquet.write_table(pa.Table.from_pylist(rows), columns)
+    found = converted(tmp_path, columns.getvalue(), "a.parquet").fields
+    assert {(count.name, count.used_as, count.num_rows) for count in found} == {
+        ("text", "text", 2),
+        ("meta", None, 1),
+        (" text", None, 1),
+    }
 
 
 def test_any_number_of_names_takes_bounded_memory(tmp_path: Path):
@@ -147,7 +199,8 @@ def test_every_field_is_used_or_refused_or_counted(tmp_path: Path, case: tuple[S
     except DatasetInvalidError:
         done = None
     if done is None:
-        assert REFUSED & row.keys()
+        has_turns = row.get("history", "[]") != "[]" and shape not in (Shape.ALPACA, Shape.TEXT)
+        assert REFUSED & row.keys() or (has_turns and not is_named)
         return
     assert {count.name for count in done.fields} == {name for name, value in row.items() if value not in (None, "")}
     [plain] = read_rows(tmp_path / "rows.arrow")

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from train.data.rows.errors import RowError, Rule
-from train.data.shapes.shapes import Shape, normalise, refuse_preferences
+from train.data.shapes.refused_fields import refuse_unread
+from train.data.shapes.shapes import Shape, normalise
 
 USER = {"role": "user", "content": "Left of A-17?"}
 ANSWER = {"role": "assistant", "content": "12."}
@@ -196,7 +197,7 @@ def test_what_cannot_be_read_is_refused_by_name(row: dict[str, Any], shape: Shap
 def test_a_verdict_on_the_answer_is_refused_where_the_answer_is_trained_regardless(field: dict[str, Any]):
     [name] = field
     with pytest.raises(RowError, match=f"The row has '{name}', .*--shape messages") as refused:
-        refuse_preferences(chat(USER, ANSWER, **field), Shape.MESSAGES)
+        refuse_unread(chat(USER, ANSWER, **field), Shape.MESSAGES)
     assert refused.value.rule is Rule.UNSUPPORTED_FIELD
 
 
@@ -204,5 +205,107 @@ def test_a_verdict_on_the_answer_is_refused_where_the_answer_is_trained_regardle
     "row", [chat(USER, ANSWER, label=1), chat(USER, ANSWER, rejected=None), {"text": "x"}], ids=str
 )
 def test_a_class_or_an_empty_field_is_not_a_verdict(row: dict[str, Any]):
-    refuse_preferences(row, Shape.MESSAGES)
-    refuse_preferences({**row, "label": True}, Shape.TEXT)
+    refuse_unread(row, Shape.MESSAGES)
+    refuse_unread({**row, "label": True}, Shape.TEXT)
+
+
+HISTORY = [["Hi", "Hello!"]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "field"),
+    [
+        (Shape.MESSAGES, {"history": HISTORY}),
+        (Shape.MESSAGES, {"history": [USER, ANSWER]}),
+        (Shape.PROMPT_COMPLETION, {"history": HISTORY}),
+        (Shape.PREFERENCE, {"history": json.dumps(HISTORY)}),
+        (Shape.UNPAIRED, {"history": "User: Hi"}),
+        (Shape.MESSAGES, {"weight": 0}),
+        (Shape.PROMPT_COMPLETION, {"weight": "0.5"}),
+        (Shape.PREFERENCE, {"weight": 2}),
+        (Shape.ALPACA, {"train": False}),
+        (Shape.TEXT, {"loss": "False"}),
+        (Shape.TEXT, {"training": 0}),
+    ],
+    ids=str,
+)
+def test_turns_and_weights_beside_the_fields_of_a_shape_are_refused_by_name(shape: Shape, field: dict[str, Any]):
+    [name] = field
+    with pytest.raises(RowError, match=f"The row has '{name}'.*--shape {shape}") as refused:
+        refuse_unread(field, shape)
+    assert refused.value.rule is Rule.UNSUPPORTED_FIELD
+
+
+@pytest.mark.parametrize(
+    ("shape", "field"),
+    [
+        (Shape.ALPACA, {"history": HISTORY}),
+        (Shape.TEXT, {"history": "of Rome"}),
+        (Shape.MESSAGES, {"history": []}),
+        (Shape.MESSAGES, {"history": "[]"}),
+        (Shape.MESSAGES, {"weight": 1, "train": True, "loss": 2.31, "training": None}),
+        (Shape.TEXT, {"weight": float("nan"), "train": "a.csv", "loss": ""}),
+        (Shape.TEXT, {"weight": "heavy"}),
+    ],
+    ids=str,
+)
+def test_a_field_that_changes_nothing_is_not_refused(shape: Shape, field: dict[str, Any]):
+    refuse_unread(field, shape)
+
+
+@pytest.mark.parametrize(
+    ("message", "where"),
+    [
+        ({"tool_calls": [CALL, {"type": "function", "function": {"name": "f", "arguments": '{"a": 1, "a": 2}'}}]},
+         "messages[2].tool_calls[2].function.arguments"),
+        ({"tool_calls": [{"name": "f", "arguments": '{"a": {"b": 1, "b": 1}, "a": 2}'}]},
+         "messages[2].tool_calls[1].arguments"),
+        ({"function_call": {"name": "f", "arguments": '{"a": 1, "a": 2}'}}, "messages[2].function_call.arguments"),
+    ],
+)  # fmt: skip
+def test_a_key_that_is_repeated_inside_arguments_is_refused(message: dict[str, Any], where: str):
+    with pytest.raises(RowError) as refused:
+        normalise(chat(USER, {"role": "assistant", **message}), Shape.MESSAGES)
+    assert refused.value.rule is Rule.REPEATED_KEY
+    assert refused.value.message.startswith(f"{where}: The key ")
+
+
+def test_arguments_that_are_not_json_stay_as_they_are():
+    call = {"type": "function", "function": {"name": "f", "arguments": "{a: 1"}}
+    row = normalise(chat(USER, {"role": "assistant", "tool_calls": [call]}), Shape.MESSAGES)
+    assert row["messages"][1]["tool_calls"] == [call]
+
+
+@pytest.mark.parametrize("content", ["", " \n", None, "\u200b\ufeff", [{"type": "text", "text": "\u200b"}]])
+@pytest.mark.parametrize("weight", [{}, {"weight": 1}, {"train": True}, {"reasoning_content": "Hm."}], ids=str)
+def test_an_empty_answer_is_refused_unless_it_is_not_trained(content: Any, weight: dict[str, Any]):
+    empty = {"role": "assistant", "content": content}
+    with pytest.raises(RowError, match=r"messages\[2\].content is empty.*set its weight to 0") as refused:
+        normalise(chat(USER, empty | weight, USER, ANSWER), Shape.MESSAGES)
+    assert refused.value.rule is Rule.EMPTY_CONTENT
+    row = normalise(chat(USER, empty | {"weight": 0}, USER, ANSWER), Shape.MESSAGES)
+    assert row["messages"][1]["weight"] == 0
+    row = normalise(chat(USER, empty | {"tool_calls": [CALL]}), Shape.MESSAGES)
+    assert row["messages"][1]["tool_calls"] == [CALL]
+
+
+@pytest.mark.parametrize("field", [{"tool_call_id": 7}, {"name": ["f"]}], ids=str)
+def test_a_tool_name_or_id_that_is_not_a_text_is_refused(field: dict[str, Any]):
+    [name] = field
+    with pytest.raises(RowError, match=rf"messages\[2\].{name} is not a text"):
+        normalise(chat(USER, {"role": "tool", "content": "12"} | field, ANSWER), Shape.MESSAGES)
+
+
+def test_an_answer_in_a_prompt_cannot_ask_to_be_trained():
+    row = {"prompt": [USER, ANSWER | {"weight": 1}, USER], "completion": [ANSWER]}
+    with pytest.raises(RowError, match=r"prompt\[2\] has 'weight'.* never trained") as refused:
+        normalise(row, Shape.PROMPT_COMPLETION)
+    assert refused.value.rule is Rule.CONFLICTING_FIELDS
+
+
+@pytest.mark.parametrize("value", [0, False, {}], ids=str)
+def test_a_system_text_or_an_input_of_another_type_is_refused(value: Any):
+    with pytest.raises(RowError, match="system is not a text"):
+        normalise(chat(USER, ANSWER, system=value), Shape.MESSAGES)
+    with pytest.raises(RowError, match="input is not a text"):
+        normalise({"instruction": "x", "input": value, "output": "y"}, Shape.ALPACA)

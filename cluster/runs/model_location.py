@@ -1,0 +1,110 @@
+"""Find the model that a reference names on this machine, and the base model of an adapter."""
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ftlab.errors import NotFoundError
+from ftlab.model_ref import ModelRef, is_hub_id, parse_model_ref
+from ftlab.settings import Settings
+from tracking.store import Transaction
+from tracking.store.records import ModelRecord
+from train.checkpoints.checkpoint_files import step_name
+from train.model.base_model import base_of_adapter
+from train.plan import LocalBase
+
+FOLDER_PREFIX = "folder:"
+"""What the name of a base model in a folder of the setting `model_roots` begins with; its path below follows."""
+
+
+@dataclass(frozen=True)
+class ModelLocation:
+    """Where a run finds its model; the fields have the meaning that they have in `train.plan.RunPlan`."""
+
+    model: str
+    local_base: LocalBase | None = None
+
+
+def locate(tx: Transaction, settings: Settings, ref: ModelRef) -> ModelLocation:
+    """The hub id, or the folder, that a reference names; for an adapter, its base model as well.
+
+    Raises `NotFoundError` for a model, or a base model of an adapter, that the service does not have. Whether the files
+    of the folder are there is up to the caller.
+    """
+    if ref.kind == "hub":
+        return ModelLocation(str(ref))
+    base = _local_base(tx, settings, ref)
+    adapter_base = base_of_adapter(base.folder)
+    if adapter_base is None:
+        return ModelLocation(str(base.folder), base)
+    return ModelLocation(str(base.folder), _find_by_name(tx, settings, adapter_base))
+
+
+def job_folder(settings: Settings, job_id: str) -> Path:
+    return settings.home / "jobs" / job_id
+
+
+def _local_base(tx: Transaction, settings: Settings, ref: ModelRef) -> LocalBase:
+    if ref.kind == "path":
+        return LocalBase(_name_of_folder(settings, Path(ref.id)), Path(ref.id))
+    if ref.kind == "model":
+        return _tuned(tx, settings, tx.models.get(ref.id))
+    checkpoints = tx.checkpoints.of_job(ref.id)
+    if ref.step is None and (model := tx.models.of_job(ref.id)) is not None:
+        return _tuned(tx, settings, model)
+    if ref.step is None and not checkpoints:
+        return LocalBase(str(ref), job_folder(settings, ref.id) / "model")
+    step = checkpoints[0].step if ref.step is None else ref.step
+    name = step_name(step)
+    return LocalBase(
+        f"job:{ref.id}/step-{step}",
+        job_folder(settings, ref.id) / "checkpoints" / name,
+        f"ftlab download {ref.id} --checkpoint {name}",
+    )
+
+
+def _tuned(tx: Transaction, settings: Settings, model: ModelRecord) -> LocalBase:
+    # The recorded path is from before any move of the data folder.
+    folder = job_folder(settings, model.job_id) / model.path.name
+    # A download gives the job's newest model.
+    newest = tx.models.of_job(model.job_id)
+    is_newest = newest is not None and newest.id == model.id
+    return LocalBase(f"model:{model.id}", folder, f"ftlab download {model.job_id}" if is_newest else None)
+
+
+def _name_of_folder(settings: Settings, folder: Path) -> str:
+    """The name of a user's own base model: its hub id in the models folder, else its path below the allowed folder."""
+    for root in settings.allowed_model_roots:
+        for path, top in ((folder, root), (folder.resolve(), root.resolve())):
+            if not path.is_relative_to(top):
+                continue
+            below = path.relative_to(top).as_posix()
+            hub_id = below.replace("--", "/", 1)
+            if root == settings.home / "models" and is_hub_id(hub_id) and hub_id.replace("/", "--") == below:
+                return hub_id
+            return f"{FOLDER_PREFIX}{below}"
+    return f"{FOLDER_PREFIX}{folder.name}"
+
+
+def _find_by_name(tx: Transaction, settings: Settings, name: str) -> LocalBase | None:
+    """The base model that an adapter of this service names; `None` for one that is found by its hub id."""
+    if name.startswith(FOLDER_PREFIX):
+        below = PurePosixPath(name.removeprefix(FOLDER_PREFIX))
+        folders = [root / below for root in settings.allowed_model_roots if (root / below).is_dir()]
+        if not folders or ".." in below.parts or below.is_absolute():
+            raise NotFoundError(
+                f"The adapter's base model is the folder {str(below)!r}, which is below none of the folders of models. "
+                "Put it back, or add the folder that holds it to the setting model_roots.",
+                "model_not_found",
+                "model",
+            )
+        return LocalBase(name, folders[0])
+    if not name.startswith(("job:", "model:")):
+        return None
+    try:
+        return _local_base(tx, settings, parse_model_ref(name))
+    except NotFoundError:
+        raise NotFoundError(
+            f"The adapter's base model, {name}, is no longer in this service. Start from another model.",
+            "model_not_found",
+            "model",
+        ) from None

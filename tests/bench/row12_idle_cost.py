@@ -1,0 +1,170 @@
+"""Row 12: processor time and memory of the idle service / of a bare Ray head with its dashboard.
+
+Measured before the first job and after some, with the standby run ready, over a quiet minute. Memory is the
+proportional set size, which counts what several processes share once. Progress lines name the processes that cost most.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from cluster.machine.ports import free_ports
+from tests.bench.bench import Bench
+from tests.bench.harness import BenchError, Goal, Measurement, say
+from tests.bench.processes import environment
+from tests.bench.service import Service, own_service
+from tests.bench.workload import TINY, prepare
+
+ROW = 12
+TITLE = "idle cost"
+NEEDS_SERVICE = False
+
+WATCHED_S = 60.0
+QUICK_WATCHED_S = 20.0
+NUM_JOBS = 10
+QUICK_NUM_JOBS = 2
+START_TIMEOUT_S = 60.0
+NUM_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Cost:
+    cores_percent: float
+    pss_mb: float
+    num_processes: int
+
+
+def run(bench: Bench) -> list[Measurement]:
+    watched_s = QUICK_WATCHED_S if bench.quick else WATCHED_S
+    num_jobs = QUICK_NUM_JOBS if bench.quick else NUM_JOBS
+    with bench.without_service():
+        with _bare_head() as head:
+            time.sleep(watched_s / 2)
+            bare = _cost("bare Ray head", lambda: [head, *head.children(recursive=True)], watched_s)
+        with own_service(ingress=bench.ingress) as service:
+            service.start()
+            fresh = _settled(service, "before the first job", watched_s)
+            work = prepare(service, bench.folder, TINY)
+            for number in range(num_jobs):
+                job = service.client.jobs.create(work.job(f"idle {number}", max_steps=2))
+                service.client.jobs.wait(job.id)
+            used = _settled(service, f"after {num_jobs} jobs", watched_s)
+    return [
+        *_measurements("before the first job", [fresh], [bare]),
+        *_measurements(f"after {num_jobs} jobs", [used], [bare]),
+        *_measurements(f"after {num_jobs} jobs / before the first", [used], [fresh]),
+    ]
+
+
+def _measurements(when: str, ours: Sequence[Cost], baseline: Sequence[Cost]) -> list[Measurement]:
+    processes = f"{ours[0].num_processes} processes, baseline {baseline[0].num_processes}"
+    return [
+        Measurement(
+            ROW,
+            f"processor time, {when}",
+            "% of a core",
+            [cost.cores_percent for cost in ours],
+            [cost.cores_percent for cost in baseline],
+            target=[Goal(10.0, "ours")],
+            note=processes,
+        ),
+        Measurement(
+            ROW,
+            f"proportional set size, {when}",
+            "MB",
+            [cost.pss_mb for cost in ours],
+            [cost.pss_mb for cost in baseline],
+            target=[Goal(2000.0, "ours")],
+        ),
+    ]
+
+
+def _settled(service: Service, when: str, watched_s: float) -> Cost:
+    service.wait_for_standby()
+    service.settle()
+    time.sleep(watched_s / 2)
+    return _cost(when, service.processes, watched_s)
+
+
+def _cost(when: str, processes: Callable[[], list[psutil.Process]], watched_s: float) -> Cost:
+    before, started = _used_s(processes()), time.monotonic()
+    time.sleep(watched_s)
+    there = processes()
+    after, took_s = _used_s(there), time.monotonic() - started
+    used = {pid: seconds - before.get(pid, 0.0) for pid, seconds in after.items()}
+    names = {each.pid: _title(each) for each in there}
+    pss_mb = {pid: _pss_bytes(pid) / 1e6 for pid in used}
+    say(f"{when}:")
+    for pid, seconds in Counter(used).most_common(NUM_SHOWN):
+        say(f"  {100 * seconds / took_s:5.2f} % {pss_mb[pid]:7.0f} MB  {names[pid]}")
+    return Cost(100 * sum(used.values()) / took_s, sum(pss_mb.values()), len(there))
+
+
+def _used_s(processes: Sequence[psutil.Process]) -> dict[int, float]:
+    used = {}
+    for each in processes:
+        with suppress(psutil.NoSuchProcess):
+            times = each.cpu_times()
+            used[each.pid] = times.user + times.system
+    return used
+
+
+def _title(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())[-110:]
+    return "ended"
+
+
+def _pss_bytes(pid: int) -> int:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+@contextmanager
+def _bare_head() -> Iterator[psutil.Process]:
+    """`ray start --head` as its manual has it, with nothing on it."""
+    port, dashboard_port, client_port = free_ports(3)
+    with tempfile.TemporaryDirectory(prefix="ftlab-bench-") as folder:
+        command = [
+            str(Path(sys.executable).with_name("ray")),
+            "start",
+            "--head",
+            "--block",
+            "--node-ip-address=127.0.0.1",
+            f"--port={port}",
+            f"--dashboard-port={dashboard_port}",
+            f"--ray-client-server-port={client_port}",
+            f"--temp-dir={folder}",
+            "--disable-usage-stats",
+        ]
+        with (Path(folder) / "head.log").open("wb") as log:
+            env = {name: value for name, value in environment().items() if not name.startswith("RAY_")}
+            head = psutil.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        started = [head]
+        try:
+            deadline = time.monotonic() + START_TIMEOUT_S
+            while not any("dashboard/dashboard.py" in _title(each) for each in head.children(recursive=True)):
+                if head.poll() is not None or time.monotonic() > deadline:
+                    raise BenchError("A bare Ray head does not start.")
+                time.sleep(0.5)
+            yield head
+        finally:
+            started += head.children(recursive=True)
+            for each in started:
+                with suppress(psutil.NoSuchProcess):
+                    each.terminate()
+            _, alive = psutil.wait_procs(started, timeout=10)
+            for each in alive:
+                each.kill()
+            psutil.wait_procs(alive, timeout=10)
