@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas.common import did_you_mean
+from ftlab.schemas.error_rules import broken_rule
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 FEW_CORES = 4
@@ -167,8 +168,8 @@ def load_settings(
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "settings"
-        problem = first["msg"].removeprefix("Value error, ")
-        raise InvalidRequestError(f"Setting {name!r}: {problem}.", "invalid_setting", name) from None
+        colon = ":" if first["type"] == "value_error" else ""
+        raise InvalidRequestError(f"Setting {name!r}{colon} {broken_rule(first)}.", "invalid_setting", name) from None
 
 
 def _read_file(file: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""A refused document in words: which field, what it must be, what was probably meant; never the values."""
+"""A refused document in words: which field, what it must be, what was probably meant; never a text that was given."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -8,35 +8,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ftlab.schemas.common import did_you_mean
+from ftlab.schemas.error_rules import KIND_ERRORS, broken_rule
 
 MAX_PROBLEMS = 3
 """Problems that one message names; the rest are counted."""
 
-_RULES: dict[str, str] = {
-    "missing": "is required",
-    "greater_than": "must be greater than {gt}",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than": "must be less than {lt}",
-    "less_than_equal": "must be at most {le}",
-    "finite_number": "must be a finite number",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "int_parsing_size": "must be a whole number of at most 64 bits",
-    "float_type": "must be a number",
-    "bool_type": "must be true or false",
-    "string_type": "must be a string",
-    "string_unicode": "must be valid Unicode text",
-    "string_too_short": "must have at least {min_length} characters",
-    "string_too_long": "must have at most {max_length} characters",
-    "literal_error": "must be {expected}",
-    "enum": "must be {expected}",
-    "list_type": "must be a list",
-    "too_short": "must have at least {min_length} items",
-    "too_long": "must have at most {max_length} items",
-    "model_type": "must be a group of settings",
-    "model_attributes_type": "must be a group of settings",
-}
-"""By pydantic's kind of problem; its own wording speaks of Python."""
+MAX_RELATED = 20
+"""Errors of one value that are looked at: a union has one for each of its kinds."""
 
 _OTHER_NAMES = {
     "alpha": "lora.lora_alpha",
@@ -74,16 +52,16 @@ def first_problem(entries: list[ErrorDetails], model: type[BaseModel]) -> Proble
 
     `entries` are those of pydantic's error.
     """
-    return _problem(min(entries, key=_importance), model)
+    first = min(entries, key=_importance)
+    if first["type"] == "extra_forbidden":
+        return _problem([first], model)
+    related = [entry for entry in entries if entry["loc"][:1] == first["loc"][:1]]
+    return _problems(related[:MAX_RELATED], model)[0]
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """What pydantic refused in a document of `model`, one entry a field; misspelt keys come first."""
-    found: dict[str, Problem] = {}
-    for entry in sorted(error.errors(include_url=False, include_input=False), key=_importance):
-        problem = _problem(entry, model)
-        found.setdefault(problem.field, problem)
-    return list(found.values())
+    return _problems(error.errors(include_url=False), model)
 
 
 def summary(problems: list[Problem]) -> str:
@@ -99,27 +77,43 @@ def _importance(entry: ErrorDetails) -> int:
     return 0 if entry["type"] == "extra_forbidden" else 1
 
 
-def _problem(entry: ErrorDetails, model: type[BaseModel]) -> Problem:
-    path = _field_path(entry["loc"], model, is_unknown=entry["type"] == "extra_forbidden")
-    return Problem(".".join(path), _sentence(path, entry, model))
+def _problems(entries: list[ErrorDetails], model: type[BaseModel]) -> list[Problem]:
+    """One problem a field; that of a list or group is left out where one of its items is at fault."""
+    by_path: dict[tuple[str, ...], list[ErrorDetails]] = {}
+    for entry in sorted(entries, key=_importance):
+        by_path.setdefault(_path(entry, model), []).append(entry)
+    parents = {path[:length] for path in by_path for length in range(1, len(path))}
+    return [_problem(found, model) for path, found in by_path.items() if path not in parents]
 
 
-def _sentence(path: list[str], entry: ErrorDetails, model: type[BaseModel]) -> str:
+def _problem(entries: list[ErrorDetails], model: type[BaseModel]) -> Problem:
+    """The problem of one field. A union has one entry for each of its kinds."""
+    path = _path(entries[0], model)
+    return Problem(".".join(path), _sentence(path, entries, model))
+
+
+def _path(entry: ErrorDetails, model: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(_field_path(entry["loc"], model, is_unknown=entry["type"] == "extra_forbidden"))
+
+
+def _sentence(path: tuple[str, ...], entries: list[ErrorDetails], model: type[BaseModel]) -> str:
     field = ".".join(path) or "the document"
-    context: Mapping[str, Any] = entry.get("ctx") or {}
-    if entry["type"] == "extra_forbidden":
+    first = entries[0]
+    if first["type"] == "extra_forbidden":
         return f"{field} is not a known setting" + _meant(path, model)
-    if entry["type"] == "value_error":
-        text = str(context["error"])
+    # The kind that the value has says more than those that it does not have.
+    precise = next((entry for entry in entries if entry["type"] not in KIND_ERRORS), None)
+    if precise is not None:
+        rule = broken_rule(precise)
         # Rules about one field start with their verb, rules about several name their fields.
-        return f"{field} {text}" if text.startswith("must ") else text
-    rule = _RULES.get(entry["type"])
-    sentence = f"{field} {rule.format(**context)}" if rule else f"{field} is not valid"
-    remedy = _REMEDIES.get(field) if entry["type"] == "literal_error" else None
-    return f"{sentence}; {remedy}" if remedy else sentence
+        names_fields = precise["type"] == "value_error" and not rule.startswith("must ")
+        return rule if names_fields else f"{field} {rule}"
+    kinds = dict.fromkeys(broken_rule(entry).removeprefix("must be ") for entry in entries)
+    remedy = _REMEDIES.get(field) if first["type"] == "literal_error" else None
+    return f"{field} must be {' or '.join(kinds)}" + (f"; {remedy}" if remedy else "")
 
 
-def _meant(path: list[str], model: type[BaseModel]) -> str:
+def _meant(path: Sequence[str], model: type[BaseModel]) -> str:
     """A hint for a key that exists elsewhere (`learning_rate` belongs into `training`) or is misspelt.
 
     `lora_r` means `lora.r`, and `epochs` is what other tools call `num_train_epochs`.
@@ -143,7 +137,7 @@ def _field_path(loc: tuple[int | str, ...], model: type[BaseModel], *, is_unknow
     return path
 
 
-def _field_names(path: list[str], model: type[BaseModel]) -> list[str]:
+def _field_names(path: Sequence[str], model: type[BaseModel]) -> list[str]:
     models = [model]
     for name in path:
         models = [

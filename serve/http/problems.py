@@ -1,4 +1,4 @@
-"""Errors for invalid requests: they name the field and its range, never the value."""
+"""Errors for invalid requests: they name the field and its range, never a text that was given."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from ftlab.errors import FineTuneLabError, InvalidRequestError, PermissionDeniedError
 from ftlab.schemas import JobConfig
 from ftlab.schemas.common import did_you_mean
+from ftlab.schemas.error_rules import broken_rule
 from ftlab.schemas.problems import first_problem
 
 REMOTE_CODE = "trust_remote_code"
@@ -19,18 +20,6 @@ REFUSED_BODY = "refused_body"
 
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 """A key that may be named in a reply; other keys are not repeated."""
-
-_PARAMETER_RULES: dict[str, str] = {
-    "missing": "is required",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than_equal": "must be at most {le}",
-    "int_parsing": "must be a whole number",
-    "int_parsing_size": "must be a whole number of at most 64 bits",
-    "string_too_short": "must have at least {min_length} characters",
-    "string_too_long": "must have at most {max_length} characters",
-    "string_pattern_mismatch": "has characters that are not allowed",
-    "enum": "must be {expected}",
-}
 
 
 def body_error(error: ValidationError, model: type[BaseModel]) -> FineTuneLabError:
@@ -103,11 +92,7 @@ def request_error(entries: Sequence[Any]) -> FineTuneLabError:
     if first["loc"] == ("body",):
         return invalid_body("The body is empty; it must be a JSON object.")
     name = str(first["loc"][1]) if len(first["loc"]) > 1 else "The request"
-    if first["type"] == "value_error":
-        rule = str(first["ctx"]["error"])
-    else:
-        rule = _PARAMETER_RULES.get(first["type"], "is not valid").format(**first.get("ctx") or {})
-    return InvalidRequestError(f"{name} {rule}.", "invalid_parameter", name)
+    return InvalidRequestError(f"{name} {broken_rule(first)}.", "invalid_parameter", name)
 
 
 def _wants_remote_code(entry: Mapping[str, Any]) -> bool:

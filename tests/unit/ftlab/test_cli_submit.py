@@ -157,7 +157,7 @@ def test_a_missing_file_is_told_from_an_id_by_every_ending_that_a_dataset_may_ha
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [("[]", "dataset must have at least 1 items"), ("[ds-1, none.jsonl]", "there is no dataset file")],
+    [("[]", "dataset must have at least 1 item, not 0"), ("[ds-1, none.jsonl]", "there is no dataset file")],
 )
 def test_a_wrong_list_is_a_usage_error(cli, fake, job_file, given, message):
     job_file.write_text(f"model: org/name\ndataset: {given}\n")

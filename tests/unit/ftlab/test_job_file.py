@@ -66,7 +66,7 @@ def test_what_is_not_one_plain_document_is_refused_in_one_line(text, message):
         ({"zzz": 1}, "job.yaml: zzz is not a known setting.", "zzz"),
         (
             {"training": {"learning_rate": 7}},
-            "job.yaml: training.learning_rate must be at most 1.0.",
+            "job.yaml: training.learning_rate must be at most 1.0, not 7.",
             "training.learning_rate",
         ),
         (
@@ -87,7 +87,7 @@ def test_what_is_not_one_plain_document_is_refused_in_one_line(text, message):
         ),
         (
             {"lora": {"target_modules": []}},
-            "job.yaml: lora.target_modules must be 'all-linear'.",
+            "job.yaml: lora.target_modules must have at least 1 item, not 0.",
             "lora.target_modules",
         ),
         (

@@ -190,7 +190,7 @@ def test_a_resolved_config_differs_in_its_defaults_only(fields, learning_rate):
     [
         (
             lambda: TrainingConfig(learning_rate=5),
-            "TrainingConfig: learning_rate must be at most 1.0.",
+            "TrainingConfig: learning_rate must be at most 1.0, not 5.",
             "learning_rate",
         ),
         (lambda: TrainingConfig(learning_rte=1e-4), "Did you mean 'learning_rate'?", "learning_rte"),

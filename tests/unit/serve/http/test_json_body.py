@@ -99,7 +99,7 @@ BASE = {"model": "org/name", "dataset": "ds-1"}
         ({"zzz zzz<script>": 1}, "unknown_field", None, "The body has a field that does not exist."),
         ({"training": {"a b": 1}}, "unknown_field", "training", "training has a field that does not exist."),
         ({"training": {"learning_rate": 0}}, "invalid_config", "training.learning_rate", "greater than 0"),
-        ({"lora": {"r": 0}}, "invalid_config", "lora.r", "lora.r must be at least 1."),
+        ({"lora": {"r": 0}}, "invalid_config", "lora.r", "lora.r must be at least 1, not 0."),
         ({"max_retries": True}, "invalid_config", "max_retries", "whole number"),
         ({"training": []}, "invalid_config", "training", "training must be"),
         ({"model": ""}, "invalid_model_id", "model", "at least 1"),
