@@ -151,7 +151,7 @@ def _bare_head() -> Iterator[psutil.Process]:
         with (Path(folder) / "head.log").open("wb") as log:
             env = {name: value for name, value in environment().items() if not name.startswith("RAY_")}
             head = psutil.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-        started = [head]
+        started: list[psutil.Process] = [head]
         try:
             deadline = time.monotonic() + START_TIMEOUT_S
             while not any("dashboard/dashboard.py" in _title(each) for each in head.children(recursive=True)):
@@ -161,10 +161,10 @@ def _bare_head() -> Iterator[psutil.Process]:
             yield head
         finally:
             started += head.children(recursive=True)
-            for each in started:
+            for process in started:
                 with suppress(psutil.NoSuchProcess):
-                    each.terminate()
+                    process.terminate()
             _, alive = psutil.wait_procs(started, timeout=10)
-            for each in alive:
-                each.kill()
+            for process in alive:
+                process.kill()
             psutil.wait_procs(alive, timeout=10)
