@@ -26,6 +26,7 @@ from ftlab.errors import FineTuneLabError, InvalidRequestError
 from ftlab.files import replacing
 from ftlab.settings import Settings, load_settings
 from tracking.buckets import Buckets
+from tracking.deleted_folders import remove_left_folders
 from tracking.mlflow_record.server import SERVER_ENVIRONMENT, server_command
 from tracking.store import Store
 
@@ -179,6 +180,7 @@ def prepare(settings: Settings) -> None:
     sweep_unfinished(settings)
     store = Store.open(settings.store_url)
     store.migrate()
+    remove_left_folders(store, settings.home / "jobs")
     store.close()
 
 

@@ -1,7 +1,7 @@
-"""Changing what waits or runs: `pause`, `resume`, `append`, `move`, `cancel`."""
+"""Changing jobs: `pause`, `resume`, `append`, `move`, `cancel`, `rm`."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ftlab.schemas import Job
 
+Changed = TypeVar("Changed")
 
 JobsArgument = Annotated[
     list[str], typer.Argument(metavar="ID...", help="Jobs: ids, unique beginnings of ids, or unique names.")
@@ -30,7 +31,7 @@ def pause(session: Session, jobs: JobsArgument) -> None:
         session.output.talk(f"{paused.message} Resume it with: ftlab resume {paused.id}")
         return paused
 
-    _for_each(session, jobs, pause_one)
+    _for_each(session, jobs, pause_one, _status_line)
 
 
 @command(app)
@@ -51,7 +52,7 @@ def resume(
         session.output.talk(resumed.message)
         return resumed
 
-    _for_each(session, jobs, resume_one)
+    _for_each(session, jobs, resume_one, _status_line)
 
 
 @command(app)
@@ -108,7 +109,26 @@ def cancel(session: Session, jobs: JobsArgument, yes: YesOption = False) -> None
         f"Cancel job {described[0]}?" if len(found) == 1 else f"Cancel {len(found)} jobs: {', '.join(described)}?"
     )
     confirm(question, yes)
-    _for_each(session, [job.id for job in found], session.client.jobs.cancel)
+    _for_each(session, [job.id for job in found], session.client.jobs.cancel, _status_line)
+
+
+@command(app)
+def rm(session: Session, jobs: JobsArgument, yes: YesOption = False) -> None:
+    """Delete jobs that have ended, with their checkpoints, logs and models."""
+    found = list({job.id: job for job in (session.client.jobs.get(text) for text in jobs)}.values())
+    described = [_described(job) for job in found]
+    what = (
+        f"Delete job {described[0]} with its checkpoints, logs and model?"
+        if len(found) == 1
+        else f"Delete {len(found)} jobs with their checkpoints, logs and models: {', '.join(described)}?"
+    )
+    confirm(f"{what} This cannot be undone. MLflow runs and registered models stay.", yes)
+
+    def delete(job: str) -> dict[str, object]:
+        session.client.jobs.delete(job)
+        return {"id": job, "deleted": True}
+
+    _for_each(session, [job.id for job in found], delete, lambda deleted: f"{deleted['id']}\tdeleted")
 
 
 def _described(job: "Job") -> str:
@@ -118,8 +138,13 @@ def _described(job: "Job") -> str:
     return f"{job.name!r} ({job.id}, {job.status}{progress})"
 
 
-def _for_each(session: Session, jobs: list[str], change: "Callable[[str], Job]") -> None:
-    """Change each job and print it; where one cannot be changed, continue, and raise the first error at the end."""
+def _for_each(
+    session: Session, jobs: list[str], change: "Callable[[str], Changed]", line: "Callable[[Changed], str]"
+) -> None:
+    """Change each job and print its result, as JSON or as a `line`.
+
+    Where one cannot be changed, continue, and raise the first error at the end.
+    """
     from ftlab.errors import FineTuneLabError
 
     errors: list[FineTuneLabError] = []
@@ -131,7 +156,7 @@ def _for_each(session: Session, jobs: list[str], change: "Callable[[str], Job]")
             errors.append(error)
             continue
         if not session.output.as_json:
-            _print_status(session, changed[-1])
+            session.output.data(line(changed[-1]))
     if session.output.as_json and changed:
         session.output.json(changed if len(jobs) > 1 else changed[0])
     for other in errors[1:]:
@@ -144,4 +169,8 @@ def _print_status(session: Session, job: "Job") -> None:
     if session.output.as_json:
         session.output.json(job)
     else:
-        session.output.data(f"{job.id}\t{job.status}")
+        session.output.data(_status_line(job))
+
+
+def _status_line(job: "Job") -> str:
+    return f"{job.id}\t{job.status}"

@@ -16,6 +16,7 @@ from ftlab.errors import NotFoundError
 from serve.context import Caller, Services
 from serve.downloads.zip_archive import FolderArchive, open_regular, read_up_to
 from serve.http.ranges import attachment, file_response, stream
+from serve.streams.event_pages import job_deleted
 from tracking.store import Store
 from tracking.store.records import JobRecord
 from train.checkpoints.checkpoint_files import is_training_state
@@ -133,5 +134,8 @@ def _event_lines(store: Store, job: JobRecord) -> Iterator[bytes]:
     while seq < job.last_seq:
         with store.read() as tx:
             records = tx.events.after(job.id, seq, limit=EVENT_PAGE)
+        if not records:
+            # The connection is cut, so that nobody takes what was sent for the whole log.
+            raise job_deleted(job.id)
         seq = records[-1].seq
         yield "".join(f"{document.text}\n" for document in to_documents(records)).encode()

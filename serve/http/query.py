@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 JobId = Annotated[str, Path(max_length=200, description="The job's id, unique name or unique id prefix.")]
 RecordId = Annotated[
-    str, Path(max_length=200, description="The record's id or, for datasets and models, its unique name.")
+    str, Path(max_length=200, description="The record's id or, for datasets, models and jobs, its unique name.")
 ]
 Limit = Annotated[int, Query(ge=1, le=100)]
 After = Annotated[str | None, Query(max_length=100, description="`next_cursor` of the page before.")]

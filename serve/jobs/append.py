@@ -10,7 +10,7 @@ from ftlab.status import JobStatus
 from serve.accounts import quotas
 from serve.context import Services
 from serve.jobs.changes import Changed, change_job, notice, refused, require_unfinished
-from serve.jobs.submit import check_kinds, find_dataset
+from serve.jobs.submit import check_kinds, find_dataset, hold_base
 from tracking.store import Transaction
 from tracking.store.records import DatasetRecord, EventRecord, JobRecord, UnreadableConfig
 
@@ -31,6 +31,8 @@ def append(services: Services, owner: str, job: str, datasets: Sequence[str], af
         ids = _check(tx, owner, record, datasets, after)
         if record.status is S.COMPLETED:
             quotas.check_submit(tx, services.settings, owner)
+            if base := tx.jobs.base_of(record.id):
+                hold_base(tx, base)
         files = tx.job_files.append(record, ids, now=now)
         were = "one file was" if len(datasets) == 1 else f"{len(datasets)} files were"
         message = f"{were.capitalize()} appended; the job has {len(files)} now."

@@ -13,11 +13,12 @@ from ftlab.schemas.requests import Batches, JobChange, Move, Resume
 from ftlab.status import JobStatus
 from serve.context import Caller
 from serve.http.json_body import JsonBody, JsonRoute
-from serve.http.query import After, Count, JobId, Limit
+from serve.http.query import After, Count, JobId, Limit, RecordId
 from serve.http.responses import reply
 from serve.jobs import append, changes, history, submit
 from serve.jobs.changes import Changed
 from serve.jobs.checkpoint_choice import CheckpointChoice
+from serve.jobs.deletion import delete_when_released
 from serve.models.base_model import ask_huggingface
 
 router = APIRouter(prefix="/api/training/jobs", tags=["jobs"], route_class=JsonRoute)
@@ -65,6 +66,16 @@ async def get_job(caller: Caller, job_id: JobId) -> Response:
 async def change_job(caller: Caller, job_id: JobId, change: JsonBody[JobChange]) -> Response:
     """For a job that is queued or paused."""
     return _announced(caller, await caller.call(changes.set_priority, job_id, change.priority), 200)
+
+
+@router.delete("/{job_id}", status_code=204, summary="Delete a job that has ended")
+async def delete_job(caller: Caller, job_id: RecordId) -> Response:
+    """With its events, metrics, checkpoints, logs and models. Its MLflow run and registered models stay.
+
+    The reply is sent after the files are removed. `job_id` is the job's id or unique name.
+    """
+    await delete_when_released(caller, job_id)
+    return Response(status_code=204)
 
 
 @router.post("/{job_id}/cancel", status_code=202, response_model=Job, summary="Cancel a job; checkpoints are kept")

@@ -16,7 +16,7 @@ from serve.http.json_body import canonical
 from serve.http.responses import to_page
 from serve.jobs.preflight import Start, preflight
 from serve.jobs.queue import eta_of, is_scheduling, phase_of, queued_message, waits_for
-from serve.models.base_model import UNCHECKED, HubAnswer, check, short_name
+from serve.models.base_model import UNCHECKED, HubAnswer, check, job_of_folder, short_name
 from tracking.store import Transaction
 from tracking.store.ids import new_id
 from tracking.store.records import DatasetRecord, JobRecord, NewEvent
@@ -51,7 +51,8 @@ def submit(services: Services, owner: str, submission: Submission, answer: HubAn
     `answer` is what Hugging Face says about the base model. Raise what `serve.models.base_model.check` and
     `serve.jobs.preflight.preflight` raise, `NotFoundError` for a dataset that does not exist, `RateLimitError` with
     code `quota_exceeded`, and `InvalidRequestError` with code `config_invalid` for a job that no machine can run, or
-    with code `idempotency_key_reused` when the key belongs to another body.
+    with code `idempotency_key_reused` when the key belongs to another body. Raise `ConflictError` with code
+    `job_deleted` when the job of the same key was deleted.
     """
     try:
         model = check(submission.config.model, services.settings, answer)
@@ -95,6 +96,12 @@ def _replay(services: Services, owner: str, submission: Submission) -> Submitted
         if found is None:
             return None
         job_id, body_sha256 = found
+        if tx.deletions.was_deleted(job_id, owner=owner):
+            raise ConflictError(
+                f"The idempotency key was used for job {job_id!r}, which was deleted; use a new key to train again.",
+                "job_deleted",
+                "idempotency-key",
+            )
         if body_sha256 == submission.body_sha256:
             return Submitted(describe(services.settings, tx, tx.jobs.get(job_id, owner=owner)), is_replay=True)
     raise InvalidRequestError(
@@ -106,7 +113,10 @@ def _replay(services: Services, owner: str, submission: Submission) -> Submitted
 
 def _add(services: Services, owner: str, submission: Submission, start: Start, *, is_unchecked: bool) -> Submitted:
     tuned, model = start.tuned, start.model
+    base_job_id = tuned.job_id if tuned else job_of_folder(model.ref, services.settings)
     with services.store.begin() as tx:
+        if base_job_id is not None:
+            hold_base(tx, base_job_id)
         config, datasets = _with_ids(tx, owner, start.config)
         model_name = tuned.name if tuned else short_name(model.ref)
         quotas.check_submit(tx, services.settings, owner)
@@ -119,6 +129,7 @@ def _add(services: Services, owner: str, submission: Submission, start: Start, *
             body_sha256=submission.body_sha256,
             now=datetime.now(UTC),
             model_revision=tuned.base_revision if tuned else model.revision,
+            base_job_id=base_job_id,
         )
         if len(config.datasets) > 1:
             tx.job_files.add(record.id, config.datasets, now=record.created_at)
@@ -126,6 +137,18 @@ def _add(services: Services, owner: str, submission: Submission, start: Start, *
         if notices := [NewEvent(notice, record.created_at) for notice in (*unchecked, *start.notices)]:
             record = replace(record, last_seq=tx.events.append(record.ref, notices)[-1].seq)
         return Submitted(describe(services.settings, tx, record))
+
+
+def hold_base(tx: Transaction, job_id: str) -> None:
+    """Keep the job whose model another one starts from until that one is in the database.
+
+    Raise `NotFoundError` (`model_not_found`) when it was deleted in the meantime.
+    """
+    try:
+        tx.jobs.hold(job_id)
+    except NotFoundError:
+        message = "The job that delivered this model was deleted, and its files with it."
+        raise NotFoundError(message, "model_not_found", "model") from None
 
 
 def _check_size(services: Services, resources: Resources) -> None:

@@ -59,6 +59,8 @@ class Tuned:
     """With the id, also where it was given by name."""
     name: str
     folder: Path
+    job_id: str
+    """The job that made it."""
     base_revision: str | None = None
     """Revision of the base model that an adapter was trained on."""
     local_base: LocalBase | None = None
@@ -108,19 +110,28 @@ def find_tuned(ref: ModelRef, tx: Transaction, settings: Settings, owner: str) -
     ref = replace(ref, id=found.id)
     if isinstance(found, JobRecord):
         _require_checkpoint(ref, tx)
-        revision = found.model_revision
+        job_id, revision = found.id, found.model_revision
     else:
-        revision = found.base_revision
+        job_id, revision = found.job_id, found.base_revision
     # A few look-ups in a folder are fast enough to do inside the transaction.
     location = locate(tx, settings, ref)
     folder, base = Path(location.model), location.local_base
     if (folder / ADAPTER_CONFIG).is_file():
         if base is not None and not base.folder.is_dir():
             raise _not_found(f"The files of the adapter's base model, {base.name}, are no longer on this machine.")
-        return Tuned(ref, found.name, folder, revision, base)
+        return Tuned(ref, found.name, folder, job_id, revision, base)
     if (folder / CONFIG).is_file():
-        return Tuned(ref, found.name, folder)
+        return Tuned(ref, found.name, folder, job_id)
     raise _not_found("The files of this model are no longer on this machine.")
+
+
+def job_of_folder(ref: ModelRef, settings: Settings) -> str | None:
+    """The job whose folder holds a model that is given by its path or found in the models folder, also over links."""
+    folder = Path(ref.id) if ref.kind == "path" else _local_folder(ref, settings)
+    jobs_folder = (settings.home / "jobs").resolve()
+    if folder is None or not (found := folder.resolve()).is_relative_to(jobs_folder) or found == jobs_folder:
+        return None
+    return found.relative_to(jobs_folder).parts[0]
 
 
 def short_name(ref: ModelRef) -> str:

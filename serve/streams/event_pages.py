@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from cluster.events.documents import to_documents
 from cluster.interfaces import EventDocument
+from ftlab.errors import NotFoundError
 from serve.http.responses import in_thread
 from tracking.store import Store
 
@@ -69,7 +70,7 @@ class EventPages:
     async def after(self, store: Store, job_id: str, seq: int) -> EventSlice | None:
         """Up to 500 events after `seq`; `None` when the log had no more at the time of the call.
 
-        Raises `ServiceUnavailableError` when the database is away.
+        Raises `ServiceUnavailableError` when the database is away, and `NotFoundError` when the job was deleted.
         """
         key = job_id, seq
         cached = self._cache.get(key)
@@ -116,7 +117,14 @@ def slices_of(events: Sequence[EventDocument]) -> list[EventSlice]:
     return [EventSlice(ordered[start:stop]) for start, stop in pairwise([0, *cuts, len(ordered)])]
 
 
+def job_deleted(job_id: str) -> NotFoundError:
+    """The error for a job that was deleted while it was followed."""
+    return NotFoundError(f"Job {job_id!r} was deleted.", "job_deleted", "job_id")
+
+
 def _read_page(store: Store, job_id: str, seq: int) -> EventSlice | None:
     with store.read() as tx:
         records = tx.events.after(job_id, seq, limit=PAGE_EVENTS)
+        if not records and not tx.jobs.exists(job_id):
+            raise job_deleted(job_id)
     return EventSlice(to_documents(records)) if records else None

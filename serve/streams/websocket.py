@@ -25,7 +25,7 @@ from ftlab.status import JobStatus
 from serve.context import Services, owner_of
 from serve.http.errors import request_id_of
 from serve.http.responses import in_thread
-from serve.streams.event_pages import EventSlice
+from serve.streams.event_pages import EventSlice, job_deleted
 from serve.streams.subscriptions import EventFeed, Subscription
 from tracking.store import Store
 from tracking.store.ids import JOB_ID
@@ -168,6 +168,8 @@ class JobSocket:
             # The feed wakes its sockets again soon.
             self._subscription.stale = True
             return None
+        except NotFoundError as error:
+            raise CloseSocket(NOT_FOUND, error=error) from None
         self._subscription.stale |= self._slice is not None
         return self._slice
 
@@ -185,6 +187,8 @@ class JobSocket:
         """Look up whether the job is still terminal: a completed one may have been re-opened since."""
         try:
             job = await in_thread(_get_job, self._store, self._job_id, owner_of(self._websocket))
+        except NotFoundError:
+            raise CloseSocket(NOT_FOUND, error=job_deleted(self._job_id)) from None
         except ServiceUnavailableError as error:
             raise CloseSocket(TRY_AGAIN, error=error) from None
         self._note_end(job)

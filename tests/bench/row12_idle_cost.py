@@ -161,10 +161,10 @@ def _bare_head() -> Iterator[psutil.Process]:
             yield head
         finally:
             started += head.children(recursive=True)
-            for each in started:
+            for process in started:
                 with suppress(psutil.NoSuchProcess):
-                    each.terminate()
+                    process.terminate()
             _, alive = psutil.wait_procs(started, timeout=10)
-            for each in alive:
-                each.kill()
+            for process in alive:
+                process.kill()
             psutil.wait_procs(alive, timeout=10)

@@ -113,6 +113,9 @@ class Recorder:
                 # This job's files may be what takes too long: begin the next pass with another job.
                 self._postpone(job_id)
                 raise
+            except NotFoundError:
+                # The job was deleted since the list was read.
+                self._postponed.pop(job_id, None)
             except (MlflowRefusedError, OSError, ValueError) as error:
                 wait_s = self._postpone(job_id)
                 logger.warning("MLflow lacks a part of %s, next try in %.0f s: %s", job_id, wait_s, error)

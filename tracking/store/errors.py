@@ -13,3 +13,9 @@ class DuplicateError(ConflictError):
     """A record with the same unique value exists. The transaction cannot continue: look the record up in a new one."""
 
     default_code = "duplicate"
+
+
+class JobBusyError(ConflictError):
+    """The service still works on a job that has ended; the same request succeeds once that is done."""
+
+    default_code = "job_ending"

@@ -31,6 +31,10 @@ class JobReads:
             raise not_found("job", job_id)
         return found[0]
 
+    def exists(self, job_id: str) -> bool:
+        found = select(jobs.c.id).where(jobs.c.id == job_id)
+        return self._connection.execute(found).one_or_none() is not None
+
     def resolve(self, text: str, *, owner: str, by_prefix: bool = True) -> JobRecord:
         """Find a job by its id, else by its name, else, unless `by_prefix` is off, by the beginning of its id.
 

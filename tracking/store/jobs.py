@@ -16,6 +16,7 @@ from tracking.store.events import write_events
 from tracking.store.job_queue import JobQueue
 from tracking.store.job_reads import COLUMNS
 from tracking.store.leases import COORDINATOR
+from tracking.store.naming import not_found
 from tracking.store.records import AttemptRecord, EventRecord, JobRecord, JobRef, MlflowCursor, NewEvent
 from tracking.store.rows import attempts, idempotency_keys, jobs, leases
 
@@ -52,10 +53,12 @@ class JobRepository(JobQueue):
         body_sha256: str,
         now: datetime,
         model_revision: str | None = None,
+        base_job_id: str | None = None,
     ) -> JobRecord:
         """Add a job at the end of its priority in the queue, with its first event.
 
-        `model_revision` pins the base model from the start; by default the first attempt does. Raises
+        `model_revision` pins the base model from the start; by default the first attempt does. `base_job_id` is the
+        job whose files it starts from, which the caller holds with `hold`. Raises
         `DuplicateError` when the owner has used the idempotency key before: find the job with `find_idempotent` in a
         new transaction.
         """
@@ -73,8 +76,8 @@ class JobRepository(JobQueue):
             "updated_at": now.astimezone(UTC),
         }
         try:
-            configs = {"config": submitted, "resolved_config": resolved}
-            queue_seq = self._connection.execute(_ADD, values | configs).scalar_one()
+            more = {"config": submitted, "resolved_config": resolved, "base_job_id": base_job_id}
+            queue_seq = self._connection.execute(_ADD, values | more).scalar_one()
             if idempotency_key is not None:
                 key = {"owner": owner, "key": idempotency_key, "body_sha256": body_sha256, "job_id": job_id}
                 self._connection.execute(_ADD_KEY, key)
@@ -94,6 +97,17 @@ class JobRepository(JobQueue):
         if not found:
             raise StaleJobError(f"Attempt {ref.attempt} of job {ref.id!r} is no longer the newest.")
         return found[0]
+
+    def hold(self, job_id: str) -> None:
+        """Keep a job from being deleted until the transaction ends. Raises `NotFoundError` when there is none."""
+        held = select(jobs.c.id).where(jobs.c.id == job_id).with_for_update(read=True, key_share=True)
+        if self._connection.execute(held).one_or_none() is None:
+            raise not_found("job", job_id)
+
+    def base_of(self, job_id: str) -> str | None:
+        """The job whose files this job starts from, also when that one was deleted."""
+        base: str | None = self._connection.execute(select(jobs.c.base_job_id).where(jobs.c.id == job_id)).scalar_one()
+        return base
 
     def move(
         self,

@@ -61,6 +61,8 @@ jobs = Table(
     Column("resolved_config", ConfigText, nullable=False),
     Column("dataset_id", String, nullable=False),
     Column("eval_dataset_id", String),
+    # The job whose model or checkpoint it starts from. No foreign key: that job may be deleted once this one has ended.
+    Column("base_job_id", String),
     Column("status", EnumText(JobStatus), nullable=False),
     Column("message", CleanText, nullable=False),
     Column("reason", EnumText(ReasonCode)),
@@ -115,6 +117,7 @@ IS_QUEUED = is_queued(jobs)
 IS_LIVE = jobs.c.status.in_([literal_column(f"'{status}'") for status in LIVE_STATUSES])
 IS_BEHIND_MLFLOW = and_(jobs.c.attempt > 0, jobs.c.last_seq > jobs.c.mlflow_seq)
 """Jobs with something to record; a job that has not started has nothing, and a queue may hold thousands."""
+IS_BASED_ON_A_JOB = jobs.c.base_job_id.is_not(None)
 HAS_FILES = jobs.c.disk_bytes > literal_column("0")
 
 QUEUE_ORDER = (jobs.c.priority.desc(), jobs.c.queue_shift, jobs.c.queue_seq)
@@ -140,6 +143,12 @@ Index("ix_jobs_owner", jobs.c.owner, jobs.c.queue_seq, jobs.c.id)
 Index("ix_jobs_owner_name", jobs.c.owner, jobs.c.name, jobs.c.queue_seq)
 Index("ix_jobs_owner_status", jobs.c.owner, jobs.c.status, jobs.c.queue_seq)
 Index("ix_jobs_owner_disk", jobs.c.owner, jobs.c.disk_bytes, sqlite_where=HAS_FILES, postgresql_where=HAS_FILES)
+Index(
+    "ix_jobs_base_job",
+    jobs.c.base_job_id,
+    sqlite_where=IS_BASED_ON_A_JOB,
+    postgresql_where=IS_BASED_ON_A_JOB,
+)
 Index("ix_jobs_live", jobs.c.queue_seq, sqlite_where=IS_LIVE, postgresql_where=IS_LIVE)
 Index(
     "ix_jobs_behind_mlflow",
@@ -154,8 +163,27 @@ idempotency_keys = Table(
     Column("owner", String, primary_key=True),
     Column("key", String, primary_key=True),
     Column("body_sha256", String, nullable=False),
-    _job_id(primary_key=False),
+    # No foreign key: the key of a deleted job stays taken.
+    Column("job_id", String, nullable=False),
 )
+
+deleted_records = Table(
+    "deleted_records",
+    metadata,
+    Column("id", String, primary_key=True),
+    # The name of the table that it was in.
+    Column("kind", String, nullable=False),
+    Column("owner", String, nullable=False),
+    # Its place in the list of its kind, so that a page after it can still be read.
+    Column("seq", BigInteger, nullable=False),
+    Column("deleted_at", UtcDateTime, nullable=False),
+    # When the folder of a job was removed; a model has no folder of its own.
+    Column("files_removed_at", UtcDateTime),
+)
+LEAVES_FILES = deleted_records.c.files_removed_at.is_(None)
+"""Deleted records whose files may still exist."""
+
+Index("ix_deleted_records_files", deleted_records.c.id, sqlite_where=LEAVES_FILES, postgresql_where=LEAVES_FILES)
 
 attempts = Table(
     "attempts",

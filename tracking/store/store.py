@@ -11,6 +11,7 @@ from tracking.store.checkpoints import CheckpointRepository
 from tracking.store.claims import ClaimRepository
 from tracking.store.database import Database
 from tracking.store.datasets import DatasetRepository
+from tracking.store.deletions import DeletionRepository
 from tracking.store.events import EventRepository
 from tracking.store.job_files import JobFileRepository
 from tracking.store.jobs import JobRepository
@@ -36,6 +37,7 @@ class Transaction:
         self.uploads = UploadRepository(connection)
         self.claims = ClaimRepository(connection)
         self.models = ModelRepository(connection)
+        self.deletions = DeletionRepository(connection)
         self.leases = LeaseRepository(connection)
         self.quotas = QuotaRepository(connection)
         self.usage = UsageRepository(connection)

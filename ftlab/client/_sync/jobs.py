@@ -22,7 +22,7 @@ from ftlab.client.wire import (
     job_path,
     key_for_retries,
 )
-from ftlab.errors import ConflictError, FineTuneLabError, JobCancelledError, JobFailedError
+from ftlab.errors import ConflictError, FineTuneLabError, JobCancelledError, JobFailedError, NotFoundError
 from ftlab.schemas import Attempt, Checkpoint, Dataset, Event, Job, JobConfig, LogLine, MetricPoint, Page
 from ftlab.schemas.job_file import parse_job_config
 from ftlab.status import JobStatus
@@ -135,6 +135,23 @@ class Jobs:
     def cancel(self, job: str) -> Job:
         """Ask for a graceful stop; checkpoints are kept. Raises `ConflictError` when the job has ended."""
         return self._change(job, "cancel", None, lambda found: found.status is JobStatus.CANCELLED)
+
+    def delete(self, job: str) -> None:
+        """Delete a job that has ended, with its events, metrics, checkpoints, logs and models.
+
+        Its MLflow run and registered models stay. Raises `ConflictError` when it has not ended (code `job_not_ended`),
+        when an unfinished job starts from its model (`model_in_use`), and while the service still needs its record
+        (`job_ending`, `job_not_recorded`).
+        """
+        # By its id, because a repeated request must not meet another job with the same name.
+        found = self.get(job)
+        retries = Retries(self._transport.endpoint, Request("DELETE", job_path(found.id)))
+        try:
+            self._transport.exchange(retries)
+        except NotFoundError:
+            # The first try may have done what a later one is refused for.
+            if not retries.was_repeated:
+                raise
 
     def pause(self, job: str) -> Job:
         """Ask the job to save a checkpoint, give its devices back and rest; a queued one rests at once.

@@ -62,6 +62,17 @@ async def change_job(fake: "FakeService", request: Request) -> Response:
     return JSONResponse(job.document())
 
 
+async def delete_job(fake: "FakeService", request: Request) -> Response:
+    """By id only, as the SDK must send it."""
+    job = fake.jobs.get(request.path_params["job"])
+    if job is None:
+        raise NotFoundError(f"There is no job {request.path_params['job']!r}.", "job_not_found", "job_id")
+    if not job.status.is_terminal:
+        raise ConflictError(f"Job {job.id!r} is {job.status}.", "job_not_ended", "job_id")
+    del fake.jobs[job.id]
+    return Response(status_code=204)
+
+
 async def quota(fake: "FakeService", request: Request) -> Response:
     if request.method == "PUT":
         for name, value in json.loads(await request.body()).items():

@@ -21,7 +21,7 @@ from ftlab.errors import FineTuneLabError, NotFoundError
 from ftlab.schemas import Event, JobConfig
 from ftlab.schemas.log_lines import log_lines
 from ftlab.status import JobStatus
-from tests.unit.ftlab.fake_changes import QUOTA, change_job, order_job, quota
+from tests.unit.ftlab.fake_changes import QUOTA, change_job, delete_job, order_job, quota
 from tests.unit.ftlab.fake_checks import check_dataset, show_tokens
 from tests.unit.ftlab.fake_models import get_model, list_models
 
@@ -168,6 +168,7 @@ def build(fake: FakeService) -> Starlette:
             Route(jobs, _Endpoint(fake, create_job), methods=["POST"]),
             Route(jobs, _Endpoint(fake, list_jobs), methods=["GET"]),
             Route(f"{jobs}/{{job}}", _Endpoint(fake, change_job), methods=["PATCH"]),
+            Route(f"{jobs}/{{job}}", _Endpoint(fake, delete_job), methods=["DELETE"]),
             Route(f"{jobs}/{{job}}", _Endpoint(fake, get_job)),
             Route(f"{jobs}/{{job}}/{{order}}", _Endpoint(fake, order_job), methods=["POST"]),
             Route(f"{jobs}/{{job}}/{{what}}", _Endpoint(fake, job_list)),

@@ -232,6 +232,34 @@ def test_cancel_asks_or_is_told(cli, fake):
     assert (run.code, run.err) == (1, "ftlab: Job 'job-001' has ended with status cancelled.\n")
 
 
+def test_rm_asks_and_deletes(cli, fake):
+    for name in ("first", "second", "third"):
+        fake.add_job(2, JobStatus.COMPLETED, name=name)
+    run = cli("rm", "first")
+    assert run.code == 2
+    question = run.err.replace("\n", " ")
+    assert "Delete job 'first' (job-001, completed, step 2/10)" in question
+    assert "MLflow runs and registered models stay" in question
+    assert len(fake.jobs) == 3
+    run = cli("rm", "first", "job-001", "--yes")
+    assert (run.code, run.out) == (0, "job-001\tdeleted\n")
+    assert cli("rm", "second", "third", "--yes", "--json").json == [
+        {"id": "job-002", "deleted": True},
+        {"id": "job-003", "deleted": True},
+    ]
+    assert fake.jobs == {}
+    assert cli("rm", "first", "--yes").code == 3
+
+
+def test_rm_deletes_what_has_ended(cli, fake):
+    fake.add_job()
+    fake.add_job(1, JobStatus.FAILED)
+    run = cli("rm", "job-001", "job-002", "-y")
+    assert (run.code, run.out) == (1, "job-002\tdeleted\n")
+    assert "Job 'job-001' is queued" in run.err
+    assert list(fake.jobs) == ["job-001"]
+
+
 def test_several_jobs_are_changed_at_once(cli, fake):
     for _ in range(3):
         fake.add_job()

@@ -18,7 +18,7 @@ from ftlab.status import JobStatus
 ROOT = Path(ftlab.__file__).parents[1]
 COMMAND = [sys.executable, "-m", "ftlab.cli.main"]
 COMMANDS = [
-    "up", "down", "status", "config", "submit", "wait", "logs", "ls", "show", "metrics", "checkpoints", "cancel",
+    "up", "down", "status", "config", "submit", "wait", "logs", "ls", "show", "metrics", "checkpoints", "cancel", "rm",
     "queue", "download", "datasets", "models",
 ]  # fmt: skip
 

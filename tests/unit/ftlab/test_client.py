@@ -477,3 +477,31 @@ def test_a_replay_is_marked(fake, client):
     again = client.jobs.create(config, "k")
     assert again.is_replay is True
     assert "is_replay" not in again.model_dump()
+
+
+def test_a_job_is_deleted_by_its_id(fake, client):
+    fake.add_job(end=JobStatus.COMPLETED, name="old")
+    client.jobs.delete("old")
+    assert fake.num_requests("DELETE", f"{JOBS}/job-001") == 1
+    assert fake.jobs == {}
+    with pytest.raises(errors.NotFoundError):
+        client.jobs.delete("old")
+
+
+def test_a_delete_whose_reply_is_lost_has_succeeded(fake, client):
+    fake.add_job(end=JobStatus.COMPLETED)
+
+    def lost_reply(request):
+        del fake.jobs["job-001"]
+        return dropped_connection(request)
+
+    fake.faults = [None, lost_reply]
+    client.jobs.delete("job-001")
+    assert fake.num_requests("DELETE", f"{JOBS}/job-001") == 2
+
+
+def test_an_unfinished_job_is_not_deleted(fake, client):
+    fake.add_job()
+    with pytest.raises(errors.ConflictError) as caught:
+        client.jobs.delete("job-001")
+    assert caught.value.code == "job_not_ended"

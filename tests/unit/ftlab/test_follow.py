@@ -231,3 +231,19 @@ def test_a_reader_who_stops_closes_the_socket_normally(fake, client):
     events.close()
     asyncio.run(stop_early())
     assert [codes.get(timeout=10), codes.get(timeout=10)] == [1000, 1000]
+
+
+def test_the_follower_of_a_deleted_job_ends_with_an_error(fake, client):
+    job = fake.add_job(NUM_STEPS)
+
+    async def deleted_meanwhile(socket, job, after):
+        await socket.accept()
+        await send_events(socket, job.events[after : after + 3])
+        fake.jobs.clear()
+        await socket.close(4404)
+
+    fake.sockets = [deleted_meanwhile]
+    seen = []
+    with pytest.raises(errors.NotFoundError):
+        seen.extend(event.seq for event in client.jobs.follow(job.id))
+    assert fake.socket_afters == [0]

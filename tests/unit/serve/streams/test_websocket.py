@@ -257,3 +257,35 @@ def test_a_foreign_job_looks_unknown(tmp_path):
                 assert socket.close_code == 4404
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("is_replayed", [False, True])
+def test_a_job_that_is_deleted_ends_its_stream(tmp_path, is_replayed):
+    """Of a socket that has all events so far, and of one that is still behind the end of the log."""
+
+    async def main():
+        async with running(tmp_path, limits=SocketLimits(window_events=2), resync_interval_s=0.2) as world:
+            ref = world.add_job()
+            world.append(ref, 5)
+            if is_replayed:
+                bring(world.store, JOB, JobStatus.CANCELLED)
+            async with world.follow() as socket:
+                await receive(socket)
+                if not is_replayed:
+                    await acknowledge(socket, 2)
+                    assert await read_events(socket, 6) == [3, 4, 5, 6]
+                    bring(world.store, JOB, JobStatus.CANCELLED)
+                with world.store.begin() as tx:
+                    tx.deletions.delete_job(JOB, now=datetime.now(UTC))
+                await acknowledge(socket, 2 if is_replayed else 6)
+                frame = await receive(socket)
+                while frame["type"] != "error":
+                    if frame["type"] == "events":  # it had read them before
+                        await acknowledge(socket, frame["events"][-1]["seq"])
+                    frame = await receive(socket)
+                assert frame["error"]["code"] == "job_deleted"
+                with pytest.raises(ConnectionClosed) as closed:
+                    await receive(socket)
+                assert closed.value.rcvd.code == 4404
+
+    asyncio.run(main())

@@ -11,7 +11,7 @@ from ftlab.status import JobStatus
 from tests.unit.tracking.samples import CONFIG, NOW, add_job, checkpoint, hold_lease, start
 from tracking.store import Store, Transaction
 from tracking.store.jobs import NEW_JOB
-from tracking.store.rows import jobs
+from tracking.store.rows import idempotency_keys, jobs
 
 S = JobStatus
 Call = Callable[[Transaction], object]
@@ -33,6 +33,8 @@ READS: dict[str, tuple[str, Call]] = {
     "attempts": ("uq_attempts_live", lambda tx: tx.attempts.live()),
     "unreleased": ("ix_attempts_unreleased", lambda tx: tx.attempts.unreleased()),
     "uncounted": ("ix_attempts_uncounted", lambda tx: tx.attempts.uncounted()),
+    "based on a job": ("ix_jobs_base_job", lambda tx: tx.deletions._find_user("job-0")),
+    "left folders": ("ix_deleted_records_files", lambda tx: tx.deletions.jobs_with_files()),
 }
 
 
@@ -178,6 +180,16 @@ class TestWork:
             counts[name] = count[0]
         assert max(counts.values()) <= counts["few"] * 1.2
 
+    def test_a_deletion_stays_flat(self, stores: dict[str, Store]) -> None:
+        """Also where the database checks the foreign keys of other tables."""
+        counts = {}
+        for name, store in stores.items():
+            with store.begin() as tx, counting(tx) as count:
+                tx.deletions.delete_job("ended-7", now=NOW)
+                tx.deletions.delete_job("ended-8", now=NOW)
+            counts[name] = count[0]
+        assert max(counts.values()) <= counts["few"] * 1.2 + 20
+
     def test_disk_of_an_owner_is_not_summed_up_from_the_checkpoints(self, sqlite_url: str) -> None:
         store = Store.open(sqlite_url)
         ref = start(store, add_job(store).id)
@@ -215,6 +227,8 @@ def fill(store: Store, num_ended: int, num_queued: int) -> None:
     rows += [{**common, "id": f"queued-{number}", "status": S.QUEUED} for number in range(num_queued)]
     with store._database.writing() as connection:
         connection.execute(insert(jobs), [{**row, "name": f"name of {row['id']}"} for row in rows])
+        keys = [{"owner": "local", "key": row["id"], "body_sha256": "0", "job_id": row["id"]} for row in rows]
+        connection.execute(insert(idempotency_keys), keys)
 
 
 @contextmanager

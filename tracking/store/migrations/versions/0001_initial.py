@@ -13,6 +13,7 @@ depends_on = None
 TABLES = (
     "jobs",
     "idempotency_keys",
+    "deleted_records",
     "attempts",
     "events",
     "metrics",
@@ -78,6 +79,7 @@ def _create_jobs() -> None:
         sa.Column("resolved_config", sa.String(), nullable=False),
         sa.Column("dataset_id", sa.String(), nullable=False),
         sa.Column("eval_dataset_id", sa.String()),
+        sa.Column("base_job_id", sa.String()),
         sa.Column("status", sa.String(), nullable=False),
         sa.Column("message", sa.String(), nullable=False),
         sa.Column("reason", sa.String()),
@@ -121,8 +123,18 @@ def _create_jobs() -> None:
         sa.Column("owner", sa.String(), primary_key=True),
         sa.Column("key", sa.String(), primary_key=True),
         sa.Column("body_sha256", sa.String(), nullable=False),
-        _job_id(primary_key=False),
+        sa.Column("job_id", sa.String(), nullable=False),
     )
+    op.create_table(
+        "deleted_records",
+        sa.Column("id", sa.String(), primary_key=True),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        _at("deleted_at"),
+        _at("files_removed_at", nullable=True),
+    )
+    _create_partial_index("ix_deleted_records_files", "deleted_records", ["id"], "files_removed_at IS NULL")
 
 
 def _create_job_indexes() -> None:
@@ -133,6 +145,7 @@ def _create_job_indexes() -> None:
     op.create_index("ix_jobs_owner_name", "jobs", ["owner", "name", "queue_seq"])
     op.create_index("ix_jobs_owner_status", "jobs", ["owner", "status", "queue_seq"])
     _create_partial_index("ix_jobs_owner_disk", "jobs", ["owner", "disk_bytes"], "disk_bytes > 0")
+    _create_partial_index("ix_jobs_base_job", "jobs", ["base_job_id"], "base_job_id IS NOT NULL")
     is_live = "status IN ('pending', 'initializing', 'running', 'pausing', 'cancelling')"
     _create_partial_index("ix_jobs_live", "jobs", ["queue_seq"], is_live)
     is_behind = "attempt > 0 AND last_seq > mlflow_seq"

@@ -1,0 +1,42 @@
+"""Delete a job: its record in one transaction, then its folder."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+
+from serve.context import CallerContext, Services
+from tracking.deleted_folders import remove_folder
+from tracking.store import JobBusyError
+
+RELEASE_TIMEOUT_S = 10.0
+"""How long a request waits until the scheduler and MLflow's recorder have finished with a job that has just ended."""
+POLL_INTERVAL_S = 0.5
+
+
+async def delete_when_released(caller: CallerContext, job: str) -> None:
+    """Delete the job with this id or unique name as soon as the service needs its record no more.
+
+    Raise what `delete` raises; `JobBusyError` only when the service still needs the record after a while.
+    """
+    deadline = time.monotonic() + RELEASE_TIMEOUT_S
+    while True:
+        try:
+            await caller.call(delete, job)
+            return
+        except JobBusyError:
+            if time.monotonic() >= deadline:
+                raise
+        caller.services.coordinator.wake()
+        await asyncio.sleep(POLL_INTERVAL_S)
+
+
+def delete(services: Services, owner: str, job: str) -> None:
+    """Blocks on the store and the disk. Raise what `DeletionRepository.delete_job` raises.
+
+    The database comes first: after a crash in between, the next start of the service removes the folder.
+    """
+    now = datetime.now(UTC)
+    with services.store.begin() as tx:
+        record = tx.jobs.resolve(job, owner=owner, by_prefix=False)
+        tx.deletions.delete_job(record.id, now=now)
+    remove_folder(services.store, services.settings.home / "jobs", record.id)

@@ -1,0 +1,126 @@
+"""Deletion of jobs that have ended.
+
+What remains of a job: its owner's device usage, its idempotency key, which stays taken, and one row of
+`deleted_records`, which keeps page cursors valid and lists the folders that must still be removed.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, Row, delete, insert, literal, or_, select, update
+
+from ftlab.errors import ConflictError
+from ftlab.status import JobStatus
+from tracking.store.errors import JobBusyError
+from tracking.store.naming import not_found
+from tracking.store.rows import (
+    IS_UNCOUNTED,
+    IS_UNRELEASED,
+    LEAVES_FILES,
+    attempts,
+    checkpoints,
+    deleted_records,
+    events,
+    job_files,
+    jobs,
+    metrics,
+    models,
+)
+
+UNFINISHED = tuple(status for status in JobStatus if not status.is_terminal)
+TABLES_OF_JOB = (events, metrics, checkpoints, job_files, models, attempts)
+
+
+class DeletionRepository:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def delete_job(self, job_id: str, *, now: datetime) -> None:
+        """Delete an ended job with its events, metrics, attempts, checkpoints and models. Its folder is the caller's.
+
+        Raises `NotFoundError`; `ConflictError` (code `job_not_ended`) for a job that has not ended, and (code
+        `model_in_use`) that names an unfinished job which starts from its files; `JobBusyError` (code `job_ending` or
+        `job_not_recorded`) while the service still needs the record.
+        """
+        # The strongest lock: it waits for a submit that holds the job as its base, so that the query sees that one.
+        job = self._connection.execute(select(*_COLUMNS).where(jobs.c.id == job_id).with_for_update()).one_or_none()
+        if job is None:
+            raise not_found("job", job_id)
+        self._check(job)
+        self._note_deleted(job, now)
+        for table in TABLES_OF_JOB:
+            self._connection.execute(delete(table).where(table.c.job_id == job_id))
+        self._connection.execute(delete(jobs).where(jobs.c.id == job_id))
+
+    def was_deleted(self, record_id: str, *, owner: str) -> bool:
+        """Whether the owner had a record with this id and deleted it."""
+        former = select(deleted_records.c.id).where(deleted_records.c.id == record_id, deleted_records.c.owner == owner)
+        return self._connection.execute(former).one_or_none() is not None
+
+    def jobs_with_files(self) -> list[str]:
+        """Ids of deleted jobs whose folder may still exist."""
+        return list(self._connection.execute(select(deleted_records.c.id).where(LEAVES_FILES)).scalars())
+
+    def files_removed(self, job_id: str, *, now: datetime) -> None:
+        """Record that the folder of a deleted job is gone."""
+        self._connection.execute(
+            update(deleted_records).where(deleted_records.c.id == job_id).values(files_removed_at=now)
+        )
+
+    def _check(self, job: Row[*tuple[object, ...]]) -> None:
+        if not job.status.is_terminal:
+            raise ConflictError(
+                f"Job {job.id!r} is {job.status}, and only a job that has ended can be deleted. Cancel it first, for "
+                f"example with 'ftlab cancel {job.id}'.",
+                "job_not_ended",
+                "job_id",
+            )
+        if user := self._find_user(job.id):
+            raise ConflictError(
+                f"Job {job.id!r} cannot be deleted while job {user!r} starts from its model. Cancel that job or wait "
+                "for its end.",
+                "model_in_use",
+                "job_id",
+            )
+        needed = select(attempts.c.number).where(
+            attempts.c.job_id == job.id, or_(attempts.c.ended_at.is_(None), IS_UNRELEASED, IS_UNCOUNTED)
+        )
+        if self._connection.execute(needed.limit(1)).one_or_none() is not None:
+            raise JobBusyError(
+                f"The scheduler still releases what the last run of job {job.id!r} held. Try again in a few seconds.",
+                param="job_id",
+            )
+        if job.attempt > 0 and job.last_seq > job.mlflow_seq:
+            raise JobBusyError(
+                f"MLflow does not have the whole record of job {job.id!r} yet. Try again later; 'ftlab status' shows "
+                "whether MLflow answers.",
+                "job_not_recorded",
+                "job_id",
+            )
+
+    def _find_user(self, job_id: str) -> str | None:
+        """An unfinished job that starts from this one, or from an adapter that was trained on it."""
+        users = select(jobs.c.id, jobs.c.status).where(jobs.c.base_job_id == job_id).cte("users", recursive=True)
+        users = users.union(select(jobs.c.id, jobs.c.status).where(jobs.c.base_job_id == users.c.id))
+        unfinished = select(users.c.id).where(users.c.status.in_(UNFINISHED)).limit(1)
+        return self._connection.execute(unfinished).scalar_one_or_none()
+
+    def _note_deleted(self, job: Row[*tuple[object, ...]], now: datetime) -> None:
+        columns = ("id", "kind", "owner", "seq", "deleted_at", "files_removed_at")
+        former_job = {"id": job.id, "kind": jobs.name, "owner": job.owner, "seq": job.queue_seq, "deleted_at": now}
+        self._connection.execute(insert(deleted_records), former_job)
+        at = literal(now, deleted_records.c.deleted_at.type)
+        former_models = select(models.c.id, literal(models.name), models.c.owner, models.c.seq, at, at)
+        self._connection.execute(
+            insert(deleted_records).from_select(columns, former_models.where(models.c.job_id == job.id))
+        )
+
+
+_COLUMNS = (
+    jobs.c.id,
+    jobs.c.owner,
+    jobs.c.queue_seq,
+    jobs.c.status,
+    jobs.c.attempt,
+    jobs.c.last_seq,
+    jobs.c.mlflow_seq,
+)
