@@ -30,6 +30,11 @@ RAY_DEFAULTS = {
     # client that reads slowly is felt where its archive is read, instead of in a queue without bounds.
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    # What the dashboard shows may be a few seconds old: its agent looks for events ten times a second by default.
+    "EVENT_AGENT_REPORT_INTERVAL_SECONDS": "2",
+    "SCAN_EVENT_DIR_INTERVAL_SECONDS": "30",
+    "REPORTER_UPDATE_INTERVAL_MS": "15000",
+    "METRICS_RECORD_INTERVAL_S": "15",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }

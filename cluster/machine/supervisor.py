@@ -204,6 +204,9 @@ def _ray_command(settings: Settings) -> list[str]:
         f"--object-store-memory={OBJECT_STORE_BYTES}",
         f"--temp-dir={ray_temp_dir(settings)}",
         "--disable-usage-stats",
+        # Nothing here starts machines, and no driver prints the logs of workers.
+        "--no-monitor",
+        "--include-log-monitor=false",
     ]
 
 

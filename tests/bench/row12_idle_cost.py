@@ -32,7 +32,7 @@ QUICK_WATCHED_S = 20.0
 NUM_JOBS = 10
 QUICK_NUM_JOBS = 2
 START_TIMEOUT_S = 60.0
-NUM_SHOWN = 12
+NUM_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,8 @@ def _used_s(processes: Sequence[psutil.Process]) -> dict[int, float]:
 
 def _title(process: psutil.Process) -> str:
     with suppress(psutil.NoSuchProcess):
-        return " ".join(process.cmdline())[-110:]
+        words = process.cmdline()
+        return " ".join(Path(word).name if word.startswith("/") else word for word in words)[:100]
     return "ended"
 
 
@@ -144,6 +145,8 @@ def _bare_head() -> Iterator[psutil.Process]:
             "--node-ip-address=127.0.0.1",
             f"--port={port}",
             f"--dashboard-port={dashboard_port}",
+            "--min-worker-port=0",
+            "--max-worker-port=0",
             f"--ray-client-server-port={client_port}",
             f"--temp-dir={folder}",
             "--disable-usage-stats",
@@ -154,7 +157,7 @@ def _bare_head() -> Iterator[psutil.Process]:
         started: list[psutil.Process] = [head]
         try:
             deadline = time.monotonic() + START_TIMEOUT_S
-            while not any("dashboard/dashboard.py" in _title(each) for each in head.children(recursive=True)):
+            while not any("dashboard.py" in _title(each) for each in head.children(recursive=True)):
                 if head.poll() is not None or time.monotonic() > deadline:
                     raise BenchError("A bare Ray head does not start.")
                 time.sleep(0.5)
