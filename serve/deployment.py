@@ -59,7 +59,7 @@ class ApiReplica:
         await in_thread(time.monotonic)
 
 
-Api = ray_serve.deployment(ray_serve.ingress()(ApiReplica), name="Api")
+Api = ray_serve.deployment(ray_serve.ingress()(ApiReplica), name="ftlab-api")
 
 
 def build(args: dict[str, str]) -> Application:

@@ -1,4 +1,4 @@
-"""`/health`: this process is alive. `/ready`: a job that is submitted now would be run."""
+"""`/health`: this process is alive. `/ready`: a job that is submitted now would be run. `/api/info`: addresses."""
 
 from datetime import UTC, datetime
 
@@ -6,7 +6,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from cluster.machine.environment import token_file
 from ftlab.errors import ServiceUnavailableError
+from ftlab.schemas import ServiceInfo
 from ftlab.schemas.replies import Health, Part, Readiness
 from serve.context import Services, services_of
 from serve.http.errors import RETRY_AFTER_S, request_id_of
@@ -30,6 +32,21 @@ async def get_ready(request: Request) -> Response:
     away = " ".join(part.message for part in readiness.parts.values() if not part.ok)
     error = ServiceUnavailableError(away, "not_ready").to_wire(request_id_of(request))
     return JSONResponse(readiness.model_dump(mode="json") | error, 503, {"retry-after": str(RETRY_AFTER_S)})
+
+
+@router.get("/api/info", response_model=ServiceInfo, summary="Version, and the addresses of MLflow and Ray")
+async def get_info(request: Request) -> Response:
+    """Both pages are for a browser on the machine of the service, where they listen."""
+    settings = services_of(request).settings
+    token = str(token_file(settings)) if settings.is_loopback else None
+    return reply(
+        ServiceInfo(
+            version=request.app.version,
+            mlflow_url=settings.mlflow_page("experiments"),
+            dashboard_url=settings.dashboard_url,
+            dashboard_token_file=token,
+        )
+    )
 
 
 def _check(services: Services) -> Readiness:

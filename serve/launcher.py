@@ -13,6 +13,7 @@ from contextlib import suppress
 
 import ray
 from ray import serve as ray_serve
+from ray.job_config import JobConfig
 
 from cluster.coordinator.actor import start_coordinator
 from cluster.coordinator_client import RayCoordinatorClient, drain
@@ -26,6 +27,8 @@ from ftlab.settings import Settings, load_settings
 from serve.deployment import build
 
 APP_NAME = "ftlab"
+JOB_METADATA = {"job_name": "FineTune Lab: API, coordinator, data worker and all runs"}
+"""Shown for the one job that Ray's dashboard lists: this process."""
 CHECK_INTERVAL_S = 2.0
 CONNECT_TIMEOUT_S = 60.0
 DRAIN_MARGIN_S = 10.0
@@ -104,7 +107,7 @@ def _connect(stop: threading.Event) -> bool:
     deadline = time.monotonic() + CONNECT_TIMEOUT_S
     while not stop.is_set():
         try:
-            ray.init(namespace=NAMESPACE, log_to_driver=False)
+            ray.init(namespace=NAMESPACE, log_to_driver=False, job_config=JobConfig(metadata=JOB_METADATA))
         except (ConnectionError, RuntimeError):
             if time.monotonic() > deadline:
                 raise

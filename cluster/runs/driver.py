@@ -93,7 +93,7 @@ class RunDriver:
             return (self._plan.job_id, self._plan.attempt) == (plan.job_id, plan.attempt)
         if self._ended.is_set():
             return False
-        plan = replace(plan, cuda_device=self._reserve(shape))
+        plan = replace(plan, cuda_device=self._reserve(shape, f"{plan.job_id}-{plan.attempt}"))
         with self._closing:
             if self._ended.is_set():  # meanwhile: nobody would run the attempt, and its heartbeats would go on
                 self._give_back()
@@ -185,16 +185,16 @@ class RunDriver:
             groups.add(self._reservation.id.hex())
         self._log.set_processes(tuple(worker.pid for worker in workers), tuple(sorted(groups)))
 
-    def _reserve(self, shape: WorkerShape) -> str | None:
+    def _reserve(self, shape: WorkerShape, label: str) -> str | None:
         """Hold in Ray's books what the standby run is about to use; our own ledger has made sure that it is free.
 
-        Returns the GPU that Ray chose, where the shape has one.
+        `label` leads from the job to the placement group. Returns the GPU that Ray chose, where the shape has one.
         """
         bundle = {"CPU": float(shape.cpus_per_worker)}
         if shape.gpus_per_worker:
             bundle["GPU"] = float(shape.gpus_per_worker)
         self._reservation = ray.util.placement_group(
-            [bundle], strategy="STRICT_PACK", bundle_label_selector=node_labels(shape)
+            [bundle], strategy="STRICT_PACK", bundle_label_selector=node_labels(shape), name=label
         )
         if not shape.gpus_per_worker:
             return None
@@ -202,7 +202,7 @@ class RunDriver:
         self._gpu_holder = (
             ray.remote(num_cpus=0, num_gpus=shape.gpus_per_worker)(_GpuHolder)
             .options(scheduling_strategy=PlacementGroupSchedulingStrategy(self._reservation))
-            .remote()
+            .remote(label)
         )
         return str(ray.get(self._gpu_holder.device.remote()))
 
@@ -312,6 +312,14 @@ class RunDriver:
 
 
 class _GpuHolder:
+    """Holds a GPU for the job that a standby run took; its repr leads from the job to the run."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+
+    def __repr__(self) -> str:
+        return f"{self._label} GPU"
+
     def device(self) -> int:
         return int(ray.get_gpu_ids()[0])
 

@@ -8,6 +8,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 
 from cluster.policy import WorkerShape, node_labels
+from cluster.runs.actor_names import ActorNames
 from cluster.runs.worker import train_loop
 from train.plan import RunPlan
 
@@ -16,12 +17,16 @@ STANDBY_CPUS = 0.01
 
 
 class _RunTrainer(TorchTrainer):
-    """A `TorchTrainer` without the Ray Data manager, an extra process per run that our runs never use."""
+    """A `TorchTrainer` whose actors have names.
+
+    It leaves out the Ray Data manager, an extra process per run that our runs never use.
+    """
 
     def _create_default_callbacks(self) -> list[Any]:
-        return [
-            callback for callback in super()._create_default_callbacks() if not isinstance(callback, DatasetsCallback)
-        ]
+        defaults = super()._create_default_callbacks()
+        names = ActorNames(str(self.run_config.name))
+        names.name_controller()
+        return [names, *(callback for callback in defaults if not isinstance(callback, DatasetsCallback))]
 
 
 def make_trainer(

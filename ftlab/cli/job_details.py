@@ -49,8 +49,13 @@ def _attempt_line(attempt: "Attempt") -> str:
 
     resumed_from = attempt.resumed_from_step
     origin = "from the base model" if resumed_from is None else f"from step {resumed_from}"
-    end = f"{attempt.reason}, {one_line(attempt.message or '')}" if attempt.ended_at else "alive"
+    end = f"{attempt.reason}, {one_line(attempt.message or '')}" if attempt.ended_at else _where(attempt)
     return f"Attempt {attempt.number}, {elapsed(attempt.created_at, attempt.ended_at)} {origin}: {end}"
+
+
+def _where(attempt: "Attempt") -> str:
+    """A live attempt, with the actor by which Ray's dashboard lists it."""
+    return f"alive, Ray actor {attempt.driver}" if attempt.driver else "alive"
 
 
 def _fields(session: Session, job: "Job") -> dict[str, object]:

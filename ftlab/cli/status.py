@@ -8,6 +8,7 @@ from ftlab.cli.session import Session, command
 from ftlab.cli.up import HomeOption
 
 if TYPE_CHECKING:
+    from ftlab.schemas import ServiceInfo
     from ftlab.settings import Settings
 
 HIDDEN = "********"
@@ -37,18 +38,42 @@ def status(session: Session, home: HomeOption = None) -> None:
     except ServiceUnavailableError as error:
         message = error.message
     queue = session.client.queue()
+    info = _info(session)
     if output.as_json:
-        output.json(
-            {"server": settings.server_url, "status": message, "service": service and vars(service), "queue": queue}
-        )
+        local = service and vars(service)
+        output.json({"server": settings.server_url, "status": message, "service": local, "info": info, "queue": queue})
         return
     waiting = f". {queue.waiting_for}" if queue.waiting_for else ""
     output.record(
         {
             "Server": f"{settings.server_url}: {message}",
             "Queue": f"{len(queue.running)} running, {queue.num_queued} queued{waiting}",
+            **_addresses(info, {} if service is None else service.urls),
         }
     )
+
+
+def _info(session: Session) -> "ServiceInfo | None":
+    """Where the parts of the service are; `None` for a service of an earlier version."""
+    from ftlab.errors import NotFoundError
+
+    try:
+        return session.client.info()
+    except NotFoundError:
+        return None
+
+
+def _addresses(info: "ServiceInfo | None", shown: dict[str, str]) -> dict[str, object]:
+    """The addresses of the parts, without those that are shown already."""
+    if info is None:
+        return {}
+    where = "" if info.dashboard_token_file else " (on the machine of the service)"
+    addresses = {
+        "MLflow": f"{info.mlflow_url}{where}",
+        "Ray dashboard": f"{info.dashboard_url}{where}",
+        "Dashboard token": info.dashboard_token_file and f"in the file {info.dashboard_token_file}",
+    }
+    return {name: address for name, address in addresses.items() if name not in shown}
 
 
 @command(app)
@@ -61,6 +86,8 @@ def config(session: Session, home: HomeOption = None) -> None:
     if session.output.as_json:
         session.output.json(shown)
     else:
+        if not settings.home.exists():
+            shown["home"] = f"{settings.home} (does not exist; 'ftlab up' makes it)"
         session.output.record({name: "-" if value in (None, []) else value for name, value in shown.items()})
 
 

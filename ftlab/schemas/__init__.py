@@ -28,6 +28,7 @@ from ftlab.schemas.records import (
     QueueEntry,
     Quota,
     RunningEntry,
+    ServiceInfo,
     TunedModel,
 )
 
@@ -61,6 +62,7 @@ __all__ = [
     "ResumedPayload",
     "RunningEntry",
     "SamplePayload",
+    "ServiceInfo",
     "SftMethod",
     "SignedUrl",
     "StatusPayload",

@@ -81,6 +81,8 @@ class Attempt(WireModel):
 
     number: int
     """1 is the first."""
+    driver: str | None = None
+    """Name of its run driver among the actors of Ray; the names of the run's other actors begin with it."""
     cpus: int
     gpus: float
     resumed_from_step: int | None = None
@@ -207,6 +209,18 @@ class Queue(WireModel):
     """Value of `after` for the next page."""
     waiting_for: str | None = None
     """What the head of the queue waits for, in one sentence."""
+
+
+class ServiceInfo(WireModel):
+    """Where the parts of a service are."""
+
+    version: str
+    mlflow_url: str
+    """MLflow, for a browser on the machine of the service."""
+    dashboard_url: str
+    """The Ray dashboard, for a browser on the machine of the service."""
+    dashboard_token_file: str | None = None
+    """File with the token of the dashboard; `None` where callers on other machines can reach the API."""
 
 
 class Quota(WireModel):

@@ -10,7 +10,7 @@ from ftlab.client._async.jobs import AsyncJobs
 from ftlab.client._async.transport import AsyncTransport
 from ftlab.client.endpoint import RetryPolicy, find_endpoint
 from ftlab.client.wire import MAX_PAGE, Request, key_for_retries, segment
-from ftlab.schemas import ModelCheck, Page, Queue, Quota, TunedModel
+from ftlab.schemas import ModelCheck, Page, Queue, Quota, ServiceInfo, TunedModel
 
 
 class AsyncClient:
@@ -54,6 +54,10 @@ class AsyncClient:
     async def ready(self) -> dict[str, Any]:
         """Raises `ServiceUnavailableError` while a part of the service is away."""
         return await self._transport.read(dict[str, Any], Request("GET", "/ready", is_probe=True))
+
+    async def info(self) -> ServiceInfo:
+        """The addresses of the service's MLflow and Ray dashboard, and its version."""
+        return await self._transport.read(ServiceInfo, Request("GET", "/api/info"))
 
     async def close(self) -> None:
         await self._transport.close()

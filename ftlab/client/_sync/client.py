@@ -11,7 +11,7 @@ from ftlab.client._sync.jobs import Jobs
 from ftlab.client._sync.transport import Transport
 from ftlab.client.endpoint import RetryPolicy, find_endpoint
 from ftlab.client.wire import MAX_PAGE, Request, key_for_retries, segment
-from ftlab.schemas import ModelCheck, Page, Queue, Quota, TunedModel
+from ftlab.schemas import ModelCheck, Page, Queue, Quota, ServiceInfo, TunedModel
 
 
 class Client:
@@ -53,6 +53,10 @@ class Client:
     def ready(self) -> dict[str, Any]:
         """Raises `ServiceUnavailableError` while a part of the service is away."""
         return self._transport.read(dict[str, Any], Request("GET", "/ready", is_probe=True))
+
+    def info(self) -> ServiceInfo:
+        """The addresses of the service's MLflow and Ray dashboard, and its version."""
+        return self._transport.read(ServiceInfo, Request("GET", "/api/info"))
 
     def close(self) -> None:
         self._transport.close()

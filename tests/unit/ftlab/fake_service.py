@@ -87,6 +87,13 @@ def attempt_document(number: int = 1, **values: Any) -> dict[str, Any]:
     return {"number": number, "cpus": 1, "gpus": 0, "created_at": START.isoformat()} | values
 
 
+INFO = {
+    "version": "1.0",
+    "mlflow_url": "http://127.0.0.1:5000/#/experiments",
+    "dashboard_url": "http://127.0.0.1:8265",
+    "dashboard_token_file": "/srv/lab/ray_token",
+}
+
 Fault = Callable[[Request], Response | None]
 
 
@@ -108,6 +115,8 @@ class FakeService:
     """Each serves one socket in place of the honest way."""
     socket_afters: list[int] = field(default_factory=list)
     quota: dict[str, Any] = field(default_factory=lambda: dict(QUOTA))
+    info: dict[str, Any] | None = field(default_factory=lambda: dict(INFO))
+    """`None` for a service of an earlier version."""
     check_states: list[tuple[int, int]] = field(default_factory=list)
     """Rows done and in all, for each time that a check is still under way."""
     check_params: list[dict[str, str]] = field(default_factory=list)
@@ -149,6 +158,12 @@ def status_fault(status: int, headers: dict[str, str] | None = None, text: str =
     return lambda _: PlainTextResponse(text, status, headers)
 
 
+async def get_info(fake: FakeService, request: Request) -> Response:
+    if fake.info is None:
+        raise NotFoundError("No such path.", "not_found")
+    return JSONResponse(fake.info)
+
+
 def dropped_connection(_: Request) -> Response:
     """Promises more than it sends."""
 
@@ -164,6 +179,7 @@ def build(fake: FakeService) -> Starlette:
     return Starlette(
         routes=[
             Route("/health", lambda _: JSONResponse({"status": "ok"})),
+            Route("/api/info", _Endpoint(fake, get_info)),
             Route("/ready", lambda _: JSONResponse({"status": "ready", "parts": {}})),
             Route(jobs, _Endpoint(fake, create_job), methods=["POST"]),
             Route(jobs, _Endpoint(fake, list_jobs), methods=["GET"]),

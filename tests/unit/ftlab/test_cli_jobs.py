@@ -111,6 +111,8 @@ def test_show_by_prefix_and_name(cli, fake):
         assert "Priority    50" in run.out
         assert re.search(r"^Attempt 1, \S.* from the base model: alive$", run.out, re.MULTILINE)
     assert cli("show", "job-001", "--json").json["attempts"][0]["number"] == 1
+    fake.jobs["job-001"].attempts = [attempt_document(2, driver="standby-r-1")]
+    assert "alive, Ray actor standby-r-1\n" in cli("show", "job-001").out
 
 
 def test_show_tells_how_each_attempt_ended_and_what_it_went_on_from(cli, fake):

@@ -129,9 +129,41 @@ def test_status(cli, fake):
     fake.add_job()
     run = cli("status")
     assert run.code == 0
-    assert f"Server  {fake.url}: ready" in run.out
+    assert re.search(rf"^Server +{re.escape(fake.url)}: ready$", run.out, re.MULTILINE)
     assert "1 running, 1 queued. The queue waits for a free core." in run.out
     assert cli("status", "--json").json["status"] == "ready"
+
+
+def test_status_gives_the_addresses_that_the_service_knows(cli, fake, tmp_path, monkeypatch):
+    """In a folder without a service, where nothing is known but the address of the API."""
+    monkeypatch.chdir(tmp_path)
+    run = cli("status")
+    assert "MLflow           http://127.0.0.1:5000/#/experiments" in run.lines
+    assert "Ray dashboard    http://127.0.0.1:8265" in run.lines
+    assert "Dashboard token  in the file /srv/lab/ray_token" in run.lines
+    assert cli("status", "--json").json["info"]["dashboard_url"] == "http://127.0.0.1:8265"
+
+    fake.info["dashboard_token_file"] = None
+    run = cli("status")
+    assert "Ray dashboard  http://127.0.0.1:8265 (on the machine of the service)" in run.lines
+    assert "token" not in run.out
+
+
+def test_status_of_an_earlier_version_has_no_addresses(cli, fake):
+    fake.info = None
+    run = cli("status")
+    assert (run.code, "MLflow" in run.out) == (0, False)
+    assert cli("status", "--json").json["info"] is None
+
+
+def test_config_does_not_pretend_that_the_home_folder_exists(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FTLAB_HOME", raising=False)
+    line = next(line for line in cli("config").lines if line.startswith("home "))
+    assert line.endswith(f"{tmp_path / '.ftlab'} (does not exist; 'ftlab up' makes it)")
+    (tmp_path / ".ftlab").mkdir()
+    line = next(line for line in cli("config").lines if line.startswith("home "))
+    assert line.endswith(str(tmp_path / ".ftlab"))
 
 
 def test_status_of_nothing(cli, unused_port):

@@ -56,6 +56,12 @@ def config(client, tmp_path):
     return {"model": str(model), "dataset": client.datasets.upload(file).id}
 
 
+def test_the_service_says_where_its_parts_are(client):
+    found = client.info()
+    assert found.dashboard_url.startswith("http://127.0.0.1:")
+    assert found.dashboard_token_file is not None
+
+
 def test_datasets(client, config, tmp_path):
     dataset = client.datasets.get(config["dataset"])
     assert (dataset.name, dataset.num_rows, dataset.shape) == ("rows.jsonl", 3, "messages")

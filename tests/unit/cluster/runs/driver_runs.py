@@ -60,7 +60,7 @@ class Runs:
 
     def standby(self, monkeypatch: pytest.MonkeyPatch) -> RunDriver:
         self.drivers.append(RunDriver("standby-1", None, None))
-        monkeypatch.setattr(self.drivers[-1], "_reserve", lambda shape: None)
+        monkeypatch.setattr(self.drivers[-1], "_reserve", lambda shape, label: None)
         return self.drivers[-1]
 
     def job(self) -> JobRecord:

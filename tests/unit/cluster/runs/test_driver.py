@@ -85,7 +85,7 @@ def test_a_standby_run_that_ends_while_it_reserves_takes_none(runs: Runs, monkey
     removed: list[object] = []
     monkeypatch.setattr(ray.util, "remove_placement_group", removed.append)
 
-    def end(shape: WorkerShape) -> None:
+    def end(shape: WorkerShape, label: str) -> None:
         driver._close(None)
         driver._reservation = reservation  # type: ignore[assignment]
 

@@ -388,6 +388,7 @@ def test_what_a_job_did_can_be_read(client, config, store):
     assert [item["name"] for item in client.get(f"{base}/checkpoints").json()["data"]] == ["step-00000002"]
     attempt = client.get(f"{base}/attempts").json()["data"][0]
     assert (attempt["number"], attempt["ended_at"]) == (1, None)
+    assert attempt["driver"]
     assert "pids" not in attempt
 
 

@@ -1,0 +1,47 @@
+"""What the Ray dashboard shows leads from a job to its processes."""
+
+import json
+import urllib.request
+
+import psutil
+
+from cluster.machine.environment import token_file
+from ftlab import Client
+from ftlab.schemas import Dataset
+from tests.chaos.ray_view import RayView
+from tests.support.lab import Lab, at_step, follow_until, tiny_job
+
+ENDLESS = 100_000
+
+
+def test_the_actors_of_a_run_bear_the_id_of_its_job(lab: Lab, client: Client, dataset: Dataset) -> None:
+    job = client.jobs.create(tiny_job(dataset, max_steps=ENDLESS, resources={"num_workers": 2}))
+    follow_until(client, job, at_step(1))
+
+    [attempt] = client.jobs.attempts(job.id)
+    actors = RayView(lab.settings).actors()
+    run = f"run-{job.id}-1"
+    assert attempt.driver == run
+    assert [actor["class_name"] for actor in actors if actor["name"] == run] == ["StartedRunDriver"]
+    workers = {actor["pid"]: actor["class_name"] for actor in actors if actor["repr_name"] == f"{run} worker"}
+    assert workers == dict.fromkeys(lab.pids(job.id), "RayTrainWorker")
+    assert all(psutil.Process(pid).cmdline()[0].startswith("ray::RayTrainWorker") for pid in workers)
+    reprs = {actor["class_name"]: actor["repr_name"] for actor in actors if run in actor["repr_name"]}
+    assert reprs["TrainController"] == f"{run} controller"
+    assert reprs["PlacementGroupCleaner"] == f"{run} placement group cleaner"
+    assert lab.find("ray::ServeReplica:ftlab:ftlab-api")
+
+    client.jobs.cancel(job.id)
+    client.jobs.wait(job.id, timeout_s=120, raise_on_failure=False)
+
+
+def test_the_one_job_of_ray_says_what_it_is(lab: Lab) -> None:
+    token = token_file(lab.settings).read_text("utf-8")
+    request = urllib.request.Request(
+        f"{lab.settings.dashboard_url}/api/jobs/", headers={"Authorization": f"Bearer {token}"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        jobs = json.load(reply)
+    assert [job["metadata"]["job_name"] for job in jobs if job["status"] == "RUNNING"] == [
+        "FineTune Lab: API, coordinator, data worker and all runs"
+    ]
