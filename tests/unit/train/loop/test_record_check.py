@@ -1,11 +1,14 @@
 """What a job's record says is compared with what its trainer does."""
 
 import json
+import shutil
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import train.methods.trainer_inputs
 import train.run
@@ -60,6 +63,47 @@ def test_a_run_does_what_its_record_says(job: Job, config: dict[str, Any]) -> No
         delivered = json.loads((job.folder / "model" / "adapter_config.json").read_text())
         same = ("r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora")
         assert {name: delivered[name] for name in same} == recorded.lora.model_dump(include=set(same))
+
+
+TRAININGS = st.fixed_dictionaries(
+    {
+        "per_device_train_batch_size": st.integers(1, 3),
+        "gradient_accumulation_steps": st.integers(1, 2),
+        "learning_rate": st.none() | st.floats(1e-5, 0.01),
+        "lr_scheduler_type": st.sampled_from(["linear", "cosine", "constant", "constant_with_warmup", "polynomial"]),
+        "warmup_steps": st.integers(0, 1),
+        "weight_decay": st.floats(0, 1),
+        "max_grad_norm": st.floats(0, 10),
+        "optim": st.sampled_from(["adamw_torch", "adamw_torch_fused", "adafactor", "sgd"]),
+        "gradient_checkpointing": st.booleans(),
+        "dtype": st.sampled_from(["auto", "float32", "bfloat16"]),
+        "bf16": st.booleans(),
+        "seed": st.integers(0, 2**32 - 1),
+    }
+)
+ADAPTERS = st.fixed_dictionaries(
+    {
+        "r": st.integers(1, 8),
+        "lora_alpha": st.integers(1, 32),
+        "lora_dropout": st.floats(0, 0.5),
+        "use_rslora": st.booleans(),
+        "use_dora": st.booleans(),
+        "target_modules": st.just("all-linear")
+        | st.lists(st.sampled_from(["q_proj", "v_proj", "down_proj", "layers.0.mlp.up_proj"]), min_size=1, unique=True),
+    }
+)
+
+
+def test_a_run_does_what_any_record_says(job: Job) -> None:
+    @settings(max_examples=8, deadline=None)
+    @given(TRAININGS, ADAPTERS, st.sampled_from(["lora", "full"]), st.booleans())
+    def check(training: dict[str, Any], lora: dict[str, Any], tuning: str, packing: bool) -> None:
+        shutil.rmtree(job.folder, ignore_errors=True)
+        fresh = Job(job.folder, job.models, job.rows)
+        method = {"type": "sft", "max_length": 64, "packing": packing}
+        fresh.train(training=ONE_STEP | training, lora=lora, tuning=tuning, method=method)
+
+    check()
 
 
 def halve_rate(trainer: ExactResume) -> None:
