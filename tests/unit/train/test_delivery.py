@@ -112,7 +112,7 @@ def test_a_job_on_top_of_an_adapter_delivers_what_it_measured(
     job.train(**before)
     follower = Job(tmp_path / "follower", job.models, job.rows, job.eval_rows, model=str(job.folder / "model"))
     link = Link()
-    check_final_loss(link, follower.train(link, **config))
+    check_final_loss(link, follower.train(link, **(before | config)))
 
 
 @pytest.mark.parametrize(

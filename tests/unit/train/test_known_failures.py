@@ -166,7 +166,7 @@ OF_THE_ADAPTER: dict[str, tuple[Change, ReasonCode, str]] = {
         R.CONFIG_INVALID, "does not name a base model",
     ),
     "config: unknown base": (
-        edited(ADAPTER_CONFIG, base_model_name_or_path="/no/such"), R.MODEL_NOT_FOUND, "/no/such is gone"
+        edited(ADAPTER_CONFIG, base_model_name_or_path="/no/such"), R.MODEL_NOT_FOUND, "/no/such are gone"
     ),
     "config: unknown type": (edited(ADAPTER_CONFIG, peft_type="NO"), R.CONFIG_INVALID, "adapter cannot be loaded"),
     "config: other rank": (edited(ADAPTER_CONFIG, r=8), R.CONFIG_INVALID, "size mismatch"),

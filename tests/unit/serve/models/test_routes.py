@@ -100,7 +100,7 @@ def test_an_adapter_is_told_with_its_base_at_the_revision_it_was_trained_on(clie
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
     assert reply.json()["error"]["message"] == "The adapter's base model: It is gone."
     (adapter / "adapter_config.json").write_text("{}")
-    assert code(client, "model:mdl-1") == (404, "model_not_found")
+    assert code(client, "model:mdl-1") == (422, "model_invalid")
 
 
 def test_a_whole_model_of_a_former_job(client, services, settings):
