@@ -58,30 +58,29 @@ def run(bench: Bench) -> list[Measurement]:
                 service.client.jobs.wait(job.id)
             used = _settled(service, f"after {num_jobs} jobs", watched_s)
     return [
-        *_measurements("before the first job", [fresh], [bare]),
-        *_measurements(f"after {num_jobs} jobs", [used], [bare]),
-        *_measurements(f"after {num_jobs} jobs / before the first", [used], [fresh]),
+        *_measurements("before the first job", fresh, bare),
+        *_measurements(f"after {num_jobs} jobs", used, bare),
+        *_measurements(f"after {num_jobs} jobs / before the first", used, fresh),
     ]
 
 
-def _measurements(when: str, ours: Sequence[Cost], baseline: Sequence[Cost]) -> list[Measurement]:
-    processes = f"{ours[0].num_processes} processes, baseline {baseline[0].num_processes}"
+def _measurements(when: str, ours: Cost, baseline: Cost) -> list[Measurement]:
     return [
         Measurement(
             ROW,
             f"processor time, {when}",
             "% of a core",
-            [cost.cores_percent for cost in ours],
-            [cost.cores_percent for cost in baseline],
+            [ours.cores_percent],
+            [baseline.cores_percent],
             target=[Goal(10.0, "ours")],
-            note=processes,
+            note=f"{ours.num_processes} processes, baseline {baseline.num_processes}",
         ),
         Measurement(
             ROW,
             f"proportional set size, {when}",
             "MB",
-            [cost.pss_mb for cost in ours],
-            [cost.pss_mb for cost in baseline],
+            [ours.pss_mb],
+            [baseline.pss_mb],
             target=[Goal(2000.0, "ours")],
         ),
     ]

@@ -20,12 +20,9 @@ _OF_ARGUMENTS = (
     "per_device_eval_batch_size",
     "gradient_accumulation_steps",
     "num_train_epochs",
-    "learning_rate",
     "lr_scheduler_type",
     "warmup_steps",
-    "weight_decay",
     "max_grad_norm",
-    "optim",
     "logging_steps",
     "eval_accumulation_steps",
     "save_steps",
@@ -33,7 +30,7 @@ _OF_ARGUMENTS = (
     "fp16",
     "seed",
 )
-"""Fields of `training` that the arguments of transformers' trainer have too."""
+"""Fields of `training` that are read from the arguments of transformers' trainer."""
 
 
 def notice_of_differences(config: JobConfig, parts: Mapping[str, Any]) -> NoticePayload | None:
@@ -62,6 +59,8 @@ def _recorded(config: JobConfig) -> dict[str, Any]:
     values: dict[str, Any] = {f"training.{name}": getattr(training, name) for name in _OF_ARGUMENTS}
     values |= {
         "training.learning_rate": config.learning_rate,
+        "training.weight_decay": training.weight_decay,
+        "training.optim": training.optim,
         "training.max_steps": training.max_steps,
         "training.gradient_checkpointing": training.gradient_checkpointing,
         "method.max_length": config.method.max_length,
