@@ -83,6 +83,15 @@ class TrainingConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _polynomial_falls(self) -> Self:
+        if self.lr_scheduler_type == "polynomial" and self.learning_rate is not None and self.learning_rate <= 1e-7:
+            raise ValueError(
+                f"training.learning_rate ({self.learning_rate:g}) must be above 1e-07 with the schedule 'polynomial', "
+                "which ends at that rate; set a higher rate or another training.lr_scheduler_type"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _warmup_fits(self) -> Self:
         if self.max_steps is not None and self.warmup_steps > self.max_steps:
             raise ValueError(

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PrinterCallback, Trainer, TrainerControl
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import EvalLoopOutput, SchedulerType
 
 from train.all_ranks import highest
 from train.failures import LossDivergedError
@@ -94,9 +94,14 @@ class ExactResume(Trainer):
         )
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        if self._schedule.lr_rescaled_at is None:
-            return super().create_scheduler(num_training_steps, optimizer)
-        scheduler = super().create_scheduler(self._schedule.lr_steps, optimizer)
+        is_rescaled = self._schedule.lr_rescaled_at is not None
+        steps = self._schedule.lr_steps if is_rescaled else num_training_steps
+        if self.args.lr_scheduler_type == SchedulerType.POLYNOMIAL:
+            # It divides by the steps after the warm-up; the rates of the warm-up do not depend on how many there are.
+            steps = max(steps, self.args.warmup_steps + 1)
+        scheduler = super().create_scheduler(steps, optimizer)
+        if not is_rescaled:
+            return scheduler
         scheduler.lr_lambdas = [_lr_rescaled(function, self._schedule) for function in scheduler.lr_lambdas]
         return scheduler
 

@@ -135,6 +135,7 @@ def test_whole_numbers_are_whole_numbers(value):
     [
         {"training": {"bf16": True, "fp16": True}},
         {"training": {"warmup_steps": 11, "max_steps": 10}},
+        {"training": {"learning_rate": 1e-7, "lr_scheduler_type": "polynomial"}},
         {"tuning": "full", "load_in_4bit": True},
         {"name": "a\nb"},
         {"name": ""},

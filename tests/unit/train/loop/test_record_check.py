@@ -36,6 +36,7 @@ class NoticeLink(Link):
     [
         {"training": {"optim": "adamw_torch_fused", "weight_decay": 0.1, "warmup_steps": 1, "bf16": True}},
         {"training": {"optim": "adafactor", "lr_scheduler_type": "polynomial", "max_grad_norm": 0.0}},
+        {"training": {"lr_scheduler_type": "polynomial", "warmup_steps": 1}},
         {"training": {"optim": "sgd", "lr_scheduler_type": "constant_with_warmup", "gradient_checkpointing": True}},
         {"training": {"dtype": "bfloat16", "gradient_accumulation_steps": 2}},
         {"training": {"max_steps": None, "num_train_epochs": 0.25, "learning_rate": None}},
