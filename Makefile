@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 QUICK := 'not slow and not fuzz'
 REPORTS := .test-reports
 # How long each test took lies there as JUnit XML, one file for each part.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+# A process holds torch, about 1 GB, and the fixtures of the files it was given.
 
 .PHONY: demo up down test checks service lint types sync-client unit e2e faults slow fuzz chaos bench clean
 .DEFAULT_GOAL := help
@@ -52,7 +54,7 @@ types: $(VENV)/.installed-dev ## mypy --strict
 	$(BIN)/mypy
 
 unit: $(VENV)/.installed-dev ## tests without a cluster
-	$(BIN)/python -m pytest tests/unit tests/test_repository.py tests/test_prose.py -m $(QUICK) --junitxml=$(REPORTS)/unit.xml
+	$(BIN)/python -m pytest tests/unit tests/test_repository.py tests/test_prose.py -m $(QUICK) $(PARALLEL) --junitxml=$(REPORTS)/unit.xml
 
 e2e: $(VENV)/.installed-dev ## tests against a whole service
 	$(BIN)/python -m pytest tests/e2e --ignore tests/e2e/test_readme.py -m $(QUICK) --junitxml=$(REPORTS)/e2e.xml

@@ -121,4 +121,4 @@ def test_a_preview_shows_what_the_template_of_a_model_leaves_out(world, client, 
     lines = cli("datasets", "preview", dataset, "--model", "org/deaf").lines
     assert [line for line in lines if "template" in line] == [f"  template: {shown.rows[1].template_problem}"]
     assert not any("template:" in line for line in cli("datasets", "preview", dataset).lines)
-    assert cli("datasets", "preview", dataset, "--model", "org/nothing-here").code != 0
+    assert cli("datasets", "preview", dataset, "--model", "job:nothing-here").code != 0

@@ -23,6 +23,7 @@ from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
 from serve.app import create_app
 from serve.context import Services
+from serve.jobs import deletion
 from serve.streams.subscriptions import EventFeed
 from tests.support.model_folders import write_model
 from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace
@@ -74,7 +75,11 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
     store.migrate()
     hub = FakeEventHub()
     app = create_app(Services(configured, store, FakeCoordinator(), hub, EventFeed(hub), FakeData(), FakeHuggingFace()))
-    with TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client,
+    ):
+        patch.setattr(deletion, "RELEASE_TIMEOUT_S", 0.0)  # nothing here ever records a job
         fuzzed = Fuzzed(client)
         _fill(fuzzed, store, configured.home)
         yield fuzzed

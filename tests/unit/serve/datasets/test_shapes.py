@@ -156,7 +156,7 @@ GOOD = json.dumps(ROWS["messages"]).encode()
         (b'prompt,completion\na,"' + CANARY.encode() + b'" x\nd,e\n', "a.csv", "broken_csv"),
         (b"PAR1" + CANARY.encode() + b"PAR1", "a.parquet", "damaged_file"),
         (gzip.compress(GOOD * 1000)[:-30], "a.jsonl.gz", "cut_off"),
-        (gzip.compress(GOOD + b"\n" * 70 * 1024**2), "a.jsonl.gz", "too_large_unpacked"),
+        (gzip.compress(GOOD + (b" " * 1023 + b"\n") * 70 * 1024), "a.jsonl.gz", "too_large_unpacked"),
         (json.dumps({CANARY: CANARY}).encode(), "a.jsonl", "unknown_shape"),
     ],
 )
