@@ -186,15 +186,15 @@ class Standby:
 
 
 def _can_spare_a_core(tick: Tick, fleet: Fleet, *, has_waiting: bool) -> bool:
-    """Whether training leaves a core free, or a run is about to end.
+    """Whether training leaves a core free, or a run is about to end while another job waits.
 
-    On a full machine, the start of a standby run doubles the time of the steps beside it. A waiting job gets back the
-    time that the running job loses; where none waits, the running job does its last step first.
+    On a full machine, the start of a standby run doubles the time of the steps beside it, and triples that of the
+    evaluation at the end. A waiting job gets back the time that the running job loses; where none waits, nobody does.
     """
     if fleet.total.cpus > sum(attempt.cpus for attempt in tick.attempts):
         return True
-    lead_s = STANDBY_LEAD_S if has_waiting else 0.0
-    return any(job.eta_s is not None and job.eta_s <= lead_s for job in tick.jobs if job.status is JobStatus.RUNNING)
+    running = (job for job in tick.jobs if job.status is JobStatus.RUNNING)
+    return has_waiting and any(job.eta_s is not None and job.eta_s <= STANDBY_LEAD_S for job in running)
 
 
 def _has_no_step(job: JobRecord) -> bool:

@@ -17,38 +17,41 @@ QUESTIONS = (
     "How do I get my tuned model onto my own computer?",
     "Why is my job still waiting in the queue?",
 )
-MAX_NEW_TOKENS = 64
+MAX_NEW_TOKENS = 40
 
 
 def answer_all(base_folder: Path, adapter_folder: Path) -> list[dict[str, str]]:
     """Greedy answers: `[{"question", "base", "tuned"}]`."""
     transformers_logging.disable_progress_bar()
-    tokenizer = AutoTokenizer.from_pretrained(base_folder, local_files_only=True)
-    base = AutoModelForCausalLM.from_pretrained(base_folder, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(base_folder, local_files_only=True, padding_side="left")
+    # In bfloat16, as it was saved, most CPUs take several times as long.
+    base = AutoModelForCausalLM.from_pretrained(base_folder, local_files_only=True, dtype=torch.float32)
     model = PeftModel.from_pretrained(base, adapter_folder).eval()
-    rows = []
-    for question in QUESTIONS:
-        prompt = tokenizer.apply_chat_template(
-            [{"role": "user", "content": question}], add_generation_prompt=True, return_tensors="pt", return_dict=True
-        )
-        tuned = _generate(model, tokenizer, prompt)
-        with model.disable_adapter():
-            before = _generate(model, tokenizer, prompt)
-        rows.append({"question": question, "base": before, "tuned": tuned})
-    return rows
+    prompts = tokenizer.apply_chat_template(
+        [[{"role": "user", "content": question}] for question in QUESTIONS],
+        add_generation_prompt=True,
+        padding=True,
+        return_tensors="pt",
+        return_dict=True,
+    )
+    tuned = _generate(model, tokenizer, prompts)
+    with model.disable_adapter():
+        before = _generate(model, tokenizer, prompts)
+    rows = zip(QUESTIONS, before, tuned, strict=True)
+    return [{"question": question, "base": base, "tuned": tuned} for question, base, tuned in rows]
 
 
-def _generate(model: PeftModel, tokenizer: AutoTokenizer, prompt: dict[str, torch.Tensor]) -> str:
+def _generate(model: PeftModel, tokenizer: AutoTokenizer, prompts: dict[str, torch.Tensor]) -> list[str]:
     with torch.inference_mode():
         output = model.generate(
-            **prompt,
+            **prompts,
             max_new_tokens=MAX_NEW_TOKENS,
             do_sample=False,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id,
         )
-    text: str = tokenizer.decode(output[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
-    return text.strip()
+    texts = tokenizer.batch_decode(output[:, prompts["input_ids"].shape[1] :], skip_special_tokens=True)
+    return [text.strip() for text in texts]
 
 
 if __name__ == "__main__":

