@@ -1,8 +1,8 @@
 """One error tree for the service and the SDK.
 
-Every error has a sentence, a machine-readable `code` and the HTTP status it travels with. It survives pickle (all
-arguments go to `Exception.args` as they are) and the wire: `from_wire` raises in the client the class that was raised
-in the service.
+Every error has a one-sentence message, a machine-readable `code` and the HTTP status it travels with. It survives
+pickle (all arguments go to `Exception.args` as they are) and the wire: `from_wire` raises in the client the class that
+was raised in the service.
 """
 
 from collections.abc import Mapping

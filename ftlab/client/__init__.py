@@ -1,7 +1,7 @@
 """The SDK: `Client` and `AsyncClient`.
 
 The async client is written by hand in `_async`; `scripts/unasync.py` generates the blocking one in `_sync` from it.
-What needs no connection is shared and lives beside them.
+Code that needs no connection is shared by both.
 """
 
 from ftlab.client._async.client import AsyncClient

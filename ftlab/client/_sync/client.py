@@ -15,7 +15,7 @@ from ftlab.schemas import ModelCheck, Page, Queue, Quota, ServiceInfo, TunedMode
 
 
 class Client:
-    """Talks to a FineTune Lab service. Threads may share one.
+    """Async client of a FineTune Lab service. Threads may share one.
 
     `base_url` and `api_key` default to the settings. `retry` says how long a request is tried again, and
     `max_retries` limits the number of tries as well. Use it as a context manager, or call `close`.
@@ -43,7 +43,7 @@ class Client:
         return self._transport.endpoint.base_url
 
     def queue(self, *, after: str | None = None, limit: int = MAX_PAGE) -> Queue:
-        """What runs, and the first jobs that wait; `after` is the `next_cursor` of the page before."""
+        """The running jobs and the first waiting jobs; `after` is the `next_cursor` of the previous page."""
         return self._transport.read(Queue, Request("GET", "/api/training/queue", {"after": after, "limit": limit}))
 
     def health(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class Client:
         return self._transport.read(dict[str, Any], Request("GET", "/health", is_probe=True))
 
     def ready(self) -> dict[str, Any]:
-        """Raises `ServiceUnavailableError` while a part of the service is away."""
+        """Raises `ServiceUnavailableError` while a component of the service is unavailable."""
         return self._transport.read(dict[str, Any], Request("GET", "/ready", is_probe=True))
 
     def info(self) -> ServiceInfo:
@@ -94,13 +94,13 @@ class Models:
 
 
 class Quotas:
-    """What one owner may use at once: your own limits."""
+    """Your quota: limits and usage."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
     def get(self) -> Quota:
-        """Your limits, and what you use of them now."""
+        """Get your limits and what you use of them now."""
         return self._transport.read(Quota, Request("GET", "/api/quota"))
 
     def set(self, **limits: float | None) -> Quota:
