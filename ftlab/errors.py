@@ -97,7 +97,7 @@ class PayloadTooLargeError(FineTuneLabError):
 
 
 class RangeNotSatisfiableError(FineTuneLabError):
-    """The requested byte range lies outside the file."""
+    """The requested byte range is outside the file."""
 
     status, default_code, type = 416, "range_not_satisfiable", "invalid_request_error"
 

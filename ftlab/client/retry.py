@@ -18,7 +18,7 @@ Failure = Fault | httpx2.Response
 PASSING = frozenset({408, 429, 502, 503, 504})
 """Statuses of a service that cannot answer at the moment."""
 STARTING = frozenset({404, 500})
-"""Statuses with which a front proxy stands in for a service that is being restarted. Our own replies with these
+"""Statuses with which a front proxy replies for a service that is being restarted. Our own replies with these
 statuses carry our error shape, and are final."""
 
 

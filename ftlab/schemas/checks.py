@@ -120,7 +120,7 @@ class CheckReport(WireModel):
         if notes := self.count_of(Severity.INFO):
             named.append("1 note" if notes == 1 else f"{notes:,} notes")
         found = ", ".join(named) or "nothing found"
-        learned = f"{self.trained_tokens_per_epoch:,} of {self.tokens_per_epoch:,} tokens learned"
+        learned = f"{self.trained_tokens_per_epoch:,} of {self.tokens_per_epoch:,} tokens trained"
         return f"{self.num_rows:,} rows, {learned}; {found}."
 
     @property

@@ -168,7 +168,7 @@ class JobConfig(StrictModel):
     job without a name is not registered."""
     model: str = Field(min_length=1, max_length=512)
     """Base model: a hub id (`org/name`, `org/name@revision`), an absolute path below an allowed folder, `job:<id>`,
-    `job:<id>/step-<n>` or `model:<id>`. A unique name of the job or model may stand in place of its id."""
+    `job:<id>/step-<n>` or `model:<id>`. A unique name of the job or model may replace its id."""
     dataset: OneOrMoreDatasets
     """Id or unique name of the uploaded dataset to train on, or a list of up to 1,000 of them: files that are trained
     one after another, each for `training.num_train_epochs`."""

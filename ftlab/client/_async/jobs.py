@@ -169,7 +169,7 @@ class AsyncJobs:
         return await self._change(job, "resume", document, lambda found: found.status in RESUMED)
 
     async def append(self, job: str, datasets: str | Sequence[str]) -> Job:
-        """Have the job train on these datasets too, after those that it has; a completed one is re-opened.
+        """Add datasets, to be trained after those that the job has; a completed job is reopened.
 
         Each is given by its id or unique name.
 

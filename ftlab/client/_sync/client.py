@@ -100,11 +100,11 @@ class Quotas:
         self._transport = transport
 
     def get(self) -> Quota:
-        """Get your limits and what you use of them now."""
+        """Your limits and your current usage."""
         return self._transport.read(Quota, Request("GET", "/api/quota"))
 
     def set(self, **limits: float | None) -> Quota:
-        """Change your limits, as `max_queued_jobs=20`; `None` goes back to the service's setting.
+        """Change your limits, such as `max_queued_jobs=20`; `None` restores the service's setting.
 
         Raises `InvalidRequestError` for a limit that does not exist.
         """
