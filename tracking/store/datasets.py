@@ -29,7 +29,7 @@ class DatasetRepository:
         try:
             self._connection.execute(insert(datasets), vars(record))
         except IntegrityError as error:
-            raise DuplicateError(f"There is a dataset {record.id!r} already.") from error
+            raise DuplicateError(f"Dataset {record.id!r} already exists.") from error
 
     def get(self, dataset_id: str, *, owner: str | None = None) -> DatasetRecord:
         """Raise `NotFoundError` when there is no such dataset, or it is another owner's.

@@ -128,7 +128,7 @@ class JobQueue(JobReads):
             .values(priority=priority, queue_shift=shift, waiting_for=None)
         )
         if changed.rowcount == 0:
-            raise StaleJobError(f"Job {job_id!r} has ended and needs no priority.")
+            raise StaleJobError(f"Job {job_id!r} has ended; its priority cannot be changed.")
 
     def set_waiting(self, sentences: Mapping[str, str | None]) -> int:
         """Store what each of these jobs waits for. Returns the number of changed sentences.
