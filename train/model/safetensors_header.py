@@ -1,4 +1,4 @@
-"""The header of a safetensors file: what it holds, and whether all of it is there.
+"""The header of a safetensors file: its contents, and whether the file is complete.
 
 Format: 8 bytes with the header's length (little-endian), the header as JSON, then the tensors' bytes
 (https://github.com/huggingface/safetensors#format).
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import prod
 
 MAX_HEADER_BYTES = 100_000_000
-"""As the format itself allows."""
+"""Limit of the format itself."""
 
 
 class HeaderError(ValueError):

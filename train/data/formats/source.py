@@ -85,7 +85,7 @@ def format_of(path: Path, filename: str) -> FileFormat:
     if head.startswith(_PARQUET_MAGIC):
         return FileFormat.PARQUET
     if named is FileFormat.PARQUET:
-        raise DatasetInvalidError("The file's name ends in .parquet, but it is no Parquet file.")
+        raise DatasetInvalidError("The file's name ends in .parquet, but it is not a Parquet file.")
     _refuse_binary(head)
     if named in (FileFormat.CSV, FileFormat.TSV):
         return named
