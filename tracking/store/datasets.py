@@ -3,7 +3,7 @@
 from itertools import product
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, Select, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ftlab.errors import ConflictError, NotFoundError
@@ -60,6 +60,11 @@ class DatasetRepository:
         statement = select(*COLUMNS).where(*(datasets.c[name] == getattr(record, name) for name in same))
         row = self._connection.execute(statement.order_by(datasets.c.seq).limit(1)).one_or_none()
         return None if row is None else DatasetRecord(*row)
+
+    def newest_number(self) -> int:
+        """A number that changes when a dataset is added; 0 when there is none."""
+        number: int | None = self._connection.execute(select(func.max(datasets.c.seq))).scalar_one()
+        return number or 0
 
     def list(self, *, owner: str, after: str | None = None, limit: int = 20) -> DatasetRecords:
         """One page, newest first. `after` is the id of the last dataset of the page before."""
