@@ -16,11 +16,13 @@ help:
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 13
 
 $(STAMP): pyproject.toml
+	@echo "Installing FineTune Lab and its libraries into $(VENV). This takes some minutes, and is done once."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[server]'
 	touch $(STAMP)
 
 $(VENV)/.installed-dev: pyproject.toml
+	@echo "Installing FineTune Lab, its libraries and those of the tests into $(VENV). This takes some minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[server,dev]'
 	touch $(STAMP) $@

@@ -15,7 +15,7 @@ LINGER_S = 0.2
 """Wake-ups within this time are sent as one."""
 CALL_TIMEOUT_S = 5.0
 QUESTION_TIMEOUT_S = 2.0
-"""A submit waits this long for the coordinator's answer."""
+"""A submission waits this long for the coordinator's answer."""
 DRAIN_POLL_S = 0.2
 
 logger = logging.getLogger(__name__)

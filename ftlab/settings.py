@@ -55,6 +55,8 @@ class Settings(BaseModel):
     """CPU cores given to training; default: all."""
     standby: bool = True
     """Keep one training run started ahead of its job, so that the next job starts in seconds."""
+    standby_idle_s: int = Field(default=900, ge=1)
+    """Seconds without a job or a new dataset after which the standby run ends. The next one starts it again."""
     ingress: Literal["haproxy", "python"] = "haproxy"
     """HTTP proxy of Ray Serve. `haproxy` is faster and gives downloads and streams backpressure; where Ray does not
     bring it (it does on Linux), and with `python`, Serve's own proxy answers.

@@ -39,6 +39,11 @@ AVOIDED = {
     r"\bbut for\b": "except",
     r"\ball the same\b": "still, anyway",
     r"\w, as [`\"]": "such as, for example",
+    r"\b(?:a|the|each|every|at|before) submits?\b": "submitting a job; when you submit a job",
+    r"\b(?:refused|reported|named) by name\b": "refused, with an error that names it",
+    r"\banother \w+(?: \w+)? than\b": "a different ... from; differs from",
+    r"\bwait(?:s|ed|ing)? for (?:its|their|the) end\b": "wait until it ends",
+    r"\bdecid(?:e|es|ed|ing) about\b": "determine, affect; decide on",
 }
 """What is avoided (a space also matches a line break), and what to write instead."""
 

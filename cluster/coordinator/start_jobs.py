@@ -55,7 +55,7 @@ class JobStarter:
         """Whether the last tick left a job in the queue that only waits for its turn."""
 
     def start(self, tick: Tick) -> bool:
-        """Carry out what the policy decides about the queue; return whether a job was started."""
+        """Carry out the decisions of the policy for the queue; return whether a job was started."""
         self.has_waiting = False
         snapshot = read_queue(tick, self._window)
         if snapshot is None:
@@ -168,23 +168,44 @@ class JobStarter:
 
 
 class Standby:
-    """Keeps one run started ahead of its job. Remembers when it last launched one."""
+    """Keeps one run started ahead of its job. Remembers its last launch, and when the service was last used."""
 
     def __init__(self) -> None:
         self._launched_at = datetime.min.replace(tzinfo=UTC)
+        self._used_at: datetime | None = None
+        self._newest_dataset = 0
 
     def keep(self, tick: Tick, *, is_starting: bool, has_waiting: bool) -> None:
-        """Launch a standby run if there is none, but not where its start would slow down a job."""
-        if not tick.settings.standby or tick.now - self._launched_at < timedelta(seconds=STANDBY_RETRY_S):
+        """Launch a standby run if there is none, but not where its start would slow down a job.
+
+        End it once nobody has used the service for `standby_idle_s`.
+        """
+        if not tick.settings.standby:
+            return
+        standby = tick.drivers.find_standby(tick.attempt_drivers)
+        if self._is_idle(tick, has_waiting=has_waiting):
+            if standby is not None:
+                tick.drivers.end(standby)
             return
         is_starting |= any(_has_no_step(job) for job in tick.jobs)
-        if is_starting or tick.drivers.find_standby(tick.attempt_drivers) is not None:
+        if is_starting or standby is not None or tick.now - self._launched_at < timedelta(seconds=STANDBY_RETRY_S):
             return
         fleet = tick.cluster.fleet()
         # Where there are several machines, it is unknown on which one it would be.
         if len(fleet.nodes) == 1 and _can_spare_a_core(tick, fleet, has_waiting=has_waiting):
             self._launched_at = tick.now
             tick.drivers.launch(f"{STANDBY_PREFIX}{new_id('r')}", None, None)
+
+    def _is_idle(self, tick: Tick, *, has_waiting: bool) -> bool:
+        """Whether there has been no job and no new dataset for a while."""
+        is_used = has_waiting or bool(tick.jobs)
+        if not is_used:
+            with tick.store.read() as tx:
+                newest_dataset = tx.datasets.newest_number()
+            is_used, self._newest_dataset = newest_dataset != self._newest_dataset, newest_dataset
+        if is_used or self._used_at is None:
+            self._used_at = tick.now
+        return tick.now - self._used_at > timedelta(seconds=tick.settings.standby_idle_s)
 
 
 def _can_spare_a_core(tick: Tick, fleet: Fleet, *, has_waiting: bool) -> bool:

@@ -29,6 +29,8 @@ def status(session: Session, home: HomeOption = None) -> None:
 
     settings = load_settings({"home": home, "server": session.server})
     service = running_service(settings)
+    if service is not None and home is None and service.urls.get("API") != settings.server_url:
+        service = None  # the request is about another one
     output = session.output
     if service is not None and not output.as_json:
         output.record({"Service": f"{service.state} (process {service.pid})", "Data": settings.home, **service.urls})

@@ -108,7 +108,7 @@ def require_dataset(session: Session, name: str, source: str) -> None:
 def dataset_id(session: Session, path: Path) -> str:
     """The newest dataset with this very content, else a new one.
 
-    A submit that is repeated with its idempotency key is thereby the same request as before.
+    A submission that is repeated with its idempotency key is thereby the same request as before.
     """
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

@@ -24,7 +24,7 @@ class Job(WireModel):
     config: dict[str, Any]
     """The `JobConfig` it was submitted with."""
     resolved_config: dict[str, Any] | None = None
-    """The same with every default filled in, as it was at the submit; `None` where this version cannot read it."""
+    """The same with every default filled in, as it was at the submission; `None` where this version cannot read it."""
     priority: int = DEFAULT_PRIORITY
     attempt: int = 0
     retries_used: int = 0
@@ -62,7 +62,7 @@ class Job(WireModel):
     finished_at: datetime | None = None
 
     is_replay: bool = Field(default=False, exclude=True)
-    """Set by the client: the submit found this job by its idempotency key, instead of creating a new one."""
+    """Set by the client: the submission found this job by its idempotency key, instead of creating a new one."""
 
     @property
     def datasets(self) -> list[str]:

@@ -38,7 +38,7 @@ def main() -> int:
     except FineTuneLabError as error:
         console.print(f"[red]{error.message}[/red]")
         return 1
-    console.print(f"\nThe demo took {time.monotonic() - started:.0f} s. `make down` stops the service.")
+    console.print(f"The demo took {time.monotonic() - started:.0f} s. `make down` stops the service.")
     return 0
 
 
@@ -62,7 +62,7 @@ def _train_and_show(client: Client, settings: Settings, base: Path) -> None:
     job = client.jobs.create(demo_config(train.id, heldout.id))
     console.print(f"[bold]Job[/bold]           {job.id}, {train.num_rows} rows, {heldout.num_rows} held out")
     _follow(client, job.id)
-    client.jobs.wait(job.id)
+    job = client.jobs.wait(job.id)
 
     losses = list(client.jobs.metrics(job.id, names=["eval_loss"]))
     before, after = losses[0], losses[-1]
@@ -78,8 +78,10 @@ def _train_and_show(client: Client, settings: Settings, base: Path) -> None:
     console.print(f"\nAdapter ZIP    {target}")
     console.print(f"API docs       {settings.server_url}/docs")
     # A wrapped address cannot be opened.
-    console.print(f"MLflow         {settings.mlflow_page('experiments')}", soft_wrap=True)
+    experiments = settings.mlflow_page("experiments")
+    console.print(f"MLflow         {experiments}", soft_wrap=True)
     console.print(f"Ray dashboard  {settings.dashboard_url}  (token: {settings.home / 'ray_token'})")
+    console.print(f"\nOpen the curves of this job: {job.mlflow_url or experiments}", soft_wrap=True)
 
 
 def demo_config(train_id: str, heldout_id: str) -> JobConfig:

@@ -59,7 +59,7 @@ def name_of(text: str) -> str:
 def name_in_path(path: str, job_id: str) -> str:
     """The checkpoint's name for a path whose last part is one, or for a name or a step alone.
 
-    Raise `NotFoundError` when the path names another job than `job_id`.
+    Raise `NotFoundError` when the path names a job other than `job_id`.
     """
     *folders, name = [part for part in re.split(r"[/\\]", path) if part] or [""]
     if any(JOB_ID.fullmatch(folder) and folder != job_id for folder in folders):

@@ -1,4 +1,4 @@
-"""Check before a submit whether the base model of a job can be used."""
+"""Check before a submission whether the base model of a job can be used."""
 
 import os
 from dataclasses import dataclass, replace

@@ -19,7 +19,7 @@ from train.model.hub_errors import HubAwayError, HubOfflineError
 KNOWN_S, REFUSED_S, AWAY_S = 300.0, 20.0, 20.0
 """Cache lifetimes of a model, of a refusal (somebody may be accepting a licence), and of no answer."""
 WAIT_S = 12.0
-"""A submit waits at most this long; the lookup continues, and the next one finds its answer."""
+"""A submission waits at most this long; the lookup continues, and the next one finds its answer."""
 MAX_ASKED = 4
 """Concurrent lookups; the other threads of the process are for requests."""
 MAX_KEPT = 1000

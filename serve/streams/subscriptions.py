@@ -144,7 +144,7 @@ class EventFeed:
         position, failures = FROM_NOW, 0
         while True:
             if not self._subscriptions:
-                # Otherwise each submit would wake every replica for nothing.
+                # Otherwise each submission would wake every replica for nothing.
                 position = FROM_NOW
                 await self._followed.wait()
             try:

@@ -1,7 +1,8 @@
 """Row 12: processor time and memory of the idle service / of a bare Ray head with its dashboard.
 
-Measured before the first job and after some, with the standby run ready, over a quiet minute. Memory is the
-proportional set size, which counts what several processes share once. Progress lines name the processes that cost most.
+Measured before the first job and after some, with the standby run ready, and once that has ended, each over a quiet
+minute. Memory is the proportional set size, which counts what several processes share once. Progress lines name the
+processes that cost most.
 """
 
 import subprocess
@@ -32,6 +33,8 @@ QUICK_WATCHED_S = 20.0
 NUM_JOBS = 10
 QUICK_NUM_JOBS = 2
 START_TIMEOUT_S = 60.0
+STANDBY_IDLE_S = 240
+"""Longer than anything here waits while the standby run is measured."""
 NUM_SHOWN = 20
 
 
@@ -49,7 +52,7 @@ def run(bench: Bench) -> list[Measurement]:
         with _bare_head() as head:
             time.sleep(watched_s / 2)
             bare = _cost("bare Ray head", lambda: [head, *head.children(recursive=True)], watched_s)
-        with own_service(ingress=bench.ingress) as service:
+        with own_service(ingress=bench.ingress, standby_idle_s=STANDBY_IDLE_S) as service:
             service.start()
             fresh = _settled(service, "before the first job", watched_s)
             work = prepare(service, bench.folder, TINY)
@@ -57,9 +60,12 @@ def run(bench: Bench) -> list[Measurement]:
                 job = service.client.jobs.create(work.job(f"idle {number}", max_steps=2))
                 service.client.jobs.wait(job.id)
             used = _settled(service, f"after {num_jobs} jobs", watched_s)
+            time.sleep(STANDBY_IDLE_S)
+            idle = _cost("without the standby run", service.processes, watched_s)
     return [
         *_measurements("before the first job", fresh, bare),
         *_measurements(f"after {num_jobs} jobs", used, bare),
+        *_measurements("without the standby run", idle, bare),
         *_measurements(f"after {num_jobs} jobs / before the first", used, fresh),
     ]
 

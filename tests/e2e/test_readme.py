@@ -63,6 +63,7 @@ def test_the_demo_fine_tunes_a_real_model(demo: tuple[dict[str, str], str]) -> N
     assert "Lab note:" in printed, "the tuned model answers in the style of the dataset"
     for name in ("Adapter ZIP", "API docs", "MLflow", "Ray dashboard"):
         assert name in printed
+    assert re.search(r"Open the curves of this job: http://127\.0\.0\.1:\d+/#/experiments/\d+/runs/\w+", printed)
 
 
 def test_the_sdk_block_runs(service: dict[str, str], tmp_path: Path) -> None:

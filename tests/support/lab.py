@@ -54,7 +54,12 @@ class Lab:
                 stderr=out,
                 start_new_session=True,
             )
-        self.wait_until_ready()
+        try:
+            self.wait_until_ready()
+        except BaseException:
+            # No fixture stops a service that never came up.
+            self.kill_everything()
+            raise
 
     def wait_until_ready(self) -> None:
         wait_for(self._is_ready, START_TIMEOUT_S, "the service to be ready")

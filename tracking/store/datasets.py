@@ -3,7 +3,7 @@
 from itertools import product
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, Select, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ftlab.errors import ConflictError, NotFoundError
@@ -61,6 +61,11 @@ class DatasetRepository:
         row = self._connection.execute(statement.order_by(datasets.c.seq).limit(1)).one_or_none()
         return None if row is None else DatasetRecord(*row)
 
+    def newest_number(self) -> int:
+        """A number that changes when a dataset is added; 0 when there is none."""
+        number: int | None = self._connection.execute(select(func.max(datasets.c.seq))).scalar_one()
+        return number or 0
+
     def list(self, *, owner: str, after: str | None = None, limit: int = 20) -> DatasetRecords:
         """One page, newest first. `after` is the id of the last dataset of the page before."""
         statement = newest_first(
@@ -103,7 +108,7 @@ class DatasetRepository:
     def check_unused(self, dataset_id: str, *, owner: str) -> None:
         """Lock a dataset against new jobs, or raise as `remove` does."""
         mine = (datasets.c.id == dataset_id, datasets.c.owner == owner)
-        # Locked first: this waits for a submit that holds the dataset, so that the query below sees its job.
+        # Locked first: this waits for a submission that holds the dataset, so that the query below sees its job.
         locked = self._connection.execute(select(datasets.c.id).where(*mine).with_for_update())
         if locked.one_or_none() is None:
             raise not_found("dataset", dataset_id)
@@ -114,7 +119,7 @@ class DatasetRepository:
         ).scalar_one_or_none()
         if user is not None:
             raise ConflictError(
-                f"Dataset {dataset_id!r} is in use by job {user!r}. Cancel the job or wait for its end.",
+                f"Dataset {dataset_id!r} is in use by job {user!r}. Cancel the job or wait until it ends.",
                 "dataset_in_use",
                 "dataset_id",
             )
@@ -128,4 +133,4 @@ def _get(is_mine: bool, is_locked: bool) -> Select[Any]:
 
 
 _GET = {flags: _get(*flags) for flags in product((False, True), repeat=2)}
-"""Built once: every submit runs one, and building a statement takes longer than running it."""
+"""Built once: every submission runs one, and building a statement takes longer than running it."""

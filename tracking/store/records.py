@@ -48,7 +48,7 @@ class JobRecord:
     submitted_config: dict[str, Any]
     """As it was submitted, with the files that were appended."""
     config: JobConfig | UnreadableConfig
-    """The same with all defaults filled in, as they were at the submit."""
+    """The same with all defaults filled in, as they were at the submission."""
     dataset_id: str
     eval_dataset_id: str | None
     status: JobStatus

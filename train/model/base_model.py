@@ -34,7 +34,7 @@ def find_model(
 ) -> BaseModel:
     """Find the model's folder, fetching it from the hub where it is not on this machine.
 
-    `pinned` is the revision that the submit or an earlier attempt found. An adapter folder means its base model plus
+    `pinned` is the revision that the submission or an earlier attempt found. An adapter folder means its base model and
     the adapter. `local` is the base model, also that of an adapter, where its name does not lead to its folder. Raises
     what `fetch`, `base_of_adapter` and `train.model.files.describe` raise, and `NotFoundError` for a folder that no
     longer exists.

@@ -69,7 +69,7 @@ def _stamps(folder: Path) -> Stamps:
 
 
 def _entries(folder: Path, prefix: str) -> list[tuple[str, int, int]]:
-    """The files of a folder, in as few system calls as possible: a submit waits for them."""
+    """The files of a folder, in as few system calls as possible: a submission waits for them."""
     if prefix and not os.path.isdir(folder):
         return []
     with os.scandir(folder) as entries:

@@ -193,7 +193,7 @@ def _keep_trainable_layout(model: PreTrainedModel) -> None:
 def train_in_float32(model: torch.nn.Module) -> None:
     """Undo TRL's cast of QLoRA adapters to bfloat16.
 
-    PEFT loads a checkpoint's adapters as float32, so a resumed run would continue with another precision than it
+    PEFT loads a checkpoint's adapters as float32, so a resume would continue with a precision other than the one it
     started with; and the small updates of AdamW get lost in bfloat16.
     """
     for weight in model.parameters():

@@ -30,7 +30,7 @@ class WeightHeader:
 def read_header(read: Callable[[int], bytes], size_bytes: int) -> WeightHeader:
     """Read the header of a file of `size_bytes`; `read(n)` gives its first `n` bytes.
 
-    Raises `HeaderError` for a header that cannot be read and for a file of another length than it says.
+    Raises `HeaderError` for a header that cannot be read and for a file whose length differs.
     """
     length = int.from_bytes(read(8), "little")
     if not 2 <= length <= min(MAX_HEADER_BYTES, size_bytes - 8):

@@ -87,7 +87,7 @@ class AsyncModels:
     async def check(self, ref: str) -> ModelCheck:
         """What a job with this model would start from: `org/name`, a path, `job:ID` or `model:ID`, or names for ids.
 
-        Raises what a submit raises: `NotFoundError`, `PermissionDeniedError` for a gated model, and
+        Raises what a submission raises: `NotFoundError`, `PermissionDeniedError` for a gated model, and
         `InvalidRequestError` for one that cannot be trained.
         """
         request = Request("POST", "/api/models/check", document={"model": ref}, idempotency_key=key_for_retries())

@@ -40,7 +40,7 @@ class AsyncJobs:
         self._transport = transport
 
     async def create(self, config: JobConfig | Mapping[str, Any], idempotency_key: str | None = None) -> Job:
-        """Submit a job. Every submit carries an idempotency key, given or generated, so that a retry is safe.
+        """Submit a job. Every submission carries an idempotency key, given or generated, so that a retry is safe.
 
         A key that was used before returns the first job, with `is_replay` set.
 

@@ -41,7 +41,7 @@ class Jobs:
         self._transport = transport
 
     def create(self, config: JobConfig | Mapping[str, Any], idempotency_key: str | None = None) -> Job:
-        """Submit a job. Every submit carries an idempotency key, given or generated, so that a retry is safe.
+        """Submit a job. Every submission carries an idempotency key, given or generated, so that a retry is safe.
 
         A key that was used before returns the first job, with `is_replay` set.
 

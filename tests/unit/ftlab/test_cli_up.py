@@ -106,6 +106,19 @@ def test_status_shows_the_parts(cli, supervisor, fake):
         cli("down", "--home", supervisor)
 
 
+def test_status_of_another_service_leaves_out_the_one_of_this_folder(cli, supervisor, fake, monkeypatch):
+    monkeypatch.setenv("FTLAB_HOME", str(supervisor))
+    cli("up", "--port", 8123, "-d", "-q")
+    try:
+        for command in (["status"], ["--server", fake.url, "status"]):
+            run = cli(*command)
+            assert run.lines[0].startswith("Server "), run.out
+            assert "8123" not in run.out
+        assert cli("status", "--json").json["service"] is None
+    finally:
+        cli("down")
+
+
 def test_a_service_that_does_not_come_up_shows_its_log(cli, supervisor, monkeypatch):
     monkeypatch.setenv("FAIL", "1")
     run = cli("up", "--home", supervisor, "--detach")

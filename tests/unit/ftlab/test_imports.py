@@ -37,6 +37,11 @@ def test_the_help_page_needs_no_client():
     assert not loaded & {"pydantic", "httpx2", "websockets", "yaml", "rich.console"}
 
 
+def test_the_command_line_needs_no_async_client():
+    loaded = modules_after("from ftlab.client import Client, RetryPolicy")
+    assert not {name for name in loaded if name.startswith("ftlab.client._async")}
+
+
 @pytest.mark.parametrize("name", ftlab.__all__)
 def test_every_name_is_there(name):
     assert getattr(ftlab, name).__name__ == name

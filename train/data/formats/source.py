@@ -76,7 +76,7 @@ def open_plain(path: Path) -> Iterator[ByteStream]:
 def format_of(path: Path, filename: str) -> FileFormat:
     """The format of a file that was uploaded as `filename`.
 
-    Raise `DatasetInvalidError` when it is empty, binary, in another encoding than UTF-8 or of an unknown format.
+    Raise `DatasetInvalidError` when it is empty, binary, not in UTF-8 or of an unknown format.
     """
     named = named_format(filename)
     head = _head(path)

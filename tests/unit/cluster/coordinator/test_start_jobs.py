@@ -204,6 +204,48 @@ def test_a_job_that_waits_gets_a_standby_run_shortly_before_its_turn(world: Worl
         assert len(world.cluster.running) == num_drivers
 
 
+def standby_runs(world: World) -> list[str]:
+    return [name for name in world.cluster.running if name.startswith(STANDBY_PREFIX)]
+
+
+def test_the_standby_run_ends_when_the_service_is_not_used(world: World):
+    world.keep_standby()
+    world.tick()
+    [first] = standby_runs(world)
+    world.tick(after_s=world.settings.standby_idle_s)
+    assert standby_runs(world) == [first]
+    world.tick(after_s=1)
+    world.tick(after_s=STANDBY_RETRY_S)
+    assert (standby_runs(world), world.cluster.ended) == ([], [first])
+
+
+def test_a_new_dataset_starts_the_standby_run_again(world: World):
+    world.keep_standby()
+    world.tick()
+    world.tick(after_s=world.settings.standby_idle_s + 1)
+    assert not standby_runs(world)
+    with world.store.begin() as tx:
+        tx.datasets.add(make_dataset("ds-new"))
+    world.tick()
+    assert standby_runs(world)
+    world.tick(after_s=world.settings.standby_idle_s)
+    assert standby_runs(world)
+
+
+def test_a_job_counts_as_use_until_it_ends(world: World):
+    world.keep_standby()
+    job_id = world.running(resources={"cpus_per_worker": 1})
+    world.steps(job_id, 1)
+    world.tick(after_s=world.settings.standby_idle_s + 1)
+    [standby] = standby_runs(world)
+    world.end_attempt(job_id, ReasonCode.OK)
+    world.tick()
+    world.tick(after_s=world.settings.standby_idle_s)
+    assert standby_runs(world) == [standby]
+    world.tick(after_s=1)
+    assert not standby_runs(world)
+
+
 def test_a_run_of_two_workers_is_started_beside_the_standby_run(world: World):
     world.keep_standby()
     world.tick()
