@@ -1,1 +1,1 @@
-"""Who runs when: pure policy, the coordinator, run drivers, the Ray Train launch, supervision."""
+"""Scheduling and running of jobs: pure policy, the coordinator, run drivers, the Ray Train launch, supervision."""

@@ -1,4 +1,4 @@
-"""Reaching the coordinator from any process of the Ray cluster."""
+"""Client of the coordinator for any process of the Ray cluster."""
 
 import logging
 import threading
@@ -15,7 +15,7 @@ LINGER_S = 0.2
 """Wake-ups within this time are sent as one."""
 CALL_TIMEOUT_S = 5.0
 QUESTION_TIMEOUT_S = 2.0
-"""A submit waits this long for the coordinator's answer."""
+"""A submission waits this long for the coordinator's answer."""
 DRAIN_POLL_S = 0.2
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class RayCoordinatorClient:
         return bool(self._actor.call("is_drained", timeout_s=CALL_TIMEOUT_S))
 
     def end(self) -> None:
-        """End the actor: once drained it starts no more jobs, so the next life of the service needs another one."""
+        """End the actor: once drained it starts no more jobs, so the next start of the service needs another one."""
         self._actor.end()
 
     def _send_forever(self) -> None:
@@ -73,13 +73,15 @@ class RayCoordinatorClient:
 
 
 class Drainable(Protocol):
-    """The part of the coordinator that a stop of the service needs. Raises `ActorUnreachableError` while it is away."""
+    """The part of the coordinator that a stop of the service needs. Raises `ActorUnreachableError` while it is
+    unreachable.
+    """
 
     def drain(self) -> None:
         """Start no more jobs, and have the running ones save and stop. Safe to repeat."""
 
     def is_drained(self) -> bool:
-        """Whether no attempt lives any more."""
+        """Whether there is no live attempt any more."""
 
 
 def drain(
@@ -89,7 +91,7 @@ def drain(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Have every run save and stop, and wait until no attempt lives; `False` when the time is over first.
+    """Have every run save and stop, and wait until no attempt is live; `False` on a timeout.
 
     The request is repeated: a coordinator that is restarted meanwhile does not know of it.
     """

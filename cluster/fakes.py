@@ -30,7 +30,7 @@ class FakeDriver:
 
 
 class FakeCluster:
-    """A `Cluster` in memory: it keeps what was asked of it and does nothing by itself."""
+    """A `Cluster` in memory: it records its calls and does nothing by itself."""
 
     def __init__(self, *, cpus: int = 4, gpus: int = 0, session: str = "session-1") -> None:
         self.given = Fleet.of_one(cpus, gpus)
@@ -39,11 +39,11 @@ class FakeCluster:
         self.ended: list[str] = []
         """Names of the drivers that were ended, in order."""
         self.released: list[str] = []
-        """Placement groups that were given back, in order."""
+        """Placement groups that were released, in order."""
         self.on_assign: Callable[[str], None] | None = None
         """Called with the driver's name before it takes a job, to play what happens at that moment."""
         self.preparations: dict[str, WorkState | None] = {}
-        """How far the data of each dataset is; data of which nothing is said is ready at once."""
+        """Progress of each dataset's data; other data is ready at once."""
         self.asked_to_prepare: list[PrepareRequest] = []
         self.prepares_at_once = True
         """Otherwise the first answer about any data is that it is being prepared, as a data worker's is."""
@@ -107,7 +107,7 @@ class FakeCluster:
 
 
 class FakeEventHub:
-    """A `EventHubClient` that keeps what was published."""
+    """An `EventHubClient` that records what was published."""
 
     def __init__(self) -> None:
         self.published: list[EventDocument] = []

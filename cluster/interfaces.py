@@ -1,8 +1,8 @@
-"""What the rest of the service may ask of the coordinator and of the event hub.
+"""Interfaces of the coordinator and of the event hub for the rest of the service.
 
 Callers hold these protocols, so that a test can hand in a local object. Of the coordinator and the hub, no call raises,
-and none blocks except `why_too_large`: the database is the truth, and a lost wake-up or a lost live event is made good
-by the next tick or by a replay.
+and none blocks except `why_too_large`: the database is authoritative, and a lost wake-up or a lost live event is made
+good by the next tick or by a replay.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class CoordinatorClient(Protocol):
         """Ask for a tick now, instead of at the next interval."""
 
     def why_too_large(self, resources: Resources) -> str | None:
-        """Why no machine, nor all of them together, can ever run a job with these resources.
+        """The reason why the machines, even all together, can never run a job with these resources.
 
         `None` where they can, and while the coordinator does not answer within two seconds: it decides later. Blocks.
         """

@@ -6,7 +6,8 @@ RUN_PREFIX = "run-"
 STANDBY_PREFIX = "standby-"
 DATA_WORKER = "data"
 HEAD_RESOURCE = "node:__internal_head__"
-"""What Ray gives to the machine of its head alone."""
+"""The resource that Ray gives only to the machine of its head."""
 ON_HEAD = {HEAD_RESOURCE: 0.001}
-"""Resources of every process that is not a training worker: it belongs to where the record is, and must not go with
-a machine that may leave."""
+"""Resources of every process that is not a training worker: it must run on the machine with the record, not on one that
+may leave.
+"""

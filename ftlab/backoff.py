@@ -1,4 +1,4 @@
-"""How long to wait before another try."""
+"""Pause before the next try."""
 
 
 def backoff_s(num_failures: int, *, first_s: float, longest_s: float) -> float:

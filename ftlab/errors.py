@@ -1,8 +1,8 @@
 """One error tree for the service and the SDK.
 
-Every error has a sentence, a machine-readable `code` and the HTTP status it travels with. It survives pickle (all
-arguments go to `Exception.args` as they are) and the wire: `from_wire` raises in the client the class that was raised
-in the service.
+Every error has a one-sentence message, a machine-readable `code` and the HTTP status it travels with. It survives
+pickle (all arguments go to `Exception.args` as they are) and the wire: `from_wire` raises in the client the class that
+was raised in the service.
 """
 
 from collections.abc import Mapping
@@ -97,7 +97,7 @@ class PayloadTooLargeError(FineTuneLabError):
 
 
 class RangeNotSatisfiableError(FineTuneLabError):
-    """The requested byte range lies outside the file."""
+    """The requested byte range is outside the file."""
 
     status, default_code, type = 416, "range_not_satisfiable", "invalid_request_error"
 

@@ -60,7 +60,7 @@ def disk_full(folder: Path) -> ServiceUnavailableError:
     """The error that names the free space."""
     free = shutil.disk_usage(folder).free
     return ServiceUnavailableError(
-        f"The disk is too full for this file: {free} bytes are free, {MIN_FREE_BYTES} are kept for the jobs.",
+        f"Not enough disk space for this file: {free} bytes are free, {MIN_FREE_BYTES} are reserved for jobs.",
         "disk_full",
     )
 

@@ -1,4 +1,4 @@
-"""The manifest of a committed folder: a checkpoint, or a delivered model."""
+"""The manifest of a committed folder: a checkpoint, or a tuned model."""
 
 import json
 from datetime import datetime

@@ -52,8 +52,8 @@ def parse_model_ref(text: str) -> ModelRef:
     if (match := _HUB.fullmatch(text)) and ".." not in text:
         return ModelRef("hub", match["repo"], match["revision"])
     raise InvalidRequestError(
-        "model must be a hub id like 'org/name', an absolute path, 'job:ID', 'job:ID/step-N' or 'model:ID'; a unique "
-        "name also serves as ID.",
+        "model must be a hub id like 'org/name', an absolute path, 'job:ID', 'job:ID/step-N' or 'model:ID'; ID may "
+        "also be a unique name.",
         "invalid_model_id",
         "model",
     )

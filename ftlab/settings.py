@@ -1,4 +1,4 @@
-"""Where the service and its clients find things. The environment is read here and nowhere else.
+"""Settings of the service and its clients. The environment is read here and nowhere else.
 
 Order: flag > environment (`FTLAB_<NAME>`) > `./ftlab.toml` > `~/.config/ftlab/config.toml` > default.
 """
@@ -50,7 +50,7 @@ class Settings(BaseModel):
     database_url: str | None = None
     """SQLAlchemy URL; default: SQLite in `home`."""
     model_roots: tuple[Path, ...] = ()
-    """Folders below which a local base model may lie, besides `home/models`."""
+    """Folders that may contain local base models, besides `home/models`."""
     cpus: int | None = Field(default=None, ge=1)
     """CPU cores given to training; default: all."""
     standby: bool = True
@@ -58,19 +58,21 @@ class Settings(BaseModel):
     standby_idle_s: int = Field(default=900, ge=1)
     """Seconds without a job or a new dataset after which the standby run ends. The next one starts it again."""
     ingress: Literal["haproxy", "python"] = "haproxy"
-    """Serve's HTTP front. `haproxy` is faster and gives downloads and streams backpressure; where Ray does not bring it
-    (it does on Linux), and with `python`, Serve's own proxy answers."""
+    """HTTP proxy of Ray Serve. `haproxy` is faster and gives downloads and streams backpressure; where Ray does not
+    bring it (it does on Linux), and with `python`, Serve's own proxy answers.
+    """
     api_replicas: int = Field(default_factory=lambda: 1 if (os.cpu_count() or 1) <= FEW_CORES else 2, ge=1, le=64)
     """Replicas of the HTTP API. Default: 1 on a machine of up to four cores, else 2."""
     max_upload_bytes: int = Field(default=2 * 1024**3, ge=1)
     """Largest dataset file accepted."""
     buckets: dict[str, str] = Field(default_factory=lambda: dict(DEFAULT_BUCKETS))
-    """Where datasets lie: a name, and an fsspec URL as `s3://bucket/folder`, or nothing for a folder below `home`. The
-    two default buckets are always there; their place can be changed."""
+    """Where datasets are stored: a name, and an fsspec URL such as `s3://bucket/folder`, or nothing for a folder below
+    `home`. The two default buckets are always there; their URL can be changed.
+    """
     prepared_cache_bytes: int = Field(default=20 * 1024**3, ge=0)
-    """Bytes of prepared data that are kept for the next job; what was not used for longest goes first."""
+    """Bytes of prepared data that are kept for the next job; the least recently used is removed first."""
     file_cache_bytes: int = Field(default=20 * 1024**3, ge=0)
-    """Bytes of copies on this machine of files that lie in buckets elsewhere."""
+    """Bytes of copies on this machine of files in remote buckets."""
     quota_queued_jobs: int | None = Field(default=10_000, ge=0)
     """Jobs that one owner may have in the queue; like every quota, for owners without one of their own."""
     quota_running_gpus: float | None = Field(default=None, ge=0)
@@ -95,7 +97,7 @@ class Settings(BaseModel):
         try:
             return json.loads(value)
         except json.JSONDecodeError:
-            raise ValueError('the variable must hold a JSON object, as {"name": "s3://bucket/folder"}') from None
+            raise ValueError('the variable must hold a JSON object, such as {"name": "s3://bucket/folder"}') from None
 
     @field_validator("buckets")
     @classmethod
@@ -112,7 +114,7 @@ class Settings(BaseModel):
         try:
             return home.expanduser().absolute()
         except RuntimeError:
-            raise ValueError("it lies in the folder of a user who does not exist") from None
+            raise ValueError("it is in the home folder of a user who does not exist") from None
 
     @property
     def is_loopback(self) -> bool:
@@ -211,8 +213,8 @@ def _check_bucket_url(name: str, url: str) -> None:
         return
     parts = urlsplit(url)
     if not parts.scheme or "://" not in url:
-        raise ValueError(f"the place of bucket {name!r} must be a URL as s3://bucket/folder, or empty")
+        raise ValueError(f"the place of bucket {name!r} must be a URL such as s3://bucket/folder, or empty")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError(
-            f"the URL of bucket {name!r} must hold no credentials and no options: they come from the environment"
+            f"the URL of bucket {name!r} must not contain credentials or options: set them in the environment"
         )

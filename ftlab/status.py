@@ -1,10 +1,10 @@
-"""The life of a job: its statuses, what may follow what, its run's phases, why it is stopped, and why it can end."""
+"""The life of a job: its statuses, the allowed transitions, its run's phases, why it is stopped, and why it can end."""
 
 from enum import StrEnum
 
 
 class JobStatus(StrEnum):
-    """Where a job stands."""
+    """Status of a job."""
 
     QUEUED = "queued"
     PENDING = "pending"
@@ -23,7 +23,7 @@ class JobStatus(StrEnum):
 
     @property
     def sentence(self) -> str:
-        """One sentence for people."""
+        """The status in one sentence."""
         return SENTENCES[self]
 
 
@@ -41,20 +41,20 @@ TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
     S.FAILED: frozenset(),
     S.CANCELLED: frozenset(),
 }
-"""What may follow what. `JobRepository.move` is the only writer and obeys this table."""
+"""The allowed transitions. `JobRepository.move` is the only writer and obeys this table."""
 
 REOPENING = (S.COMPLETED, S.QUEUED)
-"""The one move that is not in the table: files that are appended to a completed job re-open it."""
+"""The one move that is not in the table: files that are appended to a completed job reopen it."""
 
 ATTEMPT_STATUSES = frozenset({S.PENDING, S.INITIALIZING, S.RUNNING, S.PAUSING})
 
 SENTENCES: dict[JobStatus, str] = {
     S.QUEUED: "The job is waiting for its turn.",
-    S.PENDING: "The job was chosen and waits for its devices.",
-    S.INITIALIZING: "The workers are up and load the model and the data.",
+    S.PENDING: "The job is scheduled and waiting for its devices.",
+    S.INITIALIZING: "The workers are up and are loading the model and the data.",
     S.RUNNING: "The job is training.",
-    S.PAUSING: "The job saves a checkpoint and gives its devices back.",
-    S.PAUSED: "The job is paused; resume it to go on from its checkpoint.",
+    S.PAUSING: "The job is saving a checkpoint before it releases its devices.",
+    S.PAUSED: "The job is paused; resume it to continue from its checkpoint.",
     S.CANCELLING: "The job is being stopped; its checkpoints are kept.",
     S.COMPLETED: "The job is finished; its model can be downloaded.",
     S.FAILED: "The job failed; the reason and what to do are in its message.",
@@ -82,7 +82,7 @@ class Phase(StrEnum):
 
     @property
     def label(self) -> str:
-        """Words for people, to follow the status of a job."""
+        """Description of the phase, to follow the status of a job."""
         return PHASE_LABELS.get(self, self.value)
 
 
@@ -93,22 +93,24 @@ class StopKind(StrEnum):
     """Why a run is asked to stop at the end of its step, the least urgent first."""
 
     DRAIN = "drain"
-    """The service goes down: save, and wait in the queue for it to come back."""
+    """The service is stopping: save, and wait in the queue until it is running again."""
     EXTEND = "extend"
-    """Files were appended to the job: save, and go on at once with these too."""
+    """Files were appended to the job: save, and continue at once with these files too."""
     PREEMPT = "preempt"
-    """A job of higher priority needs the devices, or a node is going away: save, and go back to the queue."""
+    """A job of higher priority needs the devices, or a node is about to leave: save, and return to the queue."""
     TIME_LIMIT = "time_limit"
     """The job's `time_limit_s` is used up: save, and end."""
     PAUSE = "pause"
-    """The user wants it to rest: save, and wait for a resume."""
+    """The user paused the job: save, and wait for a resume."""
     CANCEL = "cancel"
     FENCED = "fenced"
     """A newer attempt exists: nothing this one writes counts any more."""
 
     @property
     def urgency(self) -> int:
-        """A wish to stop gives way to more urgent ones only: what the user wants goes before what the service wants."""
+        """Urgency of a stop request: only a more urgent one replaces it; requests of the user come before those of the
+        service.
+        """
         return list(StopKind).index(self)
 
 
@@ -140,13 +142,13 @@ class ReasonCode(StrEnum):
 
 
 class RetryClass(StrEnum):
-    """What may follow an attempt that ended for some reason."""
+    """What may follow an attempt, by the reason for its end."""
 
     NEVER = "never"
     BUDGET = "budget"
-    """Again, as long as the job's retry budget lasts."""
+    """Retry, as long as the job's retry budget lasts."""
     FREE = "free"
-    """Again, without counting: the cause lies outside the job."""
+    """Retry without counting: the cause is outside the job."""
 
 
 R = ReasonCode

@@ -1,4 +1,4 @@
-"""What the routes work with: the services of the process, and the caller of a request."""
+"""Context of the routes: the services of the process, and the caller of a request."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -18,14 +18,14 @@ from serve.jobs.queue import is_scheduling
 router = APIRouter(tags=["health"])
 
 
-@router.get("/health", response_model=Health, summary="Whether this process answers")
+@router.get("/health", response_model=Health, summary="Check whether this process responds")
 async def get_health() -> Response:
     return reply(Health())
 
 
-@router.get("/ready", response_model=Readiness, summary="Whether every part of the service is there")
+@router.get("/ready", response_model=Readiness, summary="Check whether every component is available")
 async def get_ready(request: Request) -> Response:
-    """200 when all parts are there, else 503 with the same document and the error beside it."""
+    """200 when all components are available, else 503 with the same document plus the error."""
     readiness = await in_thread(_check, services_of(request))
     if readiness.status == "ready":
         return reply(readiness)
@@ -34,7 +34,7 @@ async def get_ready(request: Request) -> Response:
     return JSONResponse(readiness.model_dump(mode="json") | error, 503, {"retry-after": str(RETRY_AFTER_S)})
 
 
-@router.get("/api/info", response_model=ServiceInfo, summary="Version, and the addresses of MLflow and Ray")
+@router.get("/api/info", response_model=ServiceInfo, summary="Get the version and the addresses of MLflow and Ray")
 async def get_info(request: Request) -> Response:
     """Both pages are for a browser on the machine of the service, where they listen."""
     settings = services_of(request).settings
@@ -60,7 +60,7 @@ def _check(services: Services) -> Readiness:
         database = Part(ok=True, message="The database answers.")
         coordinator = Part(
             ok=scheduling,
-            message="The scheduler is at work." if scheduling else "The scheduler is starting or away.",
+            message="The scheduler is running." if scheduling else "The scheduler is starting or unavailable.",
         )
     ok = database.ok and coordinator.ok
     return Readiness(status="ready" if ok else "unavailable", parts={"database": database, "coordinator": coordinator})

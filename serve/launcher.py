@@ -1,7 +1,7 @@
 """Brings the service's actors up on the Ray cluster and keeps them there: `python -m serve.launcher`.
 
 It ends with a non-zero code when the cluster is gone; the supervisor then starts both again. At SIGTERM it has the
-running jobs save, sends the followers of jobs away and takes the API down.
+running jobs save, disconnects the followers of jobs and shuts the API down.
 """
 
 import logging
@@ -32,7 +32,7 @@ JOB_METADATA = {"job_name": "FineTune Lab: API, coordinator, data worker and all
 CHECK_INTERVAL_S = 2.0
 CONNECT_TIMEOUT_S = 60.0
 DRAIN_MARGIN_S = 10.0
-"""What ending the runs may take besides their grace time."""
+"""Seconds that ending the runs may take in addition to their grace time."""
 GOODBYE_INTERVAL_S = 0.2
 FAILURES_BEFORE_REDEPLOY = 15
 """Half a minute: Serve repairs itself within seconds, so this is a last resort."""
@@ -56,24 +56,24 @@ def watch(settings: Settings, stop: threading.Event) -> int:
     failures = 0
     while not stop.wait(CHECK_INTERVAL_S):
         if not ray.is_initialized() or not _cluster_answers():
-            logger.error("The Ray cluster is gone")
+            logger.error("The Ray cluster is no longer available")
             return 1
         with suppress(ray.exceptions.RayError):
             release_ownerless()
         is_healthy = answers(f"http://{settings.host}:{settings.port}/health", timeout_s=5.0)
         failures = 0 if is_healthy else failures + 1
         if failures >= FAILURES_BEFORE_REDEPLOY:
-            logger.warning("The API does not answer; deploying it again")
+            logger.warning("The API does not respond; redeploying it")
             bring_up(settings)
             failures = 0
     return 0
 
 
 def take_down(settings: Settings) -> None:
-    """Bring the service to its end in order, as far as its parts still answer."""
+    """Shut the service down in order, as far as its components still answer."""
     coordinator = RayCoordinatorClient()
     if drain(coordinator, settings.stop_grace_s + DRAIN_MARGIN_S):
-        logger.info("No job runs any more")
+        logger.info("All runs have ended")
     else:
         logger.warning("Some runs did not end in time; they continue from their newest checkpoints at the next start")
     coordinator.end()
@@ -82,13 +82,13 @@ def take_down(settings: Settings) -> None:
     try:
         ray_serve.shutdown()
     except (ray.exceptions.RayError, RuntimeError, TimeoutError) as error:
-        logger.warning("The API was not taken down in order: %s", error)
+        logger.warning("The API did not shut down cleanly: %s", error)
     else:
         logger.info("The API is down")
 
 
 def _send_followers_away() -> None:
-    """Notify the replicas for as long as they live: a follower that one of them sends away reconnects to another."""
+    """Keep notifying the replicas: a follower that one of them disconnects reconnects to another."""
     hub = RayEventHubClient(NAMESPACE)
     while True:
         hub.publish([SERVICE_STOPS])

@@ -1,12 +1,13 @@
-"""The documents are in plain English: phrases that readers stumbled over do not come back."""
+"""Documents, docstrings and messages are in plain English: phrases that readers stumbled over do not come back."""
 
+import ast
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.repository import MARKDOWN, shown
+from tests.support.repository import MARKDOWN, SOURCES, shown
 
 AVOIDED = {
     r"\b(?:go|goes|going|went|gone) on\b": "continue, resume, keep running",
@@ -53,10 +54,21 @@ def prose_of_markdown(path: Path) -> str:
     return re.sub(r"^```.*?^```$", lambda code: "\n" * code[0].count("\n"), text, flags=re.MULTILINE | re.DOTALL)
 
 
-PROSE: dict[str, Callable[[Path], str]] = {".md": prose_of_markdown}
+def prose_of_python(path: Path) -> str:
+    """The docstrings and the messages of a module, each from the line on which its text begins."""
+    source = path.read_text("utf-8")
+    lines = [""] * (source.count("\n") + 1)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+            for number, text in enumerate(node.value.split("\n"), node.lineno - 1):
+                lines[min(number, len(lines) - 1)] += f" | {text}"
+    return "\n".join(lines)
+
+
+PROSE: dict[str, Callable[[Path], str]] = {".md": prose_of_markdown, ".py": prose_of_python}
 """Reads the prose of a file by its suffix: blank in place of all else, so that each word stays on its line."""
 
-CHECKED = MARKDOWN
+CHECKED = MARKDOWN + [path for path in SOURCES if "_sync" not in path.parts]  # `_sync` is generated from `_async`
 
 
 def avoided_phrases(text: str) -> list[tuple[int, str, str]]:
@@ -90,3 +102,15 @@ def test_code_blocks_are_no_prose(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("one\n```text\nIt goes on.\n```\nIt goes on.\n")
     assert [line for line, _, _ in avoided_phrases(prose_of_markdown(page))] == [5]
+
+
+def test_docstrings_and_messages_are_prose_and_code_is_not(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text(
+        '"""One\nrun goes on."""\ngo = on = 1  # it goes on\nraise ValueError(f"{go} told {on}" "it goes on")\n'
+    )
+    assert [(line, phrase) for line, phrase, _ in avoided_phrases(prose_of_python(module))] == [
+        (2, "goes on"),
+        (4, "goes on"),
+        (4, "told"),
+    ]

@@ -1,4 +1,4 @@
-"""The ranks of one run: how many there are, and what they agree on."""
+"""The ranks of one run: their number, and the values that they agree on."""
 
 import os
 

@@ -27,13 +27,14 @@ from train.reporting.run_metrics import best_evaluated_step
 FLOAT32_TOLERANCE = 1e-5
 """Difference between two eval losses of one model, relative or absolute, that sums in another order can make."""
 LOW_PRECISION_TOLERANCE = 5e-3
-"""The same where a number has 16 bits, in the weights or in the computation, as with 4-bit weights: about 2^-8, the
-precision of bfloat16."""
+"""The same difference for 16-bit numbers, in the weights or in the computation, as with 4-bit weights: about 2^-8, the
+precision of bfloat16.
+"""
 FINAL_EVAL_MARK = ".final-eval"
 """Name of a file in the job's folder that exists while the tuned model is evaluated.
 
-It remains if the attempt is killed there, for lack of memory perhaps. The retry then delivers without evaluating: it
-would be killed there too.
+It remains if the attempt is killed there, for example for lack of memory. The retry then delivers without evaluating,
+because it would be killed there too.
 """
 
 logger = logging.getLogger("ftlab.run")
@@ -41,14 +42,14 @@ logger = logging.getLogger("ftlab.run")
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What is left of a run once its trainer is gone."""
+    """State of a run after its trainer has ended."""
 
     outcome: Outcome
     base: BaseModel
     pad_token_id: int
     eval_set: Dataset | None
     eval_losses: dict[int, float]
-    """By step, of all attempts of the job."""
+    """Eval losses by step, of all attempts of the job."""
     progress: ProgressPayload
     """Position of the training at its end."""
 
@@ -86,7 +87,7 @@ def _publish(plan: RunPlan, link: RunLink) -> Manifest:
             checkpoint_files.sweep(plan.checkpoints_folder)
             return manifest
     raise FineTuneLabError(
-        "Every checkpoint of the job is broken. Check the disk, then submit the job again.", "checkpoint_corrupt"
+        "Every checkpoint of the job is damaged. Check the disk, then submit the job again.", "checkpoint_corrupt"
     )
 
 
@@ -102,7 +103,7 @@ def _report_no_improvement(link: RunLink, losses: dict[int, float], delivered_st
 
 
 def _evaluate(run: RunContext, trained: TrainedRun, rows: Dataset, delivered: Manifest, mark: Path) -> None:
-    """Evaluate the delivered files. The job has its model: nothing that goes wrong here may fail it."""
+    """Evaluate the delivered files. The job has its model: no error here may fail it."""
     link = run.link
     try:
         mark.touch()

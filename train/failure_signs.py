@@ -16,7 +16,7 @@ _NATIVE = ("RuntimeError", "OSError", "SafetensorError")
 
 @dataclass(frozen=True)
 class Sign:
-    """How to recognise a reason in an error of another library: by its class, and by words of that library."""
+    """Signs of a reason in an error of another library: the class, and the words of the message."""
 
     reason: ReasonCode
     sentence: str
@@ -32,10 +32,10 @@ class Sign:
 
 _MODEL_NOT_FOUND = (
     "The base model was found neither on this machine nor on the hub. "
-    "Check its name, or put it below the models folder."
+    "Check its name, or put the model in the models folder."
 )
 _HOST_OOM = "The machine's memory is used up. Use a smaller batch, a shorter method.max_length or a smaller model."
-_COLLECTIVE_ERROR = "The workers lost each other: {first_line}"
+_COLLECTIVE_ERROR = "The workers lost their connection to each other: {first_line}"
 
 SIGNS = (
     Sign(ReasonCode.HOST_OOM, _HOST_OOM, ("MemoryError",)),
@@ -58,13 +58,13 @@ SIGNS = (
         # Tokens and positions beyond the embeddings are refused before the first step. What else fails an assertion
         # on the GPU, and whose mistake that is, is not in the message.
         ReasonCode.INTERNAL_ERROR,
-        "A computation on the GPU met a value out of its range: {first_line} The job's log has the traceback.",
+        "A computation on the GPU failed on a value out of range: {first_line} The job's log has the traceback.",
         ("RuntimeError",),
         "device-side assert",
     ),
     Sign(
         ReasonCode.CONFIG_INVALID,
-        "The GPU, its driver and the installed PyTorch do not fit together: {first_line} Install a PyTorch that is "
+        "The GPU, its driver and the installed PyTorch are not compatible: {first_line} Install a PyTorch that is "
         "built for this GPU, or train on the CPU with resources.gpus_per_worker 0.",
         ("RuntimeError", "AssertionError"),
         r"no kernel image is available|driver version is insufficient|NVIDIA driver on your system is too old"
@@ -120,7 +120,7 @@ SIGNS = (
 _ACCESS = "Give the user that the service runs as access to it, then submit the job again."
 _DEVICE = "Check the disk or the network storage that it is on, then submit the job again."
 _LIMIT = "Raise the limit of open files (ulimit -n) and start the service again."
-_LAYOUT = "See that nothing else moves, replaces or deletes the service's files, then submit the job again."
+_LAYOUT = "Make sure that nothing else moves, replaces or deletes the service's files, then submit the job again."
 _STORAGE_REMEDIES = {
     errno.EACCES: _ACCESS,
     errno.EPERM: _ACCESS,
@@ -136,7 +136,7 @@ _STORAGE_REMEDIES = {
     errno.EEXIST: _LAYOUT,
     errno.ENOTEMPTY: _LAYOUT,
 }
-"""What to do about an error of the file system. A missing file is one of them only in the job's folder."""
+"""The remedy for an error of the file system. A missing file is one of them only in the job's folder."""
 
 
 def is_native(error: BaseException) -> bool:

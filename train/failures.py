@@ -1,4 +1,4 @@
-"""From an exception to a reason code and a sentence that a user can act on."""
+"""Classification of exceptions: a reason code, and a sentence that a user can act on."""
 
 import os
 import re
@@ -24,7 +24,9 @@ _REASONS_OF_CODES = {
     "model_access_denied": ReasonCode.MODEL_ACCESS_DENIED,
     "checkpoint_corrupt": ReasonCode.CHECKPOINT_CORRUPT,
 }
-"""By the code of an error of ours. Any other code is `config_invalid` if the error blames the request (HTTP 4xx)."""
+"""Reason by the code of one of our own errors. Any other code is `config_invalid` if the error blames the request (HTTP
+4xx).
+"""
 
 
 class LossDivergedError(RuntimeError):

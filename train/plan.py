@@ -37,7 +37,7 @@ class LocalBase:
     """A base model in a folder of this machine that its name does not lead to."""
 
     name: str
-    """How its owner knows it: a model reference, or a hub id; never a path."""
+    """Name for its owner: a model reference, or a hub id; never a path."""
     folder: Path
     download: str | None = None
     """The command that downloads its files; `None` for a model that the service did not train."""
@@ -51,18 +51,18 @@ class RunPlan:
     attempt: int
     config: JobConfig
     job_folder: Path
-    """Checkpoints, logs and the delivered model live below it."""
+    """Folder of the job's checkpoints, logs and tuned model."""
     models_folder: Path
-    """Base models that lie on this machine, one folder `<org>--<name>` each."""
+    """Base models on this machine, one folder `<org>--<name>` each."""
     model: str
     """Base model: a hub id (`org/name` or `org/name@revision`), or the path of a local folder or adapter."""
     pinned_revision: str | None
     """The revision that the job's first attempt found."""
     train_files: tuple[DataFile, ...]
-    """Trained one after another."""
+    """Files to train on, one after another."""
     eval_rows: Path | None
     cache_folder: Path
-    """What can be made again lies below it, for all jobs: prepared data first of all."""
+    """Folder for data of all jobs that can be recreated, mainly prepared data."""
     threads: int
     """CPU threads of one worker."""
     model_number: int = 1
@@ -79,9 +79,9 @@ class RunPlan:
     gpu_fraction: float | None = None
     """The share of the GPU's memory that the run may use; `None` is all of it."""
     resume_from: str | None = None
-    """Name of the checkpoint to resume from, removing the newer ones; `None` is the newest good one."""
+    """Name of the checkpoint to resume from, removing the newer ones; `None` means the newest intact one."""
     local_base: LocalBase | None = None
-    """The base model where it lies in a folder that its name does not lead to, as that of a former job."""
+    """The base model if it is in a folder that its name does not lead to, such as that of a former job."""
     time_left_s: float | None = None
     """Rest of the job's `time_limit_s`; the run saves and stops when it is used up."""
 
@@ -96,7 +96,7 @@ class RunPlan:
 
     @property
     def writing_folder(self) -> Path:
-        """Where the attempt writes its checkpoints before they are committed."""
+        """Folder in which the attempt writes its checkpoints before they are committed."""
         return self.checkpoints_folder / f".tmp-{self.attempt}"
 
     @property
@@ -113,7 +113,7 @@ class Beat:
     """The newest heartbeat of a run."""
 
     count: int
-    """Heartbeats so far: a count that stays the same means that nothing moves."""
+    """Heartbeats so far: a count that stays the same means that there is no progress."""
     step: int
     median_step_s: float | None
     """Median time of the newest steps; `None` before the second step of the attempt, as the first is slower."""
@@ -162,7 +162,7 @@ class ModelLoaded:
 
 
 class RunLink(Protocol):
-    """A run's line to the outside. Nothing here blocks the training step."""
+    """Connection of a run to its driver. Its calls never block the training step."""
 
     def emit(self, payload: EventPayload | ModelLoaded) -> None:
         """Hand over one event."""

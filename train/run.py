@@ -1,4 +1,4 @@
-"""One attempt of a job on one set of devices, from the plan to the delivered model."""
+"""One attempt of a job on one set of devices, from the plan to the tuned model."""
 
 import gc
 import shutil
@@ -33,7 +33,7 @@ from train.row_schedule import RowSchedule
 def run(plan: RunPlan, link: RunLink) -> Outcome:
     """Train as `plan` says. Every rank of the run calls it; rank 0 commits and delivers.
 
-    Raises whatever goes wrong; `train.failures.classify` derives the reason from it.
+    Raises any error; `train.failures.classify` derives the reason from it.
     """
     # Set up the process.
     transformers_logging.disable_progress_bar()

@@ -1,1 +1,1 @@
-"""The queue coordinator: one tick after the other, it starts, watches and ends attempts."""
+"""The queue coordinator: tick by tick, it starts, watches and ends attempts."""

@@ -30,7 +30,7 @@ class CoordinatorActor:
         threading.Thread(target=self._run, name="ftlab-coordinator", daemon=True).start()
 
     def wake(self) -> None:
-        """Tick soon: something has changed, a job was submitted for example."""
+        """Tick soon: something has changed, for example a job was submitted."""
         self._timer.wake()
 
     def attempt_ended(self) -> None:
@@ -38,7 +38,7 @@ class CoordinatorActor:
         self._timer.hurry()
 
     def why_too_large(self, resources: Resources) -> str | None:
-        """Why a job with these resources would be refused, before it is submitted."""
+        """The reason why a job with these resources would be refused, before it is submitted."""
         return why_too_large(resources, self._cluster.fleet())
 
     def drain(self) -> None:
@@ -53,7 +53,7 @@ class CoordinatorActor:
         return True
 
     def _run(self) -> None:
-        """Schedule until another coordinator, of a second cluster, takes over; once that one is gone, restart."""
+        """Schedule until another coordinator, of a second cluster, takes over; once that one has ended, restart."""
         run_forever(self._coordinator, self._timer.pause)
         wait_until_abandoned(self._store, time.sleep)
         os._exit(1)  # Ray restarts the actor, which then remembers nothing

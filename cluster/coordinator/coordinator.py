@@ -1,4 +1,4 @@
-"""The coordinator: one tick after the other, it makes the cluster match the database."""
+"""The coordinator: tick by tick, it makes the cluster match the database."""
 
 import logging
 import threading
@@ -27,9 +27,9 @@ from tracking.store.records import Lease
 LEASE_TTL_S = 10.0
 LEASE_RENEWED_BEFORE_END_S = LEASE_TTL_S * 2 / 3
 SESSION = "session"
-"""The lease whose holder is the life of the cluster in which a coordinator got through its first tick."""
+"""The lease that records in which life of the cluster a coordinator completed its first tick."""
 LOOKS_UNTIL_ABANDONED = 6
-"""A lease that this many looks, `LEASE_TTL_S` apart, find unchanged is not renewed any more."""
+"""A lease that this many checks, `LEASE_TTL_S` apart, find unchanged is no longer renewed."""
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class FencedError(StaleJobError):
 class Coordinator:
     """Schedules jobs. All its state is in the database: a new coordinator resumes where the last one stopped.
 
-    `tick()` is called by one thread only. What its parts remember between ticks saves work or grants time, and may be
+    `tick()` is called by one thread only. State that its parts keep between ticks saves work or grants time, and may be
     lost. `drain` and `is_drained` may be called from any thread.
     """
 
@@ -86,10 +86,10 @@ class Coordinator:
         1. Hold the lease, list the run drivers, and read the live jobs and attempts.
         2. Add the device time of ended attempts to their owners' usage.
         3. Check the live attempts: end the lost ones, and stop those that are requested or due to stop.
-        4. Decide what follows for jobs whose attempt has ended: they are queued, rest, or end.
+        4. Decide what follows for jobs whose attempt has ended: they are queued, stay stopped, or end.
         5. End drivers without an attempt, and release what ended attempts still hold.
-        6. Start jobs of the queue, and keep a standby run. While draining: note when nothing lives any more.
-        7. Note that what an earlier life of the cluster left has been dealt with.
+        6. Start jobs of the queue, and keep a standby run. While draining: note when no attempt is live any more.
+        7. Note that everything left by an earlier life of the cluster has been cleaned up.
         """
         tick = self._begin()
         count_device_usage(tick)
@@ -109,7 +109,7 @@ class Coordinator:
         self._draining.set()
 
     def is_drained(self) -> bool:
-        """Whether a tick since `drain` has found that no attempt lives and every job rests or has ended."""
+        """Whether a tick since `drain` has found no live attempt, and no job that is about to run."""
         return self._drained.is_set()
 
     def _begin(self) -> Tick:
@@ -136,7 +136,7 @@ class Coordinator:
         )
 
     def _hold_lease(self, now: datetime) -> Lease:
-        """Take the lease at first; then renew it long before it ends, which shows others that somebody schedules."""
+        """Take the lease at first; then renew it long before it ends, as a sign to others of an active coordinator."""
         if self._lease is None:
             with self._store.begin() as tx:
                 session = tx.leases.current(SESSION)
@@ -181,9 +181,9 @@ def run_forever(coordinator: Coordinator, pause: Callable[[float], None]) -> Non
 
 
 def wait_until_abandoned(store: Store, pause: Callable[[float], None]) -> None:
-    """For a fenced coordinator: return when the one that took over is gone, which takes a minute to be sure of.
+    """For a fenced coordinator: return when the one that took over has ended, which takes a minute to detect.
 
-    To take the lease back from one that lives would have the two fence each other for ever, and end each other's runs.
+    If it took the lease back from a live one, the two would fence each other forever, and end each other's runs.
     """
     last: Lease | None = None
     num_same = 0
@@ -193,7 +193,7 @@ def wait_until_abandoned(store: Store, pause: Callable[[float], None]) -> None:
             with store.read() as tx:
                 lease = tx.leases.current(COORDINATOR)
         except Exception:  # an edge: while the database is away nobody can renew the lease
-            logger.exception("The lease could not be looked at")
+            logger.exception("The lease could not be checked")
             num_same = 0
             continue
         num_same = num_same + 1 if lease == last else 0

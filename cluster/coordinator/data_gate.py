@@ -2,10 +2,10 @@
 
 A job whose data is not ready is passed over; it holds nothing, and no job behind it waits for it. There are three
 exceptions:
-- A job that has run with the same files starts at once: it would lose its turn over a late answer.
+- A job that has run with the same files starts at once: it would lose its place because of a late answer.
 - So does a job whose data was ready before: it would lose its place when the service restarts.
-- A running job to which files are appended trains on until they are prepared.
-The cache on disk is the truth of what is ready: a coordinator that remembers nothing asks again.
+- A running job to which files are appended keeps training until they are prepared.
+The cache on disk determines what is ready: a coordinator without this state asks again.
 """
 
 import logging
@@ -39,7 +39,7 @@ Asked = dict[Preparation, Progress]
 
 
 class DataGate:
-    """Asks for the data that jobs need, and lets the jobs pass whose data is ready. Remembers what it was answered."""
+    """Gate that requests the data that jobs need, and passes the jobs whose data is ready. Remembers the answers."""
 
     def __init__(self) -> None:
         self._preparations: dict[DataKey, Preparation] = {}
@@ -107,7 +107,7 @@ class DataGate:
         return [queued for queued in snapshot.queue if queued.id in passed], waits
 
     def findings(self, job: JobRecord) -> str | None:
-        """What the doctor says of the data of a queued job; `None` where it has not answered."""
+        """The doctor's findings about the data of a queued job; `None` until it has answered."""
         preparation = self._of_queued.get(job.id)
         result = preparation.answer.result if preparation else None
         return result.get(FINDINGS) if result else job.data_findings
@@ -120,18 +120,18 @@ class DataGate:
     ) -> Progress:
         """Ask for the data of a queued job, unless enough other data is being prepared.
 
-        It is left to the run when the data worker has had trouble with it for too long.
+        The run prepares it when the data worker has failed at it for too long.
         """
         if _num_working(self._for_running | asked) >= MAX_WORKING:
             return Progress.IN_LINE
         progress = self._ask(tick, preparation, job, config)
         if preparation.request is not None and (why := preparation.trouble(tick.now, config.first_step_timeout_s)):
-            logger.warning("The data of job %s is left to its run: %s", job.id, why)
+            logger.warning("The run of job %s prepares its data itself: %s", job.id, why)
             return Progress.LEFT_TO_RUN
         return progress
 
     def _ask(self, tick: Tick, preparation: Preparation, job: JobRecord, config: JobConfig) -> Progress:
-        """Ask the data worker how far it is; the first question starts the work."""
+        """Poll the data worker for its progress; the first request starts the work."""
         request = self._request(tick, preparation, job, config)
         if request is None:
             return Progress.READY
@@ -165,7 +165,7 @@ class DataGate:
         return request is None or all(file.rows.is_file() for file in request.all_files)
 
     def _forget_except(self, asked: Asked) -> None:
-        """Forget data that no job needs, and what failed: for the next job that needs it, it is tried again."""
+        """Forget data that no job needs, and failures, so that the next job that needs the data tries again."""
         kept = [
             (key, preparation)
             for key, preparation in self._preparations.items()

@@ -9,7 +9,7 @@ from train.plan import RunPlan
 
 
 class Drivers:
-    """The run drivers that live. Remembers which of them this coordinator has launched."""
+    """The live run drivers. Remembers which of them this coordinator has launched."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster

@@ -14,7 +14,7 @@ from ftlab.status import JobStatus, ReasonCode, StopKind
 from tracking.store.records import AttemptRecord, JobRecord, JobRef, UnreadableConfig
 
 ORPHAN_GRACE_S = 5.0
-"""What a run that has just delivered gets to end by itself."""
+"""Seconds that a run which has just delivered gets to exit by itself."""
 
 
 def count_device_usage(tick: Tick) -> None:

@@ -18,7 +18,7 @@ NODES_INTERVAL_S = 2.0
 """How often the machines are listed while something runs."""
 STOP_MESSAGES = {
     StopKind.EXTEND: "The job saves a checkpoint and continues with the files that were appended.",
-    StopKind.DRAIN: "The service is about to stop; the job saves a checkpoint and goes back to the queue.",
+    StopKind.DRAIN: "The service is about to stop; the job saves a checkpoint and returns to the queue.",
     StopKind.TIME_LIMIT: "The job's time limit is used up; it saves a checkpoint and ends.",
 }
 
@@ -60,11 +60,11 @@ class LiveAttempts:
         if job is None or job.attempt != attempt.number:
             return ReasonCode.INTERNAL_ERROR, "The job moved on without this attempt."
         if self._has_lost_a_machine(tick, attempt):
-            return ReasonCode.NODE_LOST, "A machine that the run was given is gone."
+            return ReasonCode.NODE_LOST, "A machine of the run is no longer available."
         return None
 
     def _has_lost_a_machine(self, tick: Tick, attempt: AttemptRecord) -> bool:
-        """A run that waits for a machine that has left would wait for ever, and one that trains there is cut off."""
+        """Whether a machine of the run has left the cluster: the run would wait for it forever."""
         if tick.now - self._listed_nodes_at > timedelta(seconds=NODES_INTERVAL_S):
             self._nodes = frozenset(node.id for node in tick.cluster.fleet().nodes)
             self._listed_nodes_at = tick.now
@@ -73,7 +73,7 @@ class LiveAttempts:
         return is_older and any(node not in self._nodes for node, _ in attempt.placement)
 
     def _revive(self, tick: Tick, attempt: AttemptRecord, job: JobRecord) -> None:
-        """Ask a silent driver for its state: it may have no plan yet, or hang, or the database was away.
+        """Ask a silent driver for its state: it may have no plan yet, or hang, or the database was unavailable.
 
         A driver without a plan gets it again. One that does not answer, or stays silent as long again, is ended.
         """

@@ -1,4 +1,4 @@
-"""What is known of the preparation of a job's data. Pure: from the data worker's answers and the clock."""
+"""State of the preparation of a job's data. Pure: from the data worker's answers and the clock."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,34 +16,34 @@ READY_FOR_S = 1800.0
 MAX_DEATHS = 3
 """After this many deaths of the data worker over the same data, the run itself tries: it reports what is wrong."""
 SILENCE_S = 120.0
-"""The same after this long without an answer: a data worker that starts again is there within seconds."""
+"""The run also tries after this long without an answer: a data worker that restarts is ready within seconds."""
 NOT_ASKED_S = 30.0
-"""After this long without a question, a missing answer is no sign of trouble."""
+"""After this long without a question, a missing answer does not indicate trouble."""
 WORKER_TROUBLE = frozenset({ReasonCode.INTERNAL_ERROR, ReasonCode.HOST_OOM, ReasonCode.STORAGE_ERROR})
-"""Reasons of a failed preparation that may lie in the data worker itself."""
+"""Reasons of a failed preparation that the data worker itself may have caused."""
 
 WORKING = WorkState(WorkStatus.WORKING)
 
 
 class Progress(Enum):
-    """How far a job's data is, and what the job does meanwhile."""
+    """State of a job's data, and what the job does in the meantime."""
 
     READY = auto()
-    """It starts. So does a job whose dataset or model is gone: the start finds out what, and fails the job."""
+    """The job starts. So does a job whose dataset or model no longer exists: the start detects it and fails the job."""
     LEFT_TO_RUN = auto()
-    """It starts: the data worker has trouble, so the run prepares the data, or reports what is wrong."""
+    """The job starts: the data worker has trouble, so the run prepares the data, or reports the error."""
     IN_LINE = auto()
-    """It waits: other data is prepared first."""
+    """The job waits: other data is prepared first."""
     WORKING = auto()
-    """It waits: the data worker prepares it."""
+    """The job waits: the data worker is preparing its data."""
     SOURCE_AWAY = auto()
-    """It waits: what the data is made from cannot be reached at the moment."""
+    """The job waits: the source of its data is unreachable at the moment."""
     INVALID = auto()
-    """It fails: the data can never be prepared."""
+    """The job fails: its data can never be prepared."""
 
     @classmethod
     def of(cls, answer: WorkState) -> "Progress":
-        """What the data worker's answer means for the job."""
+        """The consequence of the data worker's answer for the job."""
         if answer.status is not WorkStatus.FAILED:
             return cls.READY if answer.status is WorkStatus.DONE else cls.WORKING
         if answer.reason is None:
@@ -72,7 +72,7 @@ class DataKey:
     eval_dataset: str | None
     model: str
     revision: str | None
-    """Of a model of the hub."""
+    """Revision of a hub model."""
     method: Method
     use: ModelUse
 
@@ -87,16 +87,16 @@ class DataKey:
 
 @dataclass(eq=False)
 class Preparation:
-    """What is known of the data of one `DataKey`."""
+    """State of the data of one `DataKey`."""
 
     silent_since: datetime
-    """Since when the data worker has not answered."""
+    """The time since which the data worker has not answered."""
     stuck_since: datetime
-    """Since when no more rows have been done."""
+    """The time since which no more rows have been processed."""
     answer: WorkState = WORKING
-    """The data worker's last one."""
+    """The last answer of the data worker."""
     num_deaths: int = 0
-    """Of data workers that were working on it."""
+    """Number of data workers that died while working on it."""
     request: PrepareRequest | None = None
     """`None` before the first question."""
     asked_at: datetime | None = None
@@ -111,7 +111,7 @@ class Preparation:
         return self.ready_at is not None
 
     def expire(self, now: datetime) -> None:
-        """Have data that became ready long ago asked for again."""
+        """Mark data that became ready long ago as due for another request."""
         if self.ready_at is not None and now - self.ready_at > timedelta(seconds=READY_FOR_S):
             self.ready_at, self.asked_at = None, None
             self.answer, self.num_deaths = WORKING, 0
@@ -135,7 +135,7 @@ class Preparation:
     def trouble(self, now: datetime, stuck_timeout_s: float) -> str | None:
         """Why waiting for the data worker is pointless; `None` while it is not."""
         if self.num_deaths >= MAX_DEATHS:
-            return f"{self.num_deaths} data workers died over it."
+            return f"{self.num_deaths} data workers died while preparing it."
         if now - self.silent_since > timedelta(seconds=SILENCE_S):
             return "The data worker does not answer."
         is_stuck = now - self.stuck_since > timedelta(seconds=stuck_timeout_s)

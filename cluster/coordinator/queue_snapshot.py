@@ -24,7 +24,7 @@ class QueueSnapshot:
     jobs: Mapping[str, JobRecord]
     """The queued jobs by id, also those whose config cannot be read."""
     queue: Sequence[QueuedJob]
-    """Those whose config can be read, in queue order."""
+    """The queued jobs whose config can be read, in queue order."""
     live: Mapping[str, tuple[JobRecord, AttemptRecord]]
     """The jobs with a live attempt, by id."""
     situation: Situation
@@ -36,7 +36,7 @@ class QueueWindow:
 
     num_owners: int = 1
     num_waiting_for_data: int = 0
-    """Jobs that cannot start, whatever is free."""
+    """Jobs that cannot start, whichever devices are free."""
 
     @property
     def jobs_per_owner(self) -> int:

@@ -1,4 +1,4 @@
-"""What the coordinator needs of a cluster, and the Ray one."""
+"""Interface that the coordinator needs from a cluster, and its implementation on Ray."""
 
 import os
 from collections.abc import Iterable
@@ -20,23 +20,23 @@ CALL_TIMEOUT_S = 10.0
 
 
 class DriverLostError(Exception):
-    """The run driver is gone, or does not answer."""
+    """The run driver has ended, or does not answer."""
 
 
 class Cluster(Protocol):
     """Starts, finds and ends run drivers. Every call may take a moment; none is made inside a transaction."""
 
     def session(self) -> str:
-        """Names this life of the cluster; drivers never outlive it."""
+        """Id of this life of the cluster; drivers never outlive it."""
 
     def fleet(self) -> Fleet:
         """The machines, with the devices they give to training."""
 
     def drivers(self) -> set[str]:
-        """Names of the run drivers that live, standby ones included."""
+        """Names of the live run drivers, including standby ones."""
 
     def launch(self, name: str, shape: WorkerShape | None, plan: RunPlan | None) -> None:
-        """Start a run driver; without shape and plan a standby one."""
+        """Start a run driver; without shape and plan, a standby one."""
 
     def state(self, name: str) -> str:
         """`starting`, `ready`, `taken` or `ended`. Raises `DriverLostError`."""
@@ -51,7 +51,7 @@ class Cluster(Protocol):
         """End a driver and all processes of its run at once."""
 
     def release(self, placement_groups: Iterable[str]) -> None:
-        """Give back placement groups that may have outlived their run."""
+        """Release placement groups that may have outlived their run."""
 
     def prepare(self, request: PrepareRequest) -> WorkState | None:
         """Have the data worker prepare a job's data, and report how far it is; `None` when it does not answer."""

@@ -24,7 +24,9 @@ from train.model.preflight import check_devices
 from train.plan import RunPlan
 
 WAITING_INTERVAL_S = 1.0
-"""How often at most it is written down what jobs wait for: it changes with every start, and people read it."""
+"""Shortest interval in seconds between updates of the reasons why jobs wait: they change with every start, and only
+people read them.
+"""
 STANDBY_RETRY_S = 20.0
 STANDBY_LEAD_S = 20.0
 """About how long a standby run takes to start on two cores."""
@@ -36,13 +38,13 @@ REASONS_OF_MISSING = {
     "dataset_content_missing": ReasonCode.DATASET_INVALID,
     "checkpoint_not_found": ReasonCode.CHECKPOINT_CORRUPT,
 }
-"""Reasons of a job that cannot start, because something it was submitted with is gone."""
+"""Reasons of a job that cannot start because something that it was submitted with no longer exists."""
 
 logger = logging.getLogger(__name__)
 
 
 class JobStarter:
-    """Starts queued jobs. Remembers how far it read the queue, and when it last wrote down what jobs wait for."""
+    """Starts queued jobs. Remembers how far it read the queue, and when it last recorded what jobs wait for."""
 
     def __init__(self, stops: StopRequests, gate: DataGate) -> None:
         self._stops = stops
@@ -53,7 +55,7 @@ class JobStarter:
         """Whether the last tick left a job in the queue that only waits for its turn."""
 
     def start(self, tick: Tick) -> bool:
-        """Carry out what the policy decides about the queue; return whether a job was started."""
+        """Carry out the decisions of the policy for the queue; return whether a job was started."""
         self.has_waiting = False
         snapshot = read_queue(tick, self._window)
         if snapshot is None:
@@ -138,14 +140,14 @@ class JobStarter:
             return attempt, plan, tx.events.after(job.id, job.last_seq)
 
     def _preempt(self, tick: Tick, job: JobRecord, decision: Preempt, snapshot: QueueSnapshot) -> None:
-        why = f"Job {job.id} of priority {job.priority} needs the devices; this job saves and goes back to the queue."
+        why = f"Job {job.id} of priority {job.priority} needs the devices; this job saves and returns to the queue."
         for victim in decision.victims:
             self._stops.request(tick, *snapshot.live[victim], StopKind.PREEMPT, why)
 
     def _write_waiting(
         self, tick: Tick, decisions: Sequence[Decision], waiting_for_data: Collection[str], snapshot: QueueSnapshot
     ) -> None:
-        """Write down what each job waits for, where that has changed, and that it no longer waits for its data."""
+        """Record what each job waits for if it has changed, and that it no longer waits for its data."""
         if tick.now - self._wrote_waiting_at < timedelta(seconds=WAITING_INTERVAL_S):
             return
         waiting = [decision for decision in decisions if isinstance(decision, Wait | Preempt)][:QUEUE_WINDOW]
@@ -210,7 +212,7 @@ def _can_spare_a_core(tick: Tick, fleet: Fleet, *, has_waiting: bool) -> bool:
     """Whether training leaves a core free, or a run is about to end while another job waits.
 
     On a full machine, the start of a standby run doubles the time of the steps beside it, and triples that of the
-    evaluation at the end. A waiting job gets back the time that the running job loses; where none waits, nobody does.
+    evaluation at the end. The running job's loss pays off only if another job is waiting to start.
     """
     if fleet.total.cpus > sum(attempt.cpus for attempt in tick.attempts):
         return True
@@ -219,7 +221,7 @@ def _can_spare_a_core(tick: Tick, fleet: Fleet, *, has_waiting: bool) -> bool:
 
 
 def _has_no_step(job: JobRecord) -> bool:
-    """Whether the job has not done a step in this attempt: the first one brings an estimate of the time left."""
+    """Whether the job has not completed a step in this attempt: the first one brings an estimate of the time left."""
     if job.status in (JobStatus.PENDING, JobStatus.INITIALIZING):
         return True
     return job.status is JobStatus.RUNNING and job.eta_s is None

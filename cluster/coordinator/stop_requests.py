@@ -12,7 +12,9 @@ from tracking.store import StaleJobError
 from tracking.store.records import AttemptRecord, JobRecord, JobRef
 
 URGENT = frozenset({StopKind.CANCEL, StopKind.DRAIN})
-"""Stops that somebody waits for: they get the setting `stop_grace_s`, the others `SAVE_GRACE_S` where it is longer."""
+"""Stops that a user waits for: their grace time is the setting `stop_grace_s`; for the others, `SAVE_GRACE_S` if that
+is longer.
+"""
 HEARTBEAT_TIMEOUT_S = 30.0
 """A driver that has written nothing for this long is silent."""
 

@@ -1,4 +1,4 @@
-"""The context of one tick, which every step of it gets."""
+"""The context of one tick, passed to each of its steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from tracking.store.records import AttemptRecord, JobRecord, Lease
 
 @dataclass(frozen=True)
 class Tick:
-    """What a tick works with, and what the database had when it began."""
+    """Context of a tick, with the records that the database had when it began."""
 
     store: Store
     cluster: Cluster
@@ -28,13 +28,13 @@ class Tick:
     now: datetime
     lease: Lease
     is_new_session: bool
-    """Whether what was lost with the previous life of the cluster has not been dealt with yet."""
+    """Whether losses from the previous life of the cluster still have to be handled."""
     is_draining: bool
     """Whether the service is about to stop: no job starts, and running jobs save and stop."""
     jobs: Sequence[JobRecord]
-    """The live ones: pending to cancelling."""
+    """The live jobs: pending to cancelling."""
     attempts: Sequence[AttemptRecord]
-    """The live ones."""
+    """The live attempts."""
     unreleased: Sequence[AttemptRecord]
     """Ended attempts whose placement groups may still exist."""
     uncounted: Sequence[AttemptRecord]

@@ -13,7 +13,7 @@ PAUSE_PER_TICK = 9.0
 
 
 class TickTimer:
-    """Turns wake-ups into ticks. Any thread may wake it; one thread pauses."""
+    """Timer that turns wake-ups into ticks. Any thread may wake it; one thread pauses."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class TickTimer:
         self._woken.set()
 
     def hurry(self) -> None:
-        """Devices have become free, or somebody waits: tick without a pause."""
+        """Devices have become free, or a caller waits: tick without a pause."""
         self._hurried.set()
         self._woken.set()
 

@@ -42,7 +42,7 @@ def move_job(
 
 
 def fail_unreadable(tick: Tick, job: JobRecord, config: UnreadableConfig) -> None:
-    """Fail a job whose config cannot be read, so that it holds up no other."""
+    """Fail a job whose config cannot be read, so that it does not hold up others."""
     message = f"This version cannot read the job's config: {config.why}"
     move_job(tick, job, JobStatus.FAILED, reason=ReasonCode.CONFIG_INVALID, message=message)
 
@@ -60,7 +60,7 @@ def publish(tick: Tick, events: Sequence[EventRecord]) -> None:
 
 
 def _require_unchanged(now: JobRecord, then: JobRecord) -> None:
-    """A request that was accepted after `then` was read must not be lost in a move that does not know of it."""
+    """A request that was accepted after `then` was read must not be lost in a move that was decided without it."""
     if _requests_of(now) != _requests_of(then):
         raise StaleJobError(f"Job {now.id!r} has changed in the meantime (it is {now.status.value} now).")
 

@@ -209,7 +209,7 @@ class Watch:
         try:
             yield
         except Exception:  # an edge: a failing check must not stop a job that can train
-            logger.exception("The doctor could not watch dataset %s", self.request.file.dataset_id)
+            logger.exception("The doctor's check of dataset %s could not be followed", self.request.file.dataset_id)
             self._doctor = None
 
 

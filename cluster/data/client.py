@@ -1,4 +1,4 @@
-"""Reaching the data worker from any process of the Ray cluster."""
+"""Client of the data worker for any process of the Ray cluster."""
 
 import logging
 from itertools import islice
@@ -18,7 +18,7 @@ TOKENS_TIMEOUT_S = 60.0
 MAX_PENDING = 100
 """Calls that are remembered: the answer about a job that was cancelled is never fetched."""
 ANSWER_WAIT_S = 0.05
-"""What the coordinator's tick waits for an answer, which is there at once unless the worker is starting."""
+"""Seconds that the coordinator's tick waits for an answer, which is immediate unless the worker is starting."""
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class PrepareCalls:
         self._pending: dict[str, ray.ObjectRef] = {}
 
     def ask(self, request: PrepareRequest) -> WorkState | None:
-        """How far the work is; `None` while the worker does not answer, as it has died or is starting."""
+        """Progress of the work; `None` while the worker does not answer because it has died or is starting."""
         call = self._pending.pop(request.key, None) or start_data_worker().prepare.remote(request)
         try:
             answered, _ = ray.wait([call], timeout=ANSWER_WAIT_S)
@@ -65,5 +65,5 @@ class RayDataClient:
         try:
             return await self._actor.call_async(method, request, timeout_s=timeout_s)
         except ActorUnreachableError as error:
-            message = "The data worker does not answer; it is started again by itself. Try again in a moment."
+            message = "The data worker does not respond; it restarts automatically. Try again in a moment."
             raise ServiceUnavailableError(message, "data_worker_unavailable") from error

@@ -21,7 +21,7 @@ from train.model.preflight import ModelUse
 from train.plan import LocalBase
 
 FINDINGS = "findings"
-"""In the result of a preparation: what the doctor says of the job's data, as sentences."""
+"""Key in the result of a preparation: the doctor's findings about the job's data, as sentences."""
 
 
 class WorkStatus(StrEnum):
@@ -32,18 +32,20 @@ class WorkStatus(StrEnum):
 
 @dataclass(frozen=True)
 class WorkState:
-    """How far a piece of work is. The caller repeats its request until the work has ended."""
+    """Progress of a piece of work. The caller repeats its request until the work has ended."""
 
     status: WorkStatus
     done_rows: int = 0
     total_rows: int = 0
     """0 while it is not known."""
     result: dict[str, Any] | None = None
-    """Of work that is done."""
+    """Result of completed work."""
     reason: ReasonCode | None = None
-    """Of work that failed; `None` where what it needs is away for the moment, and another try may succeed."""
+    """Reason of failed work; `None` if something that it needs is temporarily unavailable, so that another try may
+    succeed.
+    """
     message: str = ""
-    """Of work that failed: a sentence that a user can act on."""
+    """Message of failed work: a sentence that a user can act on."""
     worker: int = 0
     """Process id of the data worker that answers: another one means that the one before has died."""
 
@@ -60,9 +62,9 @@ class SourceFile:
     dataset_id: str
     bucket: str
     key: str
-    """Of the rows inside the bucket; empty where they lie at `rows` in any case."""
+    """Key of the rows inside the bucket; empty if they are always at `rows`."""
     rows: Path
-    """Where they are on this machine once they are fetched."""
+    """Path of the rows on this machine once they are fetched."""
     num_rows: int
 
 
@@ -106,15 +108,15 @@ class PrepareRequest(_Request):
 
 @dataclass(frozen=True)
 class CheckRequest(_Request):
-    """Look for what is wrong with a dataset."""
+    """Check a dataset."""
 
     base: BaseRef
     method: Method
     file: SourceFile
     eval_file: SourceFile | None = None
-    """To evaluate on: it must share no row with `file`."""
+    """Evaluation dataset: it must share no rows with `file`."""
     max_findings: int = DEFAULT_MAX_FINDINGS
-    """Findings that are described; all are counted."""
+    """Most findings that are described; all are counted."""
 
 
 @dataclass(frozen=True)
@@ -129,10 +131,10 @@ class TokensRequest(_Request):
 
 
 class DataClient(Protocol):
-    """Calls to the data worker. Each raises `ServiceUnavailableError` while it cannot be reached."""
+    """Calls to the data worker. Each raises `ServiceUnavailableError` while it is unreachable."""
 
     async def check(self, request: CheckRequest) -> WorkState:
-        """Have a dataset checked; ask again with the same request until the work has ended."""
+        """Check a dataset; poll with the same request until the work has ended."""
 
     async def tokens(self, request: TokensRequest) -> list[dict[str, Any]]:
         """The tokens of some rows, one document a row."""

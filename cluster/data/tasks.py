@@ -1,4 +1,4 @@
-"""Long-running work for callers that poll: it is done once, in a thread, and all callers see how far it is."""
+"""Long-running work for callers that poll: it is done once, in a thread, and all callers see its progress."""
 
 import math
 import threading
@@ -29,7 +29,7 @@ class _Task:
 
 
 class TaskTable:
-    """The work under way and lately ended, by key. Safe to call from any thread; no call waits."""
+    """The running and recently ended work, by key. Safe to call from any thread; no call waits."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class TaskTable:
         self._tasks: dict[str, _Task] = {}
 
     def ask(self, key: str, work: Work) -> WorkState:
-        """The state of the work that `key` names; the first to ask has it started."""
+        """The state of the work that `key` names; the first call starts it."""
         with self._lock:
             self._forget_old()
             task = self._tasks.get(key)
@@ -66,7 +66,7 @@ class TaskTable:
             return task.state
 
     def close(self) -> None:
-        """Wait for what is under way; start nothing more."""
+        """Wait for running work; start nothing more."""
         self._pool.shutdown(cancel_futures=True)
 
     def _run(self, task: _Task, work: Work) -> None:

@@ -147,7 +147,7 @@ class DataWorker:
             document = self._doctor.check(request, lambda rows, _: on_rows(rows), eval_rows)
             report = CheckReport.model_validate(document)
         except Exception:  # an edge: a failing check must not stop a job that can train
-            logger.exception("The doctor could not look at dataset %s", file.dataset_id)
+            logger.exception("The doctor could not check dataset %s", file.dataset_id)
             return f"Dataset {file.dataset_id} could not be checked."
         return f"Dataset {file.dataset_id}: {report.summary}"
 

@@ -1,4 +1,4 @@
-"""The event hub: fans new events out to the API replicas. Cheap to lose, because the database has every event.
+"""The event hub: fans new events out to the API replicas. Losing it costs little, because the database has every event.
 
 A replica holds one waiting `listen` call, whatever the number of its sockets; a publisher never waits.
 """
@@ -25,13 +25,13 @@ LISTEN_TIMEOUT_S = 20.0
 CALL_TIMEOUT_S = 5.0
 RETRY_INTERVAL_S = 1.0
 BACKLOG_EVENTS = 2_000
-"""Events a publisher keeps while the hub is away; older ones are left to the database."""
+"""Events a publisher keeps while the hub is unreachable; older ones are left to the database."""
 
 
 class EventHub:
     """A ring of the newest events and the listeners that wait for more. Safe to call from any thread.
 
-    Positions count events, from a number taken from the clock: a position of an earlier life lies below this
+    Positions count events, from a number taken from the clock: a position of an earlier life is below this
     life's first one, so the two never mix.
     """
 
@@ -89,9 +89,9 @@ class EventHub:
 class RayEventHubClient:
     """The `EventHubClient` of processes in a Ray cluster.
 
-    `publish` puts events into a bounded backlog that one thread sends: the caller never waits for Ray, and a
-    burst becomes one call: what comes within `linger_s` goes together. `listen` raises `ServiceUnavailableError`
-    while the hub cannot be reached.
+    `publish` puts events into a bounded backlog that one thread sends: the caller never waits for Ray, and a burst
+    becomes one call: what comes within `linger_s` goes together. `listen` raises `ServiceUnavailableError` while the
+    hub is unreachable.
     """
 
     def __init__(self, namespace: str, *, linger_s: float = 0.0) -> None:

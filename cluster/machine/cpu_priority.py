@@ -1,4 +1,4 @@
-"""CPU priorities: requests first, then training, then what is only prepared for later."""
+"""CPU priorities: requests first, then training, then preparations for later."""
 
 import os
 import shlex
@@ -9,7 +9,7 @@ from importlib import import_module
 TRAINING = 10
 """Training takes every core it gets; a request to the API goes first for the moment that it needs."""
 AHEAD_OF_TIME = 19
-"""What no job waits for yet."""
+"""Niceness of work that no job waits for yet."""
 
 
 KEEP_FREED_MEMORY = {

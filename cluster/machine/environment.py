@@ -10,7 +10,7 @@ from ftlab.errors import InvalidRequestError
 from ftlab.settings import Settings
 
 PREEMPTION_WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
-"""`1` where Ray Train notifies runs that one of their machines is about to be taken away."""
+"""`1` where Ray Train notifies runs that one of their machines is about to be shut down."""
 RAY_DEFAULTS = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -54,7 +54,7 @@ def ensure_token(settings: Settings) -> None:
             stream.write(secrets.token_hex(32))
     if stat.S_IMODE(file.stat().st_mode) & 0o077:
         raise InvalidRequestError(
-            f"{file} can be read by others, and its content lets them run code here. Run: chmod 600 {file}",
+            f"Other users can read {file}, whose content lets them run code here. Run: chmod 600 {file}",
             "unsafe_token_file",
         )
 
@@ -79,7 +79,7 @@ def ray_environment(settings: Settings) -> dict[str, str]:
 
 
 def _hub_cache(settings: Settings) -> dict[str, str]:
-    """Models of the hub are kept with the other data, except where the environment says otherwise."""
+    """Models of the hub are kept with the other data, unless the environment sets another folder."""
     if os.environ.get("HF_HUB_CACHE") or os.environ.get("HF_HOME"):
         return {}
     return {"HF_HUB_CACHE": str(settings.home / "cache" / "hub")}

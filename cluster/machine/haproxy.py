@@ -1,9 +1,9 @@
-"""HAProxy as Serve's HTTP front, reachable from this machine only.
+"""HAProxy as Ray Serve's HTTP proxy, reachable from this machine only.
 
 Ray 2.60 writes a configuration that opens HAProxy's statistics and metrics on every interface, without a password, and
-has no option against it. It does let us name the program to start, so a few lines of shell stand in front of HAProxy
-and bind those ports to loopback before they hand over. They also replace Ray's plain error pages with ours: HAProxy
-answers by itself where no replica does, and clients read every error in one format.
+has no option against it. It does let us name the program to start, so a short shell script binds those ports to
+loopback and then runs HAProxy. They also replace Ray's plain error pages with ours: HAProxy replies by itself when no
+replica does, and clients read every error in one format.
 """
 
 import json
@@ -26,7 +26,11 @@ exec {binary} "$@"
 """
 
 _ERRORS: dict[int, tuple[str, str, str]] = {
-    502: ("Bad Gateway", "bad_gateway", "The service broke off its answer; the request may have taken effect."),
+    502: (
+        "Bad Gateway",
+        "bad_gateway",
+        "The service closed the connection before its reply was complete; the request may have taken effect.",
+    ),
     503: ("Service Unavailable", "service_unavailable", "The service is starting or restarting; try again."),
     504: (
         "Gateway Timeout",
@@ -48,7 +52,7 @@ def has_haproxy() -> bool:
 def ingress_environment(settings: Settings, folder: Path) -> dict[str, str]:
     """Variables for Ray's processes. HAProxy's sockets and files go to `folder`, whose path must be short.
 
-    Every service has its own folder and ports, so that two of them can live on one machine.
+    Every service has its own folder and ports, so that two of them can run on one machine.
     """
     if settings.ingress == "python" or not has_haproxy():
         return {"RAY_SERVE_ENABLE_HA_PROXY": "0"}

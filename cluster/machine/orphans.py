@@ -1,8 +1,8 @@
-"""One service per home: the lock that its supervisor holds, and the removal of what a killed service left behind.
+"""One service per home: the lock that its supervisor holds, and the cleanup after a killed service.
 
-Everything that the supervisor starts carries a mark in its environment, which its own children inherit. So a process
-of an earlier service is recognised whatever its parent is by now, and no other process is mistaken for one.
-Run as `python -m cluster.machine.orphans` to end what a killed supervisor left.
+Everything that the supervisor starts carries a mark in its environment, which its own children inherit. So a process of
+an earlier service is recognised whatever its parent is by now, and no other process is mistaken for one. Run `python -m
+cluster.machine.orphans` to end the processes that a killed supervisor left behind.
 """
 
 import fcntl
@@ -44,7 +44,7 @@ class LifeLock:
             self._stream.close()
             state = read_state(self._settings)
             raise InvalidRequestError(
-                f"FineTune Lab already runs with {self._settings.home}"
+                f"FineTune Lab is already running with {self._settings.home}"
                 f"{f' (process {state.pid})' if state else ''}. Stop it with `ftlab down`.",
                 "already_running",
             ) from None
@@ -74,7 +74,7 @@ def end_leftovers(settings: Settings) -> int:
 
 
 def sweep_unfinished(settings: Settings) -> None:
-    """Remove the folders of jobs that were being written when the service died, and undo what was half done."""
+    """Remove the folders of jobs that were being written when the service died, and undo incomplete changes."""
     for folder in (settings.home / "jobs").glob("*"):
         sweep_job(folder)
 

@@ -1,4 +1,4 @@
-"""Ports of this machine: which are free, and whether a service answers at one."""
+"""Ports of this machine: which are free, and whether a service responds on one."""
 
 import random
 import socket

@@ -1,4 +1,4 @@
-"""Child processes of the supervisor: start, watch, end with everything they started."""
+"""Child processes of the supervisor: start, watch, and end them with everything they started."""
 
 import contextlib
 import logging
@@ -23,18 +23,18 @@ WAIT_POLL_S = 0.05
 
 @dataclass
 class Part:
-    """One supervised process. A part that dies is started again, later each time it dies young."""
+    """One supervised process. A process that dies is restarted, after a longer pause each time it dies young."""
 
     name: str
     command: Sequence[str]
     env: Mapping[str, str]
     log_file: Path
     niceness: int = 0
-    """How far it lets other processes go first, 0 to 19."""
+    """Niceness, 0 to 19."""
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     num_failures: int = 0
-    """How often in a row it died young."""
+    """Number of consecutive early deaths."""
     descendants: dict[int, psutil.Process] = field(default_factory=dict)
 
     def start(self) -> None:
@@ -68,7 +68,7 @@ class Part:
                 self.descendants[child.pid] = child
 
     def restart_if_dead(self) -> bool:
-        """Start the part again when it died and its waiting time is over; returns whether it was started."""
+        """Restart the process if it died and its pause has passed; returns whether it was started."""
         if self.is_alive():
             if time.monotonic() - self.started_at > STABLE_AFTER_S:
                 self.num_failures = 0
@@ -90,7 +90,7 @@ class Part:
     def stop(self, grace_s: float, is_urgent: Callable[[], bool] = lambda: False) -> None:
         """SIGTERM, then SIGKILL after the grace time, for the process and for all it started.
 
-        What remains of the grace time is not waited for once `is_urgent` says so.
+        The rest of the grace time is skipped once `is_urgent` returns true.
         """
         self.note_descendants()
         if self.process is not None and self.is_alive():

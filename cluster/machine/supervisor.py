@@ -1,7 +1,7 @@
-"""`ftlab up`: starts the parts of the service on this machine, starts again what dies, ends what it started.
+"""`ftlab up`: starts the components of the service on this machine, restarts those that die, and ends them all.
 
-Run as `python -m cluster.machine.supervisor`; its settings come from the environment. SIGTERM, SIGINT and SIGHUP
-stop the service after its jobs have saved; a second one of them, or SIGQUIT, waits for nothing.
+Run as `python -m cluster.machine.supervisor`; its settings come from the environment. SIGTERM, SIGINT and SIGHUP stop
+the service after its jobs have saved; a second one of them, or SIGQUIT, stops it without waiting.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ NOTE_INTERVAL_S = 2.0
 """Listing the processes of the machine takes 10 ms of a core."""
 STOP_GRACE_S = 15.0
 DRAIN_MARGIN_S = 30.0
-"""What stopping the API may take besides the grace time of the jobs."""
+"""Seconds that stopping the API may take in addition to the grace time of the jobs."""
 RECORD_NICENESS = 5
 """MLflow's copy may come later; a request may not."""
 RAY_STOP_GRACE_S = 2.0
@@ -143,7 +143,9 @@ class Supervisor:
         for part in self._parts:
             part.note_descendants()
         if not self._is_urgent:
-            logger.info("Stopping: running jobs save and are queued again. A second signal does not wait for them.")
+            logger.info(
+                "Stopping: running jobs save and are queued again. A second signal stops without waiting for them."
+            )
         self._api.stop(self._settings.stop_grace_s + DRAIN_MARGIN_S, self._hurries)
         for part in self._parts:
             part.terminate()
@@ -158,19 +160,19 @@ class Supervisor:
 
 
 def prepare(settings: Settings) -> None:
-    """Everything that must hold before a part is started. Raises `FineTuneLabError` with what to do.
+    """Check the preconditions before any component is started. Raises `FineTuneLabError` with what to do.
 
     The caller holds the `LifeLock` of the home.
     """
     if not settings.is_loopback:
         raise InvalidRequestError(
             f"The service has no API keys yet, so it only binds to this machine; {settings.host} is refused. "
-            "Publish it through a proxy that checks who calls.",
+            "Publish it through a proxy that authenticates its callers.",
             "unsafe_host",
             "host",
         )
     if count := end_leftovers(settings):
-        logger.info("Ended %d processes that an earlier life of the service had left behind", count)
+        logger.info("Ended %d processes that an earlier service had left behind", count)
     for name in ("port", "mlflow_port", "dashboard_port", "ray_port"):
         refuse_taken_port(settings, name)
     ensure_token(settings)

@@ -1,4 +1,6 @@
-"""Who runs when: pure functions over the queue, the running jobs and the machines; no clock, no database, no Ray."""
+"""The scheduling policy: pure functions over the queue, the running jobs and the machines; no clock, no database, no
+Ray.
+"""
 
 from cluster.policy.decide import decide, why_too_large
 from cluster.policy.fleet import Devices, Fleet, Node, Placement, Spot, WorkerShape, node_labels, on_nodes, shape_of

@@ -1,4 +1,4 @@
-"""Backfilling: start a job although one ahead of it waits, where that provably delays no job ahead of it.
+"""Backfilling: start a job before one ahead of it that waits, if that provably delays no job ahead of it.
 
 A waiting job gets a reserved start where the running jobs have time limits: the first moment at which there is room for
 it even if each of them runs to its limit (EASY backfilling, Lifka 1995, with a reservation for several waiting jobs).
@@ -18,7 +18,7 @@ from cluster.policy.free_devices import Room, least, place
 
 @dataclass(frozen=True)
 class Release:
-    """Devices that are certainly free again after `after_s` seconds."""
+    """Devices that are guaranteed to be free again after `after_s` seconds."""
 
     after_s: float
     shape: WorkerShape
@@ -31,7 +31,7 @@ class Waiting:
 
     shape: WorkerShape
     longest_s: float
-    """Seconds after which it has certainly given its devices back, counted from its start."""
+    """Seconds after which it is guaranteed to have released its devices, counted from its start."""
 
 
 class Timeline:
@@ -51,7 +51,7 @@ class Timeline:
                 self._rooms[-1] = freed
 
     def free_until(self, end_s: float) -> Room:
-        """What is free without a break from now until `end_s`."""
+        """Devices that are free throughout, from now until `end_s`."""
         return least([self._now, *self._between(0, end_s)])
 
     def reserve(self, job: Waiting) -> float | None:

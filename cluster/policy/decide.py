@@ -1,4 +1,4 @@
-"""One pass over the queue: which jobs start, which wait for what, and which running jobs make room."""
+"""One pass over the queue: which jobs start, what the others wait for, and which running jobs make room."""
 
 import math
 from collections import defaultdict
@@ -27,7 +27,7 @@ def decide(queue: Sequence[QueuedJob], fleet: Fleet, situation: Situation) -> li
 
 
 def why_too_large(resources: Resources, fleet: Fleet) -> str | None:
-    """Why a job can never start on these machines; `None` where it can, and while there is no machine."""
+    """The reason why a job can never start on these machines; `None` where it can, and while there is no machine."""
     shape = shape_of(resources, fleet)
     if not fleet.nodes or Room.of(fleet).slots(shape) >= shape.num_workers:
         return None
@@ -81,7 +81,7 @@ class _Pass:
             self._releases[job_id] = Release(max(0.0, longest_s), shape, placement)
 
     def _over_quota(self, job: QueuedJob, shape: WorkerShape) -> str | None:
-        """Why the owner's quota keeps the job waiting; `None` where it does not.
+        """The reason why the owner's quota keeps the job waiting; `None` where it does not.
 
         Jobs of one owner do not overtake each other there, except one that the quota would never let run.
         """

@@ -1,4 +1,4 @@
-"""Machines, and what a run needs of them."""
+"""Machines, and the devices that a run needs."""
 
 import math
 from dataclasses import dataclass, replace
@@ -51,7 +51,7 @@ class Fleet:
         return Devices(sum(node.cpus for node in self.nodes), sum(node.gpus for node in self.nodes))
 
     def weigh(self, held: Devices) -> float:
-        """What holding devices counts towards a fair share: CPU cores, or where there are GPUs, GPUs.
+        """Weight of held devices in a fair share: CPU cores, or where there are GPUs, GPUs.
 
         A machine's cores are then worth as much as its GPUs, so that a run that takes all cores counts like one that
         takes all GPUs.
@@ -77,7 +77,7 @@ class WorkerShape:
 
 @dataclass(frozen=True)
 class Spot:
-    """Where one worker sits."""
+    """Place of one worker."""
 
     node: str
     gpu: int | None = None
@@ -104,7 +104,7 @@ def on_nodes(shape: WorkerShape, placement: Placement, fleet: Fleet) -> WorkerSh
 
 
 def node_labels(shape: WorkerShape) -> list[dict[str, str]] | None:
-    """What binds each worker to the machine that the policy chose for it."""
+    """The resources that bind each worker to the machine that the policy chose for it."""
     return [{NODE_ID_LABEL: node} for node in shape.nodes] or None
 
 

@@ -8,7 +8,7 @@ from cluster.policy.fleet import WHOLE_GPU, Fleet, Placement, Spot, WorkerShape
 
 @dataclass(frozen=True)
 class NodeRoom:
-    """What is free on one machine; less than nothing after its cores were cut down under the runs on it."""
+    """What is free on one machine; negative after its cores were reduced while runs held them."""
 
     cpus: int
     gpus: tuple[float, ...]
@@ -44,11 +44,11 @@ class Room:
         return sum(node.slots(shape) for node in self.nodes.values())
 
     def without(self, shape: WorkerShape, placement: Placement) -> "Room":
-        """What is left when the run takes its place."""
+        """The free devices after the run has started."""
         return self._changed(shape, placement, -1)
 
     def plus(self, shape: WorkerShape, placement: Placement) -> "Room":
-        """What is free when the run has given its place back."""
+        """The free devices after the run has released its own."""
         return self._changed(shape, placement, +1)
 
     def _changed(self, shape: WorkerShape, placement: Placement, sign: int) -> "Room":

@@ -1,4 +1,4 @@
-"""What the policy knows of jobs and owners, and what it decides about them."""
+"""Input and output of the policy: jobs, owners, and decisions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from ftlab.schemas.config import DEFAULT_PRIORITY
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """A job that waits."""
+    """A waiting job."""
 
     id: str
     owner: str
@@ -20,14 +20,14 @@ class QueuedJob:
     is_in_front: bool = False
     """Moved to the front of its priority: fair shares come after it."""
     has_run: bool = False
-    """It has run on these machines before, so it is not refused while some of them are away."""
+    """It has run on these machines before, so it is not refused while some of them are unavailable."""
     longest_s: float | None = None
-    """Seconds after which a run that is started now has certainly given its devices back."""
+    """Seconds after which a run that is started now is guaranteed to have released its devices."""
 
 
 @dataclass(frozen=True)
 class RunningJob:
-    """A job whose attempt lives, and so holds devices."""
+    """A job with a live attempt, which holds devices."""
 
     id: str
     attempt: int
@@ -39,18 +39,18 @@ class RunningJob:
     """Empty where it is not known."""
     preemptible: bool = True
     remaining_s: float | None = None
-    """Seconds after which it has certainly given its devices back."""
+    """Seconds after which it is guaranteed to have released its devices."""
     last_checkpoint_at: datetime | None = None
     is_stopping: bool = False
-    """It is on its way to give its devices back."""
+    """Whether it is about to release its devices."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """What an owner has used lately, and may use."""
+    """Recent usage and limits of an owner."""
 
     device_s: float = 0.0
-    """Device-seconds, decayed; without those of the attempts that live."""
+    """Device-seconds, decayed; without those of live attempts."""
     weight: float = 1.0
     """An owner of weight 2 gets twice as much as one of weight 1."""
     max_running_gpus: float | None = None
@@ -64,9 +64,9 @@ class Rules:
     min_run_s: float = 120.0
     """How long a run is left alone before it can be preempted: one that is moved all the time makes no progress."""
     restart_s: float = 60.0
-    """What it costs a run to stop, to queue and to come back, besides the work since its last checkpoint."""
+    """Cost in seconds of stopping, queueing and resuming a run, besides the work since its last checkpoint."""
     nominal_device_s: float = 600.0
-    """What a job that is about to start counts for its owner, so that owners take turns."""
+    """Usage in seconds that a job about to start adds for its owner, so that owners take turns."""
     max_reservations: int = 8
     """How many waiting jobs get a reserved start; those behind them are protected without one."""
 
@@ -94,7 +94,7 @@ class Refuse:
 
 @dataclass(frozen=True)
 class Preempt:
-    """The job waits until these running jobs, which are to stop now, have given their devices back."""
+    """The job waits until these running jobs, which are to stop now, have released their devices."""
 
     job_id: str
     victims: tuple[str, ...]

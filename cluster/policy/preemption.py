@@ -1,4 +1,4 @@
-"""Which running jobs make room for a job of higher priority: the set that loses the least work."""
+"""Choose the running jobs that make room for a job of higher priority: the set that loses the least work."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -59,7 +59,7 @@ class GiveUp:
 
 @dataclass(frozen=True)
 class Stopped:
-    """Give the job the status that its stop was for."""
+    """Give the job the status that its stop was requested for."""
 
     status: JobStatus
     message: str
@@ -106,7 +106,7 @@ def after_stop(
             text = f"Queued again after {ReasonCode.PREEMPTED.value}: a job of higher priority needed the devices."
             return Stopped(JobStatus.QUEUED, f"{text} {continues}", to_front=True)
         case StopKind.EXTEND:
-            return Stopped(JobStatus.QUEUED, f"Queued again, as files were appended. {continues}", to_front=True)
+            return Stopped(JobStatus.QUEUED, f"Queued again because files were appended. {continues}", to_front=True)
         case StopKind.DRAIN:
             text = f"Queued again after {ReasonCode.SERVICE_RESTARTED.value}: the service was stopped."
             return Stopped(JobStatus.QUEUED, f"{text} {continues}")
@@ -126,6 +126,6 @@ def time_is_up(saved_step: int | None) -> str:
 
 def _continues(step: int, saved_step: int | None) -> str:
     if saved_step is None:
-        return "It has no checkpoint yet and starts over." if step else "It has not begun to train."
-    lost = f"; what came after it, up to step {step}, is trained again" if step > saved_step else ""
+        return "It has no checkpoint yet and starts over." if step else "It has not started training."
+    lost = f"; the steps after it, up to step {step}, are trained again" if step > saved_step else ""
     return f"It continues from its checkpoint of step {saved_step}{lost}."

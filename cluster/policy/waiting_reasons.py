@@ -1,4 +1,4 @@
-"""What waiting jobs wait for, in sentences for people."""
+"""Reasons why jobs wait, as sentences for users."""
 
 from cluster.policy.fleet import Devices, Fleet, WorkerShape, gpus_in_words
 from cluster.policy.free_devices import Room
@@ -9,24 +9,24 @@ NAMED_JOBS = 3
 
 
 def too_large(shape: WorkerShape, fleet: Fleet) -> str:
-    """Why the job can never run on these machines."""
+    """The reason why the job can never run on these machines."""
     if len(fleet.nodes) == 1:
-        return f"The job needs {shape.total}; this machine gives {fleet.total} to training. Ask for less."
+        return f"The job needs {shape.total}; this machine gives {fleet.total} for training. Request less."
     each = Devices(shape.cpus_per_worker, shape.gpus_per_worker)
     most = Room.of(fleet).slots(shape)
     return (
         f"The job needs {_workers(shape.num_workers)} with {each} each; "
-        f"the {len(fleet.nodes)} machines have room for {most}. Ask for less."
+        f"the {len(fleet.nodes)} machines have room for {most}. Request less."
     )
 
 
 def waits_for_machines(shape: WorkerShape, fleet: Fleet) -> str:
-    there = f"the machines that are there give {fleet.total}" if fleet.nodes else "no machine is there"
+    there = f"the available machines offer {fleet.total}" if fleet.nodes else "no machine is available"
     return f"Waiting for {shape.total}; {there}."
 
 
 def waits_for_devices(shape: WorkerShape, room: Room) -> str:
-    """What is missing, and how much of it is free."""
+    """The missing devices, and how many of them are free."""
     gpus_free = sum(node.gpu_slots(shape.gpus_per_worker) for node in room.nodes.values())
     if shape.gpus_per_worker and gpus_free < shape.num_workers:
         return f"Waiting for {gpus_in_words(shape.total.gpus)}; {_are_free(gpus_free)}."
@@ -62,7 +62,7 @@ def waits_in_line(num_ahead: int) -> str:
 
 
 def waits_for_quota(held: Devices, needed: Devices, share: Share) -> str | None:
-    """What keeps the owner from holding more, or `None`."""
+    """The quota that keeps the owner from holding more, or `None`."""
     gpus, cpus = share.max_running_gpus, share.max_running_cpus
     if gpus is not None and needed.gpus and held.gpus + needed.gpus > gpus:
         limit, inuse = gpus_in_words(gpus), f"{held.gpus:g}"
@@ -70,7 +70,7 @@ def waits_for_quota(held: Devices, needed: Devices, share: Share) -> str | None:
         limit, inuse = str(Devices(cpus, 0)), str(held.cpus)
     else:
         return None
-    return f"Waiting for the quota: jobs of this owner may hold {limit} at once and hold {inuse}."
+    return f"Waiting for the quota: jobs of this owner may use {limit} at once and are using {inuse}."
 
 
 def waits_behind_quota() -> str:

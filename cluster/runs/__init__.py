@@ -1,1 +1,1 @@
-"""One attempt at a job on Ray Train: its driver, its workers and how it ends."""
+"""One attempt at a job on Ray Train: its driver, its workers and its end."""

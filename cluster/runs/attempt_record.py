@@ -37,10 +37,10 @@ Write = Callable[[Transaction], list[EventRecord]]
 class AttemptLog:
     """Writes everything about one attempt, in order, from one thread.
 
-    Training never waits for it: `record` only appends to a queue. While the database is away the queue grows and is
-    written when it is back. Every write is guarded by the attempt; once a newer attempt exists, `stop` says
-    `FENCED` and nothing more is written. The same holds when something cannot be written at all: the attempt is then
-    ended, because a run whose record has a hole proves nothing.
+    Training never waits for it: `record` only appends to a queue. While the database is unavailable the queue grows; it
+    is written afterwards. Every write is guarded by the attempt; once a newer attempt exists, `stop` is `FENCED` and
+    nothing more is written. The same holds when something cannot be written at all: the attempt is then ended, because
+    a run whose record has a hole proves nothing.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class AttemptLog:
         return self._has_trained
 
     def request_stop(self, kind: StopKind) -> None:
-        """Have the run stop; a more urgent kind replaces an earlier one."""
+        """Request the run to stop; a more urgent kind replaces an earlier one."""
         with self._stopping:
             if self._stop is None or kind.urgency > self._stop.urgency:
                 self._stop = kind
@@ -117,7 +117,7 @@ class AttemptLog:
             now = datetime.now(UTC)
             job = tx.jobs.lock(self._ref)
             is_extended = job.num_files > num_files
-            message = "The files that it knew are trained." if is_extended else "The job is finished."
+            message = "All files that it was started with are trained." if is_extended else "The job is finished."
             if not tx.attempts.end(self._ref, reason=ReasonCode.OK, message=message, now=now):
                 raise StaleJobError("The attempt was ended before it delivered.")
             self._has_ended = True
@@ -140,7 +140,7 @@ class AttemptLog:
         self._queue.put(write)
 
     def close(self) -> None:
-        """Wait until everything is written, however long the database is away."""
+        """Wait until everything is written, however long the database is unavailable."""
         self._closing.set()
         self._queue.put(lambda tx: [])
         self._thread.join()
@@ -149,7 +149,7 @@ class AttemptLog:
         try:
             self._write_until_over()
         except Exception as error:  # an edge: without this thread nobody would hear that the record has a hole
-            logger.exception("The record of %s cannot be written", self._ref)
+            logger.exception("The record of %s could not be written", self._ref)
             self.request_stop(StopKind.FENCED)
             self._give_up(error)
 
@@ -162,7 +162,7 @@ class AttemptLog:
                 tx.attempts.end(self._ref, reason=ReasonCode.INTERNAL_ERROR, message=message, now=now)
             self._on_end()
         except Exception:  # an edge, as above
-            logger.exception("The attempt %s cannot be ended", self._ref)
+            logger.exception("The attempt %s could not be ended", self._ref)
 
     def _write_until_over(self) -> None:
         while self._stop is not StopKind.FENCED and not self._has_ended:
@@ -183,7 +183,7 @@ class AttemptLog:
         return writes
 
     def _write_until_done(self, writes: list[Write]) -> None:
-        """Write in one transaction, once, however often it takes while the database is away."""
+        """Write in one transaction, once, retrying while the database is unavailable."""
         tried: set[datetime] = set()
         while True:
             now = datetime.now(UTC)
@@ -196,12 +196,12 @@ class AttemptLog:
                     self._beat(tx, now)
                     events = [event for write in writes for event in write(tx)]
             except ServiceUnavailableError as error:
-                logger.warning("The database is away; %d writes wait: %s", len(writes), error)
+                logger.warning("The database is unavailable; %d writes are waiting: %s", len(writes), error)
                 tried.add(now)
                 time.sleep(backoff_s(len(tried), first_s=0.1, longest_s=LONGEST_BACKOFF_S))
                 continue
             except StaleJobError as error:
-                logger.warning("The attempt writes no more: %s", error)
+                logger.warning("The attempt has stopped writing: %s", error)
                 self.request_stop(StopKind.FENCED)
                 return
             if events:

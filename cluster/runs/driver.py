@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 
 class RunDriver:
-    """Runs one attempt. A standby driver starts its run first and is told its attempt later.
+    """Runs one attempt. A standby driver starts its run first and receives its attempt later.
 
     All methods are called from other processes; `start` opens two threads, one for the training and one that watches
     it.
@@ -55,7 +55,9 @@ class RunDriver:
         self._coordinator = RayCoordinatorClient()
         self._shape = shape
         self._given_plan = plan
-        """What the workers start with. A standby run's ask for their plan, also when it is there before they are."""
+        """Arguments of the workers. The workers of a standby run request their plan, even if it is already known when
+        they start.
+        """
         self._plan: RunPlan | None = None
         self._planned = threading.Event()
         self._log: AttemptLog | None = None
@@ -66,7 +68,7 @@ class RunDriver:
         self._outcome: Outcome | None = None
         self._failure: Failure | None = None
         self._verdict: tuple[ReasonCode, str] | None = None
-        """Why this driver itself ended the run by force."""
+        """The reason why this driver itself ended the run by force."""
         self._newest_checkpoint: int | None = None
         self._phases = PhaseChanges(step=0)
         self._closing = threading.Lock()
@@ -110,7 +112,7 @@ class RunDriver:
         return told, self._plan
 
     def hello(self, worker: WorkerProcess) -> None:
-        """For workers: say that they are up."""
+        """For workers: report that they are up."""
         self._workers[worker.rank] = worker
         num_workers = self._shape.num_workers if self._shape else 1
         if len(self._workers) < num_workers:
@@ -136,7 +138,7 @@ class RunDriver:
         return self._log.stop
 
     def fail(self, rank: int, failure: Failure) -> None:
-        """For workers: say why the run is about to fail. The first cause that is not a lost peer counts."""
+        """For workers: report why the run is about to fail. The first cause that is not a lost peer counts."""
         if self._failure is None or self._failure.reason is ReasonCode.COLLECTIVE_ERROR:
             self._failure = failure
         self._watchdog.has_told_its_end(time.monotonic())
@@ -146,7 +148,7 @@ class RunDriver:
         self._watchdog.has_left(rank)
 
     def finish(self, outcome: Outcome) -> None:
-        """For rank 0: say how the run ended. What it delivered or saved is on disk by now."""
+        """For rank 0: report how the run ended. Its tuned model or checkpoint is already on disk."""
         assert self._log is not None
         self._outcome = outcome
         self._watchdog.has_told_its_end(time.monotonic())
@@ -230,7 +232,7 @@ class RunDriver:
         self._close(crash)
 
     def _close(self, crash: BaseException | None) -> None:
-        """Bring the attempt to its end in the record, free what it held, and tell the coordinator."""
+        """End the attempt in the record, release what it held, and notify the coordinator."""
         with self._closing:
             if self._ended.is_set():
                 return
@@ -257,10 +259,10 @@ class RunDriver:
             try:
                 self._look(time.monotonic())
             except Exception:  # an edge: whatever goes wrong in one look, the next one is needed
-                logger.exception("The watchdog of %s could not look", self._name)
+                logger.exception("The watchdog could not check %s", self._name)
 
     def _look(self, now: float) -> None:
-        """End the run by force when it hangs, or is far over its time."""
+        """End the run by force when it hangs, or has far exceeded its time limit."""
         if stall := self._watchdog.look(now):
             self._end_hung(stall)
         elif self._plan is not None and self._plan.time_left_s is not None:
@@ -325,7 +327,7 @@ class _GpuHolder:
 
 
 class StartedRunDriver(RunDriver):
-    """The actor: it starts by itself, because whoever creates it may die before a call to `start`."""
+    """The actor: it starts by itself, because its creator may die before a call to `start`."""
 
     def __init__(self, name: str, shape: WorkerShape | None, plan: RunPlan | None) -> None:
         super().__init__(name, shape, plan)
@@ -333,12 +335,12 @@ class StartedRunDriver(RunDriver):
 
 
 def stacks_file(plan: RunPlan) -> Path:
-    """Where the stacks of a hung attempt lie, beside its log."""
+    """Path of the stacks of a hung attempt, next to its log."""
     return plan.log_file.with_name(f"attempt-{plan.attempt}-stacks.txt")
 
 
 def _keep_stacks(plan: RunPlan, workers: Sequence[WorkerProcess], stall: Stall) -> str:
-    """Write the stacks of a hung run; return the sentence that says where."""
+    """Write the stacks of a hung run; return a sentence with their path."""
     file = stacks_file(plan)
     try:
         dump_stacks(workers, f"{plan.job_id}, attempt {plan.attempt}. {stall.sentence}", file)
@@ -348,7 +350,7 @@ def _keep_stacks(plan: RunPlan, workers: Sequence[WorkerProcess], stall: Stall) 
 
 
 def _watchdog_of(plan: RunPlan | None) -> Watchdog:
-    """Of a standby run nothing is expected but that it comes up."""
+    """Watch of a standby run, which only has to start."""
     return Watchdog(
         stuck_timeout_s=plan.config.stuck_timeout_s if plan else math.inf,
         first_step_timeout_s=plan.config.first_step_timeout_s if plan else math.inf,

@@ -10,7 +10,7 @@ from ftlab.status import ReasonCode
 from train.plan import Outcome, StopKind
 
 NODE_DEATH_S = 20.0
-"""Ray gives a machine up after about 12 s."""
+"""Seconds after which Ray declares a machine dead: about 12, rounded up."""
 NODE_LOOK_INTERVAL_S = 0.5
 _OUT_OF_MEMORY = ("OutOfMemoryError", "killed due to the node running low on memory")
 
@@ -19,51 +19,56 @@ _LEADS = {
     StopKind.PAUSE: "Paused",
     StopKind.TIME_LIMIT: "Ended by the job's time limit",
     StopKind.PREEMPT: "Made room for a job of higher priority",
-    StopKind.EXTEND: "Stopped to go on with the files that were appended",
+    StopKind.EXTEND: "Stopped to continue with the appended files",
     StopKind.DRAIN: "Stopped with the service",
 }
 
 
 def of_stop(outcome: Outcome, wanted: StopKind | None) -> tuple[ReasonCode, str]:
-    """Of a run that stopped when it was asked to. `wanted` is the newest wish, which may be more urgent than the one
-    that the run acted on."""
+    """Reason and message of a run that stopped on request. `wanted` is the newest request, which may be more urgent
+    than the one that the run acted on.
+    """
     assert outcome.stop is not None
     kind = max(outcome.stop, wanted or outcome.stop, key=lambda each: each.urgency)
     if kind is StopKind.FENCED:
-        return ReasonCode.INTERNAL_ERROR, "Stopped, as a newer attempt had taken over."
+        return ReasonCode.INTERNAL_ERROR, "Stopped because a newer attempt had taken over."
     if outcome.has_saved:
         saved = f"its checkpoint of step {outcome.saved_step} was saved."
     elif outcome.saved_step is not None:
-        saved = f"nothing was to save after the checkpoint of step {outcome.saved_step}."
+        saved = f"there was nothing to save after the checkpoint of step {outcome.saved_step}."
     else:
-        saved = "nothing was to save yet."
+        saved = "there was nothing to save yet."
     return STOP_REASONS[kind], f"{_LEADS[kind]} at step {outcome.step}; {saved}"
 
 
 def of_force(reason: ReasonCode, why: str, newest_checkpoint: int | None) -> tuple[ReasonCode, str]:
-    """Of a run that its driver ended."""
+    """Reason and message of a run that its driver ended."""
     if newest_checkpoint is None:
         return reason, f"{why} There is no checkpoint yet."
     return reason, f"{why} The newest checkpoint is that of step {newest_checkpoint}."
 
 
 def of_crash(crash: BaseException | None, nodes: Collection[str] = ()) -> tuple[ReasonCode, str]:
-    """Of a run that ended without a word, by what Ray says of it; `nodes` are the machines of its workers.
+    """Reason and message of a run that ended without a report, derived from Ray's error; `nodes` are the machines of
+    its workers.
 
-    Workers on another machine may end before Ray sees that the machine is gone. That is waited for.
+    Workers on another machine may end before Ray detects the loss of the machine, so this waits for the detection.
     """
     text = f"{type(crash).__name__}: {crash}"
     if isinstance(crash, ray.exceptions.OutOfMemoryError) or any(mark in text for mark in _OUT_OF_MEMORY):
-        return ReasonCode.HOST_OOM, "The machine's memory was used up and a training worker was ended for it."
+        return ReasonCode.HOST_OOM, "The machine ran out of memory, so a training worker was ended."
     if "PreemptionError" in text:
-        return ReasonCode.NODE_LOST, "The machine of a training worker was taken away."
+        return ReasonCode.NODE_LOST, "The machine of a training worker was shut down."
     if "NodeDiedError" in text or _is_lost(nodes):
-        return ReasonCode.NODE_LOST, "The machine of a training worker is gone."
-    return ReasonCode.WORKER_CRASHED, "A training worker ended without a word (killed, or a crash in native code)."
+        return ReasonCode.NODE_LOST, "The machine of a training worker is no longer available."
+    return (
+        ReasonCode.WORKER_CRASHED,
+        "A training worker exited without an error message (killed, or a crash in native code).",
+    )
 
 
 def _is_lost(nodes: Collection[str]) -> bool:
-    """Whether Ray gives one of these machines up within the time that it takes for it."""
+    """Whether Ray declares one of these machines dead within the time that it needs for that."""
     elsewhere = set(nodes) - {ray.get_runtime_context().get_node_id()} if nodes else set()
     deadline = time.monotonic() + NODE_DEATH_S
     while elsewhere:

@@ -1,4 +1,4 @@
-"""From a job's record to the plan of one attempt."""
+"""Build the plan of one attempt from a job's record."""
 
 import os
 from datetime import datetime
@@ -16,14 +16,14 @@ from train.plan import DataFile, RunPlan
 
 
 def dataset_rows(settings: Settings, dataset: DatasetRecord) -> Path:
-    """Where the rows of a dataset lie on this machine, once `Buckets.local_path` has brought them."""
+    """Path of a dataset's rows on this machine, once `Buckets.local_path` has brought them."""
     return Buckets.open(settings).cached_path(dataset.bucket, dataset.canonical)
 
 
 def step_to_resume(tx: Transaction, job: JobRecord) -> int | None:
     """The step that the job's next attempt continues from; `None` when it starts from the beginning.
 
-    Raises `NotFoundError` when the checkpoint that a resume has named is gone.
+    Raises `NotFoundError` when the checkpoint that a resume named no longer exists.
     """
     if job.resume_from is not None:
         return tx.checkpoints.get(job.id, job.resume_from).step
@@ -34,7 +34,7 @@ def step_to_resume(tx: Transaction, job: JobRecord) -> int | None:
 def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: AttemptRecord, now: datetime) -> RunPlan:
     """Gather what the training processes of `attempt` need; they have no database.
 
-    Raises `NotFoundError` when the base model, a dataset, or the checkpoint that a resume has named is gone.
+    Raises `NotFoundError` when the base model, a dataset, or the checkpoint that a resume named no longer exists.
     """
     config = job.config
     assert isinstance(config, JobConfig), "a job whose config cannot be read is never started"
@@ -69,7 +69,9 @@ def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: Atte
 
 
 def _recorded_step(tx: Transaction, job: JobRecord) -> int:
-    """The newest step whose metrics are in the record; a resume from an older checkpoint has later ones forgotten."""
+    """The newest step whose metrics are in the record; a resume from an older checkpoint discards the metrics of later
+    steps.
+    """
     if job.resume_from is None:
         return job.step
     return min(job.step, tx.checkpoints.get(job.id, job.resume_from).step)

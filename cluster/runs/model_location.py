@@ -13,7 +13,7 @@ from train.model.base_model import base_of_adapter
 from train.plan import LocalBase
 
 FOLDER_PREFIX = "folder:"
-"""What the name of a base model in a folder of the setting `model_roots` begins with; its path below follows."""
+"""Prefix of the name of a base model in a folder of the setting `model_roots`; its path below that folder follows."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ def _find_by_name(tx: Transaction, settings: Settings, name: str) -> LocalBase |
         folders = [root / below for root in settings.allowed_model_roots if (root / below).is_dir()]
         if not folders or ".." in below.parts or below.is_absolute():
             raise NotFoundError(
-                f"The adapter's base model is the folder {str(below)!r}, which is below none of the folders of models. "
-                "Put it back, or add the folder that holds it to the setting model_roots.",
+                f"The adapter's base model is the folder {str(below)!r}, which is outside the model folders. Move it "
+                "back, or add the folder that holds it to the setting model_roots.",
                 "model_not_found",
                 "model",
             )

@@ -1,11 +1,12 @@
-"""The notice that a machine of the run is about to be taken away, as a training worker hears it."""
+"""The notice that a machine of the run is about to be taken away, as a training worker receives it."""
 
 from collections.abc import Callable
 from typing import Any
 
 
 def ray_notice() -> Any:
-    """What Ray Train's watcher has told this worker; `None` before the first notice and where no watcher runs.
+    """The newest notice of Ray Train's watcher to this worker; `None` before the first notice and where no watcher
+    runs.
 
     The public `ray.train.get_preemption_info` is a barrier across all workers, with a call to another process each
     time: too much for every step.
@@ -16,7 +17,7 @@ def ray_notice() -> Any:
 
 
 class NodeDrain:
-    """Tells each notice once. Reading it costs a few attribute look-ups."""
+    """Reports each notice once. Reading it costs a few attribute look-ups."""
 
     def __init__(self, notice: Callable[[], Any] = ray_notice) -> None:
         self._notice = notice

@@ -9,7 +9,7 @@ from train.reporting.event_sender import Emitted
 
 
 class PhaseChanges:
-    """Reads what a worker sends, one batch after the other.
+    """Detects phase changes in the batches that a worker sends.
 
     A batch carries only the newest heartbeat, so a phase that is over before the next batch is not reported: the event
     log gets at most one event per batch, and none while the phase stays the same.

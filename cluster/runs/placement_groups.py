@@ -1,4 +1,4 @@
-"""Placement groups that nobody owns any more.
+"""Placement groups without an owner.
 
 Ray removes a group with its creator, except where an actor made it that is neither detached itself nor of a job that
 has ended. Ray Train's controllers are such actors: when one is killed, its group keeps the devices.
@@ -17,7 +17,7 @@ def release_ownerless() -> int:
     """Remove the groups whose creator is dead, those still waiting for devices among them; return their number."""
     found = [row.placement_group_id for row in _table() if row.creator_actor_dead and row.state != row.REMOVED]
     for group in found:
-        logger.warning("Giving back the placement group %s: whoever made it is gone", group.hex())
+        logger.warning("Releasing the placement group %s: the process that created it has ended", group.hex())
         remove_placement_group(PlacementGroup(ray.PlacementGroupID(group)))
     return len(found)
 

@@ -1,4 +1,4 @@
-"""How long a job's attempts have lasted together, and when they must have ended."""
+"""Total run time of a job's attempts, and the time when they must have ended."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -9,8 +9,9 @@ from tracking.store import Transaction
 from tracking.store.records import AttemptRecord, JobRecord, JobRef
 
 SAVE_GRACE_S = 300.0
-"""What a run gets to save and to stop where the stop is not urgent: a step and a save may be long. A run that hangs
-meanwhile is ended by its driver's watchdog."""
+"""Seconds that a run gets to save and stop when the stop is not urgent: a step and a save may be long. A run that hangs
+meanwhile is ended by its driver's watchdog.
+"""
 MAX_SUMS = 1000
 
 
@@ -25,13 +26,13 @@ def time_limit_s(job: JobRecord) -> int | None:
 
 
 class TimeLimits:
-    """Knows for each job what its `time_limit_s` leaves. Attempts that have ended are summed up once."""
+    """Remaining time of each job under its `time_limit_s`. Attempts that have ended are summed up once."""
 
     def __init__(self) -> None:
         self._sums: OrderedDict[JobRef, float] = OrderedDict()
 
     def left_s(self, tx: Transaction, job: JobRecord, now: datetime, live: AttemptRecord | None = None) -> float | None:
-        """Seconds that the job may still train; less than 0 when they are over, `None` without a limit."""
+        """Seconds that the job may still train; negative when it is exceeded, `None` without a limit."""
         limit_s = time_limit_s(job)
         if limit_s is None:
             return None
@@ -42,7 +43,7 @@ class TimeLimits:
     def longest_s(
         self, tx: Transaction, job: JobRecord, now: datetime, live: AttemptRecord | None = None
     ) -> float | None:
-        """Seconds after which the job's run has certainly given its devices back; `None` without a limit."""
+        """Seconds after which the job's run is guaranteed to have released its devices; `None` without a limit."""
         left_s = self.left_s(tx, job, now, live)
         return None if left_s is None else max(0.0, left_s) + SAVE_GRACE_S
 

@@ -1,4 +1,4 @@
-"""From a run's shape to a `TorchTrainer`."""
+"""Build a `TorchTrainer` from the shape of a run."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from cluster.runs.worker import train_loop
 from train.plan import RunPlan
 
 STANDBY_CPUS = 0.01
-"""What a standby run holds of Ray's logical CPUs while it waits."""
+"""Ray's logical CPUs that a standby run holds while it waits."""
 
 
 class _RunTrainer(TorchTrainer):

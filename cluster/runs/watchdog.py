@@ -1,15 +1,15 @@
-"""Whether a run still moves: pure, over the signs of life it got and a clock that is handed in.
+"""Detect a hung run from its signs of life; pure, with a clock that is passed in.
 
-Three things count as hung, each with its own limit:
+Three conditions count as hung, each with its own limit:
 
-- The workers do not come up. Ray tries for ever to start a group that does not come up, so this is the bound.
-- The run makes no progress: for `stuck_timeout_s` once its first step is done, and where the steps are fast for less,
-  ten times the median step. It is never less than two minutes, because a step may now and then wait for a disk, unless
-  `stuck_timeout_s` itself is. That low limit holds while the run trains; an evaluation gets `stuck_timeout_s`. What
-  has no pace at all gets `first_step_timeout_s`: all before the first step, where a model may be downloaded, and later
-  writing a checkpoint or the model, which takes as long as they are big.
-- A worker says nothing. Its process tells every second that it is there, whatever it is busy with; after
-  `stuck_timeout_s` without a word it is stopped or swapped out, in whatever phase it is.
+- The workers do not start. Ray retries forever, so this is the limit.
+- The run makes no progress for `stuck_timeout_s` after its first step, or, if the steps are fast, for ten times the
+  median step. That shorter limit is never less than two minutes, because a step may now and then wait for a disk,
+  unless `stuck_timeout_s` itself is. It applies while the run trains; an evaluation gets `stuck_timeout_s`. Phases
+  without a pace get `first_step_timeout_s`: everything before the first step, where a model may be downloaded, and
+  later writing a checkpoint or the model, whose time depends on its size.
+- A worker is silent. Its process sends a sign of life every second, whatever it is doing; after `stuck_timeout_s` of
+  silence it is suspended or swapped out, in any phase.
 """
 
 import threading
@@ -23,15 +23,15 @@ ADAPTED_LIMIT_S = 120.0
 STEPS_UNTIL_STUCK = 10
 PHASES_WITHOUT_PACE = (Phase.LOADING, Phase.SAVING, Phase.DELIVERING)
 EXIT_TIMEOUT_S = 60.0
-"""A run that has told its end may take so long to leave."""
+"""Seconds that a run may take to exit after it reported its end."""
 LOOK_INTERVAL_S = 1.0
 OWN_ABSENCE_S = 10.0
-"""When the watchdog itself did not look for so long, nobody is blamed for that time."""
+"""If the watchdog itself did not check for this long, that time does not count against the run."""
 
 
 @dataclass(frozen=True)
 class Stall:
-    """What does not move, since when, and where it stood."""
+    """A stall: what does not progress, for how long, and at which step."""
 
     what: str
     for_s: float
@@ -59,14 +59,14 @@ class Watchdog:
         self._beat: Beat | None = None
 
     def is_up(self, ranks: int, now: float) -> None:
-        """All `ranks` workers are there and know their plan."""
+        """All `ranks` workers have started and have their plan."""
         with self._lock:
             if self._up_at is None:
                 self._up_at = self._moved_at = now
                 self._heard_at = dict.fromkeys(range(ranks), now)
 
     def hear(self, rank: int, beat: Beat | None, now: float) -> None:
-        """A worker has said something, with the run's newest beat if it is the one that tells them."""
+        """A worker has reported, with the run's newest heartbeat if it is the worker that sends them."""
         with self._lock:
             self._heard_at[rank] = now
             if beat is not None and (self._beat is None or beat.count > self._beat.count):
@@ -80,14 +80,14 @@ class Watchdog:
             self._heard_at.pop(rank, None)
 
     def has_told_its_end(self, now: float) -> None:
-        """The run has said how it ended; what is left is to leave."""
+        """The run has reported its end; it only has to exit."""
         with self._lock:
             if not self._has_told_its_end:
                 self._has_told_its_end = True
                 self._moved_at = now
 
     def look(self, now: float) -> Stall | None:
-        """What is over its limit."""
+        """The stall, if a limit is exceeded."""
         with self._lock:
             away = now - self._looked_at
             self._looked_at = now
@@ -98,7 +98,7 @@ class Watchdog:
             return self._stall(now)
 
     def look_again(self, now: float) -> Stall | None:
-        """The same, after something that the watchdog itself was busy with."""
+        """The stall after a time in which the watchdog itself was busy."""
         with self._lock:
             self._looked_at = now
             return self._stall(now)
@@ -106,8 +106,8 @@ class Watchdog:
     def is_in_work_after(self, seconds: float, total_steps: int | None, now: float) -> bool:
         """Whether so long after it came up the run is still at something that may be cut.
 
-        A run heeds its time limit by itself, at the end of a step. What saves, evaluates for the last time or delivers
-        is let do so.
+        A run obeys its time limit by itself, at the end of a step. A run that saves, evaluates for the last time or
+        delivers is left to finish.
         """
         with self._lock:
             if self._up_at is None or now - self._up_at <= seconds or self._has_told_its_end:
@@ -120,18 +120,16 @@ class Watchdog:
     def _stall(self, now: float) -> Stall | None:
         unmoved_s = now - self._moved_at
         if self._has_told_its_end:
-            return (
-                Stall("The run had told its end and did not leave", unmoved_s) if unmoved_s > EXIT_TIMEOUT_S else None
-            )
+            return Stall("The run reported its end but did not exit", unmoved_s) if unmoved_s > EXIT_TIMEOUT_S else None
         if self._up_at is None:
             is_late = unmoved_s > min(START_TIMEOUT_S, self._first_step_timeout_s)
-            return Stall("The training processes did not come up", unmoved_s) if is_late else None
+            return Stall("The training processes did not start", unmoved_s) if is_late else None
         if unmoved_s > self._limit_s():
             phase = self._beat.phase if self._beat else Phase.LOADING
             return Stall(f"No progress ({phase})", unmoved_s, self._step)
         rank, heard_at = min(self._heard_at.items(), key=lambda item: item[1])
         if now - heard_at > self._stuck_timeout_s:
-            return Stall(f"Worker {rank} said nothing", now - heard_at, self._step)
+            return Stall(f"Worker {rank} reported nothing", now - heard_at, self._step)
         return None
 
     def _limit_s(self) -> float:

@@ -1,4 +1,4 @@
-"""What every training worker of a run does, inside Ray Train."""
+"""Code that every training worker of a run executes inside Ray Train."""
 
 import ctypes
 import gc
@@ -20,7 +20,7 @@ from train.reporting.event_sender import Emitted, Emitter
 
 SEND_TIMEOUT_S = 10.0
 PR_SET_PTRACER, PR_SET_PTRACER_ANY = 0x59616D61, -1
-"""Of prctl(2)."""
+"""Constants of prctl(2)."""
 
 
 class _DriverLink:
@@ -47,14 +47,14 @@ class _DriverLink:
         """Whether a machine of the run is about to be taken away, once per notice; rank 0 answers for all."""
         if self._rank != 0 or not self._node_drain.is_news():
             return False
-        message = "A machine of this run is about to be taken away: a checkpoint is saved now."
+        message = "A machine of this run is about to shut down; saving a checkpoint now."
         self.emit(NoticePayload(code="node_drains", message=message))
         return True
 
     def report_checkpoint(self, step: int, folder: Path) -> None:
         """Hand Ray Train a pointer to the committed checkpoint.
 
-        The checkpoint itself is ours (architecture: "Checkpoints"); Ray Train keeps only where it lies.
+        The checkpoint itself is ours (architecture: "Checkpoints"); Ray Train keeps only its path.
         """
         pointer = None
         if self._rank == 0:
@@ -135,7 +135,9 @@ def _wait_for_plan(driver: Any) -> RunPlan | None:
 
 
 def _let_debuggers_in() -> None:
-    """Where the system lets only ancestors look into a process, the watchdog could not tell where this one hangs."""
+    """Where the system lets only ancestors look into a process, the watchdog could not see where this one hangs, so
+    allow it.
+    """
     ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_long(PR_SET_PTRACER_ANY), 0, 0, 0)
 
 

@@ -18,14 +18,14 @@ from cluster.machine.processes import start_ticks
 
 DUMP_TIMEOUT_S = 15.0
 TASK_TIMEOUT_S = 60.0
-"""For a dump or a kill on another machine, where a process is started for it."""
+"""Timeout of a dump or a kill on another machine, which starts a process there."""
 MAX_DUMP_CHARS = 256 * 1024
-"""Of one worker: a run with thousands of threads must not fill the disk."""
+"""Limit of one worker's stacks: a run with thousands of threads must not fill the disk."""
 
 
 @dataclass(frozen=True)
 class WorkerProcess:
-    """One training worker. Its start time tells it from a later process with the same id."""
+    """One training worker. Its start time distinguishes it from a later process with the same id."""
 
     rank: int
     pid: int
@@ -47,7 +47,7 @@ class WorkerProcess:
 
 
 def dump_stacks(workers: Sequence[WorkerProcess], head: str, file: Path) -> None:
-    """Write where every worker stands into `file`, below the sentence `head`. Raises `OSError`."""
+    """Write the stacks of every worker to `file`, below the sentence `head`. Raises `OSError`."""
     parts = [head]
     for worker in workers:
         title = f"== Worker {worker.rank}: process {worker.pid} on node {worker.node_id} =="
@@ -63,7 +63,7 @@ def end_workers(workers: Sequence[WorkerProcess]) -> None:
 
 
 def stacks_of(pid: int, ticks: int) -> str:
-    """What the process is doing, or why that cannot be told."""
+    """The state of the process, or why it cannot be read."""
     if not _is_same(pid, ticks):
         return "The process has ended."
     with suppress(psutil.Error):
@@ -122,6 +122,7 @@ def _py_spy(pid: int) -> str:
             return done.stdout
         why = done.stderr.strip()[:1000]
     return (
-        f"py-spy could not look into the process: {why}\nThe system may forbid it: the sysctl kernel.yama.ptrace_scope"
+        f"py-spy could not read the stacks of the process: {why}\nThe system may forbid it: the sysctl "
+        "kernel.yama.ptrace_scope"
         " must be 0 or 1, and a container needs the capability SYS_PTRACE."
     )

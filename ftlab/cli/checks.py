@@ -18,15 +18,14 @@ if TYPE_CHECKING:
     from ftlab.schemas.checks import CheckReport, Token, TokenRow
 
 ModelOption = Annotated[str, typer.Option("--model", metavar="REF", help="Base model, as in a job's config.")]
-LengthOption = Annotated[
-    int | None, typer.Option("--max-length", help="Tokens of a row that are kept; as in a job's config.")
-]
+LengthOption = Annotated[int | None, typer.Option("--max-length", help="Maximum tokens per row, as in a job's config.")]
 AllOption = Annotated[
-    bool, typer.Option("--learn-everything", help="The loss counts prompts too (assistant_only_loss: false).")
+    bool, typer.Option("--learn-everything", help="Count prompts in the loss too (assistant_only_loss: false).")
 ]
-PackingOption = Annotated[bool, typer.Option("--packing", help="Rows are packed, so that none is cut off.")]
+PackingOption = Annotated[bool, typer.Option("--packing", help="Rows are packed, so none is truncated.")]
 HtmlOption = Annotated[
-    Path | None, typer.Option("--html", metavar="FILE", help="Write the report as a page too.", show_default=False)
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Also write the report as an HTML page.", show_default=False),
 ]
 
 
@@ -41,13 +40,17 @@ def check_dataset(
     eval_dataset: Annotated[
         str | None,
         typer.Option(
-            "--eval-dataset", metavar="ID", help="Dataset to evaluate on: read too, and must share no row with it."
+            "--eval-dataset",
+            metavar="ID",
+            help="Evaluation dataset: also checked; it must share no rows with the dataset.",
         ),
     ] = None,
-    max_findings: Annotated[int, typer.Option(min=0, max=10_000, help="Findings to show; all are counted.")] = 20,
+    max_findings: Annotated[
+        int, typer.Option(min=0, max=10_000, help="Maximum findings to show; all are counted.")
+    ] = 20,
     html: HtmlOption = None,
 ) -> None:
-    """Look for what is wrong with a dataset; exit code 1 where a job with it would fail."""
+    """Check a dataset; the exit code is 1 if a job with it would fail."""
     found = find_dataset(session, dataset)
     held_out = find_dataset(session, eval_dataset).id if eval_dataset else None
     with _progress(session, f"Checking {found.name}") as on_progress:
@@ -78,13 +81,13 @@ def show_tokens(
     session: Session,
     dataset: DatasetArgument,
     model: ModelOption,
-    row: Annotated[int, typer.Option(min=1, help="Number of the row, from 1.")],
+    row: Annotated[int, typer.Option(min=1, help="Row number, starting at 1.")],
     max_length: LengthOption = None,
     learn_everything: AllOption = False,
     packing: PackingOption = False,
     html: HtmlOption = None,
 ) -> None:
-    """Show a row as the model reads it: which tokens are learned, special, or cut off."""
+    """Show a row as the model reads it: which tokens are trained, special, or cut off."""
     found = find_dataset(session, dataset)
     rows = session.client.datasets.tokens(
         found.id,
@@ -153,7 +156,7 @@ def _show_row(session: Session, row: "TokenRow") -> None:
 
     name = f"{row.part}: " if row.part else ""
     session.output.talk(
-        f"{name}row {row.row}, line {row.line}: {row.num_tokens:,} tokens, {row.num_trained:,} learned (underlined), "
+        f"{name}row {row.row}, line {row.line}: {row.num_tokens:,} tokens, {row.num_trained:,} trained (underlined), "
         f"{row.num_truncated:,} cut off (struck out)"
     )
     if sys.stdout.isatty():
@@ -190,7 +193,7 @@ def _flags(token: "Token") -> Iterator[tuple[str, bool]]:
 
 
 def _visible(text: str, *, keep_lines: bool = False) -> str:
-    """Without terminal control characters; line breaks are shown, and kept where lines are."""
+    """The text without terminal control characters; line breaks are shown, and kept between lines."""
     from ftlab.cli.text import one_line
     from ftlab.pages.token_page import REST
 
@@ -200,7 +203,7 @@ def _visible(text: str, *, keep_lines: bool = False) -> str:
 
 @contextmanager
 def _progress(session: Session, label: str) -> "Iterator[OnProgress | None]":
-    """A bar of rows; nothing where nobody looks."""
+    """A progress bar that counts rows; nothing without a terminal."""
     if not session.output.shows_progress:
         yield None
         return

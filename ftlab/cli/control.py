@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Changed = TypeVar("Changed")
 
 JobsArgument = Annotated[
-    list[str], typer.Argument(metavar="ID...", help="Jobs: ids, unique beginnings of ids, or unique names.")
+    list[str], typer.Argument(metavar="ID...", help="Jobs: ids, unique id prefixes or unique names.")
 ]
 
 
@@ -40,12 +40,16 @@ def resume(
     jobs: JobsArgument,
     checkpoint: Annotated[
         str | None,
-        typer.Option("--checkpoint", metavar="NAME", help="Resume from this one, not the newest good one (one job)."),
+        typer.Option(
+            "--checkpoint",
+            metavar="NAME",
+            help="Resume from this checkpoint instead of the newest intact one (one job only).",
+        ),
     ] = None,
 ) -> None:
     """Put paused jobs back into the queue."""
     if checkpoint is not None and len(jobs) > 1:
-        raise typer.BadParameter("--checkpoint is for one job.")
+        raise typer.BadParameter("--checkpoint works with one job only.")
 
     def resume_one(job: str) -> "Job":
         resumed = session.client.jobs.resume(job, checkpoint)
@@ -83,14 +87,14 @@ def append(
 def move(
     session: Session,
     job: JobArgument,
-    front: Annotated[bool, typer.Option("--front", help="Make it the first of its priority.")] = False,
+    front: Annotated[bool, typer.Option("--front", help="Move it ahead of other jobs with the same priority.")] = False,
     priority: Annotated[
-        int | None, typer.Option("--priority", "-p", min=0, max=100, help="Give it this priority; higher goes first.")
+        int | None, typer.Option("--priority", "-p", min=0, max=100, help="Set this priority; a higher one runs first.")
     ] = None,
 ) -> None:
     """Change the place of a waiting job in the queue."""
     if not front and priority is None:
-        raise typer.BadParameter("Say --front, --priority N, or both.")
+        raise typer.BadParameter("Pass --front, --priority N, or both.")
     found = session.client.jobs.get(job)
     if priority is not None:
         found = session.client.jobs.set_priority(found.id, priority)
@@ -143,7 +147,7 @@ def _for_each(
 ) -> None:
     """Change each job and print its result, as JSON or as a `line`.
 
-    Where one cannot be changed, continue, and raise the first error at the end.
+    If one cannot be changed, continue with the others, and raise the first error at the end.
     """
     from ftlab.errors import FineTuneLabError
 

@@ -15,16 +15,17 @@ def download(
     session: Session,
     job: JobArgument,
     file: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to; default: <job id>.zip.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Output file; default: <job id>.zip.")
     ] = None,
     checkpoint: Annotated[
-        str | None, typer.Option("--checkpoint", metavar="NAME", help="A checkpoint instead of the result.")
+        str | None,
+        typer.Option("--checkpoint", metavar="NAME", help="Download this checkpoint instead of the tuned model."),
     ] = None,
-    logs: Annotated[bool, typer.Option("--logs", help="The log files instead of the model.")] = False,
+    logs: Annotated[bool, typer.Option("--logs", help="Download the log files instead of the tuned model.")] = False,
 ) -> None:
     """Download a job's model, one of its checkpoints, or its logs."""
     if logs and checkpoint:
-        raise typer.BadParameter("--logs and --checkpoint exclude each other.")
+        raise typer.BadParameter("--logs and --checkpoint cannot be combined.")
     found = session.client.jobs.get(job)
     what = "logs" if logs else checkpoint
     default_name = f"{found.id}-{what}.zip" if what else f"{found.id}.zip"
@@ -38,7 +39,7 @@ def download(
 
 
 def target_file(given: Path | None, default_name: str) -> Path:
-    """Where a download goes: a folder gets a file with the default name."""
+    """The target of a download: in a folder, a file with the default name."""
     safe_name = default_name.replace("/", "-")
     if given is None:
         return Path(safe_name)
@@ -46,7 +47,7 @@ def target_file(given: Path | None, default_name: str) -> Path:
 
 
 def report_file(session: Session, target: Path) -> None:
-    """Say what was saved where."""
+    """Print what was saved, and where."""
     from ftlab.cli.text import size
 
     num_bytes = target.stat().st_size

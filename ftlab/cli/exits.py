@@ -1,4 +1,4 @@
-"""What the exit code of a command says."""
+"""The meaning of a command's exit code."""
 
 from enum import IntEnum
 

@@ -32,22 +32,22 @@ def follow_to_end(session: Session, job: Job, after: int) -> Job:
     shown = "".join(f", {name} {number(value)}" for name, value in results if value is not None)
     took = duration(ended.run_time_s)
     session.output.talk(f"Completed after {took} at step {ended.step}{shown}.")
-    session.output.talk(f"Take the model home with 'ftlab download {ended.id}'.")
+    session.output.talk(f"Download the model with 'ftlab download {ended.id}'.")
     return ended
 
 
 @contextmanager
 def detaching(session: Session, job_id: str) -> Iterator[None]:
-    """Let Ctrl+C end the command with exit code 130, and say that the job goes on."""
+    """Let Ctrl+C end the command with exit code 130, and report that the job keeps running."""
     try:
         yield
     except KeyboardInterrupt:
-        session.output.talk(f"\nDetached. Job {job_id} goes on: 'ftlab wait -f {job_id}' follows it again.")
+        session.output.talk(f"\nDetached. Job {job_id} keeps running; follow it again with 'ftlab wait -f {job_id}'.")
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
 class _PlainDisplay:
-    """A line for each thing worth one."""
+    """Print one line per event that is worth one."""
 
     def __init__(self, output: "Output", view: RunView) -> None:
         self._output = output
@@ -65,7 +65,7 @@ class _PlainDisplay:
 
 
 class _LiveDisplay:
-    """One line that is drawn anew; notices and changes of status stay above it."""
+    """One line that is redrawn; notices and status changes stay above it."""
 
     def __init__(self, view: RunView) -> None:
         from rich.console import Console

@@ -89,7 +89,7 @@ def _fields(session: Session, job: "Job") -> dict[str, object]:
 
 
 def _settings(session: Session, job: "Job") -> dict[str, object]:
-    """The settings that decide about the result, with the names of the datasets and of the real base model."""
+    """The settings that determine the result, with the names of the datasets and of the real base model."""
     config: Mapping[str, Any] = job.resolved_config or job.config
     training: Mapping[str, Any] = config.get("training") or {}
     lora: Mapping[str, Any] = config.get("lora") or {}
@@ -115,7 +115,7 @@ def _settings(session: Session, job: "Job") -> dict[str, object]:
 
 
 def _adapter(lora: Mapping[str, Any]) -> str:
-    """The kind and the settings of an adapter; those without an effect are left out."""
+    """The kind and the settings of an adapter; settings without an effect are omitted."""
     if not lora:
         return "LoRA"
     parts = [f"{'DoRA' if lora.get('use_dora') else 'LoRA'} r {lora.get('r')}", f"alpha {lora.get('lora_alpha')}"]

@@ -1,4 +1,4 @@
-"""`ftlab init` and `ftlab clone`: a job file to begin with, and one of an earlier job."""
+"""`ftlab init` and `ftlab clone`: a new job file, and the job file of an earlier job."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ from ftlab.cli.watch import JobArgument
 
 TEMPLATE = """\
 # A fine-tuning job. Check it with `ftlab submit {file} --dry-run`, submit it with `ftlab submit {file} --follow`.
-# A setting behind a # has the value shown, its default. All settings: docs/reference/job-config.md
+# A setting after a # shows its default. All settings: docs/reference/job-config.md
 
 name: my-first-job
 model: {model}

@@ -1,4 +1,4 @@
-"""From `CONFIG.yaml` and `--set` to a checked job config, and the dataset files that it names."""
+"""Turn `CONFIG.yaml` and `--set` into a checked job config and the dataset files that it names."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ class JobSource:
 
     @property
     def files(self) -> list[Path]:
-        """Every local file, once."""
+        """All local files, each once."""
         return list(dict.fromkeys(item for items in self.named.values() for item in items if isinstance(item, Path)))
 
     @property
@@ -84,7 +84,7 @@ def assign(document: dict[str, Any], assignment: str) -> None:
     for part in path[:-1]:
         below = place.setdefault(part, {})
         if not isinstance(below, dict):
-            raise InvalidRequestError(f"--set {assignment!r}: {part!r} is no group of settings.", "invalid_option")
+            raise InvalidRequestError(f"--set {assignment!r}: {part!r} is not a group of settings.", "invalid_option")
         place = below
     place[path[-1]] = read_yaml(text, f"--set {name}")
 

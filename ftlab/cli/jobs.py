@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 MAIN_METRICS = ("loss", "eval_loss", "learning_rate", "tokens_per_s")
 
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="Newest records to show.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="Maximum records to show, newest first.")]
 
 
 @command(app)
 def ls(
     session: Session,
     status: Annotated[
-        list[str] | None, typer.Option("--status", "-s", help="Only jobs in this status; may be repeated.")
+        list[str] | None, typer.Option("--status", "-s", help="Show only jobs with this status; may be repeated.")
     ] = None,
     limit: LimitOption = 20,
 ) -> None:
@@ -41,7 +41,7 @@ def ls(
         session.output.talk(
             f"No job is {' or '.join(status)}."
             if status
-            else "There are no jobs. 'ftlab submit CONFIG.yaml' makes one."
+            else "There are no jobs. Create one with 'ftlab submit CONFIG.yaml'."
         )
         return
     rows: list[tuple[object, ...]] = [
@@ -70,13 +70,15 @@ def ls(
 def metrics(
     session: Session,
     job: JobArgument,
-    names: Annotated[list[str] | None, typer.Option("--name", help="Only this metric; may be repeated.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every metric, not only the main ones.")] = False,
-    max_points: Annotated[int, typer.Option("--max-points", min=2, max=10_000, help="Points a metric.")] = 2000,
+    names: Annotated[list[str] | None, typer.Option("--name", help="Show only this metric; may be repeated.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Show every metric, not only the main ones.")] = False,
+    max_points: Annotated[
+        int, typer.Option("--max-points", min=2, max=10_000, help="Maximum points per metric.")
+    ] = 2000,
 ) -> None:
-    """Print a job's main metrics, one row a step."""
+    """Print a job's main metrics, one row per step."""
     if names and everything:
-        raise typer.BadParameter("--name and --all exclude each other.")
+        raise typer.BadParameter("--name and --all cannot be combined.")
     wanted = names or (None if everything or session.output.as_json else MAIN_METRICS)
     points = session.client.jobs.metrics(job, wanted, max_points)
     missing = set(names or ()) - {point.name for point in points}
@@ -118,9 +120,9 @@ def checkpoints(session: Session, job: JobArgument) -> None:
 @command(app)
 def queue(
     session: Session,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100, help="Waiting jobs to show.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100, help="Maximum waiting jobs to show.")] = 20,
 ) -> None:
-    """Show what runs and what waits, in order."""
+    """Show the running jobs and the waiting jobs, in order."""
     from ftlab.cli.text import duration, status_and_phase, steps
 
     found = session.client.queue(limit=limit)
@@ -150,13 +152,13 @@ def queue(
     columns = ("PLACE", "ID", "NAME", "PRIORITY", "STEP", "ETA", "CREATED", "WAITING FOR")
     session.output.table(columns, rows, shrink=("NAME", "WAITING FOR"))
     if found.has_more:
-        session.output.talk(f"{found.num_queued - len(found.queued)} more wait behind these.")
+        session.output.talk(f"{found.num_queued - len(found.queued)} more in the queue.")
     if found.waiting_for:
         session.output.talk(found.waiting_for)
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Ask before something is undone; where nobody can answer, `--yes` has to."""
+    """Ask for confirmation before something is destroyed; without a terminal, `--yes` is required."""
     from ftlab.errors import InvalidRequestError
 
     if yes:
@@ -175,7 +177,7 @@ def _statuses(given: list[str] | None) -> list[str] | None:
 
 
 def _active_first(session: Session, statuses: list[str] | None, limit: int) -> "list[Job]":
-    """Up to `limit` jobs: those that hold devices, then those that wait, then those that ended; each newest first."""
+    """Up to `limit` jobs: running ones, then waiting ones, then ended ones; each group newest first."""
     from ftlab.status import JobStatus
 
     waiting = [JobStatus.QUEUED, JobStatus.PAUSED]
@@ -190,7 +192,7 @@ def _active_first(session: Session, statuses: list[str] | None, limit: int) -> "
 
 
 def _what_for(sentence: str | None) -> str:
-    """What stands below "waiting for": the sentence without what the heading says already."""
+    """The text below "waiting for": the sentence without the words of the heading."""
     return (sentence or "").removeprefix("Waiting for ").removesuffix(".")
 
 

@@ -15,7 +15,7 @@ def check_model(
         str, typer.Argument(metavar="REF", help="org/name, org/name@revision, a path, job:<id> or model:<id>.")
     ],
 ) -> None:
-    """Say whether a model can be trained on, and what it is."""
+    """Show whether a model can be trained, and its properties."""
     from ftlab.cli.text import size
 
     found = session.client.models.check(ref)

@@ -1,4 +1,4 @@
-"""Where a command writes: data on stdout, talk on stderr."""
+"""Output of a command: data on stdout, messages on stderr."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from ftlab.client.wire import OnProgress
 
 
 class Output:
-    """`as_json` makes all data JSON, `quiet` silences the talk (errors are not talk)."""
+    """Writer of a command's output: `as_json` prints all data as JSON, `quiet` suppresses messages except errors."""
 
     def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
         self.as_json = as_json
@@ -21,7 +21,7 @@ class Output:
 
     @property
     def shows_progress(self) -> bool:
-        """Bars and live lines are for people at a terminal."""
+        """Whether to show progress bars and live lines: only on a terminal."""
         return sys.stderr.isatty() and not self.quiet
 
     def data(self, text: str) -> None:
@@ -39,14 +39,14 @@ class Output:
         self.data(json.dumps(value, default=_plain, ensure_ascii=False))
 
     def record(self, fields: Mapping[str, object]) -> None:
-        """Name and value, one pair a line; empty values are left out."""
+        """Print names and values, one pair per line; empty values are omitted."""
         shown = {name: one_line(value) for name, value in fields.items() if value not in (None, "")}
         width = max(map(len, shown), default=0)
         for name, value in shown.items():
             self.data(f"{name:<{width}}  {value}")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, shrink: Collection[str] = ()) -> None:
-        """Aligned on a terminal; tab-separated in a pipe, with every column and nothing shortened.
+        """Print a table: aligned on a terminal; tab-separated in a pipe, with every column and nothing shortened.
 
         A terminal shows no empty columns, and times as `3 min ago`. Only the columns named in `shrink` are shortened to
         fit its width, so that an id can always be copied.
@@ -65,7 +65,7 @@ class Output:
 
     @contextmanager
     def transfer(self, label: str) -> Iterator[OnProgress | None]:
-        """A progress bar for a file on its way; nothing where nobody looks."""
+        """A progress bar for a file transfer; nothing without a terminal."""
         if not self.shows_progress:
             yield None
             return

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def preview_dataset(
     session: Session,
     dataset: DatasetArgument,
-    rows: Annotated[int, typer.Option(min=1, max=50, help="Rows to show.")] = 5,
+    rows: Annotated[int, typer.Option(min=1, max=50, help="Number of rows to show.")] = 5,
     model: Annotated[
         str | None,
         typer.Option(
@@ -25,7 +25,7 @@ def preview_dataset(
         ),
     ] = None,
 ) -> None:
-    """Show the first rows as they stand in the file, and as they are trained on."""
+    """Show the first rows as they are in the file, and as they are trained."""
     found = session.client.datasets.preview(find_dataset(session, dataset).id, rows, model)
     if session.output.as_json:
         session.output.json(found)
@@ -49,7 +49,7 @@ def _lines(row: "PreviewRow") -> Iterator[str]:
     if row.raw is not None:
         yield f"  before: {one_line(json.dumps(row.raw, ensure_ascii=False))}"
     if row.problem is not None:
-        yield f"  left out: {one_line(row.problem)}"
+        yield f"  skipped: {one_line(row.problem)}"
         return
     for name, value in (row.row or {}).items():
         if isinstance(value, list) and name != "tools":

@@ -1,4 +1,4 @@
-"""`ftlab quota`: what you may use at once, and what you use."""
+"""`ftlab quota`: your limits and your usage."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,10 +16,10 @@ def quota(
     session: Session,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Change a limit; 'null' goes back to the service's setting."),
+        typer.Option("--set", metavar="NAME=VALUE", help="Change a limit; 'null' restores the service's setting."),
     ] = None,
 ) -> None:
-    """Show your limits and what you use of them, or change limits."""
+    """Show your limits and your usage, or change limits."""
     limits: dict[str, Any] = {}
     for assignment in assignments or []:
         _assign(limits, assignment)

@@ -30,18 +30,16 @@ ModelArgument = Annotated[str, typer.Argument(metavar="ID", help="Id, unique id 
 def upload_dataset(
     session: Session,
     file: Annotated[Path, typer.Argument(help="A file of rows: JSONL, JSON, CSV, TSV or Parquet.")],
-    name: Annotated[str | None, typer.Option(help="Name to show; default: the file's name.")] = None,
-    bucket: Annotated[str | None, typer.Option(help="Bucket to keep it in.", show_default=False)] = None,
-    shape: Annotated[str | None, typer.Option(help="Shape of the rows; default: found out.")] = None,
+    name: Annotated[str | None, typer.Option(help="Display name; default: the file's name.")] = None,
+    bucket: Annotated[str | None, typer.Option(help="Bucket to store it in.", show_default=False)] = None,
+    shape: Annotated[str | None, typer.Option(help="Shape of the rows; default: detected.")] = None,
     columns: Annotated[
         list[str] | None,
-        typer.Option("--column", metavar="FIELD=COLUMN", help="Which column stands for a field of the shape."),
+        typer.Option("--column", metavar="FIELD=COLUMN", help="Map a field of the shape to a column."),
     ] = None,
-    accept_partial: Annotated[
-        bool, typer.Option("--accept-partial", help="Leave rows out that cannot be read.")
-    ] = False,
+    accept_partial: Annotated[bool, typer.Option("--accept-partial", help="Skip rows that cannot be read.")] = False,
 ) -> None:
-    """Upload a dataset and print its id. A large file that was cut off goes on where it was."""
+    """Upload a dataset and print its id. An interrupted upload of a large file resumes where it stopped."""
     from ftlab.client.wire import UploadOptions
 
     options = UploadOptions(name, bucket, shape, _columns(columns or []), accept_partial)
@@ -97,7 +95,7 @@ def move_dataset(
     moved = session.client.datasets.move(find_dataset(session, dataset).id, bucket)
     if session.output.as_json:
         session.output.json(moved)
-    session.output.talk(f"{moved.id} lies in bucket {moved.bucket} now.")
+    session.output.talk(f"Moved {moved.id} to bucket {moved.bucket}.")
 
 
 @command(datasets, "url")
@@ -109,7 +107,7 @@ def dataset_url(
         typer.Option("--expires-s", min=1, max=7 * 24 * 3600, metavar="SECONDS", help="Default: 24 hours."),
     ] = None,
 ) -> None:
-    """Print a URL at which anybody can download a dataset for a while."""
+    """Print a temporary URL at which anyone can download a dataset."""
     from ftlab.cli.text import local_time
 
     signed = session.client.datasets.url(find_dataset(session, dataset).id, expires_s)
@@ -117,7 +115,7 @@ def dataset_url(
         session.output.json(signed)
         return
     session.output.data(signed.url)
-    session.output.talk(f"Works until {local_time(signed.expires_at)}.")
+    session.output.talk(f"Valid until {local_time(signed.expires_at)}.")
 
 
 @command(datasets, "download")
@@ -169,7 +167,7 @@ def find_dataset(session: Session, text: str) -> "Dataset":
 
 
 def _find(kind: str, text: str, get: "Callable[[str], Record]", list_all: "Callable[[], Iterable[Record]]") -> "Record":
-    """The record with this id, this unique name, or this unique beginning of its id."""
+    """The record with this id, unique name or unique id prefix."""
     from ftlab.errors import ConflictError, NotFoundError
 
     try:
@@ -179,10 +177,10 @@ def _find(kind: str, text: str, get: "Callable[[str], Record]", list_all: "Calla
     fitting = [item for item in records if item.name == text]
     fitting = fitting or [item for item in records if _begins(item.id, text)]
     if not fitting:
-        raise NotFoundError(f"No {kind} {text!r}.", f"{kind}_not_found")
+        raise NotFoundError(f"There is no {kind} {text!r}.", f"{kind}_not_found")
     if len(fitting) > 1:
         ids = ", ".join(item.id for item in fitting[:5])
-        raise ConflictError(f"{text!r} fits several {kind}s: {ids}.", "ambiguous")
+        raise ConflictError(f"{text!r} matches several {kind}s: {ids}.", "ambiguous")
     return fitting[0]
 
 
@@ -206,7 +204,7 @@ _LABELS = {"num_rows": "Rows", "size_bytes": "Size", "sha256": "SHA-256", "num_s
 
 
 def _shown(name: str, value: object) -> object:
-    """A value in words; `None` leaves its line out."""
+    """A value as text; `None` omits its line."""
     from datetime import datetime
 
     from ftlab.cli.text import local_time, size

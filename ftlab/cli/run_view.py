@@ -1,4 +1,4 @@
-"""What is known of a job that is being followed, as lines for a terminal or a log."""
+"""State of a job that is being followed, as lines for a terminal or a log."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ LOGGED_METRICS = ("loss", "eval_loss", FINAL_EVAL_LOSS, "learning_rate")
 
 @dataclass
 class RunView:
-    """Takes events in, one after the other."""
+    """View of a run, updated by one event after another."""
 
     status: JobStatus
     step: int = 0
@@ -51,7 +51,7 @@ class RunView:
         )
 
     def apply(self, event: Event) -> str | None:
-        """Take an event in; return the line that it deserves in a log, if any."""
+        """Apply an event; return its line for a log, if it has one."""
         match event.payload:
             case StatusPayload() as new:
                 self.status = new.status
@@ -73,7 +73,7 @@ class RunView:
         return None
 
     def live_line(self) -> str:
-        """Everything in one line."""
+        """The whole view in one line."""
         parts = [f"{GLYPHS[self.status]} {status_and_phase(self.status, self.phase)}"]
         if self.total_steps:
             filled = round(BAR_WIDTH * min(1.0, self.step / self.total_steps))
@@ -90,7 +90,9 @@ class RunView:
         self.file_progress = progress.file_progress
 
     def _take_phase(self, phase: Phase | None) -> str | None:
-        """Only before the first step and after the last one nothing else shows that the run moves."""
+        """Report a change of phase, but only before the first step and after the last one: in between, the steps show
+        progress.
+        """
         self.phase = phase or self.phase
         is_between_steps = 0 < self.step < (self.total_steps or 0)
         if phase is None or phase is Phase.TRAINING or is_between_steps:

@@ -1,4 +1,4 @@
-"""`<home>/run/service.json`: what the supervisor says about itself, and whether that is still true."""
+"""`<home>/run/service.json`: the state that the supervisor reports, and whether it is still true."""
 
 import json
 import os
@@ -21,7 +21,7 @@ class ServiceState:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process that wrote this still runs; another one may have got its id since."""
+        """Whether the process that wrote this is still running; its id may have been reused since."""
         found = _process(self.pid)
         if found is None:
             return False
@@ -36,7 +36,7 @@ def state_file(settings: Settings) -> Path:
 
 
 def read_state(settings: Settings) -> ServiceState | None:
-    """What the supervisor of this home wrote last; `None` when there is none."""
+    """The latest state that the supervisor of this home wrote; `None` when there is none."""
     try:
         document: dict[str, Any] = json.loads(state_file(settings).read_text("utf-8"))
         return ServiceState(

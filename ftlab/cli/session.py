@@ -1,4 +1,4 @@
-"""What every command that talks to the service shares: its common options, its client and its output."""
+"""Common options, client and output of every command that connects to the service."""
 
 import inspect
 import json
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 FIRST_CONTACT_S = 5.0
-"""A command that only looks gives up this soon when nothing has ever answered; one that waits for a job does not."""
+"""Retry budget in seconds of a command that only reads, while no service has ever answered; commands that wait for a
+job are more patient.
+"""
 
 ServerOption = Annotated[
     str | None, typer.Option("--server", metavar="URL", help="Address of the service.", show_default=False)
@@ -32,7 +34,7 @@ _COMMON: dict[str, tuple[Any, Any]] = {
 
 
 def before_command(context: typer.Context, option: str) -> Any:
-    """The value of a common option that stands before the command, as in `ftlab --json ls`."""
+    """The value of a common option placed before the command, as in `ftlab --json ls`."""
     return context.find_root().params.get(option)
 
 
@@ -47,7 +49,7 @@ def refuse_unknown(given: Sequence[str] | None, known: list[str], kind: str, lis
 
 
 class Session:
-    """One command's way to the service."""
+    """Connection of one command to the service."""
 
     def __init__(self, server: str | None, output: "Output", patient: bool) -> None:
         self.server = server

@@ -1,4 +1,4 @@
-"""`ftlab status` and `ftlab config`: what runs, and with which settings."""
+"""`ftlab status` and `ftlab config`: the state of the service, and its settings."""
 
 import re
 from typing import TYPE_CHECKING
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 HIDDEN = "********"
 
 _PASSWORD = re.compile(r"(^[\w+]+://[^:/]*:)[^@]*(@[^/?#@]*)*(?=@)")
-"""A password as SQLAlchemy reads it: unlike in other URLs, it may hold '/', '?' and '#'. An '@' that is not escaped
-belongs to the host there, and hardly ever in the mind of whoever wrote it."""
+"""A password as SQLAlchemy reads it: unlike in other URLs, it may hold '/', '?' and '#'. SQLAlchemy counts an '@' that
+is not escaped as part of the host, which is hardly ever intended.
+"""
 _QUERY_PASSWORD = re.compile(r"([?&][^=&]*password=)[^&]*", re.IGNORECASE)
 
 
@@ -56,7 +57,7 @@ def status(session: Session, home: HomeOption = None) -> None:
 
 
 def _info(session: Session) -> "ServiceInfo | None":
-    """Where the parts of the service are; `None` for a service of an earlier version."""
+    """The addresses of the service's components; `None` for a service of an earlier version."""
     from ftlab.errors import NotFoundError
 
     try:
@@ -66,7 +67,7 @@ def _info(session: Session) -> "ServiceInfo | None":
 
 
 def _addresses(info: "ServiceInfo | None", shown: dict[str, str]) -> dict[str, object]:
-    """The addresses of the parts, without those that are shown already."""
+    """The addresses of the components, except those already shown."""
     if info is None:
         return {}
     where = "" if info.dashboard_token_file else " (on the machine of the service)"
@@ -89,12 +90,12 @@ def config(session: Session, home: HomeOption = None) -> None:
         session.output.json(shown)
     else:
         if not settings.home.exists():
-            shown["home"] = f"{settings.home} (does not exist; 'ftlab up' makes it)"
+            shown["home"] = f"{settings.home} (does not exist; 'ftlab up' creates it)"
         session.output.record({name: "-" if value in (None, []) else value for name, value in shown.items()})
 
 
 def shown_settings(settings: "Settings") -> dict[str, object]:
-    """All settings, secrets replaced."""
+    """All settings, with secrets replaced."""
     values: dict[str, object] = settings.model_dump(mode="json")
     values["server"] = settings.server_url
     values["database_url"] = _without_password(settings.store_url)

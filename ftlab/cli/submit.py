@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 REUSE_WINDOW = 1000
-"""Newest datasets among which a file is looked for before it is uploaded."""
+"""Number of newest datasets that are searched for a file before it is uploaded."""
 
 
 @command(app)
 def submit(
     session: Session,
-    file: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="The job; '-' reads standard input.")],
+    file: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Job file; '-' reads standard input.")],
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, as a.b=value.")
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show the job until it has ended.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show progress until the job ends.")] = False,
     idempotency_key: Annotated[
         str | None,
         typer.Option(
@@ -71,7 +71,7 @@ def report_submitted(session: Session, job: "Job") -> None:
 
 
 def upload(session: Session, path: Path, options: "UploadOptions | None" = None) -> "Dataset":
-    """Upload a file and say so."""
+    """Upload a file and report it."""
     from ftlab.cli.text import size
     from ftlab.client.wire import UploadOptions
 
@@ -80,12 +80,12 @@ def upload(session: Session, path: Path, options: "UploadOptions | None" = None)
     if dataset.is_duplicate:
         session.output.talk(f"{path.name} was uploaded before; using {dataset.id}.")
         return dataset
-    skipped = f", {dataset.num_skipped} left out" if dataset.num_skipped else ""
+    skipped = f", {dataset.num_skipped} skipped" if dataset.num_skipped else ""
     session.output.talk(
         f"Uploaded {path.name} ({dataset.num_rows} rows{skipped}, {size(dataset.size_bytes)}) as {dataset.id}."
     )
     for problem in dataset.problems:
-        session.output.talk(f"  left out: {problem}")
+        session.output.talk(f"  skipped: {problem}")
     for field in dataset.unused_fields:
         session.output.talk(f"  {field}")
     return dataset
@@ -99,7 +99,7 @@ def require_dataset(session: Session, name: str, source: str) -> None:
         session.client.datasets.get(name)
     except NotFoundError:
         raise InvalidRequestError(
-            f"{source}: there is no dataset file {name!r}, and no dataset of this name on the service.",
+            f"{source}: there is no dataset file {name!r}, and no dataset with this name on the service.",
             "file_not_found",
             "dataset",
         ) from None
@@ -108,7 +108,7 @@ def require_dataset(session: Session, name: str, source: str) -> None:
 def dataset_id(session: Session, path: Path) -> str:
     """The newest dataset with this very content, else a new one.
 
-    A submit that is repeated with its idempotency key is thereby the same request as before.
+    A submission that is repeated with its idempotency key is thereby the same request as before.
     """
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -123,12 +123,12 @@ def _say_submitted(session: Session, job: "Job") -> None:
     if job.is_replay:
         session.output.talk(f"This idempotency key was used before, for job {job.name!r}; it is {job.status}.")
         return
-    place = f" at place {job.queue_position}" if job.queue_position else ""
+    place = f" at position {job.queue_position}" if job.queue_position else ""
     session.output.talk(f"Job {job.name!r} is in the queue{place}.")
 
 
 def _print_notices(session: Session, job: "Job") -> None:
-    """What the service noted about a new job, such as a base model that it could not check."""
+    """Print the notices about a new job, such as a base model that could not be checked."""
     from ftlab.schemas import NoticePayload
 
     if session.output.quiet or job.is_replay or job.last_seq <= 1:
@@ -157,7 +157,7 @@ def _print_config(session: Session, source: "JobSource") -> None:
     else:
         session.output.data(write_yaml(document).rstrip())
     for name in source.missing_files:
-        session.output.talk(f"There is no file {name!r}; the service must have a dataset of this name.")
+        session.output.talk(f"There is no file {name!r}; the service must have a dataset with this name.")
     session.output.talk(
         "The file is valid; nothing was sent. Not checked: the base model, datasets on the service, and the devices."
     )

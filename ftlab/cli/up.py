@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 60.0
-"""What a stop may take besides the grace time of the jobs."""
+"""Seconds that a stop may take in addition to the grace time of the jobs."""
 POLL_S = 0.2
 LOG_LINES = 12
 """Lines of the log that are shown when the service does not come up."""
@@ -48,11 +48,11 @@ def up(
     dashboard_port: Annotated[int | None, _port("the Ray dashboard")] = None,
     ray_port: Annotated[int | None, _port("Ray itself")] = None,
     cpus: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Cores for training.", show_default=False)
+        int | None, typer.Option(min=1, metavar="N", help="CPU cores for training.", show_default=False)
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
     standby: Annotated[
-        bool | None, typer.Option("--standby/--no-standby", help="Keep a training run warm.", show_default=False)
+        bool | None, typer.Option("--standby/--no-standby", help="Keep a standby run ready.", show_default=False)
     ] = None,
     ingress: Annotated[
         Literal["python", "haproxy"] | None, typer.Option(help="HTTP front.", show_default=False)
@@ -78,7 +78,7 @@ def up(
 def down(
     context: typer.Context,
     home: HomeOption = None,
-    now: Annotated[bool, typer.Option("--now", help="Do not wait until running jobs have saved.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Do not wait for running jobs to save.")] = False,
     quiet: QuietOption = False,
 ) -> None:
     """Stop the service; running jobs save, and continue from there at the next start."""
@@ -90,7 +90,7 @@ def down(
     output = Output(quiet=quiet or before_command(context, "quiet"))
     service = read_state(settings)
     if service is None:
-        output.talk(f"Nothing runs with {settings.home}.")
+        output.talk(f"No service is running with {settings.home}.")
     elif service.is_alive:
         _stop(settings, service, output, now=now)
     else:
@@ -100,24 +100,26 @@ def down(
 def _stop(settings: "Settings", service: "ServiceState", output: "Output", *, now: bool) -> None:
     from ftlab.errors import WaitTimeoutError
 
-    how = "running jobs go on from their newest checkpoints" if now else "running jobs save and go on from there"
+    how = "running jobs resume from their newest checkpoints" if now else "running jobs save now and resume"
     output.talk(f"Stopping FineTune Lab (process {service.pid}); {how} at the next start.")
     os.kill(service.pid, signal.SIGQUIT if now else signal.SIGTERM)
     timeout_s = STOP_TIMEOUT_S + (0.0 if now else settings.stop_grace_s)
     if not _has_ended(service, timeout_s):
         raise WaitTimeoutError(
-            f"Process {service.pid} still runs after {timeout_s:.0f} s; see {settings.home / 'logs'}."
+            f"Process {service.pid} is still running after {timeout_s:.0f} s; see {settings.home / 'logs'}."
         )
     output.talk("Stopped.")
 
 
 def _end_leftovers(settings: "Settings", output: "Output") -> None:
-    """A supervisor that was killed could not end its parts."""
+    """End what a killed supervisor left running."""
     from ftlab.errors import ServiceUnavailableError
 
     done = subprocess.run(_command(LEFTOVERS), env=_environment(settings), capture_output=True, text=True)
     if done.returncode != 0:
-        raise ServiceUnavailableError(f"What a killed service left behind could not be ended: {done.stderr.strip()}")
+        raise ServiceUnavailableError(
+            f"Processes that a killed service left behind could not be ended: {done.stderr.strip()}"
+        )
     output.talk(done.stdout.strip())
 
 
@@ -131,7 +133,7 @@ def _start(flags: Mapping[str, object], detach: bool, quiet: bool) -> None:
     command = _command(SUPERVISOR)
     if running := running_service(settings):
         raise ConflictError(
-            f"FineTune Lab already runs with {settings.home} (process {running.pid}); 'ftlab down' stops it."
+            f"FineTune Lab is already running with {settings.home} (process {running.pid}); stop it with 'ftlab down'."
         )
     if not detach:
         os.execve(sys.executable, command, _environment(settings))
@@ -139,7 +141,7 @@ def _start(flags: Mapping[str, object], detach: bool, quiet: bool) -> None:
 
 
 def _command(module: str) -> list[str]:
-    """Runs a module of the service."""
+    """The command line that runs a module of the service."""
     from ftlab.errors import InvalidRequestError
 
     found = find_spec("cluster") and find_spec("ray") and find_spec(module)
@@ -174,7 +176,7 @@ def _start_detached(settings: "Settings", command: list[str], output: "Output") 
     try:
         service = _wait_until_ready(settings, process, log)
     except KeyboardInterrupt:
-        output.talk("It goes on starting in the background; 'ftlab status' says how far it is.")
+        output.talk("It is still starting in the background; check it with 'ftlab status'.")
         raise
     for name, url in service.urls.items():
         output.data(f"{name:<14} {url}")
@@ -188,13 +190,13 @@ def _wait_until_ready(settings: "Settings", process: subprocess.Popen[bytes], lo
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise ServiceUnavailableError(
-                f"The service ended while it started (exit code {process.returncode}); the end of {log}:\n{_tail(log)}"
+                f"The service exited during startup (exit code {process.returncode}); the end of {log}:\n{_tail(log)}"
             )
         state = read_state(settings)
         if state is not None and state.pid == process.pid and state.state == "ready":
             return state
         time.sleep(POLL_S)
-    raise WaitTimeoutError(f"The service is not ready after {START_TIMEOUT_S:.0f} s; it goes on starting, see {log}.")
+    raise WaitTimeoutError(f"The service is not ready after {START_TIMEOUT_S:.0f} s; it is still starting; see {log}.")
 
 
 def _has_ended(service: "ServiceState", timeout_s: float) -> bool:

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 COMPLETION_TIMEOUT_S = 2.0
 COMPLETED_JOBS = 100
-"""Newest jobs that a shell completes."""
+"""Number of newest jobs offered for shell completion."""
 
 
 def complete_job(incomplete: str) -> list[tuple[str, str]]:
-    """Ids and names of the newest jobs for a shell; none where the service does not answer at once."""
+    """Ids and names of the newest jobs for shell completion; none if the service does not answer at once."""
     from ftlab.client import Client, RetryPolicy
     from ftlab.errors import FineTuneLabError
 
@@ -42,17 +42,17 @@ JobArgument = Annotated[
 def wait(
     session: Session,
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Jobs to wait for.")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show the job meanwhile (one job).")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show progress while waiting (one job only).")] = False,
     timeout_s: Annotated[float | None, typer.Option("--timeout", min=0, metavar="SECONDS", show_default=False)] = None,
 ) -> None:
-    """Wait until jobs have ended; the exit code says how.
+    """Wait until jobs have ended; the exit code reports how.
 
-    5: one failed, 6: one was cancelled, 7: the time is over.
+    5: one failed, 6: one was cancelled, 7: timed out.
     """
     from ftlab.cli.follow import detaching, follow_to_end
 
     if follow and (len(ids) > 1 or timeout_s is not None):
-        raise typer.BadParameter("--follow is for one job, without --timeout.")
+        raise typer.BadParameter("--follow works with one job only, and not with --timeout.")
     jobs = [session.client.jobs.get(text) for text in ids]
     with detaching(session, " ".join(job.id for job in jobs)):
         if follow:
@@ -69,8 +69,10 @@ def wait(
 def logs(
     session: Session,
     job: JobArgument,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
-    tail: Annotated[int, typer.Option("--tail", "-n", min=1, max=5000, help="Newest lines to begin with.")] = 200,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep following until the job ends.")] = False,
+    tail: Annotated[
+        int, typer.Option("--tail", "-n", min=1, max=5000, help="Number of newest lines to show first.")
+    ] = 200,
 ) -> None:
     """Print a job's log: status changes, steps, evaluations, checkpoints, notices and warnings."""
     from ftlab.cli.follow import detaching
@@ -96,8 +98,10 @@ def logs(
 def events(
     session: Session,
     job: JobArgument,
-    kinds: Annotated[list[str] | None, typer.Option("--kind", "-k", help="Only this kind; may be repeated.")] = None,
-    after: Annotated[int, typer.Option("--after", min=0, help="Only events with a higher number.")] = 0,
+    kinds: Annotated[
+        list[str] | None, typer.Option("--kind", "-k", help="Show only events of this kind; may be repeated.")
+    ] = None,
+    after: Annotated[int, typer.Option("--after", min=0, help="Show only events with a higher number.")] = 0,
 ) -> None:
     """Print the events that are recorded of a job, oldest first."""
     from ftlab.schemas import EventKind
@@ -134,11 +138,11 @@ def _wait_for(session: Session, jobs: "list[Job]", timeout_s: float | None) -> "
 
 
 def _say_paused(session: Session, job: "Job") -> None:
-    """A paused job waits for somebody: whoever waits for the job should know."""
+    """Report that the job is paused: it does not continue until somebody resumes it."""
     from ftlab.status import JobStatus
 
     if job.status is JobStatus.PAUSED:
-        session.output.talk(f"Job {job.id} is paused; 'ftlab resume {job.id}' lets it go on.")
+        session.output.talk(f"Job {job.id} is paused; resume it with 'ftlab resume {job.id}'.")
 
 
 def _exit_by(session: Session, jobs: "list[Job]") -> None:

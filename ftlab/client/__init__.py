@@ -1,8 +1,8 @@
 """The SDK: `Client` and `AsyncClient`.
 
 The async client is written by hand in `_async`; `scripts/unasync.py` generates the blocking one in `_sync` from it.
-What needs no connection is shared and lives beside them. `AsyncClient` is imported when it is first used: the command
-line does without it.
+Code that needs no connection is shared by both. `AsyncClient` is imported on first use, because the command line does
+not need it.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""How httpx2 and websockets are called, and what their failures mean."""
+"""Calls of httpx2 and websockets, and the meaning of their failures."""
 
 import asyncio
 import json
@@ -83,7 +83,7 @@ def receive(socket: ClientConnection, timeout_s: float) -> str:
 def read_frame(text: str) -> tuple[str, list[Event]]:
     """The frame's type and its events. Kinds of frames that a later service may add are let through.
 
-    Raises `SocketClosed` for an error and for a frame that cannot be read.
+    Raises `SocketClosed` for an error frame and for a frame that cannot be read.
     """
     try:
         frame = json.loads(text)

@@ -42,7 +42,7 @@ class PartFile:
             self.total_bytes = int(length) if length.isdecimal() else None
         elif content_range is None or int(content_range[1]) != self.size_bytes:
             self._restart()
-            raise Fault("the service continued at another place")
+            raise Fault("the service continued at another position")
         elif content_range[2] != "*":
             self.total_bytes = int(content_range[2])
         etag = response.headers.get("etag")
@@ -52,7 +52,7 @@ class PartFile:
     def end(self) -> None:
         """Raise `Fault` when bytes are missing."""
         if self.total_bytes is not None and self.size_bytes != self.total_bytes:
-            raise Fault(f"{self.size_bytes} of {self.total_bytes} bytes came")
+            raise Fault(f"{self.size_bytes} of {self.total_bytes} bytes were received")
 
     def restart_if_refused(self, failure: Failure) -> bool:
         """Whether the service refused to continue, so that the file starts from its first byte again."""

@@ -1,4 +1,4 @@
-"""The service as a client sees it: where it is, and how patient to be with it."""
+"""The service as a client sees it: its address, and how long to retry."""
 
 import random
 import time
@@ -17,7 +17,7 @@ class RetryPolicy:
     """How long and how often a request is tried again."""
 
     budget_s: float = 60.0
-    """Seconds of failures after which a request fails for good. A restarting proxy is away for up to 30 s."""
+    """Seconds of failures after which a request fails for good. A restarting proxy is unavailable for up to 30 s."""
     first_contact_s: float | None = None
     """The budget while the service has never answered; default: `budget_s`."""
     max_retries: int | None = None
@@ -59,7 +59,7 @@ class Endpoint:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What every request carries."""
+        """Headers of every request."""
         headers = {"user-agent": "ftlab-python"}
         return headers | {"authorization": f"Bearer {self.api_key}"} if self.api_key else headers
 

@@ -1,4 +1,4 @@
-"""Retries: which failures pass, how long to wait, and which error to raise when they do not."""
+"""Retries: which failures are temporary, how long to wait, and which error to raise for the others."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ Failure = Fault | httpx2.Response
 PASSING = frozenset({408, 429, 502, 503, 504})
 """Statuses of a service that cannot answer at the moment."""
 STARTING = frozenset({404, 500})
-"""Statuses with which a front proxy stands in for a service that is being restarted. Our own replies with these
+"""Statuses with which a front proxy replies for a service that is being restarted. Our own replies with these
 statuses carry our error shape, and are final."""
 
 
@@ -93,11 +93,11 @@ def _error_of(endpoint: Endpoint, request: Request, failure: Failure) -> FineTun
     if isinstance(failure, Fault):
         if not failure.was_sent:
             return UnreachableError(
-                f"Nothing answers at {where} ({failure.reason}). Start the service with 'ftlab up', or name"
-                " its address with --server or FTLAB_SERVER."
+                f"Nothing answers at {where} ({failure.reason}). Start the service with 'ftlab up', or set its address "
+                "with --server or FTLAB_SERVER."
             )
         unsure = "" if request.is_repeatable else " It is not known whether the request took effect."
-        return UnreachableError(f"The connection to {where} broke before the answer came ({failure.reason}).{unsure}")
+        return UnreachableError(f"The connection to {where} broke before the reply arrived ({failure.reason}).{unsure}")
     if _is_ours(failure):
         return from_wire(failure.status_code, failure.json())
     if failure.status_code in PASSING:
@@ -106,7 +106,7 @@ def _error_of(endpoint: Endpoint, request: Request, failure: Failure) -> FineTun
         )
     if 300 <= failure.status_code < 400:
         target = failure.headers.get("location", "another address")
-        return UnreachableError(f"{where} sends its visitors on to {target}; use that address.")
+        return UnreachableError(f"{where} redirects to {target}; use that address.")
     if failure.status_code in STARTING:
         return _not_ours(endpoint, f"HTTP status {failure.status_code}")
     return from_wire(failure.status_code, None)
@@ -115,7 +115,7 @@ def _error_of(endpoint: Endpoint, request: Request, failure: Failure) -> FineTun
 def _not_ours(endpoint: Endpoint, what: str) -> UnreachableError:
     """The error for an answer that FineTune Lab would never give."""
     return UnreachableError(
-        f"{endpoint.base_url} answers, but not as FineTune Lab does ({what}): the service may still be starting,"
+        f"{endpoint.base_url} answers, but not like FineTune Lab ({what}): the service may still be starting,"
         " or this is another service's address."
     )
 

@@ -11,9 +11,9 @@ from ftlab.errors import InvalidRequestError
 from ftlab.schemas import Upload
 
 PIECES_FROM_BYTES = 64 * 1024**2
-"""From this size on a file goes in pieces: it is worth more than the three requests that this takes."""
+"""Files of at least this size are uploaded in pieces, which costs three more requests."""
 PIECE_BYTES = 64 * 1024**2
-"""A piece that is cut off is not lost: the service keeps what came of it."""
+"""A piece that is cut off is not lost: the service keeps the bytes that it received."""
 UPLOADS = "/api/uploads"
 
 
@@ -59,7 +59,9 @@ def complete(begun: Upload) -> Request:
 
 
 def next_offset(reply: Failure) -> int | None:
-    """Where the next piece starts, if the reply says so: one of success, or of a piece at another place."""
+    """Where the next piece starts, if the reply says so: a successful reply, or the reply to a piece at the wrong
+    offset.
+    """
     if isinstance(reply, Exception) or not (reply.is_success or reply.status_code == 409):
         return None
     offset = reply.headers.get("upload-offset", "")

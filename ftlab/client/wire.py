@@ -61,7 +61,7 @@ class Request:
     """Overrides the client's timeout."""
     idempotency_key: str | None = None
     is_probe: bool = False
-    """Sent once only: it asks for the state of this moment."""
+    """Sent only once: the request asks for the current state."""
     may_repeat: bool = False
     """A POST that has the same effect twice as once, without a key."""
 
@@ -142,7 +142,7 @@ def dataset_path(dataset_id: str) -> str:
 
 
 def key_for_retries(given: str | None = None) -> str:
-    """An idempotency key, made up unless one is given. Raises `InvalidRequestError` for one that cannot be sent."""
+    """An idempotency key, generated unless one is given. Raises `InvalidRequestError` for one that cannot be sent."""
     if given is not None and not (given and given.isascii() and given.isprintable()):
-        raise InvalidRequestError("An idempotency key is printable ASCII text.", param="idempotency_key")
+        raise InvalidRequestError("An idempotency key must be printable ASCII text.", param="idempotency_key")
     return given or f"ftlab-{uuid.uuid4().hex}"

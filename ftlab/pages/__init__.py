@@ -1,4 +1,4 @@
-"""Reports as HTML pages that stand on their own: no script, nothing fetched, everything escaped."""
+"""Reports as self-contained HTML pages: no script, nothing fetched, everything escaped."""
 
 from ftlab.pages.check_page import check_page, waiting_page
 from ftlab.pages.document import PAGE_POLICY

@@ -16,7 +16,7 @@ def check_page(report: CheckReport) -> str:
 
 
 def waiting_page(state: CheckState) -> str:
-    """What is shown while a check is under way; it asks again by itself."""
+    """The page shown while a check runs; it reloads itself."""
     share = f"{state.done_rows:,} of {state.total_rows:,} rows" if state.total_rows else "starting"
     return page("Checking", ["<h1>Checking the dataset</h1>", f"<p>{text(share)}</p>"], refresh_s=REFRESH_S)
 
@@ -25,10 +25,10 @@ def verdict(report: CheckReport) -> str:
     """The report in one sentence."""
     errors, warnings, infos = (report.count_of(severity) for severity in Severity)
     if errors:
-        return f"Hard stop: {_counted(errors, 'error')}. A job with this dataset would fail."
+        return f"Cannot train: {_counted(errors, 'error')}. A job with this dataset would fail."
     if warnings:
-        return f"No hard stop. {_counted(warnings, 'warning')}, {_counted(infos, 'note')}."
-    return f"Nothing wrong was found. {_counted(infos, 'note')}."
+        return f"OK to train: no errors, {_counted(warnings, 'warning')}, {_counted(infos, 'note')}."
+    return f"OK to train: no errors, no warnings, {_counted(infos, 'note')}."
 
 
 def facts(report: CheckReport) -> list[tuple[str, str]]:
@@ -36,13 +36,13 @@ def facts(report: CheckReport) -> list[tuple[str, str]]:
     found = [
         ("Rows", f"{report.num_rows:,}"),
         ("Tokens per epoch", f"{report.tokens_per_epoch:,}"),
-        ("of them learned", f"{report.trained_tokens_per_epoch:,}"),
+        ("Trained tokens", f"{report.trained_tokens_per_epoch:,}"),
         ("Rows cut off", f"{report.num_truncated:,}"),
         ("Tokens cut off", f"{report.num_dropped_tokens:,}"),
-        ("Rows not learned", f"{report.num_untrained:,}"),
+        ("Rows without trained tokens", f"{report.num_untrained:,}"),
         ("99 % of rows fit in", f"{report.suggested_max_length:,} tokens"),
         (f"Padding, batch of {report.padding_batch_size}", f"{report.padding_fraction:.1%}"),
-        ("Waste when packed", f"{report.packing_waste_fraction:.1%}"),
+        ("Padding when packed", f"{report.packing_waste_fraction:.1%}"),
         (
             "Exact duplicates",
             ("about " if report.duplicates.is_exact_estimated else "") + f"{report.duplicates.num_exact:,}",
@@ -52,16 +52,16 @@ def facts(report: CheckReport) -> list[tuple[str, str]]:
     if overlap := report.overlap:
         about = "about " if overlap.is_exact_estimated else ""
         found.append(("Also in the evaluation set", f"{about}{overlap.num_exact:,} of {overlap.num_eval_rows:,}"))
-        found.append(("Nearly so", f"about {overlap.num_near:,}" if overlap.num_near else "0"))
+        found.append(("Near matches in eval set", f"about {overlap.num_near:,}" if overlap.num_near else "0"))
     return found
 
 
 def _body(report: CheckReport) -> Iterator[str]:
-    learned = "the assistant's words" if report.assistant_only_loss else "everything"
+    trained_on = "the assistant's messages" if report.assistant_only_loss else "everything"
     yield f"<h1>Check of {text(report.dataset_id)}</h1>"
     yield (
-        f'<p class="soft">For <code>{text(report.model)}</code>, max_length {report.max_length:,}, learning {learned}; '
-        f"rows of the kind {text(report.kind)}.</p>"
+        f'<p class="soft">For <code>{text(report.model)}</code>, max_length {report.max_length:,}, training on '
+        f"{trained_on}; rows of kind {text(report.kind)}.</p>"
     )
     yield f'<p class="{_class_of(report)}">{text(verdict(report))}</p>'
     yield '<dl class="facts">'

@@ -1,4 +1,4 @@
-"""What all pages share: the frame, the style sheet, and text that can do no harm."""
+"""Common parts of all pages: the frame, the style sheet, and escaped text."""
 
 import base64
 import hashlib
@@ -50,7 +50,7 @@ def page(title: str, body: Iterable[str], *, refresh_s: int | None = None) -> st
 
 
 def text(value: object) -> str:
-    """Any value as markup that shows it and does nothing else."""
+    """Any value as escaped markup."""
     return html.escape(str(value), quote=True)
 
 

@@ -6,7 +6,7 @@ from ftlab.pages.document import page, text
 from ftlab.schemas.checks import Token, TokenRow
 
 VISIBLE = {"\n": "⏎\n", "\t": "⇥\t", "\r": "␍"}
-"""White space that would not be seen otherwise."""
+"""Visible signs for white space."""
 REST = "▫"
 """Stands for a token that is a further part of the character before it."""
 
@@ -18,7 +18,7 @@ def token_page(rows: Sequence[TokenRow]) -> str:
 
 
 def hidden_tokens(row: TokenRow) -> str:
-    """What is missing of a long row, in one sentence."""
+    """The number of tokens that are not shown, in one sentence."""
     more = "1 more token is" if row.num_hidden == 1 else f"{row.num_hidden:,} more tokens are"
     return f"{more} counted but not shown."
 
@@ -28,12 +28,12 @@ def _body(rows: Sequence[TokenRow]) -> Iterator[str]:
     yield f"<h1>Row {first.row:,} of {text(first.dataset_id)}</h1>"
     yield f'<p class="soft">Line {first.line:,} of the file, as <code>{text(first.model)}</code> reads it.</p>'
     yield (
-        '<p>A token is <span class="trained">learned</span>, <span class="special">special</span>, '
-        '<span class="cut">cut off</span>, or only read.</p>'
+        '<p>A token is <span class="trained">trained</span>, <span class="special">special</span>, '
+        '<span class="cut">cut off</span>, or context only.</p>'
     )
     for row in rows:
         name = f"{row.part}: " if row.part else ""
-        counts = f"{row.num_tokens:,} tokens, {row.num_trained:,} learned, {row.num_truncated:,} cut off"
+        counts = f"{row.num_tokens:,} tokens, {row.num_trained:,} trained, {row.num_truncated:,} cut off"
         yield f"<h2>{text(name)}{counts}</h2>"
         yield '<div class="tokens">' + "".join(map(_token, row.tokens)) + "</div>"
         if row.num_hidden:

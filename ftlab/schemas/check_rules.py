@@ -7,15 +7,15 @@ from ftlab.schemas.methods import LEARNABLE_KINDS, RowKind
 
 class Severity(StrEnum):
     ERROR = "error"
-    """A hard stop: a job with this dataset would fail."""
+    """A job with this dataset would fail."""
     WARNING = "warning"
-    """Training goes on, with less than was meant."""
+    """Training works, but with less data than intended."""
     INFO = "info"
     """Worth knowing."""
 
     @property
     def word(self) -> str:
-        """The name that people see."""
+        """The name shown to users."""
         return severity_word(self)
 
 
@@ -51,12 +51,12 @@ class CheckRule(StrEnum):
 
     @property
     def severity(self) -> Severity:
-        """How bad it is that the rule is broken."""
+        """Severity of a finding of this rule."""
         return _TABLE[self][0]
 
     @property
     def meaning(self) -> str:
-        """What it says about a row or a dataset, in one sentence for people."""
+        """Meaning of the rule for a row or a dataset, in one sentence."""
         return _TABLE[self][1]
 
 
@@ -66,7 +66,7 @@ def severity_word(severity: str) -> str:
 
 
 def severity_of(rule: str) -> Severity:
-    """Of a rule by its name; a rule that a later service added is worth knowing."""
+    """Severity of a rule by its name; a rule that a later service added counts as a note."""
     return CheckRule(rule).severity if rule in set(CheckRule) else Severity.INFO
 
 
@@ -77,59 +77,60 @@ _TABLE: dict[CheckRule, tuple[Severity, str]] = {
     R.TEMPLATE_FAILED: (ERROR, "The model's chat template refuses the row."),
     R.TURNS_NOT_FOUND: (
         ERROR,
-        "The template writes earlier messages differently as a conversation grows, so the answers cannot "
-        "be told apart.",
+        "The chat template writes earlier messages differently as a conversation grows, so the answers cannot be "
+        "identified.",
     ),
     R.NOTHING_TO_LEARN: (ERROR, "No row of the dataset has a token that the loss counts."),
-    R.NO_METHOD: (ERROR, f"The rows are {_NOT_LEARNED}, which no training method learns from yet."),
+    R.NO_METHOD: (ERROR, f"The rows are {_NOT_LEARNED}, which no training method supports yet."),
     R.EVAL_TEMPLATE_FAILED: (ERROR, "The model's chat template refuses the row of the evaluation dataset."),
     R.EVAL_TURNS_NOT_FOUND: (
         ERROR,
-        "The template writes earlier messages of the row of the evaluation dataset differently as the conversation "
-        "grows, so the answers cannot be told apart.",
+        "The chat template writes earlier messages of the row of the evaluation dataset differently as the "
+        "conversation grows, so the answers cannot be identified.",
     ),
     R.EVAL_NOTHING_TO_LEARN: (ERROR, "No row of the evaluation dataset has a token that the loss counts."),
     R.EVAL_NO_METHOD: (
         ERROR,
-        f"The rows of the evaluation dataset are {_NOT_LEARNED}, which no training method learns from yet.",
+        f"The rows of the evaluation dataset are {_NOT_LEARNED}, which no training method supports yet.",
     ),
-    R.UNTRAINED_ROW: (WARNING, "No token of the row is counted by the loss; training leaves the row out."),
+    R.UNTRAINED_ROW: (WARNING, "The loss counts no token of the row; training skips it."),
     R.TRUNCATED_ROW: (WARNING, "The row is longer than max_length; its end is cut off."),
-    R.EMPTY_ROW: (WARNING, "What is to be learned holds no visible character."),
-    R.HUGE_ROW: (WARNING, "The row is many times as long as max_length."),
+    R.EMPTY_ROW: (WARNING, "The text to train on has no visible characters."),
+    R.HUGE_ROW: (WARNING, "The row is many times longer than max_length."),
     R.EXACT_DUPLICATE: (WARNING, "The row is the same as an earlier one."),
     R.NEAR_DUPLICATE: (
         INFO,
-        "The row says nearly the same as an earlier one (about 80 % of its short passages or more).",
+        "The row is nearly identical to an earlier one (about 80 % of its short passages or more).",
     ),
-    R.EVAL_OVERLAP: (WARNING, "A row of the evaluation dataset is in the training dataset too."),
+    R.EVAL_OVERLAP: (WARNING, "A row of the evaluation dataset is also in the training dataset."),
     R.EVAL_NEAR_OVERLAP: (
         WARNING,
-        "A row of the evaluation dataset says nearly the same as one of the training dataset.",
+        "A row of the evaluation dataset is nearly identical to one of the training dataset.",
     ),
-    R.ROLE_ORDER: (INFO, "The messages do not take turns in the order that chat models know."),
+    R.ROLE_ORDER: (INFO, "The turns are not in the order that chat models expect."),
     R.UNKNOWN_ROLE: (WARNING, "A message has a role other than system, user, assistant and tool."),
     R.ROLE_WORD_IN_TEXT: (
         WARNING,
-        "A message begins a line with the word for a role, in some language, as in User: or Ассистент:.",
+        "A line of a message begins with the name of a role, in some language, such as User: or Ассистент:.",
     ),
     R.SPECIAL_TOKEN_IN_TEXT: (
         WARNING,
-        "The text of a message holds one of the tokenizer's special tokens, which the model would read as markup.",
+        "The text of a message contains one of the tokenizer's special tokens, which the model would read as markup.",
     ),
-    R.SCRIPT_MISMATCH: (INFO, "The answers are written in another script than the questions."),
+    R.SCRIPT_MISMATCH: (INFO, "The answers are written in a different script from the questions."),
     R.LEFT_OUT_BY_TEMPLATE: (WARNING, "The chat template does not write the text of one of the messages."),
     R.NO_END_OF_TURN: (
         WARNING,
-        "The learned turns end without a special token, so that the model does not learn to stop.",
+        "The trained turns end without a special token, so the model does not learn to stop.",
     ),
-    R.NO_CHAT_TEMPLATE: (INFO, "The model has no chat template; messages are written one a line."),
+    R.NO_CHAT_TEMPLATE: (INFO, "The model has no chat template; messages are written one per line."),
     R.NO_GENERATION_MARKS: (
         INFO,
-        "The chat template does not mark the assistant's words; they are found by comparing texts instead.",
+        "The chat template does not mark the assistant's tokens; FineTune Lab finds them by itself, so there is "
+        "nothing to do.",
     ),
     R.TEMPLATE_REPAIRED: (
         INFO,
-        "The chat template rewrites earlier turns; TRL's training template of the same family is used in its place.",
+        "The chat template rewrites earlier turns; training uses TRL's training template for its family instead.",
     ),
 }

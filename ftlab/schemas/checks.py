@@ -1,4 +1,4 @@
-"""What the doctor says about a dataset, and how a row looks as tokens."""
+"""The doctor's report about a dataset, and the tokens of a row."""
 
 from pydantic import Field
 
@@ -7,11 +7,11 @@ from ftlab.schemas.common import WireModel
 
 DEFAULT_MAX_FINDINGS = 100
 MOST_FINDINGS = 10_000
-"""As many as a report may describe; all are counted in any case."""
+"""Most findings that a report may describe; all are counted."""
 
 
 class Finding(WireModel):
-    """One broken rule at one place; what is said about the whole dataset has no row."""
+    """One broken rule at one place; a finding about the whole dataset has no row."""
 
     rule: str
     severity: str
@@ -47,11 +47,11 @@ class Duplicates(WireModel):
 
     num_exact: int = 0
     num_near: int = 0
-    """Not the same, yet nearly; an estimate from sketches of the texts."""
+    """Nearly identical rows; an estimate from sketches of the texts."""
     is_exact_estimated: bool = False
     """The dataset is so large that exact duplicates were counted in a sample of all texts and scaled up."""
     num_rows_compared: int = 0
-    """Rows at the beginning among which near ones were looked for."""
+    """Number of rows, from the first, that were searched for near duplicates."""
 
 
 class Overlap(WireModel):
@@ -76,11 +76,11 @@ class RoleFacts(WireModel):
 
 
 class CheckReport(WireModel):
-    """What the doctor found in a dataset for a model, at a length and with a choice of what is learned."""
+    """What the doctor found in a dataset for a model, at a length and with a choice of what is trained."""
 
     dataset_id: str = ""
     model: str = ""
-    """As it was asked for."""
+    """`max_length` of the request."""
     kind: str
     max_length: int
     assistant_only_loss: bool
@@ -89,7 +89,7 @@ class CheckReport(WireModel):
     """All findings, by rule."""
     num_findings: int
     findings: list[Finding]
-    """As many as were asked for: the worst first, and some of every rule."""
+    """At most the requested number: the worst first, and some of every rule."""
     lengths: Lengths
     tokens_per_epoch: int
     """Tokens that the model reads in one epoch: of the rows that are trained, up to `max_length`."""
@@ -99,7 +99,7 @@ class CheckReport(WireModel):
     num_dropped_tokens: int
     """Cut off the truncated rows."""
     num_untrained: int
-    """Rows without a token to learn; training leaves them out."""
+    """Rows without a trained token; training skips them."""
     suggested_max_length: int
     """The smallest multiple of 64 that truncates at most 1 % of the rows."""
     padding_fraction: float
@@ -120,12 +120,12 @@ class CheckReport(WireModel):
         if notes := self.count_of(Severity.INFO):
             named.append("1 note" if notes == 1 else f"{notes:,} notes")
         found = ", ".join(named) or "nothing found"
-        learned = f"{self.trained_tokens_per_epoch:,} of {self.tokens_per_epoch:,} tokens learned"
+        learned = f"{self.trained_tokens_per_epoch:,} of {self.tokens_per_epoch:,} tokens trained"
         return f"{self.num_rows:,} rows, {learned}; {found}."
 
     @property
     def has_errors(self) -> bool:
-        """A hard stop: a job with this dataset would be refused."""
+        """Whether a job with this dataset would be refused."""
         return self.count_of(Severity.ERROR) > 0
 
     def count_of(self, severity: Severity) -> int:
@@ -134,7 +134,7 @@ class CheckReport(WireModel):
 
 
 class CheckState(WireModel):
-    """How far a check is. `report` is there once `status` is `done`."""
+    """Progress of a check. `report` is set once `status` is `done`."""
 
     status: str
     """`working` or `done`; a check that failed is answered with its error."""
@@ -149,8 +149,9 @@ class Token(WireModel):
 
     id: int
     text: str
-    """What it stands for in the rendered text; all texts in order are the whole, or its beginning. Empty for a further
-    part of a character that needs several tokens."""
+    """Its part of the rendered text; the texts of all tokens in order are the whole text, or its beginning. Empty for a
+    further part of a character that needs several tokens.
+    """
     is_trained: bool
     is_special: bool
     is_truncated: bool
@@ -163,7 +164,7 @@ class TokenRow(WireModel):
     dataset_id: str = ""
     model: str = ""
     row: int
-    """Counted from 1."""
+    """Row number, starting at 1."""
     line: int
     part: str = ""
     """`chosen` or `rejected` where a row is a pair."""

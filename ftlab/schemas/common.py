@@ -64,7 +64,7 @@ def _refuse_unseen_characters(value: object) -> object:
     if isinstance(value, str):
         unseen = next((char for char in value[:1000] if unicodedata.category(char) in _UNSEEN), None)
         if unseen is not None:
-            raise ValueError(f"must not hold invisible or direction-changing characters; it has U+{ord(unseen):04X}")
+            raise ValueError(f"must not contain invisible or direction-changing characters; it has U+{ord(unseen):04X}")
     return value
 
 

@@ -1,4 +1,4 @@
-"""The config of a fine-tuning job. Names are those of transformers, TRL and PEFT where the meaning is theirs."""
+"""The config of a fine-tuning job. Settings that transformers, TRL or PEFT also have are named like theirs."""
 
 import re
 from typing import Annotated, Literal, Self
@@ -79,7 +79,7 @@ class TrainingConfig(StrictModel):
     @model_validator(mode="after")
     def _one_mixed_precision(self) -> Self:
         if self.bf16 and self.fp16:
-            raise ValueError("training.bf16 and training.fp16 exclude each other; set one of them")
+            raise ValueError("training.bf16 and training.fp16 cannot be combined; set one of them")
         return self
 
     @model_validator(mode="after")
@@ -115,7 +115,7 @@ class Resources(StrictModel):
     @model_validator(mode="after")
     def _a_share_is_for_one_worker(self) -> Self:
         if self.num_workers > 1 and self.gpus_per_worker in (0.25, 0.5):
-            raise ValueError("resources.gpus_per_worker must be 0 or 1 where resources.num_workers is above 1")
+            raise ValueError("resources.gpus_per_worker must be 0 or 1 when resources.num_workers is above 1")
         return self
 
 
@@ -168,7 +168,7 @@ class JobConfig(StrictModel):
     job without a name is not registered."""
     model: str = Field(min_length=1, max_length=512)
     """Base model: a hub id (`org/name`, `org/name@revision`), an absolute path below an allowed folder, `job:<id>`,
-    `job:<id>/step-<n>` or `model:<id>`. A unique name of the job or model may stand in place of its id."""
+    `job:<id>/step-<n>` or `model:<id>`. A unique name of the job or model may replace its id."""
     dataset: OneOrMoreDatasets
     """Id or unique name of the uploaded dataset to train on, or a list of up to 1,000 of them: files that are trained
     one after another, each for `training.num_train_epochs`."""
@@ -183,7 +183,7 @@ class JobConfig(StrictModel):
     training: TrainingConfig = TrainingConfig()
     resources: Resources = Resources()
     max_retries: int = Field(default=3, ge=0, le=100)
-    """How often the job is tried again after a crash of its own."""
+    """How often the job is retried after a failure that it caused itself."""
     priority: int = Field(default=DEFAULT_PRIORITY, ge=0, le=100)
     """Jobs of a higher priority start first."""
     preemptible: bool = True

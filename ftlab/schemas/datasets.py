@@ -13,7 +13,9 @@ class DatasetField(WireModel):
     """Name in the file; `messages[].NAME` is a field of the objects in `messages`, and `(other fields)` stands for all
     beyond 100."""
     used_as: str | None = None
-    """What it becomes in the trained rows, as `messages`, `user message` or `tools`; `null` where it is not used."""
+    """What it becomes in the trained rows, for example `messages`, `user message` or `tools`; `null` where it is not
+    used.
+    """
     num_rows: int
     """Rows in which it is neither null nor an empty text."""
 
@@ -31,9 +33,9 @@ class Dataset(WireModel):
     name: str
     bucket: str
     format: str
-    """File format, as `jsonl` or `csv`."""
+    """File format, for example `jsonl` or `csv`."""
     shape: str
-    """Row shape that it was normalised from, as `messages` or `sharegpt`."""
+    """Row shape that it was normalised from, for example `messages` or `sharegpt`."""
     num_rows: int
     size_bytes: int
     """Size of the file as it was uploaded."""
@@ -43,7 +45,7 @@ class Dataset(WireModel):
     kind: str = "messages"
     """Kind of its rows: `messages`, `preference`, `unpaired` or `text`."""
     num_skipped: int = 0
-    """Unreadable rows that were left out, which the uploader had allowed."""
+    """Unreadable rows that were skipped, as the uploader allowed."""
     column_mapping: dict[str, Any] | None = None
     """The uploader's mapping of columns to fields."""
     confidence: float = 1.0
@@ -53,7 +55,7 @@ class Dataset(WireModel):
     problems: tuple[str, ...] = ()
     """Problems of the first ten rows that were left out, with their lines and rules."""
     is_duplicate: bool = False
-    """Whether an upload was of this file again, with the same name and options; only in the reply to an upload."""
+    """Whether the same file was uploaded before with the same name and options; only in the reply to an upload."""
     fields: tuple[DatasetField, ...] = ()
     """Fields of its rows; those that are used come first."""
 
@@ -64,7 +66,7 @@ class Dataset(WireModel):
 
 
 class PreviewRow(WireModel):
-    """One row; either `row` or `problem` is there."""
+    """One row; either `row` or `problem` is set."""
 
     line: int
     """Number of the line in the uploaded file, from 1; in JSON and Parquet files, of the row."""
@@ -113,7 +115,7 @@ class Upload(WireModel):
 
 
 class SignedUrl(WireModel):
-    """A URL at which anybody can download a file, until it expires."""
+    """A URL at which anyone can download a file until it expires."""
 
     url: str
     expires_at: datetime

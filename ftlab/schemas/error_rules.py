@@ -42,7 +42,7 @@ _RULES: dict[str, str] = {
 _BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "int_from_float")
 _LENGTHS = ("string_too_short", "string_too_long", "too_short", "too_long")
 KIND_ERRORS = frozenset(kind for kind in _RULES if kind.endswith("_type")) | {"literal_error", "enum"}
-"""The value is of another kind than the field, so that another kind of a union may still fit."""
+"""The value does not have the type of the field, so that another type of a union may still fit."""
 
 
 def broken_rule(entry: ErrorDetails) -> str:

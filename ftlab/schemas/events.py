@@ -50,13 +50,13 @@ class StatusPayload(EventPayload):
 
     status: JobStatus
     message: str = ""
-    """One sentence: what the job does, or why it ended and what to do."""
+    """One sentence: what the job is doing, or why it ended and what to do."""
     reason: ReasonCode | None = None
     """Set once the job is terminal."""
 
 
 class ProgressPayload(EventPayload):
-    """Position of the training. Sent at most twice a second between two logged steps, and when the phase changes."""
+    """Position of the training. Emitted at most twice a second between two logged steps, and when the phase changes."""
 
     kind = EventKind.PROGRESS
 
@@ -77,7 +77,7 @@ class ProgressPayload(EventPayload):
     data_wait_s: float | None = None
     """Seconds that a step waits for its data, as a moving average."""
     phase: Phase | None = None
-    """What the run does from now on; set only in the event that reports a change of phase."""
+    """The new phase of the run; set only in the event that reports a change of phase."""
 
 
 class MetricsPayload(ProgressPayload):
@@ -95,7 +95,7 @@ class LogPayload(EventPayload):
     kind = EventKind.LOG
 
     level: str = "info"
-    """Lower-case name of the log level, as `info` or `warning`."""
+    """Lower-case name of the log level, for example `info` or `warning`."""
     text: str = ""
 
 
@@ -106,7 +106,7 @@ class CheckpointPayload(EventPayload):
 
     step: int
     name: str = ""
-    """Name of its folder, as `step-00000120`."""
+    """Name of its folder, for example `step-00000120`."""
     size_bytes: int = 0
     """Size of all its files."""
     manifest_sha256: str = ""
@@ -120,7 +120,7 @@ class CheckpointPayload(EventPayload):
 
 
 class NoticePayload(EventPayload):
-    """Something that a user should know; `code` says what it is about."""
+    """Something that a user should know; `code` names the subject."""
 
     kind = EventKind.NOTICE
 

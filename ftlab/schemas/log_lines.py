@@ -28,7 +28,7 @@ def log_lines(payload: EventPayload, *, at: datetime, attempt: int) -> list[LogL
 
 
 def event_text(payload: EventPayload) -> str:
-    """An event in one line; empty for one that has nothing to read."""
+    """An event in one line; empty for an event without text."""
     if isinstance(payload, ProgressPayload) and not isinstance(payload, MetricsPayload):
         return _step(payload) + (f", {payload.phase.label}" if payload.phase else "")
     return " ".join(_texts(payload))

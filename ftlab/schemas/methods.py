@@ -9,7 +9,7 @@ from ftlab.schemas.common import StrictModel
 
 
 class RowKind(StrEnum):
-    """What the rows of a dataset can teach."""
+    """What a model can be trained to do with the rows of a dataset."""
 
     MESSAGES = "messages"
     """Conversations to imitate."""
@@ -22,7 +22,7 @@ class RowKind(StrEnum):
 
     @property
     def plural(self) -> str:
-        """The rows in a sentence for people."""
+        """Name of these rows within a sentence."""
         return _PLURALS[self]
 
 
@@ -41,9 +41,9 @@ class SftMethod(StrictModel):
 
     type: Literal["sft"] = "sft"
     max_length: int = Field(default=1024, ge=8, le=1_048_576)
-    """Tokens of one row that are kept; the rest is cut off at the right, and counted."""
+    """Most tokens of one row; the rest is cut off at the end, and counted."""
     assistant_only_loss: bool = True
-    """Learn the assistant's words only, not the prompts."""
+    """Train on the assistant's messages only, not on the prompts."""
     packing: bool = False
     """Put several rows of the dataset into one row of `max_length` tokens, so that hardly any padding is computed. Rows
     do not see each other, and a longer one is continued in the next place instead of cut."""

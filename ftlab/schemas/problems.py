@@ -1,4 +1,4 @@
-"""A refused document in words: which field, what it must be, what was probably meant; never a text that was given."""
+"""Messages for a refused document: which field, what it must be, what was probably meant; never the given text."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from ftlab.schemas.common import did_you_mean
 from ftlab.schemas.error_rules import KIND_ERRORS, broken_rule
 
 MAX_PROBLEMS = 3
-"""Problems that one message names; the rest are counted."""
+"""Most problems that one message names; the rest are counted."""
 
 MAX_RELATED = 20
 """Errors of one value that are looked at: a union has one for each of its kinds."""
@@ -48,7 +48,7 @@ class Problem:
 
 
 def first_problem(entries: list[ErrorDetails], model: type[BaseModel]) -> Problem:
-    """The first of `problems_of`, without the work of putting the others into words: there may be very many.
+    """The first of `problems_of`, without describing the others, as there may be very many.
 
     `entries` are those of pydantic's error.
     """
@@ -114,7 +114,7 @@ def _sentence(path: tuple[str, ...], entries: list[ErrorDetails], model: type[Ba
 
 
 def _meant(path: Sequence[str], model: type[BaseModel]) -> str:
-    """A hint for a key that exists elsewhere (`learning_rate` belongs into `training`) or is misspelt.
+    """A hint for a key that exists elsewhere (`learning_rate` belongs in `training`) or is misspelt.
 
     `lora_r` means `lora.r`, and `epochs` is what other tools call `num_train_epochs`.
     """

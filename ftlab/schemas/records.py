@@ -18,13 +18,13 @@ class Job(WireModel):
     name: str
     status: JobStatus
     message: str
-    """One sentence: what the job does, or why it ended and what to do."""
+    """One sentence: what the job is doing, or why it ended and what to do."""
     reason: ReasonCode | None = None
     """Set once the job is terminal."""
     config: dict[str, Any]
     """The `JobConfig` it was submitted with."""
     resolved_config: dict[str, Any] | None = None
-    """The same with every default filled in, as it was at the submit; `None` where this version cannot read it."""
+    """The same with every default filled in, as it was at the submission; `None` where this version cannot read it."""
     priority: int = DEFAULT_PRIORITY
     attempt: int = 0
     retries_used: int = 0
@@ -36,7 +36,7 @@ class Job(WireModel):
     eta_s: float | None = None
     """Estimated seconds until the last step."""
     phase: Phase | None = None
-    """What its run does now; only while it has devices."""
+    """Current phase of its run; only while it has devices."""
     run_time_s: float | None = None
     """Seconds of all its attempts, without the time in the queue and in pauses; `None` before the first attempt."""
     file: int | None = None
@@ -45,7 +45,7 @@ class Job(WireModel):
     file_progress: float | None = None
     """Share of this file that is done, 0 to 1; `progress` is that of all files."""
     queue_position: int | None = None
-    """1 is next; only while queued."""
+    """Position in the queue, 1 is next; only while queued."""
     waiting_for: str | None = None
     """What a queued job waits for, in one sentence."""
     last_seq: int = 0
@@ -62,7 +62,7 @@ class Job(WireModel):
     finished_at: datetime | None = None
 
     is_replay: bool = Field(default=False, exclude=True)
-    """Set by the client: the submit found this job by its idempotency key, instead of making a new one."""
+    """Set by the client: the submission found this job by its idempotency key, instead of creating a new one."""
 
     @property
     def datasets(self) -> list[str]:
@@ -106,7 +106,7 @@ class Checkpoint(WireModel):
     """A committed checkpoint of a job."""
 
     name: str
-    """As `step-00000120`; `job:<id>/step-120` refers to it, and so do downloads."""
+    """For example `step-00000120`; `job:<id>/step-120` and downloads refer to it."""
     job_id: str
     step: int
     attempt: int
@@ -140,7 +140,7 @@ class ModelCheck(WireModel):
     kind: str
     """What the reference names: `hub`, `path`, `job` or `model` (a tuned model)."""
     is_checked: bool
-    """False while Hugging Face cannot be reached: a job then looks the model up when it starts."""
+    """False while Hugging Face is unreachable: a job then looks the model up when it starts."""
     is_local: bool
     """Whether it is on this machine, so that nothing is downloaded."""
     revision: str | None = None
@@ -148,7 +148,7 @@ class ModelCheck(WireModel):
     base_model: str | None = None
     """The model that an adapter was trained on. The fields below describe both together."""
     architecture: str | None = None
-    """Class of the model, as `LlamaForCausalLM`."""
+    """Class of the model, for example `LlamaForCausalLM`."""
     parameters: int | None = None
     """Number of stored weights."""
     size_bytes: int | None = None
@@ -190,7 +190,7 @@ class RunningEntry(WireModel):
     eta_s: float | None = None
     """Estimated seconds until the last step."""
     phase: Phase | None = None
-    """What its run does now."""
+    """Current phase of its run."""
     created_at: datetime
     started_at: datetime | None = None
 
@@ -212,7 +212,7 @@ class Queue(WireModel):
 
 
 class ServiceInfo(WireModel):
-    """Where the parts of a service are."""
+    """Addresses of a service's components."""
 
     version: str
     mlflow_url: str
@@ -224,7 +224,7 @@ class ServiceInfo(WireModel):
 
 
 class Quota(WireModel):
-    """What an owner may use at once, and uses now. `None` means that there is no limit."""
+    """Limits and current usage of an owner. `None` means that there is no limit."""
 
     owner: str
     max_queued_jobs: int | None = None
@@ -233,7 +233,7 @@ class Quota(WireModel):
     max_disk_bytes: int | None = None
     max_upload_bytes: int | None = None
     weight: float = 1.0
-    """Share of the devices that the owner gets while others wait too, relative to theirs."""
+    """Weight of the owner's share of the devices while other owners wait too."""
     queued_jobs: int = 0
     running_gpus: float = 0.0
     running_cpus: int = 0

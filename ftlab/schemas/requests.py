@@ -1,4 +1,4 @@
-"""Bodies of requests that change something, besides a job's config."""
+"""Bodies of requests that change something, except a job's config."""
 
 from typing import Literal
 
@@ -23,7 +23,7 @@ class Resume(StrictModel):
     """Where a paused job continues."""
 
     checkpoint: str | None = Field(default=None, min_length=1, max_length=100)
-    """Name of a checkpoint; without one, the newest good checkpoint."""
+    """Name of a checkpoint; without one, the newest intact checkpoint."""
 
 
 class Batches(StrictModel):

@@ -23,14 +23,14 @@ from tracking.store.records import QuotaRecord, UsageRecord
 router = APIRouter(prefix="/api/quota", tags=["quota"], route_class=JsonRoute)
 
 
-@router.get("", response_model=Quota, summary="Your limits, and what you use of them")
+@router.get("", response_model=Quota, summary="Get your limits and usage")
 async def get_quota(caller: Caller) -> Response:
     return reply(await caller.call(read_quota))
 
 
 @router.put("", response_model=Quota, summary="Change your limits")
 async def put_quota(caller: Caller, change: JsonBody[QuotaChange]) -> Response:
-    """Fields that are left out stay as they are; `null` goes back to the service's setting."""
+    """Fields that are left out stay as they are; `null` restores the service's setting."""
     return reply(await caller.call(change_quota, change), background=caller.services.announcement())
 
 
@@ -52,9 +52,9 @@ def check_submit(tx: Transaction, settings: Settings, owner: str) -> None:
     limits = _limits(tx, settings, owner)
     most = limits.max_queued_jobs
     if most is not None and tx.jobs.has_queued(owner, most):
-        raise _exceeded(f"You have {most} jobs in the queue, the most you may have", "max_queued_jobs")
+        raise _exceeded(f"You have {most} jobs in the queue, which is your limit", "max_queued_jobs")
     if limits.max_disk_bytes is not None and tx.usage.disk_bytes(owner) >= limits.max_disk_bytes:
-        raise _exceeded(f"Your datasets and checkpoints fill your {limits.max_disk_bytes} bytes", "max_disk_bytes")
+        raise _exceeded(f"Your datasets and checkpoints use up your {limits.max_disk_bytes} bytes", "max_disk_bytes")
 
 
 def check_upload(tx: Transaction, settings: Settings, owner: str, num_bytes: int) -> None:
@@ -64,12 +64,10 @@ def check_upload(tx: Transaction, settings: Settings, owner: str, num_bytes: int
     num_bytes += tx.uploads.open_bytes(owner)
     most = limits.max_upload_bytes
     if most is not None and tx.usage.upload_bytes(owner) + num_bytes > most:
-        raise _exceeded(f"With this file your datasets would have more than {most} bytes", "max_upload_bytes")
+        raise _exceeded(f"With this file, your datasets would exceed {most} bytes", "max_upload_bytes")
     most = limits.max_disk_bytes
     if most is not None and tx.usage.disk_bytes(owner) + num_bytes > most:
-        raise _exceeded(
-            f"With this file your datasets and checkpoints would have more than {most} bytes", "max_disk_bytes"
-        )
+        raise _exceeded(f"With this file, your datasets and checkpoints would exceed {most} bytes", "max_disk_bytes")
 
 
 def _limits(tx: Transaction, settings: Settings, owner: str) -> QuotaRecord:

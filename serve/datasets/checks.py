@@ -42,14 +42,20 @@ router = APIRouter(prefix="/api/datasets", tags=["datasets"])
 _DEFAULT = SftMethod()
 
 ModelText = Annotated[str, Query(min_length=1, max_length=512, description="A model, as in a job's config.")]
-MaxLength = Annotated[int, Query(ge=8, le=1_048_576, description="Tokens of a row that are kept.")]
-AssistantOnlyLoss = Annotated[bool, Query(description="Learn the assistant's words only.")]
-Packing = Annotated[bool, Query(description="Rows are packed, so that none is cut off.")]
+MaxLength = Annotated[int, Query(ge=8, le=1_048_576, description="Maximum tokens per row.")]
+AssistantOnlyLoss = Annotated[bool, Query(description="Train on the assistant's messages only.")]
+Packing = Annotated[bool, Query(description="Rows are packed, so none is truncated.")]
 EvalDataset = Annotated[
     str | None,
-    Query(min_length=1, max_length=200, description="Dataset to evaluate on: read too, and must share no row with it."),
+    Query(
+        min_length=1,
+        max_length=200,
+        description="Evaluation dataset: also checked; it must share no rows with the dataset.",
+    ),
 ]
-MaxFindings = Annotated[int, Query(ge=0, le=MOST_FINDINGS, description="Findings to describe; all are counted.")]
+MaxFindings = Annotated[
+    int, Query(ge=0, le=MOST_FINDINGS, description="Maximum findings to describe; all are counted.")
+]
 _ERRORS: dict[ReasonCode, type[FineTuneLabError]] = {
     ReasonCode.DATASET_INVALID: DatasetInvalidError,
     ReasonCode.CONFIG_INVALID: InvalidRequestError,
@@ -96,36 +102,36 @@ DatasetTarget = Annotated[CheckTarget, Depends(_dataset_target)]
 @router.post(
     "/{dataset_id}/check",
     response_model=CheckReport,
-    responses={202: {"model": CheckState, "description": "Under way: ask again."}},
-    summary="Have the doctor look at a dataset",
+    responses={202: {"model": CheckState, "description": "Still running; poll again."}},
+    summary="Check a dataset with the doctor",
 )
 async def check_dataset(
     caller: Caller, target: DatasetTarget, max_findings: MaxFindings = DEFAULT_MAX_FINDINGS
 ) -> Response:
-    """The first call starts the work. Ask again with the same parameters until the answer is 200 with the report."""
+    """The first call starts the check. Poll with the same parameters until the reply is 200 with the report."""
     found = await run_check(caller, target, max_findings)
     return reply(found, 202 if isinstance(found, CheckState) else 200)
 
 
-@router.get("/{dataset_id}/check.html", response_class=HTMLResponse, summary="The doctor's report as a page")
+@router.get("/{dataset_id}/check.html", response_class=HTMLResponse, summary="Get the doctor's report as an HTML page")
 async def get_check_page(
     caller: Caller, target: DatasetTarget, max_findings: MaxFindings = DEFAULT_MAX_FINDINGS
 ) -> Response:
-    """202 with a page that loads itself again while the work is under way."""
+    """Return status 202 and a page that reloads itself while the check runs."""
     found = await run_check(caller, target, max_findings)
     if isinstance(found, CheckState):
         return _page(waiting_page(found), 202)
     return _page(check_page(found))
 
 
-@router.get("/{dataset_id}/tokens", response_model=TokenRowList, summary="The tokens of a row")
+@router.get("/{dataset_id}/tokens", response_model=TokenRowList, summary="Get the tokens of a row")
 async def get_tokens(
     caller: Caller,
     target: RowTarget,
-    row: Annotated[int, Query(ge=1, le=2**53, description="Counted from 1.")],
-    format: Annotated[Literal["json", "html"], Query(description="A document, or a page.")] = "json",
+    row: Annotated[int, Query(ge=1, le=2**53, description="Row number, starting at 1.")],
+    format: Annotated[Literal["json", "html"], Query(description="JSON document or HTML page.")] = "json",
 ) -> Response:
-    """Each with what it stands for, and whether it is learned, special, or cut off; two rows for a pair."""
+    """Each token with its text, and whether it is trained, special, or cut off; two rows for a pair."""
     rows = await read_tokens(caller, target, row)
     return _page(token_page(rows)) if format == "html" else reply(TokenRowList(data=rows))
 

@@ -103,7 +103,7 @@ def accept(services: Services, owner: str, upload: Upload, options: DatasetOptio
 
 def checksum_mismatch() -> InvalidRequestError:
     return InvalidRequestError(
-        "The file that came in is not the one that sha256 names; send it again.", "checksum_mismatch", "sha256"
+        "The file that was received does not match sha256; send it again.", "checksum_mismatch", "sha256"
     )
 
 
@@ -132,7 +132,7 @@ def sweep(services: Services) -> None:
 
 
 def try_to_sweep(services: Services) -> None:
-    """Sweep, and only log what goes wrong, for callers that must not fail because of it."""
+    """Sweep, and only log errors, for callers that must not fail because of them."""
     try:
         sweep(services)
     except Exception:

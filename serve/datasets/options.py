@@ -15,7 +15,7 @@ from train.data.shapes.mapping import ColumnMapping
 
 MAX_COLUMNS_CHARS = 20_000
 
-BucketName = Annotated[str, Query(max_length=100, description="Bucket to keep it in.")]
+BucketName = Annotated[str, Query(max_length=100, description="Bucket to store it in.")]
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,17 @@ class DatasetOptions:
 
 
 def _query_options(
-    name: Annotated[Name | None, Query(description="Name to show; default: the file's name.")] = None,
+    name: Annotated[Name | None, Query(description="Display name; default: the file's name.")] = None,
     bucket: BucketName = DEFAULT_BUCKET,
     shape: Annotated[str | None, Query(max_length=100, description="Shape of the rows; default: detected.")] = None,
     columns: Annotated[
         str | None, Query(max_length=MAX_COLUMNS_CHARS, description="JSON object: field of the shape to column.")
     ] = None,
-    accept_partial: Annotated[bool, Query(description="Leave rows out that cannot be read.")] = False,
-    sha256: Annotated[str | None, Query(pattern=SHA256, description="Of the file, to be compared.")] = None,
+    accept_partial: Annotated[bool, Query(description="Skip rows that cannot be read.")] = False,
+    sha256: Annotated[
+        str | None,
+        Query(pattern=SHA256, description="SHA-256 of the file; the service rejects a file that does not match."),
+    ] = None,
 ) -> DatasetOptions:
     return DatasetOptions(bucket, name, shape, _parse_columns(columns), accept_partial, sha256)
 
@@ -77,6 +80,6 @@ def _parse_columns(text: str | None) -> Any:
     if any(isinstance(name, str) and REFUSED_TEXT.search(name) for name in names):
         # JSON escapes can contain characters that the query itself cannot.
         raise InvalidRequestError(
-            "columns holds a NUL character or half of a surrogate pair.", "invalid_mapping", "columns"
+            "columns contains a NUL character or half of a surrogate pair.", "invalid_mapping", "columns"
         )
     return columns

@@ -20,16 +20,20 @@ from train.data.shapes.shapes import Shape
 
 router = APIRouter(prefix="/api/datasets", tags=["datasets"])
 
-Rows = Annotated[int, Query(ge=1, le=50, description="Rows to show.")]
+Rows = Annotated[int, Query(ge=1, le=50, description="Number of rows to show.")]
 Model = Annotated[
     str | None,
-    Query(min_length=1, max_length=512, description="A model, as in a job's config, whose chat template is tried."),
+    Query(min_length=1, max_length=512, description="Model whose chat template is applied, as in a job's config."),
 ]
 
 
-@router.get("/{dataset_id}/preview", response_model=DatasetPreview, summary="The first rows, before and after")
+@router.get(
+    "/{dataset_id}/preview",
+    response_model=DatasetPreview,
+    summary="Preview the first rows, before and after conversion",
+)
 async def preview_dataset(caller: Caller, dataset_id: RecordId, rows: Rows = 5, model: Model = None) -> Response:
-    """Each row as it stands in the uploaded file, and as it is trained on; long texts are cut.
+    """Each row as it is in the uploaded file, and as it is trained; long texts are cut.
 
     With `model`, each row also has what the chat template of the model leaves out of it.
     """

@@ -37,9 +37,9 @@ async def create_dataset(request: Request, caller: Caller, options: QueryOptions
     return await _upload(request, caller, options)
 
 
-@router.put("", status_code=201, response_model=Dataset, openapi_extra=FILE_BODY, summary="Upload a dataset, as PUT")
+@router.put("", status_code=201, response_model=Dataset, openapi_extra=FILE_BODY, summary="Upload a dataset with PUT")
 async def put_dataset(request: Request, caller: Caller, options: QueryOptions) -> Response:
-    """The same."""
+    """The same as `POST /api/datasets`."""
     return await _upload(request, caller, options)
 
 
@@ -66,16 +66,16 @@ async def get_content(request: Request, caller: Caller, dataset_id: RecordId) ->
     return _content_response(request, await caller.call(service.content, dataset_id))
 
 
-@router.post("/{dataset_id}/move", response_model=Dataset, summary="Move to another bucket")
+@router.post("/{dataset_id}/move", response_model=Dataset, summary="Move a dataset to another bucket")
 async def move_dataset(caller: Caller, dataset_id: RecordId, target: JsonBody[DatasetMove]) -> Response:
-    """Its id stays. Answered when the files are there."""
+    """The dataset keeps its id. The reply is sent after the files have been moved."""
     return reply(await caller.call(service.move, dataset_id, target.bucket))
 
 
 @router.post(
     "/{dataset_id}/url",
     response_model=SignedUrl,
-    summary="Make a URL at which anybody can download the file for a while",
+    summary="Create a temporary URL at which anyone can download the file",
 )
 async def create_url(
     request: Request, caller: Caller, dataset_id: RecordId, body: JsonBody[UrlRequest] = FOR_A_DAY
@@ -84,9 +84,9 @@ async def create_url(
 
 
 @downloads.head("/{token}", include_in_schema=False)
-@downloads.get("/{token}", response_class=StreamingResponse, summary="Download what a signed URL stands for")
+@downloads.get("/{token}", response_class=StreamingResponse, summary="Download the file of a signed URL")
 async def get_signed(request: Request, token: str) -> Response:
-    """Needs no key: who has the URL may download, until it expires."""
+    """No API key is needed: anyone who has the URL can download the file until it expires."""
     return _content_response(request, await in_thread(service.signed_content, services_of(request), token))
 
 

@@ -60,7 +60,7 @@ def content(services: Services, owner: str, dataset: str) -> Content:
 
 
 def signed_url(services: Services, owner: str, dataset: str, expires_s: int, base_url: str) -> SignedUrl:
-    """A URL at which anybody can read the uploaded file: one that the bucket signs, or else one of this service."""
+    """A URL at which anyone can read the uploaded file: one that the bucket signs, or else one of this service."""
     record = _record(services, owner, dataset)
     found = _content(services, record)
     expires_at = datetime.now(UTC) + timedelta(seconds=expires_s)

@@ -55,8 +55,8 @@ class UrlSigner:
             dataset_id, expires_at = self._serializer.loads(token)
         except BadData:
             raise PermissionDeniedError(
-                "This download URL is not valid; ask for a new one.", "signed_url_invalid"
+                "This download URL is not valid; request a new one.", "signed_url_invalid"
             ) from None
         if now.timestamp() >= expires_at:
-            raise GoneError("This download URL has expired; ask for a new one.", "signed_url_expired")
+            raise GoneError("This download URL has expired; request a new one.", "signed_url_expired")
         return str(dataset_id)

@@ -32,9 +32,9 @@ BUSY_PATIENCE_S = 600.0
 AS_STARTED = UploadEnd()
 
 
-@router.post("", status_code=201, response_model=Upload, summary="Begin an upload")
+@router.post("", status_code=201, response_model=Upload, summary="Start an upload")
 async def create_upload(caller: Caller, body: JsonBody[UploadStart]) -> Response:
-    """With `sha256`, an upload of the same file that was cut off is found again: `200` with what has come so far."""
+    """With `sha256`, an interrupted upload of the same file is found again: `200` with the bytes received so far."""
     upload, is_new = await caller.call(upload_sessions.start, body)
     return reply(upload, 201 if is_new else 200, {"location": f"/api/uploads/{upload.id}", **_offset(upload)})
 
@@ -44,7 +44,7 @@ async def list_uploads(caller: Caller) -> Response:
     return reply(UploadList(data=await caller.call(upload_sessions.list_open)))
 
 
-@router.head("/{upload_id}", status_code=200, summary="Where the next piece starts: header Upload-Offset")
+@router.head("/{upload_id}", status_code=200, summary="Get the offset of the next piece: header Upload-Offset")
 async def head_upload(caller: Caller, upload_id: RecordId) -> Response:
     return Response(headers=_offset(await caller.call(upload_sessions.get, upload_id)))
 
@@ -59,7 +59,7 @@ async def get_upload(caller: Caller, upload_id: RecordId) -> Response:
 async def send_piece(
     request: Request, caller: Caller, upload_id: RecordId, upload_offset: Annotated[int, Header(ge=0, le=2**53)]
 ) -> Response:
-    """What has come is kept, also where the connection is cut in the middle of a piece."""
+    """Bytes that were received are kept, even if the connection breaks in the middle of a piece."""
     try:
         piece = await caller.call(Piece, upload_id, upload_offset)
         await _receive(request, piece)
@@ -68,18 +68,23 @@ async def send_piece(
     return Response(status_code=204, headers={"upload-offset": str(piece.offset), "cache-control": "no-store"})
 
 
-@router.post("/{upload_id}/complete", status_code=201, response_model=Dataset, summary="Make the dataset")
+@router.post(
+    "/{upload_id}/complete",
+    status_code=201,
+    response_model=Dataset,
+    summary="Create the dataset from a complete upload",
+)
 async def complete_upload(caller: Caller, upload_id: RecordId, end: JsonBody[UploadEnd] = AS_STARTED) -> Response:
-    """May be repeated: the dataset is made once."""
+    """The request may be repeated: the dataset is created once."""
     deadline = time.monotonic() + BUSY_PATIENCE_S
     while (dataset := await caller.call(upload_sessions.complete, upload_id, end)) is None:
         if time.monotonic() > deadline:
-            raise ServiceUnavailableError("Another request still makes this dataset; ask again.")
+            raise ServiceUnavailableError("Another request is still creating this dataset; try again.")
         await anyio.sleep(BUSY_POLL_S)
     return reply(dataset, 200 if dataset.is_duplicate else 201, {"location": f"/api/datasets/{dataset.id}"})
 
 
-@router.delete("/{upload_id}", status_code=204, summary="Give an upload up")
+@router.delete("/{upload_id}", status_code=204, summary="Cancel an upload")
 async def delete_upload(caller: Caller, upload_id: RecordId) -> Response:
     await caller.call(upload_sessions.remove, upload_id)
     return Response(status_code=204)

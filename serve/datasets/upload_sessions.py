@@ -66,7 +66,9 @@ def start(services: Services, owner: str, body: UploadStart) -> tuple[Upload, bo
             tx.uploads.restart(again)
             return _to_upload(again), False
         if len(tx.uploads.open_of(owner)) >= MAX_OPEN:
-            raise RateLimitError(f"You have begun {MAX_OPEN} uploads, the most you may have.", "quota_exceeded")
+            raise RateLimitError(
+                f"You have {MAX_OPEN} open uploads, which is the limit; complete or cancel one.", "quota_exceeded"
+            )
         check_upload(tx, services.settings, owner, body.size_bytes)
         record = UploadRecord(
             id=new_id("up"),
@@ -168,7 +170,8 @@ def complete(services: Services, owner: str, upload_id: str, end: UploadEnd) -> 
             return Dataset.of(tx.datasets.get(record.dataset_id, owner=owner))
     if record.received_bytes != record.size_bytes:
         raise ConflictError(
-            f"{record.received_bytes} of {record.size_bytes} bytes have come; send the rest first.", "upload_incomplete"
+            f"{record.received_bytes} of {record.size_bytes} bytes have been received; send the rest first.",
+            "upload_incomplete",
         )
     try:
         with _opened(_folder(services, upload_id) / LOCK) as descriptor:
@@ -246,7 +249,7 @@ def _file_missing() -> NotFoundError:
 
 
 def _given_up() -> NotFoundError:
-    return NotFoundError("The upload was removed meanwhile.", "upload_not_found")
+    return NotFoundError("The upload was removed in the meantime.", "upload_not_found")
 
 
 def _misplaced(record: UploadRecord) -> OffsetError:

@@ -1,1 +1,1 @@
-"""The main job, shown: `python -m serve.demo` fine-tunes a small real model from nothing to an answer."""
+"""Demonstration of the main use case: `python -m serve.demo` fine-tunes a small real model and shows its answers."""

@@ -43,9 +43,9 @@ def main() -> int:
 
 
 def _start_service(settings: Settings) -> subprocess.Popen[bytes] | None:
-    """Start the service beside the fetching of the model; `None` when one runs already."""
+    """Start the service while the model is fetched; `None` when one is already running."""
     if running_service(settings) is not None:
-        console.print(f"[bold]Service[/bold]       runs already with its data in {settings.home}")
+        console.print(f"[bold]Service[/bold]       is already running with its data in {settings.home}")
         return None
     console.print(f"[bold]Service[/bold]       starting with its data in {settings.home}")
     return subprocess.Popen([sys.executable, "-m", "ftlab.cli.main", "up", "--detach", "--quiet"])
@@ -53,7 +53,7 @@ def _start_service(settings: Settings) -> subprocess.Popen[bytes] | None:
 
 def _wait_for(starting: subprocess.Popen[bytes] | None) -> None:
     if starting is not None and starting.wait() != 0:
-        raise FineTuneLabError("The service did not start; the lines above say why.")
+        raise FineTuneLabError("The service did not start; see the lines above for the reason.")
 
 
 def _train_and_show(client: Client, settings: Settings, base: Path) -> None:
@@ -133,7 +133,7 @@ def _follow(client: Client, job_id: str) -> None:
 
 
 def _show_answers(base: Path, adapter: Path) -> None:
-    console.print("[bold]Answers[/bold]       the same questions to the base model and to the tuned one")
+    console.print("[bold]Answers[/bold]       the base model and the tuned model answer the same questions")
     # A process of its own: the demo itself needs no torch.
     done = subprocess.run(
         [sys.executable, "-m", "serve.demo.answers", str(base), str(adapter)], check=True, capture_output=True

@@ -24,9 +24,7 @@ from train.checkpoints.checkpoint_files import is_training_state
 LOG_FILE = re.compile(r"attempt-([0-9]{1,9})(?:\.jsonl|-stacks\.txt)")
 """Log of an attempt, and the stacks of one that hung."""
 EVENT_PAGE = 1_000
-NOT_FOUND: dict[int | str, dict[str, Any]] = {
-    404: {"description": "No such job or checkpoint, or nothing was delivered yet."}
-}
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"description": "No such job or checkpoint, or no tuned model yet."}}
 
 router = APIRouter(prefix="/api/training/jobs", tags=["downloads"])
 
@@ -38,7 +36,9 @@ async def download_model(
     caller: Caller,
     job_id: str,
     checkpoint: Annotated[str | None, Query(max_length=200, description="A checkpoint's name.")] = None,
-    include: Annotated[Literal["state"] | None, Query(description="With what a resume needs.")] = None,
+    include: Annotated[
+        Literal["state"] | None, Query(description="`state` adds the files that a resume needs.")
+    ] = None,
 ) -> Response:
     """The tuned model, or a checkpoint, as a ZIP. `Range` and `If-Range` resume a download that was cut."""
     return await model_zip_response(request, caller, job_id, checkpoint, with_state=include == "state")
@@ -93,7 +93,7 @@ def _open_archive(
     except FileNotFoundError:
         pass
     if name is not None:
-        raise NotFoundError(f"Checkpoint {name} is no longer kept.", "checkpoint_not_found", "checkpoint")
+        raise NotFoundError(f"Checkpoint {name} no longer exists.", "checkpoint_not_found", "checkpoint")
     yet = "" if job.status.is_terminal else " yet"
     raise NotFoundError(f"There is no model to download{yet}. {job.status.sentence}", "model_not_ready")
 

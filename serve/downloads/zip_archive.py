@@ -1,8 +1,8 @@
 """ZIP archives of committed folders, made while they are sent; they are never whole in memory or on disk.
 
-What goes in is what the folder's manifest lists, opened without following links. Nothing is compressed (weights do
-not shrink), so the size is known beforehand and the same folder always gives the same bytes: a download that was
-cut goes on where it ended.
+What goes in is what the folder's manifest lists, opened without following links. Nothing is compressed (weights do not
+shrink), so the size is known beforehand and the same folder always gives the same bytes: an interrupted download
+resumes where it stopped.
 """
 
 import errno
@@ -65,7 +65,7 @@ class FolderArchive:
     def pieces(self, start: int, stop: int) -> Generator[bytes, None, None]:
         """The bytes from `start` to `stop`.
 
-        What lies before `start` is made as well, for its checksums: each of those pieces comes out empty.
+        The bytes before `start` are made as well, for its checksums: each of those pieces comes out empty.
         """
         end = 0
         for piece in self._dated():
@@ -85,7 +85,7 @@ class FolderArchive:
     def _dated(self) -> Iterator[bytes]:
         """The stream with the time of the commit in place of the present time, which zipstream-ng writes.
 
-        The time lies at byte 10 of a local header and at byte 12 of a central record (APPNOTE 4.3.7 and 4.3.12).
+        The time is at byte 10 of a local header and at byte 12 of a central record (APPNOTE 4.3.7 and 4.3.12).
         """
         stream, stamp = self._stream(), _dos_time(self.committed_at)
         for _ in self.sizes:

@@ -29,7 +29,7 @@ from serve.http.problems import request_error
 from tracking.store import StaleJobError
 
 RETRY_AFTER_S = 5
-"""Value of `retry-after` while a part of the service is away."""
+"""Value of `retry-after` while a component of the service is unavailable."""
 
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _SENTENCES: dict[int, tuple[str, str]] = {
@@ -37,8 +37,8 @@ _SENTENCES: dict[int, tuple[str, str]] = {
     403: ("This is not allowed.", "forbidden"),
     404: ("There is nothing at this path; see /docs for the paths that exist.", "not_found"),
     413: ("The request body is too large.", "payload_too_large"),
-    416: ("The file has no such range of bytes.", "range_not_satisfiable"),
-    503: ("The service is busy or a part of it is away; try again.", "service_unavailable"),
+    416: ("The requested byte range is outside the file.", "range_not_satisfiable"),
+    503: ("The service is busy, or one of its components is unavailable; try again.", "service_unavailable"),
 }
 
 
@@ -65,7 +65,7 @@ def error_response(
 def error_of_status(status: int) -> FineTuneLabError:
     """The error for a bare HTTP status, as routing and file responses produce it."""
     if status == 405:
-        return MethodNotAllowedError("This path does not answer to this method.")
+        return MethodNotAllowedError("This path does not accept this method.")
     message, code = _SENTENCES.get(status, (f"The request failed with HTTP status {status}.", None))
     if status == 400:
         return MalformedRequestError(message, code)
@@ -74,7 +74,7 @@ def error_of_status(status: int) -> FineTuneLabError:
 
 def internal_error() -> InternalServerError:
     """The error for an unexpected exception."""
-    return InternalServerError("The service hit an unexpected error; its log has more under this request id.")
+    return InternalServerError("The service hit an unexpected error; its log has details under this request id.")
 
 
 def request_id_of(connection: HTTPConnection) -> str | None:
@@ -104,7 +104,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         allowed = ", ".join(_allowed_methods(request.scope))
-        refused = MethodNotAllowedError(f"This path answers to {allowed} only.")
+        refused = MethodNotAllowedError(f"This path accepts {allowed} only.")
         return error_response(refused, request_id_of(request), {"allow": allowed})
     return error_response(error_of_status(error.status_code), request_id_of(request), error.headers)
 

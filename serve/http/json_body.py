@@ -119,7 +119,7 @@ def _parse(raw: bytes) -> Any:
         raise invalid_body("The body is nested too deeply.") from None
     except ValueError:
         # Python refuses to read integers of more than 4,300 digits.
-        raise invalid_body("The body holds a number with too many digits.") from None
+        raise invalid_body("The body contains a number with too many digits.") from None
 
 
 def _check_values(document: dict[str, Any]) -> None:
@@ -142,14 +142,14 @@ def _children(value: Any) -> list[Any]:
 
 def _check_text(text: str) -> None:
     if found := REFUSED_TEXT.search(text):
-        what = "a NUL character" if found[0] == "\0" else "half of a surrogate pair, which is no character"
-        raise invalid_body(f"The body holds {what}.")
+        what = "a NUL character" if found[0] == "\0" else "half of a surrogate pair, which is not a character"
+        raise invalid_body(f"The body contains {what}.")
 
 
 def _finite(literal: str) -> float:
     number = float(literal)
     if math.isinf(number):
-        raise invalid_body("The body holds a number that is too large.")
+        raise invalid_body("The body contains a number that is too large.")
     return number
 
 
@@ -160,7 +160,7 @@ def _refuse_constant(_: str) -> float:
 def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        raise invalid_body("The body names a field twice.")
+        raise invalid_body("The body contains a field twice.")
     return document
 
 

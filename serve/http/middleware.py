@@ -55,7 +55,7 @@ class Envelope:
             _refuse_nul(scope)
             await self._app(scope, receive, reply)
         except ClientDisconnect:
-            logger.info("request %s: the client went away", request_id)
+            logger.info("request %s: the client disconnected", request_id)
         except FineTuneLabError as error:
             await error_response(error, request_id)(scope, receive, reply)
         except Exception:
@@ -92,7 +92,7 @@ class HostCheck:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
                 return
-            raise MalformedRequestError("The service does not answer to this host name.", "invalid_host")
+            raise MalformedRequestError("The service does not accept requests for this host name.", "invalid_host")
         origin = headers.get("origin")
         if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS and origin is not None:
             self._check_origin(origin)
@@ -160,4 +160,4 @@ def _refuse_nul(scope: Scope) -> None:
     if "\0" in scope["path"]:
         raise NotFoundError("There is nothing at this path.")
     if b"%00" in scope["query_string"] or b"\0" in scope["query_string"]:
-        raise InvalidRequestError("The query holds a NUL character.", "invalid_parameter")
+        raise InvalidRequestError("The query contains a NUL character.", "invalid_parameter")

@@ -17,7 +17,7 @@ RecordId = Annotated[
     str, Path(max_length=200, description="The record's id or, for datasets, models and jobs, its unique name.")
 ]
 Limit = Annotated[int, Query(ge=1, le=100)]
-After = Annotated[str | None, Query(max_length=100, description="`next_cursor` of the page before.")]
+After = Annotated[str | None, Query(max_length=100, description="`next_cursor` of the previous page.")]
 Count = Annotated[int, Query(ge=1, le=5000)]
 
 

@@ -23,7 +23,7 @@ def append(services: Services, owner: str, job: str, datasets: Sequence[str], af
     A queued or paused job has them from its next start; a running one continues until they are prepared, saves, and
     continues with them; a completed one returns to the queue. Raise `NotFoundError` for a dataset that does not exist,
     `InvalidRequestError` for one of another kind and for too many, `RateLimitError` with code `quota_exceeded` when a
-    completed job cannot be queued, and `ConflictError` when the job takes no more files.
+    completed job cannot be queued, and `ConflictError` when the job accepts no more files.
     """
 
     def change(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecord]:
@@ -39,7 +39,7 @@ def append(services: Services, owner: str, job: str, datasets: Sequence[str], af
         events = notice(tx, record, now, "files_appended", message)
         if record.status is S.COMPLETED:
             step = tx.checkpoints.of_job(record.id)[0].step
-            message = f"The job was re-opened, as {were} appended; it goes on from its checkpoint of step {step}."
+            message = f"The job was reopened because {were} appended; it continues from its checkpoint of step {step}."
             events.append(tx.jobs.reopen(record.ref, message=message, now=now))
         return events
 
@@ -51,7 +51,7 @@ def _check(tx: Transaction, owner: str, record: JobRecord, datasets: Sequence[st
     if record.status is not S.COMPLETED:
         require_unfinished(record)
     if record.status is S.CANCELLING:
-        raise refused(record, "job_cancelling", "it takes no more files")
+        raise refused(record, "job_cancelling", "it does not accept more files")
     if after is not None and after != record.num_files:
         raise ConflictError(
             f"Job {record.id!r} has {record.num_files} files, not {after}: append what is still missing.",
@@ -69,8 +69,8 @@ def _check(tx: Transaction, owner: str, record: JobRecord, datasets: Sequence[st
         raise refused(record, "config_invalid", f"this version cannot read its config: {config.why}")
     if config.training.max_steps is not None and record.attempt > 0:
         raise ConflictError(
-            f"Job {record.id!r} has training.max_steps, so it ends there whatever is appended. "
-            "Submit a new job that begins with its model.",
+            f"Job {record.id!r} has training.max_steps, so it would not train appended files. Submit a new job that "
+            "starts from its model.",
             "max_steps_set",
         )
     added = [find_dataset(tx, owner, dataset, "datasets") for dataset in datasets]
@@ -85,5 +85,5 @@ def _own_datasets(tx: Transaction, record: JobRecord, config: JobConfig) -> list
     except NotFoundError:
         raise refused(record, "dataset_deleted", "a dataset that it was trained on is no longer there") from None
     if record.status is S.COMPLETED and not tx.checkpoints.of_job(record.id):
-        raise refused(record, "checkpoint_not_found", "it has no checkpoint to go on from")
+        raise refused(record, "checkpoint_not_found", "it has no checkpoint to continue from")
     return own

@@ -60,7 +60,7 @@ def resume(services: Services, owner: str, job: str, choice: CheckpointChoice) -
         if name is None:
             return [tx.jobs.move(record.ref, S.QUEUED, now=now)]
         tx.checkpoints.get(record.id, name)  # it may have run, and removed it, since the files were looked at
-        message = f"The job is waiting for its turn; it goes on from {name}."
+        message = f"The job is waiting for its turn; it continues from {name}."
         return [tx.jobs.move(record.ref, S.QUEUED, now=now, message=message, resume_from=name)]
 
     return change_job(services, owner, record.id, queue_again)
@@ -82,7 +82,7 @@ def set_priority(services: Services, owner: str, job: str, priority: int) -> Cha
 
 
 def move_to_front(services: Services, owner: str, job: str) -> Changed:
-    """Make a queued job the first of its priority; raise `ConflictError` in any other status."""
+    """Move a queued job ahead of all jobs with its priority; raise `ConflictError` in any other status."""
 
     def change(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecord]:
         if record.status is not S.QUEUED:
@@ -131,9 +131,13 @@ def _pause(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecor
         case S.CANCELLING:
             raise refused(record, "job_cancelling", "it cannot be paused any more")
         case S.PAUSED:
-            raise refused(record, "job_paused", "it holds no devices already")
+            raise refused(record, "job_paused", "it does not hold any devices")
         case S.QUEUED:
-            message = None if record.attempt else "The job is paused before its start; a resume puts it into the queue."
+            message = (
+                None
+                if record.attempt
+                else "The job was paused before it started; resume it to put it back into the queue."
+            )
             return [tx.jobs.move(record.ref, S.PAUSED, now=now, message=message)]
         case S.PAUSING if record.stop_kind is StopKind.PAUSE:
             return []

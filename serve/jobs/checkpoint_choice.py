@@ -41,8 +41,8 @@ def check_whole(checkpoints_folder: Path, record: CheckpointRecord) -> None:
     except (OSError, ValueError) as error:
         problem = str(error) if isinstance(error, ValueError) else f"{record.name} cannot be read"
         raise ConflictError(
-            f"The checkpoint cannot be used: {problem}. Resume from another one, or without naming one from the"
-            " newest that is whole.",
+            f"The checkpoint cannot be used: {problem}. Resume from another checkpoint, or name none to resume from "
+            "the newest intact one.",
             "checkpoint_corrupt",
             "checkpoint",
         ) from None
@@ -59,7 +59,7 @@ def name_of(text: str) -> str:
 def name_in_path(path: str, job_id: str) -> str:
     """The checkpoint's name for a path whose last part is one, or for a name or a step alone.
 
-    Raise `NotFoundError` when the path names another job than `job_id`.
+    Raise `NotFoundError` when the path names a job other than `job_id`.
     """
     *folders, name = [part for part in re.split(r"[/\\]", path) if part] or [""]
     if any(JOB_ID.fullmatch(folder) and folder != job_id for folder in folders):
@@ -70,13 +70,13 @@ def name_in_path(path: str, job_id: str) -> str:
 def _check(folder: Path, manifest_sha256: str) -> None:
     manifest = read_manifest(folder)
     if hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest() != manifest_sha256:
-        raise ValueError(f"{folder.name} has another manifest than the one recorded")
+        raise ValueError(f"{folder.name} does not match its recorded manifest")
     for name, entry in manifest.files.items():
         file = folder / name
         if not file.is_file():
             raise ValueError(f"{folder.name}/{name} is missing")
         if file.stat().st_size != entry.size:
-            raise ValueError(f"{folder.name}/{name} has another size than when it was saved")
+            raise ValueError(f"{folder.name}/{name} has a different size than when it was saved")
 
 
 def _unknown() -> NotFoundError:

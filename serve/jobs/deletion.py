@@ -14,7 +14,7 @@ POLL_INTERVAL_S = 0.5
 
 
 async def delete_when_released(caller: CallerContext, job: str) -> None:
-    """Delete the job with this id or unique name as soon as the service needs its record no more.
+    """Delete the job with this id or unique name as soon as the service no longer needs its record.
 
     Raise what `delete` raises; `JobBusyError` only when the service still needs the record after a while.
     """

@@ -1,4 +1,4 @@
-"""Check before a submit whether a job's settings fit its base model; fill in those of an adapter that it continues."""
+"""Check before submission whether a job's settings fit its base model; fill in those of an adapter it continues."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`/api/training/queue`: what runs, what waits and for what."""
+"""`/api/training/queue`: the running jobs, the waiting jobs, and what they wait for."""
 
 from datetime import UTC, datetime
 
@@ -17,9 +17,9 @@ from tracking.store.records import JobRecord
 router = APIRouter(tags=["jobs"])
 
 
-@router.get("/api/training/queue", response_model=Queue, summary="The queue as it stands")
+@router.get("/api/training/queue", response_model=Queue, summary="Get a snapshot of the queue")
 async def get_queue(caller: Caller, after: After = None, limit: Limit = 100) -> Response:
-    """All your running jobs, and one page of those that wait, next job first."""
+    """All your running jobs, and one page of your waiting jobs, next job first."""
     return reply(await caller.call(read_queue, after, limit))
 
 
@@ -59,9 +59,9 @@ def waits_for(job: JobRecord, position: int, now: datetime, *, is_scheduling: bo
     """What a queued job waits for, in one sentence; if the scheduler has seen it, what was missing."""
     assert job.status is JobStatus.QUEUED
     if job.not_before is not None and job.not_before > now:
-        return f"Waiting until {job.not_before:%H:%M:%S} UTC, when it is tried again."
+        return f"Waiting until {job.not_before:%H:%M:%S} UTC, when it is retried."
     if not is_scheduling:
-        return "Waiting for the scheduler, which is starting or away."
+        return "Waiting for the scheduler, which is starting or unavailable."
     if job.waiting_for:
         return job.waiting_for
     if position == 1:
@@ -81,7 +81,7 @@ def eta_of(job: JobRecord) -> float | None:
 
 
 def phase_of(job: JobRecord) -> Phase | None:
-    """What the run of a job does now, if it has one."""
+    """Current phase of a job's run, if it has one."""
     return Phase.LOADING if job.status is JobStatus.INITIALIZING else job.phase
 
 
@@ -93,9 +93,9 @@ def is_scheduling(tx: Transaction, now: datetime) -> bool:
 
 def _head_waits_for(head: JobRecord, num_running: int, now: datetime, *, is_scheduling: bool) -> str:
     if not is_scheduling:
-        return "The queue waits for the scheduler, which is starting or away."
+        return "The queue waits for the scheduler, which is starting or unavailable."
     if head.not_before is not None and head.not_before > now:
-        return f"The first job in the queue is tried again after {head.not_before:%H:%M:%S} UTC."
+        return f"The first job in the queue is retried after {head.not_before:%H:%M:%S} UTC."
     if head.waiting_for:
         return f"First in the queue: {head.waiting_for}"
     if num_running:

@@ -34,7 +34,7 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x20-\x7e]+$",
-        description="Equal keys never make a second job: a repeated submit gets the job of the first one.",
+        description="A repeated submit with the same key returns the first job instead of creating another.",
     ),
 ]
 
@@ -43,7 +43,7 @@ IdempotencyKey = Annotated[
 async def create_job(
     request: Request, caller: Caller, config: JsonBody[JobConfig], idempotency_key: IdempotencyKey = None
 ) -> Response:
-    """The answer is sent after the job is durable: it survives whatever happens next."""
+    """The reply is sent after the job is durable: it survives any crash."""
     return await submitted(caller, submit.Submission(config, await request.body(), idempotency_key))
 
 
@@ -64,13 +64,13 @@ async def get_job(caller: Caller, job_id: JobId) -> Response:
 
 @router.patch("/{job_id}", response_model=Job, summary="Change a job's priority")
 async def change_job(caller: Caller, job_id: JobId, change: JsonBody[JobChange]) -> Response:
-    """For a job that is queued or paused."""
+    """The job must be queued or paused."""
     return _announced(caller, await caller.call(changes.set_priority, job_id, change.priority), 200)
 
 
 @router.delete("/{job_id}", status_code=204, summary="Delete a job that has ended")
 async def delete_job(caller: Caller, job_id: RecordId) -> Response:
-    """With its events, metrics, checkpoints, logs and models. Its MLflow run and registered models stay.
+    """Also deletes its events, metrics, checkpoints, logs and models. Its MLflow run and registered models stay.
 
     The reply is sent after the files are removed. `job_id` is the job's id or unique name.
     """
@@ -80,40 +80,42 @@ async def delete_job(caller: Caller, job_id: RecordId) -> Response:
 
 @router.post("/{job_id}/cancel", status_code=202, response_model=Job, summary="Cancel a job; checkpoints are kept")
 async def cancel_job(caller: Caller, job_id: JobId) -> Response:
-    """Its checkpoints are kept. Cancelling a job that is being cancelled changes nothing."""
+    """The job's checkpoints are kept. Cancelling a job that is being cancelled changes nothing."""
     return _announced(caller, await caller.call(changes.cancel, job_id))
 
 
-@router.post("/{job_id}/pause", status_code=202, response_model=Job, summary="Pause a job; it gives its devices back")
+@router.post("/{job_id}/pause", status_code=202, response_model=Job, summary="Pause a job and release its devices")
 async def pause_job(caller: Caller, job_id: JobId) -> Response:
-    """A queued job is paused at once, one that runs after its step and a checkpoint."""
+    """A queued job is paused at once; a running job finishes its step and saves a checkpoint first."""
     return _announced(caller, await caller.call(changes.pause, job_id))
 
 
 @router.post("/{job_id}/resume", status_code=202, response_model=Job, summary="Put a paused job back into the queue")
 async def resume_job(caller: Caller, job_id: JobId, choice: JsonBody[Resume] = NEWEST) -> Response:
-    """It goes on from its newest good checkpoint, or from the one that is named."""
+    """The job continues from its newest intact checkpoint, or from the one that is named."""
     return await resumed(caller, job_id, CheckpointChoice(name=choice.checkpoint))
 
 
 @router.post("/{job_id}/append", status_code=202, response_model=Job, summary="Append files to a job")
 @router.post("/{job_id}/batches", status_code=202, response_model=Job, summary="Append files to a job")
 async def append_batches(caller: Caller, job_id: JobId, files: JsonBody[Batches]) -> Response:
-    """They are trained after those that the job has; a completed job is reopened. Both paths do the same."""
+    """The files are trained after those that the job has; a completed job is reopened. Both paths do the same."""
     return _announced(caller, await caller.call(append.append, job_id, files.datasets, files.after))
 
 
 @router.post("/{job_id}/move", status_code=202, response_model=Job, summary="Move a queued job")
 async def move_job(caller: Caller, job_id: JobId, target: JsonBody[Move]) -> Response:
-    """To the front of the jobs with its priority."""
+    """Moves the job ahead of all jobs with its priority."""
     return _announced(caller, await caller.call(changes.move_to_front, job_id))
 
 
-@router.get("/{job_id}/metrics", response_model=MetricList, summary="Metric points by name and step")
+@router.get("/{job_id}/metrics", response_model=MetricList, summary="Get metric points by name and step")
 async def get_metrics(
     caller: Caller,
     job_id: JobId,
-    names: Annotated[list[str] | None, Query(description="Series wanted, separated by commas; default: all.")] = None,
+    names: Annotated[
+        list[str] | None, Query(description="Names of the series, separated by commas; default: all.")
+    ] = None,
     max_points: Annotated[int, Query(ge=2, le=10_000)] = 2000,
 ) -> Response:
     series = {name for item in names or [] for name in item.split(",") if name}
@@ -122,28 +124,28 @@ async def get_metrics(
     return reply(await caller.call(history.metrics, job_id, series, max_points))
 
 
-@router.get("/{job_id}/events", response_model=EventList, summary="The event log after a sequence number")
+@router.get("/{job_id}/events", response_model=EventList, summary="Get the events after a sequence number")
 async def get_events(
     caller: Caller,
     job_id: JobId,
     after: Annotated[int, Query(ge=0, le=2**53)] = 0,
     limit: Annotated[int, Query(ge=1, le=5000)] = 500,
-    kind: Annotated[list[EventKind] | None, Query(description="Only these kinds; default: all.")] = None,
+    kind: Annotated[list[EventKind] | None, Query(description="Kinds of events to return; default: all.")] = None,
 ) -> Response:
     return reply(await caller.call(history.events, job_id, after, limit, set(kind) if kind else None))
 
 
-@router.get("/{job_id}/logs", response_model=LogList, summary="The newest log lines, made from the events")
+@router.get("/{job_id}/logs", response_model=LogList, summary="Get the newest log lines, built from the events")
 async def get_logs(caller: Caller, job_id: JobId, tail: Count = 200) -> Response:
     return reply(await caller.call(history.logs, job_id, tail))
 
 
-@router.get("/{job_id}/checkpoints", response_model=CheckpointList, summary="Checkpoints, newest first")
+@router.get("/{job_id}/checkpoints", response_model=CheckpointList, summary="List checkpoints, newest first")
 async def get_checkpoints(caller: Caller, job_id: JobId) -> Response:
     return reply(await caller.call(history.checkpoints, job_id))
 
 
-@router.get("/{job_id}/attempts", response_model=AttemptList, summary="Attempts at the job")
+@router.get("/{job_id}/attempts", response_model=AttemptList, summary="List the attempts of a job")
 async def get_attempts(caller: Caller, job_id: JobId) -> Response:
     return reply(await caller.call(history.attempts, job_id))
 

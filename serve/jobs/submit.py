@@ -187,7 +187,7 @@ def find_dataset(tx: Transaction, owner: str, dataset: str, param: str) -> Datas
 
 
 def check_kinds(config: JobConfig, datasets: list[DatasetRecord], param: str) -> None:
-    """Raise `InvalidRequestError` for rows that the method cannot learn from, and for files of several kinds."""
+    """Raise `InvalidRequestError` for rows that the method cannot train on, and for files of several kinds."""
     kinds = {dataset.kind for dataset in datasets}
     wanted = config.method.row_kinds
     for kind in kinds:

@@ -73,7 +73,7 @@ async def resume_job(
         str | None, Query(max_length=4096, description="A checkpoint's name, its step, or a path that ends with one.")
     ] = None,
 ) -> Response:
-    """The path is never opened: its last part says which of the job's checkpoints is meant."""
+    """The path is never opened: its last part names one of the job's checkpoints."""
     return _with_job_id(await jobs.resumed(caller, job_id, CheckpointChoice(path=checkpoint_path or None)))
 
 

@@ -1,4 +1,4 @@
-"""Check before a submit whether the base model of a job can be used."""
+"""Check before a submission whether the base model of a job can be used."""
 
 import os
 from dataclasses import dataclass, replace
@@ -17,8 +17,8 @@ from train.model.folder import facts_of
 from train.plan import LocalBase
 
 UNCHECKED = (
-    "The model hub could not be asked, so the base model is looked up when the job starts. A name that is wrong, or a "
-    "model that is gated, fails the job then."
+    "The model hub is unreachable, so the base model is looked up when the job starts. If the name is wrong or the "
+    "model is gated, the job fails then."
 )
 
 
@@ -44,7 +44,7 @@ class Checked:
 
     ref: ModelRef
     facts: ModelFacts | None
-    """`None` while Hugging Face is away, and for a model of this service."""
+    """`None` while Hugging Face is unreachable, and for a model of this service."""
     revision: str | None = None
     """Commit that the job will use; only for a model on Hugging Face."""
     is_here: bool = True
@@ -175,7 +175,8 @@ def _inside_roots(path: Path, settings: Settings) -> Path:
         raise _not_found("There is no folder at the model's path.") from None
     if not any(folder.is_relative_to(root.resolve()) for root in settings.allowed_model_roots):
         raise InvalidRequestError(
-            "The model's path is outside the folders of models; see the setting model_roots.",
+            "The model's path is outside the model folders; move the model there, or add its folder to the setting "
+            "model_roots.",
             "invalid_model_id",
             "model",
         )

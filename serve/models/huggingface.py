@@ -19,12 +19,12 @@ from train.model.hub_errors import HubAwayError, HubOfflineError
 KNOWN_S, REFUSED_S, AWAY_S = 300.0, 20.0, 20.0
 """Cache lifetimes of a model, of a refusal (somebody may be accepting a licence), and of no answer."""
 WAIT_S = 12.0
-"""A submit waits at most this long; the lookup continues, and the next one finds its answer."""
+"""A submission waits at most this long; the lookup continues, and the next one finds its answer."""
 MAX_ASKED = 4
 """Concurrent lookups; the other threads of the process are for requests."""
 MAX_KEPT = 1000
 OFFLINE = (
-    "The model is not on this machine, and the service may not ask the hub (HF_HUB_OFFLINE). Put it below the folder "
+    "The model is not on this machine, and the service must not use the hub (HF_HUB_OFFLINE). Put it below the folder "
     "home/models as <org>--<name>."
 )
 
@@ -39,12 +39,12 @@ class HuggingFace(Protocol):
     """Looks base models up."""
 
     async def find(self, repo: str, revision: str | None) -> HubModel | None:
-        """The model, or `None` while Hugging Face is away. Raises the `FineTuneLabError` that refuses it."""
+        """The model, or `None` while Hugging Face is unreachable. Raises the `FineTuneLabError` that refuses it."""
         ...
 
 
 class CachedHuggingFace:
-    """`HuggingFace` over the public hub; while that is away, models downloaded earlier are found on this machine."""
+    """`HuggingFace` over the public hub; while it is unreachable, earlier downloads on this machine are used."""
 
     def __init__(self, ask: Ask = ask_hub, clock: Callable[[], float] = time.monotonic) -> None:
         self._ask = ask
@@ -92,7 +92,7 @@ class CachedHuggingFace:
         except HubOfflineError:
             return fetched_before(repo, revision) or NotFoundError(OFFLINE, "model_not_found", "model")
         except HubAwayError as away:
-            logger.warning("The model hub cannot be asked: %s.", away)
+            logger.warning("The model hub is unreachable: %s.", away)
             return fetched_before(repo, revision)
 
 

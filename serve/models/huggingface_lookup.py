@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
 
 REQUEST_TIMEOUT_S = 5.0
-"""Short, because a submit waits for it."""
+"""Short, because a submission waits for it."""
 CARD = "README.md"
 
 

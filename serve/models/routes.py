@@ -34,7 +34,7 @@ async def list_models(caller: Caller, after: After = None, limit: Limit = 20) ->
 
 @router.post("/check", response_model=ModelCheck, summary="Check a base model")
 async def check_model(caller: Caller, reference: JsonBody[ModelReference]) -> Response:
-    """What a job with this model would start from; an error where a submit would be refused for the model."""
+    """What a job with this model would start from; an error where a submission would be refused for the model."""
     return reply(await check_reference(caller, reference.model))
 
 
@@ -57,7 +57,7 @@ def find_model(services: Services, owner: str, model_id: str) -> TunedModel:
 
 
 async def check_reference(caller: Caller, text: str) -> ModelCheck:
-    """What a job with this model would start from. Raises what a submit raises."""
+    """What a job with this model would start from. Raises what a submission raises."""
     ref = parse_model_ref(text)
     if ref.kind in ("hub", "path"):
         return await _check_base(caller.services, text)

@@ -19,7 +19,7 @@ MAX_FRAME_BYTES = 256 * 1024
 CACHE_BYTES = 32 * 1024**2
 CACHE_PAGES = 256
 PARTIAL_PAGE_TTL_S = 0.5
-"""Cache lifetime of a page that was not full; sockets read on from its end."""
+"""Cache lifetime of a page that was not full; sockets continue from its end."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class EventSlice:
     def __init__(self, events: Sequence[EventDocument]) -> None:
         self.first, self.last = events[0].seq, events[-1].seq
         self.has_end = any(event.is_end for event in events)
-        """Whether the job had a terminal status in between; a completed one may have been re-opened since."""
+        """Whether the job had a terminal status in between; a completed one may have been reopened since."""
         self.num_bytes = sum(len(event.text) for event in events)
         self._events = events
         self._newest: tuple[int, Frame] | None = None
@@ -70,7 +70,7 @@ class EventPages:
     async def after(self, store: Store, job_id: str, seq: int) -> EventSlice | None:
         """Up to 500 events after `seq`; `None` when the log had no more at the time of the call.
 
-        Raises `ServiceUnavailableError` when the database is away, and `NotFoundError` when the job was deleted.
+        Raises `ServiceUnavailableError` when the database is unavailable, and `NotFoundError` when the job was deleted.
         """
         key = job_id, seq
         cached = self._cache.get(key)

@@ -82,7 +82,7 @@ class EventFeed:
     """One listener on the event hub for all sockets of a replica; without sockets, it does not listen.
 
     The database is the truth, and the hub only makes it faster: sockets read the database when the feed has a gap,
-    every `poll_interval_s` while the hub is away, and every `resync_interval_s` in case an event was lost.
+    every `poll_interval_s` while the hub is unavailable, and every `resync_interval_s` in case an event was lost.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class EventFeed:
         position, failures = FROM_NOW, 0
         while True:
             if not self._subscriptions:
-                # Otherwise each submit would wake every replica for nothing.
+                # Otherwise each submission would wake every replica for nothing.
                 position = FROM_NOW
                 await self._followed.wait()
             try:

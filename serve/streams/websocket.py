@@ -184,7 +184,7 @@ class JobSocket:
             await self._find_end()
 
     async def _find_end(self) -> None:
-        """Look up whether the job is still terminal: a completed one may have been re-opened since."""
+        """Look up whether the job is still terminal: a completed one may have been reopened since."""
         try:
             job = await in_thread(_get_job, self._store, self._job_id, owner_of(self._websocket))
         except NotFoundError:

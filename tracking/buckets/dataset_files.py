@@ -25,7 +25,7 @@ class DatasetFiles:
     ) -> None:
         """Store both files and add the row. `before` runs in the row's transaction; an exception from it undoes all.
 
-        Raises `ServiceUnavailableError` when the bucket is away.
+        Raises `ServiceUnavailableError` when the bucket is unavailable.
         """
         with self._contents.claimed(record.bucket, record.sha256) as claim:
             # Files first: a job would fail on a row without files.

@@ -83,5 +83,6 @@ def _download(storage: Storage, key: str, path: Path) -> None:
                 target.write(piece)
         if aside.stat().st_size != num_bytes:
             raise ServiceUnavailableError(
-                f"{aside.stat().st_size} of {num_bytes} bytes came from the bucket; try again.", "bucket_unavailable"
+                f"{aside.stat().st_size} of {num_bytes} bytes were received from the bucket; try again.",
+                "bucket_unavailable",
             )

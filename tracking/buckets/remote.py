@@ -79,7 +79,7 @@ class RemoteFolder:
             except FileNotFoundError:
                 raise self._unavailable("it does not exist") from None
         if self.size_of(key) != num_bytes:
-            raise self._unavailable("it did not keep the whole file")
+            raise self._unavailable("it did not store the whole file")
 
     def open(self, key: str) -> BinaryIO:
         with self._translated():
@@ -155,7 +155,7 @@ class RemoteFolder:
 
 
 class _RemoteFile:
-    """A file read over the network, with the errors of its bucket."""
+    """A file of a remote bucket, with the errors of its bucket."""
 
     def __init__(self, file: Any, storage: RemoteFolder) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""What every bucket can do, wherever its files lie, and the keys of its files.
+"""Interface of every bucket, wherever its files are stored, and the keys of its files.
 
 Keys are made of hashes, never of what a user sent.
 """
@@ -35,7 +35,7 @@ class Storage(Protocol):
 
     @property
     def folder(self) -> Path | None:
-        """The folder with the files, if they lie on this machine."""
+        """The folder with the files, if they are on this machine."""
 
     def size_of(self, key: str) -> int | None:
         """Size in bytes; `None` when there is no such file."""
@@ -53,4 +53,4 @@ class Storage(Protocol):
         """The keys in one folder that begin with `prefix`."""
 
     def signed_url(self, key: str, expires_s: int, filename: str) -> str | None:
-        """A URL at which anybody can read the file for `expires_s`; `None` where the storage offers none."""
+        """A URL at which anyone can read the file for `expires_s`; `None` where the storage offers none."""

@@ -82,7 +82,7 @@ class Recorder:
         """By job id: consecutive failures, and when the next try is due."""
 
     def run(self, stop: threading.Event) -> None:
-        """Make a pass about once a second until `stop` is set; back off while MLflow or the database is away."""
+        """Make a pass about once a second until `stop` is set; back off while MLflow or the database is unavailable."""
         num_failures = 0
         while not stop.is_set():
             try:
@@ -118,7 +118,7 @@ class Recorder:
                 self._postponed.pop(job_id, None)
             except (MlflowRefusedError, OSError, ValueError) as error:
                 wait_s = self._postpone(job_id)
-                logger.warning("MLflow lacks a part of %s, next try in %.0f s: %s", job_id, wait_s, error)
+                logger.warning("MLflow is missing part of %s; next try in %.0f s: %s", job_id, wait_s, error)
             else:
                 self._postponed.pop(job_id, None)
         return num_events
@@ -269,7 +269,7 @@ class Recorder:
             self._skip(page, page.next, INCOMPLETE, "MLflow refused a part of this job's record.")
             return
         # A user moved the run to the trash: do not restore or replace it.
-        message = "The job's MLflow run was deleted; MLflow records nothing more of this job."
+        message = "The job's MLflow run was deleted; nothing more of this job is recorded in MLflow."
         self._skip(page, replace(page.next, seq=job.last_seq), RUN_DELETED, message)
 
     def _skip(self, page: Page, cursor: MlflowCursor, code: str, message: str) -> None:

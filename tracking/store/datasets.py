@@ -29,7 +29,7 @@ class DatasetRepository:
         try:
             self._connection.execute(insert(datasets), vars(record))
         except IntegrityError as error:
-            raise DuplicateError(f"There is a dataset {record.id!r} already.") from error
+            raise DuplicateError(f"Dataset {record.id!r} already exists.") from error
 
     def get(self, dataset_id: str, *, owner: str | None = None) -> DatasetRecord:
         """Raise `NotFoundError` when there is no such dataset, or it is another owner's.
@@ -108,7 +108,7 @@ class DatasetRepository:
     def check_unused(self, dataset_id: str, *, owner: str) -> None:
         """Lock a dataset against new jobs, or raise as `remove` does."""
         mine = (datasets.c.id == dataset_id, datasets.c.owner == owner)
-        # Locked first: this waits for a submit that holds the dataset, so that the query below sees its job.
+        # Locked first: this waits for a submission that holds the dataset, so that the query below sees its job.
         locked = self._connection.execute(select(datasets.c.id).where(*mine).with_for_update())
         if locked.one_or_none() is None:
             raise not_found("dataset", dataset_id)
@@ -119,7 +119,7 @@ class DatasetRepository:
         ).scalar_one_or_none()
         if user is not None:
             raise ConflictError(
-                f"Dataset {dataset_id!r} is in use by job {user!r}. Cancel the job or wait for its end.",
+                f"Dataset {dataset_id!r} is in use by job {user!r}. Cancel the job or wait until it ends.",
                 "dataset_in_use",
                 "dataset_id",
             )
@@ -133,4 +133,4 @@ def _get(is_mine: bool, is_locked: bool) -> Select[Any]:
 
 
 _GET = {flags: _get(*flags) for flags in product((False, True), repeat=2)}
-"""Built once: every submit runs one, and building a statement takes longer than running it."""
+"""Built once: every submission runs one, and building a statement takes longer than running it."""

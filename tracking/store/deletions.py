@@ -41,7 +41,7 @@ class DeletionRepository:
         `model_in_use`) that names an unfinished job which starts from its files; `JobBusyError` (code `job_ending` or
         `job_not_recorded`) while the service still needs the record.
         """
-        # The strongest lock: it waits for a submit that holds the job as its base, so that the query sees that one.
+        # The strongest lock: it waits for a submission that holds the job as its base, so that the query sees that one.
         job = self._connection.execute(select(*_COLUMNS).where(jobs.c.id == job_id).with_for_update()).one_or_none()
         if job is None:
             raise not_found("job", job_id)
@@ -77,7 +77,7 @@ class DeletionRepository:
         if user := self._find_user(job.id):
             raise ConflictError(
                 f"Job {job.id!r} cannot be deleted while job {user!r} starts from its model. Cancel that job or wait "
-                "for its end.",
+                "until it ends.",
                 "model_in_use",
                 "job_id",
             )

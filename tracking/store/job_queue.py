@@ -116,7 +116,7 @@ class JobQueue(JobReads):
             raise StaleJobError(f"Job {job_id!r} is not in the queue and cannot be moved to its front.")
 
     def set_priority(self, job_id: str, priority: int) -> None:
-        """Change the priority of a job that has not ended; its position there follows from the submit order.
+        """Change the priority of a job that has not ended; its position there follows from the submission order.
 
         What it waits for is unknown until the scheduler has seen it at its new place.
         Raises `StaleJobError` when it has ended.
@@ -128,7 +128,7 @@ class JobQueue(JobReads):
             .values(priority=priority, queue_shift=shift, waiting_for=None)
         )
         if changed.rowcount == 0:
-            raise StaleJobError(f"Job {job_id!r} has ended and needs no priority.")
+            raise StaleJobError(f"Job {job_id!r} has ended; its priority cannot be changed.")
 
     def set_waiting(self, sentences: Mapping[str, str | None]) -> int:
         """Store what each of these jobs waits for. Returns the number of changed sentences.
@@ -210,4 +210,4 @@ def _front(queue: FromClause, priority: ColumnElement[int]) -> ScalarSelect[int]
 
 _IN_QUEUE = select(func.count()).select_from(jobs).where(IS_QUEUED)
 _PLACES = _places()
-"""Built once: every submit needs a position, and building this statement takes longer than running it."""
+"""Built once: every submission needs a position, and building this statement takes longer than running it."""

@@ -75,7 +75,7 @@ class JobReads:
         return self._records(select(*COLUMNS).where(IS_LIVE).order_by(jobs.c.queue_seq))
 
     def find_idempotent(self, owner: str, key: str) -> tuple[str, str] | None:
-        """The job id and the body's SHA-256 of the submit that used this key."""
+        """The job id and the body's SHA-256 of the submission that used this key."""
         row = self._connection.execute(
             select(idempotency_keys.c.job_id, idempotency_keys.c.body_sha256).where(
                 idempotency_keys.c.owner == owner, idempotency_keys.c.key == key

@@ -154,8 +154,8 @@ class JobRepository(JobQueue):
     def reopen(self, ref: JobRef, *, message: str, now: datetime) -> EventRecord:
         """Put a completed job back into the queue because files were appended; the only way out of this status.
 
-        Its retry budget is reset, and its current model stays until the next one is delivered. Raises
-        `StaleJobError` when the job is not completed, or has been re-opened already.
+        Its retry budget is reset, and its current model stays until the next one is delivered. Raises `StaleJobError`
+        when the job is not completed, or has already been reopened.
         """
         source, target = REOPENING
         values = {"last_seq": jobs.c.last_seq + 1, "retries_used": 0, "finished_at": None, **_STATUS_FIELDS}
@@ -166,7 +166,7 @@ class JobRepository(JobQueue):
             .returning(jobs.c.last_seq)
         ).scalar_one_or_none()
         if last_seq is None:
-            raise StaleJobError(f"Job {ref.id!r} (attempt {ref.attempt}) is not completed and cannot be re-opened.")
+            raise StaleJobError(f"Job {ref.id!r} (attempt {ref.attempt}) is not completed and cannot be reopened.")
         return self._write_status(ref, last_seq, target, message, None, now)
 
     def claim(
@@ -188,7 +188,9 @@ class JobRepository(JobQueue):
         """
         claimed = self._connection.execute(_claim(job_id, epoch, now)).one_or_none()
         if claimed is None:
-            raise StaleJobError(f"Job {job_id!r} cannot be started: it, or the coordinator's lease, has moved on.")
+            raise StaleJobError(
+                f"Job {job_id!r} cannot be started: its record or the coordinator's lease has changed in the meantime."
+            )
         record = AttemptRecord(
             job_id=job_id,
             number=claimed.attempt,

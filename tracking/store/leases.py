@@ -13,7 +13,7 @@ from tracking.store.rows import columns_of, leases
 COORDINATOR = "coordinator"
 COLUMNS = columns_of(leases, Lease)
 _CURRENT = select(*COLUMNS).where(leases.c.name == bindparam("lease"))
-"""Built once: every submit and every tick runs it."""
+"""Built once: every submission and every tick runs it."""
 
 
 class LeaseRepository:

@@ -26,7 +26,7 @@ class ModelRepository:
         try:
             self._connection.execute(insert(models), {**vars(record), "path": str(record.path)})
         except IntegrityError as error:
-            raise DuplicateError(f"There is a model {record.id!r} already.") from error
+            raise DuplicateError(f"Model {record.id!r} already exists.") from error
 
     def get(self, model_id: str, *, owner: str | None = None) -> ModelRecord:
         """Raise `NotFoundError` when there is no such model, or it is another owner's."""

@@ -12,7 +12,7 @@ from tracking.store.rows import columns_of, quotas
 
 COLUMNS = columns_of(quotas, QuotaRecord)
 _GET = select(*COLUMNS).where(quotas.c.owner == bindparam("of"))
-"""Built once: every submit runs it."""
+"""Built once: every submission runs it."""
 LOCK_SEED = 3
 """Separates the owners' locks from other advisory locks in the same database."""
 

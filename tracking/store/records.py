@@ -32,7 +32,7 @@ class MlflowCursor:
 
 @dataclass(frozen=True)
 class UnreadableConfig:
-    """Stands in for a job's config that another version accepted and this one cannot read."""
+    """Placeholder for a job's config that another version accepted and this one cannot read."""
 
     why: str
     """What is wrong with it, in one sentence."""
@@ -48,7 +48,7 @@ class JobRecord:
     submitted_config: dict[str, Any]
     """As it was submitted, with the files that were appended."""
     config: JobConfig | UnreadableConfig
-    """The same with all defaults filled in, as they were at the submit."""
+    """The same with all defaults filled in, as they were at the submission."""
     dataset_id: str
     eval_dataset_id: str | None
     status: JobStatus
@@ -81,7 +81,7 @@ class JobRecord:
     eval_loss: float | None
     eta_s: float | None
     phase: Phase | None
-    """What the live attempt does, as far as it has reported it."""
+    """Phase of the live attempt, as far as it has reported it."""
     file: int | None
     """The number of the file in training, or trained last, from 1; `None` before the first step."""
     file_progress: float | None
@@ -219,7 +219,7 @@ class DatasetRecord:
     """Key of the canonical rows inside the bucket."""
     created_at: datetime
     num_skipped: int = 0
-    """Bad rows that were left out, which the uploader allowed."""
+    """Invalid rows that were skipped, as the uploader allowed."""
     column_mapping: dict[str, Any] | None = None
     """The column mapping given at the upload."""
     confidence: float = 1.0

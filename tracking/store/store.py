@@ -73,14 +73,14 @@ class Store:
     def begin(self) -> Iterator[Transaction]:
         """A write transaction: committed at the end, rolled back on an exception.
 
-        Raises `ServiceUnavailableError` when the database is locked or away.
+        Raises `ServiceUnavailableError` when the database is locked or unavailable.
         """
         with self._database.writing() as connection:
             yield Transaction(connection, is_writing=True)
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
-        """A read-only snapshot. Raises `ServiceUnavailableError` when the database is locked or away."""
+        """A read-only snapshot. Raises `ServiceUnavailableError` when the database is locked or unavailable."""
         with self._database.reading() as connection:
             yield Transaction(connection, is_writing=False)
 

@@ -30,7 +30,7 @@ class UploadRepository:
             select(*COLUMNS).where(uploads.c.id == upload_id, uploads.c.owner == owner)
         ).one_or_none()
         if row is None:
-            raise NotFoundError(f"No upload {upload_id!r}.", "upload_not_found", "upload_id")
+            raise NotFoundError(f"There is no upload {upload_id!r}.", "upload_not_found", "upload_id")
         return UploadRecord(*row)
 
     def open_of(self, owner: str) -> UploadRecords:

@@ -1,1 +1,1 @@
-"""Checkpoints on disk: committed, verified, resumed from."""
+"""Checkpoints on disk: commit, verification and resume."""

@@ -115,7 +115,7 @@ def committed(folder: Path) -> list[tuple[int, Path]]:
 
 
 def newest_good(folder: Path) -> tuple[Path | None, Manifest | None, list[str]]:
-    """The newest checkpoint that verifies, its manifest, and what was wrong with newer ones, which are set aside."""
+    """The newest checkpoint that verifies, its manifest, and the problems of newer ones, which are set aside."""
     problems: list[str] = []
     for step, path in reversed(committed(folder)):
         try:
@@ -130,7 +130,7 @@ def newest_good(folder: Path) -> tuple[Path | None, Manifest | None, list[str]]:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a folder so that nothing takes it for a checkpoint."""
+    """Rename a folder so that it no longer counts as a checkpoint."""
     for number in range(1, 1_000_000):
         target = path.with_name(f"bad-{path.name}-{number}")
         if not target.exists():
@@ -180,7 +180,7 @@ def best_step(folder: Path) -> int | None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove leftovers of attempts that died in the middle of a write, and undo what they left half done."""
+    """Remove leftovers of attempts that died in the middle of a write, and undo their incomplete changes."""
     for path in folder.glob(".old-*"):
         target = path.with_name(path.name.removeprefix(".old-"))
         if target.exists():
@@ -226,7 +226,7 @@ def hash_file(file: Path) -> str:
 
 
 def _remove(path: Path) -> None:
-    """Remove a checkpoint in one moment: half of one must not look like a whole one."""
+    """Remove a checkpoint atomically: half of one must not look like a whole one."""
     gone = path.with_name(f".tmp-gone-{path.name}")
     shutil.rmtree(gone, ignore_errors=True)
     path.rename(gone)

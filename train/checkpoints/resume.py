@@ -1,4 +1,4 @@
-"""Where an attempt resumes: at the newest good checkpoint, or a named one; and the events that were lost before it."""
+"""Resume of an attempt: from the newest intact checkpoint, or a named one; and the events that were lost before it."""
 
 import hashlib
 import json
@@ -17,8 +17,8 @@ from train.reporting.run_metrics import series_of
 def find_checkpoint(plan: RunPlan, link: RunLink | None) -> tuple[Path, Manifest] | None:
     """Find the checkpoint to resume from; `None` at the beginning.
 
-    Rank 0, the one with a link, sets broken checkpoints aside and removes those after the one that the plan names;
-    the other ranks then see what is left. Raises `FineTuneLabError` with code `checkpoint_corrupt` when the named one
+    Rank 0, the one with a link, sets broken checkpoints aside and removes those after the one that the plan names; the
+    other ranks then see the remaining ones. Raises `FineTuneLabError` with code `checkpoint_corrupt` when the named one
     cannot be used.
     """
     if link is None:
@@ -92,8 +92,8 @@ def _remove_newer(plan: RunPlan, step: int, link: RunLink) -> None:
 
 def _unusable(name: str, why: str) -> FineTuneLabError:
     return FineTuneLabError(
-        f"The checkpoint {name} {why}, so the job cannot resume from it. "
-        "Resume from another checkpoint, or without naming one.",
+        f"The checkpoint {name} {why}, so the job cannot resume from it. Resume from another checkpoint, or name none "
+        "to use the newest intact one.",
         "checkpoint_corrupt",
     )
 
@@ -116,10 +116,10 @@ def checkpoint_payload(folder: Path, manifest: Manifest, removed_steps: list[int
 
 
 def _report_unrecorded(plan: RunPlan, path: Path, manifest: Manifest, link: RunLink) -> None:
-    """Emit again what the checkpoint knows and the record does not.
+    """Emit again the events that the checkpoint has and the record lacks.
 
-    An attempt that is killed just after a commit loses its last events: without this, the loss history would have a
-    gap before the step that training resumes from, and the record would name checkpoints that are gone.
+    An attempt that is killed just after a commit loses its last events: without this, the loss history would have a gap
+    before the step that training resumes from, and the record would name checkpoints that no longer exist.
     """
     state = json.loads((path / "trainer_state.json").read_text("utf-8"))
     for entry in state["log_history"]:

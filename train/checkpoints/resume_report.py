@@ -1,4 +1,4 @@
-"""The report of a resume: where the run continues, with what, and whether every bit is as without the interruption."""
+"""The report of a resume: where the run continues, with what, and whether bit for bit as without the interruption."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from train.row_order import file_order
 from train.row_schedule import RowSchedule
 
 HASHED_ROWS = 256
-"""Coming rows of a file whose order is part of a data position's hash."""
+"""Number of next rows of a file whose order is part of a data position's hash."""
 
 # They decide what is reported and kept, and change no weight.
 _WITHOUT_EFFECT = frozenset(
@@ -85,7 +85,7 @@ class ConditionsReader:
 
 
 class ResumeReport:
-    """Waits for the first loss after a resume, and reports it beside the last one before."""
+    """Reporter that waits for the first loss after a resume, and reports it next to the last one before."""
 
     def __init__(self, before: Manifest, log_history: list[dict[str, Any]]) -> None:
         self._before = before
@@ -96,7 +96,7 @@ class ResumeReport:
         before, versions = self._before, installed_versions()
         why_not = differences(before, now, versions)
         then = RunConditions.from_document(before.conditions)
-        exactness = "every bit is as without the interruption" if not why_not else f"not bit for bit: {why_not[0]}"
+        exactness = "bit for bit as without the interruption" if not why_not else f"not bit for bit: {why_not[0]}"
         losses = {"before": self._logged.get("loss"), "after": logs.get("loss")}
         shown = "".join(f", loss {loss:.4g} {when}" for when, loss in losses.items() if loss is not None)
         at, num_files = now.schedule.next_at(before.step), now.schedule.num_files
@@ -134,14 +134,14 @@ def differences(before: Manifest, now: RunConditions, versions: dict[str, str]) 
     reasons += _changes(then.settings, now.settings) + _changes(before.versions, versions)
     reasons += _changes(then.environment, now.environment)
     if then.data_sha256 != now.data_sha256:
-        reasons.append("the rows to come are others")
+        reasons.append("the remaining rows are different")
     if now.rng_sha256 not in (None, then.rng_sha256):
-        reasons.append("the random numbers to come are others")
+        reasons.append("the remaining random numbers are different")
     if now.environment["device"] != "cpu":
-        reasons.append("a GPU does not add in a fixed order")
+        reasons.append("a GPU does not add numbers in a fixed order")
     if now.schedule.step_size.workers > 2 and now.settings["training.gradient_checkpointing"]:
         # DDP rearranges the gradients after its first step, unless it looks for unused parameters in each.
-        reasons.append("with gradient checkpointing, more than two workers do not add in a fixed order")
+        reasons.append("with gradient checkpointing, more than two workers do not add numbers in a fixed order")
     return reasons
 
 

@@ -1,1 +1,1 @@
-"""From an uploaded file to token ids."""
+"""Conversion of an uploaded file to token ids."""

@@ -52,7 +52,7 @@ class Conversion:
     """A dataset that was accepted.
 
     `num_skipped` rows were left out, which only happens with `accept_partial`; `problems` describes the first ten.
-    `confidence`, from 0 to 1, says how sure the shape is; it is 1 where the user named it. `alternative` is the
+    `confidence`, from 0 to 1, is that of the detected shape; it is 1 if the user named the shape. `alternative` is the
     shape that fits second best.
     """
 
@@ -80,8 +80,8 @@ def convert(
 ) -> Conversion:
     """Check `source` and write its rows to `target`, a canonical file.
 
-    `filename` is the name the file came with; it helps to find the format. `target` appears whole and safe on disk,
-    or not at all. With `accept_partial`, bad rows are left out and counted instead of refused. Raise
+    `filename` is the name the file came with; it helps to find the format. `target` appears whole and safe on disk, or
+    not at all. With `accept_partial`, invalid rows are skipped and counted instead of refused. Raise
     `DatasetInvalidError` naming at most ten problems. Memory stays within a few of the longest rows.
     """
     mapping = mapping or ColumnMapping()
@@ -205,7 +205,7 @@ def _read(file: DatasetFile, mapping: ColumnMapping, shape: Shape, on_row: OnRow
     if tally.num_rows:
         for column, name in unseen.items():
             raise DatasetInvalidError(
-                f"No row has the column '{column}', which stands for '{name}'. [{Rule.MISSING_FIELD}]"
+                f"No row has the column '{column}', which is mapped to '{name}'. [{Rule.MISSING_FIELD}]"
             )
     return tally
 
@@ -218,6 +218,6 @@ def _refusal(tally: _Tally) -> str:
     if more := tally.num_problems - len(tally.problems):
         lines.append(f"and {more} more.")
     if tally.num_rows:
-        rows = "The 1 good row" if tally.num_rows == 1 else f"The {tally.num_rows} good rows"
-        lines.append(f"{rows} can be had without the others: accept_partial (--accept-partial).")
+        rows = "the 1 valid row" if tally.num_rows == 1 else f"the {tally.num_rows} valid rows"
+        lines.append(f"To keep {rows} and skip the others, upload again with accept_partial (--accept-partial).")
     return "\n".join(lines)

@@ -1,1 +1,1 @@
-"""The training loop: the trainer, its callback and the rows that it is fed."""
+"""The training loop: the trainer, its callback and its rows."""

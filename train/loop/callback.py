@@ -63,7 +63,7 @@ class RunCallback(TrainerCallback):
         self._restored_rng = fingerprint
 
     def saving(self) -> None:
-        """Report that the trainer begins to write a checkpoint."""
+        """Report that the trainer starts to write a checkpoint."""
         self._heartbeat.enter(Phase.SAVING)
 
     def take_save_request(self) -> bool:

@@ -52,9 +52,9 @@ def _report_cut_rows(run: RunContext, prepared: Prepared, rows: str) -> None:
     if not counts.num_truncated_rows and not counts.num_untrained_rows:
         return
     message = (
-        f"Of {rows}, {counts.num_truncated_rows} were cut to {run.plan.config.method.max_length} "
-        f"tokens ({counts.num_dropped_tokens} tokens lost) and {counts.num_untrained_rows} were left out, "
-        "because no word of the assistant was left."
+        f"Of {rows}, {counts.num_truncated_rows} were truncated to {run.plan.config.method.max_length} "
+        f"tokens ({counts.num_dropped_tokens} tokens dropped) and {counts.num_untrained_rows} were skipped because no "
+        "trained token was left."
     )
     run.link.emit(NoticePayload(code="rows_cut", message=message))
 
@@ -65,7 +65,7 @@ def _report_long_rows(run: RunContext, prepared: Prepared, rows: str, facts: Mod
         return
     message = (
         f"The longest of {rows} has {prepared.counts.longest} tokens, and the model was made for {max_positions} "
-        f"positions: it may not learn what lies beyond them. Set method.max_length to {max_positions} or less, or "
+        f"positions: it may not learn anything beyond them. Set method.max_length to {max_positions} or less, or "
         "choose a model with a longer context."
     )
     run.link.emit(NoticePayload(code="rows_beyond_positions", message=message))

@@ -1,4 +1,4 @@
-"""Compares a job's record, which is its config, with what its trainer really does."""
+"""Comparison of a job's record, which is its config, with the actual settings of its trainer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from train.model.targets import adapted
 RECORD_DIFFERS = "record_differs"
 """Code of the notice about differences."""
 _OPTIMIZERS = {"AdamW": "adamw_torch", "Adafactor": "adafactor", "SGD": "sgd"}
-"""Names that settings have for classes of optimizers."""
+"""Names of optimizer classes in the settings."""
 _OF_ARGUMENTS = (
     "per_device_train_batch_size",
     "per_device_eval_batch_size",
@@ -48,8 +48,8 @@ def notice_of_differences(config: JobConfig, parts: Mapping[str, Any]) -> Notice
     if not found:
         return None
     message = (
-        f"The run does not do what its config says: {'; '.join(found)}. Please report this fault of FineTune Lab, and "
-        "judge the model by the values that are in force."
+        f"The run does not follow its config: {'; '.join(found)}. Please report this bug in FineTune Lab, and judge "
+        "the model by the values that were used."
     )
     return NoticePayload(code=RECORD_DIFFERS, message=message)
 
@@ -113,7 +113,7 @@ def _optimizer_name(optimizer: torch.optim.Optimizer) -> str:
 
 
 def _tuning(model: Any, optimizer: Any) -> str:
-    """What the optimizer updates: every weight of the adapter, or every weight of the model."""
+    """The weights that the optimizer updates: every weight of the adapter, or every weight of the model."""
     updated = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
     trained = {name for name, weight in model.named_parameters() if id(weight) in updated}
     wanted = {name for name, _ in model.named_parameters() if not isinstance(model, PeftModel) or ".lora_" in name}
@@ -123,7 +123,7 @@ def _tuning(model: Any, optimizer: Any) -> str:
 
 
 def _dtype(model: Any) -> str:
-    """The data types of the base weights, as `float32`."""
+    """The data types of the base weights, for example `float32`."""
     base = (weight for name, weight in model.named_parameters() if ".lora_" not in name)
     return " and ".join(sorted({str(weight.dtype).removeprefix("torch.") for weight in base}))
 

@@ -1,4 +1,4 @@
-"""What the parts of one run share: its plan, its link, its heartbeat, and its poll for stop and save requests."""
+"""Shared state of one run: its plan, its link, its heartbeat, and its poll for stop and save requests."""
 
 import time
 from collections import deque
@@ -29,7 +29,7 @@ class RunContext:
 
 
 class Heartbeat:
-    """Reports to a `RunLink` that the run moves. Lock-free, and cheap enough for every micro-step."""
+    """Reports to a `RunLink` that the run makes progress. Lock-free, and cheap enough for every micro-step."""
 
     def __init__(self, link: RunLink) -> None:
         self._link = link
@@ -41,7 +41,7 @@ class Heartbeat:
         self._median_step_s: float | None = None
 
     def beat(self) -> None:
-        """Report that something was done."""
+        """Report progress."""
         self._count += 1
         self._link.beat(Beat(self._count, self._step, self._median_step_s, self._phase))
 

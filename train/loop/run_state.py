@@ -1,4 +1,4 @@
-"""The state of a run that transformers and TRL leave out of their checkpoints, and that of the random numbers."""
+"""State of a run that transformers and TRL leave out of their checkpoints, and the state of the random numbers."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from train.all_ranks import gather_digests
 
 @dataclass(frozen=True)
 class RunState:
-    """What one rank's trainer keeps between two logged steps, beside its random state."""
+    """State that one rank's trainer keeps between two logged steps, except its random state."""
 
     rng_sha256: str
     loss_sum: float
@@ -61,7 +61,7 @@ def rng_sha256() -> str:
 
 @contextmanager
 def preserve_rng() -> Iterator[None]:
-    """Restore the random state afterwards: training draws the numbers it would have drawn without what is inside."""
+    """Restore the random state afterwards: training draws the same numbers as without the block."""
     state = _rng_state()
     try:
         yield

@@ -78,7 +78,7 @@ def refuse_contamination(model: PreTrainedModel, collator: RowCollator) -> None:
     if (one - other).abs().max() > ROUNDING * torch.finfo(one.dtype).eps * one.abs().max():
         raise InvalidRequestError(
             f"The attention of this model ({model.config.model_type}, {model.config._attn_implementation}) does not "
-            "keep documents that share a row apart. Set method.packing to false.",
+            "separate documents that share a row. Set method.packing to false.",
             "packing_unsupported",
             "method.packing",
         )

@@ -17,7 +17,7 @@ from train.row_schedule import RowSchedule
 
 @dataclass(frozen=True)
 class TrainerInputs:
-    """What a run has loaded and planned by the time it makes its trainer."""
+    """Everything that a run has loaded and planned before it makes its trainer."""
 
     plan: RunPlan
     model: PreTrainedModel | PeftModel

@@ -1,1 +1,1 @@
-"""Base models: found, fetched, described and loaded."""
+"""Base models: finding, fetching, describing and loading them."""

@@ -1,4 +1,4 @@
-"""Base models: where they lie, and which revision they are. Light: nothing is loaded here."""
+"""Base models: their folders and revisions. Light: nothing is loaded here."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from train.model.folder import facts_of
 from train.plan import LocalBase
 
 LOCAL_REVISION = "local-"
-"""What the revision of a folder begins with; any other is a commit of the hub."""
+"""Prefix of a folder's revision; any other revision is a commit of the hub."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class BaseModel:
     """A base model on this machine."""
 
     name: str
-    """How users know it: as in `LocalBase`, or the path of a folder that has no such name."""
+    """Name for users: as in `LocalBase`, or the path of a folder that has no such name."""
     folder: Path
     revision: str
     adapter: Path | None = None
@@ -34,16 +34,16 @@ def find_model(
 ) -> BaseModel:
     """Find the model's folder, fetching it from the hub where it is not on this machine.
 
-    `pinned` is the revision that the submit or an earlier attempt found. An adapter folder means its base model plus
+    `pinned` is the revision that the submission or an earlier attempt found. An adapter folder means its base model and
     the adapter. `local` is the base model, also that of an adapter, where its name does not lead to its folder. Raises
-    what `fetch`, `base_of_adapter` and `train.model.files.describe` raise, and `NotFoundError` for a folder that is
-    gone.
+    what `fetch`, `base_of_adapter` and `train.model.files.describe` raise, and `NotFoundError` for a folder that no
+    longer exists.
     """
     if model.startswith("/"):
         folder = Path(model)
         if not folder.is_dir():
             gone = f"model {local.name}" if local else f"model folder {model}"
-            raise NotFoundError(f"The files of the {gone} are gone.", "model_not_found", "model")
+            raise NotFoundError(f"The files of the {gone} no longer exist.", "model_not_found", "model")
         if (named := base_of_adapter(folder)) is not None:
             base = find_model(str(local.folder) if local else named, models_folder, pinned=pinned, local=local)
             return replace(base, adapter=folder)

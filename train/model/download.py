@@ -1,4 +1,4 @@
-"""Base models of the hub on this machine: found in the hub's cache, or fetched into it."""
+"""Base models of the hub on this machine: find them in the hub's cache, or fetch them into it."""
 
 import re
 from pathlib import Path
@@ -32,8 +32,8 @@ def fetched(repo: str, revision: str | None) -> Path | None:
 def fetch(repo: str, revision: str | None) -> Path:
     """Return the folder of the model, whose name is the commit; missing files are fetched from the hub.
 
-    Where the hub is away, an earlier download stands in. Raises `DiskFullError` before anything is fetched that does
-    not fit, `NotFoundError` (`model_not_found`), `PermissionDeniedError` (`model_access_denied`),
+    While the hub is unreachable, an earlier download is used. Raises `DiskFullError` before anything is fetched that
+    does not fit, `NotFoundError` (`model_not_found`), `PermissionDeniedError` (`model_access_denied`),
     `ServiceUnavailableError` (`model_hub_away`), and what `train.model.files.describe` raises.
     """
     from huggingface_hub import HfApi, snapshot_download
@@ -52,8 +52,8 @@ def fetch(repo: str, revision: str | None) -> Path:
         if folder := fetched(repo, revision):
             return folder
         raise ServiceUnavailableError(
-            f"The base model {repo} is not on this machine, and the model hub cannot be asked ({away}). See that "
-            "it can, or put the model below the models folder.",
+            f"The base model {repo} is not on this machine, and the model hub is unreachable ({away}). Check the "
+            "network, or put the model in the models folder.",
             "model_hub_away",
             "model",
         ) from None

@@ -1,4 +1,4 @@
-"""What the files of a base model say about it, read without loading it: of a local folder and of a hub alike."""
+"""Description of a base model from its files, without loading it: for a local folder and for the hub alike."""
 
 import json
 from collections import ChainMap
@@ -20,7 +20,7 @@ PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 SMALL_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 """Files that transformers needs besides the weights."""
 VOCABULARY_FILES = {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json"}
-"""One of them, or a `*.tiktoken` file, makes a tokenizer."""
+"""Files of which one, or a `*.tiktoken` file, is enough for a tokenizer."""
 TEMPLATE_FOLDER = "additional_chat_templates"
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
 MAX_SMALL_BYTES = 32 * 1024**2
@@ -68,7 +68,7 @@ def wanted_files(names: Iterable[str]) -> list[str]:
 
 
 def describe(files: ModelFiles, parameters: int | None = None) -> ModelFacts:
-    """Check that the files are a model that can be trained, and say what it is.
+    """Check that the files are a model that can be trained, and describe it.
 
     `parameters` is their number if it was already counted from the weights' headers; without it the headers are read
     here. Raises `NotFoundError` (`model_not_found`) where there is no model, `PermissionDeniedError`
@@ -102,7 +102,7 @@ def describe(files: ModelFiles, parameters: int | None = None) -> ModelFacts:
 
 
 def read_json(files: ModelFiles, name: str) -> dict[str, Any]:
-    """A JSON object among the files. Raises `InvalidRequestError` (`model_invalid`) where it is none."""
+    """A JSON object among the files. Raises `InvalidRequestError` (`model_invalid`) if it is not one."""
     try:
         if files.sizes[name] <= MAX_SMALL_BYTES:
             document = json.loads(files.read(name, MAX_SMALL_BYTES))
@@ -222,7 +222,7 @@ def _has_chat_template(files: ModelFiles) -> bool:
 
 
 def _licence(files: ModelFiles) -> str | None:
-    """What the front matter of the model's card names."""
+    """The values in the front matter of the model's card."""
     if "README.md" not in files.sizes:
         return None
     try:

@@ -30,9 +30,9 @@ class FolderFiles:
 
 
 def facts_of(folder: Path) -> ModelFacts:
-    """What `describe` says of the folder; while no file changes, the files are not read again.
+    """The result of `describe` for the folder; while no file changes, the files are not read again.
 
-    Raises what `describe` raises, and `NotFoundError` (`model_not_found`) for a folder that is not there.
+    Raises what `describe` raises, and `NotFoundError` (`model_not_found`) for a folder that does not exist.
     """
     return _facts(folder, _stamps(folder))
 
@@ -69,7 +69,7 @@ def _stamps(folder: Path) -> Stamps:
 
 
 def _entries(folder: Path, prefix: str) -> list[tuple[str, int, int]]:
-    """The files of a folder, in as few system calls as possible: a submit waits for them."""
+    """The files of a folder, in as few system calls as possible: a submission waits for them."""
     if prefix and not os.path.isdir(folder):
         return []
     with os.scandir(folder) as entries:

@@ -17,16 +17,16 @@ UNKNOWN = (
 
 
 class HubAwayError(Exception):
-    """The hub cannot be asked now: no connection, or no answer that makes sense."""
+    """The hub is unreachable: no connection, or an invalid reply."""
 
 
 class HubOfflineError(HubAwayError):
-    """The service may not ask the hub (`HF_HUB_OFFLINE`)."""
+    """The service must not use the hub (`HF_HUB_OFFLINE`)."""
 
 
 @contextmanager
 def hub_errors() -> Iterator[None]:
-    """Raise what an error of the hub's client means to a user: one of ours, or `HubAwayError`.
+    """Translate an error of the hub's client: raise one of our errors, or `HubAwayError`.
 
     A disk that is full is not the hub's fault and stays what it is.
     """
@@ -40,7 +40,7 @@ def hub_errors() -> Iterator[None]:
 
 
 def _translate(error: Exception) -> Exception:
-    """Its own text may hold addresses and is not passed on."""
+    """Describe the error by its class: its text may contain addresses."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -63,9 +63,7 @@ def _translate(error: Exception) -> Exception:
         case HfHubHTTPError() if error.response.status_code in (401, 403):
             return _denied("The hub does not let the service read this model; check the HF_TOKEN it was started with.")
         case HFValidationError():
-            return InvalidRequestError(
-                "This is not an id that a model of the hub can have.", "invalid_model_id", "model"
-            )
+            return InvalidRequestError("This is not a valid id for a model on the hub.", "invalid_model_id", "model")
         case OfflineModeIsEnabled():
             return HubOfflineError("HF_HUB_OFFLINE is set")
     return HubAwayError(type(error).__name__)

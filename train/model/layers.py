@@ -9,16 +9,16 @@ EMBEDDINGS = frozenset(
 )
 """Last part of the names that modules of embeddings have."""
 HEADS = frozenset({"lm_head", "embed_out", "output"})
-"""The same for the output layer."""
+"""Last part of the names of output layers."""
 LEARNED_POSITIONS = frozenset({"wpe", "embed_positions"})
 """Embeddings of positions: a row that is longer than they are cannot be computed at all."""
 POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
-"""Names that configs have for the number of positions."""
+"""Names of the number of positions in configs."""
 
 
 @dataclass(frozen=True)
 class ModelLayers:
-    """What a job's settings must fit."""
+    """Properties of a model that a job's settings must fit."""
 
     modules: Mapping[str, bool]
     """Every module by its name in the weights, and whether LoRA can adapt it."""

@@ -1,4 +1,4 @@
-"""Base models: how they are loaded, adapted and named."""
+"""Loading, adapting and naming of base models."""
 
 import json
 from pathlib import Path
@@ -71,7 +71,7 @@ def load_model(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrai
 
 
 def load_delivered(base: BaseModel, folder: Path, config: JobConfig, *, use_cuda: bool) -> PreTrainedModel | PeftModel:
-    """Load what was delivered to `folder`, as its user does: the whole model, or the adapter on its base model."""
+    """Load the tuned model in `folder` as its user does: the whole model, or the adapter on its base model."""
     if config.tuning == "full":
         model = _load_weights("the tuned model", folder, "auto", config, use_cuda=use_cuda)
     else:
@@ -137,7 +137,7 @@ def _check_quantised(model: PreTrainedModel, what: str) -> None:
 def _load_adapter(model: PreTrainedModel, folder: Path, *, is_trainable: bool = False) -> PeftModel:
     """Load the adapter in `folder` on its base model; raise `InvalidRequestError` (`model_invalid`) for a damaged one.
 
-    PEFT would read pickles where there are no safetensors, and begin weights that are not in the file from nothing.
+    PEFT would read pickles where there are no safetensors, and initialise weights that are not in the file.
     """
     weights = folder / ADAPTER_WEIGHTS
     if not weights.is_file():
@@ -193,7 +193,7 @@ def _keep_trainable_layout(model: PreTrainedModel) -> None:
 def train_in_float32(model: torch.nn.Module) -> None:
     """Undo TRL's cast of QLoRA adapters to bfloat16.
 
-    PEFT loads a checkpoint's adapters as float32, so a resumed run would continue with another precision than it
+    PEFT loads a checkpoint's adapters as float32, so a resume would continue with a precision other than the one it
     started with; and the small updates of AdamW get lost in bfloat16.
     """
     for weight in model.parameters():

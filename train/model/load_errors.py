@@ -17,8 +17,8 @@ MAX_NAMED = 3
 def load_errors(what: str, folder: Path) -> Iterator[None]:
     """Raise an error of ours for files in `folder` that a library cannot load; `what` is their name in the message.
 
-    Libraries raise anything for damaged files: `KeyError`, `TypeError`, `AssertionError`. An error that has a cause of
-    its own, as a full disk or a lack of memory, is raised as it is.
+    Libraries raise anything for damaged files: `KeyError`, `TypeError`, `AssertionError`. An error with a cause of its
+    own, such as a full disk or a lack of memory, is raised unchanged.
     """
     # An edge: nothing but the call of the library belongs into the block.
     try:
@@ -63,7 +63,7 @@ def check_loaded(found: Mapping[str, Any], what: str) -> None:
     if unfit := found["mismatched_keys"]:
         name, stored, expected = min(unfit)
         raise model_invalid(
-            f"The files of {what} and its config.json do not fit together: {name} has the shape {_shape(stored)}, and "
+            f"The files of {what} do not match its config.json: {name} has the shape {_shape(stored)}, and "
             f"{_shape(expected)} follows from config.json. Fetch the model again."
         )
 

@@ -1,4 +1,4 @@
-"""Whether a job's settings fit its base model and devices, from files alone: nothing is loaded."""
+"""Check whether a job's settings fit its base model and devices, from files alone: nothing is loaded."""
 
 import json
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ def check_devices(config: JobConfig, *, use_cuda: bool) -> None:
 
 
 class RowExtremes(Protocol):
-    """What the prepared rows of a dataset need of a model."""
+    """Requirements of a dataset's prepared rows for a model."""
 
     @property
     def longest(self) -> int:
@@ -82,7 +82,7 @@ def check_rows(rows: RowExtremes, facts: ModelFacts, dataset_id: str) -> None:
         raise InvalidRequestError(
             f"Dataset {dataset_id} has a row with {named}, and the embedding of the model has {layers.num_embeddings} "
             f"rows (ids 0 to {layers.num_embeddings - 1}). Use the tokenizer that belongs to these weights, resize the "
-            "model's embedding, or take the token out of the rows.",
+            "model's embedding, or remove the token from the rows.",
             "model_invalid",
             "model",
         )
@@ -140,7 +140,7 @@ def with_adapter_settings(config: JobConfig, adapter: LoraConfig, layers: ModelL
 
 
 def unused_settings(config: JobConfig) -> list[str]:
-    """Sentences on settings that were set and have no effect with the others."""
+    """Sentences about settings that were set but have no effect together with the others."""
     training = config.training
     unused = []
     if config.tuning == "full" and "lora" in config.model_fields_set and config.lora.model_fields_set:

@@ -1,4 +1,4 @@
-"""The header of a safetensors file: what it holds, and whether all of it is there.
+"""The header of a safetensors file: its contents, and whether the file is complete.
 
 Format: 8 bytes with the header's length (little-endian), the header as JSON, then the tensors' bytes
 (https://github.com/huggingface/safetensors#format).
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import prod
 
 MAX_HEADER_BYTES = 100_000_000
-"""As the format itself allows."""
+"""Limit of the format itself."""
 
 
 class HeaderError(ValueError):
@@ -30,7 +30,7 @@ class WeightHeader:
 def read_header(read: Callable[[int], bytes], size_bytes: int) -> WeightHeader:
     """Read the header of a file of `size_bytes`; `read(n)` gives its first `n` bytes.
 
-    Raises `HeaderError` for a header that cannot be read and for a file of another length than it says.
+    Raises `HeaderError` for a header that cannot be read and for a file whose length differs.
     """
     length = int.from_bytes(read(8), "little")
     if not 2 <= length <= min(MAX_HEADER_BYTES, size_bytes - 8):

@@ -8,7 +8,7 @@ from train.model.layers import EMBEDDINGS, HEADS, last_part
 
 ALL_LINEAR = "all-linear"
 MAX_NAMED = 10
-"""Names that a message shows of each kind."""
+"""Most names of each kind in a message."""
 
 
 def matches(target: str, module: str) -> bool:

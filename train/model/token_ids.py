@@ -64,7 +64,7 @@ def _templates(files: ModelFiles, config: Mapping[str, Any]) -> list[str]:
 
 
 def _content(entry: object) -> str | None:
-    """The text of a token, which stands there as it is or in an object."""
+    """The text of a token, which is given directly or in an object."""
     text = entry.get("content") if isinstance(entry, dict) else entry
     return text if isinstance(text, str) and text else None
 

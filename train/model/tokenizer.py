@@ -74,8 +74,8 @@ def _fetch(repo: str, revision: str | None) -> Path:
         if isinstance(cached, str):
             return Path(cached).parent
         raise ServiceUnavailableError(
-            f"The tokenizer of {repo} is not on this machine, and the model hub cannot be asked ({away}). Try again "
-            "when it can, or put the model below the models folder.",
+            f"The tokenizer of {repo} is not on this machine, and the model hub is unreachable ({away}). Try again "
+            "when it is reachable, or put the model in the models folder.",
             "model_hub_away",
             "model",
         ) from None

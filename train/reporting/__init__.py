@@ -1,1 +1,1 @@
-"""What a training process reports: events, metrics and log lines."""
+"""Reports of a training process: events, metrics and log lines."""

@@ -1,4 +1,4 @@
-"""The log of a run: every line goes to a file beside the job and, as an event, to its followers."""
+"""The log of a run: every line is written to a file of the job and, as an event, sent to its followers."""
 
 import json
 import logging
@@ -41,7 +41,7 @@ class _RunHandler(logging.Handler):
 
 @contextmanager
 def run_log(file: Path, link: RunLink) -> Iterator[logging.Logger]:
-    """While open, what the training libraries log and warn of is kept in `file` and emitted."""
+    """Context in which log lines and warnings of the training libraries are written to `file` and emitted."""
     handler = _RunHandler(file, link)
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     before = [(logger.level, logger.propagate) for logger in loggers]

@@ -50,7 +50,7 @@ class StepMeter:
 
     def __init__(self) -> None:
         self._step_started = self.idle_since = time.perf_counter()
-        """When the last step, or the work after it, ended."""
+        """Time at which the last step, or the work after it, ended."""
         self.step_times = MovingAverage()
         self.data_waits = MovingAverage()
         self._num_tokens: float | None = None

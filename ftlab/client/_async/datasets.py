@@ -42,8 +42,8 @@ class AsyncDatasets:
         """Upload a file of rows, streamed from the disk; `name` defaults to the file's name.
 
         `shape` and `columns`, from a field of the shape to a column of the file, override what the service would
-        detect; `accept_partial` leaves rows out that cannot be read. A large file goes in pieces and resumes after a
-        cut connection, also when it is uploaded again within a day. Raises `InvalidRequestError` with code
+        detect; `accept_partial` skips rows that cannot be read. A large file goes in pieces and resumes after a cut
+        connection, also when it is uploaded again within a day. Raises `InvalidRequestError` with code
         `dataset_invalid` that names the lines at fault.
         """
         options = UploadOptions(name, bucket, shape, columns, accept_partial)
@@ -64,7 +64,7 @@ class AsyncDatasets:
         return await self._transport.read(Dataset, request)
 
     async def url(self, dataset_id: str, expires_s: int | None = None) -> SignedUrl:
-        """Make a URL at which anybody can download the uploaded file, for 24 hours or `expires_s` seconds."""
+        """Create a URL at which anyone can download the uploaded file, for 24 hours or `expires_s` seconds."""
         document = None if expires_s is None else {"expires_s": expires_s}
         request = Request("POST", f"{dataset_path(dataset_id)}/url", document=document, may_repeat=True)
         return await self._transport.read(SignedUrl, request)
@@ -85,7 +85,7 @@ class AsyncDatasets:
         return await download(self._transport, request, Path(path), on_progress)
 
     async def preview(self, dataset_id: str, rows: int = 5, model: str | None = None) -> DatasetPreview:
-        """The first rows, at most 50, as they stand in the file and as they are trained on; long texts are cut.
+        """The first rows, at most 50, as they are in the file and as they are trained; long texts are cut.
 
         With `model`, each row also has what the chat template of the model leaves out of it.
         """
@@ -106,7 +106,7 @@ class AsyncDatasets:
         timeout_s: float | None = None,
         on_progress: OnProgress | None = None,
     ) -> CheckReport:
-        """Have the doctor look at a dataset for a model, and wait for the report.
+        """Check a dataset with the doctor for a model, and wait for the report.
 
         `max_length`, `assistant_only_loss` and `packing` are as in a job's config; `eval_dataset` is one that must
         share no row with it. `on_progress` is called with the rows done and, when it is known, with their total.

@@ -1,9 +1,8 @@
 """Following a job: its events in order, each once, over any number of broken connections.
 
-The WebSocket is the fast way, the recorded events are the sure one. Whatever goes wrong with the socket - refused,
-cut, silent, a gap in the sequence - the events endpoint closes the gap, waits out an outage by the rules of
-`retry`, and says what is really wrong, such as an unknown job. Then the socket is opened again after the last
-sequence number seen.
+The WebSocket is fast, the recorded events are reliable. Whatever goes wrong with the socket - refused, cut, silent, a
+gap in the sequence - the events endpoint closes the gap, waits out an outage by the rules of `retry`, and reports the
+real error, such as an unknown job. Then the socket is opened again after the last sequence number seen.
 """
 
 import json
@@ -39,7 +38,7 @@ async def recorded(transport: AsyncTransport, job: str, after: int, kinds: Kinds
 
 
 class AsyncFollower:
-    """Hands out the events of one job, recorded and live."""
+    """Iterator over the events of one job, recorded and live."""
 
     def __init__(self, transport: AsyncTransport, job: str, after: int) -> None:
         self._transport = transport
@@ -78,7 +77,7 @@ class AsyncFollower:
                     yield event
 
     async def _fresh(self, events: Sequence[Event]) -> AsyncGenerator[Event]:
-        """Those of the events that were not handed out yet, after any that are missing before them."""
+        """The events that are new to the caller, preceded by any that are missing before them."""
         for event in events:
             if event.seq > self._seq + 1:
                 async for missed in self._catch_up():

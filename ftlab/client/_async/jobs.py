@@ -27,7 +27,7 @@ from ftlab.schemas.job_file import parse_job_config
 from ftlab.status import JobStatus
 
 RESUMED = frozenset({JobStatus.QUEUED, JobStatus.PENDING, JobStatus.INITIALIZING, JobStatus.RUNNING})
-"""Where a job is that has just been resumed."""
+"""Statuses of a job that has just been resumed."""
 DATASET_ID = re.compile(r"ds-[0-9a-z]+")
 LOG_TAIL = 20
 """Log lines that a `JobFailedError` carries."""
@@ -40,7 +40,7 @@ class AsyncJobs:
         self._transport = transport
 
     async def create(self, config: JobConfig | Mapping[str, Any], idempotency_key: str | None = None) -> Job:
-        """Submit a job. Every submit carries an idempotency key, given or made up, so that a retry is safe.
+        """Submit a job. Every submission carries an idempotency key, given or generated, so that a retry is safe.
 
         A key that was used before returns the first job, with `is_replay` set.
 
@@ -153,14 +153,14 @@ class AsyncJobs:
                 raise
 
     async def pause(self, job: str) -> Job:
-        """Ask the job to save a checkpoint, give its devices back and rest; a queued one rests at once.
+        """Ask the job to save a checkpoint, release its devices and pause; a queued job is paused at once.
 
         Raises `ConflictError` when it is paused already, is being cancelled, or has ended.
         """
         return await self._change(job, "pause", None, lambda found: found.status is JobStatus.PAUSED)
 
     async def resume(self, job: str, checkpoint: str | None = None) -> Job:
-        """Put a paused job back into the queue, to continue from its newest good checkpoint or from the one named.
+        """Put a paused job back into the queue, to continue from its newest intact checkpoint or from the one named.
 
         Raises `ConflictError` when it is not paused, or when the checkpoint is damaged (code `checkpoint_corrupt`),
         and `NotFoundError` when the job has no such checkpoint.
@@ -169,11 +169,11 @@ class AsyncJobs:
         return await self._change(job, "resume", document, lambda found: found.status in RESUMED)
 
     async def append(self, job: str, datasets: str | Sequence[str]) -> Job:
-        """Have the job train on these datasets too, after those that it has; a completed one is re-opened.
+        """Add datasets, to be trained after those that the job has; a completed job is reopened.
 
         Each is given by its id or unique name.
 
-        Raises `ConflictError` when the job takes no more files, and `NotFoundError` for an unknown dataset.
+        Raises `ConflictError` when the job accepts no more files, and `NotFoundError` for an unknown dataset.
         """
         names = [datasets] if isinstance(datasets, str) else list(datasets)
         # By id, so that a repeated request can be compared with what the job has.
@@ -192,7 +192,7 @@ class AsyncJobs:
         return await self._transport.read(Job, Request("PATCH", job_path(job), document={"priority": priority}))
 
     async def move_to_front(self, job: str) -> Job:
-        """Make a queued job the first of its priority. Raises `ConflictError` when it is not queued."""
+        """Move a queued job ahead of all jobs with its priority. Raises `ConflictError` when it is not queued."""
         path, document = f"{job_path(job)}/move", {"to": "front"}
         request = Request("POST", path, document=document, idempotency_key=key_for_retries())
         return await self._transport.read(Job, request)

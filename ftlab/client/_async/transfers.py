@@ -1,4 +1,4 @@
-"""Uploads and downloads, which continue where they were cut."""
+"""Uploads and downloads, which resume where they were interrupted."""
 
 import asyncio
 from dataclasses import replace
@@ -83,7 +83,7 @@ async def _received_bytes(transport: AsyncTransport, begun: Upload) -> int:
 async def _fetch_rest(
     transport: AsyncTransport, request: Request, part: PartFile, on_progress: OnProgress | None
 ) -> Failure | None:
-    """Append what is missing to the file; return what prevented it."""
+    """Append the missing bytes to the file; return the failure that prevented it."""
     try:
         async with transport.stream(replace(request, headers=part.headers())) as response:
             if not response.is_success:

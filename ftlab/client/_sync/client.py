@@ -15,7 +15,7 @@ from ftlab.schemas import ModelCheck, Page, Queue, Quota, ServiceInfo, TunedMode
 
 
 class Client:
-    """Talks to a FineTune Lab service. Threads may share one.
+    """Async client of a FineTune Lab service. Threads may share one.
 
     `base_url` and `api_key` default to the settings. `retry` says how long a request is tried again, and
     `max_retries` limits the number of tries as well. Use it as a context manager, or call `close`.
@@ -43,7 +43,7 @@ class Client:
         return self._transport.endpoint.base_url
 
     def queue(self, *, after: str | None = None, limit: int = MAX_PAGE) -> Queue:
-        """What runs, and the first jobs that wait; `after` is the `next_cursor` of the page before."""
+        """The running jobs and the first waiting jobs; `after` is the `next_cursor` of the previous page."""
         return self._transport.read(Queue, Request("GET", "/api/training/queue", {"after": after, "limit": limit}))
 
     def health(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class Client:
         return self._transport.read(dict[str, Any], Request("GET", "/health", is_probe=True))
 
     def ready(self) -> dict[str, Any]:
-        """Raises `ServiceUnavailableError` while a part of the service is away."""
+        """Raises `ServiceUnavailableError` while a component of the service is unavailable."""
         return self._transport.read(dict[str, Any], Request("GET", "/ready", is_probe=True))
 
     def info(self) -> ServiceInfo:
@@ -86,7 +86,7 @@ class Models:
     def check(self, ref: str) -> ModelCheck:
         """What a job with this model would start from: `org/name`, a path, `job:ID` or `model:ID`, or names for ids.
 
-        Raises what a submit raises: `NotFoundError`, `PermissionDeniedError` for a gated model, and
+        Raises what a submission raises: `NotFoundError`, `PermissionDeniedError` for a gated model, and
         `InvalidRequestError` for one that cannot be trained.
         """
         request = Request("POST", "/api/models/check", document={"model": ref}, idempotency_key=key_for_retries())
@@ -94,17 +94,17 @@ class Models:
 
 
 class Quotas:
-    """What one owner may use at once: your own limits."""
+    """Your quota: limits and usage."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
     def get(self) -> Quota:
-        """Your limits, and what you use of them now."""
+        """Your limits and your current usage."""
         return self._transport.read(Quota, Request("GET", "/api/quota"))
 
     def set(self, **limits: float | None) -> Quota:
-        """Change your limits, as `max_queued_jobs=20`; `None` goes back to the service's setting.
+        """Change your limits, such as `max_queued_jobs=20`; `None` restores the service's setting.
 
         Raises `InvalidRequestError` for a limit that does not exist.
         """

@@ -88,16 +88,16 @@ def test_tokens(client, fake):
 def test_a_hard_stop_is_an_exit_code(cli, fake, uploaded):
     run = cli("datasets", "check", "rows.jsonl", "--model", "org/base", "--eval-dataset", uploaded)
     assert run.code == 1
-    assert "Hard stop: 1 error." in run.err
+    assert "Cannot train: 1 error." in run.err
     assert "nothing_to_learn" in run.out
     assert "note\tnear_duplicate\t1" in run.lines
     assert "warning\ttruncated_row\t2" in run.lines
-    assert "Rows                        10\n" in run.out
+    assert "Rows                         10\n" in run.out
     assert "6 more findings are counted but not shown" in run.err
     fake.report = SOUND
     run = cli("datasets", "check", uploaded, "--model", "org/base")
     assert run.code == 0
-    assert "Nothing wrong was found" in run.err
+    assert "OK to train: no errors, no warnings," in run.err
 
 
 def test_the_report_as_json_and_as_a_page(cli, fake, uploaded, tmp_path):
@@ -130,7 +130,7 @@ def test_tokens_on_the_command_line(cli, fake, uploaded, tmp_path):
         "7\ttruncated\t☃",
         "7\ttruncated\t▫",
     ]
-    assert "6 tokens, 2 learned" in run.err
+    assert "6 tokens, 2 trained" in run.err
     assert page.read_text("utf-8").startswith("<!doctype html>")
     assert cli("datasets", "tokens", uploaded, "--model", "org/base", "--row", 2, "--json").json[0]["line"] == 3
     assert cli("datasets", "tokens", uploaded, "--model", "org/base", "--row", 0).code == 2
@@ -141,7 +141,7 @@ def test_of_a_long_row_it_is_said_how_many_tokens_are_not_shown(cli, fake, uploa
     assert "not shown" not in cli(*options).err
     fake.token_row = {"num_tokens": 468_692, "num_hidden": 468_686}
     run = cli(*options)
-    assert "468,692 tokens, 2 learned" in run.err
+    assert "468,692 tokens, 2 trained" in run.err
     assert "468,686 more tokens are counted but not shown." in run.err
     assert cli(*options, "--json").json[0]["num_hidden"] == 468_686
 

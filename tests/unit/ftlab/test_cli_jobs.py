@@ -219,7 +219,7 @@ def test_checkpoints_and_queue(cli, fake):
     fake.add_job()
     run = cli("queue", "--limit", 1)
     assert len(run.lines) == 3
-    assert "1 more wait behind these." in run.err
+    assert "1 more in the queue." in run.err
 
 
 def test_cancel_asks_or_is_told(cli, fake):
@@ -342,7 +342,7 @@ def test_wait_says_that_a_job_is_paused_and_goes_on(cli, fake):
     fake.faults = [None, None, lambda _: job.move(JobStatus.COMPLETED)]
     run = cli("wait", "job-001")
     assert (run.code, run.out) == (0, "job-001\tcompleted\n")
-    assert run.err == "Job job-001 is paused; 'ftlab resume job-001' lets it go on.\n"
+    assert run.err == "Job job-001 is paused; resume it with 'ftlab resume job-001'.\n"
 
 
 @pytest.mark.parametrize(
@@ -394,7 +394,7 @@ def test_wait_follow_shows_the_way(cli, fake):
         "step 3/10  loss 2.7  learning_rate 2e-05  ETA 0:07",
         "✓ The job is finished; its model can be downloaded.",
         "Completed after 1:30 at step 3, loss 2.7.",
-        "Take the model home with 'ftlab download job-001'.",
+        "Download the model with 'ftlab download job-001'.",
     ]
     assert cli("wait", "-f", "job-001", "job-002").code == 2
 
@@ -517,6 +517,6 @@ def test_ctrl_c_detaches(cli, fake, monkeypatch):
     monkeypatch.setattr("ftlab.client._sync.follow.read_frame", interrupted)
     run = cli("logs", "-f", "job-001")
     assert run.code == 130
-    assert "Job job-001 goes on" in run.err
+    assert "Job job-001 keeps running" in run.err
     monkeypatch.setattr("ftlab.client._sync.transport.Transport.send", interrupted)
     assert cli("ls").code == 130

@@ -82,7 +82,7 @@ def test_ctrl_c_leaves_the_job_alone(fake):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Job job-001 goes on" in err
+    assert "Job job-001 keeps running" in err
     assert "Traceback" not in err
     assert job.status is JobStatus.RUNNING
 
@@ -106,7 +106,7 @@ def test_a_terminal_gets_one_live_line(fake):
     assert "━━━━━╌" in shown
     assert "2/10" in shown
     assert "Something to know." in shown
-    assert "Take the model home" in shown
+    assert "Download the model" in shown
 
 
 def test_a_terminal_is_asked_before_a_job_is_cancelled(fake):

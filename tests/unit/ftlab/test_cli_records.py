@@ -32,11 +32,11 @@ def test_datasets_from_upload_to_removal(cli, fake, rows, tmp_path):
 def test_a_dataset_moves_and_gets_a_url(cli, rows):
     cli("datasets", "upload", rows)
     run = cli("datasets", "mv", "rows.jsonl", "lora-datasets")
-    assert (run.code, run.out, run.err) == (0, "", "ds-1 lies in bucket lora-datasets now.\n")
+    assert (run.code, run.out, run.err) == (0, "", "Moved ds-1 to bucket lora-datasets.\n")
     assert cli("datasets", "mv", "ds-1", "training-files", "--json").json["bucket"] == "training-files"
     run = cli("datasets", "url", "ds-1")
     assert run.out.endswith("/api/downloads/signed\n")
-    assert run.err.startswith("Works until ")
+    assert run.err.startswith("Valid until ")
     first, later = (cli("datasets", "url", "ds-1", "--json", "--expires-s", time).json for time in (60, 120))
     assert first["expires_at"] < later["expires_at"]
     assert cli("datasets", "url", "ds-1", "--expires-s", 0).code == 2
@@ -52,8 +52,8 @@ def test_a_compressed_dataset_comes_back_under_a_name_that_says_so(cli, tmp_path
 def test_columns_are_given_one_by_one(cli, fake, rows):
     columns = ("--column", "prompt=q", "--column", "completion=a=b")
     run = cli("datasets", "upload", rows, "--shape", "prompt_completion", *columns, "--accept-partial")
-    assert "(2 rows, 1 left out, 6 B)" in run.err
-    assert run.err.endswith("\n  left out: line 3: The row is empty. [empty_row]\n")
+    assert "(2 rows, 1 skipped, 6 B)" in run.err
+    assert run.err.endswith("\n  skipped: line 3: The row is empty. [empty_row]\n")
     said = fake.datasets["ds-1"]["column_mapping"]
     assert json.loads(said["columns"]) == {"prompt": "q", "completion": "a=b"}
     assert said["shape"] == "prompt_completion"
@@ -68,7 +68,7 @@ def test_datasets_that_do_not_fit(cli, rows):
     assert cli("datasets", "show", "nothing").code == 3
     run = cli("datasets", "show", "rows.jsonl")
     assert run.code == 1
-    assert "fits several datasets: ds-2, ds-1" in run.err
+    assert "matches several datasets: ds-2, ds-1" in run.err
     assert cli("datasets", "show", "ds-").code == 1
     assert cli("datasets", "upload", "none.jsonl").code == 2
 
@@ -160,7 +160,7 @@ def test_config_does_not_pretend_that_the_home_folder_exists(cli, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FTLAB_HOME", raising=False)
     line = next(line for line in cli("config").lines if line.startswith("home "))
-    assert line.endswith(f"{tmp_path / '.ftlab'} (does not exist; 'ftlab up' makes it)")
+    assert line.endswith(f"{tmp_path / '.ftlab'} (does not exist; 'ftlab up' creates it)")
     (tmp_path / ".ftlab").mkdir()
     line = next(line for line in cli("config").lines if line.startswith("home "))
     assert line.endswith(str(tmp_path / ".ftlab"))

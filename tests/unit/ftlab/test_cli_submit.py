@@ -26,7 +26,7 @@ def job_file(tmp_path):
 def test_submit_prints_the_id(cli, fake, job_file):
     run = cli("submit", job_file)
     assert (run.code, run.out) == (0, "job-001\n")
-    assert "is in the queue at place 1" in run.err
+    assert "is in the queue at position 1" in run.err
     assert fake.jobs["job-001"].config["training"]["learning_rate"] == 2e-4
     assert cli("submit", job_file, "-q").err == ""
     assert cli("submit", job_file, "--json").json["id"] == "job-003"
@@ -56,7 +56,7 @@ def test_set_overrides(cli, fake, job_file):
         ("training.max_steps=three", "training.max_steps must be a whole number."),
         ("training.max_steps", "must look like training.max_steps=10"),
         ("=3", "must look like"),
-        ("model.x=3", "'model' is no group of settings"),
+        ("model.x=3", "'model' is not a group of settings"),
         ("name=[", "--set name, line 1"),
     ],
 )
@@ -150,7 +150,7 @@ def test_a_missing_file_is_told_from_an_id_by_every_ending_that_a_dataset_may_ha
     job_file.write_text(f"model: org/name\ndataset: {missing}\n")
     run = cli("submit", job_file)
     assert (run.code, "there is no dataset file" in run.err) == (2, True)
-    assert "no dataset of this name on the service" in run.err
+    assert "no dataset with this name on the service" in run.err
     assert [request[0] for request in fake.requests] == ["GET"]
     assert fake.jobs == {}
 
@@ -246,7 +246,7 @@ def test_a_dry_run_shows_every_value_and_says_what_it_could_not_check(cli, fake,
     assert document["training"]["learning_rate"] == 2e-4
     assert document["training"]["max_steps"] is None
     assert "Not checked: the base model, datasets on the service, and the devices." in run.err
-    assert "There is no file 'none.jsonl'; the service must have a dataset of this name." in run.err
+    assert "There is no file 'none.jsonl'; the service must have a dataset with this name." in run.err
     assert fake.requests == []
 
 

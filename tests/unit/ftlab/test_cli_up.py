@@ -57,12 +57,12 @@ def test_up_detached_then_down(cli, supervisor):
     assert (supervisor / "logs" / "supervisor.log").read_text() == "standby False\n"
     run = cli("up", "--home", supervisor, "--detach")
     assert run.code == 1
-    assert "already runs" in run.err
+    assert "is already running" in run.err
     run = cli("down", "--home", supervisor)
     assert run.code == 0
     assert "Stopped." in run.err
     run = cli("down", "--home", supervisor)
-    assert (run.code, run.err) == (0, f"Nothing runs with {supervisor}.\n")
+    assert (run.code, run.err) == (0, f"No service is running with {supervisor}.\n")
 
 
 @pytest.mark.parametrize(("flags", "signal", "how"), [([], "SIGTERM", "save"), (["--now"], "SIGQUIT", "newest")])
@@ -93,7 +93,7 @@ def test_down_ends_what_a_killed_service_left_behind(cli, tmp_path):
     run = cli("down", "--home", home)
     assert (run.code, run.err) == (0, "Ended 1 processes that a killed service had left behind.\n")
     assert part.wait(10) != 0
-    assert cli("down", "--home", home).err == f"Nothing runs with {home}.\n"
+    assert cli("down", "--home", home).err == f"No service is running with {home}.\n"
 
 
 def test_status_shows_the_parts(cli, supervisor, fake):

@@ -390,7 +390,7 @@ def test_nothing_answers(unused_port):
 
 def test_another_service_at_the_address_is_named(fake, client):
     fake.faults = [lambda _: httpx_like("<html>")]
-    with pytest.raises(errors.UnreachableError, match="not as FineTune Lab does"):
+    with pytest.raises(errors.UnreachableError, match="not like FineTune Lab"):
         client.queue()
 
 

@@ -92,12 +92,12 @@ def test_what_is_not_one_plain_document_is_refused_in_one_line(text, message):
         ),
         (
             {"name": "a\nb"},
-            "job.yaml: name must not hold invisible or direction-changing characters; it has U+000A.",
+            "job.yaml: name must not contain invisible or direction-changing characters; it has U+000A.",
             "name",
         ),
         (
             {"training": {"bf16": True, "fp16": True}},
-            "job.yaml: training.bf16 and training.fp16 exclude each other; set one of them.",
+            "job.yaml: training.bf16 and training.fp16 cannot be combined; set one of them.",
             "training",
         ),
         ({"model": None}, "job.yaml: model must be a string.", "model"),

@@ -75,12 +75,20 @@ def test_the_policy_allows_the_style_sheet_of_the_page(name: str):
 def test_the_report_is_told():
     text = Reader(pages()["report"]).text
     assert EVIL in text
-    for said in ("Hard stop: 1 error.", "1,250", "12.5%", "rule_of_tomorrow", "2 of 8 are shown", "0 to 19", "1 of 5"):
+    for said in (
+        "Cannot train: 1 error.",
+        "1,250",
+        "12.5%",
+        "rule_of_tomorrow",
+        "2 of 8 are shown",
+        "0 to 19",
+        "1 of 5",
+    ):
         assert said in text
     assert "i note" in text
     assert "i info" not in text
-    assert "No hard stop" not in text
-    assert "Nothing wrong was found" in Reader(pages()["empty"]).text
+    assert "OK to train" not in text
+    assert "OK to train: no errors, no warnings," in Reader(pages()["empty"]).text
 
 
 def test_the_tokens_are_told_apart():

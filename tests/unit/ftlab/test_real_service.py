@@ -116,7 +116,7 @@ def test_columns_and_a_preview(world, client, tmp_path, monkeypatch, capsys):
         "  after: messages: assistant: Here.",
         "line 3",
         '  before: {"question": "Who?", "answer": null}',
-        "  left out: completion is missing or null. [empty_content]",
+        "  skipped: completion is missing or null. [empty_content]",
     ]
     assert run.err == "Read as shape prompt_completion (confidence 0.75) of a csv file; rows of kind messages.\n"
     assert cli("datasets", "preview", dataset.id, "--rows", 1, "--json").json == shown.model_dump(mode="json") | {
@@ -287,7 +287,7 @@ def test_a_model_is_checked_before_a_job_needs_it(world, client, config, monkeyp
     world.huggingface.answers["org/far"] = None
     run = cli("models", "check", "org/far")
     assert run.lines == ["Model  org/far"]
-    assert run.err.startswith("Warning: The model hub could not be asked")
+    assert run.err.startswith("Warning: The model hub is unreachable")
 
 
 def test_a_unique_name_serves_wherever_an_id_does(world, client, config, monkeypatch, capsys, tmp_path):
@@ -323,7 +323,7 @@ def test_what_submit_and_upload_say(world, client, config, monkeypatch, capsys, 
     job_file.write_text("model: org/away\ndataset: rows.jsonl\n")
     world.huggingface.answers["org/away"] = None
     run = cli("submit", job_file, "--idempotency-key", "k")
-    assert (run.code, "Notice: The model hub could not be asked" in run.err) == (0, True)
+    assert (run.code, "Notice: The model hub is unreachable" in run.err) == (0, True)
     again = cli("submit", job_file, "--idempotency-key", "k")
     assert (again.out, "was used before, for job" in again.err) == (run.out, True)
     other = cli("submit", job_file, "--idempotency-key", "k", "--set", "priority=3")

@@ -120,7 +120,7 @@ def test_a_share_is_a_number(share):
 
 def test_a_share_is_for_one_worker():
     JobConfig.model_validate(MINIMAL | {"resources": {"gpus_per_worker": 1, "num_workers": 2}})
-    with pytest.raises(ValidationError, match=r"must be 0 or 1 where resources\.num_workers is above 1"):
+    with pytest.raises(ValidationError, match=r"must be 0 or 1 when resources.num_workers is above 1"):
         JobConfig.model_validate(MINIMAL | {"resources": {"gpus_per_worker": 0.5, "num_workers": 2}})
 
 

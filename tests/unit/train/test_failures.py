@@ -69,14 +69,18 @@ def hub_error(kind: type[Exception]) -> Exception:
             "built for this GPU",
         ),
         (RuntimeError("NCCL error: Last error: Cuda failure 2 'out of memory'"), R.DEVICE_OOM, "batch_size"),
-        (RuntimeError("CUDA error: device-side assert triggered"), R.INTERNAL_ERROR, "out of its range"),
+        (RuntimeError("CUDA error: device-side assert triggered"), R.INTERNAL_ERROR, "out of range"),
         (OSError(errno.ENOSPC, "No space left on device", "/data/x"), R.DISK_FULL, "/data/x is full"),
         (hub_error(GatedRepoError), R.MODEL_ACCESS_DENIED, "gated"),
         (hub_error(RepositoryNotFoundError), R.MODEL_NOT_FOUND, "Check its name"),
         (hub_error(LocalEntryNotFoundError), R.MODEL_NOT_FOUND, "Check its name"),
         (OSError("We couldn't connect to 'https://huggingface.co' to load"), R.MODEL_NOT_FOUND, "Check its name"),
-        (RuntimeError("[gloo] Connection closed by peer [127.0.0.1]:1"), R.COLLECTIVE_ERROR, "lost each other"),
-        (RuntimeError("NCCL error: unhandled system error"), R.COLLECTIVE_ERROR, "lost each other"),
+        (
+            RuntimeError("[gloo] Connection closed by peer [127.0.0.1]:1"),
+            R.COLLECTIVE_ERROR,
+            "lost their connection to each other",
+        ),
+        (RuntimeError("NCCL error: unhandled system error"), R.COLLECTIVE_ERROR, "lost their connection to each other"),
         (RuntimeError("std::bad_alloc"), R.HOST_OOM, "smaller batch"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), R.HOST_OOM, "smaller batch"),
         (OSError(errno.EDQUOT, "Disk quota exceeded", "/data/x"), R.DISK_FULL, "/data/x is full"),
@@ -131,7 +135,12 @@ def lone_rank(*, is_other_alive: bool) -> BaseException:
 @pytest.mark.parametrize(
     ("provoke", "reason", "words"),
     [
-        pytest.param(lambda: lone_rank(is_other_alive=False), R.COLLECTIVE_ERROR, "lost each other", id="rank gone"),
+        pytest.param(
+            lambda: lone_rank(is_other_alive=False),
+            R.COLLECTIVE_ERROR,
+            "lost their connection to each other",
+            id="rank gone",
+        ),
         pytest.param(lambda: lone_rank(is_other_alive=True), R.COLLECTIVE_ERROR, "Timed out", id="rank hangs"),
         pytest.param(
             lambda: raised(lambda: dist.HashStore().wait(["x"], timedelta(milliseconds=10))),

@@ -166,7 +166,7 @@ OF_THE_ADAPTER: dict[str, tuple[Change, ReasonCode, str]] = {
         R.CONFIG_INVALID, "does not name a base model",
     ),
     "config: unknown base": (
-        edited(ADAPTER_CONFIG, base_model_name_or_path="/no/such"), R.MODEL_NOT_FOUND, "/no/such are gone"
+        edited(ADAPTER_CONFIG, base_model_name_or_path="/no/such"), R.MODEL_NOT_FOUND, "/no/such no longer exist"
     ),
     "config: unknown type": (edited(ADAPTER_CONFIG, peft_type="NO"), R.CONFIG_INVALID, "adapter cannot be loaded"),
     "config: other rank": (edited(ADAPTER_CONFIG, r=8), R.CONFIG_INVALID, "size mismatch"),
@@ -191,7 +191,7 @@ OF_THE_FILES: dict[str, tuple[Change, ReasonCode, str]] = {
         lambda home: shutil.rmtree(home / "models" / "org--tiny"), R.MODEL_NOT_FOUND, "is not on this machine"
     ),
     "job: a file in place of its folder": (text("job", ""), R.STORAGE_ERROR, "Not a directory"),
-    "cache: a file in its place": (text("cache", ""), R.STORAGE_ERROR, "See that nothing else moves"),
+    "cache: a file in its place": (text("cache", ""), R.STORAGE_ERROR, "Make sure that nothing else moves"),
     "checkpoints: a file in their place": (
         lambda home: ((home / "job").mkdir(), text("job/checkpoints", "")(home)), R.STORAGE_ERROR, "File exists"
     ),

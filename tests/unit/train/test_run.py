@@ -266,7 +266,7 @@ def test_rows_that_were_cut_are_told(job: Job, tmp_path: Path):
     job.train(link, training={"max_steps": 1})
     [message] = link.notices("rows_cut")
     assert message.startswith("Of the train rows, 2 were cut to 64 tokens (")
-    assert "and 1 were left out" in message
+    assert "and 1 were skipped" in message
 
 
 def test_of_several_files_the_one_whose_rows_were_cut_is_told(job: Job, tmp_path: Path):

@@ -89,7 +89,7 @@ class ContentCheck:
         if "messages" in row and (oddity := _order_oddity(tuple([message["role"] for message in messages]))):
             found[CheckRule.ROLE_ORDER] = oddity
         if not _has_words(row, messages):
-            found[CheckRule.EMPTY_ROW] = "What is to be learned holds no visible character."
+            found[CheckRule.EMPTY_ROW] = "The text to train on has no visible characters."
         if mismatch := _script_mismatch(messages):
             found[CheckRule.SCRIPT_MISMATCH] = mismatch
         return list(found.items())
@@ -118,13 +118,16 @@ class ContentCheck:
             tally.scripts[script] += 1
         remarks: list[Remark] = []
         if role not in KNOWN_ROLES:
-            remarks.append((CheckRule.UNKNOWN_ROLE, "has a role that chat templates do not know"))
+            remarks.append((CheckRule.UNKNOWN_ROLE, "has a role that chat templates do not support"))
         if (":" in content or "：" in content) and _ROLE_WORD.search(content):
             remarks.append(
-                (CheckRule.ROLE_WORD_IN_TEXT, "begins a line with the word for a role, as if it held several turns")
+                (
+                    CheckRule.ROLE_WORD_IN_TEXT,
+                    "has a line that begins with the name of a role, as if it contained several turns",
+                )
             )
         if self._special_start.search(content) and self._special.search(content):
-            remarks.append((CheckRule.SPECIAL_TOKEN_IN_TEXT, "holds one of the tokenizer's special tokens as text"))
+            remarks.append((CheckRule.SPECIAL_TOKEN_IN_TEXT, "contains one of the tokenizer's special tokens as text"))
         return remarks
 
 
@@ -178,15 +181,15 @@ def _has_words(row: Row, messages: list[Message]) -> bool:
 @lru_cache(maxsize=65_536)
 def _order_oddity(roles: tuple[str, ...]) -> str | None:
     if "system" in roles[1:]:
-        return f"Message {roles.index('system', 1) + 1} is a system message that does not stand at the beginning."
+        return f"Message {roles.index('system', 1) + 1} is a system message that is not at the beginning."
     turns = [role for role in roles if role != "system"]
     if turns[:1] == ["assistant"]:
         return "The conversation begins with the assistant."
     for number, (before, after) in enumerate(pairwise(turns), 2 + (roles[0] == "system")):
         if before == after and after in ("user", "assistant"):
-            return f"Message {number} is the second of the {after} in a row."
+            return f"Message {number} is the second {after} message in a row."
         if after == "tool" and before not in ("assistant", "tool"):
-            return f"Message {number} is a tool's, but nothing was asked of a tool."
+            return f"Message {number} is from a tool, but no tool was called."
     if turns[-1:] and turns[-1] != "assistant":
-        return f"The last message is not the assistant's but the {turns[-1]}'s, and is never learned."
+        return f"The last message is not the assistant's but the {turns[-1]}'s, and is never trained."
     return None

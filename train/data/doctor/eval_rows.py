@@ -56,7 +56,7 @@ def check_eval_rows(
     if file.kind not in LEARNABLE_KINDS:
         findings.add(
             CheckRule.EVAL_NO_METHOD,
-            f"The rows of the evaluation dataset are of kind '{file.kind}', which no training method learns from yet.",
+            f"The rows of the evaluation dataset are of kind '{file.kind}', which no training method supports yet.",
         )
     fingerprints = Fingerprints()
     num_trained = num_too_long = 0

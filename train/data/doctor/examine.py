@@ -25,7 +25,7 @@ from train.data.tokens.render import RenderedRow, Renderer
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 4
+VERSION = 5
 """Version of the report's content; a new number makes kept reports invalid."""
 HUGE = 16
 """Multiple of `max_length` above which a row is called huge."""
@@ -118,7 +118,7 @@ class Examination:
                 self._look_at_ends(texts)
 
     def on_tokenised(self, rows: list[TokenisedRow]) -> None:
-        """Count the tokens that are read, learned and cut off."""
+        """Count the tokens that are read, trained and cut off."""
         max_length = self._options.max_length
         lengths, kept_lengths = [], []
         for row in rows:
@@ -186,24 +186,24 @@ class Examination:
         if self._file.kind not in LEARNABLE_KINDS:
             add(
                 CheckRule.NO_METHOD,
-                f"The rows are of kind '{self._file.kind}', which no training method learns from yet.",
+                f"The rows are of kind '{self._file.kind}', which no training method supports yet.",
             )
         if template.origin == "none":
             add(
                 CheckRule.NO_CHAT_TEMPLATE,
-                "The model has no chat template; the messages of a row become lines of text.",
+                "The model has no chat template; the messages of a row are written one per line.",
             )
         elif template.origin == "training":
             add(
                 CheckRule.TEMPLATE_REPAIRED,
-                "The model's chat template writes earlier turns differently as a conversation grows; TRL's training "
-                "template for its family, which does not, is used for training in its place.",
+                "The model's chat template writes earlier turns differently as a conversation grows; training uses "
+                "TRL's training template for its family instead.",
             )
         elif self._options.assistant_only_loss and not template.has_marks:
             add(
                 CheckRule.NO_GENERATION_MARKS,
                 "The model's chat template has no {% generation %} marks, without which other tools mask every token; "
-                "the assistant's words are found by comparing texts instead, and are learned.",
+                "FineTune Lab finds the assistant's tokens by itself, so there is nothing to do.",
             )
 
     def _with_all_turns(self, row: TokenisedRow) -> list[RenderedRow]:
@@ -233,29 +233,29 @@ class Examination:
             self._num_dropped += dropped
             message = (
                 f"The row has {row.num_tokens:,} tokens; {dropped:,} are cut off at max_length {max_length:,}, "
-                f"{num_lost:,} of them to be learned."
+                f"{num_lost:,} of them tokens to train on."
             )
             self._findings.add(CheckRule.TRUNCATED_ROW, message, row.number, row.line)
         if row.num_tokens > HUGE * max_length:
-            message = f"The row is {row.num_tokens / max_length:,.0f} times as long as max_length ({max_length:,})."
+            message = f"The row is {row.num_tokens / max_length:,.0f} times longer than max_length ({max_length:,})."
             self._findings.add(CheckRule.HUGE_ROW, message, row.number, row.line)
 
     def _look_at_whole(self) -> None:
         if not self._trained_tokens:
             self._findings.add(
                 CheckRule.NOTHING_TO_LEARN,
-                f"None of the {self._file.num_rows:,} rows has a token to learn; {self._num_truncated:,} of them are "
-                f"longer than max_length ({self._options.max_length:,}). Raise it, or check which messages are the "
-                "assistant's.",
+                f"None of the {self._file.num_rows:,} rows has a token to train on; {self._num_truncated:,} of them "
+                f"are longer than max_length ({self._options.max_length:,}). Raise it, or check which messages are "
+                "the assistant's.",
             )
         if self._ends_turns is False and self._options.assistant_only_loss and self._file.kind is not Kind.TEXT:
             self._findings.add(
                 CheckRule.NO_END_OF_TURN,
-                "The learned turns end without a special token, so that the model may not learn to stop.",
+                "The trained turns end without a special token, so the model may not learn to stop.",
             )
 
 
 def _why_untrained(num_learned: int) -> str:
     if num_learned:
-        return f"All {num_learned:,} tokens to be learned lie behind max_length and are cut off."
-    return "No token of the row is to be learned: it has no message of the assistant with a weight above 0."
+        return f"All {num_learned:,} tokens to train on are beyond max_length and are cut off."
+    return "The row has no tokens to train on: it has no assistant message with a weight above 0."

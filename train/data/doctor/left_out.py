@@ -1,4 +1,4 @@
-"""What a chat template leaves out of a row, found by position: every part must be where its message is."""
+"""Detection of what a chat template leaves out of a row, by position: every part must be where its message is."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from train.data.rows.canonical import Message, Row
 from train.data.tokens.render import RenderedRow
 
 _TAKEN = "\0"
-"""Stands for a character that belongs to a part that was found: no other part may be found there."""
+"""Placeholder for the characters of a part that was found, so that no other part is found there."""
 
 
 def left_out_of(row: Row, rendered: RenderedRow) -> str | None:
@@ -42,7 +42,7 @@ class _Part:
     def __init__(self, text: str) -> None:
         self._text = text
         self.end = 0
-        """Where the last part that was found ends."""
+        """End position of the last part that was found."""
 
     def take(self, message: Message) -> str | None:
         """Find everything that the message says; the name of the first thing that is missing."""
@@ -65,7 +65,7 @@ class _Part:
         return start >= 0
 
     def _take_call(self, call: Any, start: int) -> int | None:
-        """Where the name of the call ends; `None` if the name or anything of its arguments is missing after it."""
+        """End position of the call's name; `None` if the name or anything of its arguments is missing after it."""
         name, values = _call_parts(call)
         found = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)").search(self._text, start)
         if found is None:

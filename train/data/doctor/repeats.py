@@ -11,9 +11,9 @@ from train.data.rows.canonical import CanonicalFile
 
 _WORDS = {
     CheckRule.EXACT_DUPLICATE: "The row is the same as {} before it.",
-    CheckRule.NEAR_DUPLICATE: "The row says nearly the same as {} before it.",
+    CheckRule.NEAR_DUPLICATE: "The row is nearly identical to {} before it.",
     CheckRule.EVAL_OVERLAP: "This row of the evaluation dataset is also {} of the training dataset.",
-    CheckRule.EVAL_NEAR_OVERLAP: "This row of the evaluation dataset says nearly the same as {} of the "
+    CheckRule.EVAL_NEAR_OVERLAP: "This row of the evaluation dataset is nearly identical to {} of the "
     "training dataset.",
 }
 

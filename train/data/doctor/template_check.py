@@ -1,4 +1,4 @@
-"""What a model's chat template leaves out of the first rows of a dataset, for a preview."""
+"""Content that a model's chat template leaves out of the first rows of a dataset, for a preview."""
 
 from itertools import islice
 from pathlib import Path

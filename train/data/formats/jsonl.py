@@ -1,4 +1,4 @@
-"""From the text of a JSONL file to JSON values, one row at a time.
+"""Parser that turns the text of a JSONL file into JSON values, one row at a time.
 
 A line that cannot be read becomes a `RowError` in place of the value, so it does not hide the next one.
 """
@@ -30,7 +30,7 @@ class ByteStream(Protocol):
 
 
 def parse_jsonl(file: ByteStream) -> Iterator[Parsed]:
-    """One value a line, in constant memory; blank lines are skipped but counted."""
+    """One value per line, in constant memory; blank lines are skipped but counted."""
     for number in itertools.count(1):
         line = file.readline(MAX_ROW_BYTES)
         if not line:

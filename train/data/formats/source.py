@@ -76,7 +76,7 @@ def open_plain(path: Path) -> Iterator[ByteStream]:
 def format_of(path: Path, filename: str) -> FileFormat:
     """The format of a file that was uploaded as `filename`.
 
-    Raise `DatasetInvalidError` when it is empty, binary, in another encoding than UTF-8 or of an unknown format.
+    Raise `DatasetInvalidError` when it is empty, binary, not in UTF-8 or of an unknown format.
     """
     named = named_format(filename)
     head = _head(path)
@@ -85,7 +85,7 @@ def format_of(path: Path, filename: str) -> FileFormat:
     if head.startswith(_PARQUET_MAGIC):
         return FileFormat.PARQUET
     if named is FileFormat.PARQUET:
-        raise DatasetInvalidError("The file's name ends in .parquet, but it is no Parquet file.")
+        raise DatasetInvalidError("The file's name ends in .parquet, but it is not a Parquet file.")
     _refuse_binary(head)
     if named in (FileFormat.CSV, FileFormat.TSV):
         return named

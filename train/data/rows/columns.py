@@ -1,4 +1,4 @@
-"""From Python values to the Arrow columns of a canonical file, and back, a batch at a time."""
+"""Conversion of Python values to the Arrow columns of a canonical file, and back, a batch at a time."""
 
 import json
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Why a row, or a whole dataset, is refused: the rules, and the errors that name them."""
+"""Reasons to refuse a row or a whole dataset: the rules, and the errors that name them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

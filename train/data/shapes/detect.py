@@ -96,8 +96,8 @@ class Detector:
                 names = sorted(shapes)
                 known = " or as ".join(f"'{name}'" for name in names)
                 raise DatasetInvalidError(
-                    f"The rows can be read as {known}. Say which one is meant with "
-                    f"shape={names[0]} (--shape {names[0]}). [{Rule.AMBIGUOUS_SHAPE}]"
+                    f"The rows can be read as {known}. Choose one with shape={names[0]} (--shape {names[0]}). "
+                    f"[{Rule.AMBIGUOUS_SHAPE}]"
                 )
 
     def _unknown(self) -> str:
@@ -108,7 +108,7 @@ class Detector:
         columns = likely_columns(self._known, self._allowed)
         options = " ".join(f"--column {field}={column}" for field, column in columns.items())
         return (
-            f"The rows have the fields of no known shape ({shapes}). Say which columns to use, for example "
+            f"The fields of the rows match no known shape ({shapes}). Map the columns, for example "
             f"columns={json.dumps(columns)} ({options}). [{Rule.UNKNOWN_SHAPE}]"
         )
 

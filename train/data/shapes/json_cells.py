@@ -48,4 +48,4 @@ def _check_json(value: object, levels: int, where: str) -> None:
     elif isinstance(value, float) and not math.isfinite(value):
         raise RowError(Rule.NON_FINITE_NUMBER, f"{where} holds NaN or Infinity.")
     elif not isinstance(value, str | int | float | None):
-        raise RowError(Rule.WRONG_TYPE, f"{where} holds a value that JSON has no form for.")
+        raise RowError(Rule.WRONG_TYPE, f"{where} contains a value that JSON cannot represent.")

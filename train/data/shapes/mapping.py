@@ -65,7 +65,7 @@ class ColumnMapping:
             if column in row:
                 mapped[name] = row[column]
             elif any(name in FORMS[one].required for one in self.allowed & {shape} or self.allowed):
-                raise RowError(Rule.MISSING_FIELD, f"The row has no column '{column}', which stands for '{name}'.")
+                raise RowError(Rule.MISSING_FIELD, f"The row has no column '{column}', which is mapped to '{name}'.")
         return mapped
 
     @cached_property

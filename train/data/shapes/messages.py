@@ -102,7 +102,7 @@ class MessageReader:
         if len(value) > MAX_MESSAGES:
             raise RowError(
                 Rule.TOO_MANY_MESSAGES,
-                f"'{name}' has {len(value):,} messages, and {MAX_MESSAGES:,} are the most; make several rows of it.",
+                f"'{name}' has {len(value):,} messages, and {MAX_MESSAGES:,} are the maximum; split the row.",
             )
         if self._is_plain:
             return [

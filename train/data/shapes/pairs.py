@@ -10,7 +10,7 @@ from train.data.shapes.messages import MessageReader, is_blank, text
 
 TOOLS = ("tools", "functions")
 _LABELS = {"true": True, "1": True, "false": False, "0": False}
-"""How a table writes a verdict."""
+"""Spellings of a verdict in a table."""
 
 
 def read_preference(row: Row, reader: MessageReader) -> Row:
@@ -70,8 +70,8 @@ def _read_preference(row: Row, reader: MessageReader) -> Row:
         if prompt is None:
             raise RowError(
                 Rule.MISSING_FIELD,
-                "The row has no 'prompt', which 'chosen' and 'rejected' as texts need; if a column stands for it, say "
-                "which (--column prompt=COLUMN).",
+                "The row has no 'prompt', which 'chosen' and 'rejected' as texts need; if a column holds it, name the "
+                "column (--column prompt=COLUMN).",
             )
         return _pair(prompt_of(prompt, reader), [_said(chosen)], [_said(rejected)])
     if chosen[0]["role"] == "assistant" and rejected[0]["role"] == "assistant":

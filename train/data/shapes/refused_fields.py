@@ -1,4 +1,4 @@
-"""Fields beside those of the detected shape that say how to train a row, refused by name instead of ignored."""
+"""Fields beside those of the detected shape that say how to train a row, refused instead of ignored."""
 
 import math
 

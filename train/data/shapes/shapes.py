@@ -35,7 +35,7 @@ class Shape(StrEnum):
     PROMPT_COMPLETION = "prompt_completion"
     """`prompt` and `completion`: two texts, or two lists of messages."""
     TEXT = "text"
-    """`text`: learned unchanged."""
+    """`text`: trained unchanged."""
     PREFERENCE = "preference"
     """`prompt`, `chosen` and `rejected`, or two conversations `chosen` and `rejected` that begin alike."""
     OPENAI_DPO = "openai_dpo"
@@ -46,7 +46,7 @@ class Shape(StrEnum):
 
 @dataclass(frozen=True)
 class Form:
-    """What a shape requires of a row."""
+    """Requirements of a shape for a row."""
 
     kind: Kind
     required: tuple[str, ...]
@@ -159,7 +159,7 @@ def _conversation(row: Row, messages: list[Message]) -> Row:
     for message in messages:
         if message["role"] == "assistant":
             return {"messages": messages, **optional_tools(row)}
-    raise RowError(Rule.NO_ASSISTANT, "The row has no assistant message to learn from.")
+    raise RowError(Rule.NO_ASSISTANT, "The row has no assistant message to train on.")
 
 
 def _is_list(*names: str) -> Callable[[Row], bool]:

@@ -140,7 +140,7 @@ def training_template(tokenizer: "PreTrainedTokenizerBase") -> ChatTemplate | No
 
 @dataclass(frozen=True)
 class TemplateOutline:
-    """What a template writes around the messages, learned once for every order of roles.
+    """The pieces that a template writes around the messages, extracted once for every order of roles.
 
     Most templates write each message unchanged between pieces that depend on the roles only. In such a text, the turns
     are where they are in a conversation of placeholders, and need not be searched again.

@@ -1,6 +1,6 @@
-"""From normal rows to tokens and labels: rendered and tokenised batch by batch, in bounded memory.
+"""Conversion of normal rows to tokens and labels: rendered and tokenised batch by batch, in bounded memory.
 
-Each row is tokenised once, as the whole text; learned spans are known in characters and mapped to tokens by their
+Each row is tokenised once, as the whole text; trained spans are known in characters and mapped to tokens by their
 offsets. So the tokens are those of inference, also where a turn begins or ends.
 """
 
@@ -37,7 +37,7 @@ class TokenisedRow:
     """A row, its rendered texts, and their tokens. A pair has two texts, every other row has one."""
 
     number: int
-    """Counted from 1."""
+    """Row number, starting at 1."""
     line: int
     """Number of the line in the uploaded file."""
     row: Row
@@ -45,7 +45,7 @@ class TokenisedRow:
     """Empty when the row was refused."""
     encodings: "list[Encoding]" = field(default_factory=list)
     turns: list[list[Span]] = field(default_factory=list)
-    """The token ranges of each text that are learned."""
+    """The token ranges of each text that are trained."""
 
     @property
     def num_tokens(self) -> int:
@@ -156,7 +156,7 @@ def conversations(row: Row) -> list[tuple[str, Row]]:
 
 
 def turns_of(encodings: "list[Encoding]", texts: list[RenderedRow]) -> list[list[Span]]:
-    """The token ranges of each text that are learned."""
+    """The token ranges of each text that are trained."""
     pairs = zip(encodings, texts, strict=True)
     return [token_ranges(encoding, text.spans, len(text.text)) for encoding, text in pairs]
 
@@ -179,7 +179,7 @@ def token_ranges(encoding: "Encoding", spans: list[Span], num_chars: int) -> lis
 
 
 def _answered(row: Row, answer: list[Message]) -> Row:
-    """Prompt and answer as one conversation, in which only the answer is learned."""
+    """Prompt and answer as one conversation, in which only the answer is trained."""
     prompt = [message | {"weight": 0} if message["role"] == "assistant" else message for message in row["prompt"]]
     conversation: Row = {"messages": prompt + answer}
     if "tools" in row:

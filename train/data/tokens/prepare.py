@@ -95,7 +95,7 @@ class Counts:
     num_rows: int = 0
     """Rows of the dataset."""
     num_untrained_rows: int = 0
-    """Rows without a token to learn, which are left out."""
+    """Rows without a trained token, which are skipped."""
     num_truncated_rows: int = 0
     """Rows longer than `max_length`, which are cut."""
     num_dropped_tokens: int = 0
@@ -145,7 +145,7 @@ def prepare_rows(
 
     `tokenizer` and `observe` are only called when the rows must be made. While another process makes them,
     `on_progress` is called with 0. Raise what `train.data.tokens.encode.tokenise` raises, and `DatasetInvalidError`
-    when no token is left to learn.
+    when no trained token is left.
     """
 
     def build(folder: Path) -> dict[str, Any]:
@@ -180,8 +180,8 @@ def _build(
         lengths = write_rows(rows, folder)
     if not counts.num_trained_tokens:
         raise DatasetInvalidError(
-            f"None of the {counts.num_rows} rows has a token to learn; {counts.num_truncated_rows} of them are longer "
-            f"than method.max_length ({spec.max_length}). Raise it, or check which messages are the assistant's."
+            f"None of the {counts.num_rows} rows has a token to train on; {counts.num_truncated_rows} of them are "
+            f"longer than method.max_length ({spec.max_length}). Raise it, or check which messages are the assistant's."
         )
     if observer is not None:
         observer.on_end()
@@ -197,7 +197,7 @@ def _learned(
     counts: Counts,
     observer: Observer | None,
 ) -> Iterator[tuple[Tokens, Tokens]]:
-    """Ids and labels of the rows with a token to learn."""
+    """Ids and labels of the rows with a trained token."""
     on_rendered = observer.on_rendered if observer else lambda rows: None
     for rows in tokenise(lines, renderer, max_length=max_length, on_rendered=on_rendered):
         if observer is not None:

@@ -54,10 +54,10 @@ class Renderer:
     """Renders rows with the tokenizer's chat template; without one, one line per message and eos at the end.
 
     The turn of assistant message i runs from the end of the prompt before it, `render(messages[:i])` with the
-    generation prompt, to the end of `render(messages[:i + 1])`. It holds the end-of-turn token, so that the
-    model learns to stop. A template that writes earlier turns differently as a conversation grows is replaced by
-    TRL's training template for its family, and where that is not enough, the `{% generation %}` marks of a template
-    say where the turns are.
+    generation prompt, to the end of `render(messages[:i + 1])`. It holds the end-of-turn token, so that the model
+    learns to stop. A template that writes earlier turns differently as a conversation grows is replaced by TRL's
+    training template for its family, and where that is not enough, the `{% generation %}` marks of a template delimit
+    the turns.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", *, assistant_only_loss: bool) -> None:
@@ -80,13 +80,13 @@ class Renderer:
         With `kept_chars`, spans that begin beyond the kept part of a long row may be missing.
 
         Raise `DatasetInvalidError` when the template refuses the row, `InvalidRequestError` with code
-        `chat_template_unsupported` when the turns cannot be told apart.
+        `chat_template_unsupported` when the turns cannot be identified.
         """
         if "text" in row:
             return self._render_text(row["text"])
         if "messages" not in row:
             kinds = " or ".join(SftMethod.row_kinds)
-            raise DatasetInvalidError(f"Row {number} is not of kind {kinds}, which method 'sft' learns from.")
+            raise DatasetInvalidError(f"Row {number} is not of kind {kinds}, which method 'sft' trains on.")
         messages = [self._without_end(_with_parsed_calls(message)) for message in row["messages"]]
         # With the loss on everything, the turns of weight 0 are searched instead, to leave them out.
         wanted = [
@@ -256,11 +256,11 @@ class Renderer:
         remedy = (
             "set method.assistant_only_loss to false"
             if self._assistant_only_loss
-            else "take the weights of 0 out of the dataset"
+            else "remove the weights of 0 from the dataset"
         )
         return InvalidRequestError(
-            "The model's chat template writes earlier messages differently as a conversation grows, so the "
-            f"assistant's words cannot be told apart (row {number}); {remedy}.",
+            "The model's chat template writes earlier messages differently as a conversation grows, so the assistant's "
+            f"tokens cannot be identified (row {number}); {remedy}.",
             "chat_template_unsupported",
             "method.assistant_only_loss",
         )

@@ -1,4 +1,4 @@
-"""A row as tokens: those the model reads, those it learns, and those that are cut off."""
+"""A row as tokens: those the model reads, those it is trained on, and those that are cut off."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

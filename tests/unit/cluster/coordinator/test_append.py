@@ -72,7 +72,7 @@ def test_a_run_saves_and_goes_on_at_once_with_the_longer_plan(world: World):
     assert files(world, job_id) == ["ds-1", "ds-2"]
     with world.store.read() as tx:
         messages = [event.data["message"] for event in tx.events.after(job_id, 0) if "status" in event.data]
-    assert "Queued again, as files were appended. It continues from its checkpoint of step 7." in messages
+    assert "Queued again because files were appended. It continues from its checkpoint of step 7." in messages
 
 
 def test_a_run_that_crashes_while_it_is_to_save_costs_no_retry(world: World):

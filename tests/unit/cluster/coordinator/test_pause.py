@@ -32,7 +32,7 @@ def test_a_job_that_has_nothing_to_save_is_paused_at_once(world: World, reached:
     driver = world.attempt(job_id).driver
     world.pause(job_id)
     world.tick()
-    assert assert_paused(world, job_id).message == "The job is paused. It has not begun to train."
+    assert assert_paused(world, job_id).message == "The job is paused. It has not started training."
     assert world.cluster.ended == [driver]
 
 
@@ -65,7 +65,7 @@ def test_a_slow_save_is_waited_for_longer_than_when_somebody_cancels(world: Worl
     world.tick(after_s=SAVE_GRACE_S)
     assert world.status(job_id) is JobStatus.PAUSING
     world.tick(after_s=1)
-    assert assert_paused(world, job_id).message == "The job is paused. It has not begun to train."
+    assert assert_paused(world, job_id).message == "The job is paused. It has not started training."
     assert world.attempt(job_id).message == "Stopped before it could save."
 
 
@@ -80,7 +80,7 @@ def test_a_pause_that_could_not_save_tells_what_is_lost(world: World):
     world.tick(after_s=HEARTBEAT_TIMEOUT_S + 1)
     assert assert_paused(world, job_id).message == (
         "The job is paused. "
-        "It continues from its checkpoint of step 5; what came after it, up to step 9, is trained again."
+        "It continues from its checkpoint of step 5; the steps after it, up to step 9, are trained again."
     )
 
 

@@ -27,7 +27,7 @@ def test_a_job_of_higher_priority_makes_a_lower_one_save_and_go_back(world: Worl
         StopKind.PREEMPT,
         [StopKind.PREEMPT],
     )
-    assert job.message == f"Job {high} of priority 90 needs the devices; this job saves and goes back to the queue."
+    assert job.message == f"Job {high} of priority 90 needs the devices; this job saves and returns to the queue."
     assert world.job(high).waiting_for == f"Waiting for 4 CPU cores; {low} saves its work and makes room."
     world.stops(low, ReasonCode.PREEMPTED, saved_step=7)
     assert [world.status(name) for name in (low, high, other)] == ["queued", "pending", "queued"]

@@ -95,7 +95,7 @@ def test_quotas_of_running_devices_hold(world: World):
     world.tick()
     assert statuses(world, *ann, bob) == ["pending", "pending", "queued", "pending"]
     assert world.job(ann[2]).waiting_for == (
-        "Waiting for the quota: jobs of this owner may hold 2 CPU cores at once and hold 2."
+        "Waiting for the quota: jobs of this owner may use 2 CPU cores at once and are using 2."
     )
     world.end_attempt(ann[0], ReasonCode.CONFIG_INVALID)
     world.tick(after_s=1)
@@ -219,5 +219,5 @@ def test_a_job_whose_machine_is_away_waits_for_it(world: World):
     world.tick(after_s=1)
     assert (world.status(job_id), world.job(job_id).waiting_for) == (
         JobStatus.QUEUED,
-        "Waiting for 8 CPU cores; the machines that are there give 4 CPU cores.",
+        "Waiting for 8 CPU cores; the available machines offer 4 CPU cores.",
     )

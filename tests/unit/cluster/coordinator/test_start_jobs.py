@@ -64,7 +64,7 @@ def test_a_job_that_never_fits_fails_with_what_to_do(world: World):
     world.tick()
     job = world.job(job_id)
     assert (job.status, job.reason) == (JobStatus.FAILED, ReasonCode.CONFIG_INVALID)
-    assert job.message == "The job needs 5 CPU cores; this machine gives 4 CPU cores to training. Ask for less."
+    assert job.message == "The job needs 5 CPU cores; this machine gives 4 CPU cores for training. Request less."
     assert world.status(other) is JobStatus.PENDING
     assert world.hub.events[0]["data"]["status"] == "failed"
 

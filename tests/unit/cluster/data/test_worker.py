@@ -263,7 +263,9 @@ def test_rows_that_teach_nothing_fail_with_the_sentence(worker: Worker):
     file = SourceFile("ds-1", "training-files", "ds-1", write_messages(worker.home / "long.arrow", rows), 1)
     state = worker.prepare(worker.request(file))
     assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.DATASET_INVALID)
-    assert state.message.startswith("Dataset ds-1: None of the 1 rows has a token to learn; 1 of them are longer than ")
+    assert state.message.startswith(
+        "Dataset ds-1: None of the 1 rows has a token to train on; 1 of them are longer than "
+    )
 
 
 @pytest.mark.parametrize(("bad", "name"), [("ds-2", "Dataset ds-2: "), ("ds-3", "The eval dataset ds-3: ")])
@@ -273,7 +275,7 @@ def test_of_several_files_the_one_that_is_wrong_is_named(worker: Worker, bad: st
     files[bad] = SourceFile(bad, "training-files", bad, write_messages(worker.home / "long.arrow", rows), 1)
     state = worker.prepare(worker.request(files["ds-1"], files["ds-2"], eval_file=files["ds-3"]))
     assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.DATASET_INVALID)
-    assert state.message.startswith(f"{name}None of the 1 rows has a token to learn; ")
+    assert state.message.startswith(f"{name}None of the 1 rows has a token to train on; ")
 
 
 def test_a_template_whose_turns_cannot_be_told_apart_names_the_file(worker: Worker, tmp_path: Path):

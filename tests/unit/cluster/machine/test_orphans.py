@@ -78,7 +78,7 @@ def test_whoever_cleans_up_spares_itself_and_its_parents(settings: Settings, spa
 
 def test_only_one_service_lives_in_a_home(settings: Settings, tmp_path: Path):
     with LifeLock(settings):
-        with pytest.raises(InvalidRequestError, match="already runs") as refused, LifeLock(settings):
+        with pytest.raises(InvalidRequestError, match="is already running") as refused, LifeLock(settings):
             pass
         assert refused.value.code == "already_running"
         with LifeLock(Settings(home=tmp_path / "other")):

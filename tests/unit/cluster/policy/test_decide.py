@@ -41,7 +41,7 @@ def test_nobody_overtakes_the_first_that_waits():
 def test_a_job_that_never_fits_is_refused_and_holds_nobody_up():
     refuse, start = look([queued("huge", cpus_per_worker=5), queued("small", cpus_per_worker=1)], FOUR_CORES)
     assert refuse == Refuse(
-        "huge", "The job needs 5 CPU cores; this machine gives 4 CPU cores to training. Ask for less."
+        "huge", "The job needs 5 CPU cores; this machine gives 4 CPU cores for training. Request less."
     )
     assert isinstance(start, Start)
 
@@ -60,20 +60,20 @@ def test_more_gpus_than_there_are_is_refused_in_gpus():
 
 
 def test_several_machines_refuse_by_what_fits_on_each():
-    why = "The job needs 3 workers with 3 CPU cores each; the 2 machines have room for 2. Ask for less."
+    why = "The job needs 3 workers with 3 CPU cores each; the 2 machines have room for 2. Request less."
     assert words_of(look([queued("a", num_workers=3, cpus_per_worker=3)], fleet((5, 0), (5, 0)))) == {"a": why}
 
 
 def test_a_job_that_has_run_here_waits_for_its_machines_to_come_back():
     queue = [queued("a", has_run=True, num_workers=3), queued("b")]
     assert look(queue, TWO_GPUS)[0] == Wait(
-        "a", "Waiting for 3 GPUs and 3 CPU cores; the machines that are there give 2 GPUs and 8 CPU cores."
+        "a", "Waiting for 3 GPUs and 3 CPU cores; the available machines offer 2 GPUs and 8 CPU cores."
     )
     assert started(look(queue, TWO_GPUS)) == ["b"], "and holds nobody up"
 
 
 def test_without_a_machine_nobody_is_refused():
-    assert words_of(look([queued("a")], Fleet(()))) == {"a": "Waiting for 1 CPU core; no machine is there."}
+    assert words_of(look([queued("a")], Fleet(()))) == {"a": "Waiting for 1 CPU core; no machine is available."}
 
 
 def test_a_machine_that_became_smaller_leaves_nothing_free():
@@ -115,7 +115,7 @@ def test_an_owner_over_quota_waits_and_others_do_not():
     queue = [queued("a1", cpus_per_worker=2), queued("a2", cpus_per_worker=1), queued("b", owner="bob", num_workers=1)]
     decisions = look(queue, Fleet.of_one(8), running("r", cores(3)), shares={"ann": Share(max_running_cpus=4)})
     assert words_of(decisions)["a1"] == (
-        "Waiting for the quota: jobs of this owner may hold 4 CPU cores at once and hold 3."
+        "Waiting for the quota: jobs of this owner may use 4 CPU cores at once and are using 3."
     )
     assert words_of(decisions)["a2"] == "Waiting for the quota: an earlier job of the same owner waits for it too."
 
@@ -124,14 +124,16 @@ def test_what_starts_in_the_same_pass_counts_for_the_quota():
     queue = [queued(name, gpus_per_worker=0.5) for name in "abc"]
     decisions = look(queue, TWO_GPUS, shares={"ann": Share(max_running_gpus=1)})
     assert started(decisions) == ["a", "b"]
-    assert words_of(decisions) == {"c": "Waiting for the quota: jobs of this owner may hold 1 GPU at once and hold 1."}
+    assert words_of(decisions) == {
+        "c": "Waiting for the quota: jobs of this owner may use 1 GPU at once and are using 1."
+    }
 
 
 def test_a_job_larger_than_its_owners_quota_holds_nobody_up():
     queue = [queued("large", num_workers=2), queued("small")]
     decisions = look(queue, TWO_GPUS, shares={"ann": Share(max_running_gpus=1)})
     assert started(decisions) == ["small"]
-    assert words_of(decisions)["large"].startswith("Waiting for the quota: jobs of this owner may hold 1 GPU at once")
+    assert words_of(decisions)["large"].startswith("Waiting for the quota: jobs of this owner may use 1 GPU at once")
 
 
 def test_a_quota_on_gpus_does_not_keep_jobs_without_one():

@@ -196,7 +196,7 @@ def test_who_starts_behind_one_that_waits_cannot_delay_it(world):
 
 
 def _waits_for_devices(decision: Wait | Preempt) -> bool:
-    return not decision.why.startswith("Waiting for the quota") and "that are there" not in decision.why
+    return not decision.why.startswith("Waiting for the quota") and "the available machines" not in decision.why
 
 
 def _start_at_limits(shape, machines: Fleet, ends) -> float:

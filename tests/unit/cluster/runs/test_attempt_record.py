@@ -190,7 +190,7 @@ def test_a_run_that_delivers_without_the_files_appended_meanwhile_has_only_ended
     assert (attempt.job().status, attempt.job().model_id) == (JobStatus.PAUSING, None)
     with attempt.store.read() as tx:
         ended = tx.attempts.get(attempt.ref)
-        assert (ended.reason, ended.message) == (ReasonCode.OK, "The files that it knew are trained.")
+        assert (ended.reason, ended.message) == (ReasonCode.OK, "All files that it was started with are trained.")
         assert tx.models.of_job(attempt.ref.id) is None
 
 
@@ -290,7 +290,7 @@ def test_what_cannot_be_recorded_ends_the_attempt_and_stops_the_run(attempt: Att
     assert (record.reason, record.ended_at is not None) == (ReasonCode.INTERNAL_ERROR, True)
     assert "AttributeError" in (record.message or "")
     assert attempt.lines() == ["fine"]
-    assert "cannot be written" in caplog.text
+    assert "could not be written" in caplog.text
 
 
 def test_a_log_that_can_write_nothing_at_all_falls_silent(

@@ -131,7 +131,7 @@ def test_workers_that_do_not_come_up_end_the_attempt(forced: Forced):
     forced.wait(driver, int(START_TIMEOUT_S) + 1)
     attempt = forced.runs.attempt()
     assert attempt.reason is ReasonCode.WORKER_HUNG
-    assert (attempt.message or "").startswith("The training processes did not come up for 601 s.")
+    assert (attempt.message or "").startswith("The training processes did not start for 601 s.")
     assert forced.ended == [11]
 
 
@@ -235,4 +235,4 @@ def test_a_look_that_fails_is_not_the_last_one(
     monkeypatch.setattr(Watchdog, "look", look)
     driver._watch()
     assert len(looks) == 3
-    assert "could not look" in caplog.text
+    assert "The watchdog could not check" in caplog.text

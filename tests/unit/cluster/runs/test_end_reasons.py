@@ -36,9 +36,11 @@ def test_what_the_service_wants_is_never_paid_by_the_job(kind: StopKind):
 
 def test_a_stop_with_nothing_to_save_says_so():
     early = Outcome(Ending.STOPPED, 0, StopKind.PAUSE)
-    assert of_stop(early, None)[1] == "Paused at step 0; nothing was to save yet."
+    assert of_stop(early, None)[1] == "Paused at step 0; there was nothing to save yet."
     resumed = Outcome(Ending.STOPPED, 20, StopKind.CANCEL, saved_step=20)
-    assert of_stop(resumed, None)[1] == "Cancelled at step 20; nothing was to save after the checkpoint of step 20."
+    assert (
+        of_stop(resumed, None)[1] == "Cancelled at step 20; there was nothing to save after the checkpoint of step 20."
+    )
 
 
 def test_a_more_urgent_wish_that_came_too_late_for_the_run_still_counts():

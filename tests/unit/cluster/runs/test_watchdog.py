@@ -107,7 +107,7 @@ def test_a_worker_that_says_nothing_is_found_in_every_phase():
     for second in range(62):
         dog.hear(0, Beat(second, 0, None, Phase.LOADING), second)
         assert (dog.look(second) is not None) == (second > 60)
-    assert dog.look(62) == Stall("Worker 1 said nothing", 62, 0)
+    assert dog.look(62) == Stall("Worker 1 reported nothing", 62, 0)
 
 
 def test_workers_that_never_come_up_are_not_waited_for_for_ever():
@@ -116,7 +116,7 @@ def test_workers_that_never_come_up_are_not_waited_for_for_ever():
         assert run.dog.look(second) is None
     stall = run.dog.look(START_TIMEOUT_S + 1)
     assert stall is not None
-    assert stall.sentence == "The training processes did not come up for 601 s."
+    assert stall.sentence == "The training processes did not start for 601 s."
 
 
 def test_coming_up_twice_changes_nothing():

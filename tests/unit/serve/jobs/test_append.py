@@ -134,7 +134,7 @@ def test_a_reopened_job_says_so(client, store, job, new_dataset):
     append(client, job, new_dataset("ds-b"))
     events = client.get(f"{JOBS}/{job}/events?kind=status").json()["data"]
     assert [event["data"]["status"] for event in events][-2:] == ["completed", "queued"]
-    expected = "The job was re-opened, as one file was appended; it goes on from its checkpoint of step 8."
+    expected = "The job was reopened because one file was appended; it continues from its checkpoint of step 8."
     assert events[-1]["data"]["message"] == expected
     shown = client.get(f"{JOBS}/{job}").json()
     assert (shown["reason"], shown["finished_at"], shown["queue_position"]) == (None, None, 1)

@@ -117,7 +117,7 @@ def test_a_paused_job_comes_back_at_its_old_place(client, config, job):
 
 
 def test_a_job_that_has_never_run_does_not_promise_a_checkpoint(client, store, config, job):
-    assert "before its start" in client.post(f"{JOBS}/{job}/pause").json()["message"]
+    assert "paused before it started" in client.post(f"{JOBS}/{job}/pause").json()["message"]
     started = client.post(JOBS, json=config).json()["id"]
     bring(store, started, S.PAUSED)
     client.post(f"{JOBS}/{started}/resume")

@@ -108,10 +108,10 @@ DAMAGE = {
     "torn manifest": (lambda folder: (folder / "manifest.json").write_text('{"job_id"'), "unreadable manifest"),
     "manifest of other content": (
         lambda folder: (folder / "manifest.json").write_bytes((folder / "manifest.json").read_bytes() + b"\n"),
-        "another manifest",
+        "does not match its recorded manifest",
     ),
     "file missing": (lambda folder: (folder / "adapter_model.safetensors").unlink(), "is missing"),
-    "file cut": (lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"w"), "another size"),
+    "file cut": (lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"w"), "a different size"),
     "a file in the folder's place": (lambda folder: (remove(folder), folder.write_text("x")), "cannot be read"),
 }
 
@@ -124,7 +124,7 @@ def test_a_damaged_checkpoint_is_refused_with_what_to_do(client, settings, job, 
     error = reply.json()["error"]
     assert (reply.status_code, error["code"], error["param"]) == (409, "checkpoint_corrupt", "checkpoint")
     assert problem in error["message"]
-    assert "Resume from another one" in error["message"]
+    assert "Resume from another checkpoint" in error["message"]
     assert str(settings.home) not in reply.text
     assert client.get(f"{JOBS}/{job}").json()["status"] == "paused"
     assert resume(client, job, "step-20").status_code == 202

@@ -150,8 +150,8 @@ def test_a_retried_job_says_when_it_is_tried_again(client, config, store):
     with store.begin() as tx:
         tx.attempts.end(ref, reason=ReasonCode.WORKER_CRASHED, message="x", now=NOW)
         tx.jobs.move(ref, JobStatus.QUEUED, now=NOW, not_before=later)
-    assert "when it is tried again" in client.get(f"{JOBS}/{job}").json()["message"]
-    assert "tried again after" in client.get("/api/training/queue").json()["waiting_for"]
+    assert "when it is retried" in client.get(f"{JOBS}/{job}").json()["message"]
+    assert "is retried after" in client.get("/api/training/queue").json()["waiting_for"]
 
 
 def test_the_queue_waits_for_running_jobs(client, config, store):

@@ -118,8 +118,8 @@ def test_one_that_cannot_be_used_ends_the_run_and_nothing_is_given_up(
     failure = classify(caught.value, paused.folder)
     assert failure.reason is ReasonCode.CHECKPOINT_CORRUPT
     assert failure.message == (
-        f"The checkpoint {NAMED} {why}, so the job cannot resume from it. "
-        "Resume from another checkpoint, or without naming one."
+        f"The checkpoint {NAMED} {why}, so the job cannot resume from it. Resume from another checkpoint, or name none "
+        "to use the newest intact one."
     )
     assert paused.checkpoints == before
 

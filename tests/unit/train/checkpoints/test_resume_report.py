@@ -75,7 +75,7 @@ def test_a_receipt_tells_where_the_run_goes_on_and_with_what(job: Job):
     before, after = f"{first.series('loss')[5]:.4g}", f"{second.series('loss')[6]:.4g}"
     assert receipt["message"] == (
         f"Resumed from step 5 (10 rows, loss {before} before, loss {after} after); "
-        "every bit is as without the interruption."
+        "bit for bit as without the interruption."
     )
 
 
@@ -115,8 +115,8 @@ def test_the_first_attempt_has_no_receipt(job: Job):
     [
         (lambda m: m["versions"].update(trl="0.1"), r"trl changed from 0\.1 to .*"),
         (lambda m: m["conditions"]["environment"].update({"CPU threads": "64"}), "CPU threads changed from 64 to 1"),
-        (lambda m: m["conditions"].update(rng_sha256="0" * 64), "the random numbers to come are others"),
-        (lambda m: m["conditions"].update(data_sha256="0" * 64), "the rows to come are others"),
+        (lambda m: m["conditions"].update(rng_sha256="0" * 64), "the remaining random numbers are different"),
+        (lambda m: m["conditions"].update(data_sha256="0" * 64), "the remaining rows are different"),
     ],
 )
 def test_a_receipt_says_why_it_is_not_bit_for_bit(job: Job, edit: Callable[[dict[str, Any]], object], why_not: str):
@@ -238,7 +238,7 @@ def test_another_number_of_workers_goes_on_by_rows_consumed(
     assert losses == list(range(1, max(taken) + 1))
     assert middle.link.receipt()["why_not"] == [
         "resources.num_workers changed from 1 to 2",
-        "the random numbers to come are others",
+        "the remaining random numbers are different",
     ]
     assert [(outcome["step"], outcome["stop"]) for outcome in middle.outcomes] == [(8, StopKind.PAUSE)] * 2
     assert "resources.num_workers changed from 2 to 1" in last.receipt()["why_not"]

@@ -164,7 +164,7 @@ def test_a_file_that_is_no_dataset(tmp_path: Path, content: bytes, filename: str
         (
             line({"messages": pair("canary")["messages"] * 1000 + pair()["messages"][:1]}).strip(),
             Rule.TOO_MANY_MESSAGES,
-            "'messages' has 2,001 messages, and 2,000 are the most; make several rows of it.",
+            "'messages' has 2,001 messages, and 2,000 are the maximum; split the row.",
         ),
     ],
 )
@@ -173,7 +173,7 @@ def test_a_bad_line_is_named_with_its_rule(tmp_path: Path, bad: bytes, rule: Rul
     found = refusal(tmp_path, content)
     assert found == (
         f"The dataset has 1 problem:\nline 3: {message} [{rule}]\n"
-        "The 3 good rows can be had without the others: accept_partial (--accept-partial)."
+        "To keep the 3 valid rows and skip the others, upload again with accept_partial (--accept-partial)."
     )
     assert "canary" not in found
 
@@ -218,7 +218,7 @@ def test_a_mapped_column_may_be_missing_in_some_rows_but_not_in_all(tmp_path: Pa
     assert [row["messages"][0]["content"] for row in rows] == ["Where?", "a\n\nb"]
     # A wrong name must not lose the column of all rows without a word.
     for shape in (None, "alpaca"):
-        with pytest.raises(DatasetInvalidError, match="column 'contxt', which stands for 'input'"):
+        with pytest.raises(DatasetInvalidError, match="column 'contxt', which is mapped to 'input'"):
             convert_bytes(
                 tmp_path,
                 line(bare) + line(full),
@@ -270,7 +270,9 @@ def test_all_problems_are_counted_and_ten_are_listed(tmp_path: Path):
     assert lines[0] == "The dataset has 12 problems:"
     assert [text.partition(":")[0] for text in lines[1:-2]] == [f"line {number}" for number in range(2, 12)]
     assert lines[-2] == "and 2 more."
-    assert lines[-1] == "The 1 good row can be had without the others: accept_partial (--accept-partial)."
+    assert (
+        lines[-1] == "To keep the 1 valid row and skip the others, upload again with accept_partial (--accept-partial)."
+    )
 
 
 def test_a_line_that_is_too_long_is_skipped_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -33,7 +33,7 @@ def test_rows_before_and_after_with_their_lines_and_problems(tmp_path: Path):
             None,
             "The JSON is broken at column 2: Expecting property name enclosed in double quotes. [broken_json]",
         ),
-        PreviewRow(4, {"q": "x"}, None, "The row has no column 'a', which stands for 'completion'. [missing_field]"),
+        PreviewRow(4, {"q": "x"}, None, "The row has no column 'a', which is mapped to 'completion'. [missing_field]"),
     ]
 
 

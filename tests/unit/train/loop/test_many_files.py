@@ -187,7 +187,7 @@ def test_a_receipt_says_which_file_and_where(new_job: NewJob):
     receipt = link.receipt()
     assert (receipt["file"], receipt["num_files"], receipt["file_samples"], receipt["samples"]) == (3, 5, 4, 20)
     assert receipt["message"].startswith("Resumed from step 12 (row 4 of file 3 of 5, 20 rows, loss ")
-    assert receipt["message"].endswith("; every bit is as without the interruption.")
+    assert receipt["message"].endswith("; bit for bit as without the interruption.")
 
 
 def test_checkpoints_are_kept_over_all_files(whole: Callable[..., Trace]):

@@ -29,7 +29,7 @@ def test_a_folder_of_a_former_job_is_known_by_its_name(models: Path, tmp_path: P
     assert full == BaseModel("model:mdl-1", local.folder, fingerprint(local.folder), download="ftlab download job-1")
     (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "model:mdl-1"}))
     assert find_model(str(tmp_path), Path("/none"), local=local) == replace(full, adapter=tmp_path)
-    with pytest.raises(NotFoundError, match="model:mdl-1 are gone") as caught:
+    with pytest.raises(NotFoundError, match="model:mdl-1 no longer exist") as caught:
         find_model(str(tmp_path / "gone"), models, local=replace(local, folder=tmp_path / "gone"))
     assert str(tmp_path) not in caught.value.message
 

@@ -168,7 +168,7 @@ def test_long_rows_are_counted_as_training_counts_them(tmp_path: Path):
     report = check(tmp_path, rows, max_length=64)
     assert rows_of(report, CheckRule.TRUNCATED_ROW) == [2, 3]
     assert rows_of(report, CheckRule.UNTRAINED_ROW) == [2]
-    assert "behind max_length" in next(f.message for f in report.findings if f.rule == CheckRule.UNTRAINED_ROW)
+    assert "beyond max_length" in next(f.message for f in report.findings if f.rule == CheckRule.UNTRAINED_ROW)
     assert not check(tmp_path, rows, max_length=64, packing=True).num_truncated
     assert check(tmp_path, [chat("Long?", "very " * 800)], max_length=64).counts["huge_row"] == 1
 

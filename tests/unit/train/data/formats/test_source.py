@@ -128,6 +128,6 @@ def test_a_bomb_is_refused_before_it_fills_the_disk(
 
 
 def test_what_is_no_parquet_file_is_not_taken_for_one(tmp_path: Path):
-    assert refusal(tmp_path, LINES, "a.parquet") == "The file's name ends in .parquet, but it is no Parquet file."
+    assert refusal(tmp_path, LINES, "a.parquet") == "The file's name ends in .parquet, but it is not a Parquet file."
     content = as_format("parquet", tmp_path)
     assert convert_bytes(tmp_path, content, "a.jsonl").format == "parquet"

@@ -60,8 +60,7 @@ def test_two_shapes_in_the_same_rows_are_refused_with_the_way_out(row: dict[str,
         detected(row, row, {})
     first = shapes.split("'")[1]
     assert caught.value.message == (
-        f"The rows can be read as {shapes}. Say which one is meant with shape={first} (--shape {first}). "
-        "[ambiguous_shape]"
+        f"The rows can be read as {shapes}. Choose one with shape={first} (--shape {first}). [ambiguous_shape]"
     )
     assert detected(row, mapping=ColumnMapping.parse(first, None)).shape == first
 
@@ -224,7 +223,7 @@ def test_a_mapping_names_the_columns(row: dict[str, Any], columns: dict[str, str
 
 
 def test_a_row_without_the_mapped_column_says_so():
-    with pytest.raises(RowError, match="no column 'question', which stands for 'prompt'") as caught:
+    with pytest.raises(RowError, match="no column 'question', which is mapped to 'prompt'") as caught:
         ColumnMapping.parse(None, {"prompt": "question"}).apply({"completion": "x"})
     assert caught.value.rule is Rule.MISSING_FIELD
 
@@ -237,10 +236,10 @@ def test_a_mapped_column_that_the_shape_can_do_without_need_not_be_in_every_row(
     )
     # `input` alone may also mean a shape that needs it.
     mapping = ColumnMapping.parse(None, {"input": "context"})
-    with pytest.raises(RowError, match="no column 'context', which stands for 'input'"):
+    with pytest.raises(RowError, match="no column 'context', which is mapped to 'input'"):
         mapping.apply(row)
     assert mapping.apply(row, Shape.ALPACA) == row
-    with pytest.raises(RowError, match="no column 'context', which stands for 'input'"):
+    with pytest.raises(RowError, match="no column 'context', which is mapped to 'input'"):
         mapping.apply(row, Shape.OPENAI_DPO)
 
 

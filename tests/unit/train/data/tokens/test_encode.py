@@ -142,7 +142,7 @@ def test_a_template_that_rewrites_the_past_is_refused(tokenizer: PreTrainedToken
     )
     whole = run(tokenizer, chat("One?", "Two.", "Three?", "Four."), only=False)
     assert whole.labels == whole.input_ids
-    with pytest.raises(InvalidRequestError, match="take the weights of 0 out"):
+    with pytest.raises(InvalidRequestError, match="remove the weights of 0"):
         run(tokenizer, chat("One?", "Two.", "Three?", "Four.", weights={1: 0}), only=False)
 
 
