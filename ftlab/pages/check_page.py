@@ -51,7 +51,7 @@ def facts(report: CheckReport) -> list[tuple[str, str]]:
     ]
     if overlap := report.overlap:
         about = "about " if overlap.is_exact_estimated else ""
-        found.append(("Also in the evaluation set", f"{about}{overlap.num_exact:,} of {overlap.num_eval_rows:,}"))
+        found.append(("Also in eval set", f"{about}{overlap.num_exact:,} of {overlap.num_eval_rows:,}"))
         found.append(("Near matches in eval set", f"about {overlap.num_near:,}" if overlap.num_near else "0"))
     return found
 
