@@ -320,7 +320,9 @@ def test_a_model_hub_that_is_away_lets_the_job_wait(worker: Worker, monkeypatch:
     base = BaseRef("org/never-fetched", worker.home / "models")
     state = worker.prepare(PrepareRequest(base, SftMethod(), (worker.file("ds-1"),)))
     assert (state.status, state.reason) == (WorkStatus.FAILED, None)
-    assert state.message.startswith("The base model org/never-fetched is not on this machine, and the model hub cannot")
+    assert state.message.startswith(
+        "The base model org/never-fetched is not on this machine, and the model hub is unreachable"
+    )
 
 
 def test_rows_in_a_bucket_elsewhere_are_fetched_once(models: Path, tmp_path: Path, tokenised: list[int]):

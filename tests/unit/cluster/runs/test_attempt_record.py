@@ -307,4 +307,4 @@ def test_a_log_that_can_write_nothing_at_all_falls_silent(
         patch.setattr(attempt.store, "begin", broken)
         wait_for(lambda: attempt.log.stop is StopKind.FENCED)
         attempt.log.close()
-    assert "cannot be ended" in caplog.text
+    assert "could not be ended" in caplog.text

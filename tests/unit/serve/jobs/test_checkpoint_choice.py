@@ -60,7 +60,7 @@ def test_a_checkpoint_by_name_or_step(client, store, job, text):
     with store.read() as tx:
         record = tx.jobs.get(job)
     assert (record.status, record.resume_from) == (S.QUEUED, "step-00000010")
-    assert "goes on from step-00000010" in record.message
+    assert "continues from step-00000010" in record.message
 
 
 @pytest.mark.parametrize("body", [None, b"", b"  ", b"{}", b'{"checkpoint": null}'])

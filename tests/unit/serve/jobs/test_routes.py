@@ -54,8 +54,8 @@ def test_a_submitted_job_is_durable_and_described(client, config, store, hub, co
 @pytest.mark.parametrize(
     ("resources", "message"),
     [
-        ({"gpus_per_worker": 1}, "The job needs 1 GPU and 1 CPU core; this machine gives 4 CPU cores to training."),
-        ({"num_workers": 5}, "The job needs 5 CPU cores; this machine gives 4 CPU cores to training."),
+        ({"gpus_per_worker": 1}, "The job needs 1 GPU and 1 CPU core; this machine gives 4 CPU cores for training."),
+        ({"num_workers": 5}, "The job needs 5 CPU cores; this machine gives 4 CPU cores for training."),
         ({"cpus_per_worker": 5}, "The job needs 5 CPU cores"),
     ],
 )
