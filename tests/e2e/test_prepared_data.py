@@ -46,7 +46,7 @@ def test_a_dataset_without_a_token_to_learn_fails_the_job_before_it_holds_a_devi
 
     failed = client.jobs.get(job.id)
     assert (failed.status, failed.reason) == (JobStatus.FAILED, ReasonCode.DATASET_INVALID)
-    assert failed.message.startswith(f"Dataset {dataset.id}: None of the 5 rows has a token to learn")
+    assert failed.message.startswith(f"Dataset {dataset.id}: None of the 5 rows has a token to train on")
     assert lab.attempts(job.id) == []
 
 

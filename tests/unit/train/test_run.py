@@ -265,7 +265,7 @@ def test_rows_that_were_cut_are_told(job: Job, tmp_path: Path):
     link = Link()
     job.train(link, training={"max_steps": 1})
     [message] = link.notices("rows_cut")
-    assert message.startswith("Of the train rows, 2 were cut to 64 tokens (")
+    assert message.startswith("Of the train rows, 2 were truncated to 64 tokens (")
     assert "and 1 were skipped" in message
 
 
@@ -277,8 +277,8 @@ def test_of_several_files_the_one_whose_rows_were_cut_is_told(job: Job, tmp_path
     link = Link()
     job.train(link, training={"max_steps": 1})
     of_train, of_eval = link.notices("rows_cut")
-    assert of_train.startswith("Of the rows of dataset ds-2, 1 were cut to 64 tokens (")
-    assert of_eval.startswith("Of the eval rows, 1 were cut to 64 tokens (")
+    assert of_train.startswith("Of the rows of dataset ds-2, 1 were truncated to 64 tokens (")
+    assert of_eval.startswith("Of the eval rows, 1 were truncated to 64 tokens (")
 
 
 def test_rows_that_fit_are_not_worth_a_word(job: Job):
@@ -293,7 +293,7 @@ def test_a_dataset_without_a_word_to_learn_is_the_users_to_mend(job: Job, tmp_pa
         job.train()
     failure = classify(caught.value, job.folder)
     assert failure.reason is ReasonCode.DATASET_INVALID
-    assert failure.message.startswith("Dataset ds-1: None of the 1 rows has a token to learn")
+    assert failure.message.startswith("Dataset ds-1: None of the 1 rows has a token to train on")
 
 
 def test_rows_to_evaluate_on_without_a_word_to_learn_are_named(job: Job, tmp_path: Path):

@@ -99,7 +99,7 @@ def test_what_the_doctor_found_is_in_the_log_before_the_job_trains_and_once(worl
 
 
 def test_a_data_error_fails_the_job_before_it_holds_a_device(world: World):
-    message = "None of the 9 rows has a token to learn."
+    message = "None of the 9 rows has a token to train on."
     world.cluster.preparations["ds-1"] = WorkState(
         WorkStatus.FAILED, reason=ReasonCode.DATASET_INVALID, message=message
     )

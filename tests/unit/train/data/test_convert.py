@@ -205,7 +205,7 @@ def test_a_conversation_of_as_many_messages_as_there_may_be_is_taken(tmp_path: P
 
 
 def test_a_mapping_that_no_row_fits_names_the_rows(tmp_path: Path):
-    with pytest.raises(DatasetInvalidError, match="line 1: The row has no column 'question', which stands for"):
+    with pytest.raises(DatasetInvalidError, match="line 1: The row has no column 'question', which is mapped to"):
         convert_bytes(tmp_path, line(pair()), mapping=ColumnMapping.parse(None, {"prompt": "question"}))
 
 

@@ -111,7 +111,7 @@ def test_an_array_that_is_cut_off_in_a_record_is_usable_up_to_there(
     )
     with pytest.raises(DatasetInvalidError) as caught:
         convert(path, tmp_path / "rows.arrow", "sharegpt.json")
-    assert caught.value.message.startswith(f"The dataset has 1 problem:\n{sentence}\nThe {num_rows} good rows can be")
+    assert caught.value.message.startswith(f"The dataset has 1 problem:\n{sentence}\nTo keep the {num_rows} valid rows")
     done = convert(path, tmp_path / "rows.arrow", "sharegpt.json", accept_partial=True)
     assert (done.num_rows, done.num_skipped, str(done.problems[0])) == (num_rows, 1, sentence)
     with CanonicalFile.open(tmp_path / "rows.arrow") as file:

@@ -148,7 +148,9 @@ def test_a_model_whose_attention_does_not_is_refused(model: PreTrainedModel, mon
         return forward(self, *args, **options)
 
     monkeypatch.setattr(type(model), "forward", without_positions)
-    with pytest.raises(InvalidRequestError, match=r"does not keep documents .* apart\. Set method\.packing") as caught:
+    with pytest.raises(
+        InvalidRequestError, match=r"does not separate documents that share a row\. Set method\.packing"
+    ) as caught:
         refuse_contamination(model, RowCollator.for_model(model, PAD))
     assert (caught.value.code, caught.value.param) == ("packing_unsupported", "method.packing")
     assert model.training

@@ -137,7 +137,7 @@ def test_rows_without_anything_to_learn_are_refused(make: Maker, tmp_path: Path,
     question = {"role": "user", "content": "What? " * 30}
     answer = {"role": "assistant", "content": "That.", "weight": 0}
     rows = write_messages(tmp_path / "rows.arrow", [[question, answer]] * 3)  # type: ignore[list-item]
-    with pytest.raises(DatasetInvalidError, match="None of the 3 rows has a token to learn") as caught:
+    with pytest.raises(DatasetInvalidError, match="None of the 3 rows has a token to train on") as caught:
         make(rows, packing=packing)
     assert caught.value.code == "dataset_invalid"
     assert list((make.cache / "prepared").iterdir()) == []
