@@ -45,7 +45,7 @@ def test_files_are_appended_to_a_running_and_to_a_completed_job(client: Client, 
     reopened = client.jobs.append(job.id, [ids[4]])
     assert reopened.status is JobStatus.QUEUED
     statuses = [event.data for event in client.jobs.events(job.id, kinds=EventKind.STATUS)]
-    assert any("re-opened" in data["message"] for data in statuses)
+    assert any("reopened" in data["message"] for data in statuses)
     done = client.jobs.wait(job.id, timeout_s=PATIENT_S)
 
     assert (done.status, done.step, done.file, done.num_files) == (JobStatus.COMPLETED, 5 * STEPS_A_FILE, 5, 5)
