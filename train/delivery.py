@@ -155,6 +155,7 @@ def _final_eval_loss(run: RunContext, trained: TrainedRun, rows: Dataset) -> tup
         means = EVALUATE[config.method.type](
             model,
             rows,
+            config.method,
             pad_token_id=trained.pad_token_id,
             batch_size=config.training.per_device_eval_batch_size,
             after_pass=check_in,

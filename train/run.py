@@ -126,7 +126,7 @@ def _train(run: RunContext) -> TrainedRun:
         outcome,
         base,
         tokenizer.pad_token_id,
-        eval_set,
+        trainer.eval_dataset,  # with what the trainer added to its rows
         eval_losses(trainer.state.log_history),
         callback.progress(trainer.state),
     )

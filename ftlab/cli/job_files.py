@@ -77,11 +77,11 @@ def clone(
 ) -> None:
     """Print the job file of an earlier job, or submit the job again with other settings."""
     from ftlab.cli.job_source import assign
-    from ftlab.schemas.job_file import parse_job_config, write_yaml
+    from ftlab.schemas.job_file import parse_job_config, short_document, write_yaml
 
     found = session.client.jobs.get(job)
     source = f"Job {found.id}"
-    document = parse_job_config(found.config, source).model_dump(mode="json", exclude_defaults=True)
+    document = short_document(parse_job_config(found.config, source))
     if "name" in document:
         document["name"] = f"{document['name'][:190]} copy"  # of two jobs with one name, neither can be named
     for assignment in assignments or []:
@@ -92,7 +92,7 @@ def clone(
 
         report_submitted(session, session.client.jobs.create(config))
         return
-    document = config.model_dump(mode="json", exclude_defaults=True)
+    document = short_document(config)
     if session.output.as_json:
         session.output.json(document)
     else:

@@ -17,7 +17,7 @@ from ftlab.schemas.events import (
     SamplePayload,
     StatusPayload,
 )
-from ftlab.schemas.methods import Method, SftMethod
+from ftlab.schemas.methods import DpoMethod, Method, SftMethod
 from ftlab.schemas.records import (
     Attempt,
     Checkpoint,
@@ -39,6 +39,7 @@ __all__ = [
     "Dataset",
     "DatasetField",
     "DatasetPreview",
+    "DpoMethod",
     "Event",
     "EventKind",
     "EventPayload",

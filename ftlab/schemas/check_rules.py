@@ -31,6 +31,7 @@ class CheckRule(StrEnum):
     EVAL_NOTHING_TO_LEARN = "eval_nothing_to_learn"
     EVAL_NO_METHOD = "eval_no_method"
     UNTRAINED_ROW = "untrained_row"
+    EQUAL_WHEN_CUT = "equal_when_cut"
     TRUNCATED_ROW = "truncated_row"
     EMPTY_ROW = "empty_row"
     HUGE_ROW = "huge_row"
@@ -89,11 +90,9 @@ _TABLE: dict[CheckRule, tuple[Severity, str]] = {
         "conversation grows, so the answers cannot be identified.",
     ),
     R.EVAL_NOTHING_TO_LEARN: (ERROR, "No row of the evaluation dataset has a token that the loss counts."),
-    R.EVAL_NO_METHOD: (
-        ERROR,
-        f"The rows of the evaluation dataset are {_NOT_LEARNED}, which no training method supports yet.",
-    ),
+    R.EVAL_NO_METHOD: (ERROR, "No training method takes the rows of both the training and the evaluation dataset."),
     R.UNTRAINED_ROW: (WARNING, "The loss counts no token of the row; training skips it."),
+    R.EQUAL_WHEN_CUT: (WARNING, "The two answers of the pair are equal up to max_length; training skips the pair."),
     R.TRUNCATED_ROW: (WARNING, "The row is longer than max_length; its end is cut off."),
     R.EMPTY_ROW: (WARNING, "The text to train on has no visible characters."),
     R.HUGE_ROW: (WARNING, "The row is many times longer than max_length."),

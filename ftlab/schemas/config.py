@@ -49,7 +49,8 @@ class TrainingConfig(StrictModel):
     max_steps: Steps | None = None
     """Optimizer steps; overrides `num_train_epochs` when given."""
     learning_rate: float | None = Field(default=None, gt=0.0, le=1.0)
-    """Peak learning rate. Default: 2e-4 with LoRA, 2e-5 for full fine-tuning."""
+    """Peak learning rate. Default: for `sft`, 2e-4 with LoRA and 2e-5 for full fine-tuning; for `dpo`, 1e-5
+    and 1e-6."""
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"] = "cosine"
     warmup_steps: int = Field(default=0, ge=0, le=10_000_000)
     weight_decay: float = Field(default=0.0, ge=0.0, le=10.0)
@@ -218,7 +219,7 @@ class JobConfig(StrictModel):
     @property
     def learning_rate(self) -> float:
         """The peak learning rate, with the default filled in."""
-        return self.training.learning_rate or (2e-4 if self.tuning == "lora" else 2e-5)
+        return self.training.learning_rate or self.method.learning_rates[self.tuning]
 
     def resolved(self) -> Self:
         """A copy with the defaults filled in that depend on other fields. Those of `resources` need the machine."""

@@ -8,6 +8,9 @@ from pydantic_core import ErrorDetails
 MAX_NUMBER_CHARS = 24
 """A longer number is left out of a message."""
 
+WRONG_TAG = "union_tag_invalid"
+"""The `type` of a group of settings names none of the kinds that the group can have."""
+
 _RULES: dict[str, str] = {
     "missing": "is required",
     "greater_than": "must be greater than {gt}",
@@ -38,6 +41,7 @@ _RULES: dict[str, str] = {
     "too_long": "must have at most {at_most}",
     "model_type": "must be a group of settings",
     "model_attributes_type": "must be a group of settings",
+    WRONG_TAG: "must be {expected_tags}",
 }
 _BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "int_from_float")
 _LENGTHS = ("string_too_short", "string_too_long", "too_short", "too_long")
@@ -64,6 +68,9 @@ def broken_rule(entry: ErrorDetails) -> str:
             "at_most": _count(context.get("max_length"), noun),
         }
         return rule.format(**counts) + _given(len(value) if isinstance(value, str) else context.get("actual_length"))
+    if kind == WRONG_TAG:
+        *others, last = str(context["expected_tags"]).split(", ")
+        return rule.format(expected_tags=f"{', '.join(others)} or {last}")
     if kind == "literal_error" and context["expected"] in ("True", "False"):
         return rule.format(expected=context["expected"].lower())
     is_number = kind in _BOUNDS or (kind == "int_type" and isinstance(value, float))

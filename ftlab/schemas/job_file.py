@@ -104,3 +104,11 @@ def parse_job_config(value: Any, source: str = "The job config") -> JobConfig:
 def config_document(config: JobConfig) -> dict[str, Any]:
     """The config as plain data, with every default written out."""
     return config.model_dump(mode="json", exclude_none=True)
+
+
+def short_document(config: JobConfig) -> dict[str, Any]:
+    """The settings of a config that differ from their defaults; those of a method with its type."""
+    document = config.model_dump(mode="json", exclude_defaults=True)
+    if "method" in document:
+        document["method"] = {"type": config.method.type} | document["method"]
+    return document

@@ -1,9 +1,9 @@
 """Training methods: their settings, and the kinds of rows that each one learns from."""
 
 from enum import StrEnum
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from ftlab.schemas.common import StrictModel
 
@@ -34,14 +34,26 @@ _PLURALS = {
 }
 
 
-class SftMethod(StrictModel):
-    """Supervised fine-tuning (TRL `SFTTrainer`)."""
+class TrainingMethod(StrictModel):
+    """Settings that every training method has."""
 
-    row_kinds: ClassVar[tuple[RowKind, ...]] = (RowKind.MESSAGES, RowKind.TEXT)
+    row_kinds: ClassVar[tuple[RowKind, ...]]
+    """Kinds of rows that the method learns from."""
+    learning_rates: ClassVar[dict[str, float]]
+    """Default peak learning rate by `tuning`."""
 
-    type: Literal["sft"] = "sft"
+    type: str
     max_length: int = Field(default=1024, ge=8, le=1_048_576)
     """Most tokens of one row; the rest is cut off at the end, and counted."""
+
+
+class SftMethod(TrainingMethod):
+    """Supervised fine-tuning (TRL `SFTTrainer`)."""
+
+    row_kinds = (RowKind.MESSAGES, RowKind.TEXT)
+    learning_rates: ClassVar = {"lora": 2e-4, "full": 2e-5}
+
+    type: Literal["sft"] = "sft"
     assistant_only_loss: bool = True
     """Train on the assistant's messages only, not on the prompts."""
     packing: bool = False
@@ -49,9 +61,45 @@ class SftMethod(StrictModel):
     do not see each other, and a longer one is continued in the next place instead of cut."""
 
 
-Method = SftMethod
-"""Any training method; a union discriminated by `type` as soon as there are two."""
+class DpoMethod(TrainingMethod):
+    """Direct preference optimisation (TRL `DPOTrainer`), without dropout."""
 
-METHODS = (SftMethod,)
+    row_kinds = (RowKind.PREFERENCE,)
+    learning_rates: ClassVar = {"lora": 1e-5, "full": 1e-6}
+    assistant_only_loss: ClassVar[bool] = True
+    packing: ClassVar[bool] = False
+
+    type: Literal["dpo"] = "dpo"
+    beta: float = Field(default=0.1, gt=0.0, le=100.0)
+    """Strength of the pull towards the model before training: a lower value lets the answers move further from it."""
+    loss_type: Literal["sigmoid", "hinge", "ipo", "robust"] = "sigmoid"
+    """`sigmoid` is the loss of the DPO paper, `hinge` that of SLiC, `ipo` that of IPO, `robust` that of robust DPO."""
+    label_smoothing: float = Field(default=0.0, ge=0.0, lt=0.5)
+    """Probability that the two answers of a pair are the wrong way round, for the loss `robust`."""
+
+    @model_validator(mode="after")
+    def _smoothing_needs_robust(self) -> Self:
+        if self.label_smoothing and self.loss_type != "robust":
+            raise ValueError(
+                f"method.label_smoothing has no effect on the loss '{self.loss_type}'; set it to 0, or "
+                "method.loss_type to 'robust'"
+            )
+        return self
+
+
+METHODS: tuple[type[TrainingMethod], ...] = (SftMethod, DpoMethod)
+
+
+def _type_of(value: object) -> str:
+    """The type of a method as it was given; `sft` where none was."""
+    return str(value.get("type", "sft") if isinstance(value, dict) else getattr(value, "type", "sft"))
+
+
+Method = Annotated[
+    Annotated[SftMethod, Tag("sft")] | Annotated[DpoMethod, Tag("dpo")],
+    Discriminator(_type_of),
+]
+"""Any training method; `type` says which."""
+
 LEARNABLE_KINDS = frozenset(kind for method in METHODS for kind in method.row_kinds)
 """Kinds of rows that at least one method learns from."""

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ftlab.schemas.common import did_you_mean
-from ftlab.schemas.error_rules import KIND_ERRORS, broken_rule
+from ftlab.schemas.error_rules import KIND_ERRORS, WRONG_TAG, broken_rule
 
 MAX_PROBLEMS = 3
 """Most problems that one message names; the rest are counted."""
@@ -93,13 +93,16 @@ def _problem(entries: list[ErrorDetails], model: type[BaseModel]) -> Problem:
 
 
 def _path(entry: ErrorDetails, model: type[BaseModel]) -> tuple[str, ...]:
-    return tuple(_field_path(entry["loc"], model, is_unknown=entry["type"] == "extra_forbidden"))
+    path = _field_path(entry["loc"], model, is_unknown=entry["type"] == "extra_forbidden")
+    return (*path, "type") if entry["type"] == WRONG_TAG else tuple(path)
 
 
 def _sentence(path: tuple[str, ...], entries: list[ErrorDetails], model: type[BaseModel]) -> str:
     field = ".".join(path) or "the document"
     first = entries[0]
     if first["type"] == "extra_forbidden":
+        if field in _dotted_fields(model):  # one of another kind of the group
+            return f"{field} is not a setting of {'.'.join(path[:-1])}.type {str(first['loc'][-2])!r}"
         return f"{field} is not a known setting" + _meant(path, model)
     # The kind that the value has says more than those that it does not have.
     precise = next((entry for entry in entries if entry["type"] not in KIND_ERRORS), None)

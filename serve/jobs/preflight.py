@@ -59,6 +59,7 @@ def preflight(services: Services, owner: str, config: JobConfig, model: Checked)
     else:
         base = _base_facts(tuned, services.settings.home / "models")
         config = with_adapter_settings(config, adapter, base.layers if base else None)
+        notices = [NoticePayload(code="setting_unused", message=sentence) for sentence in unused_settings(config)]
     return Start(model, config, tuned, tuple(notices))
 
 

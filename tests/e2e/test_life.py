@@ -9,7 +9,7 @@ import pytest
 
 from ftlab import Client
 from ftlab.errors import InvalidRequestError
-from ftlab.schemas import Dataset, Job
+from ftlab.schemas import Dataset, EventKind, Job
 from ftlab.status import JobStatus, ReasonCode
 from tests.support.lab import Lab, at_step, follow_until, tiny_job, wait_for
 from tests.support.tiny_models import make_tiny_model
@@ -136,6 +136,28 @@ def test_other_ways_to_train(client: Client, dataset: Dataset, changes: dict[str
 
     assert done.status is JobStatus.COMPLETED
     assert [point.step for point in client.jobs.metrics(job.id, names=["loss"])] == [1, 2, 3, 4, 5, 6]
+
+
+def test_preference_pairs_are_checked_and_trained_on(client: Client, dataset: Dataset, tmp_path: Path) -> None:
+    file = tmp_path / "pairs.jsonl"
+    pair = {"prompt": "Where is the queue?", "chosen": "On the first page.", "rejected": "No idea."}
+    lines = [json.dumps(pair | {"chosen": f"On page {number}."}) for number in range(12)]
+    file.write_text("\n".join(lines), "utf-8")
+    pairs = client.datasets.upload(file)
+    method = {"type": "dpo", "max_length": 64, "beta": 0.2}
+    with pytest.raises(InvalidRequestError, match="method 'dpo' learns from preference only"):
+        client.jobs.create(tiny_job(dataset, method=method))
+
+    job = client.jobs.create(tiny_job(pairs, max_steps=6, method=method, eval_dataset=pairs.id))
+    done = client.jobs.wait(job.id, timeout_s=180)
+
+    assert done.status is JobStatus.COMPLETED
+    series = {point.name: point.value for point in client.jobs.metrics(job.id) if point.step == 6}
+    assert series["loss"] < 0.693
+    assert series["eval_rewards/accuracies"] == 1
+    notices = [event.data["code"] for event in client.jobs.events(job.id, kinds=EventKind.NOTICE)]
+    assert "record_differs" not in notices
+    assert "final_eval_differs" not in notices
 
 
 def test_a_job_can_start_from_a_former_job_and_from_a_folder(

@@ -6,7 +6,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import typer
 from pydantic import BaseModel
@@ -130,14 +130,22 @@ def client_calls() -> list[str]:
 def _leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, tuple[Any, dict[str, Any]]]]:
     properties = model.model_json_schema()["properties"]
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _leaves(field.annotation, f"{prefix}{name}.")
-        else:
+        groups = _groups(field.annotation)
+        for group in groups:
+            yield from _leaves(group, f"{prefix}{name}.")
+        if not groups:
             yield f"{prefix}{name}", (field, properties[name])
 
 
-CONFIG_FIELDS = dict(_leaves(JobConfig))
-"""Field and JSON schema of every setting of a job by its dotted name."""
+def _groups(annotation: Any) -> list[type[BaseModel]]:
+    """The groups of settings that a field can have: one, or one for each kind, such as the training methods."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [group for argument in get_args(annotation) for group in _groups(argument)]
+
+
+CONFIG_FIELDS = dict(reversed(list(_leaves(JobConfig))))
+"""Field and JSON schema of every setting of a job by its dotted name; of methods that share one, those of the first."""
 
 _LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _LENGTHS = ("minLength", "maxLength", "minItems", "maxItems")

@@ -34,6 +34,6 @@ def encode(
     renderer = Renderer(tokenizer, assistant_only_loss=assistant_only_loss)
     for batch in tokenise(enumerate(rows, 1), renderer, max_length=max_length):
         for row in batch:
-            ids, labels = labelled(row, max_length)
+            [(ids, labels)] = labelled(row, max_length)
             is_learned = (labels[1:] != IGNORE).any()
             yield EncodedRow(ids.tolist(), labels.tolist() if is_learned else None, row.num_tokens)

@@ -62,6 +62,11 @@ class RunCallback(TrainerCallback):
         """Note the random state that was restored from the checkpoint."""
         self._restored_rng = fingerprint
 
+    def check_in(self) -> None:
+        """Report progress before the first step. Raise `EarlyStop` if a stop was requested. Every rank calls it."""
+        self._heartbeat.beat()
+        self._stop_poll.raise_if_requested()
+
     def saving(self) -> None:
         """Report that the trainer starts to write a checkpoint."""
         self._heartbeat.enter(Phase.SAVING)

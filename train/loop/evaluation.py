@@ -18,6 +18,12 @@ BatchSums = Mapping[str, tuple[torch.Tensor, torch.Tensor]]
 """By metric: its sum over a batch, and the number of tokens, rows or pairs that the sum covers."""
 
 
+def weighted_mean(values: Sequence[float], weights: Sequence[float]) -> float:
+    """The mean of the means of several passes, each of which counts by its number of tokens or rows."""
+    products = (value * weight for value, weight in zip(values, weights, strict=True))
+    return math.fsum(products) / max(1.0, math.fsum(weights))
+
+
 class MetricSums:
     """Sums of several metrics, and what each is a mean over."""
 

@@ -4,7 +4,8 @@ It overrides the seams of transformers' training loop (`tests/unit/train/loop/te
 
 - An evaluation draws nothing from the random numbers of training, and can be cut short. Its metrics are means over the
   whole eval set (`train.loop.evaluation`), not means of batch means.
-- The losses and metrics since the last logged step are part of a checkpoint.
+- The losses and metrics since the last logged step are part of a checkpoint. Logged metrics are means over tokens or
+  rows, not means of the means of passes.
 - With several workers, the logs of an epoch's last batch cover all workers, after a resume too.
 - Weights that are NaN or infinite are never saved.
 - A run whose steps are all done does not train another one.
@@ -13,7 +14,7 @@ It overrides the seams of transformers' training loop (`tests/unit/train/loop/te
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,7 +26,15 @@ from transformers.trainer_utils import EvalLoopOutput, SchedulerType
 from train.all_ranks import highest
 from train.failures import LossDivergedError
 from train.loop.callback import EvaluationCut, RunCallback
-from train.loop.evaluation import Batch, BatchSums, MetricSums, RankBatches, eval_loader, sum_batches
+from train.loop.evaluation import (
+    Batch,
+    BatchSums,
+    MetricSums,
+    RankBatches,
+    eval_loader,
+    sum_batches,
+    weighted_mean,
+)
 from train.loop.run_state import RunState, current_rng_sha256, preserve_rng, read_run_states, rng_sha256
 from train.model.load import train_in_float32
 from train.plan import StopKind
@@ -41,6 +50,8 @@ class ExactResume(Trainer):
 
     eval_metrics: ClassVar[tuple[str, ...]]
     """What `measure_batch` measures, without the prefix `eval_`."""
+    metric_weights: ClassVar[Mapping[str, str]]
+    """Metrics of TRL that are means over the tokens or rows of a pass, and the list in `_metrics` that counts those."""
     control: TrainerControl
     _metrics: dict[str, dict[str, list[float]]]
     """Values that TRL averages when it logs, for the modes `train` and `eval`."""
@@ -189,6 +200,16 @@ class ExactResume(Trainer):
         metrics = {f"{metric_key_prefix}_{name}": mean for name, mean in sums.means().items()}
         rows: Any = dataloader.dataset
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(rows))
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        # TRL averages over passes, and the tokens of a short one would count for more.
+        metrics = self._metrics["train"]
+        if self.model.training:
+            weights = {name: metrics.pop(name) for name in set(self.metric_weights.values()) if name in metrics}
+            for name, weight in self.metric_weights.items():
+                if weight in weights:
+                    metrics[name] = [weighted_mean(metrics[name], weights[weight])]
+        super().log(logs, start_time)
 
     def measure_batch(self, batch: Batch) -> BatchSums:
         """Sums of the `eval_metrics` over the rows of `batch`, as the training method defines them."""

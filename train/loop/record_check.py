@@ -32,6 +32,9 @@ _OF_ARGUMENTS = (
 )
 """Fields of `training` that are read from the arguments of transformers' trainer."""
 
+_OF_METHOD = ("max_length", "packing", "beta", "loss_type", "label_smoothing")
+"""Fields of `method` that are read from the arguments of TRL's trainer, except `packing`."""
+
 
 def notice_of_differences(config: JobConfig, parts: Mapping[str, Any]) -> NoticePayload | None:
     """A notice that names every setting of `config` that is not in force; `None` where all are.
@@ -63,8 +66,7 @@ def _recorded(config: JobConfig) -> dict[str, Any]:
         "training.optim": training.optim,
         "training.max_steps": training.max_steps,
         "training.gradient_checkpointing": training.gradient_checkpointing,
-        "method.max_length": config.method.max_length,
-        "method.packing": config.method.packing,
+        **{f"method.{name}": value for name, value in config.method if name in _OF_METHOD},
         "resources.num_workers": config.resources.num_workers,
         "tuning": config.tuning,
         "load_in_4bit": config.load_in_4bit,
@@ -88,7 +90,7 @@ def _in_force(
         "training.max_steps": args.max_steps if args.max_steps > 0 else None,
         "training.gradient_checkpointing": core.is_activation_checkpointing,
         "training.dtype": _dtype(core),
-        "method.max_length": args.max_length,
+        **{f"method.{name}": _first(getattr(args, name)) for name in _OF_METHOD if hasattr(args, name)},
         "method.packing": "seq_lengths" in train_dataloader.dataset.column_names,
         "resources.num_workers": args.world_size,
         "tuning": _tuning(core, optimizer),
@@ -99,6 +101,11 @@ def _in_force(
         values |= {f"lora.{name}": getattr(adapter, name) for name in type(config.lora).model_fields}
         values["lora.target_modules"] = _targets(core, config.lora.target_modules)
     return values
+
+
+def _first(value: Any) -> Any:
+    """The only element of a list, which TRL makes of a single value; any other value as it is."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def _same(values: list[Any]) -> Any:

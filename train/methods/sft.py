@@ -1,6 +1,5 @@
 """Supervised fine-tuning, over TRL's `SFTTrainer`."""
 
-import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -11,6 +10,7 @@ from transformers import PreTrainedModel
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.utils import add_fused_lm_head
 
+from ftlab.schemas import Method, SftMethod
 from train.data.tokens.encode import IGNORE
 from train.loop.evaluation import Batch, BatchSums, MetricSums, RankBatches, eval_loader, sum_batches
 from train.loop.exact_resume import ExactResume
@@ -28,6 +28,7 @@ class SftRunTrainer(ExactResume, SFTTrainer):
     """TRL's trainer with an exact resume and metrics that are means over tokens. It counts packed tokens itself."""
 
     eval_metrics: ClassVar[tuple[str, ...]] = EVAL_METRICS
+    metric_weights: ClassVar[dict[str, str]] = dict.fromkeys(TOKEN_MEANS, NUM_TRAINED_TOKENS)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -50,15 +51,6 @@ class SftRunTrainer(ExactResume, SFTTrainer):
             metrics["num_tokens"] = [self._total_train_tokens]
         return loss
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        metrics = self._metrics["train"]
-        if self.model.training and (weights := metrics.pop(NUM_TRAINED_TOKENS, None)):
-            # TRL averages over passes, and the tokens of a short one would count for more.
-            for name in TOKEN_MEANS:
-                products = (value * weight for value, weight in zip(metrics[name], weights, strict=True))
-                metrics[name] = [math.fsum(products) / max(1.0, math.fsum(weights))]
-        super().log(logs, start_time)
-
     def measure_batch(self, batch: Batch) -> BatchSums:
         return measure_batch(self.model, batch)
 
@@ -69,6 +61,7 @@ def make_trainer(inputs: TrainerInputs) -> ExactResume:
     Raises `InvalidRequestError` (`packing_unsupported`) for packed rows that the model cannot keep apart.
     """
     config = inputs.plan.config
+    assert isinstance(config.method, SftMethod)
     collator = RowCollator.for_model(inputs.model, inputs.tokenizer.pad_token_id)
     args = SFTConfig(
         **inputs.training_arguments(),
@@ -94,6 +87,7 @@ def measure_batch(model: Any, batch: Batch) -> BatchSums:
 def evaluate(
     model: PreTrainedModel | PeftModel,
     rows: Dataset,
+    _: Method,
     *,
     pad_token_id: int,
     batch_size: int,

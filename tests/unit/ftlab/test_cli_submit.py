@@ -258,6 +258,11 @@ def test_common_options_may_come_before_the_command(cli, fake, job_file, monkeyp
     assert cli("--server", "http://127.0.0.1:1", "ls", "--server", url).code == 0
 
 
+def test_clone_keeps_the_method(cli, job_file):
+    cli("submit", job_file, "--set", "method.type=dpo", "--set", "name=pairs")
+    assert read_yaml(cli("clone", "pairs").out, "x")["method"] == {"type": "dpo"}
+
+
 def test_clone_prints_a_job_file_or_submits_again(cli, fake, job_file, tmp_path):
     cli("submit", job_file, "--set", "name=first", "--set", "priority=70")
     run = cli("clone", "first", "--set", "training.learning_rate=1e-4")

@@ -171,3 +171,14 @@ def write_messages(file: Path, rows: list[list[dict[str, str]]]) -> Path:
         for line, row in enumerate(rows, 1):
             out.write(line, {"messages": row})
     return file
+
+
+def write_pairs(file: Path, count: int, *, offset: int = 0) -> Path:
+    """Pairs whose answers differ in length and in content."""
+    with write_canonical(file, Kind.PREFERENCE) as out:
+        for number in range(offset, offset + count):
+            answers = (f"Answer {number}.", f"No{' idea' * (number % 3)}.")
+            chosen, rejected = ([{"role": "assistant", "content": answer}] for answer in answers)
+            prompt = [{"role": "user", "content": QUESTIONS[number % len(QUESTIONS)]}]
+            out.write(number + 1, {"prompt": prompt, "chosen": chosen, "rejected": rejected})
+    return file

@@ -6,25 +6,35 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import Trainer
 
 from tests.unit.train.runs import Job, Link
 from train.checkpoints import checkpoint_files
-from train.methods.sft import SftRunTrainer
 
-SERIES = ("loss", "learning_rate", "grad_norm", "num_tokens", "entropy", "mean_token_accuracy", "eval_loss")
+SERIES = (
+    "loss",
+    "learning_rate",
+    "grad_norm",
+    "num_tokens",
+    "entropy",
+    "mean_token_accuracy",
+    "eval_loss",
+    "rewards/margins",
+    "eval_rewards/margins",
+)
 Rows = dict[int, list[Any]]
 
 
 def record_rows(replace: Callable[[Any, str, Any], None] = setattr) -> Rows:
     """From now on, note the token ids of every forward and backward pass below the number of its step."""
     seen: Rows = {}
-    original = SftRunTrainer.training_step
+    original = Trainer.training_step
 
-    def training_step(self: SftRunTrainer, model: Any, inputs: dict[str, torch.Tensor], *others: Any) -> torch.Tensor:
+    def training_step(self: Trainer, model: Any, inputs: dict[str, torch.Tensor], *others: Any) -> torch.Tensor:
         seen.setdefault(self.state.global_step + 1, []).append(inputs["input_ids"].tolist())
         return original(self, model, inputs, *others)
 
-    replace(SftRunTrainer, "training_step", training_step)
+    replace(Trainer, "training_step", training_step)
     return seen
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas.check_rules import CheckRule
-from ftlab.schemas.methods import LEARNABLE_KINDS
+from ftlab.schemas.methods import METHODS
 from train.data.doctor.content import text_of
 from train.data.doctor.findings import Findings
 from train.data.doctor.near_duplicates import Fingerprints
-from train.data.rows.canonical import CanonicalFile
+from train.data.rows.canonical import CanonicalFile, Kind
 from train.data.rows.errors import DatasetInvalidError
 from train.data.tokens.encode import num_learned, tokenise
 from train.data.tokens.render import Renderer
@@ -41,11 +41,11 @@ class EvalRows:
 
 
 def check_eval_rows(
-    file: CanonicalFile, renderer: Renderer, findings: Findings, *, max_length: int, on_rows: OnRows
+    file: CanonicalFile, renderer: Renderer, findings: Findings, *, kind: Kind, max_length: int, on_rows: OnRows
 ) -> Fingerprints:
     """Read all rows as a job would, add problems that would fail it to `findings`, and return the fingerprints.
 
-    Evaluation rows are never packed, so they are always cut at `max_length`.
+    `kind` is that of the training rows. Evaluation rows are never packed, so they are always cut at `max_length`.
     """
 
     def on_refusal(number: int, line: int, error: InvalidRequestError) -> None:
@@ -53,14 +53,15 @@ def check_eval_rows(
         rule = CheckRule.EVAL_TEMPLATE_FAILED if is_refused else CheckRule.EVAL_TURNS_NOT_FOUND
         findings.add(rule, f"In the evaluation dataset: {error.message}", number, line)
 
-    if file.kind not in LEARNABLE_KINDS:
+    if not any({kind, file.kind} <= set(method.row_kinds) for method in METHODS):
         findings.add(
             CheckRule.EVAL_NO_METHOD,
-            f"The rows of the evaluation dataset are of kind '{file.kind}', which no training method supports yet.",
+            f"The rows of the evaluation dataset are of kind '{file.kind}' and those of the training dataset of kind "
+            f"'{kind}'; no training method takes both.",
         )
     fingerprints = Fingerprints()
     num_trained = num_too_long = 0
-    for rows in tokenise(file.rows(), renderer, max_length=None, with_pairs=True, on_refusal=on_refusal):
+    for rows in tokenise(file.rows(), renderer, max_length=None, on_refusal=on_refusal):
         fingerprints.add(*zip(*(text_of(row.row) for row in rows), strict=True))
         num_trained += sum(num_learned(row.turns, max_length) for row in rows)
         num_too_long += sum(row.num_tokens > max_length for row in rows)

@@ -19,13 +19,13 @@ from train.data.doctor.near_duplicates import Fingerprints
 from train.data.doctor.repeats import add_repeats
 from train.data.rows.canonical import CanonicalFile, Kind
 from train.data.rows.errors import DatasetInvalidError
-from train.data.tokens.encode import TokenisedRow, num_learned, tokenise, turns_of
+from train.data.tokens.encode import TokenisedRow, conversations, is_equal_pair, num_learned, tokenise, turns_of
 from train.data.tokens.render import RenderedRow, Renderer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 5
+VERSION = 6
 """Version of the report's content; a new number makes kept reports invalid."""
 HUGE = 16
 """Multiple of `max_length` above which a row is called huge."""
@@ -70,7 +70,6 @@ def examine(
             file.rows(),
             renderer,
             max_length=None,
-            with_pairs=True,
             on_rendered=doctor.on_rendered,
             on_refusal=doctor.on_refusal,
         ):
@@ -126,19 +125,24 @@ class Examination:
             if not texts:
                 continue
             turns = row.turns if texts is row.texts else turns_of(row.encodings, texts)
-            learned, num_tokens = num_learned(turns), row.num_tokens
-            trained, kept = learned, num_tokens
-            if not self._options.packing:
-                trained, kept = num_learned(turns, max_length), min(num_tokens, max_length)
-            lengths.append(num_tokens)
-            self._look_at_length(row, kept, learned - trained)
-            if not trained:
+            learned = num_learned(turns)
+            limit = None if self._options.packing else max_length
+            trained = [num_learned([spans], limit) for spans in turns]
+            kept = [len(each) if limit is None else min(len(each), limit) for each in row.encodings]
+            lengths.append(row.num_tokens)
+            self._look_at_length(row, sum(kept), learned - sum(trained))
+            if not all(trained):
                 self._num_untrained += 1
                 self._findings.add(CheckRule.UNTRAINED_ROW, _why_untrained(learned), row.number, row.line)
                 continue
-            self._tokens += kept
-            self._trained_tokens += trained
-            kept_lengths.append(kept)
+            if is_equal_pair([encoding.ids[:limit] for encoding in row.encodings]):
+                self._num_untrained += 1
+                message = f"The two answers are equal in the first {max_length:,} tokens; training skips the pair."
+                self._findings.add(CheckRule.EQUAL_WHEN_CUT, message, row.number, row.line)
+                continue
+            self._tokens += sum(kept)
+            self._trained_tokens += sum(trained)
+            kept_lengths.append(max(kept))
         self._lengths.add(lengths)
         self._kept_lengths.add(kept_lengths)
 
@@ -149,7 +153,12 @@ class Examination:
         if eval_rows is not None and eval_rows.fingerprints is None:
             with CanonicalFile.open(eval_rows.path) as file:
                 fingerprints = check_eval_rows(
-                    file, self._renderer, self._findings, max_length=options.max_length, on_rows=on_eval_rows
+                    file,
+                    self._renderer,
+                    self._findings,
+                    kind=self._file.kind,
+                    max_length=options.max_length,
+                    on_rows=on_eval_rows,
                 )
             eval_rows = replace(eval_rows, fingerprints=fingerprints)
         duplicates, overlap = add_repeats(self._findings, self._file, self._fingerprints, eval_rows)
@@ -215,7 +224,7 @@ class Examination:
             return row.texts
         texts = self._searched[row.number] = []
         try:
-            texts.append(self._renderer.render(row.number, row.row))
+            texts.extend(self._renderer.render(row.number, part) for _, part in conversations(row.row))
         except InvalidRequestError as error:
             self.on_refusal(row.number, row.line, error)
         return texts
@@ -228,11 +237,12 @@ class Examination:
 
     def _look_at_length(self, row: TokenisedRow, kept: int, num_lost: int) -> None:
         max_length = self._options.max_length
-        if dropped := row.num_tokens - kept:
+        num_tokens = sum(map(len, row.encodings))
+        if dropped := num_tokens - kept:
             self._num_truncated += 1
             self._num_dropped += dropped
             message = (
-                f"The row has {row.num_tokens:,} tokens; {dropped:,} are cut off at max_length {max_length:,}, "
+                f"The row has {num_tokens:,} tokens; {dropped:,} are cut off at max_length {max_length:,}, "
                 f"{num_lost:,} of them tokens to train on."
             )
             self._findings.add(CheckRule.TRUNCATED_ROW, message, row.number, row.line)

@@ -1,6 +1,6 @@
 """Token rows, packed or not, as an Arrow stream on disk, which the `datasets` library maps into memory."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,22 +13,27 @@ from train.data.tokens.encode import Tokens
 from train.data.tokens.pack import Lengths, best_fit, piece_lengths
 
 DATA_FILE = "data.arrow"
-BATCH_TOKENS = 1_000_000
-"""Tokens after which a record batch is written; they are held in memory until then."""
+TEXT_COLUMNS = ("input_ids", "labels")
+PACKED_COLUMNS = (*TEXT_COLUMNS, "seq_lengths")
+"""`seq_lengths` are those of the documents that share the row."""
+PAIR_COLUMNS = ("chosen_ids", "chosen_labels", "rejected_ids", "rejected_labels")
+"""Both answers of a pair, each after the prompt."""
+BATCH_NUMBERS = 2_000_000
+"""Ids and labels after which a record batch is written; they are held in memory until then."""
 
 
-def write_rows(rows: Iterable[tuple[Tokens, Tokens]], folder: Path) -> Lengths:
-    """Write ids and labels row by row; return the lengths of the rows."""
+def write_rows(rows: Iterable[list[tuple[Tokens, Tokens]]], folder: Path, columns: Sequence[str]) -> Lengths:
+    """Write ids and labels of the texts of each row; return the lengths of the texts (rows x texts)."""
     lengths = []
-    with ArrowRowWriter(folder / DATA_FILE, is_packed=False) as out:
-        for ids, labels in rows:
-            out.write(ids, labels)
-            lengths.append(len(ids))
+    with ArrowRowWriter(folder / DATA_FILE, columns) as out:
+        for texts in rows:
+            out.write(*(tokens for text in texts for tokens in text))
+            lengths.append([len(ids) for ids, _ in texts])
     return np.asarray(lengths, dtype=np.int64)
 
 
 def write_packed(rows: Iterable[tuple[Tokens, Tokens]], capacity: int, folder: Path) -> Lengths:
-    """Write ids and labels of documents packed into rows of at most `capacity` tokens; return the lengths of the rows.
+    """Write ids and labels of documents packed into rows of at most `capacity` tokens; return their lengths (rows x 1).
 
     The tokens go to temporary files first, then row by row to the result; only the lengths are held in memory.
     """
@@ -40,7 +45,7 @@ def write_packed(rows: Iterable[tuple[Tokens, Tokens]], capacity: int, folder: P
             labels_file.write(labels.tobytes())
             pieces += piece_lengths(len(ids), capacity)
     if not pieces:
-        return np.empty(0, dtype=np.int64)
+        return np.empty((0, 1), dtype=np.int64)
     row_lengths = _write_in_rows(np.asarray(pieces, dtype=np.int64), capacity, folder, aside)
     for file in aside:
         file.unlink()
@@ -48,24 +53,22 @@ def write_packed(rows: Iterable[tuple[Tokens, Tokens]], capacity: int, folder: P
 
 
 class ArrowRowWriter:
-    """Writes rows of token ids and labels; `lengths` of the documents that share a row where rows are packed."""
+    """Writes rows of lists of numbers, one list for each of `columns`."""
 
-    def __init__(self, file: Path, *, is_packed: bool) -> None:
-        names = ["input_ids", "labels", "seq_lengths"] if is_packed else ["input_ids", "labels"]
-        self._schema = pa.schema([(name, pa.list_(pa.int32())) for name in names])
-        self._columns: dict[str, list[Tokens]] = {name: [] for name in names}
+    def __init__(self, file: Path, columns: Sequence[str]) -> None:
+        self._schema = pa.schema([(name, pa.list_(pa.int32())) for name in columns])
+        self._columns: dict[str, list[Tokens]] = {name: [] for name in columns}
         self._num_waiting = 0
         self._out = pa.OSFile(str(file), "wb")
         self._writer = pa.ipc.new_stream(self._out, self._schema)
         self._file = file
 
-    def write(self, input_ids: Tokens, labels: Tokens, seq_lengths: Tokens | None = None) -> None:
-        self._columns["input_ids"].append(input_ids)
-        self._columns["labels"].append(labels)
-        if seq_lengths is not None:
-            self._columns["seq_lengths"].append(seq_lengths)
-        self._num_waiting += len(input_ids)
-        if self._num_waiting >= BATCH_TOKENS:
+    def write(self, *lists: Tokens) -> None:
+        """Write one row, its lists in the order of the columns."""
+        for column, values in zip(self._columns.values(), lists, strict=True):
+            column.append(values)
+            self._num_waiting += len(values)
+        if self._num_waiting >= BATCH_NUMBERS:
             self._flush()
 
     def __enter__(self) -> Self:
@@ -94,13 +97,13 @@ def _write_in_rows(lengths: Lengths, capacity: int, folder: Path, files: list[Pa
     ids, labels = (np.memmap(file, dtype=np.int32, mode="r") for file in files)
     starts = np.concatenate([[0], np.cumsum(lengths)])
     row_lengths = []
-    with ArrowRowWriter(folder / DATA_FILE, is_packed=True) as out:
+    with ArrowRowWriter(folder / DATA_FILE, PACKED_COLUMNS) as out:
         for documents in best_fit(lengths, capacity):
             spans = [slice(starts[number], starts[number + 1]) for number in documents]
             row_ids = np.concatenate([ids[span] for span in spans])
             row_labels = np.concatenate([labels[span] for span in spans])
             out.write(row_ids, row_labels, lengths[documents].astype(np.int32))
-            row_lengths.append(len(row_ids))
+            row_lengths.append([len(row_ids)])
     return np.asarray(row_lengths, dtype=np.int64)
 
 

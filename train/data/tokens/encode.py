@@ -6,7 +6,7 @@ offsets. So the tokens are those of inference, also where a turn begins or ends.
 
 import gc
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -78,17 +78,15 @@ def tokenise(
     renderer: Renderer,
     *,
     max_length: int | None,
-    with_pairs: bool = False,
     on_rendered: Callable[[list[TokenisedRow]], None] = lambda rows: None,
     on_refusal: OnRefusal | None = None,
 ) -> Iterator[list[TokenisedRow]]:
     """The rows in order, in batches, with their tokens. While the tokenizer's threads work, the next batch is rendered.
 
     `lines` are rows with their lines in the source. With `max_length`, turns beyond that many tokens may be missing in
-    long rows. Rows with two answers, or with a rated one, are refused unless `with_pairs`. `on_rendered` is called with
-    each batch while it is being tokenised, `on_refusal` for each refused row; without it, raise what `Renderer.render`
-    raises for the first one. Raise `InvalidRequestError` with code `tokenizer_unsupported` for a tokenizer without
-    offsets.
+    long rows. `on_rendered` is called with each batch while it is being tokenised, `on_refusal` for each refused row;
+    without it, raise what `Renderer.render` raises for the first one. Raise `InvalidRequestError` with code
+    `tokenizer_unsupported` for a tokenizer without offsets.
     """
     backend = backend_of(renderer.tokenizer)
     kept_chars = None if max_length is None else _kept_chars(backend, max_length)
@@ -96,9 +94,8 @@ def tokenise(
     def rendered() -> Iterator[TokenisedRow]:
         for number, (line, row) in enumerate(lines, 1):
             read = TokenisedRow(number, line, row)
-            parts = [part for _, part in conversations(row)] if with_pairs else [row]
             try:
-                read.texts = [renderer.render(number, part, kept_chars) for part in parts]
+                read.texts = [renderer.render(number, part, kept_chars) for _, part in conversations(row)]
             except InvalidRequestError as error:
                 if on_refusal is None:
                     raise
@@ -119,14 +116,21 @@ def tokenise(
             yield _tokenised(*before, backend)
 
 
-def labelled(row: TokenisedRow, max_length: int | None) -> tuple[Tokens, Tokens]:
-    """Ids and labels of a row with one text, cut after `max_length` tokens, if that is given."""
-    (encoding,), (turns,) = row.encodings, row.turns
-    ids = np.asarray(encoding.ids[:max_length], dtype=np.int32)
-    labels = np.full(len(ids), IGNORE, dtype=np.int32)
-    for first, last in turns:
-        labels[first:last] = ids[first:last]
-    return ids, labels
+def labelled(row: TokenisedRow, max_length: int | None) -> list[tuple[Tokens, Tokens]]:
+    """Ids and labels of each text of a row, cut after `max_length` tokens, if that is given."""
+    texts = []
+    for encoding, turns in zip(row.encodings, row.turns, strict=True):
+        ids = np.asarray(encoding.ids[:max_length], dtype=np.int32)
+        labels = np.full(len(ids), IGNORE, dtype=np.int32)
+        for first, last in turns:
+            labels[first:last] = ids[first:last]
+        texts.append((ids, labels))
+    return texts
+
+
+def is_equal_pair(ids: Sequence[Tokens | list[int]]) -> bool:
+    """Whether these are the two answers of a pair that are equal as far as they are kept: they teach nothing."""
+    return len(ids) == 2 and np.array_equal(ids[0], ids[1])
 
 
 def backend_of(tokenizer: "PreTrainedTokenizerBase") -> "Tokenizer":

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ftlab.schemas.methods import Method
+from ftlab.schemas.methods import Method, RowKind
 from train.data.rows.canonical import CanonicalFile, Row
 from train.data.rows.errors import DatasetInvalidError, rows_missing
-from train.data.tokens.arrow_rows import DATA_FILE, write_packed, write_rows
-from train.data.tokens.encode import IGNORE, TokenisedRow, Tokens, labelled, tokenise
+from train.data.tokens.arrow_rows import DATA_FILE, PAIR_COLUMNS, TEXT_COLUMNS, write_packed, write_rows
+from train.data.tokens.encode import IGNORE, TokenisedRow, Tokens, is_equal_pair, labelled, tokenise
 from train.data.tokens.pack import Lengths
 from train.data.tokens.prepared_cache import Entry, PreparedCache
 from train.data.tokens.render import Renderer
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 4
+VERSION = 5
 """Version of the prepared rows; a new number makes a new cache entry."""
 PROGRESS_ROWS = 1000
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
@@ -66,12 +66,19 @@ class PrepareSpec:
     max_length: int
     assistant_only_loss: bool
     packing: bool = False
+    kinds: tuple[RowKind, ...] = (RowKind.MESSAGES, RowKind.TEXT)
+    """Kinds of rows that are accepted. The result depends on the kind that the rows have, not on these."""
 
     @classmethod
     def of(cls, rows: Path, tokenizer_folder: Path, method: Method, *, is_eval: bool = False) -> "PrepareSpec":
         """The spec of a job's file. Evaluation rows are never packed, since their loss is compared between jobs."""
         return cls(
-            rows, tokenizer_folder, method.max_length, method.assistant_only_loss, method.packing and not is_eval
+            rows,
+            tokenizer_folder,
+            method.max_length,
+            method.assistant_only_loss,
+            method.packing and not is_eval,
+            method.row_kinds,
         )
 
     def key(self) -> str:
@@ -95,7 +102,7 @@ class Counts:
     num_rows: int = 0
     """Rows of the dataset."""
     num_untrained_rows: int = 0
-    """Rows without a trained token, which are skipped."""
+    """Rows without a trained token, and pairs whose answers are equal once cut, which are skipped."""
     num_truncated_rows: int = 0
     """Rows longer than `max_length`, which are cut."""
     num_dropped_tokens: int = 0
@@ -125,7 +132,7 @@ class Prepared:
         return self._entry.folder.name
 
     def dataset(self) -> "Dataset":
-        """The rows, memory-mapped: `input_ids`, `labels`, and `seq_lengths` of the documents in packed rows."""
+        """The rows, memory-mapped, with the columns of `train.data.tokens.arrow_rows`."""
         from datasets import Dataset
 
         return Dataset.from_file(str(self._entry.folder / DATA_FILE))
@@ -145,15 +152,23 @@ def prepare_rows(
 
     `tokenizer` and `observe` are only called when the rows must be made. While another process makes them,
     `on_progress` is called with 0. Raise what `train.data.tokens.encode.tokenise` raises, and `DatasetInvalidError`
-    when no trained token is left.
+    for rows of another kind and when no trained token is left.
     """
 
     def build(folder: Path) -> dict[str, Any]:
         with CanonicalFile.open(spec.rows) as file:
+            _check_kind(file.kind, spec)
             counts = _build(spec, file, tokenizer(), folder, on_progress, observe)
-        return {"spec": _document(spec), "counts": asdict(counts)}
+        return {"spec": _document(spec), "kind": file.kind, "counts": asdict(counts)}
 
-    return Prepared(prepared_cache(cache_folder).get(spec.key(), build, lambda: on_progress(0)))
+    entry = prepared_cache(cache_folder).get(spec.key(), build, lambda: on_progress(0))
+    _check_kind(RowKind(entry.manifest["kind"]), spec)
+    return Prepared(entry)
+
+
+def _check_kind(kind: RowKind, spec: PrepareSpec) -> None:
+    if kind not in spec.kinds:
+        raise DatasetInvalidError(f"The rows are of kind '{kind}', and the method trains on {' or '.join(spec.kinds)}.")
 
 
 def prepared_cache(cache_folder: Path) -> PreparedCache:
@@ -174,10 +189,12 @@ def _build(
     max_length = None if spec.packing else spec.max_length
     rows = _learned(_counted(file.rows(), on_progress), renderer, max_length, counts, observer)
     if spec.packing:
-        lengths = write_packed(_split(rows, spec.max_length, counts), spec.max_length, folder)
+        texts = (text for (text,) in rows)
+        lengths = write_packed(_split(texts, spec.max_length, counts), spec.max_length, folder)
         counts.longest = min(counts.longest, spec.max_length)
     else:
-        lengths = write_rows(rows, folder)
+        columns = PAIR_COLUMNS if file.kind is RowKind.PREFERENCE else TEXT_COLUMNS
+        lengths = write_rows(rows, folder, columns)
     if not counts.num_trained_tokens:
         raise DatasetInvalidError(
             f"None of the {counts.num_rows} rows has a token to train on; {counts.num_truncated_rows} of them are "
@@ -196,26 +213,27 @@ def _learned(
     max_length: int | None,
     counts: Counts,
     observer: Observer | None,
-) -> Iterator[tuple[Tokens, Tokens]]:
-    """Ids and labels of the rows with a trained token."""
+) -> Iterator[list[tuple[Tokens, Tokens]]]:
+    """Ids and labels of the texts of each row that can be trained on."""
     on_rendered = observer.on_rendered if observer else lambda rows: None
     for rows in tokenise(lines, renderer, max_length=max_length, on_rendered=on_rendered):
         if observer is not None:
             observer.on_tokenised(rows)
         for row in rows:
-            ids, labels = labelled(row, max_length)
+            texts = labelled(row, max_length)
             counts.num_rows += 1
-            if lost := row.num_tokens - len(ids):
+            if lost := sum(map(len, row.encodings)) - sum(len(ids) for ids, _ in texts):
                 counts.num_truncated_rows += 1
                 counts.num_dropped_tokens += lost
             # The model predicts the next token, so the first one of a row is never a target.
-            num_trained = int((labels[1:] != IGNORE).sum())
-            counts.num_trained_tokens += num_trained
-            counts.num_untrained_rows += not num_trained
-            if num_trained:
-                counts.longest = max(counts.longest, len(ids))
-                counts.max_token_id = max(counts.max_token_id, int(ids.max()))
-                yield ids, labels
+            num_trained = [int((labels[1:] != IGNORE).sum()) for _, labels in texts]
+            if not all(num_trained) or is_equal_pair([ids for ids, _ in texts]):
+                counts.num_untrained_rows += 1
+                continue
+            counts.num_trained_tokens += sum(num_trained)
+            counts.longest = max(counts.longest, *(len(ids) for ids, _ in texts))
+            counts.max_token_id = max(counts.max_token_id, *(int(ids.max()) for ids, _ in texts))
+            yield texts
 
 
 def _split(rows: Iterable[tuple[Tokens, Tokens]], capacity: int, counts: Counts) -> Iterator[tuple[Tokens, Tokens]]:
@@ -229,11 +247,11 @@ def _split(rows: Iterable[tuple[Tokens, Tokens]], capacity: int, counts: Counts)
 
 
 def _useful_fraction(lengths: Lengths, batch_size: int) -> float:
-    """Tokens / positions of batches of rows in random order, each padded to its longest row."""
+    """Tokens / positions of batches of rows in random order, with each text padded to the longest of its batch."""
     order = np.random.default_rng(0).permutation(lengths)
     starts = np.arange(0, len(order), batch_size)
-    widths = np.maximum.reduceat(order, starts)
-    heights = np.diff(np.append(starts, len(order)))
+    widths = np.maximum.reduceat(order.max(axis=1), starts)
+    heights = np.diff(np.append(starts, len(order))) * lengths.shape[1]
     return round(float(lengths.sum() / (widths * heights).sum()), 4)
 
 

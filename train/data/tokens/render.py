@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateError, TemplateSyntaxError
 
 from ftlab.errors import InvalidRequestError
-from ftlab.schemas.methods import SftMethod
 from train.data.rows.canonical import Message, Row
 from train.data.rows.errors import DatasetInvalidError
 from train.data.tokens.chat_template import PLAIN, ChatTemplate, Span, TemplateOutline, placeholders, training_template
@@ -75,7 +74,7 @@ class Renderer:
         self._eos = tokenizer.eos_token or ""
 
     def render(self, number: int, row: Row, kept_chars: KeptChars | None = None) -> RenderedRow:
-        """Render row `number`, counted from 1.
+        """Render row `number`, counted from 1: a conversation or a text (`train.data.tokens.encode.conversations`).
 
         With `kept_chars`, spans that begin beyond the kept part of a long row may be missing.
 
@@ -84,9 +83,6 @@ class Renderer:
         """
         if "text" in row:
             return self._render_text(row["text"])
-        if "messages" not in row:
-            kinds = " or ".join(SftMethod.row_kinds)
-            raise DatasetInvalidError(f"Row {number} is not of kind {kinds}, which method 'sft' trains on.")
         messages = [self._without_end(_with_parsed_calls(message)) for message in row["messages"]]
         # With the loss on everything, the turns of weight 0 are searched instead, to leave them out.
         wanted = [

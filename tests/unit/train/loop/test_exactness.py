@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.unit.train.ranks import Task, train
-from tests.unit.train.runs import CrashError, Job, Link, write_rows
+from tests.unit.train.runs import CrashError, Job, Link, write_pairs, write_rows
 from tests.unit.train.traces import Rows, Trace, assert_equal, record_rows
 from train.plan import Phase, StopKind
 
@@ -92,6 +92,29 @@ CASES = [
     pytest.param(5, {"training": SHORT_EPOCHS | {"bf16": True}} | DROPOUT, id="bf16"),
     pytest.param(5, {"training": SHORT_EPOCHS, "method": PACKING} | DROPOUT, id="packing"),
 ]
+
+
+DPO: dict[str, Any] = {"method": {"type": "dpo", "max_length": 64}}
+OTHER_METHODS = [
+    pytest.param(5, DPO | {"training": SHORT_EPOCHS | {"eval_steps": 3}}, id="dpo"),
+    pytest.param(7, DPO | {"tuning": "full", "training": SHORT_EPOCHS | {"learning_rate": 0.003}}, id="dpo, full"),
+]
+
+
+@pytest.mark.parametrize(("k", "config"), OTHER_METHODS)
+def test_other_methods_stop_and_go_on(new_job: NewJob, rows: Rows, tmp_path: Path, k: int, config: dict[str, Any]):
+    data, eval_data = write_pairs(tmp_path / "pairs.arrow", 11), write_pairs(tmp_path / "eval.arrow", 4, offset=3)
+    traces = []
+    for stops in ([None], [k, None]):
+        trace = Trace(new_job())
+        trace.job.rows, trace.job.eval_rows = data, eval_data
+        for stop in stops:
+            link = attempt(trace, rows, Link(stop_at={stop: StopKind.PAUSE} if stop else {}), **config)
+        traces.append(trace)
+    whole, trace = traces
+    assert_equal(trace, whole)
+    assert trace.series()["eval_rewards/margins"]
+    assert link.receipt()["why_not"] == []
 
 
 @pytest.mark.parametrize(("k", "config"), CASES)

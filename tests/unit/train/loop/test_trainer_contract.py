@@ -5,6 +5,7 @@ Any of them may change without notice. A failing test names what to look at, bef
 
 import ast
 import inspect
+import re
 import textwrap
 from dataclasses import fields
 from typing import Any, get_args
@@ -17,6 +18,7 @@ from trl import DPOTrainer, GRPOTrainer, KTOTrainer, RewardTrainer, SFTTrainer
 from trl.trainer.utils import FusedCausalLMOutput, add_fused_lm_head
 
 from train.loop.exact_resume import ExactResume
+from train.methods.dpo import DpoRunTrainer
 from train.methods.sft import TOKEN_MEANS, SftRunTrainer
 
 TRL_TRAINERS: list[type[Trainer]] = [SFTTrainer, DPOTrainer, KTOTrainer, RewardTrainer, GRPOTrainer]
@@ -34,6 +36,7 @@ OVERRIDDEN = {
     "trial)",
     "_run_epoch": "(self, model, epoch, train_dataloader, steps_in_epoch, num_update_steps_per_epoch, trial, "
     "ignore_keys_for_eval, start_time, resume_from_checkpoint, epochs_trained, steps_trained_in_current_epoch)",
+    "log": "(self, logs, start_time=None)",
     "_maybe_log_save_evaluate": "(self, tr_loss, grad_norm, model, trial, epoch, ignore_keys_for_eval, start_time, "
     "learning_rate=None)",
     "_evaluate": "(self, trial, ignore_keys_for_eval, skip_scheduler=False)",
@@ -171,9 +174,24 @@ def test_the_sft_trainer_notes_one_mean_a_pass_and_averages_them_when_it_logs() 
         and isinstance(node.func.value.slice, ast.Constant)
     ]
     assert sorted(appended) == ["aux_loss", *TOKEN_MEANS], f"SFTTrainer.compute_loss notes {appended}. {SFT_ADVICE}"
-    check_method(SFTTrainer, "log", "(self, logs, start_time=None)")
     for name in ("model_accepts_loss_kwargs", "_loss_shifts_labels"):
         assert name in assigned_attributes(Trainer), f"Trainer no longer sets {name}. {SFT_ADVICE}"
+
+
+def test_the_dpo_trainer_has_what_its_run_overrides() -> None:
+    check_method(Trainer, "_get_num_items_in_batch", "(self, batch_samples, device)")
+    check_method(DPOTrainer, "compute_loss", "(self, model, inputs, return_outputs=False, num_items_in_batch=None)")
+    check_method(DPOTrainer, "compute_ref_log_probs", "(self, model, inputs)")
+    check_method(DPOTrainer, "_prepare_dataset", "(self, dataset, processing_class, args, dataset_name)")
+    check_method(DPOTrainer, "_precompute_ref_logps", "(self, dataset, name, batch_size)")
+    assert hasattr(Trainer, "loss_is_scaled_for_ga"), "Adapt train/methods/dpo.py."
+    assert "_precompute_model_hash" in assigned_attributes(DPOTrainer), "Adapt train/methods/dpo.py."
+
+
+def test_the_dpo_trainer_notes_the_means_that_are_weighted_when_it_logs() -> None:
+    source = inspect.getsource(DPOTrainer._compute_loss)
+    noted = set(re.findall(r'_metrics\[mode\]\["([^"]+)"\]\.append', source)) - {"aux_loss"}
+    assert noted == set(DpoRunTrainer.metric_weights), "Adapt train/methods/dpo.py, then this test."
 
 
 def test_the_fused_head_of_trl_gives_what_an_evaluation_measures() -> None:

@@ -225,12 +225,18 @@ def test_plain_texts_are_learned_whole(tmp_path: Path):
     assert not report.roles
 
 
-def test_of_a_pair_both_sides_are_read_and_it_is_said_that_no_method_learns_them(tmp_path: Path):
+def test_of_a_pair_both_answers_are_read(tmp_path: Path):
     pair = {"prompt": [user("Where?")], "chosen": [answer("In the queue.")], "rejected": [answer("Go away. " * 30)]}
-    report = check(tmp_path, [pair], kind=Kind.PREFERENCE, max_length=64)
-    assert report.counts["no_method"] == 1
-    assert report.has_errors, "a job with it is refused"
-    assert rows_of(report, CheckRule.TRUNCATED_ROW) == [1]
+    same = "The same words for a long time. " * 8
+    twins = {"prompt": [user("Where?")], "chosen": [answer(same + "A.")], "rejected": [answer(same + "B.")]}
+    report = check(tmp_path, [pair, twins], kind=Kind.PREFERENCE, max_length=64)
+    assert not report.has_errors
+    assert rows_of(report, CheckRule.TRUNCATED_ROW) == [1, 2]
+    assert rows_of(report, CheckRule.EQUAL_WHEN_CUT) == [2]
+    assert report.num_untrained == 1
+
+
+def test_it_is_said_that_no_method_learns_from_rated_answers(tmp_path: Path):
     rated = {"prompt": [user("Where?")], "completion": [answer("There.")], "label": True}
     report = check(tmp_path, [rated], kind=Kind.UNPAIRED)
     assert (report.counts["no_method"], report.has_errors) == (1, True)

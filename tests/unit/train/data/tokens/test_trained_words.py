@@ -65,7 +65,7 @@ def trained(rows: list[Row], tokenizer: PreTrainedTokenizerFast) -> Iterator[Tra
     renderer = Renderer(tokenizer, assistant_only_loss=True)
     for batch in tokenise(enumerate(rows, 1), renderer, max_length=None):
         for row in batch:
-            ids, labels = labelled(row, None)
+            [(ids, labels)] = labelled(row, None)
             words = tokenizer.decode([label for label in labels.tolist() if label != IGNORE])
             yield Trained(ids.tolist(), words, left_out_of(row.row, row.texts[0]))
 
