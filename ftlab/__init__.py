@@ -49,6 +49,8 @@ if TYPE_CHECKING:
         RunningEntry,
         SftMethod,
         SignedUrl,
+        Template,
+        TemplateSummary,
         TrainingConfig,
         TunedModel,
     )
@@ -95,6 +97,8 @@ __all__ = [
     "Settings",
     "SftMethod",
     "SignedUrl",
+    "Template",
+    "TemplateSummary",
     "TokenRow",
     "TrainingConfig",
     "TunedModel",

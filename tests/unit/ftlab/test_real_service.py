@@ -1,8 +1,6 @@
 """The SDK and the CLI against the real HTTP service: what the fake promises, the service keeps."""
 
-import asyncio
 import sqlite3
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from zipfile import ZipFile
@@ -19,7 +17,7 @@ from tests.support.job_configs import configs_with_every_setting
 from tests.support.model_folders import write_model
 from tests.unit.ftlab.cli_runs import Cli
 from tests.unit.ftlab.conftest import QUICK
-from tests.unit.serve.streams.running import World, running
+from tests.unit.serve.streams.running import World
 from tracking.store.records import ModelRecord
 
 ROW_OF_KIND = {
@@ -29,27 +27,6 @@ ROW_OF_KIND = {
     RowKind.TEXT: b'{"text":"Hello"}\n',
 }
 ROW = ROW_OF_KIND[RowKind.MESSAGES]
-
-
-@pytest.fixture
-def world(tmp_path) -> Iterator[World]:
-    """A service in a thread of its own."""
-    started, stop, worlds = threading.Event(), asyncio.Event(), []
-    loop = asyncio.new_event_loop()
-
-    async def serve():
-        async with running(tmp_path / "home") as world:
-            worlds.append(world)
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    assert started.wait(30)
-    yield worlds[0]
-    loop.call_soon_threadsafe(stop.set)
-    thread.join(30)
-    loop.close()
 
 
 @pytest.fixture
