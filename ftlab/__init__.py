@@ -50,6 +50,8 @@ if TYPE_CHECKING:
         RunningEntry,
         SftMethod,
         SignedUrl,
+        Template,
+        TemplateSummary,
         TrainingConfig,
         TunedModel,
     )
@@ -97,6 +99,8 @@ __all__ = [
     "Settings",
     "SftMethod",
     "SignedUrl",
+    "Template",
+    "TemplateSummary",
     "TokenRow",
     "TrainingConfig",
     "TunedModel",

@@ -20,7 +20,7 @@ from serve.http import errors, openapi, query
 from serve.http.body_limit import BodyLimit
 from serve.http.json_body import MAX_JSON_BYTES
 from serve.http.middleware import Envelope, HostCheck
-from serve.jobs import queue
+from serve.jobs import queue, templates
 from serve.jobs import routes as jobs
 from serve.legacy import routes as legacy
 from serve.models import routes as models
@@ -41,6 +41,7 @@ STRICT_ROUTERS = (
     queue.router,
     quotas.router,
     jobs.router,
+    templates.router,
     downloads.router,
     checks.router,
     preview.router,

@@ -20,6 +20,7 @@ from ftlab.cli.job_source import read_job
 from ftlab.client import AsyncClient, Client
 from ftlab.schemas import EventKind, SftMethod
 from ftlab.schemas.job_file import parse_job_config, read_yaml
+from ftlab.schemas.templates import BUILT_IN
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
 from serve import deployment
@@ -181,6 +182,15 @@ def test_every_example_job_can_be_submitted(path: Path) -> None:
     assert set(read_job(path, []).named) == {"dataset", "eval_dataset"}
 
 
+def test_every_built_in_template_is_one_that_is_checked() -> None:
+    assert {path.stem for path in (ROOT / "ftlab" / "templates").glob("*.yaml")} == set(BUILT_IN)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_built_in_template_is_documented(name: str) -> None:
+    assert cells(row_of((DOCS / "howto" / "use-templates.md").read_text("utf-8"), name))[1]
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "ray_configs").glob("*.yaml")), ids=shown)
 def test_every_serve_config_is_one_that_serve_takes(path: Path) -> None:
     config = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text("utf-8")))
@@ -192,7 +202,7 @@ def test_every_serve_config_is_one_that_serve_takes(path: Path) -> None:
 
 
 def test_no_yaml_is_shipped_that_nothing_checks() -> None:
-    checked = {"docs/examples", "ray_configs"}
+    checked = {"docs/examples", "ray_configs", "ftlab/templates"}
     yamls = [path for path in FILES if path.suffix in {".yaml", ".yml"}]
     assert [shown(path) for path in yamls if shown(path.parent) not in checked] == []
 

@@ -1,7 +1,9 @@
 """`ftlab show`: one job with its settings, its attempts, and what each resume started from."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from ftlab.cli.app import app
 from ftlab.cli.session import Session, command
@@ -16,13 +18,22 @@ MAX_ANCESTORS = 20
 
 
 @command(app)
-def show(session: Session, job: JobArgument) -> None:
+def show(
+    session: Session,
+    job: JobArgument,
+    as_yaml: Annotated[
+        bool, typer.Option("--yaml", help="Print the job's config as a job file, with every setting.")
+    ] = False,
+) -> None:
     """Show one job, its attempts, and what each resume started from."""
     from ftlab.cli.text import one_line
     from ftlab.schemas import EventKind, NoticePayload, ResumedPayload
     from ftlab.schemas.events import DATA_CHECKED
 
     found = session.client.jobs.get(job)
+    if as_yaml:
+        _print_config(session, found)
+        return
     attempts = session.client.jobs.attempts(found.id)
     notices = list(session.client.jobs.events(found.id, kinds=EventKind.NOTICE))
     receipts = [event for event in notices if isinstance(event.payload, ResumedPayload)]
@@ -41,6 +52,15 @@ def show(session: Session, job: JobArgument) -> None:
         for event in receipts:
             if event.attempt == attempt.number and isinstance(event.payload, ResumedPayload):
                 session.output.data(f"  {one_line(event.payload.message)}")
+
+
+def _print_config(session: Session, job: "Job") -> None:
+    """Print the stored config, which makes the same job when it is submitted again."""
+    from ftlab.schemas.job_file import write_yaml
+
+    if session.output.as_json:
+        raise typer.BadParameter("--yaml and --json cannot be combined; the JSON of a job has its config as 'config'.")
+    session.output.data(write_yaml(job.config).rstrip())
 
 
 def _attempt_line(attempt: "Attempt") -> str:

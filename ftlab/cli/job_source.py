@@ -1,4 +1,4 @@
-"""Turn `CONFIG.yaml` and `--set` into a checked job config and the dataset files that it names."""
+"""Turn `CONFIG.yaml`, `--template` and `--set` into a checked job config and the dataset files that it names."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ftlab.errors import InvalidRequestError
-from ftlab.schemas import JobConfig
+from ftlab.schemas import JobConfig, Template
 from ftlab.schemas.dataset_files import DATASET_SUFFIXES
 from ftlab.schemas.job_file import parse_job_config, read_yaml
+from ftlab.schemas.templates import STAND_INS, merged
 
 DATASET_FIELDS = ("dataset", "eval_dataset")
 
@@ -50,17 +51,25 @@ class JobSource:
         }
 
 
-def read_job(path: Path, assignments: Sequence[str]) -> JobSource:
-    """Read and check a job file; `-` is the standard input.
+def read_job(
+    path: Path | None,
+    assignments: Sequence[str],
+    *,
+    template: Template | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> JobSource:
+    """Read and check a job file; `-` is the standard input. Without a file, a template is needed.
 
-    Raises `InvalidRequestError` with one line on what is wrong and where.
+    Each takes precedence over the one before: the template, the file, the options, the assignments. Raises
+    `InvalidRequestError` with one line on what is wrong and where.
     """
-    source, folder = ("standard input", Path.cwd()) if str(path) == "-" else (str(path), path.parent)
-    document = read_yaml(_text(path), source)
-    if not isinstance(document, dict):
-        raise InvalidRequestError(f"{source} must hold settings such as 'model: org/name'.", "invalid_config")
+    source, document = _read(path, template)
+    folder = Path.cwd() if path is None or str(path) == "-" else path.parent
+    document = merged(document, options or {})
     for assignment in assignments:
         assign(document, assignment)
+    if template is not None:
+        _require_the_rest(document, template)
     named: dict[str, list[str | Path]] = {}
     stand_ins = dict(document)
     for field in DATASET_FIELDS:
@@ -72,6 +81,30 @@ def read_job(path: Path, assignments: Sequence[str]) -> JobSource:
             shown = [item.name[:200] if isinstance(item, Path) else item for item in found]
             stand_ins[field] = shown if isinstance(given, list) else shown[0]
     return JobSource(parse_job_config(stand_ins, source), named)
+
+
+def _read(path: Path | None, template: Template | None) -> tuple[str, dict[str, Any]]:
+    """The name of the source for messages, and its settings."""
+    base = template.config if template else {}
+    if path is None:
+        assert template is not None
+        return f"Template {template.name!r}", dict(base)
+    source = "standard input" if str(path) == "-" else str(path)
+    document = read_yaml(read_text(path), source)
+    if not isinstance(document, dict):
+        raise InvalidRequestError(f"{source} must hold settings such as 'model: org/name'.", "invalid_config")
+    return source, merged(base, document)
+
+
+def _require_the_rest(document: Mapping[str, Any], template: Template) -> None:
+    missing = [name for name in STAND_INS if name not in document]
+    if missing:
+        raise InvalidRequestError(
+            f"Template {template.name!r} leaves out {' and '.join(missing)}; add "
+            f"{' and '.join(f'--{name}' for name in missing)}.",
+            "invalid_config",
+            missing[0],
+        )
 
 
 def assign(document: dict[str, Any], assignment: str) -> None:
@@ -89,7 +122,8 @@ def assign(document: dict[str, Any], assignment: str) -> None:
     place[path[-1]] = read_yaml(text, f"--set {name}")
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a file; `-` is the standard input. Raises `InvalidRequestError`."""
     if str(path) == "-":
         return sys.stdin.read()
     try:
@@ -97,7 +131,7 @@ def _text(path: Path) -> str:
     except FileNotFoundError:
         raise InvalidRequestError(f"There is no file {str(path)!r}.", "file_not_found") from None
     except IsADirectoryError:
-        raise InvalidRequestError(f"{str(path)!r} is a folder, not a job file.", "file_not_found") from None
+        raise InvalidRequestError(f"{str(path)!r} is a folder, not a file.", "file_not_found") from None
     except UnicodeDecodeError:
         raise InvalidRequestError(f"{str(path)!r} is not a text file in UTF-8.", "invalid_yaml") from None
 

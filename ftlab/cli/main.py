@@ -16,6 +16,7 @@ from ftlab.cli import job_details as _job_details  # noqa: F401  isort: skip
 from ftlab.cli import control as _control  # noqa: F401  isort: skip
 from ftlab.cli import download as _download  # noqa: F401  isort: skip
 from ftlab.cli import records as _records  # noqa: F401  isort: skip
+from ftlab.cli import templates as _templates  # noqa: F401  isort: skip
 from ftlab.cli import models as _models  # noqa: F401  isort: skip
 from ftlab.cli import preview as _preview  # noqa: F401  isort: skip
 from ftlab.cli import checks as _checks  # noqa: F401  isort: skip

@@ -22,7 +22,21 @@ REUSE_WINDOW = 1000
 @command(app)
 def submit(
     session: Session,
-    file: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Job file; '-' reads standard input.")],
+    file: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG.yaml", help="Job file; '-' reads standard input.")
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option("--template", "-t", metavar="NAME", help="Template that the settings are added to.")
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", metavar="MODEL", help="Base model.")] = None,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option("--dataset", metavar="DATASET", help="File, id or name of the dataset; may be repeated."),
+    ] = None,
+    eval_dataset: Annotated[
+        str | None,
+        typer.Option("--eval-dataset", metavar="DATASET", help="File, id or name of the dataset to evaluate on."),
+    ] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, as a.b=value.")
     ] = None,
@@ -40,12 +54,16 @@ def submit(
     """Submit a job; a local dataset file is uploaded first, unless the service has it already."""
     from ftlab.cli.job_source import read_job
 
-    source = read_job(file, assignments or [])
+    if file is None and template is None:
+        raise typer.BadParameter("Give a job file, or --template NAME.")
+    base = session.client.templates.get(template) if template else None
+    options = _settings(model=model, dataset=dataset, eval_dataset=eval_dataset)
+    source = read_job(file, assignments or [], template=base, options=options)
     if dry_run:
         _print_config(session, source)
         return
     for name in source.missing_files:
-        require_dataset(session, name, str(file))
+        require_dataset(session, name, str(file or f"template {template!r}"))
     ids = {path: dataset_id(session, path) for path in source.files}
     job = session.client.jobs.create(source.with_ids(ids), idempotency_key)
     if not follow:
@@ -60,6 +78,21 @@ def submit(
         ended = follow_to_end(session, job, after=0)
     if session.output.as_json:
         session.output.json(ended)
+
+
+def _settings(model: str | None, dataset: list[str] | None, eval_dataset: str | None) -> dict[str, object]:
+    """The settings that options give; files are named relative to the current folder, not to the job file."""
+
+    def named(item: str) -> str:
+        return str(Path(item).absolute()) if Path(item).is_file() else item
+
+    datasets = [named(item) for item in dataset or ()]
+    given = {
+        "model": model,
+        "dataset": datasets if len(datasets) > 1 else next(iter(datasets), None),
+        "eval_dataset": named(eval_dataset) if eval_dataset else None,
+    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def report_submitted(session: Session, job: "Job") -> None:
@@ -159,5 +192,5 @@ def _print_config(session: Session, source: "JobSource") -> None:
     for name in source.missing_files:
         session.output.talk(f"There is no file {name!r}; the service must have a dataset with this name.")
     session.output.talk(
-        "The file is valid; nothing was sent. Not checked: the base model, datasets on the service, and the devices."
+        "The config is valid; nothing was sent. Not checked: the base model, datasets on the service, and the devices."
     )

@@ -141,6 +141,10 @@ def dataset_path(dataset_id: str) -> str:
     return f"/api/datasets/{segment(dataset_id)}"
 
 
+def template_path(name: str) -> str:
+    return f"/api/templates/{segment(name)}"
+
+
 def key_for_retries(given: str | None = None) -> str:
     """An idempotency key, generated unless one is given. Raises `InvalidRequestError` for one that cannot be sent."""
     if given is not None and not (given and given.isascii() and given.isprintable()):

@@ -31,6 +31,7 @@ from ftlab.schemas.records import (
     ServiceInfo,
     TunedModel,
 )
+from ftlab.schemas.templates import Template, TemplateSummary
 
 __all__ = [
     "Attempt",
@@ -68,6 +69,8 @@ __all__ = [
     "SignedUrl",
     "StatusPayload",
     "StrictModel",
+    "Template",
+    "TemplateSummary",
     "TrainingConfig",
     "TunedModel",
     "Upload",

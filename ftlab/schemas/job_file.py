@@ -42,6 +42,17 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _PlainLoader(_Loader):
+    """Refuse aliases, which let a few lines stand for gigabytes, and tags, which make types that JSON does not have."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) is not None:
+            kind = "an alias (*name)" if isinstance(event, yaml.AliasEvent) else "a tag (!name)"
+            raise yaml.MarkedYAMLError(problem=f"{kind} is not accepted here", problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+
 class _Dumper(yaml.SafeDumper):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
 
@@ -68,14 +79,25 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 
 def read_yaml(text: str, source: str) -> Any:
     """Raise `InvalidRequestError` with line and column for text that is not one YAML document."""
+    return _read(text, source, _Loader)
+
+
+def read_plain_yaml(text: str, source: str) -> Any:
+    """Read text of unknown origin as values of the types that JSON has. Raises what `read_yaml` raises."""
+    return _read(text, source, _PlainLoader)
+
+
+def _read(text: str, source: str, loader: type[_Loader]) -> Any:
     try:
-        return yaml.load(text, _Loader)
+        return yaml.load(text, loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise InvalidRequestError(f"{source}{place}: {error.problem}.", "invalid_yaml") from None
     except (yaml.YAMLError, ValueError) as error:
         raise InvalidRequestError(f"{source}: {' '.join(str(error).split())}.", "invalid_yaml") from None
+    except RecursionError:
+        raise InvalidRequestError(f"{source} is nested too deeply.", "invalid_yaml") from None
 
 
 def write_yaml(value: Any) -> str:

@@ -7,6 +7,7 @@ from ftlab.schemas.common import WireModel
 from ftlab.schemas.datasets import Dataset, Upload
 from ftlab.schemas.events import Event, LogLine
 from ftlab.schemas.records import Attempt, Checkpoint, Job, MetricPoint
+from ftlab.schemas.templates import TemplateSummary
 
 
 class TokenRowList(WireModel):
@@ -33,6 +34,10 @@ class CheckpointList(WireModel):
 
 class AttemptList(WireModel):
     data: list[Attempt]
+
+
+class TemplateList(WireModel):
+    data: list[TemplateSummary]
 
 
 class UploadList(WireModel):

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from ftlab.schemas.common import Name, StrictModel
 from ftlab.schemas.config import MAX_DATASETS, DatasetId
+from ftlab.schemas.templates import MAX_CHARS
 from ftlab.settings import DEFAULT_BUCKET
 
 MAX_BYTES = 2**53
@@ -40,6 +41,13 @@ class Move(StrictModel):
     """A new place in the queue."""
 
     to: Literal["front"]
+
+
+class TemplateText(StrictModel):
+    """The new text of a template."""
+
+    text: str = Field(min_length=1, max_length=MAX_CHARS)
+    """YAML with any settings of a job's config."""
 
 
 class ModelReference(StrictModel):

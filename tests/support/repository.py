@@ -119,7 +119,7 @@ def client_calls() -> list[str]:
     """`client.queue(`, `client.jobs.get(` and so on."""
     with Client("http://127.0.0.1:1", "") as client:
         owners = {"client": client} | {
-            f"client.{name}": getattr(client, name) for name in ("jobs", "datasets", "models", "quota")
+            f"client.{name}": getattr(client, name) for name in ("jobs", "datasets", "templates", "models", "quota")
         }
         return [f"{path}.{name}(" for path, owner in owners.items() for name in public_methods(type(owner))]
 

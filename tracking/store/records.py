@@ -294,6 +294,16 @@ class QuotaRecord:
 
 
 @dataclass(frozen=True)
+class TemplateRecord:
+    """A template that an owner saved."""
+
+    owner: str
+    name: str
+    text: str
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
 class UsageRecord:
     """An owner's current use."""
 

@@ -19,6 +19,7 @@ from tracking.store.leases import LeaseRepository
 from tracking.store.metrics import MetricRepository
 from tracking.store.models import ModelRepository
 from tracking.store.quotas import QuotaRepository
+from tracking.store.templates import TemplateRepository
 from tracking.store.uploads import UploadRepository
 from tracking.store.usage import UsageRepository
 
@@ -40,6 +41,7 @@ class Transaction:
         self.deletions = DeletionRepository(connection)
         self.leases = LeaseRepository(connection)
         self.quotas = QuotaRepository(connection)
+        self.templates = TemplateRepository(connection)
         self.usage = UsageRepository(connection)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from ftlab.client._async.datasets import AsyncDatasets
 from ftlab.client._async.jobs import AsyncJobs
+from ftlab.client._async.templates import AsyncTemplates
 from ftlab.client._async.transport import AsyncTransport
 from ftlab.client.endpoint import RetryPolicy, find_endpoint
 from ftlab.client.wire import MAX_PAGE, Request, key_for_retries, segment
@@ -34,6 +35,7 @@ class AsyncClient:
         self._transport = AsyncTransport(find_endpoint(base_url, api_key, timeout_s, policy))
         self.jobs = AsyncJobs(self._transport)
         self.datasets = AsyncDatasets(self._transport)
+        self.templates = AsyncTemplates(self._transport)
         self.models = AsyncModels(self._transport)
         self.quota = AsyncQuotas(self._transport)
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from ftlab.client._sync.datasets import Datasets
 from ftlab.client._sync.jobs import Jobs
+from ftlab.client._sync.templates import Templates
 from ftlab.client._sync.transport import Transport
 from ftlab.client.endpoint import RetryPolicy, find_endpoint
 from ftlab.client.wire import MAX_PAGE, Request, key_for_retries, segment
@@ -35,6 +36,7 @@ class Client:
         self._transport = Transport(find_endpoint(base_url, api_key, timeout_s, policy))
         self.jobs = Jobs(self._transport)
         self.datasets = Datasets(self._transport)
+        self.templates = Templates(self._transport)
         self.models = Models(self._transport)
         self.quota = Quotas(self._transport)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ftlab.client._sync.follow import Follower, recorded
+from ftlab.client._sync.templates import Templates
 from ftlab.client._sync.transfers import download
 from ftlab.client._sync.transport import Transport
 from ftlab.client.retry import Retries
@@ -25,6 +26,7 @@ from ftlab.client.wire import (
 from ftlab.errors import ConflictError, FineTuneLabError, JobCancelledError, JobFailedError, NotFoundError
 from ftlab.schemas import Attempt, Checkpoint, Dataset, Event, Job, JobConfig, LogLine, MetricPoint, Page
 from ftlab.schemas.job_file import parse_job_config
+from ftlab.schemas.templates import merged
 from ftlab.status import JobStatus
 
 RESUMED = frozenset({JobStatus.QUEUED, JobStatus.PENDING, JobStatus.INITIALIZING, JobStatus.RUNNING})
@@ -40,13 +42,24 @@ class Jobs:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def create(self, config: JobConfig | Mapping[str, Any], idempotency_key: str | None = None) -> Job:
+    def create(
+        self,
+        config: JobConfig | Mapping[str, Any],
+        idempotency_key: str | None = None,
+        *,
+        template: str | None = None,
+    ) -> Job:
         """Submit a job. Every submission carries an idempotency key, given or generated, so that a retry is safe.
 
-        A key that was used before returns the first job, with `is_replay` set.
+        A key that was used before returns the first job, with `is_replay` set. With the name of a `template`, the
+        config needs only what the template leaves out or what differs from it.
 
-        Raises `InvalidRequestError` for a config that the service would refuse, before anything is sent.
+        Raises `InvalidRequestError` for a config that the service would refuse, before anything is sent, and
+        `NotFoundError` for a template that does not exist.
         """
+        if template is not None:
+            given = config.model_dump(mode="json", exclude_unset=True) if isinstance(config, JobConfig) else config
+            config = merged((Templates(self._transport).get(template)).config, given)
         # What was not set is left to the service: the adapter that a job continues may decide it.
         document = parse_job_config(config).model_dump(mode="json", exclude_unset=True)
         key = key_for_retries(idempotency_key)

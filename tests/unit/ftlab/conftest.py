@@ -1,6 +1,8 @@
 """A fake service, and clients that lose no time on it."""
 
+import asyncio
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from ftlab.client import Client, RetryPolicy
 from tests.unit.ftlab.cli_runs import Cli
 from tests.unit.ftlab.fake_service import FakeService, serving
+from tests.unit.serve.streams.running import World, running
 
 QUICK = RetryPolicy(budget_s=10.0, first_delay_s=0.001, max_delay_s=0.01)
 
@@ -28,6 +31,27 @@ def fake(_server: FakeService) -> FakeService:
 def client(fake: FakeService) -> Iterator[Client]:
     with Client(fake.url, api_key="ftl_secret", retry=QUICK) as client:
         yield client
+
+
+@pytest.fixture
+def world(tmp_path) -> Iterator[World]:
+    """The real service in a thread of its own."""
+    started, stop, worlds = threading.Event(), asyncio.Event(), []
+    loop = asyncio.new_event_loop()
+
+    async def serve():
+        async with running(tmp_path / "home") as world:
+            worlds.append(world)
+            started.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    assert started.wait(30)
+    yield worlds[0]
+    loop.call_soon_threadsafe(stop.set)
+    thread.join(30)
+    loop.close()
 
 
 @pytest.fixture(autouse=True)

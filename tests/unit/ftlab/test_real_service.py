@@ -1,7 +1,6 @@
 """The SDK and the CLI against the real HTTP service: what the fake promises, the service keeps."""
 
-import asyncio
-import threading
+import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from zipfile import ZipFile
@@ -10,36 +9,24 @@ import pytest
 
 from ftlab import errors
 from ftlab.client import Client
+from ftlab.schemas.job_file import parse_job_config
+from ftlab.schemas.methods import RowKind
 from ftlab.status import JobStatus
 from tests.support.committed_folders import commit_folder
+from tests.support.job_configs import configs_with_every_setting
 from tests.support.model_folders import write_model
 from tests.unit.ftlab.cli_runs import Cli
 from tests.unit.ftlab.conftest import QUICK
-from tests.unit.serve.streams.running import World, running
+from tests.unit.serve.streams.running import World
 from tracking.store.records import ModelRecord
 
-ROW = b'{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}]}\n'
-
-
-@pytest.fixture
-def world(tmp_path) -> Iterator[World]:
-    """A service in a thread of its own."""
-    started, stop, worlds = threading.Event(), asyncio.Event(), []
-    loop = asyncio.new_event_loop()
-
-    async def serve():
-        async with running(tmp_path / "home") as world:
-            worlds.append(world)
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    assert started.wait(30)
-    yield worlds[0]
-    loop.call_soon_threadsafe(stop.set)
-    thread.join(30)
-    loop.close()
+ROW_OF_KIND = {
+    RowKind.MESSAGES: b'{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}]}\n',
+    RowKind.PREFERENCE: b'{"prompt":"Hi","chosen":"Hello","rejected":"What?"}\n',
+    RowKind.UNPAIRED: b'{"prompt":"Hi","completion":"Hello","label":true}\n',
+    RowKind.TEXT: b'{"text":"Hello"}\n',
+}
+ROW = ROW_OF_KIND[RowKind.MESSAGES]
 
 
 @pytest.fixture
@@ -147,6 +134,49 @@ def test_submit_list_and_cancel(client, config):
     with pytest.raises(errors.JobCancelledError):
         client.jobs.wait(first.id)
     assert [job.id for job in client.jobs.list(["cancelled", "failed"])] == [first.id]
+
+
+def stored_configs(world: World) -> dict[str, tuple[str, str]]:
+    """The configs of all jobs as they are in the database, letter by letter."""
+    with sqlite3.connect(world.settings.home / "ftlab.db") as database:
+        rows = database.execute("SELECT id, config, resolved_config FROM jobs")
+        return {job_id: (config, resolved) for job_id, config, resolved in rows}
+
+
+@pytest.fixture
+def datasets(client, tmp_path) -> dict[RowKind, str]:
+    """A dataset of each kind of rows."""
+    found = {}
+    for kind, row in ROW_OF_KIND.items():
+        file = tmp_path / f"{kind}.jsonl"
+        file.write_bytes(row * 3)
+        found[kind] = client.datasets.upload(file).id
+    return found
+
+
+def test_an_exported_config_makes_the_same_job(world, client, datasets, tmp_path, monkeypatch, capsys):
+    cli = Cli(world.url(""), monkeypatch, capsys)
+    chosen = {"model": "org/name", "dataset": ["ds-1"], "eval_dataset": "ds-1", "resources.gpus_per_worker": 1}
+    file = tmp_path / "exported.yaml"
+    documents = configs_with_every_setting(chosen)
+    assert len(documents) > 1
+    for document in documents:
+        rows = datasets[parse_job_config(document).method.row_kinds[0]]
+        evaluated = {"eval_dataset": rows} if "eval_dataset" in document else {}
+        first = client.jobs.create(document | {"dataset": [rows]} | evaluated)
+        file.write_text(cli("show", first.id, "--yaml").out, "utf-8")
+        second = cli("submit", file, "--quiet").out.strip()
+        again = client.jobs.create(client.jobs.get(first.id).config)
+        stored = stored_configs(world)
+        assert stored[first.id] == stored[second] == stored[again.id]
+        assert len({first.id, second, again.id}) == 3
+
+
+def test_a_config_is_exported_as_yaml_only(world, client, config, monkeypatch, capsys):
+    job = client.jobs.create(config)
+    run = Cli(world.url(""), monkeypatch, capsys)("show", job.id, "--yaml", "--json")
+    assert run.code == 2
+    assert "cannot be combined" in run.err
 
 
 def test_pause_resume_and_order(client, config):

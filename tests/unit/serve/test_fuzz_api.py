@@ -87,7 +87,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
 
 
 def _fill(fuzzed: Fuzzed, store: Store, home: Path) -> None:
-    """A dataset, an upload that has begun, jobs of several statuses, a checkpoint and a model."""
+    """A dataset, an upload that has begun, jobs of several statuses, a checkpoint, a model and a template."""
     client = fuzzed.client
     datasets = [
         client.post("/api/datasets", content=ROWS * size, headers={"x-filename": "chat.jsonl"}).json()["id"]
@@ -109,12 +109,15 @@ def _fill(fuzzed: Fuzzed, store: Store, home: Path) -> None:
         tx.attempts.end(ref, reason=ReasonCode.OK, message=None, now=NOW)
         tx.jobs.move(ref, JobStatus.COMPLETED, now=NOW, model_id="mdl-1")
     upload = client.post("/api/uploads", json={"filename": "a.jsonl", "size_bytes": 100}).json()["id"]
+    client.put("/api/templates/mine", json={"text": "tuning: lora"})
     url = client.post(f"/api/datasets/{datasets[0]}/url", json={}).json()["url"]
     fuzzed.ids = {
         "job_id": [*jobs, "queued", "completed"],
         "dataset_id": datasets,
         "model_id": ["mdl-1"],
         "upload_id": [upload],
+        "name": ["mine", "basic"],
+        "text": ["tuning: lora", "training: {max_steps: 3}", "a: &x [1]\nb: *x", 'name: "\\uD800"'],
         "token": [url.rsplit("/", 1)[1].partition("?")[0]],
         "model": ["org/name", "job:" + jobs[3], f"job:{jobs[3]}/step-2", "model:mdl-1", str(model)],
         "dataset": datasets,

@@ -24,6 +24,7 @@ TABLES = (
     "job_files",
     "models",
     "quotas",
+    "templates",
     "owner_usage",
     "leases",
 )
@@ -298,6 +299,13 @@ def _create_records_of_owners() -> None:
         sa.Column("max_disk_bytes", sa.BigInteger()),
         sa.Column("max_upload_bytes", sa.BigInteger()),
         sa.Column("weight", sa.Double()),
+    )
+    op.create_table(
+        "templates",
+        sa.Column("owner", sa.String(), primary_key=True),
+        sa.Column("name", sa.String(), primary_key=True),
+        sa.Column("text", sa.String(), nullable=False),
+        _at("updated_at"),
     )
     op.create_table(
         "owner_usage",
