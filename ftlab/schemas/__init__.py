@@ -3,6 +3,7 @@
 from ftlab.schemas.common import Page, StrictModel, WireModel
 from ftlab.schemas.config import JobConfig, LoraConfig, Resources, TrainingConfig
 from ftlab.schemas.datasets import Dataset, DatasetField, DatasetPreview, PreviewRow, SignedUrl, Upload
+from ftlab.schemas.estimates import Alternative, DeviceEstimate, JobEstimate, MemoryParts, RowEstimate
 from ftlab.schemas.events import (
     CheckpointPayload,
     Event,
@@ -33,20 +34,24 @@ from ftlab.schemas.records import (
 )
 
 __all__ = [
+    "Alternative",
     "Attempt",
     "Checkpoint",
     "CheckpointPayload",
     "Dataset",
     "DatasetField",
     "DatasetPreview",
+    "DeviceEstimate",
     "Event",
     "EventKind",
     "EventPayload",
     "Job",
     "JobConfig",
+    "JobEstimate",
     "LogLine",
     "LogPayload",
     "LoraConfig",
+    "MemoryParts",
     "Method",
     "MetricPoint",
     "MetricsPayload",
@@ -60,6 +65,7 @@ __all__ = [
     "Quota",
     "Resources",
     "ResumedPayload",
+    "RowEstimate",
     "RunningEntry",
     "SamplePayload",
     "ServiceInfo",
