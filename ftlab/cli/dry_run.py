@@ -86,8 +86,8 @@ def estimate_lines(estimate: "JobEstimate") -> Iterator[str]:
     for device in estimate.devices:
         yield from _device(device)
     for alternative in estimate.alternatives:
-        settings = " ".join(f"--set {name}={_value(value)}" for name, value in alternative.changes.items())
-        yield from _entry("try", settings)
+        for number, (name, value) in enumerate(alternative.changes.items()):
+            yield from _entry("" if number else "try", f"--set {name}={_value(value)}")
         yield from _entry("", f"{size(alternative.peak_bytes)} on {alternative.device}. {alternative.message}")
     for note in estimate.notes:
         yield from _entry("note", note)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cluster.policy import Fleet, shape_of
 from ftlab.schemas import Alternative, DeviceEstimate, JobConfig, MemoryParts
 from train.estimate.alternatives import fitting
-from train.estimate.devices import GIB, MARGIN, Fit, fit, gpu_memory, has_fast_bfloat16
+from train.estimate.devices import MARGIN, Fit, fit, gpu_memory, has_fast_bfloat16
 from train.estimate.memory import Memory, Place, evaluation_peak, training_peak
 from train.model.shape import ModelShape
 
@@ -93,11 +93,11 @@ def _gpus(gpu_type: str | None, number: int, share: float) -> Pool:
 def _sentence(pool: Pool, peak: int | None, found: Fit) -> str:
     if peak is None:
         return "The memory of this model cannot be estimated."
-    needed = _gib(peak * pool.processes)
+    needed = _gb(peak * pool.processes)
     if pool.memory is None:
         return f"The job needs about {needed}; the memory of this device is not known."
     least, most = pool.memory
-    there = _gib(least) if least == most else f"{_gib(least)} to {_gib(most)}"
+    there = _gb(least) if least == most else f"{_gb(least)} to {_gb(most)}"
     if found is Fit.FITS:
         return f"The job needs about {needed} of {there}."
     if found is Fit.DOES_NOT_FIT:
@@ -111,5 +111,5 @@ def _parts(memory: Memory | None) -> MemoryParts | None:
     return MemoryParts.of(memory) if memory else None
 
 
-def _gib(num_bytes: int) -> str:
-    return f"{num_bytes / GIB:.1f} GiB"
+def _gb(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:.1f} GB"

@@ -97,7 +97,7 @@ ESTIMATE: dict[str, Any] = {
             "memory_bytes": 8 * 1024**3,
             "processes": 1,
             "fits": "does_not_fit",
-            "message": "The job needs about 14.2 GiB, and the device has 8.0 GiB.",
+            "message": "The job needs about 15.2 GB, and the device has 8.6 GB.",
             "training": _PARTS,
             "evaluation": None,
         }

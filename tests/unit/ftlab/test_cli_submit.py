@@ -115,7 +115,7 @@ def test_dry_run_shows_the_estimate_in_80_columns(cli, fake, job_file):
     run = cli("submit", job_file, "--dry-run")
     assert fake.estimated[0].training.learning_rate == 2e-4
     text = " ".join(run.err.split())
-    assert "CPU does not fit: The job needs about 14.2 GiB, and the device has 8.0 GiB." in text
+    assert "CPU does not fit: The job needs about 15.2 GB, and the device has 8.6 GB." in text
     assert "744; 370,368 tokens in all" in text
     assert "1:00:00, at the speed of job-1" in text
     for setting in ("training.per_device_train_batch_size=1", "training.gradient_checkpointing=true"):
