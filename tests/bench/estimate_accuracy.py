@@ -65,7 +65,6 @@ SHAPES = {
     "full-recompute": Shape(512, 12, 4_000, 4, 512, tuning="full", recompute=True),
     "wide": Shape(1024, 4, 2_000, 8, 128, lora={"r": 32, "target_modules": ["q_proj", "v_proj"]}),
     "full-sgd": Shape(640, 6, 12_000, 2, 256, tuning="full", training={"optim": "sgd"}),
-    "lora-r128": Shape(512, 6, 16_000, 2, 512, accumulation=4, lora={"r": 128}),
 }
 
 

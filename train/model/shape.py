@@ -13,6 +13,7 @@ ATTENTION_OUTPUTS = frozenset({"o_proj", "out_proj", "dense", "wo"})
 """Last part of the names of linear layers that read the result of the attention."""
 MLP_INPUTS = frozenset({"gate_proj", "up_proj", "gate_up_proj", "fc1", "c_fc", "dense_h_to_4h", "w1", "w3", "fc_in"})
 MLP_OUTPUTS = frozenset({"down_proj", "fc2", "dense_4h_to_h", "w2", "fc_out"})
+GATES = frozenset({"gate_proj", "gate_up_proj", "w3"})
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 """Names of the number of experts in configs."""
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -73,23 +74,21 @@ class ModelShape:
         hidden, layers, heads = _first(inner, HIDDEN), _first(inner, LAYERS), _first(inner, HEAD_COUNTS)
         if not hidden or not layers or not heads:
             return None
-        model_type = str(inner.get("model_type"))[:100]
+        model_type, vocab = str(inner.get("model_type"))[:100], _first(inner, ("vocab_size",))
         key_heads = _first(inner, ("num_key_value_heads",)) or heads
         head_dim = _first(inner, ("head_dim",)) or max(1, hidden // heads)
         intermediate = _first(inner, INTERMEDIATE) or 4 * hidden
-        vocab = _first(inner, ("vocab_size",))
         tied = inner.get("tie_word_embeddings", config.get("tie_word_embeddings"))
         if shapes is None:
             if model_type not in MEASURED_TYPES or not vocab:
                 return None
-            widths = (hidden, layers, heads * head_dim, key_heads * head_dim, intermediate, vocab)
-            shapes = derived_shapes(*widths, is_tied=tied is True)
+            queries, keys = heads * head_dim, key_heads * head_dim
+            shapes = derived_shapes(hidden, layers, queries, keys, intermediate, vocab, is_tied=tied is True)
         linears = _linears(shapes)
-        names = {last_part(name.removesuffix(".weight")) for name in shapes}
         if not linears or any(".experts." in name for name in shapes):
             return None
-        heads_stored = [prod(shape) for name, shape in shapes.items() if _weight_of(name) in HEADS and len(shape) == 2]
-        is_tied = tied if isinstance(tied, bool) else not heads_stored
+        head = sum(prod(shape) for name, shape in shapes.items() if _weight_of(name) in HEADS and len(shape) == 2)
+        is_tied = tied if isinstance(tied, bool) else not head
         return cls(
             model_type,
             hidden,
@@ -98,11 +97,11 @@ class ModelShape:
             heads * head_dim,
             key_heads * head_dim,
             intermediate,
-            vocab or max((shape[0] for name, shape in shapes.items() if _weight_of(name) in EMBEDDINGS), default=0),
+            vocab or _embedding_rows(shapes),
             _dtype(config),
-            sum(map(prod, shapes.values())) - (sum(heads_stored) if is_tied else 0),
+            sum(map(prod, shapes.values())) - (head if is_tied else 0),
             is_tied,
-            bool(names & {"gate_proj", "gate_up_proj", "w3"}),
+            any(_weight_of(name) in GATES for name in shapes),
             linears,
         )
 
@@ -136,6 +135,10 @@ def derived_shapes(
         shapes[f"{block}.mlp.gate_proj.weight"] = shapes[f"{block}.mlp.up_proj.weight"] = (intermediate, hidden)
         shapes[f"{block}.mlp.down_proj.weight"] = (hidden, intermediate)
     return shapes
+
+
+def _embedding_rows(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    return max((shape[0] for name, shape in shapes.items() if _weight_of(name) in EMBEDDINGS), default=0)
 
 
 def _weight_of(name: str) -> str:
