@@ -9,6 +9,7 @@ from typing import Protocol
 
 from cluster.named_actor import ActorUnreachableError, NamedActor
 from cluster.names import COORDINATOR
+from cluster.policy.fleet import Fleet
 from ftlab.schemas import Resources
 
 LINGER_S = 0.2
@@ -47,6 +48,13 @@ class RayCoordinatorClient:
         except ActorUnreachableError:
             return None
         return why
+
+    def machines(self) -> Fleet | None:
+        try:
+            fleet: Fleet = self._actor.call("machines", timeout_s=QUESTION_TIMEOUT_S)
+        except ActorUnreachableError:
+            return None
+        return fleet
 
     def attempt_ended(self) -> None:
         """Report at once that devices are free."""

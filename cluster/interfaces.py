@@ -1,13 +1,14 @@
 """Interfaces of the coordinator and of the event hub for the rest of the service.
 
 Callers hold these protocols, so that a test can hand in a local object. Of the coordinator and the hub, no call raises,
-and none blocks except `why_too_large`: the database is authoritative, and a lost wake-up or a lost live event is made
-good by the next tick or by a replay.
+and only `why_too_large` and `machines` block: the database is authoritative, and a lost wake-up or a lost live event is
+made good by the next tick or by a replay.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from cluster.policy.fleet import Fleet
 from ftlab.schemas import Resources
 
 FROM_NOW = -1
@@ -38,6 +39,9 @@ class CoordinatorClient(Protocol):
 
         `None` where they can, and while the coordinator does not answer within two seconds: it decides later. Blocks.
         """
+
+    def machines(self) -> Fleet | None:
+        """The machines; `None` while the coordinator does not answer within two seconds. Blocks."""
 
 
 class EventHubClient(Protocol):

@@ -12,7 +12,7 @@ from cluster.coordinator.tick_timer import TickTimer
 from cluster.events.event_hub import RayEventHubClient
 from cluster.named_actor import start_actor
 from cluster.names import COORDINATOR, NAMESPACE
-from cluster.policy import why_too_large
+from cluster.policy import Fleet, why_too_large
 from ftlab.schemas import Resources
 from ftlab.settings import load_settings
 from tracking.store import Store
@@ -40,6 +40,10 @@ class CoordinatorActor:
     def why_too_large(self, resources: Resources) -> str | None:
         """The reason why a job with these resources would be refused, before it is submitted."""
         return why_too_large(resources, self._cluster.fleet())
+
+    def machines(self) -> Fleet:
+        """The machines, with the devices they give to training."""
+        return self._cluster.fleet()
 
     def drain(self) -> None:
         """As `Coordinator.drain`, with a tick at once."""

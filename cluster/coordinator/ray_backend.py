@@ -17,6 +17,8 @@ from ftlab.settings import Settings
 from train.plan import RunPlan, StopKind
 
 CALL_TIMEOUT_S = 10.0
+GPU_TYPE = "accelerator_type:"
+"""Prefix of the resource that names the type of a machine's GPUs."""
 
 
 class DriverLostError(Exception):
@@ -126,7 +128,11 @@ class RayCluster:
         cpus = int(resources.get("CPU", 0))
         if HEAD_RESOURCE in resources:
             cpus = min(cpus, self._settings.cpus or os.cpu_count() or 1)
-        return Node(node["NodeID"], cpus, int(resources.get("GPU", 0)))
+        # Ray divides the memory that is available at its start between tasks and its object store.
+        memory = int(resources.get("memory", 0) + resources.get("object_store_memory", 0))
+        gpu_types = [name.removeprefix(GPU_TYPE) for name in resources if name.startswith(GPU_TYPE)]
+        gpus = int(resources.get("GPU", 0))
+        return Node(node["NodeID"], cpus, gpus, memory or None, gpu_types[0] if gpus and gpu_types else None)
 
     def _call(self, name: str, method: str, *arguments: Any) -> Any:
         try:

@@ -2,15 +2,18 @@
 
 import logging
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
-from cluster.data.requests import CheckRequest, PrepareRequest, TokensRequest, WorkState
+from cluster.data.requests import CheckRequest, LengthsRequest, PrepareRequest, TokensRequest, WorkState
 from cluster.data.worker import start_data_worker
 from cluster.named_actor import ActorUnreachableError, NamedActor
 from cluster.names import DATA_WORKER
 from ftlab.errors import ServiceUnavailableError
+
+if TYPE_CHECKING:
+    from train.data.tokens.row_lengths import RowLengths
 
 CALL_TIMEOUT_S = 5.0
 TOKENS_TIMEOUT_S = 60.0
@@ -61,7 +64,11 @@ class RayDataClient:
         problems: dict[int, str] = await self._call("template_problems", request, TOKENS_TIMEOUT_S)
         return problems
 
-    async def _call(self, method: str, request: CheckRequest | TokensRequest, timeout_s: float) -> Any:
+    async def row_lengths(self, request: LengthsRequest) -> "list[RowLengths]":
+        lengths: list[RowLengths] = await self._call("row_lengths", request, TOKENS_TIMEOUT_S)
+        return lengths
+
+    async def _call(self, method: str, request: CheckRequest | LengthsRequest | TokensRequest, timeout_s: float) -> Any:
         try:
             return await self._actor.call_async(method, request, timeout_s=timeout_s)
         except ActorUnreachableError as error:

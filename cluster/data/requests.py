@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cluster.runs.make_plan import dataset_rows
 from cluster.runs.model_location import locate
@@ -19,6 +19,9 @@ from tracking.store.records import DatasetRecord
 from train.model.base_model import BaseModel, find_model
 from train.model.preflight import ModelUse
 from train.plan import LocalBase
+
+if TYPE_CHECKING:
+    from train.data.tokens.row_lengths import RowLengths
 
 FINDINGS = "findings"
 """Key in the result of a preparation: the doctor's findings about the job's data, as sentences."""
@@ -130,6 +133,15 @@ class TokensRequest(_Request):
     num_rows: int = 1
 
 
+@dataclass(frozen=True)
+class LengthsRequest(_Request):
+    """Count the tokens of the rows of some datasets."""
+
+    base: BaseRef
+    method: Method
+    files: tuple[SourceFile, ...]
+
+
 class DataClient(Protocol):
     """Calls to the data worker. Each raises `ServiceUnavailableError` while it is unreachable."""
 
@@ -141,6 +153,9 @@ class DataClient(Protocol):
 
     async def template_problems(self, request: TokensRequest) -> dict[int, str]:
         """What the chat template leaves out of the first `num_rows` rows, by their line in the uploaded file."""
+
+    async def row_lengths(self, request: LengthsRequest) -> "list[RowLengths]":
+        """How long the rows of each file are; a sample of those that are not prepared yet."""
 
 
 def source_file(settings: Settings, dataset: DatasetRecord) -> SourceFile:

@@ -17,7 +17,15 @@ import ray
 
 from cluster.coordinator_client import RayCoordinatorClient
 from cluster.data.checks import DataChecks, KnownEvalRows, Watch
-from cluster.data.requests import FINDINGS, CheckRequest, PrepareRequest, SourceFile, TokensRequest, WorkState
+from cluster.data.requests import (
+    FINDINGS,
+    CheckRequest,
+    LengthsRequest,
+    PrepareRequest,
+    SourceFile,
+    TokensRequest,
+    WorkState,
+)
 from cluster.data.tasks import OnProgress, TaskTable
 from cluster.named_actor import start_actor
 from cluster.names import DATA_WORKER
@@ -31,6 +39,7 @@ from train.model.preflight import check_rows, check_use
 
 if TYPE_CHECKING:
     from train.data.tokens.prepare import Prepared
+    from train.data.tokens.row_lengths import RowLengths
 
 PREPARATIONS = 2
 """Jobs whose data is prepared at the same time."""
@@ -76,6 +85,23 @@ class DataWorker:
     def template_problems(self, request: TokensRequest) -> dict[int, str]:
         """What the chat template leaves out of the first `num_rows` rows, by their line in the uploaded file."""
         return self._doctor.template_problems(request)
+
+    def row_lengths(self, request: LengthsRequest) -> "list[RowLengths]":
+        """How long the rows of each file are; a sample of those that are not prepared yet."""
+        from train.data.rows.errors import named_file
+        from train.data.tokens.prepare import PrepareSpec
+        from train.data.tokens.row_lengths import row_lengths
+        from train.model.tokenizer import find_tokenizer, load_tokenizer
+
+        ref = request.base
+        base = find_tokenizer(ref.model, ref.models_folder, pinned=ref.pinned_revision, local=ref.local)
+        tokenizer = cache(lambda: load_tokenizer(base))
+        found = []
+        for file in request.files:
+            with named_file(file.dataset_id, is_eval=False):
+                spec = PrepareSpec.of(self._fetch(file), base.folder, request.method)
+                found.append(row_lengths(spec, self._cache, tokenizer))
+        return found
 
     def close(self) -> None:
         self._preparations.close()

@@ -33,6 +33,10 @@ class Node:
     id: str
     cpus: int
     gpus: int
+    memory_bytes: int | None = None
+    """Main memory that was available when Ray started there; `None` where it is not known."""
+    gpu_type: str | None = None
+    """Type of the GPUs in Ray's words, for example `H100`."""
 
 
 @dataclass(frozen=True)

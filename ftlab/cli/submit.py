@@ -1,6 +1,5 @@
 """`ftlab submit`: from a YAML file to a job in the queue."""
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,13 +9,8 @@ from ftlab.cli.app import app
 from ftlab.cli.session import Session, command
 
 if TYPE_CHECKING:
-    from ftlab.cli.job_source import JobSource
     from ftlab.client.wire import UploadOptions
     from ftlab.schemas import Dataset, Job
-
-
-REUSE_WINDOW = 1000
-"""Number of newest datasets that are searched for a file before it is uploaded."""
 
 
 @command(app)
@@ -48,7 +42,10 @@ def submit(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Validate the job and print all of its settings; send nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Validate the job, print all of its settings and what it would need; store nothing."
+        ),
     ] = False,
 ) -> None:
     """Submit a job; a local dataset file is uploaded first, unless the service has it already."""
@@ -60,7 +57,9 @@ def submit(
     options = _settings(model=model, dataset=dataset, eval_dataset=eval_dataset)
     source = read_job(file, assignments or [], template=base, options=options)
     if dry_run:
-        _print_config(session, source)
+        from ftlab.cli.dry_run import print_dry_run
+
+        print_dry_run(session, source)
         return
     for name in source.missing_files:
         require_dataset(session, name, str(file or f"template {template!r}"))
@@ -143,12 +142,11 @@ def dataset_id(session: Session, path: Path) -> str:
 
     A submission that is repeated with its idempotency key is thereby the same request as before.
     """
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    for dataset in session.client.datasets.list(REUSE_WINDOW):
-        if dataset.sha256 == sha256:
-            session.output.talk(f"{path.name} was uploaded before; using {dataset.id}.")
-            return dataset.id
+    from ftlab.cli.dry_run import find_uploaded
+
+    if (found := find_uploaded(session, path)) is not None:
+        session.output.talk(f"{path.name} was uploaded before; using {found}.")
+        return found
     return upload(session, path).id
 
 
@@ -176,21 +174,3 @@ def _print_job(session: Session, job: "Job") -> None:
         session.output.json(job)
     else:
         session.output.data(job.id)
-
-
-def _print_config(session: Session, source: "JobSource") -> None:
-    from ftlab.schemas.job_file import write_yaml
-
-    # With null for what is off or depends on the machine, so that no setting is missing.
-    document = source.config.resolved().model_dump(mode="json") | source.document(
-        {path: str(path) for path in source.files}
-    )
-    if session.output.as_json:
-        session.output.json(document)
-    else:
-        session.output.data(write_yaml(document).rstrip())
-    for name in source.missing_files:
-        session.output.talk(f"There is no file {name!r}; the service must have a dataset with this name.")
-    session.output.talk(
-        "The config is valid; nothing was sent. Not checked: the base model, datasets on the service, and the devices."
-    )

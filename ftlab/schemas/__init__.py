@@ -3,6 +3,7 @@
 from ftlab.schemas.common import Page, StrictModel, WireModel
 from ftlab.schemas.config import JobConfig, LoraConfig, Resources, TrainingConfig
 from ftlab.schemas.datasets import Dataset, DatasetField, DatasetPreview, PreviewRow, SignedUrl, Upload
+from ftlab.schemas.estimates import Alternative, DeviceEstimate, JobEstimate, MemoryParts, RowEstimate
 from ftlab.schemas.events import (
     CheckpointPayload,
     Event,
@@ -34,21 +35,25 @@ from ftlab.schemas.records import (
 from ftlab.schemas.templates import Template, TemplateSummary
 
 __all__ = [
+    "Alternative",
     "Attempt",
     "Checkpoint",
     "CheckpointPayload",
     "Dataset",
     "DatasetField",
     "DatasetPreview",
+    "DeviceEstimate",
     "DpoMethod",
     "Event",
     "EventKind",
     "EventPayload",
     "Job",
     "JobConfig",
+    "JobEstimate",
     "LogLine",
     "LogPayload",
     "LoraConfig",
+    "MemoryParts",
     "Method",
     "MetricPoint",
     "MetricsPayload",
@@ -62,6 +67,7 @@ __all__ = [
     "Quota",
     "Resources",
     "ResumedPayload",
+    "RowEstimate",
     "RunningEntry",
     "SamplePayload",
     "ServiceInfo",

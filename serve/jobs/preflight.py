@@ -57,13 +57,13 @@ def preflight(services: Services, owner: str, config: JobConfig, model: Checked)
         )
         notices.append(NoticePayload(code="adapter_merged", message=message))
     else:
-        base = _base_facts(tuned, services.settings.home / "models")
+        base = base_facts(tuned, services.settings.home / "models")
         config = with_adapter_settings(config, adapter, base.layers if base else None)
         notices = [NoticePayload(code="setting_unused", message=sentence) for sentence in unused_settings(config)]
     return Start(model, config, tuned, tuple(notices))
 
 
-def _base_facts(tuned: Tuned, models_folder: Path) -> ModelFacts | None:
+def base_facts(tuned: Tuned, models_folder: Path) -> ModelFacts | None:
     """Facts of an adapter's base model; `None` where that is not in a folder of this machine, or does not say."""
     try:
         if tuned.local_base is not None:

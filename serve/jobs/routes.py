@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ftlab.errors import InvalidRequestError
-from ftlab.schemas import EventKind, Job, JobConfig, Page
+from ftlab.schemas import EventKind, Job, JobConfig, JobEstimate, Page
 from ftlab.schemas.replies import AttemptList, CheckpointList, EventList, LogList, MetricList
 from ftlab.schemas.requests import Batches, JobChange, Move, Resume
 from ftlab.status import JobStatus
@@ -15,7 +15,7 @@ from serve.context import Caller
 from serve.http.json_body import JsonBody, JsonRoute
 from serve.http.query import After, Count, JobId, Limit, RecordId
 from serve.http.responses import reply
-from serve.jobs import append, changes, history, submit
+from serve.jobs import append, changes, estimate, history, submit
 from serve.jobs.changes import Changed
 from serve.jobs.checkpoint_choice import CheckpointChoice
 from serve.jobs.deletion import delete_when_released
@@ -45,6 +45,12 @@ async def create_job(
 ) -> Response:
     """The reply is sent after the job is durable: it survives any crash."""
     return await submitted(caller, submit.Submission(config, await request.body(), idempotency_key))
+
+
+@router.post("/estimate", response_model=JobEstimate, summary="Estimate what a job would need")
+async def estimate_job(caller: Caller, config: JsonBody[JobConfig]) -> Response:
+    """Memory by part and device, steps, tokens, time, disk, and configs that would fit. Nothing is stored or queued."""
+    return reply(await estimate.estimate(caller, config))
 
 
 @router.get("", response_model=Page[Job], summary="List jobs, newest first")

@@ -117,7 +117,7 @@ def _add(services: Services, owner: str, submission: Submission, start: Start, *
     with services.store.begin() as tx:
         if base_job_id is not None:
             hold_base(tx, base_job_id)
-        config, datasets = _with_ids(tx, owner, start.config)
+        config, datasets = with_ids(tx, owner, start.config)
         model_name = tuned.name if tuned else short_name(model.ref)
         quotas.check_submit(tx, services.settings, owner)
         record = tx.jobs.add(
@@ -160,7 +160,7 @@ def _check_size(services: Services, resources: Resources) -> None:
         raise InvalidRequestError(why, ReasonCode.CONFIG_INVALID, "resources")
 
 
-def _with_ids(tx: Transaction, owner: str, config: JobConfig) -> tuple[JobConfig, list[DatasetRecord]]:
+def with_ids(tx: Transaction, owner: str, config: JobConfig) -> tuple[JobConfig, list[DatasetRecord]]:
     """The config with the ids of datasets that it gives by name, and the datasets to train on, after their check."""
     datasets = [find_dataset(tx, owner, dataset, "dataset") for dataset in config.datasets]
     check_kinds(config, datasets, "dataset")

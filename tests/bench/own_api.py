@@ -11,6 +11,7 @@ from pathlib import Path
 import uvicorn
 
 from cluster.interfaces import CoordinatorClient
+from cluster.policy import Fleet
 from ftlab.schemas import Resources
 from ftlab.settings import Settings
 from serve.app import create_app
@@ -31,6 +32,9 @@ class RemoteCoordinator:
         self._socket.sendto(b"wake", self._address)
 
     def why_too_large(self, resources: Resources) -> str | None:
+        return None
+
+    def machines(self) -> Fleet | None:
         return None
 
 

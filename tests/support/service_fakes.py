@@ -11,12 +11,13 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from cluster.data.requests import CheckRequest, TokensRequest, WorkState, WorkStatus
+from cluster.data.requests import CheckRequest, LengthsRequest, TokensRequest, WorkState, WorkStatus
 from cluster.interfaces import EventDocument
 from cluster.policy import Fleet, why_too_large
 from ftlab.errors import FineTuneLabError
 from ftlab.schemas import Resources
 from serve.models.huggingface_lookup import HubModel
+from train.data.tokens.row_lengths import RowLengths
 from train.model.files import ModelFacts
 
 
@@ -31,6 +32,9 @@ class FakeCoordinator:
 
     def why_too_large(self, resources: Resources) -> str | None:
         return why_too_large(resources, self.fleet) if self.fleet else None
+
+    def machines(self) -> Fleet | None:
+        return self.fleet
 
 
 class FakeEventHub:
@@ -57,7 +61,8 @@ class FakeData:
         self.state = WorkState(WorkStatus.WORKING)
         self.rows: list[dict[str, Any]] = []
         self.problems: dict[int, str] = {}
-        self.asked: list[CheckRequest | TokensRequest] = []
+        self.lengths: list[RowLengths] | FineTuneLabError = []
+        self.asked: list[CheckRequest | LengthsRequest | TokensRequest] = []
 
     async def check(self, request: CheckRequest) -> WorkState:
         self.asked.append(request)
@@ -70,6 +75,12 @@ class FakeData:
     async def template_problems(self, request: TokensRequest) -> dict[int, str]:
         self.asked.append(request)
         return self.problems
+
+    async def row_lengths(self, request: LengthsRequest) -> list[RowLengths]:
+        self.asked.append(request)
+        if isinstance(self.lengths, FineTuneLabError):
+            raise self.lengths
+        return self.lengths
 
 
 COMMIT = "c0ffee" * 6 + "c0de"

@@ -13,6 +13,7 @@ from ftlab.errors import InvalidRequestError, NotFoundError, PermissionDeniedErr
 from train.model.architectures import causal_models
 from train.model.layers import ModelLayers
 from train.model.safetensors_header import HeaderError, WeightHeader, read_header
+from train.model.shape import ModelShape
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -54,6 +55,8 @@ class ModelFacts:
     warnings: tuple[str, ...] = ()
     layers: ModelLayers | None = field(default=None, compare=False, repr=False)
     """`None` where the headers of the weights were not read."""
+    shape: ModelShape | None = field(default=None, compare=False, repr=False)
+    """`None` for a model whose memory cannot be estimated."""
     tokens_beyond: Mapping[int, str] = field(default_factory=dict, compare=False, repr=False)
     """Tokens without a row in the embedding, by their ids; only of a folder on this machine."""
 
@@ -79,11 +82,15 @@ def describe(files: ModelFiles, parameters: int | None = None) -> ModelFacts:
     weights = _weight_files(files)
     architecture, warnings = _architecture(files)
     _check_tokenizer(files)
-    layers = None
+    layers, config = None, read_json(files, CONFIG)
     if parameters is None:
         headers = _headers(files, weights)
         parameters = sum(header.num_parameters for header in headers)
-        layers = ModelLayers.read(read_json(files, CONFIG), dict(ChainMap(*(header.shapes for header in headers))))
+        shapes = dict(ChainMap(*(header.shapes for header in headers)))
+        layers = ModelLayers.read(config, shapes)
+        shape = ModelShape.read(config, shapes)
+    else:
+        shape = ModelShape.read(config, None)
     has_template = _has_chat_template(files)
     if not has_template:
         warnings.append(
@@ -98,6 +105,7 @@ def describe(files: ModelFiles, parameters: int | None = None) -> ModelFacts:
         _licence(files),
         tuple(warnings),
         layers,
+        shape,
     )
 
 

@@ -24,7 +24,7 @@ from ftlab.client.wire import (
     key_for_retries,
 )
 from ftlab.errors import ConflictError, FineTuneLabError, JobCancelledError, JobFailedError, NotFoundError
-from ftlab.schemas import Attempt, Checkpoint, Dataset, Event, Job, JobConfig, LogLine, MetricPoint, Page
+from ftlab.schemas import Attempt, Checkpoint, Dataset, Event, Job, JobConfig, JobEstimate, LogLine, MetricPoint, Page
 from ftlab.schemas.job_file import parse_job_config
 from ftlab.schemas.templates import merged
 from ftlab.status import JobStatus
@@ -32,6 +32,8 @@ from ftlab.status import JobStatus
 RESUMED = frozenset({JobStatus.QUEUED, JobStatus.PENDING, JobStatus.INITIALIZING, JobStatus.RUNNING})
 """Statuses of a job that has just been resumed."""
 DATASET_ID = re.compile(r"ds-[0-9a-z]+")
+ESTIMATE_TIMEOUT_S = 120.0
+"""Rows that are not prepared yet are tokenised for a sample, after the tokenizer has been loaded."""
 LOG_TAIL = 20
 """Log lines that a `JobFailedError` carries."""
 
@@ -69,6 +71,16 @@ class Jobs:
         # After a retry, it may be the first try that made the job.
         is_replay = response.headers.get("idempotent-replay") == "true" and not retries.was_repeated
         return job.model_copy(update={"is_replay": is_replay})
+
+    def estimate(self, config: JobConfig | Mapping[str, Any]) -> JobEstimate:
+        """What a job would need: memory, steps, tokens, time and disk. Nothing is stored.
+
+        Raises what `create` raises for the config, the model and the datasets.
+        """
+        document = parse_job_config(config).model_dump(mode="json", exclude_unset=True)
+        path = f"{JOBS_PATH}/estimate"
+        request = Request("POST", path, document=document, timeout_s=ESTIMATE_TIMEOUT_S, may_repeat=True)
+        return self._transport.read(JobEstimate, request)
 
     def get(self, job: str) -> Job:
         """Raises `NotFoundError`, and `ConflictError` when several jobs fit."""

@@ -1,4 +1,4 @@
-"""A report and a row of tokens as the service sends them."""
+"""A report, a row of tokens and an estimate as the service sends them."""
 
 from typing import Any
 
@@ -64,3 +64,65 @@ TOKEN_ROW: dict[str, Any] = {
         token("", is_truncated=True),
     ],
 }
+
+_PARTS = {
+    "weights": 269_030_016,
+    "adapter": 19_537_920,
+    "gradients": 0,
+    "optimizer": 39_075_840,
+    "activations": 5_029_724_160,
+    "logits": 4_782_555_136,
+    "overhead": 5_097_100_083,
+    "total": 15_237_023_155,
+}
+ESTIMATE: dict[str, Any] = {
+    "model": "org/name",
+    "rows": {
+        "num_rows": 1000,
+        "num_sequences": 990,
+        "tokens_per_epoch": 123_456,
+        "trained_tokens_per_epoch": 60_000,
+        "longest": 1024,
+        "is_exact": False,
+    },
+    "steps": 744,
+    "tokens": 370_368,
+    "time_s": 3600.0,
+    "measured_job_id": "job-1",
+    "peak_length": 1024,
+    "devices": [
+        {
+            "device": "CPU",
+            "num_devices": 1,
+            "memory_bytes": 8 * 1024**3,
+            "processes": 1,
+            "fits": "does_not_fit",
+            "message": "The job needs about 15.2 GB, and the device has 8.6 GB.",
+            "training": _PARTS,
+            "evaluation": None,
+        }
+    ],
+    "alternatives": [
+        {
+            "changes": {
+                "training.per_device_train_batch_size": 1,
+                "training.gradient_accumulation_steps": 4,
+            },
+            "device": "CPU",
+            "peak_bytes": 4_000_000_000,
+            "message": "Same rows per step, in passes of 1 row.",
+        },
+        {
+            "changes": {"training.gradient_checkpointing": True},
+            "device": "CPU",
+            "peak_bytes": 5_000_000_000,
+            "message": "Activations are computed twice: a step takes about a third longer.",
+        },
+    ],
+    "checkpoint_bytes": 60_000_000,
+    "num_checkpoints": 4,
+    "checkpoints_bytes": 240_000_000,
+    "delivered_bytes": 20_000_000,
+    "notes": ["The rows are not prepared yet: tokens and steps are scaled up from a sample."],
+}
+"""What the service estimates for a job that does not fit."""

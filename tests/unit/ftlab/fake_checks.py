@@ -1,11 +1,12 @@
-"""The part of the fake service that plays the doctor."""
+"""The part of the fake service that plays the doctor and estimates jobs."""
 
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from tests.unit.ftlab.check_documents import REPORT, TOKEN_ROW
+from ftlab.schemas import JobConfig
+from tests.unit.ftlab.check_documents import ESTIMATE, REPORT, TOKEN_ROW
 
 
 async def check_dataset(fake: Any, request: Request) -> Response:
@@ -21,3 +22,9 @@ async def check_dataset(fake: Any, request: Request) -> Response:
 async def show_tokens(fake: Any, request: Request) -> Response:
     fake.check_params.append(dict(request.query_params))
     return JSONResponse({"data": [TOKEN_ROW | fake.token_row]})
+
+
+async def estimate_job(fake: Any, request: Request) -> Response:
+    config = JobConfig.model_validate_json(await request.body())
+    fake.estimated.append(config)
+    return JSONResponse(ESTIMATE | {"model": config.model})

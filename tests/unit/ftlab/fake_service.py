@@ -22,7 +22,7 @@ from ftlab.schemas import Event, JobConfig
 from ftlab.schemas.log_lines import log_lines
 from ftlab.status import JobStatus
 from tests.unit.ftlab.fake_changes import QUOTA, change_job, delete_job, order_job, quota
-from tests.unit.ftlab.fake_checks import check_dataset, show_tokens
+from tests.unit.ftlab.fake_checks import check_dataset, estimate_job, show_tokens
 from tests.unit.ftlab.fake_models import get_model, list_models
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -120,6 +120,7 @@ class FakeService:
     check_states: list[tuple[int, int]] = field(default_factory=list)
     """Rows done and in all, for each time that a check is still under way."""
     check_params: list[dict[str, str]] = field(default_factory=list)
+    estimated: list[JobConfig] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict)
     """What is other than usual about the doctor's report."""
     token_row: dict[str, Any] = field(default_factory=dict)
@@ -181,6 +182,7 @@ def build(fake: FakeService) -> Starlette:
             Route("/health", lambda _: JSONResponse({"status": "ok"})),
             Route("/api/info", _Endpoint(fake, get_info)),
             Route("/ready", lambda _: JSONResponse({"status": "ready", "parts": {}})),
+            Route(f"{jobs}/estimate", _Endpoint(fake, estimate_job), methods=["POST"]),
             Route(jobs, _Endpoint(fake, create_job), methods=["POST"]),
             Route(jobs, _Endpoint(fake, list_jobs), methods=["GET"]),
             Route(f"{jobs}/{{job}}", _Endpoint(fake, change_job), methods=["PATCH"]),

@@ -101,13 +101,53 @@ def test_a_file_that_is_no_text(cli, job_file):
     assert (run.code, "UTF-8" in run.err) == (2, True)
 
 
-def test_dry_run_sends_nothing(cli, fake, job_file):
+def test_dry_run_stores_nothing(cli, fake, job_file):
     run = cli("submit", job_file, "--dry-run", "--set", "tuning=full")
     assert run.code == 0
     document = read_yaml(run.out, "x")
     assert (document["tuning"], document["training"]["save_steps"]) == ("full", 50)
-    assert "nothing was sent" in run.err
-    assert fake.requests == []
+    assert "nothing was uploaded or submitted" in run.err
+    assert [path for _, path, _ in fake.requests] == ["/api/training/jobs/estimate"]
+    assert (fake.jobs, fake.datasets) == ({}, {})
+
+
+def test_dry_run_shows_the_estimate_in_80_columns(cli, fake, job_file):
+    run = cli("submit", job_file, "--dry-run")
+    assert fake.estimated[0].training.learning_rate == 2e-4
+    text = " ".join(run.err.split())
+    assert "CPU does not fit: The job needs about 15.2 GB, and the device has 8.6 GB." in text
+    assert "744; 370,368 tokens in all" in text
+    assert "1:00:00, at the speed of job-1" in text
+    for setting in ("training.per_device_train_batch_size=1", "training.gradient_checkpointing=true"):
+        assert f"--set {setting}" in text
+    assert max(map(len, run.err.splitlines())) <= 80
+    assert cli("submit", job_file, "--dry-run", "-q").err == ""
+
+
+def test_dry_run_as_json_has_config_and_estimate(cli, job_file):
+    found = cli("submit", job_file, "--dry-run", "--json").json
+    assert found["config"]["training"]["save_steps"] == 50
+    assert found["estimate"]["devices"][0]["training"]["weights"] == 269_030_016
+    assert found["problem"] is None
+
+
+def test_dry_run_works_without_a_service(cli, job_file):
+    run = cli("submit", job_file, "--dry-run", "--server", "http://127.0.0.1:1")
+    assert run.code == 0
+    assert read_yaml(run.out, "x")["model"] == "org/name"
+    assert "Not estimated: " in run.err
+
+
+def test_dry_run_uploads_no_file(cli, fake, job_file):
+    (job_file.parent / "rows.jsonl").write_text('{"messages": []}\n')
+    job_file.write_text("model: org/name\ndataset: rows.jsonl\n")
+    run = cli("submit", job_file, "--dry-run")
+    assert "Not estimated: rows.jsonl is not on the service yet" in run.err
+    assert (fake.datasets, fake.estimated) == ({}, [])
+    cli("submit", job_file)
+    run = cli("submit", job_file, "--dry-run")
+    assert [config.dataset for config in fake.estimated] == ["ds-1"]
+    assert len(fake.datasets) == 1
 
 
 def test_what_a_dry_run_prints_can_be_submitted(cli, fake, job_file, tmp_path):
@@ -241,7 +281,7 @@ def test_a_key_that_was_used_before_is_said_to_be(cli, fake, job_file):
 def test_a_dry_run_shows_every_value_and_says_what_it_could_not_check(cli, fake, tmp_path):
     file = tmp_path / "job.yaml"
     file.write_text("model: org/name\ndataset: none.jsonl\n")
-    run = cli("submit", file, "--dry-run")
+    run = cli("submit", file, "--dry-run", "--server", "http://127.0.0.1:1")
     document = read_yaml(run.out, "x")
     assert document["training"]["learning_rate"] == 2e-4
     assert document["training"]["max_steps"] is None

@@ -31,6 +31,15 @@ def test_create_takes_a_config_object_and_a_key(fake, client):
     assert len(fake.jobs) == 1
 
 
+def test_an_estimate_stores_nothing(fake, client):
+    found = client.jobs.estimate(CONFIG)
+    assert (found.model, found.steps, found.devices[0].fits) == ("org/name", 744, "does_not_fit")
+    assert found.alternatives[1].changes == {"training.gradient_checkpointing": True}
+    assert fake.jobs == {}
+    with pytest.raises(errors.InvalidRequestError):
+        client.jobs.estimate({"model": "org/name"})
+
+
 @pytest.mark.parametrize(
     "fault",
     [

@@ -27,6 +27,8 @@ def head(**resources: float) -> dict[str, Any]:
         (4, [node("b", CPU=16.0, GPU=8.0), head(CPU=5.0)], [Node("b", 16, 8), Node("head", 4, 0)]),
         (4, [node("b", CPU=16.0), head()], [Node("b", 16, 0)]),
         (4, [node("b", CPU=16.0, alive=False), head(CPU=5.0)], [Node("head", 4, 0)]),
+        (4, [head(CPU=5.0, memory=3e9, object_store_memory=1e9)], [Node("head", 4, 0, 4_000_000_000)]),
+        (4, [head(CPU=5.0, GPU=1.0, **{"accelerator_type:H100": 1.0})], [Node("head", 4, 1, None, "H100")]),
         (4, [], []),
     ],
 )

@@ -8,9 +8,18 @@ from typing import Any
 import fsspec
 import pytest
 
-from cluster.data.requests import FINDINGS, BaseRef, CheckRequest, PrepareRequest, SourceFile, WorkState, WorkStatus
+from cluster.data.requests import (
+    FINDINGS,
+    BaseRef,
+    CheckRequest,
+    LengthsRequest,
+    PrepareRequest,
+    SourceFile,
+    WorkState,
+    WorkStatus,
+)
 from cluster.data.worker import DataWorker
-from ftlab.errors import InvalidRequestError
+from ftlab.errors import FineTuneLabError, InvalidRequestError
 from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS, CheckReport
 from ftlab.schemas.methods import SftMethod
 from ftlab.settings import Settings
@@ -304,6 +313,27 @@ def test_a_template_that_refuses_a_row_fails_with_the_sentence(worker: Worker, t
     state = worker.prepare(PrepareRequest(base, SftMethod(max_length=64), (worker.file("ds-1"),)))
     assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.DATASET_INVALID)
     assert state.message == "Dataset ds-1: Row 1 does not fit the model's chat template: Only one turn, please"
+
+
+def test_lengths_of_rows_are_sampled_until_they_are_prepared(worker: Worker, tokenised: list[int]):
+    first, second = worker.file("ds-1", 700), worker.file("ds-2", 5)
+    request = worker.request(first, second)
+    lengths = LengthsRequest(request.base, request.method, request.files)
+    sampled = worker.worker.row_lengths(lengths)
+    assert [(file.num_rows, file.is_exact) for file in sampled] == [(700, False), (5, True)]
+    worker.prepare(request)
+    before = len(tokenised)
+    counted = worker.worker.row_lengths(lengths)
+    assert [(file.num_rows, file.is_exact) for file in counted] == [(700, True), (5, True)]
+    assert counted[1] == sampled[1]
+    assert len(tokenised) == before
+
+
+def test_lengths_of_rows_of_a_model_that_is_gone(worker: Worker):
+    request = worker.request(worker.file("ds-1"))
+    gone = LengthsRequest(BaseRef("/nowhere", worker.home / "models"), request.method, request.files)
+    with pytest.raises(FineTuneLabError):
+        worker.worker.row_lengths(gone)
 
 
 def test_a_model_that_is_gone_fails(worker: Worker):

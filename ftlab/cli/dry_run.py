@@ -1,0 +1,117 @@
+"""`ftlab submit --dry-run`: all settings of a job, and what it would need."""
+
+import hashlib
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ftlab.cli.job_source import JobSource
+    from ftlab.cli.session import Session
+    from ftlab.schemas import DeviceEstimate, JobEstimate, MemoryParts
+
+REUSE_WINDOW = 1000
+"""Number of newest datasets that are searched for a file."""
+WIDTH = 80
+LABEL = 8
+FITS = {"fits": "fits", "does_not_fit": "does not fit", "unknown": "unknown"}
+
+
+def print_dry_run(session: "Session", source: "JobSource") -> None:
+    """Print the settings, and to standard error what the service estimates. Uploads and stores nothing."""
+    from ftlab.schemas.job_file import write_yaml
+
+    # With null for what is off or depends on the machine, so that no setting is missing.
+    document = source.config.resolved().model_dump(mode="json") | source.document(
+        {path: str(path) for path in source.files}
+    )
+    if not session.output.as_json:
+        session.output.data(write_yaml(document).rstrip())
+    for name in source.missing_files:
+        session.output.talk(f"There is no file {name!r}; the service must have a dataset with this name.")
+    estimate, problem = estimated(session, source)
+    if session.output.as_json:
+        session.output.json({"config": document, "estimate": estimate, "problem": problem})
+    elif estimate is not None:
+        for line in estimate_lines(estimate):
+            session.output.talk(line)
+    if estimate is not None:
+        session.output.talk("The job is valid; nothing was uploaded or submitted.")
+        return
+    session.output.talk(f"Not estimated: {problem}")
+    session.output.talk(
+        "The file is valid; nothing was uploaded or submitted. Not checked: the base model, datasets on the service, "
+        "and the devices."
+    )
+
+
+def estimated(session: "Session", source: "JobSource") -> "tuple[JobEstimate | None, str | None]":
+    """The estimate of the service, or a sentence that says why there is none."""
+    from ftlab.errors import FineTuneLabError
+
+    try:
+        ids = {path: find_uploaded(session, path) for path in source.files}
+        if missing := [path.name for path, found in ids.items() if found is None]:
+            return None, f"{missing[0]} is not on the service yet; 'ftlab datasets upload' brings it there."
+        known = {path: found for path, found in ids.items() if found is not None}
+        return session.client.jobs.estimate(source.with_ids(known)), None
+    except FineTuneLabError as error:
+        return None, error.message
+
+
+def find_uploaded(session: "Session", path: Path) -> str | None:
+    """The newest dataset on the service with the content of this file."""
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    newest = session.client.datasets.list(REUSE_WINDOW)
+    return next((dataset.id for dataset in newest if dataset.sha256 == sha256), None)
+
+
+def estimate_lines(estimate: "JobEstimate") -> Iterator[str]:
+    """The estimate as text, at most `WIDTH` columns wide."""
+    from ftlab.cli.text import duration, size
+
+    yield f"Estimate for {estimate.model}"
+    if (rows := estimate.rows) is not None:
+        counted = "all counted" if rows.is_exact else "from a sample"
+        yield from _entry("rows", f"{rows.num_rows:,}, {rows.tokens_per_epoch:,} tokens per epoch ({counted})")
+    if estimate.steps is not None:
+        yield from _entry("steps", f"{estimate.steps:,}; {estimate.tokens or 0:,} tokens in all")
+    if estimate.time_s is not None:
+        yield from _entry("time", f"{duration(estimate.time_s)}, at the speed of {estimate.measured_job_id}")
+    if estimate.checkpoints_bytes is not None:
+        kept = f"{size(estimate.checkpoints_bytes)} for up to {estimate.num_checkpoints} checkpoints"
+        yield from _entry("disk", f"{kept}, {size(estimate.delivered_bytes or 0)} for the tuned model")
+    for device in estimate.devices:
+        yield from _device(device)
+    for alternative in estimate.alternatives:
+        for number, (name, value) in enumerate(alternative.changes.items()):
+            yield from _entry("" if number else "try", f"--set {name}={_value(value)}")
+        yield from _entry("", f"{size(alternative.peak_bytes)} on {alternative.device}. {alternative.message}")
+    for note in estimate.notes:
+        yield from _entry("note", note)
+
+
+def _device(device: "DeviceEstimate") -> Iterator[str]:
+    yield from _entry(device.device, f"{FITS.get(device.fits, device.fits)}: {device.message}")
+    if device.training is not None:
+        yield from _entry("", f"training: {_parts(device.training)}")
+    if device.evaluation is not None:
+        yield from _entry("", f"evaluation: {_parts(device.evaluation)}")
+
+
+def _parts(parts: "MemoryParts") -> str:
+    from ftlab.cli.text import size
+
+    names = ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "overhead")
+    return ", ".join(f"{name} {size(getattr(parts, name))}" for name in names if getattr(parts, name))
+
+
+def _value(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _entry(label: str, text: str) -> list[str]:
+    first = f"  {label:<{LABEL}} "
+    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=" " * (LABEL + 3), break_on_hyphens=False)

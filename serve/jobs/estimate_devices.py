@@ -1,0 +1,115 @@
+"""The devices of the service that a job could run on, and whether it fits them."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from cluster.policy import Fleet, shape_of
+from ftlab.schemas import Alternative, DeviceEstimate, JobConfig, MemoryParts
+from train.estimate.alternatives import fitting
+from train.estimate.devices import MARGIN, Fit, fit, gpu_memory, has_fast_bfloat16
+from train.estimate.memory import Memory, Place, evaluation_peak, training_peak
+from train.model.shape import ModelShape
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Devices of one type."""
+
+    name: str
+    number: int
+    place: Place
+    memory: tuple[int, int] | None
+    """Bytes that the job may use of one of them: at least, and at most."""
+    processes: int = 1
+    """Processes of the job that share one."""
+
+    def fit(self, peak: int) -> Fit:
+        """Whether processes of this peak fit."""
+        return fit(peak * self.processes, self.memory) if self.memory else Fit.UNKNOWN
+
+
+def pools_of(config: JobConfig, fleet: Fleet | None) -> list[Pool]:
+    """The devices that the scheduler would choose from: GPUs where there are some, unless the config says otherwise."""
+    if fleet is None or not fleet.nodes:
+        return []
+    shape = shape_of(config.resources, fleet)
+    if shape.gpus_per_worker:
+        gpus = Counter[str | None]()
+        for node in fleet.nodes:
+            gpus[node.gpu_type] += node.gpus
+        return [_gpus(name, number, shape.gpus_per_worker) for name, number in gpus.items() if number]
+    machines = Counter(node.memory_bytes for node in fleet.nodes)
+    processes = -(-shape.num_workers // len(fleet.nodes))
+    place = Place(use_cuda=False, has_fast_bfloat16=has_fast_bfloat16())
+    return [
+        Pool("CPU", number, place, (memory, memory) if memory else None, processes)
+        for memory, number in machines.items()
+    ]
+
+
+def estimate_pool(pool: Pool, model: ModelShape | None, config: JobConfig, length: int) -> DeviceEstimate:
+    """The peaks on one type of device, and whether they fit."""
+    training = training_peak(model, config, length, pool.place) if model else None
+    evaluation = evaluation_peak(model, config, length, pool.place) if model and config.eval_dataset else None
+    peak = max((memory.total for memory in (training, evaluation) if memory), default=None)
+    found = pool.fit(peak) if peak is not None else Fit.UNKNOWN
+    return DeviceEstimate(
+        device=pool.name,
+        num_devices=pool.number,
+        memory_bytes=pool.memory[0] if pool.memory else None,
+        processes=pool.processes,
+        fits=found,
+        message=_sentence(pool, peak, found),
+        training=_parts(training),
+        evaluation=_parts(evaluation),
+    )
+
+
+def alternatives_on(
+    pool: Pool, model: ModelShape, config: JobConfig, length: int, lengths: dict[int, int]
+) -> list[Alternative]:
+    """The nearest configs that fit the pool."""
+
+    def peak_of(changed: JobConfig, longest: int) -> int:
+        peaks = [training_peak(model, changed, longest, pool.place)]
+        if changed.eval_dataset:
+            peaks.append(evaluation_peak(model, changed, longest, pool.place))
+        return max(peak.total for peak in peaks)
+
+    return [
+        Alternative(
+            changes=found.change.changes, device=pool.name, peak_bytes=found.peak_bytes, message=found.change.message
+        )
+        for found in fitting(config, length, lengths, peak_of, pool.fit)
+    ]
+
+
+def _gpus(gpu_type: str | None, number: int, share: float) -> Pool:
+    memory = gpu_memory(gpu_type)
+    scaled = (int(memory[0] * share), int(memory[1] * share)) if memory else None
+    return Pool(gpu_type or "GPU", number, Place(use_cuda=True), scaled)
+
+
+def _sentence(pool: Pool, peak: int | None, found: Fit) -> str:
+    if peak is None:
+        return "The memory of this model cannot be estimated."
+    needed = _gb(peak * pool.processes)
+    if pool.memory is None:
+        return f"The job needs about {needed}; the memory of this device is not known."
+    least, most = pool.memory
+    there = _gb(least) if least == most else f"{_gb(least)} to {_gb(most)}"
+    if found is Fit.FITS:
+        return f"The job needs about {needed} of {there}."
+    if found is Fit.DOES_NOT_FIT:
+        return f"The job needs about {needed}, and the device has {there}."
+    return (
+        f"The job needs about {needed} of {there}, which is too close to call: the estimate may be off by {MARGIN:.0%}."
+    )
+
+
+def _parts(memory: Memory | None) -> MemoryParts | None:
+    return MemoryParts.of(memory) if memory else None
+
+
+def _gb(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:.1f} GB"

@@ -1,0 +1,35 @@
+"""The estimate of a whole service: rows from the data worker, devices from the coordinator, speed from a past job."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ftlab import Client, NotFoundError
+from tests.support.lab import TINY
+
+ROW = {"messages": [{"role": "user", "content": "Where is job 7?"}, {"role": "assistant", "content": "In the queue."}]}
+
+
+def test_an_estimate_comes_true(client: Client, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text((json.dumps(ROW) + "\n") * 600)
+    dataset = client.datasets.upload(file)
+    training = {"per_device_train_batch_size": 8, "num_train_epochs": 1.0, "save_steps": 1000}
+    config = {"model": TINY, "dataset": dataset.id, "training": training}
+    before = client.jobs.estimate(config)
+    assert before.rows is not None
+    assert not before.rows.is_exact
+    assert (before.steps, before.time_s, before.devices[0].device, before.devices[0].fits) == (75, None, "CPU", "fits")
+    job = client.jobs.wait(client.jobs.create(config).id, timeout_s=300)
+    after = client.jobs.estimate(config)
+    assert after.rows is not None
+    assert after.rows.is_exact
+    assert (after.steps, after.tokens) == (before.steps, before.tokens)
+    assert job.step == after.steps
+    assert (after.measured_job_id, (after.time_s or 0) > 0) == (job.id, True)
+    [checkpoint] = client.jobs.checkpoints(job.id)
+    assert checkpoint.size_bytes <= (after.checkpoint_bytes or 0)
+    # The coordinator's and the worker's errors come through Ray as what they are.
+    with pytest.raises(NotFoundError):
+        client.jobs.estimate(config | {"dataset": "none"})

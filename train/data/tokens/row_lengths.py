@@ -1,0 +1,109 @@
+"""The lengths in tokens of a dataset's rows as the trainer reads them: of all prepared rows, else of a sample."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from train.data.rows.canonical import CanonicalFile
+from train.data.tokens.encode import IGNORE, labelled, tokenise
+from train.data.tokens.prepare import Prepared, PrepareSpec, prepared_cache
+from train.data.tokens.render import Renderer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SAMPLE_ROWS = 512
+"""Most rows of a file that are tokenised for a sample."""
+
+
+@dataclass(frozen=True)
+class RowLengths:
+    """How long the rows of one file are."""
+
+    num_rows: int
+    """Rows of the dataset."""
+    num_sequences: int
+    """Rows that the trainer reads, without untrained ones."""
+    num_tokens: int
+    """Tokens of these."""
+    num_trained_tokens: int
+    counts: dict[int, int]
+    """Rows that were counted, by their number of tokens after truncation; packed ones by that of their places."""
+    is_exact: bool
+    """Whether all rows were counted; otherwise the numbers are scaled up from a sample."""
+
+    @property
+    def longest(self) -> int:
+        return max(self.counts, default=0)
+
+
+def row_lengths(
+    spec: PrepareSpec, cache_folder: Path, tokenizer: Callable[[], "PreTrainedTokenizerBase"]
+) -> RowLengths:
+    """The lengths of a file's rows. `tokenizer` is called only where the rows are not prepared.
+
+    Raise what `train.data.tokens.encode.tokenise` raises, and `DatasetInvalidError` for rows that are missing.
+    """
+    entry = prepared_cache(cache_folder).find(spec.key())
+    if entry is None:
+        return _sampled(spec, tokenizer())
+    prepared = Prepared(entry)
+    try:
+        return _counted(prepared)
+    finally:
+        prepared.close()
+
+
+def sampled_places(num_rows: int) -> list[int]:
+    """Indices of the rows of a sample, spread evenly over the file."""
+    size = min(num_rows, SAMPLE_ROWS)
+    return [number * num_rows // size for number in range(size)]
+
+
+def _counted(prepared: Prepared) -> RowLengths:
+    from pyarrow import compute
+
+    counts = prepared.counts
+    found = Counter[int]()
+    for chunk in prepared.dataset().data.column("input_ids").chunks:
+        found.update(compute.list_value_length(chunk).to_pylist())
+    return RowLengths(
+        counts.num_rows, counts.num_sequences, counts.num_tokens, counts.num_trained_tokens, dict(found), is_exact=True
+    )
+
+
+def _sampled(spec: PrepareSpec, tokenizer: "PreTrainedTokenizerBase") -> RowLengths:
+    max_length = None if spec.packing else spec.max_length
+    renderer = Renderer(tokenizer, assistant_only_loss=spec.assistant_only_loss)
+    lengths: list[int] = []
+    num_trained = 0
+    with CanonicalFile.open(spec.rows) as file:
+        num_rows, places = file.num_rows, sampled_places(file.num_rows)
+        for rows in tokenise(map(file.row, places), renderer, max_length=max_length):
+            for row in rows:
+                ids, labels = labelled(row, max_length)
+                if trained := int((labels[1:] != IGNORE).sum()):
+                    lengths.append(len(ids))
+                    num_trained += trained
+    is_whole = len(places) == num_rows
+    scale = num_rows / max(1, len(places))
+    if spec.packing:
+        return _packed(lengths, num_rows, scale, num_trained, spec.max_length)
+    return RowLengths(
+        num_rows,
+        round(len(lengths) * scale),
+        round(sum(lengths) * scale),
+        round(num_trained * scale),
+        dict(Counter(lengths)),
+        is_exact=is_whole,
+    )
+
+
+def _packed(lengths: Sequence[int], num_rows: int, scale: float, num_trained: int, capacity: int) -> RowLengths:
+    """Full rows of `capacity` tokens; how densely the rows can be packed is not computed."""
+    num_tokens = round(sum(lengths) * scale)
+    num_sequences = -(-num_tokens // capacity)
+    counts = {min(capacity, num_tokens): num_sequences} if num_tokens else {}
+    return RowLengths(num_rows, num_sequences, num_tokens, round(num_trained * scale), counts, is_exact=False)

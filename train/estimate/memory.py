@@ -1,0 +1,196 @@
+"""Peak memory of one training process, by part, from a job's config and the dimensions of its base model."""
+
+from dataclasses import dataclass, replace
+
+from ftlab.schemas import JobConfig
+from train.estimate.activations import (
+    Adapters,
+    Batch,
+    Precision,
+    backward_bytes,
+    block_bytes,
+    forward_bytes,
+    head_bytes,
+)
+from train.model.shape import DTYPE_BYTES, ModelShape
+from train.model.targets import adapted
+
+MIB = 1024**2
+CPU_LIBRARIES = 650 * MIB
+"""Resident memory of a training process on the CPU with all libraries loaded, without a model."""
+CPU_HEAP_FACTOR = 1.5
+"""Memory that the C library's heap takes for the tensors of a step / memory of these tensors, as measured. Training
+keeps freed memory (see `cluster.machine.cpu_priority`), and pieces of many sizes leave gaps."""
+CUDA_CONTEXT = 600 * MIB
+"""CUDA context, kernels and workspaces of cuBLAS. Not measured."""
+CUDA_CACHE_FACTOR = 1.05
+"""Memory that PyTorch's caching allocator reserves / memory that tensors use. Not measured."""
+NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Bytes of one number in NF4: 4 bits, a byte for each block of 64, and a float32 for each 256 of these blocks."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes by part at one moment of a run."""
+
+    weights: int = 0
+    adapter: int = 0
+    gradients: int = 0
+    optimizer: int = 0
+    activations: int = 0
+    logits: int = 0
+    overhead: int = 0
+
+    @property
+    def total(self) -> int:
+        return sum(vars(self).values())
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a run trains on."""
+
+    use_cuda: bool
+    has_fast_bfloat16: bool = True
+    """Whether a CPU computes bfloat16 fast; otherwise `auto` loads such weights as float32 there."""
+
+
+def training_peak(shape: ModelShape, config: JobConfig, length: int, place: Place, *, is_padded: bool = True) -> Memory:
+    """The largest of the moments of a step whose longest row has `length` tokens."""
+    return max(_moments(_Run(shape, config, place), length, is_padded), key=lambda memory: memory.total)
+
+
+def evaluation_peak(shape: ModelShape, config: JobConfig, length: int, place: Place) -> Memory:
+    """The peak of an evaluation during training."""
+    run = _Run(shape, config, place)
+    batch = Batch(config.training.per_device_eval_batch_size, length, config.training.per_device_eval_batch_size > 1)
+    head = head_bytes(shape, batch, run.precision, use_cuda=place.use_cuda, is_trained=run.trains_all, backward=False)
+    return run.with_overhead(replace(run.still, activations=forward_bytes(shape, batch, run.precision), logits=head))
+
+
+def adapter_parameters(shape: ModelShape, config: JobConfig) -> int:
+    """Trained numbers of the adapters; 0 for full fine-tuning."""
+    if config.tuning == "full":
+        return 0
+    widths = [shape.linears[name] for name in _adapted(shape, config)]
+    magnitudes = sum(out for out, _ in widths) if config.lora.use_dora else 0
+    return sum(config.lora.r * (out + into) for out, into in widths) + magnitudes
+
+
+class _Run:
+    """The parts of a run that stay the same during a step."""
+
+    def __init__(self, shape: ModelShape, config: JobConfig, place: Place) -> None:
+        training = config.training
+        self.shape, self.config, self.place = shape, config, place
+        self.trains_all = config.tuning == "full"
+        self.is_mixed = training.bf16 or training.fp16
+        stored = DTYPE_BYTES[shape.dtype]
+        weights = DTYPE_BYTES.get(training.dtype) or (4 if self.trains_all else stored)
+        if training.dtype == "auto" and not place.use_cuda and not place.has_fast_bfloat16:
+            weights = 4
+        compute = 2 if self.is_mixed else weights
+        self.precision = Precision(weights, weights, compute)
+        adapter = adapter_parameters(shape, config)
+        self.trained = shape.num_parameters if self.trains_all else adapter
+        self.trained_bytes = weights if self.trains_all else 4
+        self.still = Memory(
+            weights=_weights(shape, weights, is_4bit=config.load_in_4bit),
+            adapter=4 * adapter,
+            optimizer=self._optimizer(),
+        )
+        lora = config.lora
+        self.adapters = (
+            None
+            if self.trains_all
+            else Adapters(_adapted(shape, config), lora.r, lora.lora_dropout > 0, use_dora=lora.use_dora)
+        )
+
+    @property
+    def gradients(self) -> int:
+        """Bytes of all gradients; data-parallel training copies them into buckets."""
+        return self.trained * self.trained_bytes * (2 if self.config.resources.num_workers > 1 else 1)
+
+    @property
+    def step_bytes(self) -> int:
+        """Temporary tensors of an optimizer step: of all weights at once on a GPU, else of one after another."""
+        optim, largest = self.config.training.optim, self.shape.largest_weight if self.trains_all else 0
+        if optim == "adafactor":
+            return 3 * 4 * largest
+        if optim == "adamw_torch":
+            return self.trained_bytes * (self.trained if self.place.use_cuda else 2 * largest)
+        return 0
+
+    def with_overhead(self, memory: Memory) -> Memory:
+        if self.place.use_cuda:
+            return replace(memory, overhead=CUDA_CONTEXT + round((CUDA_CACHE_FACTOR - 1) * memory.total))
+        return replace(
+            memory, overhead=CPU_LIBRARIES + round((CPU_HEAP_FACTOR - 1) * (memory.activations + memory.logits))
+        )
+
+    def _optimizer(self) -> int:
+        """Bytes of the optimizer's state: two averages for AdamW, sums over rows and columns for Adafactor."""
+        optim = self.config.training.optim
+        if optim == "sgd":
+            return 0
+        if optim == "adafactor":
+            sides = sum(sum(widths) for widths in self.shape.linears.values()) + self.shape.vocab + self.shape.hidden
+            return 4 * sides if self.trains_all else 4 * self.trained // max(1, self.config.lora.r)
+        return 2 * self.trained * self.trained_bytes
+
+
+def _moments(run: _Run, length: int, is_padded: bool) -> list[Memory]:
+    """The moments of a step at which memory may be at its peak."""
+    shape, precision, training = run.shape, run.precision, run.config.training
+    rows = training.per_device_train_batch_size
+    batch = Batch(rows, length, is_padded and rows > 1)
+    blocks = block_bytes(shape, batch, precision, run.adapters) + _cast_weights(run)
+    one_block = blocks // shape.num_layers
+    recomputes = training.gradient_checkpointing
+    kept = shape.num_layers * batch.num_tokens * shape.hidden * precision.residual if recomputes else blocks
+    in_block = (one_block if recomputes else 0) + backward_bytes(shape, batch, precision) + _dequantised(run)
+    embedding = shape.vocab * shape.hidden * run.trained_bytes if run.trains_all else 0
+    earlier = run.gradients if training.gradient_accumulation_steps > 1 else 0
+    head = head_bytes(shape, batch, precision, use_cuda=run.place.use_cuda, is_trained=run.trains_all)
+    still = run.still
+    moments = [
+        replace(still, gradients=earlier, activations=kept, logits=head),
+        replace(still, gradients=max(earlier, embedding), activations=kept + in_block),
+        # The gradient of tied embeddings comes from both ends.
+        replace(still, gradients=run.gradients + embedding * shape.is_tied, activations=one_block),
+        replace(still, gradients=run.gradients, optimizer=still.optimizer + run.step_bytes),
+    ]
+    return [run.with_overhead(memory) for memory in moments]
+
+
+def _weights(shape: ModelShape, num_bytes: int, *, is_4bit: bool) -> int:
+    quantised = shape.linear_parameters if is_4bit else 0
+    return round(quantised * NF4_BYTES) + (shape.num_parameters - quantised) * num_bytes
+
+
+def _cast_weights(run: _Run) -> int:
+    """Bytes of the converted copies of weights that mixed precision keeps for the backward pass."""
+    if run.precision.compute >= run.precision.weights or run.config.load_in_4bit:
+        return 0
+    return run.shape.linear_parameters * run.precision.compute
+
+
+def _dequantised(run: _Run) -> int:
+    """Bytes of the one 4-bit weight that is computed with."""
+    return 2 * run.shape.largest_weight if run.config.load_in_4bit else 0
+
+
+def _adapted(shape: ModelShape, config: JobConfig) -> list[str]:
+    targets = config.lora.target_modules
+    return sorted(adapted(targets, dict.fromkeys(shape.linears, True)))
+
+
+def optimizer_bytes(shape: ModelShape, config: JobConfig, place: Place) -> int:
+    """Bytes of the optimizer's state, in memory and in a checkpoint."""
+    return _Run(shape, config, place).still.optimizer
+
+
+def trained_bytes(shape: ModelShape, config: JobConfig, place: Place) -> int:
+    """Bytes of the trained weights: of all, or of the adapter."""
+    run = _Run(shape, config, place)
+    return run.trained * run.trained_bytes
