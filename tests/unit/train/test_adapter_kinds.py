@@ -17,6 +17,7 @@ from trl import SFTConfig, SFTTrainer
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas.lora import LoraConfig
 from tests.support.tiny_models import make_tiny_model
+from tests.unit.train.ranks import Task, train
 from tests.unit.train.runs import QUESTIONS, TRAINING, CrashError, Job, Link
 from train.delivery import FLOAT32_TOLERANCE, LOW_PRECISION_TOLERANCE
 from train.model.base_model import find_model
@@ -185,6 +186,15 @@ def test_whole_modules_of_quantised_models_begin_as_they_are_in_the_base(job: Jo
         plain, load_in_4bit=True, training={"max_steps": 1}
     )
     assert first.series("eval_loss")[0] == plain.series("eval_loss")[0]
+
+
+@pytest.mark.parametrize("lora", [{"init_lora_weights": "pissa"}, WHOLE], ids=["pissa", "whole modules"])
+def test_two_workers_deliver_what_they_trained(job: Job, tmp_path: Path, lora: dict[str, Any]):
+    config = {"training": {"max_steps": 3}, "lora": LORA | lora}
+    [trained] = train(tmp_path / "ranks", [Task(job, {}, config)], workers=2)
+    assert trained.link.notices("final_eval_differs") == []
+    [delivered] = trained.link.series("final_eval_loss").values()
+    assert delivered == pytest.approx(trained.link.series("eval_loss")[3], rel=FLOAT32_TOLERANCE)
 
 
 def test_a_rank_that_a_layer_does_not_have_is_refused(job: Job):
