@@ -47,8 +47,11 @@ def print_dry_run(session: "Session", source: "JobSource") -> None:
 
 
 def estimated(session: "Session", source: "JobSource") -> "tuple[JobEstimate | None, str | None]":
-    """The estimate of the service, or a sentence that says why there is none."""
-    from ftlab.errors import FineTuneLabError
+    """The estimate of the service, or a sentence that says why there is none.
+
+    Raise the error with which a submission would be refused.
+    """
+    from ftlab.errors import ServiceUnavailableError, UnreachableError
 
     try:
         ids = {path: find_uploaded(session, path) for path in source.files}
@@ -56,7 +59,7 @@ def estimated(session: "Session", source: "JobSource") -> "tuple[JobEstimate | N
             return None, f"{missing[0]} is not on the service yet; 'ftlab datasets upload' brings it there."
         known = {path: found for path, found in ids.items() if found is not None}
         return session.client.jobs.estimate(source.with_ids(known)), None
-    except FineTuneLabError as error:
+    except (ServiceUnavailableError, UnreachableError) as error:
         return None, error.message
 
 

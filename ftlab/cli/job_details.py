@@ -115,7 +115,8 @@ def _settings(session: Session, job: "Job") -> dict[str, object]:
     lora: Mapping[str, Any] = config.get("lora") or {}
     method: Mapping[str, Any] = config.get("method") or {}
     tuning = {"lora": _adapter(lora), "full": "full fine-tuning"}.get(str(config.get("tuning")))
-    how = [str(method.get("type") or "").upper(), tuning, "4-bit" if config.get("load_in_4bit") else None]
+    bits = next((bits for bits in ("4", "8") if config.get(f"load_in_{bits}bit")), None)
+    how = [str(method.get("type") or "").upper(), tuning, f"{bits}-bit" if bits else None]
     steps, epochs = training.get("max_steps"), training.get("num_train_epochs")
     rows, accumulated = training.get("per_device_train_batch_size"), training.get("gradient_accumulation_steps") or 1
     shown = [_dataset(session, dataset_id) for dataset_id in job.datasets[:MAX_NAMED_DATASETS]]
@@ -143,8 +144,12 @@ def _adapter(lora: Mapping[str, Any]) -> str:
         parts.append(f"dropout {lora['lora_dropout']:g}")
     if lora.get("use_rslora"):
         parts.append("rank-stabilized")
+    if isinstance(init := lora.get("init_lora_weights"), str):
+        parts.append(f"{init} init")
     if isinstance(targets := lora.get("target_modules"), list):
         parts.append(f"on {', '.join(targets)}")
+    if whole := lora.get("modules_to_save"):
+        parts.append(f"with {', '.join(whole)}")
     return ", ".join(parts)
 
 

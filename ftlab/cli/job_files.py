@@ -32,6 +32,7 @@ method:
 #   lora_alpha: 32
 #   lora_dropout: 0.0
 #   target_modules: all-linear
+#   modules_to_save: null           # modules to train as a whole, as [embed_tokens, lm_head]
 
 training:
   num_train_epochs: 3

@@ -1,7 +1,7 @@
 """Wire types, shared by the service and its clients."""
 
 from ftlab.schemas.common import Page, StrictModel, WireModel
-from ftlab.schemas.config import JobConfig, LoraConfig, Resources, TrainingConfig
+from ftlab.schemas.config import JobConfig, Resources, TrainingConfig
 from ftlab.schemas.datasets import Dataset, DatasetField, DatasetPreview, PreviewRow, SignedUrl, Upload
 from ftlab.schemas.estimates import Alternative, DeviceEstimate, JobEstimate, MemoryParts, RowEstimate
 from ftlab.schemas.events import (
@@ -18,6 +18,7 @@ from ftlab.schemas.events import (
     SamplePayload,
     StatusPayload,
 )
+from ftlab.schemas.lora import LoraConfig
 from ftlab.schemas.methods import DpoMethod, Method, SftMethod
 from ftlab.schemas.records import (
     Attempt,

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from ftlab.schemas.common import Name, StrictModel
+from ftlab.schemas.lora import LoraConfig
 from ftlab.schemas.methods import Method, SftMethod
 
 CountUpTo4096 = Annotated[int, Field(ge=1, le=4096)]
@@ -22,20 +23,6 @@ def _is_a_gpu_share(value: float) -> float:
 
 
 GpuShare = Annotated[float, AfterValidator(_is_a_gpu_share), Field(json_schema_extra={"enum": list(GPU_SHARES)})]
-
-
-class LoraConfig(StrictModel):
-    """Low-rank adapters (PEFT `LoraConfig`)."""
-
-    r: int = Field(default=16, ge=1, le=1024)
-    """Rank of the update matrices."""
-    lora_alpha: int = Field(default=32, ge=1, le=8192)
-    """Scaling numerator: the update is scaled by `lora_alpha / r` (`/ sqrt(r)` with `use_rslora`)."""
-    lora_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    target_modules: Literal["all-linear"] | Annotated[list[Name], Field(min_length=1, max_length=100)] = "all-linear"
-    """Which linear layers get an adapter."""
-    use_rslora: bool = False
-    use_dora: bool = False
 
 
 class TrainingConfig(StrictModel):
@@ -180,6 +167,8 @@ class JobConfig(StrictModel):
     """Train low-rank adapters, or every weight."""
     load_in_4bit: bool = False
     """QLoRA: the frozen base weights in 4-bit NF4 (bitsandbytes)."""
+    load_in_8bit: bool = False
+    """The frozen base weights in 8 bits (bitsandbytes LLM.int8)."""
     lora: LoraConfig = LoraConfig()
     training: TrainingConfig = TrainingConfig()
     resources: Resources = Resources()
@@ -198,8 +187,34 @@ class JobConfig(StrictModel):
 
     @model_validator(mode="after")
     def _quantised_needs_lora(self) -> Self:
-        if self.load_in_4bit and self.tuning == "full":
-            raise ValueError("load_in_4bit needs tuning 'lora': 4-bit weights cannot be trained with tuning 'full'")
+        if self.load_in_4bit and self.load_in_8bit:
+            raise ValueError("load_in_4bit and load_in_8bit cannot be combined; set one of them")
+        if self.quantised_by is None:
+            return self
+        if self.tuning == "full":
+            bits = self.quantised_by.removeprefix("load_in_").replace("bit", "-bit")
+            raise ValueError(
+                f"{self.quantised_by} needs tuning 'lora': {bits} weights cannot be trained with tuning 'full'"
+            )
+        if self.load_in_8bit and self.lora.use_dora:
+            raise ValueError(
+                "load_in_8bit and lora.use_dora cannot be combined: bitsandbytes cannot evaluate DoRA on 8-bit "
+                "weights; use load_in_4bit"
+            )
+        if self.lora.is_cut_from_base:
+            raise ValueError(
+                f"{self.quantised_by} and lora.init_lora_weights '{self.lora.init_lora_weights}' cannot be combined: "
+                "it changes the base weights, and quantised ones would be rounded again"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _cut_from_base_is_for_sft(self) -> Self:
+        if self.tuning == "lora" and self.lora.is_cut_from_base and not isinstance(self.method, SftMethod):
+            raise ValueError(
+                f"lora.init_lora_weights '{self.lora.init_lora_weights}' needs method 'sft': other methods compare "
+                "with the base model, which it changes"
+            )
         return self
 
     @model_validator(mode="after")
@@ -210,6 +225,11 @@ class JobConfig(StrictModel):
                 "weights cannot be scaled"
             )
         return self
+
+    @property
+    def quantised_by(self) -> Literal["load_in_4bit", "load_in_8bit"] | None:
+        """The setting that quantises the base weights."""
+        return "load_in_4bit" if self.load_in_4bit else "load_in_8bit" if self.load_in_8bit else None
 
     @property
     def datasets(self) -> list[str]:

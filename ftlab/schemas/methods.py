@@ -1,7 +1,7 @@
 """Training methods: their settings, and the kinds of rows that each one learns from."""
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -76,6 +76,10 @@ class DpoMethod(TrainingMethod):
     """`sigmoid` is the loss of the DPO paper, `hinge` that of SLiC, `ipo` that of IPO, `robust` that of robust DPO."""
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=0.5)
     """Probability that the two answers of a pair are the wrong way round, for the loss `robust`."""
+
+    def model_post_init(self, _: Any) -> None:
+        # So that the type is in every document, also in one without what was left to its default.
+        self.__pydantic_fields_set__.add("type")
 
     @model_validator(mode="after")
     def _smoothing_needs_robust(self) -> Self:

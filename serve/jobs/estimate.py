@@ -33,6 +33,9 @@ OTHER_BLOCKS = (
     "The formula for memory counts the blocks of the Llama, Mistral, Qwen and SmolLM families; for a model of type {}, "
     "the figures may be further off."
 )
+METHOD_NOT_MEASURED = (
+    "The formula for memory was measured for the method 'sft'; for '{}', the figures may be further off."
+)
 SAMPLED = (
     "The rows are not prepared yet: tokens and steps are scaled up from a sample, and memory is computed for rows of "
     "method.max_length tokens."
@@ -104,7 +107,7 @@ def _pace(config: JobConfig) -> tuple[object, ...]:
     return (
         config.model,
         config.tuning,
-        config.load_in_4bit,
+        config.quantised_by,
         config.lora,
         config.method,
         config.resources,
@@ -190,6 +193,8 @@ def _notes(facts: _Facts, *, is_sampled: bool) -> list[str]:
         notes.append(NO_SHAPE)
     elif not facts.shape.is_measured:
         notes.append(OTHER_BLOCKS.format(facts.shape.model_type))
+    if facts.config.method.type != "sft":
+        notes.append(METHOD_NOT_MEASURED.format(facts.config.method.type))
     if facts.fleet is None:
         notes.append("The devices are not known, because the scheduler does not respond; try again in a moment.")
     elif any(pool.place.use_cuda for pool in pools_of(facts.config, facts.fleet)):

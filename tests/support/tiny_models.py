@@ -66,11 +66,12 @@ def make_tiny_model(
     architecture: Literal["llama", "qwen3"] = "llama",
     seed: int = 0,
     scale: float = 1.0,
+    tied: bool = True,
 ) -> Path:
     """Write tokenizer and randomly initialised model (safetensors) to `folder` and return it.
 
     The same arguments give the same weights, `scale` times as large as usual; the caller's random state stays as it
-    was.
+    was. `tied` shares the weights of the embedding with the output layer.
     """
     tokenizer = make_tiny_tokenizer(vocab_size=vocab_size)
     shape = {
@@ -81,7 +82,7 @@ def make_tiny_model(
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "max_position_embeddings": 2048,
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": tied,
         "bos_token_id": None,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,

@@ -71,11 +71,12 @@ def _trained(facts: RunFacts) -> str:
     return f"Fine-tuning of `{_code(model)}`{how} on {_datasets(facts)}{held_out}."
 
 
+_ADAPTERS = {None: "LoRA", "load_in_4bit": "QLoRA", "load_in_8bit": "8-bit LoRA"}
+
+
 def _method(config: JobConfig) -> str:
-    if config.tuning == "full":
-        tuning = "all weights"
-    else:
-        tuning = f"{'QLoRA' if config.load_in_4bit else 'LoRA'}, r {config.lora.r}"
+    adapter = f"{_ADAPTERS[config.quantised_by]}, r {config.lora.r}"
+    tuning = "all weights" if config.tuning == "full" else adapter
     return f"{config.method.type.upper()}, {tuning}, learning rate {config.learning_rate:g}"
 
 

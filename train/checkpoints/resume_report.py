@@ -154,7 +154,7 @@ def _changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _settings(config: JobConfig) -> dict[str, Any]:
-    parts = {"method", "tuning", "load_in_4bit", "lora", "training"}
+    parts = {"method", "tuning", "load_in_4bit", "load_in_8bit", "lora", "training"}
     document = config.resolved().model_dump(mode="json", include=parts)
     document["training"] = {name: value for name, value in document["training"].items() if name not in _WITHOUT_EFFECT}
     flat = {name: value for name, value in document.items() if not isinstance(value, dict)}

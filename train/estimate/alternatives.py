@@ -94,7 +94,7 @@ def _shorter(config: JobConfig, length: int, lengths: Mapping[int, int]) -> Iter
 
 
 def _quantised(config: JobConfig, length: int, _: Mapping[int, int]) -> Iterator[Change]:
-    if config.load_in_4bit:
+    if config.quantised_by:
         return
     changes: dict[str, Any] = {"load_in_4bit": True}
     message = "QLoRA: frozen weights in 4 bits, which costs a little quality and speed."

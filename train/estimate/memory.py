@@ -1,6 +1,7 @@
 """Peak memory of one training process, by part, from a job's config and the dimensions of its base model."""
 
 from dataclasses import dataclass, replace
+from math import prod
 
 from ftlab.schemas import JobConfig
 from train.estimate.activations import (
@@ -12,6 +13,7 @@ from train.estimate.activations import (
     forward_bytes,
     head_bytes,
 )
+from train.model.layers import EMBEDDINGS, HEADS, last_part
 from train.model.shape import DTYPE_BYTES, ModelShape
 from train.model.targets import adapted
 
@@ -63,18 +65,22 @@ def training_peak(shape: ModelShape, config: JobConfig, length: int, place: Plac
 def evaluation_peak(shape: ModelShape, config: JobConfig, length: int, place: Place) -> Memory:
     """The peak of an evaluation during training."""
     run = _Run(shape, config, place)
-    batch = Batch(config.training.per_device_eval_batch_size, length, config.training.per_device_eval_batch_size > 1)
+    texts = config.training.per_device_eval_batch_size * _texts_per_row(config)
+    batch = Batch(texts, length, texts > 1)
     head = head_bytes(shape, batch, run.precision, use_cuda=place.use_cuda, is_trained=run.trains_all, backward=False)
     return run.with_overhead(replace(run.still, activations=forward_bytes(shape, batch, run.precision), logits=head))
 
 
 def adapter_parameters(shape: ModelShape, config: JobConfig) -> int:
-    """Trained numbers of the adapters; 0 for full fine-tuning."""
+    """Trained numbers of the adapters, and of modules that are trained as a whole; 0 for full fine-tuning."""
     if config.tuning == "full":
         return 0
     widths = [shape.linears[name] for name in _adapted(shape, config)]
     magnitudes = sum(out for out, _ in widths) if config.lora.use_dora else 0
-    return sum(config.lora.r * (out + into) for out, into in widths) + magnitudes
+    names = set(config.lora.modules_to_save or ())
+    whole = sum(prod(widths) for name, widths in shape.linears.items() if {name, last_part(name)} & names)
+    whole += len(names & (EMBEDDINGS | HEADS)) * shape.vocab * shape.hidden
+    return sum(config.lora.r * (out + into) for out, into in widths) + magnitudes + whole
 
 
 class _Run:
@@ -95,7 +101,7 @@ class _Run:
         self.trained = shape.num_parameters if self.trains_all else adapter
         self.trained_bytes = weights if self.trains_all else 4
         self.still = Memory(
-            weights=_weights(shape, weights, is_4bit=config.load_in_4bit),
+            weights=_weights(shape, weights, config),
             adapter=4 * adapter,
             optimizer=self._optimizer(),
         )
@@ -142,8 +148,8 @@ class _Run:
 def _moments(run: _Run, length: int, is_padded: bool) -> list[Memory]:
     """The moments of a step at which memory may be at its peak."""
     shape, precision, training = run.shape, run.precision, run.config.training
-    rows = training.per_device_train_batch_size
-    batch = Batch(rows, length, is_padded and rows > 1)
+    texts = training.per_device_train_batch_size * _texts_per_row(run.config)
+    batch = Batch(texts, length, is_padded and texts > 1)
     blocks = block_bytes(shape, batch, precision, run.adapters) + _cast_weights(run)
     one_block = blocks // shape.num_layers
     recomputes = training.gradient_checkpointing
@@ -153,8 +159,10 @@ def _moments(run: _Run, length: int, is_padded: bool) -> list[Memory]:
     earlier = run.gradients if training.gradient_accumulation_steps > 1 else 0
     head = head_bytes(shape, batch, precision, use_cuda=run.place.use_cuda, is_trained=run.trains_all)
     still = run.still
+    # Below a new adapter, the base model is the reference of a pair: another forward pass before the backward pass.
+    reference = forward_bytes(shape, batch, precision) if run.config.method.type == "dpo" else 0
     moments = [
-        replace(still, gradients=earlier, activations=kept, logits=head),
+        replace(still, gradients=earlier, activations=kept + reference, logits=head),
         replace(still, gradients=max(earlier, embedding), activations=kept + in_block),
         # The gradient of tied embeddings comes from both ends.
         replace(still, gradients=run.gradients + embedding * shape.is_tied, activations=one_block),
@@ -163,21 +171,26 @@ def _moments(run: _Run, length: int, is_padded: bool) -> list[Memory]:
     return [run.with_overhead(memory) for memory in moments]
 
 
-def _weights(shape: ModelShape, num_bytes: int, *, is_4bit: bool) -> int:
-    quantised = shape.linear_parameters if is_4bit else 0
-    return round(quantised * NF4_BYTES) + (shape.num_parameters - quantised) * num_bytes
+def _texts_per_row(config: JobConfig) -> int:
+    """Both answers of a pair are computed, each after the prompt."""
+    return 2 if config.method.type == "dpo" else 1
+
+
+def _weights(shape: ModelShape, num_bytes: int, config: JobConfig) -> int:
+    quantised = shape.linear_parameters if config.quantised_by else 0
+    return round(quantised * (NF4_BYTES if config.load_in_4bit else 1)) + (shape.num_parameters - quantised) * num_bytes
 
 
 def _cast_weights(run: _Run) -> int:
     """Bytes of the converted copies of weights that mixed precision keeps for the backward pass."""
-    if run.precision.compute >= run.precision.weights or run.config.load_in_4bit:
+    if run.precision.compute >= run.precision.weights or run.config.quantised_by:
         return 0
     return run.shape.linear_parameters * run.precision.compute
 
 
 def _dequantised(run: _Run) -> int:
-    """Bytes of the one 4-bit weight that is computed with."""
-    return 2 * run.shape.largest_weight if run.config.load_in_4bit else 0
+    """Bytes of the one quantised weight that is computed with."""
+    return 2 * run.shape.largest_weight if run.config.quantised_by else 0
 
 
 def _adapted(shape: ModelShape, config: JobConfig) -> list[str]:

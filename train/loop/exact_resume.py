@@ -7,6 +7,7 @@ It overrides the seams of transformers' training loop (`tests/unit/train/loop/te
 - The losses and metrics since the last logged step are part of a checkpoint. Logged metrics are means over tokens or
   rows, not means of the means of passes.
 - With several workers, the logs of an epoch's last batch cover all workers, after a resume too.
+- An adapter that begins as a part of the base weights is saved as one on the unchanged base.
 - Weights that are NaN or infinite are never saved.
 - A run whose steps are all done does not train another one.
 - Files are trained one after another, and with another batch size or number of workers a run continues by rows
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from peft import LoraConfig, PeftModel
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PrinterCallback, Trainer, TrainerControl
 from transformers.trainer_utils import EvalLoopOutput, SchedulerType
@@ -36,7 +38,8 @@ from train.loop.evaluation import (
     weighted_mean,
 )
 from train.loop.run_state import RunState, current_rng_sha256, preserve_rng, read_run_states, rng_sha256
-from train.model.load import train_in_float32
+from train.model.initial_adapter import InitialAdapter, load_trained
+from train.model.load import undo_cast
 from train.plan import StopKind
 from train.row_order import SegmentSampler
 from train.row_schedule import RowSchedule, Segment
@@ -65,7 +68,8 @@ class ExactResume(Trainer):
         schedule: RowSchedule,
         run_callback: RunCallback,
         resume_from: Path | None,
-        is_4bit: bool,
+        is_quantised: bool,
+        peft_config: LoraConfig | None = None,
         **options: Any,
     ) -> None:
         self._schedule = schedule
@@ -74,10 +78,26 @@ class ExactResume(Trainer):
         self._segments: Iterator[Segment] = iter(())
         """Segments left to train."""
         self._segment = next(schedule.segments_from(0)[0])
-        super().__init__(model, callbacks=[run_callback], **options)
+        loaded = {name: weight.data for name, weight in model.named_parameters() if weight.requires_grad}
+        init = None if peft_config is None else peft_config.init_lora_weights
+        if isinstance(init, str):
+            assert peft_config is not None
+            peft_config.init_lora_weights = True
+        super().__init__(model, callbacks=[run_callback], peft_config=peft_config, **options)
         self.remove_callback(PrinterCallback)
-        if is_4bit:
-            train_in_float32(self.model)
+        if is_quantised:
+            undo_cast(self.model, loaded if isinstance(model, PeftModel) else {})
+        self._initial_adapter = self._cut_adapter(init) if isinstance(init, str) else None
+
+    def _cut_adapter(self, init: str) -> InitialAdapter:
+        model: PeftModel = self.model
+        initial: InitialAdapter
+        if self._resume_from is None:
+            initial = InitialAdapter.make(model, init)
+        else:
+            initial = InitialAdapter.read(self._resume_from, model.active_peft_config.r)
+        initial.cut_from(model, init)
+        return initial
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         loader = super().get_train_dataloader()
@@ -226,6 +246,18 @@ class ExactResume(Trainer):
         is_ruined = not math.isfinite(self._tr_loss.item()) or not all(weight.isfinite().all() for weight in trained)
         if any(highest([int(is_ruined)])):
             raise LossDivergedError(f"The loss or the weights became infinite or NaN at step {self.state.global_step}.")
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        if self._initial_adapter is not None and self.args.should_save:
+            assert output_dir is not None
+            self._initial_adapter.write(Path(output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self._initial_adapter is None:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            load_trained(self.model, Path(resume_from_checkpoint))
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)

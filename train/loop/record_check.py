@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
+from peft.utils.other import ModulesToSaveWrapper
 from transformers.pytorch_utils import Conv1D
 
 from ftlab.schemas import JobConfig, NoticePayload
-from train.model.targets import adapted
+from train.model.targets import adapted, matches
 
 RECORD_DIFFERS = "record_differs"
 """Code of the notice about differences."""
@@ -70,8 +71,9 @@ def _recorded(config: JobConfig) -> dict[str, Any]:
         "resources.num_workers": config.resources.num_workers,
         "tuning": config.tuning,
         "load_in_4bit": config.load_in_4bit,
+        "load_in_8bit": config.load_in_8bit,
     }
-    if training.dtype != "auto" and not config.load_in_4bit:
+    if training.dtype != "auto" and config.quantised_by is None:
         values["training.dtype"] = training.dtype
     if config.tuning == "lora":
         values |= {f"lora.{name}": value for name, value in config.lora}
@@ -95,11 +97,13 @@ def _in_force(
         "resources.num_workers": args.world_size,
         "tuning": _tuning(core, optimizer),
         "load_in_4bit": bool(getattr(core, "is_loaded_in_4bit", False)),
+        "load_in_8bit": bool(getattr(core, "is_loaded_in_8bit", False)),
     }
     if isinstance(core, PeftModel):
         adapter = core.peft_config[core.active_adapter]
         values |= {f"lora.{name}": getattr(adapter, name) for name in type(config.lora).model_fields}
         values["lora.target_modules"] = _targets(core, config.lora.target_modules)
+        values["lora.modules_to_save"] = _saved(core, config.lora.modules_to_save)
     return values
 
 
@@ -123,24 +127,39 @@ def _tuning(model: Any, optimizer: Any) -> str:
     """The weights that the optimizer updates: every weight of the adapter, or every weight of the model."""
     updated = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
     trained = {name for name, weight in model.named_parameters() if id(weight) in updated}
-    wanted = {name for name, _ in model.named_parameters() if not isinstance(model, PeftModel) or ".lora_" in name}
+    wanted = {name for name, _ in model.named_parameters() if not isinstance(model, PeftModel) or _is_trained(name)}
     if trained == wanted and len(trained) == len(updated):
         return "lora" if isinstance(model, PeftModel) else "full"
     return f"{len(trained & wanted)} of {len(wanted)} weights and {len(updated) - len(trained & wanted)} others"
 
 
+def _is_trained(name: str) -> bool:
+    """Whether a weight of a model with an adapter is one of those that are trained."""
+    return ".lora_" in name or ".modules_to_save." in name
+
+
 def _dtype(model: Any) -> str:
     """The data types of the base weights, for example `float32`."""
-    base = (weight for name, weight in model.named_parameters() if ".lora_" not in name)
+    base = (weight for name, weight in model.named_parameters() if not _is_trained(name))
     return " and ".join(sorted({str(weight.dtype).removeprefix("torch.") for weight in base}))
 
 
 def _targets(model: PeftModel, recorded: str | list[str]) -> str | list[str]:
     """The recorded targets if exactly those modules have an adapter that they mean; else the modules that have one."""
-    modules = {name: module for name, module in model.get_base_model().named_modules() if ".base_layer" not in name}
+    every = dict(model.get_base_model().named_modules())
+    saved = tuple(f"{name}." for name, module in every.items() if isinstance(module, ModulesToSaveWrapper))
+    modules = {n: module for n, module in every.items() if ".base_layer" not in n and not n.startswith(saved)}
     linear = (torch.nn.Linear, Conv1D, LoraLayer)
     with_adapter = {name for name, module in modules.items() if isinstance(module, LoraLayer)}
     meant = adapted(recorded, {name: isinstance(module, linear) for name, module in modules.items()})
     # The parts of an adapter are modules too.
     meant = {name for name in meant if not any(name.startswith(f"{outer}.") for outer in with_adapter)}
     return recorded if meant == with_adapter else sorted(with_adapter)
+
+
+def _saved(model: PeftModel, recorded: list[str] | None) -> list[str] | None:
+    """The recorded modules if exactly those that they mean are trained as a whole; else the modules that are."""
+    modules = dict(model.get_base_model().named_modules())
+    saved = {name for name, module in modules.items() if isinstance(module, ModulesToSaveWrapper)}
+    meant = {name for name in modules if any(matches(target, name) for target in recorded or ())}
+    return recorded if meant == saved else sorted(saved)

@@ -39,7 +39,7 @@ class TrainerInputs:
             "schedule": self.schedule,
             "run_callback": self.callback,
             "resume_from": self.resume_from,
-            "is_4bit": config.load_in_4bit,
+            "is_quantised": config.quantised_by is not None,
             "train_dataset": self.train_set,
             "eval_dataset": self.eval_set,
             "processing_class": self.tokenizer,

@@ -1,12 +1,15 @@
 """Loading, adapting and naming of base models."""
 
 import json
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
 from peft import PeftModel, get_peft_model_state_dict
+from peft.utils.other import ModulesToSaveWrapper
 from safetensors import safe_open
 from transformers import (
     AutoModelForCausalLM,
@@ -21,8 +24,7 @@ from ftlab.schemas import JobConfig
 from train.model.base_model import BaseModel
 from train.model.files import ADAPTER_WEIGHTS
 from train.model.load_errors import check_loaded, load_errors, model_invalid, named
-from train.model.preflight import check_devices
-from train.model.targets import check_targets
+from train.model.preflight import ModelUse, check_devices, check_modules
 
 _CARD = """---
 {metadata}library_name: peft
@@ -46,7 +48,7 @@ def load_model(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrai
     """Load the weights that `config` starts from; adapters of a former job are trained further, or merged.
 
     Raise `InvalidRequestError`: `invalid_config` for data types that the devices cannot compute with and for
-    `lora.target_modules` that the model does not have, `model_invalid` or `unsupported_model` for files that cannot be
+    names in `lora` that the model does not have, `model_invalid` or `unsupported_model` for files that cannot be
     loaded completely.
     """
     check_devices(config, use_cuda=use_cuda)
@@ -59,7 +61,7 @@ def load_model(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrai
     model = _load_base(base, config, use_cuda=use_cuda)
     if base.adapter is None:
         if config.tuning == "lora":
-            check_targets(config.lora.target_modules, _modules(model), is_tied=_is_tied(model))
+            check_modules(ModelUse.of(config), _modules(model), is_tied=_is_tied(model))
         return model
     adapted = _load_adapter(model, base.adapter, is_trainable=config.tuning == "lora")
     # Every save reads the config of the base model, from the hub where this is its name.
@@ -76,7 +78,7 @@ def load_delivered(base: BaseModel, folder: Path, config: JobConfig, *, use_cuda
         model = _load_weights("the tuned model", folder, "auto", config, use_cuda=use_cuda)
     else:
         model = _load_adapter(_load_base(base, config, use_cuda=use_cuda), folder)
-    return model.to("cuda") if use_cuda and not config.load_in_4bit else model
+    return model.to("cuda") if use_cuda and config.quantised_by is None else model
 
 
 def _load_base(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrainedModel:
@@ -90,14 +92,18 @@ def _load_weights(
     what: str, folder: Path, dtype: torch.dtype | Literal["auto"], config: JobConfig, *, use_cuda: bool
 ) -> PreTrainedModel:
     options: dict[str, Any] = {"dtype": dtype}
-    if config.load_in_4bit:
+    if config.quantised_by is not None:
         options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
+            load_in_4bit=config.load_in_4bit,
+            load_in_8bit=config.load_in_8bit,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
         options["device_map"] = {"": 0 if use_cuda else "cpu"}
+    if config.load_in_8bit:
+        # It warns at every layer of every pass that it casts the inputs.
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     model: PreTrainedModel
     with load_errors(what, folder):
         model, found = AutoModelForCausalLM.from_pretrained(
@@ -163,13 +169,16 @@ def lora_config(config: JobConfig) -> PeftLoraConfig:
         target_modules=lora.target_modules,
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,
+        modules_to_save=lora.modules_to_save,
+        init_lora_weights=lora.init_lora_weights,
     )
 
 
 def _modules(model: PreTrainedModel) -> dict[str, bool]:
-    """Every module by its name, and whether LoRA can adapt it."""
+    """Every module that has weights by its name, and whether LoRA can adapt it."""
     kinds = (torch.nn.Linear, torch.nn.Embedding, torch.nn.modules.conv._ConvNd, Conv1D)
-    return {name: isinstance(module, kinds) for name, module in model.named_modules() if name}
+    with_weights = ((name, module) for name, module in model.named_modules() if any(True for _ in module.parameters()))
+    return {name: isinstance(module, kinds) for name, module in with_weights if name}
 
 
 def _is_tied(model: PreTrainedModel) -> bool:
@@ -190,15 +199,21 @@ def _keep_trainable_layout(model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def train_in_float32(model: torch.nn.Module) -> None:
-    """Undo TRL's cast of QLoRA adapters to bfloat16.
+def undo_cast(model: torch.nn.Module, loaded: Mapping[str, torch.Tensor]) -> None:
+    """Undo TRL's cast of what is trained on quantised weights to bfloat16.
 
     PEFT loads a checkpoint's adapters as float32, so a resume would continue with a precision other than the one it
-    started with; and the small updates of AdamW get lost in bfloat16.
+    started with; and the small updates of AdamW get lost in bfloat16. `loaded` are the weights by their names that were
+    loaded before, of an adapter that is continued; those of `lora.modules_to_save` are otherwise copied from the base.
     """
-    for weight in model.parameters():
+    for name, weight in model.named_parameters():
         if weight.requires_grad:
-            weight.data = weight.data.float()
+            weight.data = loaded[name] if name in loaded else weight.data.float()
+    for module in () if loaded else model.modules():
+        if isinstance(module, ModulesToSaveWrapper):
+            [trained] = module.modules_to_save.values()
+            for weight, original in zip(trained.parameters(), module.original_module.parameters(), strict=True):
+                weight.data = original.data.clone()
 
 
 def name_base_model(saved: Path, base: BaseModel) -> None:

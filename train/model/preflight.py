@@ -1,6 +1,7 @@
 """Check whether a job's settings fit its base model and devices, from files alone: nothing is loaded."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,13 +10,19 @@ from pydantic import ValidationError
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import JobConfig
-from ftlab.schemas.config import LoraConfig
+from ftlab.schemas.lora import LoraConfig
 from train.model.files import ADAPTER_CONFIG, ModelFacts
 from train.model.layers import ModelLayers
-from train.model.targets import ALL_LINEAR, adapted, check_targets
+from train.model.targets import ALL_LINEAR, adapted, check_saved, check_targets
 
-TRAINABLE_QUANTISATIONS = frozenset({"bitsandbytes"})
-"""Quantised weights that can also be loaded with `load_in_4bit`."""
+REQUANTISED = frozenset({("load_in_4bit", "bitsandbytes")})
+"""Settings that can also be given for weights that were stored with this method."""
+
+BASE_CHANGING_INITS = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""Beginnings of PEFT's `init_lora_weights` with which the base weights are changed too."""
+
+MODULE_NAMES = ("target_modules", "modules_to_save")
+"""Settings of `lora` that name modules."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +30,20 @@ class ModelUse:
     """The settings of a job that must fit the files of its base model."""
 
     tuning: str
-    load_in_4bit: bool
+    quantised_by: str | None
+    """`load_in_4bit`, `load_in_8bit`, or nothing."""
     target_modules: str | tuple[str, ...]
+    modules_to_save: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, config: JobConfig) -> "ModelUse":
         targets = config.lora.target_modules
-        return cls(config.tuning, config.load_in_4bit, targets if isinstance(targets, str) else tuple(targets))
+        return cls(
+            config.tuning,
+            config.quantised_by,
+            targets if isinstance(targets, str) else tuple(targets),
+            tuple(config.lora.modules_to_save or ()),
+        )
 
 
 def check_use(use: ModelUse, facts: ModelFacts | None) -> None:
@@ -41,7 +55,25 @@ def check_use(use: ModelUse, facts: ModelFacts | None) -> None:
         _check_quantised(use, layers.quantisation)
     # Experts are stored under other names than they have once loaded, so the run itself checks the names.
     if use.tuning == "lora" and not layers.has_fused_experts:
-        check_targets(use.target_modules, layers.modules, is_tied=layers.is_tied)
+        check_modules(use, layers.modules, is_tied=layers.is_tied, quantised_by=layers.quantisation)
+
+
+def check_modules(
+    use: ModelUse, modules: Mapping[str, bool], *, is_tied: bool, quantised_by: str | None = None
+) -> None:
+    """Raise `InvalidRequestError` (`invalid_config`) for names in `lora` that do not fit the modules of a model.
+
+    `modules` are all of its modules, and whether LoRA can adapt each of them. `quantised_by` is the method that the
+    weights were stored with.
+    """
+    check_targets(use.target_modules, modules, is_tied=is_tied)
+    check_saved(
+        use.modules_to_save,
+        use.target_modules,
+        modules,
+        is_tied=is_tied,
+        quantised_by=use.quantised_by or quantised_by,
+    )
 
 
 def check_devices(config: JobConfig, *, use_cuda: bool) -> None:
@@ -107,6 +139,14 @@ def adapter_settings(folder: Path) -> LoraConfig | None:
         return None
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         raise _unreadable() from None
+    # It says how the weights began; where the base was changed as well, they mean something on that base only.
+    if str(values.pop("init_lora_weights", True)).startswith(BASE_CHANGING_INITS):
+        raise InvalidRequestError(
+            f"init_lora_weights in {ADAPTER_CONFIG} of the adapter is one that changes the base model. Save it "
+            "with PEFT's path_initial_model_for_weight_conversion, or start from another model.",
+            "model_invalid",
+            "model",
+        )
     targets = values.get("target_modules")
     if isinstance(targets, list):
         # A list that no job can name comes from 'all-linear' alone.
@@ -129,14 +169,18 @@ def with_adapter_settings(config: JobConfig, adapter: LoraConfig, layers: ModelL
         if "lora" not in config.model_fields_set or name not in config.lora.model_fields_set:
             continue
         wanted, own = getattr(config.lora, name), getattr(adapter, name)
-        if wanted != own and not (name == "target_modules" and _same_layers(wanted, own, layers)):
+        is_same = wanted == own or (name in MODULE_NAMES and _same_layers(wanted, own, layers))
+        if not is_same:
             raise InvalidRequestError(
                 f"lora.{name} is {_shown(wanted)}, and the adapter that the job continues has {_shown(own)}. Leave it "
                 "out to continue this adapter, or start from a full model for another one.",
                 "invalid_config",
                 f"lora.{name}",
             )
-    return config.model_copy(update={"lora": adapter})
+    continued = config.model_copy(update={"lora": adapter})
+    # The rules between settings hold for those of the adapter as well.
+    JobConfig(**continued.model_dump())
+    return continued
 
 
 def unused_settings(config: JobConfig) -> list[str]:
@@ -160,10 +204,10 @@ def unused_settings(config: JobConfig) -> list[str]:
     return unused
 
 
-def _same_layers(wanted: str | list[str], own: str | list[str], layers: ModelLayers | None) -> bool:
+def _same_layers(wanted: str | list[str] | None, own: str | list[str] | None, layers: ModelLayers | None) -> bool:
     if isinstance(wanted, list) and isinstance(own, list) and set(wanted) == set(own):
         return True
-    if layers is None:
+    if layers is None or wanted is None or own is None:
         return False
     return adapted(wanted, layers.modules) == adapted(own, layers.modules)
 
@@ -176,19 +220,19 @@ def _check_quantised(use: ModelUse, method: str) -> None:
             "invalid_config",
             "tuning",
         )
-    if use.load_in_4bit and method not in TRAINABLE_QUANTISATIONS:
+    if use.quantised_by is not None and (use.quantised_by, method) not in REQUANTISED:
         raise InvalidRequestError(
-            f"load_in_4bit cannot be used with weights that are quantised already ({method}). Use the unquantised "
-            "model, or leave load_in_4bit out.",
+            f"{use.quantised_by} cannot be used with weights that are quantised already ({method}). Use the "
+            f"unquantised model, or leave {use.quantised_by} out.",
             "invalid_config",
-            "load_in_4bit",
+            use.quantised_by,
         )
 
 
 def _shown(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
-    return json.dumps(value) if isinstance(value, bool) else str(value)
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def _unreadable() -> InvalidRequestError:

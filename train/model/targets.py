@@ -1,4 +1,4 @@
-"""Whether the modules that `lora.target_modules` names exist in a model, by the matching rules of PEFT."""
+"""Whether the modules that `lora.target_modules` and `lora.modules_to_save` name fit a model, by PEFT's rules."""
 
 from collections.abc import Mapping, Sequence
 
@@ -51,6 +51,56 @@ def check_targets(targets: str | Sequence[str], modules: Mapping[str, bool], *, 
         )
 
 
+def check_saved(
+    names: Sequence[str],
+    targets: str | Sequence[str],
+    modules: Mapping[str, bool],
+    *,
+    is_tied: bool,
+    quantised_by: str | None,
+) -> None:
+    """Raise `InvalidRequestError` (`invalid_config`) unless every one of `modules_to_save` can be trained as a whole.
+
+    `modules` are as for `check_targets`. Tied embeddings are refused, because the input and the output would differ
+    once one of them has been trained. `quantised_by` is the setting that quantises the linear layers, if any.
+    """
+    field = "lora.modules_to_save"
+    if is_tied and (tied := [name for name in names if last_part(name) in EMBEDDINGS | HEADS]):
+        raise _refused(
+            f"{field} names {_quoted(tied)}, and the input and output embeddings of this model are one matrix "
+            "(tie_word_embeddings): a copy of it that is trained would not be one with the other. Leave these names "
+            "out, or use tuning 'full'.",
+            field,
+        )
+    leaves = {name for name in modules if not any(other.startswith(f"{name}.") for other in modules)}
+    if missing := [name for name in names if not any(matches(name, leaf) for leaf in leaves)]:
+        known = sorted({last_part(leaf) for leaf in leaves})
+        hints = "".join(dict.fromkeys(did_you_mean(name, known) for name in missing[:MAX_NAMED]))
+        raise _refused(
+            f"{field} names {_quoted(missing)}, which this model does not have as a module with weights of its own. It "
+            f"has {', '.join(known[:50])}.{hints}",
+            field,
+        )
+    # PEFT also takes a name as the end of a longer one.
+    for name in names:
+        if longer := sorted({last_part(leaf) for leaf in leaves if leaf.endswith(name) and not matches(name, leaf)}):
+            meant = next(leaf for leaf in leaves if matches(name, leaf))
+            raise _refused(
+                f"{field} names {name!r}, with which the names {_quoted(longer)} end too. Write the whole name of the "
+                f"module, as {meant!r}.",
+                field,
+            )
+    if both := [] if isinstance(targets, str) else [name for name in names if name in targets]:
+        raise _refused(f"{field} and lora.target_modules both name {_quoted(both)}. Leave them out of one.", field)
+    inner = {leaf for leaf in leaves if modules[leaf] and last_part(leaf) not in EMBEDDINGS | HEADS}
+    if quantised_by and (frozen := [name for name in names if any(matches(name, leaf) for leaf in inner)]):
+        raise _refused(
+            f"{field} names {_quoted(frozen)}, whose weights are quantised ({quantised_by}) and cannot be trained. "
+            "Name them in lora.target_modules.",
+            field,
+        )
+
+
 def adapted(targets: str | Sequence[str], modules: Mapping[str, bool]) -> set[str]:
     """The modules that get an adapter."""
     if isinstance(targets, str):
@@ -69,5 +119,5 @@ def _quoted(names: Sequence[str]) -> str:
     return shown + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
 
 
-def _refused(message: str) -> InvalidRequestError:
-    return InvalidRequestError(message.strip(), "invalid_config", "lora.target_modules")
+def _refused(message: str, field: str = "lora.target_modules") -> InvalidRequestError:
+    return InvalidRequestError(message.strip(), "invalid_config", field)

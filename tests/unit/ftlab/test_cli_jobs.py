@@ -163,7 +163,10 @@ def test_show_names_the_settings_that_decide_about_the_result(cli, fake, tmp_pat
     second.config["lora"] |= {"lora_dropout": 0.25, "use_rslora": True, "use_dora": True, "target_modules": ["q", "v"]}
     adapter = "DoRA r 8, alpha 16, dropout 0.25, rank-stabilized, on q, v"
     assert f"Method         SFT, {adapter}, 4-bit" in cli("show", second.id).lines
-    second.config |= {"model": "model:mdl-1", "tuning": "full", "load_in_4bit": False}
+    second.config |= {"load_in_4bit": False, "load_in_8bit": True}
+    second.config["lora"] = {"r": 8, "lora_alpha": 16, "init_lora_weights": "pissa", "modules_to_save": ["lm_head"]}
+    assert "Method         SFT, LoRA r 8, alpha 16, pissa init, with lm_head, 8-bit" in cli("show", second.id).lines
+    second.config |= {"model": "model:mdl-1", "tuning": "full", "load_in_8bit": False}
     assert "Method         SFT, full fine-tuning" in cli("show", second.id).lines
     second.config["model"] = "job:job-gone"
     assert "Base model     job:job-gone" in cli("show", second.id).lines

@@ -137,6 +137,20 @@ def test_whole_numbers_are_whole_numbers(value):
         {"training": {"warmup_steps": 11, "max_steps": 10}},
         {"training": {"learning_rate": 1e-7, "lr_scheduler_type": "polynomial"}},
         {"tuning": "full", "load_in_4bit": True},
+        {"tuning": "full", "load_in_8bit": True},
+        {"load_in_4bit": True, "load_in_8bit": True},
+        {"load_in_8bit": True, "lora": {"use_dora": True}},
+        {"load_in_4bit": True, "lora": {"init_lora_weights": "pissa"}},
+        {"load_in_8bit": True, "lora": {"init_lora_weights": "olora"}},
+        {"lora": {"init_lora_weights": "pissa", "use_dora": True}},
+        {"lora": {"init_lora_weights": "olora", "use_rslora": True}},
+        {"lora": {"init_lora_weights": "pissa", "r": 513}},
+        {"lora": {"init_lora_weights": "pissa", "lora_alpha": 4097}},
+        {"lora": {"init_lora_weights": "eva"}},
+        {"lora": {"init_lora_weights": "pissa_niter_0"}},
+        {"lora": {"init_lora_weights": False}},
+        {"lora": {"modules_to_save": []}},
+        {"lora": {"modules_to_save": "lm_head"}},
         {"name": "a\nb"},
         {"name": ""},
         {"name": "x" * 201},
@@ -205,3 +219,17 @@ def test_a_model_built_in_python_raises_an_error_of_this_package(build, message,
     assert message in caught.value.message
     assert (caught.value.code, caught.value.param) == ("invalid_config", field)
     assert "pydantic" not in caught.value.message
+
+
+def test_auto_is_the_same_as_no_target_modules():
+    lora = JobConfig.model_validate(MINIMAL | {"lora": {"target_modules": "auto", "r": 8}}).lora
+    assert lora.target_modules == "all-linear"
+    assert lora.model_fields_set == {"r"}
+
+
+@pytest.mark.parametrize("init", [True, "pissa", "pissa_niter_16", "olora"])
+def test_ways_to_begin_an_adapter(init):
+    lora = JobConfig.model_validate(
+        MINIMAL | {"lora": {"init_lora_weights": init, "modules_to_save": ["lm_head"]}}
+    ).lora
+    assert (lora.init_lora_weights, lora.is_cut_from_base) == (init, init is not True)

@@ -182,15 +182,18 @@ def test_submit_with_a_template(real, client, rows, tmp_path):
     assert config["eval_dataset"] == config["dataset"]
 
 
-def test_a_file_takes_precedence_over_its_template_and_options_over_the_file(real, tmp_path, rows):
+def test_a_file_takes_precedence_over_its_template_and_options_over_the_file(
+    monkeypatch, capsys, unused_port, tmp_path, rows
+):
+    cli = Cli(f"http://127.0.0.1:{unused_port}", monkeypatch, capsys)
     folder = tmp_path / "jobs"
     folder.mkdir()
     (folder / "job.yaml").write_text("model: org/x\ndataset: ds-1\nlora: {r: 4}\nname: from-file\n")
     command = ("submit", "jobs/job.yaml", "-t", "chat-personality", "--dry-run", "--json")
-    shown = real(*command).json
+    shown = cli(*command).json["config"]
     assert (shown["lora"]["r"], shown["lora"]["lora_dropout"], shown["name"]) == (4, 0.1, "from-file")
     more = ("--model", "org/y", "--dataset", "rows.jsonl", "--dataset", "ds-2", "--set", "model=org/z")
-    shown = real(*command, *more).json
+    shown = cli(*command, *more).json["config"]
     assert shown["model"] == "org/z"
     assert shown["dataset"] == [str(rows), "ds-2"]
 
@@ -200,6 +203,13 @@ def test_a_dry_run_with_a_built_in_template_needs_no_service(monkeypatch, capsys
     run = cli("submit", "-t", "efficient", "--model", "org/x", "--dataset", "ds-1", "--dry-run")
     assert run.code == 0
     assert read_yaml(run.out, "out")["load_in_4bit"] is True
+
+
+def test_a_dry_run_is_refused_as_the_submission_would_be(real):
+    command = ("submit", "-t", "qa", "--model", "job:gone", "--dataset", "ds-1")
+    refused, dry = real(*command), real(*command, "--dry-run")
+    assert refused.code == dry.code != 0
+    assert refused.err == dry.err
 
 
 @pytest.mark.parametrize(

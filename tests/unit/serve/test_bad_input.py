@@ -198,6 +198,14 @@ CASES = {
     "length 1e8": job(422, "invalid_config", "method.max_length must be", method={"max_length": 10**8}),
     "unknown method": job(422, "invalid_config", "method.type must be", method={"type": SECRET}),
     "qlora, full": job(422, "invalid_config", "tuning 'full'", load_in_4bit=True, tuning="full"),
+    "8-bit, 4-bit": job(422, "invalid_config", "cannot be combined", load_in_4bit=True, load_in_8bit=True),
+    "8-bit dora": job(422, "invalid_config", "lora.use_dora", load_in_8bit=True, lora={"use_dora": True}),
+    "8-bit pissa": job(
+        422, "invalid_config", "init_lora_weights 'pissa'", load_in_8bit=True, lora={"init_lora_weights": "pissa"}
+    ),
+    "unknown init": job(
+        422, "invalid_config", "lora.init_lora_weights", "lora.init_lora_weights", lora={"init_lora_weights": SECRET}
+    ),
     "unknown dataset": job(404, "dataset_not_found", param="dataset", dataset=SECRET),
     "unknown eval dataset": job(404, "dataset_not_found", param="eval_dataset", eval_dataset=SECRET),
     "model ../..": job(422, "invalid_model_id", param="model", model="../../etc/passwd"),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from train.data.rows.canonical import CanonicalFile
-from train.data.tokens.encode import IGNORE, labelled, tokenise
+from train.data.tokens.encode import IGNORE, is_equal_pair, labelled, tokenise
 from train.data.tokens.prepare import Prepared, PrepareSpec, prepared_cache
 from train.data.tokens.render import Renderer
 
@@ -30,7 +30,8 @@ class RowLengths:
     """Tokens of these."""
     num_trained_tokens: int
     counts: dict[int, int]
-    """Rows that were counted, by their number of tokens after truncation; packed ones by that of their places."""
+    """Rows that were counted, by their number of tokens after truncation; packed ones by that of their places, pairs by
+    that of their longer answer with its prompt."""
     is_exact: bool
     """Whether all rows were counted; otherwise the numbers are scaled up from a sample."""
 
@@ -66,9 +67,11 @@ def _counted(prepared: Prepared) -> RowLengths:
     from pyarrow import compute
 
     counts = prepared.counts
-    found = Counter[int]()
-    for chunk in prepared.dataset().data.column("input_ids").chunks:
-        found.update(compute.list_value_length(chunk).to_pylist())
+    table = prepared.dataset().data
+    columns = [table.column(name) for name in table.column_names if name.endswith("_ids")]
+    # Both answers of a pair are padded to the longer one.
+    longest = compute.max_element_wise(*map(compute.list_value_length, columns))
+    found = Counter(longest.to_pylist())
     return RowLengths(
         counts.num_rows, counts.num_sequences, counts.num_tokens, counts.num_trained_tokens, dict(found), is_exact=True
     )
@@ -78,15 +81,17 @@ def _sampled(spec: PrepareSpec, tokenizer: "PreTrainedTokenizerBase") -> RowLeng
     max_length = None if spec.packing else spec.max_length
     renderer = Renderer(tokenizer, assistant_only_loss=spec.assistant_only_loss)
     lengths: list[int] = []
-    num_trained = 0
+    num_tokens = num_trained = 0
     with CanonicalFile.open(spec.rows) as file:
         num_rows, places = file.num_rows, sampled_places(file.num_rows)
         for rows in tokenise(map(file.row, places), renderer, max_length=max_length):
             for row in rows:
-                ids, labels = labelled(row, max_length)
-                if trained := int((labels[1:] != IGNORE).sum()):
-                    lengths.append(len(ids))
-                    num_trained += trained
+                texts = labelled(row, max_length)
+                trained = [int((labels[1:] != IGNORE).sum()) for _, labels in texts]
+                if all(trained) and not is_equal_pair([ids for ids, _ in texts]):
+                    lengths.append(max(len(ids) for ids, _ in texts))
+                    num_tokens += sum(len(ids) for ids, _ in texts)
+                    num_trained += sum(trained)
     is_whole = len(places) == num_rows
     scale = num_rows / max(1, len(places))
     if spec.packing:
@@ -94,7 +99,7 @@ def _sampled(spec: PrepareSpec, tokenizer: "PreTrainedTokenizerBase") -> RowLeng
     return RowLengths(
         num_rows,
         round(len(lengths) * scale),
-        round(sum(lengths) * scale),
+        round(num_tokens * scale),
         round(num_trained * scale),
         dict(Counter(lengths)),
         is_exact=is_whole,

@@ -32,6 +32,8 @@ LORA = {
     "target_modules": ["q_proj", "v_proj"],
     "use_rslora": True,
     "use_dora": True,
+    "modules_to_save": ["model.norm"],
+    "init_lora_weights": True,
 }
 
 

@@ -49,6 +49,8 @@ def notices(client, job: dict) -> dict[str, str]:
     [
         ({"lora": {"target_modules": ["query"]}}, "lora.target_modules"),
         ({"lora": {"target_modules": ["lm_head"]}}, "lora.target_modules"),
+        ({"lora": {"modules_to_save": ["(?P<x"]}}, "lora.modules_to_save"),
+        ({"lora": {"modules_to_save": ["lm_head"]}}, "lora.modules_to_save"),
         ({"training": {"fp16": True}, "resources": {"gpus_per_worker": 0}}, "training.fp16"),
     ],
 )

@@ -53,6 +53,9 @@ class NoticeLink(Link):
         {"lora": {"use_dora": True, "target_modules": ["v_proj", "k_proj"]}},
         {"method": {"packing": True, "max_length": 48}},
         {"load_in_4bit": True},
+        {"load_in_8bit": True},
+        {"lora": {"modules_to_save": ["model.norm", "up_proj"], "lora_alpha": 4}},
+        {"lora": {"target_modules": "auto"}},
     ],
     ids=str,
 )
@@ -165,6 +168,8 @@ def test_a_trainer_that_does_something_else_is_reported(
     [
         ({"r": 4}, ["lora.r is 2 instead of 4"]),
         ({"target_modules": ["q_proj", "v_proj"]}, ["lora.target_modules is ['model.layers.0.", "lora.r is 2"]),
+        ({"modules_to_save": ["model.norm"]}, ["lora.modules_to_save is [] instead of ['model.norm']"]),
+        ({"init_lora_weights": "pissa"}, ["lora.init_lora_weights is True instead of 'pissa'"]),
         ({"use_dora": True, "lora_alpha": 9}, ["lora.use_dora is False", "lora.lora_alpha is 8 instead of 9"]),
     ],
 )

@@ -1,5 +1,6 @@
 """Direct preference optimisation: it is what TRL does, with one model in memory."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-from ftlab.schemas import DpoMethod
+from ftlab.schemas import DpoMethod, JobConfig
+from ftlab.schemas.job_file import short_document
+from tests.support.tiny_models import make_tiny_model
 from tests.unit.train.ranks import Task, train
 from tests.unit.train.runs import TRAINING, Job, Link, write_pairs, write_rows
 from train.data.rows.canonical import CanonicalFile, Kind, write_canonical
@@ -31,7 +34,16 @@ def pairs(job: Job, tmp_path: Path) -> Job:
     return job
 
 
-def plain_trl(job: Job, model: Any, *, tuning: str = "lora", adapted: bool = False, **method: Any) -> dict[int, float]:
+def plain_trl(
+    job: Job,
+    model: Any,
+    *,
+    tuning: str = "lora",
+    adapted: bool = False,
+    whole: Sequence[str] | None = None,
+    ahead: bool = False,
+    **method: Any,
+) -> dict[int, float]:
     """The loss series of the script that a user of TRL writes."""
     folder = job.models / "org--tiny"
     torch.set_num_threads(1)
@@ -60,11 +72,14 @@ def plain_trl(job: Job, model: Any, *, tuning: str = "lora", adapted: bool = Fal
             use_cpu=True,
             activation_checkpointing=False,
             report_to="none",
+            precompute_ref_log_probs=ahead,
             **{"beta": DPO["beta"], "max_length": DPO["max_length"]} | method,
         ),
         train_dataset=Dataset.from_list(messages),
         processing_class=AutoTokenizer.from_pretrained(folder),
-        peft_config=LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules="all-linear")
+        peft_config=LoraConfig(
+            task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules="all-linear", modules_to_save=whole
+        )
         if tuning == "lora" and not adapted
         else None,
     )
@@ -99,6 +114,16 @@ def test_the_loss_series_is_that_of_plain_trl(pairs: Job, loss: dict[str, Any]) 
     assert_close(link.series("loss"), plain_trl(pairs, base_model(pairs), **loss))
     assert not link.notices("final_eval_differs")
     assert link.series("final_eval_loss")
+
+
+def test_a_head_that_is_trained_as_a_whole_is_not_in_the_reference(pairs: Job, tmp_path: Path) -> None:
+    pairs.models = tmp_path / "models"
+    make_tiny_model(pairs.models / "org--tiny", tied=False)
+    along = Link()
+    lora = {"r": 4, "lora_alpha": 8, "modules_to_save": ["lm_head"]}
+    pairs.train(along, training=STEPS, method=DPO, lora=lora)
+    assert_close(along.series("loss"), plain_trl(pairs, base_model(pairs), whole=["lm_head"]))
+    assert_close(along.series("loss"), plain_trl(pairs, base_model(pairs), whole=["lm_head"], ahead=True), 1e-5)
 
 
 def test_full_fine_tuning_compares_with_the_model_before_training(pairs: Job) -> None:
@@ -195,6 +220,13 @@ def test_a_batch_is_that_of_trl() -> None:
     ours = PairCollator(pad_token_id=0)(rows)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_the_method_is_in_every_document_of_a_config() -> None:
+    """Without it, the job would be one of supervised fine-tuning."""
+    config = JobConfig(model="org/tiny", dataset="ds-1", method=DpoMethod())
+    for document in (config.model_dump(exclude_unset=True), short_document(config)):
+        assert document["method"] == {"type": "dpo"}
 
 
 def test_the_loss_prefers_the_chosen_answer() -> None:

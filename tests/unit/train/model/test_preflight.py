@@ -8,7 +8,7 @@ import pytest
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import JobConfig
-from ftlab.schemas.config import LoraConfig
+from ftlab.schemas.lora import LoraConfig
 from tests.support.model_folders import CONFIG, weights, write_model
 from train.model.folder import facts_of
 from train.model.layers import ModelLayers
@@ -87,8 +87,61 @@ def test_adapters_on_tied_embeddings_are_refused(tmp_path: Path, stated, name):
     assert "tie_word_embeddings" in refusal(model(tmp_path, **stated), lora={"target_modules": [name]}).message
 
 
+def refused_modules(folder: Path, *names: str, **values) -> str:
+    error = refusal(folder, lora={"modules_to_save": list(names)} | values.pop("lora", {}), **values)
+    assert error.param == "lora.modules_to_save"
+    return error.message
+
+
+@pytest.mark.parametrize("names", [["embed_tokens"], ["model.embed_tokens", "input_layernorm"], ["up_proj"]])
+def test_modules_that_can_be_trained_as_a_whole_are_accepted(tmp_path: Path, names):
+    folder = model(tmp_path, tie_word_embeddings=False)
+    check_use(ModelUse.of(config(lora={"modules_to_save": names})), facts_of(folder))
+
+
+def test_modules_to_save_must_exist_and_have_weights_of_their_own(tmp_path: Path):
+    folder = model(tmp_path, tie_word_embeddings=False)
+    message = refused_modules(folder, "embed_tokns", "q_proj")
+    assert "'embed_tokns'" in message
+    assert "q_proj, up_proj, v_proj" in message
+    assert "Did you mean 'embed_tokens'?" in message
+    assert "'mlp'" in refused_modules(folder, "mlp")
+
+
+def test_tied_embeddings_are_not_trained_as_a_whole(tmp_path: Path):
+    assert "tie_word_embeddings" in refused_modules(model(tmp_path, tie_word_embeddings=True), "lm_head")
+
+
+def test_a_name_that_ends_other_names_is_refused(tmp_path: Path):
+    """PEFT would train the modules with the longer names too."""
+    folder = model(tmp_path, tie_word_embeddings=False)
+    names = {**SHAPES, "model.norm.weight": [4]}
+    (folder / "model.safetensors").write_bytes(weights(names))
+    assert "'input_layernorm' end too. Write the whole name of the module, as 'model.norm'" in refused_modules(
+        folder, "norm"
+    )
+    check_use(ModelUse.of(config(lora={"modules_to_save": ["model.norm"]})), facts_of(folder))
+
+
+def test_a_module_has_an_adapter_or_is_trained_as_a_whole(tmp_path: Path):
+    folder = model(tmp_path, tie_word_embeddings=False)
+    assert "both name 'q_proj'" in refused_modules(folder, "q_proj", lora={"target_modules": ["q_proj", "v_proj"]})
+
+
+@pytest.mark.parametrize("setting", ["load_in_4bit", "load_in_8bit"])
+def test_quantised_layers_are_not_trained_as_a_whole(tmp_path: Path, setting: str):
+    folder = model(tmp_path, tie_word_embeddings=False)
+    assert f"are quantised ({setting})" in refused_modules(folder, "q_proj", **{setting: True})
+    check_use(ModelUse.of(config(lora={"modules_to_save": ["embed_tokens"]}, **{setting: True})), facts_of(folder))
+
+
 @pytest.mark.parametrize(
-    ("values", "param"), [({"tuning": "full"}, "tuning"), ({"load_in_4bit": True}, "load_in_4bit")]
+    ("values", "param"),
+    [
+        ({"tuning": "full"}, "tuning"),
+        ({"load_in_4bit": True}, "load_in_4bit"),
+        ({"load_in_8bit": True}, "load_in_8bit"),
+    ],
 )
 def test_quantised_weights(tmp_path: Path, values, param):
     folder = model(tmp_path, quantization_config={"quant_method": "gptq"})
@@ -184,6 +237,25 @@ def test_all_linear_is_compared_by_the_layers_that_it_means():
     assert with_adapter_settings(job, every, layers).lora == every
     with pytest.raises(InvalidRequestError, match=r"all-linear.*q_proj, v_proj"):
         with_adapter_settings(job, ADAPTER, layers)
+
+
+def test_auto_means_the_layers_of_the_adapter():
+    assert with_adapter_settings(config(lora={"target_modules": "auto"}), ADAPTER).lora == ADAPTER
+
+
+def test_the_rules_between_settings_hold_for_those_of_the_adapter():
+    dora = ADAPTER.model_copy(update={"use_dora": True})
+    with pytest.raises(InvalidRequestError, match=r"load_in_8bit and lora.use_dora cannot be combined"):
+        with_adapter_settings(config(load_in_8bit=True), dora)
+
+
+def test_modules_to_save_are_compared_in_any_order():
+    whole = ADAPTER.model_copy(update={"modules_to_save": ["lm_head", "embed_tokens"]})
+    same = config(lora={"modules_to_save": ["embed_tokens", "lm_head"]})
+    assert with_adapter_settings(same, whole).lora == whole
+    with pytest.raises(InvalidRequestError, match=r"modules_to_save is lm_head.* has null") as caught:
+        with_adapter_settings(config(lora={"modules_to_save": ["lm_head"]}), ADAPTER)
+    assert caught.value.param == "lora.modules_to_save"
 
 
 def test_adapter_settings_come_from_its_file(tmp_path: Path):
