@@ -81,6 +81,9 @@ class DpoRunTrainer(ExactResume, DPOTrainer):
         "logits/rejected": NUM_REJECTED,
     }
 
+    train_dataset: Dataset
+    eval_dataset: Dataset | None
+
     def __init__(self, *args: Any, method: DpoMethod, reference_folder: Path, **options: Any) -> None:
         self._method = method
         self._reference_folder = reference_folder
@@ -89,19 +92,27 @@ class DpoRunTrainer(ExactResume, DPOTrainer):
         # one count for more.
         self.loss_is_scaled_for_ga = True
         if isinstance(self.model, PeftModel) and "ref" in self.model.peft_config:
-            # TRL's copy of an adapter that is trained further. What it is for has been computed, and it would be saved.
+            # TRL's copy of an adapter that is trained further; it would be saved.
             self.model.delete_adapter("ref")
+        if self.precompute_ref_logps:
+            self.train_dataset = self._with_reference(self.train_dataset, "train")
+            if self.eval_dataset is not None:
+                self.eval_dataset = self._with_reference(self.eval_dataset, "eval")
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         """The rows as they are: they have their tokens."""
         return dataset
 
-    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
+    def _precompute_ref_logps(self, dataset: Dataset, *_: Any) -> Dataset:
+        """The rows as they are: TRL calls this before `ExactResume` has set the weights."""
+        return dataset
+
+    def _with_reference(self, dataset: Dataset, name: str) -> Dataset:
         """The rows with the log-probabilities of the reference: those in the job's folder, or computed now."""
         key = Hasher.hash((dataset._fingerprint, self._precompute_model_hash))
         file = self._reference_folder / f"{name}-{key}.npy"
         if any(highest([int(not file.exists())])):
-            logps = self._reference_logps(dataset, batch_size).cpu().numpy()
+            logps = self._reference_logps(dataset).cpu().numpy()
             if is_main_rank():
                 file.parent.mkdir(parents=True, exist_ok=True)
                 with replacing(file) as aside, aside.open("wb") as out:
@@ -111,15 +122,21 @@ class DpoRunTrainer(ExactResume, DPOTrainer):
         columns = {column: logps[:, number] for number, column in enumerate(REFERENCE_COLUMNS)}
         return concatenate_datasets([dataset, Dataset.from_dict(columns)], axis=1)
 
-    def _reference_logps(self, dataset: Dataset, batch_size: int) -> torch.Tensor:
-        """Log-probabilities of both answers of every pair (pairs x 2), float32; the ranks share the work."""
-        batches = RankBatches(len(dataset), batch_size, self.args.process_index, self.args.world_size)
-        logps = torch.zeros(len(dataset), 2, device=self.args.device)
+    def _reference_logps(self, dataset: Dataset) -> torch.Tensor:
+        """Log-probabilities that the model gives both answers of every pair (pairs x 2), float32.
+
+        The ranks share the work.
+        """
+        args, model = self.args, self.model
+        batches = RankBatches(len(dataset), args.per_device_train_batch_size, args.process_index, args.world_size)
+        logps = torch.zeros(len(dataset), 2, device=args.device)
         passes = zip(batches, eval_loader(dataset, batches, self.data_collator), strict=True)
         for _ in range(batches.num_passes):
             for rows, batch in islice(passes, 1):  # a rank may have one pass less
-                answers = self.compute_ref_log_probs(self.model, send_to_device(batch, self.args.device))
-                logps[rows] = torch.stack(answers, dim=1).float()
+                inputs = labelled(send_to_device(batch, args.device))
+                with torch.no_grad(), self.accelerator.autocast():
+                    answers = model(**inputs, use_cache=False, fused_lm_head=True).log_probs.sum(dim=1)
+                logps[rows] = torch.stack(answers.chunk(2), dim=1).float()
             self._run_callback.check_in()
         return add_up(logps)
 
@@ -175,23 +192,30 @@ def make_trainer(inputs: TrainerInputs) -> ExactResume:
     )
 
 
+def labelled(batch: Batch) -> Batch:
+    """The inputs of a model for a batch of pairs; the places outside the answers are not labelled."""
+    inputs = dict(batch)
+    mask = inputs.pop("completion_mask")
+    return inputs | {"labels": inputs["input_ids"].masked_fill(mask == 0, IGNORE)}
+
+
 def measure_batch(model: Any, batch: Batch, method: DpoMethod) -> BatchSums:
     """Sums over the pairs of `batch`, or over its answer tokens."""
     known = [batch.pop(name) for name in REFERENCE_COLUMNS if name in batch]
-    mask = batch.pop("completion_mask")
-    labels = batch["input_ids"].masked_fill(mask == 0, IGNORE)
-    outputs = model(**batch, labels=labels, use_cache=False, fused_lm_head=True)
+    num_places = batch["completion_mask"].sum(dim=1)
+    inputs = labelled(batch)
+    outputs = model(**inputs, use_cache=False, fused_lm_head=True)
     logps = outputs.log_probs.sum(dim=1)
     if known:
         reference = torch.cat(known)
     else:
         with model.disable_adapter() if isinstance(model, PeftModel) else nullcontext():
-            reference = model(**batch, labels=labels, use_cache=False, fused_lm_head=True).log_probs.sum(dim=1)
+            reference = model(**inputs, use_cache=False, fused_lm_head=True).log_probs.sum(dim=1)
     ratios = logps - reference
     rewards = method.beta * ratios
     chosen, rejected = rewards.chunk(2)
     rows = {
-        "loss": pair_losses(ratios, mask.sum(dim=1), method),
+        "loss": pair_losses(ratios, num_places, method),
         "rewards/chosen": chosen,
         "rewards/rejected": rejected,
         "rewards/accuracies": chosen > rejected,
