@@ -69,11 +69,11 @@ def _settings(
 ) -> Iterator[Setting]:
     for name, field in schema["properties"].items():
         here = (*path, name)
-        if "discriminator" in field:
-            key = field["discriminator"]["propertyName"]
-            for word, reference in field["discriminator"]["mapping"].items():
-                group = _resolved({"$ref": reference}, definitions)
-                yield from _settings(group, definitions, here, {**variant, (*here, key): word})
+        groups = [_resolved(branch, definitions) for branch in field.get("oneOf", ())]
+        if groups and all("properties" in group for group in groups):
+            for group in groups:
+                word = group["properties"]["type"]["const"]
+                yield from _settings(group, definitions, here, {**variant, (*here, "type"): word})
             continue
         group = _resolved(field, definitions)
         if "properties" in group:

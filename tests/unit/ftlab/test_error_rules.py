@@ -94,7 +94,7 @@ def test_the_walk_reaches_every_constraint_of_the_schemas():
         ({"name": ""}, "name must have at least 1 character, not 0"),
         ({"name": "x" * 300}, "name must have at most 200 characters, not 300"),
         ({"register_as": True}, "register_as must be false or a string"),
-        ({"lora": {"target_modules": 3}}, "lora.target_modules must be 'all-linear' or a list"),
+        ({"lora": {"target_modules": 3}}, "lora.target_modules must be 'auto' or 'all-linear' or a list"),
         ({"lora": {"target_modules": [3]}}, "lora.target_modules.0 must be a string"),
         ({"dataset": []}, "dataset must have at least 1 item, not 0"),
     ],

@@ -20,6 +20,6 @@ def test_the_row_kinds_of_a_method_are_not_part_of_its_config():
 
 
 def test_the_doctor_names_the_kinds_that_no_method_learns_from():
-    expected = "are pairs or rated answers, which no training method supports yet."
+    expected = "are rated answers, which no training method supports yet."
     assert CheckRule.NO_METHOD.meaning == f"The rows {expected}"
-    assert CheckRule.EVAL_NO_METHOD.meaning == f"The rows of the evaluation dataset {expected}"
+    assert "rows of both the training and the evaluation dataset" in CheckRule.EVAL_NO_METHOD.meaning

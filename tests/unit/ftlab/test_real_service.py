@@ -158,6 +158,7 @@ def test_an_exported_config_makes_the_same_job(world, client, datasets, tmp_path
     cli = Cli(world.url(""), monkeypatch, capsys)
     chosen = {"model": "org/name", "dataset": ["ds-1"], "eval_dataset": "ds-1", "resources.gpus_per_worker": 1}
     file = tmp_path / "exported.yaml"
+    chosen["method.loss_type"] = "robust"  # which label_smoothing needs
     documents = configs_with_every_setting(chosen)
     assert len(documents) > 1
     for document in documents:

@@ -57,7 +57,7 @@ def conversation(words: int) -> list[dict[str, str]]:
 
 
 def test_prepared_rows_are_the_encoded_rows(make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("train.data.tokens.arrow_rows.BATCH_TOKENS", 100)
+    monkeypatch.setattr("train.data.tokens.arrow_rows.BATCH_NUMBERS", 200)
     rows = write_rows(tmp_path / "rows.arrow", 30)
     expected = list(encode(read_rows(rows), make_tiny_tokenizer(), max_length=MAX_LENGTH, assistant_only_loss=True))
     found = make(rows).dataset()
@@ -144,7 +144,7 @@ def test_rows_without_anything_to_learn_are_refused(make: Maker, tmp_path: Path,
 
 
 def test_packed_rows_hold_every_token_once(make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("train.data.tokens.arrow_rows.BATCH_TOKENS", 100)
+    monkeypatch.setattr("train.data.tokens.arrow_rows.BATCH_NUMBERS", 200)
     rows = write_messages(tmp_path / "rows.arrow", [conversation(words) for words in (1, 3, 150, 2, 40, 5, 64, 9)])
     whole = list(encode(read_rows(rows), make_tiny_tokenizer(), max_length=None, assistant_only_loss=True))
     prepared = make(rows, packing=True)
@@ -208,7 +208,7 @@ def test_pairs_are_refused(make: Maker, tmp_path: Path):
     question, answer = [{"role": "user", "content": "Why?"}], [{"role": "assistant", "content": "So."}]
     with write_canonical(rows, Kind.PREFERENCE) as out:
         out.write(1, {"prompt": question, "chosen": answer, "rejected": answer})
-    with pytest.raises(DatasetInvalidError, match="Row 1 is not of kind messages or text"):
+    with pytest.raises(DatasetInvalidError, match="kind 'preference', and the method trains on messages or text"):
         make(rows)
 
 
@@ -243,7 +243,7 @@ def test_memory_does_not_grow_with_the_file(
 ):
     monkeypatch.setattr("train.data.rows.canonical.BATCH_ROWS", 50)
     monkeypatch.setattr("train.data.tokens.encode.BATCH_ROWS", 50)
-    monkeypatch.setattr("train.data.tokens.arrow_rows.BATCH_TOKENS", 1000)
+    monkeypatch.setattr("train.data.tokens.arrow_rows.BATCH_NUMBERS", 2000)
     make(write_rows(tmp_path / "first.arrow", 10), packing=packing)  # what is made once
     peaks = []
     for count in (300, 1500):
