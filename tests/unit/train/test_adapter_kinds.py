@@ -188,7 +188,13 @@ def test_whole_modules_of_quantised_models_begin_as_they_are_in_the_base(job: Jo
     assert first.series("eval_loss")[0] == plain.series("eval_loss")[0]
 
 
-@pytest.mark.parametrize("lora", [{"init_lora_weights": "pissa"}, WHOLE], ids=["pissa", "whole modules"])
+@pytest.mark.parametrize(
+    "lora",
+    [
+        pytest.param({"init_lora_weights": "pissa"}, id="pissa"),
+        pytest.param(WHOLE, id="whole modules", marks=pytest.mark.slow),
+    ],
+)
 def test_two_workers_deliver_what_they_trained(job: Job, tmp_path: Path, lora: dict[str, Any]):
     config = {"training": {"max_steps": 3}, "lora": LORA | lora}
     [trained] = train(tmp_path / "ranks", [Task(job, {}, config)], workers=2)
