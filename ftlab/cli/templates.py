@@ -75,11 +75,9 @@ def remove_template(session: Session, name: NameArgument, yes: YesOption = False
 def _settings_of(session: Session, job: str) -> str:
     """The settings of a job other than defaults, as the text of a template."""
     from ftlab.cli.text import one_line
-    from ftlab.schemas.job_file import parse_job_config, write_yaml
+    from ftlab.schemas.job_file import parse_job_config, short_document, write_yaml
 
     found = session.client.jobs.get(job)
     config = parse_job_config(found.config, f"Job {found.id}")
-    document = config.model_dump(mode="json", exclude_defaults=True, exclude=set(LEFT_OUT))
-    if "method" in document:
-        document["method"] = {"type": config.method.type} | document["method"]
+    document = {name: value for name, value in short_document(config).items() if name not in LEFT_OUT}
     return f"# Settings of job {one_line(found.name)} ({found.id}).\n{write_yaml(document)}"

@@ -41,6 +41,8 @@ class TrainingMethod(StrictModel):
     """Kinds of rows that the method learns from."""
     learning_rates: ClassVar[dict[str, float]]
     """Default peak learning rate by `tuning`."""
+    texts_per_row: ClassVar[int] = 1
+    """Sequences that the model reads of each row."""
 
     type: str
     max_length: int = Field(default=1024, ge=8, le=1_048_576)
@@ -68,6 +70,7 @@ class DpoMethod(TrainingMethod):
     learning_rates: ClassVar = {"lora": 1e-5, "full": 1e-6}
     assistant_only_loss: ClassVar[bool] = True
     packing: ClassVar[bool] = False
+    texts_per_row = 2
 
     type: Literal["dpo"] = "dpo"
     beta: float = Field(default=0.1, gt=0.0, le=100.0)

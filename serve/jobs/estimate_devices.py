@@ -49,9 +49,8 @@ def pools_of(config: JobConfig, fleet: Fleet | None) -> list[Pool]:
 
 def estimate_pool(pool: Pool, model: ModelShape | None, config: JobConfig, length: int) -> DeviceEstimate:
     """The peaks on one type of device, and whether they fit."""
-    training = training_peak(model, config, length, pool.place) if model else None
-    evaluation = evaluation_peak(model, config, length, pool.place) if model and config.eval_dataset else None
-    peak = max((memory.total for memory in (training, evaluation) if memory), default=None)
+    training, evaluation = _peaks(pool, model, config, length) if model else (None, None)
+    peak = _largest(training, evaluation) if training else None
     found = pool.fit(peak) if peak is not None else Fit.UNKNOWN
     return DeviceEstimate(
         device=pool.name,
@@ -71,10 +70,7 @@ def alternatives_on(
     """The nearest configs that fit the pool."""
 
     def peak_of(changed: JobConfig, longest: int) -> int:
-        peaks = [training_peak(model, changed, longest, pool.place)]
-        if changed.eval_dataset:
-            peaks.append(evaluation_peak(model, changed, longest, pool.place))
-        return max(peak.total for peak in peaks)
+        return _largest(*_peaks(pool, model, changed, longest))
 
     return [
         Alternative(
@@ -82,6 +78,16 @@ def alternatives_on(
         )
         for found in fitting(config, length, lengths, peak_of, pool.fit)
     ]
+
+
+def _peaks(pool: Pool, model: ModelShape, config: JobConfig, length: int) -> tuple[Memory, Memory | None]:
+    """The peaks of a training step and of an evaluation, if there is one."""
+    evaluation = evaluation_peak(model, config, length, pool.place) if config.eval_dataset else None
+    return training_peak(model, config, length, pool.place), evaluation
+
+
+def _largest(training: Memory, evaluation: Memory | None) -> int:
+    return max(training.total, evaluation.total if evaluation else 0)
 
 
 def _gpus(gpu_type: str | None, number: int, share: float) -> Pool:

@@ -38,7 +38,7 @@ def preflight(services: Services, owner: str, config: JobConfig, model: Checked)
     `NotFoundError` (`model_not_found`) for a model of this service that does not exist.
     """
     config = config.model_copy(update={"model": str(model.ref)})
-    notices = [NoticePayload(code="setting_unused", message=sentence) for sentence in unused_settings(config)]
+    notices = _unused(config)
     if config.resources.gpus_per_worker == 0:
         check_devices(config, use_cuda=False)
     if model.ref.kind in ("hub", "path"):
@@ -59,8 +59,12 @@ def preflight(services: Services, owner: str, config: JobConfig, model: Checked)
     else:
         base = base_facts(tuned, services.settings.home / "models")
         config = with_adapter_settings(config, adapter, base.layers if base else None)
-        notices = [NoticePayload(code="setting_unused", message=sentence) for sentence in unused_settings(config)]
+        notices = _unused(config)  # those of the adapter too
     return Start(model, config, tuned, tuple(notices))
+
+
+def _unused(config: JobConfig) -> list[NoticePayload]:
+    return [NoticePayload(code="setting_unused", message=sentence) for sentence in unused_settings(config)]
 
 
 def base_facts(tuned: Tuned, models_folder: Path) -> ModelFacts | None:

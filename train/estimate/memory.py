@@ -65,7 +65,7 @@ def training_peak(shape: ModelShape, config: JobConfig, length: int, place: Plac
 def evaluation_peak(shape: ModelShape, config: JobConfig, length: int, place: Place) -> Memory:
     """The peak of an evaluation during training."""
     run = _Run(shape, config, place)
-    texts = config.training.per_device_eval_batch_size * _texts_per_row(config)
+    texts = config.training.per_device_eval_batch_size * config.method.texts_per_row
     batch = Batch(texts, length, texts > 1)
     head = head_bytes(shape, batch, run.precision, use_cuda=place.use_cuda, is_trained=run.trains_all, backward=False)
     return run.with_overhead(replace(run.still, activations=forward_bytes(shape, batch, run.precision), logits=head))
@@ -148,7 +148,7 @@ class _Run:
 def _moments(run: _Run, length: int, is_padded: bool) -> list[Memory]:
     """The moments of a step at which memory may be at its peak."""
     shape, precision, training = run.shape, run.precision, run.config.training
-    texts = training.per_device_train_batch_size * _texts_per_row(run.config)
+    texts = training.per_device_train_batch_size * run.config.method.texts_per_row
     batch = Batch(texts, length, is_padded and texts > 1)
     blocks = block_bytes(shape, batch, precision, run.adapters) + _cast_weights(run)
     one_block = blocks // shape.num_layers
@@ -169,11 +169,6 @@ def _moments(run: _Run, length: int, is_padded: bool) -> list[Memory]:
         replace(still, gradients=run.gradients, optimizer=still.optimizer + run.step_bytes),
     ]
     return [run.with_overhead(memory) for memory in moments]
-
-
-def _texts_per_row(config: JobConfig) -> int:
-    """Both answers of a pair are computed, each after the prompt."""
-    return 2 if config.method.type == "dpo" else 1
 
 
 def _weights(shape: ModelShape, num_bytes: int, config: JobConfig) -> int:

@@ -9,7 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
+from peft import PeftModel
 from torch.utils.data import DataLoader, Dataset, Sampler
+from transformers import PreTrainedModel
+from trl.trainer.utils import add_fused_lm_head
 
 from train.all_ranks import add_up
 
@@ -88,3 +92,20 @@ def sum_batches(
             if batch is not None:
                 sums.add(measure(batch))
             after_pass()
+
+
+def evaluate_alone(
+    model: PreTrainedModel | PeftModel,
+    batches: DataLoader[Any],
+    measure: Callable[[Batch], BatchSums],
+    metrics: Sequence[str],
+    after_pass: Callable[[], None],
+) -> dict[str, float]:
+    """Evaluate a loaded model without a trainer, with the batches and the sums of an evaluation during training."""
+    add_fused_lm_head(
+        model.get_base_model() if isinstance(model, PeftModel) else model, outputs=("log_probs", "entropy", "is_top1")
+    )
+    model.eval()
+    sums = MetricSums(metrics, model.device)
+    sum_batches(batches, lambda batch: measure(send_to_device(batch, model.device)), sums, after_pass)
+    return sums.means()

@@ -20,13 +20,13 @@ from peft import PeftModel
 from torch.nn.functional import logsigmoid
 from transformers import PreTrainedModel
 from trl import DPOConfig, DPOTrainer
-from trl.trainer.utils import add_fused_lm_head, pad
+from trl.trainer.utils import pad
 
 from ftlab.files import replacing
 from ftlab.schemas.methods import DpoMethod
 from train.all_ranks import add_up, barrier, highest, is_main_rank
 from train.data.tokens.encode import IGNORE
-from train.loop.evaluation import Batch, BatchSums, MetricSums, RankBatches, eval_loader, sum_batches
+from train.loop.evaluation import Batch, BatchSums, RankBatches, eval_loader, evaluate_alone
 from train.loop.exact_resume import ExactResume
 from train.methods.trainer_inputs import TrainerInputs
 
@@ -260,18 +260,9 @@ def evaluate(
     batch_size: int,
     after_pass: Callable[[], None],
 ) -> dict[str, float]:
-    """Evaluate a loaded model by itself, with the batches and the sums of an evaluation during training.
+    """Evaluate a loaded model by itself (`train.loop.evaluation.evaluate_alone`).
 
     `rows` have the log-probabilities of the reference, except where it is the base model below a new adapter.
     """
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
-    add_fused_lm_head(base, outputs=("log_probs", "entropy", "is_top1"))
-    model.eval()
-    sums = MetricSums(EVAL_METRICS, model.device)
-
-    def measure(batch: Batch) -> BatchSums:
-        return measure_batch(model, send_to_device(batch, model.device), method)
-
-    batches = RankBatches(len(rows), batch_size)
-    sum_batches(eval_loader(rows, batches, PairCollator(pad_token_id)), measure, sums, after_pass)
-    return sums.means()
+    loader = eval_loader(rows, RankBatches(len(rows), batch_size), PairCollator(pad_token_id))
+    return evaluate_alone(model, loader, lambda batch: measure_batch(model, batch, method), EVAL_METRICS, after_pass)

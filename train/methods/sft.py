@@ -3,16 +3,14 @@
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from accelerate.utils import send_to_device
 from datasets import Dataset
 from peft import PeftModel
 from transformers import PreTrainedModel
 from trl import SFTConfig, SFTTrainer
-from trl.trainer.utils import add_fused_lm_head
 
 from ftlab.schemas import Method, SftMethod
 from train.data.tokens.encode import IGNORE
-from train.loop.evaluation import Batch, BatchSums, MetricSums, RankBatches, eval_loader, sum_batches
+from train.loop.evaluation import Batch, BatchSums, RankBatches, eval_loader, evaluate_alone
 from train.loop.exact_resume import ExactResume
 from train.methods.collator import NUM_TOKENS, RowCollator, refuse_contamination
 from train.methods.trainer_inputs import TrainerInputs
@@ -93,15 +91,7 @@ def evaluate(
     batch_size: int,
     after_pass: Callable[[], None],
 ) -> dict[str, float]:
-    """Evaluate a loaded model by itself, with the batches and the sums of an evaluation during training."""
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
-    add_fused_lm_head(base, outputs=("log_probs", "entropy", "is_top1"))
-    model.eval()
+    """Evaluate a loaded model by itself (`train.loop.evaluation.evaluate_alone`)."""
     collator = RowCollator.for_model(model, pad_token_id)
-    sums = MetricSums(EVAL_METRICS, model.device)
-
-    def measure(batch: Batch) -> BatchSums:
-        return measure_batch(model, send_to_device(batch, model.device))
-
-    sum_batches(eval_loader(rows, RankBatches(len(rows), batch_size), collator), measure, sums, after_pass)
-    return sums.means()
+    loader = eval_loader(rows, RankBatches(len(rows), batch_size), collator)
+    return evaluate_alone(model, loader, lambda batch: measure_batch(model, batch), EVAL_METRICS, after_pass)

@@ -4,6 +4,9 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,14 +36,14 @@ def client(fake: FakeService) -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture
-def world(tmp_path) -> Iterator[World]:
-    """The real service in a thread of its own."""
+@contextmanager
+def in_thread(home: Path, **options: Any) -> Iterator[World]:
+    """The real service in a thread of its own; `options` are those of `running`."""
     started, stop, worlds = threading.Event(), asyncio.Event(), []
     loop = asyncio.new_event_loop()
 
     async def serve():
-        async with running(tmp_path / "home") as world:
+        async with running(home, **options) as world:
             worlds.append(world)
             started.set()
             await stop.wait()
@@ -52,6 +55,12 @@ def world(tmp_path) -> Iterator[World]:
     loop.call_soon_threadsafe(stop.set)
     thread.join(30)
     loop.close()
+
+
+@pytest.fixture
+def world(tmp_path) -> Iterator[World]:
+    with in_thread(tmp_path / "home") as world:
+        yield world
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,5 @@
 """The doctor from the client's call to the tokenizer and back: only the way between processes is left out."""
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,8 @@ from ftlab.client import Client
 from ftlab.errors import NotFoundError
 from ftlab.settings import Settings
 from tests.unit.ftlab.cli_runs import Cli
-from tests.unit.ftlab.conftest import QUICK
-from tests.unit.serve.streams.running import World, running
+from tests.unit.ftlab.conftest import QUICK, in_thread
+from tests.unit.serve.streams.running import World
 
 GOOD = b'{"messages":[{"role":"user","content":"Where is job %d?"},{"role":"assistant","content":"In the queue."}]}\n'
 MUTE = b'{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello","weight":0}]}\n'
@@ -44,22 +42,8 @@ def world(tmp_path: Path) -> Iterator[World]:
     home = tmp_path / "home"
     make_tiny_model(home / "models" / "org--tiny")
     worker = DataWorker(Settings(home=home))
-    started, stop, worlds = threading.Event(), asyncio.Event(), []
-    loop = asyncio.new_event_loop()
-
-    async def serve() -> None:
-        async with running(home, data=LocalData(worker)) as world:
-            worlds.append(world)
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    assert started.wait(30)
-    yield worlds[0]
-    loop.call_soon_threadsafe(stop.set)
-    thread.join(30)
-    loop.close()
+    with in_thread(home, data=LocalData(worker)) as world:
+        yield world
     worker.close()
 
 

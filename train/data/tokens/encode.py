@@ -128,6 +128,16 @@ def labelled(row: TokenisedRow, max_length: int | None) -> list[tuple[Tokens, To
     return texts
 
 
+def num_taught(texts: Sequence[tuple[Tokens, Tokens]]) -> int:
+    """Number of tokens that the loss counts in the labelled texts of a row; 0 for a row that training skips.
+
+    That is a row with a text without such a token, and a pair of two equal answers.
+    """
+    # The model predicts the next token, so the first one of a row is never a target.
+    trained = [int((labels[1:] != IGNORE).sum()) for _, labels in texts]
+    return sum(trained) if all(trained) and not is_equal_pair([ids for ids, _ in texts]) else 0
+
+
 def is_equal_pair(ids: Sequence[Tokens | list[int]]) -> bool:
     """Whether these are the two answers of a pair that are equal as far as they are kept: they teach nothing."""
     return len(ids) == 2 and np.array_equal(ids[0], ids[1])

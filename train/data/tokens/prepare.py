@@ -18,7 +18,7 @@ from ftlab.schemas.methods import Method, RowKind
 from train.data.rows.canonical import CanonicalFile, Row
 from train.data.rows.errors import DatasetInvalidError, rows_missing
 from train.data.tokens.arrow_rows import DATA_FILE, PAIR_COLUMNS, TEXT_COLUMNS, write_packed, write_rows
-from train.data.tokens.encode import IGNORE, TokenisedRow, Tokens, is_equal_pair, labelled, tokenise
+from train.data.tokens.encode import IGNORE, TokenisedRow, Tokens, labelled, num_taught, tokenise
 from train.data.tokens.pack import Lengths
 from train.data.tokens.prepared_cache import Entry, PreparedCache
 from train.data.tokens.render import Renderer
@@ -225,12 +225,11 @@ def _learned(
             if lost := sum(map(len, row.encodings)) - sum(len(ids) for ids, _ in texts):
                 counts.num_truncated_rows += 1
                 counts.num_dropped_tokens += lost
-            # The model predicts the next token, so the first one of a row is never a target.
-            num_trained = [int((labels[1:] != IGNORE).sum()) for _, labels in texts]
-            if not all(num_trained) or is_equal_pair([ids for ids, _ in texts]):
+            num_trained = num_taught(texts)
+            if not num_trained:
                 counts.num_untrained_rows += 1
                 continue
-            counts.num_trained_tokens += sum(num_trained)
+            counts.num_trained_tokens += num_trained
             counts.longest = max(counts.longest, *(len(ids) for ids, _ in texts))
             counts.max_token_id = max(counts.max_token_id, *(int(ids.max()) for ids, _ in texts))
             yield texts

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from train.data.rows.canonical import CanonicalFile
-from train.data.tokens.encode import IGNORE, is_equal_pair, labelled, tokenise
+from train.data.tokens.encode import labelled, num_taught, tokenise
 from train.data.tokens.prepare import Prepared, PrepareSpec, prepared_cache
 from train.data.tokens.render import Renderer
 
@@ -87,11 +87,10 @@ def _sampled(spec: PrepareSpec, tokenizer: "PreTrainedTokenizerBase") -> RowLeng
         for rows in tokenise(map(file.row, places), renderer, max_length=max_length):
             for row in rows:
                 texts = labelled(row, max_length)
-                trained = [int((labels[1:] != IGNORE).sum()) for _, labels in texts]
-                if all(trained) and not is_equal_pair([ids for ids, _ in texts]):
+                if trained := num_taught(texts):
                     lengths.append(max(len(ids) for ids, _ in texts))
                     num_tokens += sum(len(ids) for ids, _ in texts)
-                    num_trained += sum(trained)
+                    num_trained += trained
     is_whole = len(places) == num_rows
     scale = num_rows / max(1, len(places))
     if spec.packing:
