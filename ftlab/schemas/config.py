@@ -209,11 +209,11 @@ class JobConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
-    def _cut_from_base_is_for_sft(self) -> Self:
-        if self.tuning == "lora" and self.lora.is_cut_from_base and not isinstance(self.method, SftMethod):
+    def _cut_from_base_leaves_no_reference(self) -> Self:
+        if self.tuning == "lora" and self.lora.is_cut_from_base and self.method.compares_with_base:
             raise ValueError(
-                f"lora.init_lora_weights '{self.lora.init_lora_weights}' needs method 'sft': other methods compare "
-                "with the base model, which it changes"
+                f"lora.init_lora_weights '{self.lora.init_lora_weights}' cannot be combined with method "
+                f"'{self.method.type}', which compares the model with the base model that this changes"
             )
         return self
 

@@ -34,6 +34,10 @@ _PLURALS = {
 }
 
 
+DEFAULT_METHOD = "sft"
+"""The type of a method that does not name one."""
+
+
 class TrainingMethod(StrictModel):
     """Settings that every training method has."""
 
@@ -43,10 +47,18 @@ class TrainingMethod(StrictModel):
     """Default peak learning rate by `tuning`."""
     texts_per_row: ClassVar[int] = 1
     """Sequences that the model reads of each row."""
+    compares_with_base: ClassVar[bool] = False
+    """Whether the loss compares the model with what it was before training (the reference)."""
+    uses_dropout: ClassVar[bool] = True
 
     type: str
     max_length: int = Field(default=1024, ge=8, le=1_048_576)
     """Most tokens of one row; the rest is cut off at the end, and counted."""
+
+    def model_post_init(self, _: Any) -> None:
+        if self.type != DEFAULT_METHOD:
+            # So that the type is in every document, also in one without what was left to its default.
+            self.__pydantic_fields_set__.add("type")
 
 
 class SftMethod(TrainingMethod):
@@ -71,6 +83,8 @@ class DpoMethod(TrainingMethod):
     assistant_only_loss: ClassVar[bool] = True
     packing: ClassVar[bool] = False
     texts_per_row = 2
+    compares_with_base = True
+    uses_dropout = False
 
     type: Literal["dpo"] = "dpo"
     beta: float = Field(default=0.1, gt=0.0, le=100.0)
@@ -79,10 +93,6 @@ class DpoMethod(TrainingMethod):
     """`sigmoid` is the loss of the DPO paper, `hinge` that of SLiC, `ipo` that of IPO, `robust` that of robust DPO."""
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=0.5)
     """Probability that the two answers of a pair are the wrong way round, for the loss `robust`."""
-
-    def model_post_init(self, _: Any) -> None:
-        # So that the type is in every document, also in one without what was left to its default.
-        self.__pydantic_fields_set__.add("type")
 
     @model_validator(mode="after")
     def _smoothing_needs_robust(self) -> Self:
@@ -98,8 +108,9 @@ METHODS: tuple[type[TrainingMethod], ...] = (SftMethod, DpoMethod)
 
 
 def _type_of(value: object) -> str:
-    """The type of a method as it was given; `sft` where none was."""
-    return str(value.get("type", "sft") if isinstance(value, dict) else getattr(value, "type", "sft"))
+    """The type of a method as it was given, or the default."""
+    given = value.get("type", DEFAULT_METHOD) if isinstance(value, dict) else getattr(value, "type", DEFAULT_METHOD)
+    return str(given)
 
 
 Method = Annotated[

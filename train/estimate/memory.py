@@ -159,8 +159,8 @@ def _moments(run: _Run, length: int, is_padded: bool) -> list[Memory]:
     earlier = run.gradients if training.gradient_accumulation_steps > 1 else 0
     head = head_bytes(shape, batch, precision, use_cuda=run.place.use_cuda, is_trained=run.trains_all)
     still = run.still
-    # Below a new adapter, the base model is the reference of a pair: another forward pass before the backward pass.
-    reference = forward_bytes(shape, batch, precision) if run.config.method.type == "dpo" else 0
+    # Below a new adapter, the base model is the reference: another forward pass before the backward pass.
+    reference = forward_bytes(shape, batch, precision) if run.config.method.compares_with_base else 0
     moments = [
         replace(still, gradients=earlier, activations=kept + reference, logits=head),
         replace(still, gradients=max(earlier, embedding), activations=kept + in_block),

@@ -189,10 +189,10 @@ def unused_settings(config: JobConfig) -> list[str]:
     unused = []
     if config.tuning == "full" and "lora" in config.model_fields_set and config.lora.model_fields_set:
         unused.append("lora is not used, because tuning is 'full'.")
-    if config.method.type == "dpo" and config.tuning == "lora" and config.lora.lora_dropout:
+    if not config.method.uses_dropout and config.tuning == "lora" and config.lora.lora_dropout:
         unused.append(
-            f"lora.lora_dropout ({config.lora.lora_dropout:g}) is not used, because method 'dpo' trains without "
-            "dropout."
+            f"lora.lora_dropout ({config.lora.lora_dropout:g}) is not used, because method '{config.method.type}' "
+            "trains without dropout."
         )
     if training.warmup_steps and training.lr_scheduler_type == "constant":
         unused.append(
