@@ -19,7 +19,7 @@ from ftlab.schemas.events import (
     StatusPayload,
 )
 from ftlab.schemas.lora import LoraConfig
-from ftlab.schemas.methods import DpoMethod, Method, SftMethod
+from ftlab.schemas.methods import DpoMethod, KtoMethod, Method, SftMethod
 from ftlab.schemas.records import (
     Attempt,
     Checkpoint,
@@ -51,6 +51,7 @@ __all__ = [
     "Job",
     "JobConfig",
     "JobEstimate",
+    "KtoMethod",
     "LogLine",
     "LogPayload",
     "LoraConfig",

@@ -33,7 +33,15 @@ _OF_ARGUMENTS = (
 )
 """Fields of `training` that are read from the arguments of transformers' trainer."""
 
-_OF_METHOD = ("max_length", "packing", "beta", "loss_type", "label_smoothing")
+_OF_METHOD = (
+    "max_length",
+    "packing",
+    "beta",
+    "loss_type",
+    "label_smoothing",
+    "desirable_weight",
+    "undesirable_weight",
+)
 """Fields of `method` that are read from the arguments of TRL's trainer, except `packing`."""
 
 
