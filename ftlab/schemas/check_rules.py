@@ -80,7 +80,7 @@ _TABLE: dict[CheckRule, tuple[Severity, str]] = {
         "identified.",
     ),
     R.NOTHING_TO_LEARN: (ERROR, "No row of the dataset has a token that the loss counts."),
-    R.ONE_LABEL: (ERROR, "All rated answers have the same label, so the model cannot learn what tells them apart."),
+    R.ONE_LABEL: (ERROR, "All rated answers have the same label, so there is no contrast to learn from."),
     R.EVAL_TEMPLATE_FAILED: (ERROR, "The model's chat template refuses the row of the evaluation dataset."),
     R.EVAL_TURNS_NOT_FOUND: (
         ERROR,
