@@ -69,6 +69,7 @@ def main() -> None:
         callbacks=[StepRecord(output)],
     )
     trainer.train()
+    trainer.save_model()
 
 
 if __name__ == "__main__":
