@@ -24,7 +24,7 @@ from tests.bench.harness import BenchError, Measurement, machine, say, table
 from tests.bench.service import Service, own_service
 
 ROW_PREFIX = "row"
-NAMED_ROWS = ("peers",)
+NAMED_ROWS = ("peers", "gpu")
 """Rows that are measured only when they are named."""
 
 

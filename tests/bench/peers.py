@@ -85,7 +85,7 @@ def _against(peer: str, ours: list[Run], theirs: list[Run]) -> list[Measurement]
         Measurement(ROW, f"median step / {peer}", "s", [run.step for run in ours], [run.step for run in theirs]),
         Measurement(
             ROW,
-            f"submit to delivered model / command to end of {peer}",
+            f"submit to tuned model / command to end of {peer}",
             "s",
             [run.whole for run in ours],
             [run.whole for run in theirs],
