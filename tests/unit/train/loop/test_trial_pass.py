@@ -91,6 +91,7 @@ def test_a_device_that_is_too_small_is_reported_as_such(tmp_path: Path):
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_that_cannot_hold_the_optimizer_is_refused():
     device = torch.device("cuda")
     free, _ = torch.cuda.mem_get_info()
