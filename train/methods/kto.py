@@ -37,6 +37,7 @@ from train.loop.evaluation import (
     weighted_mean,
 )
 from train.loop.exact_resume import ExactResume
+from train.loop.trial_pass import longest_rows
 from train.methods.rated_batches import KL, OWN, ROW_NUMBER, PairedLogps, PairedRows, RatedCollator, pairs_of
 from train.methods.reference import Logps, kept
 from train.methods.trainer_inputs import TrainerInputs
@@ -103,7 +104,8 @@ class KtoRunTrainer(ExactResume, KTOTrainer):
         numbers = np.arange(len(rows))
         own = self._reference("train", rows, np.stack([numbers, numbers], axis=1), OWN)
         if self._method.estimates_kl:
-            pairs = pairs_of(self._schedule, self.args.seed)
+            tried, _ = longest_rows(rows, self.args.per_device_train_batch_size)
+            pairs = pairs_of(self._schedule, self.args.seed, tried)
             self.data_collator.reference = PairedLogps(pairs, self._reference("train-kl", rows, pairs, KL))
         columns = Dataset.from_dict({"ref_logps": own, ROW_NUMBER: numbers})
         self.train_dataset = concatenate_datasets([rows, columns], axis=1)

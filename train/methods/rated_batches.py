@@ -9,6 +9,7 @@ last.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -108,10 +109,17 @@ class PairedRows(torch.utils.data.Dataset[RowPair]):
         return self._rows[row], self._rows[partner]
 
 
-def pairs_of(schedule: RowSchedule, seed: int) -> RowNumbers:
-    """Every pair in the batches of a run, on all ranks, once (pairs x 2), in ascending order."""
+def pairs_of(schedule: RowSchedule, seed: int, tried: Sequence[int] = ()) -> RowNumbers:
+    """Every pair in the batches of a run, on all ranks, once (pairs x 2), in ascending order.
+
+    `tried` are the rows of the trial pass before the first step.
+    """
     num_rows = sum(schedule.rows)
-    keys = (row * num_rows + batch[place - 1] for batch in _batches(schedule, seed) for place, row in enumerate(batch))
+    keys = (
+        row * num_rows + batch[place - 1]
+        for batch in chain([tried], _batches(schedule, seed))
+        for place, row in enumerate(batch)
+    )
     return np.stack(np.divmod(np.unique(np.fromiter(keys, np.int64)), num_rows), axis=1)
 
 
