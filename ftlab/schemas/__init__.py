@@ -19,7 +19,7 @@ from ftlab.schemas.events import (
     StatusPayload,
 )
 from ftlab.schemas.lora import LoraConfig
-from ftlab.schemas.methods import DpoMethod, Method, SftMethod
+from ftlab.schemas.methods import DpoMethod, Method, RewardMethod, SftMethod
 from ftlab.schemas.records import (
     Attempt,
     Checkpoint,
@@ -68,6 +68,7 @@ __all__ = [
     "Quota",
     "Resources",
     "ResumedPayload",
+    "RewardMethod",
     "RowEstimate",
     "RunningEntry",
     "SamplePayload",
