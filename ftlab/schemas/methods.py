@@ -113,8 +113,8 @@ class RewardMethod(TrainingMethod):
 
     row_kinds = (RowKind.PREFERENCE,)
     learning_rates: ClassVar = {"lora": 1e-4, "full": 1e-5}
-    # Every token of both texts is read; the answer is marked, so that the prepared rows are those of `dpo`.
-    assistant_only_loss: ClassVar[bool] = True
+    # The score follows from every token of a text.
+    assistant_only_loss: ClassVar[bool] = False
     packing: ClassVar[bool] = False
     texts_per_row = 2
     uses_dropout = False

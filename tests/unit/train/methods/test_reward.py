@@ -1,6 +1,7 @@
 """Reward models: they are those of TRL, and score with plain libraries as they did in training."""
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ftlab.schemas import RewardMethod
 from tests.support.documents import ROOT, blocks
 from tests.unit.train.ranks import Task, train
 from tests.unit.train.runs import TRAINING, Job, Link, write_pairs, write_rows
-from train.data.rows.canonical import CanonicalFile
+from train.data.rows.canonical import CanonicalFile, Kind, write_canonical
 from train.methods.reward import EVAL_METRICS, pair_losses
 
 REWARD: dict[str, Any] = {"type": "reward", "max_length": 64}
@@ -235,6 +236,64 @@ def test_a_head_with_several_outputs_is_refused(pairs: Job, tmp_path: Path) -> N
     pairs.model = str(tmp_path / "classifier")
     with pytest.raises(InvalidRequestError, match="has a head with 3 outputs, and a reward model has one"):
         pairs.train(training={"max_steps": 1}, method=REWARD)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"training": {"gradient_checkpointing": True, "bf16": True}},
+        {"lora": {"r": 2, "init_lora_weights": "pissa"}},
+        {"lora": {"use_dora": True, "modules_to_save": ["embed_tokens"]}},
+    ],
+    ids=str,
+)
+def test_other_settings_are_in_force_and_delivered(pairs: Job, config: dict[str, Any]) -> None:
+    """`Link` refuses a run that differs from its record."""
+    link = Link()
+    pairs.train(link, **{"method": REWARD, **config, "training": {"max_steps": 2} | config.get("training", {})})
+    assert not link.notices("final_eval_differs")
+    assert link.series("final_eval_loss")
+
+
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_a_text_that_ends_with_the_padding_token_scores_alike(pairs: Job, tmp_path: Path, tuning: str) -> None:
+    """Without a padding token of its own, a tokenizer pads with the end of text."""
+    pairs.models = shutil.copytree(pairs.models, tmp_path / "models")
+    tokenizer = AutoTokenizer.from_pretrained(pairs.models / "org--tiny")
+    tokenizer.pad_token = None
+    tokenizer.chat_template = (
+        "{% for message in messages %}{{ message.role + ': ' + message.content }}{% endfor %}{{ eos_token }}"
+    )
+    tokenizer.save_pretrained(pairs.models / "org--tiny")
+    link = Link()
+    pairs.train(link, training={"max_steps": 2}, method=REWARD, tuning=tuning)
+    assert not link.notices("final_eval_differs")
+    [step] = link.series("final_eval_loss")
+    scores = plain_scores(pairs, tuning)
+    mean = sum(map(sum, scores)) / (2 * len(scores))
+    assert link.series("eval_mean_reward")[step] == pytest.approx(mean, rel=1e-5, abs=1e-6)
+
+
+def test_the_answers_of_a_prompt_need_not_be_found(pairs: Job, tmp_path: Path) -> None:
+    """As Qwen3 does, this template drops what only the newest answer may have. DPO refuses it."""
+    pairs.models = shutil.copytree(pairs.models, tmp_path / "models")
+    tokenizer = AutoTokenizer.from_pretrained(pairs.models / "org--tiny")
+    tokenizer.chat_template = (
+        "{% for message in messages %}{{ message.role + ': ' + message.content }}"
+        "{% if loop.last %}{{ eos_token }}{% endif %}{% endfor %}"
+    )
+    tokenizer.save_pretrained(pairs.models / "org--tiny")
+    turns = [{"role": role, "content": text} for role, text in (("user", "Hi"), ("assistant", "Hello"), ("user", "So"))]
+    with write_canonical(tmp_path / "turns.arrow", Kind.PREFERENCE) as out:
+        for number in range(4):
+            chosen, rejected = ([{"role": "assistant", "content": text * (number + 1)}] for text in ("Yes. ", "No. "))
+            out.write(number + 1, {"prompt": turns, "chosen": chosen, "rejected": rejected})
+    pairs.rows = pairs.eval_rows = tmp_path / "turns.arrow"
+    link = Link()
+    pairs.train(link, training={"max_steps": 1}, method=REWARD, tuning="full")
+    [step] = link.series("final_eval_loss")
+    mean = sum(map(sum, plain_scores(pairs, "full"))) / 8
+    assert link.series("eval_mean_reward")[step] == pytest.approx(mean, rel=1e-5, abs=1e-6)
 
 
 @pytest.mark.parametrize("quantised", ["load_in_4bit", "load_in_8bit"])
