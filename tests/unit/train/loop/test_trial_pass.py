@@ -22,6 +22,7 @@ CONFIGS = [
     pytest.param({"lora": DROPOUT}, write_rows, id="lora with dropout"),
     pytest.param({"tuning": "full", "training": {"gradient_accumulation_steps": 2}}, write_rows, id="full"),
     pytest.param({"method": {"type": "dpo", "max_length": 64}}, write_pairs, id="dpo"),
+    pytest.param({"method": {"type": "reward", "max_length": 64}}, write_pairs, id="reward"),
 ]
 
 
