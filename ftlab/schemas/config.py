@@ -36,8 +36,8 @@ class TrainingConfig(StrictModel):
     max_steps: Steps | None = None
     """Optimizer steps; overrides `num_train_epochs` when given."""
     learning_rate: float | None = Field(default=None, gt=0.0, le=1.0)
-    """Peak learning rate. Default: for `sft`, 2e-4 with LoRA and 2e-5 for full fine-tuning; for `dpo`, 1e-5
-    and 1e-6."""
+    """Peak learning rate. Default: for `sft`, 2e-4 with LoRA and 2e-5 for full fine-tuning; for `dpo` and `kto`, 1e-5
+    and 1e-6; for `reward`, 1e-4 and 1e-5."""
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"] = "cosine"
     warmup_steps: int = Field(default=0, ge=0, le=10_000_000)
     weight_decay: float = Field(default=0.0, ge=0.0, le=10.0)

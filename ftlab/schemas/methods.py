@@ -50,6 +50,10 @@ class TrainingMethod(StrictModel):
     compares_with_base: ClassVar[bool] = False
     """Whether the loss compares the model with what it was before training (the reference)."""
     uses_dropout: ClassVar[bool] = True
+    refused_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields of rows that other trainers read and this method does not, so that rows with them are refused."""
+    scores_texts: ClassVar[bool] = False
+    """Whether the model gives one number for a text: its head `score` takes the place of the language-model head."""
 
     type: str
     max_length: int = Field(default=1024, ge=8, le=1_048_576)
@@ -138,10 +142,30 @@ class KtoMethod(TrainingMethod):
         return 2 if self.estimates_kl else 1
 
 
+class RewardMethod(TrainingMethod):
+    """Reward model that scores an answer (TRL `RewardTrainer`), without dropout."""
+
+    row_kinds = (RowKind.PREFERENCE,)
+    learning_rates: ClassVar = {"lora": 1e-4, "full": 1e-5}
+    # The score follows from every token of a text.
+    assistant_only_loss: ClassVar[bool] = False
+    packing: ClassVar[bool] = False
+    texts_per_row = 2
+    uses_dropout = False
+    refused_fields: ClassVar = ("margin",)
+    scores_texts = True
+
+    type: Literal["reward"] = "reward"
+    center_rewards_coefficient: float | None = Field(default=None, gt=0.0, le=100.0)
+    """Weight of the squared sum of a pair's two rewards in the loss, which holds their mean near zero; 0.01 is usual.
+    Default: none, so that only the difference of the rewards is trained."""
+
+
 METHODS: tuple[type[TrainingMethod], ...] = (
     SftMethod,
     DpoMethod,
     KtoMethod,
+    RewardMethod,
 )
 
 
@@ -152,7 +176,10 @@ def _type_of(value: object) -> str:
 
 
 Method = Annotated[
-    Annotated[SftMethod, Tag("sft")] | Annotated[DpoMethod, Tag("dpo")] | Annotated[KtoMethod, Tag("kto")],
+    Annotated[SftMethod, Tag("sft")]
+    | Annotated[DpoMethod, Tag("dpo")]
+    | Annotated[KtoMethod, Tag("kto")]
+    | Annotated[RewardMethod, Tag("reward")],
     Discriminator(_type_of),
 ]
 """Any training method; `type` says which."""

@@ -18,6 +18,7 @@ from train.model.preflight import (
     unused_settings,
     with_adapter_settings,
 )
+from train.model.reward_head import check_files, check_method
 
 
 @dataclass(frozen=True)
@@ -48,16 +49,20 @@ def preflight(services: Services, owner: str, config: JobConfig, model: Checked)
         tuned = find_tuned(model.ref, tx, services.settings, owner)
     assert tuned is not None
     config = config.model_copy(update={"model": str(tuned.ref)})
+    check_files(config.method, tuned.folder)
     adapter = adapter_settings(tuned.folder)
     if adapter is None:
         check_use(ModelUse.of(config), facts_of(tuned.folder))
-    elif config.tuning == "full":
+        return Start(model, config, tuned, tuple(notices))
+    base = base_facts(tuned, services.settings.home / "models")
+    if base is not None:
+        check_method(config.method, base)
+    if config.tuning == "full":
         message = (
             f"{tuned.ref} is an adapter (r {adapter.r}): it is merged into its base model, and all weights are trained."
         )
         notices.append(NoticePayload(code="adapter_merged", message=message))
     else:
-        base = base_facts(tuned, services.settings.home / "models")
         config = with_adapter_settings(config, adapter, base.layers if base else None)
         notices = _unused(config)  # those of the adapter too
     return Start(model, config, tuned, tuple(notices))

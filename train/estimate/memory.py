@@ -67,7 +67,7 @@ def evaluation_peak(shape: ModelShape, config: JobConfig, length: int, place: Pl
     run = _Run(shape, config, place)
     texts = config.training.per_device_eval_batch_size * config.method.texts_per_row
     batch = Batch(texts, length, texts > 1)
-    head = head_bytes(shape, batch, run.precision, use_cuda=place.use_cuda, is_trained=run.trains_all, backward=False)
+    head = _head_bytes(run, batch, backward=False)
     return run.with_overhead(replace(run.still, activations=forward_bytes(shape, batch, run.precision), logits=head))
 
 
@@ -88,6 +88,8 @@ class _Run:
 
     def __init__(self, shape: ModelShape, config: JobConfig, place: Place) -> None:
         training = config.training
+        if config.method.scores_texts:
+            shape = shape.without_head
         self.shape, self.config, self.place = shape, config, place
         self.trains_all = config.tuning == "full"
         self.is_mixed = training.bf16 or training.fp16
@@ -157,7 +159,7 @@ def _moments(run: _Run, length: int, is_padded: bool) -> list[Memory]:
     in_block = (one_block if recomputes else 0) + backward_bytes(shape, batch, precision) + _dequantised(run)
     embedding = shape.vocab * shape.hidden * run.trained_bytes if run.trains_all else 0
     earlier = run.gradients if training.gradient_accumulation_steps > 1 else 0
-    head = head_bytes(shape, batch, precision, use_cuda=run.place.use_cuda, is_trained=run.trains_all)
+    head = _head_bytes(run, batch)
     still = run.still
     # Below a new adapter, the base model is the reference: another forward pass before the backward pass.
     reference = forward_bytes(shape, batch, precision) if run.config.method.compares_with_base else 0
@@ -169,6 +171,14 @@ def _moments(run: _Run, length: int, is_padded: bool) -> list[Memory]:
         replace(still, gradients=run.gradients, optimizer=still.optimizer + run.step_bytes),
     ]
     return [run.with_overhead(memory) for memory in moments]
+
+
+def _head_bytes(run: _Run, batch: Batch, *, backward: bool = True) -> int:
+    """Bytes of the head and the loss. That of a reward model is one number for each token."""
+    if run.config.method.scores_texts:
+        return 4 * batch.num_tokens
+    options = {"use_cuda": run.place.use_cuda, "is_trained": run.trains_all, "backward": backward}
+    return head_bytes(run.shape, batch, run.precision, **options)
 
 
 def _weights(shape: ModelShape, num_bytes: int, config: JobConfig) -> int:

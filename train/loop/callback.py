@@ -17,7 +17,7 @@ from train.loop.record_check import notice_of_differences
 from train.loop.run_context import RunContext
 from train.loop.run_state import read_run_states, saved_rng_sha256
 from train.model.base_model import BaseModel
-from train.model.load import name_base_model
+from train.model.model_card import name_base_model
 from train.plan import Phase, StopKind
 from train.reporting.run_metrics import StepMeter, best_evaluated_step, eval_losses, series_of
 from train.row_schedule import RowSchedule

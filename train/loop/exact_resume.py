@@ -33,6 +33,7 @@ from train.loop.callback import EvaluationCut, RunCallback
 from train.loop.evaluation import (
     Batch,
     BatchSums,
+    Extreme,
     MetricSums,
     RankBatches,
     eval_loader,
@@ -57,6 +58,8 @@ class ExactResume(Trainer):
     """What `measure_batch` measures, without the prefix `eval_`."""
     metric_weights: ClassVar[Mapping[str, str]]
     """Metrics of TRL that are means over the tokens or rows of a pass, and the list in `_metrics` that counts those."""
+    metric_extremes: ClassVar[Mapping[str, Extreme]] = {}
+    """Metrics of TRL, and of `measure_batch`, that are the lowest or the highest value of the rows."""
     control: TrainerControl
     _metrics: dict[str, dict[str, list[float]]]
     """Values that TRL averages when it logs, for the modes `train` and `eval`."""
@@ -236,14 +239,14 @@ class ExactResume(Trainer):
     ) -> EvalLoopOutput:
         """Measure every row once, and gather nothing but sums: no logits are kept."""
         self.model.eval()
-        sums = MetricSums(self.eval_metrics, self.args.device)
+        sums = MetricSums(self.eval_metrics, self.args.device, self.metric_extremes)
 
         def after_pass() -> None:
             self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
 
         sum_batches(dataloader, lambda batch: self.measure_batch(self._prepare_inputs(batch)), sums, after_pass)
         sums.add_other_ranks()
-        metrics = {f"{metric_key_prefix}_{name}": mean for name, mean in sums.means().items()}
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in sums.means().items()}
         rows: Any = dataloader.dataset
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(rows))
 
@@ -255,6 +258,9 @@ class ExactResume(Trainer):
             for name, weight in self.metric_weights.items():
                 if weight in weights:
                     metrics[name] = [weighted_mean(metrics[name], weights[weight])]
+            for name, extreme in self.metric_extremes.items():
+                if name in metrics:
+                    metrics[name] = [min(metrics[name]) if extreme == "min" else max(metrics[name])]
         super().log(logs, start_time)
 
     def measure_batch(self, batch: Batch) -> BatchSums:

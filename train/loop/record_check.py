@@ -10,6 +10,7 @@ from peft.utils.other import ModulesToSaveWrapper
 from transformers.pytorch_utils import Conv1D
 
 from ftlab.schemas import JobConfig, NoticePayload
+from train.model.reward_head import HEAD
 from train.model.targets import adapted, matches
 
 RECORD_DIFFERS = "record_differs"
@@ -41,6 +42,7 @@ _OF_METHOD = (
     "label_smoothing",
     "desirable_weight",
     "undesirable_weight",
+    "center_rewards_coefficient",
 )
 """Fields of `method` that are read from the arguments of TRL's trainer, except `packing`."""
 
@@ -111,7 +113,8 @@ def _in_force(
         adapter = core.peft_config[core.active_adapter]
         values |= {f"lora.{name}": getattr(adapter, name) for name in type(config.lora).model_fields}
         values["lora.target_modules"] = _targets(core, config.lora.target_modules)
-        values["lora.modules_to_save"] = _saved(core, config.lora.modules_to_save)
+        head = [HEAD] if config.method.scores_texts else []
+        values["lora.modules_to_save"] = _saved(core, config.lora.modules_to_save, head)
     return values
 
 
@@ -165,9 +168,9 @@ def _targets(model: PeftModel, recorded: str | list[str]) -> str | list[str]:
     return recorded if meant == with_adapter else sorted(with_adapter)
 
 
-def _saved(model: PeftModel, recorded: list[str] | None) -> list[str] | None:
-    """The recorded modules if exactly those that they mean are trained as a whole; else the modules that are."""
+def _saved(model: PeftModel, recorded: list[str] | None, head: list[str]) -> list[str] | None:
+    """The recorded modules if exactly those that they mean, and `head`, are trained as a whole; else all that are."""
     modules = dict(model.get_base_model().named_modules())
     saved = {name for name, module in modules.items() if isinstance(module, ModulesToSaveWrapper)}
-    meant = {name for name in modules if any(matches(target, name) for target in recorded or ())}
+    meant = {name for name in modules if any(matches(target, name) for target in [*(recorded or ()), *head])}
     return recorded if meant == saved else sorted(saved)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import yaml
 
 from ftlab.errors import InvalidRequestError, NotFoundError, PermissionDeniedError
-from train.model.architectures import causal_models
+from train.model.architectures import causal_models, classifiers
 from train.model.layers import ModelLayers
 from train.model.safetensors_header import HeaderError, WeightHeader, read_header
 from train.model.shape import ModelShape
@@ -57,6 +57,8 @@ class ModelFacts:
     """`None` where the headers of the weights were not read."""
     shape: ModelShape | None = field(default=None, compare=False, repr=False)
     """`None` for a model whose memory cannot be estimated."""
+    has_classifier: bool = field(default=True, compare=False, repr=False)
+    """Whether transformers has a class of this model type that scores a text."""
     tokens_beyond: Mapping[int, str] = field(default_factory=dict, compare=False, repr=False)
     """Tokens without a row in the embedding, by their ids; only of a folder on this machine."""
 
@@ -106,6 +108,7 @@ def describe(files: ModelFiles, parameters: int | None = None) -> ModelFacts:
         tuple(warnings),
         layers,
         shape,
+        config.get("model_type") in classifiers(),
     )
 
 

@@ -8,7 +8,7 @@ EMBEDDINGS = frozenset(
     {"embed_tokens", "wte", "wpe", "word_embeddings", "embed_positions", "embed_in", "tok_embeddings"}
 )
 """Last part of the names that modules of embeddings have."""
-HEADS = frozenset({"lm_head", "embed_out", "output"})
+HEADS = frozenset({"lm_head", "embed_out", "output", "score"})
 """Last part of the names of output layers."""
 LEARNED_POSITIONS = frozenset({"wpe", "embed_positions"})
 """Embeddings of positions: a row that is longer than they are cannot be computed at all."""

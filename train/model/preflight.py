@@ -11,8 +11,10 @@ from pydantic import ValidationError
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import JobConfig
 from ftlab.schemas.lora import LoraConfig
+from ftlab.schemas.methods import TrainingMethod
 from train.model.files import ADAPTER_CONFIG, ModelFacts
 from train.model.layers import ModelLayers
+from train.model.reward_head import PEFT_HEADS, TASK_TYPE, check_method, with_head
 from train.model.targets import ALL_LINEAR, adapted, check_saved, check_targets
 
 REQUANTISED = frozenset({("load_in_4bit", "bitsandbytes")})
@@ -33,7 +35,8 @@ class ModelUse:
     quantised_by: str | None
     """`load_in_4bit`, `load_in_8bit`, or nothing."""
     target_modules: str | tuple[str, ...]
-    modules_to_save: tuple[str, ...] = ()
+    modules_to_save: tuple[str, ...]
+    method: TrainingMethod
 
     @classmethod
     def of(cls, config: JobConfig) -> "ModelUse":
@@ -43,19 +46,26 @@ class ModelUse:
             config.quantised_by,
             targets if isinstance(targets, str) else tuple(targets),
             tuple(config.lora.modules_to_save or ()),
+            config.method,
         )
 
 
 def check_use(use: ModelUse, facts: ModelFacts | None) -> None:
     """Raise `InvalidRequestError` (`invalid_config`) for settings that this model rules out."""
-    layers = facts.layers if facts else None
+    if facts is None:
+        return
+    check_method(use.method, facts)
+    layers = facts.layers
     if layers is None:
         return
     if layers.quantisation is not None:
         _check_quantised(use, layers.quantisation)
     # Experts are stored under other names than they have once loaded, so the run itself checks the names.
     if use.tuning == "lora" and not layers.has_fused_experts:
-        check_modules(use, layers.modules, is_tied=layers.is_tied, quantised_by=layers.quantisation)
+        scores_texts = use.method.scores_texts
+        modules = with_head(layers.modules) if scores_texts else layers.modules
+        is_tied = layers.is_tied and not scores_texts
+        check_modules(use, modules, is_tied=is_tied, quantised_by=layers.quantisation)
 
 
 def check_modules(
@@ -134,6 +144,9 @@ def adapter_settings(folder: Path) -> LoraConfig | None:
     """
     try:
         found: dict[str, Any] = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))
+        if found.get("task_type") == TASK_TYPE:
+            # PEFT adds the heads itself.
+            found["modules_to_save"] = [name for name in found["modules_to_save"] if name not in PEFT_HEADS] or None
         values = {name: found[name] for name in LoraConfig.model_fields if found.get(name) is not None}
     except FileNotFoundError:
         return None

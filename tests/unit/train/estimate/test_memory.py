@@ -147,3 +147,14 @@ def test_more_of_anything_never_needs_less(config, length, place):
     assert peak(training__gradient_accumulation_steps=8) >= base
     assert peak(lora={**config["lora"], "r": config["lora"]["r"] + 8}) >= base
     assert peak(training__gradient_checkpointing=True) <= peak(training__gradient_checkpointing=False)
+
+
+def test_a_reward_model_has_no_projection_to_the_vocabulary():
+    head = LARGE.vocab * LARGE.hidden
+    whole = {"tuning": "full", "training__dtype": "bfloat16"}
+    pairs, scores = (job(method={"type": name}, **whole) for name in ("dpo", "reward"))
+    for config, parameters in ((pairs, LARGE.num_parameters), (scores, LARGE.num_parameters - head)):
+        assert training_peak(LARGE, config, 512, GPU).weights == 2 * parameters
+    assert training_peak(SMALL, job(method={"type": "reward"}), 512, GPU).weights == 2 * SMALL.num_parameters
+    batch = evaluation_peak(LARGE, scores, 512, GPU)
+    assert 0 < batch.logits < evaluation_peak(LARGE, pairs, 512, GPU).logits / 100

@@ -96,11 +96,16 @@ CASES = [
 
 DPO: dict[str, Any] = {"method": {"type": "dpo", "max_length": 64}}
 KTO: dict[str, Any] = {"method": {"type": "kto", "max_length": 64}}
+REWARD: dict[str, Any] = {"method": {"type": "reward", "max_length": 64}}
 OTHER_METHODS = [
     pytest.param(5, DPO | {"training": SHORT_EPOCHS | {"eval_steps": 3}}, id="dpo"),
     pytest.param(7, DPO | {"tuning": "full", "training": SHORT_EPOCHS | {"learning_rate": 0.003}}, id="dpo, full"),
     pytest.param(5, KTO | {"training": SHORT_EPOCHS | {"eval_steps": 3}}, id="kto"),
     pytest.param(7, KTO | {"tuning": "full", "training": SHORT_EPOCHS | {"learning_rate": 0.003}}, id="kto, full"),
+    pytest.param(5, REWARD | {"training": SHORT_EPOCHS | {"logging_steps": 4, "eval_steps": 3}}, id="reward"),
+    pytest.param(
+        7, REWARD | {"tuning": "full", "training": SHORT_EPOCHS | {"learning_rate": 0.003}}, id="reward, full"
+    ),
 ]
 
 
@@ -117,7 +122,7 @@ def test_other_methods_stop_and_go_on(new_job: NewJob, rows: Rows, tmp_path: Pat
         traces.append(trace)
     whole, trace = traces
     assert_equal(trace, whole)
-    assert trace.series()["eval_rewards/margins"]
+    assert {"eval_rewards/margins", "eval_margin"} & trace.series().keys()
     assert link.receipt()["why_not"] == []
 
 

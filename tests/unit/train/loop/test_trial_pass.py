@@ -23,6 +23,7 @@ CONFIGS = [
     pytest.param({"tuning": "full", "training": {"gradient_accumulation_steps": 2}}, write_rows, id="full"),
     pytest.param({"method": {"type": "dpo", "max_length": 64}}, write_pairs, id="dpo"),
     pytest.param({"method": {"type": "kto", "max_length": 64}, "tuning": "full"}, write_rated, id="kto, full"),
+    pytest.param({"method": {"type": "reward", "max_length": 64}}, write_pairs, id="reward"),
 ]
 
 
