@@ -1,5 +1,6 @@
 """The config of a fine-tuning job. Settings that transformers, TRL or PEFT also have are named like theirs."""
 
+import math
 import re
 from typing import Annotated, Literal, Self
 
@@ -40,7 +41,15 @@ class TrainingConfig(StrictModel):
     and 1e-6."""
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"] = "cosine"
     warmup_steps: int = Field(default=0, ge=0, le=10_000_000)
+    warmup_ratio: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the run's steps over which the learning rate rises to its peak, instead of `warmup_steps`."""
     weight_decay: float = Field(default=0.0, ge=0.0, le=10.0)
+    adam_beta1: float = Field(default=0.9, ge=0.0, lt=1.0)
+    """Decay of AdamW's mean of the gradients."""
+    adam_beta2: float = Field(default=0.999, ge=0.0, lt=1.0)
+    """Decay of AdamW's mean of the squared gradients."""
+    adam_epsilon: float = Field(default=1e-8, gt=0.0, le=1.0)
+    """Added to the denominator of AdamW's update."""
     max_grad_norm: float = Field(default=1.0, ge=0.0, le=1000.0)
     """Gradients are clipped to this norm; 0 turns clipping off."""
     optim: Literal["adamw_torch", "adamw_torch_fused", "adafactor", "sgd"] = "adamw_torch"
@@ -48,6 +57,10 @@ class TrainingConfig(StrictModel):
     eval_steps: Steps | None = None
     """Steps between evaluations. Default: at the start and at the end only."""
     eval_accumulation_steps: CountUpTo4096 | None = None
+    early_stopping_patience: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Evaluations in a row without a lower eval loss after which the run ends. Default: it trains all its steps."""
+    early_stopping_threshold: float = Field(default=0.0, ge=0.0, le=1000.0)
+    """How much lower than before an eval loss must be to count as an improvement."""
     save_steps: Steps = 50
     """Steps between checkpoints; the last step is always saved."""
     save_total_limit: int = Field(default=3, ge=1, le=1000)
@@ -80,6 +93,29 @@ class TrainingConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _early_stopping_has_evaluations(self) -> Self:
+        if self.early_stopping_patience is None and self.early_stopping_threshold:
+            raise ValueError(
+                f"training.early_stopping_threshold ({self.early_stopping_threshold:g}) needs "
+                "training.early_stopping_patience, the number of evaluations without an improvement"
+            )
+        if self.early_stopping_patience is not None and self.eval_steps is None:
+            raise ValueError(
+                f"training.early_stopping_patience ({self.early_stopping_patience}) needs training.eval_steps: without "
+                "it, the model is evaluated at the start and at the end only"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_warmup(self) -> Self:
+        if self.warmup_steps and self.warmup_ratio:
+            raise ValueError(
+                f"training.warmup_steps ({self.warmup_steps}) and training.warmup_ratio ({self.warmup_ratio:g}) cannot "
+                "be combined; set one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _warmup_fits(self) -> Self:
         if self.max_steps is not None and self.warmup_steps > self.max_steps:
             raise ValueError(
@@ -87,6 +123,15 @@ class TrainingConfig(StrictModel):
                 "the learning rate would never reach its peak"
             )
         return self
+
+    def num_warmup_steps(self, num_steps: int) -> int:
+        """Steps of the warm-up in a run of `num_steps`; a share of them is rounded up, as in transformers."""
+        return self.warmup_steps or math.ceil(self.warmup_ratio * num_steps)
+
+    @property
+    def uses_adam(self) -> bool:
+        """Whether the optimizer is a kind of AdamW, which the settings `adam_*` are for."""
+        return "adamw" in self.optim
 
 
 class Resources(StrictModel):
@@ -214,6 +259,15 @@ class JobConfig(StrictModel):
             raise ValueError(
                 f"lora.init_lora_weights '{self.lora.init_lora_weights}' cannot be combined with method "
                 f"'{self.method.type}', which compares the model with the base model that this changes"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _early_stopping_has_rows(self) -> Self:
+        if self.training.early_stopping_patience is not None and self.eval_dataset is None:
+            raise ValueError(
+                f"training.early_stopping_patience ({self.training.early_stopping_patience}) needs eval_dataset, the "
+                "dataset whose loss decides when to stop"
             )
         return self
 

@@ -33,6 +33,8 @@ _WITHOUT_EFFECT = frozenset(
         "save_steps",
         "save_total_limit",
         "load_best_model_at_end",
+        "early_stopping_patience",
+        "early_stopping_threshold",
     }
 )
 

@@ -22,7 +22,6 @@ _OF_ARGUMENTS = (
     "gradient_accumulation_steps",
     "num_train_epochs",
     "lr_scheduler_type",
-    "warmup_steps",
     "max_grad_norm",
     "logging_steps",
     "eval_accumulation_steps",
@@ -32,21 +31,21 @@ _OF_ARGUMENTS = (
     "seed",
 )
 """Fields of `training` that are read from the arguments of transformers' trainer."""
-
+_OF_ADAM = ("adam_beta1", "adam_beta2", "adam_epsilon")
 _OF_METHOD = ("max_length", "packing", "beta", "loss_type", "label_smoothing")
 """Fields of `method` that are read from the arguments of TRL's trainer, except `packing`."""
 
 
-def notice_of_differences(config: JobConfig, parts: Mapping[str, Any]) -> NoticePayload | None:
+def notice_of_differences(config: JobConfig, lr_steps: int, parts: Mapping[str, Any]) -> NoticePayload | None:
     """A notice that names every setting of `config` that is not in force; `None` where all are.
 
-    `parts` are what transformers hands to a callback at the beginning of a step: `args`, `model`, `optimizer`,
-    `lr_scheduler` and `train_dataloader`.
+    `lr_steps` is the length of the learning rate schedule. `parts` are what transformers hands to a callback at the
+    beginning of a step: `args`, `model`, `optimizer`, `lr_scheduler` and `train_dataloader`.
     """
     in_force = _in_force(config, **parts)
     found = [
         f"{name} is {in_force.get(name)!r} instead of {value!r}"
-        for name, value in _recorded(config).items()
+        for name, value in _recorded(config, lr_steps).items()
         if in_force.get(name) != value
     ]
     if not found:
@@ -58,11 +57,12 @@ def notice_of_differences(config: JobConfig, parts: Mapping[str, Any]) -> Notice
     return NoticePayload(code=RECORD_DIFFERS, message=message)
 
 
-def _recorded(config: JobConfig) -> dict[str, Any]:
+def _recorded(config: JobConfig, lr_steps: int) -> dict[str, Any]:
     training = config.training
     values: dict[str, Any] = {f"training.{name}": getattr(training, name) for name in _OF_ARGUMENTS}
     values |= {
         "training.learning_rate": config.learning_rate,
+        _warmup(config): training.num_warmup_steps(lr_steps),
         "training.weight_decay": training.weight_decay,
         "training.optim": training.optim,
         "training.max_steps": training.max_steps,
@@ -73,6 +73,8 @@ def _recorded(config: JobConfig) -> dict[str, Any]:
         "load_in_4bit": config.load_in_4bit,
         "load_in_8bit": config.load_in_8bit,
     }
+    if training.uses_adam:
+        values |= {f"training.{name}": getattr(training, name) for name in _OF_ADAM}
     if training.dtype != "auto" and config.quantised_by is None:
         values["training.dtype"] = training.dtype
     if config.tuning == "lora":
@@ -87,7 +89,9 @@ def _in_force(
     values: dict[str, Any] = {f"training.{name}": getattr(args, name) for name in _OF_ARGUMENTS}
     values |= {
         "training.learning_rate": _same(getattr(lr_scheduler, "scheduler", lr_scheduler).base_lrs),
+        _warmup(config): args.warmup_steps,
         "training.weight_decay": max(group["weight_decay"] for group in optimizer.param_groups),
+        **_of_adam(optimizer.param_groups),
         "training.optim": _optimizer_name(getattr(optimizer, "optimizer", optimizer)),
         "training.max_steps": args.max_steps if args.max_steps > 0 else None,
         "training.gradient_checkpointing": core.is_activation_checkpointing,
@@ -105,6 +109,19 @@ def _in_force(
         values["lora.target_modules"] = _targets(core, config.lora.target_modules)
         values["lora.modules_to_save"] = _saved(core, config.lora.modules_to_save)
     return values
+
+
+def _warmup(config: JobConfig) -> str:
+    """The setting that the steps of the warm-up come from."""
+    return "training.warmup_ratio (in steps)" if config.training.warmup_ratio else "training.warmup_steps"
+
+
+def _of_adam(groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """The settings of AdamW in its parameter groups; none for another optimizer."""
+    if "betas" not in groups[0]:
+        return {}
+    columns = zip(*((*group["betas"], group["eps"]) for group in groups), strict=True)
+    return {f"training.{name}": _same(list(values)) for name, values in zip(_OF_ADAM, columns, strict=True)}
 
 
 def _first(value: Any) -> Any:

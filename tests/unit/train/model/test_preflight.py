@@ -275,6 +275,8 @@ def test_adapter_settings_come_from_its_file(tmp_path: Path):
     [
         ({"tuning": "full", "lora": {"r": 8}}, "tuning is 'full'"),
         ({"training": {"warmup_steps": 7, "lr_scheduler_type": "constant"}}, "warmup_steps (7)"),
+        ({"training": {"warmup_ratio": 0.1, "lr_scheduler_type": "constant"}}, "warmup_ratio (0.1)"),
+        ({"training": {"adam_beta2": 0.95, "optim": "adafactor"}}, "adam_beta2 (0.95)"),
         ({"training": {"eval_steps": 5}}, "eval_steps (5)"),
     ],
 )
