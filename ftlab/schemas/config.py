@@ -25,6 +25,8 @@ def _is_a_gpu_share(value: float) -> float:
 
 GpuShare = Annotated[float, AfterValidator(_is_a_gpu_share), Field(json_schema_extra={"enum": list(GPU_SHARES)})]
 
+Optimizer = Literal["adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "adafactor", "sgd"]
+
 
 class TrainingConfig(StrictModel):
     """How to train (transformers `TrainingArguments`)."""
@@ -50,9 +52,12 @@ class TrainingConfig(StrictModel):
     """Decay of AdamW's mean of the squared gradients."""
     adam_epsilon: float = Field(default=1e-8, gt=0.0, le=1.0)
     """Added to the denominator of AdamW's update."""
+    neftune_noise_alpha: float | None = Field(default=None, gt=0.0, le=1000.0)
+    """Strength of the noise that is added to the embeddings of the training rows (NEFTune), for example 5."""
     max_grad_norm: float = Field(default=1.0, ge=0.0, le=1000.0)
     """Gradients are clipped to this norm; 0 turns clipping off."""
-    optim: Literal["adamw_torch", "adamw_torch_fused", "adafactor", "sgd"] = "adamw_torch"
+    optim: Optimizer = "adamw_torch"
+    """The 8-bit kinds are those of bitsandbytes; `paged_adamw_8bit` needs a GPU."""
     logging_steps: Steps = 1
     eval_steps: Steps | None = None
     """Steps between evaluations. Default: at the start and at the end only."""
@@ -75,6 +80,10 @@ class TrainingConfig(StrictModel):
     """Mixed precision with bfloat16."""
     fp16: bool = False
     """Mixed precision with float16 (GPU only)."""
+    dataloader_num_workers: int = Field(default=0, ge=0, le=64)
+    """Processes of each training process that put its batches together; 0 does it between two steps."""
+    dataloader_prefetch_factor: int | None = Field(default=None, ge=1, le=1024)
+    """Batches that each of them prepares ahead. Default: 2."""
     seed: int = Field(default=42, ge=0, le=2**32 - 1)
 
     @model_validator(mode="after")
@@ -103,6 +112,15 @@ class TrainingConfig(StrictModel):
             raise ValueError(
                 f"training.early_stopping_patience ({self.early_stopping_patience}) needs training.eval_steps: without "
                 "it, the model is evaluated at the start and at the end only"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _prefetch_has_workers(self) -> Self:
+        if self.dataloader_prefetch_factor is not None and not self.dataloader_num_workers:
+            raise ValueError(
+                f"training.dataloader_prefetch_factor ({self.dataloader_prefetch_factor}) needs "
+                "training.dataloader_num_workers above 0: without workers, no batch is prepared ahead"
             )
         return self
 
@@ -268,6 +286,19 @@ class JobConfig(StrictModel):
             raise ValueError(
                 f"training.early_stopping_patience ({self.training.early_stopping_patience}) needs eval_dataset, the "
                 "dataset whose loss decides when to stop"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _noise_has_a_method(self) -> Self:
+        if self.training.neftune_noise_alpha is not None and not self.method.allows_embedding_noise:
+            reason = (
+                "which compares the model with the base model, and the noise would change both"
+                if self.method.compares_with_base
+                else "whose loss is not defined for noisy embeddings"
+            )
+            raise ValueError(
+                f"training.neftune_noise_alpha cannot be combined with method '{self.method.type}', {reason}"
             )
         return self
 

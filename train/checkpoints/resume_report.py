@@ -35,6 +35,8 @@ _WITHOUT_EFFECT = frozenset(
         "load_best_model_at_end",
         "early_stopping_patience",
         "early_stopping_threshold",
+        "dataloader_num_workers",
+        "dataloader_prefetch_factor",
     }
 )
 

@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from bitsandbytes.optim.optimizer import Optimizer2State
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from peft.utils.other import ModulesToSaveWrapper
+from transformers.integrations.neftune import neftune_post_forward_hook
 from transformers.pytorch_utils import Conv1D
 
 from ftlab.schemas import JobConfig, NoticePayload
+from train.loop.label_smoothing import smoothing_in_force
 from train.model.targets import adapted, matches
 
 RECORD_DIFFERS = "record_differs"
@@ -28,12 +31,13 @@ _OF_ARGUMENTS = (
     "save_steps",
     "bf16",
     "fp16",
+    "dataloader_prefetch_factor",
     "seed",
 )
 """Fields of `training` that are read from the arguments of transformers' trainer."""
 _OF_ADAM = ("adam_beta1", "adam_beta2", "adam_epsilon")
-_OF_METHOD = ("max_length", "packing", "beta", "loss_type", "label_smoothing")
-"""Fields of `method` that are read from the arguments of TRL's trainer, except `packing`."""
+_OF_METHOD = ("max_length", "packing", "beta", "loss_type", "label_smoothing", "label_smoothing_factor")
+"""Fields of `method` that are read from the arguments of TRL's trainer, except `packing` and the smoothing factor."""
 
 
 def notice_of_differences(config: JobConfig, lr_steps: int, parts: Mapping[str, Any]) -> NoticePayload | None:
@@ -65,6 +69,8 @@ def _recorded(config: JobConfig, lr_steps: int) -> dict[str, Any]:
         _warmup(config): training.num_warmup_steps(lr_steps),
         "training.weight_decay": training.weight_decay,
         "training.optim": training.optim,
+        "training.neftune_noise_alpha": training.neftune_noise_alpha,
+        "training.dataloader_num_workers": training.dataloader_num_workers,
         "training.max_steps": training.max_steps,
         "training.gradient_checkpointing": training.gradient_checkpointing,
         **{f"method.{name}": value for name, value in config.method if name in _OF_METHOD},
@@ -90,6 +96,7 @@ def _in_force(
     values |= {
         "training.learning_rate": _same(getattr(lr_scheduler, "scheduler", lr_scheduler).base_lrs),
         _warmup(config): args.warmup_steps,
+        "training.neftune_noise_alpha": _noise(core),
         "training.weight_decay": max(group["weight_decay"] for group in optimizer.param_groups),
         **_of_adam(optimizer.param_groups),
         "training.optim": _optimizer_name(getattr(optimizer, "optimizer", optimizer)),
@@ -97,6 +104,8 @@ def _in_force(
         "training.gradient_checkpointing": core.is_activation_checkpointing,
         "training.dtype": _dtype(core),
         **{f"method.{name}": _first(getattr(args, name)) for name in _OF_METHOD if hasattr(args, name)},
+        "method.label_smoothing_factor": smoothing_in_force(core),
+        "training.dataloader_num_workers": train_dataloader.num_workers,
         "method.packing": "seq_lengths" in train_dataloader.dataset.column_names,
         "resources.num_workers": args.world_size,
         "tuning": _tuning(core, optimizer),
@@ -114,6 +123,13 @@ def _in_force(
 def _warmup(config: JobConfig) -> str:
     """The setting that the steps of the warm-up come from."""
     return "training.warmup_ratio (in steps)" if config.training.warmup_ratio else "training.warmup_steps"
+
+
+def _noise(model: Any) -> float | None:
+    """The strength of the noise that a hook adds to the output of the embedding."""
+    embedding = model.get_input_embeddings()
+    is_hooked = neftune_post_forward_hook in embedding._forward_hooks.values()
+    return embedding.neftune_noise_alpha if is_hooked else None
 
 
 def _of_adam(groups: list[dict[str, Any]]) -> dict[str, Any]:
@@ -137,6 +153,9 @@ def _same(values: list[Any]) -> Any:
 
 def _optimizer_name(optimizer: torch.optim.Optimizer) -> str:
     kind = type(optimizer).__name__
+    if isinstance(optimizer, Optimizer2State):
+        bits = f"_{optimizer.args.optim_bits}bit"
+        return ("paged_" if optimizer.is_paged else "") + kind.lower() + bits
     return _OPTIMIZERS.get(kind, kind) + ("_fused" if optimizer.defaults.get("fused") else "")
 
 

@@ -77,7 +77,7 @@ def check_modules(
 
 
 def check_devices(config: JobConfig, *, use_cuda: bool) -> None:
-    """Raise `InvalidRequestError` (`invalid_config`) for data types that the devices cannot compute with."""
+    """Raise `InvalidRequestError` (`invalid_config`) for data types and optimizers that the devices do not support."""
     training = config.training
     if use_cuda:
         return
@@ -88,6 +88,12 @@ def check_devices(config: JobConfig, *, use_cuda: bool) -> None:
     if training.fp16:
         raise InvalidRequestError(
             "training.fp16 needs a GPU; use training.bf16, or no mixed precision.", "invalid_config", "training.fp16"
+        )
+    if training.optim == "paged_adamw_8bit":
+        raise InvalidRequestError(
+            "training.optim 'paged_adamw_8bit' needs a GPU, whose memory it extends; use 'adamw_8bit'.",
+            "invalid_config",
+            "training.optim",
         )
 
 

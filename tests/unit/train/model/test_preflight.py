@@ -155,8 +155,11 @@ def test_experts_are_left_to_the_run(tmp_path: Path):
     assert layers.has_fused_experts
 
 
-@pytest.mark.parametrize(("values", "use_cuda"), [({"dtype": "float16"}, False), ({"fp16": True}, False)])
-def test_float16_needs_a_gpu(values, use_cuda):
+@pytest.mark.parametrize(
+    ("values", "use_cuda"),
+    [({"dtype": "float16"}, False), ({"fp16": True}, False), ({"optim": "paged_adamw_8bit"}, False)],
+)
+def test_float16_and_paging_need_a_gpu(values, use_cuda):
     job = config(training=values)
     with pytest.raises(InvalidRequestError, match="needs a GPU"):
         check_devices(job, use_cuda=use_cuda)
