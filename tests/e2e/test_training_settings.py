@@ -19,6 +19,13 @@ SETTINGS = {
 """No loss falls by 1,000: the first evaluation after the start ends the run."""
 
 
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_a_job_that_ends_early_is_complete_and_says_why(lab: Lab, client: Client, dataset: Dataset) -> None:
     config = tiny_job(dataset, eval_dataset=dataset.id, training=SETTINGS)
     config["method"] |= {"label_smoothing_factor": 0.1}
@@ -45,5 +52,5 @@ def test_loader_workers_end_with_a_run_that_is_paused(lab: Lab, client: Client, 
     wait_for(has_workers, PATIENT_S, "the loader workers")
     client.jobs.pause(job.id)
     client.jobs.wait(job.id, timeout_s=PATIENT_S, until="paused")
-    wait_for(lambda: not any(worker.is_running() for worker in workers), PATIENT_S, "the end of the loader workers")
+    wait_for(lambda: not any(map(is_alive, workers)), PATIENT_S, "the end of the loader workers")
     client.jobs.cancel(job.id)
