@@ -54,6 +54,8 @@ class TrainingMethod(StrictModel):
     """Fields of rows that other trainers read and this method does not, so that rows with them are refused."""
     scores_texts: ClassVar[bool] = False
     """Whether the model gives one number for a text: its head `score` takes the place of the language-model head."""
+    allows_embedding_noise: ClassVar[bool] = False
+    """Whether `training.neftune_noise_alpha` may be set: the noise must change nothing but the model in training."""
 
     type: str
     max_length: int = Field(default=1024, ge=8, le=1_048_576)
@@ -75,6 +77,7 @@ class SftMethod(TrainingMethod):
 
     row_kinds = (RowKind.MESSAGES, RowKind.TEXT)
     learning_rates: ClassVar = {"lora": 2e-4, "full": 2e-5}
+    allows_embedding_noise = True
 
     type: Literal["sft"] = "sft"
     assistant_only_loss: bool = True
@@ -82,6 +85,8 @@ class SftMethod(TrainingMethod):
     packing: bool = False
     """Put several rows of the dataset into one row of `max_length` tokens, so that hardly any padding is computed. Rows
     do not see each other, and a longer one is continued in the next place instead of cut."""
+    label_smoothing_factor: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of each label that is spread evenly over the whole vocabulary. `eval_loss` stays the plain loss."""
 
 
 class DpoMethod(TrainingMethod):

@@ -163,7 +163,7 @@ class ExactResume(Trainer):
 
     def _run_epoch(self, *, epoch: int, **options: Any) -> None:
         """Train one segment; `epoch` counts those of this attempt."""
-        is_over = self.state.global_step >= self.state.max_steps
+        is_over = self.state.global_step >= self.state.max_steps or self._run_callback.ends_early(self.state)
         if is_over or self._run_callback.stopped_by is not None:
             self.control.should_training_stop = True
             return

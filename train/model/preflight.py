@@ -87,7 +87,7 @@ def check_modules(
 
 
 def check_devices(config: JobConfig, *, use_cuda: bool) -> None:
-    """Raise `InvalidRequestError` (`invalid_config`) for data types that the devices cannot compute with."""
+    """Raise `InvalidRequestError` (`invalid_config`) for data types and optimizers that the devices do not support."""
     training = config.training
     if use_cuda:
         return
@@ -98,6 +98,12 @@ def check_devices(config: JobConfig, *, use_cuda: bool) -> None:
     if training.fp16:
         raise InvalidRequestError(
             "training.fp16 needs a GPU; use training.bf16, or no mixed precision.", "invalid_config", "training.fp16"
+        )
+    if training.optim == "paged_adamw_8bit":
+        raise InvalidRequestError(
+            "training.optim 'paged_adamw_8bit' needs a GPU, whose memory it extends; use 'adamw_8bit'.",
+            "invalid_config",
+            "training.optim",
         )
 
 
@@ -207,11 +213,17 @@ def unused_settings(config: JobConfig) -> list[str]:
             f"lora.lora_dropout ({config.lora.lora_dropout:g}) is not used, because method '{config.method.type}' "
             "trains without dropout."
         )
-    if training.warmup_steps and training.lr_scheduler_type == "constant":
-        unused.append(
-            f"training.warmup_steps ({training.warmup_steps}) is not used, because the schedule 'constant' has no "
-            "warm-up; 'constant_with_warmup' has one."
-        )
+    unused += [
+        f"training.{name} ({getattr(training, name):g}) is not used, because the schedule 'constant' has no warm-up; "
+        "'constant_with_warmup' has one."
+        for name in ("warmup_steps", "warmup_ratio")
+        if getattr(training, name) and training.lr_scheduler_type == "constant"
+    ]
+    unused += [
+        f"training.{name} ({getattr(training, name):g}) is not used, because the optimizer is '{training.optim}'."
+        for name in ("adam_beta1", "adam_beta2", "adam_epsilon")
+        if name in training.model_fields_set and not training.uses_adam
+    ]
     if training.eval_steps is not None and config.eval_dataset is None:
         unused.append(f"training.eval_steps ({training.eval_steps}) is not used, because there is no eval_dataset.")
     return unused

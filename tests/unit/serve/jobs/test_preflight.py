@@ -52,6 +52,7 @@ def notices(client, job: dict) -> dict[str, str]:
         ({"lora": {"modules_to_save": ["(?P<x"]}}, "lora.modules_to_save"),
         ({"lora": {"modules_to_save": ["lm_head"]}}, "lora.modules_to_save"),
         ({"training": {"fp16": True}, "resources": {"gpus_per_worker": 0}}, "training.fp16"),
+        ({"training": {"optim": "paged_adamw_8bit"}, "resources": {"gpus_per_worker": 0}}, "training.optim"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(client, here, more, param):

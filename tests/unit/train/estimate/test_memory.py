@@ -51,6 +51,9 @@ def test_weights_by_data_type():
         ({"tuning": "full", "training__optim": "adamw_torch_fused"}, 8 * SMALL.num_parameters),
         ({"tuning": "full", "training__optim": "adamw_torch_fused", "training__dtype": "bfloat16"}, 4 * 134_515_008),
         ({"tuning": "full", "training__optim": "sgd"}, 0),
+        # The embedding has 49,152 rows of 576 numbers, with 8 bytes each.
+        ({"tuning": "full", "training__optim": "adamw_8bit"}, round(106_203_456 * 2 * 260 / 256 + 28_311_552 * 8)),
+        ({"training__optim": "paged_adamw_8bit"}, round(adapter_parameters(SMALL, job()) * 2 * 260 / 256)),
         ({"training__optim": "adamw_torch_fused"}, 8 * adapter_parameters(SMALL, job())),
     ],
 )
@@ -126,7 +129,7 @@ JOBS = st.fixed_dictionaries(
         "training__gradient_checkpointing": st.booleans(),
         "training__dtype": st.sampled_from(["auto", "float32", "bfloat16"]),
         "training__bf16": st.booleans(),
-        "training__optim": st.sampled_from(["adamw_torch", "adamw_torch_fused", "adafactor", "sgd"]),
+        "training__optim": st.sampled_from(["adamw_torch", "adamw_torch_fused", "adamw_8bit", "adafactor", "sgd"]),
         "lora": st.fixed_dictionaries({"r": st.integers(1, 64), "use_dora": st.booleans()}),
     }
 )
