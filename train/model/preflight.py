@@ -133,12 +133,22 @@ def adapter_settings(folder: Path) -> LoraConfig | None:
     Raise `InvalidRequestError` (`model_invalid`) for an `adapter_config.json` that cannot be read.
     """
     try:
-        found: dict[str, Any] = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))
-        values = {name: found[name] for name in LoraConfig.model_fields if found.get(name) is not None}
+        found = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         raise _unreadable() from None
+    if not isinstance(found, dict):
+        raise _unreadable()
+    return lora_settings(found)
+
+
+def lora_settings(document: Mapping[str, Any]) -> LoraConfig:
+    """The LoRA settings in an `adapter_config.json`.
+
+    Raise `InvalidRequestError` (`model_invalid`) for settings that a job cannot have.
+    """
+    values = {name: document[name] for name in LoraConfig.model_fields if document.get(name) is not None}
     # It says how the weights began; where the base was changed as well, they mean something on that base only.
     if str(values.pop("init_lora_weights", True)).startswith(BASE_CHANGING_INITS):
         raise InvalidRequestError(
@@ -148,6 +158,13 @@ def adapter_settings(folder: Path) -> LoraConfig | None:
             "model",
         )
     targets = values.get("target_modules")
+    if isinstance(targets, str) and targets not in (ALL_LINEAR, "auto"):
+        raise InvalidRequestError(
+            f"target_modules in {ADAPTER_CONFIG} of the adapter is a pattern, and jobs support lists of names only; "
+            "replace it by the names of the modules that the adapter has.",
+            "model_invalid",
+            "model",
+        )
     if isinstance(targets, list):
         # A list that no job can name comes from 'all-linear' alone.
         values["target_modules"] = sorted(map(str, targets)) if len(targets) <= 100 else ALL_LINEAR
