@@ -17,6 +17,7 @@ from ftlab.schemas.events import (
     ResumedPayload,
     SamplePayload,
     StatusPayload,
+    TrialPayload,
 )
 from ftlab.schemas.lora import LoraConfig
 from ftlab.schemas.methods import DpoMethod, Method, SftMethod
@@ -79,6 +80,7 @@ __all__ = [
     "Template",
     "TemplateSummary",
     "TrainingConfig",
+    "TrialPayload",
     "TunedModel",
     "Upload",
     "WireModel",

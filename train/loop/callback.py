@@ -7,8 +7,8 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ftlab.manifest import Manifest
-from ftlab.schemas import MetricsPayload, ProgressPayload
-from train.all_ranks import barrier
+from ftlab.schemas import MetricsPayload, NoticePayload, ProgressPayload
+from train.all_ranks import barrier, is_main_rank
 from train.checkpoints import checkpoint_files
 from train.checkpoints.resume import checkpoint_payload
 from train.checkpoints.resume_report import ConditionsReader, ResumeReport
@@ -66,6 +66,11 @@ class RunCallback(TrainerCallback):
         """Report progress before the first step. Raise `EarlyStop` if a stop was requested. Every rank calls it."""
         self._heartbeat.beat()
         self._stop_poll.raise_if_requested()
+
+    def report(self, notice: NoticePayload) -> None:
+        """Emit a notice, once for all ranks."""
+        if is_main_rank():
+            self._link.emit(notice)
 
     def saving(self) -> None:
         """Report that the trainer starts to write a checkpoint."""

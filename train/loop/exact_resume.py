@@ -16,6 +16,7 @@ It overrides the seams of transformers' training loop (`tests/unit/train/loop/te
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +28,7 @@ from transformers.trainer_utils import EvalLoopOutput, SchedulerType
 
 from train.all_ranks import highest
 from train.failures import LossDivergedError
+from train.loop import trial_pass
 from train.loop.callback import EvaluationCut, RunCallback
 from train.loop.evaluation import (
     Batch,
@@ -164,12 +166,36 @@ class ExactResume(Trainer):
             return
         self._segment = next(self._segments)
         step_size = self._schedule.step_size
+        if self.state.global_step == 0 and trial_pass.is_worth_it(self._schedule, use_cuda=not self.args.use_cpu):
+            self._try_longest_rows(options["model"])
         shape = {
             "train_dataloader": self.get_train_dataloader(),
             "steps_in_epoch": step_size.passes(self._segment.num_rows),
             "num_update_steps_per_epoch": step_size.steps(self._segment.num_rows),
         }
         super()._run_epoch(epoch=epoch, **options | shape)
+
+    def _try_longest_rows(self, model: Any) -> None:
+        """A forward and backward pass that leaves nothing behind but a notice."""
+        rows: Any = self.train_dataset
+        indexes, longest = trial_pass.longest_rows(rows, self.args.per_device_train_batch_size)
+        if not indexes:
+            return  # the rows have no tokens before they are generated
+        batch = self.data_collator([rows[index] for index in indexes])
+        num_items = self._get_num_items_in_batch([batch], self.args.device)
+        metrics, num_tokens = deepcopy(self._metrics), self._total_train_tokens
+        self._run_callback.check_in()
+        with preserve_rng():
+            measured = trial_pass.measure(
+                lambda: self.training_step(model, batch, num_items),
+                model,
+                self.args.device,
+                self.args.optim,
+                accumulates=self.args.gradient_accumulation_steps > 1,
+            )
+        model.zero_grad()
+        self._metrics, self._total_train_tokens = metrics, num_tokens
+        self._run_callback.report(trial_pass.payload(measured, len(indexes), longest))
 
     def _maybe_log_save_evaluate(self, *args: Any, **options: Any) -> None:
         if self.control.should_evaluate and self._run_callback.take_save_request():
