@@ -149,15 +149,28 @@ def adapter_settings(folder: Path) -> LoraConfig | None:
     Raise `InvalidRequestError` (`model_invalid`) for an `adapter_config.json` that cannot be read.
     """
     try:
-        found: dict[str, Any] = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))
-        if found.get("task_type") == TASK_TYPE:
-            # PEFT adds the heads itself.
-            found["modules_to_save"] = [name for name in found["modules_to_save"] if name not in PEFT_HEADS] or None
-        values = {name: found[name] for name in LoraConfig.model_fields if found.get(name) is not None}
+        found = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         raise _unreadable() from None
+    if not isinstance(found, dict):
+        raise _unreadable()
+    return lora_settings(found)
+
+
+def lora_settings(document: Mapping[str, Any]) -> LoraConfig:
+    """The LoRA settings in an `adapter_config.json`.
+
+    Raise `InvalidRequestError` (`model_invalid`) for settings that a job cannot have.
+    """
+    found = dict(document)
+    if found.get("task_type") == TASK_TYPE:
+        # PEFT adds the heads itself.
+        found["modules_to_save"] = [
+            name for name in found.get("modules_to_save") or () if name not in PEFT_HEADS
+        ] or None
+    values = {name: found[name] for name in LoraConfig.model_fields if found.get(name) is not None}
     # It says how the weights began; where the base was changed as well, they mean something on that base only.
     if str(values.pop("init_lora_weights", True)).startswith(BASE_CHANGING_INITS):
         raise InvalidRequestError(
@@ -167,6 +180,13 @@ def adapter_settings(folder: Path) -> LoraConfig | None:
             "model",
         )
     targets = values.get("target_modules")
+    if isinstance(targets, str) and targets not in (ALL_LINEAR, "auto"):
+        raise InvalidRequestError(
+            f"target_modules in {ADAPTER_CONFIG} of the adapter is a pattern, and jobs support lists of names only; "
+            "replace it by the names of the modules that the adapter has.",
+            "model_invalid",
+            "model",
+        )
     if isinstance(targets, list):
         # A list that no job can name comes from 'all-linear' alone.
         values["target_modules"] = sorted(map(str, targets)) if len(targets) <= 100 else ALL_LINEAR
