@@ -199,8 +199,13 @@ def unused_settings(config: JobConfig) -> list[str]:
             f"training.warmup_steps ({training.warmup_steps}) is not used, because the schedule 'constant' has no "
             "warm-up; 'constant_with_warmup' has one."
         )
-    if training.eval_steps is not None and config.eval_dataset is None:
+    if training.eval_steps is not None and config.eval_dataset is None and training.sample_prompts is None:
         unused.append(f"training.eval_steps ({training.eval_steps}) is not used, because there is no eval_dataset.")
+    if "sample_max_new_tokens" in training.model_fields_set and training.sample_prompts is None:
+        unused.append(
+            f"training.sample_max_new_tokens ({training.sample_max_new_tokens}) is not used, because there are no "
+            "training.sample_prompts."
+        )
     return unused
 
 
