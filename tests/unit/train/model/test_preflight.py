@@ -276,9 +276,11 @@ def test_adapter_settings_come_from_its_file(tmp_path: Path):
         ({"tuning": "full", "lora": {"r": 8}}, "tuning is 'full'"),
         ({"training": {"warmup_steps": 7, "lr_scheduler_type": "constant"}}, "warmup_steps (7)"),
         ({"training": {"eval_steps": 5}}, "eval_steps (5)"),
+        ({"training": {"sample_max_new_tokens": 5}}, "sample_max_new_tokens (5)"),
     ],
 )
 def test_settings_without_effect_are_named(values, words):
     [sentence] = unused_settings(config(**values))
     assert words in sentence
     assert unused_settings(config()) == []
+    assert unused_settings(config(training={"eval_steps": 5, "sample_prompts": ["x"]})) == []

@@ -55,3 +55,16 @@ def test_a_prompt_that_the_template_refuses_is_named() -> None:
 def test_other_prompts_are_refused_by_the_config(prompts: Any) -> None:
     with pytest.raises(ValueError, match="sample_prompts"):
         TrainingConfig.model_validate({"sample_prompts": prompts})
+
+
+@pytest.mark.parametrize(
+    ("message", "problem"),
+    [
+        ({"role": "tool", "content": "x"}, "role must be 'system', 'user' or 'assistant'"),
+        ({"role": "user"}, "content is required"),
+        ({"role": "user", "content": "x", "text": "y"}, "text is not a known setting"),
+    ],
+)
+def test_a_wrong_message_is_named(message: dict[str, str], problem: str) -> None:
+    with pytest.raises(InvalidRequestError, match=rf"sample_prompts\.1\.0\.{problem}"):
+        TrainingConfig(sample_prompts=["x", [message]])  # type: ignore[list-item]
