@@ -33,6 +33,7 @@ from ftlab.schemas.checks import CheckReport
 from ftlab.schemas.methods import Method
 from ftlab.settings import Settings, load_settings
 from tracking.buckets import Buckets
+from train.data.tokens.sample_prompts import encode_prompts
 from train.model.adapter_files import check_adapter
 from train.model.base_model import BaseModel
 from train.model.folder import facts_of
@@ -115,6 +116,7 @@ class DataWorker:
         """
         from train.data.rows.errors import named_file
         from train.data.tokens.prepare import check_labels, prepared_cache
+        from train.model.tokenizer import load_tokenizer
 
         base = request.base.find()
         facts = facts_of(base.folder)
@@ -122,6 +124,8 @@ class DataWorker:
             check_adapter(base.adapter, facts)
         elif request.use is not None:
             check_use(request.use, facts)
+        if request.samples is not None:
+            encode_prompts(request.samples, load_tokenizer(base), facts.layers.max_positions if facts.layers else None)
         eval_file = request.eval_file
         progress = _Progress(on_progress, 2 * sum(file.num_rows for file in request.all_files))
         eval_rows = self._eval_rows(eval_file, progress) if eval_file else None

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, mode
 from ftlab.schemas.common import Name, StrictModel
 from ftlab.schemas.lora import LoraConfig
 from ftlab.schemas.methods import Method, SftMethod
+from ftlab.schemas.sample_prompts import SamplePrompts
 
 CountUpTo4096 = Annotated[int, Field(ge=1, le=4096)]
 Steps = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -61,6 +62,10 @@ class TrainingConfig(StrictModel):
     logging_steps: Steps = 1
     eval_steps: Steps | None = None
     """Steps between evaluations. Default: at the start and at the end only."""
+    sample_prompts: SamplePrompts | None = None
+    """Prompts that the model answers at the steps of an evaluation, also without an eval dataset."""
+    sample_max_new_tokens: int = Field(default=128, ge=1, le=1024)
+    """Most tokens of such an answer."""
     eval_accumulation_steps: CountUpTo4096 | None = None
     early_stopping_patience: int | None = Field(default=None, ge=1, le=1_000_000)
     """Evaluations in a row without a lower eval loss after which the run ends. Default: it trains all its steps."""

@@ -10,6 +10,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from train.loop.callback import RunCallback
+from train.loop.prompt_samples import PromptSampler
 from train.model.load import lora_config
 from train.plan import RunPlan
 from train.row_schedule import RowSchedule
@@ -30,6 +31,8 @@ class TrainerInputs:
     """Folder of the checkpoint to resume from."""
     evaluates_first: bool
     """Whether to evaluate before the first step."""
+    sampler: PromptSampler | None = None
+    """Answers `training.sample_prompts`; `None` for a job without them."""
 
     def trainer_options(self) -> dict[str, Any]:
         """Arguments of the trainer itself: those of `ExactResume`, and those that all trainers of TRL share."""
@@ -39,6 +42,7 @@ class TrainerInputs:
             "schedule": self.schedule,
             "run_callback": self.callback,
             "resume_from": self.resume_from,
+            "sampler": self.sampler,
             "is_quantised": config.quantised_by is not None,
             "train_dataset": self.train_set,
             "eval_dataset": self.eval_set,

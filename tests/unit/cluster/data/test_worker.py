@@ -34,6 +34,7 @@ from train.data.doctor import CheckOptions, EvalRows
 from train.data.rows.canonical import Kind
 from train.data.tokens import encode, prepared_cache
 from train.data.tokens.prepare import PrepareSpec, prepare_rows
+from train.data.tokens.sample_prompts import SampleSettings
 from train.model.hub_errors import HubAwayError
 
 
@@ -413,3 +414,12 @@ def test_what_was_not_used_for_longest_makes_room(models: Path, tmp_path: Path):
         # Not what the job that is about to start needs, whatever the limit.
         assert small.entries == {file["key"] for file in state.result["files"]}
     small.worker.close()
+
+
+def test_a_sample_prompt_that_does_not_fit_the_model_fails_before_the_rows_are_prepared(worker: Worker):
+    request = worker.request(worker.file("ds-1"))
+    fitting = replace(request, samples=SampleSettings(("What is a queue?",), 16))
+    assert worker.prepare(fitting).status is WorkStatus.DONE
+    state = worker.prepare(replace(request, samples=SampleSettings(("word " * 3000,), 16)))
+    assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.CONFIG_INVALID)
+    assert state.message.startswith("Prompt 1 of training.sample_prompts has")

@@ -281,9 +281,11 @@ def test_adapter_settings_come_from_its_file(tmp_path: Path):
         ({"training": {"warmup_ratio": 0.1, "lr_scheduler_type": "constant"}}, "warmup_ratio (0.1)"),
         ({"training": {"adam_beta2": 0.95, "optim": "adafactor"}}, "adam_beta2 (0.95)"),
         ({"training": {"eval_steps": 5}}, "eval_steps (5)"),
+        ({"training": {"sample_max_new_tokens": 5}}, "sample_max_new_tokens (5)"),
     ],
 )
 def test_settings_without_effect_are_named(values, words):
     [sentence] = unused_settings(config(**values))
     assert words in sentence
     assert unused_settings(config()) == []
+    assert unused_settings(config(training={"eval_steps": 5, "sample_prompts": ["x"]})) == []
