@@ -122,7 +122,9 @@ class DataWorker:
         facts = facts_of(base.folder)
         if base.adapter is not None:
             check_adapter(base.adapter, facts)
-        elif request.use is not None:
+        # The settings of an adapter of this service were checked by the job that made it.
+        is_own = base.adapter is not None and base.adapter.is_relative_to(self._settings.home / "jobs")
+        if request.use is not None and not is_own:
             check_use(request.use, facts)
         if request.samples is not None:
             encode_prompts(request.samples, load_tokenizer(base), facts.layers.max_positions if facts.layers else None)

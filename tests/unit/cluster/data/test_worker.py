@@ -25,6 +25,7 @@ from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS, CheckReport
 from ftlab.schemas.methods import KtoMethod, SftMethod
 from ftlab.settings import Settings
 from ftlab.status import ReasonCode
+from tests.support.model_folders import write_adapter
 from tests.unit.train.data.doctor.doctor_rows import chat, write
 from tests.unit.train.data.doctor.test_golden_reports import CASES
 from tests.unit.train.runs import write_messages, write_rows
@@ -36,6 +37,7 @@ from train.data.tokens import encode, prepared_cache
 from train.data.tokens.prepare import PrepareSpec, prepare_rows
 from train.data.tokens.sample_prompts import SampleSettings
 from train.model.hub_errors import HubAwayError
+from train.model.preflight import ModelUse
 
 
 class Worker:
@@ -368,6 +370,32 @@ def test_a_model_that_is_gone_fails(worker: Worker):
     base = BaseRef("/nowhere/at/all", worker.home / "models")
     state = worker.prepare(PrepareRequest(base, SftMethod(), (worker.file("ds-1"),)))
     assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.MODEL_NOT_FOUND)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "words"),
+    [
+        ("model.layers.0.self_attn.q_proj", (64, 64), None),
+        ("model.layers.0.self_attn.q_proj", (32, 32), "the adapter is for 32 x 32"),
+        ("lm_head", (512, 64), "lm_head"),
+    ],
+    ids=["fits", "another model", "tied embeddings"],
+)
+def test_an_adapter_that_does_not_fit_fails_before_a_device_is_held(
+    worker: Worker, tmp_path: Path, module: str, shape: tuple[int, int], words: str | None
+):
+    name = f"base_model.model.{module}"
+    weights = {f"{name}.lora_A.weight": [2, shape[1]], f"{name}.lora_B.weight": [shape[0], 2]}
+    targets = [module.rpartition(".")[2]]
+    folder = write_adapter(tmp_path / "adapter", "org/tiny", shapes=weights, target_modules=targets)
+    use = ModelUse("lora", None, tuple(targets))
+    base = BaseRef(str(folder), worker.home / "models")
+    state = worker.prepare(PrepareRequest(base, SftMethod(max_length=64), (worker.file("ds-1"),), use=use))
+    if words is None:
+        assert state.status is WorkStatus.DONE
+    else:
+        assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.CONFIG_INVALID)
+        assert words in state.message
 
 
 def test_a_model_hub_that_is_away_lets_the_job_wait(worker: Worker, monkeypatch: pytest.MonkeyPatch):
