@@ -304,6 +304,15 @@ class JobConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _samples_have_a_language_model(self) -> Self:
+        if self.training.sample_prompts is not None and self.method.scores_texts:
+            raise ValueError(
+                f"training.sample_prompts cannot be combined with method '{self.method.type}': the model scores texts, "
+                "and cannot answer a prompt"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _noise_has_a_method(self) -> Self:
         if self.training.neftune_noise_alpha is not None and not self.method.allows_embedding_noise:
             reason = (

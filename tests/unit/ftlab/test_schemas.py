@@ -138,6 +138,7 @@ def test_whole_numbers_are_whole_numbers(value):
         {"training": {"warmup_steps": 1, "warmup_ratio": 0.1}},
         {"training": {"dataloader_prefetch_factor": 2}},
         {"training": {"neftune_noise_alpha": 5.0}, "method": {"type": "dpo"}},
+        {"training": {"sample_prompts": ["Hi"]}, "method": {"type": "reward"}},
         {"method": {"type": "dpo", "label_smoothing_factor": 0.1}},
         {"training": {"early_stopping_patience": 2}, "eval_dataset": "ds-2"},
         {"training": {"early_stopping_patience": 2, "eval_steps": 1}},
