@@ -113,7 +113,7 @@ class DataWorker:
         Raise what the run would raise.
         """
         from train.data.rows.errors import named_file
-        from train.data.tokens.prepare import prepared_cache
+        from train.data.tokens.prepare import check_labels, prepared_cache
 
         base = request.base.find()
         facts = facts_of(base.folder)
@@ -134,7 +134,9 @@ class DataWorker:
             for file, watch in files:
                 with named_file(file.dataset_id, is_eval=file is eval_file):
                     prepared = self._prepare_file(file, base, request.method, watch, progress.step())
-                in_use.callback(prepared.close)
+                    in_use.callback(prepared.close)
+                    if file is not eval_file:
+                        check_labels(prepared.counts, request.method)
                 check_rows(prepared.counts, facts, file.dataset_id)
                 made.append({"dataset_id": file.dataset_id, "key": prepared.key, **asdict(prepared.counts)})
             # This job's own entries are still in use, so only others are evicted.

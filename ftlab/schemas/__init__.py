@@ -20,7 +20,7 @@ from ftlab.schemas.events import (
     TrialPayload,
 )
 from ftlab.schemas.lora import LoraConfig
-from ftlab.schemas.methods import DpoMethod, Method, SftMethod
+from ftlab.schemas.methods import DpoMethod, KtoMethod, Method, SftMethod
 from ftlab.schemas.records import (
     Attempt,
     Checkpoint,
@@ -52,6 +52,7 @@ __all__ = [
     "Job",
     "JobConfig",
     "JobEstimate",
+    "KtoMethod",
     "LogLine",
     "LogPayload",
     "LoraConfig",

@@ -303,6 +303,15 @@ class JobConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _pass_has_enough_rows(self) -> Self:
+        if self.training.per_device_train_batch_size < self.method.min_batch_size:
+            raise ValueError(
+                f"training.per_device_train_batch_size must be at least {self.method.min_batch_size} with method "
+                f"'{self.method.type}', which pairs the prompt of each row with the answer of another row of the batch"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fp16_trains_no_float16(self) -> Self:
         if self.tuning == "full" and self.training.fp16 and self.training.dtype == "float16":
             raise ValueError(

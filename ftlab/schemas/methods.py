@@ -46,7 +46,7 @@ class TrainingMethod(StrictModel):
     learning_rates: ClassVar[dict[str, float]]
     """Default peak learning rate by `tuning`."""
     texts_per_row: ClassVar[int] = 1
-    """Sequences that the model reads of each row."""
+    """Sequences of each row that one forward pass of the model reads."""
     compares_with_base: ClassVar[bool] = False
     """Whether the loss compares the model with what it was before training (the reference)."""
     uses_dropout: ClassVar[bool] = True
@@ -56,6 +56,11 @@ class TrainingMethod(StrictModel):
     type: str
     max_length: int = Field(default=1024, ge=8, le=1_048_576)
     """Most tokens of one row; the rest is cut off at the end, and counted."""
+
+    @property
+    def min_batch_size(self) -> int:
+        """Fewest rows of one forward and backward pass (`training.per_device_train_batch_size`)."""
+        return 1
 
     def model_post_init(self, _: Any) -> None:
         if self.type != DEFAULT_METHOD:
@@ -109,7 +114,40 @@ class DpoMethod(TrainingMethod):
         return self
 
 
-METHODS: tuple[type[TrainingMethod], ...] = (SftMethod, DpoMethod)
+class KtoMethod(TrainingMethod):
+    """Kahneman-Tversky optimisation (TRL `KTOTrainer`) on answers that are rated good or bad, without dropout."""
+
+    row_kinds = (RowKind.UNPAIRED,)
+    learning_rates: ClassVar = {"lora": 1e-5, "full": 1e-6}
+    assistant_only_loss: ClassVar[bool] = True
+    packing: ClassVar[bool] = False
+    compares_with_base = True
+    uses_dropout = False
+
+    type: Literal["kto"] = "kto"
+    beta: float = Field(default=0.1, gt=0.0, le=100.0)
+    """Strength of the pull towards the model before training: a lower value lets the answers move further from it."""
+    desirable_weight: float = Field(default=1.0, gt=0.0, le=1000.0)
+    """Weight of the loss of good answers."""
+    undesirable_weight: float = Field(default=1.0, gt=0.0, le=1000.0)
+    """Weight of the loss of bad answers."""
+    loss_type: Literal["kto", "apo_zero_unpaired"] = "kto"
+    """`kto` is the loss of the KTO paper, `apo_zero_unpaired` that of APO-zero, without a KL term."""
+
+    @property
+    def estimates_kl(self) -> bool:
+        return self.loss_type == "kto"
+
+    @property
+    def min_batch_size(self) -> int:
+        return 2 if self.estimates_kl else 1
+
+
+METHODS: tuple[type[TrainingMethod], ...] = (
+    SftMethod,
+    DpoMethod,
+    KtoMethod,
+)
 
 
 def _type_of(value: object) -> str:
@@ -119,10 +157,7 @@ def _type_of(value: object) -> str:
 
 
 Method = Annotated[
-    Annotated[SftMethod, Tag("sft")] | Annotated[DpoMethod, Tag("dpo")],
+    Annotated[SftMethod, Tag("sft")] | Annotated[DpoMethod, Tag("dpo")] | Annotated[KtoMethod, Tag("kto")],
     Discriminator(_type_of),
 ]
 """Any training method; `type` says which."""
-
-LEARNABLE_KINDS = frozenset(kind for method in METHODS for kind in method.row_kinds)
-"""Kinds of rows that at least one method learns from."""

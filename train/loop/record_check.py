@@ -36,7 +36,16 @@ _OF_ARGUMENTS = (
 )
 """Fields of `training` that are read from the arguments of transformers' trainer."""
 _OF_ADAM = ("adam_beta1", "adam_beta2", "adam_epsilon")
-_OF_METHOD = ("max_length", "packing", "beta", "loss_type", "label_smoothing", "label_smoothing_factor")
+_OF_METHOD = (
+    "max_length",
+    "packing",
+    "beta",
+    "loss_type",
+    "label_smoothing",
+    "label_smoothing_factor",
+    "desirable_weight",
+    "undesirable_weight",
+)
 """Fields of `method` that are read from the arguments of TRL's trainer, except `packing` and the smoothing factor."""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.unit.train.ranks import Task, train
-from tests.unit.train.runs import CrashError, Job, Link, write_pairs, write_rows
+from tests.unit.train.runs import CrashError, Job, Link, write_pairs, write_rated, write_rows
 from tests.unit.train.traces import Rows, Trace, assert_equal, record_rows
 from train.plan import Phase, StopKind
 
@@ -99,15 +99,19 @@ CASES = [
 
 
 DPO: dict[str, Any] = {"method": {"type": "dpo", "max_length": 64}}
+KTO: dict[str, Any] = {"method": {"type": "kto", "max_length": 64}}
 OTHER_METHODS = [
     pytest.param(5, DPO | {"training": SHORT_EPOCHS | {"eval_steps": 3}}, id="dpo"),
     pytest.param(7, DPO | {"tuning": "full", "training": SHORT_EPOCHS | {"learning_rate": 0.003}}, id="dpo, full"),
+    pytest.param(5, KTO | {"training": SHORT_EPOCHS | {"eval_steps": 3}}, id="kto"),
+    pytest.param(7, KTO | {"tuning": "full", "training": SHORT_EPOCHS | {"learning_rate": 0.003}}, id="kto, full"),
 ]
 
 
 @pytest.mark.parametrize(("k", "config"), OTHER_METHODS)
 def test_other_methods_stop_and_go_on(new_job: NewJob, rows: Rows, tmp_path: Path, k: int, config: dict[str, Any]):
-    data, eval_data = write_pairs(tmp_path / "pairs.arrow", 11), write_pairs(tmp_path / "eval.arrow", 4, offset=3)
+    write = write_rated if config["method"]["type"] == "kto" else write_pairs
+    data, eval_data = write(tmp_path / "rows.arrow", 11), write(tmp_path / "eval.arrow", 4, offset=3)
     traces = []
     for stops in ([None], [k, None]):
         trace = Trace(new_job())

@@ -10,7 +10,7 @@ from datasets import Dataset
 from ftlab.schemas import EventKind, TrialPayload
 from ftlab.schemas.events import parse_payload
 from ftlab.status import ReasonCode
-from tests.unit.train.runs import Job, Link, write_pairs, write_rows
+from tests.unit.train.runs import Job, Link, write_pairs, write_rated, write_rows
 from tests.unit.train.traces import Trace, assert_same, record_rows
 from train.failures import DeviceTooSmallError, classify
 from train.loop import trial_pass
@@ -22,6 +22,7 @@ CONFIGS = [
     pytest.param({"lora": DROPOUT}, write_rows, id="lora with dropout"),
     pytest.param({"tuning": "full", "training": {"gradient_accumulation_steps": 2}}, write_rows, id="full"),
     pytest.param({"method": {"type": "dpo", "max_length": 64}}, write_pairs, id="dpo"),
+    pytest.param({"method": {"type": "kto", "max_length": 64}, "tuning": "full"}, write_rated, id="kto, full"),
 ]
 
 
