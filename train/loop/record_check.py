@@ -43,13 +43,12 @@ _OF_METHOD = (
     "beta",
     "loss_type",
     "label_smoothing",
+    "label_smoothing_factor",
     "desirable_weight",
     "undesirable_weight",
     "center_rewards_coefficient",
-    "label_smoothing_factor",
 )
-"""Fields of `method` that are read from the arguments of TRL's trainer, except `packing` and the smoothing
-factor."""
+"""Fields of `method` that are read from the arguments of TRL's trainer, except `packing` and the smoothing factor."""
 
 
 def notice_of_differences(config: JobConfig, lr_steps: int, parts: Mapping[str, Any]) -> NoticePayload | None:
