@@ -34,6 +34,7 @@ from ftlab.schemas.methods import Method
 from ftlab.settings import Settings, load_settings
 from tracking.buckets import Buckets
 from train.data.tokens.sample_prompts import encode_prompts
+from train.model.adapter_files import check_adapter
 from train.model.base_model import BaseModel
 from train.model.folder import facts_of
 from train.model.preflight import check_rows, check_use
@@ -100,7 +101,7 @@ class DataWorker:
         found = []
         for file in request.files:
             with named_file(file.dataset_id, is_eval=False):
-                spec = PrepareSpec.of(self._fetch(file), base.folder, request.method)
+                spec = PrepareSpec.of(self._fetch(file), base.tokenizer_folder, request.method)
                 found.append(row_lengths(spec, self._cache, tokenizer))
         return found
 
@@ -114,12 +115,16 @@ class DataWorker:
         Raise what the run would raise.
         """
         from train.data.rows.errors import named_file
-        from train.data.tokens.prepare import prepared_cache
+        from train.data.tokens.prepare import check_labels, prepared_cache
         from train.model.tokenizer import load_tokenizer
 
         base = request.base.find()
         facts = facts_of(base.folder)
-        if request.use is not None and base.adapter is None:
+        if base.adapter is not None:
+            check_adapter(base.adapter, facts)
+        # The settings of an adapter of this service were checked by the job that made it.
+        is_own = base.adapter is not None and base.adapter.is_relative_to(self._settings.home / "jobs")
+        if request.use is not None and not is_own:
             check_use(request.use, facts)
         if request.samples is not None:
             encode_prompts(request.samples, load_tokenizer(base), facts.layers.max_positions if facts.layers else None)
@@ -138,7 +143,9 @@ class DataWorker:
             for file, watch in files:
                 with named_file(file.dataset_id, is_eval=file is eval_file):
                     prepared = self._prepare_file(file, base, request.method, watch, progress.step())
-                in_use.callback(prepared.close)
+                    in_use.callback(prepared.close)
+                    if file is not eval_file:
+                        check_labels(prepared.counts, request.method)
                 check_rows(prepared.counts, facts, file.dataset_id)
                 made.append({"dataset_id": file.dataset_id, "key": prepared.key, **asdict(prepared.counts)})
             # This job's own entries are still in use, so only others are evicted.
@@ -154,7 +161,7 @@ class DataWorker:
         from train.data.tokens.prepare import PrepareSpec, prepare_rows
         from train.model.tokenizer import load_tokenizer
 
-        spec = PrepareSpec.of(self._fetch(file), base.folder, method, is_eval=watch is None)
+        spec = PrepareSpec.of(self._fetch(file), base.tokenizer_folder, method, is_eval=watch is None)
         observe = watch.begin if watch else None
         # The watch makes a second pass for the report unnecessary.
         passes = 2 if watch else 1

@@ -17,9 +17,10 @@ from ftlab.schemas.events import (
     ResumedPayload,
     SamplePayload,
     StatusPayload,
+    TrialPayload,
 )
 from ftlab.schemas.lora import LoraConfig
-from ftlab.schemas.methods import DpoMethod, Method, SftMethod
+from ftlab.schemas.methods import DpoMethod, KtoMethod, Method, RewardMethod, SftMethod
 from ftlab.schemas.records import (
     Attempt,
     Checkpoint,
@@ -51,6 +52,7 @@ __all__ = [
     "Job",
     "JobConfig",
     "JobEstimate",
+    "KtoMethod",
     "LogLine",
     "LogPayload",
     "LoraConfig",
@@ -68,6 +70,7 @@ __all__ = [
     "Quota",
     "Resources",
     "ResumedPayload",
+    "RewardMethod",
     "RowEstimate",
     "RunningEntry",
     "SamplePayload",
@@ -79,6 +82,7 @@ __all__ = [
     "Template",
     "TemplateSummary",
     "TrainingConfig",
+    "TrialPayload",
     "TunedModel",
     "Upload",
     "WireModel",

@@ -22,9 +22,10 @@ from cluster.data.requests import (
 from cluster.data.worker import DataWorker
 from ftlab.errors import FineTuneLabError, InvalidRequestError
 from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS, CheckReport
-from ftlab.schemas.methods import SftMethod
+from ftlab.schemas.methods import KtoMethod, SftMethod
 from ftlab.settings import Settings
 from ftlab.status import ReasonCode
+from tests.support.model_folders import write_adapter
 from tests.unit.train.data.doctor.doctor_rows import chat, write
 from tests.unit.train.data.doctor.test_golden_reports import CASES
 from tests.unit.train.runs import write_messages, write_rows
@@ -36,6 +37,7 @@ from train.data.tokens import encode, prepared_cache
 from train.data.tokens.prepare import PrepareSpec, prepare_rows
 from train.data.tokens.sample_prompts import SampleSettings
 from train.model.hub_errors import HubAwayError
+from train.model.preflight import ModelUse
 
 
 class Worker:
@@ -279,6 +281,32 @@ def test_rows_that_teach_nothing_fail_with_the_sentence(worker: Worker):
     )
 
 
+def test_rated_answers_of_one_label_fail_before_any_device_is_taken(worker: Worker):
+    def rated(name: str, *labels: bool) -> SourceFile:
+        prompt, completion = [{"role": "user", "content": "Where?"}], [{"role": "assistant", "content": "Here."}]
+        rows = [{"prompt": prompt, "completion": completion, "label": label} for label in labels]
+        return worker.canonical(name, rows, Kind.UNPAIRED)
+
+    both, bad, good = rated("ds-1", True, False), rated("ds-2", False, False), rated("ds-3", True, True)
+    request = replace(worker.request(both, bad), method=KtoMethod(max_length=64))
+    state = worker.prepare(request)
+    assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.DATASET_INVALID)
+    assert state.message.startswith("Dataset ds-2: All 2 answers to train on are rated bad")
+    state = worker.prepare(replace(request, files=(both,), eval_file=good))
+    assert state.status is WorkStatus.DONE, "the eval dataset may have one label"
+
+
+def test_the_weights_of_a_method_are_part_of_its_report(worker: Worker):
+    prompt, completion = [{"role": "user", "content": "Where?"}], [{"role": "assistant", "content": "Here."}]
+    rows = [{"prompt": prompt, "completion": completion, "label": number < 3} for number in range(4)]
+    file = worker.canonical("ds-1", rows, Kind.UNPAIRED)
+    for weight, is_reported in ((1.0, True), (3.0, False), (1.0, True)):
+        base = BaseRef("org/tiny", worker.home / "models")
+        check = CheckRequest(base, KtoMethod(undesirable_weight=weight), file, None, max_findings=20)
+        report = worker.worker._doctor.check(check, lambda *_: None)
+        assert ("unbalanced_labels" in report["counts"]) is is_reported
+
+
 @pytest.mark.parametrize(("bad", "name"), [("ds-2", "Dataset ds-2: "), ("ds-3", "The eval dataset ds-3: ")])
 def test_of_several_files_the_one_that_is_wrong_is_named(worker: Worker, bad: str, name: str):
     files = {dataset_id: worker.file(dataset_id, 3) for dataset_id in ("ds-1", "ds-2", "ds-3")}
@@ -342,6 +370,32 @@ def test_a_model_that_is_gone_fails(worker: Worker):
     base = BaseRef("/nowhere/at/all", worker.home / "models")
     state = worker.prepare(PrepareRequest(base, SftMethod(), (worker.file("ds-1"),)))
     assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.MODEL_NOT_FOUND)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "words"),
+    [
+        ("model.layers.0.self_attn.q_proj", (64, 64), None),
+        ("model.layers.0.self_attn.q_proj", (32, 32), "the adapter is for 32 x 32"),
+        ("lm_head", (512, 64), "lm_head"),
+    ],
+    ids=["fits", "another model", "tied embeddings"],
+)
+def test_an_adapter_that_does_not_fit_fails_before_a_device_is_held(
+    worker: Worker, tmp_path: Path, module: str, shape: tuple[int, int], words: str | None
+):
+    name = f"base_model.model.{module}"
+    weights = {f"{name}.lora_A.weight": [2, shape[1]], f"{name}.lora_B.weight": [shape[0], 2]}
+    targets = [module.rpartition(".")[2]]
+    folder = write_adapter(tmp_path / "adapter", "org/tiny", shapes=weights, target_modules=targets)
+    use = ModelUse("lora", None, tuple(targets))
+    base = BaseRef(str(folder), worker.home / "models")
+    state = worker.prepare(PrepareRequest(base, SftMethod(max_length=64), (worker.file("ds-1"),), use=use))
+    if words is None:
+        assert state.status is WorkStatus.DONE
+    else:
+        assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.CONFIG_INVALID)
+        assert words in state.message
 
 
 def test_a_model_hub_that_is_away_lets_the_job_wait(worker: Worker, monkeypatch: pytest.MonkeyPatch):
