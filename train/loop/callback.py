@@ -89,7 +89,11 @@ class RunCallback(TrainerCallback):
         return nullcontext() if self._alarms is None else self._alarms.watching()
 
     def evaluating(self) -> None:
-        """Report that an evaluation starts."""
+        """Note that an evaluation starts, which is no wait for data. Its first batch reports the phase."""
+        self._meter.other_work_began()
+
+    def sampling(self) -> None:
+        """Report that prompts are about to be answered."""
         self._meter.other_work_began()
         self._heartbeat.enter(Phase.EVALUATING)
 

@@ -228,7 +228,7 @@ class ExactResume(Trainer):
         step = self.state.global_step
         if self._sampler is None or not self._sampler.is_due(step) or self._run_callback.stopped_by is not None:
             return
-        self._run_callback.evaluating()
+        self._run_callback.sampling()
         with preserve_rng():
             stop = self._sampler.sample(self.model, step)
         self._run_callback.sampled(stop, self.state, self.control)
