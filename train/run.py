@@ -18,10 +18,12 @@ from train.delivery import TrainedRun, deliver
 from train.failures import raise_if_disk_full
 from train.loop.callback import RunCallback
 from train.loop.load_rows import load_rows
+from train.loop.prompt_samples import PromptSampler
 from train.loop.run_context import EarlyStop, RunContext
 from train.methods import make_trainer
 from train.methods.trainer_inputs import TrainerInputs
 from train.model.base_model import BaseModel, find_model
+from train.model.folder import facts_of
 from train.model.load import load_model
 from train.model.preflight import check_devices
 from train.model.tokenizer import load_tokenizer
@@ -77,10 +79,6 @@ def _train(run: RunContext) -> TrainedRun:
     resume_from, resumed = found or (None, None)
     stop_poll.raise_if_requested()
 
-    # Load the weights.
-    model = load_model(base, plan.config, use_cuda=plan.use_cuda)
-    stop_poll.raise_if_requested()
-
     # Schedule the rows: as planned, or continuing from the checkpoint.
     schedule = RowSchedule.planned(plan.config.training, [len(rows) for rows in train_sets], num_ranks())
     if resumed is not None:
@@ -88,6 +86,11 @@ def _train(run: RunContext) -> TrainedRun:
         schedule = before.continued(resumed.step, schedule, plan.config.training)
     elif is_main_rank():
         _report_long_warmup(run, schedule)
+    sampler = _prompt_sampler(run, base, tokenizer, schedule)
+
+    # Load the weights.
+    model = load_model(base, plan.config, use_cuda=plan.use_cuda)
+    stop_poll.raise_if_requested()
 
     # Make the trainer of the method.
     is_evaluated = resume_from is not None and not is_evaluation_overdue(plan, resume_from, schedule.last_step)
@@ -103,13 +106,15 @@ def _train(run: RunContext) -> TrainedRun:
             callback,
             resume_from,
             evaluates_first=eval_set is not None and not is_evaluated,
+            sampler=sampler,
         )
     )
     stop_poll.raise_if_requested()
 
     # Train. The callback emits metrics, commits checkpoints and polls for stop requests.
     link.emit(ModelLoaded(base.revision))
-    trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    with callback.watching():
+        trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
 
     # Report how it ended.
     step = trainer.state.global_step
@@ -119,6 +124,7 @@ def _train(run: RunContext) -> TrainedRun:
         callback.stopped_by,
         has_saved=callback.stopped_by is not None and callback.saved_step == step,
         saved_step=callback.saved_step or (resumed.step if resumed else None),
+        ended_early=callback.early_end(trainer.state),
         base_model=base.name,
         base_revision=base.revision,
     )
@@ -142,6 +148,15 @@ def _load_datasets(
     if plan.eval_file is None:
         return train_sets, None
     return train_sets, load_rows(run, plan.eval_file, base, tokenizer, is_eval=True).dataset()
+
+
+def _prompt_sampler(
+    run: RunContext, base: BaseModel, tokenizer: PreTrainedTokenizerBase, schedule: RowSchedule
+) -> PromptSampler | None:
+    if run.plan.config.training.sample_prompts is None:
+        return None
+    layers = facts_of(base.folder).layers
+    return PromptSampler(run, tokenizer, layers.max_positions if layers else None, schedule.last_step)
 
 
 def _report_long_warmup(run: RunContext, schedule: RowSchedule) -> None:

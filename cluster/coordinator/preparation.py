@@ -8,6 +8,7 @@ from cluster.data.requests import PrepareRequest, WorkState, WorkStatus
 from ftlab.schemas import JobConfig
 from ftlab.schemas.methods import Method
 from ftlab.status import RETRY_CLASSES, ReasonCode, RetryClass
+from train.data.tokens.sample_prompts import SampleSettings
 from train.model.base_model import LOCAL_REVISION
 from train.model.preflight import ModelUse
 
@@ -75,13 +76,20 @@ class DataKey:
     """Revision of a hub model."""
     method: Method
     use: ModelUse
+    samples: SampleSettings | None = None
 
     @classmethod
     def of(cls, config: JobConfig, revision: str | None) -> "DataKey":
         if revision is not None and revision.startswith(LOCAL_REVISION):
             revision = None
         return cls(
-            tuple(config.datasets), config.eval_dataset, config.model, revision, config.method, ModelUse.of(config)
+            tuple(config.datasets),
+            config.eval_dataset,
+            config.model,
+            revision,
+            config.method,
+            ModelUse.of(config),
+            SampleSettings.of(config.training),
         )
 
 

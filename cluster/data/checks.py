@@ -131,7 +131,7 @@ class DataChecks:
         from train.data.doctor import VERSION
         from train.data.tokens.prepare import PrepareSpec, content_of
 
-        tokens = PrepareSpec.of(self._rows(request.file), base.folder, request.method).key()
+        tokens = PrepareSpec.of(self._rows(request.file), base.tokenizer_folder, request.method).key()
         held_out = content_of(self._rows(request.eval_file)) if request.eval_file else None
         return hashlib.sha256(
             json.dumps([VERSION, tokens, held_out, request.max_findings, _label_weights(request)]).encode()
@@ -147,7 +147,7 @@ class DataChecks:
         from train.data.tokens.prepare import tokenizer_digest
         from train.model.tokenizer import load_tokenizer
 
-        name = tokenizer_digest(base.folder)
+        name = tokenizer_digest(base.tokenizer_folder)
         if name not in self._tokenizers:
             self._tokenizers[name] = load_tokenizer(base)
         self._tokenizers.move_to_end(name)

@@ -16,6 +16,7 @@ from ftlab.settings import Settings
 from ftlab.status import ReasonCode
 from tracking.store import Transaction
 from tracking.store.records import DatasetRecord
+from train.data.tokens.sample_prompts import SampleSettings
 from train.model.base_model import BaseModel, find_model
 from train.model.preflight import ModelUse
 from train.plan import LocalBase
@@ -103,6 +104,8 @@ class PrepareRequest(_Request):
     eval_file: SourceFile | None = None
     use: ModelUse | None = None
     """Settings that must fit the base model, whose files may come to this machine only now."""
+    samples: SampleSettings | None = None
+    """Prompts that must fit the base model."""
 
     @property
     def all_files(self) -> tuple[SourceFile, ...]:
@@ -175,4 +178,5 @@ def prepare_request(
     files = tuple(source_file(settings, tx.datasets.get(dataset_id)) for dataset_id in config.datasets)
     eval_file = source_file(settings, tx.datasets.get(config.eval_dataset)) if config.eval_dataset else None
     base = base_ref(tx, settings, config.model, pinned_revision)
-    return PrepareRequest(base, config.method, files, eval_file, ModelUse.of(config))
+    samples = SampleSettings.of(config.training)
+    return PrepareRequest(base, config.method, files, eval_file, ModelUse.of(config), samples)

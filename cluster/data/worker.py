@@ -33,6 +33,8 @@ from ftlab.schemas.checks import CheckReport
 from ftlab.schemas.methods import Method
 from ftlab.settings import Settings, load_settings
 from tracking.buckets import Buckets
+from train.data.tokens.sample_prompts import encode_prompts
+from train.model.adapter_files import check_adapter
 from train.model.base_model import BaseModel
 from train.model.folder import facts_of
 from train.model.preflight import check_rows, check_use
@@ -99,7 +101,7 @@ class DataWorker:
         found = []
         for file in request.files:
             with named_file(file.dataset_id, is_eval=False):
-                spec = PrepareSpec.of(self._fetch(file), base.folder, request.method)
+                spec = PrepareSpec.of(self._fetch(file), base.tokenizer_folder, request.method)
                 found.append(row_lengths(spec, self._cache, tokenizer))
         return found
 
@@ -114,11 +116,18 @@ class DataWorker:
         """
         from train.data.rows.errors import named_file
         from train.data.tokens.prepare import check_labels, prepared_cache
+        from train.model.tokenizer import load_tokenizer
 
         base = request.base.find()
         facts = facts_of(base.folder)
-        if request.use is not None and base.adapter is None:
+        if base.adapter is not None:
+            check_adapter(base.adapter, facts)
+        # The settings of an adapter of this service were checked by the job that made it.
+        is_own = base.adapter is not None and base.adapter.is_relative_to(self._settings.home / "jobs")
+        if request.use is not None and not is_own:
             check_use(request.use, facts)
+        if request.samples is not None:
+            encode_prompts(request.samples, load_tokenizer(base), facts.layers.max_positions if facts.layers else None)
         eval_file = request.eval_file
         progress = _Progress(on_progress, 2 * sum(file.num_rows for file in request.all_files))
         eval_rows = self._eval_rows(eval_file, progress) if eval_file else None
@@ -152,7 +161,7 @@ class DataWorker:
         from train.data.tokens.prepare import PrepareSpec, prepare_rows
         from train.model.tokenizer import load_tokenizer
 
-        spec = PrepareSpec.of(self._fetch(file), base.folder, method, is_eval=watch is None)
+        spec = PrepareSpec.of(self._fetch(file), base.tokenizer_folder, method, is_eval=watch is None)
         observe = watch.begin if watch else None
         # The watch makes a second pass for the report unnecessary.
         passes = 2 if watch else 1

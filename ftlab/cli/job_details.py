@@ -25,33 +25,32 @@ def show(
         bool, typer.Option("--yaml", help="Print the job's config as a job file, with every setting.")
     ] = False,
 ) -> None:
-    """Show one job, its attempts, and what each resume started from."""
+    """Show one job, its attempts, what each resume started from, and the alarms."""
     from ftlab.cli.text import one_line
     from ftlab.schemas import EventKind, NoticePayload, ResumedPayload
-    from ftlab.schemas.events import DATA_CHECKED
+    from ftlab.schemas.events import ALARMS, DATA_CHECKED
 
     found = session.client.jobs.get(job)
     if as_yaml:
         _print_config(session, found)
         return
     attempts = session.client.jobs.attempts(found.id)
-    notices = list(session.client.jobs.events(found.id, kinds=EventKind.NOTICE))
-    receipts = [event for event in notices if isinstance(event.payload, ResumedPayload)]
-    checked = [
-        event.payload.message
-        for event in notices
-        if isinstance(event.payload, NoticePayload) and event.payload.code == DATA_CHECKED
-    ]
+    events = session.client.jobs.events(found.id, kinds=EventKind.NOTICE)
+    notices = [(event, event.payload) for event in events if isinstance(event.payload, NoticePayload)]
+    receipts = [event for event, notice in notices if isinstance(notice, ResumedPayload)]
+    alarms = [event for event, notice in notices if notice.code in ALARMS]
+    checked = [notice.message for _, notice in notices if notice.code == DATA_CHECKED]
     if session.output.as_json:
-        more = {"attempts": list(attempts), "receipts": receipts, DATA_CHECKED: checked[-1] if checked else None}
+        more = {"attempts": list(attempts), "receipts": receipts, "alarms": alarms}
+        more |= {DATA_CHECKED: checked[-1] if checked else None}
         session.output.json(found.model_dump(mode="json") | more)
         return
     session.output.record(_fields(session, found) | {"Data": checked[-1] if checked else None})
     for attempt in attempts:
         session.output.data(_attempt_line(attempt))
-        for event in receipts:
-            if event.attempt == attempt.number and isinstance(event.payload, ResumedPayload):
-                session.output.data(f"  {one_line(event.payload.message)}")
+        for event, notice in notices:
+            if event.attempt == attempt.number and (event in receipts or event in alarms):
+                session.output.data(f"  {one_line(notice.message)}")
 
 
 def _print_config(session: Session, job: "Job") -> None:

@@ -10,6 +10,7 @@ from ftlab.schemas import (
     MetricsPayload,
     NoticePayload,
     ProgressPayload,
+    SamplePayload,
     StatusPayload,
 )
 from ftlab.schemas.events import FINAL_EVAL_LOSS
@@ -68,6 +69,8 @@ class RunView:
             case CheckpointPayload() as saved:
                 best = ", the best so far" if saved.is_best else ""
                 return f"Checkpoint at step {saved.step} ({size(saved.size_bytes)}{best})"
+            case SamplePayload() as sample:
+                return one_line(f"Answer to prompt {sample.number} at step {sample.step}: {sample.text}")
             case NoticePayload() as notice:
                 return one_line(notice.message)
         return None

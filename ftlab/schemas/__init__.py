@@ -20,7 +20,7 @@ from ftlab.schemas.events import (
     TrialPayload,
 )
 from ftlab.schemas.lora import LoraConfig
-from ftlab.schemas.methods import DpoMethod, KtoMethod, Method, SftMethod
+from ftlab.schemas.methods import DpoMethod, KtoMethod, Method, RewardMethod, SftMethod
 from ftlab.schemas.records import (
     Attempt,
     Checkpoint,
@@ -70,6 +70,7 @@ __all__ = [
     "Quota",
     "Resources",
     "ResumedPayload",
+    "RewardMethod",
     "RowEstimate",
     "RunningEntry",
     "SamplePayload",

@@ -17,6 +17,13 @@ TRIED = "trial_pass"
 """Code of the notice that reports a pass over the longest rows before the first step."""
 DATA_CHECKED = "data_checked"
 """Code of the notice that reports what the doctor found in a job's data."""
+DATA_WAIT_HIGH = "data_wait_high"
+SPEED_DROPPED = "speed_dropped"
+GRAD_NORM_HIGH = "grad_norm_high"
+EVAL_LOSS_RISING = "eval_loss_rising"
+LOSS_FLAT = "loss_flat"
+ALARMS = frozenset({DATA_WAIT_HIGH, SPEED_DROPPED, GRAD_NORM_HIGH, EVAL_LOSS_RISING, LOSS_FLAT})
+"""Codes of the notices that a run emits when its own measurements look wrong."""
 FINAL_EVAL_LOSS = "final_eval_loss"
 """Metric of the tuned model, measured after the training, at the step that was delivered."""
 
@@ -186,9 +193,22 @@ class TrialPayload(NoticePayload):
 
 
 class SamplePayload(EventPayload):
-    """Reserved; nothing writes it yet."""
+    """Answer of the model in training to one of `training.sample_prompts`."""
 
     kind = EventKind.SAMPLE
+
+    step: int = 0
+    """Optimizer steps done when it was generated; 0 is the model before training."""
+    number: int = 1
+    """Number of the prompt; 1 is the first."""
+    prompt: str = ""
+    """The prompt or its last message; only the beginning of a long one."""
+    text: str = ""
+    """The answer, without special tokens."""
+    num_tokens: int = 0
+    """Generated tokens."""
+    is_cut: bool = False
+    """Whether the answer reached `training.sample_max_new_tokens` before its end."""
 
 
 _Payload = (

@@ -12,11 +12,19 @@ from ftlab.schemas.events import (
     MetricsPayload,
     NoticePayload,
     ProgressPayload,
+    SamplePayload,
     StatusPayload,
 )
 from ftlab.status import JobStatus
 
-LOGGED_KINDS = (EventKind.STATUS, EventKind.METRICS, EventKind.LOG, EventKind.CHECKPOINT, EventKind.NOTICE)
+LOGGED_KINDS = (
+    EventKind.STATUS,
+    EventKind.METRICS,
+    EventKind.LOG,
+    EventKind.CHECKPOINT,
+    EventKind.NOTICE,
+    EventKind.SAMPLE,
+)
 """Kinds of events that have a line in the log."""
 EVAL_PREFIX = "eval_"
 _STEP_VALUES = ("loss", "learning_rate", "grad_norm", "tokens_per_s")
@@ -49,6 +57,8 @@ def _texts(payload: EventPayload) -> list[str]:
         case CheckpointPayload():
             best = ", the best so far" if payload.is_best else ""
             return [f"Saved checkpoint {payload.name} ({payload.size_bytes / 1e6:.1f} MB{best})."]
+        case SamplePayload():
+            return [f"Answer to prompt {payload.number} at step {payload.step}: {' '.join(payload.text.split())}"]
         case NoticePayload() | LogPayload():
             text = payload.message if isinstance(payload, NoticePayload) else payload.text
             return [text] if text else []

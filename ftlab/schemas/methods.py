@@ -50,6 +50,12 @@ class TrainingMethod(StrictModel):
     compares_with_base: ClassVar[bool] = False
     """Whether the loss compares the model with what it was before training (the reference)."""
     uses_dropout: ClassVar[bool] = True
+    refused_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields of rows that other trainers read and this method does not, so that rows with them are refused."""
+    scores_texts: ClassVar[bool] = False
+    """Whether the model gives one number for a text: its head `score` takes the place of the language-model head."""
+    allows_embedding_noise: ClassVar[bool] = False
+    """Whether `training.neftune_noise_alpha` may be set: the noise must change nothing but the model in training."""
 
     type: str
     max_length: int = Field(default=1024, ge=8, le=1_048_576)
@@ -71,6 +77,7 @@ class SftMethod(TrainingMethod):
 
     row_kinds = (RowKind.MESSAGES, RowKind.TEXT)
     learning_rates: ClassVar = {"lora": 2e-4, "full": 2e-5}
+    allows_embedding_noise = True
 
     type: Literal["sft"] = "sft"
     assistant_only_loss: bool = True
@@ -78,6 +85,8 @@ class SftMethod(TrainingMethod):
     packing: bool = False
     """Put several rows of the dataset into one row of `max_length` tokens, so that hardly any padding is computed. Rows
     do not see each other, and a longer one is continued in the next place instead of cut."""
+    label_smoothing_factor: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of each label that is spread evenly over the whole vocabulary. `eval_loss` stays the plain loss."""
 
 
 class DpoMethod(TrainingMethod):
@@ -138,10 +147,30 @@ class KtoMethod(TrainingMethod):
         return 2 if self.estimates_kl else 1
 
 
+class RewardMethod(TrainingMethod):
+    """Reward model that scores an answer (TRL `RewardTrainer`), without dropout."""
+
+    row_kinds = (RowKind.PREFERENCE,)
+    learning_rates: ClassVar = {"lora": 1e-4, "full": 1e-5}
+    # The score follows from every token of a text.
+    assistant_only_loss: ClassVar[bool] = False
+    packing: ClassVar[bool] = False
+    texts_per_row = 2
+    uses_dropout = False
+    refused_fields: ClassVar = ("margin",)
+    scores_texts = True
+
+    type: Literal["reward"] = "reward"
+    center_rewards_coefficient: float | None = Field(default=None, gt=0.0, le=100.0)
+    """Weight of the squared sum of a pair's two rewards in the loss, which holds their mean near zero; 0.01 is usual.
+    Default: none, so that only the difference of the rewards is trained."""
+
+
 METHODS: tuple[type[TrainingMethod], ...] = (
     SftMethod,
     DpoMethod,
     KtoMethod,
+    RewardMethod,
 )
 
 
@@ -152,7 +181,10 @@ def _type_of(value: object) -> str:
 
 
 Method = Annotated[
-    Annotated[SftMethod, Tag("sft")] | Annotated[DpoMethod, Tag("dpo")] | Annotated[KtoMethod, Tag("kto")],
+    Annotated[SftMethod, Tag("sft")]
+    | Annotated[DpoMethod, Tag("dpo")]
+    | Annotated[KtoMethod, Tag("kto")]
+    | Annotated[RewardMethod, Tag("reward")],
     Discriminator(_type_of),
 ]
 """Any training method; `type` says which."""

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+from typing_extensions import is_typeddict
 
 from ftlab.schemas.common import did_you_mean
 from ftlab.schemas.error_rules import KIND_ERRORS, WRONG_TAG, broken_rule
@@ -141,26 +142,28 @@ def _field_path(loc: tuple[int | str, ...], model: type[BaseModel], *, is_unknow
 
 
 def _field_names(path: Sequence[str], model: type[BaseModel]) -> list[str]:
-    models = [model]
-    for name in path:
-        models = [
-            found
-            for item in models
-            if name in item.model_fields
-            for found in _models_in(item.model_fields[name].annotation)
-        ]
-    return [name for item in models for name in item.model_fields]
+    models: list[type] = [model]
+    for name in (part for part in path if not part.isdecimal()):  # the numbers are places in lists
+        models = [found for item in models for found in _models_in(_annotations(item).get(name))]
+    return [name for item in models for name in _annotations(item)]
 
 
-def _dotted_fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    for name, field in model.model_fields.items():
+def _dotted_fields(model: type, prefix: str = "") -> Iterator[str]:
+    for name, annotation in _annotations(model).items():
         yield f"{prefix}{name}"
-        for nested in _models_in(field.annotation):
+        for nested in _models_in(annotation):
             yield from _dotted_fields(nested, f"{prefix}{name}.")
 
 
-def _models_in(annotation: Any) -> Iterable[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def _annotations(model: type) -> dict[str, Any]:
+    """The fields of a model or of a `TypedDict`, with their types."""
+    if issubclass(model, BaseModel):
+        return {name: field.annotation for name, field in model.model_fields.items()}
+    return get_type_hints(model)
+
+
+def _models_in(annotation: Any) -> Iterable[type]:
+    if is_typeddict(annotation) or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         yield annotation
     for argument in get_args(annotation):
         yield from _models_in(argument)

@@ -76,4 +76,5 @@ def _pace(config: JobConfig) -> tuple[object, ...]:
         training.gradient_accumulation_steps,
         training.gradient_checkpointing,
         (training.dtype, training.bf16, training.fp16, training.optim),
+        training.dataloader_num_workers,
     )

@@ -1,12 +1,17 @@
 """Uploads of a job's files to its MLflow run."""
 
+import csv
+import io
 import json
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
 from ftlab.manifest import MANIFEST, read_manifest
+from ftlab.schemas.events import parse_payload
+from ftlab.schemas.sample_prompts import answers_by_prompt
 from tracking.mlflow_record.api import MlflowApi
 from tracking.store.records import EventRecord
 
@@ -15,6 +20,21 @@ def upload_sample(api: MlflowApi, run_id: str, event: EventRecord) -> None:
     """Upload a sample event as `samples/<seq>.json`."""
     text = json.dumps(event.data, indent=1, ensure_ascii=False)
     api.upload_text(run_id, text, f"samples/{event.seq:08d}.json")
+
+
+def upload_sample_table(api: MlflowApi, run_id: str, events: Sequence[EventRecord]) -> None:
+    """Upload all answers of a job as `samples.csv`, which MLflow shows as a table: one row per prompt, one column per
+    step.
+    """
+    answers = answers_by_prompt(parse_payload(event.kind, event.data) for event in events)
+    steps = sorted({step for by_step in answers.values() for step in by_step})
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(["prompt", *(f"step {step}" for step in steps)])
+    for by_step in answers.values():
+        prompt = next(iter(by_step.values())).prompt
+        writer.writerow([prompt, *(by_step[step].text if step in by_step else "" for step in steps)])
+    api.upload_text(run_id, table.getvalue(), "samples.csv")
 
 
 def upload_config(api: MlflowApi, run_id: str, config: dict[str, Any]) -> None:

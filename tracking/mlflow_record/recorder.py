@@ -19,7 +19,13 @@ from ftlab.manifest import MANIFEST
 from ftlab.schemas import EventKind, NoticePayload, StatusPayload
 from ftlab.status import JobStatus
 from tracking.mlflow_record.api import MlflowApi, MlflowRefusedError, MlflowUnreachableError, RunKey, RunState
-from tracking.mlflow_record.artifacts import upload_config, upload_logs, upload_model, upload_sample
+from tracking.mlflow_record.artifacts import (
+    upload_config,
+    upload_logs,
+    upload_model,
+    upload_sample,
+    upload_sample_table,
+)
 from tracking.mlflow_record.mapping import (
     MAX_TAG_LENGTH,
     Point,
@@ -42,6 +48,8 @@ logger = logging.getLogger(__name__)
 RECORDED_KINDS = (EventKind.STATUS, EventKind.METRICS, EventKind.CHECKPOINT, EventKind.SAMPLE)
 PAGE_EVENTS = 500
 PAGE_JOBS = 50
+MAX_TABLE_SAMPLES = 2000
+"""Newest answers of a job in its table of samples."""
 INTERVAL_S = 1.0
 retry_after_s = partial(backoff_s, first_s=1.0, longest_s=30.0)
 
@@ -191,6 +199,8 @@ class Recorder:
         for event in page.events:
             if event.kind == EventKind.SAMPLE:
                 upload_sample(self._api, run_id, event)
+        if any(event.kind == EventKind.SAMPLE for event in page.events):
+            upload_sample_table(self._api, run_id, self._newest_samples(page.job.id))
         moves = [(event.payload, event.at) for event in page.events if event.kind == EventKind.STATUS]
         statuses = [(payload.status, at) for payload, at in moves if isinstance(payload, StatusPayload)]
         tags = event_tags(page.job, page.events)
@@ -286,6 +296,10 @@ class Recorder:
 
     def _was_deleted(self, job_id: str) -> bool:
         return self._was_noticed(job_id, RUN_DELETED)
+
+    def _newest_samples(self, job_id: str) -> list[EventRecord]:
+        with self._store.read() as tx:
+            return tx.events.tail(job_id, EventKind.SAMPLE, MAX_TABLE_SAMPLES)
 
     def _was_noticed(self, job_id: str, code: str) -> bool:
         with self._store.read() as tx:

@@ -1,9 +1,11 @@
 """Work between two training steps: emit metrics, commit checkpoints, poll for stop requests."""
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ftlab.manifest import Manifest
@@ -13,11 +15,13 @@ from train.checkpoints import checkpoint_files
 from train.checkpoints.resume import checkpoint_payload
 from train.checkpoints.resume_report import ConditionsReader, ResumeReport
 from train.failures import LossDivergedError
+from train.loop.alarms import RunAlarms
+from train.loop.early_stopping import is_exhausted, sentence_of
 from train.loop.record_check import notice_of_differences
 from train.loop.run_context import RunContext
 from train.loop.run_state import read_run_states, saved_rng_sha256
 from train.model.base_model import BaseModel
-from train.model.load import name_base_model
+from train.model.model_card import name_base_model
 from train.plan import Phase, StopKind
 from train.reporting.run_metrics import StepMeter, best_evaluated_step, eval_losses, series_of
 from train.row_schedule import RowSchedule
@@ -51,6 +55,8 @@ class RunCallback(TrainerCallback):
         self._restored_rng: str | None = None
         self._newest: dict[str, tuple[int, float]] = {}
         self._meter = StepMeter()
+        warmup_steps = run.plan.config.training.warmup_steps
+        self._alarms = RunAlarms(run.link, self._meter, warmup_steps=warmup_steps) if is_main_rank() else None
         self._progress_emitted = 0.0
         self._is_save_requested = False
         self._is_record_checked = False
@@ -67,13 +73,43 @@ class RunCallback(TrainerCallback):
         self._heartbeat.beat()
         self._stop_poll.raise_if_requested()
 
-    def report(self, notice: NoticePayload) -> None:
-        """Emit a notice, once for all ranks."""
+    def measuring(self) -> None:
+        """Report that the trial pass starts. Raise `EarlyStop` if a stop was requested. Every rank calls it."""
+        self._meter.other_work_began()
+        self.check_in()
+
+    def measured(self, notice: NoticePayload) -> None:
+        """Emit the result of the trial pass, once for all ranks."""
         if is_main_rank():
             self._link.emit(notice)
+        self.training_again()
+
+    def watching(self) -> AbstractContextManager[None]:
+        """Watch the run for alarms, also while its training thread waits."""
+        return nullcontext() if self._alarms is None else self._alarms.watching()
+
+    def evaluating(self) -> None:
+        """Report that an evaluation starts."""
+        self._meter.other_work_began()
+        self._heartbeat.enter(Phase.EVALUATING)
+
+    def training_again(self) -> None:
+        """Report that an evaluation or a sampling has ended."""
+        self._meter.work_ended()
+        self._heartbeat.enter(Phase.TRAINING)
+
+    def sampled(self, stop: StopKind | None, state: TrainerState, control: TrainerControl) -> None:
+        """Continue after the prompts were answered, or stop and save a step that was not saved yet."""
+        self.training_again()
+        if stop is None:
+            return
+        self._stop(stop, control)
+        saved_step = self.saved_step or (self._resumed.step if self._resumed else 0)
+        control.should_save = control.should_save and state.global_step > saved_step
 
     def saving(self) -> None:
         """Report that the trainer starts to write a checkpoint."""
+        self._meter.other_work_began()
         self._heartbeat.enter(Phase.SAVING)
 
     def take_save_request(self) -> bool:
@@ -85,13 +121,26 @@ class RunCallback(TrainerCallback):
         """Whether this step is saved in every run of the job, interrupted or not."""
         step: int = state.global_step
         is_due = step % self._plan.config.training.save_steps == 0 or step >= self._schedule.last_step
-        return is_due or self._is_best(state)
+        return is_due or self._is_best(state) or self.ends_early(state)
+
+    def ends_early(self, state: TrainerState) -> bool:
+        """Whether this step is the last one, although more are scheduled, because the eval loss no longer improves."""
+        step: int = state.global_step
+        return step < self._schedule.last_step and is_exhausted(self._plan.config.training, state.log_history)
+
+    def early_end(self, state: TrainerState) -> str | None:
+        """Sentence about why the run ended before its last scheduled step; `None` where it did not."""
+        if self.stopped_by is not None or not self.ends_early(state):
+            return None
+        return sentence_of(self._plan.config.training, state.log_history, state.global_step, self._schedule.last_step)
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self._resumed is not None and state.is_world_process_zero:
             self._resume_report = ResumeReport(self._resumed, state.log_history)
         for entry in state.log_history:
             self._newest |= {name: (entry["step"], value) for name, value in series_of(entry).items()}
+        if self._alarms is not None:
+            self._alarms.resumed(state.log_history)
         self._meter.work_ended()
         self._heartbeat.enter(Phase.TRAINING, step=state.global_step)
 
@@ -107,7 +156,12 @@ class RunCallback(TrainerCallback):
         self._heartbeat.beat()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self._plan.use_cuda:
+            # The device works behind the host, which would otherwise count the rest of this step as a wait for data.
+            torch.cuda.synchronize()
         self._meter.step_ended()
+        if self._alarms is not None:
+            self._alarms.step_ended()
         self._heartbeat.step_done(state.global_step, self._meter.step_times.last)
         done = self._schedule.done_at(state.global_step)
         state.epoch = done.place / self._schedule.rows[done.file]
@@ -122,6 +176,7 @@ class RunCallback(TrainerCallback):
         if requests.stop is not None:
             self._stop(requests.stop, control)
         self._emit_progress(state, control)
+        self._meter.work_ended()
 
     def on_prediction_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -143,10 +198,11 @@ class RunCallback(TrainerCallback):
     ) -> None:
         if "train_runtime" in logs:
             return  # the summary of an attempt is not a point of a series
-        values = series_of(logs)
+        values, active_s = series_of(logs), 0.0
         if "loss" in values:
             if not math.isfinite(values["loss"]):
                 raise LossDivergedError(f"The loss became {values['loss']} at step {state.global_step}.")
+            active_s = self._meter.active_s
             values |= self._meter.speed(values.get("num_tokens", 0.0))
             self._report_resume(logs)
         self._newest |= {name: (state.global_step, value) for name, value in values.items()}
@@ -154,6 +210,8 @@ class RunCallback(TrainerCallback):
         if state.is_world_process_zero and finite:
             self._link.emit(MetricsPayload(**self.progress(state).to_data(), values=finite))
             self._progress_emitted = self._meter.idle_since
+        if self._alarms is not None:
+            self._alarms.logged(state.global_step, values, active_s)
         self._meter.work_ended()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -167,25 +225,28 @@ class RunCallback(TrainerCallback):
         self._link.report_checkpoint(step, target)
         self._meter.work_ended()
         self._heartbeat.enter(Phase.TRAINING)
-        if self.stopped_by is None and step < self._schedule.last_step:
+        if self.stopped_by is None and step < self._schedule.last_step and not self.ends_early(state):
             # A stop that was requested meanwhile needs no further step and no further save.
             self.stopped_by = self._stop_poll.agreed_stop()
             control.should_training_stop = self.stopped_by is not None
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        ends = self.ends_early(state)
+        control.should_training_stop = control.should_training_stop or ends
         # The model that was measured as the best one must be there to be delivered.
-        control.should_save = control.should_save or self._is_best(state)
-        self._meter.work_ended()
-        self._heartbeat.enter(Phase.TRAINING)
+        control.should_save = control.should_save or self._is_best(state) or ends
+        self.training_again()
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._meter.other_work_began()
         if self._resumed is not None and (state.global_step > self._resumed.step or self.stopped_by is None):
             self._report_resume({})
 
     def _check_record(self, args: TrainingArguments, state: TrainerState, parts: dict[str, Any]) -> None:
         """Report settings that are not in force, now that everything has been set up."""
         names = ("model", "optimizer", "lr_scheduler", "train_dataloader")
-        notice = notice_of_differences(self._plan.config, {"args": args} | {name: parts[name] for name in names})
+        parts = {"args": args} | {name: parts[name] for name in names}
+        notice = notice_of_differences(self._plan.config, self._schedule.lr_steps, parts)
         if notice is not None and state.is_world_process_zero:
             self._link.emit(notice)
 
@@ -243,11 +304,12 @@ class RunCallback(TrainerCallback):
     def progress(self, state: TrainerState) -> ProgressPayload:
         """The position of the training."""
         step_time_s = self._meter.step_times.value
-        left = state.max_steps - state.global_step
+        total_steps = state.global_step if self.ends_early(state) else state.max_steps
+        left = total_steps - state.global_step
         done = self._schedule.done_at(state.global_step)
         return ProgressPayload(
             step=state.global_step,
-            total_steps=state.max_steps,
+            total_steps=total_steps,
             epoch=state.epoch,
             file=done.file + 1,
             num_files=self._schedule.num_files,

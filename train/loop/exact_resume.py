@@ -4,6 +4,7 @@ It overrides the seams of transformers' training loop (`tests/unit/train/loop/te
 
 - An evaluation draws nothing from the random numbers of training, and can be cut short. Its metrics are means over the
   whole eval set (`train.loop.evaluation`), not means of batch means.
+- So does an answer to the prompts of the job (`train.loop.prompt_samples`).
 - The losses and metrics since the last logged step are part of a checkpoint. Logged metrics are means over tokens or
   rows, not means of the means of passes.
 - With several workers, the logs of an epoch's last batch cover all workers, after a resume too.
@@ -33,12 +34,14 @@ from train.loop.callback import EvaluationCut, RunCallback
 from train.loop.evaluation import (
     Batch,
     BatchSums,
+    Extreme,
     MetricSums,
     RankBatches,
     eval_loader,
     sum_batches,
     weighted_mean,
 )
+from train.loop.prompt_samples import PromptSampler
 from train.loop.run_state import RunState, current_rng_sha256, preserve_rng, read_run_states, rng_sha256
 from train.model.initial_adapter import InitialAdapter, load_trained
 from train.model.load import undo_cast
@@ -57,6 +60,8 @@ class ExactResume(Trainer):
     """What `measure_batch` measures, without the prefix `eval_`."""
     metric_weights: ClassVar[Mapping[str, str]]
     """Metrics of TRL that are means over the tokens or rows of a pass, and the list in `_metrics` that counts those."""
+    metric_extremes: ClassVar[Mapping[str, Extreme]] = {}
+    """Metrics of TRL, and of `measure_batch`, that are the lowest or the highest value of the rows."""
     control: TrainerControl
     _metrics: dict[str, dict[str, list[float]]]
     """Values that TRL averages when it logs, for the modes `train` and `eval`."""
@@ -71,12 +76,14 @@ class ExactResume(Trainer):
         run_callback: RunCallback,
         resume_from: Path | None,
         is_quantised: bool,
+        sampler: PromptSampler | None = None,
         peft_config: LoraConfig | None = None,
         **options: Any,
     ) -> None:
         self._schedule = schedule
         self._run_callback = run_callback
         self._resume_from = resume_from
+        self._sampler = sampler
         self._segments: Iterator[Segment] = iter(())
         """Segments left to train."""
         self._segment = next(schedule.segments_from(0)[0])
@@ -160,7 +167,9 @@ class ExactResume(Trainer):
 
     def _run_epoch(self, *, epoch: int, **options: Any) -> None:
         """Train one segment; `epoch` counts those of this attempt."""
-        is_over = self.state.global_step >= self.state.max_steps
+        if epoch == 0:
+            self._sample_if_due()
+        is_over = self.state.global_step >= self.state.max_steps or self._run_callback.ends_early(self.state)
         if is_over or self._run_callback.stopped_by is not None:
             self.control.should_training_stop = True
             return
@@ -184,7 +193,7 @@ class ExactResume(Trainer):
         batch = self.data_collator([rows[index] for index in indexes])
         num_items = self._get_num_items_in_batch([batch], self.args.device)
         metrics, num_tokens = deepcopy(self._metrics), self._total_train_tokens
-        self._run_callback.check_in()
+        self._run_callback.measuring()
         with preserve_rng():
             measured = trial_pass.measure(
                 lambda: self.training_step(model, batch, num_items),
@@ -195,9 +204,15 @@ class ExactResume(Trainer):
             )
         model.zero_grad()
         self._metrics, self._total_train_tokens = metrics, num_tokens
-        self._run_callback.report(trial_pass.payload(measured, len(indexes), longest))
+        self._run_callback.measured(trial_pass.payload(measured, len(indexes), longest))
 
     def _maybe_log_save_evaluate(self, *args: Any, **options: Any) -> None:
+        self._log_save_evaluate(*args, **options)
+        self._sample_if_due()
+        if self.control.should_save:  # a stop was requested meanwhile
+            super()._maybe_log_save_evaluate(*args, **options)
+
+    def _log_save_evaluate(self, *args: Any, **options: Any) -> None:
         if self.control.should_evaluate and self._run_callback.take_save_request():
             # A requested checkpoint cannot wait for an evaluation.
             is_scheduled = self._run_callback.is_scheduled(self.state)
@@ -208,11 +223,22 @@ class ExactResume(Trainer):
             self.control.should_evaluate, self.control.should_save = True, is_scheduled
         super()._maybe_log_save_evaluate(*args, **options)
 
+    def _sample_if_due(self) -> None:
+        """Answer the prompts of the job, once at each step that is due and at the beginning of each attempt there."""
+        step = self.state.global_step
+        if self._sampler is None or not self._sampler.is_due(step) or self._run_callback.stopped_by is not None:
+            return
+        self._run_callback.evaluating()
+        with preserve_rng():
+            stop = self._sampler.sample(self.model, step)
+        self._run_callback.sampled(stop, self.state, self.control)
+
     def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:
         is_overdue = skip_scheduler and self.state.global_step > 0
         if is_overdue:
             assert self._resume_from is not None
             self._load_rng_state(str(self._resume_from))
+        self._run_callback.evaluating()
         try:
             with preserve_rng():
                 metrics: dict[str, float] = super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
@@ -236,14 +262,14 @@ class ExactResume(Trainer):
     ) -> EvalLoopOutput:
         """Measure every row once, and gather nothing but sums: no logits are kept."""
         self.model.eval()
-        sums = MetricSums(self.eval_metrics, self.args.device)
+        sums = MetricSums(self.eval_metrics, self.args.device, self.metric_extremes)
 
         def after_pass() -> None:
             self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
 
         sum_batches(dataloader, lambda batch: self.measure_batch(self._prepare_inputs(batch)), sums, after_pass)
         sums.add_other_ranks()
-        metrics = {f"{metric_key_prefix}_{name}": mean for name, mean in sums.means().items()}
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in sums.means().items()}
         rows: Any = dataloader.dataset
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(rows))
 
@@ -255,6 +281,9 @@ class ExactResume(Trainer):
             for name, weight in self.metric_weights.items():
                 if weight in weights:
                     metrics[name] = [weighted_mean(metrics[name], weights[weight])]
+            for name, extreme in self.metric_extremes.items():
+                if name in metrics:
+                    metrics[name] = [min(metrics[name]) if extreme == "min" else max(metrics[name])]
         super().log(logs, start_time)
 
     def measure_batch(self, batch: Batch) -> BatchSums:

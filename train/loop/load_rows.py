@@ -29,7 +29,7 @@ def load_rows(
             run.stop_poll.raise_if_requested()
 
     run.stop_poll.raise_if_requested()
-    spec = PrepareSpec.of(file.rows, base.folder, run.plan.config.method, is_eval=is_eval)
+    spec = PrepareSpec.of(file.rows, base.tokenizer_folder, run.plan.config.method, is_eval=is_eval)
     with named_file(file.dataset_id, is_eval=is_eval):
         prepared = prepare_rows(spec, run.plan.cache_folder, lambda: tokenizer, on_progress)
         if not is_eval:

@@ -101,6 +101,12 @@ class StopPoll:
         [code] = highest([_code(self._requested(check_time_limit=check_time_limit))])
         return _kind(code)
 
+    def agreed_turn(self, *, is_done: bool, check_time_limit: bool) -> tuple[StopKind | None, bool]:
+        """The most urgent stop that was requested of any rank, and whether any rank is done."""
+        requested = _code(self._requested(check_time_limit=check_time_limit))
+        code, is_any_done = highest([requested, int(is_done)])
+        return _kind(code), bool(is_any_done)
+
     def requested_here(self) -> StopKind | None:
         """The stop that was requested of this rank alone, for work that the other ranks do not do."""
         return self._requested(check_time_limit=True)

@@ -63,7 +63,9 @@ def measure(
     """
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     size = sum(weight.numel() * weight.element_size() for weight in trained)
-    coming = size * (STATE_TENSORS.get(optim, 0) + accumulates)
+    # The 8-bit states have two bytes per number, whatever the type of the weight.
+    states = 2 * sum(weight.numel() for weight in trained) if optim == "adamw_8bit" else 0
+    coming = states + size * (STATE_TENSORS.get(optim, 0) + accumulates)
     is_cuda = device.type == "cuda"
     memory = _watch_gpu(device) if is_cuda else _watch_process()
     started = perf_counter()

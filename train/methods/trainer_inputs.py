@@ -10,6 +10,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from train.loop.callback import RunCallback
+from train.loop.prompt_samples import PromptSampler
 from train.model.load import lora_config
 from train.plan import RunPlan
 from train.row_schedule import RowSchedule
@@ -30,6 +31,8 @@ class TrainerInputs:
     """Folder of the checkpoint to resume from."""
     evaluates_first: bool
     """Whether to evaluate before the first step."""
+    sampler: PromptSampler | None = None
+    """Answers `training.sample_prompts`; `None` for a job without them."""
 
     def trainer_options(self) -> dict[str, Any]:
         """Arguments of the trainer itself: those of `ExactResume`, and those that all trainers of TRL share."""
@@ -39,6 +42,7 @@ class TrainerInputs:
             "schedule": self.schedule,
             "run_callback": self.callback,
             "resume_from": self.resume_from,
+            "sampler": self.sampler,
             "is_quantised": config.quantised_by is not None,
             "train_dataset": self.train_set,
             "eval_dataset": self.eval_set,
@@ -58,8 +62,12 @@ class TrainerInputs:
             "max_steps": training.max_steps or -1,
             "learning_rate": plan.config.learning_rate,
             "lr_scheduler_type": training.lr_scheduler_type,
-            "warmup_steps": training.warmup_steps,
+            "warmup_steps": training.num_warmup_steps(self.schedule.lr_steps),
             "weight_decay": training.weight_decay,
+            "adam_beta1": training.adam_beta1,
+            "adam_beta2": training.adam_beta2,
+            "adam_epsilon": training.adam_epsilon,
+            "neftune_noise_alpha": training.neftune_noise_alpha,
             "max_grad_norm": training.max_grad_norm,
             "optim": training.optim,
             "logging_steps": training.logging_steps,
@@ -72,6 +80,8 @@ class TrainerInputs:
             "save_steps": training.save_steps,
             "bf16": training.bf16,
             "fp16": training.fp16,
+            "dataloader_num_workers": training.dataloader_num_workers,
+            "dataloader_prefetch_factor": training.dataloader_prefetch_factor,
             "seed": training.seed,
             "data_seed": training.seed,
             "use_cpu": not plan.use_cuda,

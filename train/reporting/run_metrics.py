@@ -53,33 +53,45 @@ class StepMeter:
         """Time at which the last step, or the work after it, ended."""
         self.step_times = MovingAverage()
         self.data_waits = MovingAverage()
+        self._is_waiting = False
         self._num_tokens: float | None = None
-        self._logged_at = 0.0
+        self.active_s = 0.0
+        """Time of the steps since the last logged one, with the waits for their data."""
 
     def step_started(self) -> None:
+        self._is_waiting = False
         self._step_started = time.perf_counter()
         self.data_waits.add(self._step_started - self.idle_since)
 
     def step_ended(self) -> None:
         self.idle_since = time.perf_counter()
         self.step_times.add(self.idle_since - self._step_started)
+        self.active_s += self.data_waits.last + self.step_times.last
+
+    def other_work_began(self) -> None:
+        """Stop counting the wait for data: the run evaluates, saves or ends."""
+        self._is_waiting = False
 
     def work_ended(self) -> None:
         """Count the next wait for data from now, not from the last step: other work was done in between."""
         self.idle_since = time.perf_counter()
+        self._is_waiting = True
+
+    def waiting_s(self) -> float:
+        """How long the next step has been waiting for its data; 0 while the run does something else."""
+        return time.perf_counter() - self.idle_since if self._is_waiting else 0.0
 
     def speed(self, num_tokens: float) -> dict[str, float]:
         """Timing since the last logged step; without tokens per second at the first one, which has no predecessor.
 
-        `num_tokens` is the number of tokens trained so far.
+        `num_tokens` is the number of tokens trained so far. The time of evaluations and checkpoints does not count.
         """
-        now = time.perf_counter()
-        before, since = self._num_tokens, self._logged_at
-        self._num_tokens, self._logged_at = num_tokens, now
+        before, active_s = self._num_tokens, self.active_s
+        self._num_tokens, self.active_s = num_tokens, 0.0
         timing = {"step_time_s": self.step_times.last, "data_wait_s": self.data_waits.last}
-        if before is None or now <= since:
+        if before is None or not active_s:
             return timing
-        return timing | {"tokens_per_s": (num_tokens - before) / (now - since)}
+        return timing | {"tokens_per_s": (num_tokens - before) / active_s}
 
 
 class MovingAverage:

@@ -523,3 +523,47 @@ def test_ctrl_c_detaches(cli, fake, monkeypatch):
     assert "Job job-001 keeps running" in run.err
     monkeypatch.setattr("ftlab.client._sync.transport.Transport.send", interrupted)
     assert cli("ls").code == 130
+
+
+def test_show_has_the_alarms_of_each_attempt(cli, fake):
+    job = fake.add_job(2)
+    job.attempts = [attempt_document(2, resumed_from_step=0)]
+    job.add("notice", code="rows_cut", message="Rows were cut.")
+    job.add("notice", code="data_wait_high", message="The run waits for rows.")
+    assert cli("show", job.id).lines[-1] == "  The run waits for rows."
+    assert [alarm["data"]["code"] for alarm in cli("show", job.id, "--json").json["alarms"]] == ["data_wait_high"]
+
+
+def add_answers(job, *steps):
+    for step in steps:
+        for number, prompt in enumerate(("What is a queue?", "And a job?"), 1):
+            text = f"Answer {number}\nat {step}."
+            job.add("sample", step=step, number=number, prompt=prompt, text=text, num_tokens=5, is_cut=number == 2)
+
+
+def test_samples_compare_the_first_and_the_last_answers(cli, fake):
+    job = fake.add_job(2)
+    add_answers(job, 0, 10, 20)
+    assert [line.split("\t") for line in cli("samples", job.id).lines] == [
+        ["NO", "PROMPT", "STEP 0", "STEP 20"],
+        ["1", "What is a queue?", "Answer 1 at 0.", "Answer 1 at 20."],
+        ["2", "And a job?", "Answer 2 at 0.", "Answer 2 at 20."],
+    ]
+    assert cli("samples", job.id, "--step", 10).lines[0].split("\t") == ["NO", "PROMPT", "STEP 10"]
+    assert cli("samples", job.id, "--prompt", 2, "--step", 20).lines == [
+        "Prompt: And a job?",
+        "Step 20 (5 tokens, cut):",
+        "  Answer 2",
+        "  at 20.",
+    ]
+    assert [answer["step"] for answer in cli("samples", job.id, "--json").json] == [0, 10, 20, 0, 10, 20]
+
+
+def test_samples_that_do_not_exist_are_refused_by_name(cli, fake):
+    job = fake.add_job(2)
+    assert "has no answers yet" in cli("samples", job.id).err
+    assert cli("samples", job.id, "--json").json == []
+    add_answers(job, 0)
+    for option, word in (("--step", "a sampled step"), ("--prompt", "a prompt with answers")):
+        run = cli("samples", job.id, option, 7)
+        assert (run.code, f"'7' is not {word}" in run.err) == (2, True)

@@ -4,7 +4,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ftlab.schemas import CheckpointPayload, EventPayload, LogPayload, MetricsPayload, NoticePayload, StatusPayload
+from ftlab.schemas import (
+    CheckpointPayload,
+    EventPayload,
+    LogPayload,
+    MetricsPayload,
+    NoticePayload,
+    SamplePayload,
+    StatusPayload,
+)
 from ftlab.schemas.events import ProgressPayload
 from ftlab.schemas.log_lines import event_text, log_lines
 from ftlab.status import JobStatus
@@ -20,6 +28,7 @@ AT_STEP_3 = {"step": 3, "total_steps": 8}
         (StatusPayload(status=JobStatus.FAILED, message="Out of memory."), [("error", "Out of memory.")]),
         (LogPayload(level="warning", text="careful"), [("warning", "careful")]),
         (NoticePayload(code="x", message="Rows were cut."), [("info", "Rows were cut.")]),
+        (SamplePayload(step=3, number=2, text="A\nline."), [("info", "Answer to prompt 2 at step 3: A line.")]),
         (
             CheckpointPayload(step=3, name="step-00000003", size_bytes=2_000_000),
             [("info", "Saved checkpoint step-00000003 (2.0 MB).")],

@@ -223,7 +223,7 @@ class Examination:
             return row.texts
         texts = self._searched[row.number] = []
         try:
-            texts.extend(self._renderer.render(row.number, part) for _, part in conversations(row.row))
+            texts.extend(self._renderer.render(row.number, part) for _, part in conversations(row.row, self._renderer))
         except InvalidRequestError as error:
             self.on_refusal(row.number, row.line, error)
         return texts

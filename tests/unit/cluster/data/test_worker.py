@@ -25,6 +25,7 @@ from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS, CheckReport
 from ftlab.schemas.methods import KtoMethod, SftMethod
 from ftlab.settings import Settings
 from ftlab.status import ReasonCode
+from tests.support.model_folders import write_adapter
 from tests.unit.train.data.doctor.doctor_rows import chat, write
 from tests.unit.train.data.doctor.test_golden_reports import CASES
 from tests.unit.train.runs import write_messages, write_rows
@@ -34,7 +35,9 @@ from train.data.doctor import CheckOptions, EvalRows
 from train.data.rows.canonical import Kind
 from train.data.tokens import encode, prepared_cache
 from train.data.tokens.prepare import PrepareSpec, prepare_rows
+from train.data.tokens.sample_prompts import SampleSettings
 from train.model.hub_errors import HubAwayError
+from train.model.preflight import ModelUse
 
 
 class Worker:
@@ -369,6 +372,32 @@ def test_a_model_that_is_gone_fails(worker: Worker):
     assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.MODEL_NOT_FOUND)
 
 
+@pytest.mark.parametrize(
+    ("module", "shape", "words"),
+    [
+        ("model.layers.0.self_attn.q_proj", (64, 64), None),
+        ("model.layers.0.self_attn.q_proj", (32, 32), "the adapter is for 32 x 32"),
+        ("lm_head", (512, 64), "lm_head"),
+    ],
+    ids=["fits", "another model", "tied embeddings"],
+)
+def test_an_adapter_that_does_not_fit_fails_before_a_device_is_held(
+    worker: Worker, tmp_path: Path, module: str, shape: tuple[int, int], words: str | None
+):
+    name = f"base_model.model.{module}"
+    weights = {f"{name}.lora_A.weight": [2, shape[1]], f"{name}.lora_B.weight": [shape[0], 2]}
+    targets = [module.rpartition(".")[2]]
+    folder = write_adapter(tmp_path / "adapter", "org/tiny", shapes=weights, target_modules=targets)
+    use = ModelUse("lora", None, tuple(targets))
+    base = BaseRef(str(folder), worker.home / "models")
+    state = worker.prepare(PrepareRequest(base, SftMethod(max_length=64), (worker.file("ds-1"),), use=use))
+    if words is None:
+        assert state.status is WorkStatus.DONE
+    else:
+        assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.CONFIG_INVALID)
+        assert words in state.message
+
+
 def test_a_model_hub_that_is_away_lets_the_job_wait(worker: Worker, monkeypatch: pytest.MonkeyPatch):
     def is_away(*_: Any, **__: Any) -> None:
         raise HubAwayError("no answer")
@@ -413,3 +442,12 @@ def test_what_was_not_used_for_longest_makes_room(models: Path, tmp_path: Path):
         # Not what the job that is about to start needs, whatever the limit.
         assert small.entries == {file["key"] for file in state.result["files"]}
     small.worker.close()
+
+
+def test_a_sample_prompt_that_does_not_fit_the_model_fails_before_the_rows_are_prepared(worker: Worker):
+    request = worker.request(worker.file("ds-1"))
+    fitting = replace(request, samples=SampleSettings(("What is a queue?",), 16))
+    assert worker.prepare(fitting).status is WorkStatus.DONE
+    state = worker.prepare(replace(request, samples=SampleSettings(("word " * 3000,), 16)))
+    assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.CONFIG_INVALID)
+    assert state.message.startswith("Prompt 1 of training.sample_prompts has")

@@ -70,6 +70,7 @@ def test_a_running_job_is_followed(jobs: Jobs, recorder: Recorder, reader: Reade
     assert reading.run.data.tags["ftlab.attempt"] == "1"
     (sample,) = reading.artifacts("samples")
     assert "你好" in reading.text(sample, jobs.jobs_folder.parent)
+    assert reading.text("samples.csv", jobs.jobs_folder.parent).splitlines() == ["prompt,step 3", "Grüße,你好"]
     assert _job(jobs, job_id).mlflow_seq == _job(jobs, job_id).last_seq
 
 

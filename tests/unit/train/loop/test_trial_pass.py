@@ -23,6 +23,7 @@ CONFIGS = [
     pytest.param({"tuning": "full", "training": {"gradient_accumulation_steps": 2}}, write_rows, id="full"),
     pytest.param({"method": {"type": "dpo", "max_length": 64}}, write_pairs, id="dpo"),
     pytest.param({"method": {"type": "kto", "max_length": 64}, "tuning": "full"}, write_rated, id="kto, full"),
+    pytest.param({"method": {"type": "reward", "max_length": 64}}, write_pairs, id="reward"),
 ]
 
 
@@ -82,6 +83,16 @@ def test_the_peak_covers_what_the_pass_held_and_the_optimizer_adds():
     adam = measure(lambda: hold(400 * MB), model, torch.device("cpu"), "adamw_torch", accumulates=True)
     assert 350 * MB < large.peak_bytes - small.peak_bytes < 450 * MB
     assert 8 * MB < adam.peak_bytes - large.peak_bytes < 30 * MB, "two averages and the gradients, of 4 MB each"
+
+
+@pytest.mark.parametrize(("optim", "num_bytes"), [("sgd", 0), ("adamw_torch", 8), ("adamw_8bit", 2)])
+def test_the_states_of_the_optimizer_are_counted_ahead(
+    monkeypatch: pytest.MonkeyPatch, optim: str, num_bytes: int
+) -> None:
+    monkeypatch.setattr("train.loop.trial_pass._status_bytes", lambda _: 0)
+    model = torch.nn.Linear(1000, 1000, bias=False)
+    measured = measure(lambda: None, model, torch.device("cpu"), optim, accumulates=False)
+    assert measured.peak_bytes == num_bytes * 1_000_000
 
 
 def test_a_device_that_is_too_small_is_reported_as_such(tmp_path: Path):
