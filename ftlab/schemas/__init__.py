@@ -19,7 +19,7 @@ from ftlab.schemas.events import (
     StatusPayload,
 )
 from ftlab.schemas.lora import LoraConfig
-from ftlab.schemas.methods import DpoMethod, Method, SftMethod
+from ftlab.schemas.methods import DpoMethod, GrpoMethod, Method, SftMethod
 from ftlab.schemas.records import (
     Attempt,
     Checkpoint,
@@ -48,6 +48,7 @@ __all__ = [
     "Event",
     "EventKind",
     "EventPayload",
+    "GrpoMethod",
     "Job",
     "JobConfig",
     "JobEstimate",

@@ -158,7 +158,8 @@ def _schedule(config: JobConfig, rows: list[RowLengths] | None) -> RowSchedule |
     """The steps as the run would plan them; `None` where the rows are not known, or none has a trained token."""
     if not rows or not all(file.num_sequences for file in rows):
         return None
-    return RowSchedule.planned(config.training, [file.num_sequences for file in rows], config.resources.num_workers)
+    num_rows = [file.num_sequences for file in rows]
+    return RowSchedule.planned(config.training, num_rows, config.resources.num_workers, config.method)
 
 
 def _tokens(schedule: RowSchedule | None, rows: list[RowLengths] | None) -> int | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftlab.errors import FineTuneLabError
-from ftlab.schemas import JobConfig, NoticePayload
+from ftlab.schemas import GrpoMethod, JobConfig, NoticePayload
 from serve.context import Services
 from serve.models.base_model import Checked, Tuned, find_tuned
 from train.model.base_model import base_of_adapter
@@ -18,6 +18,7 @@ from train.model.preflight import (
     unused_settings,
     with_adapter_settings,
 )
+from train.rewards import check_rewards
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ def preflight(services: Services, owner: str, config: JobConfig, model: Checked)
     """
     config = config.model_copy(update={"model": str(model.ref)})
     notices = _unused(config)
+    if isinstance(config.method, GrpoMethod):
+        check_rewards(config.method)
     if config.resources.gpus_per_worker == 0:
         check_devices(config, use_cuda=False)
     if model.ref.kind in ("hub", "path"):

@@ -67,6 +67,10 @@ class RunCallback(TrainerCallback):
         self._heartbeat.beat()
         self._stop_poll.raise_if_requested()
 
+    def beat(self) -> None:
+        """Report progress within a step."""
+        self._heartbeat.beat()
+
     def saving(self) -> None:
         """Report that the trainer starts to write a checkpoint."""
         self._heartbeat.enter(Phase.SAVING)

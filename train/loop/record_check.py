@@ -33,8 +33,24 @@ _OF_ARGUMENTS = (
 )
 """Fields of `training` that are read from the arguments of transformers' trainer."""
 
-_OF_METHOD = ("max_length", "packing", "beta", "loss_type", "label_smoothing")
+_OF_METHOD = (
+    "max_length",
+    "packing",
+    "beta",
+    "loss_type",
+    "label_smoothing",
+    "max_completion_length",
+    "num_generations",
+    "num_iterations",
+    "temperature",
+    "top_p",
+    "top_k",
+    "epsilon",
+    "scale_rewards",
+)
 """Fields of `method` that are read from the arguments of TRL's trainer, except `packing`."""
+_OF_ROWS = {("grpo", "max_length")}
+"""Methods and fields that decide which rows are prepared, and that no trainer has."""
 
 
 def notice_of_differences(config: JobConfig, parts: Mapping[str, Any]) -> NoticePayload | None:
@@ -67,7 +83,7 @@ def _recorded(config: JobConfig) -> dict[str, Any]:
         "training.optim": training.optim,
         "training.max_steps": training.max_steps,
         "training.gradient_checkpointing": training.gradient_checkpointing,
-        **{f"method.{name}": value for name, value in config.method if name in _OF_METHOD},
+        **{f"method.{name}": value for name, value in config.method if _is_of_trainer(config, name)},
         "resources.num_workers": config.resources.num_workers,
         "tuning": config.tuning,
         "load_in_4bit": config.load_in_4bit,
@@ -78,6 +94,10 @@ def _recorded(config: JobConfig) -> dict[str, Any]:
     if config.tuning == "lora":
         values |= {f"lora.{name}": value for name, value in config.lora}
     return values
+
+
+def _is_of_trainer(config: JobConfig, name: str) -> bool:
+    return name in _OF_METHOD and (config.method.type, name) not in _OF_ROWS
 
 
 def _in_force(

@@ -3,13 +3,17 @@
 from collections.abc import Callable
 
 from train.loop.exact_resume import ExactResume
-from train.methods import dpo, sft
+from train.methods import dpo, grpo, sft
 from train.methods.trainer_inputs import TrainerInputs
 
-MAKE_TRAINER: dict[str, Callable[[TrainerInputs], ExactResume]] = {"sft": sft.make_trainer, "dpo": dpo.make_trainer}
+MAKE_TRAINER: dict[str, Callable[[TrainerInputs], ExactResume]] = {
+    "sft": sft.make_trainer,
+    "dpo": dpo.make_trainer,
+    "grpo": grpo.make_trainer,
+}
 """By the type of the method in the job's config."""
 EVALUATE: dict[str, Callable[..., dict[str, float]]] = {"sft": sft.evaluate, "dpo": dpo.evaluate}
-"""Evaluations of a loaded model without a trainer, by the same type."""
+"""Evaluations of a loaded model without a trainer, by the same type. A method that generates answers has none."""
 
 
 def make_trainer(inputs: TrainerInputs) -> ExactResume:
