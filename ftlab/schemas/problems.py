@@ -143,6 +143,8 @@ def _field_path(loc: tuple[int | str, ...], model: type[BaseModel], *, is_unknow
 def _field_names(path: Sequence[str], model: type[BaseModel]) -> list[str]:
     models = [model]
     for name in path:
+        if name.isdigit():
+            continue  # an item of a list has the fields of the list's models
         models = [
             found
             for item in models

@@ -14,7 +14,7 @@ def _compiles(pattern: str) -> str:
     try:
         re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"is not a valid regular expression: {error}") from None
+        raise ValueError(f"must be a valid regular expression ({error})") from None
     return pattern
 
 
@@ -70,7 +70,7 @@ class JsonSchemaReward(RewardConfig):
     """1 where the answer is valid JSON and follows the schema, else 0."""
 
     type: Literal["json_schema"] = "json_schema"
-    json_schema: dict[str, Any] | None = None
+    definition: dict[str, Any] | None = None
     """A JSON Schema (draft 2020-12); without one, any JSON text is valid. References to other documents fail."""
 
 

@@ -14,6 +14,7 @@ from train.model.preflight import (
     ModelUse,
     adapter_settings,
     check_devices,
+    check_divergence_of_adapter,
     check_use,
     unused_settings,
     with_adapter_settings,
@@ -60,6 +61,7 @@ def preflight(services: Services, owner: str, config: JobConfig, model: Checked)
         )
         notices.append(NoticePayload(code="adapter_merged", message=message))
     else:
+        check_divergence_of_adapter(config)
         base = base_facts(tuned, services.settings.home / "models")
         config = with_adapter_settings(config, adapter, base.layers if base else None)
         notices = _unused(config)  # those of the adapter too

@@ -25,8 +25,9 @@ class Setting:
 def configs_with_every_setting(chosen: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Valid configs; every setting has a value other than its default in at least one of them.
 
-    Several are needed, as some settings exclude each other. `chosen` has values by dotted name for settings that must
-    name something that exists; required ones are in every config. A setting that fits no config is an `AssertionError`.
+    Several are needed, as some settings exclude each other. `chosen` has values by dotted name that are tried first, as
+    some settings must name something that exists; required ones are in every config. A setting that fits no config is
+    an `AssertionError`.
     """
     schema = JobConfig.model_json_schema()
     pending = list(_settings(schema, schema["$defs"], (), {}))
@@ -38,7 +39,7 @@ def configs_with_every_setting(chosen: Mapping[str, Any]) -> list[dict[str, Any]
         left = []
         for setting in pending:
             name = ".".join(setting.path)
-            values = (chosen[name],) if name in chosen else setting.values
+            values = (*((chosen[name],) if name in chosen else ()), *setting.values)
             document, is_set = _with(document, setting, values)
             left += [] if is_set else [setting]
         assert len(left) < len(pending), f"no value fits {['.'.join(setting.path) for setting in left]}"
@@ -95,7 +96,7 @@ def _values(schema: Schema, definitions: Schema) -> Iterator[Any]:
         case "boolean":
             yield from (True, False)
         case "integer":
-            yield from (lowest + 7, lowest + 1, lowest)
+            yield from (lowest + 7, lowest + 1, lowest, lowest + 1000)
         case "number":
             yield from (1 / 3, lowest + 1 / 3)
         case "string":
@@ -111,8 +112,13 @@ def _required(group: Schema, definitions: Schema) -> dict[str, Any]:
     """The discriminator of a branch of a union, and a value for every field that it requires."""
     names = ["type", *group.get("required", ())]
     properties = group["properties"]
-    # The last value that fits a list is one of its items alone.
-    return {name: [*_values(properties[name], definitions)][-1] for name in names}
+    return {name: _value(properties[name], definitions) for name in dict.fromkeys(names)}
+
+
+def _value(schema: Schema, definitions: Schema) -> Any:
+    """A value for a required field; of a list, one with a single item."""
+    values = _values(schema, definitions)
+    return [*values][-1] if schema.get("type") == "array" else next(values)
 
 
 def _resolved(schema: Schema, definitions: Schema) -> Schema:

@@ -2,7 +2,7 @@
 
 The model in training generates the answers itself, with transformers. The reference of the KL divergence is the model
 with its adapter switched off: no second model is ever in memory. Answers that are trained for several steps are part of
-a checkpoint that lies between those steps.
+a checkpoint between those steps.
 
 An evaluation generates one answer to each prompt, always with the same random numbers. Its `loss` is the negative mean
 reward, so that the checkpoint with the lowest eval loss is the one with the highest reward.
@@ -17,11 +17,11 @@ import torch
 from peft import PeftModel
 from trl import GRPOConfig, GRPOTrainer
 
-from ftlab.errors import InvalidRequestError
 from ftlab.schemas.methods import GrpoMethod
 from train.loop.evaluation import Batch, BatchSums
 from train.loop.exact_resume import ExactResume
 from train.methods.trainer_inputs import TrainerInputs
+from train.model.preflight import check_divergence_of_adapter
 from train.rewards import RewardFunction, reward_functions
 from train.row_order import GenerationSampler
 
@@ -117,13 +117,8 @@ def make_trainer(inputs: TrainerInputs) -> ExactResume:
     config = inputs.plan.config
     method = config.method
     assert isinstance(method, GrpoMethod)
-    if method.beta and isinstance(inputs.model, PeftModel):
-        raise InvalidRequestError(
-            "method.beta above 0 cannot be combined with an adapter that is trained further: the model before training "
-            "would have to be kept as a second adapter. Set method.beta to 0, or start from the full model.",
-            "invalid_config",
-            "method.beta",
-        )
+    if isinstance(inputs.model, PeftModel):
+        check_divergence_of_adapter(config)
     args = GRPOConfig(
         **inputs.training_arguments(),
         activation_checkpointing=config.training.gradient_checkpointing,

@@ -30,7 +30,7 @@ class RewardFunction:
     def __init__(self, config: Reward, name: str) -> None:
         self.__name__ = name
         self._config = config
-        schema = config.json_schema if isinstance(config, JsonSchemaReward) else None
+        schema = config.definition if isinstance(config, JsonSchemaReward) else None
         self._validator = None if schema is None else schema_validator(schema)
 
     def __call__(
@@ -76,12 +76,12 @@ def reward_functions(method: GrpoMethod) -> list[RewardFunction]:
 def check_rewards(method: GrpoMethod) -> None:
     """Raise `InvalidRequestError` for a reward that cannot be computed."""
     for number, reward in enumerate(method.rewards):
-        if not isinstance(reward, JsonSchemaReward) or reward.json_schema is None:
+        if not isinstance(reward, JsonSchemaReward) or reward.definition is None:
             continue
         try:
-            schema_validator(reward.json_schema)
+            schema_validator(reward.definition)
         except ValueError as error:
-            field = f"method.rewards[{number}].json_schema"
+            field = f"method.rewards.{number}.definition"
             raise InvalidRequestError(
                 f"{field} is not a valid JSON Schema: {error}.", "invalid_config", field
             ) from None
