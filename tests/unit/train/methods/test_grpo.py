@@ -138,13 +138,14 @@ def test_an_evaluation_draws_the_same_answers_whatever_was_drawn_before(prompts:
 
 
 def test_the_reward_rises(prompts: Job) -> None:
+    """Longer answers score higher: their mean length is about 17 of 60 characters before training."""
     link = Link()
-    reward = {"type": "length", "min_length": 100, "max_length": 200, "unit": "characters"}
-    method = GRPO | {"rewards": [reward], "num_generations": 8}
-    steps = {"max_steps": 12, "per_device_train_batch_size": 16, "learning_rate": 0.02, "lr_scheduler_type": "constant"}
-    prompts.train(link, training=steps, method=method)
+    reward = {"type": "length", "min_length": 60, "max_length": 200, "unit": "characters"}
+    steps = {"max_steps": 12, "per_device_train_batch_size": 16, "learning_rate": 0.01, "lr_scheduler_type": "constant"}
+    prompts.eval_rows = None
+    prompts.train(link, training=steps, method=GRPO | {"rewards": [reward], "num_generations": 8}, tuning="full")
     rewards = [*link.series("reward").values()]
-    assert sum(rewards[-3:]) > sum(rewards[:3]) + 0.5
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.1
 
 
 def test_a_prompt_that_is_too_long_is_skipped_and_counted(prompts: Job, tmp_path: Path) -> None:
