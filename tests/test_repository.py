@@ -20,6 +20,7 @@ from ftlab.cli.job_source import read_job
 from ftlab.client import AsyncClient, Client
 from ftlab.schemas import EventKind, SftMethod
 from ftlab.schemas.job_file import parse_job_config, read_yaml
+from ftlab.schemas.methods import METHODS, TrainingMethod
 from ftlab.schemas.templates import BUILT_IN
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
@@ -160,6 +161,14 @@ def test_every_field_of_a_job_is_documented_with_its_bounds_and_default(name: st
     for bound in bounds(schema):
         word = bound if isinstance(bound, str) else json.dumps(bound)
         assert re.search(rf"(?<![\w.]){re.escape(word)}(?!\w|\.\d)", allowed), f"{word} is not named"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_word_that_a_field_of_a_method_may_be_is_documented(method: type[TrainingMethod]) -> None:
+    for name, schema in method.model_json_schema()["properties"].items():
+        for word in bounds(schema):
+            if isinstance(word, str):
+                assert f"`{word}`" in row_of(reference("job-config"), f"method.{name}")
 
 
 def test_the_example_of_every_setting_has_every_setting_with_its_default() -> None:

@@ -39,6 +39,15 @@ def add_up(values: torch.Tensor) -> torch.Tensor:
     return total.to(values.device)
 
 
+def largest(values: torch.Tensor) -> torch.Tensor:
+    """Largest of each of `values` over all ranks, equal on each of them."""
+    if not _is_distributed():
+        return values
+    found = values.to(_device(), copy=True)
+    dist.all_reduce(found, op=dist.ReduceOp.MAX)
+    return found.to(values.device)
+
+
 def gather_digests(digest: str) -> list[str]:
     """Hexadecimal digests of all ranks, in rank order."""
     if not _is_distributed():

@@ -58,6 +58,9 @@ def deliver(run: RunContext, trained: TrainedRun) -> Outcome:
     """Publish the model and evaluate it. Rank 0 calls it, alone."""
     run.heartbeat.enter(Phase.DELIVERING)
     delivered = _publish(run.plan, run.link)
+    if trained.outcome.ended_early is not None:
+        message = f"{trained.outcome.ended_early} The checkpoint of step {delivered.step} was delivered."
+        run.link.emit(NoticePayload(code="stopped_early", message=message))
     _report_no_improvement(run.link, trained.eval_losses, delivered.step)
     # A method that evaluates by generated answers would draw other ones of the delivered model.
     if trained.eval_set is not None and run.plan.config.method.type in EVALUATE:

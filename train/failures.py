@@ -27,10 +27,18 @@ _REASONS_OF_CODES = {
 """Reason by the code of one of our own errors. Any other code is `config_invalid` if the error blames the request (HTTP
 4xx).
 """
+_LESS_MEMORY = (
+    "Halve training.per_device_train_batch_size and double training.gradient_accumulation_steps, lower "
+    "method.max_length, or set training.gradient_checkpointing; 'ftlab submit --dry-run' computes what fits."
+)
 
 
 class LossDivergedError(RuntimeError):
     """The training loss is no longer a finite number."""
+
+
+class DeviceTooSmallError(RuntimeError):
+    """The GPU has too little memory for a step on the longest rows."""
 
 
 class DiskFullError(RuntimeError):
@@ -65,6 +73,8 @@ def find_reason(error: BaseException, folder: Path) -> tuple[ReasonCode, str] | 
             ReasonCode.LOSS_DIVERGED,
             f"{error} Lower training.learning_rate, or keep training.max_grad_norm at 1.0 or below.",
         )
+    if isinstance(error, DeviceTooSmallError):
+        return ReasonCode.DEVICE_OOM, f"A step on the longest rows does not fit the GPU: {error}. {_LESS_MEMORY}"
     if isinstance(error, DiskFullError):
         return ReasonCode.DISK_FULL, str(error)
     if full := _disk_full(error):

@@ -140,6 +140,8 @@ class Outcome:
     """Step of the newest checkpoint, where a resume continues; `None` if there is none."""
     delivered_step: int | None = None
     """Step of the checkpoint that `job_folder/model` was made from."""
+    ended_early: str | None = None
+    """Sentence about why the run ended before its last scheduled step; `None` where it did not."""
     base_model: str | None = None
     base_revision: str | None = None
 

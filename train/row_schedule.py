@@ -222,7 +222,7 @@ class RowSchedule:
         longer = replace(self._with_rescaled_lr(step), rows=tuple(rows), ends=ends)
         if step < self.last_step:
             return longer
-        return replace(longer, lr_start=float(min(training.warmup_steps, self.lr_steps - 1)))
+        return replace(longer, lr_start=float(min(training.num_warmup_steps(self.lr_steps), self.lr_steps - 1)))
 
     def _with_rescaled_lr(self, step: int) -> "RowSchedule":
         return replace(self, lr_rescaled_at=self.rows_at(step), lr_start=self.lr_position(step))

@@ -120,6 +120,7 @@ def _train(run: RunContext) -> TrainedRun:
         callback.stopped_by,
         has_saved=callback.stopped_by is not None and callback.saved_step == step,
         saved_step=callback.saved_step or (resumed.step if resumed else None),
+        ended_early=callback.early_end(trainer.state),
         base_model=base.name,
         base_revision=base.revision,
     )

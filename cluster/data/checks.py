@@ -18,6 +18,7 @@ from cluster.data.requests import BaseRef, CheckRequest, SourceFile, TokensReque
 from cluster.data.tasks import OnProgress
 from ftlab.files import replacing
 from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS, CheckReport
+from ftlab.schemas.methods import KtoMethod
 from train.model.base_model import BaseModel
 
 if TYPE_CHECKING:
@@ -130,9 +131,11 @@ class DataChecks:
         from train.data.doctor import VERSION
         from train.data.tokens.prepare import PrepareSpec, content_of
 
-        tokens = PrepareSpec.of(self._rows(request.file), base.folder, request.method).key()
+        tokens = PrepareSpec.of(self._rows(request.file), base.tokenizer_folder, request.method).key()
         held_out = content_of(self._rows(request.eval_file)) if request.eval_file else None
-        return hashlib.sha256(json.dumps([VERSION, tokens, held_out, request.max_findings]).encode()).hexdigest()
+        return hashlib.sha256(
+            json.dumps([VERSION, tokens, held_out, request.max_findings, _label_weights(request)]).encode()
+        ).hexdigest()
 
     def _rows(self, file: SourceFile) -> Path:
         """The path that names the content of the rows, which are fetched only if their name does not."""
@@ -144,7 +147,7 @@ class DataChecks:
         from train.data.tokens.prepare import tokenizer_digest
         from train.model.tokenizer import load_tokenizer
 
-        name = tokenizer_digest(base.folder)
+        name = tokenizer_digest(base.tokenizer_folder)
         if name not in self._tokenizers:
             self._tokenizers[name] = load_tokenizer(base)
         self._tokenizers.move_to_end(name)
@@ -217,7 +220,19 @@ def _options(request: CheckRequest) -> "CheckOptions":
     from train.data.doctor import CheckOptions
 
     method = request.method
-    return CheckOptions(method.max_length, method.assistant_only_loss, method.packing, request.max_findings)
+    return CheckOptions(
+        method.max_length,
+        method.assistant_only_loss,
+        method.packing,
+        request.max_findings,
+        _label_weights(request),
+    )
+
+
+def _label_weights(request: CheckRequest) -> tuple[float, float]:
+    """Weights of good and of bad answers in the loss."""
+    method = request.method
+    return (method.desirable_weight, method.undesirable_weight) if isinstance(method, KtoMethod) else (1.0, 1.0)
 
 
 def _kept(path: Path) -> CheckReport | None:

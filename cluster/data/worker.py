@@ -33,6 +33,7 @@ from ftlab.schemas.checks import CheckReport
 from ftlab.schemas.methods import Method
 from ftlab.settings import Settings, load_settings
 from tracking.buckets import Buckets
+from train.model.adapter_files import check_adapter
 from train.model.base_model import BaseModel
 from train.model.folder import facts_of
 from train.model.preflight import check_rows, check_use
@@ -99,7 +100,7 @@ class DataWorker:
         found = []
         for file in request.files:
             with named_file(file.dataset_id, is_eval=False):
-                spec = PrepareSpec.of(self._fetch(file), base.folder, request.method)
+                spec = PrepareSpec.of(self._fetch(file), base.tokenizer_folder, request.method)
                 found.append(row_lengths(spec, self._cache, tokenizer))
         return found
 
@@ -113,11 +114,13 @@ class DataWorker:
         Raise what the run would raise.
         """
         from train.data.rows.errors import named_file
-        from train.data.tokens.prepare import prepared_cache
+        from train.data.tokens.prepare import check_labels, prepared_cache
 
         base = request.base.find()
         facts = facts_of(base.folder)
-        if request.use is not None and base.adapter is None:
+        if base.adapter is not None:
+            check_adapter(base.adapter, facts)
+        elif request.use is not None:
             check_use(request.use, facts)
         eval_file = request.eval_file
         progress = _Progress(on_progress, 2 * sum(file.num_rows for file in request.all_files))
@@ -134,7 +137,9 @@ class DataWorker:
             for file, watch in files:
                 with named_file(file.dataset_id, is_eval=file is eval_file):
                     prepared = self._prepare_file(file, base, request.method, watch, progress.step())
-                in_use.callback(prepared.close)
+                    in_use.callback(prepared.close)
+                    if file is not eval_file:
+                        check_labels(prepared.counts, request.method)
                 check_rows(prepared.counts, facts, file.dataset_id)
                 made.append({"dataset_id": file.dataset_id, "key": prepared.key, **asdict(prepared.counts)})
             # This job's own entries are still in use, so only others are evicted.
@@ -150,7 +155,7 @@ class DataWorker:
         from train.data.tokens.prepare import PrepareSpec, prepare_rows
         from train.model.tokenizer import load_tokenizer
 
-        spec = PrepareSpec.of(self._fetch(file), base.folder, method, is_eval=watch is None)
+        spec = PrepareSpec.of(self._fetch(file), base.tokenizer_folder, method, is_eval=watch is None)
         observe = watch.begin if watch else None
         # The watch makes a second pass for the report unnecessary.
         passes = 2 if watch else 1

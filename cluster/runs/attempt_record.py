@@ -105,11 +105,13 @@ class AttemptLog:
 
         self._queue.put(write)
 
-    def complete(self, make_model: Callable[[JobRecord], ModelRecord], num_files: int) -> None:
+    def complete(
+        self, make_model: Callable[[JobRecord], ModelRecord], num_files: int, *, ended_early: str | None = None
+    ) -> None:
         """The attempt delivered its model: job, attempt and model change in one transaction.
 
         `num_files` is how many files it trained. Where more were appended meanwhile, only the attempt has ended, and
-        the coordinator decides what follows.
+        the coordinator decides what follows. `ended_early` is the sentence about why it did not train all its steps.
         """
 
         def write(tx: Transaction) -> list[EventRecord]:
@@ -125,7 +127,8 @@ class AttemptLog:
                 return []  # the user was first; the coordinator ends a cancelled job
             model = make_model(job)
             tx.models.add(model)
-            return [tx.jobs.move(self._ref, JobStatus.COMPLETED, now=now, reason=ReasonCode.OK, model_id=model.id)]
+            done, ok = JobStatus.COMPLETED, ReasonCode.OK
+            return [tx.jobs.move(self._ref, done, now=now, message=ended_early, reason=ok, model_id=model.id)]
 
         self._queue.put(write)
 

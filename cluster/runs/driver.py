@@ -156,7 +156,9 @@ class RunDriver:
             model_id = new_id("mdl")
             assert self._plan is not None
             num_files = len(self._plan.train_files)
-            self._log.complete(lambda job: self._model(outcome, job, model_id), num_files)
+            self._log.complete(
+                lambda job: self._model(outcome, job, model_id), num_files, ended_early=outcome.ended_early
+            )
         else:
             # Told now, because leaving takes seconds in which the coordinator might end the run by force.
             self._log.end(*self._reason(None))

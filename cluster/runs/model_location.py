@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ftlab.errors import NotFoundError
+from ftlab.errors import InvalidRequestError, NotFoundError
 from ftlab.model_ref import ModelRef, is_hub_id, parse_model_ref
 from ftlab.settings import Settings
 from tracking.store import Transaction
 from tracking.store.records import ModelRecord
 from train.checkpoints.checkpoint_files import step_name
 from train.model.base_model import base_of_adapter
+from train.model.files import ADAPTER_CONFIG
 from train.plan import LocalBase
 
 FOLDER_PREFIX = "folder:"
@@ -30,13 +31,68 @@ def locate(tx: Transaction, settings: Settings, ref: ModelRef) -> ModelLocation:
     Raises `NotFoundError` for a model, or a base model of an adapter, that the service does not have. Whether the files
     of the folder are there is up to the caller.
     """
-    if ref.kind == "hub":
+    if ref.kind == "hub" and (folder := adapter_in_models_folder(settings, ref)) is None:
         return ModelLocation(str(ref))
+    if ref.kind == "hub":
+        ref = ModelRef("path", str(folder))
     base = _local_base(tx, settings, ref)
     adapter_base = base_of_adapter(base.folder)
     if adapter_base is None:
         return ModelLocation(str(base.folder), base)
+    if ref.kind == "path":
+        return ModelLocation(str(base.folder), base_of_users_adapter(settings, adapter_base))
     return ModelLocation(str(base.folder), _find_by_name(tx, settings, adapter_base))
+
+
+def adapter_in_models_folder(settings: Settings, ref: ModelRef) -> Path | None:
+    """The folder of an adapter that its owner put into the models folder under its hub id."""
+    folder = settings.home / "models" / ref.id.replace("/", "--")
+    return folder if ref.revision is None and (folder / ADAPTER_CONFIG).is_file() else None
+
+
+def base_of_users_adapter(settings: Settings, name: str) -> LocalBase | None:
+    """The base model of an adapter that was not trained by this service; `None` for one that is found by its hub id.
+
+    `name` is that in its `adapter_config.json`. Raise `InvalidRequestError` for a folder outside the allowed ones
+    (`invalid_model_id`) and for a job or model of a service (`model_invalid`), whose owner is not known here; and
+    `NotFoundError` for a folder that does not exist.
+    """
+    if name.startswith(("job:", "model:")):
+        raise InvalidRequestError(
+            "The adapter's base model was trained by a FineTune Lab service. Start from that service's own adapter "
+            "('job:ID' or 'model:ID'), or set base_model_name_or_path in adapter_config.json to the path of the base "
+            "model.",
+            "model_invalid",
+            "model",
+        )
+    try:
+        if name.startswith("/"):
+            return _base_at_path(settings, Path(name).resolve())
+        return _folder_below_roots(settings, name) if name.startswith(FOLDER_PREFIX) else None
+    except (OSError, RuntimeError, ValueError):
+        raise _no_base_folder() from None
+
+
+def _base_at_path(settings: Settings, folder: Path) -> LocalBase:
+    if not any(folder.is_relative_to(root.resolve()) for root in settings.allowed_model_roots):
+        raise InvalidRequestError(
+            "The adapter's base model is in a folder outside the model folders. Move it there, or add its folder to "
+            "the setting model_roots; then correct base_model_name_or_path in adapter_config.json.",
+            "invalid_model_id",
+            "model",
+        )
+    if not folder.is_dir():
+        raise _no_base_folder()
+    return LocalBase(_name_of_folder(settings, folder), folder)
+
+
+def _no_base_folder() -> NotFoundError:
+    return NotFoundError(
+        "The folder of the adapter's base model does not exist. Correct base_model_name_or_path in "
+        "adapter_config.json.",
+        "model_not_found",
+        "model",
+    )
 
 
 def job_folder(settings: Settings, job_id: str) -> Path:
@@ -88,16 +144,7 @@ def _name_of_folder(settings: Settings, folder: Path) -> str:
 def _find_by_name(tx: Transaction, settings: Settings, name: str) -> LocalBase | None:
     """The base model that an adapter of this service names; `None` for one that is found by its hub id."""
     if name.startswith(FOLDER_PREFIX):
-        below = PurePosixPath(name.removeprefix(FOLDER_PREFIX))
-        folders = [root / below for root in settings.allowed_model_roots if (root / below).is_dir()]
-        if not folders or ".." in below.parts or below.is_absolute():
-            raise NotFoundError(
-                f"The adapter's base model is the folder {str(below)!r}, which is outside the model folders. Move it "
-                "back, or add the folder that holds it to the setting model_roots.",
-                "model_not_found",
-                "model",
-            )
-        return LocalBase(name, folders[0])
+        return _folder_below_roots(settings, name)
     if not name.startswith(("job:", "model:")):
         return None
     try:
@@ -108,3 +155,17 @@ def _find_by_name(tx: Transaction, settings: Settings, name: str) -> LocalBase |
             "model_not_found",
             "model",
         ) from None
+
+
+def _folder_below_roots(settings: Settings, name: str) -> LocalBase:
+    """The base model with a name that begins with `FOLDER_PREFIX`."""
+    below = PurePosixPath(name.removeprefix(FOLDER_PREFIX))
+    folders = [root / below for root in settings.allowed_model_roots if (root / below).is_dir()]
+    if not folders or ".." in below.parts or below.is_absolute():
+        raise NotFoundError(
+            f"The adapter's base model is the folder {str(below)!r}, which is outside the model folders. Move it "
+            "back, or add the folder that holds it to the setting model_roots.",
+            "model_not_found",
+            "model",
+        )
+    return LocalBase(name, folders[0])

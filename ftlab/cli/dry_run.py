@@ -88,6 +88,11 @@ def estimate_lines(estimate: "JobEstimate") -> Iterator[str]:
         yield from _entry("disk", f"{kept}, {size(estimate.delivered_bytes or 0)} for the tuned model")
     for device in estimate.devices:
         yield from _device(device)
+    if estimate.memory_correction is not None:
+        times = f"{estimate.memory_correction:.2f} times the computed memory"
+        yield from _entry(
+            "measured", f"{estimate.memory_job_id} needed {times} in its trial pass; the totals include this"
+        )
     for alternative in estimate.alternatives:
         for number, (name, value) in enumerate(alternative.changes.items()):
             yield from _entry("" if number else "try", f"--set {name}={_value(value)}")

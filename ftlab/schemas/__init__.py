@@ -17,9 +17,10 @@ from ftlab.schemas.events import (
     ResumedPayload,
     SamplePayload,
     StatusPayload,
+    TrialPayload,
 )
 from ftlab.schemas.lora import LoraConfig
-from ftlab.schemas.methods import DpoMethod, GrpoMethod, Method, SftMethod
+from ftlab.schemas.methods import DpoMethod, GrpoMethod, KtoMethod, Method, RewardMethod, SftMethod
 from ftlab.schemas.records import (
     Attempt,
     Checkpoint,
@@ -52,6 +53,7 @@ __all__ = [
     "Job",
     "JobConfig",
     "JobEstimate",
+    "KtoMethod",
     "LogLine",
     "LogPayload",
     "LoraConfig",
@@ -69,6 +71,7 @@ __all__ = [
     "Quota",
     "Resources",
     "ResumedPayload",
+    "RewardMethod",
     "RowEstimate",
     "RunningEntry",
     "SamplePayload",
@@ -80,6 +83,7 @@ __all__ = [
     "Template",
     "TemplateSummary",
     "TrainingConfig",
+    "TrialPayload",
     "TunedModel",
     "Upload",
     "WireModel",

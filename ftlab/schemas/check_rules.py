@@ -2,8 +2,6 @@
 
 from enum import StrEnum
 
-from ftlab.schemas.methods import LEARNABLE_KINDS, RowKind
-
 
 class Severity(StrEnum):
     ERROR = "error"
@@ -25,13 +23,14 @@ class CheckRule(StrEnum):
     TEMPLATE_FAILED = "template_failed"
     TURNS_NOT_FOUND = "turns_not_found"
     NOTHING_TO_LEARN = "nothing_to_learn"
-    NO_METHOD = "no_method"
+    ONE_LABEL = "one_label"
     EVAL_TEMPLATE_FAILED = "eval_template_failed"
     EVAL_TURNS_NOT_FOUND = "eval_turns_not_found"
     EVAL_NOTHING_TO_LEARN = "eval_nothing_to_learn"
     EVAL_NO_METHOD = "eval_no_method"
     UNTRAINED_ROW = "untrained_row"
     EQUAL_WHEN_CUT = "equal_when_cut"
+    UNBALANCED_LABELS = "unbalanced_labels"
     TRUNCATED_ROW = "truncated_row"
     EMPTY_ROW = "empty_row"
     HUGE_ROW = "huge_row"
@@ -71,7 +70,6 @@ def severity_of(rule: str) -> Severity:
     return CheckRule(rule).severity if rule in set(CheckRule) else Severity.INFO
 
 
-_NOT_LEARNED = " or ".join(kind.plural for kind in RowKind if kind not in LEARNABLE_KINDS)
 R, ERROR, WARNING, INFO = CheckRule, Severity.ERROR, Severity.WARNING, Severity.INFO
 
 _TABLE: dict[CheckRule, tuple[Severity, str]] = {
@@ -82,7 +80,7 @@ _TABLE: dict[CheckRule, tuple[Severity, str]] = {
         "identified.",
     ),
     R.NOTHING_TO_LEARN: (ERROR, "No row of the dataset has a token that the loss counts."),
-    R.NO_METHOD: (ERROR, f"The rows are {_NOT_LEARNED}, which no training method supports yet."),
+    R.ONE_LABEL: (ERROR, "All rated answers have the same label, so there is no contrast to learn from."),
     R.EVAL_TEMPLATE_FAILED: (ERROR, "The model's chat template refuses the row of the evaluation dataset."),
     R.EVAL_TURNS_NOT_FOUND: (
         ERROR,
@@ -93,6 +91,10 @@ _TABLE: dict[CheckRule, tuple[Severity, str]] = {
     R.EVAL_NO_METHOD: (ERROR, "No training method takes the rows of both the training and the evaluation dataset."),
     R.UNTRAINED_ROW: (WARNING, "The loss counts no token of the row; training skips it."),
     R.EQUAL_WHEN_CUT: (WARNING, "The two answers of the pair are equal up to max_length; training skips the pair."),
+    R.UNBALANCED_LABELS: (
+        WARNING,
+        "More than twice as much weight is on answers with one label as on those with the other.",
+    ),
     R.TRUNCATED_ROW: (WARNING, "The row is longer than max_length; its end is cut off."),
     R.EMPTY_ROW: (WARNING, "The text to train on has no visible characters."),
     R.HUGE_ROW: (WARNING, "The row is many times longer than max_length."),

@@ -36,14 +36,16 @@ class DeviceEstimate(WireModel):
     """Memory of one of them that the processes of the job on it may use; `None` where it is not known."""
     processes: int = 1
     """Training processes of the job that share it."""
+    peak_bytes: int | None = None
+    """Peak of one process, by which `fits` is decided: computed, and corrected where an earlier job measured it."""
     fits: str
     """`fits`, `does_not_fit`, or `unknown`; tight ones, within 15 % of the memory, are `unknown`."""
     message: str
     """One sentence with the reason."""
     training: MemoryParts | None = None
-    """Peak of a training step, of one process; `None` for a model that cannot be estimated."""
+    """Computed peak of a training step, of one process; `None` for a model that cannot be estimated."""
     evaluation: MemoryParts | None = None
-    """Peak of an evaluation; `None` without an evaluation dataset."""
+    """Computed peak of an evaluation; `None` without an evaluation dataset."""
 
 
 class Alternative(WireModel):
@@ -86,6 +88,10 @@ class JobEstimate(WireModel):
     """Seconds of training, from the measured speed of an earlier job; never guessed."""
     measured_job_id: str | None = None
     """The earlier job."""
+    memory_correction: float | None = None
+    """Measured / computed memory of an earlier job that trained the same way; `None` without such a measurement."""
+    memory_job_id: str | None = None
+    """The earlier job that measured its memory in a trial pass."""
     peak_length: int
     """Tokens of the row that the memory was computed for."""
     devices: list[DeviceEstimate] = Field(default_factory=list)

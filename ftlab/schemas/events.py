@@ -13,6 +13,8 @@ from ftlab.status import JobStatus, Phase, ReasonCode
 
 RESUMED = "resumed"
 """Code of the notice that reports what an attempt resumed from."""
+TRIED = "trial_pass"
+"""Code of the notice that reports a pass over the longest rows before the first step."""
 DATA_CHECKED = "data_checked"
 """Code of the notice that reports what the doctor found in a job's data."""
 FINAL_EVAL_LOSS = "final_eval_loss"
@@ -165,6 +167,24 @@ class ResumedPayload(NoticePayload):
     """Reasons why it does not."""
 
 
+class TrialPayload(NoticePayload):
+    """What a pass over the longest rows took (code `trial_pass`), on the worker that took the most.
+
+    It leaves the weights as they are.
+    """
+
+    num_rows: int | None = None
+    """Rows of one pass."""
+    longest: int | None = None
+    """Tokens of the longest row."""
+    peak_bytes: int | None = None
+    """Memory that training needs for these rows: of the GPU, else of the process."""
+    memory_bytes: int | None = None
+    """Memory that the process may use."""
+    time_s: float | None = None
+    """Seconds that the pass took."""
+
+
 class SamplePayload(EventPayload):
     """Reserved; nothing writes it yet."""
 
@@ -179,15 +199,19 @@ _Payload = (
     | SamplePayload
     | NoticePayload
     | ResumedPayload
+    | TrialPayload
     | ProgressPayload
 )
-_BY_KIND = {payload.kind: payload for payload in get_args(_Payload) if payload is not ResumedPayload}
+_BY_CODE: dict[str, type[NoticePayload]] = {RESUMED: ResumedPayload, TRIED: TrialPayload}
+"""Notices with fields of their own."""
+_BY_KIND = {payload.kind: payload for payload in get_args(_Payload) if payload not in _BY_CODE.values()}
 
 
 def parse_payload(kind: EventKind, data: Mapping[str, Any]) -> EventPayload:
     """The payload of an event with this `data`."""
-    is_receipt = kind is EventKind.NOTICE and data.get("code") == RESUMED
-    payload: type[EventPayload] = ResumedPayload if is_receipt else _BY_KIND[kind]
+    payload: type[EventPayload] = _BY_KIND[kind]
+    if kind is EventKind.NOTICE:
+        payload = _BY_CODE.get(str(data.get("code")), NoticePayload)
     return payload.model_validate(data)
 
 

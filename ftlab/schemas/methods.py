@@ -47,16 +47,27 @@ class TrainingMethod(StrictModel):
     learning_rates: ClassVar[dict[str, float]]
     """Default peak learning rate by `tuning`."""
     texts_per_row: ClassVar[int] = 1
-    """Sequences that the model reads of each row."""
+    """Sequences of each row that one forward pass of the model reads."""
     compares_with_base: ClassVar[bool] = False
     """Whether the loss compares the model with what it was before training (the reference)."""
     uses_dropout: ClassVar[bool] = True
     learns_from_prompts: ClassVar[bool] = False
     """Whether the model generates the answers that it is trained on; those of the rows are references."""
+    refused_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields of rows that other trainers read and this method does not, so that rows with them are refused."""
+    scores_texts: ClassVar[bool] = False
+    """Whether the model gives one number for a text: its head `score` takes the place of the language-model head."""
+    allows_embedding_noise: ClassVar[bool] = False
+    """Whether `training.neftune_noise_alpha` may be set: the noise must change nothing but the model in training."""
 
     type: str
     max_length: int = Field(default=1024, ge=8, le=1_048_576)
     """Most tokens of one row; the rest is cut off at the end, and counted."""
+
+    @property
+    def min_batch_size(self) -> int:
+        """Fewest rows of one forward and backward pass (`training.per_device_train_batch_size`)."""
+        return 1
 
     def model_post_init(self, _: Any) -> None:
         if self.type != DEFAULT_METHOD:
@@ -79,6 +90,7 @@ class SftMethod(TrainingMethod):
 
     row_kinds = (RowKind.MESSAGES, RowKind.TEXT)
     learning_rates: ClassVar = {"lora": 2e-4, "full": 2e-5}
+    allows_embedding_noise = True
 
     type: Literal["sft"] = "sft"
     assistant_only_loss: bool = True
@@ -86,6 +98,8 @@ class SftMethod(TrainingMethod):
     packing: bool = False
     """Put several rows of the dataset into one row of `max_length` tokens, so that hardly any padding is computed. Rows
     do not see each other, and a longer one is continued in the next place instead of cut."""
+    label_smoothing_factor: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of each label that is spread evenly over the whole vocabulary. `eval_loss` stays the plain loss."""
 
 
 class DpoMethod(TrainingMethod):
@@ -115,6 +129,54 @@ class DpoMethod(TrainingMethod):
                 "method.loss_type to 'robust'"
             )
         return self
+
+
+class KtoMethod(TrainingMethod):
+    """Kahneman-Tversky optimisation (TRL `KTOTrainer`) on answers that are rated good or bad, without dropout."""
+
+    row_kinds = (RowKind.UNPAIRED,)
+    learning_rates: ClassVar = {"lora": 1e-5, "full": 1e-6}
+    assistant_only_loss: ClassVar[bool] = True
+    packing: ClassVar[bool] = False
+    compares_with_base = True
+    uses_dropout = False
+
+    type: Literal["kto"] = "kto"
+    beta: float = Field(default=0.1, gt=0.0, le=100.0)
+    """Strength of the pull towards the model before training: a lower value lets the answers move further from it."""
+    desirable_weight: float = Field(default=1.0, gt=0.0, le=1000.0)
+    """Weight of the loss of good answers."""
+    undesirable_weight: float = Field(default=1.0, gt=0.0, le=1000.0)
+    """Weight of the loss of bad answers."""
+    loss_type: Literal["kto", "apo_zero_unpaired"] = "kto"
+    """`kto` is the loss of the KTO paper, `apo_zero_unpaired` that of APO-zero, without a KL term."""
+
+    @property
+    def estimates_kl(self) -> bool:
+        return self.loss_type == "kto"
+
+    @property
+    def min_batch_size(self) -> int:
+        return 2 if self.estimates_kl else 1
+
+
+class RewardMethod(TrainingMethod):
+    """Reward model that scores an answer (TRL `RewardTrainer`), without dropout."""
+
+    row_kinds = (RowKind.PREFERENCE,)
+    learning_rates: ClassVar = {"lora": 1e-4, "full": 1e-5}
+    # The score follows from every token of a text.
+    assistant_only_loss: ClassVar[bool] = False
+    packing: ClassVar[bool] = False
+    texts_per_row = 2
+    uses_dropout = False
+    refused_fields: ClassVar = ("margin",)
+    scores_texts = True
+
+    type: Literal["reward"] = "reward"
+    center_rewards_coefficient: float | None = Field(default=None, gt=0.0, le=100.0)
+    """Weight of the squared sum of a pair's two rewards in the loss, which holds their mean near zero; 0.01 is usual.
+    Default: none, so that only the difference of the rewards is trained."""
 
 
 class GrpoMethod(TrainingMethod):
@@ -182,7 +244,13 @@ class GrpoMethod(TrainingMethod):
         return self
 
 
-METHODS: tuple[type[TrainingMethod], ...] = (SftMethod, DpoMethod, GrpoMethod)
+METHODS: tuple[type[TrainingMethod], ...] = (
+    SftMethod,
+    DpoMethod,
+    KtoMethod,
+    RewardMethod,
+    GrpoMethod,
+)
 
 
 def _type_of(value: object) -> str:
@@ -192,10 +260,11 @@ def _type_of(value: object) -> str:
 
 
 Method = Annotated[
-    Annotated[SftMethod, Tag("sft")] | Annotated[DpoMethod, Tag("dpo")] | Annotated[GrpoMethod, Tag("grpo")],
+    Annotated[SftMethod, Tag("sft")]
+    | Annotated[DpoMethod, Tag("dpo")]
+    | Annotated[KtoMethod, Tag("kto")]
+    | Annotated[RewardMethod, Tag("reward")]
+    | Annotated[GrpoMethod, Tag("grpo")],
     Discriminator(_type_of),
 ]
 """Any training method; `type` says which."""
-
-LEARNABLE_KINDS = frozenset(kind for method in METHODS for kind in method.row_kinds)
-"""Kinds of rows that at least one method learns from."""

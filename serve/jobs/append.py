@@ -73,6 +73,12 @@ def _check(tx: Transaction, owner: str, record: JobRecord, datasets: Sequence[st
             "starts from its model.",
             "max_steps_set",
         )
+    if config.training.early_stopping_patience is not None and record.status is S.COMPLETED:
+        raise ConflictError(
+            f"Job {record.id!r} has training.early_stopping_patience, so once completed it does not train appended "
+            "files. Submit a new job that starts from its model.",
+            "early_stopping_set",
+        )
     added = [find_dataset(tx, owner, dataset, "datasets") for dataset in datasets]
     check_kinds(config, [*_own_datasets(tx, record, config), *added], "datasets")
     return [dataset.id for dataset in added]

@@ -1,30 +1,26 @@
 """Estimate what a job would need, from the files of its model and the rows of its datasets. Nothing is stored."""
 
 from dataclasses import dataclass
-from statistics import median
 
 from cluster.data.requests import LengthsRequest, base_ref, source_file
 from cluster.policy import Fleet
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import GrpoMethod, JobConfig, JobEstimate, RowEstimate
-from ftlab.status import JobStatus
 from serve.context import Caller, Services
 from serve.http.responses import in_thread
+from serve.jobs.earlier_runs import Earlier, earlier_runs
 from serve.jobs.estimate_devices import alternatives_on, estimate_pool, pools_of
 from serve.jobs.preflight import Start, base_facts, preflight
 from serve.jobs.submit import with_ids
 from serve.models.base_model import HubAnswer, ask_huggingface, check
-from tracking.store import Transaction
 from train.data.tokens.row_lengths import RowLengths
 from train.estimate.devices import Fit, has_fast_bfloat16
 from train.estimate.disk import disk_of
-from train.estimate.memory import Place
+from train.estimate.memory import Place, training_peak
 from train.model.folder import facts_of
 from train.model.shape import ModelShape
 from train.row_schedule import RowSchedule
 
-MAX_EARLIER_JOBS = 50
-"""Newest completed jobs among which a comparable one is searched."""
 NO_SHAPE = (
     "Memory and disk are not estimated: the model is quantised, has experts, or is not on this machine and of a type "
     "whose weights do not follow from its config."
@@ -44,7 +40,7 @@ GPU_NOT_MEASURED = "The figures for GPUs follow from the same formula, and were 
 GENERATED = (
     "Tokens and memory are computed for answers of method.max_completion_length tokens; shorter answers need less."
 )
-NO_SPEED = "The time is not known: no completed job with this model and these settings has measured a speed here."
+NO_SPEED = "The time is not known: no job with this model and these settings has measured a speed here."
 
 
 @dataclass(frozen=True)
@@ -55,8 +51,7 @@ class _Facts:
     shape: ModelShape | None
     lengths: LengthsRequest
     fleet: Fleet | None
-    tokens_per_s: float | None = None
-    measured_job_id: str | None = None
+    earlier: Earlier
 
 
 async def estimate(caller: Caller, config: JobConfig) -> JobEstimate:
@@ -79,9 +74,9 @@ def _facts(services: Services, owner: str, config: JobConfig, answer: HubAnswer)
         config, datasets = with_ids(tx, owner, start.config)
         base = base_ref(tx, services.settings, config.model, start.model.revision)
         files = tuple(source_file(services.settings, dataset) for dataset in datasets)
-        job_id, speed = _measured(tx, owner, config) or (None, None)
+        earlier = earlier_runs(tx, owner, config)
     lengths = LengthsRequest(base, config.method, files)
-    return _Facts(config, _shape(services, start), lengths, services.coordinator.machines(), speed, job_id)
+    return _Facts(config, _shape(services, start), lengths, services.coordinator.machines(), earlier)
 
 
 def _shape(services: Services, start: Start) -> ModelShape | None:
@@ -92,33 +87,6 @@ def _shape(services: Services, start: Start) -> ModelShape | None:
         facts = base_facts(tuned, services.settings.home / "models")
         return facts.shape if facts else None
     return facts_of(tuned.folder).shape
-
-
-def _measured(tx: Transaction, owner: str, config: JobConfig) -> tuple[str, float] | None:
-    """The newest completed job that trained the same way, and its median tokens per second."""
-    for job in tx.jobs.list(owner=owner, statuses={JobStatus.COMPLETED}, limit=MAX_EARLIER_JOBS):
-        if isinstance(job.config, JobConfig) and _pace(job.config) == _pace(config):
-            points = tx.metrics.series(job.id, {"tokens_per_s"})
-            if speeds := [point.value for point in points if point.value > 0]:
-                return job.id, median(speeds)
-    return None
-
-
-def _pace(config: JobConfig) -> tuple[object, ...]:
-    """The settings that determine the speed of a run."""
-    training = config.training
-    return (
-        config.model,
-        config.tuning,
-        config.quantised_by,
-        config.lora,
-        config.method,
-        config.resources,
-        training.per_device_train_batch_size,
-        training.gradient_accumulation_steps,
-        training.gradient_checkpointing,
-        (training.dtype, training.bf16, training.fp16, training.optim),
-    )
 
 
 def _reply(model: str, facts: _Facts, rows: list[RowLengths] | None, notes: list[str]) -> JobEstimate:
@@ -132,22 +100,25 @@ def _reply(model: str, facts: _Facts, rows: list[RowLengths] | None, notes: list
     steps = schedule.last_step if schedule else None
     tokens = _tokens(schedule, rows, config)
     pools = pools_of(config, facts.fleet)
-    devices = [estimate_pool(pool, shape, config, length) for pool in pools]
+    place = pools[0].place if pools else Place(use_cuda=False, has_fast_bfloat16=has_fast_bfloat16())
+    correction = _correction(facts, place)
+    devices = [estimate_pool(pool, shape, config, length, correction or 1.0) for pool in pools]
     lengths = _merged(rows)
     alternatives = []
     if shape is not None and devices and not any(device.fits == Fit.FITS for device in devices):
         largest = max(pools, key=lambda pool: pool.memory or (0, 0))
-        alternatives = alternatives_on(largest, shape, config, length, lengths)
-    speed = facts.tokens_per_s
-    place = pools[0].place if pools else Place(use_cuda=False, has_fast_bfloat16=has_fast_bfloat16())
+        alternatives = alternatives_on(largest, shape, config, length, lengths, correction or 1.0)
+    speed, peak = facts.earlier.speed, facts.earlier.peak
     disk = disk_of(shape, config, steps, place) if shape else None
     return JobEstimate(
         model=model,
         rows=_rows(rows, is_exact=is_exact) if rows is not None else None,
         steps=steps,
         tokens=tokens,
-        time_s=tokens / speed if tokens is not None and speed else None,
-        measured_job_id=facts.measured_job_id,
+        time_s=tokens / speed.tokens_per_s if tokens is not None and speed else None,
+        measured_job_id=speed.job_id if speed else None,
+        memory_correction=correction,
+        memory_job_id=peak.job_id if peak and correction else None,
         peak_length=length,
         devices=devices,
         alternatives=alternatives,
@@ -157,6 +128,15 @@ def _reply(model: str, facts: _Facts, rows: list[RowLengths] | None, notes: list
         delivered_bytes=disk.delivered if disk else None,
         notes=[*notes, *_notes(facts, is_sampled=rows is not None and not is_exact)],
     )
+
+
+def _correction(facts: _Facts, place: Place) -> float | None:
+    """Measured / computed memory of an earlier job's trial pass; `None` without one."""
+    measured = facts.earlier.peak
+    if measured is None or facts.shape is None:
+        return None
+    computed = training_peak(facts.shape, facts.config, measured.longest, place)
+    return measured.peak_bytes / computed.total
 
 
 def _schedule(config: JobConfig, rows: list[RowLengths] | None) -> RowSchedule | None:
@@ -210,6 +190,6 @@ def _notes(facts: _Facts, *, is_sampled: bool) -> list[str]:
         notes.append("The devices are not known, because the scheduler does not respond; try again in a moment.")
     elif any(pool.place.use_cuda for pool in pools_of(facts.config, facts.fleet)):
         notes.append(GPU_NOT_MEASURED)
-    if facts.tokens_per_s is None:
+    if facts.earlier.speed is None:
         notes.append(NO_SPEED)
     return notes

@@ -47,16 +47,19 @@ def pools_of(config: JobConfig, fleet: Fleet | None) -> list[Pool]:
     ]
 
 
-def estimate_pool(pool: Pool, model: ModelShape | None, config: JobConfig, length: int) -> DeviceEstimate:
-    """The peaks on one type of device, and whether they fit."""
+def estimate_pool(
+    pool: Pool, model: ModelShape | None, config: JobConfig, length: int, correction: float = 1.0
+) -> DeviceEstimate:
+    """The peaks on one type of device, and whether they fit; `correction` is measured / computed memory."""
     training, evaluation = _peaks(pool, model, config, length) if model else (None, None)
-    peak = _largest(training, evaluation) if training else None
+    peak = round(_largest(training, evaluation) * correction) if training else None
     found = pool.fit(peak) if peak is not None else Fit.UNKNOWN
     return DeviceEstimate(
         device=pool.name,
         num_devices=pool.number,
         memory_bytes=pool.memory[0] if pool.memory else None,
         processes=pool.processes,
+        peak_bytes=peak,
         fits=found,
         message=_sentence(pool, peak, found),
         training=_parts(training),
@@ -65,12 +68,12 @@ def estimate_pool(pool: Pool, model: ModelShape | None, config: JobConfig, lengt
 
 
 def alternatives_on(
-    pool: Pool, model: ModelShape, config: JobConfig, length: int, lengths: dict[int, int]
+    pool: Pool, model: ModelShape, config: JobConfig, length: int, lengths: dict[int, int], correction: float = 1.0
 ) -> list[Alternative]:
     """The nearest configs that fit the pool."""
 
     def peak_of(changed: JobConfig, longest: int) -> int:
-        return _largest(*_peaks(pool, model, changed, longest))
+        return round(_largest(*_peaks(pool, model, changed, longest)) * correction)
 
     return [
         Alternative(

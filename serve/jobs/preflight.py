@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ftlab.errors import FineTuneLabError
 from ftlab.schemas import GrpoMethod, JobConfig, NoticePayload
+from ftlab.schemas.lora import LoraConfig
 from serve.context import Services
 from serve.models.base_model import Checked, Tuned, find_tuned
 from train.model.base_model import base_of_adapter
@@ -19,6 +20,7 @@ from train.model.preflight import (
     unused_settings,
     with_adapter_settings,
 )
+from train.model.reward_head import check_files, check_method
 from train.rewards import check_rewards
 
 
@@ -28,9 +30,9 @@ class Start:
 
     model: Checked
     config: JobConfig
+    notices: tuple[NoticePayload, ...] = ()
     tuned: Tuned | None = None
     """Set for a model of this service."""
-    notices: tuple[NoticePayload, ...] = ()
 
 
 def preflight(services: Services, owner: str, config: JobConfig, model: Checked) -> Start:
@@ -45,27 +47,40 @@ def preflight(services: Services, owner: str, config: JobConfig, model: Checked)
         check_rewards(config.method)
     if config.resources.gpus_per_worker == 0:
         check_devices(config, use_cuda=False)
+    if model.adapter is not None:
+        config, found = _continued(config, str(model.ref), model.adapter.settings, model.facts)
+        check_use(ModelUse.of(config), model.facts)
+        return Start(model, config, found)
     if model.ref.kind in ("hub", "path"):
         check_use(ModelUse.of(config), model.facts)
-        return Start(model, config, notices=tuple(notices))
+        return Start(model, config, tuple(notices))
     with services.store.read() as tx:
         tuned = find_tuned(model.ref, tx, services.settings, owner)
     assert tuned is not None
     config = config.model_copy(update={"model": str(tuned.ref)})
+    check_files(config.method, tuned.folder)
     adapter = adapter_settings(tuned.folder)
-    if adapter is None:
-        check_use(ModelUse.of(config), facts_of(tuned.folder))
-    elif config.tuning == "full":
-        message = (
-            f"{tuned.ref} is an adapter (r {adapter.r}): it is merged into its base model, and all weights are trained."
-        )
-        notices.append(NoticePayload(code="adapter_merged", message=message))
-    else:
-        check_divergence_of_adapter(config)
+    if adapter is not None:
         base = base_facts(tuned, services.settings.home / "models")
-        config = with_adapter_settings(config, adapter, base.layers if base else None)
-        notices = _unused(config)  # those of the adapter too
-    return Start(model, config, tuned, tuple(notices))
+        if base is not None:
+            check_method(config.method, base)
+        return Start(model, *_continued(config, str(tuned.ref), adapter, base), tuned)
+    check_use(ModelUse.of(config), facts_of(tuned.folder))
+    return Start(model, config, tuple(notices), tuned)
+
+
+def _continued(
+    config: JobConfig, name: str, adapter: LoraConfig, base: ModelFacts | None
+) -> tuple[JobConfig, tuple[NoticePayload, ...]]:
+    """The config of a job that starts from an adapter, and its notices."""
+    if config.tuning == "full":
+        message = (
+            f"{name} is an adapter (r {adapter.r}): it is merged into its base model, and all weights are trained."
+        )
+        return config, (*_unused(config), NoticePayload(code="adapter_merged", message=message))
+    check_divergence_of_adapter(config)
+    config = with_adapter_settings(config, adapter, base.layers if base else None)
+    return config, tuple(_unused(config))  # those of the adapter too
 
 
 def _unused(config: JobConfig) -> list[NoticePayload]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
 from ftlab.schemas import Job, JobConfig, NoticePayload, Page
 from ftlab.schemas.config import Resources
+from ftlab.schemas.methods import METHODS, RowKind
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
 from serve.accounts import quotas
@@ -194,16 +195,36 @@ def check_kinds(config: JobConfig, datasets: list[DatasetRecord], param: str) ->
         if kind not in wanted:
             raise InvalidRequestError(
                 f"{param} has rows of the kind '{kind}', and method '{config.method.type}' learns from "
-                f"{' or '.join(wanted)} only; upload it in another shape, or choose another dataset.",
+                f"{' or '.join(wanted)} only; {_remedy(RowKind(kind))}, or choose another dataset.",
                 "dataset_kind_mismatch",
                 param,
             )
+    _refuse_fields(config, datasets, param)
     if len(kinds) > 1:
         raise InvalidRequestError(
             f"The files of a job must be of one kind; these are {' and '.join(sorted(kinds))}.",
             "dataset_kind_mismatch",
             param,
         )
+
+
+def _remedy(kind: RowKind) -> str:
+    """What lets a job train on rows of this kind."""
+    methods = " or ".join(f"'{method.model_fields['type'].default}'" for method in METHODS if kind in method.row_kinds)
+    return f"set method.type to {methods}, which learns from {kind.plural}"
+
+
+def _refuse_fields(config: JobConfig, datasets: list[DatasetRecord], param: str) -> None:
+    method = config.method
+    for dataset in datasets:
+        for field in dataset.fields:
+            if field["name"] in method.refused_fields and field["used_as"] is None:
+                raise InvalidRequestError(
+                    f"Rows of {param} have the field '{field['name']}', which method '{method.type}' does not read: "
+                    "every pair counts alike. Upload the rows without this field, or with another name for it.",
+                    "dataset_kind_mismatch",
+                    param,
+                )
 
 
 def _describe(settings: Settings, tx: Transaction, records: list[JobRecord]) -> list[Job]:

@@ -4,14 +4,17 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cluster.runs.model_location import locate
+from cluster.runs.model_location import base_of_users_adapter, locate
 from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
 from ftlab.model_ref import ModelRef, parse_model_ref
 from ftlab.settings import Settings
 from serve.context import Services
+from serve.http.responses import in_thread
 from serve.models.huggingface_lookup import HubModel
 from tracking.store import Transaction
 from tracking.store.records import JobRecord, ModelRecord
+from train.model.adapter_files import LOCAL_NAMES, AdapterFacts, adapter_facts, check_fits
+from train.model.base_model import adapter_on_adapter, check_hub_adapter
 from train.model.files import ADAPTER_CONFIG, CONFIG, ModelFacts
 from train.model.folder import facts_of
 from train.plan import LocalBase
@@ -29,6 +32,8 @@ class HubAnswer:
     is_asked: bool = False
     model: HubModel | None = None
     refusal: FineTuneLabError | None = None
+    adapter: HubModel | None = None
+    """The adapter that the reference names; `model` is its base model then."""
 
     @property
     def is_away(self) -> bool:
@@ -49,6 +54,10 @@ class Checked:
     """Commit that the job will use; only for a model on Hugging Face."""
     is_here: bool = True
     """Whether it is on this machine, so that nothing is downloaded."""
+    adapter: AdapterFacts | None = None
+    """Set for an adapter of a folder or the hub; `facts` and `revision` are those of its base model then."""
+    base: str | None = None
+    """Name of the adapter's base model."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +77,46 @@ class Tuned:
 
 
 async def ask_huggingface(services: Services, text: str) -> HubAnswer:
-    """Ask Hugging Face about a reference that is not on this machine. `check` raises a refusal."""
+    """Ask Hugging Face about a reference that is not on this machine, and about the base model of an adapter.
+
+    `check` raises a refusal.
+    """
+    adapter = None
     try:
         ref = parse_model_ref(text)
-        if ref.kind != "hub" or _local_folder(ref, services.settings) is not None:
+        if ref.kind in ("job", "model"):
             return NOT_ASKED
-        return HubAnswer(is_asked=True, model=await services.huggingface.find(ref.id, ref.revision))
+        if (folder := _folder(ref, services.settings)) is not None:
+            own = await in_thread(adapter_facts, folder)
+            base = own.base if own else None
+        else:
+            found = await services.huggingface.find(ref.id, ref.revision)
+            if found is None or isinstance(found.facts, ModelFacts):
+                return HubAnswer(is_asked=True, model=found)
+            adapter, base = found, found.facts.base
+            check_hub_adapter(found.revision, base)
+        base_ref = hub_ref(base, services.settings)
+        if base_ref is None:
+            return replace(NOT_ASKED, adapter=adapter)
+        model = await _find_base(services, base_ref)
+        return HubAnswer(is_asked=True, model=model, adapter=adapter)
     except FineTuneLabError as error:
         return HubAnswer(is_asked=True, refusal=error)
+
+
+async def _find_base(services: Services, ref: ModelRef) -> HubModel | None:
+    try:
+        return await services.huggingface.find(ref.id, ref.revision)
+    except FineTuneLabError as error:
+        raise _of_base(error) from None
+
+
+def hub_ref(base: str | None, settings: Settings) -> ModelRef | None:
+    """The reference of an adapter's base model that has to be looked up on Hugging Face."""
+    if base is None or base.startswith(LOCAL_NAMES):
+        return None
+    ref = parse_model_ref(base)
+    return ref if _local_folder(ref, settings) is None else None
 
 
 def check(text: str, settings: Settings, answer: HubAnswer) -> Checked:
@@ -83,20 +124,47 @@ def check(text: str, settings: Settings, answer: HubAnswer) -> Checked:
 
     Raise `NotFoundError` (`model_not_found`), `PermissionDeniedError` (`model_access_denied`,
     `remote_code_not_allowed`), or `InvalidRequestError`: `invalid_model_id`, also outside the allowed folders,
-    `unsafe_weights`, `unsupported_model`, `model_invalid`.
+    `unsafe_weights`, `unsupported_model`, `model_invalid`. An adapter's base model is checked in the same way.
     """
     ref = parse_model_ref(text)
     if answer.refusal is not None:
         raise answer.refusal
-    if ref.kind == "path":
-        return Checked(ref, facts_of(_inside_roots(Path(ref.id), settings)))
-    if ref.kind != "hub":
+    if ref.kind in ("job", "model"):
         return Checked(ref, None)
-    if (folder := _local_folder(ref, settings)) is not None:
-        return Checked(ref, facts_of(folder))
+    if (folder := _folder(ref, settings)) is not None:
+        adapter = adapter_facts(folder)
+        return _check_adapter(ref, adapter, settings, answer) if adapter else Checked(ref, facts_of(folder))
+    if answer.adapter is not None:
+        assert isinstance(answer.adapter.facts, AdapterFacts)
+        # The revision of the job is that of the base model, so that of the adapter is kept in the reference.
+        pinned = replace(ref, revision=answer.adapter.revision)
+        return replace(_check_adapter(pinned, answer.adapter.facts, settings, answer), is_here=False)
     if answer.model is None:
         return Checked(ref, None, is_here=False)
+    assert isinstance(answer.model.facts, ModelFacts)
     return Checked(ref, answer.model.facts, answer.model.revision, is_here=False)
+
+
+def _check_adapter(ref: ModelRef, adapter: AdapterFacts, settings: Settings, answer: HubAnswer) -> Checked:
+    """Check an adapter together with its base model: in a folder, or as Hugging Face describes it."""
+    local = base_of_users_adapter(settings, adapter.base)
+    if hub_ref(adapter.base, settings) is None:
+        try:
+            folder = local.folder if local else _local_folder(parse_model_ref(adapter.base), settings)
+            assert folder is not None
+            if (folder / ADAPTER_CONFIG).is_file():
+                raise adapter_on_adapter()
+            facts = facts_of(folder)
+        except FineTuneLabError as error:
+            raise _of_base(error) from None
+        check_fits(adapter, facts)
+        return Checked(ref, facts, adapter=adapter, base=local.name if local else adapter.base)
+    if answer.model is None:
+        return Checked(ref, None, is_here=False, adapter=adapter, base=adapter.base)
+    if not isinstance(answer.model.facts, ModelFacts):
+        raise adapter_on_adapter()
+    check_fits(adapter, answer.model.facts)
+    return Checked(ref, answer.model.facts, answer.model.revision, is_here=False, adapter=adapter, base=adapter.base)
 
 
 def find_tuned(ref: ModelRef, tx: Transaction, settings: Settings, owner: str) -> Tuned | None:
@@ -137,6 +205,15 @@ def job_of_folder(ref: ModelRef, settings: Settings) -> str | None:
 def short_name(ref: ModelRef) -> str:
     """The part of a reference that serves as a display name."""
     return ref.id.rstrip("/").rsplit("/", 1)[-1]
+
+
+def _folder(ref: ModelRef, settings: Settings) -> Path | None:
+    """The folder of a path, or of a hub model in the models folder; `None` for a model that is not on this machine."""
+    return _inside_roots(Path(ref.id), settings) if ref.kind == "path" else _local_folder(ref, settings)
+
+
+def _of_base(error: FineTuneLabError) -> FineTuneLabError:
+    return type(error)(f"The adapter's base model: {error.message}", error.code, "model")
 
 
 def _local_folder(ref: ModelRef, settings: Settings) -> Path | None:

@@ -12,6 +12,7 @@ import anyio.to_thread
 
 from ftlab.errors import FineTuneLabError, NotFoundError
 from serve.models.huggingface_lookup import HubModel, ask_hub
+from train.model.adapter_files import adapter_facts
 from train.model.download import fetched
 from train.model.folder import facts_of
 from train.model.hub_errors import HubAwayError, HubOfflineError
@@ -99,4 +100,4 @@ class CachedHuggingFace:
 def fetched_before(repo: str, revision: str | None) -> HubModel | None:
     """The model from an earlier download on this machine; `None` where that is missing or incomplete."""
     folder = fetched(repo, revision)
-    return HubModel(folder.name, facts_of(folder)) if folder else None
+    return HubModel(folder.name, adapter_facts(folder) or facts_of(folder)) if folder else None

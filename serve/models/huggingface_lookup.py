@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from train.model.adapter_files import AdapterFacts, describe_adapter, is_adapter
 from train.model.files import CONFIG, ModelFacts, describe, licence_of
 from train.model.hub_errors import HubAwayError, hub_errors
 
@@ -21,14 +22,14 @@ class HubModel:
 
     revision: str
     """Commit of the requested revision."""
-    facts: ModelFacts
+    facts: ModelFacts | AdapterFacts
 
 
 def ask_hub(repo: str, revision: str | None, endpoint: str | None = None) -> HubModel:
     """Look the model up at `endpoint`, by default the public hub or the variable `HF_ENDPOINT`.
 
     The token comes from the service's environment. Raises `HubAwayError`, `NotFoundError` (`model_not_found`),
-    `PermissionDeniedError` (`model_access_denied`), and what `describe` raises.
+    `PermissionDeniedError` (`model_access_denied`), and what `describe` and `describe_adapter` raise.
     """
     from huggingface_hub import HfApi
 
@@ -37,6 +38,8 @@ def ask_hub(repo: str, revision: str | None, endpoint: str | None = None) -> Hub
     if info.sha is None:
         raise HubAwayError("an answer without a commit")
     files = _HubFiles(repo, info.sha, info, endpoint)
+    if is_adapter(files):
+        return HubModel(info.sha, describe_adapter(files))
     if CONFIG in files.sizes:
         # The listing of a gated model is public, but its files are not.
         files.read(CONFIG, 1)

@@ -101,12 +101,14 @@ async def _check_base(services: Services, text: str) -> ModelCheck:
         is_checked=not answer.is_away,
         is_local=checked.is_here,
         revision=checked.revision,
+        base_model=checked.base,
         warnings=[UNCHECKED] if answer.is_away else [],
     )
     if checked.facts is None:
         return report
-    shortage = [] if checked.is_here else _shortage(services.settings, checked.facts.size_bytes)
-    return report.model_copy(update=_described(checked.facts, shortage))
+    size_bytes = checked.facts.size_bytes + (checked.adapter.size_bytes if checked.adapter else 0)
+    shortage = [] if checked.is_here else _shortage(services.settings, size_bytes)
+    return report.model_copy(update=_described(checked.facts, shortage) | {"size_bytes": size_bytes})
 
 
 def _find_tuned(services: Services, owner: str, ref: ModelRef) -> Tuned:

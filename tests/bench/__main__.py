@@ -24,6 +24,8 @@ from tests.bench.harness import BenchError, Measurement, machine, say, table
 from tests.bench.service import Service, own_service
 
 ROW_PREFIX = "row"
+NAMED_ROWS = ("peers", "gpu")
+"""Rows that are measured only when they are named."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,12 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = find_rows()
     unknown = set(options.rows) - set(rows)
     if unknown:
-        say(f"There is no row {', '.join(map(str, sorted(unknown)))}; there are {', '.join(map(str, rows))}.")
+        say(f"There is no row {', '.join(sorted(unknown))}; there are {', '.join(rows)}.")
         return 2
     before = machine()
     measured: list[Measurement] = []
-    failures: dict[int, str] = {}
-    chosen = options.rows or list(rows)
+    failures: dict[str, str] = {}
+    chosen = options.rows or [row for row in rows if row not in NAMED_ROWS]
     with _bench(options, needs_service=any(_needs_service(rows[number]) for number in chosen)) as bench:
         for number in chosen:
             say(f"row {number}: {rows[number].TITLE}")
@@ -65,11 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if failures else 0
 
 
-def find_rows() -> dict[int, ModuleType]:
-    """The modules `row<NN>_<name>` of this package by the number of their row."""
+def find_rows() -> dict[str, ModuleType]:
+    """The modules `row<NN>_<name>` of this package by the number of their row, then the named ones."""
     names = sorted(found.name for found in pkgutil.iter_modules(package.__path__) if found.name.startswith(ROW_PREFIX))
-    modules = [import_module(f"{package.__name__}.{name}") for name in names if name[len(ROW_PREFIX)].isdigit()]
-    return {module.ROW: module for module in modules}
+    names = [name for name in names if name[len(ROW_PREFIX)].isdigit()]
+    modules = [import_module(f"{package.__name__}.{name}") for name in (*names, *NAMED_ROWS)]
+    return {str(module.ROW): module for module in modules}
 
 
 def _needs_service(row: ModuleType) -> bool:
@@ -81,11 +84,15 @@ def _bench(options: argparse.Namespace, *, needs_service: bool) -> Iterator[Benc
     """With a service that is ready, where one is needed."""
     if not needs_service:
         with tempfile.TemporaryDirectory(prefix="ftlab-bench-") as folder:
-            yield Bench(None, Path(folder), options.quick, options.real, options.ingress)
+            yield _bench_of(options, None, folder)
         return
     with _service(options) as service, tempfile.TemporaryDirectory(dir=service.settings.home) as folder:
         service.start()
-        yield Bench(service, Path(folder), options.quick, options.real, options.ingress)
+        yield _bench_of(options, service, folder)
+
+
+def _bench_of(options: argparse.Namespace, service: Service | None, folder: str) -> Bench:
+    return Bench(service, Path(folder), options.quick, options.real, options.llamafactory, options.ingress)
 
 
 @contextmanager
@@ -104,11 +111,14 @@ def _service(options: argparse.Namespace) -> Iterator[Service]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Prints the benchmark table.")
-    parser.add_argument("rows", nargs="*", type=int, metavar="ROW", help="rows to measure; default: all")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="rows to measure; default: all that have a number")
     parser.add_argument("--quick", action="store_true", help="2 pairs instead of 5, and fewer steps")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the values of all pairs as well")
     parser.add_argument("--server", metavar="URL", help="measure a service that runs already")
     parser.add_argument("--real", type=_folder, metavar="FOLDER", help="row 1: train this model too")
+    parser.add_argument(
+        "--llamafactory", type=Path, metavar="PYTHON", help="peers: the Python of an environment with LLaMA-Factory"
+    )
     parser.add_argument("--ingress", choices=("haproxy", "python"), default="haproxy", help="HTTP front of the service")
     return parser
 

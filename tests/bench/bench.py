@@ -21,6 +21,8 @@ class Bench:
     quick: bool = False
     real: Path | None = None
     """A model folder for row 1, besides the random model."""
+    llamafactory: Path | None = None
+    """The Python of an environment with LLaMA-Factory, for the row `peers`."""
     ingress: str = "haproxy"
     """HTTP front of a service that a row starts for itself."""
 

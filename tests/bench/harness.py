@@ -38,7 +38,7 @@ class Summary:
 class Measurement:
     """One line of the table. Values of the same place in `ours` and `baseline` were taken side by side."""
 
-    row: int
+    row: int | str
     metric: str
     unit: str
     ours: Sequence[float]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from datasets import load_dataset
 from peft import LoraConfig
-from transformers import TrainerCallback, set_seed
+from transformers import BitsAndBytesConfig, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
 
@@ -55,7 +55,11 @@ def main() -> None:
             seed=training["seed"],
             use_cpu=not torch.cuda.is_available(),
             max_length=config["method"]["max_length"],
-            model_init_kwargs={"dtype": "auto"},
+            packing=config["method"]["packing"],
+            model_init_kwargs={
+                "dtype": "auto",
+                "quantization_config": _four_bits() if config["load_in_4bit"] else None,
+            },
             report_to="none",
         ),
         train_dataset=load_dataset("json", data_files=job["rows"], split="train"),
@@ -69,6 +73,16 @@ def main() -> None:
         callbacks=[StepRecord(output)],
     )
     trainer.train()
+    trainer.save_model()
+
+
+def _four_bits() -> BitsAndBytesConfig:
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ class PlainRun:
     started_at: float
     """When the process was started."""
     steps: list[Step]
+    ended_at: float
+    """When the process had ended, with the model saved."""
 
 
 def run_plain(work: Workload, config: JobConfig, folder: Path) -> PlainRun:
@@ -63,8 +65,10 @@ def run_plain(work: Workload, config: JobConfig, folder: Path) -> PlainRun:
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=SCRIPT_TIMEOUT_S)
         if done.returncode:
             raise BenchError(f"The plain script failed: {done.stderr.strip()[-500:]}")
+        ended_at = time.time()
         lines = [json.loads(line) for line in output.read_text("utf-8").splitlines()]
-    return PlainRun(started_at, [Step(line["step"], line["at"], line["loss"], line["tokens"]) for line in lines])
+    steps = [Step(line["step"], line["at"], line["loss"], line["tokens"]) for line in lines]
+    return PlainRun(started_at, steps, ended_at)
 
 
 def run_job(service: Service, config: JobConfig) -> list[Event]:

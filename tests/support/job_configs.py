@@ -25,9 +25,9 @@ class Setting:
 def configs_with_every_setting(chosen: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Valid configs; every setting has a value other than its default in at least one of them.
 
-    Several are needed, as some settings exclude each other. `chosen` has values by dotted name that are tried first, as
-    some settings must name something that exists; required ones are in every config. A setting that fits no config is
-    an `AssertionError`.
+    Several are needed, as some settings exclude each other. `chosen` has values by dotted name, which come first where
+    they fit, for settings that must name something that exists; required ones are in every config. A setting that fits
+    no config is an `AssertionError`.
     """
     schema = JobConfig.model_json_schema()
     pending = list(_settings(schema, schema["$defs"], (), {}))
@@ -39,7 +39,7 @@ def configs_with_every_setting(chosen: Mapping[str, Any]) -> list[dict[str, Any]
         left = []
         for setting in pending:
             name = ".".join(setting.path)
-            values = (*((chosen[name],) if name in chosen else ()), *setting.values)
+            values = (chosen[name], *setting.values) if name in chosen else setting.values
             document, is_set = _with(document, setting, values)
             left += [] if is_set else [setting]
         assert len(left) < len(pending), f"no value fits {['.'.join(setting.path) for setting in left]}"

@@ -11,8 +11,10 @@ from typing import Any
 import torch
 
 from ftlab.manifest import Manifest
-from ftlab.schemas import JobConfig, ResumedPayload
+from ftlab.schemas import JobConfig, LoraConfig, ResumedPayload, TrainingConfig
+from ftlab.schemas.common import StrictModel
 from ftlab.schemas.events import RESUMED
+from ftlab.schemas.methods import METHODS
 from train.all_ranks import num_ranks
 from train.checkpoints.checkpoint_files import installed_versions
 from train.data.tokens.prepare import content_of
@@ -33,6 +35,10 @@ _WITHOUT_EFFECT = frozenset(
         "save_steps",
         "save_total_limit",
         "load_best_model_at_end",
+        "early_stopping_patience",
+        "early_stopping_threshold",
+        "dataloader_num_workers",
+        "dataloader_prefetch_factor",
     }
 )
 
@@ -131,7 +137,7 @@ def differences(before: Manifest, now: RunConditions, versions: dict[str, str]) 
     then = RunConditions.from_document(before.conditions)
     added = now.schedule.num_files - then.schedule.num_files
     reasons = [f"{added} more files are trained" if added > 1 else "one more file is trained"] if added else []
-    reasons += _changes(then.settings, now.settings) + _changes(before.versions, versions)
+    reasons += _changes(_newer_defaults(then, now) | then.settings, now.settings) + _changes(before.versions, versions)
     reasons += _changes(then.environment, now.environment)
     if then.data_sha256 != now.data_sha256:
         reasons.append("the remaining rows are different")
@@ -151,6 +157,14 @@ def _changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
         for name in sorted(then.keys() | now.keys())
         if then.get(name) != now.get(name)
     ]
+
+
+def _newer_defaults(then: RunConditions, now: RunConditions) -> dict[str, Any]:
+    """Defaults of the settings that the release which wrote the checkpoint did not have: the run behaved like them."""
+    method = next(each for each in METHODS if each.model_fields["type"].default == now.settings["method.type"])
+    groups: dict[str, type[StrictModel]] = {"training": TrainingConfig, "lora": LoraConfig, "method": method}
+    fields = {f"{group}.{name}": field for group, model in groups.items() for name, field in model.model_fields.items()}
+    return {name: fields[name].default for name in now.settings.keys() - then.settings.keys() if name in fields}
 
 
 def _settings(config: JobConfig) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def fitting(
 def _smaller_passes(config: JobConfig, length: int, _: Mapping[int, int]) -> Iterator[Change]:
     """Fewer rows at once and more passes per step, so that a step takes the same rows."""
     batch = config.training.per_device_train_batch_size
-    for smaller in (size for size in range(batch // 2, 0, -1) if batch % size == 0):
+    for smaller in (size for size in range(batch // 2, config.method.min_batch_size - 1, -1) if batch % size == 0):
         accumulation = config.training.gradient_accumulation_steps * batch // smaller
         if accumulation <= 4096:
             changes = {

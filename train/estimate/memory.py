@@ -30,6 +30,9 @@ CUDA_CACHE_FACTOR = 1.05
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Bytes of one number in NF4: 4 bits, a byte for each block of 64, and a float32 for each 256 of these blocks."""
 
+BLOCKWISE_BYTES = 1 + 4 / 256
+"""Bytes of one number in bitsandbytes' 8-bit optimizers: 8 bits, and a float32 for each block of 256."""
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -67,7 +70,7 @@ def evaluation_peak(shape: ModelShape, config: JobConfig, length: int, place: Pl
     run = _Run(shape, config, place)
     texts = config.training.per_device_eval_batch_size * config.method.texts_per_row
     batch = Batch(texts, length, texts > 1)
-    head = head_bytes(shape, batch, run.precision, use_cuda=place.use_cuda, is_trained=run.trains_all, backward=False)
+    head = _head_bytes(run, batch, backward=False)
     return run.with_overhead(replace(run.still, activations=forward_bytes(shape, batch, run.precision), logits=head))
 
 
@@ -88,6 +91,8 @@ class _Run:
 
     def __init__(self, shape: ModelShape, config: JobConfig, place: Place) -> None:
         training = config.training
+        if config.method.scores_texts:
+            shape = shape.without_head
         self.shape, self.config, self.place = shape, config, place
         self.trains_all = config.tuning == "full"
         self.is_mixed = training.bf16 or training.fp16
@@ -123,6 +128,8 @@ class _Run:
         optim, largest = self.config.training.optim, self.shape.largest_weight if self.trains_all else 0
         if optim == "adafactor":
             return 3 * 4 * largest
+        if is_8bit(optim):
+            return 0 if self.place.use_cuda else 4 * 4 * largest
         if optim == "adamw_torch":
             return self.trained_bytes * (self.trained if self.place.use_cuda else 2 * largest)
         return 0
@@ -142,6 +149,10 @@ class _Run:
         if optim == "adafactor":
             sides = sum(sum(widths) for widths in self.shape.linears.values()) + self.shape.vocab + self.shape.hidden
             return 4 * sides if self.trains_all else 4 * self.trained // max(1, self.config.lora.r)
+        if is_8bit(optim):
+            # bitsandbytes keeps the averages of embeddings in float32.
+            whole = self.shape.vocab * self.shape.hidden if self.trains_all else 0
+            return round(2 * ((self.trained - whole) * BLOCKWISE_BYTES + 4 * whole))
         return 2 * self.trained * self.trained_bytes
 
 
@@ -157,7 +168,10 @@ def _moments(run: _Run, length: int, is_padded: bool) -> list[Memory]:
     in_block = (one_block if recomputes else 0) + backward_bytes(shape, batch, precision) + _dequantised(run)
     embedding = shape.vocab * shape.hidden * run.trained_bytes if run.trains_all else 0
     earlier = run.gradients if training.gradient_accumulation_steps > 1 else 0
-    head = head_bytes(shape, batch, precision, use_cuda=run.place.use_cuda, is_trained=run.trains_all)
+    head = _head_bytes(run, batch)
+    if getattr(run.config.method, "label_smoothing_factor", 0.0):
+        # In float32: the hidden states, the weights of their labels, and the product of both.
+        head += 3 * 4 * batch.num_tokens * shape.hidden
     still = run.still
     # Below a new adapter, the base model is the reference: another forward pass before the backward pass.
     reference = forward_bytes(shape, batch, precision) if run.config.method.compares_with_base else 0
@@ -181,6 +195,14 @@ def _generation(run: _Run, length: int) -> Memory:
     return replace(run.still, activations=cache, logits=4 * texts * shape.vocab)
 
 
+def _head_bytes(run: _Run, batch: Batch, *, backward: bool = True) -> int:
+    """Bytes of the head and the loss. That of a reward model is one number for each token."""
+    if run.config.method.scores_texts:
+        return 4 * batch.num_tokens
+    options = {"use_cuda": run.place.use_cuda, "is_trained": run.trains_all, "backward": backward}
+    return head_bytes(run.shape, batch, run.precision, **options)
+
+
 def _weights(shape: ModelShape, num_bytes: int, config: JobConfig) -> int:
     quantised = shape.linear_parameters if config.quantised_by else 0
     return round(quantised * (NF4_BYTES if config.load_in_4bit else 1)) + (shape.num_parameters - quantised) * num_bytes
@@ -201,6 +223,11 @@ def _dequantised(run: _Run) -> int:
 def _adapted(shape: ModelShape, config: JobConfig) -> list[str]:
     targets = config.lora.target_modules
     return sorted(adapted(targets, dict.fromkeys(shape.linears, True)))
+
+
+def is_8bit(optim: str) -> bool:
+    """Whether the optimizer keeps its averages in 8 bits."""
+    return optim.endswith("_8bit")
 
 
 def optimizer_bytes(shape: ModelShape, config: JobConfig, place: Place) -> int:

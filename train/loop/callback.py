@@ -7,17 +7,18 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ftlab.manifest import Manifest
-from ftlab.schemas import MetricsPayload, ProgressPayload
-from train.all_ranks import barrier
+from ftlab.schemas import MetricsPayload, NoticePayload, ProgressPayload
+from train.all_ranks import barrier, is_main_rank
 from train.checkpoints import checkpoint_files
 from train.checkpoints.resume import checkpoint_payload
 from train.checkpoints.resume_report import ConditionsReader, ResumeReport
 from train.failures import LossDivergedError
+from train.loop.early_stopping import is_exhausted, sentence_of
 from train.loop.record_check import notice_of_differences
 from train.loop.run_context import RunContext
 from train.loop.run_state import read_run_states, saved_rng_sha256
 from train.model.base_model import BaseModel
-from train.model.load import name_base_model
+from train.model.model_card import name_base_model
 from train.plan import Phase, StopKind
 from train.reporting.run_metrics import StepMeter, best_evaluated_step, eval_losses, series_of
 from train.row_schedule import RowSchedule
@@ -71,6 +72,11 @@ class RunCallback(TrainerCallback):
         """Report progress within a step."""
         self._heartbeat.beat()
 
+    def report(self, notice: NoticePayload) -> None:
+        """Emit a notice, once for all ranks."""
+        if is_main_rank():
+            self._link.emit(notice)
+
     def saving(self) -> None:
         """Report that the trainer starts to write a checkpoint."""
         self._heartbeat.enter(Phase.SAVING)
@@ -84,7 +90,18 @@ class RunCallback(TrainerCallback):
         """Whether this step is saved in every run of the job, interrupted or not."""
         step: int = state.global_step
         is_due = step % self._plan.config.training.save_steps == 0 or step >= self._schedule.last_step
-        return is_due or self._is_best(state)
+        return is_due or self._is_best(state) or self.ends_early(state)
+
+    def ends_early(self, state: TrainerState) -> bool:
+        """Whether this step is the last one, although more are scheduled, because the eval loss no longer improves."""
+        step: int = state.global_step
+        return step < self._schedule.last_step and is_exhausted(self._plan.config.training, state.log_history)
+
+    def early_end(self, state: TrainerState) -> str | None:
+        """Sentence about why the run ended before its last scheduled step; `None` where it did not."""
+        if self.stopped_by is not None or not self.ends_early(state):
+            return None
+        return sentence_of(self._plan.config.training, state.log_history, state.global_step, self._schedule.last_step)
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self._resumed is not None and state.is_world_process_zero:
@@ -166,14 +183,16 @@ class RunCallback(TrainerCallback):
         self._link.report_checkpoint(step, target)
         self._meter.work_ended()
         self._heartbeat.enter(Phase.TRAINING)
-        if self.stopped_by is None and step < self._schedule.last_step:
+        if self.stopped_by is None and step < self._schedule.last_step and not self.ends_early(state):
             # A stop that was requested meanwhile needs no further step and no further save.
             self.stopped_by = self._stop_poll.agreed_stop()
             control.should_training_stop = self.stopped_by is not None
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        ends = self.ends_early(state)
+        control.should_training_stop = control.should_training_stop or ends
         # The model that was measured as the best one must be there to be delivered.
-        control.should_save = control.should_save or self._is_best(state)
+        control.should_save = control.should_save or self._is_best(state) or ends
         self._meter.work_ended()
         self._heartbeat.enter(Phase.TRAINING)
 
@@ -184,7 +203,8 @@ class RunCallback(TrainerCallback):
     def _check_record(self, args: TrainingArguments, state: TrainerState, parts: dict[str, Any]) -> None:
         """Report settings that are not in force, now that everything has been set up."""
         names = ("model", "optimizer", "lr_scheduler", "train_dataloader")
-        notice = notice_of_differences(self._plan.config, {"args": args} | {name: parts[name] for name in names})
+        parts = {"args": args} | {name: parts[name] for name in names}
+        notice = notice_of_differences(self._plan.config, self._schedule.lr_steps, parts)
         if notice is not None and state.is_world_process_zero:
             self._link.emit(notice)
 
@@ -242,11 +262,12 @@ class RunCallback(TrainerCallback):
     def progress(self, state: TrainerState) -> ProgressPayload:
         """The position of the training."""
         step_time_s = self._meter.step_times.value
-        left = state.max_steps - state.global_step
+        total_steps = state.global_step if self.ends_early(state) else state.max_steps
+        left = total_steps - state.global_step
         done = self._schedule.done_at(state.global_step)
         return ProgressPayload(
             step=state.global_step,
-            total_steps=state.max_steps,
+            total_steps=total_steps,
             epoch=state.epoch,
             file=done.file + 1,
             num_files=self._schedule.num_files,

@@ -6,7 +6,7 @@ batches and all ranks, and divided once. A mean of batch means would give a toke
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate.utils import send_to_device
@@ -15,11 +15,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedModel
 from trl.trainer.utils import add_fused_lm_head
 
-from train.all_ranks import add_up
+from train.all_ranks import add_up, largest
 
 Batch = dict[str, Any]
 BatchSums = Mapping[str, tuple[torch.Tensor, torch.Tensor]]
-"""By metric: its sum over a batch, and the number of tokens, rows or pairs that the sum covers."""
+"""By metric: its sum over a batch, and the number of tokens, rows or pairs that the sum covers; of an extreme, its
+value in the batch in place of the sum."""
+Extreme = Literal["min", "max"]
 
 
 def weighted_mean(values: Sequence[float], weights: Sequence[float]) -> float:
@@ -29,26 +31,41 @@ def weighted_mean(values: Sequence[float], weights: Sequence[float]) -> float:
 
 
 class MetricSums:
-    """Sums of several metrics, and what each is a mean over."""
+    """Sums of several metrics, and what each is a mean over; of those in `extremes`, the lowest or highest value."""
 
-    def __init__(self, names: Sequence[str], device: torch.device) -> None:
-        self._names = names
-        self._sums = torch.zeros(len(names), 2, dtype=torch.float64, device=device)
+    def __init__(
+        self, names: Sequence[str], device: torch.device, extremes: Mapping[str, Extreme] | None = None
+    ) -> None:
+        self._signs = {name: 1 if extreme == "max" else -1 for name, extreme in (extremes or {}).items()}
+        self._names = [name for name in names if name not in self._signs]
+        self._sums = torch.zeros(len(self._names), 2, dtype=torch.float64, device=device)
+        self._peaks = torch.full((len(self._signs),), -math.inf, dtype=torch.float64, device=device)
 
     def add(self, batch: BatchSums) -> None:
         self._sums += torch.stack([torch.stack([value.double() for value in batch[name]]) for name in self._names])
+        if self._signs:
+            peaks = torch.stack([sign * batch[name][0].double() for name, sign in self._signs.items()])
+            self._peaks = torch.maximum(self._peaks, peaks)
 
     def add_other_ranks(self) -> None:
         """Add the sums of all ranks. Every rank calls it."""
         self._sums = add_up(self._sums)
+        if self._signs:
+            self._peaks = largest(self._peaks)
 
     def means(self) -> dict[str, float]:
-        """The mean of each metric; NaN for one that no batch counted."""
+        """The mean or the extreme of each metric; NaN for one that no batch counted."""
         sums: list[list[float]] = self._sums.tolist()
-        return {
+        means = {
             name: total / weight if weight else math.nan
             for name, (total, weight) in zip(self._names, sums, strict=True)
         }
+        peaks: list[float] = self._peaks.tolist()
+        extremes = {
+            name: math.nan if peak == -math.inf else sign * peak
+            for (name, sign), peak in zip(self._signs.items(), peaks, strict=True)
+        }
+        return means | extremes
 
 
 class RankBatches(Sampler[list[int]]):
@@ -101,11 +118,22 @@ def evaluate_alone(
     metrics: Sequence[str],
     after_pass: Callable[[], None],
 ) -> dict[str, float]:
-    """Evaluate a loaded model without a trainer, with the batches and the sums of an evaluation during training."""
+    """Evaluate a loaded language model without a trainer, with the batches and the sums of one during training."""
     add_fused_lm_head(
         model.get_base_model() if isinstance(model, PeftModel) else model, outputs=("log_probs", "entropy", "is_top1")
     )
-    model.eval()
     sums = MetricSums(metrics, model.device)
-    sum_batches(batches, lambda batch: measure(send_to_device(batch, model.device)), sums, after_pass)
+    measure_all(model, batches, measure, sums, after_pass)
     return sums.means()
+
+
+def measure_all(
+    model: PreTrainedModel | PeftModel,
+    batches: DataLoader[Any],
+    measure: Callable[[Batch], BatchSums],
+    sums: MetricSums,
+    after_pass: Callable[[], None],
+) -> None:
+    """Add what `measure` finds in every batch to `sums`, with the model in evaluation mode."""
+    model.eval()
+    sum_batches(batches, lambda batch: measure(send_to_device(batch, model.device)), sums, after_pass)

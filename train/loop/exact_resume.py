@@ -16,6 +16,7 @@ It overrides the seams of transformers' training loop (`tests/unit/train/loop/te
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,10 +28,12 @@ from transformers.trainer_utils import EvalLoopOutput, SchedulerType
 
 from train.all_ranks import highest
 from train.failures import LossDivergedError
+from train.loop import trial_pass
 from train.loop.callback import EvaluationCut, RunCallback
 from train.loop.evaluation import (
     Batch,
     BatchSums,
+    Extreme,
     MetricSums,
     RankBatches,
     eval_loader,
@@ -55,6 +58,8 @@ class ExactResume(Trainer):
     """What `measure_batch` measures, without the prefix `eval_`."""
     metric_weights: ClassVar[Mapping[str, str]]
     """Metrics of TRL that are means over the tokens or rows of a pass, and the list in `_metrics` that counts those."""
+    metric_extremes: ClassVar[Mapping[str, Extreme]] = {}
+    """Metrics of TRL, and of `measure_batch`, that are the lowest or the highest value of the rows."""
     control: TrainerControl
     _metrics: dict[str, dict[str, list[float]]]
     """Values that TRL averages when it logs, for the modes `train` and `eval`."""
@@ -158,18 +163,42 @@ class ExactResume(Trainer):
 
     def _run_epoch(self, *, epoch: int, **options: Any) -> None:
         """Train one segment; `epoch` counts those of this attempt."""
-        is_over = self.state.global_step >= self.state.max_steps
+        is_over = self.state.global_step >= self.state.max_steps or self._run_callback.ends_early(self.state)
         if is_over or self._run_callback.stopped_by is not None:
             self.control.should_training_stop = True
             return
         self._segment = next(self._segments)
         step_size = self._schedule.step_size
+        if self.state.global_step == 0 and trial_pass.is_worth_it(self._schedule, use_cuda=not self.args.use_cpu):
+            self._try_longest_rows(options["model"])
         shape = {
             "train_dataloader": self.get_train_dataloader(),
             "steps_in_epoch": step_size.passes(self._segment.num_rows),
             "num_update_steps_per_epoch": step_size.steps(self._segment.num_rows),
         }
         super()._run_epoch(epoch=epoch, **options | shape)
+
+    def _try_longest_rows(self, model: Any) -> None:
+        """A forward and backward pass that leaves nothing behind but a notice."""
+        rows: Any = self.train_dataset
+        indexes, longest = trial_pass.longest_rows(rows, self.args.per_device_train_batch_size)
+        if not indexes:
+            return  # the rows have no tokens before they are generated
+        batch = self.data_collator([rows[index] for index in indexes])
+        num_items = self._get_num_items_in_batch([batch], self.args.device)
+        metrics, num_tokens = deepcopy(self._metrics), self._total_train_tokens
+        self._run_callback.check_in()
+        with preserve_rng():
+            measured = trial_pass.measure(
+                lambda: self.training_step(model, batch, num_items),
+                model,
+                self.args.device,
+                self.args.optim,
+                accumulates=self.args.gradient_accumulation_steps > 1,
+            )
+        model.zero_grad()
+        self._metrics, self._total_train_tokens = metrics, num_tokens
+        self._run_callback.report(trial_pass.payload(measured, len(indexes), longest))
 
     def _maybe_log_save_evaluate(self, *args: Any, **options: Any) -> None:
         if self.control.should_evaluate and self._run_callback.take_save_request():
@@ -210,14 +239,14 @@ class ExactResume(Trainer):
     ) -> EvalLoopOutput:
         """Measure every row once, and gather nothing but sums: no logits are kept."""
         self.model.eval()
-        sums = MetricSums(self.eval_metrics, self.args.device)
+        sums = MetricSums(self.eval_metrics, self.args.device, self.metric_extremes)
 
         def after_pass() -> None:
             self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
 
         sum_batches(dataloader, lambda batch: self.measure_batch(self._prepare_inputs(batch)), sums, after_pass)
         sums.add_other_ranks()
-        metrics = {f"{metric_key_prefix}_{name}": mean for name, mean in sums.means().items()}
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in sums.means().items()}
         rows: Any = dataloader.dataset
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(rows))
 
@@ -229,6 +258,9 @@ class ExactResume(Trainer):
             for name, weight in self.metric_weights.items():
                 if weight in weights:
                     metrics[name] = [weighted_mean(metrics[name], weights[weight])]
+            for name, extreme in self.metric_extremes.items():
+                if name in metrics:
+                    metrics[name] = [min(metrics[name]) if extreme == "min" else max(metrics[name])]
         super().log(logs, start_time)
 
     def measure_batch(self, batch: Batch) -> BatchSums:

@@ -6,7 +6,7 @@ from ftlab.schemas import NoticePayload
 from ftlab.schemas.methods import GrpoMethod
 from train.all_ranks import is_main_rank, num_ranks
 from train.data.rows.errors import named_file
-from train.data.tokens.prepare import Prepared, PrepareSpec, prepare_rows
+from train.data.tokens.prepare import Prepared, PrepareSpec, check_labels, prepare_rows
 from train.loop.run_context import RunContext
 from train.model.base_model import BaseModel
 from train.model.files import ModelFacts
@@ -30,9 +30,11 @@ def load_rows(
             run.stop_poll.raise_if_requested()
 
     run.stop_poll.raise_if_requested()
-    spec = PrepareSpec.of(file.rows, base.folder, run.plan.config.method, is_eval=is_eval)
+    spec = PrepareSpec.of(file.rows, base.tokenizer_folder, run.plan.config.method, is_eval=is_eval)
     with named_file(file.dataset_id, is_eval=is_eval):
         prepared = prepare_rows(spec, run.plan.cache_folder, lambda: tokenizer, on_progress)
+        if not is_eval:
+            check_labels(prepared.counts, run.plan.config.method)
     facts = facts_of(base.folder)
     check_rows(prepared.counts, facts, file.dataset_id)
     if is_main_rank():

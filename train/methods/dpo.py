@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from accelerate.utils import send_to_device
 from datasets import Dataset, concatenate_datasets
@@ -22,12 +21,12 @@ from transformers import PreTrainedModel
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.utils import pad
 
-from ftlab.files import replacing
 from ftlab.schemas.methods import DpoMethod
-from train.all_ranks import add_up, barrier, highest, is_main_rank
+from train.all_ranks import add_up
 from train.data.tokens.encode import IGNORE
 from train.loop.evaluation import Batch, BatchSums, RankBatches, eval_loader, evaluate_alone
 from train.loop.exact_resume import ExactResume
+from train.methods.reference import kept
 from train.methods.trainer_inputs import TrainerInputs
 
 PAIR_MEANS = (
@@ -111,14 +110,7 @@ class DpoRunTrainer(ExactResume, DPOTrainer):
         """The rows with the log-probabilities of the reference: those in the job's folder, or computed now."""
         key = Hasher.hash((dataset._fingerprint, self._precompute_model_hash))
         file = self._reference_folder / f"{name}-{key}.npy"
-        if any(highest([int(not file.exists())])):
-            logps = self._reference_logps(dataset).cpu().numpy()
-            if is_main_rank():
-                file.parent.mkdir(parents=True, exist_ok=True)
-                with replacing(file) as aside, aside.open("wb") as out:
-                    np.save(out, logps)
-            barrier()
-        logps = np.load(file)
+        logps = kept(file, lambda: self._reference_logps(dataset))
         columns = {column: logps[:, number] for number, column in enumerate(REFERENCE_COLUMNS)}
         return concatenate_datasets([dataset, Dataset.from_dict(columns)], axis=1)
 

@@ -49,6 +49,9 @@ class GrpoRunTrainer(ExactResume, GRPOTrainer):
             self._buffered_inputs = torch.load(file, map_location=self.args.device, weights_only=True)
         return state
 
+    def _try_longest_rows(self, model: Any) -> None:
+        """Nothing: the rows have no answers before they are generated."""
+
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
         steps = self.state.global_step - self._schedule.start_step

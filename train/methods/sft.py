@@ -12,6 +12,7 @@ from ftlab.schemas import Method, SftMethod
 from train.data.tokens.encode import IGNORE
 from train.loop.evaluation import Batch, BatchSums, RankBatches, eval_loader, evaluate_alone
 from train.loop.exact_resume import ExactResume
+from train.loop.label_smoothing import LabelSmoothing
 from train.methods.collator import NUM_TOKENS, RowCollator, refuse_contamination
 from train.methods.trainer_inputs import TrainerInputs
 
@@ -28,8 +29,10 @@ class SftRunTrainer(ExactResume, SFTTrainer):
     eval_metrics = EVAL_METRICS
     metric_weights: ClassVar[dict[str, str]] = dict.fromkeys(TOKEN_MEANS, NUM_TRAINED_TOKENS)
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, label_smoothing_factor: float = 0.0, **options: Any) -> None:
         super().__init__(*args, **options)
+        # TRL would compute it from the logits of the whole vocabulary, with another forward pass in each step.
+        self._smoothing = LabelSmoothing(self.model, label_smoothing_factor) if label_smoothing_factor else None
         # TRL computes the loss itself, from log-probabilities, shifted labels and the number of trained tokens in the
         # whole step. Transformers decides by the model's own loss whether and how to count them: without a number
         # (Gemma 4), or with the first token of a row (GPT-2), the loss would not be the mean over the trained tokens.
@@ -38,9 +41,13 @@ class SftRunTrainer(ExactResume, SFTTrainer):
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:
         num_tokens = inputs.pop(NUM_TOKENS, None)
-        num_trained = (inputs["labels"][..., 1:] != IGNORE).sum()
+        labels = inputs["labels"]
+        num_trained = (labels[..., 1:] != IGNORE).sum()
         counted = self._total_train_tokens
         loss = super().compute_loss(model, inputs, *args, **options)
+        if self._smoothing is not None:
+            # The gradients of the ranks are averaged, and the number of tokens is that of all ranks.
+            loss = loss + self._smoothing.excess(labels) * (self.args.world_size / options["num_items_in_batch"])
         metrics = self._metrics["train"]
         metrics[NUM_TRAINED_TOKENS].append(self.accelerator.gather(num_trained).sum().item())
         if num_tokens is not None:
@@ -67,7 +74,8 @@ def make_trainer(inputs: TrainerInputs) -> ExactResume:
         max_length=config.method.max_length,
         dataset_kwargs={"skip_prepare_dataset": True},
     )
-    trainer = SftRunTrainer(inputs.model, args=args, data_collator=collator, **inputs.trainer_options())
+    smoothed = {"label_smoothing_factor": config.method.label_smoothing_factor}
+    trainer = SftRunTrainer(inputs.model, args=args, data_collator=collator, **smoothed, **inputs.trainer_options())
     if config.method.packing:
         refuse_contamination(trainer.model, collator)
     return trainer

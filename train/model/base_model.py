@@ -2,17 +2,23 @@
 
 import hashlib
 import json
+import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ftlab.errors import InvalidRequestError, NotFoundError
+from ftlab.errors import InvalidRequestError, NotFoundError, ServiceUnavailableError
+from ftlab.model_ref import is_hub_id
+from train.model.adapter_files import base_name
 from train.model.download import fetch
 from train.model.files import ADAPTER_CONFIG
-from train.model.folder import facts_of
+from train.model.folder import facts_of, has_tokenizer
 from train.plan import LocalBase
 
 LOCAL_REVISION = "local-"
 """Prefix of a folder's revision; any other revision is a commit of the hub."""
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -24,9 +30,16 @@ class BaseModel:
     folder: Path
     revision: str
     adapter: Path | None = None
-    """An adapter of a former job to continue training."""
+    """Folder of an adapter to continue training."""
     download: str | None = None
     """As in `LocalBase`."""
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """The folder of the tokenizer: that of the adapter if it has one of its own, else that of the base model."""
+        if self.adapter is not None and has_tokenizer(self.adapter):
+            return self.adapter
+        return self.folder
 
 
 def find_model(
@@ -34,10 +47,10 @@ def find_model(
 ) -> BaseModel:
     """Find the model's folder, fetching it from the hub where it is not on this machine.
 
-    `pinned` is the revision that the submission or an earlier attempt found. An adapter folder means its base model and
-    the adapter. `local` is the base model, also that of an adapter, where its name does not lead to its folder. Raises
-    what `fetch`, `base_of_adapter` and `train.model.files.describe` raise, and `NotFoundError` for a folder that no
-    longer exists.
+    `pinned` is the revision that the submission or an earlier attempt found; of an adapter, it is that of its base. An
+    adapter folder means its base model and the adapter. `local` is the base model, also that of an adapter, where its
+    name does not lead to its folder. Raises what `fetch`, `base_of_adapter`, `check_hub_adapter` and
+    `train.model.files.describe` raise, and `NotFoundError` for a folder that no longer exists.
     """
     if model.startswith("/"):
         folder = Path(model)
@@ -46,42 +59,89 @@ def find_model(
             raise NotFoundError(f"The files of the {gone} no longer exist.", "model_not_found", "model")
         if (named := base_of_adapter(folder)) is not None:
             base = find_model(str(local.folder) if local else named, models_folder, pinned=pinned, local=local)
-            return replace(base, adapter=folder)
+            return _with_adapter(base, folder)
         if local is not None:
             return replace(_on_this_machine(local.name, folder), download=local.download)
         return _on_this_machine(model, folder)
     name, _, revision = model.partition("@")
     if is_in_models_folder(model, models_folder, pinned):
         return _on_this_machine(name, _local_folder(name, models_folder))
-    folder = fetch(name, pinned or revision or None)
-    return BaseModel(name, folder, folder.name)
+    folder = fetch(name, hub_revision(model, pinned))
+    if (named := base_of_adapter(folder)) is None:
+        return BaseModel(name, folder, folder.name)
+    check_hub_adapter(revision, named)
+    return _with_adapter(find_model(named, models_folder, pinned=pinned), folder)
+
+
+def hub_revision(model: str, pinned: str | None) -> str | None:
+    """The revision to fetch of a hub model. A commit in the reference is that of an adapter whose base is `pinned`."""
+    revision = model.partition("@")[2]
+    return revision if COMMIT.fullmatch(revision) else pinned or revision or None
+
+
+def check_hub_adapter(revision: str, base: str) -> None:
+    """Raise for an adapter of the hub that the submission cannot have checked; `base` is what it names.
+
+    `InvalidRequestError` (`model_invalid`): a base model in a folder, which is one of another machine.
+    `ServiceUnavailableError` (`model_hub_away`): the commit is not pinned, as the hub was unreachable at the time.
+    """
+    if not is_hub_id(base.partition("@")[0]):
+        raise InvalidRequestError(
+            f"{ADAPTER_CONFIG} of the adapter names a base model that is not on the hub. Download the adapter to a "
+            "model folder, and set base_model_name_or_path there to the base model's hub id or path.",
+            "model_invalid",
+            "model",
+        )
+    if not COMMIT.fullmatch(revision):
+        raise ServiceUnavailableError(
+            "The model is an adapter, which could not be checked earlier because the hub was unreachable. Submit the "
+            "job again.",
+            "model_hub_away",
+            "model",
+        )
+
+
+def _with_adapter(base: BaseModel, folder: Path) -> BaseModel:
+    if base.adapter is not None:
+        raise adapter_on_adapter()
+    return replace(base, adapter=folder)
 
 
 def base_of_adapter(folder: Path) -> str | None:
     """The base model that the adapter in a folder names; `None` where there is no adapter.
 
-    Raise `InvalidRequestError` (`model_invalid`) for an `adapter_config.json` that names none, or another adapter.
+    The result is as for `base_name`. Raise `InvalidRequestError` (`model_invalid`) for an `adapter_config.json` that
+    names none, or another adapter.
     """
     try:
-        base = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))["base_model_name_or_path"]
+        document = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, TypeError, KeyError, RecursionError):
-        base = None
-    if not isinstance(base, str) or not base or (base.startswith("/") and (Path(base) / ADAPTER_CONFIG).exists()):
-        raise InvalidRequestError(
-            f"{ADAPTER_CONFIG} of the adapter does not name a base model; start from another model.",
-            "model_invalid",
-            "model",
-        )
+    except (ValueError, RecursionError):
+        document = None
+    base = base_name(document if isinstance(document, dict) else {})
+    # `os.path.exists` takes any name, however long.
+    if base.startswith("/") and os.path.exists(f"{base}/{ADAPTER_CONFIG}"):
+        raise adapter_on_adapter()
     return base
 
 
+def adapter_on_adapter() -> InvalidRequestError:
+    """The error for an adapter whose base model is an adapter."""
+    return InvalidRequestError(
+        f"{ADAPTER_CONFIG} of the adapter does not name a base model, but another adapter. Name a whole model there.",
+        "model_invalid",
+        "model",
+    )
+
+
 def is_in_models_folder(model: str, models_folder: Path, pinned: str | None) -> bool:
-    """Whether a hub id means the local folder of that name. A pinned commit always means the hub."""
+    """Whether a hub id means the local folder of that name. A commit, named or pinned, always means the hub."""
+    name, _, revision = model.partition("@")
+    if COMMIT.fullmatch(revision):
+        return False
     if pinned is not None:
         return pinned.startswith(LOCAL_REVISION)
-    name, _, revision = model.partition("@")
     return not revision and _local_folder(name, models_folder).is_dir()
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from ftlab.errors import FineTuneLabError, ServiceUnavailableError
 from ftlab.files import free_bytes
 from train.failures import DiskFullError
-from train.model.files import CONFIG, wanted_files
+from train.model.adapter_files import adapter_facts
+from train.model.files import ADAPTER_CONFIG, CONFIG, wanted_files
 from train.model.folder import facts_of
 from train.model.hub_errors import HubAwayError, hub_errors
 
@@ -18,12 +19,13 @@ def fetched(repo: str, revision: str | None) -> Path | None:
     """The folder of a model that was fetched before, as a whole; `None` for any other."""
     from huggingface_hub import try_to_load_from_cache
 
-    config = try_to_load_from_cache(repo, CONFIG, revision=revision)
-    if not isinstance(config, str):
+    configs = (try_to_load_from_cache(repo, name, revision=revision) for name in (ADAPTER_CONFIG, CONFIG))
+    config = next((config for config in configs if isinstance(config, str)), None)
+    if config is None:
         return None
     folder = Path(config).parent
     try:
-        facts_of(folder)
+        _check(folder)
     except FineTuneLabError:
         return None
     return folder
@@ -34,7 +36,8 @@ def fetch(repo: str, revision: str | None) -> Path:
 
     While the hub is unreachable, an earlier download is used. Raises `DiskFullError` before anything is fetched that
     does not fit, `NotFoundError` (`model_not_found`), `PermissionDeniedError` (`model_access_denied`),
-    `ServiceUnavailableError` (`model_hub_away`), and what `train.model.files.describe` raises.
+    `ServiceUnavailableError` (`model_hub_away`), and what `train.model.files.describe` and
+    `train.model.adapter_files.describe_adapter` raise.
     """
     from huggingface_hub import HfApi, snapshot_download
 
@@ -57,8 +60,13 @@ def fetch(repo: str, revision: str | None) -> Path:
             "model_hub_away",
             "model",
         ) from None
-    facts_of(folder)
+    _check(folder)
     return folder
+
+
+def _check(folder: Path) -> None:
+    if adapter_facts(folder) is None:
+        facts_of(folder)
 
 
 def _check_space(repo: str, sizes: dict[str, int], commit: str | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import yaml
 
 from ftlab.errors import InvalidRequestError, NotFoundError, PermissionDeniedError
-from train.model.architectures import causal_models
+from train.model.architectures import causal_models, classifiers
 from train.model.layers import ModelLayers
 from train.model.safetensors_header import HeaderError, WeightHeader, read_header
 from train.model.shape import ModelShape
@@ -57,6 +57,8 @@ class ModelFacts:
     """`None` where the headers of the weights were not read."""
     shape: ModelShape | None = field(default=None, compare=False, repr=False)
     """`None` for a model whose memory cannot be estimated."""
+    has_classifier: bool = field(default=True, compare=False, repr=False)
+    """Whether transformers has a class of this model type that scores a text."""
     tokens_beyond: Mapping[int, str] = field(default_factory=dict, compare=False, repr=False)
     """Tokens without a row in the embedding, by their ids; only of a folder on this machine."""
 
@@ -64,7 +66,12 @@ class ModelFacts:
 def wanted_files(names: Iterable[str]) -> list[str]:
     """The files that training reads: one set of safetensors weights, tokenizer, configs; never pickles, never code."""
     there = set(names)
-    weights = {WEIGHTS} if WEIGHTS in there else {name for name in there if fnmatch(name, "model-*-of-*.safetensors")}
+    if ADAPTER_CONFIG in there:
+        weights = {ADAPTER_WEIGHTS} & there
+    else:
+        weights = (
+            {WEIGHTS} if WEIGHTS in there else {name for name in there if fnmatch(name, "model-*-of-*.safetensors")}
+        )
     small = {name for name in there if "/" not in name and any(fnmatch(name, pattern) for pattern in SMALL_FILES)}
     templates = {name for name in there if fnmatch(name, f"{TEMPLATE_FOLDER}/*.jinja")}
     return sorted(weights | small | templates)
@@ -106,6 +113,7 @@ def describe(files: ModelFiles, parameters: int | None = None) -> ModelFacts:
         tuple(warnings),
         layers,
         shape,
+        config.get("model_type") in classifiers(),
     )
 
 
@@ -126,8 +134,7 @@ def _check_kind(files: ModelFiles) -> None:
         return
     if ADAPTER_CONFIG in files.sizes:
         raise _unsupported(
-            "This is an adapter, not a base model. Name the model that it was made from, or train on from an adapter "
-            "of this service as 'job:<id>' or 'model:<id>'."
+            "This is an adapter, and a base model is needed here. Name the model that it was trained on."
         )
     if any(name.endswith(".gguf") for name in files.sizes):
         raise _unsupported("The model is in the GGUF format; name the repository with its safetensors weights.")
@@ -187,7 +194,7 @@ def _weight_files(files: ModelFiles) -> list[str]:
         return shards
     if any(name.endswith(".safetensors") for name in files.sizes):
         raise _invalid(f"The model has safetensors files, but neither {WEIGHTS} nor {INDEX}, which training looks for.")
-    if any(fnmatch(name, pattern) for name in files.sizes for pattern in PICKLE_PATTERNS):
+    if has_any(files, PICKLE_PATTERNS):
         raise InvalidRequestError(
             "The model has pickle weights only, which can run code when read; convert them to safetensors.",
             "unsafe_weights",
@@ -204,7 +211,7 @@ def _weight_map(files: ModelFiles) -> dict[str, str]:
 
 
 def _headers(files: ModelFiles, weights: list[str]) -> list[WeightHeader]:
-    headers = {name: _header(files, name) for name in weights}
+    headers = {name: read_weight_header(files, name) for name in weights}
     if weights != [WEIGHTS]:
         lost = [tensor for tensor, name in _weight_map(files).items() if tensor not in headers[name].shapes]
         if lost:
@@ -212,7 +219,13 @@ def _headers(files: ModelFiles, weights: list[str]) -> list[WeightHeader]:
     return list(headers.values())
 
 
-def _header(files: ModelFiles, name: str) -> WeightHeader:
+def has_any(files: ModelFiles, patterns: Iterable[str]) -> bool:
+    """Whether a file has a name that one of the patterns matches."""
+    return any(fnmatch(name, pattern) for name in files.sizes for pattern in patterns)
+
+
+def read_weight_header(files: ModelFiles, name: str) -> WeightHeader:
+    """The header of a weight file. Raises `InvalidRequestError` (`model_invalid`) for a file that is damaged."""
     try:
         return read_header(lambda limit: files.read(name, limit), files.sizes[name])
     except (OSError, HeaderError) as error:

@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from ftlab.errors import NotFoundError
-from train.model.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, TEMPLATE_FOLDER, ModelFacts, describe
+from train.model.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, TEMPLATE_FOLDER, VOCABULARY_FILES, ModelFacts, describe
 from train.model.token_ids import tokens_beyond
 
 Stamps = tuple[tuple[str, int, int], ...]
@@ -35,6 +35,12 @@ def facts_of(folder: Path) -> ModelFacts:
     Raises what `describe` raises, and `NotFoundError` (`model_not_found`) for a folder that does not exist.
     """
     return _facts(folder, _stamps(folder))
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether the folder holds a tokenizer that can be loaded without the config of its model."""
+    names = FolderFiles(folder).sizes.keys()
+    return "tokenizer_config.json" in names and not VOCABULARY_FILES.isdisjoint(names)
 
 
 def adapter_size(folder: Path) -> int | None:

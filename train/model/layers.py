@@ -1,14 +1,14 @@
 """The layers of a base model, from its config and the headers of its weights; no weights are loaded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 EMBEDDINGS = frozenset(
     {"embed_tokens", "wte", "wpe", "word_embeddings", "embed_positions", "embed_in", "tok_embeddings"}
 )
 """Last part of the names that modules of embeddings have."""
-HEADS = frozenset({"lm_head", "embed_out", "output"})
+HEADS = frozenset({"lm_head", "embed_out", "output", "score"})
 """Last part of the names of output layers."""
 LEARNED_POSITIONS = frozenset({"wpe", "embed_positions"})
 """Embeddings of positions: a row that is longer than they are cannot be computed at all."""
@@ -31,6 +31,8 @@ class ModelLayers:
     has_learned_positions: bool = False
     quantisation: str | None = None
     """Method that the stored weights were quantised with."""
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict, compare=False, repr=False)
+    """Shapes of the weight matrices by the names of their modules."""
 
     @classmethod
     def read(cls, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> "ModelLayers":
@@ -46,6 +48,11 @@ class ModelLayers:
             _max_positions(inner),
             bool(names & LEARNED_POSITIONS),
             str(quantised.get("quant_method", "unknown"))[:50] if isinstance(quantised, Mapping) else None,
+            {
+                name.removesuffix(".weight"): shape
+                for name, shape in shapes.items()
+                if name.endswith(".weight") and len(shape) == 2
+            },
         )
 
     @property

@@ -1,4 +1,4 @@
-"""Loading, adapting and naming of base models."""
+"""Loading and adapting of base models."""
 
 import json
 import logging
@@ -8,40 +8,25 @@ from typing import Any, Literal
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
-from peft import PeftModel, get_peft_model_state_dict
+from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.utils.other import ModulesToSaveWrapper
-from safetensors import safe_open
+from safetensors.torch import load_file
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     BitsAndBytesConfig,
     PreTrainedModel,
+    set_seed,
 )
 from transformers.pytorch_utils import Conv1D
 
 from ftlab.errors import InvalidRequestError
-from ftlab.model_ref import is_hub_id
 from ftlab.schemas import JobConfig
 from train.model.base_model import BaseModel
 from train.model.files import ADAPTER_WEIGHTS
 from train.model.load_errors import check_loaded, load_errors, model_invalid, named
 from train.model.preflight import ModelUse, check_devices, check_modules
-
-_CARD = """---
-{metadata}library_name: peft
-pipeline_tag: text-generation
-tags: [lora, trl]
----
-
-A LoRA adapter for `{base}` (revision `{revision}`), trained by FineTune Lab. The job's config, metrics and logs are in
-its MLflow run.{source}
-
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained("PATH OF THIS FOLDER")
-    base = AutoModelForCausalLM.from_pretrained("{weights}")
-    model = PeftModel.from_pretrained(base, "PATH OF THIS FOLDER")
-"""
+from train.model.reward_head import HEAD, HEAD_WEIGHT, TASK_TYPE, check_files, has_own_head, is_reward_adapter
 
 
 def load_model(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrainedModel | PeftModel:
@@ -49,7 +34,7 @@ def load_model(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrai
 
     Raise `InvalidRequestError`: `invalid_config` for data types that the devices cannot compute with and for
     names in `lora` that the model does not have, `model_invalid` or `unsupported_model` for files that cannot be
-    loaded completely.
+    loaded completely. The head of a new reward model is random, and the same for the same seed.
     """
     check_devices(config, use_cuda=use_cuda)
     if config.training.bf16 and use_cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
@@ -58,12 +43,14 @@ def load_model(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrai
             "invalid_config",
             "training.bf16",
         )
+    for folder in filter(None, (base.adapter, base.folder)):
+        check_files(config.method, folder)
     model = _load_base(base, config, use_cuda=use_cuda)
     if base.adapter is None:
         if config.tuning == "lora":
             check_modules(ModelUse.of(config), _modules(model), is_tied=_is_tied(model))
         return model
-    adapted = _load_adapter(model, base.adapter, is_trainable=config.tuning == "lora")
+    adapted = _load_adapter(model, base.adapter, config, is_trainable=config.tuning == "lora")
     # Every save reads the config of the base model, from the hub where this is its name.
     adapted.active_peft_config.base_model_name_or_path = str(base.folder)
     if config.tuning == "lora":
@@ -77,7 +64,7 @@ def load_delivered(base: BaseModel, folder: Path, config: JobConfig, *, use_cuda
     if config.tuning == "full":
         model = _load_weights("the tuned model", folder, "auto", config, use_cuda=use_cuda)
     else:
-        model = _load_adapter(_load_base(base, config, use_cuda=use_cuda), folder)
+        model = _load_adapter(_load_base(base, config, use_cuda=use_cuda), folder, config)
     return model.to("cuda") if use_cuda and config.quantised_by is None else model
 
 
@@ -104,9 +91,14 @@ def _load_weights(
     if config.load_in_8bit:
         # It warns at every layer of every pass that it casts the inputs.
         logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+    scores_texts = config.method.scores_texts
+    if scores_texts:
+        options["num_labels"] = 1
+        set_seed(config.training.seed)
+    auto_class = AutoModelForSequenceClassification if scores_texts else AutoModelForCausalLM
     model: PreTrainedModel
     with load_errors(what, folder):
-        model, found = AutoModelForCausalLM.from_pretrained(
+        model, found = auto_class.from_pretrained(
             folder,
             use_safetensors=True,
             local_files_only=True,
@@ -116,13 +108,30 @@ def _load_weights(
             output_loading_info=True,
             **options,
         )
-    check_loaded(found, what)
+    if scores_texts:
+        _check_head(model, found, what)
+    check_loaded(found, what, new=() if has_own_head(folder) or not scores_texts else (HEAD_WEIGHT,))
     if getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False):
         _check_quantised(model, what)
     model.config.use_cache = False
     if config.load_in_4bit and not use_cuda:
         _keep_trainable_layout(model)
     return model
+
+
+def _check_head(model: PreTrainedModel, found: Mapping[str, Any], what: str) -> None:
+    """Raise `InvalidRequestError` (`unsupported_model`) unless the model has the head of a reward model.
+
+    `found` is transformers' report of the load.
+    """
+    if not isinstance(getattr(model, HEAD, None), torch.nn.Linear):
+        why = f"as transformers loads it has no linear layer '{HEAD}', which is the head of a reward model"
+    elif stored := next((shape for name, shape, _ in found["mismatched_keys"] if name == HEAD_WEIGHT), None):
+        why = f"has a head with {stored[0]} outputs, and a reward model has one"
+    else:
+        return
+    message = f"{what[0].upper()}{what[1:]} {why}; start from another model."
+    raise InvalidRequestError(message, "unsupported_model", "model")
 
 
 def _check_quantised(model: PreTrainedModel, what: str) -> None:
@@ -140,29 +149,45 @@ def _check_quantised(model: PreTrainedModel, what: str) -> None:
             )
 
 
-def _load_adapter(model: PreTrainedModel, folder: Path, *, is_trainable: bool = False) -> PeftModel:
+def _load_adapter(model: PreTrainedModel, folder: Path, config: JobConfig, *, is_trainable: bool = False) -> PeftModel:
     """Load the adapter in `folder` on its base model; raise `InvalidRequestError` (`model_invalid`) for a damaged one.
 
-    PEFT would read pickles where there are no safetensors, and initialise weights that are not in the file.
+    PEFT would read pickles where there are no safetensors, and initialise weights that are not in the file. The adapter
+    of a language model gets a new head where the method trains a reward model.
     """
     weights = folder / ADAPTER_WEIGHTS
     if not weights.is_file():
         raise model_invalid(f"The adapter has no {ADAPTER_WEIGHTS}; start from another model.")
     with load_errors("the adapter", folder):
-        adapted: PeftModel = PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
-        with safe_open(weights, "pt") as file:
-            stored = set(file.keys())
-    if missing := get_peft_model_state_dict(adapted, save_embedding_layers=False).keys() - stored:
+        stored = load_file(weights)
+        has_head = not config.method.scores_texts or is_reward_adapter(folder)
+        if has_head:
+            adapted: PeftModel = PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
+            missing = get_peft_model_state_dict(adapted, save_embedding_layers=False).keys() - stored.keys()
+        else:
+            adapted = _with_new_head(model, folder, is_trainable=is_trainable)
+            state = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+            missing = state.keys() - stored.keys() - {f"base_model.model.{HEAD_WEIGHT}"}
+            set_peft_model_state_dict(adapted, state | stored)
+    if missing:
         raise model_invalid(
             f"The file {ADAPTER_WEIGHTS} of the adapter lacks {named(missing)}; start from another model."
         )
     return adapted
 
 
+def _with_new_head(model: PreTrainedModel, folder: Path, *, is_trainable: bool) -> PeftModel:
+    """A model with an adapter of the same shape as the one in `folder`, and with the head of a reward model."""
+    settings = PeftConfig.from_pretrained(folder)
+    settings.task_type, settings.inference_mode = TASK_TYPE, not is_trainable
+    adapted: PeftModel = get_peft_model(model, settings)
+    return adapted
+
+
 def lora_config(config: JobConfig) -> PeftLoraConfig:
     lora = config.lora
     return PeftLoraConfig(
-        task_type="CAUSAL_LM",
+        task_type=TASK_TYPE if config.method.scores_texts else "CAUSAL_LM",
         r=lora.r,
         lora_alpha=lora.lora_alpha,
         lora_dropout=lora.lora_dropout,
@@ -178,7 +203,7 @@ def _modules(model: PreTrainedModel) -> dict[str, bool]:
     """Every module that has weights by its name, and whether LoRA can adapt it."""
     kinds = (torch.nn.Linear, torch.nn.Embedding, torch.nn.modules.conv._ConvNd, Conv1D)
     with_weights = ((name, module) for name, module in model.named_modules() if any(True for _ in module.parameters()))
-    return {name: isinstance(module, kinds) for name, module in with_weights if name}
+    return {name: isinstance(module, kinds) and name != HEAD for name, module in with_weights if name}
 
 
 def _is_tied(model: PreTrainedModel) -> bool:
@@ -214,31 +239,6 @@ def undo_cast(model: torch.nn.Module, loaded: Mapping[str, torch.Tensor]) -> Non
             [trained] = module.modules_to_save.values()
             for weight, original in zip(trained.parameters(), module.original_module.parameters(), strict=True):
                 weight.data = original.data.clone()
-
-
-def name_base_model(saved: Path, base: BaseModel) -> None:
-    """Write the base model's name into a saved model, instead of the path on this machine that PEFT and TRL write."""
-    adapter_config = saved / "adapter_config.json"
-    if adapter_config.exists():
-        config = json.loads(adapter_config.read_text("utf-8")) | {"base_model_name_or_path": base.name}
-        adapter_config.write_text(json.dumps(config, indent=2, sort_keys=True), "utf-8")
-        (saved / "README.md").write_text(_card(base), "utf-8")
-        return
-    card = saved / "README.md"
-    if card.exists():
-        card.write_text(card.read_text("utf-8").replace(str(base.folder), base.name), "utf-8")
-
-
-def _card(base: BaseModel) -> str:
-    if is_hub_id(base.name):
-        metadata, source, weights = f"base_model: {base.name}\n", "", base.name
-    elif base.download is not None:
-        metadata, weights = "", "PATH OF THE BASE MODEL"
-        source = f"\n\nThe base model was trained by the same service. Download it with `{base.download}`."
-    else:
-        metadata, weights = "", "PATH OF THE BASE MODEL"
-        source = "\n\nThe base model is in a folder of the service; the service does not offer it for download."
-    return _CARD.format(base=base.name, revision=base.revision, metadata=metadata, source=source, weights=weights)
 
 
 def _dtype(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> torch.dtype:

@@ -50,12 +50,13 @@ def _translate(error: Exception, what: str, folder: Path) -> FineTuneLabError:
     return model_invalid(f"{_begin(what)} cannot be loaded ({reason}). Fetch the model again, or choose another one.")
 
 
-def check_loaded(found: Mapping[str, Any], what: str) -> None:
+def check_loaded(found: Mapping[str, Any], what: str, *, new: Collection[str] = ()) -> None:
     """Raise `InvalidRequestError` (`model_invalid`) where weights of the model were not in its files.
 
-    `found` is transformers' report of the load. It gives such weights random numbers, and only logs a warning.
+    `found` is transformers' report of the load. It gives such weights random numbers, and only logs a warning. `new`
+    are weights that begin with random numbers.
     """
-    if missing := found["missing_keys"]:
+    if missing := set(found["missing_keys"]) - set(new):
         raise model_invalid(
             f"The files of {what} lack {named(missing)}, which the model in config.json has. Fetch the model again, or "
             "correct config.json (num_hidden_layers, tie_word_embeddings, architectures)."

@@ -11,8 +11,10 @@ from pydantic import ValidationError
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import GrpoMethod, JobConfig
 from ftlab.schemas.lora import LoraConfig
+from ftlab.schemas.methods import TrainingMethod
 from train.model.files import ADAPTER_CONFIG, ModelFacts
 from train.model.layers import ModelLayers
+from train.model.reward_head import PEFT_HEADS, TASK_TYPE, check_method, with_head
 from train.model.targets import ALL_LINEAR, adapted, check_saved, check_targets
 
 REQUANTISED = frozenset({("load_in_4bit", "bitsandbytes")})
@@ -33,7 +35,8 @@ class ModelUse:
     quantised_by: str | None
     """`load_in_4bit`, `load_in_8bit`, or nothing."""
     target_modules: str | tuple[str, ...]
-    modules_to_save: tuple[str, ...] = ()
+    modules_to_save: tuple[str, ...]
+    method: TrainingMethod
 
     @classmethod
     def of(cls, config: JobConfig) -> "ModelUse":
@@ -43,19 +46,26 @@ class ModelUse:
             config.quantised_by,
             targets if isinstance(targets, str) else tuple(targets),
             tuple(config.lora.modules_to_save or ()),
+            config.method,
         )
 
 
 def check_use(use: ModelUse, facts: ModelFacts | None) -> None:
     """Raise `InvalidRequestError` (`invalid_config`) for settings that this model rules out."""
-    layers = facts.layers if facts else None
+    if facts is None:
+        return
+    check_method(use.method, facts)
+    layers = facts.layers
     if layers is None:
         return
     if layers.quantisation is not None:
         _check_quantised(use, layers.quantisation)
     # Experts are stored under other names than they have once loaded, so the run itself checks the names.
     if use.tuning == "lora" and not layers.has_fused_experts:
-        check_modules(use, layers.modules, is_tied=layers.is_tied, quantised_by=layers.quantisation)
+        scores_texts = use.method.scores_texts
+        modules = with_head(layers.modules) if scores_texts else layers.modules
+        is_tied = layers.is_tied and not scores_texts
+        check_modules(use, modules, is_tied=is_tied, quantised_by=layers.quantisation)
 
 
 def check_modules(
@@ -77,7 +87,7 @@ def check_modules(
 
 
 def check_devices(config: JobConfig, *, use_cuda: bool) -> None:
-    """Raise `InvalidRequestError` (`invalid_config`) for data types that the devices cannot compute with."""
+    """Raise `InvalidRequestError` (`invalid_config`) for data types and optimizers that the devices do not support."""
     training = config.training
     if use_cuda:
         return
@@ -88,6 +98,12 @@ def check_devices(config: JobConfig, *, use_cuda: bool) -> None:
     if training.fp16:
         raise InvalidRequestError(
             "training.fp16 needs a GPU; use training.bf16, or no mixed precision.", "invalid_config", "training.fp16"
+        )
+    if training.optim == "paged_adamw_8bit":
+        raise InvalidRequestError(
+            "training.optim 'paged_adamw_8bit' needs a GPU, whose memory it extends; use 'adamw_8bit'.",
+            "invalid_config",
+            "training.optim",
         )
 
 
@@ -133,12 +149,28 @@ def adapter_settings(folder: Path) -> LoraConfig | None:
     Raise `InvalidRequestError` (`model_invalid`) for an `adapter_config.json` that cannot be read.
     """
     try:
-        found: dict[str, Any] = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))
-        values = {name: found[name] for name in LoraConfig.model_fields if found.get(name) is not None}
+        found = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         raise _unreadable() from None
+    if not isinstance(found, dict):
+        raise _unreadable()
+    return lora_settings(found)
+
+
+def lora_settings(document: Mapping[str, Any]) -> LoraConfig:
+    """The LoRA settings in an `adapter_config.json`.
+
+    Raise `InvalidRequestError` (`model_invalid`) for settings that a job cannot have.
+    """
+    found = dict(document)
+    if found.get("task_type") == TASK_TYPE:
+        # PEFT adds the heads itself.
+        found["modules_to_save"] = [
+            name for name in found.get("modules_to_save") or () if name not in PEFT_HEADS
+        ] or None
+    values = {name: found[name] for name in LoraConfig.model_fields if found.get(name) is not None}
     # It says how the weights began; where the base was changed as well, they mean something on that base only.
     if str(values.pop("init_lora_weights", True)).startswith(BASE_CHANGING_INITS):
         raise InvalidRequestError(
@@ -148,6 +180,13 @@ def adapter_settings(folder: Path) -> LoraConfig | None:
             "model",
         )
     targets = values.get("target_modules")
+    if isinstance(targets, str) and targets not in (ALL_LINEAR, "auto"):
+        raise InvalidRequestError(
+            f"target_modules in {ADAPTER_CONFIG} of the adapter is a pattern, and jobs support lists of names only; "
+            "replace it by the names of the modules that the adapter has.",
+            "model_invalid",
+            "model",
+        )
     if isinstance(targets, list):
         # A list that no job can name comes from 'all-linear' alone.
         values["target_modules"] = sorted(map(str, targets)) if len(targets) <= 100 else ALL_LINEAR
@@ -205,11 +244,17 @@ def unused_settings(config: JobConfig) -> list[str]:
             f"lora.lora_dropout ({config.lora.lora_dropout:g}) is not used, because method '{config.method.type}' "
             "trains without dropout."
         )
-    if training.warmup_steps and training.lr_scheduler_type == "constant":
-        unused.append(
-            f"training.warmup_steps ({training.warmup_steps}) is not used, because the schedule 'constant' has no "
-            "warm-up; 'constant_with_warmup' has one."
-        )
+    unused += [
+        f"training.{name} ({getattr(training, name):g}) is not used, because the schedule 'constant' has no warm-up; "
+        "'constant_with_warmup' has one."
+        for name in ("warmup_steps", "warmup_ratio")
+        if getattr(training, name) and training.lr_scheduler_type == "constant"
+    ]
+    unused += [
+        f"training.{name} ({getattr(training, name):g}) is not used, because the optimizer is '{training.optim}'."
+        for name in ("adam_beta1", "adam_beta2", "adam_epsilon")
+        if name in training.model_fields_set and not training.uses_adam
+    ]
     if training.eval_steps is not None and config.eval_dataset is None:
         unused.append(f"training.eval_steps ({training.eval_steps}) is not used, because there is no eval_dataset.")
     return unused

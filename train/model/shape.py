@@ -1,7 +1,7 @@
 """The dimensions of a base model from which its memory is estimated, read from its config and weight headers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -46,6 +46,15 @@ class ModelShape:
     """Whether the MLP multiplies two projections of its input."""
     linears: Mapping[str, tuple[int, int]]
     """The linear layers inside the blocks by their names in the weights, with their two widths."""
+    head_parameters: int = 0
+    """Of `num_parameters`, those of a language-model head that is not tied to the embeddings."""
+
+    @property
+    def without_head(self) -> "ModelShape":
+        """The shape of a reward model, whose own head is small enough not to count."""
+        return replace(
+            self, num_parameters=self.num_parameters - self.head_parameters, is_tied=False, head_parameters=0
+        )
 
     @property
     def linear_parameters(self) -> int:
@@ -103,6 +112,7 @@ class ModelShape:
             is_tied,
             any(_weight_of(name) in GATES for name in shapes),
             linears,
+            0 if is_tied else head,
         )
 
 

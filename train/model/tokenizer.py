@@ -1,11 +1,19 @@
 """The tokenizer of a base model: found without its weights, and loaded."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftlab.errors import InvalidRequestError, ServiceUnavailableError
-from train.model.base_model import BaseModel, base_of_adapter, find_model, is_in_models_folder
-from train.model.files import CONFIG
+from train.model.base_model import (
+    BaseModel,
+    base_of_adapter,
+    check_hub_adapter,
+    find_model,
+    hub_revision,
+    is_in_models_folder,
+)
+from train.model.files import ADAPTER_CONFIG, CONFIG
 from train.model.hub_errors import HubAwayError, hub_errors
 from train.model.load_errors import load_errors
 from train.plan import LocalBase
@@ -27,21 +35,23 @@ def find_tokenizer(
 
     `model`, `pinned` and `local` are as for `train.model.base_model.find_model`. Raises what that raises.
     """
-    if local is not None:
-        return find_model(str(local.folder), models_folder, local=local)
     if model.startswith("/"):
-        if (base := base_of_adapter(Path(model))) is not None:
-            return find_tokenizer(base, models_folder, pinned=pinned)
-        return find_model(model, models_folder)
+        if (named := base_of_adapter(Path(model))) is not None:
+            base = find_tokenizer(str(local.folder) if local else named, models_folder, pinned=pinned, local=local)
+            return replace(base, adapter=Path(model))
+        return find_model(model, models_folder, local=local)
     name, _, revision = model.partition("@")
     if is_in_models_folder(model, models_folder, pinned):
         return find_model(model, models_folder, pinned=pinned)
-    folder = _fetch(name, pinned or revision or None)
-    return BaseModel(name, folder, folder.name)
+    folder = _fetch(name, hub_revision(model, pinned))
+    if (named := base_of_adapter(folder)) is None:
+        return BaseModel(name, folder, folder.name)
+    check_hub_adapter(revision, named)
+    return replace(find_tokenizer(named, models_folder, pinned=pinned), adapter=folder)
 
 
 def load_tokenizer(base: BaseModel) -> "PreTrainedTokenizerBase":
-    """Load the tokenizer in the model's folder; where it has no padding token, the end of text is used.
+    """Load the tokenizer in `base.tokenizer_folder`; where it has no padding token, the end of text is used.
 
     Raise what `load_errors` raises for files that cannot be loaded, and `InvalidRequestError` with code
     `tokenizer_unsupported` for a tokenizer that has neither of these tokens.
@@ -49,8 +59,8 @@ def load_tokenizer(base: BaseModel) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     tokenizer: PreTrainedTokenizerBase
-    with load_errors(f"the tokenizer of {base.name}", base.folder):
-        tokenizer = AutoTokenizer.from_pretrained(base.folder, local_files_only=True, trust_remote_code=False)
+    with load_errors(f"the tokenizer of {base.name}", base.tokenizer_folder):
+        tokenizer = AutoTokenizer.from_pretrained(base.tokenizer_folder, local_files_only=True, trust_remote_code=False)
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:
             raise InvalidRequestError(
@@ -68,11 +78,12 @@ def _fetch(repo: str, revision: str | None) -> Path:
 
     try:
         with hub_errors():
-            return Path(snapshot_download(repo, revision=revision, allow_patterns=list(TOKENIZER_FILES)))
+            return Path(snapshot_download(repo, revision=revision, allow_patterns=[*TOKENIZER_FILES, ADAPTER_CONFIG]))
     except HubAwayError as away:
-        cached = try_to_load_from_cache(repo, CONFIG, revision=revision)
-        if isinstance(cached, str):
-            return Path(cached).parent
+        for name in (ADAPTER_CONFIG, CONFIG):
+            cached = try_to_load_from_cache(repo, name, revision=revision)
+            if isinstance(cached, str):
+                return Path(cached).parent
         raise ServiceUnavailableError(
             f"The tokenizer of {repo} is not on this machine, and the model hub is unreachable ({away}). Try again "
             "when it is reachable, or put the model in the models folder.",

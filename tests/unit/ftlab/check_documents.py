@@ -89,6 +89,8 @@ ESTIMATE: dict[str, Any] = {
     "tokens": 370_368,
     "time_s": 3600.0,
     "measured_job_id": "job-1",
+    "memory_correction": 1.04,
+    "memory_job_id": "job-1",
     "peak_length": 1024,
     "devices": [
         {
@@ -96,6 +98,7 @@ ESTIMATE: dict[str, Any] = {
             "num_devices": 1,
             "memory_bytes": 8 * 1024**3,
             "processes": 1,
+            "peak_bytes": 15_237_023_155,
             "fits": "does_not_fit",
             "message": "The job needs about 15.2 GB, and the device has 8.6 GB.",
             "training": _PARTS,

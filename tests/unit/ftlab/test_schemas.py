@@ -135,6 +135,13 @@ def test_whole_numbers_are_whole_numbers(value):
     [
         {"training": {"bf16": True, "fp16": True}},
         {"training": {"warmup_steps": 11, "max_steps": 10}},
+        {"training": {"warmup_steps": 1, "warmup_ratio": 0.1}},
+        {"training": {"dataloader_prefetch_factor": 2}},
+        {"training": {"neftune_noise_alpha": 5.0}, "method": {"type": "dpo"}},
+        {"method": {"type": "dpo", "label_smoothing_factor": 0.1}},
+        {"training": {"early_stopping_patience": 2}, "eval_dataset": "ds-2"},
+        {"training": {"early_stopping_patience": 2, "eval_steps": 1}},
+        {"training": {"early_stopping_threshold": 0.1, "eval_steps": 1}, "eval_dataset": "ds-2"},
         {"training": {"learning_rate": 1e-7, "lr_scheduler_type": "polynomial"}},
         {"tuning": "full", "load_in_4bit": True},
         {"tuning": "full", "load_in_8bit": True},

@@ -193,6 +193,13 @@ CASES = {
     "seed 2^200": training("training.seed must be", seed=2**200),
     "fp16 and bf16": training("training.bf16 and training.fp16", bf16=True, fp16=True),
     "warm-up above total": training("training.warmup_steps", warmup_steps=10, max_steps=5),
+    "two warm-ups": training("training.warmup_steps", warmup_steps=1, warmup_ratio=0.5),
+    "prefetch without workers": training("needs training.dataloader_num_workers", dataloader_prefetch_factor=2),
+    "noise in dpo": job(
+        422, "invalid_config", "neftune_noise_alpha", method={"type": "dpo"}, training={"neftune_noise_alpha": 5.0}
+    ),
+    "early stopping, no eval steps": training("needs training.eval_steps", early_stopping_patience=3),
+    "early stopping, no eval dataset": training("needs eval_dataset", early_stopping_patience=3, eval_steps=5),
     "r 0": job(422, "invalid_config", "lora.r must be at least 1", "lora.r", lora={"r": 0}),
     "length 0": job(422, "invalid_config", "method.max_length must be", method={"max_length": 0}),
     "length 1e8": job(422, "invalid_config", "method.max_length must be", method={"max_length": 10**8}),

@@ -173,6 +173,17 @@ def write_messages(file: Path, rows: list[list[dict[str, str]]]) -> Path:
     return file
 
 
+def write_rated(file: Path, count: int, *, offset: int = 0) -> Path:
+    """Answers that are rated good and bad in turn, of different lengths."""
+    with write_canonical(file, Kind.UNPAIRED) as out:
+        for number in range(offset, offset + count):
+            text = f"No{' idea' * (number % 3)}." if number % 2 else f"Answer {number}."
+            prompt = [{"role": "user", "content": QUESTIONS[number % len(QUESTIONS)]}]
+            completion = [{"role": "assistant", "content": text}]
+            out.write(number + 1, {"prompt": prompt, "completion": completion, "label": number % 2 == 0})
+    return file
+
+
 def write_pairs(file: Path, count: int, *, offset: int = 0) -> Path:
     """Pairs whose answers differ in length and in content."""
     with write_canonical(file, Kind.PREFERENCE) as out:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig as PeftLoraConfig
-from peft import PeftModel
+from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
 from trl import SFTConfig, SFTTrainer
@@ -20,7 +20,9 @@ from tests.support.tiny_models import make_tiny_model
 from tests.unit.train.ranks import Task, train
 from tests.unit.train.runs import QUESTIONS, TRAINING, CrashError, Job, Link
 from train.delivery import FLOAT32_TOLERANCE, LOW_PRECISION_TOLERANCE
+from train.model.adapter_files import check_adapter
 from train.model.base_model import find_model
+from train.model.folder import facts_of
 from train.model.load import load_model
 from train.model.preflight import adapter_settings
 
@@ -85,8 +87,8 @@ def test_a_run_that_was_interrupted_ends_bit_for_bit_as_one_that_was_not(job: Jo
     assert weights(job) == weights(twin)
 
 
-def plain_trl(job: Job, config: dict[str, Any]) -> dict[int, float]:
-    """The losses of TRL's own trainer with PEFT's own settings, on the same rows."""
+def plain_trl(job: Job, config: dict[str, Any], adapter: Path | None = None) -> dict[int, float]:
+    """The losses of TRL's own trainer with PEFT's own settings, or with an adapter to continue, on the same rows."""
     options: dict[str, Any] = {"dtype": torch.float32}
     if bits := [name for name in config if name.startswith("load_in_")]:
         options["quantization_config"] = BitsAndBytesConfig(
@@ -104,8 +106,10 @@ def plain_trl(job: Job, config: dict[str, Any]) -> dict[int, float]:
     messages = [[{"role": row["role"], "content": row["content"]}, row["answer"]] for row in rows]
     torch.set_num_threads(1)
     set_seed(TRAINING["seed"])
+    model = AutoModelForCausalLM.from_pretrained(job.models / "org--tiny", **options)
+    new = PeftLoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", **config.get("lora", LORA))
     trainer = SFTTrainer(
-        AutoModelForCausalLM.from_pretrained(job.models / "org--tiny", **options),
+        PeftModel.from_pretrained(model, adapter, is_trainable=True) if adapter else model,
         args=SFTConfig(
             **TRAINING,
             output_dir=str(job.folder / "plain"),
@@ -118,7 +122,7 @@ def plain_trl(job: Job, config: dict[str, Any]) -> dict[int, float]:
             report_to="none",
         ),
         train_dataset=Dataset.from_list([{"messages": row} for row in messages]),
-        peft_config=PeftLoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", **config.get("lora", LORA)),
+        peft_config=None if adapter else new,
     )
     trainer.train()
     return {entry["step"]: entry["loss"] for entry in trainer.state.log_history if "loss" in entry}
@@ -134,6 +138,43 @@ def test_a_job_trains_as_peft_and_trl_do(job: Job, config: dict[str, Any]):
     is_exact = job.plan(**config).config.quantised_by is None and "niter" not in str(config)
     assert ours == pytest.approx(plain, rel=1e-4 if is_exact else 5e-2)
     assert ours[1] == pytest.approx(plain[1], rel=1e-4 if is_exact else 5e-3)
+
+
+@pytest.mark.parametrize(
+    "lora",
+    [
+        {"r": 3, "lora_alpha": 5, "target_modules": ["q_proj", "down_proj"]},
+        {"r": 2, "lora_alpha": 8, "target_modules": ["q_proj"], "use_rslora": True, "use_dora": True},
+        {"r": 2, "lora_alpha": 8, "target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
+    ],
+    ids=["two layers", "rslora dora", "whole module"],
+)
+def test_an_adapter_of_plain_peft_is_continued_as_trl_does(job: Job, tmp_path: Path, lora: dict[str, Any]):
+    adapter = tmp_path / "plain-adapter"
+    base = AutoModelForCausalLM.from_pretrained(job.models / "org--tiny", dtype=torch.float32)
+    model = get_peft_model(base, PeftLoraConfig(task_type="CAUSAL_LM", **lora))
+    set_seed(1)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if ".lora_B." in name:
+                weight.normal_(std=0.2)
+    model.save_pretrained(adapter)
+    named = json.loads((adapter / "adapter_config.json").read_text()) | {"base_model_name_or_path": "org/tiny"}
+    (adapter / "adapter_config.json").write_text(json.dumps(named))
+    settings = adapter_settings(adapter)
+    assert settings is not None
+    check_adapter(adapter, facts_of(job.models / "org--tiny"))
+
+    link, steps = Link(), {"max_steps": 2, "save_steps": 2}
+    job.model = str(adapter)
+    method = {"type": "sft", "max_length": 64, "assistant_only_loss": False}
+    outcome = job.train(link, lora=settings.model_dump(), method=method, training=steps)
+    plain = plain_trl(job, {}, adapter)
+    assert link.series("loss")[1] == pytest.approx(plain[1], rel=1e-6)
+    assert outcome.base_model == "org/tiny"
+    delivered = json.loads((job.folder / "model" / "adapter_config.json").read_text())
+    assert (delivered["base_model_name_or_path"], delivered["r"]) == ("org/tiny", lora["r"])
+    assert "base_model: org/tiny" in (job.folder / "model" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("config", KINDS)

@@ -16,7 +16,8 @@ from ftlab.status import ReasonCode
 from tests.unit.train.runs import Job, Link, write_rows
 from train.failures import classify
 from train.model.base_model import find_model
-from train.model.load import load_model, lora_config, name_base_model
+from train.model.load import load_model, lora_config
+from train.model.model_card import name_base_model
 
 R = ReasonCode
 Change = Callable[[Path], object]

@@ -246,6 +246,12 @@ def test_after_its_end_a_run_goes_back_to_the_peak_of_its_schedule():
     assert RowSchedule.planned(warming, [20], 1).with_files(10, [20, 14], warming).lr_position(10) == 9.0
 
 
+def test_after_its_end_a_run_goes_back_to_the_end_of_a_warm_up_that_is_a_share():
+    options = training(StepSize(2, 1, 1), num_train_epochs=1, warmup_ratio=0.25)
+    longer = RowSchedule.planned(options, [20], 1).with_files(10, [20, 14], options)
+    assert (longer.lr_position(10), longer.lr_position(17)) == (3.0, 10.0)
+
+
 def generating(step_size: StepSize, num_rows: int, **options: Any) -> RowSchedule:
     method = GrpoMethod.model_validate(
         {

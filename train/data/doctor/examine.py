@@ -9,7 +9,6 @@ from ftlab.errors import InvalidRequestError
 from ftlab.schemas.check_rules import CheckRule
 from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS, CheckReport
 from ftlab.schemas.config import TrainingConfig
-from ftlab.schemas.methods import LEARNABLE_KINDS
 from train.data.doctor.content import ContentCheck, text_of
 from train.data.doctor.eval_rows import EvalRows, OnRows, check_eval_rows
 from train.data.doctor.findings import Findings
@@ -19,13 +18,14 @@ from train.data.doctor.near_duplicates import Fingerprints
 from train.data.doctor.repeats import add_repeats
 from train.data.rows.canonical import CanonicalFile, Kind
 from train.data.rows.errors import DatasetInvalidError
+from train.data.rows.labels import LabelCounts
 from train.data.tokens.encode import TokenisedRow, conversations, is_equal_pair, num_learned, tokenise, turns_of
 from train.data.tokens.render import RenderedRow, Renderer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 6
+VERSION = 7
 """Version of the report's content; a new number makes kept reports invalid."""
 HUGE = 16
 """Multiple of `max_length` above which a row is called huge."""
@@ -44,6 +44,8 @@ class CheckOptions:
     assistant_only_loss: bool = True
     packing: bool = False
     max_findings: int = DEFAULT_MAX_FINDINGS
+    label_weights: tuple[float, float] = (1.0, 1.0)
+    """Weights of rated answers: of good ones, and of bad ones."""
 
 
 def examine(
@@ -89,6 +91,7 @@ class Examination:
         special_tokens = renderer.tokenizer.all_special_tokens
         self._content = ContentCheck(special_tokens)
         self._fingerprints = Fingerprints()
+        self._labels = LabelCounts()
         self._lengths = LengthCounts()
         self._kept_lengths = LengthCounts()
         self._num_truncated = self._num_dropped = self._num_untrained = 0
@@ -140,6 +143,7 @@ class Examination:
                 message = f"The two answers are equal in the first {max_length:,} tokens; training skips the pair."
                 self._findings.add(CheckRule.EQUAL_WHEN_CUT, message, row.number, row.line)
                 continue
+            self._labels.add(row.row)
             self._tokens += sum(kept)
             self._trained_tokens += sum(trained)
             kept_lengths.append(max(kept))
@@ -192,11 +196,6 @@ class Examination:
         template, add = self._renderer.template, self._findings.add
         if self._file.kind is Kind.TEXT:
             return
-        if self._file.kind not in LEARNABLE_KINDS:
-            add(
-                CheckRule.NO_METHOD,
-                f"The rows are of kind '{self._file.kind}', which no training method supports yet.",
-            )
         if template.origin == "none":
             add(
                 CheckRule.NO_CHAT_TEMPLATE,
@@ -224,7 +223,7 @@ class Examination:
             return row.texts
         texts = self._searched[row.number] = []
         try:
-            texts.extend(self._renderer.render(row.number, part) for _, part in conversations(row.row))
+            texts.extend(self._renderer.render(row.number, part) for _, part in conversations(row.row, self._renderer))
         except InvalidRequestError as error:
             self.on_refusal(row.number, row.line, error)
         return texts
@@ -258,6 +257,8 @@ class Examination:
                 f"are longer than max_length ({self._options.max_length:,}). Raise it, or check which messages are "
                 "the assistant's.",
             )
+        for rule, message in self._labels.findings(*self._options.label_weights):
+            self._findings.add(rule, message)
         if self._ends_turns is False and self._options.assistant_only_loss and self._file.kind is not Kind.TEXT:
             self._findings.add(
                 CheckRule.NO_END_OF_TURN,

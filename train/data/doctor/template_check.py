@@ -32,7 +32,7 @@ def template_problems(
 
 
 def _problem(renderer: Renderer, number: int, row: Row) -> str | None:
-    for _, conversation in conversations(row):
+    for _, conversation in conversations(row, renderer):
         try:
             rendered = renderer.render(number, conversation)
         except InvalidRequestError as error:

@@ -18,17 +18,19 @@ PACKED_COLUMNS = (*TEXT_COLUMNS, "seq_lengths")
 """`seq_lengths` are those of the documents that share the row."""
 PAIR_COLUMNS = ("chosen_ids", "chosen_labels", "rejected_ids", "rejected_labels")
 """Both answers of a pair, each after the prompt."""
+RATED_COLUMNS = (*TEXT_COLUMNS, "is_desirable")
+"""An answer after its prompt, and a list of one number: 1 where the answer is rated good, else 0."""
 BATCH_NUMBERS = 2_000_000
 """Ids and labels after which a record batch is written; they are held in memory until then."""
 
 
-def write_rows(rows: Iterable[list[tuple[Tokens, Tokens]]], folder: Path, columns: Sequence[str]) -> Lengths:
-    """Write ids and labels of the texts of each row; return the lengths of the texts (rows x texts)."""
+def write_rows(rows: Iterable[list[tuple[Tokens, ...]]], folder: Path, columns: Sequence[str]) -> Lengths:
+    """Write the lists of each text of a row, the ids first; return the lengths of the texts (rows x texts)."""
     lengths = []
     with ArrowRowWriter(folder / DATA_FILE, columns) as out:
         for texts in rows:
             out.write(*(tokens for text in texts for tokens in text))
-            lengths.append([len(ids) for ids, _ in texts])
+            lengths.append([len(text[0]) for text in texts])
     return np.asarray(lengths, dtype=np.int64)
 
 

@@ -95,7 +95,7 @@ def tokenise(
         for number, (line, row) in enumerate(lines, 1):
             read = TokenisedRow(number, line, row)
             try:
-                read.texts = [renderer.render(number, part, kept_chars) for _, part in conversations(row)]
+                read.texts = [renderer.render(number, part, kept_chars) for _, part in conversations(row, renderer)]
             except InvalidRequestError as error:
                 if on_refusal is None:
                     raise
@@ -160,12 +160,13 @@ def backend_of(tokenizer: "PreTrainedTokenizerBase") -> "Tokenizer":
     return backend
 
 
-def conversations(row: Row) -> list[tuple[str, Row]]:
+def conversations(row: Row, renderer: Renderer) -> list[tuple[str, Row]]:
     """The conversations of a row, or its plain text: two named ones for a pair, else a single one without a name."""
+    only_answer = renderer.assistant_only_loss
     if "chosen" in row:
-        return [(part, _answered(row, row[part])) for part in ("chosen", "rejected")]
+        return [(part, _answered(row, row[part], only_answer=only_answer)) for part in ("chosen", "rejected")]
     if "completion" in row:
-        return [("", _answered(row, row["completion"]))]
+        return [("", _answered(row, row["completion"], only_answer=only_answer))]
     return [("", row)]
 
 
@@ -192,9 +193,12 @@ def token_ranges(encoding: "Encoding", spans: list[Span], num_chars: int) -> lis
     return ranges
 
 
-def _answered(row: Row, answer: list[Message]) -> Row:
-    """Prompt and answer as one conversation, in which only the answer is trained."""
-    prompt = [message | {"weight": 0} if message["role"] == "assistant" else message for message in row["prompt"]]
+def _answered(row: Row, answer: list[Message], *, only_answer: bool) -> Row:
+    """Prompt and answer as one conversation. With `only_answer`, the answers in the prompt are not trained."""
+    prompt = [
+        message | {"weight": 0} if only_answer and message["role"] == "assistant" else message
+        for message in row["prompt"]
+    ]
     conversation: Row = {"messages": prompt + answer}
     if "tools" in row:
         conversation["tools"] = row["tools"]

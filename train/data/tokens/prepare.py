@@ -17,7 +17,15 @@ import numpy as np
 from ftlab.schemas.methods import GrpoMethod, Method, RowKind
 from train.data.rows.canonical import CanonicalFile, Row
 from train.data.rows.errors import DatasetInvalidError, rows_missing
-from train.data.tokens.arrow_rows import DATA_FILE, PAIR_COLUMNS, TEXT_COLUMNS, write_packed, write_rows
+from train.data.rows.labels import refuse_one_label
+from train.data.tokens.arrow_rows import (
+    DATA_FILE,
+    PAIR_COLUMNS,
+    RATED_COLUMNS,
+    TEXT_COLUMNS,
+    write_packed,
+    write_rows,
+)
 from train.data.tokens.encode import IGNORE, TokenisedRow, Tokens, labelled, num_taught, tokenise
 from train.data.tokens.pack import Lengths
 from train.data.tokens.prepared_cache import Entry, PreparedCache
@@ -29,9 +37,11 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 5
+VERSION = 6
 """Version of the prepared rows; a new number makes a new cache entry."""
 PROGRESS_ROWS = 1000
+_COLUMNS = {RowKind.PREFERENCE: PAIR_COLUMNS, RowKind.UNPAIRED: RATED_COLUMNS}
+"""Columns of prepared rows by kind, where they are not those of a text."""
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 """Batch sizes for which the useful fraction is reported."""
 
@@ -130,6 +140,8 @@ class Counts:
     longest: int = 0
     """Tokens of the longest row, once cut; with packing, of the longest document."""
     max_token_id: int = 0
+    num_desirable: int = 0
+    """Rated answers that are rated good."""
     useful_fraction: dict[str, float] = field(default_factory=dict)
     """Tokens / positions computed, by batch size; the rest is padding."""
 
@@ -195,6 +207,12 @@ def _check_references(counts: Counts, spec: PrepareSpec) -> None:
         )
 
 
+def check_labels(counts: Counts, method: Method) -> None:
+    """Raise `DatasetInvalidError` for rated answers to train on that all have the same label."""
+    if RowKind.UNPAIRED in method.row_kinds:
+        refuse_one_label(counts.num_desirable, counts.num_sequences)
+
+
 def prepared_cache(cache_folder: Path) -> PreparedCache:
     return PreparedCache(cache_folder / "prepared")
 
@@ -215,12 +233,11 @@ def _build(
     max_length = None if spec.packing else spec.max_length
     rows = _learned(_counted(file.rows(), on_progress), renderer, max_length, counts, observer)
     if spec.packing:
-        texts = (text for (text,) in rows)
+        texts = ((ids, labels) for ((ids, labels, *_),) in rows)
         lengths = write_packed(_split(texts, spec.max_length, counts), spec.max_length, folder)
         counts.longest = min(counts.longest, spec.max_length)
     else:
-        columns = PAIR_COLUMNS if file.kind is RowKind.PREFERENCE else TEXT_COLUMNS
-        lengths = write_rows(rows, folder, columns)
+        lengths = write_rows(rows, folder, _COLUMNS.get(file.kind, TEXT_COLUMNS))
     if not counts.num_trained_tokens:
         raise DatasetInvalidError(
             f"None of the {counts.num_rows} rows has a token to train on; {counts.num_truncated_rows} of them are "
@@ -266,8 +283,8 @@ def _learned(
     max_length: int | None,
     counts: Counts,
     observer: Observer | None,
-) -> Iterator[list[tuple[Tokens, Tokens]]]:
-    """Ids and labels of the texts of each row that can be trained on."""
+) -> Iterator[list[tuple[Tokens, ...]]]:
+    """Ids and labels of the texts of each row that can be trained on; for a rated answer, its rating too."""
     on_rendered = observer.on_rendered if observer else lambda rows: None
     for rows in tokenise(lines, renderer, max_length=max_length, on_rendered=on_rendered):
         if observer is not None:
@@ -285,7 +302,11 @@ def _learned(
             counts.num_trained_tokens += num_trained
             counts.longest = max(counts.longest, *(len(ids) for ids, _ in texts))
             counts.max_token_id = max(counts.max_token_id, *(int(ids.max()) for ids, _ in texts))
-            yield texts
+            if "label" not in row.row:
+                yield list(texts)
+                continue
+            counts.num_desirable += row.row["label"]
+            yield [(*text, np.array([row.row["label"]], dtype=np.int32)) for text in texts]
 
 
 def _split(rows: Iterable[tuple[Tokens, Tokens]], capacity: int, counts: Counts) -> Iterator[tuple[Tokens, Tokens]]:

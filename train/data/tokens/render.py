@@ -61,7 +61,7 @@ class Renderer:
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", *, assistant_only_loss: bool) -> None:
         self.tokenizer = tokenizer
-        self._assistant_only_loss = assistant_only_loss
+        self.assistant_only_loss = assistant_only_loss
         self.template = ChatTemplate.of(tokenizer)
         """The template that rows are rendered with."""
         self._outlines: dict[tuple[str | None, ...], TemplateOutline | None] = {}
@@ -88,7 +88,7 @@ class Renderer:
         wanted = [
             i
             for i, message in enumerate(messages)
-            if message["role"] == "assistant" and (message.get("weight") != 0) == self._assistant_only_loss
+            if message["role"] == "assistant" and (message.get("weight") != 0) == self.assistant_only_loss
         ]
         limit = boundary = None
         if self.template.origin != "none":
@@ -106,8 +106,8 @@ class Renderer:
         of_messages = dict(zip(wanted[len(wanted) - len(turns) :], turns, strict=True)) if limit is None else {}
         return RenderedRow(
             text,
-            turns if self._assistant_only_loss else _between(turns, len(text)),
-            turns=of_messages if self._assistant_only_loss else {},
+            turns if self.assistant_only_loss else _between(turns, len(text)),
+            turns=of_messages if self.assistant_only_loss else {},
             is_verbatim=known is not None and tools is None,
             boundary=boundary,
             has_all_turns=limit is None,
@@ -212,7 +212,7 @@ class Renderer:
                 if limit is not None and turn[1] >= limit:
                     break
             # A greeting answers no question; where a template has no prompt for it, it is only context.
-            elif i > 0 or not self._assistant_only_loss:
+            elif i > 0 or not self.assistant_only_loss:
                 raise self._unsupported(number)
         return turns
 
@@ -251,7 +251,7 @@ class Renderer:
     def _unsupported(self, number: int) -> InvalidRequestError:
         remedy = (
             "set method.assistant_only_loss to false"
-            if self._assistant_only_loss
+            if self.assistant_only_loss
             else "remove the weights of 0 from the dataset"
         )
         return InvalidRequestError(

@@ -45,7 +45,7 @@ def token_rows(
     special_ids = set(tokenizer.all_special_ids)
     return [
         _token_row(number, line, part, renderer.render(number, conversation), backend, special_ids, max_length)
-        for part, conversation in conversations(row)
+        for part, conversation in conversations(row, renderer)
     ]
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from cluster.data.requests import (
 from cluster.data.worker import DataWorker
 from ftlab.errors import FineTuneLabError, InvalidRequestError
 from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS, CheckReport
-from ftlab.schemas.methods import SftMethod
+from ftlab.schemas.methods import KtoMethod, SftMethod
 from ftlab.settings import Settings
 from ftlab.status import ReasonCode
 from tests.unit.train.data.doctor.doctor_rows import chat, write
@@ -275,6 +276,32 @@ def test_rows_that_teach_nothing_fail_with_the_sentence(worker: Worker):
     assert state.message.startswith(
         "Dataset ds-1: None of the 1 rows has a token to train on; 1 of them are longer than "
     )
+
+
+def test_rated_answers_of_one_label_fail_before_any_device_is_taken(worker: Worker):
+    def rated(name: str, *labels: bool) -> SourceFile:
+        prompt, completion = [{"role": "user", "content": "Where?"}], [{"role": "assistant", "content": "Here."}]
+        rows = [{"prompt": prompt, "completion": completion, "label": label} for label in labels]
+        return worker.canonical(name, rows, Kind.UNPAIRED)
+
+    both, bad, good = rated("ds-1", True, False), rated("ds-2", False, False), rated("ds-3", True, True)
+    request = replace(worker.request(both, bad), method=KtoMethod(max_length=64))
+    state = worker.prepare(request)
+    assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.DATASET_INVALID)
+    assert state.message.startswith("Dataset ds-2: All 2 answers to train on are rated bad")
+    state = worker.prepare(replace(request, files=(both,), eval_file=good))
+    assert state.status is WorkStatus.DONE, "the eval dataset may have one label"
+
+
+def test_the_weights_of_a_method_are_part_of_its_report(worker: Worker):
+    prompt, completion = [{"role": "user", "content": "Where?"}], [{"role": "assistant", "content": "Here."}]
+    rows = [{"prompt": prompt, "completion": completion, "label": number < 3} for number in range(4)]
+    file = worker.canonical("ds-1", rows, Kind.UNPAIRED)
+    for weight, is_reported in ((1.0, True), (3.0, False), (1.0, True)):
+        base = BaseRef("org/tiny", worker.home / "models")
+        check = CheckRequest(base, KtoMethod(undesirable_weight=weight), file, None, max_findings=20)
+        report = worker.worker._doctor.check(check, lambda *_: None)
+        assert ("unbalanced_labels" in report["counts"]) is is_reported
 
 
 @pytest.mark.parametrize(("bad", "name"), [("ds-2", "Dataset ds-2: "), ("ds-3", "The eval dataset ds-3: ")])

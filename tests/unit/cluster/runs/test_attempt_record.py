@@ -106,6 +106,13 @@ def test_delivery_changes_everything_at_once(attempt: Attempt):
     assert attempt.log.stop is None
 
 
+def test_a_run_that_ended_early_says_so_in_the_message_of_its_job(attempt: Attempt):
+    attempt.running()
+    attempt.log.complete(model_of, 1, ended_early="Stopped early at step 6 of 8.")
+    attempt.log.close()
+    assert (attempt.job().status, attempt.job().message) == (JobStatus.COMPLETED, "Stopped early at step 6 of 8.")
+
+
 def test_a_user_who_cancels_before_the_delivery_gets_a_cancelled_job(attempt: Attempt):
     attempt.running()
     attempt.written()

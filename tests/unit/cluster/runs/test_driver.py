@@ -3,6 +3,7 @@
 import sys
 import threading
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,19 @@ def test_delivery_does_not_wait_for_the_database(runs: Runs, database: Path):
         model = tx.models.get(job.model_id or "")
     assert (model.job_id, model.kind, model.step, model.path) == (job.id, "adapter", 6, runs.home / "job" / "model")
     assert (model.base_model, model.base_revision) == ("org/name", "local-1")
+
+
+def test_the_message_of_a_job_that_ended_early_says_why(runs: Runs):
+    driver = runs.launch()
+    driver.hello(worker(0, 11, None))
+    driver.finish(replace(FINISHED, ended_early="Stopped early at step 8 of 20."))
+    driver._close(None)
+    job = runs.job()
+    assert (job.status, job.reason, job.message) == (
+        JobStatus.COMPLETED,
+        ReasonCode.OK,
+        "Stopped early at step 8 of 20.",
+    )
 
 
 def test_a_crash_after_the_delivery_changes_nothing(runs: Runs):

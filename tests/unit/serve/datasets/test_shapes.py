@@ -118,15 +118,27 @@ def test_a_preview_of_nothing(client):
     assert client.get(f"{DATASETS}/ds-unknown/preview").json()["error"]["code"] == "dataset_not_found"
 
 
-@pytest.mark.parametrize("shape", ["preference", "unpaired"])
-def test_a_job_of_another_method_is_refused_with_the_kind(client, config, shape):
+@pytest.mark.parametrize(("shape", "method"), [("preference", "dpo"), ("unpaired", "kto")])
+def test_a_job_of_another_method_is_refused_with_the_kind_and_the_method_for_it(client, config, shape, method):
     other = upload(client, [ROWS[shape]]).json()
     for field in ("dataset", "eval_dataset"):
         refused = client.post(JOBS, json=config | {field: other["id"]})
         error = refused.json()["error"]
         assert (refused.status_code, error["code"], error["param"]) == (422, "dataset_kind_mismatch", field)
         assert f"rows of the kind '{shape}', and method 'sft' learns from messages or text only" in error["message"]
+        assert f"set method.type to '{method}'" in error["message"]
     assert client.get(JOBS).json()["data"] == []
+    accepted = client.post(JOBS, json=config | {"dataset": other["id"], "method": {"type": method}})
+    assert accepted.status_code == 201
+    assert accepted.json()["resolved_config"]["training"]["learning_rate"] == 1e-5
+
+
+def test_a_batch_without_a_second_row_is_refused_for_rated_answers(client, config):
+    other = upload(client, [ROWS["unpaired"]]).json()["id"]
+    job = config | {"dataset": other, "method": {"type": "kto"}, "training": {"per_device_train_batch_size": 1}}
+    refused = client.post(JOBS, json=job)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "invalid_config")
+    assert "training.per_device_train_batch_size must be at least 2" in refused.json()["error"]["message"]
 
 
 def test_the_files_of_a_job_are_of_one_kind(client, config):

@@ -181,6 +181,19 @@ def test_a_run_that_ends_at_max_steps_takes_no_more_files(client, store, config,
     assert (reply.status_code, reply.json()["error"]["code"]) == (409, "max_steps_set")
 
 
+def test_a_completed_job_with_early_stopping_takes_no_more_files(client, store, config, new_dataset):
+    body = config | {
+        "eval_dataset": new_dataset("ds-eval"),
+        "training": {"eval_steps": 1, "early_stopping_patience": 2},
+    }
+    running, done = (client.post(JOBS, json=body).json()["id"] for _ in range(2))
+    bring(store, running, S.RUNNING)
+    bring(store, done, S.COMPLETED)
+    assert append(client, running, new_dataset("ds-b")).status_code == 202
+    reply = append(client, done, "ds-b")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (409, "early_stopping_set")
+
+
 def test_a_completed_job_needs_its_checkpoint_and_its_datasets(client, store, job, new_dataset, dataset):
     bring(store, job, S.COMPLETED)
     reply = append(client, job, new_dataset("ds-b"))

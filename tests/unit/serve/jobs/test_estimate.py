@@ -6,14 +6,15 @@ import pytest
 
 from cluster.policy import Fleet, Node
 from ftlab.errors import ServiceUnavailableError
-from ftlab.schemas import JobEstimate
+from ftlab.schemas import JobEstimate, TrialPayload
+from ftlab.schemas.events import TRIED
 from ftlab.status import JobStatus
 from serve.models.huggingface_lookup import HubModel
 from tests.support.model_folders import CONFIG, weights, write_model
 from tests.support.service_fakes import COMMIT
 from tests.unit.serve.jobs.statuses import NOW, bring
 from tests.unit.train.estimate.shapes import SMOLLM2_135M
-from tracking.store.records import MetricRecord
+from tracking.store.records import MetricRecord, NewEvent
 from train.data.tokens.row_lengths import RowLengths
 from train.model.files import ModelFacts
 from train.model.shape import ModelShape, derived_shapes
@@ -198,3 +199,22 @@ def test_the_time_comes_from_an_earlier_job_that_ran_the_same_way(client, here, 
     assert found.measured_job_id != job_id
     assert estimate(client, here | {"tuning": "full"}).measured_job_id == job_id
     assert estimate(client, here | {"load_in_4bit": True}).time_s is None
+
+
+def test_the_memory_is_corrected_by_the_trial_pass_of_an_earlier_job(client, here, services):
+    before = estimate(client, here)
+    assert before.memory_correction is None
+    [device] = before.devices
+    job_id = client.post(JOBS, json=here).json()["id"]
+    ref = bring(services.store, job_id, JobStatus.RUNNING)
+    half = device.training.total // 2
+    trial = TrialPayload(code=TRIED, message="", num_rows=4, longest=before.peak_length, peak_bytes=half)
+    with services.store.begin() as tx:
+        tx.events.append(ref, [NewEvent(trial, NOW)])
+    after = estimate(client, here)
+    assert after.memory_job_id == job_id
+    assert after.memory_correction == pytest.approx(0.5, abs=0.01)
+    [corrected] = after.devices
+    assert corrected.peak_bytes == pytest.approx(device.peak_bytes / 2, rel=0.01)
+    assert corrected.training == device.training, "the parts stay as computed"
+    assert estimate(client, here | {"tuning": "full"}).memory_correction is None

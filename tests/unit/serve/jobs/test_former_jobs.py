@@ -167,3 +167,31 @@ def test_the_base_of_an_adapter_is_found_after_the_data_folder_has_moved(trainer
     base = find_model(found.model, moved.home / "models", local=found.local_base)
     assert (base.name, base.folder) == (f"model:mdl-{full}", moved.home / "jobs" / full / "model")
     assert base.adapter == moved.home / "jobs" / adapter / "model"
+
+
+def test_a_chain_of_reward_models_keeps_the_head_and_becomes_no_language_model(trainer: Trainer):
+    pair = {"prompt": "Where?", "chosen": "Here.", "rejected": "No."}
+    reply = trainer.client.post("/api/datasets", content=json.dumps(pair), headers={"x-filename": "pairs.jsonl"})
+    scores: dict[str, Any] = {"dataset": reply.json()["id"], "method": {"type": "reward", "max_length": 64}}
+    tuned, _ = trainer.train("org/tiny-model", lora={"r": 4})
+    first, before = trainer.train(f"job:{tuned}", **scores)
+    second, link = trainer.train(f"job:{first}", **scores)
+    full, _ = trainer.train(f"model:mdl-{second}", tuning="full", **scores)
+    assert link.series("loss")[1] < before.series("loss")[1], "the reward model is not trained further"
+    for job_id in (first, second, full):
+        trainer.assert_no_path(job_id)
+        for method in ("sft", "dpo"):
+            body = trainer.config | scores | {"model": f"job:{job_id}", "method": {"type": method}}
+            error = trainer.client.post(JOBS, json=body).json()["error"]
+            assert (error["code"], error["param"]) == ("invalid_config", "method")
+            assert "has no language-model head" in error["message"]
+    for job_id in (first, second):
+        files = trainer.delivered(job_id)
+        own = json.loads(files["adapter_config.json"])
+        assert (own["task_type"], own["modules_to_save"]) == ("SEQ_CLS", ["classifier", "score"])
+        metadata, text = card(files["README.md"])
+        assert metadata["pipeline_tag"] == "text-classification"
+        assert "It is a reward model" in text
+    settings = json.loads(trainer.delivered(full)["config.json"])
+    assert settings["architectures"] == ["LlamaForSequenceClassification"]
+    assert settings["pad_token_id"] is not None

@@ -52,6 +52,7 @@ def notices(client, job: dict) -> dict[str, str]:
         ({"lora": {"modules_to_save": ["(?P<x"]}}, "lora.modules_to_save"),
         ({"lora": {"modules_to_save": ["lm_head"]}}, "lora.modules_to_save"),
         ({"training": {"fp16": True}, "resources": {"gpus_per_worker": 0}}, "training.fp16"),
+        ({"training": {"optim": "paged_adamw_8bit"}, "resources": {"gpus_per_worker": 0}}, "training.optim"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(client, here, more, param):
@@ -100,3 +101,71 @@ def test_full_fine_tuning_merges_the_adapter_and_says_so(client, adapter):
 def test_a_model_check_names_the_target_modules(client, here):
     found = client.post("/api/models/check", json={"model": "org/here"}).json()
     assert found["target_modules"] == ["q_proj"]
+
+
+PAIR = {"prompt": "Where?", "chosen": "Here.", "rejected": "No."}
+
+
+def reward_on(client, **fields) -> dict[str, object]:
+    """Settings of a job that trains a reward model on a pair with more fields."""
+    content = json.dumps(PAIR | fields) + "\n"
+    reply = client.post("/api/datasets", content=content, headers={"x-filename": "pairs.jsonl"})
+    assert reply.status_code in (200, 201), reply.text
+    return {"dataset": reply.json()["id"], "method": {"type": "reward"}}
+
+
+def test_a_reward_model_is_trained_on_pairs(client, here):
+    more = {"method": {"type": "reward", "center_rewards_coefficient": 0.01}}
+    job = client.post(JOBS, json=here | reward_on(client) | more).json()
+    assert job["resolved_config"]["method"]["center_rewards_coefficient"] == 0.01
+    assert job["resolved_config"]["training"]["learning_rate"] == 1e-4
+    for name in ("lm_head", "score"):
+        refused = client.post(JOBS, json=here | reward_on(client) | {"lora": {"target_modules": [name]}})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (422, "lora.target_modules")
+    whole = {"lora": {"modules_to_save": ["embed_tokens"]}}  # tied to a head that the model no longer has
+    assert client.post(JOBS, json=here | reward_on(client) | whole).status_code == 201
+
+
+def test_pairs_with_a_margin_are_refused_by_a_reward_model_only(client, here):
+    pairs = reward_on(client, margin=0.5, source="web")
+    refused = client.post(JOBS, json=here | pairs)
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"], error["param"]) == (422, "dataset_kind_mismatch", "dataset")
+    assert "the field 'margin', which method 'reward' does not read" in error["message"]
+    assert client.post(JOBS, json=here | pairs | {"method": {"type": "dpo"}}).status_code == 201
+
+
+def test_a_model_type_without_a_head_for_scores_is_refused(client, services, here):
+    file = services.settings.home / "models" / "org--here" / "config.json"
+    config = {"model_type": "bloom", "architectures": ["BloomForCausalLM"]}
+    file.write_text(json.dumps(json.loads(file.read_text()) | config))
+    assert client.post(JOBS, json=here | reward_on(client)).status_code == 201
+    config = {"model_type": "codegen", "architectures": ["CodeGenForCausalLM"]}
+    file.write_text(json.dumps(json.loads(file.read_text()) | config))
+    refused = client.post(JOBS, json=here | reward_on(client))
+    assert (refused.status_code, refused.json()["error"]["param"]) == (422, "method")
+    assert "CodeGenForCausalLM is not of one" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_a_reward_model_is_trained_further_as_one_only(client, services, adapter, tuning):
+    folder = services.settings.home / "jobs" / "job-1" / "model"
+    saved = ADAPTER | {"task_type": "SEQ_CLS", "modules_to_save": ["classifier", "score"]}
+    (folder / "adapter_config.json").write_text(json.dumps(saved))
+    for method in ({"type": "sft"}, {"type": "dpo"}):
+        reply = client.post(JOBS, json=adapter | {"tuning": tuning, "method": method})
+        error = reply.json()["error"]
+        assert (reply.status_code, error["code"], error["param"]) == (422, "invalid_config", "method")
+        assert "has no language-model head" in error["message"]
+    job = client.post(JOBS, json=adapter | reward_on(client) | {"tuning": tuning}).json()
+    assert job["status"] == "queued"
+    assert job["resolved_config"]["lora"]["modules_to_save"] is None  # the head is trained in any case
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+def test_a_whole_reward_model_is_refused_for_other_methods(client, services, here, method):
+    file = services.settings.home / "models" / "org--here" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"architectures": ["LlamaForSequenceClassification"]}))
+    reply = client.post(JOBS, json=here | {"method": {"type": method}})
+    assert reply.status_code == 422
+    assert "LlamaForSequenceClassification is a reward model" in reply.json()["error"]["message"]

@@ -242,3 +242,18 @@ def test_another_number_of_workers_goes_on_by_rows_consumed(
     ]
     assert [(outcome["step"], outcome["stop"]) for outcome in middle.outcomes] == [(8, StopKind.PAUSE)] * 2
     assert "resources.num_workers changed from 2 to 1" in last.receipt()["why_not"]
+
+
+@pytest.mark.parametrize(
+    ("training", "why_not"),
+    [({}, []), ({"adam_beta1": 0.8}, ["training.adam_beta1 changed from 0.9 to 0.8"])],
+)
+def test_a_setting_that_the_checkpoint_does_not_know_had_its_default(
+    job: Job, training: dict[str, Any], why_not: list[str]
+) -> None:
+    """The checkpoint of an older release, which lacked the setting."""
+    job.train(Link(stop_at={2: StopKind.PAUSE}), training=SMALL | training)
+    edit_manifest(job, lambda manifest: manifest["conditions"]["settings"].pop("training.adam_beta1"))
+    link = Link()
+    job.train(link, training=SMALL | training)
+    assert link.receipt()["why_not"] == why_not

@@ -39,6 +39,12 @@ def test_the_nearest_configs_fit_and_keep_the_rows_of_a_step():
     }
 
 
+def test_no_pass_is_smaller_than_the_method_allows():
+    settings = {"training__per_device_train_batch_size": 8, "method": {"type": "kto"}}
+    sizes = {each.change.changes.get("training.per_device_train_batch_size", 8) for each in found(24, **settings)}
+    assert min(sizes) >= 2
+
+
 def test_every_alternative_is_estimated_again():
     for each in found(40, training__per_device_train_batch_size=8):
         again = training_peak(LARGE, each.change.config, each.change.length, GPU).total

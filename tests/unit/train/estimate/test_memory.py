@@ -51,6 +51,9 @@ def test_weights_by_data_type():
         ({"tuning": "full", "training__optim": "adamw_torch_fused"}, 8 * SMALL.num_parameters),
         ({"tuning": "full", "training__optim": "adamw_torch_fused", "training__dtype": "bfloat16"}, 4 * 134_515_008),
         ({"tuning": "full", "training__optim": "sgd"}, 0),
+        # The embedding has 49,152 rows of 576 numbers, with 8 bytes each.
+        ({"tuning": "full", "training__optim": "adamw_8bit"}, round(106_203_456 * 2 * 260 / 256 + 28_311_552 * 8)),
+        ({"training__optim": "paged_adamw_8bit"}, round(adapter_parameters(SMALL, job()) * 2 * 260 / 256)),
         ({"training__optim": "adamw_torch_fused"}, 8 * adapter_parameters(SMALL, job())),
     ],
 )
@@ -126,7 +129,7 @@ JOBS = st.fixed_dictionaries(
         "training__gradient_checkpointing": st.booleans(),
         "training__dtype": st.sampled_from(["auto", "float32", "bfloat16"]),
         "training__bf16": st.booleans(),
-        "training__optim": st.sampled_from(["adamw_torch", "adamw_torch_fused", "adafactor", "sgd"]),
+        "training__optim": st.sampled_from(["adamw_torch", "adamw_torch_fused", "adamw_8bit", "adafactor", "sgd"]),
         "lora": st.fixed_dictionaries({"r": st.integers(1, 64), "use_dora": st.booleans()}),
     }
 )
@@ -147,3 +150,14 @@ def test_more_of_anything_never_needs_less(config, length, place):
     assert peak(training__gradient_accumulation_steps=8) >= base
     assert peak(lora={**config["lora"], "r": config["lora"]["r"] + 8}) >= base
     assert peak(training__gradient_checkpointing=True) <= peak(training__gradient_checkpointing=False)
+
+
+def test_a_reward_model_has_no_projection_to_the_vocabulary():
+    head = LARGE.vocab * LARGE.hidden
+    whole = {"tuning": "full", "training__dtype": "bfloat16"}
+    pairs, scores = (job(method={"type": name}, **whole) for name in ("dpo", "reward"))
+    for config, parameters in ((pairs, LARGE.num_parameters), (scores, LARGE.num_parameters - head)):
+        assert training_peak(LARGE, config, 512, GPU).weights == 2 * parameters
+    assert training_peak(SMALL, job(method={"type": "reward"}), 512, GPU).weights == 2 * SMALL.num_parameters
+    batch = evaluation_peak(LARGE, scores, 512, GPU)
+    assert 0 < batch.logits < evaluation_peak(LARGE, pairs, 512, GPU).logits / 100

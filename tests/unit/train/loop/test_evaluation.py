@@ -153,6 +153,14 @@ def test_a_metric_that_nothing_counted_has_no_mean():
     assert math.isnan(MetricSums(("loss",), torch.device("cpu")).means()["loss"])
 
 
+def test_of_an_extreme_the_lowest_or_highest_value_counts():
+    sums = MetricSums(("loss", "low", "high"), torch.device("cpu"), {"low": "min", "high": "max"})
+    assert all(math.isnan(value) for value in sums.means().values())
+    for batch in ({"loss": 1.0, "low": -2.0, "high": 3.0}, {"loss": 2.0, "low": -1.0, "high": 1.0}):
+        sums.add({name: (torch.tensor(value), torch.tensor(1)) for name, value in batch.items()})
+    assert sums.means() == {"loss": 1.5, "low": -2.0, "high": 3.0}
+
+
 def uneven_rows(file: Path) -> Path:
     """Answers of 1 to 12 words: batches of few and of many trained tokens."""
     answers = ["word " * count for count in (1, 12, 2, 9, 1, 7, 3, 11, 1, 5, 8, 2)]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.unit.train.ranks import Task, train
-from tests.unit.train.runs import CrashError, Job, Link, write_pairs, write_rows
+from tests.unit.train.runs import CrashError, Job, Link, write_pairs, write_rated, write_rows
 from tests.unit.train.traces import Rows, Trace, assert_equal, record_rows
 from train.plan import Phase, StopKind
 
@@ -20,6 +20,7 @@ SHORT_EPOCHS = PLAIN | {"gradient_accumulation_steps": 2}
 """11 rows, 2 a pass, 2 passes a step: 3 steps an epoch, the last one of 3 rows."""
 DROPOUT: dict[str, Any] = {"lora": {"r": 4, "lora_alpha": 8, "lora_dropout": 0.3}}
 
+EIGHT_BIT: dict[str, Any] = {"optim": "adamw_8bit", "learning_rate": 0.003}
 PACKING = {"type": "sft", "max_length": 48, "packing": True}
 
 NewJob = Callable[[], Job]
@@ -88,22 +89,34 @@ CASES = [
     pytest.param(5, {"training": SHORT_EPOCHS | {"optim": "adafactor"}}, id="adafactor"),
     pytest.param(5, {"training": SHORT_EPOCHS | {"optim": "sgd"}}, id="sgd"),
     pytest.param(5, {"training": SHORT_EPOCHS | {"optim": "adamw_torch_fused"}}, id="fused"),
+    pytest.param(5, {"tuning": "full", "training": SHORT_EPOCHS | EIGHT_BIT}, id="8-bit AdamW"),
     pytest.param(5, {"training": SHORT_EPOCHS | {"gradient_checkpointing": True}} | DROPOUT, id="checkpointing"),
     pytest.param(5, {"training": SHORT_EPOCHS | {"bf16": True}} | DROPOUT, id="bf16"),
     pytest.param(5, {"training": SHORT_EPOCHS, "method": PACKING} | DROPOUT, id="packing"),
+    pytest.param(5, {"training": SHORT_EPOCHS | {"eval_steps": 3, "neftune_noise_alpha": 5.0}}, id="noise"),
+    pytest.param(5, {"training": SHORT_EPOCHS, "method": PACKING | {"label_smoothing_factor": 0.1}}, id="smoothing"),
 ]
 
 
 DPO: dict[str, Any] = {"method": {"type": "dpo", "max_length": 64}}
+KTO: dict[str, Any] = {"method": {"type": "kto", "max_length": 64}}
+REWARD: dict[str, Any] = {"method": {"type": "reward", "max_length": 64}}
 OTHER_METHODS = [
     pytest.param(5, DPO | {"training": SHORT_EPOCHS | {"eval_steps": 3}}, id="dpo"),
     pytest.param(7, DPO | {"tuning": "full", "training": SHORT_EPOCHS | {"learning_rate": 0.003}}, id="dpo, full"),
+    pytest.param(5, KTO | {"training": SHORT_EPOCHS | {"eval_steps": 3}}, id="kto"),
+    pytest.param(7, KTO | {"tuning": "full", "training": SHORT_EPOCHS | {"learning_rate": 0.003}}, id="kto, full"),
+    pytest.param(5, REWARD | {"training": SHORT_EPOCHS | {"logging_steps": 4, "eval_steps": 3}}, id="reward"),
+    pytest.param(
+        7, REWARD | {"tuning": "full", "training": SHORT_EPOCHS | {"learning_rate": 0.003}}, id="reward, full"
+    ),
 ]
 
 
 @pytest.mark.parametrize(("k", "config"), OTHER_METHODS)
 def test_other_methods_stop_and_go_on(new_job: NewJob, rows: Rows, tmp_path: Path, k: int, config: dict[str, Any]):
-    data, eval_data = write_pairs(tmp_path / "pairs.arrow", 11), write_pairs(tmp_path / "eval.arrow", 4, offset=3)
+    write = write_rated if config["method"]["type"] == "kto" else write_pairs
+    data, eval_data = write(tmp_path / "rows.arrow", 11), write(tmp_path / "eval.arrow", 4, offset=3)
     traces = []
     for stops in ([None], [k, None]):
         trace = Trace(new_job())
@@ -113,7 +126,7 @@ def test_other_methods_stop_and_go_on(new_job: NewJob, rows: Rows, tmp_path: Pat
         traces.append(trace)
     whole, trace = traces
     assert_equal(trace, whole)
-    assert trace.series()["eval_rewards/margins"]
+    assert {"eval_rewards/margins", "eval_margin"} & trace.series().keys()
     assert link.receipt()["why_not"] == []
 
 

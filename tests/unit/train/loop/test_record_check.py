@@ -38,10 +38,14 @@ class NoticeLink(Link):
         {"training": {"optim": "adafactor", "lr_scheduler_type": "polynomial", "max_grad_norm": 0.0}},
         {"training": {"lr_scheduler_type": "polynomial", "warmup_steps": 1}},
         {"training": {"optim": "sgd", "lr_scheduler_type": "constant_with_warmup", "gradient_checkpointing": True}},
+        {"training": {"adam_beta1": 0.8, "adam_beta2": 0.95, "adam_epsilon": 1e-6, "warmup_ratio": 0.3}},
+        {"training": {"neftune_noise_alpha": 5.0}, "method": {"max_length": 64, "label_smoothing_factor": 0.1}},
+        {"training": {"dataloader_num_workers": 1, "dataloader_prefetch_factor": 3}},
         {"training": {"dtype": "bfloat16", "gradient_accumulation_steps": 2}},
         {"training": {"max_steps": None, "num_train_epochs": 0.25, "learning_rate": None}},
         {"tuning": "full", "training": {"weight_decay": 0.1, "eval_steps": 1}},
         {"tuning": "full", "training": {"dtype": "bfloat16"}},
+        {"tuning": "full", "training": {"optim": "adamw_8bit", "adam_beta2": 0.95}},
         {
             "lora": {
                 "r": 2,
@@ -75,7 +79,7 @@ TRAININGS = st.fixed_dictionaries(
         "gradient_accumulation_steps": st.integers(1, 2),
         "learning_rate": st.none() | st.floats(1e-5, 0.01),
         "lr_scheduler_type": st.sampled_from(["linear", "cosine", "constant", "constant_with_warmup", "polynomial"]),
-        "warmup_steps": st.integers(0, 1),
+        "warmup_ratio": st.floats(0, 1),
         "weight_decay": st.floats(0, 1),
         "max_grad_norm": st.floats(0, 10),
         "optim": st.sampled_from(["adamw_torch", "adamw_torch_fused", "adafactor", "sgd"]),
@@ -118,9 +122,21 @@ def decay(trainer: ExactResume) -> None:
     trainer.args.weight_decay = 0.5
 
 
+def other_betas(trainer: ExactResume) -> None:
+    trainer.args.adam_beta2 = 0.5
+
+
+def no_warmup(trainer: ExactResume) -> None:
+    trainer.args.warmup_steps = 0
+
+
 def other_optimizer(trainer: ExactResume) -> None:
     trainer.create_optimizer()
     trainer.optimizer = torch.optim.SGD(trainer.optimizer.param_groups, lr=0.01)
+
+
+def silence(trainer: ExactResume) -> None:
+    trainer.neftune_noise_alpha = None
 
 
 def freeze(trainer: ExactResume) -> None:
@@ -140,7 +156,10 @@ def cast(trainer: ExactResume) -> None:
     [
         (halve_rate, "training.learning_rate is 0.005 instead of 0.01"),
         (decay, "training.weight_decay is 0.5 instead of 0.0"),
+        (other_betas, "training.adam_beta2 is 0.5 instead of 0.999"),
+        (no_warmup, "training.warmup_ratio (in steps) is 0 instead of 1"),
         (other_optimizer, "training.optim is 'sgd' instead of 'adamw_torch'"),
+        (silence, "training.neftune_noise_alpha is None instead of 5.0"),
         (freeze, "tuning is '27 of 28 weights and 0 others' instead of 'lora'"),
         (train_a_base_weight, "tuning is '28 of 28 weights and 1 others' instead of 'lora'"),
         (cast, "training.dtype is 'float16 and float32' instead of 'float32'"),
@@ -158,7 +177,11 @@ def test_a_trainer_that_does_something_else_is_reported(
 
     monkeypatch.setattr(train.run, "make_trainer", made)
     link = NoticeLink()
-    job.train(link, training=ONE_STEP | {"dtype": "float32"}, eval_dataset=None)
+    job.train(
+        link,
+        training=ONE_STEP | {"dtype": "float32", "warmup_ratio": 0.5, "neftune_noise_alpha": 5.0},
+        eval_dataset=None,
+    )
     assert clause in link.found
     assert link.found.count("instead of") == 1
 

@@ -13,13 +13,18 @@ from typing import Any, get_args
 import pytest
 import torch
 from accelerate.data_loader import DataLoaderShard
+from peft.utils.constants import SEQ_CLS_HEAD_NAMES
 from transformers import Trainer, TrainerState
 from trl import DPOTrainer, GRPOTrainer, KTOTrainer, RewardTrainer, SFTTrainer
+from trl.trainer.reward_trainer import DataCollatorForPreference
 from trl.trainer.utils import FusedCausalLMOutput, add_fused_lm_head
 
 from train.loop.exact_resume import ExactResume
 from train.methods.dpo import DpoRunTrainer
+from train.methods.kto import MARGINS, KtoRunTrainer
+from train.methods.reward import RewardRunTrainer
 from train.methods.sft import TOKEN_MEANS, SftRunTrainer
+from train.model.reward_head import PEFT_HEADS
 
 TRL_TRAINERS: list[type[Trainer]] = [SFTTrainer, DPOTrainer, KTOTrainer, RewardTrainer, GRPOTrainer]
 
@@ -201,6 +206,50 @@ def test_the_dpo_trainer_notes_the_means_that_are_weighted_when_it_logs() -> Non
     source = inspect.getsource(DPOTrainer._compute_loss)
     noted = set(re.findall(r'_metrics\[mode\]\["([^"]+)"\]\.append', source)) - {"aux_loss"}
     assert noted == set(DpoRunTrainer.metric_weights), "Adapt train/methods/dpo.py, then this test."
+
+
+def test_the_kto_trainer_has_what_its_run_overrides() -> None:
+    check_method(KTOTrainer, "compute_loss", "(self, model, inputs, return_outputs=False, num_items_in_batch=None)")
+    check_method(KTOTrainer, "_prepare_dataset", "(self, dataset, processing_class, args, dataset_name)")
+    check_method(KTOTrainer, "_precompute_ref_logps", "(self, dataset, name, batch_size)")
+    missing = {"_precompute_model_hash", "precompute_ref_logps"} - assigned_attributes(KTOTrainer)
+    assert not missing, "Adapt train/methods/kto.py."
+    taken = {"_method", "_reference_folder", "_eval_kl"} & (assigned_attributes(KTOTrainer) | set(dir(KTOTrainer)))
+    assert not taken, f"KTOTrainer has attributes of its own named {taken}; rename those of KtoRunTrainer."
+
+
+def test_the_kto_trainer_notes_the_means_that_are_weighted_when_it_logs() -> None:
+    source = inspect.getsource(KTOTrainer._compute_loss)
+    noted = set(re.findall(r'_metrics\[mode\]\["([^"]+)"\]\.append', source)) - {"aux_loss", MARGINS}
+    assert noted == set(KtoRunTrainer.metric_weights), "Adapt train/methods/kto.py, then this test."
+
+
+def test_the_kto_trainer_pairs_prompts_with_other_answers_before_it_makes_batches() -> None:
+    """So do the batches of `train.methods.rated_batches`, whose keys it passes to the model or knows."""
+    source = inspect.getsource(KTOTrainer._prepare_dataset)
+    shift = '[examples["completion_ids"][-1]] + examples["completion_ids"][:-1]'
+    assert shift in source, "Adapt train/methods/rated_batches.py."
+    assert "batch_size=args.per_device_train_batch_size" in source, "Adapt train/methods/rated_batches.py."
+
+
+def test_the_reward_trainer_has_what_its_run_overrides() -> None:
+    check_method(RewardTrainer, "compute_loss", "(self, model, inputs, return_outputs=False, num_items_in_batch=None)")
+    check_method(RewardTrainer, "_prepare_dataset", "(self, dataset, processing_class, args, dataset_name)")
+    assert RewardRunTrainer.__mro__[1:3] == (ExactResume, RewardTrainer)
+    batch = DataCollatorForPreference(0)([{"chosen_ids": [1, 2], "rejected_ids": [3], "chosen_labels": [1, 2]}])
+    assert batch.keys() == {"input_ids", "attention_mask"}, "Adapt train/methods/reward.py."
+    assert batch["input_ids"].tolist() == [[1, 2], [3, 0]], "Adapt train/methods/reward.py."
+
+
+def test_the_reward_trainer_notes_the_metrics_that_are_joined_when_it_logs() -> None:
+    source = inspect.getsource(RewardTrainer.compute_loss)
+    noted = set(re.findall(r'_metrics\[mode\]\["([^"]+)"\]\.append', source))
+    joined = RewardRunTrainer.metric_weights.keys() | RewardRunTrainer.metric_extremes.keys()
+    assert noted == joined, "Adapt train/methods/reward.py, then this test."
+
+
+def test_peft_trains_the_head_of_a_reward_model_as_a_whole() -> None:
+    assert set(SEQ_CLS_HEAD_NAMES) == PEFT_HEADS, "Adapt train/model/reward_head.py."
 
 
 def test_the_fused_head_of_trl_gives_what_an_evaluation_measures() -> None:

@@ -11,7 +11,7 @@ from ftlab.errors import FineTuneLabError, ServiceUnavailableError
 from ftlab.schemas import JobConfig
 from ftlab.status import ReasonCode
 from tests.support.huggingface_server import HubServer, Repository
-from tests.support.model_folders import write_model
+from tests.support.model_folders import write_adapter, write_model
 from train.failures import DiskFullError, classify
 from train.model import download
 from train.model.base_model import BaseModel, find_model, fingerprint
@@ -139,3 +139,29 @@ def test_what_was_fetched_can_be_loaded(server, models, tmp_path):
     config = JobConfig(model="org/far", dataset="ds-1")
     assert load_model(base, config, use_cuda=False).num_parameters() == facts_of(base.folder).parameters
     assert load_tokenizer(base).chat_template
+
+
+def test_an_adapter_of_the_hub_is_fetched_with_its_base(server, repository, tmp_path):
+    adapter = Repository(write_adapter(tmp_path / "adapter", "org/name", revision=repository.sha))
+    server.repositories["org/adapter"] = adapter
+    (adapter.folder / "adapter_model.bin").write_bytes(b"x")
+    found = find_model(f"org/adapter@{adapter.sha}", tmp_path, pinned=repository.sha)
+    assert (found.name, found.revision, found.adapter.name) == ("org/name", repository.sha, adapter.sha)
+    assert set(contents(found.adapter)) == {"adapter_config.json", "adapter_model.safetensors"}
+    server.answers_with = 503
+    assert find_model(f"org/adapter@{adapter.sha}", tmp_path, pinned=repository.sha) == found
+    # The base may be in the models folder, whose revision is then the pinned one.
+    server.answers_with = None
+    local = write_model(tmp_path / "org--local")
+    other = server.repositories["org/other"] = Repository(write_adapter(tmp_path / "other", "org/local"))
+    found = find_model(f"org/other@{other.sha}", tmp_path, pinned=fingerprint(local))
+    assert (found.folder, found.revision) == (local, fingerprint(local))
+
+
+def test_an_adapter_that_the_submit_could_not_check_is_refused(server, tmp_path):
+    server.repositories["org/adapter"] = Repository(write_adapter(tmp_path / "adapter", "org/name"))
+    with pytest.raises(ServiceUnavailableError, match="Submit the job again"):
+        find_model("org/adapter", tmp_path)
+    moved = server.repositories["org/moved"] = Repository(write_adapter(tmp_path / "moved", "/etc"))
+    with pytest.raises(FineTuneLabError, match="not on the hub"):
+        find_model(f"org/moved@{moved.sha}", tmp_path)

@@ -16,7 +16,8 @@ from ftlab.errors import InvalidRequestError
 from ftlab.schemas import JobConfig
 from train.model import load
 from train.model.base_model import BaseModel, find_model
-from train.model.load import load_model, lora_config, name_base_model
+from train.model.load import load_model, lora_config
+from train.model.model_card import name_base_model
 from train.model.tokenizer import load_tokenizer
 
 

@@ -155,8 +155,11 @@ def test_experts_are_left_to_the_run(tmp_path: Path):
     assert layers.has_fused_experts
 
 
-@pytest.mark.parametrize(("values", "use_cuda"), [({"dtype": "float16"}, False), ({"fp16": True}, False)])
-def test_float16_needs_a_gpu(values, use_cuda):
+@pytest.mark.parametrize(
+    ("values", "use_cuda"),
+    [({"dtype": "float16"}, False), ({"fp16": True}, False), ({"optim": "paged_adamw_8bit"}, False)],
+)
+def test_float16_and_paging_need_a_gpu(values, use_cuda):
     job = config(training=values)
     with pytest.raises(InvalidRequestError, match="needs a GPU"):
         check_devices(job, use_cuda=use_cuda)
@@ -275,6 +278,8 @@ def test_adapter_settings_come_from_its_file(tmp_path: Path):
     [
         ({"tuning": "full", "lora": {"r": 8}}, "tuning is 'full'"),
         ({"training": {"warmup_steps": 7, "lr_scheduler_type": "constant"}}, "warmup_steps (7)"),
+        ({"training": {"warmup_ratio": 0.1, "lr_scheduler_type": "constant"}}, "warmup_ratio (0.1)"),
+        ({"training": {"adam_beta2": 0.95, "optim": "adafactor"}}, "adam_beta2 (0.95)"),
         ({"training": {"eval_steps": 5}}, "eval_steps (5)"),
     ],
 )

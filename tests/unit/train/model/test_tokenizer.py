@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from ftlab.errors import NotFoundError, ServiceUnavailableError
-from tests.support.huggingface_server import HubServer
-from tests.support.model_folders import write_model
+from tests.support.huggingface_server import HubServer, Repository
+from tests.support.model_folders import write_adapter, write_model
+from tests.support.tiny_models import make_tiny_model, make_tiny_tokenizer
 from train.model.base_model import find_model
-from train.model.tokenizer import find_tokenizer
+from train.model.tokenizer import find_tokenizer, load_tokenizer
 
 
 @pytest.fixture
@@ -70,4 +71,21 @@ def test_an_adapter_has_the_tokenizer_of_its_base(server: HubServer, models: Pat
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "org/name"}))
     assert find_tokenizer(str(tmp_path / "adapter"), models).name == "org/name"
+    assert server.gets(".safetensors") == 0
+
+
+def test_an_adapter_with_a_tokenizer_of_its_own(server: HubServer, models: Path, tmp_path: Path):
+    make_tiny_model(models / "org--tiny")
+    folder = write_adapter(tmp_path / "adapter", "org/tiny")
+    assert find_tokenizer(str(folder), models).tokenizer_folder == models / "org--tiny"
+    tokenizer = make_tiny_tokenizer()
+    tokenizer.chat_template = "{{ 'own' }}"
+    tokenizer.save_pretrained(folder)
+    for found in (find_tokenizer(str(folder), models), find_model(str(folder), models)):
+        assert (found.folder, found.tokenizer_folder) == (models / "org--tiny", folder)
+        assert load_tokenizer(found).chat_template == "{{ 'own' }}"
+    far = server.repositories["org/far"] = Repository(folder)
+    found = find_tokenizer(f"org/far@{far.sha}", models)
+    assert (found.folder, found.tokenizer_folder.name) == (models / "org--tiny", far.sha)
+    assert load_tokenizer(found).chat_template == "{{ 'own' }}"
     assert server.gets(".safetensors") == 0

@@ -236,10 +236,46 @@ def test_of_a_pair_both_answers_are_read(tmp_path: Path):
     assert report.num_untrained == 1
 
 
-def test_it_is_said_that_no_method_learns_from_rated_answers(tmp_path: Path):
-    rated = {"prompt": [user("Where?")], "completion": [answer("There.")], "label": True}
-    report = check(tmp_path, [rated], kind=Kind.UNPAIRED)
-    assert (report.counts["no_method"], report.has_errors) == (1, True)
+def rated(*labels: bool) -> list[Row]:
+    return [
+        {"prompt": [user(f"Where is {number}?")], "completion": [answer(f"There: {number}.")], "label": label}
+        for number, label in enumerate(labels)
+    ]
+
+
+@pytest.mark.parametrize(("label", "word", "other"), [(True, "good", "bad"), (False, "bad", "good")])
+def test_rated_answers_that_all_have_the_same_label_are_a_hard_stop(tmp_path: Path, label: bool, word: str, other: str):
+    report = check(tmp_path, rated(label, label), kind=Kind.UNPAIRED)
+    (finding,) = [finding for finding in report.findings if finding.rule == CheckRule.ONE_LABEL]
+    assert finding.message.startswith(f"All 2 answers to train on are rated {word}")
+    assert f"Add answers that are rated {other}" in finding.message
+    assert report.has_errors
+    assert not check(tmp_path, rated(True, False), kind=Kind.UNPAIRED).has_errors
+
+
+def test_only_answers_that_are_trained_on_count_for_the_balance(tmp_path: Path):
+    late = {"prompt": [user("What? " * 100)], "completion": [answer("That.")], "label": False}
+    report = check(tmp_path, [*rated(True, True), late], kind=Kind.UNPAIRED, max_length=64)
+    assert rows_of(report, CheckRule.UNTRAINED_ROW) == [3]
+    assert rows_of(report, CheckRule.ONE_LABEL) == [None]
+
+
+@pytest.mark.parametrize(
+    ("labels", "remedy", "weights"),
+    [
+        ([True] * 6 + [False] * 2, "method.undesirable_weight to a value from 2.25 to 3,", (1.0, 2.25)),
+        ([True] * 2 + [False] * 6, "method.desirable_weight to a value from 3 to 4,", (4.0, 1.0)),
+    ],
+)
+def test_the_weights_that_balance_rated_answers_are_named(
+    tmp_path: Path, labels: list[bool], remedy: str, weights: tuple[float, float]
+):
+    report = check(tmp_path, rated(*labels), kind=Kind.UNPAIRED)
+    (finding,) = [finding for finding in report.findings if finding.rule == CheckRule.UNBALANCED_LABELS]
+    assert remedy in finding.message
+    assert not report.has_errors
+    balanced = check(tmp_path, rated(*labels), kind=Kind.UNPAIRED, label_weights=weights)
+    assert "unbalanced_labels" not in balanced.counts
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from ftlab.schemas.methods import SftMethod
+from ftlab.schemas.methods import KtoMethod, SftMethod
 from tests.support.rows import encode, read_rows
 from tests.support.tiny_models import make_tiny_tokenizer
 from tests.unit.train.runs import write_messages, write_rows
@@ -16,7 +16,7 @@ from train.data.rows.canonical import Kind, write_canonical
 from train.data.rows.errors import DatasetInvalidError
 from train.data.tokens import prepare
 from train.data.tokens.encode import IGNORE
-from train.data.tokens.prepare import Counts, Prepared, PrepareSpec, prepare_rows
+from train.data.tokens.prepare import Counts, Prepared, PrepareSpec, check_labels, prepare_rows
 
 MAX_LENGTH = 64
 
@@ -260,3 +260,23 @@ def test_counts_survive_the_manifest(make: Maker, tmp_path: Path):
     rows = write_rows(tmp_path / "rows.arrow", 8)
     assert isinstance(make(rows).counts, Counts)
     assert make(rows).counts == make(rows).counts
+
+
+def test_a_rated_answer_has_its_rating(make: Maker, tmp_path: Path):
+    rows = tmp_path / "rated.arrow"
+    question = [{"role": "user", "content": "Why?"}]
+    with write_canonical(rows, Kind.UNPAIRED) as out:
+        for number, label in enumerate((True, False, True)):
+            said = [{"role": "assistant", "content": f"So {number}."}]
+            out.write(number + 1, {"prompt": question, "completion": said, "label": label})
+    prepared = make(rows, kinds=(Kind.UNPAIRED,))
+    found = prepared.dataset()
+    assert found["is_desirable"][:] == [[1], [0], [1]]
+    assert prepared.counts.num_desirable == 2
+    trained = [[token for token in labels if token != IGNORE] for labels in found["labels"]]
+    tokenizer = make_tiny_tokenizer()
+    assert [tokenizer.decode(tokens).split("<|im_end|>")[0] for tokens in trained] == ["So 0.", "So 1.", "So 2."]
+    check_labels(prepared.counts, KtoMethod())
+    with pytest.raises(DatasetInvalidError, match="All 3 answers to train on are rated bad"):
+        check_labels(replace(prepared.counts, num_desirable=0), KtoMethod())
+    check_labels(replace(prepared.counts, num_desirable=0), SftMethod())

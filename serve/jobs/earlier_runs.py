@@ -1,0 +1,79 @@
+"""What earlier jobs of the same kind have measured: the speed of their steps, and the memory of a trial pass."""
+
+from dataclasses import dataclass
+from statistics import median
+
+from ftlab.schemas import EventKind, JobConfig, TrialPayload
+from tracking.store import Transaction
+
+MAX_EARLIER_JOBS = 50
+"""Newest jobs among which comparable ones are searched."""
+MAX_NOTICES = 100
+"""First notices of a job among which that of its trial pass is."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    job_id: str
+    tokens_per_s: float
+    """Median of the job's steps."""
+
+
+@dataclass(frozen=True)
+class MeasuredPeak:
+    job_id: str
+    longest: int
+    """Tokens of the longest row of the trial pass."""
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The newest measurements of jobs that trained the same way."""
+
+    speed: Speed | None = None
+    peak: MeasuredPeak | None = None
+
+
+def earlier_runs(tx: Transaction, owner: str, config: JobConfig) -> Earlier:
+    """Search the newest jobs for those that trained as `config` would."""
+    speed: Speed | None = None
+    peak: MeasuredPeak | None = None
+    for job in tx.jobs.list(owner=owner, limit=MAX_EARLIER_JOBS):
+        if not isinstance(job.config, JobConfig) or _pace(job.config) != _pace(config):
+            continue
+        speed = speed or _speed(tx, job.id)
+        peak = peak or _peak(tx, job.id)
+        if speed is not None and peak is not None:
+            break
+    return Earlier(speed, peak)
+
+
+def _speed(tx: Transaction, job_id: str) -> Speed | None:
+    speeds = [point.value for point in tx.metrics.series(job_id, {"tokens_per_s"}) if point.value > 0]
+    return Speed(job_id, median(speeds)) if speeds else None
+
+
+def _peak(tx: Transaction, job_id: str) -> MeasuredPeak | None:
+    for event in tx.events.after(job_id, 0, MAX_NOTICES, {EventKind.NOTICE}):
+        trial = event.payload
+        if isinstance(trial, TrialPayload) and trial.longest and trial.peak_bytes:
+            return MeasuredPeak(job_id, trial.longest, trial.peak_bytes)
+    return None
+
+
+def _pace(config: JobConfig) -> tuple[object, ...]:
+    """The settings that determine the speed and the memory of a run."""
+    training = config.training
+    return (
+        config.model,
+        config.tuning,
+        config.quantised_by,
+        config.lora,
+        config.method,
+        config.resources,
+        training.per_device_train_batch_size,
+        training.gradient_accumulation_steps,
+        training.gradient_checkpointing,
+        (training.dtype, training.bf16, training.fp16, training.optim),
+    )

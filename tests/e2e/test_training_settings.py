@@ -1,0 +1,56 @@
+"""Settings of training through the whole service: early stopping as its user sees it, and what runs beside the loop."""
+
+import psutil
+
+from ftlab import Client
+from ftlab.schemas import Dataset
+from ftlab.status import JobStatus, ReasonCode
+from tests.support.lab import Lab, at_step, follow_until, tiny_job, wait_for
+
+PATIENT_S = 300.0
+SETTINGS = {
+    "eval_steps": 4,
+    "early_stopping_patience": 1,
+    "early_stopping_threshold": 1000.0,
+    "warmup_ratio": 0.1,
+    "neftune_noise_alpha": 5.0,
+    "dataloader_num_workers": 2,
+}
+"""No loss falls by 1,000: the first evaluation after the start ends the run."""
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_job_that_ends_early_is_complete_and_says_why(lab: Lab, client: Client, dataset: Dataset) -> None:
+    config = tiny_job(dataset, eval_dataset=dataset.id, training=SETTINGS)
+    config["method"] |= {"label_smoothing_factor": 0.1}
+    done = client.jobs.wait(client.jobs.create(config).id, timeout_s=PATIENT_S)
+
+    assert (done.status, done.reason) == (JobStatus.COMPLETED, ReasonCode.OK)
+    assert done.message.startswith("Stopped early at step 4 of 20: the last evaluation did not improve the eval loss")
+    assert (done.step, done.total_steps, done.eta_s, done.progress) == (4, 4, None, 1.0)
+    codes = [event.data["code"] for event in client.jobs.events(done.id, kinds="notice")]
+    assert codes.count("stopped_early") == 1
+    assert not {"record_differs", "final_eval_differs"} & set(codes)
+
+
+def test_loader_workers_end_with_a_run_that_is_paused(lab: Lab, client: Client, dataset: Dataset) -> None:
+    job = client.jobs.create(tiny_job(dataset, max_steps=3000, training={"dataloader_num_workers": 2}))
+    follow_until(client, job, at_step(3))
+    [pid] = lab.pids(job.id)
+    workers: set[psutil.Process] = set()
+
+    def has_workers() -> bool:
+        workers.update(psutil.Process(pid).children(recursive=True))
+        return len(workers) >= 2
+
+    wait_for(has_workers, PATIENT_S, "the loader workers")
+    client.jobs.pause(job.id)
+    client.jobs.wait(job.id, timeout_s=PATIENT_S, until="paused")
+    wait_for(lambda: not any(map(is_alive, workers)), PATIENT_S, "the end of the loader workers")
+    client.jobs.cancel(job.id)
