@@ -62,7 +62,8 @@ def deliver(run: RunContext, trained: TrainedRun) -> Outcome:
         message = f"{trained.outcome.ended_early} The checkpoint of step {delivered.step} was delivered."
         run.link.emit(NoticePayload(code="stopped_early", message=message))
     _report_no_improvement(run.link, trained.eval_losses, delivered.step)
-    if trained.eval_set is not None:
+    # A method that evaluates by generated answers would draw other ones of the delivered model.
+    if trained.eval_set is not None and run.plan.config.method.type in EVALUATE:
         mark = run.plan.job_folder / FINAL_EVAL_MARK
         if mark.exists():
             _emit_skipped(run.link, "an earlier attempt ended abruptly while it did so")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from itertools import chain, cycle, islice
 
 import torch
 
@@ -36,3 +37,33 @@ class SegmentSampler(torch.utils.data.Sampler[int]):
         segment = self._segment
         first = sum(self._schedule.rows[: segment.file])
         return (first + row for row in file_order(self._schedule, self._seed, segment.file, segment.start, segment.end))
+
+
+class GenerationSampler(SegmentSampler):
+    """The prompts of one segment for TRL's `GRPOTrainer`, in the order of its `RepeatSampler`.
+
+    Every prompt of a step is repeated once for each of its answers, and the prompts of a step as often as their batch
+    is read: once for every pass that trains it. Where the last step of a segment has too few prompts, it takes the
+    first ones of the segment once more, since all steps generate equally many answers.
+    """
+
+    def __len__(self) -> int:
+        return math.ceil(self._segment.num_rows / self._num_prompts) * self._num_prompts * self._num_repeats
+
+    def __iter__(self) -> Iterator[int]:
+        rows = list(super().__iter__())
+        answers = self._schedule.step_size.answers_per_row
+        filled = chain(rows, islice(cycle(rows), -len(rows) % self._num_prompts))
+        while prompts := list(islice(filled, self._num_prompts)):
+            batch = [row for row in prompts for _ in range(answers)]
+            for _ in range(self._num_repeats // answers):
+                yield from batch
+
+    @property
+    def _num_prompts(self) -> int:
+        return self._schedule.step_size.rows_per_step
+
+    @property
+    def _num_repeats(self) -> int:
+        size = self._schedule.step_size
+        return size.answers_per_row * size.steps_per_answer * size.accumulation

@@ -16,6 +16,7 @@ from itertools import accumulate
 from typing import Any
 
 from ftlab.schemas import TrainingConfig
+from ftlab.schemas.methods import TrainingMethod
 
 
 @dataclass(frozen=True)
@@ -27,27 +28,39 @@ class StepSize:
     accumulation: int
     """Passes per step."""
     workers: int
+    answers_per_row: int = 1
+    """Generated answers to each row; where there are several, `batch_size` counts answers."""
+    steps_per_answer: int = 1
+    """Steps in succession that train the same generated answers."""
 
     @property
     def rows_per_pass(self) -> int:
+        """Rows of a pass of all workers, without generated answers."""
         return self.batch_size * self.workers
 
     @property
     def rows_per_step(self) -> int:
-        return self.rows_per_pass * self.accumulation
+        return self.rows_per_pass * self.accumulation // self.answers_per_row
 
     def passes(self, num_rows: int) -> int:
         """Forward and backward passes of one worker over `num_rows`."""
+        if self.answers_per_row > 1:
+            # A prompt takes part of a pass, or several: every step generates as many answers as the first.
+            return self.steps(num_rows) * self.accumulation
         return math.ceil(num_rows / self.rows_per_pass)
 
     def steps(self, num_rows: int) -> int:
         """Optimizer steps over `num_rows`; the last one may take fewer rows."""
-        return math.ceil(self.passes(num_rows) / self.accumulation)
+        return math.ceil(num_rows / self.rows_per_step) * self.steps_per_answer
+
+    def rows_in(self, steps: int) -> int:
+        """Rows that `steps` consume in the middle of a file. A row is consumed once its answers are trained."""
+        return steps // self.steps_per_answer * self.rows_per_step
 
     def rows_after(self, steps: int, num_rows: int) -> int:
         """Rows that the first `steps` consume in a file of `num_rows`, summed over its epochs."""
         epochs, steps = divmod(steps, self.steps(num_rows))
-        return epochs * num_rows + min(steps * self.rows_per_step, num_rows)
+        return epochs * num_rows + min(self.rows_in(steps), num_rows)
 
 
 @dataclass(frozen=True)
@@ -92,9 +105,17 @@ class RowSchedule:
     """Length of the learning rate schedule, in steps of the first attempt."""
 
     @classmethod
-    def planned(cls, training: TrainingConfig, rows: Sequence[int], workers: int) -> "RowSchedule":
+    def planned(
+        cls, training: TrainingConfig, rows: Sequence[int], workers: int, method: TrainingMethod | None = None
+    ) -> "RowSchedule":
         """Plan a whole run. One file is repeated for `max_steps`; several end with their epochs."""
-        step_size = StepSize(training.per_device_train_batch_size, training.gradient_accumulation_steps, workers)
+        step_size = StepSize(
+            training.per_device_train_batch_size,
+            training.gradient_accumulation_steps,
+            workers,
+            method.answers_per_row if method else 1,
+            method.steps_per_answer if method else 1,
+        )
         if training.max_steps is not None and len(rows) == 1:
             ends = [step_size.rows_after(training.max_steps, rows[0])]
         else:
@@ -231,7 +252,7 @@ class RowSchedule:
     def _place_in(self, file: int, step: int) -> Position:
         steps = step - self._first_steps[file]
         if start := self._start_of(file):
-            place = start + steps * self.step_size.rows_per_step
+            place = start + self.step_size.rows_in(steps)
         else:
             place = self.step_size.rows_after(steps, self.rows[file])
         return Position(file, min(place, self.ends[file]))
@@ -254,6 +275,7 @@ def _ends(training: TrainingConfig, rows: Sequence[int], step_size: StepSize) ->
     ends = []
     for num_rows in rows:
         steps = math.ceil(training.num_train_epochs * step_size.steps(num_rows))
+        steps += -steps % step_size.steps_per_answer
         if steps_left is not None:
             steps = min(steps, steps_left)
             steps_left -= steps

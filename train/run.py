@@ -80,7 +80,8 @@ def _train(run: RunContext) -> TrainedRun:
     stop_poll.raise_if_requested()
 
     # Schedule the rows: as planned, or continuing from the checkpoint.
-    schedule = RowSchedule.planned(plan.config.training, [len(rows) for rows in train_sets], num_ranks())
+    num_rows = [len(rows) for rows in train_sets]
+    schedule = RowSchedule.planned(plan.config.training, num_rows, num_ranks(), plan.config.method)
     if resumed is not None:
         before = RunConditions.from_document(resumed.conditions).schedule
         schedule = before.continued(resumed.step, schedule, plan.config.training)

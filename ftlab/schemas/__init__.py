@@ -20,7 +20,7 @@ from ftlab.schemas.events import (
     TrialPayload,
 )
 from ftlab.schemas.lora import LoraConfig
-from ftlab.schemas.methods import DpoMethod, KtoMethod, Method, RewardMethod, SftMethod
+from ftlab.schemas.methods import DpoMethod, GrpoMethod, KtoMethod, Method, RewardMethod, SftMethod
 from ftlab.schemas.records import (
     Attempt,
     Checkpoint,
@@ -49,6 +49,7 @@ __all__ = [
     "Event",
     "EventKind",
     "EventPayload",
+    "GrpoMethod",
     "Job",
     "JobConfig",
     "JobEstimate",

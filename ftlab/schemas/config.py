@@ -2,13 +2,14 @@
 
 import math
 import re
+from math import gcd
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from ftlab.schemas.common import Name, StrictModel
 from ftlab.schemas.lora import LoraConfig
-from ftlab.schemas.methods import Method, SftMethod
+from ftlab.schemas.methods import GrpoMethod, Method, SftMethod
 from ftlab.schemas.sample_prompts import SamplePrompts
 
 CountUpTo4096 = Annotated[int, Field(ge=1, le=4096)]
@@ -40,8 +41,8 @@ class TrainingConfig(StrictModel):
     max_steps: Steps | None = None
     """Optimizer steps; overrides `num_train_epochs` when given."""
     learning_rate: float | None = Field(default=None, gt=0.0, le=1.0)
-    """Peak learning rate. Default: for `sft`, 2e-4 with LoRA and 2e-5 for full fine-tuning; for `dpo` and `kto`, 1e-5
-    and 1e-6; for `reward`, 1e-4 and 1e-5."""
+    """Peak learning rate. Default: for `sft`, 2e-4 with LoRA and 2e-5 for full fine-tuning; for `dpo`, `kto` and
+    `grpo`, 1e-5 and 1e-6; for `reward`, 1e-4 and 1e-5."""
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"] = "cosine"
     warmup_steps: int = Field(default=0, ge=0, le=10_000_000)
     warmup_ratio: float = Field(default=0.0, ge=0.0, le=1.0)
@@ -286,11 +287,50 @@ class JobConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _answers_fill_a_step(self) -> Self:
+        if not isinstance(self.method, GrpoMethod):
+            return self
+        batch, accumulation = self.training.per_device_train_batch_size, self.training.gradient_accumulation_steps
+        workers, answers = self.resources.num_workers, self.method.num_generations
+        num_answers = batch * accumulation * workers
+        if num_answers % answers:
+            fitting = accumulation * answers // gcd(num_answers, answers)
+            raise ValueError(
+                f"method.num_generations ({answers}) must divide the answers of a step ({num_answers}): "
+                f"training.per_device_train_batch_size ({batch}) times training.gradient_accumulation_steps "
+                f"({accumulation}) times resources.num_workers ({workers}); set "
+                f"training.gradient_accumulation_steps to {fitting}"
+            )
+        max_steps, iterations = self.training.max_steps, self.method.num_iterations
+        if max_steps is not None and max_steps % iterations:
+            raise ValueError(
+                f"training.max_steps ({max_steps}) must be a multiple of method.num_iterations ({iterations}), the "
+                f"steps that train the same answers; set it to {max_steps + -max_steps % iterations}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _pass_has_enough_rows(self) -> Self:
         if self.training.per_device_train_batch_size < self.method.min_batch_size:
             raise ValueError(
                 f"training.per_device_train_batch_size must be at least {self.method.min_batch_size} with method "
                 f"'{self.method.type}', which pairs the prompt of each row with the answer of another row of the batch"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _divergence_is_from_the_base_model(self) -> Self:
+        if not isinstance(self.method, GrpoMethod) or not self.method.beta:
+            return self
+        if self.tuning == "full":
+            raise ValueError(
+                "method.beta above 0 needs tuning 'lora': for tuning 'full', the model before training would be kept "
+                "in memory a second time; set method.beta to 0"
+            )
+        if self.lora.is_cut_from_base:
+            raise ValueError(
+                f"lora.init_lora_weights '{self.lora.init_lora_weights}' cannot be combined with method.beta above 0, "
+                "which compares the model with the base model that this changes"
             )
         return self
 

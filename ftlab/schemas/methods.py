@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from ftlab.schemas.common import StrictModel
+from ftlab.schemas.rewards import Reward
 
 
 class RowKind(StrEnum):
@@ -50,6 +51,8 @@ class TrainingMethod(StrictModel):
     compares_with_base: ClassVar[bool] = False
     """Whether the loss compares the model with what it was before training (the reference)."""
     uses_dropout: ClassVar[bool] = True
+    learns_from_prompts: ClassVar[bool] = False
+    """Whether the model generates the answers that it is trained on; those of the rows are references."""
     refused_fields: ClassVar[tuple[str, ...]] = ()
     """Fields of rows that other trainers read and this method does not, so that rows with them are refused."""
     scores_texts: ClassVar[bool] = False
@@ -70,6 +73,16 @@ class TrainingMethod(StrictModel):
         if self.type != DEFAULT_METHOD:
             # So that the type is in every document, also in one without what was left to its default.
             self.__pydantic_fields_set__.add("type")
+
+    @property
+    def answers_per_row(self) -> int:
+        """Answers that the model generates to each row; 1 for a method that generates none."""
+        return 1
+
+    @property
+    def steps_per_answer(self) -> int:
+        """Optimizer steps in succession that train the same generated answers."""
+        return 1
 
 
 class SftMethod(TrainingMethod):
@@ -166,11 +179,77 @@ class RewardMethod(TrainingMethod):
     Default: none, so that only the difference of the rewards is trained."""
 
 
+class GrpoMethod(TrainingMethod):
+    """Reinforcement learning with verifiable rewards (TRL `GRPOTrainer`), without dropout."""
+
+    row_kinds = (RowKind.MESSAGES,)
+    learning_rates: ClassVar = {"lora": 1e-5, "full": 1e-6}
+    assistant_only_loss: ClassVar[bool] = True
+    packing: ClassVar[bool] = False
+    uses_dropout = False
+    learns_from_prompts = True
+
+    type: Literal["grpo"] = "grpo"
+    rewards: Annotated[list[Reward], Field(min_length=1, max_length=20)]
+    """Rewards of an answer; their weighted sum is maximised."""
+    max_length: int = Field(default=1024, ge=8, le=1_048_576)
+    """Most tokens of a prompt and its answer together. A prompt that leaves less than `max_completion_length` is
+    skipped, and counted."""
+    max_completion_length: int = Field(default=256, ge=1, le=1_048_575)
+    """Most tokens of a generated answer."""
+    num_generations: int = Field(default=4, ge=2, le=1024)
+    """Answers to each prompt, which are compared with each other. `training.per_device_train_batch_size` counts
+    answers."""
+    num_iterations: int = Field(default=1, ge=1, le=100)
+    """Optimizer steps that train the same answers before new ones are generated."""
+    temperature: float = Field(default=1.0, gt=0.0, le=10.0)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Share of the probability from whose most likely tokens the next one is drawn."""
+    top_k: int = Field(default=0, ge=0, le=1_000_000)
+    """Number of most likely tokens from which the next one is drawn; 0 for all."""
+    beta: float = Field(default=0.0, ge=0.0, le=100.0)
+    """Weight of the KL divergence from the model before training; 0 computes none."""
+    epsilon: float = Field(default=0.2, gt=0.0, lt=1.0)
+    """How far the probability of a token may move from that of its generation, as a ratio, before it is clipped."""
+    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = "dapo"
+    """How the losses of tokens are averaged; the default is TRL's."""
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    """Rewards are divided by the standard deviation of their prompt's answers, of all answers, or not at all."""
+
+    @property
+    def answers_per_row(self) -> int:
+        return self.num_generations
+
+    @property
+    def steps_per_answer(self) -> int:
+        return self.num_iterations
+
+    @property
+    def max_prompt_length(self) -> int:
+        """Most tokens of a prompt."""
+        return self.max_length - self.max_completion_length
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether a reward compares answers with the reference answers of the rows."""
+        return any(reward.needs_reference for reward in self.rewards)
+
+    @model_validator(mode="after")
+    def _leaves_room_for_a_prompt(self) -> Self:
+        if self.max_completion_length >= self.max_length:
+            raise ValueError(
+                f"method.max_completion_length ({self.max_completion_length}) must be below method.max_length "
+                f"({self.max_length}), which counts the prompt as well"
+            )
+        return self
+
+
 METHODS: tuple[type[TrainingMethod], ...] = (
     SftMethod,
     DpoMethod,
     KtoMethod,
     RewardMethod,
+    GrpoMethod,
 )
 
 
@@ -184,7 +263,8 @@ Method = Annotated[
     Annotated[SftMethod, Tag("sft")]
     | Annotated[DpoMethod, Tag("dpo")]
     | Annotated[KtoMethod, Tag("kto")]
-    | Annotated[RewardMethod, Tag("reward")],
+    | Annotated[RewardMethod, Tag("reward")]
+    | Annotated[GrpoMethod, Tag("grpo")],
     Discriminator(_type_of),
 ]
 """Any training method; `type` says which."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from cluster.data.requests import LengthsRequest, base_ref, source_file
 from cluster.policy import Fleet
 from ftlab.errors import ServiceUnavailableError
-from ftlab.schemas import JobConfig, JobEstimate, RowEstimate
+from ftlab.schemas import GrpoMethod, JobConfig, JobEstimate, RowEstimate
 from serve.context import Caller, Services
 from serve.http.responses import in_thread
 from serve.jobs.earlier_runs import Earlier, earlier_runs
@@ -37,6 +37,9 @@ SAMPLED = (
     "method.max_length tokens."
 )
 GPU_NOT_MEASURED = "The figures for GPUs follow from the same formula, and were not measured on one."
+GENERATED = (
+    "Tokens and memory are computed for answers of method.max_completion_length tokens; shorter answers need less."
+)
 NO_SPEED = "The time is not known: no job with this model and these settings has measured a speed here."
 
 
@@ -91,9 +94,11 @@ def _reply(model: str, facts: _Facts, rows: list[RowLengths] | None, notes: list
     is_exact = rows is not None and all(file.is_exact for file in rows)
     longest = max((file.longest for file in rows), default=0) if rows and is_exact else 0
     length = longest if longest and not config.method.packing else config.method.max_length
+    if longest and isinstance(config.method, GrpoMethod):
+        length = longest + config.method.max_completion_length
     schedule = _schedule(config, rows)
     steps = schedule.last_step if schedule else None
-    tokens = _tokens(schedule, rows)
+    tokens = _tokens(schedule, rows, config)
     pools = pools_of(config, facts.fleet)
     place = pools[0].place if pools else Place(use_cuda=False, has_fast_bfloat16=has_fast_bfloat16())
     correction = _correction(facts, place)
@@ -138,14 +143,18 @@ def _schedule(config: JobConfig, rows: list[RowLengths] | None) -> RowSchedule |
     """The steps as the run would plan them; `None` where the rows are not known, or none has a trained token."""
     if not rows or not all(file.num_sequences for file in rows):
         return None
-    return RowSchedule.planned(config.training, [file.num_sequences for file in rows], config.resources.num_workers)
+    num_rows = [file.num_sequences for file in rows]
+    return RowSchedule.planned(config.training, num_rows, config.resources.num_workers, config.method)
 
 
-def _tokens(schedule: RowSchedule | None, rows: list[RowLengths] | None) -> int | None:
-    """Tokens of all steps, at the mean length of each file's rows."""
+def _tokens(schedule: RowSchedule | None, rows: list[RowLengths] | None, config: JobConfig) -> int | None:
+    """Tokens of all steps, at the mean length of each file's rows; generated answers have their full length."""
     if schedule is None or rows is None:
         return None
-    return round(sum(end * file.num_tokens / file.num_sequences for end, file in zip(schedule.ends, rows, strict=True)))
+    total = sum(end * file.num_tokens / file.num_sequences for end, file in zip(schedule.ends, rows, strict=True))
+    if isinstance(config.method, GrpoMethod):
+        total += schedule.end_rows * config.method.max_completion_length
+    return round(total * config.method.answers_per_row)
 
 
 def _rows(rows: list[RowLengths], *, is_exact: bool) -> RowEstimate:
@@ -175,6 +184,8 @@ def _notes(facts: _Facts, *, is_sampled: bool) -> list[str]:
         notes.append(OTHER_BLOCKS.format(facts.shape.model_type))
     if facts.config.method.type != "sft":
         notes.append(METHOD_NOT_MEASURED.format(facts.config.method.type))
+    if isinstance(facts.config.method, GrpoMethod):
+        notes.append(GENERATED)
     if facts.fleet is None:
         notes.append("The devices are not known, because the scheduler does not respond; try again in a moment.")
     elif any(pool.place.use_cuda for pool in pools_of(facts.config, facts.fleet)):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftlab.errors import FineTuneLabError
-from ftlab.schemas import JobConfig, NoticePayload
+from ftlab.schemas import GrpoMethod, JobConfig, NoticePayload
 from ftlab.schemas.lora import LoraConfig
 from serve.context import Services
 from serve.models.base_model import Checked, Tuned, find_tuned
@@ -15,11 +15,13 @@ from train.model.preflight import (
     ModelUse,
     adapter_settings,
     check_devices,
+    check_divergence_of_adapter,
     check_use,
     unused_settings,
     with_adapter_settings,
 )
 from train.model.reward_head import check_files, check_method
+from train.rewards import check_rewards
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ def preflight(services: Services, owner: str, config: JobConfig, model: Checked)
     """
     config = config.model_copy(update={"model": str(model.ref)})
     notices = _unused(config)
+    if isinstance(config.method, GrpoMethod):
+        check_rewards(config.method)
     if config.resources.gpus_per_worker == 0:
         check_devices(config, use_cuda=False)
     if model.adapter is not None:
@@ -74,6 +78,7 @@ def _continued(
             f"{name} is an adapter (r {adapter.r}): it is merged into its base model, and all weights are trained."
         )
         return config, (*_unused(config), NoticePayload(code="adapter_merged", message=message))
+    check_divergence_of_adapter(config)
     config = with_adapter_settings(config, adapter, base.layers if base else None)
     return config, tuple(_unused(config))  # those of the adapter too
 

@@ -18,8 +18,8 @@ class Setting:
 
     path: tuple[str, ...]
     values: tuple[Any, ...]
-    variant: Mapping[tuple[str, ...], str]
-    """Discriminators of the unions that it is inside of, by path."""
+    variant: Mapping[tuple[str, ...], Any]
+    """Discriminators of the unions that it is inside of, and what these require, by path."""
 
 
 def configs_with_every_setting(chosen: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -66,15 +66,15 @@ def _with(document: dict[str, Any], setting: Setting, values: tuple[Any, ...]) -
 
 
 def _settings(
-    schema: Schema, definitions: Schema, path: tuple[str, ...], variant: Mapping[tuple[str, ...], str]
+    schema: Schema, definitions: Schema, path: tuple[str, ...], variant: Mapping[tuple[str, ...], Any]
 ) -> Iterator[Setting]:
     for name, field in schema["properties"].items():
         here = (*path, name)
         groups = [_resolved(branch, definitions) for branch in field.get("oneOf", ())]
         if groups and all("properties" in group for group in groups):
             for group in groups:
-                word = group["properties"]["type"]["const"]
-                yield from _settings(group, definitions, here, {**variant, (*here, "type"): word})
+                given = {(*here, key): value for key, value in _required(group, definitions).items()}
+                yield from _settings(group, definitions, here, {**variant, **given})
             continue
         group = _resolved(field, definitions)
         if "properties" in group:
@@ -96,13 +96,29 @@ def _values(schema: Schema, definitions: Schema) -> Iterator[Any]:
         case "boolean":
             yield from (True, False)
         case "integer":
-            yield from (lowest + 7, lowest + 1, lowest)
+            yield from (lowest + 7, lowest + 1, lowest, lowest + 1000)
         case "number":
             yield from (1 / 3, lowest + 1 / 3)
         case "string":
             yield from ("no", "word")
         case "array":
-            yield [next(_values(schema["items"], definitions)), "q_proj: #1"]
+            first = next(_values(schema["items"], definitions))
+            yield from ([first, "q_proj: #1"], [first])
+        case "object" if "properties" in schema:
+            yield _required(schema, definitions)
+
+
+def _required(group: Schema, definitions: Schema) -> dict[str, Any]:
+    """The discriminator of a branch of a union, and a value for every field that it requires."""
+    names = ["type", *group.get("required", ())]
+    properties = group["properties"]
+    return {name: _value(properties[name], definitions) for name in dict.fromkeys(names)}
+
+
+def _value(schema: Schema, definitions: Schema) -> Any:
+    """A value for a required field; of a list, one with a single item."""
+    values = _values(schema, definitions)
+    return [*values][-1] if schema.get("type") == "array" else next(values)
 
 
 def _resolved(schema: Schema, definitions: Schema) -> Schema:

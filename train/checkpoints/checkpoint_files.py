@@ -25,7 +25,7 @@ from ftlab.manifest import MANIFEST, Manifest, ManifestFile, read_manifest
 
 _STEP = re.compile(r"step-(\d{8,})")
 _TRAINING_STATE = frozenset({"optimizer.pt", "scheduler.pt", "trainer_state.json", "training_args.bin"})
-_RANK_STATE = re.compile(r"rng_state(_[0-9]+)?\.pth|run_state_[0-9]+\.json")
+_RANK_STATE = re.compile(r"rng_state(_[0-9]+)?\.pth|run_state_[0-9]+\.json|answers_[0-9]+\.pt")
 
 
 def is_training_state(name: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ftlab.schemas import JobConfig
+from ftlab.schemas import GrpoMethod, JobConfig
 from train.estimate.devices import Fit
 
 MAX_ALTERNATIVES = 4
@@ -82,6 +82,8 @@ def _recomputed_in_smaller_passes(config: JobConfig, length: int, lengths: Mappi
 
 def _shorter(config: JobConfig, length: int, lengths: Mapping[int, int]) -> Iterator[Change]:
     """Shorter rows, by halves, down to one step of lengths."""
+    if isinstance(config.method, GrpoMethod):
+        return  # its prompts are skipped, not cut
     shorter = length // 2 // LENGTH_STEP * LENGTH_STEP
     while shorter >= LENGTH_STEP:
         total = sum(lengths.values())

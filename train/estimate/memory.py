@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from math import prod
 
-from ftlab.schemas import JobConfig
+from ftlab.schemas import GrpoMethod, JobConfig
 from train.estimate.activations import (
     Adapters,
     Batch,
@@ -182,7 +182,17 @@ def _moments(run: _Run, length: int, is_padded: bool) -> list[Memory]:
         replace(still, gradients=run.gradients + embedding * shape.is_tied, activations=one_block),
         replace(still, gradients=run.gradients, optimizer=still.optimizer + run.step_bytes),
     ]
+    if isinstance(run.config.method, GrpoMethod):
+        moments.append(_generation(run, length))
     return [run.with_overhead(memory) for memory in moments]
+
+
+def _generation(run: _Run, length: int) -> Memory:
+    """The end of a generation: keys and values of all answers of a step, and float32 logits of one token of each."""
+    training, shape = run.config.training, run.shape
+    texts = training.per_device_train_batch_size * training.gradient_accumulation_steps
+    cache = 2 * shape.num_layers * shape.key_width * run.precision.compute * texts * length
+    return replace(run.still, activations=cache, logits=4 * texts * shape.vocab)
 
 
 def _head_bytes(run: _Run, batch: Batch, *, backward: bool = True) -> int:

@@ -73,6 +73,10 @@ class RunCallback(TrainerCallback):
         self._heartbeat.beat()
         self._stop_poll.raise_if_requested()
 
+    def beat(self) -> None:
+        """Report progress within a step."""
+        self._heartbeat.beat()
+
     def measuring(self) -> None:
         """Report that the trial pass starts. Raise `EarlyStop` if a stop was requested. Every rank calls it."""
         self._meter.other_work_began()
@@ -80,9 +84,13 @@ class RunCallback(TrainerCallback):
 
     def measured(self, notice: NoticePayload) -> None:
         """Emit the result of the trial pass, once for all ranks."""
+        self.report(notice)
+        self.training_again()
+
+    def report(self, notice: NoticePayload) -> None:
+        """Emit a notice, once for all ranks."""
         if is_main_rank():
             self._link.emit(notice)
-        self.training_again()
 
     def watching(self) -> AbstractContextManager[None]:
         """Watch the run for alarms, also while its training thread waits."""

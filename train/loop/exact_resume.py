@@ -56,7 +56,7 @@ class ExactResume(Trainer):
     Name it before the trainer of TRL among the base classes.
     """
 
-    eval_metrics: ClassVar[tuple[str, ...]]
+    eval_metrics: tuple[str, ...]
     """What `measure_batch` measures, without the prefix `eval_`."""
     metric_weights: ClassVar[Mapping[str, str]]
     """Metrics of TRL that are means over the tokens or rows of a pass, and the list in `_metrics` that counts those."""

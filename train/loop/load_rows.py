@@ -3,6 +3,7 @@
 from transformers import PreTrainedTokenizerBase
 
 from ftlab.schemas import NoticePayload
+from ftlab.schemas.methods import GrpoMethod
 from train.all_ranks import is_main_rank, num_ranks
 from train.data.rows.errors import named_file
 from train.data.tokens.prepare import Prepared, PrepareSpec, check_labels, prepare_rows
@@ -51,6 +52,7 @@ def _rows_of(run: RunContext, file: DataFile, *, is_eval: bool) -> str:
 
 def _report_cut_rows(run: RunContext, prepared: Prepared, rows: str) -> None:
     counts = prepared.counts
+    _report_long_prompts(run, prepared, rows)
     if not counts.num_truncated_rows and not counts.num_untrained_rows:
         return
     message = (
@@ -59,6 +61,18 @@ def _report_cut_rows(run: RunContext, prepared: Prepared, rows: str) -> None:
         "trained token was left."
     )
     run.link.emit(NoticePayload(code="rows_cut", message=message))
+
+
+def _report_long_prompts(run: RunContext, prepared: Prepared, rows: str) -> None:
+    counts, method = prepared.counts, run.plan.config.method
+    if not isinstance(method, GrpoMethod) or not counts.num_long_prompts:
+        return
+    message = (
+        f"Of {rows}, {counts.num_long_prompts} were skipped because their prompts have more than "
+        f"{method.max_prompt_length} tokens, which is method.max_length ({method.max_length}) without "
+        f"method.max_completion_length ({method.max_completion_length})."
+    )
+    run.link.emit(NoticePayload(code="prompts_too_long", message=message))
 
 
 def _report_long_rows(run: RunContext, prepared: Prepared, rows: str, facts: ModelFacts) -> None:

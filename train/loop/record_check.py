@@ -44,11 +44,22 @@ _OF_METHOD = (
     "loss_type",
     "label_smoothing",
     "label_smoothing_factor",
+    "max_completion_length",
+    "num_generations",
+    "num_iterations",
+    "temperature",
+    "top_p",
+    "top_k",
+    "epsilon",
+    "scale_rewards",
     "desirable_weight",
     "undesirable_weight",
     "center_rewards_coefficient",
 )
-"""Fields of `method` that are read from the arguments of TRL's trainer, except `packing` and the smoothing factor."""
+"""Fields of `method` that are read from the arguments of TRL's trainer, except `packing` and the smoothing
+factor."""
+_OF_ROWS = {("grpo", "max_length")}
+"""Methods and fields that decide which rows are prepared, and that no trainer has."""
 
 
 def notice_of_differences(config: JobConfig, lr_steps: int, parts: Mapping[str, Any]) -> NoticePayload | None:
@@ -84,7 +95,7 @@ def _recorded(config: JobConfig, lr_steps: int) -> dict[str, Any]:
         "training.dataloader_num_workers": training.dataloader_num_workers,
         "training.max_steps": training.max_steps,
         "training.gradient_checkpointing": training.gradient_checkpointing,
-        **{f"method.{name}": value for name, value in config.method if name in _OF_METHOD},
+        **{f"method.{name}": value for name, value in config.method if _is_of_trainer(config, name)},
         "resources.num_workers": config.resources.num_workers,
         "tuning": config.tuning,
         "load_in_4bit": config.load_in_4bit,
@@ -97,6 +108,10 @@ def _recorded(config: JobConfig, lr_steps: int) -> dict[str, Any]:
     if config.tuning == "lora":
         values |= {f"lora.{name}": value for name, value in config.lora}
     return values
+
+
+def _is_of_trainer(config: JobConfig, name: str) -> bool:
+    return name in _OF_METHOD and (config.method.type, name) not in _OF_ROWS
 
 
 def _in_force(

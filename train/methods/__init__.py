@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from train.loop.exact_resume import ExactResume
-from train.methods import dpo, kto, reward, sft
+from train.methods import dpo, grpo, kto, reward, sft
 from train.methods.trainer_inputs import TrainerInputs
 
 MAKE_TRAINER: dict[str, Callable[[TrainerInputs], ExactResume]] = {
@@ -11,6 +11,7 @@ MAKE_TRAINER: dict[str, Callable[[TrainerInputs], ExactResume]] = {
     "dpo": dpo.make_trainer,
     "kto": kto.make_trainer,
     "reward": reward.make_trainer,
+    "grpo": grpo.make_trainer,
 }
 """By the type of the method in the job's config."""
 EVALUATE: dict[str, Callable[..., dict[str, float]]] = {
@@ -19,7 +20,7 @@ EVALUATE: dict[str, Callable[..., dict[str, float]]] = {
     "kto": kto.evaluate,
     "reward": reward.evaluate,
 }
-"""Evaluations of a loaded model without a trainer, by the same type."""
+"""Evaluations of a loaded model without a trainer, by the same type. A method that generates answers has none."""
 
 
 def make_trainer(inputs: TrainerInputs) -> ExactResume:

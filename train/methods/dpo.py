@@ -72,7 +72,7 @@ class PairCollator:
 class DpoRunTrainer(ExactResume, DPOTrainer):
     """TRL's trainer with an exact resume, on prepared rows, with metrics that are means over pairs or tokens."""
 
-    eval_metrics: ClassVar[tuple[str, ...]] = EVAL_METRICS
+    eval_metrics = EVAL_METRICS
     metric_weights: ClassVar[dict[str, str]] = dict.fromkeys(PAIR_MEANS, NUM_PAIRS) | {
         "entropy": NUM_ANSWER,
         "mean_token_accuracy": NUM_CHOSEN,

@@ -59,7 +59,7 @@ NUM_ROWS, NUM_CHOSEN, NUM_REJECTED, NUM_ANSWER, NUM_CHOSEN_TOKENS, NUM_REJECTED_
 class KtoRunTrainer(ExactResume, KTOTrainer):
     """TRL's trainer with an exact resume, on prepared rows, with metrics that are means over rows or tokens."""
 
-    eval_metrics: ClassVar[tuple[str, ...]] = EVAL_METRICS
+    eval_metrics = EVAL_METRICS
     metric_weights: ClassVar[dict[str, str]] = {
         "kl": NUM_ROWS,
         CHOSEN: NUM_CHOSEN,

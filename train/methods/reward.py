@@ -27,7 +27,7 @@ NUM_PAIRS = "num_pairs"
 class RewardRunTrainer(ExactResume, RewardTrainer):
     """TRL's trainer with an exact resume, on prepared rows, with metrics that are means over pairs."""
 
-    eval_metrics: ClassVar[tuple[str, ...]] = EVAL_METRICS
+    eval_metrics = EVAL_METRICS
     metric_weights: ClassVar[dict[str, str]] = dict.fromkeys(PAIR_MEANS, NUM_PAIRS)
     metric_extremes: ClassVar[dict[str, Extreme]] = EXTREMES
 

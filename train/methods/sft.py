@@ -26,7 +26,7 @@ NUM_TRAINED_TOKENS = "num_trained_tokens"
 class SftRunTrainer(ExactResume, SFTTrainer):
     """TRL's trainer with an exact resume and metrics that are means over tokens. It counts packed tokens itself."""
 
-    eval_metrics: ClassVar[tuple[str, ...]] = EVAL_METRICS
+    eval_metrics = EVAL_METRICS
     metric_weights: ClassVar[dict[str, str]] = dict.fromkeys(TOKEN_MEANS, NUM_TRAINED_TOKENS)
 
     def __init__(self, *args: Any, label_smoothing_factor: float = 0.0, **options: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from ftlab.errors import InvalidRequestError
-from ftlab.schemas import JobConfig
+from ftlab.schemas import GrpoMethod, JobConfig
 from ftlab.schemas.lora import LoraConfig
 from ftlab.schemas.methods import TrainingMethod
 from train.model.files import ADAPTER_CONFIG, ModelFacts
@@ -220,6 +220,17 @@ def with_adapter_settings(config: JobConfig, adapter: LoraConfig, layers: ModelL
     # The rules between settings hold for those of the adapter as well.
     JobConfig(**continued.model_dump())
     return continued
+
+
+def check_divergence_of_adapter(config: JobConfig) -> None:
+    """Raise `InvalidRequestError` for a KL divergence in a job that trains an existing adapter further."""
+    if isinstance(config.method, GrpoMethod) and config.method.beta:
+        raise InvalidRequestError(
+            "method.beta above 0 cannot be combined with an adapter that is trained further: the adapter before "
+            "training would have to be kept as a second one. Set method.beta to 0, or start from a full model.",
+            "invalid_config",
+            "method.beta",
+        )
 
 
 def unused_settings(config: JobConfig) -> list[str]:

@@ -11,9 +11,10 @@ from accelerate.data_loader import prepare_data_loader
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, RandomSampler
+from trl.trainer.utils import RepeatSampler
 
-from ftlab.schemas import TrainingConfig
-from train.row_order import SegmentSampler, file_order, row_order
+from ftlab.schemas import GrpoMethod, TrainingConfig
+from train.row_order import GenerationSampler, SegmentSampler, file_order, row_order
 from train.row_schedule import Position, RowSchedule, StepSize
 
 step_sizes = st.builds(StepSize, st.integers(1, 5), st.integers(1, 4), st.integers(1, 3))
@@ -249,3 +250,76 @@ def test_after_its_end_a_run_goes_back_to_the_end_of_a_warm_up_that_is_a_share()
     options = training(StepSize(2, 1, 1), num_train_epochs=1, warmup_ratio=0.25)
     longer = RowSchedule.planned(options, [20], 1).with_files(10, [20, 14], options)
     assert (longer.lr_position(10), longer.lr_position(17)) == (3.0, 10.0)
+
+
+def generating(step_size: StepSize, num_rows: int, **options: Any) -> RowSchedule:
+    method = GrpoMethod.model_validate(
+        {
+            "rewards": [{"type": "json_schema"}],
+            "num_generations": step_size.answers_per_row,
+            "num_iterations": step_size.steps_per_answer,
+        }
+    )
+    return RowSchedule.planned(training(step_size, **options), [num_rows], step_size.workers, method)
+
+
+GENERATING = [StepSize(4, 1, 1, 2), StepSize(2, 3, 2, 4, 1), StepSize(2, 2, 1, 4, 3), StepSize(6, 2, 1, 3, 2)]
+
+
+@pytest.mark.parametrize("step_size", GENERATING)
+def test_prompts_come_in_the_order_of_trl(step_size: StepSize) -> None:
+    num_rows = 5 * step_size.rows_per_step
+    schedule = generating(step_size, num_rows, num_train_epochs=1)
+    theirs = RepeatSampler(
+        list(range(num_rows)),
+        mini_repeat_count=step_size.answers_per_row,
+        batch_size=step_size.rows_per_step,
+        repeat_count=step_size.steps_per_answer * step_size.accumulation,
+        seed=7,
+    )
+    sampler = GenerationSampler(schedule, next(schedule.segments_from(0)[0]), 7)
+    assert list(sampler) == list(theirs)
+    batch = step_size.batch_size * step_size.accumulation * step_size.workers
+    assert len(sampler) == len(theirs) == schedule.step_size.passes(num_rows) * batch
+    assert schedule.last_step == 5 * step_size.steps_per_answer
+
+
+@pytest.mark.parametrize("num_rows", [1, 3, 9])
+@pytest.mark.parametrize("step_size", GENERATING)
+def test_the_last_step_of_an_epoch_is_filled_with_prompts_and_leaves_none_out(
+    step_size: StepSize, num_rows: int
+) -> None:
+    schedule = generating(step_size, num_rows, num_train_epochs=2)
+    segments = list(schedule.segments_from(0)[0])
+    assert [segment.num_rows for segment in segments] == [num_rows, num_rows]
+    for segment in segments:
+        prompts = list(GenerationSampler(schedule, segment, 7))
+        assert {*prompts} == {*range(num_rows)}
+        assert len(prompts) == schedule.last_step // 2 * step_size.rows_per_step * (
+            step_size.answers_per_row * step_size.accumulation
+        )
+
+
+@pytest.mark.parametrize("step_size", GENERATING)
+def test_a_resume_between_steps_that_train_the_same_answers_finds_its_place(step_size: StepSize) -> None:
+    schedule = generating(step_size, 7, num_train_epochs=2)
+    passes = step_size.accumulation
+    per_epoch = schedule.step_size.steps(7)
+    for step in range(schedule.last_step):
+        segments, done = schedule.segments_from(step)
+        assert next(segments).start == step // per_epoch * 7
+        assert done == step % per_epoch * passes
+    assert schedule.rows_at(schedule.last_step) == 14
+
+
+def test_prompts_continue_by_rows_consumed_with_another_number_of_workers() -> None:
+    schedule = generating(StepSize(4, 1, 2, 2, 2), 12, num_train_epochs=1)
+    assert schedule.last_step == 6
+    # Step 3 is the first of two that train the same answers: they are generated once more.
+    continued = schedule.with_step_size(3, StepSize(4, 1, 1, 2, 2))
+    assert continued.start_place == 4
+    assert continued.last_step == 3 + 8
+    [segment] = continued.segments_from(3)[0]
+    assert (segment.start, segment.end) == (4, 12)
+    consumed = [*GenerationSampler(schedule, next(schedule.segments_from(0)[0]), 7)][:16]
+    assert {*consumed}.isdisjoint({*GenerationSampler(continued, segment, 7)})

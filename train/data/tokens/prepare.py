@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ftlab.schemas.methods import Method, RowKind
+from ftlab.schemas.methods import GrpoMethod, Method, RowKind
 from train.data.rows.canonical import CanonicalFile, Row
 from train.data.rows.errors import DatasetInvalidError, rows_missing
 from train.data.rows.labels import refuse_one_label
@@ -29,6 +29,7 @@ from train.data.tokens.arrow_rows import (
 from train.data.tokens.encode import IGNORE, TokenisedRow, Tokens, labelled, num_taught, tokenise
 from train.data.tokens.pack import Lengths
 from train.data.tokens.prepared_cache import Entry, PreparedCache
+from train.data.tokens.prompts import Prompt, prompts, write_prompts
 from train.data.tokens.render import Renderer
 from train.model.tokenizer import TOKENIZER_FILES
 
@@ -78,6 +79,10 @@ class PrepareSpec:
     packing: bool = False
     kinds: tuple[RowKind, ...] = (RowKind.MESSAGES, RowKind.TEXT)
     """Kinds of rows that are accepted. The result depends on the kind that the rows have, not on these."""
+    max_prompt_length: int | None = None
+    """Most tokens of a prompt, where the model generates the answers itself; else `None`."""
+    needs_reference: bool = False
+    """Whether every prompt needs a reference answer. The result does not depend on it."""
 
     @classmethod
     def of(cls, rows: Path, tokenizer_folder: Path, method: Method, *, is_eval: bool = False) -> "PrepareSpec":
@@ -89,11 +94,13 @@ class PrepareSpec:
             method.assistant_only_loss,
             method.packing and not is_eval,
             method.row_kinds,
+            method.max_prompt_length if isinstance(method, GrpoMethod) else None,
+            isinstance(method, GrpoMethod) and method.needs_reference,
         )
 
     def key(self) -> str:
         """Name of the result: the same for the same tokens, wherever the files are."""
-        parts = {
+        parts: dict[str, Any] = {
             "version": VERSION,
             "libraries": [version(name) for name in ("transformers", "tokenizers", "jinja2", "trl")],
             "rows": content_of(self.rows),
@@ -102,6 +109,9 @@ class PrepareSpec:
             "assistant_only_loss": self.assistant_only_loss,
             "packing": self.packing,
         }
+        if self.max_prompt_length is not None:
+            parts["max_length"] = None
+            parts["max_prompt_length"] = self.max_prompt_length
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -123,6 +133,10 @@ class Counts:
     """Rows that the trainer reads."""
     num_tokens: int = 0
     num_trained_tokens: int = 0
+    num_long_prompts: int = 0
+    """Prompts that leave no room for an answer, which are skipped."""
+    num_unreferenced_prompts: int = 0
+    """Prompts without a reference answer."""
     longest: int = 0
     """Tokens of the longest row, once cut; with packing, of the longest document."""
     max_token_id: int = 0
@@ -175,12 +189,22 @@ def prepare_rows(
 
     entry = prepared_cache(cache_folder).get(spec.key(), build, lambda: on_progress(0))
     _check_kind(RowKind(entry.manifest["kind"]), spec)
-    return Prepared(entry)
+    prepared = Prepared(entry)
+    _check_references(prepared.counts, spec)
+    return prepared
 
 
 def _check_kind(kind: RowKind, spec: PrepareSpec) -> None:
     if kind not in spec.kinds:
         raise DatasetInvalidError(f"The rows are of kind '{kind}', and the method trains on {' or '.join(spec.kinds)}.")
+
+
+def _check_references(counts: Counts, spec: PrepareSpec) -> None:
+    if spec.needs_reference and counts.num_unreferenced_prompts:
+        raise DatasetInvalidError(
+            f"{counts.num_unreferenced_prompts} of the {counts.num_rows} rows are prompts without reference answers, "
+            "and a reward in method.rewards compares with them. Add the answers, or choose rewards that need none."
+        )
 
 
 def check_labels(counts: Counts, method: Method) -> None:
@@ -203,6 +227,8 @@ def _build(
 ) -> Counts:
     counts = Counts()
     renderer = Renderer(tokenizer, assistant_only_loss=spec.assistant_only_loss)
+    if spec.max_prompt_length is not None:
+        return _build_prompts(_counted(file.rows(), on_progress), renderer, spec.max_prompt_length, counts, folder)
     observer = observe(file, renderer) if observe else None
     max_length = None if spec.packing else spec.max_length
     rows = _learned(_counted(file.rows(), on_progress), renderer, max_length, counts, observer)
@@ -221,6 +247,33 @@ def _build(
         observer.on_end()
     counts.num_sequences, counts.num_tokens = len(lengths), int(lengths.sum())
     counts.useful_fraction = {str(size): _useful_fraction(lengths, size) for size in BATCH_SIZES}
+    return counts
+
+
+def _build_prompts(
+    lines: Iterable[tuple[int, Row]], renderer: Renderer, max_prompt_length: int, counts: Counts, folder: Path
+) -> Counts:
+    def kept() -> Iterator[Prompt]:
+        for prompt in prompts(lines, renderer):
+            counts.num_rows += 1
+            if prompt is None or not len(prompt.ids):
+                counts.num_untrained_rows += 1
+            elif len(prompt.ids) > max_prompt_length:
+                counts.num_long_prompts += 1
+            else:
+                counts.num_unreferenced_prompts += prompt.reference is None
+                counts.max_token_id = max(counts.max_token_id, int(prompt.ids.max()))
+                yield prompt
+
+    lengths = write_prompts(kept(), folder)
+    if not len(lengths):
+        raise DatasetInvalidError(
+            f"None of the {counts.num_rows} rows has a prompt to learn from; {counts.num_long_prompts} prompts are "
+            f"longer than {max_prompt_length} tokens, which is method.max_length without method.max_completion_length. "
+            "Raise method.max_length, or check that every row has a message before the assistant's."
+        )
+    counts.num_sequences, counts.num_tokens = len(lengths), int(lengths.sum())
+    counts.longest = int(lengths.max())
     return counts
 
 

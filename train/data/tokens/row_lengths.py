@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from train.data.rows.canonical import CanonicalFile
 from train.data.tokens.encode import labelled, num_taught, tokenise
 from train.data.tokens.prepare import Prepared, PrepareSpec, prepared_cache
+from train.data.tokens.prompts import prompts
 from train.data.tokens.render import Renderer
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def _counted(prepared: Prepared) -> RowLengths:
 def _sampled(spec: PrepareSpec, tokenizer: "PreTrainedTokenizerBase") -> RowLengths:
     max_length = None if spec.packing else spec.max_length
     renderer = Renderer(tokenizer, assistant_only_loss=spec.assistant_only_loss)
+    if spec.max_prompt_length is not None:
+        return _sampled_prompts(spec, renderer, spec.max_prompt_length)
     lengths: list[int] = []
     num_tokens = num_trained = 0
     with CanonicalFile.open(spec.rows) as file:
@@ -102,6 +105,22 @@ def _sampled(spec: PrepareSpec, tokenizer: "PreTrainedTokenizerBase") -> RowLeng
         round(num_trained * scale),
         dict(Counter(lengths)),
         is_exact=is_whole,
+    )
+
+
+def _sampled_prompts(spec: PrepareSpec, renderer: Renderer, max_prompt_length: int) -> RowLengths:
+    with CanonicalFile.open(spec.rows) as file:
+        num_rows, places = file.num_rows, sampled_places(file.num_rows)
+        found = [len(prompt.ids) for prompt in prompts(map(file.row, places), renderer) if prompt is not None]
+    lengths = [length for length in found if 0 < length <= max_prompt_length]
+    scale = num_rows / max(1, len(places))
+    return RowLengths(
+        num_rows,
+        round(len(lengths) * scale),
+        round(sum(lengths) * scale),
+        0,
+        dict(Counter(lengths)),
+        is_exact=len(places) == num_rows,
     )
 
 

@@ -58,6 +58,13 @@ OTHER_NAMES = {(GRPOTrainer, "_get_train_sampler"): "(self, dataset=None)"}
 PASSED_BY_NAME = {"epoch", "train_dataloader", "steps_in_epoch", "num_update_steps_per_epoch"}
 """Arguments of `_run_epoch` that are read or replaced by their names."""
 ADVICE = "Adapt train/loop/exact_resume.py, then this list."
+GRPO_SEAMS = {
+    "_prepare_inputs": "(self, generation_batch)",
+    "_generate_and_score_completions": "(self, inputs)",
+    "_tokenize_prompts": "(self, prompts)",
+    "_generate_single_turn": "(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False)",
+}
+"""Methods of `GRPOTrainer` that `GrpoRunTrainer` overrides or calls."""
 SFT_ADVICE = "Adapt train/methods/sft.py, then this test."
 
 
@@ -251,3 +258,14 @@ def test_the_fused_head_of_trl_gives_what_an_evaluation_measures() -> None:
     gives = {field.name for field in fields(FusedCausalLMOutput)}
     needed = {"log_probs", "entropy", "is_top1", "label_mask"}
     assert gives >= needed, f"FusedCausalLMOutput no longer has {needed - gives}. {SFT_ADVICE}"
+
+
+@pytest.mark.parametrize("name", GRPO_SEAMS)
+def test_grpo_generates_through_the_methods_that_are_overridden(name: str) -> None:
+    found = parameters_of(getattr(GRPOTrainer, name))
+    assert found == GRPO_SEAMS[name], f"GRPOTrainer.{name} takes {found}. Adapt train/methods/grpo.py, then this test."
+
+
+@pytest.mark.parametrize("name", ["_step", "_buffered_inputs", "reward_func_names", "reward_weights", "eos_token_ids"])
+def test_grpo_keeps_its_state_where_it_is_restored(name: str) -> None:
+    assert name in assigned_attributes(GRPOTrainer), f"GRPOTrainer no longer sets {name}. Adapt train/methods/grpo.py."

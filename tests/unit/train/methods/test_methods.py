@@ -7,5 +7,5 @@ from train.methods.sft import SftRunTrainer
 
 
 def test_every_method_of_the_schema_has_a_trainer() -> None:
-    assert MAKE_TRAINER.keys() == {method().type for method in METHODS}
+    assert MAKE_TRAINER.keys() == {method.model_fields["type"].default for method in METHODS}
     assert issubclass(SftRunTrainer, ExactResume)

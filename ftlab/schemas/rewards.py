@@ -1,0 +1,97 @@
+"""Rewards of reinforcement learning: functions that score a generated answer without another model."""
+
+import re
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from ftlab.schemas.common import StrictModel
+
+MAX_PATTERN_CHARS = 1000
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"must be a valid regular expression ({error})") from None
+    return pattern
+
+
+Pattern = Annotated[str, Field(min_length=1, max_length=MAX_PATTERN_CHARS), AfterValidator(_compiles)]
+
+
+class RewardConfig(StrictModel):
+    """Settings that every reward has."""
+
+    needs_reference: ClassVar[bool] = False
+    """Whether the reward compares the answer with the reference answer of the row."""
+
+    type: str
+    weight: float = Field(default=1.0, ge=-1000.0, le=1000.0)
+    """Factor of this reward in the sum of all rewards; a negative one penalises."""
+
+    def model_post_init(self, _: Any) -> None:
+        self.__pydantic_fields_set__.add("type")
+
+
+class ExactMatchReward(RewardConfig):
+    """1 where the answer equals the reference answer, else 0."""
+
+    needs_reference = True
+
+    type: Literal["exact_match"] = "exact_match"
+    strip: bool = True
+    """Ignore white space at both ends."""
+    ignore_case: bool = False
+
+
+class RegexReward(RewardConfig):
+    """1 where the answer matches a regular expression, else 0. A match that takes longer than a second is none."""
+
+    type: Literal["regex"] = "regex"
+    pattern: Pattern
+    """A regular expression of Python; begin it with `(?s)` where `.` is to match line breaks."""
+    full_match: bool = False
+    """Whether the whole answer must match, not only a part of it."""
+
+
+class NumericAnswerReward(RewardConfig):
+    """1 where the last number of the answer equals that of the reference answer, else 0."""
+
+    needs_reference = True
+
+    type: Literal["numeric_answer"] = "numeric_answer"
+    tolerance: float = Field(default=0.0, ge=0.0, le=1e9)
+    """Largest difference between two numbers that count as equal."""
+
+
+class JsonSchemaReward(RewardConfig):
+    """1 where the answer is valid JSON and follows the schema, else 0."""
+
+    type: Literal["json_schema"] = "json_schema"
+    definition: dict[str, Any] | None = None
+    """A JSON Schema (draft 2020-12); without one, any JSON text is valid. References to other documents fail."""
+
+
+class LengthReward(RewardConfig):
+    """1 where the length of the answer is in a range. Outside, it falls linearly: to 0 for an empty answer, and for one
+    of twice the maximum."""
+
+    type: Literal["length"] = "length"
+    min_length: int = Field(default=0, ge=0, le=1_048_576)
+    max_length: int = Field(ge=1, le=1_048_576)
+    unit: Literal["tokens", "characters"] = "tokens"
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.min_length > self.max_length:
+            raise ValueError(f"min_length ({self.min_length}) must not be above max_length ({self.max_length})")
+        return self
+
+
+Reward = Annotated[
+    ExactMatchReward | RegexReward | NumericAnswerReward | JsonSchemaReward | LengthReward,
+    Field(discriminator="type"),
+]
+"""Any reward; `type` says which."""

@@ -1,0 +1,105 @@
+"""Submits and estimates of the method grpo: what is accepted, and what is refused with which field."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from ftlab.schemas import JobConfig
+from tracking.store.records import ModelRecord
+
+JOBS = "/api/training/jobs"
+ADAPTER = {"base_model_name_or_path": "org/here", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
+GRPO = {"type": "grpo", "rewards": [{"type": "exact_match"}, {"type": "length", "max_length": 50, "weight": 0.1}]}
+
+
+def refusal(client, body: dict) -> dict:
+    reply = client.post(JOBS, json=body)
+    assert reply.status_code == 422, reply.text
+    assert client.post(f"{JOBS}/estimate", json=body).json()["error"]["message"] == reply.json()["error"]["message"]
+    assert client.get(JOBS).json()["data"] == []
+    return reply.json()["error"]
+
+
+def test_a_job_keeps_its_rewards_with_their_defaults(client, config):
+    job = client.post(JOBS, json=config | {"method": GRPO}).json()
+    method = job["resolved_config"]["method"]
+    assert method["rewards"][0] == {"type": "exact_match", "weight": 1.0, "strip": True, "ignore_case": False}
+    assert method["rewards"][1]["unit"] == "tokens"
+    assert (method["num_generations"], method["beta"]) == (4, 0.0)
+    assert job["resolved_config"]["training"]["learning_rate"] == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("method", "field"),
+    [
+        ({"rewards": []}, "method.rewards"),
+        ({"rewards": [{"type": "exact"}]}, "method.rewards.0.type"),
+        ({"rewards": [{"type": "regex"}]}, "method.rewards.0.pattern"),
+        ({"rewards": [{"type": "regex", "pattern": "("}]}, "method.rewards.0.pattern"),
+        ({"rewards": [{"type": "regex", "pattern": "a" * 1001}]}, "method.rewards.0.pattern"),
+        ({"rewards": [{"type": "json_schema", "definition": {"type": "strnig"}}]}, "method.rewards.0.definition"),
+        ({"rewards": [{"type": "length", "min_length": 9, "max_length": 8}]}, "method.rewards.0"),
+        ({"max_length": 64, "max_completion_length": 64}, "method"),
+        ({"rewards": [{"type": "json_schema", "definition": "{}"}]}, "method.rewards.0.definition"),
+        ({"rewards": [{"type": "json_schema", "definiton": {}}]}, "method.rewards.0.definiton"),
+        ({"num_generations": 1}, "method.num_generations"),
+        ({"temperature": 0}, "method.temperature"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_its_field(client, config, method, field):
+    error = refusal(client, config | {"method": GRPO | method})
+    assert error["param"] == field, error
+    assert error["code"] in ("invalid_config", "unknown_field")
+
+
+def test_rewards_are_required(client, config):
+    error = refusal(client, config | {"method": {"type": "grpo"}})
+    assert error["param"] == "method.rewards"
+
+
+def test_the_answers_of_a_step_must_be_whole_groups(client, config):
+    message = refusal(client, config | {"method": GRPO | {"num_generations": 6}})["message"]
+    assert "must divide the answers of a step (4)" in message
+    assert "set training.gradient_accumulation_steps to 3" in message
+    training = config.get("training", {}) | {"gradient_accumulation_steps": 3}
+    body = config | {"method": GRPO | {"num_generations": 6}, "training": training}
+    assert client.post(JOBS, json=body).status_code == 201
+
+
+def test_steps_that_train_the_same_answers_are_not_cut_short(client, config):
+    training = config.get("training", {}) | {"max_steps": 5}
+    message = refusal(client, config | {"method": GRPO | {"num_iterations": 2}, "training": training})["message"]
+    assert "training.max_steps (5) must be a multiple of method.num_iterations (2)" in message
+    assert "set it to 6" in message
+
+
+@pytest.mark.parametrize("more", [{"tuning": "full"}, {"lora": {"init_lora_weights": "pissa"}}])
+def test_a_divergence_needs_the_base_model_below_an_adapter(client, config, more):
+    assert "method.beta above 0" in refusal(client, config | more | {"method": GRPO | {"beta": 0.1}})["message"]
+
+
+def test_a_divergence_from_an_adapter_that_is_trained_further_is_refused(client, config, services):
+    folder = services.settings.home / "jobs" / "job-1" / "model"
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text(json.dumps(ADAPTER))
+    (folder / "adapter_model.safetensors").write_bytes(bytes(100))
+    now = datetime.now(UTC)
+    base = JobConfig(model="org/here", dataset="ds-1")
+    with services.store.begin() as tx:
+        tx.jobs.add("job-1", owner="local", name="", config=base, idempotency_key=None, body_sha256="", now=now)
+        tx.models.add(
+            ModelRecord("mdl-1", "local", "job-1", "tuned", "adapter", "org/here", "local-1", 2, folder, None, now)
+        )
+    body = config | {"model": "model:mdl-1", "method": GRPO | {"beta": 0.1}}
+    reply = client.post(JOBS, json=body)
+    assert (reply.status_code, reply.json()["error"]["param"]) == (422, "method.beta")
+    assert client.post(JOBS, json=body | {"method": GRPO}).status_code == 201
+
+
+def test_rows_of_another_kind_are_refused(client, config):
+    row = {"prompt": "One?", "chosen": "Two.", "rejected": "Three."}
+    headers = {"x-filename": "pairs.jsonl"}
+    pairs = client.post("/api/datasets", content=json.dumps(row), headers=headers).json()["id"]
+    error = refusal(client, config | {"dataset": pairs, "method": GRPO})
+    assert (error["code"], error["param"]) == ("dataset_kind_mismatch", "dataset")

@@ -1,0 +1,168 @@
+"""Reinforcement learning with verifiable rewards: it is what TRL does, and a pause changes no bit."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+from trl import GRPOConfig, GRPOTrainer
+
+from ftlab.schemas import EventKind
+from tests.unit.train.runs import TRAINING, Job, Link, write_messages, write_rows
+from train.data.rows.canonical import CanonicalFile
+from train.data.rows.errors import DatasetInvalidError
+from train.plan import StopKind
+
+LENGTH = {"type": "length", "min_length": 40, "max_length": 80, "unit": "characters", "weight": 2.0}
+GRPO: dict[str, Any] = {
+    "type": "grpo",
+    "rewards": [LENGTH, {"type": "regex", "pattern": "[a-e]", "weight": 0.5}],
+    "max_length": 64,
+    "max_completion_length": 8,
+    "num_generations": 4,
+}
+STEPS = {"max_steps": 3, "num_train_epochs": 1.0, "per_device_train_batch_size": 4, "learning_rate": 0.01}
+SERIES = ("loss", "reward", "reward_std", "rewards/length/mean", "rewards/regex/mean", "entropy", "num_tokens")
+TOLERANCE = 1e-6
+
+
+@pytest.fixture
+def prompts(job: Job, tmp_path: Path) -> Job:
+    job.rows = write_rows(tmp_path / "prompts.arrow", 8)
+    job.eval_rows = write_rows(tmp_path / "eval.arrow", 3, offset=2)
+    return job
+
+
+def plain_trl(job: Job, rewards: list[Callable[..., list[float]]], **options: Any) -> dict[str, dict[int, float]]:
+    """The series of the script that a user of TRL writes."""
+    folder = job.models / "org--tiny"
+    torch.set_num_threads(1)
+    set_seed(TRAINING["seed"])
+    with CanonicalFile.open(Path(str(job.rows))) as file:
+        rows = [row["messages"][:-1] for _, row in file.rows()]
+    rows = [[{"role": each["role"], "content": each["content"]} for each in row] for row in rows]
+    trainer = GRPOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(folder),
+        reward_funcs=list(rewards),
+        args=GRPOConfig(
+            output_dir=str(job.folder.with_name("plain")),
+            per_device_train_batch_size=STEPS["per_device_train_batch_size"],
+            max_steps=STEPS["max_steps"],
+            learning_rate=STEPS["learning_rate"],
+            lr_scheduler_type="cosine",
+            logging_steps=1,
+            save_strategy="no",
+            seed=TRAINING["seed"],
+            bf16=False,
+            use_cpu=True,
+            activation_checkpointing=False,
+            disable_dropout=True,
+            report_to="none",
+            reward_weights=[2.0, 0.5],
+            **{name: GRPO[name] for name in ("num_generations", "max_completion_length")} | options,
+        ),
+        train_dataset=Dataset.from_dict({"prompt": rows}),
+        processing_class=AutoTokenizer.from_pretrained(folder),
+        peft_config=LoraConfig(r=4, lora_alpha=8, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"),
+    )
+    trainer.train()
+    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
+    return {name: {entry["step"]: entry[name] for entry in logs if name in entry} for name in SERIES}
+
+
+def length(completions: list[Any], **_: Any) -> list[float]:
+    sizes = [len(answer[0]["content"]) for answer in completions]
+    return [size / 40 if size < 40 else max(0.0, 1 - max(0, size - 80) / 80) for size in sizes]
+
+
+def regex(completions: list[Any], **_: Any) -> list[float]:
+    return [float(any(char in "abcde" for char in answer[0]["content"])) for answer in completions]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"beta": 0.1, "num_iterations": 3, "scale_rewards": "batch", "loss_type": "grpo", "temperature": 0.8}],
+    ids=["defaults", "several iterations"],
+)
+def test_the_series_are_those_of_trl(prompts: Job, options: dict[str, Any]) -> None:
+    link = Link()
+    prompts.eval_rows = None
+    prompts.train(link, training=STEPS, method=GRPO | options)
+    expected = plain_trl(prompts, [length, regex], **options)
+    for name, values in expected.items():
+        found = link.series(name)
+        assert {step: found[step] for step in values} == pytest.approx(values, rel=TOLERANCE, abs=TOLERANCE), name
+    assert len(expected["loss"]) == len(link.series("num_tokens")) == STEPS["max_steps"]
+    assert any(expected["reward_std"].values())
+
+
+def trained_weights(job: Job) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return dict(load_file(job.folder / "model" / "adapter_model.safetensors"))
+
+
+@pytest.mark.parametrize("num_iterations", [1, 2])
+def test_a_pause_changes_no_bit(prompts: Job, tmp_path: Path, num_iterations: int) -> None:
+    """With two iterations, the pause lies between two steps that train the same answers."""
+    method = GRPO | {"num_iterations": num_iterations}
+    steps = STEPS | {"max_steps": 4, "gradient_accumulation_steps": 2, "eval_steps": 2}
+    whole = Link()
+    prompts.train(whole, training=steps, method=method)
+    paused = Job(tmp_path / "paused", prompts.models, prompts.rows, prompts.eval_rows)
+    first, second = Link(stop_at={3: StopKind.PAUSE}), Link()
+    paused.train(first, training=steps, method=method)
+    answers = list((paused.folder / "checkpoints").glob("*/answers_0.pt"))
+    assert bool(answers) == (num_iterations > 1)
+    paused.train(second, training=steps, method=method)
+    for name in (*SERIES, "eval_loss", "eval_reward"):
+        assert first.series(name) | second.series(name) == whole.series(name), name
+    assert len(whole.series("loss")) == 4
+    for name, weight in trained_weights(prompts).items():
+        assert torch.equal(weight, trained_weights(paused)[name]), name
+
+
+def test_an_evaluation_draws_the_same_answers_whatever_was_drawn_before(prompts: Job) -> None:
+    link = Link()
+    prompts.train(link, training=STEPS | {"eval_steps": 1, "learning_rate": 1e-30}, method=GRPO)
+    rewards = link.series("eval_reward")
+    assert len(rewards) == 4
+    assert len({*rewards.values()}) == 1
+    assert link.series("eval_loss") == {step: -reward for step, reward in rewards.items()}
+    parts = link.series("eval_rewards/length/mean"), link.series("eval_rewards/regex/mean")
+    assert rewards[0] == pytest.approx(2.0 * parts[0][0] + 0.5 * parts[1][0])
+
+
+def test_the_reward_rises(prompts: Job) -> None:
+    """Longer answers score higher: their mean length is about 17 of 60 characters before training."""
+    link = Link()
+    reward = {"type": "length", "min_length": 60, "max_length": 200, "unit": "characters"}
+    steps = {"max_steps": 12, "per_device_train_batch_size": 16, "learning_rate": 0.01, "lr_scheduler_type": "constant"}
+    prompts.eval_rows = None
+    prompts.train(link, training=steps, method=GRPO | {"rewards": [reward], "num_generations": 8}, tuning="full")
+    rewards = [*link.series("reward").values()]
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.1
+
+
+def test_a_prompt_that_is_too_long_is_skipped_and_counted(prompts: Job, tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "One?"}, {"role": "assistant", "content": "Two."}]
+    long = [{"role": "user", "content": "word " * 200}, {"role": "assistant", "content": "Two."}]
+    prompts.rows, prompts.eval_rows = write_messages(tmp_path / "long.arrow", [turns, long, turns]), None
+    link = Link()
+    prompts.train(link, training=STEPS | {"max_steps": 1}, method=GRPO)
+    [notice] = link.notices("prompts_too_long")
+    assert "1 were skipped because their prompts have more than 56 tokens" in notice
+
+
+def test_a_reward_that_needs_a_reference_refuses_rows_without_one(prompts: Job, tmp_path: Path) -> None:
+    rows = [[{"role": "user", "content": "One?"}, {"role": "assistant", "content": text}] for text in ("Two.", " ")]
+    prompts.rows, prompts.eval_rows = write_messages(tmp_path / "blank.arrow", rows), None
+    with pytest.raises(DatasetInvalidError, match="1 of the 2 rows are prompts without reference answers"):
+        prompts.train(training=STEPS, method=GRPO | {"rewards": [{"type": "exact_match"}]})
+    link = Link()
+    prompts.train(link, training=STEPS | {"max_steps": 1}, method=GRPO)
+    assert link.told(EventKind.CHECKPOINT)

@@ -1,0 +1,82 @@
+"""Prompts and reference answers of rows, for methods that generate the answers themselves.
+
+The last answer of a conversation is the reference, and everything before it the prompt, rendered and tokenised as at
+inference.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ftlab.files import sync
+from train.data.rows.canonical import Row
+from train.data.tokens.arrow_rows import DATA_FILE
+from train.data.tokens.encode import Tokens, backend_of
+from train.data.tokens.pack import Lengths
+from train.data.tokens.render import Renderer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PROMPT_COLUMNS = ("prompt_ids", "reference")
+BATCH_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Prompt:
+    ids: Tokens
+    reference: str | None
+    """`None` where the row's answer is blank."""
+
+
+def prompts(lines: Iterable[tuple[int, Row]], renderer: Renderer) -> Iterator[Prompt | None]:
+    """The prompt of each row; `None` for a row without an answer at its end.
+
+    Raise what `Renderer.render` raises.
+    """
+    backend = backend_of(renderer.tokenizer)
+    for number, (_, row) in enumerate(lines, 1):
+        messages = row["messages"]
+        place = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=0)
+        if not place:
+            # A conversation that begins with its only answer has no prompt.
+            yield None
+            continue
+        context = [each | {"weight": 0} if each["role"] == "assistant" else each for each in messages[:place]]
+        answer = messages[place] | {"weight": 1}
+        rendered = renderer.render(number, row | {"messages": [*context, answer]})
+        text = rendered.text[: rendered.spans[-1][0]]
+        ids = np.asarray(backend.encode(text, add_special_tokens=False).ids, dtype=np.int32)
+        reference = answer["content"] or ""
+        yield Prompt(ids, reference if reference.strip() else None)
+
+
+def write_prompts(rows: Iterable[Prompt], folder: Path) -> Lengths:
+    """Write prompts and reference answers; return the lengths of the prompts (rows x 1)."""
+    import pyarrow as pa
+
+    schema = pa.schema([("prompt_ids", pa.list_(pa.int32())), ("reference", pa.string())])
+    file = folder / DATA_FILE
+    lengths: list[int] = []
+    waiting: list[Prompt] = []
+    with pa.OSFile(str(file), "wb") as out, pa.ipc.new_stream(out, schema) as writer:
+        for row in rows:
+            lengths.append(len(row.ids))
+            waiting.append(row)
+            if len(waiting) == BATCH_ROWS:
+                writer.write_batch(_batch(waiting, schema))
+                waiting = []
+        if waiting:
+            writer.write_batch(_batch(waiting, schema))
+    sync(file)
+    return np.asarray(lengths, dtype=np.int64).reshape(-1, 1)
+
+
+def _batch(rows: list[Prompt], schema: "pa.Schema") -> "pa.RecordBatch":
+    import pyarrow as pa
+
+    ids = pa.array([row.ids for row in rows], type=pa.list_(pa.int32()))
+    return pa.record_batch([ids, pa.array([row.reference for row in rows], type=pa.string())], schema=schema)
