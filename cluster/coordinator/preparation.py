@@ -8,6 +8,7 @@ from cluster.data.requests import PrepareRequest, WorkState, WorkStatus
 from ftlab.schemas import JobConfig
 from ftlab.schemas.methods import Method
 from ftlab.status import RETRY_CLASSES, ReasonCode, RetryClass
+from train.data.eval_split import SplitSpec
 from train.model.base_model import LOCAL_REVISION
 from train.model.preflight import ModelUse
 
@@ -70,6 +71,7 @@ class DataKey:
 
     datasets: tuple[str, ...]
     eval_dataset: str | None
+    eval_split: SplitSpec | None
     model: str
     revision: str | None
     """Revision of a hub model."""
@@ -81,7 +83,13 @@ class DataKey:
         if revision is not None and revision.startswith(LOCAL_REVISION):
             revision = None
         return cls(
-            tuple(config.datasets), config.eval_dataset, config.model, revision, config.method, ModelUse.of(config)
+            tuple(config.datasets),
+            config.eval_dataset,
+            SplitSpec.of(config),
+            config.model,
+            revision,
+            config.method,
+            ModelUse.of(config),
         )
 
 

@@ -16,6 +16,7 @@ from ftlab.settings import Settings
 from ftlab.status import ReasonCode
 from tracking.store import Transaction
 from tracking.store.records import DatasetRecord
+from train.data.eval_split import SplitSpec
 from train.model.base_model import BaseModel, find_model
 from train.model.preflight import ModelUse
 from train.plan import LocalBase
@@ -103,6 +104,8 @@ class PrepareRequest(_Request):
     eval_file: SourceFile | None = None
     use: ModelUse | None = None
     """Settings that must fit the base model, whose files may come to this machine only now."""
+    eval_split: SplitSpec | None = None
+    """The split of `files` into training and evaluation rows, for a job without an `eval_file`."""
 
     @property
     def all_files(self) -> tuple[SourceFile, ...]:
@@ -140,6 +143,8 @@ class LengthsRequest(_Request):
     base: BaseRef
     method: Method
     files: tuple[SourceFile, ...]
+    eval_split: SplitSpec | None = None
+    """With a split, the training rows are counted."""
 
 
 class DataClient(Protocol):
@@ -175,4 +180,4 @@ def prepare_request(
     files = tuple(source_file(settings, tx.datasets.get(dataset_id)) for dataset_id in config.datasets)
     eval_file = source_file(settings, tx.datasets.get(config.eval_dataset)) if config.eval_dataset else None
     base = base_ref(tx, settings, config.model, pinned_revision)
-    return PrepareRequest(base, config.method, files, eval_file, ModelUse.of(config))
+    return PrepareRequest(base, config.method, files, eval_file, ModelUse.of(config), SplitSpec.of(config))

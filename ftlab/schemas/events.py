@@ -15,6 +15,8 @@ RESUMED = "resumed"
 """Code of the notice that reports what an attempt resumed from."""
 DATA_CHECKED = "data_checked"
 """Code of the notice that reports what the doctor found in a job's data."""
+EVAL_SPLIT = "eval_split"
+"""Code of the notice that reports how many rows of a job are trained and how many are set aside for evaluation."""
 FINAL_EVAL_LOSS = "final_eval_loss"
 """Metric of the tuned model, measured after the training, at the step that was delivered."""
 

@@ -199,8 +199,10 @@ def unused_settings(config: JobConfig) -> list[str]:
             f"training.warmup_steps ({training.warmup_steps}) is not used, because the schedule 'constant' has no "
             "warm-up; 'constant_with_warmup' has one."
         )
-    if training.eval_steps is not None and config.eval_dataset is None:
-        unused.append(f"training.eval_steps ({training.eval_steps}) is not used, because there is no eval_dataset.")
+    if training.eval_steps is not None and not config.has_evaluation:
+        unused.append(
+            f"training.eval_steps ({training.eval_steps}) is not used, because there is no eval_dataset or eval_split."
+        )
     return unused
 
 

@@ -7,14 +7,16 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ftlab.schemas.methods import Method, RowKind
+from train.data.eval_split import RowSelection
 from train.data.rows.canonical import CanonicalFile, Row
 from train.data.rows.errors import DatasetInvalidError, rows_missing
 from train.data.tokens.arrow_rows import DATA_FILE, PAIR_COLUMNS, TEXT_COLUMNS, write_packed, write_rows
@@ -68,9 +70,19 @@ class PrepareSpec:
     packing: bool = False
     kinds: tuple[RowKind, ...] = (RowKind.MESSAGES, RowKind.TEXT)
     """Kinds of rows that are accepted. The result depends on the kind that the rows have, not on these."""
+    selection: RowSelection | None = None
+    """The rows to prepare, by default all of them."""
 
     @classmethod
-    def of(cls, rows: Path, tokenizer_folder: Path, method: Method, *, is_eval: bool = False) -> "PrepareSpec":
+    def of(
+        cls,
+        rows: Path,
+        tokenizer_folder: Path,
+        method: Method,
+        *,
+        is_eval: bool = False,
+        selection: RowSelection | None = None,
+    ) -> "PrepareSpec":
         """The spec of a job's file. Evaluation rows are never packed, since their loss is compared between jobs."""
         return cls(
             rows,
@@ -79,6 +91,7 @@ class PrepareSpec:
             method.assistant_only_loss,
             method.packing and not is_eval,
             method.row_kinds,
+            selection,
         )
 
     def key(self) -> str:
@@ -92,6 +105,8 @@ class PrepareSpec:
             "assistant_only_loss": self.assistant_only_loss,
             "packing": self.packing,
         }
+        if self.selection is not None:
+            parts["selection"] = self.selection.digest
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -100,7 +115,7 @@ class Counts:
     """Results of preparing a file, as written in the manifest."""
 
     num_rows: int = 0
-    """Rows of the dataset."""
+    """Rows of the dataset, or those that were selected."""
     num_untrained_rows: int = 0
     """Rows without a trained token, and pairs whose answers are equal once cut, which are skipped."""
     num_truncated_rows: int = 0
@@ -187,7 +202,10 @@ def _build(
     renderer = Renderer(tokenizer, assistant_only_loss=spec.assistant_only_loss)
     observer = observe(file, renderer) if observe else None
     max_length = None if spec.packing else spec.max_length
-    rows = _learned(_counted(file.rows(), on_progress), renderer, max_length, counts, observer)
+    lines, numbers = file.rows(), None
+    if spec.selection is not None:
+        lines, numbers = compress(lines, spec.selection.flags.tolist()), spec.selection.numbers()
+    rows = _learned(_counted(lines, on_progress), numbers, renderer, max_length, counts, observer)
     if spec.packing:
         texts = (text for (text,) in rows)
         lengths = write_packed(_split(texts, spec.max_length, counts), spec.max_length, folder)
@@ -209,6 +227,7 @@ def _build(
 
 def _learned(
     lines: Iterable[tuple[int, Row]],
+    numbers: Iterable[int] | None,
     renderer: Renderer,
     max_length: int | None,
     counts: Counts,
@@ -216,7 +235,7 @@ def _learned(
 ) -> Iterator[list[tuple[Tokens, Tokens]]]:
     """Ids and labels of the texts of each row that can be trained on."""
     on_rendered = observer.on_rendered if observer else lambda rows: None
-    for rows in tokenise(lines, renderer, max_length=max_length, on_rendered=on_rendered):
+    for rows in tokenise(lines, renderer, max_length=max_length, numbers=numbers, on_rendered=on_rendered):
         if observer is not None:
             observer.on_tokenised(rows)
         for row in rows:
@@ -262,7 +281,8 @@ def _counted(lines: Iterable[tuple[int, Row]], on_progress: OnProgress) -> Itera
 
 
 def _document(spec: PrepareSpec) -> dict[str, Any]:
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(spec).items()}
+    parts = asdict(replace(spec, selection=None)) | {"selection": spec.selection and spec.selection.digest}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in parts.items()}
 
 
 def is_named_by_content(rows: Path) -> bool:

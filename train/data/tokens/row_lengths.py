@@ -23,7 +23,7 @@ class RowLengths:
     """How long the rows of one file are."""
 
     num_rows: int
-    """Rows of the dataset."""
+    """Rows of the dataset, or those that were selected."""
     num_sequences: int
     """Rows that the trainer reads, without untrained ones."""
     num_tokens: int
@@ -34,6 +34,8 @@ class RowLengths:
     that of their longer answer with its prompt."""
     is_exact: bool
     """Whether all rows were counted; otherwise the numbers are scaled up from a sample."""
+    num_eval_rows: int = 0
+    """Rows of the dataset that a split sets aside for evaluation."""
 
     @property
     def longest(self) -> int:
@@ -82,8 +84,12 @@ def _sampled(spec: PrepareSpec, tokenizer: "PreTrainedTokenizerBase") -> RowLeng
     renderer = Renderer(tokenizer, assistant_only_loss=spec.assistant_only_loss)
     lengths: list[int] = []
     num_tokens = num_trained = 0
+    selected: Sequence[int]
     with CanonicalFile.open(spec.rows) as file:
-        num_rows, places = file.num_rows, sampled_places(file.num_rows)
+        selected = range(file.num_rows)
+        if spec.selection is not None:
+            selected = [number - 1 for number in spec.selection.numbers()]
+        num_rows, places = len(selected), [selected[place] for place in sampled_places(len(selected))]
         for rows in tokenise(map(file.row, places), renderer, max_length=max_length):
             for row in rows:
                 texts = labelled(row, max_length)
