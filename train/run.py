@@ -4,7 +4,7 @@ import gc
 import shutil
 
 import torch
-from datasets import Dataset, concatenate_datasets
+from datasets import concatenate_datasets
 from transformers import PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
@@ -17,7 +17,7 @@ from train.checkpoints.resume_report import RunConditions
 from train.delivery import TrainedRun, deliver
 from train.failures import raise_if_disk_full
 from train.loop.callback import RunCallback
-from train.loop.load_rows import load_rows
+from train.loop.load_rows import load_datasets
 from train.loop.prompt_samples import PromptSampler
 from train.loop.run_context import EarlyStop, RunContext
 from train.methods import make_trainer
@@ -72,7 +72,7 @@ def _train(run: RunContext) -> TrainedRun:
     base = find_model(plan.model, plan.models_folder, pinned=plan.pinned_revision, local=plan.local_base)
     _check_revision(base, plan)
     tokenizer = load_tokenizer(base)
-    train_sets, eval_set = _load_datasets(run, base, tokenizer)
+    train_sets, eval_set = load_datasets(run, base, tokenizer)
 
     # Find the checkpoint to resume from, if any. A damaged one is set aside.
     found = find_checkpoint(plan, link if is_main_rank() else None)
@@ -137,18 +137,6 @@ def _train(run: RunContext) -> TrainedRun:
         eval_losses(trainer.state.log_history),
         callback.progress(trainer.state),
     )
-
-
-def _load_datasets(
-    run: RunContext, base: BaseModel, tokenizer: PreTrainedTokenizerBase
-) -> tuple[list[Dataset], Dataset | None]:
-    """The rows of every file to train on, and those to evaluate on."""
-    plan = run.plan
-    prepared = [load_rows(run, file, base, tokenizer) for file in plan.train_files]
-    train_sets = [rows.dataset() for rows in prepared]
-    if plan.eval_file is None:
-        return train_sets, None
-    return train_sets, load_rows(run, plan.eval_file, base, tokenizer, is_eval=True).dataset()
 
 
 def _prompt_sampler(

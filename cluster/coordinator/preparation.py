@@ -8,6 +8,7 @@ from cluster.data.requests import PrepareRequest, WorkState, WorkStatus
 from ftlab.schemas import JobConfig
 from ftlab.schemas.methods import Method
 from ftlab.status import RETRY_CLASSES, ReasonCode, RetryClass
+from train.data.eval_split import SplitSpec
 from train.data.tokens.sample_prompts import SampleSettings
 from train.model.base_model import LOCAL_REVISION
 from train.model.preflight import ModelUse
@@ -71,6 +72,7 @@ class DataKey:
 
     datasets: tuple[str, ...]
     eval_dataset: str | None
+    eval_split: SplitSpec | None
     model: str
     revision: str | None
     """Revision of a hub model."""
@@ -85,6 +87,7 @@ class DataKey:
         return cls(
             tuple(config.datasets),
             config.eval_dataset,
+            SplitSpec.of(config),
             config.model,
             revision,
             config.method,

@@ -16,6 +16,7 @@ from ftlab.settings import Settings
 from ftlab.status import ReasonCode
 from tracking.store import Transaction
 from tracking.store.records import DatasetRecord
+from train.data.eval_split import SplitSpec
 from train.data.tokens.sample_prompts import SampleSettings
 from train.model.base_model import BaseModel, find_model
 from train.model.preflight import ModelUse
@@ -106,6 +107,8 @@ class PrepareRequest(_Request):
     """Settings that must fit the base model, whose files may come to this machine only now."""
     samples: SampleSettings | None = None
     """Prompts that must fit the base model."""
+    eval_split: SplitSpec | None = None
+    """The split of `files` into training and evaluation rows, for a job without an `eval_file`."""
 
     @property
     def all_files(self) -> tuple[SourceFile, ...]:
@@ -143,6 +146,8 @@ class LengthsRequest(_Request):
     base: BaseRef
     method: Method
     files: tuple[SourceFile, ...]
+    eval_split: SplitSpec | None = None
+    """With a split, the training rows are counted."""
 
 
 class DataClient(Protocol):
@@ -178,5 +183,5 @@ def prepare_request(
     files = tuple(source_file(settings, tx.datasets.get(dataset_id)) for dataset_id in config.datasets)
     eval_file = source_file(settings, tx.datasets.get(config.eval_dataset)) if config.eval_dataset else None
     base = base_ref(tx, settings, config.model, pinned_revision)
-    samples = SampleSettings.of(config.training)
-    return PrepareRequest(base, config.method, files, eval_file, ModelUse.of(config), samples)
+    use, samples = ModelUse.of(config), SampleSettings.of(config.training)
+    return PrepareRequest(base, config.method, files, eval_file, use, samples, SplitSpec.of(config))

@@ -6,9 +6,9 @@ process.
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ from ftlab.schemas.checks import CheckReport
 from ftlab.schemas.methods import Method
 from ftlab.settings import Settings, load_settings
 from tracking.buckets import Buckets
+from train.data.eval_split import SplitSpec
 from train.data.tokens.sample_prompts import encode_prompts
 from train.model.adapter_files import check_adapter
 from train.model.base_model import BaseModel
@@ -40,6 +41,7 @@ from train.model.folder import facts_of
 from train.model.preflight import check_rows, check_use
 
 if TYPE_CHECKING:
+    from train.data.eval_split import FileSplit, RowSelection
     from train.data.tokens.prepare import Prepared
     from train.data.tokens.row_lengths import RowLengths
 
@@ -99,10 +101,11 @@ class DataWorker:
         base = find_tokenizer(ref.model, ref.models_folder, pinned=ref.pinned_revision, local=ref.local)
         tokenizer = cache(lambda: load_tokenizer(base))
         found = []
-        for file in request.files:
+        for file, split in zip(request.files, self._splits(request.files, request.eval_split), strict=True):
             with named_file(file.dataset_id, is_eval=False):
-                spec = PrepareSpec.of(self._fetch(file), base.tokenizer_folder, request.method)
-                found.append(row_lengths(spec, self._cache, tokenizer))
+                train, held_out = (split.train, split.eval.num_rows) if split else (None, 0)
+                spec = PrepareSpec.of(self._fetch(file), base.tokenizer_folder, request.method, selection=train)
+                found.append(replace(row_lengths(spec, self._cache, tokenizer), num_eval_rows=held_out))
         return found
 
     def close(self) -> None:
@@ -131,20 +134,19 @@ class DataWorker:
         eval_file = request.eval_file
         progress = _Progress(on_progress, 2 * sum(file.num_rows for file in request.all_files))
         eval_rows = self._eval_rows(eval_file, progress) if eval_file else None
+        splits = self._splits(request.files, request.eval_split, progress.step())
         watches = [
             self._doctor.watch(CheckRequest(request.base, request.method, file, eval_file), base, eval_rows)
             for file in request.files
         ]
-        files: list[tuple[SourceFile, Watch | None]] = [(watch.request.file, watch) for watch in watches]
-        if eval_file:
-            files.append((eval_file, None))
         made = []
         with ExitStack() as in_use:
-            for file, watch in files:
-                with named_file(file.dataset_id, is_eval=file is eval_file):
-                    prepared = self._prepare_file(file, base, request.method, watch, progress.step())
+            for part in _parts(watches, splits, eval_file):
+                file = part.file
+                with named_file(file.dataset_id, is_eval=part.is_eval, is_split=part.selection is not None):
+                    prepared = self._prepare_part(part, base, request.method, progress.step())
                     in_use.callback(prepared.close)
-                    if file is not eval_file:
+                    if not part.is_eval:
                         check_labels(prepared.counts, request.method)
                 check_rows(prepared.counts, facts, file.dataset_id)
                 made.append({"dataset_id": file.dataset_id, "key": prepared.key, **asdict(prepared.counts)})
@@ -154,22 +156,34 @@ class DataWorker:
         progress.end()
         return {"files": made, FINDINGS: findings}
 
-    def _prepare_file(
-        self, file: SourceFile, base: BaseModel, method: Method, watch: Watch | None, on_rows: Callable[[int], None]
+    def _prepare_part(
+        self, part: "_Part", base: BaseModel, method: Method, on_rows: Callable[[int], None]
     ) -> "Prepared":
-        """Prepare a training file with its watch, or the evaluation file without one."""
         from train.data.tokens.prepare import PrepareSpec, prepare_rows
         from train.model.tokenizer import load_tokenizer
 
-        spec = PrepareSpec.of(self._fetch(file), base.tokenizer_folder, method, is_eval=watch is None)
+        rows, watch = self._fetch(part.file), part.watch
+        spec = PrepareSpec.of(rows, base.tokenizer_folder, method, is_eval=part.is_eval, selection=part.selection)
         observe = watch.begin if watch else None
         # The watch makes a second pass for the report unnecessary.
         passes = 2 if watch else 1
         prepared = prepare_rows(
             spec, self._cache, lambda: load_tokenizer(base), lambda rows: on_rows(passes * rows), observe
         )
-        on_rows(file.num_rows * (2 if watch and watch.has_report else 1))
+        on_rows(part.num_rows * (2 if watch and watch.has_report else 1))
         return prepared
+
+    def _splits(
+        self, files: Sequence[SourceFile], spec: SplitSpec | None, on_rows: Callable[[int], None] = lambda _: None
+    ) -> "list[FileSplit] | list[None]":
+        """The split of each file; `None` for each without one. Raise what `train.data.row_keys.split_files` raises."""
+        from train.data.row_keys import split_files
+
+        if spec is None:
+            return [None] * len(files)
+        names = [file.dataset_id for file in files]
+        # Reading the rows is no progress of the preparation, which only checks whether to stop.
+        return split_files([self._fetch(file) for file in files], spec, self._cache, names, lambda _: on_rows(0))
 
     def _eval_rows(self, file: SourceFile, progress: "_Progress") -> KnownEvalRows:
         """A function that reads the evaluation rows when a report needs them, once for all files."""
@@ -194,6 +208,35 @@ class DataWorker:
             os.utime(file.rows)  # so that a copy that a run is about to read is not evicted first
             return file.rows
         return Buckets.open(self._settings).local_path(file.bucket, file.key)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows of one dataset that a job trains or evaluates."""
+
+    file: SourceFile
+    is_eval: bool
+    selection: "RowSelection | None" = None
+    watch: Watch | None = None
+    """The doctor, for a whole training dataset; one that is split is checked in a pass of its own."""
+
+    @property
+    def num_rows(self) -> int:
+        return self.selection.num_rows if self.selection else self.file.num_rows
+
+
+def _parts(
+    watches: Sequence[Watch], splits: "Sequence[FileSplit | None]", eval_file: SourceFile | None
+) -> Iterator[_Part]:
+    """Everything that is prepared for a job: the rows to train on, then those to evaluate on."""
+    for watch, split in zip(watches, splits, strict=True):
+        file = watch.request.file
+        yield _Part(file, is_eval=False, selection=split.train) if split else _Part(file, is_eval=False, watch=watch)
+    for watch, split in zip(watches, splits, strict=True):
+        if split and split.eval.num_rows:
+            yield _Part(watch.request.file, is_eval=True, selection=split.eval)
+    if eval_file:
+        yield _Part(eval_file, is_eval=True)
 
 
 class _Progress:

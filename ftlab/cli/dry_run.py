@@ -79,6 +79,8 @@ def estimate_lines(estimate: "JobEstimate") -> Iterator[str]:
     if (rows := estimate.rows) is not None:
         counted = "all counted" if rows.is_exact else "from a sample"
         yield from _entry("rows", f"{rows.num_rows:,}, {rows.tokens_per_epoch:,} tokens per epoch ({counted})")
+        if rows.num_eval_rows is not None:
+            yield from _entry("", f"{rows.num_eval_rows:,} more rows are set aside for evaluation (eval_split)")
     if estimate.steps is not None:
         yield from _entry("steps", f"{estimate.steps:,}; {estimate.tokens or 0:,} tokens in all")
     if estimate.time_s is not None:

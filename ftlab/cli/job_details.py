@@ -28,7 +28,7 @@ def show(
     """Show one job, its attempts, what each resume started from, and the alarms."""
     from ftlab.cli.text import one_line
     from ftlab.schemas import EventKind, NoticePayload, ResumedPayload
-    from ftlab.schemas.events import ALARMS, DATA_CHECKED
+    from ftlab.schemas.events import ALARMS, DATA_CHECKED, EVAL_SPLIT
 
     found = session.client.jobs.get(job)
     if as_yaml:
@@ -39,13 +39,14 @@ def show(
     notices = [(event, event.payload) for event in events if isinstance(event.payload, NoticePayload)]
     receipts = [event for event, notice in notices if isinstance(notice, ResumedPayload)]
     alarms = [event for event, notice in notices if notice.code in ALARMS]
-    checked = [notice.message for _, notice in notices if notice.code == DATA_CHECKED]
+    newest = {notice.code: notice.message for _, notice in notices}
+    about_data = {code: newest.get(code) for code in (DATA_CHECKED, EVAL_SPLIT)}
     if session.output.as_json:
-        more = {"attempts": list(attempts), "receipts": receipts, "alarms": alarms}
-        more |= {DATA_CHECKED: checked[-1] if checked else None}
+        more = {"attempts": list(attempts), "receipts": receipts, "alarms": alarms, **about_data}
         session.output.json(found.model_dump(mode="json") | more)
         return
-    session.output.record(_fields(session, found) | {"Data": checked[-1] if checked else None})
+    shown = {"Data": about_data[DATA_CHECKED], "Split": about_data[EVAL_SPLIT]}
+    session.output.record(_fields(session, found) | shown)
     for attempt in attempts:
         session.output.data(_attempt_line(attempt))
         for event, notice in notices:
@@ -121,11 +122,12 @@ def _settings(session: Session, job: "Job") -> dict[str, object]:
     shown = [_dataset(session, dataset_id) for dataset_id in job.datasets[:MAX_NAMED_DATASETS]]
     if hidden := len(job.datasets) - len(shown):
         shown.append(f"{hidden} more")
-    evaluated = config.get("eval_dataset")
+    evaluated, share = config.get("eval_dataset"), config.get("eval_split")
     return {
         "Base model": _base_model(session, str(config.get("model"))),
         "Dataset": ", ".join(shown),
         "Eval dataset": _dataset(session, str(evaluated)) if evaluated else None,
+        "Eval split": f"{share:g} of the rows" if share else None,
         "Method": ", ".join(filter(None, how)),
         "Learning rate": training.get("learning_rate"),
         "Length": f"{steps} steps" if steps else f"{epochs:g} epochs" if epochs else None,

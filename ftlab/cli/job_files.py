@@ -17,6 +17,7 @@ name: my-first-job
 model: {model}
 dataset: {dataset}
 # eval_dataset: held-out.jsonl      # rows to evaluate on; the best checkpoint is then delivered
+# eval_split: null                  # or a share of the rows, as 0.1, instead of eval_dataset
 
 # tuning: lora                      # or full, which trains all weights
 # load_in_4bit: false               # true is QLoRA: the base model in 4 bits

@@ -31,6 +31,10 @@ def submit(
         str | None,
         typer.Option("--eval-dataset", metavar="DATASET", help="File, id or name of the dataset to evaluate on."),
     ] = None,
+    eval_split: Annotated[
+        float | None,
+        typer.Option("--eval-split", metavar="SHARE", help="Share of the rows to evaluate on, instead of a dataset."),
+    ] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, as a.b=value.")
     ] = None,
@@ -54,7 +58,7 @@ def submit(
     if file is None and template is None:
         raise typer.BadParameter("Give a job file, or --template NAME.")
     base = session.client.templates.get(template) if template else None
-    options = _settings(model=model, dataset=dataset, eval_dataset=eval_dataset)
+    options = _settings(model=model, dataset=dataset, eval_dataset=eval_dataset, eval_split=eval_split)
     source = read_job(file, assignments or [], template=base, options=options)
     if dry_run:
         from ftlab.cli.dry_run import print_dry_run
@@ -79,7 +83,9 @@ def submit(
         session.output.json(ended)
 
 
-def _settings(model: str | None, dataset: list[str] | None, eval_dataset: str | None) -> dict[str, object]:
+def _settings(
+    model: str | None, dataset: list[str] | None, eval_dataset: str | None, eval_split: float | None
+) -> dict[str, object]:
     """The settings that options give; files are named relative to the current folder, not to the job file."""
 
     def named(item: str) -> str:
@@ -90,6 +96,7 @@ def _settings(model: str | None, dataset: list[str] | None, eval_dataset: str | 
         "model": model,
         "dataset": datasets if len(datasets) > 1 else next(iter(datasets), None),
         "eval_dataset": named(eval_dataset) if eval_dataset else None,
+        "eval_split": eval_split,
     }
     return {name: value for name, value in given.items() if value is not None}
 

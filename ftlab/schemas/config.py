@@ -231,6 +231,14 @@ class JobConfig(StrictModel):
     one after another, each for `training.num_train_epochs`."""
     eval_dataset: DatasetId | None = None
     """Id or unique name of the dataset to evaluate on."""
+    eval_split: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """Share of the rows of each dataset to set aside for evaluation, instead of `eval_dataset`. Equal rows, and pairs
+    with the same prompt, are all set aside or all trained."""
+    eval_split_seed: int = Field(default=0, ge=0, le=2**32 - 1)
+    """Seed of the choice of these rows. Another `training.seed` does not change them."""
+    eval_split_files: int | None = Field(default=None, ge=1, le=MAX_DATASETS)
+    """Number of datasets, from the first, that the share is taken from; set when files are appended, so that the
+    evaluation rows stay the same. Default: all."""
     method: Method = SftMethod()
     tuning: Literal["lora", "full"] = "lora"
     """Train low-rank adapters, or every weight."""
@@ -253,6 +261,20 @@ class JobConfig(StrictModel):
     """Seconds without progress after which the attempt counts as hung and is tried again."""
     first_step_timeout_s: int = Field(default=3600, ge=30, le=YEAR_S)
     """The same until the first step, which waits for the model and the data, and while a checkpoint is written."""
+
+    @model_validator(mode="after")
+    def _one_way_to_evaluate(self) -> Self:
+        if self.eval_split is not None and self.eval_dataset is not None:
+            raise ValueError("eval_dataset and eval_split cannot be combined; set one of them")
+        if self.eval_split is None and (self.eval_split_seed or self.eval_split_files is not None):
+            name = "eval_split_files" if self.eval_split_files is not None else "eval_split_seed"
+            raise ValueError(f"{name} has no effect without eval_split; set eval_split, or leave it out")
+        if (self.eval_split_files or 0) > len(self.datasets):
+            raise ValueError(
+                f"eval_split_files ({self.eval_split_files}) must not be above the number of datasets "
+                f"({len(self.datasets)})"
+            )
+        return self
 
     @model_validator(mode="after")
     def _quantised_needs_lora(self) -> Self:
@@ -336,10 +358,10 @@ class JobConfig(StrictModel):
 
     @model_validator(mode="after")
     def _early_stopping_has_rows(self) -> Self:
-        if self.training.early_stopping_patience is not None and self.eval_dataset is None:
+        if self.training.early_stopping_patience is not None and not self.has_evaluation:
             raise ValueError(
-                f"training.early_stopping_patience ({self.training.early_stopping_patience}) needs eval_dataset, the "
-                "dataset whose loss decides when to stop"
+                f"training.early_stopping_patience ({self.training.early_stopping_patience}) needs eval_dataset or "
+                "eval_split, the rows whose loss decides when to stop"
             )
         return self
 
@@ -383,6 +405,11 @@ class JobConfig(StrictModel):
     def datasets(self) -> list[str]:
         """The datasets to train on, in their order."""
         return self.dataset if isinstance(self.dataset, list) else [self.dataset]
+
+    @property
+    def has_evaluation(self) -> bool:
+        """Whether the job evaluates, on a dataset of its own or on a part of the training rows."""
+        return self.eval_dataset is not None or self.eval_split is not None
 
     @property
     def learning_rate(self) -> float:

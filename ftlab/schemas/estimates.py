@@ -64,7 +64,9 @@ class RowEstimate(WireModel):
     """The rows of the training datasets as the trainer reads them."""
 
     num_rows: int
-    """Rows of the datasets."""
+    """Rows of the datasets, without those that `eval_split` sets aside."""
+    num_eval_rows: int | None = None
+    """Rows that `eval_split` sets aside for evaluation; `None` without a split."""
     num_sequences: int
     """Rows that the trainer reads in one epoch: without those that have no trained token, and packed if asked for."""
     tokens_per_epoch: int

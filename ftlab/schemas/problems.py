@@ -29,7 +29,9 @@ _OTHER_NAMES = {
     "qlora": "load_in_4bit",
     "rank": "lora.r",
     "scheduler": "training.lr_scheduler_type",
+    "test_size": "eval_split",
     "validation_dataset": "eval_dataset",
+    "validation_split": "eval_split",
 }
 """Names that other tools use for a setting of a job."""
 

@@ -13,6 +13,7 @@ from serve.jobs.estimate_devices import alternatives_on, estimate_pool, pools_of
 from serve.jobs.preflight import Start, base_facts, preflight
 from serve.jobs.submit import with_ids
 from serve.models.base_model import HubAnswer, ask_huggingface, check
+from train.data.eval_split import SplitSpec
 from train.data.tokens.row_lengths import RowLengths
 from train.estimate.devices import Fit, has_fast_bfloat16
 from train.estimate.disk import disk_of
@@ -75,7 +76,7 @@ def _facts(services: Services, owner: str, config: JobConfig, answer: HubAnswer)
         base = base_ref(tx, services.settings, config.model, start.model.revision)
         files = tuple(source_file(services.settings, dataset) for dataset in datasets)
         earlier = earlier_runs(tx, owner, config)
-    lengths = LengthsRequest(base, config.method, files)
+    lengths = LengthsRequest(base, config.method, files, SplitSpec.of(config))
     return _Facts(config, _shape(services, start), lengths, services.coordinator.machines(), earlier)
 
 
@@ -112,7 +113,7 @@ def _reply(model: str, facts: _Facts, rows: list[RowLengths] | None, notes: list
     disk = disk_of(shape, config, steps, place) if shape else None
     return JobEstimate(
         model=model,
-        rows=_rows(rows, is_exact=is_exact) if rows is not None else None,
+        rows=_rows(rows, config, is_exact=is_exact) if rows is not None else None,
         steps=steps,
         tokens=tokens,
         time_s=tokens / speed.tokens_per_s if tokens is not None and speed else None,
@@ -157,9 +158,10 @@ def _tokens(schedule: RowSchedule | None, rows: list[RowLengths] | None, config:
     return round(total * config.method.answers_per_row)
 
 
-def _rows(rows: list[RowLengths], *, is_exact: bool) -> RowEstimate:
+def _rows(rows: list[RowLengths], config: JobConfig, *, is_exact: bool) -> RowEstimate:
     return RowEstimate(
         num_rows=sum(file.num_rows for file in rows),
+        num_eval_rows=sum(file.num_eval_rows for file in rows) if config.eval_split is not None else None,
         num_sequences=sum(file.num_sequences for file in rows),
         tokens_per_epoch=sum(file.num_tokens for file in rows),
         trained_tokens_per_epoch=sum(file.num_trained_tokens for file in rows),

@@ -85,7 +85,7 @@ def alternatives_on(
 
 def _peaks(pool: Pool, model: ModelShape, config: JobConfig, length: int) -> tuple[Memory, Memory | None]:
     """The peaks of a training step and of an evaluation, if there is one."""
-    evaluation = evaluation_peak(model, config, length, pool.place) if config.eval_dataset else None
+    evaluation = evaluation_peak(model, config, length, pool.place) if config.has_evaluation else None
     return training_peak(model, config, length, pool.place), evaluation
 
 

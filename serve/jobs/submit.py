@@ -21,6 +21,7 @@ from serve.models.base_model import UNCHECKED, HubAnswer, check, job_of_folder, 
 from tracking.store import Transaction
 from tracking.store.ids import new_id
 from tracking.store.records import DatasetRecord, JobRecord, NewEvent
+from train.data.eval_split import SplitSpec, no_eval_rows
 
 DEFAULT_RESOURCES = Resources()
 
@@ -171,7 +172,19 @@ def with_ids(tx: Transaction, owner: str, config: JobConfig) -> tuple[JobConfig,
         held_out = find_dataset(tx, owner, config.eval_dataset, "eval_dataset")
         check_kinds(config, [held_out], "eval_dataset")
         changes["eval_dataset"] = held_out.id
+    check_split(config, datasets)
     return config.model_copy(update=changes), datasets
+
+
+def check_split(config: JobConfig, datasets: list[DatasetRecord]) -> None:
+    """Raise `InvalidRequestError` for an `eval_split` that sets no row aside, as far as the number of rows shows."""
+    split = SplitSpec.of(config)
+    if split is None:
+        return
+    num_rows = [dataset.num_rows for dataset in datasets[: split.files]]
+    if not any(map(split.num_held_out, num_rows)):
+        message = no_eval_rows(split, [(1, number) for number in num_rows])
+        raise InvalidRequestError(message, ReasonCode.CONFIG_INVALID, "eval_split")
 
 
 def find_dataset(tx: Transaction, owner: str, dataset: str, param: str) -> DatasetRecord:

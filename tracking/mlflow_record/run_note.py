@@ -68,6 +68,8 @@ def _trained(facts: RunFacts) -> str:
     model = config.model if isinstance(config, JobConfig) else str(facts.job.submitted_config.get("model"))
     how = f" ({_method(config)})" if isinstance(config, JobConfig) else ""
     held_out = f", evaluated on {_dataset(facts.eval_dataset)}" if facts.eval_dataset else ""
+    if isinstance(config, JobConfig) and config.eval_split is not None:
+        held_out = f", evaluated on {config.eval_split:.4g} of the rows, which are not trained"
     return f"Fine-tuning of `{_code(model)}`{how} on {_datasets(facts)}{held_out}."
 
 

@@ -34,11 +34,14 @@ class JobFileRepository:
         """Append files to a job that the caller has locked and whose config is readable; return all of its files."""
         assert isinstance(job.config, JobConfig)
         files = [*job.config.datasets, *dataset_ids]
+        changes: dict[str, object] = {"dataset": files}
+        if job.config.eval_split is not None and job.config.eval_split_files is None:
+            changes["eval_split_files"] = len(job.config.datasets)
         self.add(job.id, files, now=now)
         write = update(jobs).where(jobs.c.id == job.id)
         longer = {
-            "config": {**job.submitted_config, "dataset": files},
-            "resolved_config": job.config.model_copy(update={"dataset": files}),
+            "config": job.submitted_config | changes,
+            "resolved_config": job.config.model_copy(update=changes),
         }
         self._connection.execute(write.values(**longer, has_new_files=True, data_findings=None, updated_at=now))
         return files

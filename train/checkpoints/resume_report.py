@@ -174,6 +174,8 @@ def _settings(config: JobConfig) -> dict[str, Any]:
     flat = {name: value for name, value in document.items() if not isinstance(value, dict)}
     for group in ("method", "lora", "training"):
         flat |= {f"{group}.{name}": value for name, value in document[group].items()}
+    if config.eval_split is not None:
+        flat |= {"eval_split": config.eval_split, "eval_split_seed": config.eval_split_seed}
     return flat | {"resources.num_workers": num_ranks()}
 
 

@@ -24,6 +24,6 @@ def disk_of(shape: ModelShape, config: JobConfig, steps: int | None, place: Plac
     training = config.training
     delivered = SMALL_FILES + trained_bytes(shape, config, place)
     # The newest ones, the best one, and one that is being written before the oldest is removed.
-    most = training.save_total_limit + (config.eval_dataset is not None) + 1
+    most = training.save_total_limit + config.has_evaluation + 1
     made = most if steps is None else max(1, -(-steps // training.save_steps))
     return Disk(delivered + optimizer_bytes(shape, config, place), min(most, made), delivered)

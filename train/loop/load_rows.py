@@ -1,10 +1,16 @@
 """The prepared rows of a run: opened from the cache, or made if they are missing."""
 
+from collections.abc import Sequence
+
+from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 
 from ftlab.schemas import NoticePayload
+from ftlab.schemas.events import EVAL_SPLIT
 from ftlab.schemas.methods import GrpoMethod
 from train.all_ranks import is_main_rank, num_ranks
+from train.data.eval_split import FileSplit, RowSelection, SplitSpec
+from train.data.row_keys import split_files
 from train.data.rows.errors import named_file
 from train.data.tokens.prepare import Prepared, PrepareSpec, check_labels, prepare_rows
 from train.loop.run_context import RunContext
@@ -15,24 +21,66 @@ from train.model.preflight import check_rows
 from train.plan import DataFile
 
 
+def load_datasets(
+    run: RunContext, base: BaseModel, tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[Dataset], Dataset | None]:
+    """The rows of every file to train on, and those to evaluate on. Every rank of the run calls it.
+
+    Raises what `load_rows` and `train.data.row_keys.split_files` raise.
+    """
+    plan = run.plan
+    spec = SplitSpec.of(plan.config)
+    if spec is not None:
+        return _load_split(run, base, tokenizer, spec)
+    train_sets = [load_rows(run, file, base, tokenizer).dataset() for file in plan.train_files]
+    if plan.eval_file is None:
+        return train_sets, None
+    return train_sets, load_rows(run, plan.eval_file, base, tokenizer, is_eval=True).dataset()
+
+
+def _load_split(
+    run: RunContext, base: BaseModel, tokenizer: PreTrainedTokenizerBase, spec: SplitSpec
+) -> tuple[list[Dataset], Dataset]:
+    files = run.plan.train_files
+    run.stop_poll.raise_if_requested()
+    splits = split_files(
+        [file.rows for file in files],
+        spec,
+        run.plan.cache_folder,
+        [file.dataset_id for file in files],
+        lambda _: _report_progress(run),
+    )
+    if is_main_rank():
+        _report_split(run, spec, splits)
+    parts = list(zip(files, splits, strict=True))
+    train_sets = [load_rows(run, file, base, tokenizer, selection=split.train).dataset() for file, split in parts]
+    eval_sets = [
+        load_rows(run, file, base, tokenizer, is_eval=True, selection=split.eval).dataset()
+        for file, split in parts
+        if split.eval.num_rows
+    ]
+    return train_sets, concatenate_datasets(eval_sets)
+
+
 def load_rows(
-    run: RunContext, file: DataFile, base: BaseModel, tokenizer: PreTrainedTokenizerBase, *, is_eval: bool = False
+    run: RunContext,
+    file: DataFile,
+    base: BaseModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    is_eval: bool = False,
+    selection: RowSelection | None = None,
 ) -> Prepared:
     """Load the prepared rows of `file`. Every rank of the run calls it; one of them makes what is missing.
 
     Raises what `prepare_rows` raises, with the name of the dataset.
     """
-
-    def on_progress(_: int) -> None:
-        run.heartbeat.beat()
-        # All ranks agree on a stop at the same time, and only one of them works here.
-        if num_ranks() == 1:
-            run.stop_poll.raise_if_requested()
-
     run.stop_poll.raise_if_requested()
-    spec = PrepareSpec.of(file.rows, base.tokenizer_folder, run.plan.config.method, is_eval=is_eval)
-    with named_file(file.dataset_id, is_eval=is_eval):
-        prepared = prepare_rows(spec, run.plan.cache_folder, lambda: tokenizer, on_progress)
+    spec = PrepareSpec.of(
+        file.rows, base.tokenizer_folder, run.plan.config.method, is_eval=is_eval, selection=selection
+    )
+    with named_file(file.dataset_id, is_eval=is_eval, is_split=selection is not None):
+        prepared = prepare_rows(spec, run.plan.cache_folder, lambda: tokenizer, lambda _: _report_progress(run))
         if not is_eval:
             check_labels(prepared.counts, run.plan.config.method)
     facts = facts_of(base.folder)
@@ -42,6 +90,29 @@ def load_rows(
         _report_cut_rows(run, prepared, rows)
         _report_long_rows(run, prepared, rows, facts)
     return prepared
+
+
+def _report_progress(run: RunContext) -> None:
+    run.heartbeat.beat()
+    # All ranks agree on a stop at the same time, and only one of them works here.
+    if num_ranks() == 1:
+        run.stop_poll.raise_if_requested()
+
+
+def _report_split(run: RunContext, spec: SplitSpec, splits: Sequence[FileSplit]) -> None:
+    num_rows, num_train, num_eval = (
+        sum(counts)
+        for counts in zip(
+            *((len(split.train.flags), split.train.num_rows, split.eval.num_rows) for split in splits), strict=True
+        )
+    )
+    message = (
+        f"Of {num_rows} rows, {num_train} are trained and {num_eval} are set aside for evaluation (eval_split "
+        f"{spec.share:g}, eval_split_seed {spec.seed})."
+    )
+    if num_repeated := num_rows - num_train - num_eval:
+        message += f" {num_repeated} rows of appended datasets equal one of these and are left out."
+    run.link.emit(NoticePayload(code=EVAL_SPLIT, message=message))
 
 
 def _rows_of(run: RunContext, file: DataFile, *, is_eval: bool) -> str:

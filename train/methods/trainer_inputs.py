@@ -72,7 +72,7 @@ class TrainerInputs:
             "optim": training.optim,
             "logging_steps": training.logging_steps,
             "logging_nan_inf_filter": False,
-            "eval_strategy": "steps" if plan.eval_rows and training.eval_steps else "no",
+            "eval_strategy": "steps" if self.eval_set is not None and training.eval_steps else "no",
             "eval_steps": training.eval_steps,
             "eval_on_start": self.evaluates_first,
             "eval_accumulation_steps": training.eval_accumulation_steps,

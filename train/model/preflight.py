@@ -255,8 +255,10 @@ def unused_settings(config: JobConfig) -> list[str]:
         for name in ("adam_beta1", "adam_beta2", "adam_epsilon")
         if name in training.model_fields_set and not training.uses_adam
     ]
-    if training.eval_steps is not None and config.eval_dataset is None and training.sample_prompts is None:
-        unused.append(f"training.eval_steps ({training.eval_steps}) is not used, because there is no eval_dataset.")
+    if training.eval_steps is not None and not config.has_evaluation and training.sample_prompts is None:
+        unused.append(
+            f"training.eval_steps ({training.eval_steps}) is not used, because there is no eval_dataset or eval_split."
+        )
     if "sample_max_new_tokens" in training.model_fields_set and training.sample_prompts is None:
         unused.append(
             f"training.sample_max_new_tokens ({training.sample_max_new_tokens}) is not used, because there are no "

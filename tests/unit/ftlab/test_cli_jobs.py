@@ -182,6 +182,17 @@ def test_show_tells_what_the_doctor_found_last(cli, fake):
     assert cli("show", "job-001", "--json").json["data_checked"] == "Dataset ds-1: 10 rows."
 
 
+def test_show_tells_how_the_rows_were_split(cli, fake):
+    job = fake.add_job(2)
+    job.config |= {"eval_split": 0.1}
+    assert "Split " not in cli("show", job.id).out
+    job.add("notice", code="eval_split", message="Of 20 rows, 18 are trained.")
+    shown = cli("show", job.id).lines
+    assert "Eval split   0.1 of the rows" in [" ".join(line.split()).replace("split ", "split   ") for line in shown]
+    assert any(line.split(maxsplit=1) == ["Split", "Of 20 rows, 18 are trained."] for line in shown)
+    assert cli("show", job.id, "--json").json["eval_split"] == "Of 20 rows, 18 are trained."
+
+
 def test_an_empty_queue_is_a_sentence(cli, fake):
     fake.add_job(1, JobStatus.COMPLETED)
     run = cli("queue")

@@ -2,6 +2,8 @@
 
 import pytest
 
+from ftlab.cli.dry_run import estimate_lines
+from ftlab.schemas import JobEstimate, RowEstimate
 from ftlab.schemas.dataset_files import DATASET_SUFFIXES
 from ftlab.schemas.job_file import read_yaml
 from ftlab.status import JobStatus
@@ -122,6 +124,30 @@ def test_dry_run_shows_the_estimate_in_80_columns(cli, fake, job_file):
         assert f"--set {setting}" in text
     assert max(map(len, run.err.splitlines())) <= 80
     assert cli("submit", job_file, "--dry-run", "-q").err == ""
+
+
+def test_dry_run_shows_how_many_rows_are_set_aside():
+    rows = RowEstimate(
+        num_rows=1800,
+        num_eval_rows=200,
+        num_sequences=1800,
+        tokens_per_epoch=9000,
+        trained_tokens_per_epoch=4000,
+        longest=50,
+        is_exact=True,
+    )
+    lines = list(estimate_lines(JobEstimate(model="org/x", rows=rows, peak_length=50)))
+    assert lines[1:] == [
+        "  rows     1,800, 9,000 tokens per epoch (all counted)",
+        "           200 more rows are set aside for evaluation (eval_split)",
+    ]
+
+
+def test_a_split_as_an_option(cli, fake, job_file):
+    assert cli("submit", job_file, "--eval-split", 0.1).code == 0
+    assert fake.jobs["job-001"].config["eval_split"] == 0.1
+    run = cli("submit", job_file, "--eval-split", 0.1, "--eval-dataset", "ds-2")
+    assert (run.code, "eval_dataset and eval_split cannot be combined" in run.err) == (2, True)
 
 
 def test_dry_run_as_json_has_config_and_estimate(cli, job_file):

@@ -79,12 +79,17 @@ def rows_missing() -> DatasetInvalidError:
 
 
 @contextmanager
-def named_file(dataset_id: str, *, is_eval: bool = False) -> Iterator[None]:
-    """Name the dataset in errors that one of a job's files causes; type, code and parameter stay the same."""
+def named_file(dataset_id: str, *, is_eval: bool = False, is_split: bool = False) -> Iterator[None]:
+    """Name the dataset in errors that one of a job's files causes; type, code and parameter stay the same.
+
+    With `is_split`, the evaluation rows are a part of a training dataset.
+    """
     try:
         yield
     except FineTuneLabError as error:
         if error.code not in _OF_A_FILE:
             raise
-        name = f"The eval dataset {dataset_id}" if is_eval else f"Dataset {dataset_id}"
+        name = f"Dataset {dataset_id}"
+        if is_eval:
+            name = f"The evaluation rows of dataset {dataset_id}" if is_split else f"The eval dataset {dataset_id}"
         raise type(error)(f"{name}: {error.message}", error.code, error.param) from error

@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,21 +79,22 @@ def tokenise(
     renderer: Renderer,
     *,
     max_length: int | None,
+    numbers: Iterable[int] | None = None,
     on_rendered: Callable[[list[TokenisedRow]], None] = lambda rows: None,
     on_refusal: OnRefusal | None = None,
 ) -> Iterator[list[TokenisedRow]]:
     """The rows in order, in batches, with their tokens. While the tokenizer's threads work, the next batch is rendered.
 
-    `lines` are rows with their lines in the source. With `max_length`, turns beyond that many tokens may be missing in
-    long rows. `on_rendered` is called with each batch while it is being tokenised, `on_refusal` for each refused row;
-    without it, raise what `Renderer.render` raises for the first one. Raise `InvalidRequestError` with code
-    `tokenizer_unsupported` for a tokenizer without offsets.
+    `lines` are rows with their lines in the source, and `numbers` are their numbers, by default 1, 2, 3 and so on. With
+    `max_length`, turns beyond that many tokens may be missing in long rows. `on_rendered` is called with each batch
+    while it is being tokenised, `on_refusal` for each refused row; without it, raise what `Renderer.render` raises for
+    the first one. Raise `InvalidRequestError` with code `tokenizer_unsupported` for a tokenizer without offsets.
     """
     backend = backend_of(renderer.tokenizer)
     kept_chars = None if max_length is None else _kept_chars(backend, max_length)
 
     def rendered() -> Iterator[TokenisedRow]:
-        for number, (line, row) in enumerate(lines, 1):
+        for number, (line, row) in zip(count(1) if numbers is None else numbers, lines, strict=False):
             read = TokenisedRow(number, line, row)
             try:
                 read.texts = [renderer.render(number, part, kept_chars) for _, part in conversations(row, renderer)]

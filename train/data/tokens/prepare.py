@@ -7,14 +7,16 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ftlab.schemas.methods import GrpoMethod, Method, RowKind
+from train.data.eval_split import RowSelection
 from train.data.rows.canonical import CanonicalFile, Row
 from train.data.rows.errors import DatasetInvalidError, rows_missing
 from train.data.rows.labels import refuse_one_label
@@ -83,9 +85,19 @@ class PrepareSpec:
     """Most tokens of a prompt, where the model generates the answers itself; else `None`."""
     needs_reference: bool = False
     """Whether every prompt needs a reference answer. The result does not depend on it."""
+    selection: RowSelection | None = None
+    """The rows to prepare, by default all of them."""
 
     @classmethod
-    def of(cls, rows: Path, tokenizer_folder: Path, method: Method, *, is_eval: bool = False) -> "PrepareSpec":
+    def of(
+        cls,
+        rows: Path,
+        tokenizer_folder: Path,
+        method: Method,
+        *,
+        is_eval: bool = False,
+        selection: RowSelection | None = None,
+    ) -> "PrepareSpec":
         """The spec of a job's file. Evaluation rows are never packed, since their loss is compared between jobs."""
         return cls(
             rows,
@@ -96,6 +108,7 @@ class PrepareSpec:
             method.row_kinds,
             method.max_prompt_length if isinstance(method, GrpoMethod) else None,
             isinstance(method, GrpoMethod) and method.needs_reference,
+            selection,
         )
 
     def key(self) -> str:
@@ -112,6 +125,8 @@ class PrepareSpec:
         if self.max_prompt_length is not None:
             parts["max_length"] = None
             parts["max_prompt_length"] = self.max_prompt_length
+        if self.selection is not None:
+            parts["selection"] = self.selection.digest
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -120,7 +135,7 @@ class Counts:
     """Results of preparing a file, as written in the manifest."""
 
     num_rows: int = 0
-    """Rows of the dataset."""
+    """Rows of the dataset, or those that were selected."""
     num_untrained_rows: int = 0
     """Rows without a trained token, and pairs whose answers are equal once cut, which are skipped."""
     num_truncated_rows: int = 0
@@ -227,11 +242,14 @@ def _build(
 ) -> Counts:
     counts = Counts()
     renderer = Renderer(tokenizer, assistant_only_loss=spec.assistant_only_loss)
+    lines, numbers = file.rows(), None
+    if spec.selection is not None:
+        lines, numbers = compress(lines, spec.selection.flags.tolist()), spec.selection.numbers()
     if spec.max_prompt_length is not None:
-        return _build_prompts(_counted(file.rows(), on_progress), renderer, spec.max_prompt_length, counts, folder)
+        return _build_prompts(_counted(lines, on_progress), renderer, spec.max_prompt_length, counts, folder)
     observer = observe(file, renderer) if observe else None
     max_length = None if spec.packing else spec.max_length
-    rows = _learned(_counted(file.rows(), on_progress), renderer, max_length, counts, observer)
+    rows = _learned(_counted(lines, on_progress), numbers, renderer, max_length, counts, observer)
     if spec.packing:
         texts = ((ids, labels) for ((ids, labels, *_),) in rows)
         lengths = write_packed(_split(texts, spec.max_length, counts), spec.max_length, folder)
@@ -279,6 +297,7 @@ def _build_prompts(
 
 def _learned(
     lines: Iterable[tuple[int, Row]],
+    numbers: Iterable[int] | None,
     renderer: Renderer,
     max_length: int | None,
     counts: Counts,
@@ -286,7 +305,7 @@ def _learned(
 ) -> Iterator[list[tuple[Tokens, ...]]]:
     """Ids and labels of the texts of each row that can be trained on; for a rated answer, its rating too."""
     on_rendered = observer.on_rendered if observer else lambda rows: None
-    for rows in tokenise(lines, renderer, max_length=max_length, on_rendered=on_rendered):
+    for rows in tokenise(lines, renderer, max_length=max_length, numbers=numbers, on_rendered=on_rendered):
         if observer is not None:
             observer.on_tokenised(rows)
         for row in rows:
@@ -336,7 +355,8 @@ def _counted(lines: Iterable[tuple[int, Row]], on_progress: OnProgress) -> Itera
 
 
 def _document(spec: PrepareSpec) -> dict[str, Any]:
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(spec).items()}
+    parts = asdict(replace(spec, selection=None)) | {"selection": spec.selection and spec.selection.digest}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in parts.items()}
 
 
 def is_named_by_content(rows: Path) -> bool:

@@ -24,7 +24,7 @@ class RowLengths:
     """How long the rows of one file are."""
 
     num_rows: int
-    """Rows of the dataset."""
+    """Rows of the dataset, or those that were selected."""
     num_sequences: int
     """Rows that the trainer reads, without untrained ones."""
     num_tokens: int
@@ -35,6 +35,8 @@ class RowLengths:
     that of their longer answer with its prompt."""
     is_exact: bool
     """Whether all rows were counted; otherwise the numbers are scaled up from a sample."""
+    num_eval_rows: int = 0
+    """Rows of the dataset that a split sets aside for evaluation."""
 
     @property
     def longest(self) -> int:
@@ -86,7 +88,7 @@ def _sampled(spec: PrepareSpec, tokenizer: "PreTrainedTokenizerBase") -> RowLeng
     lengths: list[int] = []
     num_tokens = num_trained = 0
     with CanonicalFile.open(spec.rows) as file:
-        num_rows, places = file.num_rows, sampled_places(file.num_rows)
+        num_rows, places = _places(spec, file)
         for rows in tokenise(map(file.row, places), renderer, max_length=max_length):
             for row in rows:
                 texts = labelled(row, max_length)
@@ -110,7 +112,7 @@ def _sampled(spec: PrepareSpec, tokenizer: "PreTrainedTokenizerBase") -> RowLeng
 
 def _sampled_prompts(spec: PrepareSpec, renderer: Renderer, max_prompt_length: int) -> RowLengths:
     with CanonicalFile.open(spec.rows) as file:
-        num_rows, places = file.num_rows, sampled_places(file.num_rows)
+        num_rows, places = _places(spec, file)
         found = [len(prompt.ids) for prompt in prompts(map(file.row, places), renderer) if prompt is not None]
     lengths = [length for length in found if 0 < length <= max_prompt_length]
     scale = num_rows / max(1, len(places))
@@ -122,6 +124,14 @@ def _sampled_prompts(spec: PrepareSpec, renderer: Renderer, max_prompt_length: i
         dict(Counter(lengths)),
         is_exact=len(places) == num_rows,
     )
+
+
+def _places(spec: PrepareSpec, file: CanonicalFile) -> tuple[int, list[int]]:
+    """The number of rows that are selected, and the indices of a sample of these."""
+    selected: Sequence[int] = range(file.num_rows)
+    if spec.selection is not None:
+        selected = [number - 1 for number in spec.selection.numbers()]
+    return len(selected), [selected[place] for place in sampled_places(len(selected))]
 
 
 def _packed(lengths: Sequence[int], num_rows: int, scale: float, num_trained: int, capacity: int) -> RowLengths:

@@ -32,6 +32,8 @@ from tests.unit.train.runs import write_messages, write_rows
 from tracking.buckets import Buckets
 from train.data import doctor
 from train.data.doctor import CheckOptions, EvalRows
+from train.data.eval_split import SplitSpec
+from train.data.row_keys import split_files
 from train.data.rows.canonical import Kind
 from train.data.tokens import encode, prepared_cache
 from train.data.tokens.prepare import PrepareSpec, prepare_rows
@@ -357,6 +359,46 @@ def test_lengths_of_rows_are_sampled_until_they_are_prepared(worker: Worker, tok
     assert [(file.num_rows, file.is_exact) for file in counted] == [(700, True), (5, True)]
     assert counted[1] == sampled[1]
     assert len(tokenised) == before
+
+
+def test_both_sides_of_a_split_are_prepared_counted_and_found_by_the_run(worker: Worker, tokenised: list[int]):
+    files = worker.file("ds-1", 10), worker.file("ds-2", 5, offset=20)
+    spec = SplitSpec(0.2, 3)
+    request = replace(worker.request(*files), eval_split=spec)
+    state = worker.prepare(request)
+    assert (state.status, state.done_rows, state.total_rows) == (WorkStatus.DONE, 30, 30)
+    assert state.result is not None
+    made = [(file["dataset_id"], file["num_rows"]) for file in state.result["files"]]
+    assert made == [("ds-1", 8), ("ds-2", 4), ("ds-1", 2), ("ds-2", 1)]
+    assert tokenised == [8, 4, 2, 1, 10, 5], "the doctor reads the whole files"
+    assert state.result[FINDINGS].startswith("Dataset ds-1: 10 rows, ")
+    lengths = worker.worker.row_lengths(LengthsRequest(request.base, request.method, files, spec))
+    assert [(file.num_rows, file.num_eval_rows, file.is_exact) for file in lengths] == [(8, 2, True), (4, 1, True)]
+    assert len(tokenised) == 6
+    cache = worker.home / "cache"
+    splits = split_files([file.rows for file in files], spec, cache, ["ds-1", "ds-2"])
+    base = request.base.find()
+    for file, split in zip(files, splits, strict=True):
+        for is_eval, side in ((False, split.train), (True, split.eval)):
+            wanted = PrepareSpec.of(file.rows, base.folder, request.method, is_eval=is_eval, selection=side)
+            assert wanted.key() in worker.entries
+
+
+def test_rows_of_a_split_are_sampled_from_the_training_rows(worker: Worker):
+    request = worker.request(worker.file("ds-1", 700))
+    spec = SplitSpec(0.1, 0)
+    [found] = worker.worker.row_lengths(LengthsRequest(request.base, request.method, request.files, spec))
+    assert (found.num_rows, found.num_eval_rows, found.is_exact) == (630, 70, False)
+
+
+def test_a_split_of_equal_rows_fails_before_a_device_is_held(worker: Worker):
+    file = worker.canonical("ds-1", [chat("What?", "One.")] * 8)
+    request = replace(worker.request(file), eval_split=SplitSpec(0.5, 0))
+    state = worker.prepare(request)
+    assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.DATASET_INVALID)
+    assert state.message.endswith("because all rows are equal; set eval_dataset instead.")
+    with pytest.raises(InvalidRequestError, match="all rows are equal"):
+        worker.worker.row_lengths(LengthsRequest(request.base, request.method, request.files, request.eval_split))
 
 
 def test_lengths_of_rows_of_a_model_that_is_gone(worker: Worker):
