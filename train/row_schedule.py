@@ -3,7 +3,8 @@
 A run trains its files one after another. Each is trained in epochs, every epoch in an order of its own, as transformers
 does, and no step takes rows of two epochs or of two files. When a resume changes how many rows a step takes, steps and
 epochs of the file no longer fit together. The rest of this file then becomes one stream that starts after the rows
-consumed so far; each step takes its share, across the ends of epochs. The learning rate schedule is rescaled so that it
+consumed so far; each step takes its share, across the ends of epochs. Datasets that are mixed (`train.dataset_mix`) are
+one file. The learning rate schedule is rescaled so that it
 continues at its current value and ends with the last row. It is rescaled in the same way when files are appended.
 """
 
@@ -16,6 +17,7 @@ from itertools import accumulate
 from typing import Any
 
 from ftlab.schemas import TrainingConfig
+from train.dataset_mix import Mix
 
 
 @dataclass(frozen=True)
@@ -90,23 +92,31 @@ class RowSchedule:
     """Position of the learning rate at that moment, in steps of the first attempt."""
     lr_steps: int = 0
     """Length of the learning rate schedule, in steps of the first attempt."""
+    mix: Mix | None = None
+    """The datasets that are mixed; they are one file, with the rows of the mix."""
 
     @classmethod
-    def planned(cls, training: TrainingConfig, rows: Sequence[int], workers: int) -> "RowSchedule":
-        """Plan a whole run. One file is repeated for `max_steps`; several end with their epochs."""
+    def planned(
+        cls, training: TrainingConfig, rows: Sequence[int], workers: int, mix: Mix | None = None
+    ) -> "RowSchedule":
+        """Plan a whole run over files of `rows`, or over a mix. One file is repeated for `max_steps`; several end with
+        their epochs.
+        """
+        rows = rows if mix is None else [mix.num_rows]
         step_size = StepSize(training.per_device_train_batch_size, training.gradient_accumulation_steps, workers)
         if training.max_steps is not None and len(rows) == 1:
             ends = [step_size.rows_after(training.max_steps, rows[0])]
         else:
             ends = _ends(training, rows, step_size)
-        schedule = cls(step_size, tuple(rows), tuple(ends))
+        schedule = cls(step_size, tuple(rows), tuple(ends), mix=mix)
         return replace(schedule, lr_steps=schedule.last_step)
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "RowSchedule":
         """Undo `to_document`."""
         tuples = {name: tuple(document[name]) for name in ("rows", "ends")}
-        return cls(**{**document, **tuples, "step_size": StepSize(**document["step_size"])})
+        parts = {"step_size": StepSize(**document["step_size"]), "mix": Mix.from_document(document.get("mix"))}
+        return cls(**{**document, **tuples, **parts})
 
     def to_document(self) -> dict[str, Any]:
         """The schedule as a checkpoint's manifest keeps it."""
@@ -169,7 +179,7 @@ class RowSchedule:
 
     def continued(self, step: int, planned: "RowSchedule", training: TrainingConfig) -> "RowSchedule":
         """Continue after `step`, with the step size and the files of `planned`, the plan of the resuming attempt."""
-        if self.rows != planned.rows[: self.num_files]:
+        if self.rows != planned.rows[: self.num_files] or self.mix != planned.mix:
             return planned
         has_more_files = self.num_files < planned.num_files
         is_as_planned = self.start_step == 0 and self.lr_rescaled_at is None

@@ -17,6 +17,7 @@ from serve.models.base_model import HubAnswer, ask_huggingface, check
 from tracking.store import Transaction
 from train.data.eval_split import SplitSpec
 from train.data.tokens.row_lengths import RowLengths
+from train.dataset_mix import mix_of
 from train.estimate.devices import Fit, has_fast_bfloat16
 from train.estimate.disk import disk_of
 from train.estimate.memory import Place
@@ -125,6 +126,8 @@ def _reply(model: str, facts: _Facts, rows: list[RowLengths] | None, notes: list
     longest = max((file.longest for file in rows), default=0) if rows and is_exact else 0
     length = longest if longest and not config.method.packing else config.method.max_length
     schedule = _schedule(config, rows)
+    if schedule and schedule.mix:
+        notes = [*notes, schedule.mix.describe(config.datasets)]
     steps = schedule.last_step if schedule else None
     tokens = _tokens(schedule, rows)
     pools = pools_of(config, facts.fleet)
@@ -159,13 +162,18 @@ def _schedule(config: JobConfig, rows: list[RowLengths] | None) -> RowSchedule |
     """The steps as the run would plan them; `None` where the rows are not known, or none has a trained token."""
     if not rows or not all(file.num_sequences for file in rows):
         return None
-    return RowSchedule.planned(config.training, [file.num_sequences for file in rows], config.resources.num_workers)
+    sizes = [file.num_sequences for file in rows]
+    return RowSchedule.planned(config.training, sizes, config.resources.num_workers, mix_of(config, sizes))
 
 
 def _tokens(schedule: RowSchedule | None, rows: list[RowLengths] | None) -> int | None:
     """Tokens of all steps, at the mean length of each file's rows."""
     if schedule is None or rows is None:
         return None
+    if schedule.mix is not None:
+        means = [file.num_tokens / file.num_sequences for file in rows]
+        per_epoch = sum(drawn * mean for drawn, mean in zip(schedule.mix.draws, means, strict=True))
+        return round(schedule.end_rows / schedule.mix.num_rows * per_epoch)
     return round(sum(end * file.num_tokens / file.num_sequences for end, file in zip(schedule.ends, rows, strict=True)))
 
 
