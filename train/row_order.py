@@ -6,6 +6,7 @@ from itertools import chain, cycle, islice
 
 import torch
 
+from train.dataset_mix import Mix
 from train.row_schedule import RowSchedule, Segment
 
 
@@ -17,8 +18,32 @@ def row_order(seed: int, num_rows: int, start: int, end: int) -> Iterator[int]:
         yield from order[max(0, start - first) : max(0, end - first)].tolist()
 
 
+def mixed_order(mix: Mix, seed: int, start: int, end: int) -> Iterator[int]:
+    """Rows of a mix at the places `start` to `end`, as indexes into all datasets one after another."""
+    for epoch in range(start // mix.num_rows, math.ceil(end / mix.num_rows)):
+        first = epoch * mix.num_rows
+        yield from _mixed_epoch(mix, seed, epoch)[max(0, start - first) : max(0, end - first)].tolist()
+
+
+def _mixed_epoch(mix: Mix, seed: int, epoch: int) -> torch.Tensor:
+    """The rows of one epoch; those of each dataset continue where its last epoch ended."""
+    places = torch.randperm(mix.num_rows, generator=torch.Generator().manual_seed(seed + epoch))
+    rows = torch.empty(mix.num_rows, dtype=torch.int64)
+    num_before = num_placed = 0
+    for number, (size, drawn) in enumerate(zip(mix.sizes, mix.draws, strict=True)):
+        mine = row_order(seed + number, size, epoch * drawn, (epoch + 1) * drawn)
+        rows[places[num_placed : num_placed + drawn]] = torch.tensor(list(mine)) + num_before
+        num_before, num_placed = num_before + size, num_placed + drawn
+    return rows
+
+
 def file_order(schedule: RowSchedule, seed: int, file: int, start: int, end: int) -> Iterator[int]:
-    """Rows of a file at its places `start` to `end`; every file is shuffled in its own way."""
+    """Rows of a file at its places `start` to `end`; every file is shuffled in its own way.
+
+    The datasets of a mix are one file.
+    """
+    if schedule.mix is not None:
+        return mixed_order(schedule.mix, seed, start, end)
     return row_order(seed + file, schedule.rows[file], start, end)
 
 

@@ -5,6 +5,7 @@ does, and no step takes rows of two epochs or of two files. When a resume change
 epochs of the file no longer fit together. The rest of this file then becomes one stream that starts after the rows
 consumed so far; each step takes its share, across the ends of epochs. The learning rate schedule is rescaled so that it
 continues at its current value and ends with the last row. It is rescaled in the same way when files are appended.
+Datasets that are mixed (`train.dataset_mix`) are one file.
 """
 
 import math
@@ -17,6 +18,7 @@ from typing import Any
 
 from ftlab.schemas import TrainingConfig
 from ftlab.schemas.methods import TrainingMethod
+from train.dataset_mix import Mix
 
 
 @dataclass(frozen=True)
@@ -103,12 +105,22 @@ class RowSchedule:
     """Position of the learning rate at that moment, in steps of the first attempt."""
     lr_steps: int = 0
     """Length of the learning rate schedule, in steps of the first attempt."""
+    mix: Mix | None = None
+    """The datasets that are mixed; they are one file, with the rows of the mix."""
 
     @classmethod
     def planned(
-        cls, training: TrainingConfig, rows: Sequence[int], workers: int, method: TrainingMethod | None = None
+        cls,
+        training: TrainingConfig,
+        rows: Sequence[int],
+        workers: int,
+        method: TrainingMethod | None = None,
+        mix: Mix | None = None,
     ) -> "RowSchedule":
-        """Plan a whole run. One file is repeated for `max_steps`; several end with their epochs."""
+        """Plan a whole run over files of `rows`, or over a mix. One file is repeated for `max_steps`; several end with
+        their epochs.
+        """
+        rows = rows if mix is None else [mix.num_rows]
         step_size = StepSize(
             training.per_device_train_batch_size,
             training.gradient_accumulation_steps,
@@ -120,14 +132,15 @@ class RowSchedule:
             ends = [step_size.rows_after(training.max_steps, rows[0])]
         else:
             ends = _ends(training, rows, step_size)
-        schedule = cls(step_size, tuple(rows), tuple(ends))
+        schedule = cls(step_size, tuple(rows), tuple(ends), mix=mix)
         return replace(schedule, lr_steps=schedule.last_step)
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "RowSchedule":
         """Undo `to_document`."""
         tuples = {name: tuple(document[name]) for name in ("rows", "ends")}
-        return cls(**{**document, **tuples, "step_size": StepSize(**document["step_size"])})
+        parts = {"step_size": StepSize(**document["step_size"]), "mix": Mix.from_document(document.get("mix"))}
+        return cls(**{**document, **tuples, **parts})
 
     def to_document(self) -> dict[str, Any]:
         """The schedule as a checkpoint's manifest keeps it."""
@@ -190,7 +203,7 @@ class RowSchedule:
 
     def continued(self, step: int, planned: "RowSchedule", training: TrainingConfig) -> "RowSchedule":
         """Continue after `step`, with the step size and the files of `planned`, the plan of the resuming attempt."""
-        if self.rows != planned.rows[: self.num_files]:
+        if self.rows != planned.rows[: self.num_files] or self.mix != planned.mix:
             return planned
         has_more_files = self.num_files < planned.num_files
         is_as_planned = self.start_step == 0 and self.lr_rescaled_at is None

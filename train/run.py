@@ -10,10 +10,12 @@ from transformers.utils import logging as transformers_logging
 
 from ftlab.errors import ConflictError
 from ftlab.schemas import NoticePayload
+from ftlab.schemas.events import DATASETS_MIXED
 from train.all_ranks import is_main_rank, num_ranks
 from train.checkpoints import checkpoint_files
 from train.checkpoints.resume import find_checkpoint, is_evaluation_overdue
 from train.checkpoints.resume_report import RunConditions
+from train.dataset_mix import Mix, mix_of
 from train.delivery import TrainedRun, deliver
 from train.failures import raise_if_disk_full
 from train.loop.callback import RunCallback
@@ -80,13 +82,15 @@ def _train(run: RunContext) -> TrainedRun:
     stop_poll.raise_if_requested()
 
     # Schedule the rows: as planned, or continuing from the checkpoint.
-    num_rows = [len(rows) for rows in train_sets]
-    schedule = RowSchedule.planned(plan.config.training, num_rows, num_ranks(), plan.config.method)
+    sizes = [len(rows) for rows in train_sets]
+    mix = mix_of(plan.config, sizes)
+    schedule = RowSchedule.planned(plan.config.training, sizes, num_ranks(), plan.config.method, mix)
     if resumed is not None:
         before = RunConditions.from_document(resumed.conditions).schedule
         schedule = before.continued(resumed.step, schedule, plan.config.training)
     elif is_main_rank():
         _report_long_warmup(run, schedule)
+        _report_mix(run, mix)
     sampler = _prompt_sampler(run, base, tokenizer, schedule)
 
     # Load the weights.
@@ -158,6 +162,12 @@ def _report_long_warmup(run: RunContext, schedule: RowSchedule) -> None:
         f"{schedule.last_step / training.warmup_steps:.1%} of that."
     )
     run.link.emit(NoticePayload(code="warmup_too_long", message=message))
+
+
+def _report_mix(run: RunContext, mix: Mix | None) -> None:
+    if mix is not None:
+        message = mix.describe([file.dataset_id for file in run.plan.train_files])
+        run.link.emit(NoticePayload(code=DATASETS_MIXED, message=message))
 
 
 def _check_revision(base: BaseModel, plan: RunPlan) -> None:

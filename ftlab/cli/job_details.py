@@ -28,7 +28,7 @@ def show(
     """Show one job, its attempts, what each resume started from, and the alarms."""
     from ftlab.cli.text import one_line
     from ftlab.schemas import EventKind, NoticePayload, ResumedPayload
-    from ftlab.schemas.events import ALARMS, DATA_CHECKED, EVAL_SPLIT
+    from ftlab.schemas.events import ALARMS, DATA_CHECKED, DATASETS_MIXED, EVAL_SPLIT
 
     found = session.client.jobs.get(job)
     if as_yaml:
@@ -40,12 +40,12 @@ def show(
     receipts = [event for event, notice in notices if isinstance(notice, ResumedPayload)]
     alarms = [event for event, notice in notices if notice.code in ALARMS]
     newest = {notice.code: notice.message for _, notice in notices}
-    about_data = {code: newest.get(code) for code in (DATA_CHECKED, EVAL_SPLIT)}
+    about_data = {code: newest.get(code) for code in (DATA_CHECKED, EVAL_SPLIT, DATASETS_MIXED)}
     if session.output.as_json:
         more = {"attempts": list(attempts), "receipts": receipts, "alarms": alarms, **about_data}
         session.output.json(found.model_dump(mode="json") | more)
         return
-    shown = {"Data": about_data[DATA_CHECKED], "Split": about_data[EVAL_SPLIT]}
+    shown = {"Data": about_data[DATA_CHECKED], "Split": about_data[EVAL_SPLIT], "Mix": about_data[DATASETS_MIXED]}
     session.output.record(_fields(session, found) | shown)
     for attempt in attempts:
         session.output.data(_attempt_line(attempt))
@@ -126,6 +126,7 @@ def _settings(session: Session, job: "Job") -> dict[str, object]:
     return {
         "Base model": _base_model(session, str(config.get("model"))),
         "Dataset": ", ".join(shown),
+        "Mixed by weight": ", ".join(f"{weight:g}" for weight in config.get("dataset_weights") or ()) or None,
         "Eval dataset": _dataset(session, str(evaluated)) if evaluated else None,
         "Eval split": f"{share:g} of the rows" if share else None,
         "Method": ", ".join(filter(None, how)),

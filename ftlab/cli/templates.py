@@ -14,7 +14,7 @@ app.add_typer(templates, name="templates")
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the template.")]
 
-LEFT_OUT = ("name", "register_as", "dataset", "eval_dataset")
+LEFT_OUT = ("name", "register_as", "dataset", "dataset_weights", "eval_dataset", "eval_split_files")
 """Settings of a job that do not become part of its template: they belong to this job only."""
 
 

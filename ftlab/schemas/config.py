@@ -179,6 +179,8 @@ class Resources(StrictModel):
 DatasetId = Annotated[str, Field(min_length=1, max_length=200)]
 """An id or a unique name; a job keeps the id."""
 MAX_DATASETS = 1000
+DatasetWeight = Annotated[float, Field(gt=0.0, le=1_000_000.0)]
+"""Weight of a dataset of a mix, relative to the other ones."""
 
 
 def _number_of_datasets(value: object) -> str:
@@ -229,6 +231,9 @@ class JobConfig(StrictModel):
     dataset: OneOrMoreDatasets
     """Id or unique name of the uploaded dataset to train on, or a list of up to 1,000 of them: files that are trained
     one after another, each for `training.num_train_epochs`."""
+    dataset_weights: list[DatasetWeight] | None = Field(default=None, min_length=2, max_length=MAX_DATASETS)
+    """Mix the datasets instead of training them one after another: one weight for each, in their order. An epoch takes
+    as many rows as they have together, of each its share by weight."""
     eval_dataset: DatasetId | None = None
     """Id or unique name of the dataset to evaluate on."""
     eval_split: float | None = Field(default=None, gt=0.0, lt=1.0)
@@ -261,6 +266,15 @@ class JobConfig(StrictModel):
     """Seconds without progress after which the attempt counts as hung and is tried again."""
     first_step_timeout_s: int = Field(default=3600, ge=30, le=YEAR_S)
     """The same until the first step, which waits for the model and the data, and while a checkpoint is written."""
+
+    @model_validator(mode="after")
+    def _one_weight_for_each_dataset(self) -> Self:
+        if self.dataset_weights is not None and len(self.dataset_weights) != len(self.datasets):
+            raise ValueError(
+                f"dataset_weights has {len(self.dataset_weights)} weights for {len(self.datasets)} datasets; give one "
+                "for each"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_way_to_evaluate(self) -> Self:

@@ -67,6 +67,12 @@ def _check(tx: Transaction, owner: str, record: JobRecord, datasets: Sequence[st
     config = record.config
     if isinstance(config, UnreadableConfig):
         raise refused(record, "config_invalid", f"this version cannot read its config: {config.why}")
+    if config.dataset_weights is not None:
+        raise ConflictError(
+            f"Job {record.id!r} mixes its datasets by dataset_weights, which has no weight for an appended one. Submit "
+            "a new job that starts from its model.",
+            "datasets_mixed",
+        )
     if config.training.max_steps is not None and record.attempt > 0:
         raise ConflictError(
             f"Job {record.id!r} has training.max_steps, so it would not train appended files. Submit a new job that "

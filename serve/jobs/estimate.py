@@ -15,6 +15,7 @@ from serve.jobs.submit import with_ids
 from serve.models.base_model import HubAnswer, ask_huggingface, check
 from train.data.eval_split import SplitSpec
 from train.data.tokens.row_lengths import RowLengths
+from train.dataset_mix import mix_of
 from train.estimate.devices import Fit, has_fast_bfloat16
 from train.estimate.disk import disk_of
 from train.estimate.memory import Place, training_peak
@@ -98,6 +99,8 @@ def _reply(model: str, facts: _Facts, rows: list[RowLengths] | None, notes: list
     if longest and isinstance(config.method, GrpoMethod):
         length = longest + config.method.max_completion_length
     schedule = _schedule(config, rows)
+    if schedule and schedule.mix:
+        notes = [*notes, schedule.mix.describe(config.datasets)]
     steps = schedule.last_step if schedule else None
     tokens = _tokens(schedule, rows, config)
     pools = pools_of(config, facts.fleet)
@@ -144,15 +147,20 @@ def _schedule(config: JobConfig, rows: list[RowLengths] | None) -> RowSchedule |
     """The steps as the run would plan them; `None` where the rows are not known, or none has a trained token."""
     if not rows or not all(file.num_sequences for file in rows):
         return None
-    num_rows = [file.num_sequences for file in rows]
-    return RowSchedule.planned(config.training, num_rows, config.resources.num_workers, config.method)
+    sizes, num_workers = [file.num_sequences for file in rows], config.resources.num_workers
+    return RowSchedule.planned(config.training, sizes, num_workers, config.method, mix_of(config, sizes))
 
 
 def _tokens(schedule: RowSchedule | None, rows: list[RowLengths] | None, config: JobConfig) -> int | None:
     """Tokens of all steps, at the mean length of each file's rows; generated answers have their full length."""
     if schedule is None or rows is None:
         return None
-    total = sum(end * file.num_tokens / file.num_sequences for end, file in zip(schedule.ends, rows, strict=True))
+    means = [file.num_tokens / file.num_sequences for file in rows]
+    if schedule.mix is None:
+        total = sum(end * mean for end, mean in zip(schedule.ends, means, strict=True))
+    else:
+        per_epoch = sum(drawn * mean for drawn, mean in zip(schedule.mix.draws, means, strict=True))
+        total = schedule.end_rows / schedule.mix.num_rows * per_epoch
     if isinstance(config.method, GrpoMethod):
         total += schedule.end_rows * config.method.max_completion_length
     return round(total * config.method.answers_per_row)

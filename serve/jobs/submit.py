@@ -22,6 +22,7 @@ from tracking.store import Transaction
 from tracking.store.ids import new_id
 from tracking.store.records import DatasetRecord, JobRecord, NewEvent
 from train.data.eval_split import SplitSpec, no_eval_rows
+from train.dataset_mix import mix_of
 
 DEFAULT_RESOURCES = Resources()
 
@@ -173,6 +174,7 @@ def with_ids(tx: Transaction, owner: str, config: JobConfig) -> tuple[JobConfig,
         check_kinds(config, [held_out], "eval_dataset")
         changes["eval_dataset"] = held_out.id
     check_split(config, datasets)
+    mix_of(config, [dataset.num_rows for dataset in datasets])
     return config.model_copy(update=changes), datasets
 
 
@@ -271,6 +273,7 @@ def _to_job(
     return Job.of(
         record,
         config=record.submitted_config,
+        num_files=1 if isinstance(config, JobConfig) and config.dataset_weights is not None else record.num_files,
         resolved_config=config.model_dump(mode="json") if isinstance(config, JobConfig) else None,
         message=message,
         waiting_for=waiting_for,

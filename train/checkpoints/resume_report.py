@@ -80,7 +80,7 @@ class ConditionsReader:
     def at(self, step: int, rng_sha256: str | None) -> RunConditions:
         file, place = astuple(self._schedule.next_at(step))
         coming = file_order(self._schedule, self._seed, file, place, place + HASHED_ROWS)
-        data = json.dumps([self._content(self._files[file].rows), self._schedule.rows[file], place, list(coming)])
+        data = json.dumps([self._content_of(file), self._schedule.rows[file], place, list(coming)])
         return RunConditions(
             settings=self._settings,
             environment=self._environment,
@@ -88,6 +88,12 @@ class ConditionsReader:
             data_sha256=hashlib.sha256(data.encode()).hexdigest(),
             rng_sha256=rng_sha256,
         )
+
+    def _content_of(self, file: int) -> str | list[str]:
+        """Identity of the rows of a file; of every dataset of a mix."""
+        if self._schedule.mix is None:
+            return self._content(self._files[file].rows)
+        return [self._content(each.rows) for each in self._files]
 
 
 class ResumeReport:
@@ -176,6 +182,8 @@ def _settings(config: JobConfig) -> dict[str, Any]:
         flat |= {f"{group}.{name}": value for name, value in document[group].items()}
     if config.eval_split is not None:
         flat |= {"eval_split": config.eval_split, "eval_split_seed": config.eval_split_seed}
+    if config.dataset_weights is not None:
+        flat |= {"dataset_weights": config.dataset_weights}
     return flat | {"resources.num_workers": num_ranks()}
 
 

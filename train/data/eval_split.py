@@ -20,6 +20,8 @@ from train.data.rows.errors import DatasetInvalidError
 Keys = npt.NDArray[np.uint64]
 """A 64-bit hash of the identity of each row; rows with the same key are on the same side."""
 
+_ROUNDING = Fraction(1, 10**9)
+"""Added before a number of rows is rounded down, so that 1/3 as a float is a third of 3 rows."""
 _SHARE = Context(prec=6, rounding=ROUND_CEILING)
 
 
@@ -43,7 +45,7 @@ class SplitSpec:
 
     def num_held_out(self, num_rows: int) -> int:
         """Number of rows to hold out of a file of `num_rows`."""
-        return int(Fraction(str(self.share)) * num_rows)
+        return int(Fraction(str(self.share)) * num_rows + _ROUNDING)
 
 
 @dataclass(frozen=True, eq=False)

@@ -114,7 +114,7 @@ def pairs_of(schedule: RowSchedule, seed: int, tried: Sequence[int] = ()) -> Row
 
     `tried` are the rows of the trial pass before the first step.
     """
-    num_rows = sum(schedule.rows)
+    num_rows = sum(schedule.rows if schedule.mix is None else schedule.mix.sizes)
     keys = (
         row * num_rows + batch[place - 1]
         for batch in chain([tried], _batches(schedule, seed))

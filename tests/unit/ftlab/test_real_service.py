@@ -156,7 +156,8 @@ def datasets(client, tmp_path) -> dict[RowKind, str]:
 
 def test_an_exported_config_makes_the_same_job(world, client, datasets, tmp_path, monkeypatch, capsys):
     cli = Cli(world.url(""), monkeypatch, capsys)
-    chosen = {"model": "org/name", "dataset": ["ds-1"], "eval_dataset": "ds-1", "resources.gpus_per_worker": 1}
+    chosen = {"model": "org/name", "dataset": ["ds-1"] * 2, "eval_dataset": "ds-1", "resources.gpus_per_worker": 1}
+    chosen["dataset_weights"] = [0.5, 1.5]
     file = tmp_path / "exported.yaml"
     chosen["method.loss_type"] = "robust"  # which label_smoothing needs
     documents = configs_with_every_setting(chosen)
@@ -164,7 +165,7 @@ def test_an_exported_config_makes_the_same_job(world, client, datasets, tmp_path
     for document in documents:
         rows = datasets[parse_job_config(document).method.row_kinds[0]]
         evaluated = {"eval_dataset": rows} if "eval_dataset" in document else {}
-        first = client.jobs.create(document | {"dataset": [rows]} | evaluated)
+        first = client.jobs.create(document | {"dataset": [rows] * 2} | evaluated)
         file.write_text(cli("show", first.id, "--yaml").out, "utf-8")
         second = cli("submit", file, "--quiet").out.strip()
         again = client.jobs.create(client.jobs.get(first.id).config)

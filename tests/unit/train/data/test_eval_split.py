@@ -98,6 +98,7 @@ def test_the_smallest_share_that_is_named_works(file: list[int], spec: SplitSpec
 
 def test_shares_are_exact_decimals():
     assert SplitSpec(0.29, 0).num_held_out(100) == 29  # 0.29 * 100 is 28.999...
+    assert SplitSpec(1 / 3, 0).num_held_out(3) == 1
     assert SplitSpec(1e-6, 0).num_held_out(1_000_000) == 1
     assert no_eval_rows(SplitSpec(0.01, 0), [(1, 9)]).endswith("the smallest share that works is 0.111112.")
     assert no_eval_rows(SplitSpec(1e-9, 0), [(1, 2_000_000)]).endswith("works is 0.0000005.")
