@@ -1,7 +1,7 @@
 """Wire types, shared by the service and its clients."""
 
 from ftlab.schemas.common import Page, StrictModel, WireModel
-from ftlab.schemas.config import JobConfig, Resources, TrainingConfig
+from ftlab.schemas.config import JobConfig, Resources
 from ftlab.schemas.datasets import Dataset, DatasetField, DatasetPreview, PreviewRow, SignedUrl, Upload
 from ftlab.schemas.estimates import Alternative, DeviceEstimate, JobEstimate, MemoryParts, RowEstimate
 from ftlab.schemas.events import (
@@ -35,6 +35,7 @@ from ftlab.schemas.records import (
     TunedModel,
 )
 from ftlab.schemas.templates import Template, TemplateSummary
+from ftlab.schemas.training import TrainingConfig
 
 __all__ = [
     "Alternative",

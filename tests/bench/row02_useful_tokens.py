@@ -8,8 +8,8 @@ import random
 from pathlib import Path
 
 import serve
-from ftlab.schemas.config import TrainingConfig
 from ftlab.schemas.methods import SftMethod
+from ftlab.schemas.training import TrainingConfig
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Goal, Measurement
 from tests.support.tiny_models import make_tiny_tokenizer

@@ -97,7 +97,7 @@ class RunCallback(TrainerCallback):
         return nullcontext() if self._alarms is None else self._alarms.watching()
 
     def evaluating(self) -> None:
-        """Note that an evaluation starts, which is no wait for data. Its first batch reports the phase."""
+        """Note that an evaluation starts, so that its time does not count as a wait for data."""
         self._meter.other_work_began()
 
     def sampling(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas.check_rules import CheckRule
 from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS, CheckReport
-from ftlab.schemas.config import TrainingConfig
+from ftlab.schemas.training import TrainingConfig
 from train.data.doctor.content import ContentCheck, text_of
 from train.data.doctor.eval_rows import EvalRows, OnRows, check_eval_rows
 from train.data.doctor.findings import Findings
