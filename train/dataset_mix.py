@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from ftlab.errors import InvalidRequestError
 from ftlab.schemas import JobConfig
-from train.data.rows.errors import DatasetInvalidError
 
 
 def mix_of(config: JobConfig, sizes: Sequence[int]) -> "Mix | None":
@@ -37,7 +37,7 @@ class Mix:
     def of(cls, weights: Sequence[float], sizes: Sequence[int], names: Sequence[str]) -> "Mix":
         """Share an epoch out by weight, rounded by the largest remainders.
 
-        Raise `DatasetInvalidError` for a dataset, one of `names`, that gets no row.
+        Raise `InvalidRequestError` (`dataset_invalid`) for a dataset, one of `names`, that gets no row.
         """
         exact = [Fraction(str(weight)) for weight in weights]
         quotas = [weight * sum(sizes) / sum(exact) for weight in exact]
@@ -47,10 +47,11 @@ class Mix:
             draws[number] += 1
         if 0 in draws:
             name, weight = names[draws.index(0)], weights[draws.index(0)]
-            raise DatasetInvalidError(
+            raise InvalidRequestError(
                 f"With weight {weight:g} of {float(sum(exact)):g}, none of the {sum(sizes)} rows of an epoch is of "
                 f"dataset {name}; raise its weight in dataset_weights, or leave it out.",
-                param="dataset_weights",
+                "dataset_invalid",
+                "dataset_weights",
             )
         return cls(tuple(sizes), tuple(draws))
 
