@@ -42,6 +42,7 @@ _RULES: dict[str, str] = {
     "model_type": "must be a group of settings",
     "model_attributes_type": "must be a group of settings",
     WRONG_TAG: "must be {expected_tags}",
+    "union_tag_not_found": "must have the field {discriminator}",
 }
 _BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "int_from_float")
 _LENGTHS = ("string_too_short", "string_too_long", "too_short", "too_long")

@@ -69,6 +69,10 @@ class TrainingMethod(StrictModel):
         """Fewest rows of one forward and backward pass (`training.per_device_train_batch_size`)."""
         return 1
 
+    def __hash__(self) -> int:
+        # pydantic's own would need fields that can be hashed, which lists cannot.
+        return hash(self.model_dump_json())
+
     def model_post_init(self, _: Any) -> None:
         if self.type != DEFAULT_METHOD:
             # So that the type is in every document, also in one without what was left to its default.

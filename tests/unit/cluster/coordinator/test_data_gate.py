@@ -14,7 +14,9 @@ from cluster.policy import waiting_reasons
 from cluster.runs.make_plan import dataset_rows
 from ftlab.schemas import EventKind, JobConfig
 from ftlab.schemas.events import DATA_CHECKED
+from ftlab.schemas.methods import METHODS
 from ftlab.status import JobStatus, ReasonCode, StopKind
+from tests.support.job_configs import configs_with_every_setting
 from tests.unit.cluster.coordinator.world import World, make_dataset
 from tracking.store import Store
 
@@ -545,6 +547,17 @@ def test_the_revision_of_a_hub_model_is_part_of_what_is_wanted():
     keys = [preparation.DataKey.of(config, revision) for revision in (None, "local-1", "local-2", "a" * 40, "b" * 40)]
     assert keys[0] == keys[1] == keys[2]
     assert len(set(keys)) == 3
+
+
+def test_jobs_of_every_kind_have_a_key_that_can_be_looked_up():
+    chosen = {"model": "org/name", "dataset": ["ds-1", "ds-2"], "eval_dataset": "ds-3", "dataset_weights": [0.5, 1.5]}
+    chosen |= {"resources.gpus_per_worker": 1, "method.loss_type": "robust"}
+    configs = [JobConfig.model_validate(document) for document in configs_with_every_setting(chosen)]
+    assert {type(config.method) for config in configs} == set(METHODS)
+    keys = {preparation.DataKey.of(config, None): config for config in configs}
+    for config in configs:
+        again = JobConfig.model_validate_json(config.model_dump_json())
+        assert preparation.DataKey.of(again, None) in keys
 
 
 def test_what_is_remembered_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch):

@@ -430,7 +430,7 @@ def test_an_adapter_that_does_not_fit_fails_before_a_device_is_held(
     weights = {f"{name}.lora_A.weight": [2, shape[1]], f"{name}.lora_B.weight": [shape[0], 2]}
     targets = [module.rpartition(".")[2]]
     folder = write_adapter(tmp_path / "adapter", "org/tiny", shapes=weights, target_modules=targets)
-    use = ModelUse("lora", None, tuple(targets))
+    use = ModelUse("lora", None, tuple(targets), (), SftMethod())
     base = BaseRef(str(folder), worker.home / "models")
     state = worker.prepare(PrepareRequest(base, SftMethod(max_length=64), (worker.file("ds-1"),), use=use))
     if words is None:

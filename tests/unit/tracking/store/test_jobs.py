@@ -50,7 +50,7 @@ def test_a_config_that_another_version_wrote_is_a_record_of_what_is_wrong(store:
     job = add_job(store)
     change_config(store, job.id, method={"type": "unheard"})
     found = get_job(store, job.id)
-    assert found.config == UnreadableConfig("method.type must be 'sft', 'dpo' or 'reward'.")
+    assert found.config == UnreadableConfig("method.type must be 'sft', 'dpo', 'kto', 'reward' or 'grpo'.")
     assert (found.submitted_config, found.dataset_ids) == (job.submitted_config, ["ds-1"])
 
 
