@@ -253,13 +253,13 @@ def test_files_that_are_not_as_they_were(home: Path, change: Change, reason: Rea
 
 
 def test_a_model_that_is_removed_while_it_is_loaded(home: Path, monkeypatch: pytest.MonkeyPatch):
-    def load_rows_then_remove(*args: Any, **options: Any) -> Any:
-        rows = load_rows(*args, **options)
+    def load_then_remove(*args: Any, **options: Any) -> Any:
+        rows = load_datasets(*args, **options)
         shutil.rmtree(home / "models")
         return rows
 
     from train import run
 
-    load_rows = run.load_rows
-    monkeypatch.setattr(run, "load_rows", load_rows_then_remove)
+    load_datasets = run.load_datasets
+    monkeypatch.setattr(run, "load_datasets", load_then_remove)
     assert_fails(home, R.MODEL_NOT_FOUND, "was removed")
