@@ -55,7 +55,7 @@ class RunCallback(TrainerCallback):
         self._restored_rng: str | None = None
         self._newest: dict[str, tuple[int, float]] = {}
         self._meter = StepMeter()
-        warmup_steps = run.plan.config.training.warmup_steps
+        warmup_steps = run.plan.config.training.num_warmup_steps(schedule.lr_steps)
         self._alarms = RunAlarms(run.link, self._meter, warmup_steps=warmup_steps) if is_main_rank() else None
         self._progress_emitted = 0.0
         self._is_save_requested = False

@@ -72,6 +72,17 @@ def test_a_learning_rate_that_is_too_small_raises_an_alarm(job: Job, monkeypatch
     assert "training.learning_rate is too small" in message
 
 
+@pytest.mark.parametrize("warmup", [{"warmup_steps": 10}, {"warmup_ratio": 0.6}], ids=["steps", "ratio"])
+def test_a_flat_loss_in_the_warm_up_raises_nothing(
+    job: Job, monkeypatch: pytest.MonkeyPatch, warmup: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(alarm_rules, "FLAT_LOSS_POINTS", 16)
+    job.eval_rows = None
+    link = Link()
+    job.train(link, training={"max_steps": 16, "save_steps": 16, "learning_rate": 1e-12} | warmup)
+    assert not link.notices(LOSS_FLAT)
+
+
 def test_a_healthy_run_raises_nothing_and_ends_with_no_timer(job: Job) -> None:
     link = Link()
     job.train(link, training={"eval_steps": 2})
