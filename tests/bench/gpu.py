@@ -6,9 +6,7 @@ The models have the shapes of Qwen2.5 and random weights: speed and memory do no
 import shutil
 import statistics
 import subprocess
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 from ftlab.schemas import JobConfig
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError, Measurement, interleave, say
+from tests.bench.memory import sampled
 from tests.bench.row01_training_efficiency import DROPPED_STEPS, median_tokens_per_s
 from tests.bench.runs import Step, run_job, run_plain, steps_of
 from tests.bench.workload import Workload, write_rows
@@ -208,29 +207,10 @@ def _ask_driver(what: str) -> str:
 
 
 def _watched(train: Callable[[], list[Step]]) -> Run:
-    with _gpu_memory() as seen:
+    with sampled(_used_bytes, SAMPLE_INTERVAL_S) as growth:
         steps = train()
-    return Run(steps, max(seen) - seen[0])
+    return Run(steps, growth.mb)
 
 
-@contextmanager
-def _gpu_memory() -> Iterator[list[float]]:
-    """Samples of the memory in use on the GPU, in MB, until the end of the block."""
-    seen = [_used_mb()]
-    done = threading.Event()
-
-    def sample() -> None:
-        while not done.wait(SAMPLE_INTERVAL_S):
-            seen.append(_used_mb())
-
-    sampler = threading.Thread(target=sample, daemon=True)
-    sampler.start()
-    try:
-        yield seen
-    finally:
-        done.set()
-        sampler.join()
-
-
-def _used_mb() -> float:
-    return float(_ask_driver("memory.used")) * 1024**2 / 1e6
+def _used_bytes() -> int:
+    return int(_ask_driver("memory.used")) * 1024**2

@@ -1,9 +1,9 @@
-"""Resident memory of other processes, sampled while something runs."""
+"""Memory of other processes or of a GPU, sampled while something runs."""
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ MB = 1_000_000
 
 @dataclass
 class Growth:
-    """What a group of processes held before, and at most since."""
+    """What was in use before, and at most since."""
 
     before_bytes: int
     peak_bytes: int
@@ -23,15 +23,20 @@ class Growth:
         return max(0, self.peak_bytes - self.before_bytes) / MB
 
 
-@contextmanager
-def watch(pids: Sequence[int]) -> Iterator[Growth]:
+def watch(pids: Sequence[int]) -> AbstractContextManager[Growth]:
     """Sample the processes' resident memory until the end of the block."""
-    growth = Growth(resident_bytes(pids), 0)
+    return sampled(lambda: resident_bytes(pids), SAMPLE_INTERVAL_S)
+
+
+@contextmanager
+def sampled(read: Callable[[], int], interval_s: float) -> Iterator[Growth]:
+    """Sample the bytes that `read` returns until the end of the block."""
+    growth = Growth(read(), 0)
     done = threading.Event()
 
     def sample() -> None:
-        while not done.wait(SAMPLE_INTERVAL_S):
-            growth.peak_bytes = max(growth.peak_bytes, resident_bytes(pids))
+        while not done.wait(interval_s):
+            growth.peak_bytes = max(growth.peak_bytes, read())
 
     sampler = threading.Thread(target=sample, daemon=True)
     sampler.start()

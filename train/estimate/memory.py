@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from math import prod
 
-from ftlab.schemas import GrpoMethod, JobConfig
+from ftlab.schemas import GrpoMethod, JobConfig, SftMethod
 from train.estimate.activations import (
     Adapters,
     Batch,
@@ -169,7 +169,7 @@ def _moments(run: _Run, length: int, is_padded: bool) -> list[Memory]:
     embedding = shape.vocab * shape.hidden * run.trained_bytes if run.trains_all else 0
     earlier = run.gradients if training.gradient_accumulation_steps > 1 else 0
     head = _head_bytes(run, batch)
-    if getattr(run.config.method, "label_smoothing_factor", 0.0):
+    if isinstance(run.config.method, SftMethod) and run.config.method.label_smoothing_factor:
         # In float32: the hidden states, the weights of their labels, and the product of both.
         head += 3 * 4 * batch.num_tokens * shape.hidden
     still = run.still

@@ -84,13 +84,9 @@ class RunCallback(TrainerCallback):
 
     def measured(self, notice: NoticePayload) -> None:
         """Emit the result of the trial pass, once for all ranks."""
-        self.report(notice)
-        self.training_again()
-
-    def report(self, notice: NoticePayload) -> None:
-        """Emit a notice, once for all ranks."""
         if is_main_rank():
             self._link.emit(notice)
+        self.training_again()
 
     def watching(self) -> AbstractContextManager[None]:
         """Watch the run for alarms, also while its training thread waits."""

@@ -7,12 +7,10 @@ of training and kept in the job's folder: no second model is ever in memory.
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from accelerate.utils import send_to_device
 from datasets import Dataset, concatenate_datasets
 from datasets.fingerprint import Hasher
 from peft import PeftModel
@@ -22,11 +20,10 @@ from trl import DPOConfig, DPOTrainer
 from trl.trainer.utils import pad
 
 from ftlab.schemas.methods import DpoMethod
-from train.all_ranks import add_up
 from train.data.tokens.encode import IGNORE
 from train.loop.evaluation import Batch, BatchSums, RankBatches, eval_loader, evaluate_alone
 from train.loop.exact_resume import ExactResume
-from train.methods.reference import kept
+from train.methods.reference import kept, logps_of
 from train.methods.trainer_inputs import TrainerInputs
 
 PAIR_MEANS = (
@@ -115,27 +112,17 @@ class DpoRunTrainer(ExactResume, DPOTrainer):
         return concatenate_datasets([dataset, Dataset.from_dict(columns)], axis=1)
 
     def _reference_logps(self, dataset: Dataset) -> torch.Tensor:
-        """Log-probabilities that the model gives both answers of every pair (pairs x 2), float32.
+        """Log-probabilities that the model gives both answers of every pair (pairs x 2)."""
 
-        The ranks share the work.
-        """
-        args, model = self.args, self.model
-        batches = RankBatches(len(dataset), args.per_device_train_batch_size, args.process_index, args.world_size)
-        logps = torch.zeros(len(dataset), 2, device=args.device)
-        passes = zip(batches, eval_loader(dataset, batches, self.data_collator), strict=True)
-        for _ in range(batches.num_passes):
-            for rows, batch in islice(passes, 1):  # a rank may have one pass less
-                inputs = labelled(send_to_device(batch, args.device))
-                with torch.no_grad(), self.accelerator.autocast():
-                    answers = model(**inputs, use_cache=False, fused_lm_head=True).log_probs.sum(dim=1)
-                logps[rows] = torch.stack(answers.chunk(2), dim=1).float()
-            self._run_callback.check_in()
-        return add_up(logps)
+        def measure(batch: Batch) -> torch.Tensor:
+            answers = self.model(**labelled(batch), use_cache=False, fused_lm_head=True).log_probs.sum(dim=1)
+            return torch.stack(answers.chunk(2), dim=1)
+
+        return logps_of(self, dataset, self.data_collator, measure, self._run_callback.check_in, (2,))
 
     def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> torch.Tensor:
         """Number of pairs of a step, over all passes and ranks."""
-        num_pairs = sum(len(batch["input_ids"]) // 2 for batch in batch_samples)
-        return self.accelerator.gather(torch.tensor(num_pairs, device=device)).sum()
+        return self._rows_of_step(sum(len(batch["input_ids"]) // 2 for batch in batch_samples))
 
     def compute_loss(
         self,
@@ -152,8 +139,7 @@ class DpoRunTrainer(ExactResume, DPOTrainer):
         numbers = {NUM_PAIRS: pairs, NUM_CHOSEN: num_chosen, NUM_REJECTED: num_rejected}
         for name, number in (numbers | {NUM_ANSWER: num_chosen + num_rejected}).items():
             self._metrics["train"][name].append(number)
-        # The gradients of the ranks are averaged.
-        return loss * (len(chosen) * self.args.world_size / num_items_in_batch)
+        return self._by_rows(loss, len(chosen), num_items_in_batch)
 
     def measure_batch(self, batch: Batch) -> BatchSums:
         return measure_batch(self.model, batch, self._method)

@@ -8,13 +8,11 @@ second model is ever in memory.
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from accelerate.utils import send_to_device
 from datasets import Dataset, concatenate_datasets
 from datasets.fingerprint import Hasher
 from peft import PeftModel
@@ -24,7 +22,6 @@ from transformers.trainer_utils import EvalLoopOutput
 from trl import KTOConfig, KTOTrainer
 
 from ftlab.schemas.methods import KtoMethod
-from train.all_ranks import add_up
 from train.data.tokens.encode import IGNORE
 from train.loop.evaluation import (
     Batch,
@@ -39,7 +36,7 @@ from train.loop.evaluation import (
 from train.loop.exact_resume import ExactResume
 from train.loop.trial_pass import longest_rows
 from train.methods.rated_batches import KL, OWN, ROW_NUMBER, PairedLogps, PairedRows, RatedCollator, pairs_of
-from train.methods.reference import Logps, kept
+from train.methods.reference import Logps, kept, logps_of
 from train.methods.trainer_inputs import TrainerInputs
 
 CHOSEN, REJECTED, MARGINS = "rewards/chosen", "rewards/rejected", "rewards/margins"
@@ -125,23 +122,17 @@ class KtoRunTrainer(ExactResume, KTOTrainer):
         return kept(file, lambda: self._reference_logps(PairedRows(rows, pairs), prefix))
 
     def _reference_logps(self, rows: PairedRows, prefix: str) -> torch.Tensor:
-        """Log-probabilities that the model gives the answers, float32. The ranks share the work."""
-        args = self.args
-        batches = RankBatches(len(rows), args.per_device_train_batch_size, args.process_index, args.world_size)
-        logps = torch.zeros(len(rows), device=args.device)
-        passes = zip(batches, eval_loader(rows, batches, self.data_collator.of_pairs), strict=True)
-        for _ in range(batches.num_passes):
-            for places, batch in islice(passes, 1):  # a rank may have one pass less
-                with torch.no_grad(), self.accelerator.autocast():
-                    outputs = _forward(self.model, send_to_device(batch, args.device), prefix)
-                logps[places] = outputs.log_probs.sum(dim=1).float()
-            self._run_callback.check_in()
-        return add_up(logps)
+        """Log-probabilities that the model gives the answers."""
+
+        def measure(batch: Batch) -> torch.Tensor:
+            logps: torch.Tensor = _forward(self.model, batch, prefix).log_probs.sum(dim=1)
+            return logps
+
+        return logps_of(self, rows, self.data_collator.of_pairs, measure, self._run_callback.check_in)
 
     def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> torch.Tensor:
         """Number of rows of a step, over all passes and ranks."""
-        num_rows = sum(len(batch["label"]) for batch in batch_samples)
-        return self.accelerator.gather(torch.tensor(num_rows, device=device)).sum()
+        return self._rows_of_step(sum(len(batch["label"]) for batch in batch_samples))
 
     def compute_loss(
         self,
@@ -164,8 +155,7 @@ class KtoRunTrainer(ExactResume, KTOTrainer):
         if rejected:
             self._metrics["train"][NUM_REJECTED].append(rejected)
             self._metrics["train"][NUM_REJECTED_TOKENS].append(tokens - chosen_tokens)
-        # The gradients of the ranks are averaged.
-        return loss * (len(is_chosen) * self.args.world_size / num_items_in_batch)
+        return self._by_rows(loss, len(is_chosen), num_items_in_batch)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         metrics = self._metrics["train"]

@@ -44,8 +44,7 @@ class RewardRunTrainer(ExactResume, RewardTrainer):
 
     def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> torch.Tensor:
         """Number of pairs of a step, over all passes and ranks."""
-        num_pairs = sum(len(batch["input_ids"]) // 2 for batch in batch_samples)
-        return self.accelerator.gather(torch.tensor(num_pairs, device=device)).sum()
+        return self._rows_of_step(sum(len(batch["input_ids"]) // 2 for batch in batch_samples))
 
     def compute_loss(
         self,
@@ -57,10 +56,8 @@ class RewardRunTrainer(ExactResume, RewardTrainer):
         assert num_items_in_batch is not None
         num_pairs = len(inputs["input_ids"]) // 2
         loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        counted = self.accelerator.gather(torch.tensor(num_pairs, device=loss.device)).sum().item()
-        self._metrics["train"][NUM_PAIRS].append(counted)
-        # The gradients of the ranks are averaged.
-        return loss * (num_pairs * self.args.world_size / num_items_in_batch)
+        self._metrics["train"][NUM_PAIRS].append(self._rows_of_step(num_pairs).item())
+        return self._by_rows(loss, num_pairs, num_items_in_batch)
 
     def measure_batch(self, batch: Batch) -> BatchSums:
         return measure_batch(self.model, batch, self._method)

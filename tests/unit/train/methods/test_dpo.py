@@ -9,22 +9,22 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+from transformers import AutoTokenizer
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from ftlab.schemas import DpoMethod, JobConfig
 from ftlab.schemas.job_file import short_document
 from tests.support.tiny_models import make_tiny_model
+from tests.unit.train.methods.plain_trl import arguments, assert_close, base_model, begin, conversations, series_of
 from tests.unit.train.ranks import Task, train
-from tests.unit.train.runs import TRAINING, Job, Link, write_pairs, write_rows
-from train.data.rows.canonical import CanonicalFile, Kind, write_canonical
+from tests.unit.train.runs import Job, Link, write_pairs, write_rows
+from train.data.rows.canonical import Kind, write_canonical
 from train.data.rows.errors import DatasetInvalidError
 from train.methods.dpo import PairCollator, pair_losses
 
 DPO: dict[str, Any] = {"type": "dpo", "max_length": 64, "beta": 0.1}
 STEPS = {"max_steps": 6, "num_train_epochs": 2.0, "learning_rate": 0.002}
-TOLERANCE = 1e-6
 EVALUATED = ("eval_loss", "eval_rewards/margins", "eval_rewards/accuracies", "eval_logps/chosen", "eval_entropy")
 
 
@@ -46,36 +46,15 @@ def plain_trl(
 ) -> dict[int, float]:
     """The loss series of the script that a user of TRL writes."""
     folder = job.models / "org--tiny"
-    torch.set_num_threads(1)
-    set_seed(TRAINING["seed"])
-    with CanonicalFile.open(Path(str(job.rows))) as file:
-        rows = [row for _, row in file.rows()]
-    messages = [
-        {
-            name: [{"role": each["role"], "content": each["content"]} for each in row[name]]
-            for name in ("prompt", "chosen", "rejected")
-        }
-        for row in rows
-    ]
+    begin()
     trainer = DPOTrainer(
         model=model,
         args=DPOConfig(
-            output_dir=str(job.folder.with_name("plain")),
-            per_device_train_batch_size=TRAINING["per_device_train_batch_size"],
-            max_steps=STEPS["max_steps"],
-            learning_rate=STEPS["learning_rate"],
-            lr_scheduler_type="cosine",
-            logging_steps=1,
-            save_strategy="no",
-            seed=TRAINING["seed"],
-            bf16=False,
-            use_cpu=True,
-            activation_checkpointing=False,
-            report_to="none",
+            **arguments(job, STEPS),
             precompute_ref_log_probs=ahead,
             **{"beta": DPO["beta"], "max_length": DPO["max_length"]} | method,
         ),
-        train_dataset=Dataset.from_list(messages),
+        train_dataset=Dataset.from_list(conversations(Path(str(job.rows)), ("prompt", "chosen", "rejected"))),
         processing_class=AutoTokenizer.from_pretrained(folder),
         peft_config=LoraConfig(
             task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules="all-linear", modules_to_save=whole
@@ -84,18 +63,7 @@ def plain_trl(
         else None,
     )
     trainer.train()
-    return {entry["step"]: entry["loss"] for entry in trainer.state.log_history if "loss" in entry}
-
-
-def base_model(job: Job) -> Any:
-    return AutoModelForCausalLM.from_pretrained(job.models / "org--tiny", dtype=torch.float32)
-
-
-def assert_close(ours: dict[int, float], theirs: dict[int, float], tolerance: float = TOLERANCE) -> None:
-    assert ours.keys() == theirs.keys()
-    assert len(set(ours.values())) > 1, "nothing was learned"
-    for step, loss in ours.items():
-        assert loss == pytest.approx(theirs[step], rel=tolerance, abs=tolerance)
+    return series_of(trainer)["loss"]
 
 
 @pytest.mark.parametrize(

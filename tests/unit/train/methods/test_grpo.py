@@ -8,12 +8,12 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
 from ftlab.schemas import EventKind
-from tests.unit.train.runs import TRAINING, Job, Link, write_messages, write_rows
-from train.data.rows.canonical import CanonicalFile
+from tests.unit.train.methods.plain_trl import TOLERANCE, arguments, begin, conversations, series_of
+from tests.unit.train.runs import Job, Link, write_messages, write_rows
 from train.data.rows.errors import DatasetInvalidError
 from train.plan import StopKind
 
@@ -27,7 +27,6 @@ GRPO: dict[str, Any] = {
 }
 STEPS = {"max_steps": 3, "num_train_epochs": 1.0, "per_device_train_batch_size": 4, "learning_rate": 0.01}
 SERIES = ("loss", "reward", "reward_std", "rewards/length/mean", "rewards/regex/mean", "entropy", "num_tokens")
-TOLERANCE = 1e-6
 
 
 @pytest.fixture
@@ -40,28 +39,14 @@ def prompts(job: Job, tmp_path: Path) -> Job:
 def plain_trl(job: Job, rewards: list[Callable[..., list[float]]], **options: Any) -> dict[str, dict[int, float]]:
     """The series of the script that a user of TRL writes."""
     folder = job.models / "org--tiny"
-    torch.set_num_threads(1)
-    set_seed(TRAINING["seed"])
-    with CanonicalFile.open(Path(str(job.rows))) as file:
-        rows = [row["messages"][:-1] for _, row in file.rows()]
-    rows = [[{"role": each["role"], "content": each["content"]} for each in row] for row in rows]
+    begin()
+    rows = [row["messages"][:-1] for row in conversations(Path(str(job.rows)), ("messages",))]
     trainer = GRPOTrainer(
         model=AutoModelForCausalLM.from_pretrained(folder),
         reward_funcs=list(rewards),
         args=GRPOConfig(
-            output_dir=str(job.folder.with_name("plain")),
-            per_device_train_batch_size=STEPS["per_device_train_batch_size"],
-            max_steps=STEPS["max_steps"],
-            learning_rate=STEPS["learning_rate"],
-            lr_scheduler_type="cosine",
-            logging_steps=1,
-            save_strategy="no",
-            seed=TRAINING["seed"],
-            bf16=False,
-            use_cpu=True,
-            activation_checkpointing=False,
+            **arguments(job, STEPS),
             disable_dropout=True,
-            report_to="none",
             reward_weights=[2.0, 0.5],
             **{name: GRPO[name] for name in ("num_generations", "max_completion_length")} | options,
         ),
@@ -70,8 +55,8 @@ def plain_trl(job: Job, rewards: list[Callable[..., list[float]]], **options: An
         peft_config=LoraConfig(r=4, lora_alpha=8, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"),
     )
     trainer.train()
-    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
-    return {name: {entry["step"]: entry[name] for entry in logs if name in entry} for name in SERIES}
+    series = series_of(trainer)
+    return {name: series[name] for name in SERIES}
 
 
 def length(completions: list[Any], **_: Any) -> list[float]:

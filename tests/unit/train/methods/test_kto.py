@@ -9,13 +9,22 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+from transformers import AutoTokenizer
 from trl import KTOConfig, KTOTrainer
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 
 from ftlab.schemas.methods import KtoMethod
+from tests.unit.train.methods.plain_trl import (
+    TOLERANCE,
+    arguments,
+    assert_close,
+    base_model,
+    begin,
+    conversations,
+    series_of,
+)
 from tests.unit.train.ranks import Task, train
-from tests.unit.train.runs import TRAINING, Job, Link, write_rated, write_rows
+from tests.unit.train.runs import Job, Link, write_rated, write_rows
 from tests.unit.train.traces import record_rows
 from train.data.rows.canonical import CanonicalFile
 from train.data.rows.errors import DatasetInvalidError
@@ -27,7 +36,6 @@ from train.row_schedule import RowSchedule, StepSize
 
 KTO: dict[str, Any] = {"type": "kto", "max_length": 64, "beta": 0.1}
 STEPS = {"max_steps": 5, "num_train_epochs": 2.0, "learning_rate": 0.002, "per_device_train_batch_size": 3}
-TOLERANCE = 1e-6
 EVALUATED = (
     "eval_loss",
     "eval_kl",
@@ -58,34 +66,16 @@ def plain_trl(
 ) -> dict[str, dict[int, float]]:
     """The series of the script that a user of TRL writes. TRL does not shuffle the rows, so they come in our order."""
     folder = job.models / "org--tiny"
-    torch.set_num_threads(1)
-    set_seed(TRAINING["seed"])
+    begin()
     with CanonicalFile.open(Path(str(job.rows))) as file:
-        rows = [row for _, row in file.rows()]
-    messages = [
-        {"label": row["label"]}
-        | {
-            name: [{"role": each["role"], "content": each["content"]} for each in row[name]]
-            for name in ("prompt", "completion")
-        }
-        for row in rows
-    ]
+        labels = [row["label"] for _, row in file.rows()]
+    texts = conversations(Path(str(job.rows)), ("prompt", "completion"))
+    messages = [row | {"label": label} for row, label in zip(texts, labels, strict=True)]
     trainer = KTOTrainer(
         model=model,
         args=KTOConfig(
-            output_dir=str(job.folder.with_name("plain")),
-            per_device_train_batch_size=STEPS["per_device_train_batch_size"],
-            max_steps=STEPS["max_steps"],
-            learning_rate=STEPS["learning_rate"],
-            lr_scheduler_type="cosine",
-            logging_steps=1,
-            save_strategy="no",
-            seed=TRAINING["seed"],
-            bf16=False,
-            use_cpu=True,
+            **arguments(job, STEPS),
             gradient_checkpointing=False,
-            activation_checkpointing=False,
-            report_to="none",
             **{"beta": KTO["beta"], "max_length": KTO["max_length"]} | method,
         ),
         train_dataset=Dataset.from_list([messages[number] for number in trained_order(job)]),
@@ -95,20 +85,7 @@ def plain_trl(
         else None,
     )
     trainer.train()
-    logged = [entry for entry in trainer.state.log_history if "loss" in entry]
-    names = {name for entry in logged for name in entry}
-    return {name: {entry["step"]: entry[name] for entry in logged if name in entry} for name in names}
-
-
-def base_model(job: Job) -> Any:
-    return AutoModelForCausalLM.from_pretrained(job.models / "org--tiny", dtype=torch.float32)
-
-
-def assert_close(ours: dict[int, float], theirs: dict[int, float], tolerance: float = TOLERANCE) -> None:
-    assert ours.keys() == theirs.keys()
-    assert len(set(ours.values())) > 1, "nothing was learned"
-    for step, loss in ours.items():
-        assert loss == pytest.approx(theirs[step], rel=tolerance, abs=tolerance)
+    return series_of(trainer)
 
 
 def assert_same_series(link: Link, theirs: dict[str, dict[int, float]], tolerance: float = TOLERANCE) -> None:

@@ -9,20 +9,21 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import AutoPeftModelForSequenceClassification, LoraConfig
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from trl import RewardConfig, RewardTrainer
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import RewardMethod
 from tests.support.documents import ROOT, blocks
+from tests.unit.train.methods.plain_trl import arguments, assert_close, begin, conversations, series_of
 from tests.unit.train.ranks import Task, train
-from tests.unit.train.runs import TRAINING, Job, Link, write_pairs, write_rows
-from train.data.rows.canonical import CanonicalFile, Kind, write_canonical
+from tests.unit.train.runs import Job, Link, write_pairs, write_rows
+from train.data.rows.canonical import Kind, write_canonical
 from train.methods.reward import EVAL_METRICS, pair_losses
 
 REWARD: dict[str, Any] = {"type": "reward", "max_length": 64}
 STEPS = {"max_steps": 6, "num_train_epochs": 2.0, "learning_rate": 0.002}
-TOLERANCE = 1e-6
+PAIR = ("prompt", "chosen", "rejected")
 GUIDE = ROOT / "docs" / "howto" / "train-a-reward-model.md"
 EVALUATED = tuple(f"eval_{name}" for name in EVAL_METRICS)
 
@@ -33,43 +34,19 @@ def pairs(job: Job, tmp_path: Path) -> Job:
     return job
 
 
-def conversations(file: Path) -> list[dict[str, list[dict[str, str]]]]:
-    """Prompt, chosen and rejected messages of every pair of a file."""
-    with CanonicalFile.open(file) as pairs:
-        return [
-            {
-                name: [{"role": each["role"], "content": each["content"]} for each in row[name]]
-                for name in ("prompt", "chosen", "rejected")
-            }
-            for _, row in pairs.rows()
-        ]
-
-
 def plain_trl(job: Job, *, tuning: str, learning_rate: float, **method: Any) -> dict[int, float]:
     """The loss series of the script that a user of TRL writes."""
     folder = job.models / "org--tiny"
-    torch.set_num_threads(1)
-    set_seed(TRAINING["seed"])
+    begin()
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1, dtype=torch.float32)
     trainer = RewardTrainer(
         model=model,
         args=RewardConfig(
-            output_dir=str(job.folder.with_name("plain")),
-            per_device_train_batch_size=TRAINING["per_device_train_batch_size"],
-            max_steps=STEPS["max_steps"],
-            learning_rate=learning_rate,
-            lr_scheduler_type="cosine",
-            logging_steps=1,
-            save_strategy="no",
-            seed=TRAINING["seed"],
-            bf16=False,
-            use_cpu=True,
-            activation_checkpointing=False,
-            report_to="none",
+            **arguments(job, STEPS | {"learning_rate": learning_rate}),
             max_length=REWARD["max_length"],
             **method,
         ),
-        train_dataset=Dataset.from_list(conversations(Path(str(job.rows)))),
+        train_dataset=Dataset.from_list(conversations(Path(str(job.rows)), PAIR)),
         processing_class=AutoTokenizer.from_pretrained(folder),
         peft_config=LoraConfig(
             task_type="SEQ_CLS", r=4, lora_alpha=8, target_modules="all-linear", modules_to_save=["score"]
@@ -78,7 +55,7 @@ def plain_trl(job: Job, *, tuning: str, learning_rate: float, **method: Any) -> 
         else None,
     )
     trainer.train()
-    return {entry["step"]: entry["loss"] for entry in trainer.state.log_history if "loss" in entry}
+    return series_of(trainer)["loss"]
 
 
 def name_base_folder(job: Job) -> Path:
@@ -102,19 +79,12 @@ def plain_scores(job: Job, tuning: str) -> list[list[float]]:
         model = AutoModelForSequenceClassification.from_pretrained(folder)
     assert isinstance(job.eval_rows, Path)
     scores = []
-    for row in conversations(job.eval_rows):
+    for row in conversations(job.eval_rows, PAIR):
         texts = [row["prompt"] + row[answer] for answer in ("chosen", "rejected")]
         batch = tokenizer.apply_chat_template(texts, padding=True, return_tensors="pt", return_dict=True)
         with torch.no_grad():
             scores.append(model(**batch).logits.squeeze(-1).tolist())
     return scores
-
-
-def assert_close(ours: dict[int, float], theirs: dict[int, float], tolerance: float = TOLERANCE) -> None:
-    assert ours.keys() == theirs.keys()
-    assert len(set(ours.values())) > 1, "nothing was learned"
-    for step, loss in ours.items():
-        assert loss == pytest.approx(theirs[step], rel=tolerance, abs=tolerance)
 
 
 @pytest.mark.parametrize(("tuning", "rate"), [("lora", 0.002), ("full", 2e-4)])
