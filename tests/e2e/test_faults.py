@@ -45,7 +45,7 @@ def test_a_killed_worker_resumes_from_the_newest_checkpoint(client: Client, lab:
 def test_a_killed_coordinator_is_back_in_five_seconds_and_training_goes_on(
     client: Client, lab: Lab, dataset: Dataset
 ) -> None:
-    job = client.jobs.create(slow_job(dataset, max_steps=150))
+    job = client.jobs.create(slow_job(dataset, max_steps=80))
     follow_until(client, job, at_step(5))
     [coordinator] = lab.find("ray::CoordinatorActor")
     coordinator.kill()

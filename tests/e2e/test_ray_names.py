@@ -4,6 +4,7 @@ import json
 import urllib.request
 
 import psutil
+import pytest
 
 from cluster.machine.environment import token_file
 from ftlab import Client
@@ -14,6 +15,7 @@ from tests.support.lab import Lab, at_step, follow_until, tiny_job
 ENDLESS = 100_000
 
 
+@pytest.mark.slow
 def test_the_actors_of_a_run_bear_the_id_of_its_job(lab: Lab, client: Client, dataset: Dataset) -> None:
     job = client.jobs.create(tiny_job(dataset, max_steps=ENDLESS, resources={"num_workers": 2}))
     follow_until(client, job, at_step(1))

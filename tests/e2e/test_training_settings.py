@@ -1,6 +1,7 @@
 """Settings of training through the whole service: early stopping as its user sees it, and what runs beside the loop."""
 
 import psutil
+import pytest
 
 from ftlab import Client
 from ftlab.schemas import Dataset
@@ -39,6 +40,7 @@ def test_a_job_that_ends_early_is_complete_and_says_why(lab: Lab, client: Client
     assert not {"record_differs", "final_eval_differs"} & set(codes)
 
 
+@pytest.mark.slow
 def test_loader_workers_end_with_a_run_that_is_paused(lab: Lab, client: Client, dataset: Dataset) -> None:
     job = client.jobs.create(tiny_job(dataset, max_steps=3000, training={"dataloader_num_workers": 2}))
     follow_until(client, job, at_step(3))

@@ -1,9 +1,14 @@
-"""One rank of a run with several workers: `python -m tests.unit.train.ranks TASKS` trains the attempts of a file."""
+"""Runs with several workers, in processes that are started once: importing torch and TRL takes most of such a test.
 
+`python -m tests.unit.train.ranks STORE` is one rank. Each line that it reads is a folder with tasks to train.
+"""
+
+import atexit
 import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,31 +45,61 @@ class Trained:
     outcomes: list[dict[str, Any]]
 
 
+_started: dict[int, list[subprocess.Popen[str]]] = {}
+"""The ranks that wait for tasks, by their number."""
+
+
 def train(folder: Path, tasks: list[Task], *, workers: int) -> list[Trained]:
-    """Train all `tasks` one after the other, in `workers` processes of their own."""
+    """Train all `tasks` one after the other, in `workers` processes beside this one."""
     folder.mkdir(parents=True)
     documents = [
         {"job": asdict(task.job), "stop_at": task.stop_at, "stop_in": task.stop_in, "config": task.config}
         for task in tasks
     ]
     (folder / "tasks.json").write_text(json.dumps(documents, default=str))
-    shared = {"WORLD_SIZE": str(workers), "LOCAL_WORLD_SIZE": str(workers), "MASTER_ADDR": "127.0.0.1"}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.unit.train.ranks", str(folder)],
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank), "GLOO_SOCKET_IFNAME": "lo"},
-        )
-        for rank in range(workers)
-    ]
+    files = [folder / f"rank-{rank}.json" for rank in range(workers)]
+    ranks = _started.get(workers) or _start(workers, folder / "store")
     try:
-        assert [rank.wait(TIMEOUT_S) for rank in ranks] == [0] * workers
-    finally:
         for rank in ranks:
-            rank.kill()
-    told = [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(workers)]
+            assert rank.stdin is not None
+            print(folder, file=rank.stdin, flush=True)
+        _wait_for(files, ranks)
+    except BaseException:
+        _end(_started.pop(workers))
+        raise
+    told = [json.loads(file.read_text()) for file in files]
     for task, document in zip(tasks, told[0], strict=True):
         vars(task.job).update({name: document["job"][name] for name in TOLD_OF_JOB})
     return [_merged([rank[number] for rank in told]) for number in range(len(tasks))]
+
+
+def _start(workers: int, store: Path) -> list[subprocess.Popen[str]]:
+    shared = {"WORLD_SIZE": str(workers), "LOCAL_WORLD_SIZE": str(workers), "MASTER_ADDR": "127.0.0.1"}
+    ranks = _started[workers] = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.unit.train.ranks", str(store)],
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank), "GLOO_SOCKET_IFNAME": "lo"},
+            stdin=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(workers)
+    ]
+    atexit.register(_end, ranks)
+    return ranks
+
+
+def _wait_for(files: list[Path], ranks: list[subprocess.Popen[str]]) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not all(file.exists() for file in files):
+        assert [rank.poll() for rank in ranks] == [None] * len(ranks), "a rank failed"
+        assert time.monotonic() < deadline, "the ranks wait for each other"
+        time.sleep(0.02)
+
+
+def _end(ranks: list[subprocess.Popen[str]]) -> None:
+    for rank in ranks:
+        rank.kill()
+        rank.communicate()
 
 
 def _merged(ranks: list[dict[str, Any]]) -> Trained:
@@ -73,15 +108,24 @@ def _merged(ranks: list[dict[str, Any]]) -> Trained:
     return Trained(link, rows, [rank["outcome"] for rank in ranks])
 
 
-def _main(folder: Path) -> None:
+def _main(store: str) -> None:
     import torch.distributed as dist
 
     rank, workers = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=workers)
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=workers)
     rows = record_rows()
+    for line in sys.stdin:
+        folder = Path(line.rstrip("\n"))
+        told = _train_all(json.loads((folder / "tasks.json").read_text()), rows, rank, workers)
+        unfinished = folder / f".rank-{rank}.json"
+        unfinished.write_text(json.dumps(told, default=str))
+        unfinished.rename(folder / f"rank-{rank}.json")
+
+
+def _train_all(documents: list[dict[str, Any]], rows: Rows, rank: int, workers: int) -> list[dict[str, Any]]:
     told = []
     jobs: dict[str, Job] = {}
-    for document in json.loads((folder / "tasks.json").read_text()):
+    for document in documents:
         job = jobs.setdefault(document["job"]["folder"], _job(document["job"]))
         stop_at = {int(step): StopKind(kind) for step, kind in document["stop_at"].items()}
         phase, step, kind = document["stop_in"] or (None, None, None)
@@ -90,8 +134,7 @@ def _main(folder: Path) -> None:
         rows.clear()
         outcome = job.train(link, resources={"num_workers": workers}, **document["config"])
         told.append({"events": link.events, "rows": dict(rows), "outcome": asdict(outcome), "job": asdict(job)})
-    (folder / f"rank-{rank}.json").write_text(json.dumps(told, default=str))
-    dist.destroy_process_group()
+    return told
 
 
 def _job(document: dict[str, Any]) -> Job:
@@ -103,4 +146,4 @@ def _job(document: dict[str, Any]) -> Job:
 
 
 if __name__ == "__main__":
-    _main(Path(sys.argv[1]))
+    _main(sys.argv[1])

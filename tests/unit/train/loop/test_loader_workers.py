@@ -67,6 +67,7 @@ def test_batches_of_workers_are_the_same_bits_through_a_pause_and_a_crash(job: J
     assert last.links[0].receipt()["why_not"] == []
 
 
+@pytest.mark.slow
 def test_no_worker_outlives_a_training_process_that_is_killed(job: Job) -> None:
     arguments = [str(job.folder), str(job.models), str(job.rows)]
     process = subprocess.Popen([sys.executable, "-c", VICTIM, *arguments], stdout=subprocess.PIPE, text=True)
