@@ -64,6 +64,21 @@ class SegmentSampler(torch.utils.data.Sampler[int]):
         return (first + row for row in file_order(self._schedule, self._seed, segment.file, segment.start, segment.end))
 
 
+class DealtBatches(torch.utils.data.Sampler[list[int]]):
+    """Batches of a sampler, dealt to the ranks in turn. No row is repeated: the last ranks may have a batch less."""
+
+    def __init__(self, rows: torch.utils.data.Sampler[int], batch_size: int, rank: int, num_ranks: int) -> None:
+        self._batches = torch.utils.data.BatchSampler(rows, batch_size, drop_last=False)
+        self._rank = rank
+        self._num_ranks = num_ranks
+
+    def __len__(self) -> int:
+        return len(range(self._rank, len(self._batches), self._num_ranks))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return islice(iter(self._batches), self._rank, None, self._num_ranks)
+
+
 class GenerationSampler(SegmentSampler):
     """The prompts of one segment for TRL's `GRPOTrainer`, in the order of its `RepeatSampler`.
 

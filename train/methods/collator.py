@@ -16,7 +16,7 @@ from train.data.tokens.encode import IGNORE
 from train.loop.run_state import preserve_rng
 
 NUM_TOKENS = "num_tokens"
-"""Key of a packed batch: how many of its places hold a token. `SftRunTrainer` removes it."""
+"""Key of a batch: how many of its places hold a token. `SftRunTrainer` removes it."""
 ROUNDING = 4
 """Steps of the type's precision by which the logits of a document may differ: experts are computed in groups."""
 
@@ -41,10 +41,19 @@ class RowCollator:
         return cls(pad_token_id, uses_flash_attention="flash" in (model.config._attn_implementation or ""))
 
     def __call__(self, rows: list[dict[str, list[int]]]) -> Batch:
+        return self._batch(rows) | {NUM_TOKENS: torch.tensor(sum(len(row["input_ids"]) for row in rows))}
+
+    def without_rows(self, row: dict[str, list[int]]) -> Batch:
+        """A batch that trains nothing and counts no token. A model needs an input: it is the beginning of `row`."""
+        start = row["input_ids"][:2]
+        lengths = {"seq_lengths": [len(start)]} if "seq_lengths" in row else {}
+        batch = self._batch([{"input_ids": start, "labels": [IGNORE] * len(start)} | lengths])
+        return batch | {NUM_TOKENS: torch.tensor(0)}
+
+    def _batch(self, rows: list[dict[str, list[int]]]) -> Batch:
         if "seq_lengths" not in rows[0]:
             return dict(self._plain(rows))
-        batch = dict(self._flat(rows)) if self._uses_flash_attention else self._below_each_other(rows)
-        return batch | {NUM_TOKENS: torch.tensor(sum(len(row["input_ids"]) for row in rows))}
+        return dict(self._flat(rows)) if self._uses_flash_attention else self._below_each_other(rows)
 
     def _below_each_other(self, rows: list[dict[str, list[int]]]) -> Batch:
         width = max(len(row["input_ids"]) for row in rows)

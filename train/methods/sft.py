@@ -1,11 +1,15 @@
 """Supervised fine-tuning, over TRL's `SFTTrainer`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
 from typing import Any, ClassVar
 
 from datasets import Dataset
 from peft import PeftModel
+from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
+from transformers.trainer_utils import seed_worker
 from trl import SFTConfig, SFTTrainer
 
 from ftlab.schemas import Method, SftMethod
@@ -15,6 +19,7 @@ from train.loop.exact_resume import ExactResume
 from train.loop.label_smoothing import LabelSmoothing
 from train.methods.collator import NUM_TOKENS, RowCollator, refuse_contamination
 from train.methods.trainer_inputs import TrainerInputs
+from train.row_order import DealtBatches
 
 TOKEN_MEANS = ("entropy", "mean_token_accuracy")
 """Metrics of TRL that are means over the trained tokens of a pass."""
@@ -40,7 +45,7 @@ class SftRunTrainer(ExactResume, SFTTrainer):
         self._loss_shifts_labels = True
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:
-        num_tokens = inputs.pop(NUM_TOKENS, None)
+        num_tokens = inputs.pop(NUM_TOKENS)
         labels = inputs["labels"]
         num_trained = (labels[..., 1:] != IGNORE).sum()
         counted = self._total_train_tokens
@@ -50,11 +55,35 @@ class SftRunTrainer(ExactResume, SFTTrainer):
             loss = loss + self._smoothing.excess(labels) * (self.args.world_size / options["num_items_in_batch"])
         metrics = self._metrics["train"]
         metrics[NUM_TRAINED_TOKENS].append(self.accelerator.gather(num_trained).sum().item())
-        if num_tokens is not None:
-            # TRL would count the places of the longest row of a packed batch.
-            self._total_train_tokens = counted + self.accelerator.gather_for_metrics(num_tokens).sum().item()
-            metrics["num_tokens"] = [self._total_train_tokens]
+        # TRL would count the places of the longest row of a packed batch.
+        self._total_train_tokens = counted + self.accelerator.gather(num_tokens).sum().item()
+        metrics["num_tokens"] = [self._total_train_tokens]
         return loss
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Deal the rows to the ranks. Accelerate would train some twice where an epoch does not fill all batches."""
+        args = self.args
+        if args.world_size == 1:
+            return super().get_train_dataloader()
+        rows = self._get_train_sampler()
+        assert rows is not None
+        return DataLoader(
+            self._remove_unused_columns(self.train_dataset, description="training"),
+            batch_sampler=DealtBatches(rows, args.per_device_train_batch_size, args.process_index, args.world_size),
+            collate_fn=self.data_collator,
+            num_workers=args.dataloader_num_workers,
+            prefetch_factor=args.dataloader_prefetch_factor,
+            pin_memory=args.dataloader_pin_memory,
+            worker_init_fn=partial(seed_worker, num_workers=args.dataloader_num_workers, rank=args.process_index),
+        )
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Batch], *args: Any) -> Any:
+        """The batches of a step. Where the last pass of an epoch has none for this rank, it takes part without rows."""
+        return super().get_batch_samples(chain(epoch_iterator, self._without_rows()), *args)
+
+    def _without_rows(self) -> Iterator[Batch]:
+        if self.args.world_size > 1:
+            yield self.data_collator.without_rows(self.train_dataset[0])
 
     def measure_batch(self, batch: Batch) -> BatchSums:
         return measure_batch(self.model, batch)
@@ -83,7 +112,7 @@ def make_trainer(inputs: TrainerInputs) -> ExactResume:
 
 def measure_batch(model: Any, batch: Batch) -> BatchSums:
     """Sums over the trained tokens of `batch`; the loss is that of the words alone, without a router's extra loss."""
-    batch.pop(NUM_TOKENS, None)
+    del batch[NUM_TOKENS]
     outputs = model(**batch, use_cache=False, fused_lm_head=True)
     num_trained = outputs.label_mask.sum()
     sums = {"loss": -outputs.log_probs, "entropy": outputs.entropy, "mean_token_accuracy": outputs.is_top1}

@@ -97,7 +97,6 @@ def test_other_weights_are_named_in_the_receipt(new_job: NewJob, rows: Rows):
     assert link.receipt()["why_not"][0] == "dataset_weights changed from [2.0, 1.0] to [1.0, 1.0]"
 
 
-@pytest.mark.slow
 def test_two_workers_take_the_rows_of_one_with_the_double_batch(
     new_job: NewJob, rows: Rows, numbers: Numbers, tmp_path: Path
 ):

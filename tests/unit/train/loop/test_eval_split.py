@@ -150,7 +150,6 @@ def test_evaluation_rows_without_a_token_to_learn_are_named(new_job: NewJob, tmp
         new_job(file).train(eval_split=0.1, eval_split_seed=seed)
 
 
-@pytest.mark.slow
 def test_two_workers_train_and_evaluate_the_rows_of_one(new_job: NewJob, rows: Rows, tmp_path: Path):
     file = write_rows(tmp_path / "rows.arrow", 12)
     config: dict[str, Any] = {"training": TRAINING | {"per_device_train_batch_size": 2}}
@@ -160,5 +159,7 @@ def test_two_workers_train_and_evaluate_the_rows_of_one(new_job: NewJob, rows: R
     [trained] = train(tmp_path / "ranks", [Task(job, {}, config | SPLIT)], workers=2)
     assert trained.link.notices("eval_split") == one.links[0].notices("eval_split")
     assert trained.link.series("eval_loss") == pytest.approx(one.series()["eval_loss"], rel=1e-4)
-    in_two = sorted(tuple(row) for step in trained.rows.values() for rank in step for p in rank for row in p)
+    in_two = sorted(
+        tuple(row) for step in trained.rows.values() for rank in step for p in rank for row in p if len(row) > 2
+    )
     assert len(in_two) == len([row for step in one.rows.values() for p in step for row in p])

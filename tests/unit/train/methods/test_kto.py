@@ -191,7 +191,6 @@ def test_each_good_answer_counts_the_same_whatever_pass_it_is_in(rated: Job) -> 
         assert parts.series(name)[1] == pytest.approx(one.series(name)[1], rel=1e-5), name
 
 
-@pytest.mark.slow
 def test_two_workers_find_the_reference_of_their_batches(rated: Job, tmp_path: Path) -> None:
     """Of 11 rows, the last batch is filled up with rows that accelerate repeats."""
     rated.rows = write_rated(tmp_path / "odd.arrow", 11)

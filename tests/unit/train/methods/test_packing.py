@@ -130,7 +130,18 @@ def test_rows_that_are_not_packed_are_padded_as_ever():
     batch = RowCollator(PAD, uses_flash_attention=False)(rows)
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
     assert batch["labels"].tolist() == [[1, 2, 3], [4, IGNORE, IGNORE]]
-    assert set(batch) == {"input_ids", "labels", "attention_mask"}
+    assert batch[NUM_TOKENS].item() == 4
+    assert set(batch) == {"input_ids", "labels", "attention_mask", NUM_TOKENS}
+
+
+def test_a_batch_without_rows_trains_nothing_and_counts_no_token():
+    collator = RowCollator(PAD, uses_flash_attention=False)
+    for row in ({"input_ids": [1, 2, 3], "labels": [1, 2, 3]}, packed(([1, 2, 3], [1, 2, 3]))):
+        batch = collator.without_rows(row)
+        assert batch["input_ids"].tolist() == [[1, 2]]
+        assert batch["labels"].tolist() == [[IGNORE, IGNORE]]
+        assert batch[NUM_TOKENS].item() == 0
+        assert set(batch) == set(collator([row]))
 
 
 def test_a_model_that_keeps_documents_apart_passes_and_stays_as_it_was(model: PreTrainedModel):
@@ -182,7 +193,6 @@ def test_a_step_over_all_rows_is_the_same_packed_or_not(job: Job):
         assert packing.series(name)[1] == pytest.approx(plain.series(name)[1], rel=1e-4), name
 
 
-@pytest.mark.slow
 def test_two_workers_prepare_once_and_agree_with_one(job: Job, tmp_path: Path):
     """16 rows packed into fewer; one step takes them all, whoever trains them."""
     training = {"max_steps": 1, "gradient_accumulation_steps": 4}

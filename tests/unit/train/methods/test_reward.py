@@ -152,7 +152,6 @@ def test_two_passes_teach_what_one_with_twice_the_batch_teaches(pairs: Job, tmp_
         assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6), name
 
 
-@pytest.mark.slow
 def test_two_workers_learn_what_one_with_twice_the_batch_learns(pairs: Job, tmp_path: Path) -> None:
     pairs.rows = write_pairs(tmp_path / "even.arrow", 12)
     config: dict[str, Any] = {"method": REWARD, "tuning": "full"}
