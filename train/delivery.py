@@ -16,7 +16,7 @@ from ftlab.schemas import JobConfig, MetricsPayload, NoticePayload, ProgressPayl
 from ftlab.schemas.events import FINAL_EVAL_LOSS
 from train.checkpoints import checkpoint_files
 from train.checkpoints.resume import report_set_aside
-from train.failures import classify
+from train.failures.classify import classify
 from train.loop.run_context import EarlyStop, RunContext
 from train.methods import EVALUATE
 from train.model.base_model import BaseModel

@@ -17,7 +17,7 @@ from train.checkpoints.resume import find_checkpoint, is_evaluation_overdue
 from train.checkpoints.resume_report import RunConditions
 from train.dataset_mix import Mix, mix_of
 from train.delivery import TrainedRun, deliver
-from train.failures import raise_if_disk_full
+from train.failures.classify import raise_if_disk_full
 from train.loop.callback import RunCallback
 from train.loop.load_rows import load_datasets
 from train.loop.prompt_samples import PromptSampler
@@ -37,7 +37,7 @@ from train.row_schedule import RowSchedule
 def run(plan: RunPlan, link: RunLink) -> Outcome:
     """Train as `plan` says. Every rank of the run calls it; rank 0 commits and delivers.
 
-    Raises any error; `train.failures.classify` derives the reason from it.
+    Raises any error; `train.failures.classify.classify` derives the reason from it.
     """
     # Set up the process.
     transformers_logging.disable_progress_bar()

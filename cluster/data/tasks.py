@@ -11,7 +11,7 @@ from typing import Any
 
 from cluster.data.requests import WorkState, WorkStatus
 from ftlab.errors import ServiceUnavailableError
-from train.failures import classify
+from train.failures.classify import classify
 
 ENDED_KEPT_S = 30.0
 """How long the end of a task is remembered; after that the same request starts the work again."""

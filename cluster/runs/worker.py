@@ -96,7 +96,7 @@ def train_loop(loop_config: dict[str, Any]) -> None:
     # The imports that take seconds happen here, before the plan is known.
     if loop_config["plan"] is None:
         import_behind("train.run")
-    from train.failures import classify
+    from train.failures.classify import classify
     from train.reporting.logs import run_log
     from train.run import run
 

@@ -14,7 +14,7 @@ from train.all_ranks import barrier, is_main_rank
 from train.checkpoints import checkpoint_files
 from train.checkpoints.resume import checkpoint_payload
 from train.checkpoints.resume_report import ConditionsReader, ResumeReport
-from train.failures import LossDivergedError
+from train.failures.errors import LossDivergedError
 from train.loop.alarms import RunAlarms
 from train.loop.early_stopping import is_exhausted, sentence_of
 from train.loop.record_check import notice_of_differences

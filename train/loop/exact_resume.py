@@ -28,7 +28,7 @@ from transformers import PrinterCallback, Trainer, TrainerControl
 from transformers.trainer_utils import EvalLoopOutput, SchedulerType
 
 from train.all_ranks import highest
-from train.failures import LossDivergedError
+from train.failures.errors import LossDivergedError
 from train.loop import trial_pass
 from train.loop.callback import EvaluationCut, RunCallback
 from train.loop.evaluation import (

@@ -12,7 +12,7 @@ from datasets import Dataset
 
 from ftlab.schemas.events import TRIED, TrialPayload
 from train.all_ranks import highest
-from train.failures import DeviceTooSmallError
+from train.failures.errors import DeviceTooSmallError
 from train.row_schedule import RowSchedule
 
 MIN_PASSES_ON_CPU = 200

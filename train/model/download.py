@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ftlab.errors import FineTuneLabError, ServiceUnavailableError
 from ftlab.files import free_bytes
-from train.failures import DiskFullError
+from train.failures.errors import DiskFullError
 from train.model.adapter_files import adapter_facts
 from train.model.files import ADAPTER_CONFIG, CONFIG, wanted_files
 from train.model.folder import facts_of

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ftlab.errors import FineTuneLabError, InvalidRequestError, NotFoundError, PermissionDeniedError
-from train.failures import find_reason
+from train.failures.classify import find_reason
 
 MAX_REASON_CHARS = 300
 MAX_NAMED = 3

@@ -19,7 +19,8 @@ from tests.unit.train.runs import MODEL, Job, Link, write_messages, write_rows
 from train.checkpoints import checkpoint_files
 from train.data.rows.errors import DatasetInvalidError
 from train.data.tokens.encode import IGNORE
-from train.failures import LossDivergedError, classify
+from train.failures.classify import classify
+from train.failures.errors import LossDivergedError
 from train.model.base_model import find_model, fingerprint
 from train.model.tokenizer import load_tokenizer
 from train.plan import Ending, LocalBase, ModelLoaded, Outcome

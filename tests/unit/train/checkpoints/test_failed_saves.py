@@ -12,7 +12,8 @@ from ftlab.schemas import EventPayload, MetricsPayload
 from ftlab.status import RETRY_CLASSES, ReasonCode, RetryClass
 from tests.unit.train.runs import Job, Link
 from train.checkpoints import checkpoint_files
-from train.failures import LossDivergedError, classify
+from train.failures.classify import classify
+from train.failures.errors import LossDivergedError
 from train.methods.sft import SftRunTrainer
 from train.plan import ModelLoaded
 

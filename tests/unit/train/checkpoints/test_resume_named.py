@@ -14,7 +14,7 @@ from ftlab.status import ReasonCode
 from tests.unit.train.runs import CrashError, Job, Link
 from train.checkpoints import checkpoint_files
 from train.checkpoints.checkpoint_files import MANIFEST
-from train.failures import classify
+from train.failures.classify import classify
 from train.plan import StopKind
 
 TRAINING = {"save_steps": 2, "save_total_limit": 9, "eval_steps": 2}

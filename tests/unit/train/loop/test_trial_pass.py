@@ -12,7 +12,8 @@ from ftlab.schemas.events import parse_payload
 from ftlab.status import ReasonCode
 from tests.unit.train.runs import Job, Link, write_pairs, write_rated, write_rows
 from tests.unit.train.traces import Trace, assert_same, record_rows
-from train.failures import DeviceTooSmallError, classify
+from train.failures.classify import classify
+from train.failures.errors import DeviceTooSmallError
 from train.loop import trial_pass
 from train.loop.trial_pass import longest_rows, measure
 

@@ -12,7 +12,8 @@ from ftlab.schemas import JobConfig
 from ftlab.status import ReasonCode
 from tests.support.huggingface_server import HubServer, Repository
 from tests.support.model_folders import write_adapter, write_model
-from train.failures import DiskFullError, classify
+from train.failures.classify import classify
+from train.failures.errors import DiskFullError
 from train.model import download
 from train.model.base_model import BaseModel, find_model, fingerprint
 from train.model.download import fetch, fetched

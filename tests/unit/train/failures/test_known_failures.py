@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from ftlab.schemas import JobConfig
 from ftlab.status import ReasonCode
 from tests.unit.train.runs import Job, Link, write_rows
-from train.failures import classify
+from train.failures.classify import classify
 from train.model.base_model import find_model
 from train.model.load import load_model, lora_config
 from train.model.model_card import name_base_model

@@ -26,7 +26,8 @@ from ftlab.errors import (
 )
 from ftlab.status import ReasonCode
 from train.data.rows.errors import DatasetInvalidError
-from train.failures import LossDivergedError, classify
+from train.failures.classify import classify
+from train.failures.errors import LossDivergedError
 
 R = ReasonCode
 

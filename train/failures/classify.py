@@ -8,7 +8,8 @@ from pathlib import Path
 from ftlab.errors import FineTuneLabError
 from ftlab.files import free_bytes, is_disk_full
 from ftlab.status import ReasonCode
-from train.failure_signs import SIGNS, is_native, storage_sentence
+from train.failures.errors import DeviceTooSmallError, DiskFullError, LossDivergedError
+from train.failures.signs import SIGNS, is_native, storage_sentence
 from train.plan import Failure
 
 _DISK_FULL = re.compile(
@@ -31,18 +32,6 @@ _LESS_MEMORY = (
     "Halve training.per_device_train_batch_size and double training.gradient_accumulation_steps, lower "
     "method.max_length, or set training.gradient_checkpointing; 'ftlab submit --dry-run' computes what fits."
 )
-
-
-class LossDivergedError(RuntimeError):
-    """The training loss is no longer a finite number."""
-
-
-class DeviceTooSmallError(RuntimeError):
-    """The GPU has too little memory for a step on the longest rows."""
-
-
-class DiskFullError(RuntimeError):
-    """A disk is full. The message is made before anything is cleaned up, and gives the free space at that moment."""
 
 
 def raise_if_disk_full(error: BaseException, folder: Path) -> None:
