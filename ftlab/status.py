@@ -141,6 +141,38 @@ class ReasonCode(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
 
+class FailureCause(StrEnum):
+    """What went wrong in an attempt that failed; finer than the reason code."""
+
+    GPU_MEMORY = "gpu_memory"
+    """The GPU's memory was used up outside a step and an evaluation: while the model was loaded, for example."""
+    GPU_MEMORY_TRAINING = "gpu_memory_training"
+    GPU_MEMORY_EVALUATION = "gpu_memory_evaluation"
+    HOST_MEMORY = "host_memory"
+    DISK_FULL = "disk_full"
+    STORAGE = "storage"
+    STUCK = "stuck"
+    DIVERGED = "diverged"
+    LEARNED_NOTHING = "learned_nothing"
+    """The time limit was used up, and the loss had not changed since the first step."""
+    TIME_LIMIT = "time_limit"
+    BAD_DATA = "bad_data"
+    BAD_CONFIG = "bad_config"
+    TOKENIZER = "tokenizer"
+    """The tokenizer or the chat template of the model."""
+    MODEL_NOT_FOUND = "model_not_found"
+    MODEL_GATED = "model_gated"
+    MODEL_DAMAGED = "model_damaged"
+    CHECKPOINT_DAMAGED = "checkpoint_damaged"
+    CUDA_ERROR = "cuda_error"
+    GPU_LOST = "gpu_lost"
+    COLLECTIVE_LOST = "collective_lost"
+    KILLED = "killed"
+    """The process was killed from outside, or crashed in native code."""
+    MACHINE_LOST = "machine_lost"
+    INTERNAL_ERROR = "internal_error"
+
+
 class RetryClass(StrEnum):
     """What may follow an attempt, by the reason for its end."""
 
@@ -151,7 +183,29 @@ class RetryClass(StrEnum):
     """Retry without counting: the cause is outside the job."""
 
 
-R = ReasonCode
+R, C = ReasonCode, FailureCause
+
+CAUSES: dict[ReasonCode, FailureCause] = {
+    R.CONFIG_INVALID: C.BAD_CONFIG,
+    R.DATASET_INVALID: C.BAD_DATA,
+    R.MODEL_NOT_FOUND: C.MODEL_NOT_FOUND,
+    R.MODEL_ACCESS_DENIED: C.MODEL_GATED,
+    R.DEVICE_OOM: C.GPU_MEMORY,
+    R.HOST_OOM: C.HOST_MEMORY,
+    R.DISK_FULL: C.DISK_FULL,
+    R.STORAGE_ERROR: C.STORAGE,
+    R.CHECKPOINT_CORRUPT: C.CHECKPOINT_DAMAGED,
+    R.LOSS_DIVERGED: C.DIVERGED,
+    R.WORKER_CRASHED: C.KILLED,
+    R.WORKER_HUNG: C.STUCK,
+    R.NODE_LOST: C.MACHINE_LOST,
+    R.GPU_LOST: C.GPU_LOST,
+    R.COLLECTIVE_ERROR: C.COLLECTIVE_LOST,
+    R.RETRY_BUDGET_EXHAUSTED: C.KILLED,
+    R.TIME_LIMIT: C.TIME_LIMIT,
+    R.INTERNAL_ERROR: C.INTERNAL_ERROR,
+}
+"""The cause where nothing but the reason is known. A reason that is not among them is no failure."""
 
 RETRY_CLASSES: dict[ReasonCode, RetryClass] = dict.fromkeys(ReasonCode, RetryClass.NEVER) | {
     R.WORKER_CRASHED: RetryClass.BUDGET,

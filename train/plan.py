@@ -1,12 +1,13 @@
 """Messages between the run driver and a training process: the plan of an attempt, and its reports."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ftlab.schemas import EventPayload, JobConfig
-from ftlab.status import Phase, ReasonCode, StopKind
+from ftlab.status import FailureCause, Phase, ReasonCode, StopKind
 
 __all__ = [
     "Beat",
@@ -153,6 +154,24 @@ class Failure:
     reason: ReasonCode
     message: str
     traceback: str = ""
+    cause: FailureCause | None = None
+    """`None` where it follows from the reason."""
+    field: str | None = None
+    """The setting at fault, for example `training.dtype`; `None` where there is none, or it is not known."""
+    notes: tuple[str, ...] = ()
+    """Evidence that is lost with the run, one sentence each: the rows of the step, what Ray and the kernel report."""
+
+    def to_details(self) -> dict[str, Any]:
+        """What the record of the attempt keeps besides reason and message, as JSON values."""
+        return {"cause": self.cause, "field": self.field, "notes": list(self.notes), "traceback": self.traceback}
+
+    @classmethod
+    def from_details(cls, reason: ReasonCode, message: str, details: Mapping[str, Any]) -> "Failure":
+        """Undo `to_details`."""
+        known = {cause.value for cause in FailureCause}
+        cause = FailureCause(details["cause"]) if details.get("cause") in known else None
+        notes = tuple(map(str, details.get("notes", ())))
+        return cls(reason, message, str(details.get("traceback", "")), cause, details.get("field"), notes)
 
 
 @dataclass(frozen=True)

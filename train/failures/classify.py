@@ -3,11 +3,12 @@
 import os
 import re
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 from ftlab.errors import FineTuneLabError
 from ftlab.files import free_bytes, is_disk_full
-from ftlab.status import ReasonCode
+from ftlab.status import FailureCause, ReasonCode
 from train.failures.errors import DeviceTooSmallError, DiskFullError, LossDivergedError
 from train.failures.signs import SIGNS, is_native, storage_sentence
 from train.plan import Failure
@@ -28,6 +29,14 @@ _REASONS_OF_CODES = {
 """Reason by the code of one of our own errors. Any other code is `config_invalid` if the error blames the request (HTTP
 4xx).
 """
+_CAUSES_OF_CODES = {
+    "chat_template_unsupported": FailureCause.TOKENIZER,
+    "tokenizer_unsupported": FailureCause.TOKENIZER,
+    "model_invalid": FailureCause.MODEL_DAMAGED,
+}
+"""Cause by the code of one of our own errors, where it is finer than the reason."""
+_OF_TOKENIZER = re.compile(r"tokenizer|chat.template", re.IGNORECASE)
+MAX_TRACEBACK_CHARS = 20_000
 _LESS_MEMORY = (
     "Halve training.per_device_train_batch_size and double training.gradient_accumulation_steps, lower "
     "method.max_length, or set training.gradient_checkpointing; 'ftlab submit --dry-run' computes what fits."
@@ -43,38 +52,38 @@ def raise_if_disk_full(error: BaseException, folder: Path) -> None:
 
 def classify(error: BaseException, folder: Path) -> Failure:
     """Find the reason for `error`; `folder` is where the job writes, whose free space the message gives."""
-    reason, message = find_reason(error, folder) or (
+    failure = find_failure(error, folder) or Failure(
         ReasonCode.INTERNAL_ERROR,
         f"{type(error).__name__}: {_first_line(str(error))} The job's log has the traceback.",
     )
-    return Failure(reason, message, "".join(traceback.format_exception(error))[-20_000:])
+    text = "".join(traceback.format_exception(error))[-MAX_TRACEBACK_CHARS:]
+    return replace(failure, traceback=text, notes=tuple(getattr(error, "__notes__", ())))
 
 
-def find_reason(error: BaseException, folder: Path) -> tuple[ReasonCode, str] | None:
-    """The reason and the sentence of an error whose cause is known; `None` for any other.
+def find_failure(error: BaseException, folder: Path) -> Failure | None:
+    """The reason, the sentence and the cause of an error whose cause is known; `None` for any other.
 
     `folder` is where the job writes.
     """
     if isinstance(error, FineTuneLabError):
-        return _of_own_error(error), error.message
+        return Failure(_of_own_error(error), error.message, cause=_cause_of_own_error(error), field=error.param)
     if isinstance(error, LossDivergedError):
-        return (
-            ReasonCode.LOSS_DIVERGED,
-            f"{error} Lower training.learning_rate, or keep training.max_grad_norm at 1.0 or below.",
-        )
+        message = f"{error} Lower training.learning_rate, or keep training.max_grad_norm at 1.0 or below."
+        return Failure(ReasonCode.LOSS_DIVERGED, message)
     if isinstance(error, DeviceTooSmallError):
-        return ReasonCode.DEVICE_OOM, f"A step on the longest rows does not fit the GPU: {error}. {_LESS_MEMORY}"
+        message = f"A step on the longest rows does not fit the GPU: {error}. {_LESS_MEMORY}"
+        return Failure(ReasonCode.DEVICE_OOM, message, cause=FailureCause.GPU_MEMORY_TRAINING)
     if isinstance(error, DiskFullError):
-        return ReasonCode.DISK_FULL, str(error)
+        return Failure(ReasonCode.DISK_FULL, str(error))
     if full := _disk_full(error):
-        return ReasonCode.DISK_FULL, _full_disk_sentence(full, folder)
+        return Failure(ReasonCode.DISK_FULL, _full_disk_sentence(full, folder))
     cause: BaseException | None = error
     while cause is not None:
         for sign in SIGNS:
             if sign.fits(cause):
-                return sign.reason, sign.sentence.format(first_line=_first_line(str(cause)))
+                return Failure(sign.reason, sign.sentence.format(first_line=_first_line(str(cause))), cause=sign.cause)
         if sentence := storage_sentence(cause, folder):
-            return ReasonCode.STORAGE_ERROR, sentence
+            return Failure(ReasonCode.STORAGE_ERROR, sentence)
         cause = cause.__cause__
     return None
 
@@ -102,6 +111,12 @@ def _of_own_error(error: FineTuneLabError) -> ReasonCode:
     if known is not None:
         return known
     return ReasonCode.CONFIG_INVALID if 400 <= error.status < 500 else ReasonCode.INTERNAL_ERROR
+
+
+def _cause_of_own_error(error: FineTuneLabError) -> FailureCause | None:
+    cause = _CAUSES_OF_CODES.get(error.code)
+    is_tokenizer = cause is FailureCause.MODEL_DAMAGED and _OF_TOKENIZER.search(error.message)
+    return FailureCause.TOKENIZER if is_tokenizer else cause
 
 
 def _first_line(text: str) -> str:

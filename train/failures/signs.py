@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftlab.status import ReasonCode
+from ftlab.status import FailureCause, ReasonCode
 
 _RUST_ERRNO = re.compile(r"\(os error (\d+)\)")
 """End of an I/O error of safetensors and tokenizers."""
@@ -24,6 +24,8 @@ class Sign:
     """Names of classes; the error is an instance of one of them."""
     pattern: str = ""
     """Regular expression that the message contains."""
+    cause: FailureCause | None = None
+    """`None` where it follows from the reason."""
 
     def fits(self, error: BaseException) -> bool:
         is_named = any(cls.__name__ in self.names for cls in type(error).__mro__)
@@ -35,6 +37,9 @@ _MODEL_NOT_FOUND = (
     "Check its name, or put the model in the models folder."
 )
 _HOST_OOM = "The machine's memory is used up. Use a smaller batch, a shorter method.max_length or a smaller model."
+_GPU_LOST = (
+    "The GPU no longer answers this run: {first_line} If it happens again, look for Xid errors in the machine's log."
+)
 _COLLECTIVE_ERROR = "The workers lost their connection to each other: {first_line}"
 
 SIGNS = (
@@ -61,6 +66,7 @@ SIGNS = (
         "A computation on the GPU failed on a value out of range: {first_line} The job's log has the traceback.",
         ("RuntimeError",),
         "device-side assert",
+        FailureCause.CUDA_ERROR,
     ),
     Sign(
         ReasonCode.CONFIG_INVALID,
@@ -72,17 +78,22 @@ SIGNS = (
     ),
     Sign(
         ReasonCode.GPU_LOST,
-        "The GPU no longer answers this run: {first_line} "
-        "If it happens again, look for Xid errors in the machine's log.",
+        _GPU_LOST,
+        ("RuntimeError",),
+        r"CUDA (driver )?error: (unknown error|uncorrectable|initialization error|driver shutting down"
+        r"|invalid device ordinal|no CUDA-capable device|CUDA-capable device\(s\) is/are busy|device not ready)"
+        r"|No CUDA GPUs are available|Found no NVIDIA driver|GPU is lost",
+    ),
+    Sign(
+        ReasonCode.GPU_LOST,
+        _GPU_LOST,
         ("RuntimeError",),
         # A wrong argument for the GPU is not among them: that is a bug, and a retry meets it again.
         r"CUDA (driver )?error: (unspecified launch failure|an illegal memory access|an illegal instruction"
-        r"|unknown error|uncorrectable|hardware stack error|the launch timed out|initialization error"
-        r"|driver shutting down|invalid device ordinal|Invalid access of peer GPU memory"
-        r"|no CUDA-capable device|CUDA-capable device\(s\) is/are busy|misaligned address|device not ready"
+        r"|hardware stack error|the launch timed out|Invalid access of peer GPU memory|misaligned address"
         r"|CUBLAS_STATUS_(EXECUTION_FAILED|INTERNAL_ERROR|NOT_INITIALIZED))"
-        r"|cuDNN error: CUDNN_STATUS_(EXECUTION_FAILED|INTERNAL_ERROR|NOT_INITIALIZED)"
-        r"|No CUDA GPUs are available|Found no NVIDIA driver",
+        r"|cuDNN error: CUDNN_STATUS_(EXECUTION_FAILED|INTERNAL_ERROR|NOT_INITIALIZED)",
+        FailureCause.CUDA_ERROR,
     ),
     Sign(
         ReasonCode.MODEL_ACCESS_DENIED,
@@ -114,6 +125,7 @@ SIGNS = (
         "belongs to the model's weights, and a method.max_length within the model's positions.",
         ("IndexError",),
         r"^index out of range in self|^Target -?\d+ is out of bounds",
+        FailureCause.TOKENIZER,
     ),
 )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ftlab.errors import FineTuneLabError, InvalidRequestError, NotFoundError, PermissionDeniedError
-from train.failures.classify import find_reason
+from train.failures.classify import find_failure
 
 MAX_REASON_CHARS = 300
 MAX_NAMED = 3
@@ -24,7 +24,7 @@ def load_errors(what: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not isinstance(error, FileNotFoundError) and find_reason(error, folder) is not None:
+        if not isinstance(error, FileNotFoundError) and find_failure(error, folder) is not None:
             raise
         raise _translate(error, what, folder) from error
 
