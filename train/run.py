@@ -2,9 +2,13 @@
 
 import gc
 import shutil
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 
+import psutil
 import torch
-from datasets import concatenate_datasets
+from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
@@ -15,8 +19,12 @@ from train.all_ranks import is_main_rank, num_ranks
 from train.checkpoints import checkpoint_files
 from train.checkpoints.resume import find_checkpoint, is_evaluation_overdue
 from train.checkpoints.resume_report import RunConditions
+from train.data.tokens.row_lengths import lengths_of
 from train.dataset_mix import Mix, mix_of
 from train.delivery import TrainedRun, deliver
+from train.estimate.devices import has_fast_bfloat16
+from train.estimate.job_memory import JobMemory
+from train.estimate.memory import Place
 from train.failures.classify import raise_if_disk_full
 from train.loop.callback import RunCallback
 from train.loop.load_rows import load_datasets
@@ -75,6 +83,9 @@ def _train(run: RunContext) -> TrainedRun:
     _check_revision(base, plan)
     tokenizer = load_tokenizer(base)
     train_sets, eval_set = load_datasets(run, base, tokenizer)
+
+    if is_main_rank():
+        _write_memory(plan, base, train_sets, eval_set)
 
     # Find the checkpoint to resume from, if any. A damaged one is set aside.
     found = find_checkpoint(plan, link if is_main_rank() else None)
@@ -141,6 +152,26 @@ def _train(run: RunContext) -> TrainedRun:
         eval_losses(trainer.state.log_history),
         callback.progress(trainer.state),
     )
+
+
+def _write_memory(plan: RunPlan, base: BaseModel, train_sets: Sequence[Dataset], eval_set: Dataset | None) -> None:
+    """Write down what the job's memory is computed from: should the run be killed, nothing else knows it."""
+    shape = facts_of(base.folder).shape
+    if shape is None:
+        return
+    lengths = Counter[int]()
+    for rows in train_sets:
+        lengths.update(lengths_of(rows.data))
+    eval_longest = max(lengths_of(eval_set.data), default=0) if eval_set is not None else 0
+    if plan.use_cuda:
+        memory = int(torch.cuda.get_device_properties(0).total_memory * (plan.gpu_fraction or 1))
+    else:
+        memory = psutil.virtual_memory().total
+    place = Place(plan.use_cuda, has_fast_bfloat16())
+    processes = 1 if plan.use_cuda else num_ranks()
+    with suppress(OSError):  # only the analysis of a failure reads it
+        plan.job_folder.mkdir(parents=True, exist_ok=True)
+        JobMemory(shape, place, memory, dict(lengths), eval_longest, processes).write(plan.job_folder)
 
 
 def _prompt_sampler(

@@ -6,6 +6,7 @@ from typing import Any
 
 from ftlab.schemas import GrpoMethod, JobConfig
 from train.estimate.devices import Fit
+from train.estimate.memory import is_8bit
 
 MAX_ALTERNATIVES = 4
 LENGTH_STEP = 64
@@ -43,8 +44,8 @@ def fitting(
     peak of a config with a longest row. The first fitting change of each kind is taken.
     """
     found: list[Fitting] = []
-    for kind in (_smaller_passes, _recomputed, _recomputed_in_smaller_passes, _shorter, _quantised):
-        if kind is _recomputed_in_smaller_passes and found:
+    for kind in (smaller_passes, recomputed, recomputed_in_smaller_passes, shorter, quantised):
+        if kind is recomputed_in_smaller_passes and found:
             continue  # one of the two is enough
         for change in kind(config, length, lengths):
             peak = peak_of(change.config, change.length)
@@ -54,7 +55,7 @@ def fitting(
     return found[:MAX_ALTERNATIVES]
 
 
-def _smaller_passes(config: JobConfig, length: int, _: Mapping[int, int]) -> Iterator[Change]:
+def smaller_passes(config: JobConfig, length: int, _: Mapping[int, int]) -> Iterator[Change]:
     """Fewer rows at once and more passes per step, so that a step takes the same rows."""
     batch = config.training.per_device_train_batch_size
     for smaller in (size for size in range(batch // 2, config.method.min_batch_size - 1, -1) if batch % size == 0):
@@ -64,23 +65,23 @@ def _smaller_passes(config: JobConfig, length: int, _: Mapping[int, int]) -> Ite
                 "training.per_device_train_batch_size": smaller,
                 "training.gradient_accumulation_steps": accumulation,
             }
-            yield _changed(config, length, changes, f"Same rows per step, in passes of {_rows(smaller)}.")
+            yield changed(config, length, changes, f"Same rows per step, in passes of {_rows(smaller)}.")
 
 
-def _recomputed(config: JobConfig, length: int, _: Mapping[int, int]) -> Iterator[Change]:
+def recomputed(config: JobConfig, length: int, _: Mapping[int, int]) -> Iterator[Change]:
     if not config.training.gradient_checkpointing:
         message = "Activations are computed twice: a step takes about a third longer."
-        yield _changed(config, length, {"training.gradient_checkpointing": True}, message)
+        yield changed(config, length, {"training.gradient_checkpointing": True}, message)
 
 
-def _recomputed_in_smaller_passes(config: JobConfig, length: int, lengths: Mapping[int, int]) -> Iterator[Change]:
-    for first in _recomputed(config, length, lengths):
-        for change in _smaller_passes(first.config, length, lengths):
+def recomputed_in_smaller_passes(config: JobConfig, length: int, lengths: Mapping[int, int]) -> Iterator[Change]:
+    for first in recomputed(config, length, lengths):
+        for change in smaller_passes(first.config, length, lengths):
             message = f"{change.message} {first.message}"
             yield Change(change.config, length, first.changes | change.changes, message)
 
 
-def _shorter(config: JobConfig, length: int, lengths: Mapping[int, int]) -> Iterator[Change]:
+def shorter(config: JobConfig, length: int, lengths: Mapping[int, int]) -> Iterator[Change]:
     """Shorter rows, by halves, down to one step of lengths."""
     if isinstance(config.method, GrpoMethod):
         return  # its prompts are skipped, not cut
@@ -91,24 +92,41 @@ def _shorter(config: JobConfig, length: int, lengths: Mapping[int, int]) -> Iter
         loss = f"Cuts {cut / total:.0%} of the rows." if total else "How many rows it cuts is not known."
         if config.method.packing:
             loss = "Rows of the dataset that are longer continue in the next packed row."
-        yield _changed(config, shorter, {"method.max_length": shorter}, loss)
+        yield changed(config, shorter, {"method.max_length": shorter}, loss)
         shorter = shorter // 2 // LENGTH_STEP * LENGTH_STEP
 
 
-def _quantised(config: JobConfig, length: int, _: Mapping[int, int]) -> Iterator[Change]:
+def smaller_optimizer(config: JobConfig, length: int, _: Mapping[int, int]) -> Iterator[Change]:
+    """AdamW with its averages in 8 bits."""
+    if config.training.uses_adam and not is_8bit(config.training.optim):
+        message = "AdamW of bitsandbytes, which keeps its averages in 8 bits instead of 32."
+        yield changed(config, length, {"training.optim": "adamw_8bit"}, message)
+
+
+def smaller_evaluations(config: JobConfig, length: int, _: Mapping[int, int]) -> Iterator[Change]:
+    """Fewer rows at once in an evaluation, whose result stays the same."""
+    batch = config.training.per_device_eval_batch_size
+    while batch > 1:
+        batch //= 2
+        message = f"Same rows in passes of {_rows(batch)}: the eval loss stays the same, an evaluation takes longer."
+        yield changed(config, length, {"training.per_device_eval_batch_size": batch}, message)
+
+
+def quantised(config: JobConfig, length: int, _: Mapping[int, int]) -> Iterator[Change]:
     if config.quantised_by:
         return
     changes: dict[str, Any] = {"load_in_4bit": True}
     message = "QLoRA: frozen weights in 4 bits, which costs a little quality and speed."
     if config.tuning == "full":
         changes, message = {"tuning": "lora"}, "LoRA: trains adapters instead of all weights."
-        yield _changed(config, length, changes, message)
+        yield changed(config, length, changes, message)
         changes = {"tuning": "lora", "load_in_4bit": True}
         message = "QLoRA: trains adapters on frozen weights in 4 bits."
-    yield _changed(config, length, changes, message)
+    yield changed(config, length, changes, message)
 
 
-def _changed(config: JobConfig, length: int, changes: dict[str, Any], message: str) -> Change:
+def changed(config: JobConfig, length: int, changes: dict[str, Any], message: str) -> Change:
+    """The config with other values of some settings. Raises `InvalidRequestError` when they do not fit together."""
     document = config.model_dump(mode="json", exclude_unset=True)
     for name, value in changes.items():
         *groups, field = name.split(".")

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from train.data.rows.canonical import CanonicalFile
 from train.data.tokens.encode import labelled, num_taught, tokenise
@@ -67,17 +67,23 @@ def sampled_places(num_rows: int) -> list[int]:
 
 
 def _counted(prepared: Prepared) -> RowLengths:
+    counts = prepared.counts
+    found = lengths_of(prepared.dataset().data)
+    return RowLengths(
+        counts.num_rows, counts.num_sequences, counts.num_tokens, counts.num_trained_tokens, found, is_exact=True
+    )
+
+
+def lengths_of(table: Any) -> dict[int, int]:
+    """Prepared rows of an Arrow table by their number of tokens; empty where they have no tokens before training."""
     from pyarrow import compute
 
-    counts = prepared.counts
-    table = prepared.dataset().data
     columns = [table.column(name) for name in table.column_names if name.endswith("_ids")]
+    if not columns:
+        return {}
     # Both answers of a pair are padded to the longer one.
     longest = compute.max_element_wise(*map(compute.list_value_length, columns))
-    found = Counter(longest.to_pylist())
-    return RowLengths(
-        counts.num_rows, counts.num_sequences, counts.num_tokens, counts.num_trained_tokens, dict(found), is_exact=True
-    )
+    return {pair["values"]: pair["counts"] for pair in compute.value_counts(longest).to_pylist()}
 
 
 def _sampled(spec: PrepareSpec, tokenizer: "PreTrainedTokenizerBase") -> RowLengths:

@@ -1,0 +1,93 @@
+"""The analysis of an attempt that failed: cause, evidence, suggested changes, and where to continue. Pure rules."""
+
+from functools import partial
+
+from ftlab.schemas.events import LOSS_FLAT
+from ftlab.schemas.failures import Confidence, FailureAnalysis, ResumeFrom
+from ftlab.status import CAUSES, FailureCause, Phase, ReasonCode
+from train.failures.evidence import evidence_of
+from train.failures.facts import FailureFacts
+from train.failures.memory_suggestions import for_evaluation, for_host, for_training
+from train.failures.sentences import sentence_of
+from train.failures.suggestions import for_config, for_disk, for_divergence, for_no_learning, for_stall, for_time
+from train.failures.traceback_text import phase_of
+
+C = FailureCause
+
+GPU_MEMORY = frozenset({C.GPU_MEMORY, C.GPU_MEMORY_TRAINING, C.GPU_MEMORY_EVALUATION})
+_GUESSED: dict[FailureCause, Confidence] = {
+    C.KILLED: "likely",
+    C.COLLECTIVE_LOST: "likely",
+    C.CUDA_ERROR: "likely",
+    C.LEARNED_NOTHING: "likely",
+    C.INTERNAL_ERROR: "possible",
+}
+"""How sure the rule for a cause is; the others follow from an error that says so."""
+_SUGGESTIONS = {
+    C.GPU_MEMORY: for_training,
+    C.GPU_MEMORY_TRAINING: for_training,
+    C.GPU_MEMORY_EVALUATION: for_evaluation,
+    C.DISK_FULL: for_disk,
+    C.STUCK: for_stall,
+    C.DIVERGED: for_divergence,
+    C.LEARNED_NOTHING: for_no_learning,
+    C.TIME_LIMIT: for_time,
+    C.BAD_CONFIG: for_config,
+}
+
+
+def analyse(facts: FailureFacts) -> FailureAnalysis:
+    """Find out why an attempt failed. The same facts give the same analysis; nothing is read or loaded."""
+    phase = phase_of(facts.failure.traceback) or facts.phase
+    cause = _cause_of(facts, phase)
+    suggest = _SUGGESTIONS.get(cause)
+    if cause is C.HOST_MEMORY:
+        suggest = partial(for_host, is_eval=phase is Phase.EVALUATING)
+    return FailureAnalysis(
+        cause=cause,
+        reason=facts.failure.reason,
+        phase=phase,
+        attempt=facts.attempt,
+        confidence=_confidence_in(cause, facts),
+        sentence=sentence_of(cause, facts, phase),
+        evidence=evidence_of(cause, facts, phase),
+        suggestions=suggest(facts) if suggest and facts.config else [],
+        resume_from=_resume_from(cause, facts),
+    )
+
+
+def _cause_of(facts: FailureFacts, phase: Phase | None) -> FailureCause:
+    failure = facts.failure
+    cause = failure.cause or CAUSES.get(failure.reason, C.INTERNAL_ERROR)
+    if cause is C.GPU_MEMORY and phase is Phase.TRAINING:
+        return C.GPU_MEMORY_TRAINING
+    if cause is C.GPU_MEMORY and phase is Phase.EVALUATING:
+        return C.GPU_MEMORY_EVALUATION
+    if cause is C.TIME_LIMIT and LOSS_FLAT in facts.alarms:
+        return C.LEARNED_NOTHING
+    return cause
+
+
+def _confidence_in(cause: FailureCause, facts: FailureFacts) -> Confidence:
+    if cause is C.HOST_MEMORY and facts.failure.reason is ReasonCode.WORKER_CRASHED:
+        return "likely"  # the kernel killed a process of the machine, not necessarily one of this run
+    is_told = phase_of(facts.failure.traceback) is not None
+    if cause in (C.GPU_MEMORY_TRAINING, C.GPU_MEMORY_EVALUATION) and not is_told and facts.failure.cause is not cause:
+        return "likely"  # the phase is that of the newest heartbeat
+    return _GUESSED.get(cause, "certain")
+
+
+def _resume_from(cause: FailureCause, facts: FailureFacts) -> ResumeFrom | None:
+    """The newest checkpoint; after a divergence the best one, because the newest may be from after its beginning."""
+    if not facts.checkpoints:
+        return None
+    newest = facts.checkpoints[0]
+    measured = [saved for saved in facts.checkpoints if saved.eval_loss is not None]
+    if cause is not C.DIVERGED or not measured:
+        why = "It is the newest, so the fewest steps are trained again."
+        if cause is C.DIVERGED:
+            why = "It is the newest, and no checkpoint has an eval loss to choose by. Its weights are finite."
+        return ResumeFrom(name=newest.name, step=newest.step, eval_loss=newest.eval_loss, reason=why)
+    best = min(measured, key=lambda saved: (saved.eval_loss or 0.0, -saved.step))
+    why = f"It has the lowest eval loss ({best.eval_loss:.4g}); the loss may have been rising at later ones already."
+    return ResumeFrom(name=best.name, step=best.step, eval_loss=best.eval_loss, reason=why)
