@@ -12,17 +12,18 @@ import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from cluster.coordinator.failed_jobs import fail_job
 from cluster.coordinator.preparation import DataKey, Preparation, Progress
 from cluster.coordinator.queue_snapshot import QueueSnapshot
 from cluster.coordinator.stop_requests import requested_stop
 from cluster.coordinator.tick import Tick
-from cluster.coordinator.transitions import move_job
 from cluster.data.requests import FINDINGS, PrepareRequest, prepare_request
 from cluster.policy import Fleet, QueuedJob, Wait, fair_order, waiting_reasons
 from ftlab.errors import NotFoundError
 from ftlab.schemas import JobConfig
-from ftlab.status import JobStatus
+from ftlab.status import ReasonCode
 from tracking.store.records import JobRecord
+from train.plan import Failure
 
 MAX_WORKING = 2
 """Preparations at the same time."""
@@ -100,7 +101,8 @@ class DataGate:
                 passed.add(job.id)
             elif progress is Progress.INVALID:
                 answer = preparation.answer
-                move_job(tick, job, JobStatus.FAILED, reason=answer.reason, message=answer.message)
+                reason = answer.reason or ReasonCode.INTERNAL_ERROR
+                fail_job(tick, job, Failure(reason, answer.message, cause=answer.cause, field=answer.field))
             else:
                 waits.append(Wait(job.id, _why_waiting(preparation, progress)))
         self._forget_except(asked)

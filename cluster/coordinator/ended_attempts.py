@@ -1,17 +1,19 @@
 """Ended attempts: their device time is counted, their job moves on, and what their run left behind is removed."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from cluster.coordinator.failed_jobs import fail_unreadable, notices_of
 from cluster.coordinator.stop_requests import requested_stop
 from cluster.coordinator.tick import Tick
-from cluster.coordinator.transitions import fail_unreadable, move_job
+from cluster.coordinator.transitions import move_job
 from cluster.machine.orphans import sweep_job
 from cluster.policy import Devices
 from cluster.policy.retry import GiveUp, Retry, Stopped, after_attempt, after_stop, time_is_up
 from cluster.runs.model_location import job_folder
 from cluster.runs.time_limits import lasted_s
 from ftlab.status import JobStatus, ReasonCode, StopKind
-from tracking.store.records import AttemptRecord, JobRecord, JobRef, UnreadableConfig
+from tracking.store.records import AttemptRecord, JobRecord, JobRef, NewEvent, UnreadableConfig
 
 ORPHAN_GRACE_S = 5.0
 """Seconds that a run which has just delivered gets to exit by itself."""
@@ -88,21 +90,25 @@ def _settle(tick: Tick, job: JobRecord, attempt: AttemptRecord) -> None:
         stop = StopKind.EXTEND  # it has trained all files that it knew of
     if stop is StopKind.CANCEL:
         move_job(tick, job, JobStatus.CANCELLED, reason=ReasonCode.USER_CANCELLED)
-    elif stop is not None:
-        _settle_stopped(tick, job, stop, reason, message)
+        return
+    notices = notices_of(tick, job, attempt)
+    if stop is not None:
+        _settle_stopped(tick, job, stop, reason, message, notices)
     else:
-        _settle_ended(tick, job, reason, message)
+        _settle_ended(tick, job, reason, message, notices)
 
 
-def _settle_stopped(tick: Tick, job: JobRecord, stop: StopKind, reason: ReasonCode, message: str) -> None:
+def _settle_stopped(
+    tick: Tick, job: JobRecord, stop: StopKind, reason: ReasonCode, message: str, notices: Sequence[NewEvent]
+) -> None:
     match after_stop(stop, reason, message, step=job.step, saved_step=_saved_step(tick, job)):
         case GiveUp(reason, message):
-            move_job(tick, job, JobStatus.FAILED, reason=reason, message=message)
+            move_job(tick, job, JobStatus.FAILED, reason=reason, message=message, notices=notices)
         case Stopped(status, message, stop_reason, to_front):
-            move_job(tick, job, status, reason=stop_reason, message=message, to_front=to_front)
+            move_job(tick, job, status, reason=stop_reason, message=message, to_front=to_front, notices=notices)
 
 
-def _settle_ended(tick: Tick, job: JobRecord, reason: ReasonCode, message: str) -> None:
+def _settle_ended(tick: Tick, job: JobRecord, reason: ReasonCode, message: str, notices: Sequence[NewEvent]) -> None:
     config = job.config
     if isinstance(config, UnreadableConfig):
         fail_unreadable(tick, job, config)
@@ -112,9 +118,9 @@ def _settle_ended(tick: Tick, job: JobRecord, reason: ReasonCode, message: str) 
     )
     if reason is ReasonCode.TIME_LIMIT or (isinstance(follows, Retry) and _is_time_up(tick, job)):
         message = time_is_up(_saved_step(tick, job))
-        move_job(tick, job, JobStatus.FAILED, reason=ReasonCode.TIME_LIMIT, message=message)
+        move_job(tick, job, JobStatus.FAILED, reason=ReasonCode.TIME_LIMIT, message=message, notices=notices)
     elif isinstance(follows, GiveUp):
-        move_job(tick, job, JobStatus.FAILED, reason=follows.reason, message=follows.message)
+        move_job(tick, job, JobStatus.FAILED, reason=follows.reason, message=follows.message, notices=notices)
     else:
         move_job(
             tick,
@@ -122,6 +128,7 @@ def _settle_ended(tick: Tick, job: JobRecord, reason: ReasonCode, message: str) 
             JobStatus.QUEUED,
             message=f"Queued again after {reason.value}: {message}",
             to_front=reason is ReasonCode.PREEMPTED,
+            notices=notices,
             retries_used=follows.retries_used,
             not_before=follows.not_before,
         )

@@ -5,11 +5,12 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 from cluster.coordinator.data_gate import DataGate
+from cluster.coordinator.failed_jobs import fail_job, fail_unreadable
 from cluster.coordinator.queue_snapshot import QUEUE_WINDOW, QueueSnapshot, QueueWindow, read_queue
 from cluster.coordinator.ray_backend import DriverLostError
 from cluster.coordinator.stop_requests import StopRequests
 from cluster.coordinator.tick import Tick
-from cluster.coordinator.transitions import end_attempt, fail_unreadable, move_job, publish
+from cluster.coordinator.transitions import end_attempt, publish
 from cluster.names import RUN_PREFIX, STANDBY_PREFIX
 from cluster.policy import Decision, Fleet, Preempt, Refuse, Start, Wait, WorkerShape, decide, on_nodes
 from cluster.runs.make_plan import make_plan, step_to_resume
@@ -21,7 +22,7 @@ from tracking.store import StaleJobError, Transaction
 from tracking.store.ids import new_id
 from tracking.store.records import AttemptRecord, EventRecord, JobRecord, JobRef, NewEvent, UnreadableConfig
 from train.model.preflight import check_devices
-from train.plan import RunPlan
+from train.plan import Failure, RunPlan
 
 WAITING_INTERVAL_S = 1.0
 """Shortest interval in seconds between updates of the reasons why jobs wait: they change with every start, and only
@@ -77,7 +78,7 @@ class JobStarter:
                 case Start():
                     has_started |= self._start(tick, job, decision, fleet, claimed)
                 case Refuse():
-                    move_job(tick, job, JobStatus.FAILED, reason=ReasonCode.CONFIG_INVALID, message=decision.why)
+                    fail_job(tick, job, Failure(ReasonCode.CONFIG_INVALID, decision.why, field="resources"))
                 case Preempt():
                     self._preempt(tick, job, decision, snapshot)
         self._write_waiting(tick, decisions, {wait.job_id for wait in waits_for_data}, snapshot)
@@ -89,7 +90,7 @@ class JobStarter:
         try:
             check_devices(job.config, use_cuda=start.shape.total.gpus > 0)
         except InvalidRequestError as error:
-            move_job(tick, job, JobStatus.FAILED, reason=ReasonCode.CONFIG_INVALID, message=error.message)
+            fail_job(tick, job, Failure(ReasonCode.CONFIG_INVALID, error.message, field=error.param))
             return False
         shape = on_nodes(start.shape, start.placement, fleet)
         # A standby run is one process, and where there are several machines, it may be on another one.
@@ -101,7 +102,7 @@ class JobStarter:
             return False  # cancelled or paused a moment ago
         except NotFoundError as error:
             reason = REASONS_OF_MISSING.get(error.code, ReasonCode.CONFIG_INVALID)
-            move_job(tick, job, JobStatus.FAILED, reason=reason, message=error.message)
+            fail_job(tick, job, Failure(reason, error.message, field=error.param))
             return False
         claimed.add(attempt.driver)
         publish(tick, events)

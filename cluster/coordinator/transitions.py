@@ -9,7 +9,7 @@ from cluster.events.documents import to_documents
 from ftlab.status import JobStatus, ReasonCode
 from tracking.store import StaleJobError
 from tracking.store.jobs import MoveFields
-from tracking.store.records import AttemptRecord, EventRecord, JobRecord, JobRef, UnreadableConfig
+from tracking.store.records import AttemptRecord, EventRecord, JobRecord, JobRef, NewEvent
 
 logger = logging.getLogger(__name__)
 
@@ -22,9 +22,10 @@ def move_job(
     message: str | None = None,
     reason: ReasonCode | None = None,
     to_front: bool = False,
+    notices: Sequence[NewEvent] = (),
     **fields: Unpack[MoveFields],
 ) -> bool:
-    """Change the status of a job that is still as `job` says, and publish it.
+    """Change the status of a job that is still as `job` says, and publish it, with `notices` before it.
 
     `False` when the job, or what was requested of it, has changed meanwhile: the next tick decides again.
     """
@@ -33,18 +34,13 @@ def move_job(
             _require_unchanged(tx.jobs.lock(job.ref), job)
             if to_front:
                 fields["queue_shift"] = tx.jobs.front_shift(job.priority)
-            event = tx.jobs.move(job.ref, target, now=tick.now, message=message, reason=reason, **fields)
+            events = tx.events.append(job.ref, notices)
+            events.append(tx.jobs.move(job.ref, target, now=tick.now, message=message, reason=reason, **fields))
     except StaleJobError as error:
         logger.info("%s", error)
         return False
-    publish(tick, [event])
+    publish(tick, events)
     return True
-
-
-def fail_unreadable(tick: Tick, job: JobRecord, config: UnreadableConfig) -> None:
-    """Fail a job whose config cannot be read, so that it does not hold up others."""
-    message = f"This version cannot read the job's config: {config.why}"
-    move_job(tick, job, JobStatus.FAILED, reason=ReasonCode.CONFIG_INVALID, message=message)
 
 
 def end_attempt(tick: Tick, attempt: AttemptRecord, reason: ReasonCode, message: str) -> None:

@@ -13,7 +13,7 @@ from ftlab.schemas import JobConfig
 from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS
 from ftlab.schemas.methods import Method
 from ftlab.settings import Settings
-from ftlab.status import ReasonCode
+from ftlab.status import FailureCause, ReasonCode
 from tracking.store import Transaction
 from tracking.store.records import DatasetRecord
 from train.data.eval_split import SplitSpec
@@ -51,6 +51,10 @@ class WorkState:
     """
     message: str = ""
     """Message of failed work: a sentence that a user can act on."""
+    cause: FailureCause | None = None
+    """Cause of failed work; `None` where it follows from the reason."""
+    field: str | None = None
+    """The setting at fault, where there is one."""
     worker: int = 0
     """Process id of the data worker that answers: another one means that the one before has died."""
 

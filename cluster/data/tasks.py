@@ -79,7 +79,13 @@ class TaskTable:
             ended = WorkState(WorkStatus.FAILED, message=error.message)
         except BaseException as error:  # an edge: every failure is reported to the callers
             failure = classify(error, self._folder)
-            ended = WorkState(WorkStatus.FAILED, reason=failure.reason, message=failure.message)
+            ended = WorkState(
+                WorkStatus.FAILED,
+                reason=failure.reason,
+                message=failure.message,
+                cause=failure.cause,
+                field=failure.field,
+            )
         else:
             ended = replace(task.state, status=WorkStatus.DONE, result=result)
         with self._lock:

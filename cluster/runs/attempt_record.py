@@ -12,7 +12,7 @@ from cluster.interfaces import EventHubClient
 from ftlab.backoff import backoff_s
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import CheckpointPayload, MetricsPayload, ProgressPayload
-from ftlab.status import JobStatus, ReasonCode
+from ftlab.status import CAUSES, JobStatus, ReasonCode
 from tracking.store import StaleJobError, Store, Transaction
 from tracking.store.records import (
     CheckpointRecord,
@@ -23,7 +23,7 @@ from tracking.store.records import (
     ModelRecord,
     NewEvent,
 )
-from train.plan import ModelLoaded, StopKind
+from train.plan import Failure, ModelLoaded, StopKind
 from train.reporting.event_sender import Emitted
 
 HEARTBEAT_INTERVAL_S = 1.0
@@ -132,11 +132,13 @@ class AttemptLog:
 
         self._queue.put(write)
 
-    def end(self, reason: ReasonCode, message: str) -> None:
+    def end(self, ending: Failure) -> None:
         """The attempt is over without a model; the coordinator decides what follows."""
 
         def write(tx: Transaction) -> list[EventRecord]:
-            tx.attempts.end(self._ref, reason=reason, message=message, now=datetime.now(UTC))
+            details = ending.to_details() if ending.reason in CAUSES else None
+            now = datetime.now(UTC)
+            tx.attempts.end(self._ref, reason=ending.reason, message=ending.message, now=now, failure=details)
             self._has_ended = True
             return []
 

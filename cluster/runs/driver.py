@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from cluster.coordinator_client import RayCoordinatorClient
 from cluster.events.event_hub import RayEventHubClient
 from cluster.machine.cpu_priority import import_behind
+from cluster.machine.memory_kills import NO_KILLS, count_kills
 from cluster.names import NAMESPACE
 from cluster.policy import WorkerShape, node_labels
 from cluster.runs.attempt_record import AttemptLog
@@ -30,6 +31,7 @@ from ftlab.status import JobStatus, ReasonCode
 from tracking.store import Store
 from tracking.store.ids import new_id
 from tracking.store.records import JobRecord, JobRef, ModelRecord
+from train.failures.stacks import telling_frames
 from train.plan import Beat, Ending, Failure, Outcome, RunPlan, StopKind
 from train.reporting.event_sender import Emitted
 
@@ -67,7 +69,8 @@ class RunDriver:
         self._gpu_holder: Any = None
         self._outcome: Outcome | None = None
         self._failure: Failure | None = None
-        self._verdict: tuple[ReasonCode, str] | None = None
+        self._kills = count_kills()
+        self._verdict: Failure | None = None
         """The reason why this driver itself ended the run by force."""
         self._newest_checkpoint: int | None = None
         self._phases = PhaseChanges(step=0)
@@ -161,7 +164,7 @@ class RunDriver:
             )
         else:
             # Told now, because leaving takes seconds in which the coordinator might end the run by force.
-            self._log.end(*self._reason(None))
+            self._log.end(self._ending(None))
 
     def request_stop(self, kind: StopKind) -> bool:
         """Ask the run to save and stop; `False` when it is not training yet and has nothing to save."""
@@ -242,19 +245,22 @@ class RunDriver:
             if self._log is not None:
                 finished = self._outcome is not None and self._outcome.ending is Ending.FINISHED
                 if not finished:
-                    self._log.end(*self._reason(crash))
+                    self._log.end(self._ending(crash))
                 self._log.close()
             self._ended.set()
         self._coordinator.attempt_ended()
 
-    def _reason(self, crash: BaseException | None) -> tuple[ReasonCode, str]:
+    def _ending(self, crash: BaseException | None) -> Failure:
         if self._outcome is not None and self._outcome.stop is not None:
             return of_stop(self._outcome, self._log.stop if self._log else None)
         if self._verdict is not None:  # what workers say while they are ended is no cause
             return self._verdict
         if self._failure is not None:
-            return self._failure.reason, self._failure.message
-        return of_crash(crash, {worker.node_id for worker in self._workers.values()})
+            return self._failure
+        nodes = {worker.node_id for worker in self._workers.values()}
+        is_here = not nodes or nodes == {str(ray.get_runtime_context().get_node_id())}
+        kills = count_kills().since(self._kills) if is_here else NO_KILLS
+        return of_crash(crash, nodes, kills)
 
     def _watch(self) -> None:
         while not self._ended.wait(LOOK_INTERVAL_S):
@@ -279,18 +285,18 @@ class RunDriver:
             logger.warning("Standby run: %s", stall.sentence)
             self._close(None)
             return
-        where = ""
+        where, frames = "", list[str]()
         if workers and self._outcome is None and self._failure is None:
-            where = _keep_stacks(plan, workers, stall)
+            where, frames = _keep_stacks(plan, workers, stall)
             if self._watchdog.look_again(time.monotonic()) is None:
                 return  # it has moved on while its stacks were taken
-        self._end_by_force(ReasonCode.WORKER_HUNG, f"{stall.sentence}{where}")
+        self._end_by_force(ReasonCode.WORKER_HUNG, f"{stall.sentence}{where}", frames)
 
-    def _end_by_force(self, reason: ReasonCode, why: str) -> None:
+    def _end_by_force(self, reason: ReasonCode, why: str, notes: Sequence[str] = ()) -> None:
         """End the workers, so that `fit()` returns; where even that hangs, the coordinator ends this process."""
         logger.warning("Ending the run %s by force: %s", self._name, why)
         if self._failure is None:
-            self._verdict = of_force(reason, why, self._newest_checkpoint)
+            self._verdict = of_force(reason, why, self._newest_checkpoint, notes)
         end_workers(list(self._workers.values()))
         if not self._ended.wait(FIT_END_TIMEOUT_S):
             self._close(None)
@@ -341,14 +347,14 @@ def stacks_file(plan: RunPlan) -> Path:
     return plan.log_file.with_name(f"attempt-{plan.attempt}-stacks.txt")
 
 
-def _keep_stacks(plan: RunPlan, workers: Sequence[WorkerProcess], stall: Stall) -> str:
-    """Write the stacks of a hung run; return a sentence with their path."""
+def _keep_stacks(plan: RunPlan, workers: Sequence[WorkerProcess], stall: Stall) -> tuple[str, list[str]]:
+    """Write the stacks of a hung run; return a sentence with their path, and one for each worker's telling frame."""
     file = stacks_file(plan)
     try:
-        dump_stacks(workers, f"{plan.job_id}, attempt {plan.attempt}. {stall.sentence}", file)
+        dump = dump_stacks(workers, f"{plan.job_id}, attempt {plan.attempt}. {stall.sentence}", file)
     except OSError as error:
-        return f" Its stacks could not be written to {file}: {error.strerror}."
-    return f" Its stacks are in the file {file.name} of the job's logs."
+        return f" Its stacks could not be written to {file}: {error.strerror}.", []
+    return f" Its stacks are in the file {file.name} of the job's logs.", telling_frames(dump)
 
 
 def _watchdog_of(plan: RunPlan | None) -> Watchdog:

@@ -1,17 +1,19 @@
 """How an attempt that delivered nothing ended: its reason, and the sentence that the user reads."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import ray
 
+from cluster.machine.memory_kills import NO_KILLS, MemoryKills
 from cluster.policy.retry import STOP_REASONS
-from ftlab.status import ReasonCode
-from train.plan import Outcome, StopKind
+from ftlab.status import FailureCause, ReasonCode
+from train.plan import Failure, Outcome, StopKind
 
 NODE_DEATH_S = 20.0
 """Seconds after which Ray declares a machine dead: about 12, rounded up."""
 NODE_LOOK_INTERVAL_S = 0.5
+MAX_RAY_CHARS = 600
 _OUT_OF_MEMORY = ("OutOfMemoryError", "killed due to the node running low on memory")
 
 _LEADS = {
@@ -24,46 +26,57 @@ _LEADS = {
 }
 
 
-def of_stop(outcome: Outcome, wanted: StopKind | None) -> tuple[ReasonCode, str]:
+def of_stop(outcome: Outcome, wanted: StopKind | None) -> Failure:
     """Reason and message of a run that stopped on request. `wanted` is the newest request, which may be more urgent
     than the one that the run acted on.
     """
     assert outcome.stop is not None
     kind = max(outcome.stop, wanted or outcome.stop, key=lambda each: each.urgency)
     if kind is StopKind.FENCED:
-        return ReasonCode.INTERNAL_ERROR, "Stopped because a newer attempt had taken over."
+        return Failure(ReasonCode.INTERNAL_ERROR, "Stopped because a newer attempt had taken over.")
     if outcome.has_saved:
         saved = f"its checkpoint of step {outcome.saved_step} was saved."
     elif outcome.saved_step is not None:
         saved = f"there was nothing to save after the checkpoint of step {outcome.saved_step}."
     else:
         saved = "there was nothing to save yet."
-    return STOP_REASONS[kind], f"{_LEADS[kind]} at step {outcome.step}; {saved}"
+    return Failure(STOP_REASONS[kind], f"{_LEADS[kind]} at step {outcome.step}; {saved}")
 
 
-def of_force(reason: ReasonCode, why: str, newest_checkpoint: int | None) -> tuple[ReasonCode, str]:
+def of_force(reason: ReasonCode, why: str, newest_checkpoint: int | None, notes: Sequence[str] = ()) -> Failure:
     """Reason and message of a run that its driver ended."""
-    if newest_checkpoint is None:
-        return reason, f"{why} There is no checkpoint yet."
-    return reason, f"{why} The newest checkpoint is that of step {newest_checkpoint}."
+    saved = (
+        "There is no checkpoint yet."
+        if newest_checkpoint is None
+        else f"The newest checkpoint is that of step {newest_checkpoint}."
+    )
+    return Failure(reason, f"{why} {saved}", notes=tuple(notes))
 
 
-def of_crash(crash: BaseException | None, nodes: Collection[str] = ()) -> tuple[ReasonCode, str]:
-    """Reason and message of a run that ended without a report, derived from Ray's error; `nodes` are the machines of
-    its workers.
+def of_crash(crash: BaseException | None, nodes: Collection[str] = (), kills: MemoryKills = NO_KILLS) -> Failure:
+    """The failure of a run that ended without a report, derived from Ray's error and from what the kernel counted on
+    this machine; `nodes` are the machines of its workers.
 
     Workers on another machine may end before Ray detects the loss of the machine, so this waits for the detection.
     """
     text = f"{type(crash).__name__}: {crash}"
+    notes = () if crash is None else (f"Ray reports: {' '.join(text.split())[:MAX_RAY_CHARS]}",)
     if isinstance(crash, ray.exceptions.OutOfMemoryError) or any(mark in text for mark in _OUT_OF_MEMORY):
-        return ReasonCode.HOST_OOM, "The machine ran out of memory, so a training worker was ended."
+        message = "The machine ran out of memory, so a training worker was ended."
+        return Failure(ReasonCode.HOST_OOM, message, notes=notes)
     if "PreemptionError" in text:
-        return ReasonCode.NODE_LOST, "The machine of a training worker was shut down."
+        return Failure(ReasonCode.NODE_LOST, "The machine of a training worker was shut down.", notes=notes)
     if "NodeDiedError" in text or _is_lost(nodes):
-        return ReasonCode.NODE_LOST, "The machine of a training worker is no longer available."
-    return (
+        message = "The machine of a training worker is no longer available."
+        return Failure(ReasonCode.NODE_LOST, message, notes=notes)
+    if kills.in_group:
+        message = "The kernel ended a training worker, because the memory that the service may use was used up."
+        return Failure(ReasonCode.HOST_OOM, message, notes=(kills.sentence, *notes))
+    return Failure(
         ReasonCode.WORKER_CRASHED,
         "A training worker exited without an error message (killed, or a crash in native code).",
+        cause=FailureCause.HOST_MEMORY if kills.on_machine else None,
+        notes=(kills.sentence, *notes) if kills.on_machine else notes,
     )
 
 

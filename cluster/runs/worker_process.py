@@ -46,14 +46,16 @@ class WorkerProcess:
         )
 
 
-def dump_stacks(workers: Sequence[WorkerProcess], head: str, file: Path) -> None:
-    """Write the stacks of every worker to `file`, below the sentence `head`. Raises `OSError`."""
+def dump_stacks(workers: Sequence[WorkerProcess], head: str, file: Path) -> str:
+    """Write the stacks of every worker to `file`, below the sentence `head`; return the text. Raises `OSError`."""
     parts = [head]
     for worker in workers:
         title = f"== Worker {worker.rank}: process {worker.pid} on node {worker.node_id} =="
         parts.append(f"{title}\n{_on_its_node(worker, stacks_of) or 'Its machine does not answer.'}")
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("\n\n".join(parts) + "\n", "utf-8")
+    text = "\n\n".join(parts) + "\n"
+    file.write_text(text, "utf-8")
+    return text
 
 
 def end_workers(workers: Sequence[WorkerProcess]) -> None:

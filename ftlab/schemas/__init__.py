@@ -9,6 +9,7 @@ from ftlab.schemas.events import (
     Event,
     EventKind,
     EventPayload,
+    FailurePayload,
     LogLine,
     LogPayload,
     MetricsPayload,
@@ -19,6 +20,7 @@ from ftlab.schemas.events import (
     StatusPayload,
     TrialPayload,
 )
+from ftlab.schemas.failures import FailureAnalysis, ResumeFrom, Suggestion
 from ftlab.schemas.lora import LoraConfig
 from ftlab.schemas.methods import DpoMethod, GrpoMethod, KtoMethod, Method, RewardMethod, SftMethod
 from ftlab.schemas.records import (
@@ -50,6 +52,8 @@ __all__ = [
     "Event",
     "EventKind",
     "EventPayload",
+    "FailureAnalysis",
+    "FailurePayload",
     "GrpoMethod",
     "Job",
     "JobConfig",
@@ -71,6 +75,7 @@ __all__ = [
     "QueueEntry",
     "Quota",
     "Resources",
+    "ResumeFrom",
     "ResumedPayload",
     "RewardMethod",
     "RowEstimate",
@@ -81,6 +86,7 @@ __all__ = [
     "SignedUrl",
     "StatusPayload",
     "StrictModel",
+    "Suggestion",
     "Template",
     "TemplateSummary",
     "TrainingConfig",

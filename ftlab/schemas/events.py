@@ -9,6 +9,7 @@ from pydantic import Field, GetJsonSchemaHandler, TypeAdapter
 from pydantic_core import CoreSchema
 
 from ftlab.schemas.common import WireModel
+from ftlab.schemas.failures import FailureAnalysis
 from ftlab.status import JobStatus, Phase, ReasonCode
 
 RESUMED = "resumed"
@@ -24,6 +25,8 @@ EVAL_LOSS_RISING = "eval_loss_rising"
 LOSS_FLAT = "loss_flat"
 ALARMS = frozenset({DATA_WAIT_HIGH, SPEED_DROPPED, GRAD_NORM_HIGH, EVAL_LOSS_RISING, LOSS_FLAT})
 """Codes of the notices that a run emits when its own measurements look wrong."""
+FAILURE_ANALYSED = "failure_analysed"
+"""Code of the notice with the analysis of an attempt that failed."""
 DATASETS_MIXED = "datasets_mixed"
 """Code of the notice that reports how many rows of each dataset an epoch of a mix takes."""
 EVAL_SPLIT = "eval_split"
@@ -196,6 +199,12 @@ class TrialPayload(NoticePayload):
     """Seconds that the pass took."""
 
 
+class FailurePayload(NoticePayload):
+    """Why an attempt failed (code `failure_analysed`)."""
+
+    analysis: FailureAnalysis | None = None
+
+
 class SamplePayload(EventPayload):
     """Answer of the model in training to one of `training.sample_prompts`."""
 
@@ -224,9 +233,14 @@ _Payload = (
     | NoticePayload
     | ResumedPayload
     | TrialPayload
+    | FailurePayload
     | ProgressPayload
 )
-_BY_CODE: dict[str, type[NoticePayload]] = {RESUMED: ResumedPayload, TRIED: TrialPayload}
+_BY_CODE: dict[str, type[NoticePayload]] = {
+    RESUMED: ResumedPayload,
+    TRIED: TrialPayload,
+    FAILURE_ANALYSED: FailurePayload,
+}
 """Notices with fields of their own."""
 _BY_KIND = {payload.kind: payload for payload in get_args(_Payload) if payload not in _BY_CODE.values()}
 

@@ -1,9 +1,11 @@
 """History of a job: metrics, events, logs, checkpoints, attempts. Every function blocks on the store."""
 
 from collections.abc import Collection
+from datetime import UTC, datetime
 
+from cluster.runs.failure_record import find_analysis
 from ftlab.errors import NotFoundError
-from ftlab.schemas import Attempt, Checkpoint, Dataset, Event, EventKind, MetricPoint
+from ftlab.schemas import Attempt, Checkpoint, Dataset, Event, EventKind, FailureAnalysis, MetricPoint
 from ftlab.schemas.log_lines import LOGGED_KINDS, log_lines
 from ftlab.schemas.replies import AttemptList, CheckpointList, EventList, JobOverview, LogList, MetricList
 from serve.context import Services
@@ -53,6 +55,16 @@ def attempts(services: Services, owner: str, job: str) -> AttemptList:
         record = tx.jobs.resolve(job, owner=owner)
         found = tx.attempts.of_job(record.id)
     return AttemptList(data=[Attempt.of(attempt) for attempt in found])
+
+
+def failure(services: Services, owner: str, job: str) -> FailureAnalysis:
+    """The analysis of the job's newest failure. Raises `NotFoundError` (`job_not_failed`) for one that never failed."""
+    with services.store.read() as tx:
+        record = tx.jobs.resolve(job, owner=owner)
+        found = find_analysis(tx, services.settings, record, datetime.now(UTC))
+    if found is None:
+        raise NotFoundError(f"Job {record.id} has not failed ({record.status.value}).", "job_not_failed")
+    return found
 
 
 def overview(services: Services, owner: str, job: str) -> JobOverview:

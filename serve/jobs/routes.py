@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ftlab.errors import InvalidRequestError
-from ftlab.schemas import EventKind, Job, JobConfig, JobEstimate, Page
+from ftlab.schemas import EventKind, FailureAnalysis, Job, JobConfig, JobEstimate, Page
 from ftlab.schemas.replies import AttemptList, CheckpointList, EventList, LogList, MetricList
 from ftlab.schemas.requests import Batches, JobChange, Move, Resume
 from ftlab.status import JobStatus
@@ -154,6 +154,12 @@ async def get_checkpoints(caller: Caller, job_id: JobId) -> Response:
 @router.get("/{job_id}/attempts", response_model=AttemptList, summary="List the attempts of a job")
 async def get_attempts(caller: Caller, job_id: JobId) -> Response:
     return reply(await caller.call(history.attempts, job_id))
+
+
+@router.get("/{job_id}/failure", response_model=FailureAnalysis, summary="Get the analysis of a job's newest failure")
+async def get_failure(caller: Caller, job_id: JobId) -> Response:
+    """Cause, evidence, suggested changes, and the checkpoint to continue from; also of a job that goes on since."""
+    return reply(await caller.call(history.failure, job_id))
 
 
 async def submitted(caller: Caller, submission: submit.Submission) -> Response:

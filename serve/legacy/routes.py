@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ftlab.schemas import Job, JobConfig, Page
+from ftlab.schemas import FailureAnalysis, Job, JobConfig, Page
 from ftlab.schemas.replies import CheckpointList, JobOverview, LogList, MetricList
 from serve.context import Caller
 from serve.downloads import routes as downloads
@@ -80,6 +80,13 @@ async def resume_job(
 @router.get("/api/training/local/jobs", response_model=Page[Job])
 async def list_jobs(caller: Caller, after: After = None, limit: Limit = 20) -> Response:
     return await jobs.list_jobs(caller, after=after, limit=limit)
+
+
+@router.get("/api/training/local/{job_id}/analyze-failure", response_model=FailureAnalysis)
+@router.post("/api/training/local/{job_id}/analyze-failure", response_model=FailureAnalysis)
+async def analyze_failure(caller: Caller, job_id: JobId) -> Response:
+    """The method makes no difference: an analysis is made when a job fails."""
+    return await jobs.get_failure(caller, job_id)
 
 
 @router.get("/api/training/{job_id}/checkpoints", response_model=CheckpointList)

@@ -11,6 +11,8 @@ import yaml
 
 from ftlab.manifest import MANIFEST, read_manifest
 from ftlab.schemas.events import parse_payload
+from ftlab.schemas.failure_text import failure_markdown
+from ftlab.schemas.failures import FailureAnalysis
 from ftlab.schemas.sample_prompts import answers_by_prompt
 from tracking.mlflow_record.api import MlflowApi
 from tracking.store.records import EventRecord
@@ -35,6 +37,12 @@ def upload_sample_table(api: MlflowApi, run_id: str, events: Sequence[EventRecor
         prompt = next(iter(by_step.values())).prompt
         writer.writerow([prompt, *(by_step[step].text if step in by_step else "" for step in steps)])
     api.upload_text(run_id, table.getvalue(), "samples.csv")
+
+
+def upload_failure(api: MlflowApi, run_id: str, analysis: FailureAnalysis) -> None:
+    """Upload the analysis of the newest failure as `failure.json` and `failure.md`."""
+    api.upload_text(run_id, analysis.model_dump_json(indent=1), "failure.json")
+    api.upload_text(run_id, failure_markdown(analysis), "failure.md")
 
 
 def upload_config(api: MlflowApi, run_id: str, config: dict[str, Any]) -> None:

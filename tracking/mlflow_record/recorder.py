@@ -16,11 +16,12 @@ from pathlib import Path
 from ftlab.backoff import backoff_s
 from ftlab.errors import NotFoundError, ServiceUnavailableError
 from ftlab.manifest import MANIFEST
-from ftlab.schemas import EventKind, NoticePayload, StatusPayload
+from ftlab.schemas import EventKind, FailurePayload, NoticePayload, StatusPayload
 from ftlab.status import JobStatus
 from tracking.mlflow_record.api import MlflowApi, MlflowRefusedError, MlflowUnreachableError, RunKey, RunState
 from tracking.mlflow_record.artifacts import (
     upload_config,
+    upload_failure,
     upload_logs,
     upload_model,
     upload_sample,
@@ -45,7 +46,7 @@ from tracking.store.records import DatasetRecord, EventRecord, JobRecord, JobRef
 
 logger = logging.getLogger(__name__)
 
-RECORDED_KINDS = (EventKind.STATUS, EventKind.METRICS, EventKind.CHECKPOINT, EventKind.SAMPLE)
+RECORDED_KINDS = (EventKind.STATUS, EventKind.METRICS, EventKind.CHECKPOINT, EventKind.SAMPLE, EventKind.NOTICE)
 PAGE_EVENTS = 500
 PAGE_JOBS = 50
 MAX_TABLE_SAMPLES = 2000
@@ -201,6 +202,9 @@ class Recorder:
                 upload_sample(self._api, run_id, event)
         if any(event.kind == EventKind.SAMPLE for event in page.events):
             upload_sample_table(self._api, run_id, self._newest_samples(page.job.id))
+        analyses = [event.payload.analysis for event in page.events if isinstance(event.payload, FailurePayload)]
+        if analyses and analyses[-1] is not None:
+            upload_failure(self._api, run_id, analyses[-1])
         moves = [(event.payload, event.at) for event in page.events if event.kind == EventKind.STATUS]
         statuses = [(payload.status, at) for payload, at in moves if isinstance(payload, StatusPayload)]
         tags = event_tags(page.job, page.events)

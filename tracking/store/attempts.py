@@ -3,7 +3,7 @@
 The job's row is always locked before the attempt's, so that two transactions cannot wait for each other.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -78,8 +78,19 @@ class AttemptRepository:
         if values:
             self._connection.execute(update(attempts).where(*_is(ref)).values(**values))
 
-    def end(self, ref: JobRef, *, reason: ReasonCode, message: str | None, now: datetime) -> bool:
-        """End the attempt: its later writes are refused. Returns False when it had ended before."""
+    def end(
+        self,
+        ref: JobRef,
+        *,
+        reason: ReasonCode,
+        message: str | None,
+        now: datetime,
+        failure: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """End the attempt: its later writes are refused. Returns False when it had ended before.
+
+        `failure` holds what the run reported of its failure besides reason and message, as JSON values.
+        """
         closed = self._connection.execute(
             update(jobs)
             .where(jobs.c.id == ref.id, jobs.c.live_attempt == ref.attempt)
@@ -87,7 +98,8 @@ class AttemptRepository:
         )
         if closed.rowcount == 0:
             return False
-        self._connection.execute(update(attempts).where(*_is(ref)).values(ended_at=now, reason=reason, message=message))
+        told = {"ended_at": now, "reason": reason, "message": message, "failure": failure}
+        self._connection.execute(update(attempts).where(*_is(ref)).values(**told))
         return True
 
     def unreleased(self) -> list[AttemptRecord]:

@@ -151,6 +151,8 @@ class AttemptRecord:
     ended_at: datetime | None
     reason: ReasonCode | None
     message: str | None
+    failure: dict[str, Any] | None = None
+    """What its run reported of its failure besides reason and message, as JSON values."""
     placement: tuple[tuple[str, int | None], ...] = ()
     """For each worker, the node and the index of its GPU there (`None` without one), as scheduled."""
 

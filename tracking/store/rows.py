@@ -202,6 +202,7 @@ attempts = Table(
     Column("ended_at", UtcDateTime),
     Column("reason", EnumText(ReasonCode)),
     Column("message", CleanText),
+    Column("failure", JSON(none_as_null=True)),
     # When its device use was counted for its owner.
     Column("counted_at", UtcDateTime),
 )

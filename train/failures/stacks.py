@@ -5,7 +5,7 @@ import re
 _WORKER = re.compile(r"^== Worker (?P<rank>\d+): ")
 _THREAD = re.compile(r"^Thread \S+ \((?P<state>[^)]*)\)(?:: \"(?P<name>[^\"]*)\")?")
 _FRAME = re.compile(r"^    (?P<name>\S+) \((?P<place>[^()]+):(?P<line>\d+)\)")
-_TRAINS = ("_run_epoch", "train", "_train", "run", "train_loop", "evaluation_loop", "train_fn")
+_TRAINS = ("_run_epoch", "_inner_training_loop", "evaluation_loop", "_train", "deliver", "train_loop")
 """Functions that only the training thread is in."""
 _COLLECTIVE = re.compile(r"all_?reduce|all_?gather|broadcast|barrier|monitored_barrier|wait_for_collective")
 _PLUMBING = ("wait", "_wait", "acquire", "result", "get", "select", "poll", "sleep", "join")
@@ -30,7 +30,8 @@ def telling_frames(dump: str) -> list[str]:
 def _training_threads(dump: str) -> list[tuple[str, list[tuple[str, str]]]]:
     """The rank and the frames, innermost first, of each worker's thread that trains."""
     found: dict[str, list[tuple[str, str]]] = {}
-    rank, frames = "0", list[tuple[str, str]]()
+    rank = "0"
+    frames: list[tuple[str, str]] = []
     for line in [*dump.splitlines(), ""]:
         if frame := _FRAME.match(line):
             frames.append((frame["name"], f"{frame['place']}:{frame['line']}"))

@@ -20,6 +20,7 @@ from train.loop.early_stopping import is_exhausted, sentence_of
 from train.loop.record_check import notice_of_differences
 from train.loop.run_context import RunContext
 from train.loop.run_state import read_run_states, saved_rng_sha256
+from train.loop.step_rows import sentence_about_rows
 from train.model.base_model import BaseModel
 from train.model.model_card import name_base_model
 from train.plan import Phase, StopKind
@@ -142,6 +143,14 @@ class RunCallback(TrainerCallback):
             return None
         return sentence_of(self._plan.config.training, state.log_history, state.global_step, self._schedule.last_step)
 
+    def diverged(self, what: str, step: int) -> LossDivergedError:
+        """The error of a training that diverged, with the rows of the steps since the newest finite loss."""
+        error = LossDivergedError(f"{what} at step {step}.")
+        first = max(self._newest.get("loss", (0, 0.0))[0], self._resumed.step if self._resumed else 0) + 1
+        if rows := sentence_about_rows(self._plan, self._schedule, min(first, step), step):
+            error.add_note(rows)
+        return error
+
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self._resumed is not None and state.is_world_process_zero:
             self._resume_report = ResumeReport(self._resumed, state.log_history)
@@ -209,7 +218,7 @@ class RunCallback(TrainerCallback):
         values, active_s = series_of(logs), 0.0
         if "loss" in values:
             if not math.isfinite(values["loss"]):
-                raise LossDivergedError(f"The loss became {values['loss']} at step {state.global_step}.")
+                raise self.diverged(f"The loss became {values['loss']}", state.global_step)
             active_s = self._meter.active_s
             values |= self._meter.speed(values.get("num_tokens", 0.0))
             self._report_resume(logs)

@@ -28,7 +28,6 @@ from transformers import PrinterCallback, Trainer, TrainerControl
 from transformers.trainer_utils import EvalLoopOutput, SchedulerType
 
 from train.all_ranks import highest
-from train.failures.errors import LossDivergedError
 from train.loop import trial_pass
 from train.loop.callback import EvaluationCut, RunCallback
 from train.loop.evaluation import (
@@ -309,7 +308,7 @@ class ExactResume(Trainer):
         trained = (weight for weight in self.model.parameters() if weight.requires_grad)
         is_ruined = not math.isfinite(self._tr_loss.item()) or not all(weight.isfinite().all() for weight in trained)
         if any(highest([int(is_ruined)])):
-            raise LossDivergedError(f"The loss or the weights became infinite or NaN at step {self.state.global_step}.")
+            raise self._run_callback.diverged("The loss or the weights became infinite or NaN", self.state.global_step)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)

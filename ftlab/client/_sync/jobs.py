@@ -24,7 +24,19 @@ from ftlab.client.wire import (
     key_for_retries,
 )
 from ftlab.errors import ConflictError, FineTuneLabError, JobCancelledError, JobFailedError, NotFoundError
-from ftlab.schemas import Attempt, Checkpoint, Dataset, Event, Job, JobConfig, JobEstimate, LogLine, MetricPoint, Page
+from ftlab.schemas import (
+    Attempt,
+    Checkpoint,
+    Dataset,
+    Event,
+    FailureAnalysis,
+    Job,
+    JobConfig,
+    JobEstimate,
+    LogLine,
+    MetricPoint,
+    Page,
+)
 from ftlab.schemas.job_file import parse_job_config
 from ftlab.schemas.templates import merged
 from ftlab.status import JobStatus
@@ -156,6 +168,13 @@ class Jobs:
         """Every try at the job, oldest first."""
         request = Request("GET", f"{job_path(job)}/attempts")
         return self._transport.items(Listing[Attempt], request)
+
+    def failure(self, job: str) -> FailureAnalysis:
+        """Why the newest failed attempt of the job failed, what to change, and where to continue.
+
+        Raises `NotFoundError` (code `job_not_failed`) for a job that never failed.
+        """
+        return self._transport.read(FailureAnalysis, Request("GET", f"{job_path(job)}/failure"))
 
     def cancel(self, job: str) -> Job:
         """Ask for a graceful stop; checkpoints are kept. Raises `ConflictError` when the job has ended."""

@@ -66,7 +66,9 @@ def test_a_job_that_never_fits_fails_with_what_to_do(world: World):
     assert (job.status, job.reason) == (JobStatus.FAILED, ReasonCode.CONFIG_INVALID)
     assert job.message == "The job needs 5 CPU cores; this machine gives 4 CPU cores for training. Request less."
     assert world.status(other) is JobStatus.PENDING
-    assert world.hub.events[0]["data"]["status"] == "failed"
+    analysed, failed = (event["data"] for event in world.hub.events[:2])
+    assert (analysed["code"], analysed["analysis"]["cause"]) == ("failure_analysed", "bad_config")
+    assert failed["status"] == "failed"
 
 
 def test_a_job_whose_base_is_gone_fails_and_holds_nobody_up(world: World):

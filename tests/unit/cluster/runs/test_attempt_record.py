@@ -8,7 +8,7 @@ from ftlab.schemas import MetricsPayload
 from ftlab.status import JobStatus, ReasonCode
 from tests.unit.cluster.coordinator.world import START
 from tests.unit.cluster.runs.attempt import Attempt, begun, cancel, claim, model_of, pause, paused, wait_for
-from train.plan import StopKind
+from train.plan import Failure, StopKind
 
 
 def test_events_keep_their_order_and_reach_followers_as_they_are_kept(attempt: Attempt):
@@ -127,11 +127,13 @@ def test_a_user_who_cancels_before_the_delivery_gets_a_cancelled_job(attempt: At
 
 def test_an_attempt_that_failed_is_ended_with_its_reason(attempt: Attempt):
     attempt.running()
-    attempt.log.end(ReasonCode.LOSS_DIVERGED, "The loss became nan.")
+    failure = Failure(ReasonCode.LOSS_DIVERGED, "The loss became nan.", "Traceback", notes=("Rows of step 3: line 7.",))
+    attempt.log.end(failure)
     attempt.log.close()
     with attempt.store.read() as tx:
         record = tx.attempts.get(attempt.ref)
     assert (record.reason, record.message) == (ReasonCode.LOSS_DIVERGED, "The loss became nan.")
+    assert Failure.from_details(failure.reason, failure.message, record.failure or {}) == failure
     assert attempt.job().status is JobStatus.RUNNING, "what follows is the coordinator's decision"
 
 
@@ -216,7 +218,7 @@ def test_a_job_that_is_to_pause_while_it_loads_does_not_run_any_more(attempt: At
 def test_a_run_that_trains_while_it_is_to_pause_has_used_the_checkpoint_of_its_resume(attempt: Attempt):
     """Else its next attempt would begin there too, and lose what this one has saved."""
     pause(attempt, StopKind.PAUSE)
-    attempt.log.end(ReasonCode.OK, "It has saved.")
+    attempt.log.end(Failure(ReasonCode.OK, "It has saved."))
     attempt.log.close()
     with begun(attempt.store) as tx:
         tx.jobs.move(attempt.ref, JobStatus.PAUSED, now=START)
@@ -273,7 +275,7 @@ def test_what_waits_when_the_attempt_is_ended_is_never_written(
         if ending == "complete":
             attempt.log.complete(model_of, 1)
         elif ending == "end":
-            attempt.log.end(ReasonCode.WORKER_CRASHED, "It crashed.")
+            attempt.log.end(Failure(ReasonCode.WORKER_CRASHED, "It crashed."))
         attempt.log._closing.set()
     attempt.log.close()
     assert attempt.lines() == []

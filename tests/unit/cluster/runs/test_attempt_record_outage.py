@@ -15,6 +15,7 @@ from tests.unit.cluster.coordinator.world import locked
 from tests.unit.cluster.runs.attempt import Attempt, model_of, paused
 from tracking.store import Transaction
 from tracking.store.records import JobRecord, ModelRecord
+from train.plan import Failure
 
 
 def test_an_outage_loses_nothing_and_doubles_nothing(attempt: Attempt, database: Path):
@@ -104,7 +105,7 @@ def test_closing_waits_for_what_is_left(attempt: Attempt, database: Path):
     with locked(database):
         for number in range(100):
             attempt.log.record([attempt.line(f"line {number}")])
-        attempt.log.end(ReasonCode.WORKER_CRASHED, "It crashed.")
+        attempt.log.end(Failure(ReasonCode.WORKER_CRASHED, "It crashed."))
         closing.start()
         time.sleep(0.1)
         assert closing.is_alive()

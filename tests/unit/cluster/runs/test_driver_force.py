@@ -34,11 +34,13 @@ class Forced:
         monkeypatch.setattr(driver_module, "end_workers", self._end)
         monkeypatch.setattr(driver_module, "FIT_END_TIMEOUT_S", 0.01)
 
-    def _dump(self, workers: Sequence[WorkerProcess], head: str, file: Path) -> None:
+    def _dump(self, workers: Sequence[WorkerProcess], head: str, file: Path) -> str:
         file.parent.mkdir(parents=True)
-        file.write_text(f"{head} {[each.pid for each in workers]}")
+        text = f"{head} {[each.pid for each in workers]}"
+        file.write_text(text)
         self.now += self.dump_takes_s
         self.on_dump()
+        return text
 
     def _end(self, workers: Sequence[WorkerProcess]) -> None:
         self.ended += [each.pid for each in workers]

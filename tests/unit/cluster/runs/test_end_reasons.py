@@ -23,35 +23,36 @@ from train.plan import Ending, Outcome, StopKind
     ],
 )
 def test_each_kind_of_stop_has_its_reason_and_names_the_step_that_was_saved(kind: StopKind, reason: ReasonCode):
-    found, sentence = of_stop(Outcome(Ending.STOPPED, 12, kind, has_saved=True, saved_step=12), None)
-    assert found is reason
-    assert sentence.endswith("at step 12; its checkpoint of step 12 was saved.")
+    found = of_stop(Outcome(Ending.STOPPED, 12, kind, has_saved=True, saved_step=12), None)
+    assert found.reason is reason
+    assert found.message.endswith("at step 12; its checkpoint of step 12 was saved.")
 
 
 @pytest.mark.parametrize("kind", [StopKind.PREEMPT, StopKind.DRAIN])
 def test_what_the_service_wants_is_never_paid_by_the_job(kind: StopKind):
-    reason, _ = of_stop(Outcome(Ending.STOPPED, 1, kind), None)
+    reason = of_stop(Outcome(Ending.STOPPED, 1, kind), None).reason
     assert RETRY_CLASSES[reason] is RetryClass.FREE
 
 
 def test_a_stop_with_nothing_to_save_says_so():
     early = Outcome(Ending.STOPPED, 0, StopKind.PAUSE)
-    assert of_stop(early, None)[1] == "Paused at step 0; there was nothing to save yet."
+    assert of_stop(early, None).message == "Paused at step 0; there was nothing to save yet."
     resumed = Outcome(Ending.STOPPED, 20, StopKind.CANCEL, saved_step=20)
     assert (
-        of_stop(resumed, None)[1] == "Cancelled at step 20; there was nothing to save after the checkpoint of step 20."
+        of_stop(resumed, None).message
+        == "Cancelled at step 20; there was nothing to save after the checkpoint of step 20."
     )
 
 
 def test_a_more_urgent_wish_that_came_too_late_for_the_run_still_counts():
     outcome = Outcome(Ending.STOPPED, 12, StopKind.PREEMPT, has_saved=True, saved_step=12)
-    assert of_stop(outcome, StopKind.PAUSE)[0] is ReasonCode.OK
-    assert of_stop(outcome, StopKind.DRAIN)[0] is ReasonCode.PREEMPTED
+    assert of_stop(outcome, StopKind.PAUSE).reason is ReasonCode.OK
+    assert of_stop(outcome, StopKind.DRAIN).reason is ReasonCode.PREEMPTED
 
 
 def test_a_run_that_was_ended_by_force_says_what_is_left():
-    assert of_force(ReasonCode.TIME_LIMIT, "Over.", 15)[1] == "Over. The newest checkpoint is that of step 15."
-    assert of_force(ReasonCode.WORKER_HUNG, "Stuck.", None)[1] == "Stuck. There is no checkpoint yet."
+    assert of_force(ReasonCode.TIME_LIMIT, "Over.", 15).message == "Over. The newest checkpoint is that of step 15."
+    assert of_force(ReasonCode.WORKER_HUNG, "Stuck.", None).message == "Stuck. There is no checkpoint yet."
 
 
 @pytest.fixture
@@ -71,15 +72,15 @@ def machines(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def test_workers_that_end_before_their_machine_is_given_up_were_lost_with_it(machines: Callable[..., None]):
     machines({"head": True, "m1": True}, {"head": True, "m1": True}, {"head": True, "m1": False})
-    assert of_crash(RuntimeError("The worker died."), {"m1"})[0] is ReasonCode.NODE_LOST
+    assert of_crash(RuntimeError("The worker died."), {"m1"}).reason is ReasonCode.NODE_LOST
 
 
 def test_a_worker_that_crashed_on_a_machine_that_lives_has_crashed(machines: Callable[..., None]):
     machines({"head": True, "m1": True})
-    assert of_crash(RuntimeError("The worker died."), {"m1", "head"})[0] is ReasonCode.WORKER_CRASHED
+    assert of_crash(RuntimeError("The worker died."), {"m1", "head"}).reason is ReasonCode.WORKER_CRASHED
 
 
 def test_nothing_is_waited_for_on_the_drivers_own_machine(monkeypatch: pytest.MonkeyPatch, machines: object):
     monkeypatch.setattr(ray, "nodes", pytest.fail)
-    assert of_crash(RuntimeError("The worker died."), {"head"})[0] is ReasonCode.WORKER_CRASHED
-    assert of_crash(RuntimeError("The worker died."))[0] is ReasonCode.WORKER_CRASHED
+    assert of_crash(RuntimeError("The worker died."), {"head"}).reason is ReasonCode.WORKER_CRASHED
+    assert of_crash(RuntimeError("The worker died.")).reason is ReasonCode.WORKER_CRASHED

@@ -170,6 +170,7 @@ def _create_attempts() -> None:
         _at("ended_at", nullable=True),
         sa.Column("reason", sa.String()),
         sa.Column("message", sa.String()),
+        sa.Column("failure", sa.JSON()),
         _at("counted_at", nullable=True),
     )
     _create_partial_index("uq_attempts_live", "attempts", ["job_id"], "ended_at IS NULL", unique=True)

@@ -1,0 +1,46 @@
+"""`ftlab why`: why a job failed, what to change, and where to continue."""
+
+import shutil
+from typing import TYPE_CHECKING
+
+from ftlab.cli.app import app
+from ftlab.cli.session import Session, command
+from ftlab.cli.watch import JobArgument
+
+if TYPE_CHECKING:
+    from ftlab.schemas import FailureAnalysis, Job
+
+MAX_WIDTH = 100
+
+
+@command(app)
+def why(session: Session, job: JobArgument) -> None:
+    """Show why a job failed, what to change, and where to continue."""
+    from ftlab.cli.text import GLYPHS, one_line
+    from ftlab.schemas.failure_text import failure_lines
+
+    found = session.client.jobs.get(job)
+    analysis = session.client.jobs.failure(found.id)
+    if session.output.as_json:
+        session.output.json(analysis)
+        return
+    session.output.data(f"{GLYPHS[found.status]} {one_line(found.name)} ({found.id}) is {found.status}.")
+    session.output.data("")
+    for line in failure_lines(analysis, min(MAX_WIDTH, shutil.get_terminal_size().columns)):
+        session.output.data(one_line(line))
+    for line in _next(found, analysis):
+        session.output.talk(line)
+
+
+def _next(job: "Job", analysis: "FailureAnalysis") -> list[str]:
+    """The commands that try again, with the first suggestion; none for a job that goes on by itself."""
+    from ftlab.schemas.failure_text import set_options
+
+    if not job.status.is_terminal:
+        return ["", f"The job goes on by itself: {job.message}"]
+    again = [*(set_options(analysis.suggestions[0]) if analysis.suggestions else ())]
+    if analysis.resume_from is not None:
+        again.append(f"--set model=job:{job.id}/step-{analysis.resume_from.step}")
+    submit = " \\\n    ".join(["  ftlab submit job.yaml", *again])
+    heading = "Try again with the first suggestion:" if analysis.suggestions else "Try again once the cause is removed:"
+    return ["", heading, f"  ftlab show {job.id} --yaml > job.yaml", submit]
