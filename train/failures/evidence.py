@@ -4,6 +4,7 @@ from collections import Counter
 from statistics import median
 
 from ftlab.status import FailureCause, Phase
+from train.estimate.devices import MARGIN
 from train.failures.facts import FailureFacts
 from train.failures.traceback_text import error_line, innermost_frame
 
@@ -11,6 +12,7 @@ C = FailureCause
 MAX_LOG_LINES = 3
 MAX_POINTS = 5
 _MEMORY = frozenset({C.GPU_MEMORY, C.GPU_MEMORY_TRAINING, C.GPU_MEMORY_EVALUATION, C.HOST_MEMORY})
+_OURS = ("ftlab.", "train.")
 _SILENT = frozenset({C.KILLED, C.STUCK, C.MACHINE_LOST})
 """Causes without an error of the run: its last log lines say the most."""
 
@@ -18,7 +20,7 @@ _SILENT = frozenset({C.KILLED, C.STUCK, C.MACHINE_LOST})
 def evidence_of(cause: FailureCause, facts: FailureFacts, phase: Phase | None) -> list[str]:
     """Evidence for the cause, the most telling line first."""
     failure = facts.failure
-    lines = [line for line in (error_line(failure.traceback), _frame(failure.traceback)) if line]
+    lines = _error(failure.traceback)
     if failure.field:
         lines.append(f"The setting at fault is {failure.field}.")
     lines += failure.notes
@@ -29,14 +31,17 @@ def evidence_of(cause: FailureCause, facts: FailureFacts, phase: Phase | None) -
     if cause in _SILENT:
         lines += [f"Last log line: {line}" for line in facts.log_tail[-MAX_LOG_LINES:]]
     if facts.earlier:
-        counted = ", ".join(f"{reason} {number} x" for reason, number in Counter(facts.earlier).items())
-        lines.append(f"Earlier attempts of the job failed too: {counted}.")
+        counted = ", ".join(f"{reason} ({number})" for reason, number in Counter(facts.earlier).items())
+        lines.append(f"Earlier attempts of the job failed with {counted}.")
     return lines
 
 
-def _frame(traceback: str) -> str | None:
-    frame = innermost_frame(traceback)
-    return f"Raised at {frame}" if frame else None
+def _error(traceback: str) -> list[str]:
+    """The error and the frame that raised it; none for an error of ours, whose message is the sentence."""
+    line, frame = error_line(traceback), innermost_frame(traceback)
+    if line is None or line.startswith(_OURS):
+        return []
+    return [line, f"Raised at {frame}"] if frame else [line]
 
 
 def _memory(cause: FailureCause, facts: FailureFacts, phase: Phase | None) -> list[str]:
@@ -49,7 +54,10 @@ def _memory(cause: FailureCause, facts: FailureFacts, phase: Phase | None) -> li
     is_eval = phase is Phase.EVALUATING
     peak = memory.evaluation_bytes(config, length) if is_eval else memory.training_bytes(config, length)
     what = "an evaluation" if is_eval else f"a training step with rows of {length:,} tokens"
-    return [f"Computed peak of {what}: {gb(peak)} of {gb(memory.memory_bytes)}."]
+    line = f"Computed peak of {what}: {gb(peak)} of {gb(memory.memory_bytes)}."
+    if peak * (1 + MARGIN) < memory.memory_bytes:
+        line += " The estimate is too low for this job, or something else uses the same memory."
+    return [line]
 
 
 def _series(facts: FailureFacts) -> list[str]:

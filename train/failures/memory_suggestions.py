@@ -25,6 +25,8 @@ OF_TRAINING: tuple[Kind, ...] = (smaller_passes, recomputed, smaller_optimizer, 
 """The ladder: what costs the least first."""
 OF_EVALUATION: tuple[Kind, ...] = (smaller_evaluations, smaller_optimizer, quantised, shorter)
 MAX_RUNGS = 8
+MIN_SAVING = 0.02
+"""Share of the peak below which a change is not worth its cost."""
 NOT_COMPUTED = "How much memory it saves is not computed: no run wrote down the dimensions of the model."
 
 
@@ -80,7 +82,8 @@ def _suggestions(facts: FailureFacts, kinds: Sequence[Kind], *, is_eval: bool) -
         if peaks is None:
             others += [_described(config, change, None, lengths) for change in changes[:1]]
             continue
-        saving = [change for change in changes if peaks.of(change.config, change.length) < peaks.now]
+        most = (1 - MIN_SAVING) * peaks.now
+        saving = [change for change in changes if peaks.of(change.config, change.length) <= most]
         fits = [change for change in saving if peaks.fits(peaks.of(change.config, change.length))]
         found = fitting if fits else others
         found += [_described(config, change, peaks, lengths) for change in (fits or saving)[:1]]
@@ -91,7 +94,7 @@ def _peaks(facts: FailureFacts, length: int, *, is_eval: bool) -> _Peaks | None:
     if facts.memory is None or facts.config is None:
         return None
     of = facts.memory.evaluation_bytes if is_eval else facts.memory.training_bytes
-    what = "An evaluation" if is_eval else "A training step"
+    what = "an evaluation" if is_eval else "a training step"
     return _Peaks(of, of(facts.config, length), facts.memory.memory_bytes, what)
 
 
@@ -103,5 +106,6 @@ def _described(config: JobConfig, change: Change, peaks: _Peaks | None, lengths:
         return suggestion(config, change.changes, reason, NOT_COMPUTED)[0]
     peak = peaks.of(change.config, change.length)
     still = "" if peaks.fits(peak) else " That alone may not be enough."
-    effect = f"{peaks.what} needs about {gb(peak)} instead of {gb(peaks.now)}, {gb(peaks.now - peak)} less.{still}"
-    return suggestion(config, change.changes, reason, effect, bytes_saved=peaks.now - peak)[0]
+    less = peaks.now - peak
+    effect = f"By the estimate, {peaks.what} needs {gb(peak)} instead of {gb(peaks.now)} ({gb(less)} less).{still}"
+    return suggestion(config, change.changes, reason, effect, bytes_saved=less)[0]

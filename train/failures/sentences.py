@@ -19,7 +19,8 @@ def sentence_of(cause: FailureCause, facts: FailureFacts, phase: Phase | None) -
         case C.DIVERGED if not facts.metrics.get("loss"):
             return "The loss was not a finite number from the first step on: the base model or the rows are at fault."
         case C.DIVERGED:
-            return f"The training diverged: the loss or the weights were no longer finite numbers at step {facts.step}."
+            what = facts.failure.message.partition(". ")[0]
+            return f"The training diverged: {what[:1].lower()}{what[1:]}."
         case C.LEARNED_NOTHING:
             return "The time limit was used up, and the loss had not changed since the first step."
         case C.KILLED:

@@ -60,4 +60,8 @@ def _below_packages(file: str) -> str:
 
 
 def _shortened(line: str) -> str:
-    return line if len(line) <= MAX_LINE_CHARS else line[: MAX_LINE_CHARS - 1] + "…"
+    """The line, or as many of its sentences as fit."""
+    if len(line) <= MAX_LINE_CHARS:
+        return line
+    sentences, found, _ = line[:MAX_LINE_CHARS].rpartition(". ")
+    return f"{sentences}." if found else line[: MAX_LINE_CHARS - 1] + "…"
