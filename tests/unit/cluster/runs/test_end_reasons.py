@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import pytest
 import ray
 
+from cluster.machine.memory_kills import MemoryKills
 from cluster.runs import end_reasons
 from cluster.runs.end_reasons import of_crash, of_force, of_stop
-from ftlab.status import RETRY_CLASSES, ReasonCode, RetryClass
+from ftlab.status import RETRY_CLASSES, FailureCause, ReasonCode, RetryClass
 from train.plan import Ending, Outcome, StopKind
 
 
@@ -84,3 +85,25 @@ def test_nothing_is_waited_for_on_the_drivers_own_machine(monkeypatch: pytest.Mo
     monkeypatch.setattr(ray, "nodes", pytest.fail)
     assert of_crash(RuntimeError("The worker died."), {"head"}).reason is ReasonCode.WORKER_CRASHED
     assert of_crash(RuntimeError("The worker died.")).reason is ReasonCode.WORKER_CRASHED
+
+
+def test_what_ray_and_the_kernel_report_is_kept():
+    crash = RuntimeError("The actor died unexpectedly.\n  Its exit code was -9.")
+    silent = of_crash(crash)
+    assert silent.notes == ("Ray reports: RuntimeError: The actor died unexpectedly. Its exit code was -9.",)
+    assert (silent.reason, silent.cause) == (ReasonCode.WORKER_CRASHED, None)
+    assert of_crash(None).notes == ()
+
+
+def test_a_worker_that_the_kernel_killed_for_memory():
+    killed = of_crash(RuntimeError("The actor died."), kills=MemoryKills(1, 1))
+    assert killed.reason is ReasonCode.HOST_OOM
+    assert killed.notes[0].startswith("During the attempt, the kernel killed 1 process of the service")
+    # Somewhere on the machine: that need not have been this run, which may try again.
+    perhaps = of_crash(RuntimeError("The actor died."), kills=MemoryKills(0, 2))
+    assert (perhaps.reason, perhaps.cause) == (ReasonCode.WORKER_CRASHED, FailureCause.HOST_MEMORY)
+
+
+def test_a_machine_that_is_lost_explains_more_than_the_kernel_of_this_one():
+    lost = of_crash(RuntimeError("NodeDiedError: gone"), kills=MemoryKills(1, 1))
+    assert lost.reason is ReasonCode.NODE_LOST

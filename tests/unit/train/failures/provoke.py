@@ -27,11 +27,11 @@ import transformers
 from transformers.models.llama.modeling_llama import LlamaMLP, LlamaModel
 
 from tests.support.tiny_models import make_tiny_model
+from tests.unit.train.failures.reports import FIXTURES
 from tests.unit.train.runs import Job, Link, write_rows
 from train.failures.classify import classify
 from train.plan import Failure
 
-FIXTURES = Path(__file__).with_name("fixtures")
 POISONED_LINE = 11
 OUT_OF_MEMORY = (
     "CUDA out of memory. Tried to allocate 2.61 GiB. GPU 0 has a total capacity of 23.69 GiB of which 1.05 GiB is "

@@ -1,6 +1,5 @@
 """The analysis of failures that runs really reported (`provoke` made the fixtures), and its suggestions."""
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,25 +12,17 @@ from ftlab.schemas.events import LOSS_FLAT
 from ftlab.schemas.failure_text import failure_lines, failure_markdown
 from ftlab.schemas.failures import FailureAnalysis
 from ftlab.status import CAUSES, FailureCause, Phase, ReasonCode
-from tests.unit.train.failures.provoke import FIXTURES, POISONED_LINE, PROVOKED, hung_run, provoke
+from tests.unit.train.failures.provoke import POISONED_LINE, PROVOKED, hung_run, provoke
+from tests.unit.train.failures.reports import CPU, FIXTURES, GPU, reported
 from train.estimate.alternatives import changed
 from train.estimate.job_memory import JobMemory
-from train.estimate.memory import Place
 from train.failures.analyse import analyse
 from train.failures.facts import FailureFacts, SavedCheckpoint
 from train.failures.stacks import telling_frames
 from train.failures.traceback_text import error_line, innermost_frame, phase_of
-from train.model.shape import ModelShape
 from train.plan import Failure
 
 C, R = FailureCause, ReasonCode
-LINEARS = {"self_attn.q_proj": (2048, 2048), "mlp.up_proj": (8192, 2048), "mlp.down_proj": (2048, 8192)}
-SHAPE = ModelShape(
-    "llama", 2048, 16, 32, 2048, 512, 8192, 128_256, "bfloat16", 1_235_814_400, is_tied=True, is_gated=True,
-    linears={f"model.layers.{number}.{name}": widths for number in range(16) for name, widths in LINEARS.items()},
-)  # fmt: skip
-GPU = JobMemory(SHAPE, Place(use_cuda=True), 24 * 10**9, {tokens * 16: 20 for tokens in range(1, 129)}, 1500)
-CPU = replace(GPU, place=Place(use_cuda=False), memory_bytes=8 * 10**9)
 SAVED = (
     SavedCheckpoint("step-00000200", 200, 10**8, 1.4),
     SavedCheckpoint("step-00000150", 150, 10**8, 1.3),
@@ -46,11 +37,6 @@ def config(training: dict[str, Any] | None = None, **values: Any) -> JobConfig:
     )
     document = {"model": "org/tiny", "dataset": "ds-1", "eval_dataset": "ds-2", "training": training}
     return JobConfig.model_validate(document | {"method": {"type": "sft", "max_length": 2048}} | values).resolved()
-
-
-def reported(name: str) -> Failure:
-    document = json.loads((FIXTURES / f"{name}.json").read_text("utf-8"))
-    return Failure.from_details(R(document["reason"]), document["message"], document["details"])
 
 
 def facts(failure: Failure | ReasonCode, **values: Any) -> FailureFacts:
