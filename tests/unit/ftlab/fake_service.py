@@ -42,6 +42,8 @@ class FakeJob:
     events: list[dict[str, Any]] = field(default_factory=list)
     attempts: list[dict[str, Any]] = field(default_factory=list)
     """Those after the first."""
+    failure: dict[str, Any] | None = None
+    """The analysis of its newest failure."""
 
     def add(self, kind: str, **data: Any) -> dict[str, Any]:
         seq = len(self.events) + 1
@@ -291,6 +293,10 @@ async def job_list(fake: FakeService, request: Request) -> Response:
             return JSONResponse({"data": points})
         case "attempts":
             return JSONResponse({"data": [attempt_document(), *job.attempts]})
+        case "failure":
+            if job.failure is None:
+                raise NotFoundError(f"Job {job.id} has not failed ({job.status}).", "job_not_failed")
+            return JSONResponse(job.failure)
         case "checkpoints":
             checkpoint = {
                 "name": "step-00000005",

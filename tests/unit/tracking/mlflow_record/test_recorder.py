@@ -9,6 +9,7 @@ from mlflow import artifacts as mlflow_artifacts
 
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import EventKind
+from ftlab.schemas.events import FAILURE_ANALYSED
 from ftlab.status import JobStatus, ReasonCode
 from tests.unit.tracking.mlflow_record.conftest import SERVER_URL, START, Jobs, Reader
 from tracking.mlflow_record.api import MlflowApi
@@ -72,6 +73,18 @@ def test_a_running_job_is_followed(jobs: Jobs, recorder: Recorder, reader: Reade
     assert "你好" in reading.text(sample, jobs.jobs_folder.parent)
     assert reading.text("samples.csv", jobs.jobs_folder.parent).splitlines() == ["prompt,step 3", "Grüße,你好"]
     assert _job(jobs, job_id).mlflow_seq == _job(jobs, job_id).last_seq
+
+
+def test_a_failure_leaves_its_analysis(jobs: Jobs, recorder: Recorder, reader: Reader) -> None:
+    ref = jobs.start_attempt(jobs.add_job("failing"))
+    analysis = {"cause": "diverged", "reason": "loss_diverged", "attempt": 1, "confidence": "certain"}
+    for sentence in ("It diverged.", "It diverged again."):
+        notice = {"code": FAILURE_ANALYSED, "message": "x", "analysis": analysis | {"sentence": sentence}}
+        jobs.emit(ref, EventKind.NOTICE, notice)
+    _catch_up(recorder)
+    folder, reading = jobs.jobs_folder.parent, reader.of(ref.id)
+    assert json.loads(reading.text("failure.json", folder))["sentence"] == "It diverged again."
+    assert reading.text("failure.md", folder).startswith("# Why attempt 1 failed\n\nIt diverged again.\n")
 
 
 def test_log_lines_alone_need_no_request(jobs: Jobs, recorder: Recorder) -> None:
