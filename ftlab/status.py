@@ -205,7 +205,7 @@ CAUSES: dict[ReasonCode, FailureCause] = {
     R.TIME_LIMIT: C.TIME_LIMIT,
     R.INTERNAL_ERROR: C.INTERNAL_ERROR,
 }
-"""The cause where nothing but the reason is known. A reason that is not among them is no failure."""
+"""The cause where nothing but the reason is known. A reason that is not among them does not count as a failure."""
 
 RETRY_CLASSES: dict[ReasonCode, RetryClass] = dict.fromkeys(ReasonCode, RetryClass.NEVER) | {
     R.WORKER_CRASHED: RetryClass.BUDGET,

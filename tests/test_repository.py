@@ -23,7 +23,7 @@ from ftlab.schemas.job_file import parse_job_config, read_yaml
 from ftlab.schemas.methods import METHODS, TrainingMethod
 from ftlab.schemas.templates import BUILT_IN
 from ftlab.settings import Settings
-from ftlab.status import JobStatus, ReasonCode
+from ftlab.status import FailureCause, JobStatus, ReasonCode
 from serve import deployment
 from serve.app import create_app
 from serve.streams import websocket
@@ -264,6 +264,15 @@ def test_the_live_stream_is_documented() -> None:
 def test_every_word_of_the_wire_is_documented(name: str, words: Any) -> None:
     text = reference(name)
     assert [word.value for word in words if f"`{word.value}`" not in text] == []
+
+
+@pytest.mark.parametrize("words", [ReasonCode, FailureCause], ids=lambda words: words.__name__)
+def test_every_reason_and_every_cause_of_a_failure_has_a_cure(words: Any) -> None:
+    text = (DOCS / "howto" / "when-a-job-fails.md").read_text("utf-8")
+    assert [word.value for word in words if f"`{word.value}`" not in text] == []
+    causes = [cells(line) for line in section(text, "## Causes").splitlines() if line.startswith("| `")]
+    assert [row[0].strip("`") for row in causes if not all(row)] == []
+    assert {row[0].strip("`") for row in causes} == {cause.value for cause in FailureCause}
 
 
 def test_every_error_code_is_documented() -> None:

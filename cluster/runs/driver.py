@@ -31,7 +31,7 @@ from ftlab.status import JobStatus, ReasonCode
 from tracking.store import Store
 from tracking.store.ids import new_id
 from tracking.store.records import JobRecord, JobRef, ModelRecord
-from train.failures.stacks import telling_frames
+from train.failures.stacks import training_frames
 from train.plan import Beat, Ending, Failure, Outcome, RunPlan, StopKind
 from train.reporting.event_sender import Emitted
 
@@ -348,13 +348,13 @@ def stacks_file(plan: RunPlan) -> Path:
 
 
 def _keep_stacks(plan: RunPlan, workers: Sequence[WorkerProcess], stall: Stall) -> tuple[str, list[str]]:
-    """Write the stacks of a hung run; return a sentence with their path, and one for each worker's telling frame."""
+    """Write the stacks of a hung run; return a sentence with their path, and one about each worker's training thread."""
     file = stacks_file(plan)
     try:
         dump = dump_stacks(workers, f"{plan.job_id}, attempt {plan.attempt}. {stall.sentence}", file)
     except OSError as error:
         return f" Its stacks could not be written to {file}: {error.strerror}.", []
-    return f" Its stacks are in the file {file.name} of the job's logs.", telling_frames(dump)
+    return f" Its stacks are in the file {file.name} of the job's logs.", training_frames(dump)
 
 
 def _watchdog_of(plan: RunPlan | None) -> Watchdog:

@@ -33,11 +33,11 @@ def why(session: Session, job: JobArgument) -> None:
 
 
 def _next(job: "Job", analysis: "FailureAnalysis") -> list[str]:
-    """The commands that try again, with the first suggestion; none for a job that goes on by itself."""
+    """The commands that try again, with the first suggestion; none for a job that continues by itself."""
     from ftlab.schemas.failure_text import set_options
 
     if not job.status.is_terminal:
-        return ["", f"The job goes on by itself: {job.message}"]
+        return ["", f"The job continues by itself: {job.message}"]
     again = [*(set_options(analysis.suggestions[0]) if analysis.suggestions else ())]
     if analysis.resume_from is not None:
         again.append(f"--set model=job:{job.id}/step-{analysis.resume_from.step}")

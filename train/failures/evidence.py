@@ -18,7 +18,7 @@ _SILENT = frozenset({C.KILLED, C.STUCK, C.MACHINE_LOST})
 
 
 def evidence_of(cause: FailureCause, facts: FailureFacts, phase: Phase | None) -> list[str]:
-    """Evidence for the cause, the most telling line first."""
+    """Evidence for the cause, the most specific line first."""
     failure = facts.failure
     lines = _error(failure.traceback)
     if failure.field:

@@ -53,7 +53,7 @@ def for_training(facts: FailureFacts) -> list[Suggestion]:
 
 
 def for_evaluation(facts: FailureFacts) -> list[Suggestion]:
-    """The ladder of an evaluation. Recomputing activations is no rung: an evaluation keeps none."""
+    """The ladder of an evaluation. Recomputing activations is not a rung: an evaluation keeps none."""
     return _suggestions(facts, OF_EVALUATION, is_eval=True)
 
 

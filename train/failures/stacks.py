@@ -1,4 +1,4 @@
-"""The telling frame of a stack dump: where the training thread of a worker that hangs is."""
+"""Where the training thread of each worker is, from a dump of the stacks of a run that hangs."""
 
 import re
 
@@ -9,10 +9,10 @@ _TRAINS = ("_run_epoch", "_inner_training_loop", "evaluation_loop", "_train", "d
 """Functions that only the training thread is in."""
 _COLLECTIVE = re.compile(r"all_?reduce|all_?gather|broadcast|barrier|monitored_barrier|wait_for_collective")
 _PLUMBING = ("wait", "_wait", "acquire", "result", "get", "select", "poll", "sleep", "join")
-"""Functions that wait for something, whatever it is: the frame that called them tells more."""
+"""Functions that wait for something, whatever it is: the frame that called them is more specific."""
 
 
-def telling_frames(dump: str) -> list[str]:
+def training_frames(dump: str) -> list[str]:
     """One sentence for each worker: the innermost frame of its training thread, and what it waits for if known.
 
     `dump` is what `py-spy dump` prints of each worker, below a heading with its rank. A worker without a thread in the
@@ -48,5 +48,5 @@ def _training_threads(dump: str) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def _is_within_thread(line: str) -> bool:
-    """Whether a thread goes on after this line: py-spy prints local variables and notes between its frames."""
+    """Whether the thread continues after this line: py-spy prints local variables and notes between its frames."""
     return line.startswith("        ")

@@ -76,10 +76,10 @@ def test_a_failed_job(cli, fake):
     assert cli("why", "job-001", "--json").json == ANALYSIS.model_dump(mode="json")
 
 
-def test_a_job_that_goes_on_by_itself(cli, fake):
+def test_a_job_that_continues_by_itself(cli, fake):
     fake.add_job().failure = ANALYSIS.model_dump(mode="json")
     run = cli("why", "job-001")
-    assert run.err.splitlines()[-1].startswith("The job goes on by itself: ")
+    assert run.err.splitlines()[-1].startswith("The job continues by itself: ")
 
 
 def test_a_cause_that_no_setting_cures(cli, fake):

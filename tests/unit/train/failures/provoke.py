@@ -231,7 +231,7 @@ def without_paths(text: str, home: Path) -> str:
     """The text without the folders of this machine."""
     text = re.sub(r"[^\s\"'(]*/site-packages/", "/site-packages/", text.replace(str(home), "/home-folder"))
     text = re.sub(rf"[^\s\"'(]*/lib/python{sys.version_info[0]}\.{sys.version_info[1]}/", "/lib/python/", text)
-    text = text.replace(str(Path(__file__).parents[4]), "/repository")
+    text = re.sub(r"[^\s\"'(]*/bin/python", "/bin/python", text.replace(str(Path(__file__).parents[4]), "/repository"))
     return re.sub(r"[\d,]+ bytes free", "4,096 bytes free", text)
 
 

@@ -18,7 +18,7 @@ from train.estimate.alternatives import changed
 from train.estimate.job_memory import JobMemory
 from train.failures.analyse import analyse
 from train.failures.facts import FailureFacts, SavedCheckpoint
-from train.failures.stacks import telling_frames
+from train.failures.stacks import training_frames
 from train.failures.traceback_text import error_line, innermost_frame, phase_of
 from train.plan import Failure
 
@@ -103,7 +103,7 @@ def test_every_run_of_today_reports_the_same(name: str, tmp_path: Path):
 
 @pytest.mark.slow  # starts a process, and waits until it has imported everything
 def test_the_stacks_of_a_run_of_today(tmp_path: Path):
-    assert telling_frames(hung_run(tmp_path))[0].startswith("Worker 0 is in stuck (")
+    assert training_frames(hung_run(tmp_path))[0].startswith("Worker 0 is in stuck (")
 
 
 # Causes without an error
@@ -277,11 +277,11 @@ def test_the_memory_of_a_job_survives_its_file(tmp_path: Path):
 
 def test_the_telling_frame_of_a_stack_dump():
     dump = (FIXTURES / "stacks.txt").read_text("utf-8")
-    assert telling_frames(dump) == ["Worker 0 is in stuck (<string>:12)."]
+    assert training_frames(dump) == ["Worker 0 is in stuck (<string>:12)."]
     waiting = dump.replace("stuck (<string>:12)", "wait (torch/x.py:3)\n    all_reduce (torch/distributed/d.py:5)")
-    [sentence] = telling_frames(waiting)
+    [sentence] = training_frames(waiting)
     assert sentence == "Worker 0 is in all_reduce (torch/distributed/d.py:5). It waits for the other workers."
-    assert telling_frames("The program py-spy, which shows the stacks, is not installed.") == []
+    assert training_frames("The program py-spy, which shows the stacks, is not installed.") == []
 
 
 def test_a_traceback_without_frames():
