@@ -2,7 +2,7 @@
 
 import pytest
 
-from ftlab.status import JobStatus, ReasonCode
+from ftlab.status import FailureCause, JobStatus, ReasonCode
 from tests.chaos.conftest import CORES
 from tests.chaos.machines import machine
 from tests.chaos.scene import Scene
@@ -38,3 +38,4 @@ def test_a_machine_without_memory_fails_the_job_and_says_what_to_change(scene: S
 
     assert (failed.status, failed.reason) == (JobStatus.FAILED, ReasonCode.HOST_OOM), failed.message
     assert "memory" in failed.message
+    assert scene.client.jobs.failure(job.id).cause == FailureCause.HOST_MEMORY

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ftlab.status import JobStatus, ReasonCode
+from ftlab.status import FailureCause, JobStatus, ReasonCode
 from tests.chaos import parts
 from tests.chaos.outages import suspended
 from tests.chaos.scene import Scene
@@ -42,6 +42,9 @@ def test_a_loss_that_diverges_fails_at_once_and_says_what_to_change(scene: Scene
     assert "training.learning_rate" in failed.message
     assert (len(scene.lab.attempts(job.id)), failed.retries_used) == (1, 0)
     assert failed.model_id is None
+    why = scene.client.jobs.failure(job.id)
+    assert (why.cause, why.confidence) == (FailureCause.DIVERGED, "certain")
+    assert any(line.startswith("Rows of step 1: dataset ") for line in why.evidence)
 
 
 @pytest.mark.chaos

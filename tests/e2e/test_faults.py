@@ -7,7 +7,7 @@ import pytest
 
 from ftlab import Client
 from ftlab.schemas import Dataset, Job
-from ftlab.status import JobStatus, ReasonCode
+from ftlab.status import FailureCause, JobStatus, ReasonCode
 from tests.support.lab import Lab, at_step, follow_until, tiny_job, wait_for
 
 
@@ -40,6 +40,10 @@ def test_a_killed_worker_resumes_from_the_newest_checkpoint(client: Client, lab:
     assert last_step - resumed.data["step"] <= 5, "at most save_steps are repeated"
     assert has_unbroken_steps(client, done)
     assert done.retries_used == 1
+    why = client.jobs.failure(job.id)
+    assert (why.cause, why.reason, why.attempt) == (FailureCause.KILLED, ReasonCode.WORKER_CRASHED, 1)
+    assert any(line.startswith("Ray reports: ") for line in why.evidence)
+    assert why.resume_from is not None
 
 
 def test_a_killed_coordinator_is_back_in_five_seconds_and_training_goes_on(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ftlab import Client
 from ftlab.schemas import Dataset, EventKind
-from ftlab.status import JobStatus, ReasonCode
+from ftlab.status import FailureCause, JobStatus, ReasonCode
 from tests.support.lab import Lab, rows, tiny_job, wait_for
 
 
@@ -48,6 +48,8 @@ def test_a_dataset_without_a_token_to_learn_fails_the_job_before_it_holds_a_devi
     assert (failed.status, failed.reason) == (JobStatus.FAILED, ReasonCode.DATASET_INVALID)
     assert failed.message.startswith(f"Dataset {dataset.id}: None of the 5 rows has a token to train on")
     assert lab.attempts(job.id) == []
+    why = client.jobs.failure(job.id)
+    assert (why.cause, why.attempt, why.sentence) == (FailureCause.BAD_DATA, 0, failed.message)
 
 
 def test_a_data_worker_that_is_killed_in_the_middle_starts_again(client: Client, lab: Lab, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from ftlab import Client
 from ftlab.schemas import Dataset
-from ftlab.status import JobStatus, ReasonCode
+from ftlab.status import FailureCause, JobStatus, ReasonCode
 from tests.support.lab import Lab, at_step, follow_until, tiny_job, wait_for
 
 pytestmark = pytest.mark.slow
@@ -41,3 +41,6 @@ def test_a_stopped_worker_counts_as_hung_and_the_job_goes_on(
     stacks = archive.read("attempt-1-stacks.txt").decode()
     assert f"process {pid} " in stacks
     assert "train_loop (cluster/runs/worker.py" in stacks
+    why = client.jobs.failure(job.id)
+    assert (why.cause, why.attempt) == (FailureCause.STUCK, 1)
+    assert any(line.startswith("Worker 0 is in ") for line in why.evidence)

@@ -36,7 +36,7 @@ class JobMemory:
         """What a run of the job wrote; `None` where none came as far, or its model cannot be estimated."""
         try:
             return cls.from_document(json.loads((job_folder / FILE).read_text("utf-8")))
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
     @classmethod

@@ -57,7 +57,7 @@ def classify(error: BaseException, folder: Path) -> Failure:
         f"{type(error).__name__}: {_first_line(str(error))} The job's log has the traceback.",
     )
     text = "".join(traceback.format_exception(error))[-MAX_TRACEBACK_CHARS:]
-    return replace(failure, traceback=text, notes=tuple(getattr(error, "__notes__", ())))
+    return replace(failure, traceback=text, notes=(*failure.notes, *getattr(error, "__notes__", ())))
 
 
 def find_failure(error: BaseException, folder: Path) -> Failure | None:
@@ -72,7 +72,8 @@ def find_failure(error: BaseException, folder: Path) -> Failure | None:
         return Failure(ReasonCode.LOSS_DIVERGED, message)
     if isinstance(error, DeviceTooSmallError):
         message = f"A step on the longest rows does not fit the GPU: {error}. {_LESS_MEMORY}"
-        return Failure(ReasonCode.DEVICE_OOM, message, cause=FailureCause.GPU_MEMORY_TRAINING)
+        measured = (f"The trial pass over the longest rows measured: {error}.",)
+        return Failure(ReasonCode.DEVICE_OOM, message, cause=FailureCause.GPU_MEMORY_TRAINING, notes=measured)
     if isinstance(error, DiskFullError):
         return Failure(ReasonCode.DISK_FULL, str(error))
     if full := _disk_full(error):

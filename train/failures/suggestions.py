@@ -126,7 +126,7 @@ def for_stall(facts: FailureFacts) -> list[Suggestion]:
     is_first = not facts.has_stepped or facts.phase in (Phase.LOADING, Phase.SAVING, Phase.DELIVERING)
     name = "first_step_timeout_s" if is_first else "stuck_timeout_s"
     limit = value_of(config, name)
-    reason = "Only if the frame above is one that was still working: a large download, a slow disk, a long step."
+    reason = "Only if the run was still working at something slow: a large download, a slow disk, a long step."
     effect = f"The run counts as hung after {2 * limit:,} s without progress instead of {limit:,} s."
     return suggestion(config, {name: min(LONGEST_S, 2 * limit)}, reason, effect)
 

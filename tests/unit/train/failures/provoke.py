@@ -200,13 +200,11 @@ def hung_run(home: Path) -> str:
     code = (
         "import time\nfrom pathlib import Path\nfrom unittest.mock import patch\n"
         "from tests.support.tiny_models import make_tiny_model\nfrom tests.unit.train.runs import Job, write_rows\n"
-        "from train.methods import collator\n"
+        "from train.methods.collator import RowCollator\n"
         f"home = Path({str(home)!r})\nmake_tiny_model(home / 'models' / 'org--tiny')\n"
         "job = Job(home / 'job', home / 'models', write_rows(home / 'rows.arrow', 16))\n"
         "def stuck(self, rows):\n    (home / 'stuck').touch()\n    time.sleep(600)\n"
-        "kind = next(value for value in vars(collator).values() if hasattr(value, '__call__') and "
-        "isinstance(value, type) and '__call__' in vars(value))\n"
-        "kind.__call__ = stuck\njob.train()\n"
+        "RowCollator.__call__ = stuck\njob.train()\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code])
     with ended(process):

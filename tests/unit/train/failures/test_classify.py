@@ -27,7 +27,7 @@ from ftlab.errors import (
 from ftlab.status import ReasonCode
 from train.data.rows.errors import DatasetInvalidError
 from train.failures.classify import classify
-from train.failures.errors import LossDivergedError
+from train.failures.errors import DeviceTooSmallError, LossDivergedError
 
 R = ReasonCode
 
@@ -254,3 +254,13 @@ def test_long_words_are_cut(tmp_path: Path):
     failure = classify(ValueError("x" * 5000 + "\nsecond line"), tmp_path)
     assert len(failure.message) < 400
     assert "second line" not in failure.message
+
+
+def test_what_the_error_noted_is_evidence(tmp_path: Path):
+    diverged = LossDivergedError("The loss became nan at step 3.")
+    diverged.add_note("Rows of step 3: dataset ds-1, line 7.")
+    assert classify(diverged, tmp_path).notes == ("Rows of step 3: dataset ds-1, line 7.",)
+    too_small = classify(DeviceTooSmallError("30.0 GB are needed, and 24.0 GB are there"), tmp_path)
+    assert too_small.notes == (
+        "The trial pass over the longest rows measured: 30.0 GB are needed, and 24.0 GB are there.",
+    )
