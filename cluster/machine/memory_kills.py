@@ -24,7 +24,7 @@ class MemoryKills:
     def sentence(self) -> str:
         number, where = (self.in_group, "of the service") if self.in_group else (self.on_machine, "of the machine")
         what = "1 process" if number == 1 else f"{number} processes"
-        return f"During the attempt, the kernel killed {what} {where} for lack of memory."
+        return f"Shortly before the end, the kernel killed {what} {where} for lack of memory."
 
 
 NO_KILLS = MemoryKills(0, 0)

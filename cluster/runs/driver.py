@@ -4,6 +4,7 @@ import logging
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from cluster.coordinator_client import RayCoordinatorClient
 from cluster.events.event_hub import RayEventHubClient
 from cluster.machine.cpu_priority import import_behind
-from cluster.machine.memory_kills import NO_KILLS, count_kills
+from cluster.machine.memory_kills import NO_KILLS, MemoryKills, count_kills
 from cluster.names import NAMESPACE
 from cluster.policy import WorkerShape, node_labels
 from cluster.runs.attempt_record import AttemptLog
@@ -36,6 +37,10 @@ from train.plan import Beat, Ending, Failure, Outcome, RunPlan, StopKind
 from train.reporting.event_sender import Emitted
 
 PLAN_POLL_S = 30.0
+KILLS_WINDOW_LOOKS = 30
+"""Looks of the watchdog, one a second, among which a kill by the kernel may belong to the end of the run. An earlier one
+was that of another process: this run outlived it.
+"""
 FIT_END_TIMEOUT_S = 15.0
 """Ray Train notices within a second that its workers were ended; a controller that hangs does not."""
 
@@ -69,7 +74,7 @@ class RunDriver:
         self._gpu_holder: Any = None
         self._outcome: Outcome | None = None
         self._failure: Failure | None = None
-        self._kills = count_kills()
+        self._kills: deque[MemoryKills] = deque(maxlen=KILLS_WINDOW_LOOKS)
         self._verdict: Failure | None = None
         """The reason why this driver itself ended the run by force."""
         self._newest_checkpoint: int | None = None
@@ -175,6 +180,7 @@ class RunDriver:
 
     def _take(self, plan: RunPlan) -> None:
         self._plan = plan
+        self._kills.append(count_kills())
         self._watchdog = _watchdog_of(plan)
         self._phases = PhaseChanges(plan.recorded_step)
         self._newest_checkpoint = max(plan.recorded_checkpoints, default=None)
@@ -259,7 +265,7 @@ class RunDriver:
             return self._failure
         nodes = {worker.node_id for worker in self._workers.values()}
         is_here = not nodes or nodes == {str(ray.get_runtime_context().get_node_id())}
-        kills = count_kills().since(self._kills) if is_here else NO_KILLS
+        kills = count_kills().since(self._kills[0]) if is_here and self._kills else NO_KILLS
         return of_crash(crash, nodes, kills)
 
     def _watch(self) -> None:
@@ -271,6 +277,7 @@ class RunDriver:
 
     def _look(self, now: float) -> None:
         """End the run by force when it hangs, or has far exceeded its time limit."""
+        self._kills.append(count_kills())
         if stall := self._watchdog.look(now):
             self._end_hung(stall)
         elif self._plan is not None and self._plan.time_left_s is not None:

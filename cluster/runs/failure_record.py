@@ -68,12 +68,14 @@ def find_analysis(tx: Transaction, settings: Settings, job: JobRecord, now: date
 
     `None` for a job that never failed.
     """
-    for event in reversed(tx.events.tail(job.id, EventKind.NOTICE, MAX_NOTICES)):
-        if isinstance(event.payload, FailurePayload) and event.payload.analysis is not None:
-            return event.payload.analysis
-    for attempt in reversed(tx.attempts.of_job(job.id)):
-        if (failure := failure_of(attempt)) is not None:
-            return analysis_of(tx, settings, job, failure, attempt.number, now)
+    payloads = [event.payload for event in tx.events.tail(job.id, EventKind.NOTICE, MAX_NOTICES)]
+    analyses = [notice.analysis for notice in payloads if isinstance(notice, FailurePayload) and notice.analysis]
+    failures = [(each.number, failure) for each in tx.attempts.of_job(job.id) if (failure := failure_of(each))]
+    if analyses and (not failures or analyses[-1].attempt >= failures[-1][0]):
+        return analyses[-1]
+    if failures:
+        number, failure = failures[-1]
+        return analysis_of(tx, settings, job, failure, number, now)
     if job.status is JobStatus.FAILED:
         reason = job.reason if job.reason in CAUSES and job.reason else ReasonCode.INTERNAL_ERROR
         return analysis_of(tx, settings, job, Failure(reason, job.message), job.attempt, now)

@@ -159,16 +159,20 @@ def test_an_analysis_that_breaks_keeps_no_job_from_its_end(world: World, monkeyp
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(failed_jobs, "analysis_of", broken)
     job_id = world.submit()
+    enter(world, job_id, Phase.TRAINING)
+    ends(Failure(R.WORKER_CRASHED, "It exited."))(world, job_id)
+    world.tick(after_s=1)
+    monkeypatch.setattr(failed_jobs, "analysis_of", broken)
+    world.now += timedelta(seconds=60)
     enter(world, job_id, Phase.TRAINING)
     ends(Failure(R.LOSS_DIVERGED, "The loss became nan."))(world, job_id)
     world.tick(after_s=1)
     assert (world.status(job_id), world.job(job_id).message) == (JobStatus.FAILED, "The loss became nan.")
-    assert analyses(world, job_id) == []
-    # Asked for it, the API makes it from the record.
+    assert [found.attempt for found in analyses(world, job_id)] == [1]
+    # Asked for it, the API makes that of the second attempt from the record.
     assert (found := found_in(world, job_id)) is not None
-    assert (found.cause, found.attempt) == (C.DIVERGED, 1)
+    assert (found.cause, found.attempt) == (C.DIVERGED, 2)
 
 
 def found_in(world: World, job_id: str) -> FailureAnalysis | None:

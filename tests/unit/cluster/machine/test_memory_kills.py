@@ -44,5 +44,5 @@ def test_this_machine_can_be_read():
 
 def test_the_sentence_says_where():
     since = MemoryKills(3, 9).since(MemoryKills(2, 9))
-    assert since.sentence == "During the attempt, the kernel killed 1 process of the service for lack of memory."
+    assert since.sentence == "Shortly before the end, the kernel killed 1 process of the service for lack of memory."
     assert MemoryKills(0, 2).sentence.endswith("killed 2 processes of the machine for lack of memory.")

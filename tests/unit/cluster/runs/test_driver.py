@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 import ray
 
+from cluster.machine.memory_kills import MemoryKills
 from cluster.policy import WorkerShape, node_labels
+from cluster.runs import driver as driver_module
+from cluster.runs.driver import KILLS_WINDOW_LOOKS
 from ftlab.status import JobStatus, ReasonCode
 from tests.unit.cluster.coordinator.world import locked
 from tests.unit.cluster.runs.attempt import wait_for
@@ -216,3 +219,29 @@ def test_a_standby_run_that_is_assigned_while_it_imports_still_asks_for_its_plan
 def test_each_worker_is_bound_to_the_machine_that_was_chosen_for_it():
     assert node_labels(ONE_WORKER) is None
     assert node_labels(WorkerShape(2, 1, 0, nodes=("a", "b"))) == [{"ray.io/node-id": "a"}, {"ray.io/node-id": "b"}]
+
+
+def test_only_a_kill_shortly_before_the_end_counts(runs: Runs, monkeypatch: pytest.MonkeyPatch):
+    """The kernel counts kills of all processes of the service: one that this run outlived was not its own."""
+    counts = iter([MemoryKills(0, 0), *[MemoryKills(1, 1)] * (KILLS_WINDOW_LOOKS + 1), MemoryKills(1, 1)])
+    monkeypatch.setattr(driver_module, "count_kills", lambda: next(counts))
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: types.SimpleNamespace(get_node_id=lambda: "node-1"))
+    driver = runs.launch()
+    driver.hello(worker(0, 11, None))
+    assert driver._kills[0] == MemoryKills(0, 0)
+    for look in range(KILLS_WINDOW_LOOKS + 1):
+        driver._look(float(look))
+    driver._close(RuntimeError("The worker died."))
+    assert runs.attempt().reason is ReasonCode.WORKER_CRASHED
+
+
+def test_a_kill_at_the_end_is_a_lack_of_memory(runs: Runs, monkeypatch: pytest.MonkeyPatch):
+    counts = iter([MemoryKills(0, 0), MemoryKills(1, 1)])
+    monkeypatch.setattr(driver_module, "count_kills", lambda: next(counts))
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: types.SimpleNamespace(get_node_id=lambda: "node-1"))
+    driver = runs.launch()
+    driver.hello(worker(0, 11, None))
+    driver._close(RuntimeError("The worker died."))
+    attempt = runs.attempt()
+    assert attempt.reason is ReasonCode.HOST_OOM
+    assert "the kernel killed 1 process" in (attempt.failure or {})["notes"][0]

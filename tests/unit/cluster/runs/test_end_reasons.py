@@ -98,7 +98,7 @@ def test_what_ray_and_the_kernel_report_is_kept():
 def test_a_worker_that_the_kernel_killed_for_memory():
     killed = of_crash(RuntimeError("The actor died."), kills=MemoryKills(1, 1))
     assert killed.reason is ReasonCode.HOST_OOM
-    assert killed.notes[0].startswith("During the attempt, the kernel killed 1 process of the service")
+    assert killed.notes[0].startswith("Shortly before the end, the kernel killed 1 process of the service")
     # Somewhere on the machine: that need not have been this run, which may try again.
     perhaps = of_crash(RuntimeError("The actor died."), kills=MemoryKills(0, 2))
     assert (perhaps.reason, perhaps.cause) == (ReasonCode.WORKER_CRASHED, FailureCause.HOST_MEMORY)
