@@ -38,9 +38,7 @@ from train.reporting.event_sender import Emitted
 
 PLAN_POLL_S = 30.0
 KILLS_WINDOW_LOOKS = 30
-"""Looks of the watchdog, one a second, among which a kill by the kernel may belong to the end of the run. An earlier one
-was that of another process: this run outlived it.
-"""
+"""Looks of the watchdog, one a second, in which a kill by the kernel may have ended the run; it outlived earlier ones."""
 FIT_END_TIMEOUT_S = 15.0
 """Ray Train notices within a second that its workers were ended; a controller that hangs does not."""
 
@@ -355,7 +353,7 @@ def stacks_file(plan: RunPlan) -> Path:
 
 
 def _keep_stacks(plan: RunPlan, workers: Sequence[WorkerProcess], stall: Stall) -> tuple[str, list[str]]:
-    """Write the stacks of a hung run; return a sentence with their path, and one about each worker's training thread."""
+    """Write the stacks of a hung run; return a sentence with their path, and one about the thread of each worker."""
     file = stacks_file(plan)
     try:
         dump = dump_stacks(workers, f"{plan.job_id}, attempt {plan.attempt}. {stall.sentence}", file)

@@ -158,7 +158,7 @@ async def get_attempts(caller: Caller, job_id: JobId) -> Response:
 
 @router.get("/{job_id}/failure", response_model=FailureAnalysis, summary="Get the analysis of a job's newest failure")
 async def get_failure(caller: Caller, job_id: JobId) -> Response:
-    """Cause, evidence, suggested changes, and the checkpoint to continue from; also of a job that has continued since."""
+    """Cause, evidence, suggested changes, and the checkpoint to continue from; also for a job that has been retried."""
     return reply(await caller.call(history.failure, job_id))
 
 
