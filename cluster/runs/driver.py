@@ -38,7 +38,7 @@ from train.reporting.event_sender import Emitted
 
 PLAN_POLL_S = 30.0
 KILLS_WINDOW_LOOKS = 30
-"""Looks of the watchdog, one a second, in which a kill by the kernel may have ended the run; it outlived earlier ones."""
+"""Looks of the watchdog, one a second, in which a kill by the kernel may have ended the run."""
 FIT_END_TIMEOUT_S = 15.0
 """Ray Train notices within a second that its workers were ended; a controller that hangs does not."""
 

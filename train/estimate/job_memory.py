@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ftlab.schemas import GrpoMethod, JobConfig
+from ftlab.status import Phase
 from train.estimate.memory import Place, evaluation_peak, training_peak
 from train.model.shape import ModelShape
 
@@ -62,6 +63,14 @@ class JobMemory:
         if isinstance(config.method, GrpoMethod):
             return min(config.method.max_length, longest + config.method.max_completion_length)
         return config.method.max_length if config.method.packing or not longest else longest
+
+    def peak(self, config: JobConfig, length: int, phase: Phase | None) -> int:
+        """The peak of what a run does in a phase; that of a training step where the phase has no formula."""
+        if phase is Phase.EVALUATING:
+            return self.evaluation_bytes(config, length)
+        if phase is Phase.LOADING:
+            return self._scaled(training_peak(self.shape, config, length, self.place).weights)
+        return self.training_bytes(config, length)
 
     def training_bytes(self, config: JobConfig, length: int) -> int:
         """Peak of a training step of all processes that share the memory."""

@@ -1,13 +1,11 @@
 """The analysis of an attempt that failed: cause, evidence, suggested changes, and where to continue. Pure rules."""
 
-from functools import partial
-
 from ftlab.schemas.events import LOSS_FLAT
-from ftlab.schemas.failures import Confidence, FailureAnalysis, ResumeFrom
+from ftlab.schemas.failures import Confidence, FailureAnalysis, ResumeFrom, Suggestion
 from ftlab.status import CAUSES, FailureCause, Phase, ReasonCode
 from train.failures.evidence import evidence_of
 from train.failures.facts import FailureFacts
-from train.failures.memory_suggestions import for_evaluation, for_host, for_training
+from train.failures.memory_suggestions import for_main_memory, for_memory
 from train.failures.sentences import sentence_of
 from train.failures.suggestions import for_config, for_disk, for_divergence, for_no_learning, for_stall, for_time
 from train.failures.traceback_text import phase_of
@@ -24,9 +22,6 @@ _GUESSED: dict[FailureCause, Confidence] = {
 }
 """How sure the rule for a cause is; the others follow from an error that says so."""
 _SUGGESTIONS = {
-    C.GPU_MEMORY: for_training,
-    C.GPU_MEMORY_TRAINING: for_training,
-    C.GPU_MEMORY_EVALUATION: for_evaluation,
     C.DISK_FULL: for_disk,
     C.STUCK: for_stall,
     C.DIVERGED: for_divergence,
@@ -40,9 +35,6 @@ def analyse(facts: FailureFacts) -> FailureAnalysis:
     """Find out why an attempt failed. The same facts give the same analysis; nothing is read or loaded."""
     phase = phase_of(facts.failure.traceback) or facts.phase
     cause = _cause_of(facts, phase)
-    suggest = _SUGGESTIONS.get(cause)
-    if cause is C.HOST_MEMORY:
-        suggest = partial(for_host, is_eval=phase is Phase.EVALUATING)
     return FailureAnalysis(
         cause=cause,
         reason=facts.failure.reason,
@@ -51,7 +43,7 @@ def analyse(facts: FailureFacts) -> FailureAnalysis:
         confidence=_confidence_in(cause, facts),
         sentence=sentence_of(cause, facts, phase),
         evidence=evidence_of(cause, facts, phase),
-        suggestions=suggest(facts) if suggest and facts.config else [],
+        suggestions=_suggestions(cause, facts, phase) if facts.config else [],
         resume_from=_resume_from(cause, facts),
     )
 
@@ -66,6 +58,15 @@ def _cause_of(facts: FailureFacts, phase: Phase | None) -> FailureCause:
     if cause is C.TIME_LIMIT and LOSS_FLAT in facts.alarms:
         return C.LEARNED_NOTHING
     return cause
+
+
+def _suggestions(cause: FailureCause, facts: FailureFacts, phase: Phase | None) -> list[Suggestion]:
+    if cause in GPU_MEMORY:
+        return for_memory(facts, phase)
+    if cause is C.HOST_MEMORY:
+        return for_main_memory(facts, phase)
+    suggest = _SUGGESTIONS.get(cause)
+    return suggest(facts) if suggest else []
 
 
 def _confidence_in(cause: FailureCause, facts: FailureFacts) -> Confidence:

@@ -9,6 +9,9 @@ from train.failures.facts import FailureFacts
 from train.failures.traceback_text import error_line, innermost_frame
 
 C = FailureCause
+TRAINING_STEP = "a training step"
+WORK: dict[Phase | None, str] = {Phase.EVALUATING: "an evaluation", Phase.LOADING: "loading the model"}
+"""The phases whose memory is computed, besides that of a training step."""
 MAX_LOG_LINES = 3
 MAX_POINTS = 5
 _MEMORY = frozenset({C.GPU_MEMORY, C.GPU_MEMORY_TRAINING, C.GPU_MEMORY_EVALUATION, C.HOST_MEMORY})
@@ -51,10 +54,9 @@ def _memory(cause: FailureCause, facts: FailureFacts, phase: Phase | None) -> li
     if cause is C.HOST_MEMORY and memory.place.use_cuda:
         return []  # the estimate is that of the GPU
     length = memory.length(config)
-    is_eval = phase is Phase.EVALUATING
-    peak = memory.evaluation_bytes(config, length) if is_eval else memory.training_bytes(config, length)
-    what = "an evaluation" if is_eval else f"a training step with rows of {length:,} tokens"
-    line = f"Computed peak of {what}: {gb(peak)} of {gb(memory.memory_bytes)}."
+    peak = memory.peak(config, length, phase)
+    rows = "" if phase in WORK else f" with rows of {length:,} tokens"
+    line = f"Computed peak of {WORK.get(phase, TRAINING_STEP)}{rows}: {gb(peak)} of {gb(memory.memory_bytes)}."
     if peak * (1 + MARGIN) < memory.memory_bytes:
         line += " The estimate is too low for this job, or something else uses the same memory."
     return [line]

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 from ftlab.schemas import JobConfig
 from ftlab.schemas.failures import Suggestion
+from ftlab.status import Phase
 from train.estimate.alternatives import (
     Change,
     quantised,
@@ -16,7 +18,7 @@ from train.estimate.alternatives import (
     smaller_passes,
 )
 from train.estimate.devices import MARGIN
-from train.failures.evidence import gb
+from train.failures.evidence import TRAINING_STEP, WORK, gb
 from train.failures.facts import FailureFacts
 from train.failures.suggestions import suggestion
 
@@ -24,6 +26,8 @@ Kind = Callable[[JobConfig, int, Mapping[int, int]], Iterator[Change]]
 OF_TRAINING: tuple[Kind, ...] = (smaller_passes, recomputed, smaller_optimizer, quantised, shorter)
 """The ladder: what costs the least first."""
 OF_EVALUATION: tuple[Kind, ...] = (smaller_evaluations, smaller_optimizer, quantised, shorter)
+"""Recomputing activations is not a rung: an evaluation keeps none."""
+OF_LOADING: tuple[Kind, ...] = (quantised,)
 MAX_RUNGS = 8
 MIN_SAVING = 0.02
 """Share of the peak below which a change is not worth its cost."""
@@ -47,21 +51,17 @@ class _Peaks:
         return peak * self.scale * (1 + MARGIN) <= self.memory
 
 
-def for_training(facts: FailureFacts) -> list[Suggestion]:
-    """The ladder of a training step: those that fit first, each with the memory that it saves."""
-    return _suggestions(facts, OF_TRAINING, is_eval=False)
+def for_memory(facts: FailureFacts, phase: Phase | None) -> list[Suggestion]:
+    """The ladder of the phase in which memory ran out: changes that fit first, each with the memory that it saves."""
+    kinds = {Phase.EVALUATING: OF_EVALUATION, Phase.LOADING: OF_LOADING}
+    return _suggestions(facts, kinds.get(phase, OF_TRAINING) if phase else OF_TRAINING, phase)
 
 
-def for_evaluation(facts: FailureFacts) -> list[Suggestion]:
-    """The ladder of an evaluation. Recomputing activations is not a rung: an evaluation keeps none."""
-    return _suggestions(facts, OF_EVALUATION, is_eval=True)
-
-
-def for_host(facts: FailureFacts, *, is_eval: bool) -> list[Suggestion]:
-    """As the other ladders where the run trained on the CPU; on a GPU, batches that wait in main memory."""
+def for_main_memory(facts: FailureFacts, phase: Phase | None) -> list[Suggestion]:
+    """The same ladders where the run trained on the CPU; on a GPU, batches that wait in main memory."""
     assert facts.config is not None
     if facts.memory is None or not facts.memory.place.use_cuda:
-        return for_evaluation(facts) if is_eval else for_training(facts)
+        return for_memory(facts, phase)
     if not facts.config.training.dataloader_num_workers:
         return []
     changes = {"training.dataloader_num_workers": 0, "training.dataloader_prefetch_factor": None}
@@ -69,12 +69,12 @@ def for_host(facts: FailureFacts, *, is_eval: bool) -> list[Suggestion]:
     return suggestion(facts.config, changes, reason, "One process less in main memory for each worker of the loader.")
 
 
-def _suggestions(facts: FailureFacts, kinds: Sequence[Kind], *, is_eval: bool) -> list[Suggestion]:
+def _suggestions(facts: FailureFacts, kinds: Sequence[Kind], phase: Phase | None) -> list[Suggestion]:
     config = facts.config
     assert config is not None
     lengths = facts.memory.lengths if facts.memory else {}
     length = facts.memory.length(config) if facts.memory else config.method.max_length
-    peaks = _peaks(facts, length, is_eval=is_eval)
+    peaks = _peaks(facts, length, phase)
     fitting: list[Suggestion] = []
     others: list[Suggestion] = []
     for kind in kinds:
@@ -90,12 +90,11 @@ def _suggestions(facts: FailureFacts, kinds: Sequence[Kind], *, is_eval: bool) -
     return fitting + others
 
 
-def _peaks(facts: FailureFacts, length: int, *, is_eval: bool) -> _Peaks | None:
+def _peaks(facts: FailureFacts, length: int, phase: Phase | None) -> _Peaks | None:
     if facts.memory is None or facts.config is None:
         return None
-    of = facts.memory.evaluation_bytes if is_eval else facts.memory.training_bytes
-    what = "an evaluation" if is_eval else "a training step"
-    return _Peaks(of, of(facts.config, length), facts.memory.memory_bytes, what)
+    of = partial(facts.memory.peak, phase=phase)
+    return _Peaks(of, of(facts.config, length), facts.memory.memory_bytes, WORK.get(phase, TRAINING_STEP))
 
 
 def _described(config: JobConfig, change: Change, peaks: _Peaks | None, lengths: Mapping[int, int]) -> Suggestion:

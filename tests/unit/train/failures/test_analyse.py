@@ -188,6 +188,12 @@ def test_the_ladder_of_training_keeps_the_rows_of_a_step():
     assert f"Cuts {2560 - kept:,} of 2,560 rows" in cut.reason
 
 
+def test_weights_that_do_not_fit_are_not_helped_by_smaller_passes():
+    found = analyse(facts(R.DEVICE_OOM, phase=Phase.LOADING, step=0))
+    assert fields(found) == [["load_in_4bit"]]
+    assert found.sentence == "The GPU's memory was used up while the model and the rows were loaded."
+
+
 def test_an_evaluation_gets_smaller_passes_first_and_never_recomputation():
     found = analyse(facts(reported("gpu_memory_evaluation")))
     assert (found.suggestions[0].changes[0].field, found.suggestions[0].changes[0].to) == (
