@@ -12,7 +12,7 @@ from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
-from ftlab.errors import ConflictError
+from ftlab.errors import ConflictError, FineTuneLabError
 from ftlab.schemas import NoticePayload
 from ftlab.schemas.events import DATASETS_MIXED
 from train.all_ranks import is_main_rank, num_ranks
@@ -156,9 +156,6 @@ def _train(run: RunContext) -> TrainedRun:
 
 def _write_memory(plan: RunPlan, base: BaseModel, train_sets: Sequence[Dataset], eval_set: Dataset | None) -> None:
     """Write down what the job's memory is computed from: should the run be killed, nothing else knows it."""
-    shape = facts_of(base.folder).shape
-    if shape is None:
-        return
     lengths = Counter[int]()
     for rows in train_sets:
         lengths.update(lengths_of(rows.data))
@@ -169,9 +166,10 @@ def _write_memory(plan: RunPlan, base: BaseModel, train_sets: Sequence[Dataset],
         memory = psutil.virtual_memory().total
     place = Place(plan.use_cuda, has_fast_bfloat16())
     processes = 1 if plan.use_cuda else num_ranks()
-    with suppress(OSError):  # only the analysis of a failure reads it
-        plan.job_folder.mkdir(parents=True, exist_ok=True)
-        JobMemory(shape, place, memory, dict(lengths), eval_longest, processes).write(plan.job_folder)
+    with suppress(OSError, FineTuneLabError):  # only the analysis of a failure reads it: nothing here may fail the run
+        if (shape := facts_of(base.folder).shape) is not None:
+            plan.job_folder.mkdir(parents=True, exist_ok=True)
+            JobMemory(shape, place, memory, dict(lengths), eval_longest, processes).write(plan.job_folder)
 
 
 def _prompt_sampler(
