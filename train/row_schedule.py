@@ -1,11 +1,12 @@
 """The schedule of a run over its rows: how many each step takes, which come next, and the learning rate's position.
 
 A run trains its files one after another. Each is trained in epochs, every epoch in an order of its own, as transformers
-does, and no step takes rows of two epochs or of two files. When a resume changes how many rows a step takes, steps and
-epochs of the file no longer fit together. The rest of this file then becomes one stream that starts after the rows
-consumed so far; each step takes its share, across the ends of epochs. The learning rate schedule is rescaled so that it
-continues at its current value and ends with the last row. It is rescaled in the same way when files are appended.
-Datasets that are mixed (`train.dataset_mix`) are one file.
+does, and no step takes rows of two epochs or of two files. A resume may change the passes of a step as long as it takes
+the same rows. When a resume changes how many rows a step takes, steps and epochs of the file no longer fit together.
+The rest of this file then becomes one stream that starts after the rows consumed so far; each step takes its share,
+across the ends of epochs. The learning rate schedule is rescaled so that it continues at its current value and ends
+with the last row. It is rescaled in the same way when files are appended. Datasets that are mixed (`train.dataset_mix`)
+are one file.
 """
 
 import math
@@ -58,6 +59,13 @@ class StepSize:
     def rows_in(self, steps: int) -> int:
         """Rows that `steps` consume in the middle of a file. A row is consumed once its answers are trained."""
         return steps // self.steps_per_answer * self.rows_per_step
+
+    def has_same_steps(self, other: "StepSize") -> bool:
+        """Whether every step takes the rows that it takes with `other`, in other passes. Generated answers belong to
+        the passes that they were generated for.
+        """
+        generates = self.answers_per_row > 1 or other.answers_per_row > 1
+        return self == other or (self.rows_per_step == other.rows_per_step and not generates)
 
     def rows_after(self, steps: int, num_rows: int) -> int:
         """Rows that the first `steps` consume in a file of `num_rows`, summed over its epochs."""
@@ -203,14 +211,19 @@ class RowSchedule:
 
     def continued(self, step: int, planned: "RowSchedule", training: TrainingConfig) -> "RowSchedule":
         """Continue after `step`, with the step size and the files of `planned`, the plan of the resuming attempt."""
-        if self.rows != planned.rows[: self.num_files] or self.mix != planned.mix:
+        if self.mix != planned.mix:
             return planned
-        has_more_files = self.num_files < planned.num_files
+        if self.rows != planned.rows[: self.num_files]:
+            return self._over_other_rows(step, planned)
         is_as_planned = self.start_step == 0 and self.lr_rescaled_at is None
-        if is_as_planned and self.step_size == planned.step_size and not has_more_files:
+        has_same_steps = self.step_size.has_same_steps(planned.step_size)
+        has_more_files = self.num_files < planned.num_files
+        if is_as_planned and has_same_steps and not has_more_files:
             return planned
         schedule = self
-        if self.step_size != planned.step_size and (has_more_files or step < self.last_step):
+        if has_same_steps:
+            schedule = replace(schedule, step_size=planned.step_size)
+        elif has_more_files or step < self.last_step:
             schedule = schedule.with_step_size(step, planned.step_size)
         return schedule.with_files(step, planned.rows, training) if has_more_files else schedule
 
@@ -236,6 +249,19 @@ class RowSchedule:
         if step < self.last_step:
             return longer
         return replace(longer, lr_start=float(min(training.num_warmup_steps(self.lr_steps), self.lr_steps - 1)))
+
+    def _over_other_rows(self, step: int, planned: "RowSchedule") -> "RowSchedule":
+        """Continue after as many rows as are consumed, in files that have other rows than when they were planned."""
+        position = self.next_at(step)
+        moved = replace(
+            planned,
+            start_step=step,
+            start_file=position.file,
+            start_place=min(position.place, planned.ends[position.file]),
+            lr_start=self.lr_position(step),
+            lr_steps=self.lr_steps,
+        )
+        return replace(moved, lr_rescaled_at=moved.rows_at(step))
 
     def _with_rescaled_lr(self, step: int) -> "RowSchedule":
         return replace(self, lr_rescaled_at=self.rows_at(step), lr_start=self.lr_position(step))

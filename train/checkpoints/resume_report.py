@@ -144,7 +144,10 @@ def differences(before: Manifest, now: RunConditions, versions: dict[str, str]) 
     added = now.schedule.num_files - then.schedule.num_files
     reasons = [f"{added} more files are trained" if added > 1 else "one more file is trained"] if added else []
     reasons += _changes(_newer_defaults(then, now) | then.settings, now.settings) + _changes(before.versions, versions)
+    if starts_anew(then.settings, now.settings["training.optim"]):
+        reasons.append("the new optimizer starts without the state of the other one")
     reasons += _changes(then.environment, now.environment)
+    reasons += _other_rows(then.schedule, now.schedule)
     if then.data_sha256 != now.data_sha256:
         reasons.append("the remaining rows are different")
     if now.rng_sha256 not in (None, then.rng_sha256):
@@ -155,6 +158,23 @@ def differences(before: Manifest, now: RunConditions, versions: dict[str, str]) 
         # DDP rearranges the gradients after its first step, unless it looks for unused parameters in each.
         reasons.append("with gradient checkpointing, more than two workers do not add numbers in a fixed order")
     return reasons
+
+
+def starts_anew(before: Mapping[str, Any], optim: str) -> bool:
+    """Whether the state of the optimizer cannot be used, by the settings in the conditions of the checkpoint: other
+    optimizers keep another state.
+    """
+    return bool(before.get("training.optim", optim) != optim)
+
+
+def _other_rows(then: RowSchedule, now: RowSchedule) -> list[str]:
+    """The reason for files that have other rows than before, for example because rows are cut at another length."""
+    common = min(then.num_files, now.num_files)
+    before, after = sum(then.rows[:common]), sum(now.rows[:common])
+    if then.rows[:common] == now.rows[:common]:
+        return []
+    order = "in another order, so that this epoch may train a row twice or not at all"
+    return [f"{after} rows are trained instead of {before}, {order}"]
 
 
 def _changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ It overrides the seams of transformers' training loop (`tests/unit/train/loop/te
 - An adapter that begins as a part of the base weights is saved as one on the unchanged base.
 - Weights that are NaN or infinite are never saved.
 - A run whose steps are all done does not train another one.
+- The settings of the optimizer are those of the job's config, not those that the checkpoint was made with.
 - Files are trained one after another, and with another batch size or number of workers a run continues by rows
   consumed: what transformers calls an epoch is a segment of the schedule (`train.row_schedule`).
 """
@@ -27,7 +28,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PrinterCallback, Trainer, TrainerControl
 from transformers.trainer_utils import EvalLoopOutput, SchedulerType
 
+from ftlab.manifest import read_manifest
 from train.all_ranks import highest
+from train.checkpoints.resume_report import starts_anew
 from train.loop import trial_pass
 from train.loop.callback import EvaluationCut, RunCallback
 from train.loop.evaluation import (
@@ -41,6 +44,7 @@ from train.loop.evaluation import (
     weighted_mean,
 )
 from train.loop.prompt_samples import PromptSampler
+from train.loop.resumed_optimizer import OptimizerSettings, load_schedule
 from train.loop.run_state import RunState, current_rng_sha256, preserve_rng, read_run_states, rng_sha256
 from train.model.initial_adapter import InitialAdapter, load_trained
 from train.model.load import undo_cast
@@ -145,15 +149,15 @@ class ExactResume(Trainer):
         return scheduler
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if self._schedule.lr_rescaled_at != self._schedule.rows_at(self.state.global_step):
+        if checkpoint is None:
+            super()._load_optimizer_and_scheduler(checkpoint)
             return
-        # The checkpoint has the learning rate of the next step by the schedule as it was.
-        scheduler = self.lr_scheduler
-        rates = [base * function(scheduler.last_epoch) for base, function in _bases_and_lambdas(scheduler)]
-        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
-        scheduler._last_lr = rates
+        settings = OptimizerSettings(self.optimizer, self.lr_scheduler)
+        if starts_anew(read_manifest(Path(checkpoint)).conditions["settings"], str(self.args.optim.value)):
+            load_schedule(self.lr_scheduler, Path(checkpoint))
+        else:
+            super()._load_optimizer_and_scheduler(checkpoint)
+        settings.restore()
 
     def _get_train_sampler(self, train_dataset: "Dataset[Any] | None" = None) -> Sampler[int] | None:
         return SegmentSampler(self._schedule, self._segment, self.args.seed)
@@ -346,10 +350,6 @@ class ExactResume(Trainer):
         self._globalstep_last_logged = mine.last_logged_step
         self._metrics["train"].update({name: list(values) for name, values in mine.metrics.items()})
         self._total_train_tokens = mine.num_tokens
-
-
-def _bases_and_lambdas(scheduler: Any) -> Iterator[tuple[float, Callable[[int], float]]]:
-    return zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
 
 
 def _lr_rescaled(function: Callable[[float], float], schedule: RowSchedule) -> Callable[[int], float]:

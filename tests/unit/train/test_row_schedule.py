@@ -109,6 +109,45 @@ def test_with_other_step_sizes_the_rest_of_the_rows_comes_once_and_the_learning_
         rows_seen, schedule_seen = rows[0], places[0]
 
 
+@given(st.integers(1, 30), step_sizes, st.integers(2, 40), st.data())
+def test_steps_that_take_the_same_rows_in_other_passes_continue_as_planned(
+    num_rows: int, step_size: StepSize, last_step: int, data: st.DataObject
+):
+    schedule = planned(num_rows, step_size, last_step)
+    if data.draw(st.booleans(), label="changed before"):
+        schedule = schedule.with_step_size(1, StepSize(step_size.batch_size + 1, step_size.accumulation, 1))
+    now = replace(schedule.step_size, batch_size=1, workers=1, accumulation=schedule.step_size.rows_per_step)
+    step = data.draw(st.integers(1, schedule.last_step))
+    continued = schedule.continued(step, planned(num_rows, now, last_step), training(now))
+    assert continued == replace(schedule, step_size=now)
+    steps = range(step, schedule.last_step + 1)
+    assert [continued.next_at(s) for s in steps] == [schedule.next_at(s) for s in steps]
+    assert [continued.lr_position(s) for s in steps] == [schedule.lr_position(s) for s in steps]
+
+
+@given(st.integers(1, 30), st.integers(1, 30), step_sizes, step_sizes, st.data())
+def test_with_other_rows_a_run_continues_after_as_many_rows(
+    num_rows: int, rows_now: int, step_size: StepSize, other: StepSize, data: st.DataObject
+):
+    before = RowSchedule.planned(training(step_size), [num_rows], step_size.workers)
+    now = RowSchedule.planned(training(other), [num_rows + rows_now], other.workers)
+    step = data.draw(st.integers(1, before.last_step))
+    continued = before.continued(step, now, training(other))
+    assert continued.ends == now.ends
+    assert continued.rows_at(step) == before.rows_at(step)
+    assert sum(segment.num_rows for segment in continued.segments_from(step)[0]) == now.end_rows - before.rows_at(step)
+    assert continued.lr_position(step) == before.lr_position(step)
+    assert continued.lr_position(continued.last_step) == before.lr_steps
+
+
+def test_a_run_that_has_consumed_more_rows_than_are_left_ends():
+    before = RowSchedule.planned(training(StepSize(2, 1, 1)), [10], 1)
+    now = RowSchedule.planned(training(StepSize(2, 1, 1)), [4], 1)
+    continued = before.continued(8, now, training(StepSize(2, 1, 1)))
+    assert (continued.rows_at(8), continued.last_step) == (12, 8)
+    assert list(continued.segments_from(8)[0]) == []
+
+
 def test_the_learning_rate_moves_with_the_rows():
     schedule = planned(100, StepSize(2, 1, 1), 50).with_step_size(10, StepSize(8, 1, 1))
     assert (schedule.rows_at(10), schedule.last_step) == (20, 20)
