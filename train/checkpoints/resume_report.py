@@ -17,6 +17,7 @@ from ftlab.schemas.events import RESUMED
 from ftlab.schemas.methods import METHODS
 from train.all_ranks import num_ranks
 from train.checkpoints.checkpoint_files import installed_versions
+from train.checkpoints.setting_changes import WITHOUT_EFFECT
 from train.data.tokens.prepare import content_of
 from train.plan import RunLink, RunPlan
 from train.row_order import file_order
@@ -24,23 +25,6 @@ from train.row_schedule import RowSchedule
 
 HASHED_ROWS = 256
 """Number of next rows of a file whose order is part of a data position's hash."""
-
-# They decide what is reported and kept, and change no weight.
-_WITHOUT_EFFECT = frozenset(
-    {
-        "logging_steps",
-        "eval_steps",
-        "eval_accumulation_steps",
-        "per_device_eval_batch_size",
-        "save_steps",
-        "save_total_limit",
-        "load_best_model_at_end",
-        "early_stopping_patience",
-        "early_stopping_threshold",
-        "dataloader_num_workers",
-        "dataloader_prefetch_factor",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -143,7 +127,8 @@ def differences(before: Manifest, now: RunConditions, versions: dict[str, str]) 
     then = RunConditions.from_document(before.conditions)
     added = now.schedule.num_files - then.schedule.num_files
     reasons = [f"{added} more files are trained" if added > 1 else "one more file is trained"] if added else []
-    reasons += _changes(_newer_defaults(then, now) | then.settings, now.settings) + _changes(before.versions, versions)
+    settings = {name: value for name, value in then.settings.items() if name not in WITHOUT_EFFECT}
+    reasons += _changes(_newer_defaults(then, now) | settings, now.settings) + _changes(before.versions, versions)
     if starts_anew(then.settings, now.settings["training.optim"]):
         reasons.append("the new optimizer starts without the state of the other one")
     reasons += _changes(then.environment, now.environment)
@@ -196,10 +181,10 @@ def _newer_defaults(then: RunConditions, now: RunConditions) -> dict[str, Any]:
 def _settings(config: JobConfig) -> dict[str, Any]:
     parts = {"method", "tuning", "load_in_4bit", "load_in_8bit", "lora", "training"}
     document = config.resolved().model_dump(mode="json", include=parts)
-    document["training"] = {name: value for name, value in document["training"].items() if name not in _WITHOUT_EFFECT}
     flat = {name: value for name, value in document.items() if not isinstance(value, dict)}
     for group in ("method", "lora", "training"):
         flat |= {f"{group}.{name}": value for name, value in document[group].items()}
+    flat = {name: value for name, value in flat.items() if name not in WITHOUT_EFFECT}
     if config.eval_split is not None:
         flat |= {"eval_split": config.eval_split, "eval_split_seed": config.eval_split_seed}
     if config.dataset_weights is not None:

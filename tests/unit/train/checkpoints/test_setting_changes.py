@@ -1,0 +1,55 @@
+"""Every setting of a job has a rule about its change at a resume."""
+
+from typing import Any
+
+import pytest
+
+from ftlab.schemas import JobConfig, LoraConfig, Resources, TrainingConfig
+from ftlab.schemas.adjustments import adjusted, changes_between
+from ftlab.schemas.methods import METHODS
+from train.checkpoints.setting_changes import SETTING_CHANGES, Effect, refused_changes
+
+GROUPS = {"training": [TrainingConfig], "lora": [LoraConfig], "resources": [Resources], "method": METHODS}
+PLAIN: dict[str, Any] = {"model": "org/name", "dataset": "ds-1"}
+
+
+def refused(changes: dict[str, Any], *, has_checkpoint: bool = True, **settings: Any) -> list[str]:
+    document = PLAIN | settings
+    before, after = (JobConfig.model_validate(each) for each in (document, adjusted(document, changes)))
+    found = changes_between(before, after)
+    return [change.field for change, _ in refused_changes(before, found, has_checkpoint=has_checkpoint)]
+
+
+def test_every_setting_has_one_rule_with_a_reason():
+    settings = {name for name in JobConfig.model_fields if name not in GROUPS}
+    settings |= {
+        f"{group}.{name}" for group, models in GROUPS.items() for model in models for name in model.model_fields
+    }
+    assert set(SETTING_CHANGES) == settings
+    assert all(isinstance(effect, Effect) and reason for effect, reason in SETTING_CHANGES.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"training.learning_rate": 1e-4, "training.per_device_train_batch_size": 2, "time_limit_s": 900}, []),
+        ({"training.optim": "adamw_8bit", "load_in_4bit": True, "training.gradient_checkpointing": True}, []),
+        ({"lora.r": 8, "training.warmup_steps": 5}, ["lora.r"]),
+        ({"model": "org/other", "dataset": ["ds-1", "ds-2"]}, ["model", "dataset"]),
+        ({"method": {"type": "dpo"}}, ["method"]),
+        ({"tuning": "full"}, ["tuning"]),
+        ({"name": "other"}, ["name"]),
+    ],
+)
+def test_a_checkpoint_decides_what_may_change(changes: dict[str, Any], fields: list[str]):
+    assert refused(changes) == fields
+
+
+def test_packed_rows_keep_their_length():
+    assert refused({"method.max_length": 512}) == []
+    assert refused({"method.max_length": 512}, method={"packing": True}) == ["method.max_length"]
+
+
+def test_before_the_first_checkpoint_everything_but_the_name_may_change():
+    changes = {"name": "other", "model": "org/other", "lora.r": 8, "method.packing": True, "training.seed": 1}
+    assert refused(changes, has_checkpoint=False) == ["name"]
