@@ -43,8 +43,10 @@ TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
 }
 """The allowed transitions. `JobRepository.move` is the only writer and obeys this table."""
 
-REOPENING = (S.COMPLETED, S.QUEUED)
-"""The one move that is not in the table: files that are appended to a completed job reopen it."""
+REOPENED = frozenset({S.COMPLETED, S.FAILED, S.CANCELLED})
+"""Statuses that a job leaves for the queue although it has ended: files are appended to a completed job, or a job that
+failed or was cancelled is resumed. These moves are not in the table.
+"""
 
 ATTEMPT_STATUSES = frozenset({S.PENDING, S.INITIALIZING, S.RUNNING, S.PAUSING})
 

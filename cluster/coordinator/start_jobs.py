@@ -119,10 +119,10 @@ class JobStarter:
         """Open the job's next attempt and plan it, in one transaction."""
         total = start.shape.total
         with tick.store.begin() as tx:
-            num_files = job.num_files
+            config = job.config
             job = tx.jobs.lock(job.ref)  # with the checkpoint that a resume may have named since the queue was read
-            if job.num_files != num_files:
-                raise StaleJobError(f"Files were appended to job {job.id!r} a moment ago and are not prepared yet.")
+            if job.config != config:
+                raise StaleJobError(f"The config or the files of job {job.id!r} changed a moment ago.")
             step = step_to_resume(tx, job)
             attempt = tx.jobs.claim(
                 job.id,

@@ -62,4 +62,4 @@ def _require_unchanged(now: JobRecord, then: JobRecord) -> None:
 
 
 def _requests_of(job: JobRecord) -> tuple[object, ...]:
-    return job.status, job.stop_kind, job.resume_from, job.num_files
+    return job.status, job.stop_kind, job.resume_from, job.config

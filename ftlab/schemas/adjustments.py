@@ -1,14 +1,12 @@
-"""Changes of a job's config that are made when the job is resumed."""
+"""Records of the changes of a job's config that are made when the job is resumed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from ftlab.schemas.common import WireModel
-from ftlab.schemas.config import JobConfig
 from ftlab.schemas.failures import Change
-from ftlab.schemas.templates import merged
 
 
 class AdjustedBy(StrEnum):
@@ -19,6 +17,14 @@ class AdjustedBy(StrEnum):
     """A user, who accepted what the analysis of a failure suggested."""
     AUTOMATIC = "automatic"
     """The service, for a job with `recovery: auto`."""
+
+
+BY = {
+    AdjustedBy.USER: "Changed by the user",
+    AdjustedBy.SUGGESTION: "Changed as suggested by the analysis of the failure",
+    AdjustedBy.AUTOMATIC: "Changed by automatic recovery",
+}
+"""Beginning of a sentence about an adjustment."""
 
 
 class Adjustment(WireModel):
@@ -41,47 +47,6 @@ class Adjustment(WireModel):
 def describe_change(change: Change) -> str:
     """One change as text."""
     return f"{change.field} {_shown(change.from_)} -> {_shown(change.to)}"
-
-
-def nested(adjustments: Mapping[str, Any]) -> dict[str, Any]:
-    """Adjustments as part of a config document; a key may be the path of a setting, such as `training.max_steps`."""
-    document: dict[str, Any] = {}
-    for key, value in adjustments.items():
-        *groups, field = key.split(".")
-        part: Any = nested(value) if isinstance(value, Mapping) else value
-        part = {field: part}
-        for group in reversed(groups):
-            part = {group: part}
-        document = merged(document, part)
-    return document
-
-
-def adjusted(document: Mapping[str, Any], adjustments: Mapping[str, Any]) -> dict[str, Any]:
-    """The config document with other values; it is not checked."""
-    return merged(document, nested(adjustments))
-
-
-def changes_between(before: JobConfig, after: JobConfig) -> list[Change]:
-    """The settings that differ, with the defaults filled in that depend on other settings.
-
-    Another method is one change of the whole group, as its settings differ.
-    """
-    then, now = before.resolved().model_dump(mode="json"), after.resolved().model_dump(mode="json")
-    changes = []
-    for name, old in then.items():
-        new = now[name]
-        is_group = isinstance(old, dict) and isinstance(new, dict) and old.get("type") == new.get("type")
-        parts = [(f"{name}.{part}", old.get(part), new.get(part)) for part in new] if is_group else [(name, old, new)]
-        changes += [Change(field=field, from_=one, to=other) for field, one, other in parts if one != other]
-    return changes
-
-
-def undone(document: Mapping[str, Any], adjustments: Sequence[Adjustment]) -> dict[str, Any]:
-    """The config document without the adjustments: as it was submitted. The newest one is undone first."""
-    for adjustment in reversed(adjustments):
-        for change in adjustment.changes:
-            document = adjusted(document, {change.field: change.from_})
-    return dict(document)
 
 
 def _shown(value: Any) -> str:

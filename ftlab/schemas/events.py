@@ -8,14 +8,17 @@ from typing import Annotated, Any, ClassVar, get_args
 from pydantic import Field, GetJsonSchemaHandler, TypeAdapter
 from pydantic_core import CoreSchema
 
+from ftlab.schemas.adjustments import BY, AdjustedBy, Adjustment
 from ftlab.schemas.common import WireModel
-from ftlab.schemas.failures import FailureAnalysis
+from ftlab.schemas.failures import Change, FailureAnalysis
 from ftlab.status import JobStatus, Phase, ReasonCode
 
 RESUMED = "resumed"
 """Code of the notice that reports what an attempt resumed from."""
 TRIED = "trial_pass"
 """Code of the notice that reports a pass over the longest rows before the first step."""
+CONFIG_ADJUSTED = "config_adjusted"
+"""Code of the notice that reports a change of the job's config."""
 DATA_CHECKED = "data_checked"
 """Code of the notice that reports what the doctor found in a job's data."""
 DATA_WAIT_HIGH = "data_wait_high"
@@ -181,6 +184,21 @@ class ResumedPayload(NoticePayload):
     """Reasons why it does not."""
 
 
+class AdjustedPayload(NoticePayload):
+    """The config of the job was changed (code `config_adjusted`)."""
+
+    by: AdjustedBy | None = None
+    changes: list[Change] | None = None
+    """Settings with the value before and after."""
+
+    @classmethod
+    def of(cls, adjustment: Adjustment) -> "AdjustedPayload":
+        """The event of an adjustment."""
+        why = f" {adjustment.reason}" if adjustment.reason else ""
+        message = f"{BY[adjustment.by]}: {adjustment.sentence}.{why}"
+        return cls(code=CONFIG_ADJUSTED, message=message, by=adjustment.by, changes=adjustment.changes)
+
+
 class TrialPayload(NoticePayload):
     """What a pass over the longest rows took (code `trial_pass`), on the worker that took the most.
 
@@ -234,12 +252,14 @@ _Payload = (
     | ResumedPayload
     | TrialPayload
     | FailurePayload
+    | AdjustedPayload
     | ProgressPayload
 )
 _BY_CODE: dict[str, type[NoticePayload]] = {
     RESUMED: ResumedPayload,
     TRIED: TrialPayload,
     FAILURE_ANALYSED: FailurePayload,
+    CONFIG_ADJUSTED: AdjustedPayload,
 }
 """Notices with fields of their own."""
 _BY_KIND = {payload.kind: payload for payload in get_args(_Payload) if payload not in _BY_CODE.values()}

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
+from ftlab.schemas.adjustments import Adjustment
 from ftlab.schemas.common import WireModel
 from ftlab.schemas.config import DEFAULT_PRIORITY
 from ftlab.status import JobStatus, Phase, ReasonCode
@@ -22,9 +23,11 @@ class Job(WireModel):
     reason: ReasonCode | None = None
     """Set once the job is terminal."""
     config: dict[str, Any]
-    """The `JobConfig` it was submitted with."""
+    """The `JobConfig` it was submitted with, with the files that were appended and with its `adjustments`."""
     resolved_config: dict[str, Any] | None = None
     """The same with every default filled in, as it was at the submission; `None` where this version cannot read it."""
+    adjustments: list[Adjustment] = Field(default_factory=list)
+    """Changes of the config since the submission, oldest first."""
     priority: int = DEFAULT_PRIORITY
     attempt: int = 0
     retries_used: int = 0

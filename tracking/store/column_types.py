@@ -2,16 +2,18 @@
 
 import json
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from sqlalchemy import DateTime, Dialect, String
+from sqlalchemy import JSON, DateTime, Dialect, String
 from sqlalchemy.types import TypeDecorator
 
 from ftlab.schemas import JobConfig
+from ftlab.schemas.adjustments import Adjustment
 from ftlab.schemas.problems import problems_of, summary
 from tracking.store.records import UnreadableConfig
 
@@ -76,6 +78,19 @@ def parse_config(text: str) -> JobConfig | UnreadableConfig:
         return JobConfig.model_validate_json(text)
     except ValidationError as error:
         return UnreadableConfig(summary(problems_of(error, JobConfig)))
+
+
+class AdjustmentList(TypeDecorator[tuple[Adjustment, ...]]):
+    """The adjustments of a job's config, oldest first."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: Sequence[Adjustment] | None, dialect: Dialect) -> list[dict[str, Any]]:
+        return [clean_data(adjustment.model_dump(mode="json")) for adjustment in value or ()]
+
+    def process_result_value(self, value: list[dict[str, Any]] | None, dialect: Dialect) -> tuple[Adjustment, ...]:
+        return tuple(map(Adjustment.model_validate, value or ()))
 
 
 class CleanText(TypeDecorator[str]):

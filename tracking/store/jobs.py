@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from ftlab.schemas import JobConfig, StatusPayload
-from ftlab.status import ATTEMPT_STATUSES, REOPENING, JobStatus, Phase, ReasonCode, StopKind, sources_of
+from ftlab.status import ATTEMPT_STATUSES, JobStatus, Phase, ReasonCode, StopKind, sources_of
 from tracking.store.column_types import clean_text, finite_or_none
 from tracking.store.errors import DuplicateError, StaleJobError
 from tracking.store.events import write_events
@@ -151,14 +151,23 @@ class JobRepository(JobQueue):
             )
         return self._write_status(ref, last_seq, target, text, reason, now)
 
-    def reopen(self, ref: JobRef, *, message: str, now: datetime) -> EventRecord:
-        """Put a completed job back into the queue because files were appended; the only way out of this status.
+    def reopen(
+        self,
+        ref: JobRef,
+        *,
+        message: str,
+        now: datetime,
+        source: JobStatus = JobStatus.COMPLETED,
+        resume_from: str | None = None,
+    ) -> EventRecord:
+        """Put a job that has ended back into the queue, from a status in `REOPENED`; the only way out of it.
 
-        Its retry budget is reset, and its current model stays until the next one is delivered. Raises `StaleJobError`
-        when the job is not completed, or has already been reopened.
+        Its retry budget is reset, and its current model, if any, stays until the next one is delivered. Raises
+        `StaleJobError` when the job is not `source`, or has already been reopened.
         """
-        source, target = REOPENING
+        target = JobStatus.QUEUED
         values = {"last_seq": jobs.c.last_seq + 1, "retries_used": 0, "finished_at": None, **_STATUS_FIELDS}
+        values |= {"resume_from": resume_from}
         last_seq = self._connection.execute(
             update(jobs)
             .where(jobs.c.id == ref.id, jobs.c.attempt == ref.attempt, jobs.c.status == source)
@@ -166,7 +175,7 @@ class JobRepository(JobQueue):
             .returning(jobs.c.last_seq)
         ).scalar_one_or_none()
         if last_seq is None:
-            raise StaleJobError(f"Job {ref.id!r} (attempt {ref.attempt}) is not completed and cannot be reopened.")
+            raise StaleJobError(f"Job {ref.id!r} (attempt {ref.attempt}) is not {source.value} and cannot be reopened.")
         return self._write_status(ref, last_seq, target, message, None, now)
 
     def claim(
@@ -367,6 +376,7 @@ NEW_JOB: dict[str, Any] = {
     "mlflow_step": -1,
     "mlflow_eval_step": -1,
     "has_new_files": False,
+    "adjustments": (),
 } | dict.fromkeys(
     (
         "reason",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ftlab.schemas import EventKind, EventPayload, JobConfig
+from ftlab.schemas.adjustments import Adjustment
 from ftlab.schemas.events import parse_payload
 from ftlab.status import JobStatus, Phase, ReasonCode, StopKind
 
@@ -46,9 +47,9 @@ class JobRecord:
     owner: str
     name: str
     submitted_config: dict[str, Any]
-    """As it was submitted, with the files that were appended."""
+    """As it was submitted, with the files that were appended and with the adjustments."""
     config: JobConfig | UnreadableConfig
-    """The same with all defaults filled in, as they were at the submission."""
+    """The same with all defaults filled in, as they were at the submission or at the last adjustment."""
     dataset_id: str
     eval_dataset_id: str | None
     status: JobStatus
@@ -69,7 +70,7 @@ class JobRecord:
     data_findings: str | None
     """The doctor's findings about its data, if that was ready while the job kept waiting."""
     has_new_files: bool
-    """Whether files were appended after its newest attempt was claimed."""
+    """Whether files were appended, or other data is needed after an adjustment, since its newest attempt was claimed."""
     stop_kind: StopKind | None
     """Why the live attempt must stop; only while pausing."""
     resume_from: str | None
@@ -101,6 +102,8 @@ class JobRecord:
     """Only while paused."""
     finished_at: datetime | None
     updated_at: datetime
+    adjustments: tuple[Adjustment, ...] = ()
+    """Changes of its config since the submission, oldest first."""
 
     @property
     def dataset_ids(self) -> list[str]:

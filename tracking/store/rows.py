@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from ftlab.schemas import EventKind
 from ftlab.status import ATTEMPT_STATUSES, JobStatus, Phase, ReasonCode, StopKind
-from tracking.store.column_types import CleanText, ConfigText, EnumText, UtcDateTime
+from tracking.store.column_types import AdjustmentList, CleanText, ConfigText, EnumText, UtcDateTime
 
 LIVE_STATUSES = tuple(status for status in JobStatus if status in ATTEMPT_STATUSES or status is JobStatus.CANCELLING)
 """Statuses of jobs that a starting coordinator must take over."""
@@ -79,6 +79,7 @@ jobs = Table(
     Column("has_new_files", Boolean, nullable=False),
     Column("stop_kind", EnumText(StopKind)),
     Column("resume_from", String),
+    Column("adjustments", AdjustmentList, nullable=False),
     Column("step", Integer, nullable=False),
     Column("total_steps", Integer),
     Column("epoch", Double),

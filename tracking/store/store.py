@@ -6,6 +6,7 @@ from typing import Self
 
 from sqlalchemy import Connection
 
+from tracking.store.adjustments import AdjustmentRepository
 from tracking.store.attempts import AttemptRepository
 from tracking.store.checkpoints import CheckpointRepository
 from tracking.store.claims import ClaimRepository
@@ -30,6 +31,7 @@ class Transaction:
     def __init__(self, connection: Connection, *, is_writing: bool) -> None:
         self.jobs = JobRepository(connection)
         self.job_files = JobFileRepository(connection)
+        self.adjustments = AdjustmentRepository(connection)
         self.attempts = AttemptRepository(connection)
         self.events = EventRepository(connection)
         self.metrics = MetricRepository(connection)

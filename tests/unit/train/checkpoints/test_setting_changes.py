@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ftlab.schemas import JobConfig, LoraConfig, Resources, TrainingConfig
-from ftlab.schemas.adjustments import adjusted, changes_between
+from ftlab.schemas.config_changes import adjusted, changes_between
 from ftlab.schemas.methods import METHODS
 from train.checkpoints.setting_changes import SETTING_CHANGES, Effect, refused_changes
 

@@ -95,6 +95,7 @@ def _create_jobs() -> None:
         sa.Column("has_new_files", sa.Boolean(), nullable=False),
         sa.Column("stop_kind", sa.String()),
         sa.Column("resume_from", sa.String()),
+        sa.Column("adjustments", sa.JSON(), nullable=False),
         sa.Column("step", sa.Integer(), nullable=False),
         sa.Column("total_steps", sa.Integer()),
         sa.Column("epoch", sa.Double()),

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from ftlab.schemas import JobConfig
-from ftlab.schemas.adjustments import AdjustedBy, Adjustment, adjusted, changes_between, undone
+from ftlab.schemas.adjustments import AdjustedBy, Adjustment
+from ftlab.schemas.config_changes import adjusted, changes_between, undone
 from ftlab.schemas.failures import Change
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
