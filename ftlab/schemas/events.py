@@ -192,7 +192,7 @@ class AdjustedPayload(NoticePayload):
     """Settings with the value before and after."""
 
     @classmethod
-    def of(cls, adjustment: Adjustment) -> "AdjustedPayload":
+    def of_adjustment(cls, adjustment: Adjustment) -> "AdjustedPayload":
         """The event of an adjustment."""
         why = f" {adjustment.reason}" if adjustment.reason else ""
         message = f"{BY[adjustment.by]}: {adjustment.sentence}.{why}"

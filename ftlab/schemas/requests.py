@@ -1,6 +1,6 @@
 """Bodies of requests that change something, except a job's config."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -21,10 +21,14 @@ class JobChange(StrictModel):
 
 
 class Resume(StrictModel):
-    """Where a paused job continues."""
+    """Where a job continues, and with which settings."""
 
     checkpoint: str | None = Field(default=None, min_length=1, max_length=100)
-    """Name of a checkpoint; without one, the newest intact checkpoint."""
+    """`latest`, `best`, or the name of a checkpoint. Default: the newest intact checkpoint, which is also `latest`."""
+    config_adjustments: dict[str, Any] | None = None
+    """Settings of the job's config with new values: a part of the config, or paths such as `training.learning_rate`."""
+    original: bool = False
+    """Undo all adjustments: continue with the config as it was submitted."""
 
 
 class Batches(StrictModel):

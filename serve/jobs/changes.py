@@ -1,4 +1,4 @@
-"""Cancel, pause, resume, and changes of a job's place in the queue. Every function blocks on the store."""
+"""Cancel, pause, and changes of a job's place in the queue. Every function blocks on the store."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ from ftlab.errors import ConflictError
 from ftlab.schemas import Job, NoticePayload
 from ftlab.status import JobStatus, ReasonCode, StopKind
 from serve.context import Services
-from serve.jobs.checkpoint_choice import CheckpointChoice, check_whole
 from serve.jobs.submit import describe
 from tracking.store import StaleJobError, Transaction
 from tracking.store.records import EventRecord, JobRecord, NewEvent
@@ -39,31 +38,6 @@ def pause(services: Services, owner: str, job: str) -> Changed:
     the job is paused, is being cancelled, or has ended.
     """
     return change_job(services, owner, job, _pause)
-
-
-def resume(services: Services, owner: str, job: str, choice: CheckpointChoice) -> Changed:
-    """Put a paused job back into the queue.
-
-    Raise `ConflictError` when it is not paused, or the chosen checkpoint is damaged (`checkpoint_corrupt`), and
-    `NotFoundError` when the job has no such checkpoint.
-    """
-    with services.store.read() as tx:
-        record = tx.jobs.resolve(job, owner=owner)
-        _require_paused(record)
-        name = choice.name_for(record)
-        checkpoint = None if name is None else tx.checkpoints.get(record.id, name)
-    if checkpoint is not None:
-        check_whole(services.settings.home / "jobs" / record.id / "checkpoints", checkpoint)
-
-    def queue_again(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecord]:
-        _require_paused(record)
-        if name is None:
-            return [tx.jobs.move(record.ref, S.QUEUED, now=now)]
-        tx.checkpoints.get(record.id, name)  # it may have run, and removed it, since the files were looked at
-        message = f"The job is waiting for its turn; it continues from {name}."
-        return [tx.jobs.move(record.ref, S.QUEUED, now=now, message=message, resume_from=name)]
-
-    return change_job(services, owner, record.id, queue_again)
 
 
 def set_priority(services: Services, owner: str, job: str, priority: int) -> Changed:
@@ -157,11 +131,6 @@ def require_unfinished(record: JobRecord) -> None:
     """Raise `ConflictError` (code `job_ended`) for a job that has ended."""
     if record.status.is_terminal:
         raise ConflictError(f"Job {record.id!r} has ended with status {record.status}.", "job_ended")
-
-
-def _require_paused(record: JobRecord) -> None:
-    if record.status is not S.PAUSED:
-        raise refused(record, "job_not_paused", "only a paused job can be resumed")
 
 
 def refused(record: JobRecord, code: str, why: str) -> ConflictError:

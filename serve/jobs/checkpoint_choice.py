@@ -5,6 +5,7 @@ Nothing that a caller sends becomes a path: a name is looked up in the record, a
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,21 +15,30 @@ from tracking.store.ids import JOB_ID
 from tracking.store.records import CheckpointRecord, JobRecord
 from train.checkpoints.checkpoint_files import step_name
 
+LATEST, BEST = "latest", "best"
+"""Names that stand for the newest intact checkpoint, and for the one with the lowest eval loss."""
+
 _NAME = re.compile(r"(?:step-)?([0-9]{1,12})")
 
 
 @dataclass(frozen=True)
 class CheckpointChoice:
-    """What a resume asks for: a checkpoint by its name or step, by a path of earlier clients, or the newest one."""
+    """The checkpoint that a resume asks for: by its name or step, by a path of earlier clients, `best` or `latest`."""
 
     name: str | None = None
     path: str | None = None
 
-    def name_for(self, job: JobRecord) -> str | None:
+    @property
+    def is_given(self) -> bool:
+        return self.name is not None or self.path is not None
+
+    def name_for(self, job: JobRecord, checkpoints: Sequence[CheckpointRecord]) -> str | None:
         """The checkpoint's name, `None` for the newest one. Raise `NotFoundError` for anything else."""
         if self.path is not None:
             return name_in_path(self.path, job.id)
-        return None if self.name is None else name_of(self.name)
+        if self.name == BEST:
+            return _best(checkpoints).name
+        return None if self.name in (None, LATEST) else name_of(str(self.name))
 
 
 def check_whole(checkpoints_folder: Path, record: CheckpointRecord) -> None:
@@ -77,6 +87,14 @@ def _check(folder: Path, manifest_sha256: str) -> None:
             raise ValueError(f"{folder.name}/{name} is missing")
         if file.stat().st_size != entry.size:
             raise ValueError(f"{folder.name}/{name} has a different size than when it was saved")
+
+
+def _best(checkpoints: Sequence[CheckpointRecord]) -> CheckpointRecord:
+    found = next((checkpoint for checkpoint in checkpoints if checkpoint.is_best), None)
+    if found is None:
+        message = "The job has no best checkpoint, because no eval loss was measured at one; name another checkpoint."
+        raise NotFoundError(message, "checkpoint_not_found", "checkpoint")
+    return found
 
 
 def _unknown() -> NotFoundError:

@@ -15,11 +15,12 @@ from serve.context import Caller
 from serve.http.json_body import JsonBody, JsonRoute
 from serve.http.query import After, Count, JobId, Limit, RecordId
 from serve.http.responses import reply
-from serve.jobs import append, changes, estimate, history, submit
+from serve.jobs import append, changes, estimate, history, resume, submit
 from serve.jobs.changes import Changed
 from serve.jobs.checkpoint_choice import CheckpointChoice
 from serve.jobs.deletion import delete_when_released
-from serve.models.base_model import ask_huggingface
+from serve.jobs.resume import ResumeOrder
+from serve.models.base_model import NOT_ASKED, ask_huggingface
 
 router = APIRouter(prefix="/api/training/jobs", tags=["jobs"], route_class=JsonRoute)
 
@@ -96,10 +97,15 @@ async def pause_job(caller: Caller, job_id: JobId) -> Response:
     return _announced(caller, await caller.call(changes.pause, job_id))
 
 
-@router.post("/{job_id}/resume", status_code=202, response_model=Job, summary="Put a paused job back into the queue")
-async def resume_job(caller: Caller, job_id: JobId, choice: JsonBody[Resume] = NEWEST) -> Response:
-    """The job continues from its newest intact checkpoint, or from the one that is named."""
-    return await resumed(caller, job_id, CheckpointChoice(name=choice.checkpoint))
+@router.post("/{job_id}/resume", status_code=202, response_model=Job, summary="Resume a job, also with other settings")
+async def resume_job(caller: Caller, job_id: JobId, order: JsonBody[Resume] = NEWEST) -> Response:
+    """A paused, failed or cancelled job continues from its newest intact checkpoint, or from the one that is named.
+
+    The config with `config_adjustments` is checked as that of a new job.
+    """
+    return await resumed(
+        caller, job_id, ResumeOrder(CheckpointChoice(order.checkpoint), order.config_adjustments, order.original)
+    )
 
 
 @router.post("/{job_id}/append", status_code=202, response_model=Job, summary="Append files to a job")
@@ -174,9 +180,13 @@ async def submitted(caller: Caller, submission: submit.Submission) -> Response:
     return reply(result.job, 201, headers, caller.services.announcement())
 
 
-async def resumed(caller: Caller, job_id: str, choice: CheckpointChoice) -> Response:
+async def resumed(caller: Caller, job_id: str, order: ResumeOrder) -> Response:
     """Resume and answer: 202 with the job."""
-    return _announced(caller, await caller.call(changes.resume, job_id, choice))
+    answer = NOT_ASKED
+    if order.changes_config:
+        config = await caller.call(resume.config_after, job_id, order)
+        answer = await ask_huggingface(caller.services, config.model)
+    return _announced(caller, await caller.call(resume.resume, job_id, order, answer))
 
 
 def _announced(caller: Caller, changed: Changed, status: int = 202) -> Response:

@@ -17,6 +17,7 @@ from serve.http.responses import reply
 from serve.jobs import history
 from serve.jobs import routes as jobs
 from serve.jobs.checkpoint_choice import CheckpointChoice
+from serve.jobs.resume import ResumeOrder
 from serve.jobs.submit import Submission
 from serve.legacy.config import to_document
 
@@ -74,7 +75,7 @@ async def resume_job(
     ] = None,
 ) -> Response:
     """The path is never opened: its last part names one of the job's checkpoints."""
-    return _with_job_id(await jobs.resumed(caller, job_id, CheckpointChoice(path=checkpoint_path or None)))
+    return _with_job_id(await jobs.resumed(caller, job_id, ResumeOrder(CheckpointChoice(path=checkpoint_path or None))))
 
 
 @router.get("/api/training/local/jobs", response_model=Page[Job])

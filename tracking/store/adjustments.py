@@ -55,7 +55,7 @@ class AdjustmentRepository:
             raise StaleJobError(f"Job {job.id!r} has changed, and its config cannot be adjusted now.")
         if config.datasets != job.dataset_ids:
             self._replace_files(job.id, config.datasets, now)
-        payload = AdjustedPayload.of(adjustment)
+        payload = AdjustedPayload.of_adjustment(adjustment)
         return write_events(self._connection, job.ref, last_seq, [NewEvent(payload, now)])[0]
 
     def _replace_files(self, job_id: str, dataset_ids: list[str], now: datetime) -> None:

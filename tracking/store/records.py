@@ -70,7 +70,7 @@ class JobRecord:
     data_findings: str | None
     """The doctor's findings about its data, if that was ready while the job kept waiting."""
     has_new_files: bool
-    """Whether files were appended, or other data is needed after an adjustment, since its newest attempt was claimed."""
+    """Whether it needs other data since its newest attempt was claimed: of appended files, or after an adjustment."""
     stop_kind: StopKind | None
     """Why the live attempt must stop; only while pausing."""
     resume_from: str | None

@@ -43,7 +43,8 @@ def _check_events(job: JobRecord, events: list[EventRecord], models: list[str]) 
     assert statuses[0] is JobStatus.QUEUED
     assert statuses[-1] is job.status
     for before, after in pairwise(statuses):
-        assert after in TRANSITIONS[before] or (before in REOPENED and after is JobStatus.QUEUED), f"{before} -> {after}"
+        is_reopened = before in REOPENED and after is JobStatus.QUEUED
+        assert after in TRANSITIONS[before] or is_reopened, f"{before} -> {after}"
     assert all(data["message"] for data in told)
     for data in told[:-1]:
         assert (data["reason"] is not None) == (data["status"] == JobStatus.COMPLETED)

@@ -43,7 +43,7 @@ TABLE: dict[str, dict[JobStatus, Outcome]] = {
     "pause": ENDED
     | dict.fromkeys(HOLDS_DEVICES, to(S.PAUSING))
     | {S.QUEUED: to(S.PAUSED), S.PAUSED: no("job_paused"), S.CANCELLING: no("job_cancelling")},
-    "resume": dict.fromkeys(S, no("job_not_paused")) | {S.PAUSED: to(S.QUEUED)},
+    "resume": dict.fromkeys(S, no("job_not_paused")) | dict.fromkeys((S.PAUSED, S.FAILED, S.CANCELLED), to(S.QUEUED)),
     "cancel": ENDED
     | dict.fromkeys((*HOLDS_DEVICES, S.CANCELLING), to(S.CANCELLING))
     | {S.QUEUED: to(S.CANCELLED), S.PAUSED: to(S.CANCELLED)},

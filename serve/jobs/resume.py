@@ -1,0 +1,217 @@
+"""Resume a job that is paused, failed or cancelled, also with other settings. Every function blocks on the store."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from cluster.coordinator.preparation import DataKey
+from ftlab.errors import ConflictError, InvalidRequestError, NotFoundError
+from ftlab.schemas import JobConfig, NoticePayload
+from ftlab.schemas.adjustments import AdjustedBy, Adjustment
+from ftlab.schemas.config_changes import adjusted, changes_between, undone
+from ftlab.schemas.failures import Change
+from ftlab.status import REOPENED, JobStatus
+from serve.accounts import quotas
+from serve.context import Services
+from serve.http.json_body import validate
+from serve.jobs.changes import Changed, change_job, refused
+from serve.jobs.checkpoint_choice import CheckpointChoice, check_whole
+from serve.jobs.preflight import Start, preflight
+from serve.jobs.submit import check_size, hold_base, with_ids
+from serve.models.base_model import NOT_ASKED, HubAnswer, check, job_of_folder
+from tracking.store import StaleJobError, Transaction
+from tracking.store.records import CheckpointRecord, EventRecord, JobRecord, NewEvent, UnreadableConfig
+from train.checkpoints.setting_changes import refused_changes
+from train.model.preflight import unused_settings
+
+RESUMABLE = (JobStatus.PAUSED, *sorted(REOPENED - {JobStatus.COMPLETED}))
+
+
+@dataclass(frozen=True)
+class ResumeOrder:
+    """What a resume asks for."""
+
+    choice: CheckpointChoice
+    adjustments: Mapping[str, Any] | None = None
+    original: bool = False
+
+    @property
+    def changes_config(self) -> bool:
+        return bool(self.adjustments) or self.original
+
+
+@dataclass(frozen=True)
+class _NewConfig:
+    """The config that a job continues with, after its check."""
+
+    start: Start
+    changes: list[Change]
+
+
+def config_after(services: Services, owner: str, job: str, order: ResumeOrder) -> JobConfig:
+    """The config that the job would continue with, checked by its own rules only.
+
+    Raise `InvalidRequestError` for a field that does not exist or a value that is not allowed, and `ConflictError`
+    when the job cannot be resumed.
+    """
+    with services.store.read() as tx:
+        record = tx.jobs.resolve(job, owner=owner)
+    _require_resumable(record)
+    return _config_after(record, order)
+
+
+def resume(services: Services, owner: str, job: str, order: ResumeOrder, answer: HubAnswer = NOT_ASKED) -> Changed:
+    """Put a paused, failed or cancelled job back into the queue, with the settings that `order` changes.
+
+    `answer` is what Hugging Face says about the base model; it is needed where the config changes. Raise what a
+    submission raises for the changed config, `ConflictError` when the job has another status, when the chosen
+    checkpoint is damaged (`checkpoint_corrupt`) or does not fit the changes (`needs_new_job`), and `NotFoundError` when
+    the job has no such checkpoint.
+    """
+    with services.store.read() as tx:
+        read = tx.jobs.resolve(job, owner=owner)
+        _require_resumable(read)
+        checkpoints = tx.checkpoints.of_job(read.id)
+        name = order.choice.name_for(read, checkpoints)
+        checkpoint = None if name is None else tx.checkpoints.get(read.id, name)
+    if checkpoint is not None:
+        check_whole(services.settings.home / "jobs" / read.id / "checkpoints", checkpoint)
+    new = _check(services, owner, read, order, answer, checkpoints) if order.changes_config else None
+
+    def queue_again(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecord]:
+        _require_resumable(record)
+        record = tx.jobs.lock(record.ref)
+        if record.config != read.config:
+            raise StaleJobError(f"The config of job {record.id!r} was changed at the same time.")
+        if name is not None:
+            tx.checkpoints.get(record.id, name)  # it may have run, and removed it, since the files were looked at
+        if record.status is not JobStatus.PAUSED:
+            quotas.check_submit(tx, services.settings, owner)
+        if new is not None and new.changes:
+            events = _adjust(tx, services, owner, record, new, now)
+        else:
+            events = []
+            _require_datasets(tx, record)
+        if base := tx.jobs.base_of(record.id):
+            hold_base(tx, base)
+        _require_time_left(tx, tx.jobs.get(record.id), now)
+        return [*events, _queue(tx, record, order.choice, name, now)]
+
+    return change_job(services, owner, read.id, queue_again)
+
+
+def _config_after(record: JobRecord, order: ResumeOrder) -> JobConfig:
+    config = record.config
+    if isinstance(config, UnreadableConfig):
+        raise refused(record, "config_invalid", f"this version cannot read its config: {config.why}")
+    document = record.submitted_config
+    if order.original:
+        document = undone(document, record.adjustments)
+    return validate(JobConfig, json.dumps(adjusted(document, order.adjustments or {})))
+
+
+def _check(
+    services: Services,
+    owner: str,
+    record: JobRecord,
+    order: ResumeOrder,
+    answer: HubAnswer,
+    checkpoints: Sequence[CheckpointRecord],
+) -> _NewConfig:
+    """Check the changed config as a submission is checked, and that a checkpoint can take the changes."""
+    config = _config_after(record, order)
+    start = preflight(services, owner, config, check(config.model, services.settings, answer))
+    with services.store.read() as tx:
+        config, _ = with_ids(tx, owner, start.config)
+    assert isinstance(record.config, JobConfig)
+    changes = changes_between(record.config, config)
+    if found := refused_changes(record.config, changes, has_checkpoint=bool(checkpoints)):
+        change, reason = found[0]
+        raise _needs_new_job(record, change, reason, checkpoints)
+    if config.resources != record.config.resources:
+        check_size(services, config.resources)
+    return _NewConfig(start, changes)
+
+
+def _needs_new_job(
+    record: JobRecord, change: Change, reason: str, checkpoints: Sequence[CheckpointRecord]
+) -> ConflictError:
+    base = f"model: job:{record.id}/step-{checkpoints[0].step}" if checkpoints else "its config"
+    return ConflictError(
+        f"{change.field} cannot change when job {record.id!r} is resumed: {reason}. Leave it out, or submit a new job "
+        f"that starts from {base}.",
+        "needs_new_job",
+        f"config_adjustments.{change.field}",
+    )
+
+
+def _adjust(
+    tx: Transaction, services: Services, owner: str, record: JobRecord, new: _NewConfig, now: datetime
+) -> list[EventRecord]:
+    config, _ = with_ids(tx, owner, new.start.config)
+    before = record.config
+    assert isinstance(before, JobConfig)
+    columns: dict[str, Any] = {}
+    if config.priority != before.priority:
+        columns |= {"priority": config.priority, "queue_shift": 0}
+    if config.model != before.model:
+        columns |= _columns_of_model(services, new.start)
+    revision = columns.get("model_revision", record.model_revision)
+    needs_data = DataKey.of(before, record.model_revision) != DataKey.of(config, revision)
+    adjustment = Adjustment(at=now, by=AdjustedBy.USER, attempt=record.attempt, changes=new.changes)
+    events = [tx.adjustments.apply(record, config, adjustment, now=now, needs_data=needs_data, **columns)]
+    unused = [sentence for sentence in unused_settings(config) if sentence not in unused_settings(before)]
+    notices = [NewEvent(NoticePayload(code="setting_unused", message=sentence), now) for sentence in unused]
+    return [*events, *(tx.events.append(record.ref, notices) if notices else [])]
+
+
+def _columns_of_model(services: Services, start: Start) -> dict[str, Any]:
+    """What the record of a job says about its base model, for another one."""
+    tuned, model = start.tuned, start.model
+    base_job_id = tuned.job_id if tuned else job_of_folder(model.ref, services.settings)
+    return {"base_job_id": base_job_id, "model_revision": tuned.base_revision if tuned else model.revision}
+
+
+def _queue(
+    tx: Transaction, record: JobRecord, choice: CheckpointChoice, name: str | None, now: datetime
+) -> EventRecord:
+    if record.status is JobStatus.PAUSED:
+        message = None if name is None else f"The job is waiting for its turn; it continues from {name}."
+        # Without a choice, that of an earlier resume holds, where the job was paused again before it ran.
+        resume_from = name if choice.is_given else record.resume_from
+        return tx.jobs.move(record.ref, JobStatus.QUEUED, now=now, message=message, resume_from=resume_from)
+    checkpoints = tx.checkpoints.of_job(record.id)
+    newest = f"its newest checkpoint, of step {checkpoints[0].step}" if checkpoints else None
+    where = f"continues from {name or newest}" if name or newest else "has no checkpoint and starts from its base model"
+    ended = "failed" if record.status is JobStatus.FAILED else "was cancelled"
+    message = f"The job was resumed after it {ended}; it {where}."
+    return tx.jobs.reopen(record.ref, message=message, now=now, source=record.status, resume_from=name)
+
+
+def _require_datasets(tx: Transaction, record: JobRecord) -> None:
+    """Refuse the resume of an ended job whose datasets were deleted since it ended."""
+    evaluated = [record.eval_dataset_id] if record.eval_dataset_id else []
+    try:
+        for dataset in [*dict.fromkeys(record.dataset_ids), *evaluated]:
+            tx.datasets.get(dataset)
+    except NotFoundError:
+        raise refused(record, "dataset_deleted", "a dataset that it needs is no longer there") from None
+
+
+def _require_time_left(tx: Transaction, record: JobRecord, now: datetime) -> None:
+    limit_s = record.config.time_limit_s if isinstance(record.config, JobConfig) else None
+    ran_s = tx.attempts.run_times([record.id], now=now).get(record.id, 0.0)
+    if limit_s is not None and ran_s >= limit_s:
+        raise InvalidRequestError(
+            f"Job {record.id!r} has run for {ran_s:.0f} s, and time_limit_s is {limit_s}: it would end at once. Resume "
+            "it with a higher time_limit_s.",
+            "time_limit_used_up",
+            "config_adjustments.time_limit_s",
+        )
+
+
+def _require_resumable(record: JobRecord) -> None:
+    if record.status not in RESUMABLE:
+        raise refused(record, "job_not_paused", "only a job that is paused, failed or cancelled can be resumed")
