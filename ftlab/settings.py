@@ -85,6 +85,8 @@ class Settings(BaseModel):
     """Bytes of one owner's datasets; default: no limit."""
     stop_grace_s: float = Field(default=6.0, ge=0.0)
     """Seconds a running job gets to save its last checkpoint before it is ended by force."""
+    recovery: Literal["none", "auto"] = "none"
+    """Whether jobs that do not say otherwise recover automatically from a lack of memory and from a diverged loss."""
     preemption_min_run_s: float = Field(default=120.0, ge=0.0)
     """Seconds that a run is left alone before a job of higher priority may take its devices."""
 

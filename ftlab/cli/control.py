@@ -43,20 +43,55 @@ def resume(
         typer.Option(
             "--checkpoint",
             metavar="NAME",
-            help="Resume from this checkpoint instead of the newest intact one (one job only).",
+            help="Resume from this checkpoint, 'best' or 'latest', instead of the newest intact one.",
         ),
     ] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as a.b=value.")
+    ] = None,
+    suggested: Annotated[
+        bool, typer.Option("--suggested", help="Make the changes that the analysis of the failure suggests first.")
+    ] = False,
+    original: Annotated[
+        bool, typer.Option("--original", help="Undo all changes of the settings since the job was submitted.")
+    ] = False,
 ) -> None:
-    """Put paused jobs back into the queue."""
-    if checkpoint is not None and len(jobs) > 1:
-        raise typer.BadParameter("--checkpoint works with one job only.")
+    """Put paused, failed or cancelled jobs back into the queue, also with other settings."""
+    if checkpoint not in (None, "best", "latest") and len(jobs) > 1:
+        raise typer.BadParameter("--checkpoint with the name of a checkpoint works with one job only.")
+    changes = _adjustments(session, assignments or [])
 
     def resume_one(job: str) -> "Job":
-        resumed = session.client.jobs.resume(job, checkpoint)
+        num_before = len(session.client.jobs.get(job).adjustments) if changes or suggested or original else 0
+        resumed = session.client.jobs.resume(
+            job, checkpoint, config_adjustments=changes or None, suggested=suggested, original=original
+        )
         session.output.talk(resumed.message)
+        for adjustment in resumed.adjustments[num_before:] if changes or suggested or original else ():
+            session.output.talk(f"Changed: {adjustment.sentence}.")
         return resumed
 
     _for_each(session, jobs, resume_one, _status_line)
+
+
+def _adjustments(session: Session, assignments: list[str]) -> dict[str, object]:
+    """The settings of `--set`; a local file that a dataset field names is uploaded."""
+    from pathlib import Path
+
+    from ftlab.cli.job_source import DATASET_FIELDS, assign, dataset_file
+    from ftlab.cli.submit import dataset_id
+
+    changes: dict[str, object] = {}
+    for assignment in assignments:
+        assign(changes, assignment)
+    for field in DATASET_FIELDS:
+        given = changes.get(field)
+        named = [dataset_file(item, Path.cwd(), "--set") for item in (given if isinstance(given, list) else [given])]
+        if any(named):
+            items = given if isinstance(given, list) else [given]
+            ids = [dataset_id(session, file) if file else item for item, file in zip(items, named, strict=True)]
+            changes[field] = ids if isinstance(given, list) else ids[0]
+    return changes
 
 
 @command(app)

@@ -25,10 +25,10 @@ def show(
         bool, typer.Option("--yaml", help="Print the job's config as a job file, with every setting.")
     ] = False,
 ) -> None:
-    """Show one job, its attempts, what each resume started from, and the alarms."""
+    """Show one job, its attempts, what each resume started from, changed settings, and the alarms."""
     from ftlab.cli.text import one_line
     from ftlab.schemas import EventKind, NoticePayload, ResumedPayload
-    from ftlab.schemas.events import ALARMS, DATA_CHECKED, DATASETS_MIXED, EVAL_SPLIT
+    from ftlab.schemas.events import ALARMS, CONFIG_ADJUSTED, DATA_CHECKED, DATASETS_MIXED, EVAL_SPLIT
 
     found = session.client.jobs.get(job)
     if as_yaml:
@@ -39,6 +39,7 @@ def show(
     notices = [(event, event.payload) for event in events if isinstance(event.payload, NoticePayload)]
     receipts = [event for event, notice in notices if isinstance(notice, ResumedPayload)]
     alarms = [event for event, notice in notices if notice.code in ALARMS]
+    changes = [event for event, notice in notices if notice.code == CONFIG_ADJUSTED]
     newest = {notice.code: notice.message for _, notice in notices}
     about_data = {code: newest.get(code) for code in (DATA_CHECKED, EVAL_SPLIT, DATASETS_MIXED)}
     if session.output.as_json:
@@ -47,11 +48,14 @@ def show(
         return
     shown = {"Data": about_data[DATA_CHECKED], "Split": about_data[EVAL_SPLIT], "Mix": about_data[DATASETS_MIXED]}
     session.output.record(_fields(session, found) | shown)
+    shown_events = [*receipts, *alarms, *changes]
+    lines = [(event.attempt, one_line(notice.message)) for event, notice in notices if event in shown_events]
+    for text in (text for number, text in lines if number == 0):
+        session.output.data(text)
     for attempt in attempts:
         session.output.data(_attempt_line(attempt))
-        for event, notice in notices:
-            if event.attempt == attempt.number and (event in receipts or event in alarms):
-                session.output.data(f"  {one_line(notice.message)}")
+        for text in (text for number, text in lines if number == attempt.number):
+            session.output.data(f"  {text}")
 
 
 def _print_config(session: Session, job: "Job") -> None:

@@ -123,6 +123,9 @@ class JobConfig(StrictModel):
     resources: Resources = Resources()
     max_retries: int = Field(default=3, ge=0, le=100)
     """How often the job is retried after a failure that it caused itself."""
+    recovery: Literal["none", "auto"] | None = None
+    """`auto`: after a lack of memory or a diverged loss, the job is queued again with settings that are likely to cure
+    it. Default: the service's setting `recovery`, which is `none` unless it was changed."""
     priority: int = Field(default=DEFAULT_PRIORITY, ge=0, le=100)
     """Jobs of a higher priority start first."""
     preemptible: bool = True

@@ -119,6 +119,8 @@ def event_tags(job: JobRecord, events: Sequence[EventRecord]) -> dict[str, str]:
                 tags["ftlab.reason"] = payload.reason
             if job.model_revision:
                 tags["ftlab.model_revision"] = job.model_revision
+            if job.adjustments:
+                tags["ftlab.adjustments"] = json.dumps([each.model_dump(mode="json") for each in job.adjustments])
             if job.num_files > 1:
                 tags["ftlab.datasets"] = json.dumps(job.dataset_ids)
         elif isinstance(payload, CheckpointPayload):

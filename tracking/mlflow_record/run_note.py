@@ -42,6 +42,7 @@ def run_note(facts: RunFacts, server_url: str) -> str:
         ("Loss", _number(job.loss)),
         ("Eval loss", _eval_loss(facts)),
         ("Ran for", _run_time(facts)),
+        ("Changed", _adjustments(facts)),
         ("Job", f"[{job.id}]({server_url}/api/training/jobs/{job.id})"),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows if value)
@@ -107,6 +108,12 @@ def _run_time(facts: RunFacts) -> str | None:
     time = str(timedelta(seconds=round(facts.run_time_s)))
     num_attempts = len(facts.attempts)
     return time if num_attempts == 1 else f"{time} in {num_attempts} attempts"
+
+
+def _adjustments(facts: RunFacts) -> str | None:
+    """The settings that were changed since the submission; MLflow's parameters keep their first values."""
+    changed = [f"after attempt {each.attempt}: {_plain(each.sentence)}" for each in facts.job.adjustments]
+    return "; ".join(changed) or None
 
 
 def _number(value: float | None) -> str | None:

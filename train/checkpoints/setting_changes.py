@@ -44,6 +44,7 @@ SETTING_CHANGES: dict[str, tuple[Effect, str]] = {
     "load_in_4bit": (C, "the adapter continues on rounded base weights"),
     "load_in_8bit": (C, "the adapter continues on rounded base weights"),
     "max_retries": (F, "read when an attempt has ended"),
+    "recovery": (F, "read when an attempt has ended"),
     "priority": (F, "decides the place in the queue"),
     "preemptible": (F, "read by the scheduler"),
     "time_limit_s": (F, "all attempts together count, those before the resume too"),

@@ -203,13 +203,28 @@ class AsyncJobs:
         """
         return await self._change(job, "pause", None, lambda found: found.status is JobStatus.PAUSED)
 
-    async def resume(self, job: str, checkpoint: str | None = None) -> Job:
-        """Put a paused job back into the queue, to continue from its newest intact checkpoint or from the one named.
+    async def resume(
+        self,
+        job: str,
+        checkpoint: str | None = None,
+        *,
+        config_adjustments: Mapping[str, Any] | None = None,
+        suggested: bool = False,
+        original: bool = False,
+    ) -> Job:
+        """Put a paused, failed or cancelled job back into the queue, also with other settings.
 
-        Raises `ConflictError` when it is not paused, or when the checkpoint is damaged (code `checkpoint_corrupt`),
-        and `NotFoundError` when the job has no such checkpoint.
+        `checkpoint` is `latest` (the default), `best`, or a checkpoint's name. `config_adjustments` are settings with
+        new values, by path (`training.learning_rate`) or in groups as in a config. `suggested` makes the changes that
+        the analysis of the failure suggests first, and `original` undoes all earlier changes.
+
+        Raises what `create` raises for the changed config, `ConflictError` when the job has another status, when the
+        checkpoint is damaged (code `checkpoint_corrupt`) or cannot take a change (`needs_new_job`), and `NotFoundError`
+        when the job has no such checkpoint.
         """
-        document = None if checkpoint is None else {"checkpoint": checkpoint}
+        changes = {"config_adjustments": config_adjustments and dict(config_adjustments)}
+        given = {"checkpoint": checkpoint, "suggested": suggested or None, "original": original or None} | changes
+        document = {name: value for name, value in given.items() if value is not None} or None
         return await self._change(job, "resume", document, lambda found: found.status in RESUMED)
 
     async def append(self, job: str, datasets: str | Sequence[str]) -> Job:

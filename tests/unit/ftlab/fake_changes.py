@@ -40,9 +40,12 @@ async def order_job(fake: "FakeService", request: Request) -> Response:
             _require(job, JobStatus.RUNNING, JobStatus.QUEUED)
             job.move(JobStatus.PAUSING if job.status is JobStatus.RUNNING else JobStatus.PAUSED)
         case "resume":
-            _require(job, JobStatus.PAUSED)
-            if document.get("checkpoint") not in (None, "step-00000005"):
+            _require(job, JobStatus.PAUSED, JobStatus.FAILED, JobStatus.CANCELLED)
+            if document.get("checkpoint") not in (None, "step-00000005", "best"):
                 raise NotFoundError("The job has no checkpoint of this name.", "checkpoint_not_found")
+            job.resumed = document
+            if changes := document.get("config_adjustments"):
+                job.adjust(changes)
             job.move(JobStatus.QUEUED)
         case "batches":
             named = job.config["dataset"]

@@ -44,6 +44,14 @@ class FakeJob:
     """Those after the first."""
     failure: dict[str, Any] | None = None
     """The analysis of its newest failure."""
+    adjustments: list[dict[str, Any]] = field(default_factory=list)
+    resumed: dict[str, Any] = field(default_factory=dict)
+    """The body of the last resume."""
+
+    def adjust(self, changes: dict[str, Any]) -> None:
+        """One adjustment; the changes are not made."""
+        listed = [{"field": name, "from": None, "to": value} for name, value in changes.items()]
+        self.adjustments.append({"at": START.isoformat(), "by": "user", "attempt": 1, "changes": listed})
 
     def add(self, kind: str, **data: Any) -> dict[str, Any]:
         seq = len(self.events) + 1
@@ -67,6 +75,7 @@ class FakeJob:
             "message": self.message,
             "reason": self.reason,
             "config": self.config,
+            "adjustments": self.adjustments,
             "priority": self.priority,
             "attempt": 1,
             "step": steps[-1]["step"] if steps else 0,

@@ -323,6 +323,36 @@ def test_pause_and_resume(cli, fake):
     assert cli("resume", "job-001", "-q").err == ""
 
 
+def test_resume_with_other_settings(cli, fake, tmp_path):
+    job = fake.add_job(2, JobStatus.FAILED)
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    options = ("--set", "training.learning_rate=1e-4", "--set", f"dataset={tmp_path / 'rows.jsonl'}")
+    run = cli("resume", "job-001", *options, "--checkpoint", "best")
+    assert (run.code, run.out) == (0, "job-001\tqueued\n")
+    assert "Changed: training none -> other settings, dataset none -> ds-1.\n" in run.err
+    assert job.resumed == {
+        "checkpoint": "best",
+        "config_adjustments": {"training": {"learning_rate": 1e-4}, "dataset": "ds-1"},
+    }
+    job.move(JobStatus.FAILED)
+    run = cli("resume", "job-001", "--suggested")
+    assert (run.code, job.resumed) == (0, {"suggested": True})
+    assert "Changed" not in run.err
+    job.move(JobStatus.CANCELLED)
+    assert cli("resume", "job-001", "--original", "--json").json["status"] == "queued"
+    assert job.resumed == {"original": True}
+    assert cli("resume", "job-001", "--set", "oops").code == 2
+
+
+def test_show_has_the_changes_of_the_settings(cli, fake):
+    job = fake.add_job(2)
+    job.attempts = [attempt_document(2)]
+    job.add("notice", code="config_adjusted", message="Changed by the user: training.max_grad_norm 1 -> 0.5.")
+    assert cli("show", "job-001").lines[-1] == "  Changed by the user: training.max_grad_norm 1 -> 0.5."
+    job.adjust({"training.max_grad_norm": 0.5})
+    assert cli("show", "job-001", "--json").json["adjustments"][0]["changes"][0]["to"] == 0.5
+
+
 def test_move(cli, fake):
     job = fake.add_job()
     assert cli("move", "job-001", "--priority", 80).out == "job-001\tqueued\n"

@@ -181,6 +181,16 @@ def test_pause_and_resume(fake, client):
     assert client.jobs.resume(job.id).status is JobStatus.QUEUED
 
 
+def test_resume_with_other_settings(fake, client):
+    job = fake.add_job(2, JobStatus.FAILED)
+    resumed = client.jobs.resume(job.id, config_adjustments={"training.max_grad_norm": 0.5}, checkpoint="best")
+    assert job.resumed == {"checkpoint": "best", "config_adjustments": {"training.max_grad_norm": 0.5}}
+    assert resumed.adjustments[0].sentence == "training.max_grad_norm none -> 0.5"
+    job.move(JobStatus.FAILED)
+    client.jobs.resume(job.id, original=True)
+    assert job.resumed == {"original": True}
+
+
 def test_append(fake, client):
     job = fake.add_job()
     assert client.jobs.append(job.id, "ds-2").datasets == ["ds-1", "ds-2"]
