@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from cluster.coordinator.failed_jobs import fail_unreadable, notices_of
+from cluster.coordinator.recoveries import try_recovery
 from cluster.coordinator.stop_requests import requested_stop
 from cluster.coordinator.tick import Tick
 from cluster.coordinator.transitions import move_job
@@ -120,6 +121,8 @@ def _settle_ended(tick: Tick, job: JobRecord, reason: ReasonCode, message: str, 
         message = time_is_up(_saved_step(tick, job))
         move_job(tick, job, JobStatus.FAILED, reason=ReasonCode.TIME_LIMIT, message=message, notices=notices)
     elif isinstance(follows, GiveUp):
+        if not _is_time_up(tick, job) and try_recovery(tick, job, config, reason, message, notices):
+            return
         move_job(tick, job, JobStatus.FAILED, reason=follows.reason, message=follows.message, notices=notices)
     else:
         move_job(

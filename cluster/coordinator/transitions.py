@@ -31,7 +31,7 @@ def move_job(
     """
     try:
         with tick.store.begin() as tx:
-            _require_unchanged(tx.jobs.lock(job.ref), job)
+            require_unchanged(tx.jobs.lock(job.ref), job)
             if to_front:
                 fields["queue_shift"] = tx.jobs.front_shift(job.priority)
             events = tx.events.append(job.ref, notices)
@@ -55,7 +55,7 @@ def publish(tick: Tick, events: Sequence[EventRecord]) -> None:
     tick.hub.publish(to_documents(events))
 
 
-def _require_unchanged(now: JobRecord, then: JobRecord) -> None:
+def require_unchanged(now: JobRecord, then: JobRecord) -> None:
     """A request that was accepted after `then` was read must not be lost in a move that was decided without it."""
     if _requests_of(now) != _requests_of(then):
         raise StaleJobError(f"Job {now.id!r} has changed in the meantime (it is {now.status.value} now).")

@@ -27,6 +27,9 @@ class Resume(StrictModel):
     """`latest`, `best`, or the name of a checkpoint. Default: the newest intact checkpoint, which is also `latest`."""
     config_adjustments: dict[str, Any] | None = None
     """Settings of the job's config with new values: a part of the config, or paths such as `training.learning_rate`."""
+    suggested: bool = False
+    """Make the changes that the analysis of the failure suggests first, and continue from the checkpoint that it names
+    unless `checkpoint` names one."""
     original: bool = False
     """Undo all adjustments: continue with the config as it was submitted."""
 

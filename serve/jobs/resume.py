@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from cluster.coordinator.preparation import DataKey
+from cluster.runs.failure_record import find_analysis
 from ftlab.errors import ConflictError, InvalidRequestError, NotFoundError
 from ftlab.schemas import JobConfig, NoticePayload
 from ftlab.schemas.adjustments import AdjustedBy, Adjustment
 from ftlab.schemas.config_changes import adjusted, changes_between, undone
-from ftlab.schemas.failures import Change
+from ftlab.schemas.failures import Change, FailureAnalysis
 from ftlab.status import REOPENED, JobStatus
 from serve.accounts import quotas
 from serve.context import Services
@@ -35,18 +36,29 @@ class ResumeOrder:
 
     choice: CheckpointChoice
     adjustments: Mapping[str, Any] | None = None
+    suggested: bool = False
     original: bool = False
 
     @property
     def changes_config(self) -> bool:
-        return bool(self.adjustments) or self.original
+        return bool(self.adjustments) or self.suggested or self.original
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One change of the config, on the way to the one that the job continues with."""
+
+    by: AdjustedBy
+    config: JobConfig
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
 class _NewConfig:
-    """The config that a job continues with, after its check."""
+    """The config that a job continues with, after its check, and the changes that lead to it."""
 
     start: Start
+    steps: list[_Step]
     changes: list[Change]
 
 
@@ -58,8 +70,9 @@ def config_after(services: Services, owner: str, job: str, order: ResumeOrder) -
     """
     with services.store.read() as tx:
         record = tx.jobs.resolve(job, owner=owner)
-    _require_resumable(record)
-    return _config_after(record, order)
+        _require_resumable(record)
+        analysis = _analysis(tx, services, record) if order.suggested else None
+    return _steps(record, order, analysis)[-1].config
 
 
 def resume(services: Services, owner: str, job: str, order: ResumeOrder, answer: HubAnswer = NOT_ASKED) -> Changed:
@@ -74,11 +87,16 @@ def resume(services: Services, owner: str, job: str, order: ResumeOrder, answer:
         read = tx.jobs.resolve(job, owner=owner)
         _require_resumable(read)
         checkpoints = tx.checkpoints.of_job(read.id)
-        name = order.choice.name_for(read, checkpoints)
+        analysis = _analysis(tx, services, read) if order.suggested else None
+        choice = order.choice
+        if analysis is not None and analysis.resume_from is not None and not choice.is_given:
+            choice = CheckpointChoice(analysis.resume_from.name)
+        name = choice.name_for(read, checkpoints)
         checkpoint = None if name is None else tx.checkpoints.get(read.id, name)
     if checkpoint is not None:
         check_whole(services.settings.home / "jobs" / read.id / "checkpoints", checkpoint)
-    new = _check(services, owner, read, order, answer, checkpoints) if order.changes_config else None
+    steps = _steps(read, order, analysis) if order.changes_config else []
+    new = _check(services, owner, read, steps, answer, checkpoints) if steps else None
 
     def queue_again(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecord]:
         _require_resumable(record)
@@ -97,31 +115,55 @@ def resume(services: Services, owner: str, job: str, order: ResumeOrder, answer:
         if base := tx.jobs.base_of(record.id):
             hold_base(tx, base)
         _require_time_left(tx, tx.jobs.get(record.id), now)
-        return [*events, _queue(tx, record, order.choice, name, now)]
+        return [*events, _queue(tx, record, choice, name, now)]
 
     return change_job(services, owner, read.id, queue_again)
 
 
-def _config_after(record: JobRecord, order: ResumeOrder) -> JobConfig:
+def _steps(record: JobRecord, order: ResumeOrder, analysis: FailureAnalysis | None) -> list[_Step]:
+    """The changes in their order: back to the original, those that are suggested, those of the user."""
     config = record.config
     if isinstance(config, UnreadableConfig):
         raise refused(record, "config_invalid", f"this version cannot read its config: {config.why}")
-    document = record.submitted_config
+    document, steps = record.submitted_config, []
     if order.original:
         document = undone(document, record.adjustments)
-    return validate(JobConfig, json.dumps(adjusted(document, order.adjustments or {})))
+        steps.append(_Step(AdjustedBy.USER, _parsed(document), "Back to the config as it was submitted."))
+    if analysis is not None:
+        first = analysis.suggestions[0]
+        document = adjusted(document, {change.field: change.to for change in first.changes})
+        steps.append(_Step(AdjustedBy.SUGGESTION, _parsed(document), first.reason))
+    if order.adjustments:
+        document = adjusted(document, order.adjustments)
+        steps.append(_Step(AdjustedBy.USER, _parsed(document)))
+    return steps
+
+
+def _parsed(document: Mapping[str, Any]) -> JobConfig:
+    return validate(JobConfig, json.dumps(document))
+
+
+def _analysis(tx: Transaction, services: Services, record: JobRecord) -> FailureAnalysis:
+    """The analysis of the newest attempt. Raise `ConflictError` (`no_suggestion`) where it suggests nothing."""
+    found = find_analysis(tx, services.settings, record, datetime.now(UTC))
+    if found is None or found.attempt != record.attempt:
+        raise refused(record, "no_suggestion", "its newest attempt did not fail, so nothing is suggested")
+    if not found.suggestions:
+        why = f"the analysis of its failure ({found.cause}) suggests no change of the settings; see 'ftlab why'"
+        raise refused(record, "no_suggestion", why)
+    return found
 
 
 def _check(
     services: Services,
     owner: str,
     record: JobRecord,
-    order: ResumeOrder,
+    steps: list[_Step],
     answer: HubAnswer,
     checkpoints: Sequence[CheckpointRecord],
 ) -> _NewConfig:
     """Check the changed config as a submission is checked, and that a checkpoint can take the changes."""
-    config = _config_after(record, order)
+    config = steps[-1].config
     start = preflight(services, owner, config, check(config.model, services.settings, answer))
     with services.store.read() as tx:
         config, _ = with_ids(tx, owner, start.config)
@@ -132,7 +174,7 @@ def _check(
         raise _needs_new_job(record, change, reason, checkpoints)
     if config.resources != record.config.resources:
         check_size(services, config.resources)
-    return _NewConfig(start, changes)
+    return _NewConfig(start, [*steps[:-1], replace(steps[-1], config=config)], changes)
 
 
 def _needs_new_job(
@@ -150,8 +192,8 @@ def _needs_new_job(
 def _adjust(
     tx: Transaction, services: Services, owner: str, record: JobRecord, new: _NewConfig, now: datetime
 ) -> list[EventRecord]:
-    config, _ = with_ids(tx, owner, new.start.config)
-    before = record.config
+    with_ids(tx, owner, new.start.config)  # a dataset may have been deleted since the check
+    before, config = record.config, new.steps[-1].config
     assert isinstance(before, JobConfig)
     columns: dict[str, Any] = {}
     if config.priority != before.priority:
@@ -160,8 +202,12 @@ def _adjust(
         columns |= _columns_of_model(services, new.start)
     revision = columns.get("model_revision", record.model_revision)
     needs_data = DataKey.of(before, record.model_revision) != DataKey.of(config, revision)
-    adjustment = Adjustment(at=now, by=AdjustedBy.USER, attempt=record.attempt, changes=new.changes)
-    events = [tx.adjustments.apply(record, config, adjustment, now=now, needs_data=needs_data, **columns)]
+    events = []
+    for step, previous in zip(new.steps, [before, *(step.config for step in new.steps)], strict=False):
+        if changes := changes_between(previous, step.config):
+            made = Adjustment(at=now, by=step.by, attempt=record.attempt, changes=changes, reason=step.reason)
+            events.append(tx.adjustments.apply(record, step.config, made, needs_data=needs_data, **columns))
+            record = tx.jobs.lock(record.ref)
     unused = [sentence for sentence in unused_settings(config) if sentence not in unused_settings(before)]
     notices = [NewEvent(NoticePayload(code="setting_unused", message=sentence), now) for sentence in unused]
     return [*events, *(tx.events.append(record.ref, notices) if notices else [])]

@@ -103,9 +103,9 @@ async def resume_job(caller: Caller, job_id: JobId, order: JsonBody[Resume] = NE
 
     The config with `config_adjustments` is checked as that of a new job.
     """
-    return await resumed(
-        caller, job_id, ResumeOrder(CheckpointChoice(order.checkpoint), order.config_adjustments, order.original)
-    )
+    choice = CheckpointChoice(order.checkpoint)
+    what = ResumeOrder(choice, order.config_adjustments, suggested=order.suggested, original=order.original)
+    return await resumed(caller, job_id, what)
 
 
 @router.post("/{job_id}/append", status_code=202, response_model=Job, summary="Append files to a job")

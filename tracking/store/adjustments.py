@@ -26,7 +26,6 @@ class AdjustmentRepository:
         config: JobConfig,
         adjustment: Adjustment,
         *,
-        now: datetime,
         needs_data: bool = False,
         **columns: Any,
     ) -> EventRecord:
@@ -42,7 +41,7 @@ class AdjustmentRepository:
             "eval_dataset_id": config.eval_dataset,
             "adjustments": (*job.adjustments, adjustment),
             "last_seq": jobs.c.last_seq + 1,
-            "updated_at": now,
+            "updated_at": adjustment.at,
             **columns,
         }
         if needs_data:
@@ -54,9 +53,9 @@ class AdjustmentRepository:
         if last_seq is None:
             raise StaleJobError(f"Job {job.id!r} has changed, and its config cannot be adjusted now.")
         if config.datasets != job.dataset_ids:
-            self._replace_files(job.id, config.datasets, now)
+            self._replace_files(job.id, config.datasets, adjustment.at)
         payload = AdjustedPayload.of_adjustment(adjustment)
-        return write_events(self._connection, job.ref, last_seq, [NewEvent(payload, now)])[0]
+        return write_events(self._connection, job.ref, last_seq, [NewEvent(payload, adjustment.at)])[0]
 
     def _replace_files(self, job_id: str, dataset_ids: list[str], now: datetime) -> None:
         self._connection.execute(delete(job_files).where(job_files.c.job_id == job_id))

@@ -12,6 +12,7 @@ from ftlab.status import JobStatus, ReasonCode
 from tests.unit.serve.conftest import ROWS
 from tests.unit.serve.jobs.statuses import NOW, S, bring
 from tests.unit.serve.jobs.test_checkpoint_choice import Checkpoints
+from tracking.store.records import JobRef
 
 JOBS = "/api/training/jobs"
 ENDED = (S.PAUSED, S.FAILED, S.CANCELLED)
@@ -191,3 +192,41 @@ def test_a_used_up_time_limit_must_be_raised(client, store, settings, config):
     assert (error["code"], error["param"]) == ("time_limit_used_up", "config_adjustments.time_limit_s")
     assert "has run for 61 s" in error["message"]
     assert job.resume(config_adjustments={"time_limit_s": 90}).status_code == 202
+
+
+def test_the_first_suggestion_is_taken_and_what_the_user_changes_besides(ended):
+    job = ended(steps=(10, 20))
+    reply = job.resume(suggested=True, config_adjustments={"training.max_grad_norm": 0.5})
+    assert reply.status_code == 202, reply.text
+    first, second = reply.json()["adjustments"]
+    assert (first["by"], second["by"]) == ("suggestion", "user")
+    assert {change["field"]: change["to"] for change in first["changes"]} == {
+        "training.per_device_train_batch_size": 2,
+        "training.gradient_accumulation_steps": 2,
+    }
+    assert [change["field"] for change in second["changes"]] == ["training.max_grad_norm"]
+    record = job.record()
+    assert record.resume_from == "step-00000020"
+    assert (record.config.training.per_device_train_batch_size, record.config.training.max_grad_norm) == (2, 0.5)
+    assert [notice["by"] for notice in job.notices() if notice["code"] == "config_adjusted"] == ["suggestion", "user"]
+
+
+def test_nothing_is_suggested_for_a_job_whose_newest_attempt_did_not_fail(ended):
+    job = ended(S.PAUSED)
+    with job.store.begin() as tx:
+        tx.jobs.move(job.record().ref, S.QUEUED, now=NOW)
+    bring_again(job)
+    assert job.refused(suggested=True)["code"] == "no_suggestion"
+
+
+def bring_again(job: Resumable) -> None:
+    """The job runs a second time and is paused."""
+    with job.store.begin() as tx:
+        lease = tx.leases.acquire("coordinator", "test", ttl_s=3600, now=NOW)
+        attempt = tx.jobs.claim(
+            job.id, driver="run-2", cpus=1, gpus=0, resumed_from_step=None, epoch=lease.epoch, now=NOW
+        )
+        ref = JobRef(job.id, attempt.number)
+        tx.jobs.move(ref, S.PAUSING, now=NOW)
+        tx.attempts.end(ref, reason=ReasonCode.OK, message=None, now=NOW)
+        tx.jobs.move(ref, S.PAUSED, now=NOW)
