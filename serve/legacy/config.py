@@ -40,6 +40,15 @@ def to_document(body: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
+def adjustments_of(given: dict[str, Any]) -> dict[str, Any]:
+    """Adjustments of a config with the short forms written out; a key with a dot is the path of a setting as it is.
+
+    Raise `InvalidRequestError` as `to_document` does.
+    """
+    paths = {key: value for key, value in given.items() if "." in key}
+    return to_document({key: value for key, value in given.items() if "." not in key}) | paths
+
+
 def _settings(body: dict[str, Any]) -> Iterator[tuple[str, tuple[str, ...], Any]]:
     nested = body.get(CONFIG) or {}
     if not isinstance(nested, dict):

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from ftlab.schemas import FailureAnalysis, Job, JobConfig, Page
 from ftlab.schemas.replies import CheckpointList, JobOverview, LogList, MetricList
+from ftlab.schemas.requests import Resume
 from serve.context import Caller
 from serve.downloads import routes as downloads
 from serve.http.json_body import parse_object, validate
@@ -19,7 +20,7 @@ from serve.jobs import routes as jobs
 from serve.jobs.checkpoint_choice import CheckpointChoice
 from serve.jobs.resume import ResumeOrder
 from serve.jobs.submit import Submission
-from serve.legacy.config import to_document
+from serve.legacy.config import adjustments_of, to_document
 
 router = APIRouter(tags=["earlier clients"])
 
@@ -76,6 +77,15 @@ async def resume_job(
 ) -> Response:
     """The path is never opened: its last part names one of the job's checkpoints."""
     return _with_job_id(await jobs.resumed(caller, job_id, ResumeOrder(CheckpointChoice(path=checkpoint_path or None))))
+
+
+@router.post("/api/training/local/{job_id}/resume", status_code=202, response_model=JobWithId)
+async def resume_adjusted_job(request: Request, caller: Caller, job_id: JobId) -> Response:
+    """Resume with `config_adjustments`, in which the short forms of a submission are accepted; the body is optional."""
+    body = await request.body()
+    order = validate(Resume, json.dumps(parse_object(body))) if body.strip() else Resume()
+    changed = {"config_adjustments": adjustments_of(order.config_adjustments or {})}
+    return _with_job_id(await jobs.resume_job(caller, job_id, order.model_copy(update=changed)))
 
 
 @router.get("/api/training/local/jobs", response_model=Page[Job])

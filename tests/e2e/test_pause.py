@@ -50,6 +50,22 @@ def test_a_running_job_rests_and_goes_on_from_the_checkpoint_that_is_named(
     steps = [point.step for point in client.jobs.metrics(job.id, ["loss"])]
     assert steps == list(range(1, steps[-1] + 1))
     client.jobs.cancel(job.id)
+    cancelled = client.jobs.wait(job.id, timeout_s=PATIENT_S, raise_on_failure=False)
+
+    changes = {"training.learning_rate": 1e-4, "training": {"weight_decay": 0.1}}
+    resumed = client.jobs.resume(job.id, config_adjustments=changes)
+    assert (resumed.id, resumed.status, resumed.reason) == (job.id, JobStatus.QUEUED, None)
+    follow_until(client, job, lambda event: event.attempt == 3 and event.data.get("code") == "resumed")
+    receipt = notice("resumed", job, client)
+    assert receipt.data["step"] == client.jobs.attempts(job.id)[-1].resumed_from_step == cancelled.step
+    assert [why.partition(" ")[0] for why in receipt.data["why_not"]] == [
+        "training.learning_rate",
+        "training.weight_decay",
+    ]
+    assert not [event for event in client.jobs.events(job.id, kinds="notice") if event.data["code"] == "record_differs"]
+    [adjustment] = client.jobs.get(job.id).adjustments
+    assert (adjustment.by, adjustment.attempt) == ("user", 2)
+    client.jobs.cancel(job.id)
     client.jobs.wait(job.id, timeout_s=PATIENT_S, raise_on_failure=False)
 
 

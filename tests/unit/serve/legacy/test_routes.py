@@ -78,6 +78,29 @@ def test_aliases_answer_as_the_canonical_paths(client, config):
     assert client.post(f"/api/training/cancel/{job_id}").status_code == 409
 
 
+def test_a_resume_takes_the_short_forms_of_settings(client, config):
+    job = client.post("/api/training/jobs", json=config).json()["id"]
+    path = f"/api/training/local/{job}/resume"
+    client.post(f"/api/training/pause/{job}")
+    adjustments = {"batch_size": 2, "lr": 0.001, "lora": {"r": 4}, "training.warmup_steps": 3}
+    reply = client.post(path, json={"config_adjustments": adjustments})
+    assert reply.status_code == 202, reply.text
+    assert (reply.json()["job_id"], reply.json()["status"]) == (job, "queued")
+    training = reply.json()["config"]["training"]
+    assert (training["per_device_train_batch_size"], training["learning_rate"], training["warmup_steps"]) == (
+        2,
+        0.001,
+        3,
+    )
+    assert reply.json()["config"]["lora"]["r"] == 4
+    client.post(f"/api/training/cancel/{job}")
+    assert client.post(path).json()["status"] == "queued"
+    client.post(f"/api/training/cancel/{job}")
+    for body, param in (({"config_adjustments": {"batchsize": 1}}, "batchsize"), ({"adjustments": {}}, "adjustments")):
+        reply = client.post(path, json=body)
+        assert (reply.status_code, reply.json()["error"]["param"]) == (422, param)
+
+
 def test_an_overview_outlives_its_dataset(client, config):
     job = client.post("/api/training/jobs", json=config).json()["id"]
     client.post(f"/api/training/jobs/{job}/cancel")
