@@ -165,13 +165,12 @@ class JobRepository(JobQueue):
         Its retry budget is reset, and its current model, if any, stays until the next one is delivered. Raises
         `StaleJobError` when the job is not `source`, or has already been reopened.
         """
-        target = JobStatus.QUEUED
-        values = {"last_seq": jobs.c.last_seq + 1, "retries_used": 0, "finished_at": None, **_STATUS_FIELDS}
-        values |= {"resume_from": resume_from}
+        target, values = JobStatus.QUEUED, {"retries_used": 0, "finished_at": None, "resume_from": resume_from}
         last_seq = self._connection.execute(
             update(jobs)
             .where(jobs.c.id == ref.id, jobs.c.attempt == ref.attempt, jobs.c.status == source)
-            .values(status=target, message=message, reason=None, updated_at=now, **values)
+            .values(status=target, message=message, reason=None, updated_at=now, **_STATUS_FIELDS, **values)
+            .values(last_seq=jobs.c.last_seq + 1)
             .returning(jobs.c.last_seq)
         ).scalar_one_or_none()
         if last_seq is None:
@@ -321,13 +320,7 @@ class JobRepository(JobQueue):
             self._connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
 
     def _write_status(
-        self,
-        ref: JobRef,
-        seq: int,
-        status: JobStatus,
-        message: str,
-        reason: ReasonCode | None,
-        now: datetime,
+        self, ref: JobRef, seq: int, status: JobStatus, message: str, reason: ReasonCode | None, now: datetime
     ) -> EventRecord:
         new = NewEvent(StatusPayload(status=status, message=message, reason=reason), now)
         return write_events(self._connection, ref, seq, [new])[0]

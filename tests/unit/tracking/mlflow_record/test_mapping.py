@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from ftlab.schemas import EventKind, JobConfig, LoraConfig, TrainingConfig
+from ftlab.schemas.adjustments import AdjustedBy, Adjustment
+from ftlab.schemas.failures import Change
 from ftlab.status import JobStatus
 from tests.unit.tracking.mlflow_record.conftest import Jobs
 from tracking.mlflow_record.mapping import (
@@ -224,6 +226,15 @@ def test_tags_hold_the_newest_state(job: JobRecord) -> None:
     }
     assert event_tags(job, []) == {}
     assert run_tags(job)["mlflow.user"] == "local"
+
+
+def test_a_tag_holds_the_changes_of_the_config(job: JobRecord) -> None:
+    moved = _event(EventKind.STATUS, {"status": "pending", "message": "It waits."}, attempt=2)
+    assert "ftlab.adjustments" not in event_tags(job, [moved])
+    changes = [Change(field="training.max_grad_norm", from_=1.0, to=0.5)]
+    made = Adjustment(at=AT, by=AdjustedBy.AUTOMATIC, attempt=1, changes=changes)
+    [found] = json.loads(event_tags(replace(job, adjustments=(made,)), [moved])["ftlab.adjustments"])
+    assert (found["by"], found["changes"][0]["from"], found["changes"][0]["to"]) == ("automatic", 1.0, 0.5)
 
 
 def test_model_tags_name_the_job_and_the_base(job: JobRecord) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ftlab.schemas.adjustments import AdjustedBy, Adjustment
+from ftlab.schemas.failures import Change
 from tests.unit.tracking.samples import NOW, add_job, dataset, later
 from tracking.mlflow_record.run_note import RunFacts, model_note, run_note
 from tracking.store import Store
@@ -49,6 +51,14 @@ def test_a_message_stays_in_its_cell(facts: RunFacts) -> None:
     job = replace(facts.job, message="No | here:\n`x`")
     [row] = [line for line in run_note(replace(facts, job=job), SERVER).splitlines() if "Status" in line]
     assert row == rf"| Status | {job.status}. No \| here: \`x\` |"
+
+
+def test_changed_settings_are_named_with_the_attempt_before(facts: RunFacts) -> None:
+    changes = [Change(field="training.max_grad_norm", from_=1.0, to=0.5)]
+    made = Adjustment(at=NOW, by=AdjustedBy.USER, attempt=2, changes=changes)
+    note = run_note(replace(facts, job=replace(facts.job, adjustments=(made,))), SERVER)
+    assert r"| Changed | after attempt 2: training.max\_grad\_norm 1 -\> 0.5 |" in note
+    assert "Changed" not in run_note(facts, SERVER)
 
 
 def test_removed_datasets_and_many_datasets(facts: RunFacts) -> None:

@@ -1,5 +1,7 @@
 """Every setting of a job has a rule about its change at a resume."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,3 +55,16 @@ def test_packed_rows_keep_their_length():
 def test_before_the_first_checkpoint_everything_but_the_name_may_change():
     changes = {"name": "other", "model": "org/other", "lora.r": 8, "method.packing": True, "training.seed": 1}
     assert refused(changes, has_checkpoint=False) == ["name"]
+
+
+def test_the_page_about_resumes_lists_every_setting_under_its_effect():
+    page = (Path(__file__).parents[4] / "docs/howto/resume-with-changes.md").read_text("utf-8")
+    _, free, continues, new_job, _ = re.split(
+        r"^These change no weight|^These are in force|^These need a new job|^A request to change",
+        page,
+        flags=re.MULTILINE,
+    )
+    for effect, text in ((Effect.FREE, free), (Effect.CONTINUES, continues), (Effect.NEW_JOB, new_job)):
+        first_column = "\n".join(line.split(" | ")[0] for line in text.splitlines())
+        listed = set(re.findall(r"`([a-z0-9_.]+)`", first_column))
+        assert listed == {name for name, (found, _) in SETTING_CHANGES.items() if found is effect}
