@@ -5,6 +5,7 @@ import logging
 from cluster.coordinator.tick import Tick
 from cluster.coordinator.transitions import move_job
 from cluster.runs.failure_record import analysis_of, failure_of
+from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import FailurePayload
 from ftlab.schemas.events import FAILURE_ANALYSED
 from ftlab.status import JobStatus, ReasonCode
@@ -36,6 +37,8 @@ def _notices(tick: Tick, job: JobRecord, failure: Failure, number: int) -> list[
     try:
         with tick.store.read() as tx:
             found = analysis_of(tx, tick.settings, job, failure, number, tick.now)
+    except ServiceUnavailableError:
+        raise  # the next tick analyses it: an automatic recovery depends on it
     except Exception:  # an edge: the job must get its status, whatever is wrong with its files
         logger.exception("The failure of %s, attempt %d, could not be analysed", job.id, number)
         return []

@@ -343,7 +343,25 @@ CASES = {
         f"{what} a finished job": Case(409, "job_ended", None, f"{JOBS}/done/{what}", message="cancelled")
         for what in ("cancel", "pause")
     },
-    "resume a finished job": Case(409, "job_not_paused", b"{}", f"{JOBS}/done/resume", message="cancelled"),
+    **{
+        f"resume with {body}": Case(status, code, body.encode(), f"{JOBS}/done/resume", param=param)
+        for body, status, code, param in (
+            ('{"config_adjustments": 3}', 422, "invalid_body", "config_adjustments"),
+            ('{"config_adjustments": {"lerning_rate": 1}}', 422, "unknown_field", "lerning_rate"),
+            (f'{{"config_adjustments": {{"{SECRET} x": 1}}}}', 422, "unknown_field", None),
+            (f'{{"config_adjustments": {{"training.optim": "{SECRET}"}}}}', 422, "invalid_config", "training.optim"),
+            (f'{{"config_adjustments": {{"model": "{SECRET}/../x"}}}}', 422, "invalid_model_id", "model"),
+            ('{"config_adjustments": {"trust_remote_code": true}}', 403, "remote_code_not_allowed", None),
+            (
+                '{"config_adjustments": {"priority": 3}, "checkpoint": "../x"}',
+                404,
+                "checkpoint_not_found",
+                "checkpoint",
+            ),
+            ('{"suggested": true}', 409, "no_suggestion", None),
+            ('{"suggested": 1}', 422, "invalid_body", "suggested"),
+        )
+    },
     "move a finished job": Case(409, "job_not_queued", b'{"to": "front"}', f"{JOBS}/done/move", message="cancelled"),
     "priority of a finished job": change(409, "job_not_waiting", b'{"priority": 1}', message="cancelled"),
     "priority of an unknown job": change(404, "job_not_found", b'{"priority": 1}', path=f"{JOBS}/nothing"),

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 from cluster.coordinator.queue_snapshot import held_shape
 from cluster.policy import Placement, Spot
+from cluster.policy.recovery import MAX_DIVERGENCE_RECOVERIES, MAX_MEMORY_RECOVERIES
 from ftlab.schemas import EventKind
 from ftlab.status import REOPENED, TRANSITIONS, JobStatus
 from tests.unit.cluster.coordinator.world import World
@@ -47,7 +48,7 @@ def _check_events(job: JobRecord, events: list[EventRecord], models: list[str]) 
         assert after in TRANSITIONS[before] or is_reopened, f"{before} -> {after}"
     assert all(data["message"] for data in told)
     for data in told[:-1]:
-        assert (data["reason"] is not None) == (data["status"] == JobStatus.COMPLETED)
+        assert (data["reason"] is not None) == JobStatus(data["status"]).is_terminal
     assert (told[-1]["reason"] is not None) == job.status.is_terminal
     assert (job.reason is not None) == (job.finished_at is not None) == job.status.is_terminal
     assert (job.paused_at is not None) == (job.status is JobStatus.PAUSED)
@@ -56,6 +57,17 @@ def _check_events(job: JobRecord, events: list[EventRecord], models: list[str]) 
     assert len(models) == statuses.count(JobStatus.COMPLETED)
     assert job.waiting_for is None or job.status is JobStatus.QUEUED
     assert job.retries_used <= job.config.max_retries
+    changes = [event.data["changes"] for event in events if event.data.get("code") == "config_adjusted"]
+    assert changes == [each.model_dump(mode="json")["changes"] for each in job.adjustments], "a change without an event"
+    assert [each.attempt for each in job.adjustments] == sorted({each.attempt for each in job.adjustments})
+    in_force = {change["field"]: change["to"] for made in changes for change in made}
+    config = job.config.model_dump(mode="json")
+    assert all(config[group][name] == to for (group, _, name), to in _by_group(in_force)), "a change that is not made"
+    assert len(job.adjustments) <= (MAX_MEMORY_RECOVERIES + MAX_DIVERGENCE_RECOVERIES if job.config.recovery else 0)
+
+
+def _by_group(changes: dict[str, object]) -> list[tuple[tuple[str, str, str], object]]:
+    return [(field.partition("."), to) for field, to in changes.items() if "." in field]
 
 
 def _check_attempts(job: JobRecord, attempts: list[AttemptRecord]) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy import event
 from cluster.coordinator.coordinator import Coordinator, FencedError
 from cluster.fakes import FakeDriver
 from cluster.policy import Fleet
+from cluster.policy.recovery import RECOVERABLE
 from ftlab.status import ATTEMPT_STATUSES, JobStatus, ReasonCode
 from tests.support.databases import make_database
 from tests.unit.cluster.coordinator.injected_faults import AwayError, Fault, Killed, TroubledWorld
@@ -37,12 +38,15 @@ TICKS_TO_DRAIN = 5
 picks = st.integers(0, 1000)
 calls = st.one_of(st.integers(0, 8), st.integers(0, 30))
 passing = st.sampled_from([0.5, 5.0, 35.0, 121.0])
-reasons = st.sampled_from(sorted(set(ReasonCode) - {ReasonCode.OK, ReasonCode.USER_CANCELLED}))
+reasons = st.sampled_from(
+    [*sorted(set(ReasonCode) - {ReasonCode.OK, ReasonCode.USER_CANCELLED}), *sorted(RECOVERABLE) * 3]
+)
 requests = st.fixed_dictionaries(
     {
         "priority": st.sampled_from([10, 50, 90]),
         "preemptible": st.sampled_from([True, True, False]),
         "max_retries": st.integers(0, 2),
+        "recovery": st.sampled_from([None, "auto"]),
         "time_limit_s": st.sampled_from([None, None, 600]),
         "resources": st.sampled_from(
             [
@@ -95,7 +99,7 @@ class Service(RuleBasedStateMachine):
         match wish:
             case "pause" if job.status in ATTEMPT_STATUSES or job.status is JobStatus.QUEUED:
                 self.world.pause(job.id)
-            case "resume" if job.status is JobStatus.PAUSED:
+            case "resume" if job.status in (JobStatus.PAUSED, JobStatus.FAILED, JobStatus.CANCELLED):
                 with self.store.read() as tx:
                     names = [checkpoint.name for checkpoint in tx.checkpoints.of_job(job.id)]
                 self.world.resume(job.id, names[-1] if older and names else None)

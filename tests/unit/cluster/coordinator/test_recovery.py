@@ -131,3 +131,18 @@ def test_a_job_that_is_cancelled_at_the_same_time_is_cancelled(world: World):
     world.cancel(job_id)
     fail(world, job_id)
     assert (world.status(job_id), world.job(job_id).adjustments) == (JobStatus.CANCELLED, ())
+
+
+def test_a_database_that_is_away_during_the_analysis_costs_no_recovery(world: World, monkeypatch: pytest.MonkeyPatch):
+    job_id = world.running(**AUTO)
+    world.end_attempt(job_id, ReasonCode.DEVICE_OOM, "CUDA out of memory.")
+
+    def away(*_: Any) -> None:
+        raise ServiceUnavailableError("The database is away.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cluster.coordinator.failed_jobs.analysis_of", away)
+        with pytest.raises(ServiceUnavailableError):
+            world.tick()
+    world.tick(after_s=1)
+    assert (world.status(job_id), len(world.job(job_id).adjustments)) == (JobStatus.PENDING, 1)

@@ -122,8 +122,13 @@ class World:
 
     def resume(self, job_id: str, checkpoint: str | None = None) -> None:
         """What the API does."""
+        job = self.job(job_id)
         with self.store.begin() as tx:
-            tx.jobs.move(self._ref(job_id), JobStatus.QUEUED, now=self.now, resume_from=checkpoint)
+            if job.status.is_terminal:
+                again = {"message": "It was resumed.", "source": job.status, "resume_from": checkpoint}
+                tx.jobs.reopen(job.ref, now=self.now, **again)
+            else:
+                tx.jobs.move(job.ref, JobStatus.QUEUED, now=self.now, resume_from=checkpoint)
 
     def append(self, job_id: str, *datasets: str) -> None:
         """What the API does."""
