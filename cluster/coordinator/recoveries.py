@@ -7,17 +7,15 @@ from cluster.coordinator.preparation import DataKey
 from cluster.coordinator.tick import Tick
 from cluster.coordinator.transitions import publish, require_unchanged
 from cluster.policy.recovery import RECOVERABLE, Recover, recover
-from ftlab.errors import InvalidRequestError
 from ftlab.schemas import FailurePayload, JobConfig
 from ftlab.schemas.adjustments import AdjustedBy, Adjustment
-from ftlab.schemas.config_changes import adjusted, changes_between
+from ftlab.schemas.config_changes import changes_between
 from ftlab.schemas.failures import Change, FailureAnalysis
-from ftlab.schemas.job_file import parse_job_config
 from ftlab.status import JobStatus, ReasonCode
 from tracking.store import StaleJobError
 from tracking.store.jobs import MoveFields
 from tracking.store.records import JobRecord, NewEvent
-from train.checkpoints.setting_changes import refused_changes
+from train.checkpoints.setting_changes import changed_config
 
 logger = logging.getLogger(__name__)
 
@@ -35,24 +33,24 @@ def try_recovery(
     with tick.store.read() as tx:
         has_checkpoint = bool(tx.checkpoints.of_job(job.id))
 
-    def can_take(changes: Sequence[Change]) -> bool:
-        after = _config_after(job, changes)
-        found = changes_between(config, after) if after else []
-        return bool(found) and not refused_changes(config, found, has_checkpoint=has_checkpoint)
+    def after(changes: Sequence[Change]) -> JobConfig | None:
+        return changed_config(config, job.submitted_config, changes, has_checkpoint=has_checkpoint)
 
-    decision = recover(reason, analysis, job.adjustments, learning_rate=config.learning_rate, can_take=can_take)
-    if decision is None:
+    rate, earlier = config.learning_rate, job.adjustments
+    decision = recover(reason, analysis, earlier, learning_rate=rate, can_take=lambda changes: bool(after(changes)))
+    new = after(decision.changes) if decision else None
+    if decision is None or new is None:
         return False
-    _queue_again(tick, job, config, decision, f"{reason.value}: {message}", notices)
+    _queue_again(tick, job, new, decision, f"{reason.value}: {message}", notices)
     return True
 
 
 def _queue_again(
-    tick: Tick, job: JobRecord, config: JobConfig, decision: Recover, failed: str, notices: Sequence[NewEvent]
+    tick: Tick, job: JobRecord, after: JobConfig, decision: Recover, failed: str, notices: Sequence[NewEvent]
 ) -> None:
     """Change the config, record it and queue the job, all or nothing; the next tick decides again where it cannot."""
-    after = _config_after(job, decision.changes)
-    assert after is not None, "the policy chose changes that the job can take"
+    config = job.config
+    assert isinstance(config, JobConfig)
     adjustment = Adjustment(
         at=tick.now,
         by=AdjustedBy.AUTOMATIC,
@@ -73,14 +71,6 @@ def _queue_again(
         logger.info("%s", error)
         return
     publish(tick, events)
-
-
-def _config_after(job: JobRecord, changes: Sequence[Change]) -> JobConfig | None:
-    """The job's config with the changes; `None` where it would be refused."""
-    try:
-        return parse_job_config(adjusted(job.submitted_config, {change.field: change.to for change in changes}))
-    except InvalidRequestError:
-        return None
 
 
 def _analysis_in(notices: Sequence[NewEvent]) -> FailureAnalysis | None:

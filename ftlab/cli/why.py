@@ -34,13 +34,8 @@ def why(session: Session, job: JobArgument) -> None:
 
 def _next(job: "Job", analysis: "FailureAnalysis") -> list[str]:
     """The commands that try again, with the first suggestion; none for a job that continues by itself."""
-    from ftlab.schemas.failure_text import set_options
-
     if not job.status.is_terminal:
         return ["", f"The job continues by itself: {job.message}"]
-    again = [*(set_options(analysis.suggestions[0]) if analysis.suggestions else ())]
-    if analysis.resume_from is not None:
-        again.append(f"--set model=job:{job.id}/step-{analysis.resume_from.step}")
-    submit = " \\\n    ".join(["  ftlab submit job.yaml", *again])
-    heading = "Try again with the first suggestion:" if analysis.suggestions else "Try again once the cause is removed:"
-    return ["", heading, f"  ftlab show {job.id} --yaml > job.yaml", submit]
+    if analysis.suggestions:
+        return ["", "Continue with the first suggestion:", f"  ftlab resume {job.id} --suggested"]
+    return ["", "Continue once the cause is removed:", f"  ftlab resume {job.id}"]

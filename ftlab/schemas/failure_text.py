@@ -31,11 +31,6 @@ def change_text(change: Change) -> str:
     return f"{change.field}: {_value(change.from_)} -> {_value(change.to)}"
 
 
-def set_options(suggestion: Suggestion) -> list[str]:
-    """The options `--set` of `ftlab submit` that make the changes."""
-    return [f"--set {change.field}={_value(change.to)}" for change in suggestion.changes]
-
-
 def _lines(analysis: FailureAnalysis, width: int) -> Iterator[str]:
     yield from textwrap.wrap(analysis.sentence, width)
     yield ""

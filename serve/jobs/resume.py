@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from cluster.coordinator.preparation import DataKey
@@ -24,7 +25,7 @@ from serve.jobs.submit import check_size, hold_base, with_ids
 from serve.models.base_model import NOT_ASKED, HubAnswer, check, job_of_folder
 from tracking.store import StaleJobError, Transaction
 from tracking.store.records import CheckpointRecord, EventRecord, JobRecord, NewEvent, UnreadableConfig
-from train.checkpoints.setting_changes import refused_changes
+from train.checkpoints.setting_changes import changed_config, refused_changes
 from train.model.preflight import unused_settings
 
 RESUMABLE = (JobStatus.PAUSED, *sorted(REOPENED - {JobStatus.COMPLETED}))
@@ -130,9 +131,9 @@ def _steps(record: JobRecord, order: ResumeOrder, analysis: FailureAnalysis | No
         document = undone(document, record.adjustments)
         steps.append(_Step(AdjustedBy.USER, _parsed(document), "Back to the config as it was submitted."))
     if analysis is not None:
-        first = analysis.suggestions[0]
-        document = adjusted(document, {change.field: change.to for change in first.changes})
-        steps.append(_Step(AdjustedBy.SUGGESTION, _parsed(document), first.reason))
+        [suggestion] = analysis.suggestions
+        document = adjusted(document, {change.field: change.to for change in suggestion.changes})
+        steps.append(_Step(AdjustedBy.SUGGESTION, _parsed(document), suggestion.reason))
     if order.adjustments:
         document = adjusted(document, order.adjustments)
         steps.append(_Step(AdjustedBy.USER, _parsed(document)))
@@ -144,14 +145,22 @@ def _parsed(document: Mapping[str, Any]) -> JobConfig:
 
 
 def _analysis(tx: Transaction, services: Services, record: JobRecord) -> FailureAnalysis:
-    """The analysis of the newest attempt. Raise `ConflictError` (`no_suggestion`) where it suggests nothing."""
+    """The analysis of the newest attempt, with its first suggestion that the job can take.
+
+    Raise `ConflictError` (`no_suggestion`) where it suggests nothing.
+    """
     found = find_analysis(tx, services.settings, record, datetime.now(UTC))
     if found is None or found.attempt != record.attempt:
         raise refused(record, "no_suggestion", "its newest attempt did not fail, so nothing is suggested")
     if not found.suggestions:
         why = f"the analysis of its failure ({found.cause}) suggests no change of the settings; see 'ftlab why'"
         raise refused(record, "no_suggestion", why)
-    return found
+    first = found.suggestions[0]  # where the job can take none, the error says why it cannot take this one
+    if isinstance(record.config, JobConfig):
+        has_checkpoint = bool(tx.checkpoints.of_job(record.id))
+        possible = partial(changed_config, record.config, record.submitted_config, has_checkpoint=has_checkpoint)
+        first = next((each for each in found.suggestions if possible(each.changes)), first)
+    return found.model_copy(update={"suggestions": [first]})
 
 
 def _check(

@@ -3,11 +3,15 @@
 Before its first checkpoint, a job starts from its base model, and everything but its name may change.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from typing import Any
 
+from ftlab.errors import InvalidRequestError
 from ftlab.schemas import JobConfig
+from ftlab.schemas.config_changes import adjusted, changes_between
 from ftlab.schemas.failures import Change
+from ftlab.schemas.job_file import parse_job_config
 
 
 class Effect(StrEnum):
@@ -127,6 +131,21 @@ def refused_changes(config: JobConfig, changes: Iterable[Change], *, has_checkpo
         return [(change, SETTING_CHANGES["name"][1]) for change in changes if change.field == "name"]
     rules = [(change, *_rule(config, change.field)) for change in changes]
     return [(change, reason) for change, effect, reason in rules if effect is Effect.NEW_JOB]
+
+
+def changed_config(
+    config: JobConfig, document: Mapping[str, Any], changes: Sequence[Change], *, has_checkpoint: bool
+) -> JobConfig | None:
+    """The config of a job with the changes; `document` is the one that `config` was resolved from.
+
+    `None` where they change nothing, where the new config would be refused, and where the job cannot take them.
+    """
+    try:
+        after = parse_job_config(adjusted(document, {change.field: change.to for change in changes}))
+    except InvalidRequestError:
+        return None
+    found = changes_between(config, after)
+    return None if not found or refused_changes(config, found, has_checkpoint=has_checkpoint) else after
 
 
 def _rule(config: JobConfig, field: str) -> tuple[Effect, str]:

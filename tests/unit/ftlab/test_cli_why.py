@@ -55,12 +55,8 @@ Continue from checkpoint step-00000200. It is the newest.
 """
 NEXT = """\
 
-Try again with the first suggestion:
-  ftlab show job-001 --yaml > job.yaml
-  ftlab submit job.yaml \\
-    --set training.per_device_train_batch_size=2 \\
-    --set training.gradient_accumulation_steps=8 \\
-    --set model=job:job-001/step-200
+Continue with the first suggestion:
+  ftlab resume job-001 --suggested
 """
 
 
@@ -88,9 +84,8 @@ def test_a_cause_that_no_setting_cures(cli, fake):
     run = cli("why", "job-001")
     assert "Suggestions" not in run.out
     assert run.err.splitlines()[1:] == [
-        "Try again once the cause is removed:",
-        "  ftlab show job-001 --yaml > job.yaml",
-        "  ftlab submit job.yaml",
+        "Continue once the cause is removed:",
+        "  ftlab resume job-001",
     ]
 
 

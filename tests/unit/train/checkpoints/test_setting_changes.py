@@ -8,8 +8,9 @@ import pytest
 
 from ftlab.schemas import JobConfig, LoraConfig, Resources, TrainingConfig
 from ftlab.schemas.config_changes import adjusted, changes_between
+from ftlab.schemas.failures import Change
 from ftlab.schemas.methods import METHODS
-from train.checkpoints.setting_changes import SETTING_CHANGES, Effect, refused_changes
+from train.checkpoints.setting_changes import SETTING_CHANGES, Effect, changed_config, refused_changes
 
 GROUPS = {"training": [TrainingConfig], "lora": [LoraConfig], "resources": [Resources], "method": METHODS}
 PLAIN: dict[str, Any] = {"model": "org/name", "dataset": "ds-1"}
@@ -55,6 +56,24 @@ def test_packed_rows_keep_their_length():
 def test_before_the_first_checkpoint_everything_but_the_name_may_change():
     changes = {"name": "other", "model": "org/other", "lora.r": 8, "method.packing": True, "training.seed": 1}
     assert refused(changes, has_checkpoint=False) == ["name"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "with_checkpoint", "without"),
+    [
+        ("training.per_device_train_batch_size", 2, True, True),
+        ("training.per_device_train_batch_size", 4, False, False),
+        ("training.per_device_train_batch_size", 0, False, False),
+        ("training.no_such_setting", 1, False, False),
+        ("lora.r", 4, False, True),
+    ],
+)
+def test_suggested_changes_are_possible_or_not(field: str, value: object, with_checkpoint: bool, without: bool):
+    config = JobConfig.model_validate(PLAIN)
+    changes = [Change(field=field, from_=None, to=value)]
+    for has_checkpoint, expected in ((True, with_checkpoint), (False, without)):
+        after = changed_config(config, config.model_dump(mode="json"), changes, has_checkpoint=has_checkpoint)
+        assert (after is not None) is expected
 
 
 def test_the_page_about_resumes_lists_every_setting_under_its_effect():
