@@ -42,22 +42,25 @@ def earlier_runs(tx: Transaction, owner: str, config: JobConfig) -> Earlier:
     for job in tx.jobs.list(owner=owner, limit=MAX_EARLIER_JOBS):
         if not isinstance(job.config, JobConfig) or _pace(job.config) != _pace(config):
             continue
-        speed = speed or _speed(tx, job.id)
-        peak = peak or _peak(tx, job.id)
+        since = job.adjustments[-1].attempt if job.adjustments else 0  # attempts up to it had other settings
+        speed = speed or _speed(tx, job.id, since)
+        peak = peak or _peak(tx, job.id, since)
         if speed is not None and peak is not None:
             break
     return Earlier(speed, peak)
 
 
-def _speed(tx: Transaction, job_id: str) -> Speed | None:
-    speeds = [point.value for point in tx.metrics.series(job_id, {"tokens_per_s"}) if point.value > 0]
+def _speed(tx: Transaction, job_id: str, since: int) -> Speed | None:
+    points = tx.metrics.series(job_id, {"tokens_per_s"})
+    speeds = [point.value for point in points if point.value > 0 and point.attempt > since]
     return Speed(job_id, median(speeds)) if speeds else None
 
 
-def _peak(tx: Transaction, job_id: str) -> MeasuredPeak | None:
+def _peak(tx: Transaction, job_id: str, since: int) -> MeasuredPeak | None:
     for event in tx.events.after(job_id, 0, MAX_NOTICES, {EventKind.NOTICE}):
         trial = event.payload
-        if isinstance(trial, TrialPayload) and trial.longest and trial.peak_bytes:
+        is_trial = isinstance(trial, TrialPayload) and event.attempt > since
+        if is_trial and trial.longest and trial.peak_bytes:
             return MeasuredPeak(job_id, trial.longest, trial.peak_bytes)
     return None
 

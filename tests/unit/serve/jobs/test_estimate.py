@@ -8,7 +8,7 @@ from cluster.policy import Fleet, Node
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import JobEstimate, TrialPayload
 from ftlab.schemas.events import TRIED
-from ftlab.status import JobStatus
+from ftlab.status import JobStatus, ReasonCode
 from serve.models.huggingface_lookup import HubModel
 from tests.support.model_folders import CONFIG, weights, write_model
 from tests.support.service_fakes import COMMIT
@@ -218,3 +218,20 @@ def test_the_memory_is_corrected_by_the_trial_pass_of_an_earlier_job(client, her
     assert corrected.peak_bytes == pytest.approx(device.peak_bytes / 2, rel=0.01)
     assert corrected.training == device.training, "the parts stay as computed"
     assert estimate(client, here | {"tuning": "full"}).memory_correction is None
+
+
+def test_what_a_job_measured_before_its_settings_changed_does_not_count(client, here, services):
+    before = estimate(client, here)
+    job_id = client.post(JOBS, json=here | {"training": {"per_device_train_batch_size": 8}}).json()["id"]
+    ref = bring(services.store, job_id, JobStatus.RUNNING)
+    trial = TrialPayload(code=TRIED, message="", num_rows=4, longest=before.peak_length, peak_bytes=GIB)
+    with services.store.begin() as tx:
+        tx.events.append(ref, [NewEvent(trial, NOW)])
+        tx.metrics.add([MetricRecord(job_id, "tokens_per_s", 1, 100.0, NOW, ref.attempt)])
+        tx.jobs.move(ref, JobStatus.PAUSING, now=NOW)
+        tx.attempts.end(ref, reason=ReasonCode.OK, message=None, now=NOW)
+        tx.jobs.move(ref, JobStatus.PAUSED, now=NOW)
+    changes = {"training.per_device_train_batch_size": 4}
+    assert client.post(f"{JOBS}/{job_id}/resume", json={"config_adjustments": changes}).status_code == 202
+    found = estimate(client, here)
+    assert (found.memory_correction, found.time_s) == (None, None)
