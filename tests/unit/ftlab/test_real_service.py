@@ -298,6 +298,17 @@ def test_the_command_line(world, config, monkeypatch, capsys, tmp_path):
     assert cli("wait", job_id, "-f").code == 6
     assert cli("logs", job_id).code == 0
     assert cli("show", job_id).code == 0
+    run = cli("resume", job_id, "--set", "training.learning_rate=1e-4", "--set", "lora.r=8")
+    assert run.out == f"{job_id}\tqueued\n"
+    assert run.err.endswith("Changed: lora.r 16 -> 8, training.learning_rate 0.0002 -> 0.0001.\n")
+    changed = "Changed by the user: lora.r 16 -> 8, training.learning_rate 0.0002 -> 0.0001."
+    assert cli("show", job_id).lines[-1] == changed
+    assert "  learning_rate: 0.0001" in cli("show", job_id, "--yaml").lines
+    cli("pause", job_id)
+    refused = cli("resume", job_id, "--suggested")
+    assert (refused.code, "nothing is suggested" in refused.err) == (1, True)
+    cli("resume", job_id, "--original")
+    assert "  learning_rate: 0.0002" in cli("show", job_id, "--yaml").lines
     assert cli("download", job_id).code in (1, 3)
 
 
