@@ -211,9 +211,7 @@ class RowSchedule:
 
     def continued(self, step: int, planned: "RowSchedule", training: TrainingConfig) -> "RowSchedule":
         """Continue after `step`, with the step size and the files of `planned`, the plan of the resuming attempt."""
-        if self.mix != planned.mix:
-            return planned
-        if self.rows != planned.rows[: self.num_files]:
+        if self.mix != planned.mix or self.rows != planned.rows[: self.num_files]:
             return self._over_other_rows(step, planned)
         is_as_planned = self.start_step == 0 and self.lr_rescaled_at is None
         has_same_steps = self.step_size.has_same_steps(planned.step_size)

@@ -79,7 +79,10 @@ def test_a_schedule_takes_the_rows_of_the_mix_with_every_step_size(
     assert left[passes * resumed.step_size.rows_per_pass :] == rest[done:] or not rest[done:]
 
 
-def test_a_schedule_survives_the_manifest_and_another_mix_is_not_continued():
+LONGER = Mix((6, 3), (5, 4))
+
+
+def test_a_schedule_survives_the_manifest_and_another_mix_is_continued_after_as_many_rows():
     mix = Mix((4, 2), (3, 3))
     training = TrainingConfig(num_train_epochs=1, per_device_train_batch_size=2)
     schedule = RowSchedule.planned(training, [4, 2], 1, mix=mix)
@@ -88,7 +91,12 @@ def test_a_schedule_survives_the_manifest_and_another_mix_is_not_continued():
     del old["mix"]
     assert RowSchedule.from_document(old).mix is None, "manifests of earlier versions have no mix"
     other = RowSchedule.planned(training, [4, 2], 1, mix=Mix((4, 2), (5, 1)))
-    assert schedule.continued(1, other, training) is other
+    assert schedule.continued(0, other, training).mix == other.mix
+    longer = RowSchedule.planned(training.model_copy(update={"per_device_train_batch_size": 1}), [6, 3], 1, mix=LONGER)
+    continued = schedule.continued(2, longer, training)
+    assert (continued.mix, continued.rows_at(2), continued.last_step) == (LONGER, 4, 2 + 5)
+    [segment] = continued.segments_from(2)[0]
+    assert list(SegmentSampler(continued, segment, 1)) == list(mixed_order(LONGER, 1, 4, 9))
     assert list(SegmentSampler(schedule, Segment(0, 0, 6), 1)) == list(mixed_order(mix, 1, 0, 6))
     assert schedule.step_size == StepSize(2, 1, 1)
 
