@@ -34,7 +34,7 @@ def try_recovery(
         has_checkpoint = bool(tx.checkpoints.of_job(job.id))
 
     def after(changes: Sequence[Change]) -> JobConfig | None:
-        return changed_config(config, job.submitted_config, changes, has_checkpoint=has_checkpoint)
+        return changed_config(config, job.document, changes, has_checkpoint=has_checkpoint)
 
     rate, earlier = config.learning_rate, job.adjustments
     decision = recover(reason, analysis, earlier, learning_rate=rate, can_take=lambda changes: bool(after(changes)))

@@ -59,8 +59,7 @@ def _speed(tx: Transaction, job_id: str, since: int) -> Speed | None:
 def _peak(tx: Transaction, job_id: str, since: int) -> MeasuredPeak | None:
     for event in tx.events.after(job_id, 0, MAX_NOTICES, {EventKind.NOTICE}):
         trial = event.payload
-        is_trial = isinstance(trial, TrialPayload) and event.attempt > since
-        if is_trial and trial.longest and trial.peak_bytes:
+        if event.attempt > since and isinstance(trial, TrialPayload) and trial.longest and trial.peak_bytes:
             return MeasuredPeak(job_id, trial.longest, trial.peak_bytes)
     return None
 

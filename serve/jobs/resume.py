@@ -126,7 +126,7 @@ def _steps(record: JobRecord, order: ResumeOrder, analysis: FailureAnalysis | No
     config = record.config
     if isinstance(config, UnreadableConfig):
         raise refused(record, "config_invalid", f"this version cannot read its config: {config.why}")
-    document, steps = record.submitted_config, []
+    document, steps = record.document, []
     if order.original:
         document = undone(document, record.adjustments)
         steps.append(_Step(AdjustedBy.USER, _parsed(document), "Back to the config as it was submitted."))
@@ -158,7 +158,7 @@ def _analysis(tx: Transaction, services: Services, record: JobRecord) -> Failure
     first = found.suggestions[0]  # where the job can take none, the error says why it cannot take this one
     if isinstance(record.config, JobConfig):
         has_checkpoint = bool(tx.checkpoints.of_job(record.id))
-        possible = partial(changed_config, record.config, record.submitted_config, has_checkpoint=has_checkpoint)
+        possible = partial(changed_config, record.config, record.document, has_checkpoint=has_checkpoint)
         first = next((each for each in found.suggestions if possible(each.changes)), first)
     return found.model_copy(update={"suggestions": [first]})
 

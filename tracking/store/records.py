@@ -7,6 +7,7 @@ from typing import Any
 
 from ftlab.schemas import EventKind, EventPayload, JobConfig
 from ftlab.schemas.adjustments import Adjustment
+from ftlab.schemas.config_changes import with_choices
 from ftlab.schemas.events import parse_payload
 from ftlab.status import JobStatus, Phase, ReasonCode, StopKind
 
@@ -113,6 +114,12 @@ class JobRecord:
     @property
     def num_files(self) -> int:
         return len(self.dataset_ids)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The submitted config, with the resolved values in place of `auto`; adjustments change this document."""
+        resolved = self.config.model_dump(mode="json") if isinstance(self.config, JobConfig) else {}
+        return with_choices(self.submitted_config, resolved)
 
     @property
     def mlflow_cursor(self) -> MlflowCursor:
