@@ -17,6 +17,7 @@ import torch
 from peft import PeftModel
 from trl import GRPOConfig, GRPOTrainer
 
+from ftlab.schemas.events import RunPart
 from ftlab.schemas.methods import GrpoMethod
 from train.loop.evaluation import Batch, BatchSums
 from train.loop.exact_resume import ExactResume
@@ -30,6 +31,7 @@ class GrpoRunTrainer(ExactResume, GRPOTrainer):
     """TRL's trainer with an exact resume, on prepared prompts."""
 
     metric_weights: ClassVar[dict[str, str]] = {}
+    preparation: ClassVar[RunPart | None] = RunPart.GENERATION
 
     def __init__(self, *args: Any, rewards: list[RewardFunction], **options: Any) -> None:
         names = (f"rewards/{reward.__name__}/mean" for reward in rewards)
