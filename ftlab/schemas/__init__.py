@@ -1,5 +1,6 @@
 """Wire types, shared by the service and its clients."""
 
+from ftlab.schemas.analytics import EarlierRun, JobAnalytics, TimeUse
 from ftlab.schemas.common import Page, StrictModel, WireModel
 from ftlab.schemas.config import JobConfig, Resources
 from ftlab.schemas.datasets import Dataset, DatasetField, DatasetPreview, PreviewRow, SignedUrl, Upload
@@ -47,11 +48,13 @@ __all__ = [
     "DatasetPreview",
     "DeviceEstimate",
     "DpoMethod",
+    "EarlierRun",
     "Event",
     "EventKind",
     "EventPayload",
     "GrpoMethod",
     "Job",
+    "JobAnalytics",
     "JobConfig",
     "JobEstimate",
     "KtoMethod",
@@ -83,6 +86,7 @@ __all__ = [
     "StrictModel",
     "Template",
     "TemplateSummary",
+    "TimeUse",
     "TrainingConfig",
     "TrialPayload",
     "TunedModel",

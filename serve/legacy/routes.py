@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ftlab.schemas import Job, JobConfig, Page
+from ftlab.schemas import Job, JobAnalytics, JobConfig, Page
 from ftlab.schemas.replies import CheckpointList, JobOverview, LogList, MetricList
 from serve.context import Caller
 from serve.downloads import routes as downloads
@@ -85,6 +85,11 @@ async def list_jobs(caller: Caller, after: After = None, limit: Limit = 20) -> R
 @router.get("/api/training/{job_id}/checkpoints", response_model=CheckpointList)
 async def get_checkpoints(caller: Caller, job_id: JobId) -> Response:
     return await jobs.get_checkpoints(caller, job_id)
+
+
+@router.get("/api/training/{job_id}/analytics", response_model=JobAnalytics)
+async def get_analytics(caller: Caller, job_id: JobId) -> Response:
+    return await jobs.get_analytics(caller, job_id)
 
 
 @router.get("/api/training/{job_id}/download/model", response_class=Response)

@@ -23,7 +23,19 @@ from ftlab.client.wire import (
     key_for_retries,
 )
 from ftlab.errors import ConflictError, FineTuneLabError, JobCancelledError, JobFailedError, NotFoundError
-from ftlab.schemas import Attempt, Checkpoint, Dataset, Event, Job, JobConfig, JobEstimate, LogLine, MetricPoint, Page
+from ftlab.schemas import (
+    Attempt,
+    Checkpoint,
+    Dataset,
+    Event,
+    Job,
+    JobAnalytics,
+    JobConfig,
+    JobEstimate,
+    LogLine,
+    MetricPoint,
+    Page,
+)
 from ftlab.schemas.job_file import parse_job_config
 from ftlab.schemas.templates import merged
 from ftlab.status import JobStatus
@@ -155,6 +167,10 @@ class AsyncJobs:
         """Every try at the job, oldest first."""
         request = Request("GET", f"{job_path(job)}/attempts")
         return await self._transport.items(Listing[Attempt], request)
+
+    async def analytics(self, job: str) -> JobAnalytics:
+        """What the job's record says: best evaluation, course of the loss, speed, where the time went, earlier jobs."""
+        return await self._transport.read(JobAnalytics, Request("GET", f"{job_path(job)}/analytics"))
 
     async def cancel(self, job: str) -> Job:
         """Ask for a graceful stop; checkpoints are kept. Raises `ConflictError` when the job has ended."""

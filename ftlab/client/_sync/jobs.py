@@ -24,7 +24,19 @@ from ftlab.client.wire import (
     key_for_retries,
 )
 from ftlab.errors import ConflictError, FineTuneLabError, JobCancelledError, JobFailedError, NotFoundError
-from ftlab.schemas import Attempt, Checkpoint, Dataset, Event, Job, JobConfig, JobEstimate, LogLine, MetricPoint, Page
+from ftlab.schemas import (
+    Attempt,
+    Checkpoint,
+    Dataset,
+    Event,
+    Job,
+    JobAnalytics,
+    JobConfig,
+    JobEstimate,
+    LogLine,
+    MetricPoint,
+    Page,
+)
 from ftlab.schemas.job_file import parse_job_config
 from ftlab.schemas.templates import merged
 from ftlab.status import JobStatus
@@ -156,6 +168,10 @@ class Jobs:
         """Every try at the job, oldest first."""
         request = Request("GET", f"{job_path(job)}/attempts")
         return self._transport.items(Listing[Attempt], request)
+
+    def analytics(self, job: str) -> JobAnalytics:
+        """What the job's record says: best evaluation, course of the loss, speed, where the time went, earlier jobs."""
+        return self._transport.read(JobAnalytics, Request("GET", f"{job_path(job)}/analytics"))
 
     def cancel(self, job: str) -> Job:
         """Ask for a graceful stop; checkpoints are kept. Raises `ConflictError` when the job has ended."""
