@@ -34,7 +34,7 @@ class BestEvaluation(WireModel):
 
 
 class BestValue(WireModel):
-    """The best value of one evaluation metric, which may be at another step than the best evaluation."""
+    """The best value of one evaluation metric; its step may differ from that of the best evaluation."""
 
     metric: str
     step: int
@@ -68,8 +68,8 @@ class Convergence(WireModel):
     slope_per_100_steps: float | None = None
     """Slope of the line through the last third, fitted by least squares."""
     settled_step: int | None = None
-    """First step from which on the values stay within 5 % of the total change of the last ones; `None` while the last
-    third is not flat."""
+    """Step from which on the values stay within 5 % of their total change of the last ones, by medians over twentieths
+    of the steps; `None` unless the last third is flat and the whole series is not."""
 
 
 class Gap(WireModel):

@@ -1,19 +1,20 @@
 """How well a job learned: its best evaluation, the course of its loss, and the gap between evaluation and training."""
 
+import itertools
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, linear_regression, stdev
+from statistics import fmean, linear_regression, median, stdev
 
 from ftlab.schemas.analytics import BestEvaluation, BestValue, Convergence, Gap, ShareOfSteps, Trend
 from train.analytics.series import Point, mean_of, part_of
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 NUM_SEGMENTS = 20
-"""The first and the last value of a series are means over one of so many parts."""
+"""Number of parts; the first and the last value of a series are means over one of them."""
 MIN_TREND_POINTS = 6
-"""A trend of the last third needs so many points there."""
+"""A trend of the last third needs at least this many points there."""
 MIN_CHANGE = 0.01
 """A smaller change, relative to the value, is none."""
 STANDARD_ERRORS = 2.0
@@ -107,18 +108,19 @@ def convergence_of(metric: str, points: Sequence[Point]) -> Convergence | None:
     """The course of a training metric."""
     if not points:
         return None
-    means = _segment_means(points)
+    segments = _segments(points)
     third = part_of(points, 2 / 3, 1.0)
     trend = trend_of(third)
+    has_settled = trend == "flat" and trend_of(points) != "flat"
     slope = linear_regression(*zip(*third, strict=True)).slope if len(third) > 1 else None
     return Convergence(
         metric=metric,
         num_points=len(points),
-        first=means[0].value,
-        last=means[-1].value,
+        first=mean_of(segments[0]),
+        last=mean_of(segments[-1]),
         trend=trend,
         slope_per_100_steps=None if slope is None or trend is None else 100 * slope,
-        settled_step=_settled_step(means) if trend == "flat" else None,
+        settled_step=_settled_step(points, before=third[0].step) if has_settled else None,
     )
 
 
@@ -169,19 +171,17 @@ def _last_third_gain(points: Sequence[Point], goal: Goal) -> float | None:
     return goal.improvement(goal.best(before).value, goal.best(last_third).value)
 
 
-def _segment_means(points: Sequence[Point]) -> list[Point]:
-    """Means over `NUM_SEGMENTS` equal parts of the steps, each at its first step; parts without a point are omitted."""
+def _segments(points: Sequence[Point]) -> list[list[Point]]:
+    """`NUM_SEGMENTS` equal parts of the steps; parts without a point are omitted."""
     parts = [part_of(points, number / NUM_SEGMENTS, (number + 1) / NUM_SEGMENTS) for number in range(NUM_SEGMENTS)]
-    return [Point(part[0].step, mean_of(part)) for part in parts if part]
+    return [part for part in parts if part]
 
 
-def _settled_step(means: Sequence[Point]) -> int | None:
-    """The first step from which on all means stay near the last one; `None` where the series did not change."""
-    last = means[-1].value
-    band = SETTLED_BAND * abs(last - means[0].value)
-    settled = None
-    for point in reversed(means):
-        if abs(point.value - last) > band:
-            return settled
-        settled = point.step
-    return settled if band else None
+def _settled_step(points: Sequence[Point], before: int) -> int | None:
+    """The first step from which on all medians stay near the last one; `None` where it is not below `before`."""
+    medians = [Point(part[0].step, median(point.value for point in part)) for part in _segments(points)]
+    last = medians[-1].value
+    band = SETTLED_BAND * abs(last - medians[0].value)
+    near = itertools.takewhile(lambda point: abs(point.value - last) <= band, reversed(medians))
+    settled = min(point.step for point in near)
+    return settled if settled < before else None

@@ -13,7 +13,7 @@ MIN_HISTORY = 10
 MAX_SPIKE_POINTS = 5
 """More high values in a row are a new level."""
 SPIKE_DEVIATIONS = 6.0
-"""A spike is so many standard deviations above the median, estimated from the median absolute deviation."""
+"""A spike is this many standard deviations above the median, estimated from the median absolute deviation."""
 SPIKE_SHARE = 0.1
 """It is also above the median by this share of it."""
 DEVIATION_OF_MAD = 1.4826
@@ -24,7 +24,7 @@ NUM_PARTS = 4
 
 
 def spikes_of(points: Sequence[Point]) -> Spikes | None:
-    """Values far above those before them; `None` for a series that is too short to tell."""
+    """Values far above those before them; `None` for a series that is too short."""
     if len(points) <= MIN_HISTORY:
         return None
     found = _outliers(points, _spike_limit)

@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 
 from ftlab.schemas import JobAnalytics
+from ftlab.schemas.analytics import BestEvaluation
 from train.analytics.learning import Goal
 
 LITTLE_GAIN = 0.02
 """A smaller share of the total improvement is little."""
 STILL_IMPROVING = 0.05
+LARGE_GAP = 0.25
+"""A larger gap, relative to the training, is worth a sentence."""
 CLIPPED_OFTEN = 0.5
 SLOWER = 0.8
 """Share of the highest speed below which the last quarter is slow."""
@@ -41,9 +44,9 @@ def _learning(found: JobAnalytics, goal: Goal) -> Iterator[str]:
         return
     extreme = "highest" if goal.is_highest_best else "lowest"
     yield f"The {extreme} {words(best.metric)} is {best.value:.4g}, at step {best.step:,} of {found.step:,}."
-    if best.before_training is not None and goal.improvement(best.before_training, best.value) <= 0:
+    if _never_improved(best, goal):
         yield f"It never improved on the model before training, which has {best.before_training:.4g}."
-    if best.evaluations_since:
+    elif best.evaluations_since:
         evaluations = "evaluation" if best.evaluations_since == 1 else "evaluations"
         yield (
             f"The {words(best.metric)} has not improved for {best.steps_since:,} steps ({best.evaluations_since} "
@@ -53,7 +56,7 @@ def _learning(found: JobAnalytics, goal: Goal) -> Iterator[str]:
 
 def _last_third(found: JobAnalytics, goal: Goal) -> Iterator[str]:
     best = found.best
-    if best is None or best.last_third_gain is None or not found.status.is_terminal:
+    if best is None or best.last_third_gain is None or not found.status.is_terminal or _never_improved(best, goal):
         return
     total = abs(best.before_training - best.value) if best.before_training is not None else None
     if best.last_third_gain <= 0:
@@ -62,6 +65,10 @@ def _last_third(found: JobAnalytics, goal: Goal) -> Iterator[str]:
         yield f"The last third of the steps improved the {words(best.metric)} by only {best.last_third_gain:.2g}."
     elif total and not best.evaluations_since and best.last_third_gain > STILL_IMPROVING * total:
         yield f"The {words(best.metric)} was still improving at the end: more steps may improve it further."
+
+
+def _never_improved(best: BestEvaluation, goal: Goal) -> bool:
+    return best.before_training is not None and goal.improvement(best.before_training, best.value) <= 0
 
 
 def _course(found: JobAnalytics) -> Iterator[str]:
@@ -77,15 +84,20 @@ def _course(found: JobAnalytics) -> Iterator[str]:
             f"The evaluation is worse than the training by {gap.gap:.2g} at step {gap.step:,}, and was by "
             f"{gap.at_best:.2g} at the best evaluation: the model overfits."
         )
+    elif gap is not None and gap.gap > LARGE_GAP * abs(gap.train):
+        yield (
+            f"The evaluation is worse than the training by {gap.gap:.2g} at step {gap.step:,}: {gap.evaluation:.4g} "
+            f"and {gap.train:.4g}."
+        )
 
 
 def _measurements(found: JobAnalytics) -> Iterator[str]:
     if found.spikes is not None and found.spikes.largest:
         spike = max(found.spikes.largest, key=lambda each: each.value - each.usual)
-        count = "one spike" if found.spikes.count == 1 else f"{found.spikes.count} spikes"
+        count = "one spike:" if found.spikes.count == 1 else f"{found.spikes.count} spikes; the largest is"
         yield (
-            f"The training loss has {count}; the largest is {spike.value:.4g} at step {spike.step:,}, after a median "
-            f"of {spike.usual:.4g}."
+            f"The training loss has {count} {spike.value:.4g} at step {spike.step:,}, after a median of "
+            f"{spike.usual:.4g}."
         )
     norm = found.gradient_norm
     if norm is not None and norm.clipped_share is not None and norm.clipped_share > CLIPPED_OFTEN:

@@ -61,7 +61,7 @@ class StepMeter:
         """Time of the steps since the last logged one, with the waits for their data."""
         self._parts_s: dict[RunPart, float] = {}
         self._other_part: RunPart | None = None
-        """The work besides steps that is going on."""
+        """The work besides steps that is in progress."""
         self._other_began = 0.0
 
     def step_started(self) -> None:
