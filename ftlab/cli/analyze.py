@@ -60,7 +60,7 @@ def _numbers(found: "JobAnalytics") -> dict[str, object]:
         if found.gap.at_best is not None and found.gap.is_widening is not None:
             shown["Gap to training"] = f"{shown['Gap to training']}, {number(found.gap.at_best)} at the best step"
     if (norm := found.gradient_norm) is not None:
-        clipped = "" if norm.clipped_share is None else f", clipped at {norm.clipped_share:.0%} of the steps"
+        clipped = "" if norm.clipped_share is None else f", {norm.clipped_share:.0%} of them clipped"
         highest = f"highest {number(norm.max)} at step {norm.max_step}"
         shown["Gradient norm"] = f"median {number(norm.median)}, {highest}{clipped}"
     if found.throughput is not None and found.throughput.tokens_per_s is not None:
@@ -88,7 +88,7 @@ def _print_times(session: Session, time: "TimeUse") -> None:
         for label, time_s in spent.items()
         if time_s >= 0.05
     ]
-    session.output.table(("TIME", "", "SHARE"), [*rows, ("total", _duration(time.total_s), "")])
+    session.output.table(("TIME", "DURATION", "SHARE"), [*rows, ("total", _duration(time.total_s), "")])
     if time.missing is not None:
         session.output.talk(textwrap.fill(time.missing, WIDTH))
 
