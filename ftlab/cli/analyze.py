@@ -60,7 +60,7 @@ def _numbers(found: "JobAnalytics") -> dict[str, object]:
         if found.gap.at_best is not None and found.gap.is_widening is not None:
             shown["Gap to training"] = f"{shown['Gap to training']}, {number(found.gap.at_best)} at the best step"
     if (norm := found.gradient_norm) is not None:
-        clipped = "" if norm.clipped_share is None else f", {norm.clipped_share:.0%} of them clipped"
+        clipped = "" if norm.clipped_share is None else f", {norm.clipped_share:.0%} clipped"
         highest = f"highest {number(norm.max)} at step {norm.max_step}"
         shown["Gradient norm"] = f"median {number(norm.median)}, {highest}{clipped}"
     if found.throughput is not None and found.throughput.tokens_per_s is not None:

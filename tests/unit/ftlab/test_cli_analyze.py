@@ -91,7 +91,7 @@ def test_the_analysis_is_printed(cli, fake):
         "  at the best evaluation.",
         "Best rewards margins  0.5 at step 1000",
         "Gap to training       0.41 at step 1600, 0.12 at the best step",
-        "Gradient norm         median 1.25, highest 9 at step 7, 60% of them clipped",
+        "Gradient norm         median 1.25, highest 9 at step 7, 60% clipped",
         "Tokens per second     1,234; by quarter 1,200 / 1,250",
         "",
         "AT\tSTEP\tLOSS\tEVAL LOSS",

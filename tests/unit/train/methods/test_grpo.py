@@ -151,3 +151,4 @@ def test_a_reward_that_needs_a_reference_refuses_rows_without_one(prompts: Job, 
     link = Link()
     prompts.train(link, training=STEPS | {"max_steps": 1}, method=GRPO)
     assert link.told(EventKind.CHECKPOINT)
+    assert {"generation", "forward", "backward"} <= set(link.told(EventKind.METRICS)[-1]["times_s"])
