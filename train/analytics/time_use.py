@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from ftlab.schemas.analytics import TimeUse
 from ftlab.schemas.events import RunPart
-from ftlab.status import JobStatus, ReasonCode
+from ftlab.status import RETRY_CLASSES, JobStatus, ReasonCode, RetryClass
 from train.analytics.series import kept_steps
 
 NOT_RECORDED = "The parts of the steps were not recorded by the version of the service that ran the job."
@@ -16,6 +16,12 @@ NOT_RECORDED_BY_ALL = (
     "The parts of the steps cover only some attempts: others ran with a version of the service that did not record "
     "them; their time is in other_s."
 )
+
+
+CRASHES = frozenset(
+    reason for reason, retry in RETRY_CLASSES.items() if retry is RetryClass.BUDGET or reason is ReasonCode.NODE_LOST
+)
+"""Reasons of attempts that were retried and did not end in order: the time after their last checkpoint is lost."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,12 @@ def _add(
         sums.lost += wall_s
         sums.lost_steps += max(0, reached - first)
         return
-    mine = [reading for reading in readings if reading.attempt == attempt.number and reading.step <= kept]
+    # An attempt also reports checkpoints of an earlier one that had no time to do so; their times are not its own.
+    mine = [
+        each
+        for each in readings
+        if each.attempt == attempt.number and each.step <= kept and (each.times_s or each.step > first)
+    ]
     started = next(
         (each.at for each in statuses if each.attempt == attempt.number and each.status is JobStatus.RUNNING), None
     )
@@ -130,10 +141,10 @@ def _add(
     sums.has_parts.append(bool(timed))
     after_s = min(wall_s - starting_s, _seconds(newest.at, end))
     sums.other += max(0.0, wall_s - starting_s - after_s - math.fsum(timed.values()))
-    if kept < reached:
+    if kept < reached or (math.isfinite(kept) and attempt.reason in CRASHES):
         sums.lost += after_s
-        sums.lost_steps += int(reached - kept)
-    elif attempt.ended is not None and (math.isfinite(kept) or attempt.reason is ReasonCode.OK):
+        sums.lost_steps += max(0, int(reached - kept))
+    elif newest.step == kept or attempt.reason is ReasonCode.OK:
         sums.finishing += after_s
     else:
         sums.other += after_s

@@ -23,7 +23,7 @@ from train.loop.evaluation import Batch, BatchSums
 from train.loop.exact_resume import ExactResume
 from train.methods.trainer_inputs import TrainerInputs
 from train.model.preflight import check_divergence_of_adapter
-from train.rewards import RewardFunction, reward_functions
+from train.rewards import FileReward, RewardFunction, reward_functions
 from train.row_order import GenerationSampler
 
 
@@ -33,7 +33,7 @@ class GrpoRunTrainer(ExactResume, GRPOTrainer):
     metric_weights: ClassVar[dict[str, str]] = {}
     preparation: ClassVar[RunPart | None] = RunPart.GENERATION
 
-    def __init__(self, *args: Any, rewards: list[RewardFunction], **options: Any) -> None:
+    def __init__(self, *args: Any, rewards: list[RewardFunction | FileReward], **options: Any) -> None:
         names = (f"rewards/{reward.__name__}/mean" for reward in rewards)
         self.eval_metrics = ("loss", "reward", *names, "completions/mean_length", "completions/clipped_ratio")
         super().__init__(*args, reward_funcs=list(rewards), **options)

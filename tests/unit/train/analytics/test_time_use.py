@@ -94,6 +94,17 @@ def test_a_resume_from_an_older_checkpoint_discards_what_two_attempts_did_after_
     assert use.total_s == pytest.approx(120)
 
 
+def test_a_hang_after_a_checkpoint_is_lost_and_a_checkpoint_of_another_attempt_has_no_times():
+    attempts = [
+        span(1, 0, 100, reached=20, reason=ReasonCode.WORKER_HUNG),
+        span(2, 100, None, resumed_from=20, reached=20, reason=None),
+    ]
+    readings = [reading(1, 20, 40, forward=30.0), reading(2, 20, 105)]
+    use = time_use_of(CREATED, at(110), [status(5, S.RUNNING, 1), status(104, S.RUNNING, 2)], attempts, readings)
+    assert (use.lost_s, use.lost_steps, use.finishing_s, use.starting_s) == (60, 0, 0, 9)
+    assert (use.forward_s, use.missing) == (30, None)
+
+
 def test_a_pause_loses_nothing():
     use = time_use_of(
         CREATED,

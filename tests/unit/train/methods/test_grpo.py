@@ -11,11 +11,12 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
-from ftlab.schemas import EventKind
+from ftlab.schemas import EventKind, GrpoMethod
 from tests.unit.train.methods.plain_trl import TOLERANCE, arguments, begin, conversations, series_of
 from tests.unit.train.runs import Job, Link, write_messages, write_rows
 from train.data.rows.errors import DatasetInvalidError
 from train.plan import StopKind
+from train.rewards import checked_rewards
 
 LENGTH = {"type": "length", "min_length": 40, "max_length": 80, "unit": "characters", "weight": 2.0}
 GRPO: dict[str, Any] = {
@@ -141,6 +142,23 @@ def test_a_prompt_that_is_too_long_is_skipped_and_counted(prompts: Job, tmp_path
     prompts.train(link, training=STEPS | {"max_steps": 1}, method=GRPO)
     [notice] = link.notices("prompts_too_long")
     assert "1 were skipped because their prompts have more than 56 tokens" in notice
+
+
+def test_a_python_file_rewards_as_a_built_in_one(prompts: Job, tmp_path: Path) -> None:
+    file = tmp_path / "rewards.py"
+    file.write_text("""
+def reward(completions, references):
+    assert all(reference.startswith("Answer ") for reference in references)
+    return [len(answer) / 40 if len(answer) < 40 else max(0, 1 - max(0, len(answer) - 80) / 80)
+            for answer in completions]
+""")
+    method = GRPO | {"rewards": [LENGTH, {"type": "python_file", "path": str(file)}]}
+    method = checked_rewards(GrpoMethod.model_validate(method), [tmp_path]).model_dump()
+    link = Link()
+    prompts.train(link, training=STEPS, method=method)
+    assert link.series("rewards/python_file/mean") == link.series("rewards/length/mean")
+    assert link.series("eval_rewards/python_file/mean") == link.series("eval_rewards/length/mean")
+    assert len(link.series("rewards/python_file/mean")) == 3
 
 
 def test_a_reward_that_needs_a_reference_refuses_rows_without_one(prompts: Job, tmp_path: Path) -> None:
