@@ -1,7 +1,7 @@
 """Prompts and reference answers of rows, for methods that generate the answers themselves.
 
 The last answer of a conversation is the reference, and everything before it the prompt, rendered and tokenised as at
-inference.
+inference. A row that is only a prompt has no reference.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 
 PROMPT_COLUMNS = ("prompt_ids", "reference")
 BATCH_ROWS = 1000
+ANY_ANSWER = {"role": "assistant", "content": "Yes."}
+"""Follows a prompt without an answer, so that it is rendered as one with an answer is, up to the answer."""
 
 
 @dataclass(frozen=True)
 class Prompt:
     ids: Tokens
     reference: str | None
-    """`None` where the row's answer is blank."""
+    """`None` where the row's answer is blank, or the row has none."""
 
 
 def prompts(lines: Iterable[tuple[int, Row]], renderer: Renderer) -> Iterator[Prompt | None]:
@@ -38,7 +40,9 @@ def prompts(lines: Iterable[tuple[int, Row]], renderer: Renderer) -> Iterator[Pr
     Raise what `Renderer.render` raises.
     """
     backend = backend_of(renderer.tokenizer)
-    for number, (_, row) in enumerate(lines, 1):
+    for number, (_, given) in enumerate(lines, 1):
+        has_answer = "messages" in given
+        row = given if has_answer else given | {"messages": [*given["prompt"], ANY_ANSWER]}
         messages = row["messages"]
         place = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=0)
         if not place:
@@ -50,7 +54,7 @@ def prompts(lines: Iterable[tuple[int, Row]], renderer: Renderer) -> Iterator[Pr
         rendered = renderer.render(number, row | {"messages": [*context, answer]})
         text = rendered.text[: rendered.spans[-1][0]]
         ids = np.asarray(backend.encode(text, add_special_tokens=False).ids, dtype=np.int32)
-        reference = answer["content"] or ""
+        reference = answer["content"] or "" if has_answer else ""
         yield Prompt(ids, reference if reference.strip() else None)
 
 
