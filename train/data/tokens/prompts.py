@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ftlab.files import sync
-from train.data.rows.canonical import Row
+from train.data.rows.canonical import Message, Row
 from train.data.tokens.arrow_rows import DATA_FILE
 from train.data.tokens.encode import Tokens, backend_of
 from train.data.tokens.pack import Lengths
@@ -40,22 +40,24 @@ def prompts(lines: Iterable[tuple[int, Row]], renderer: Renderer) -> Iterator[Pr
     Raise what `Renderer.render` raises.
     """
     backend = backend_of(renderer.tokenizer)
-    for number, (_, given) in enumerate(lines, 1):
-        has_answer = "messages" in given
-        row = given if has_answer else given | {"messages": [*given["prompt"], ANY_ANSWER]}
-        messages = row["messages"]
+    for number, (_, row) in enumerate(lines, 1):
+        messages = row["messages"] if "messages" in row else [*row["prompt"], ANY_ANSWER]
         place = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=0)
         if not place:
             # A conversation that begins with its only answer has no prompt.
             yield None
             continue
-        context = [each | {"weight": 0} if each["role"] == "assistant" else each for each in messages[:place]]
-        answer = messages[place] | {"weight": 1}
-        rendered = renderer.render(number, row | {"messages": [*context, answer]})
-        text = rendered.text[: rendered.spans[-1][0]]
+        text = prompt_text(number, row, messages[: place + 1], renderer)
         ids = np.asarray(backend.encode(text, add_special_tokens=False).ids, dtype=np.int32)
-        reference = answer["content"] or "" if has_answer else ""
+        reference = (messages[place]["content"] or "") if "messages" in row else ""
         yield Prompt(ids, reference if reference.strip() else None)
+
+
+def prompt_text(number: int, row: Row, messages: list[Message], renderer: Renderer) -> str:
+    """What the model reads before it writes the last of the `messages`. Raise what `Renderer.render` raises."""
+    context = [each | {"weight": 0} if each["role"] == "assistant" else each for each in messages[:-1]]
+    rendered = renderer.render(number, row | {"messages": [*context, messages[-1] | {"weight": 1}]})
+    return rendered.text[: rendered.spans[-1][0]]
 
 
 def write_prompts(rows: Iterable[Prompt], folder: Path) -> Lengths:

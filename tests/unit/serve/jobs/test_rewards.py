@@ -127,3 +127,28 @@ def test_a_python_file_is_a_reward_only_where_the_settings_allow_it(client, conf
 def test_the_path_of_a_python_file_is_absolute(client, config, path):
     body = config | {"method": {"type": "grpo", "rewards": [{"type": "python_file", "path": path}]}}
     assert refusal(client, body)["param"] == "method.rewards.0.path"
+
+
+def test_prompts_without_answers_are_trained_on_by_grpo_alone(client, config):
+    rows = b'{"prompt": "Where?"}\n{"prompt": [{"role": "user", "content": "And when?"}]}\n'
+    dataset = client.post("/api/datasets", content=rows, headers={"x-filename": "prompts.jsonl"}).json()
+    assert (dataset["shape"], dataset["kind"], dataset["num_rows"]) == ("prompt", "prompts", 2)
+    preview = client.get(f"/api/datasets/{dataset['id']}/preview").json()
+    assert [row["problem"] for row in preview["rows"]] == [None, None]
+    length = {"type": "grpo", "rewards": [{"type": "length", "max_length": 50}]}
+    for method in ({"type": "sft"}, {"type": "dpo"}, {"type": "kto"}, {"type": "reward"}):
+        error = refusal(client, config | {"dataset": dataset["id"], "method": method})
+        assert error["code"] == "dataset_kind_mismatch"
+        assert "has rows of the kind 'prompts'" in error["message"]
+        assert "set method.type to 'grpo', which learns from prompts" in error["message"]
+    for field in ("dataset", "eval_dataset"):
+        body = config | {"method": GRPO, field: dataset["id"]}
+        error = refusal(client, body)
+        assert (error["code"], error["param"]) == ("dataset_kind_mismatch", field)
+        assert error["message"].startswith(
+            f"{field} has prompts without reference answers, and 'exact_match' in method.rewards compares with them."
+        )
+    assert client.post(JOBS, json=config | {"dataset": dataset["id"], "method": length}).status_code == 201
+    path = f"/api/datasets/{dataset['id']}/check?model=org/tiny-model"
+    checked = client.post(path)
+    assert (checked.status_code, checked.json()["error"]["code"]) == (422, "dataset_kind_mismatch")

@@ -1,5 +1,6 @@
 """Reinforcement learning with verifiable rewards: it is what TRL does, and a pause changes no bit."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from trl import GRPOConfig, GRPOTrainer
 from ftlab.schemas import EventKind, GrpoMethod
 from tests.unit.train.methods.plain_trl import TOLERANCE, arguments, begin, conversations, series_of
 from tests.unit.train.runs import Job, Link, write_messages, write_rows
+from train.data.rows.canonical import Kind, write_canonical
 from train.data.rows.errors import DatasetInvalidError
 from train.plan import StopKind
 from train.rewards import checked_rewards
@@ -142,6 +144,21 @@ def test_a_prompt_that_is_too_long_is_skipped_and_counted(prompts: Job, tmp_path
     prompts.train(link, training=STEPS | {"max_steps": 1}, method=GRPO)
     [notice] = link.notices("prompts_too_long")
     assert "1 were skipped because their prompts have more than 56 tokens" in notice
+
+
+def test_prompts_without_answers_are_trained_like_those_with_answers(prompts: Job, tmp_path: Path) -> None:
+    rows = tmp_path / "alone.arrow"
+    with write_canonical(rows, Kind.PROMPTS) as out:
+        for line, row in enumerate(conversations(Path(str(prompts.rows)), ("messages",)), 1):
+            out.write(line, {"prompt": row["messages"][:-1]})
+    with_answers, alone = Link(), Link()
+    prompts.eval_rows = None
+    prompts.train(with_answers, training=STEPS, method=GRPO)
+    shutil.rmtree(prompts.folder)
+    prompts.rows, prompts.recorded_step, prompts.recorded_checkpoints = rows, 0, ()
+    prompts.train(alone, training=STEPS, method=GRPO)
+    for name in SERIES:
+        assert alone.series(name) == with_answers.series(name), name
 
 
 def test_a_python_file_rewards_as_a_built_in_one(prompts: Job, tmp_path: Path) -> None:
