@@ -216,4 +216,4 @@ class JobAnalytics(WireModel):
     earlier_runs: list[EarlierRun] = Field(default_factory=list)
     """Up to five, the newest first."""
     is_thinned: bool = False
-    """Whether a series has more points than are analysed (10,000), so that some are left out."""
+    """Whether a series has more points than are analysed (5,000), so that some are left out."""

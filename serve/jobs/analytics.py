@@ -16,7 +16,7 @@ from train.analytics.learning import convergence_of
 from train.analytics.series import Measurement
 from train.analytics.time_use import AttemptSpan, Reading, StatusChange, time_use_of
 
-MAX_POINTS = 10_000
+MAX_POINTS = 5_000
 """Points of a series that are analysed; longer ones are thinned evenly."""
 TRAIN_SERIES = ("loss", "reward", "grad_norm", "tokens_per_s", "step_time_s", "data_wait_s")
 MAX_EVENTS = 10_000
