@@ -70,3 +70,12 @@ def test_a_queued_job_has_no_results_yet(client, config):
 def test_an_unknown_job_is_not_found(client):
     reply = client.get(f"{JOBS}/job-none/analytics")
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "job_not_found")
+
+
+def test_a_long_series_is_thinned_and_says_so(client, train, monkeypatch):
+    job = train({0: 3.0, 100: 1.0})
+    assert client.get(f"{JOBS}/{job}/analytics").json()["is_thinned"] is False
+    monkeypatch.setattr("serve.jobs.analytics.MAX_POINTS", 50)
+    found = client.get(f"{JOBS}/{job}/analytics").json()
+    assert (found["is_thinned"], found["convergence"]["num_points"]) == (True, 50)
+    assert (found["best"]["step"], found["shares"][-1]["step"]) == (100, 100)
