@@ -51,6 +51,8 @@ class Settings(BaseModel):
     """SQLAlchemy URL; default: SQLite in `home`."""
     model_roots: tuple[Path, ...] = ()
     """Folders that may contain local base models, besides `home/models`."""
+    reward_files: tuple[Path, ...] = ()
+    """Python files, and folders of them, whose functions jobs may use as rewards; default: none. Jobs run this code."""
     cpus: int | None = Field(default=None, ge=1)
     """CPU cores given to training; default: all."""
     standby: bool = True
@@ -198,9 +200,8 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     found = {
         name: environ[f"FTLAB_{name.upper()}"] for name in Settings.model_fields if environ.get(f"FTLAB_{name.upper()}")
     }
-    if "model_roots" in found:
-        return found | {"model_roots": found["model_roots"].split(os.pathsep)}
-    return dict(found)
+    lists = {name: found[name].split(os.pathsep) for name in ("model_roots", "reward_files") if name in found}
+    return found | lists
 
 
 def _to_text(value: object) -> str:

@@ -1,5 +1,6 @@
 """Wire types, shared by the service and its clients."""
 
+from ftlab.schemas.analytics import EarlierRun, JobAnalytics, TimeUse
 from ftlab.schemas.common import Page, StrictModel, WireModel
 from ftlab.schemas.config import JobConfig, Resources
 from ftlab.schemas.datasets import Dataset, DatasetField, DatasetPreview, PreviewRow, SignedUrl, Upload
@@ -49,6 +50,7 @@ __all__ = [
     "DatasetPreview",
     "DeviceEstimate",
     "DpoMethod",
+    "EarlierRun",
     "Event",
     "EventKind",
     "EventPayload",
@@ -56,6 +58,7 @@ __all__ = [
     "FailurePayload",
     "GrpoMethod",
     "Job",
+    "JobAnalytics",
     "JobConfig",
     "JobEstimate",
     "KtoMethod",
@@ -89,6 +92,7 @@ __all__ = [
     "Suggestion",
     "Template",
     "TemplateSummary",
+    "TimeUse",
     "TrainingConfig",
     "TrialPayload",
     "TunedModel",

@@ -43,7 +43,7 @@ class Dataset(WireModel):
     """Hash of the file as it was uploaded."""
     created_at: datetime
     kind: str = "messages"
-    """Kind of its rows: `messages`, `preference`, `unpaired` or `text`."""
+    """Kind of its rows: `messages`, `preference`, `unpaired`, `text` or `prompts`."""
     num_skipped: int = 0
     """Unreadable rows that were skipped, as the uploader allowed."""
     column_mapping: dict[str, Any] | None = None

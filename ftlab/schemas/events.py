@@ -48,6 +48,24 @@ class EventKind(StrEnum):
     PROGRESS = "progress"
 
 
+class RunPart(StrEnum):
+    """Parts of an attempt's work whose time is measured on its first worker."""
+
+    DATA = "data"
+    """Waits of the steps for their rows."""
+    GENERATION = "generation"
+    """Generating and scoring answers (`grpo`)."""
+    FORWARD = "forward"
+    BACKWARD = "backward"
+    """Also the exchange of gradients between workers."""
+    OPTIMIZER = "optimizer"
+    """Gradient clipping and the update of the weights."""
+    EVALUATION = "evaluation"
+    SAMPLING = "sampling"
+    """Answering `training.sample_prompts`."""
+    SAVING = "saving"
+
+
 class EventPayload(WireModel):
     """Base of the payloads.
 
@@ -106,6 +124,8 @@ class MetricsPayload(ProgressPayload):
 
     values: dict[str, float | None] = Field(default_factory=dict)
     """Value by metric name; `None` where the number is not finite."""
+    times_s: dict[str, float] = Field(default_factory=dict)
+    """Seconds of the attempt so far, by `RunPart`."""
 
 
 class LogPayload(EventPayload):
@@ -136,6 +156,8 @@ class CheckpointPayload(EventPayload):
     """Whether it has the lowest evaluation loss so far."""
     removed_steps: list[int] = Field(default_factory=list)
     """Steps of the older checkpoints that were removed with this commit."""
+    times_s: dict[str, float] = Field(default_factory=dict)
+    """Seconds of the attempt so far, by `RunPart`; with most of the time that this commit took."""
 
 
 class NoticePayload(EventPayload):

@@ -20,6 +20,8 @@ class RowKind(StrEnum):
     """One answer, with a label that says whether it is good."""
     TEXT = "text"
     """Plain text to continue."""
+    PROMPTS = "prompts"
+    """Prompts without answers, which the model answers itself."""
 
     @property
     def plural(self) -> str:
@@ -32,6 +34,7 @@ _PLURALS = {
     RowKind.PREFERENCE: "pairs",
     RowKind.UNPAIRED: "rated answers",
     RowKind.TEXT: "texts",
+    RowKind.PROMPTS: "prompts",
 }
 
 
@@ -186,7 +189,7 @@ class RewardMethod(TrainingMethod):
 class GrpoMethod(TrainingMethod):
     """Reinforcement learning with verifiable rewards (TRL `GRPOTrainer`), without dropout."""
 
-    row_kinds = (RowKind.MESSAGES,)
+    row_kinds = (RowKind.MESSAGES, RowKind.PROMPTS)
     learning_rates: ClassVar = {"lora": 1e-5, "full": 1e-6}
     assistant_only_loss: ClassVar[bool] = True
     packing: ClassVar[bool] = False

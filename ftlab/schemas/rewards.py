@@ -21,6 +21,15 @@ def _compiles(pattern: str) -> str:
 Pattern = Annotated[str, Field(min_length=1, max_length=MAX_PATTERN_CHARS), AfterValidator(_compiles)]
 
 
+def _is_absolute(path: str) -> str:
+    if not path.startswith("/") or not path.isprintable():
+        raise ValueError("must be an absolute path of printable characters, such as /srv/rewards/style.py")
+    return path
+
+
+AbsolutePath = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_is_absolute)]
+
+
 class RewardConfig(StrictModel):
     """Settings that every reward has."""
 
@@ -90,8 +99,22 @@ class LengthReward(RewardConfig):
         return self
 
 
+class PythonFileReward(RewardConfig):
+    """Whatever a function in a Python file returns. The settings of the service list the files that may be used."""
+
+    type: Literal["python_file"] = "python_file"
+    path: AbsolutePath
+    """Absolute path on the machines that train."""
+    function: str = Field(default="reward", max_length=100, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """Name of the function. It gets `completions` and `references`, and returns one number for each answer."""
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 of the file; filled in at the submission. A job does not run with a file of another content."""
+    timeout_s: float = Field(default=60.0, gt=0.0, le=600.0)
+    """Seconds that one call, for all answers of a worker, may take."""
+
+
 Reward = Annotated[
-    ExactMatchReward | RegexReward | NumericAnswerReward | JsonSchemaReward | LengthReward,
+    ExactMatchReward | RegexReward | NumericAnswerReward | JsonSchemaReward | LengthReward | PythonFileReward,
     Field(discriminator="type"),
 ]
 """Any reward; `type` says which."""

@@ -28,7 +28,7 @@ from ftlab.errors import (
 )
 from ftlab.pages import PAGE_POLICY, check_page, token_page, waiting_page
 from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS, MOST_FINDINGS, CheckReport, CheckState, TokenRow
-from ftlab.schemas.methods import Method, SftMethod
+from ftlab.schemas.methods import Method, RowKind, SftMethod
 from ftlab.schemas.replies import TokenRowList
 from ftlab.status import ReasonCode
 from serve.context import Caller, Services
@@ -36,6 +36,7 @@ from serve.http.query import RecordId
 from serve.http.responses import reply
 from serve.models.base_model import HubAnswer, ask_huggingface, check, find_tuned
 from tracking.store import Transaction
+from tracking.store.records import DatasetRecord
 from train.data.rows.errors import DatasetInvalidError
 
 router = APIRouter(prefix="/api/datasets", tags=["datasets"])
@@ -172,13 +173,26 @@ def _check_request(
 ) -> CheckRequest:
     with services.store.read() as tx:
         dataset = tx.datasets.resolve(target.dataset_id, owner=owner)
+        _refuse_prompts(dataset, "dataset_id")
         eval_file = None
         if target.eval_dataset is not None:
-            eval_file = source_file(services.settings, tx.datasets.resolve(target.eval_dataset, owner=owner))
+            eval_dataset = tx.datasets.resolve(target.eval_dataset, owner=owner)
+            _refuse_prompts(eval_dataset, "eval_dataset")
+            eval_file = source_file(services.settings, eval_dataset)
         base = _base(tx, services, owner, target.model, answer)
     return CheckRequest(
         base, target.method, source_file(services.settings, dataset), eval_file, max_findings=max_findings
     )
+
+
+def _refuse_prompts(dataset: DatasetRecord, param: str) -> None:
+    if dataset.kind == RowKind.PROMPTS:
+        raise InvalidRequestError(
+            "The dataset has prompts without answers, and the doctor checks answers that a model is trained on. Look "
+            "at the rows with the preview or as tokens; a job of method 'grpo' counts the prompts that are too long.",
+            "dataset_kind_mismatch",
+            param,
+        )
 
 
 def _tokens_request(services: Services, owner: str, target: CheckTarget, answer: HubAnswer, row: int) -> TokensRequest:

@@ -21,7 +21,7 @@ from train.model.preflight import (
     with_adapter_settings,
 )
 from train.model.reward_head import check_files, check_method
-from train.rewards import check_rewards
+from train.rewards import checked_rewards
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ def preflight(services: Services, owner: str, config: JobConfig, model: Checked)
     config = config.model_copy(update={"model": str(model.ref)})
     notices = _unused(config)
     if isinstance(config.method, GrpoMethod):
-        check_rewards(config.method)
+        method = checked_rewards(config.method, services.settings.reward_files)
+        config = config.model_copy(update={"method": method})
     if config.resources.gpus_per_worker == 0:
         check_devices(config, use_cuda=False)
     if model.adapter is not None:

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ftlab.errors import InvalidRequestError
-from ftlab.schemas import EventKind, FailureAnalysis, Job, JobConfig, JobEstimate, Page
+from ftlab.schemas import EventKind, FailureAnalysis, Job, JobAnalytics, JobConfig, JobEstimate, Page
 from ftlab.schemas.replies import AttemptList, CheckpointList, EventList, LogList, MetricList
 from ftlab.schemas.requests import Batches, JobChange, Move, Resume
 from ftlab.status import JobStatus
@@ -15,7 +15,7 @@ from serve.context import Caller
 from serve.http.json_body import JsonBody, JsonRoute
 from serve.http.query import After, Count, JobId, Limit, RecordId
 from serve.http.responses import reply
-from serve.jobs import append, changes, estimate, history, resume, submit
+from serve.jobs import analytics, append, changes, estimate, history, resume, submit
 from serve.jobs.changes import Changed
 from serve.jobs.checkpoint_choice import CheckpointChoice
 from serve.jobs.deletion import delete_when_released
@@ -166,6 +166,12 @@ async def get_attempts(caller: Caller, job_id: JobId) -> Response:
 async def get_failure(caller: Caller, job_id: JobId) -> Response:
     """Cause, evidence, suggested changes, and the checkpoint to continue from; also for a job that has been retried."""
     return reply(await caller.call(history.failure, job_id))
+
+
+@router.get("/{job_id}/analytics", response_model=JobAnalytics, summary="Get what the record says about the training")
+async def get_analytics(caller: Caller, job_id: JobId) -> Response:
+    """Best evaluation, course of the loss, spikes, speed, where the time went, and earlier jobs on the same model."""
+    return reply(await caller.call(analytics.analytics, job_id))
 
 
 async def submitted(caller: Caller, submission: submit.Submission) -> Response:

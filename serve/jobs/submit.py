@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
-from ftlab.schemas import Job, JobConfig, NoticePayload, Page
+from ftlab.schemas import GrpoMethod, Job, JobConfig, NoticePayload, Page
 from ftlab.schemas.config import Resources
 from ftlab.schemas.methods import METHODS, RowKind
 from ftlab.settings import Settings
@@ -215,9 +215,25 @@ def check_kinds(config: JobConfig, datasets: list[DatasetRecord], param: str) ->
                 param,
             )
     _refuse_fields(config, datasets, param)
+    _refuse_missing_references(config, datasets, param)
     if len(kinds) > 1:
         raise InvalidRequestError(
             f"The files of a job must be of one kind; these are {' and '.join(sorted(kinds))}.",
+            "dataset_kind_mismatch",
+            param,
+        )
+
+
+def _refuse_missing_references(config: JobConfig, datasets: list[DatasetRecord], param: str) -> None:
+    """Raise `InvalidRequestError` for prompts without answers where a reward compares with these."""
+    method = config.method
+    if not isinstance(method, GrpoMethod) or not method.needs_reference:
+        return
+    if any(dataset.kind == RowKind.PROMPTS for dataset in datasets):
+        rewards = " and ".join(sorted({f"'{reward.type}'" for reward in method.rewards if reward.needs_reference}))
+        raise InvalidRequestError(
+            f"{param} has prompts without reference answers, and {rewards} in method.rewards compares with them. "
+            "Upload the rows with their answers as 'completion', or choose rewards that need none.",
             "dataset_kind_mismatch",
             param,
         )

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ftlab.schemas import FailureAnalysis, Job, JobConfig, Page
+from ftlab.schemas import FailureAnalysis, Job, JobAnalytics, JobConfig, Page
 from ftlab.schemas.replies import CheckpointList, JobOverview, LogList, MetricList
 from ftlab.schemas.requests import Resume
 from serve.context import Caller
@@ -103,6 +103,11 @@ async def analyze_failure(caller: Caller, job_id: JobId) -> Response:
 @router.get("/api/training/{job_id}/checkpoints", response_model=CheckpointList)
 async def get_checkpoints(caller: Caller, job_id: JobId) -> Response:
     return await jobs.get_checkpoints(caller, job_id)
+
+
+@router.get("/api/training/{job_id}/analytics", response_model=JobAnalytics)
+async def get_analytics(caller: Caller, job_id: JobId) -> Response:
+    return await jobs.get_analytics(caller, job_id)
 
 
 @router.get("/api/training/{job_id}/download/model", response_class=Response)

@@ -12,6 +12,8 @@ from tests.support.lab import Lab, rows
 from tests.support.moto_server import make_bucket, running_moto
 from tests.support.service_fakes import running
 
+REWARD_FILE = Path(__file__).with_name("reward_file.py")
+"""A reward that jobs may use here."""
 TIMEOUT_S = 900
 
 
@@ -54,6 +56,7 @@ def lab(
         tmp_path_factory.mktemp("lab"),
         ingress=pytestconfig.getoption("--ingress"),
         buckets={"remote": remote_bucket},
+        reward_files=(REWARD_FILE,),
         stop_grace_s=12,
     )
     lab.start()

@@ -90,6 +90,21 @@ def test_the_downloaded_adapter_gives_the_jobs_eval_loss(
     )
 
 
+def test_the_analysis_divides_the_time_of_the_job(client: Client, finished: Job) -> None:
+    found = client.jobs.analytics(finished.id)
+
+    assert found.best is not None
+    assert (found.best.step, found.best.value) == (20, finished.eval_loss)
+    assert found.summary[0] == f"The lowest eval loss is {finished.eval_loss:.4g}, at step 20 of 20."
+    time = found.time
+    assert finished.finished_at is not None
+    assert time.total_s == pytest.approx((finished.finished_at - finished.created_at).total_seconds(), abs=0.5)
+    parts = (time.starting_s, time.data_s, time.forward_s, time.backward_s, time.optimizer_s, time.evaluation_s)
+    assert all(part is not None and part > 0 for part in (*parts, time.saving_s, time.finishing_s))
+    assert time.other_s < 0.5 * time.total_s
+    assert (time.lost_s, time.lost_steps, time.paused_s, time.missing) == (0.0, 0, 0.0, None)
+
+
 def test_a_named_checkpoint_and_the_logs_can_be_downloaded(client: Client, finished: Job, tmp_path: Path) -> None:
     client.jobs.download_model(finished.id, tmp_path / "c.zip", checkpoint="step-00000010")
     client.jobs.download_logs(finished.id, tmp_path / "logs.zip")

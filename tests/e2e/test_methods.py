@@ -9,6 +9,7 @@ import pytest
 from ftlab import Client
 from ftlab.schemas import Dataset, EventKind
 from ftlab.status import JobStatus
+from tests.e2e.conftest import REWARD_FILE
 from tests.support.lab import tiny_job
 
 QUESTION = "Where is the queue?"
@@ -19,12 +20,16 @@ GRPO = {
     "type": "grpo",
     "max_length": 96,
     "max_completion_length": 16,
-    "rewards": [{"type": "numeric_answer"}, {"type": "length", "min_length": 1, "max_length": 40, "weight": 0.5}],
+    "rewards": [
+        {"type": "numeric_answer"},
+        {"type": "length", "min_length": 1, "max_length": 40, "weight": 0.5},
+        {"type": "python_file", "path": str(REWARD_FILE)},
+    ],
 }
 CASES = [
     pytest.param(RATED, {"type": "kto", "max_length": 64}, {"eval_rewards/margins", "eval_kl"}, id="kto"),
     pytest.param(PAIRS, {"type": "reward", "max_length": 64}, {"eval_accuracy", "eval_margin"}, id="reward"),
-    pytest.param(ANSWERS, GRPO, {"eval_reward", "reward"}, id="grpo"),
+    pytest.param(ANSWERS, GRPO, {"eval_reward", "rewards/python_file/mean"}, id="grpo"),
 ]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import UTC
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from ftlab.schemas import EventKind
 from tracking.store.column_types import clean_data
@@ -53,6 +53,16 @@ class EventRepository:
             select(*COLUMNS).where(events.c.job_id == job_id, is_wanted).order_by(events.c.seq.desc()).limit(count)
         ).all()
         return [EventRecord(*row) for row in reversed(rows)]
+
+    def newest_of_attempts(self, job_id: str, kinds: Collection[EventKind]) -> list[EventRecord]:
+        """The newest event of each of these kinds in each attempt, oldest first."""
+        newest = (
+            select(func.max(events.c.seq))
+            .where(events.c.job_id == job_id, events.c.kind.in_(kinds))
+            .group_by(events.c.attempt, events.c.kind)
+        )
+        statement = select(*COLUMNS).where(events.c.job_id == job_id, events.c.seq.in_(newest))
+        return [EventRecord(*row) for row in self._connection.execute(statement.order_by(events.c.seq))]
 
 
 def write_events(

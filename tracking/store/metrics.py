@@ -51,6 +51,11 @@ class MetricRepository:
             for point in self._points(_thinned(job_id, name, num_points, max(max_points, 2)))
         ]
 
+    def names(self, job_id: str) -> list[str]:
+        """The names of the job's series."""
+        names = select(metrics.c.name).where(metrics.c.job_id == job_id).distinct()
+        return list(self._connection.execute(names).scalars())
+
     def last(self, job_id: str, count: int) -> list[MetricRecord]:
         """The `count` points of the highest steps, ordered by step and name."""
         points = self._points(

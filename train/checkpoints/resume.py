@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from ftlab.errors import FineTuneLabError
@@ -102,8 +103,10 @@ def report_set_aside(link: RunLink, problem: str) -> None:
     link.emit(NoticePayload(code="checkpoint_corrupt", message=f"A checkpoint was set aside: {problem}."))
 
 
-def checkpoint_payload(folder: Path, manifest: Manifest, removed_steps: list[int]) -> CheckpointPayload:
-    """The event of a committed checkpoint."""
+def checkpoint_payload(
+    folder: Path, manifest: Manifest, removed_steps: list[int], times_s: Mapping[str, float] | None = None
+) -> CheckpointPayload:
+    """The event of a committed checkpoint. `times_s` is known only in the attempt that committed it."""
     return CheckpointPayload(
         step=manifest.step,
         name=folder.name,
@@ -112,6 +115,7 @@ def checkpoint_payload(folder: Path, manifest: Manifest, removed_steps: list[int
         metrics=manifest.metrics,
         is_best=checkpoint_files.best_step(folder.parent) == manifest.step,
         removed_steps=removed_steps,
+        times_s=dict(times_s or {}),
     )
 
 

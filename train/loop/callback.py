@@ -5,11 +5,11 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ftlab.manifest import Manifest
 from ftlab.schemas import MetricsPayload, NoticePayload, ProgressPayload
+from ftlab.schemas.events import RunPart
 from train.all_ranks import barrier, is_main_rank
 from train.checkpoints import checkpoint_files
 from train.checkpoints.resume import checkpoint_payload
@@ -21,6 +21,7 @@ from train.loop.record_check import notice_of_differences
 from train.loop.run_context import RunContext
 from train.loop.run_state import read_run_states, saved_rng_sha256
 from train.loop.step_rows import sentence_about_rows
+from train.loop.step_timer import StepTimer
 from train.model.base_model import BaseModel
 from train.model.model_card import name_base_model
 from train.plan import Phase, StopKind
@@ -56,6 +57,7 @@ class RunCallback(TrainerCallback):
         self._restored_rng: str | None = None
         self._newest: dict[str, tuple[int, float]] = {}
         self._meter = StepMeter()
+        self.step_timer = StepTimer(use_cuda=run.plan.use_cuda)
         warmup_steps = run.plan.config.training.num_warmup_steps(schedule.lr_steps)
         self._alarms = RunAlarms(run.link, self._meter, warmup_steps=warmup_steps) if is_main_rank() else None
         self._progress_emitted = 0.0
@@ -95,11 +97,11 @@ class RunCallback(TrainerCallback):
 
     def evaluating(self) -> None:
         """Note that an evaluation starts, so that its time does not count as a wait for data."""
-        self._meter.other_work_began()
+        self._meter.other_work_began(RunPart.EVALUATION)
 
     def sampling(self) -> None:
         """Report that prompts are about to be answered."""
-        self._meter.other_work_began()
+        self._meter.other_work_began(RunPart.SAMPLING)
         self._heartbeat.enter(Phase.EVALUATING)
 
     def training_again(self) -> None:
@@ -118,7 +120,7 @@ class RunCallback(TrainerCallback):
 
     def saving(self) -> None:
         """Report that the trainer starts to write a checkpoint."""
-        self._meter.other_work_began()
+        self._meter.other_work_began(RunPart.SAVING)
         self._heartbeat.enter(Phase.SAVING)
 
     def take_save_request(self) -> bool:
@@ -168,15 +170,18 @@ class RunCallback(TrainerCallback):
             self._is_record_checked = True
             self._check_record(args, state, parts)
         self._meter.step_started()
+        self.step_timer.step_started()
+
+    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
+        self.step_timer.mark(None)
 
     def on_substep_end(self, *_: Any, **__: Any) -> None:
         self._heartbeat.beat()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if self._plan.use_cuda:
-            # The device works behind the host, which would otherwise count the rest of this step as a wait for data.
-            torch.cuda.synchronize()
-        self._meter.step_ended()
+        # This waits for the device, which works behind the host: the rest of the step is no wait for data.
+        parts_s = self.step_timer.step_ended()
+        self._meter.step_ended(parts_s)
         if self._alarms is not None:
             self._alarms.step_ended()
         self._heartbeat.step_done(state.global_step, self._meter.step_times.last)
@@ -225,7 +230,8 @@ class RunCallback(TrainerCallback):
         self._newest |= {name: (state.global_step, value) for name, value in values.items()}
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         if state.is_world_process_zero and finite:
-            self._link.emit(MetricsPayload(**self.progress(state).to_data(), values=finite))
+            position = self.progress(state).to_data()
+            self._link.emit(MetricsPayload(**position, values=finite, times_s=self._meter.times_s()))
             self._progress_emitted = self._meter.idle_since
         if self._alarms is not None:
             self._alarms.logged(state.global_step, values, active_s)
@@ -301,7 +307,7 @@ class RunCallback(TrainerCallback):
             conditions=conditions.to_document(),
         )
         removed = checkpoint_files.retire(target.parent, keep=self._plan.config.training.save_total_limit)
-        self._link.emit(checkpoint_payload(target, manifest, removed))
+        self._link.emit(checkpoint_payload(target, manifest, removed, self._meter.times_s()))
 
     def _report_resume(self, logs: dict[str, Any]) -> None:
         if self._resume_report is None or self._resumed is None:

@@ -18,6 +18,7 @@ It overrides the seams of transformers' training loop (`tests/unit/train/loop/te
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,6 +30,7 @@ from transformers import PrinterCallback, Trainer, TrainerControl
 from transformers.trainer_utils import EvalLoopOutput, SchedulerType
 
 from ftlab.manifest import read_manifest
+from ftlab.schemas.events import RunPart
 from train.all_ranks import highest
 from train.checkpoints.resume_report import starts_anew
 from train.loop import trial_pass
@@ -65,6 +67,8 @@ class ExactResume(Trainer):
     """Metrics of TRL that are means over the tokens or rows of a pass, and the list in `_metrics` that counts those."""
     metric_extremes: ClassVar[Mapping[str, Extreme]] = {}
     """Metrics of TRL, and of `measure_batch`, that are the lowest or the highest value of the rows."""
+    preparation: ClassVar[RunPart | None] = None
+    """What the time between the beginning of a pass and its forward pass is spent on."""
     control: TrainerControl
     _metrics: dict[str, dict[str, list[float]]]
     """Values that TRL averages when it logs, for the modes `train` and `eval`."""
@@ -208,6 +212,21 @@ class ExactResume(Trainer):
         model.zero_grad()
         self._metrics, self._total_train_tokens = metrics, num_tokens
         self._run_callback.measured(trial_pass.payload(measured, len(indexes), longest))
+
+    def training_step(self, *args: Any, **options: Any) -> torch.Tensor:
+        timer = self._run_callback.step_timer
+        timer.mark(self.preparation)
+        loss: torch.Tensor = super().training_step(*args, **options)
+        timer.mark(RunPart.OPTIMIZER if self.accelerator.sync_gradients else None)
+        return loss
+
+    @contextmanager
+    def compute_loss_context_manager(self) -> Iterator[None]:
+        timer = self._run_callback.step_timer
+        timer.mark(RunPart.FORWARD)
+        with super().compute_loss_context_manager():
+            yield
+        timer.mark(RunPart.BACKWARD)
 
     def _maybe_log_save_evaluate(self, *args: Any, **options: Any) -> None:
         self._log_save_evaluate(*args, **options)

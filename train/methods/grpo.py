@@ -17,12 +17,13 @@ import torch
 from peft import PeftModel
 from trl import GRPOConfig, GRPOTrainer
 
+from ftlab.schemas.events import RunPart
 from ftlab.schemas.methods import GrpoMethod
 from train.loop.evaluation import Batch, BatchSums
 from train.loop.exact_resume import ExactResume
 from train.methods.trainer_inputs import TrainerInputs
 from train.model.preflight import check_divergence_of_adapter
-from train.rewards import RewardFunction, reward_functions
+from train.rewards import FileReward, RewardFunction, reward_functions
 from train.row_order import GenerationSampler
 
 
@@ -30,8 +31,9 @@ class GrpoRunTrainer(ExactResume, GRPOTrainer):
     """TRL's trainer with an exact resume, on prepared prompts."""
 
     metric_weights: ClassVar[dict[str, str]] = {}
+    preparation: ClassVar[RunPart | None] = RunPart.GENERATION
 
-    def __init__(self, *args: Any, rewards: list[RewardFunction], **options: Any) -> None:
+    def __init__(self, *args: Any, rewards: list[RewardFunction | FileReward], **options: Any) -> None:
         names = (f"rewards/{reward.__name__}/mean" for reward in rewards)
         self.eval_metrics = ("loss", "reward", *names, "completions/mean_length", "completions/clipped_ratio")
         super().__init__(*args, reward_funcs=list(rewards), **options)

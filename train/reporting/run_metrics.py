@@ -5,6 +5,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ftlab.schemas.events import RunPart
+
 _NO_SERIES = frozenset(
     {
         "epoch",
@@ -57,25 +59,54 @@ class StepMeter:
         self._num_tokens: float | None = None
         self.active_s = 0.0
         """Time of the steps since the last logged one, with the waits for their data."""
+        self._parts_s: dict[RunPart, float] = {}
+        self._other_part: RunPart | None = None
+        """The work besides steps that is in progress."""
+        self._other_began = 0.0
 
     def step_started(self) -> None:
         self._is_waiting = False
         self._step_started = time.perf_counter()
         self.data_waits.add(self._step_started - self.idle_since)
+        self._add(RunPart.DATA, self.data_waits.last)
 
-    def step_ended(self) -> None:
+    def step_ended(self, parts_s: Mapping[RunPart, float] | None = None) -> None:
+        """Count a step, and the seconds of its parts."""
         self.idle_since = time.perf_counter()
         self.step_times.add(self.idle_since - self._step_started)
         self.active_s += self.data_waits.last + self.step_times.last
+        for part, time_s in (parts_s or {}).items():
+            self._add(part, time_s)
 
-    def other_work_began(self) -> None:
-        """Stop counting the wait for data: the run evaluates, saves or ends."""
+    def other_work_began(self, part: RunPart | None = None) -> None:
+        """Stop counting the wait for data: the run evaluates, saves or ends. The time until `work_ended` is counted as
+        that of `part`.
+        """
+        self._other_work_ended()
         self._is_waiting = False
+        self._other_part, self._other_began = part, time.perf_counter()
 
     def work_ended(self) -> None:
         """Count the next wait for data from now, not from the last step: other work was done in between."""
+        self._other_work_ended()
         self.idle_since = time.perf_counter()
         self._is_waiting = True
+
+    def times_s(self) -> dict[str, float]:
+        """Seconds of the attempt so far by `RunPart`, rounded to milliseconds; parts that did not occur are absent."""
+        parts_s = dict(self._parts_s)
+        if self._other_part is not None:
+            going_on_s = time.perf_counter() - self._other_began
+            parts_s[self._other_part] = parts_s.get(self._other_part, 0.0) + going_on_s
+        return {str(part): round(time_s, 3) for part, time_s in parts_s.items()}
+
+    def _other_work_ended(self) -> None:
+        if self._other_part is not None:
+            self._add(self._other_part, time.perf_counter() - self._other_began)
+        self._other_part = None
+
+    def _add(self, part: RunPart, time_s: float) -> None:
+        self._parts_s[part] = self._parts_s.get(part, 0.0) + time_s
 
     def waiting_s(self) -> float:
         """How long the next step has been waiting for its data; 0 while the run does something else."""

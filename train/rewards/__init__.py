@@ -1,5 +1,6 @@
-"""Reward functions: pure functions of the answers, without a model."""
+"""Reward functions: functions of the answers, without a model."""
 
-from train.rewards.functions import RewardFunction, check_rewards, reward_functions
+from train.rewards.functions import RewardFunction, checked_rewards, reward_functions
+from train.rewards.python_file import FileReward
 
-__all__ = ["RewardFunction", "check_rewards", "reward_functions"]
+__all__ = ["FileReward", "RewardFunction", "checked_rewards", "reward_functions"]

@@ -1,7 +1,8 @@
-"""The reward functions of a job as TRL calls them, and their check before submission."""
+"""The reward functions of a job as TRL calls them, and their check at submission."""
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, assert_never
 
 from ftlab.errors import InvalidRequestError
@@ -11,9 +12,10 @@ from ftlab.schemas.rewards import (
     JsonSchemaReward,
     LengthReward,
     NumericAnswerReward,
+    PythonFileReward,
     RegexReward,
-    Reward,
 )
+from train.rewards.python_file import FileReward, checked
 from train.rewards.scores import (
     exact_match,
     follows_schema,
@@ -23,11 +25,13 @@ from train.rewards.scores import (
     schema_validator,
 )
 
+BuiltInReward = ExactMatchReward | RegexReward | NumericAnswerReward | JsonSchemaReward | LengthReward
+
 
 class RewardFunction:
-    """One reward of a job. `__name__` is its name in the metrics of TRL: the type, numbered where it repeats."""
+    """One built-in reward of a job. `__name__` is its name in the metrics of TRL."""
 
-    def __init__(self, config: Reward, name: str) -> None:
+    def __init__(self, config: BuiltInReward, name: str) -> None:
         self.__name__ = name
         self._config = config
         schema = config.definition if isinstance(config, JsonSchemaReward) else None
@@ -62,26 +66,40 @@ class RewardFunction:
         assert_never(config)
 
 
-def reward_functions(method: GrpoMethod) -> list[RewardFunction]:
-    """The functions of the job's rewards, in their order."""
+def reward_functions(method: GrpoMethod) -> list[RewardFunction | FileReward]:
+    """The functions of the job's rewards, in their order. Each is called by its type, numbered where that repeats.
+
+    Raise `InvalidRequestError` for a Python file that changed since the submission, or that cannot be loaded.
+    """
     seen: Counter[str] = Counter()
-    functions = []
-    for reward in method.rewards:
+    functions: list[RewardFunction | FileReward] = []
+    for place, reward in enumerate(method.rewards):
         seen[reward.type] += 1
-        number = f"_{seen[reward.type]}" if seen[reward.type] > 1 else ""
-        functions.append(RewardFunction(reward, reward.type + number))
+        name = f"{reward.type}_{seen[reward.type]}" if seen[reward.type] > 1 else reward.type
+        if isinstance(reward, PythonFileReward):
+            functions.append(FileReward(reward, name, f"method.rewards.{place}"))
+        else:
+            functions.append(RewardFunction(reward, name))
     return functions
 
 
-def check_rewards(method: GrpoMethod) -> None:
-    """Raise `InvalidRequestError` for a reward that cannot be computed."""
-    for number, reward in enumerate(method.rewards):
-        if not isinstance(reward, JsonSchemaReward) or reward.definition is None:
-            continue
-        try:
-            schema_validator(reward.definition)
-        except ValueError as error:
-            field = f"method.rewards.{number}.definition"
-            raise InvalidRequestError(
-                f"{field} is not a valid JSON Schema: {error}.", "invalid_config", field
-            ) from None
+def checked_rewards(method: GrpoMethod, reward_files: Sequence[Path]) -> GrpoMethod:
+    """The method with the hashes of its Python files, which must be among `reward_files` or below one of them.
+
+    Raise `InvalidRequestError` for a reward that cannot be computed.
+    """
+    rewards = list(method.rewards)
+    for number, reward in enumerate(rewards):
+        field = f"method.rewards.{number}"
+        if isinstance(reward, PythonFileReward):
+            rewards[number] = checked(reward, field, reward_files)
+        elif isinstance(reward, JsonSchemaReward) and reward.definition is not None:
+            _check_schema(reward.definition, f"{field}.definition")
+    return method.model_copy(update={"rewards": rewards})
+
+
+def _check_schema(definition: dict[str, Any], field: str) -> None:
+    try:
+        schema_validator(definition)
+    except ValueError as error:
+        raise InvalidRequestError(f"{field} is not a valid JSON Schema: {error}.", "invalid_config", field) from None

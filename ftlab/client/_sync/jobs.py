@@ -31,6 +31,7 @@ from ftlab.schemas import (
     Event,
     FailureAnalysis,
     Job,
+    JobAnalytics,
     JobConfig,
     JobEstimate,
     LogLine,
@@ -175,6 +176,10 @@ class Jobs:
         Raises `NotFoundError` (code `job_not_failed`) for a job that never failed.
         """
         return self._transport.read(FailureAnalysis, Request("GET", f"{job_path(job)}/failure"))
+
+    def analytics(self, job: str) -> JobAnalytics:
+        """What the job's record says: best evaluation, course of the loss, speed, where the time went, earlier jobs."""
+        return self._transport.read(JobAnalytics, Request("GET", f"{job_path(job)}/analytics"))
 
     def cancel(self, job: str) -> Job:
         """Ask for a graceful stop; checkpoints are kept. Raises `ConflictError` when the job has ended."""

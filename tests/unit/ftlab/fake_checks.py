@@ -1,4 +1,4 @@
-"""The part of the fake service that plays the doctor and estimates jobs."""
+"""The part of the fake service that plays the doctor, and estimates and analyzes jobs."""
 
 from typing import Any
 
@@ -28,3 +28,7 @@ async def estimate_job(fake: Any, request: Request) -> Response:
     config = JobConfig.model_validate_json(await request.body())
     fake.estimated.append(config)
     return JSONResponse(ESTIMATE | {"model": config.model})
+
+
+async def analyze_job(fake: Any, request: Request) -> Response:
+    return JSONResponse(fake.analytics | {"job_id": fake.find(request.path_params["job"]).id})

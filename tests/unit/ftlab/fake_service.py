@@ -22,7 +22,7 @@ from ftlab.schemas import Event, JobConfig
 from ftlab.schemas.log_lines import log_lines
 from ftlab.status import JobStatus
 from tests.unit.ftlab.fake_changes import QUOTA, change_job, delete_job, order_job, quota
-from tests.unit.ftlab.fake_checks import check_dataset, estimate_job, show_tokens
+from tests.unit.ftlab.fake_checks import analyze_job, check_dataset, estimate_job, show_tokens
 from tests.unit.ftlab.fake_models import get_model, list_models
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -132,6 +132,8 @@ class FakeService:
     """Rows done and in all, for each time that a check is still under way."""
     check_params: list[dict[str, str]] = field(default_factory=list)
     estimated: list[JobConfig] = field(default_factory=list)
+    analytics: dict[str, Any] = field(default_factory=dict)
+    """Reply about any job, without its id."""
     report: dict[str, Any] = field(default_factory=dict)
     """What is other than usual about the doctor's report."""
     token_row: dict[str, Any] = field(default_factory=dict)
@@ -200,6 +202,7 @@ def build(fake: FakeService) -> Starlette:
             Route(f"{jobs}/{{job}}", _Endpoint(fake, delete_job), methods=["DELETE"]),
             Route(f"{jobs}/{{job}}", _Endpoint(fake, get_job)),
             Route(f"{jobs}/{{job}}/{{order}}", _Endpoint(fake, order_job), methods=["POST"]),
+            Route(f"{jobs}/{{job}}/analytics", _Endpoint(fake, analyze_job)),
             Route(f"{jobs}/{{job}}/{{what}}", _Endpoint(fake, job_list)),
             Route(f"{jobs}/{{job}}/download/{{what}}", _Endpoint(fake, download)),
             Route("/api/training/queue", _Endpoint(fake, queue)),

@@ -77,7 +77,13 @@ def test_bad_value_names_the_setting(variable, value, tmp_path):
 
 def test_environment_of_a_child_gives_the_same_settings(tmp_path):
     settings = Settings(
-        home=tmp_path, port=9000, cpus=2, standby=False, api_key="k", model_roots=(Path("/models"), Path("/more"))
+        home=tmp_path,
+        port=9000,
+        cpus=2,
+        standby=False,
+        api_key="k",
+        model_roots=(Path("/models"), Path("/more")),
+        reward_files=(Path("/rewards"), Path("/more/rewards.py")),
     )
     assert load_settings(environ=settings.to_environment(), folder=tmp_path) == settings
 

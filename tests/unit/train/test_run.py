@@ -3,6 +3,8 @@
 import json
 import math
 import shutil
+import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,23 @@ def test_every_series_is_told_at_every_step(job: Job):
     last = link.told(EventKind.METRICS)[-1]
     assert (last["step"], last["total_steps"], last["eta_s"]) == (8, 8, 0.0)
     assert last["epoch"] == 1.0
+
+
+def test_the_time_of_a_run_is_told_by_part(job: Job):
+    link = Link()
+    began = time.perf_counter()
+    job.train(link, training={"eval_steps": 4})
+    lasted_s = time.perf_counter() - began
+    told = [data["times_s"] for data in link.told(EventKind.METRICS) if "times_s" in data]
+    assert set(told[-1]) == {"data", "forward", "backward", "optimizer", "evaluation", "saving"}
+    assert all(before.get(part, 0) <= after[part] for before, after in pairwise(told) for part in after)
+    steps_s = sum(link.series("step_time_s").values())
+    inside = sum(told[-1][part] for part in ("forward", "backward", "optimizer"))
+    assert 0.5 * steps_s < inside <= steps_s + 0.01
+    assert told[-1]["data"] == pytest.approx(sum(link.series("data_wait_s").values()), abs=0.002)
+    saved = link.told(EventKind.CHECKPOINT)[-1]["times_s"]
+    assert saved["saving"] > told[-1]["saving"]
+    assert sum(saved.values()) < lasted_s
 
 
 def test_what_is_told_of_a_checkpoint_is_true(job: Job):

@@ -7,8 +7,10 @@ Python dicts they are
 - preference: `{"prompt": [message, ...], "chosen": [...], "rejected": [...], "tools": [...]?}`
 - unpaired: `{"prompt": [message, ...], "completion": [...], "label": bool, "tools": [...]?}`
 - text: `{"text": str}`
+- prompts: `{"prompt": [message, ...], "tools": [...]?, "is_joined": true?}`
 
-`is_joined` marks a prompt and a completion that were uploaded as two texts: they are one text, without a chat template.
+`is_joined` marks a prompt and a completion that were uploaded as two texts, or a prompt that was uploaded as a text:
+without a chat template, the answer follows the prompt in one text.
 
 A message is `{"role", "content"}`, with `weight` (0 or 1), `tool_calls`, `reasoning_content`, `name` and
 `tool_call_id` where the uploaded row has them.
@@ -49,6 +51,7 @@ _COLUMNS: dict[Kind, dict[str, str]] = {
     Kind.PREFERENCE: {"prompt": "messages", "chosen": "messages", "rejected": "messages", "tools": "json"},
     Kind.UNPAIRED: {"prompt": "messages", "completion": "messages", "label": "bool", "tools": "json"},
     Kind.TEXT: {"text": "string"},
+    Kind.PROMPTS: {"prompt": "messages", "tools": "json", "is_joined": "bool"},
 }
 
 

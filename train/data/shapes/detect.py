@@ -29,6 +29,7 @@ _ANSWERED = ("completion", "output", "solution", "answer", "response", "assistan
 _CONTEXT = ("input", "context", "passage")
 _SYSTEM = ("system", "system_prompt")
 _CHATS = ("conversation", "dialog", "dialogue", "chat", "turns", "history")
+_WHOLE_ROWS = frozenset(shape for shape, form in FORMS.items() if form.is_whole_row)
 _WORDS = frozenset((*_ASKED, *_ANSWERED, *_CONTEXT, *_SYSTEM)).union(*(form.fields for form in FORMS.values()))
 
 
@@ -66,7 +67,7 @@ class Detector:
         if not isinstance(row, dict):
             return
         self._num_rows += 1
-        if not self._scores:
+        if not self._scores.keys() - _WHOLE_ROWS:
             self._known |= known_columns(row)
             self._wrapper = self._wrapper or wrapper_key(row)
         scores = {shape: score for shape in self._allowed if (score := fit(row, shape))}
@@ -80,6 +81,10 @@ class Detector:
         """The shape; raise `DatasetInvalidError` when the rows fit none, or several equally well."""
         if not self._num_rows:
             return Detection(None, 0.0)
+        for shape in _WHOLE_ROWS:
+            if self._scores[shape] < self._num_rows:
+                # Some rows have more than that, which may be the answers.
+                del self._scores[shape]
         if not self._scores:
             raise DatasetInvalidError(self._unknown())
         self._refuse_rivals()
@@ -104,13 +109,20 @@ class Detector:
         if self._wrapper and self._num_rows == 1:
             error = wrapped(self._wrapper)
             return f"{error.message} [{error.rule}]"
-        shapes = "; ".join(" and ".join(f"'{key}'" for key in FORMS[shape].required) for shape in self._allowed)
+        listed = [shape for shape in self._allowed if not FORMS[shape].is_whole_row]
+        shapes = "; ".join(" and ".join(f"'{key}'" for key in FORMS[shape].required) for shape in listed)
         columns = likely_columns(self._known, self._allowed)
         options = " ".join(f"--column {field}={column}" for field, column in columns.items())
         return (
             f"The fields of the rows match no known shape ({shapes}). Map the columns, for example "
-            f"columns={json.dumps(columns)} ({options}). [{Rule.UNKNOWN_SHAPE}]"
+            f"columns={json.dumps(columns)} ({options}).{self._hint()} [{Rule.UNKNOWN_SHAPE}]"
         )
+
+    def _hint(self) -> str:
+        """How to use prompts that have other fields beside them, none of which is known to be an answer."""
+        if Shape.PROMPT not in self._allowed or "prompt" not in self._known:
+            return ""
+        return " To use the prompts without answers, with method 'grpo', choose shape=prompt (--shape prompt)."
 
 
 def _is_weak(shape: Shape, scores: Mapping[Shape, float]) -> bool:

@@ -42,6 +42,8 @@ class Shape(StrEnum):
     """`input` with `messages`, `preferred_output` and `non_preferred_output`."""
     UNPAIRED = "unpaired"
     """`prompt`, `completion` and `label`, true where the completion is desirable."""
+    PROMPT = "prompt"
+    """Only `prompt`: a text, or a list of messages that ends with the user or a tool."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Form:
     read: Callable[[Row, MessageReader], Row]
     optional: tuple[str, ...] = ()
     has_right_types: Callable[[Row], bool] = field(default=lambda row: True)
+    is_whole_row: bool = False
+    """Whether a row of this shape has no other fields: one of these may be an answer."""
 
     @property
     def fields(self) -> frozenset[str]:
@@ -74,13 +78,14 @@ def normalise(row: object, shape: Shape, reader: MessageReader | None = None) ->
 def fit(row: Row, shape: Shape) -> float:
     """How well a row fits a shape: 1 when it has its fields with the right types, 0.5 when only the fields, or 0."""
     form = FORMS[shape]
-    if not all(key in row for key in form.required):
+    if not all(key in row for key in form.required) or (form.is_whole_row and not row.keys() <= form.fields):
         return 0.0
     return 1.0 if form.has_right_types(row) else 0.5
 
 
 def _without(key: str, row: Row, shape: Shape) -> RowError:
-    other = next((other for other in Shape if other is not shape and fit(row, other) == 1.0), None)
+    others = (other for other in Shape if other is not shape and not FORMS[other].is_whole_row)
+    other = next((other for other in others if fit(row, other) == 1.0), None)
     if other is not None:
         return RowError(Rule.MIXED_SHAPES, f"The row has shape '{other}', the others have '{shape}'.")
     return RowError(Rule.MISSING_FIELD, f"The row has no '{key}'.")
@@ -149,6 +154,12 @@ def _as_context(message: Message, where: str) -> Message:
             "as 'messages'.",
         )
     return message | {"weight": 0} if message["role"] == "assistant" else message
+
+
+def _read_prompt(row: Row, reader: MessageReader) -> Row:
+    given = reader.from_cell(row["prompt"], "prompt")
+    normal = {"prompt": with_system(row, prompt_of(given, reader)), **optional_tools(row)}
+    return normal if isinstance(given, list) else normal | {"is_joined": True}
 
 
 def _read_text(row: Row, _: MessageReader) -> Row:
@@ -227,6 +238,9 @@ FORMS: dict[Shape, Form] = {
         read_unpaired,
         ("system", *TOOLS),
         _is_unpaired,
+    ),
+    Shape.PROMPT: Form(
+        Kind.PROMPTS, ("prompt",), _read_prompt, ("system", *TOOLS), _is_text_or_list("prompt"), is_whole_row=True
     ),
 }
 """Every shape; where a row fits several equally well, the first one wins."""

@@ -169,6 +169,8 @@ def conversations(row: Row, renderer: Renderer) -> list[tuple[str, Row]]:
         return [(part, _answered(row, row[part], only_answer=only_answer)) for part in ("chosen", "rejected")]
     if "completion" in row:
         return [("", _answered(row, row["completion"], only_answer=only_answer))]
+    if "prompt" in row:
+        return [("", _answered(row, [], only_answer=True))]
     return [("", row)]
 
 

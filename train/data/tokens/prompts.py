@@ -1,7 +1,7 @@
 """Prompts and reference answers of rows, for methods that generate the answers themselves.
 
 The last answer of a conversation is the reference, and everything before it the prompt, rendered and tokenised as at
-inference.
+inference. A row that is only a prompt has no reference.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ftlab.files import sync
-from train.data.rows.canonical import Row
+from train.data.rows.canonical import Message, Row
 from train.data.tokens.arrow_rows import DATA_FILE
 from train.data.tokens.encode import Tokens, backend_of
 from train.data.tokens.pack import Lengths
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 
 PROMPT_COLUMNS = ("prompt_ids", "reference")
 BATCH_ROWS = 1000
+ANY_ANSWER = {"role": "assistant", "content": "Yes."}
+"""Follows a prompt without an answer, so that it is rendered as one with an answer is, up to the answer."""
 
 
 @dataclass(frozen=True)
 class Prompt:
     ids: Tokens
     reference: str | None
-    """`None` where the row's answer is blank."""
+    """`None` where the row's answer is blank, or the row has none."""
 
 
 def prompts(lines: Iterable[tuple[int, Row]], renderer: Renderer) -> Iterator[Prompt | None]:
@@ -39,19 +41,23 @@ def prompts(lines: Iterable[tuple[int, Row]], renderer: Renderer) -> Iterator[Pr
     """
     backend = backend_of(renderer.tokenizer)
     for number, (_, row) in enumerate(lines, 1):
-        messages = row["messages"]
+        messages = row["messages"] if "messages" in row else [*row["prompt"], ANY_ANSWER]
         place = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=0)
         if not place:
             # A conversation that begins with its only answer has no prompt.
             yield None
             continue
-        context = [each | {"weight": 0} if each["role"] == "assistant" else each for each in messages[:place]]
-        answer = messages[place] | {"weight": 1}
-        rendered = renderer.render(number, row | {"messages": [*context, answer]})
-        text = rendered.text[: rendered.spans[-1][0]]
+        text = prompt_text(number, row, messages[: place + 1], renderer)
         ids = np.asarray(backend.encode(text, add_special_tokens=False).ids, dtype=np.int32)
-        reference = answer["content"] or ""
+        reference = (messages[place]["content"] or "") if "messages" in row else ""
         yield Prompt(ids, reference if reference.strip() else None)
+
+
+def prompt_text(number: int, row: Row, messages: list[Message], renderer: Renderer) -> str:
+    """What the model reads before it writes the last of the `messages`. Raise what `Renderer.render` raises."""
+    context = [each | {"weight": 0} if each["role"] == "assistant" else each for each in messages[:-1]]
+    rendered = renderer.render(number, row | {"messages": [*context, messages[-1] | {"weight": 1}]})
+    return rendered.text[: rendered.spans[-1][0]]
 
 
 def write_prompts(rows: Iterable[Prompt], folder: Path) -> Lengths:

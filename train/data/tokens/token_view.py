@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from ftlab.errors import NotFoundError
 from ftlab.schemas.checks import Token, TokenRow
-from train.data.rows.canonical import CanonicalFile
+from train.data.rows.canonical import CanonicalFile, Kind
 from train.data.tokens.encode import backend_of, conversations, token_ranges
+from train.data.tokens.prompts import ANY_ANSWER, prompt_text
 from train.data.tokens.render import RenderedRow, Renderer
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ def token_rows(
             raise NotFoundError(message, "row_not_found", "row") from None
     renderer = Renderer(tokenizer, assistant_only_loss=assistant_only_loss)
     special_ids = set(tokenizer.all_special_ids)
+    if file.kind is Kind.PROMPTS:
+        text = prompt_text(number, row, [*row["prompt"], ANY_ANSWER], renderer)
+        return [_token_row(number, line, "", RenderedRow(text, []), backend, special_ids, max_length)]
     return [
         _token_row(number, line, part, renderer.render(number, conversation), backend, special_ids, max_length)
         for part, conversation in conversations(row, renderer)

@@ -1,5 +1,6 @@
 """Submits and estimates of the method grpo: what is accepted, and what is refused with which field."""
 
+import hashlib
 import json
 from datetime import UTC, datetime
 
@@ -103,3 +104,51 @@ def test_rows_of_another_kind_are_refused(client, config):
     pairs = client.post("/api/datasets", content=json.dumps(row), headers=headers).json()["id"]
     error = refusal(client, config | {"dataset": pairs, "method": GRPO})
     assert (error["code"], error["param"]) == ("dataset_kind_mismatch", "dataset")
+
+
+def test_a_python_file_is_a_reward_only_where_the_settings_allow_it(client, config, settings, tmp_path):
+    file = tmp_path / "rewards.py"
+    file.write_text("def reward(completions, references):\n    return [1.0] * len(completions)\n")
+    body = config | {"method": {"type": "grpo", "rewards": [{"type": "python_file", "path": str(file)}]}}
+    error = refusal(client, body)
+    assert (error["code"], error["param"]) == ("invalid_config", "method.rewards.0.path")
+    assert "the setting reward_files lists the allowed files and folders" in error["message"]
+    settings.__dict__["reward_files"] = (tmp_path,)
+    job = client.post(JOBS, json=body).json()
+    [reward] = job["resolved_config"]["method"]["rewards"]
+    assert reward["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert (reward["function"], reward["timeout_s"]) == ("reward", 60.0)
+    file.write_text(file.read_text().replace("1.0", "0.5"))
+    again = client.post(JOBS, json=job["config"])  # as an exported config is submitted
+    assert (again.status_code, again.json()["error"]["param"]) == (422, "method.rewards.0.path")
+
+
+@pytest.mark.parametrize("path", ["rewards.py", "", "/srv/\n.py"])
+def test_the_path_of_a_python_file_is_absolute(client, config, path):
+    body = config | {"method": {"type": "grpo", "rewards": [{"type": "python_file", "path": path}]}}
+    assert refusal(client, body)["param"] == "method.rewards.0.path"
+
+
+def test_prompts_without_answers_are_trained_on_by_grpo_alone(client, config):
+    rows = b'{"prompt": "Where?"}\n{"prompt": [{"role": "user", "content": "And when?"}]}\n'
+    dataset = client.post("/api/datasets", content=rows, headers={"x-filename": "prompts.jsonl"}).json()
+    assert (dataset["shape"], dataset["kind"], dataset["num_rows"]) == ("prompt", "prompts", 2)
+    preview = client.get(f"/api/datasets/{dataset['id']}/preview").json()
+    assert [row["problem"] for row in preview["rows"]] == [None, None]
+    length = {"type": "grpo", "rewards": [{"type": "length", "max_length": 50}]}
+    for method in ({"type": "sft"}, {"type": "dpo"}, {"type": "kto"}, {"type": "reward"}):
+        error = refusal(client, config | {"dataset": dataset["id"], "method": method})
+        assert error["code"] == "dataset_kind_mismatch"
+        assert "has rows of the kind 'prompts'" in error["message"]
+        assert "set method.type to 'grpo', which learns from prompts" in error["message"]
+    for field in ("dataset", "eval_dataset"):
+        body = config | {"method": GRPO, field: dataset["id"]}
+        error = refusal(client, body)
+        assert (error["code"], error["param"]) == ("dataset_kind_mismatch", field)
+        assert error["message"].startswith(
+            f"{field} has prompts without reference answers, and 'exact_match' in method.rewards compares with them."
+        )
+    assert client.post(JOBS, json=config | {"dataset": dataset["id"], "method": length}).status_code == 201
+    path = f"/api/datasets/{dataset['id']}/check?model=org/tiny-model"
+    checked = client.post(path)
+    assert (checked.status_code, checked.json()["error"]["code"]) == (422, "dataset_kind_mismatch")

@@ -98,6 +98,22 @@ def test_tail_is_the_end_in_order(store: Store) -> None:
         assert len(tx.events.tail(job.id, EventKind.LOG, 99)) == 5
 
 
+def test_the_newest_of_each_kind_and_attempt(store: Store) -> None:
+    first = start(store, add_job(store).id)
+    with store.begin() as tx:
+        tx.events.append(first, [log_event("a"), NewEvent(MetricsPayload(step=1), NOW), log_event("b")])
+    second = retry(store, first)
+    with store.begin() as tx:
+        tx.events.append(second, [NewEvent(MetricsPayload(step=step), NOW) for step in (2, 3)])
+    with store.read() as tx:
+        found = tx.events.newest_of_attempts(first.id, (EventKind.LOG, EventKind.METRICS))
+    assert [(event.attempt, event.kind, event.data.get("step", event.data.get("text"))) for event in found] == [
+        (1, EventKind.METRICS, 1),
+        (1, EventKind.LOG, "b"),
+        (2, EventKind.METRICS, 3),
+    ]
+
+
 def test_data_fits_json_and_both_databases(store: Store) -> None:
     job = add_job(store)
     data = {"text": "nul \x00, half \ud83e, whole 🦊", "values": [float("nan"), float("-inf"), 1.5, None, True, 3]}

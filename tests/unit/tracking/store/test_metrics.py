@@ -74,7 +74,9 @@ def test_last_points(store: Store, ref: JobRef) -> None:
     add(store, *(point(ref.id, step, name=name) for step in (1, 2, 3) for name in ("a", "b")))
     with store.read() as tx:
         last = tx.metrics.last(ref.id, 3)
+        names = tx.metrics.names(ref.id)
     assert [(item.step, item.name) for item in last] == [(2, "b"), (3, "a"), (3, "b")]
+    assert sorted(names) == ["a", "b"]
 
 
 def test_points_of_higher_steps_are_forgotten(store: Store, ref: JobRef) -> None:

@@ -143,7 +143,8 @@ def test_what_a_killed_attempt_could_not_tell_is_told_by_the_next(job: Job):
         step: first.series("loss")[step] for step in (5, 6)
     }
     told_again, *_ = second.told(EventKind.CHECKPOINT)
-    assert told_again == next(data for data in first.told(EventKind.CHECKPOINT) if data["step"] == 6)
+    told = next(data for data in first.told(EventKind.CHECKPOINT) if data["step"] == 6)
+    assert told_again == told | {"times_s": {}}, "the times of another attempt are not known"
 
 
 def test_what_the_record_has_is_not_told_twice(job: Job):

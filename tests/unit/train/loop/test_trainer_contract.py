@@ -41,6 +41,8 @@ OVERRIDDEN = {
     "trial)",
     "_run_epoch": "(self, model, epoch, train_dataloader, steps_in_epoch, num_update_steps_per_epoch, trial, "
     "ignore_keys_for_eval, start_time, resume_from_checkpoint, epochs_trained, steps_trained_in_current_epoch)",
+    "training_step": "(self, model, inputs, num_items_in_batch=None)",
+    "compute_loss_context_manager": "(self)",
     "log": "(self, logs, start_time=None)",
     "_maybe_log_save_evaluate": "(self, tr_loss, grad_norm, model, trial, epoch, ignore_keys_for_eval, start_time, "
     "learning_rate=None)",
@@ -53,7 +55,11 @@ OVERRIDDEN = {
 }
 """Methods of `Trainer` by their names, with their parameters."""
 RETURNED_VALUES = {"set_initial_training_values": 7, "_init_training_state": 2}
-OTHER_NAMES = {(GRPOTrainer, "_get_train_sampler"): "(self, dataset=None)"}
+OTHER_NAMES = {
+    (GRPOTrainer, "_get_train_sampler"): "(self, dataset=None)",
+    (GRPOTrainer, "training_step"): "(self, model, inputs, num_items_in_batch)",
+    **{(trainer, "training_step"): "(self, *args, **kwargs)" for trainer in TRL_TRAINERS if trainer is not GRPOTrainer},
+}
 """Where a trainer of TRL names a parameter differently. Transformers passes it by position."""
 PASSED_BY_NAME = {"epoch", "train_dataloader", "steps_in_epoch", "num_update_steps_per_epoch"}
 """Arguments of `_run_epoch` that are read or replaced by their names."""

@@ -1,5 +1,6 @@
 """Reinforcement learning with verifiable rewards: it is what TRL does, and a pause changes no bit."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
-from ftlab.schemas import EventKind
+from ftlab.schemas import EventKind, GrpoMethod
 from tests.unit.train.methods.plain_trl import TOLERANCE, arguments, begin, conversations, series_of
 from tests.unit.train.runs import Job, Link, write_messages, write_rows
+from train.data.rows.canonical import Kind, write_canonical
 from train.data.rows.errors import DatasetInvalidError
 from train.plan import StopKind
+from train.rewards import checked_rewards
 
 LENGTH = {"type": "length", "min_length": 40, "max_length": 80, "unit": "characters", "weight": 2.0}
 GRPO: dict[str, Any] = {
@@ -143,6 +146,38 @@ def test_a_prompt_that_is_too_long_is_skipped_and_counted(prompts: Job, tmp_path
     assert "1 were skipped because their prompts have more than 56 tokens" in notice
 
 
+def test_prompts_without_answers_are_trained_like_those_with_answers(prompts: Job, tmp_path: Path) -> None:
+    rows = tmp_path / "alone.arrow"
+    with write_canonical(rows, Kind.PROMPTS) as out:
+        for line, row in enumerate(conversations(Path(str(prompts.rows)), ("messages",)), 1):
+            out.write(line, {"prompt": row["messages"][:-1]})
+    with_answers, alone = Link(), Link()
+    prompts.eval_rows = None
+    prompts.train(with_answers, training=STEPS, method=GRPO)
+    shutil.rmtree(prompts.folder)
+    prompts.rows, prompts.recorded_step, prompts.recorded_checkpoints = rows, 0, ()
+    prompts.train(alone, training=STEPS, method=GRPO)
+    for name in SERIES:
+        assert alone.series(name) == with_answers.series(name), name
+
+
+def test_a_python_file_rewards_as_a_built_in_one(prompts: Job, tmp_path: Path) -> None:
+    file = tmp_path / "rewards.py"
+    file.write_text("""
+def reward(completions, references):
+    assert all(reference.startswith("Answer ") for reference in references)
+    return [len(answer) / 40 if len(answer) < 40 else max(0, 1 - max(0, len(answer) - 80) / 80)
+            for answer in completions]
+""")
+    method = GRPO | {"rewards": [LENGTH, {"type": "python_file", "path": str(file)}]}
+    method = checked_rewards(GrpoMethod.model_validate(method), [tmp_path]).model_dump()
+    link = Link()
+    prompts.train(link, training=STEPS, method=method)
+    assert link.series("rewards/python_file/mean") == link.series("rewards/length/mean")
+    assert link.series("eval_rewards/python_file/mean") == link.series("eval_rewards/length/mean")
+    assert len(link.series("rewards/python_file/mean")) == 3
+
+
 def test_a_reward_that_needs_a_reference_refuses_rows_without_one(prompts: Job, tmp_path: Path) -> None:
     rows = [[{"role": "user", "content": "One?"}, {"role": "assistant", "content": text}] for text in ("Two.", " ")]
     prompts.rows, prompts.eval_rows = write_messages(tmp_path / "blank.arrow", rows), None
@@ -151,3 +186,4 @@ def test_a_reward_that_needs_a_reference_refuses_rows_without_one(prompts: Job, 
     link = Link()
     prompts.train(link, training=STEPS | {"max_steps": 1}, method=GRPO)
     assert link.told(EventKind.CHECKPOINT)
+    assert {"generation", "forward", "backward"} <= set(link.told(EventKind.METRICS)[-1]["times_s"])

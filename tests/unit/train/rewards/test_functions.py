@@ -6,7 +6,7 @@ import pytest
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import GrpoMethod
-from train.rewards import check_rewards, reward_functions
+from train.rewards import checked_rewards, reward_functions
 
 
 def method(*rewards: dict[str, Any]) -> GrpoMethod:
@@ -42,5 +42,5 @@ def test_rewards_of_one_type_have_names_of_their_own() -> None:
 
 def test_a_schema_that_is_none_is_refused_with_its_place() -> None:
     with pytest.raises(InvalidRequestError, match="is not a valid JSON Schema") as refused:
-        check_rewards(method({"type": "json_schema"}, {"type": "json_schema", "definition": {"type": "strnig"}}))
+        checked_rewards(method({"type": "json_schema"}, {"type": "json_schema", "definition": {"type": "strnig"}}), [])
     assert refused.value.param == "method.rewards.1.definition"

@@ -30,6 +30,7 @@ ROWS: dict[Kind, list[dict[str, Any]]] = {
         {"prompt": [USER], "completion": [ANSWER], "label": False, "tools": TOOLS},
     ],
     Kind.TEXT: [{"text": "Once upon a time"}, {"text": "\n"}],
+    Kind.PROMPTS: [{"prompt": [USER], "is_joined": True}, {"prompt": [USER, ANSWER, USER], "tools": TOOLS}],
 }
 
 

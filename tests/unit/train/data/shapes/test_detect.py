@@ -263,3 +263,16 @@ def test_a_mapping_that_cannot_be_used(shape: str | None, columns: Any, sentence
         ColumnMapping.parse(shape, columns)
     assert sentence in caught.value.message
     assert (caught.value.code, caught.value.param) == ("invalid_mapping", "shape" if shape == "chat" else "columns")
+
+
+def test_prompts_are_detected_only_where_nothing_else_could_be_the_answer():
+    rows = [{"prompt": "x"}, {"prompt": [{"role": "user", "content": "y"}], "system": "Be brief."}]
+    assert detected(*rows) == Detection(Shape.PROMPT, 1.0)
+    for rows in (
+        [{"prompt": "x", "ground_truth": "y"}],
+        [{"prompt": "x"}, {"prompt": "x", "id": 1}],
+        [{"prompt": "x"}, {"answer": "y"}],
+    ):
+        with pytest.raises(DatasetInvalidError, match=r"with method 'grpo', choose shape=prompt \(--shape prompt\)"):
+            detected(*rows)
+    assert detected(PAIR, PAIR, {"prompt": "x"}) == Detection(Shape.PROMPT_COMPLETION, 0.667)
