@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
+from ftlab.schemas.auto import AutoValue
 from ftlab.schemas.common import WireModel
 from ftlab.schemas.config import DEFAULT_PRIORITY
 from ftlab.status import JobStatus, Phase, ReasonCode
@@ -24,7 +25,10 @@ class Job(WireModel):
     config: dict[str, Any]
     """The `JobConfig` it was submitted with."""
     resolved_config: dict[str, Any] | None = None
-    """The same with every default filled in, as it was at the submission; `None` where this version cannot read it."""
+    """The same with every default filled in, as it was at the submission, and a value for each `auto`; `None` where
+    this version cannot read it."""
+    auto: dict[str, AutoValue] = Field(default_factory=dict)
+    """What each setting that is `auto` in `config` became, by its dotted name."""
     priority: int = DEFAULT_PRIORITY
     attempt: int = 0
     retries_used: int = 0

@@ -5,6 +5,8 @@ from statistics import median
 
 from ftlab.schemas import EventKind, JobConfig, TrialPayload
 from tracking.store import Transaction
+from train.estimate.memory import Place, training_peak
+from train.model.shape import ModelShape
 
 MAX_EARLIER_JOBS = 50
 """Newest jobs among which comparable ones are searched."""
@@ -49,6 +51,19 @@ def earlier_runs(tx: Transaction, owner: str, config: JobConfig) -> Earlier:
     return Earlier(speed, peak)
 
 
+def memory_ratio(tx: Transaction, owner: str, config: JobConfig, shape: ModelShape, place: Place) -> float | None:
+    """Measured / computed memory of the newest job that trained the same model in the same way.
+
+    Unlike in `earlier_runs`, its batches and rows may have another size. `None` without a measurement.
+    """
+    for job in tx.jobs.list(owner=owner, limit=MAX_EARLIER_JOBS):
+        if not isinstance(job.config, JobConfig) or _memory_kind(job.config) != _memory_kind(config):
+            continue
+        if (peak := _peak(tx, job.id)) is not None:
+            return peak.peak_bytes / training_peak(shape, job.config, peak.longest, place).total
+    return None
+
+
 def _speed(tx: Transaction, job_id: str) -> Speed | None:
     speeds = [point.value for point in tx.metrics.series(job_id, {"tokens_per_s"}) if point.value > 0]
     return Speed(job_id, median(speeds)) if speeds else None
@@ -60,6 +75,12 @@ def _peak(tx: Transaction, job_id: str) -> MeasuredPeak | None:
         if isinstance(trial, TrialPayload) and trial.longest and trial.peak_bytes:
             return MeasuredPeak(job_id, trial.longest, trial.peak_bytes)
     return None
+
+
+def _memory_kind(config: JobConfig) -> tuple[object, ...]:
+    """The settings by which the computed memory may be wrong by about the same factor."""
+    use = (config.model, config.tuning, config.quantised_by, config.lora, config.method.type)
+    return (*use, config.training.dtype, config.training.optim, config.resources)
 
 
 def _pace(config: JobConfig) -> tuple[object, ...]:

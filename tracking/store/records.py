@@ -48,7 +48,9 @@ class JobRecord:
     submitted_config: dict[str, Any]
     """As it was submitted, with the files that were appended."""
     config: JobConfig | UnreadableConfig
-    """The same with all defaults filled in, as they were at the submission."""
+    """The same with all defaults filled in, as they were at the submission, and a value for each `auto`."""
+    auto: dict[str, Any]
+    """What each setting that was `auto` became: documents of `AutoValue` by the dotted names."""
     dataset_id: str
     eval_dataset_id: str | None
     status: JobStatus
