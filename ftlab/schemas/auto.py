@@ -56,6 +56,10 @@ class AutoValue(WireModel):
             return str(self.value).lower()
         return f"{self.value:g}" if isinstance(self.value, float) else str(self.value)
 
+    def describe(self, name: str) -> str:
+        """The value and the reason for the setting of this name."""
+        return f"{name} = {self.shown}: {self.reason}"
+
 
 def is_auto(value: object) -> bool:
     """Whether a setting is left to the service."""
@@ -71,6 +75,17 @@ def setting(config: "JobConfig", name: str) -> Any:
 def auto_settings(config: "JobConfig") -> list[str]:
     """The settings of a config that are `auto`, by their dotted names."""
     return [name for name in AUTO_SETTINGS if is_auto(setting(config, name))]
+
+
+def without_auto(config: Mapping[str, Any], resolved: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The document of a job's config, in which each `auto` is replaced by its value in the resolved one."""
+    values = {name: _at(resolved or {}, name) for name in AUTO_SETTINGS if is_auto(_at(config, name))}
+    return with_settings(config, {name: value for name, value in values.items() if value is not None})
+
+
+def _at(document: Mapping[str, Any], name: str) -> Any:
+    group, _, field = name.partition(".")
+    return (document.get(group) or {}).get(field)
 
 
 def with_settings(document: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

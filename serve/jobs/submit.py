@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from types import MappingProxyType
 
 from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
 from ftlab.schemas import Job, JobConfig, NoticePayload, Page
@@ -37,7 +36,7 @@ class Submission:
     config: JobConfig
     body: bytes
     idempotency_key: str | None = None
-    auto: Mapping[str, AutoValue] = MappingProxyType({})
+    auto: Mapping[str, AutoValue] | None = None
     """Values of `config` that are `auto` in the body, with the reasons."""
 
     @property
@@ -153,11 +152,11 @@ def _add(services: Services, owner: str, submission: Submission, start: Start, *
         return Submitted(describe(services.settings, tx, record))
 
 
-def auto_notice(auto: Mapping[str, AutoValue]) -> list[NoticePayload]:
+def auto_notice(auto: Mapping[str, AutoValue] | None) -> list[NoticePayload]:
     """The notice that says what each `auto` of a job became; none for a job without."""
     if not auto:
         return []
-    found = "; ".join(f"{name} is {value.shown} ({value.reason})" for name, value in auto.items())
+    found = "; ".join(value.describe(name) for name, value in auto.items())
     return [NoticePayload(code=AUTO_RESOLVED, message=f"Chosen by the service: {found}.")]
 
 

@@ -29,7 +29,7 @@ def gradient_checkpointing(config: JobConfig, facts: Facts) -> AutoValue:
     smallest = _unit(config, facts)[0] if is_auto(batch) else batch
     if not facts.knows_memory:
         return AutoValue(value=True, reason=f"{_unknown(facts)}, and this needs the least")
-    rows = f"{_rows(smallest)} at {length:,} tokens"
+    rows = f"{_counted(config, smallest)} at {length:,} tokens"
     where = facts.tightest.description
     if facts.fit_of(_trial(config, facts, smallest, recompute=False), length) is Fit.FITS:
         return AutoValue(value=False, reason=f"a pass of {rows} fits {where} without it")
@@ -52,7 +52,8 @@ def per_device_train_batch_size(config: JobConfig, facts: Facts) -> AutoValue:
         if facts.fit_of(_trial(config, facts, 2 * size), length) is not Fit.FITS:
             return AutoValue(value=size, reason=f"the largest that fits {where}")
         size *= 2
-    return AutoValue(value=size, reason=f"as many rows as a step takes on one device; they fit {where}")
+    step = f"a step takes {_counted(config, wanted)} on one device"
+    return AutoValue(value=size, reason=f"{step}, and {_counted(config, size)} fit {where}")
 
 
 def gradient_accumulation_steps(config: JobConfig, facts: Facts) -> AutoValue:
@@ -60,7 +61,7 @@ def gradient_accumulation_steps(config: JobConfig, facts: Facts) -> AutoValue:
     rows, why = rows_per_step(config, facts)
     per_pass = config.training.per_device_train_batch_size * config.resources.num_workers
     value = _passes(config, per_pass, rows)
-    taken = f"{value * per_pass:,} {_noun(config)} a step"
+    taken = f"{_counted(config, value * per_pass)} a step"
     return AutoValue(value=value, reason=f"{taken}: {why}")
 
 
@@ -116,8 +117,7 @@ def _unit(config: JobConfig, facts: Facts) -> tuple[int, int]:
 def _passes(config: JobConfig, rows_per_pass: int, rows: int) -> int:
     """Passes of a step of about `rows`, so that all answers to a prompt are in one step."""
     unit = config.method.answers_per_row // gcd(config.method.answers_per_row, rows_per_pass)
-    wanted = ceil(ceil(rows / rows_per_pass) / unit)
-    return max(1, min(MOST // unit, wanted)) * unit
+    return max(1, min(MOST // unit, round(rows / (rows_per_pass * unit)))) * unit
 
 
 def _trial(config: JobConfig, facts: Facts, batch: int, *, recompute: bool | None = None) -> JobConfig:
@@ -140,11 +140,11 @@ def _unknown(facts: Facts) -> str:
     return f"{facts.tightest.description} is not known"
 
 
-def _rows(number: int) -> str:
-    return "1 row" if number == 1 else f"{number:,} rows"
-
-
-def _noun(config: JobConfig) -> str:
+def _counted(config: JobConfig, number: int) -> str:
+    """A number of what batch sizes count."""
+    noun = "row"
     if isinstance(config.method, GrpoMethod):
-        return "answers"
-    return "packed rows" if isinstance(config.method, SftMethod) and config.method.packing else "rows"
+        noun = "answer"
+    elif isinstance(config.method, SftMethod) and config.method.packing:
+        noun = "packed row"
+    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -52,9 +52,9 @@ def max_length(config: JobConfig, facts: Facts) -> AutoValue:
     value = max(least, min(needed, context))
     if not lengths.num_counted:
         return AutoValue(value=value, reason="no row has a trained token")
-    reason = f"{COVERED_SHARE:.0%} of the rows have at most {covered:,} tokens"
+    reason = f"{COVERED_SHARE * 100:.0f} % of the rows have at most {covered:,} tokens"
     if answer:
-        reason = f"{COVERED_SHARE:.0%} of the prompts have at most {covered:,} tokens, and answers {answer:,}"
+        reason = f"{COVERED_SHARE * 100:.0f} % of the prompts have at most {covered:,} tokens, and answers {answer:,}"
     if value < needed:
         limit = "the model reads" if facts.max_positions else "is assumed for a model that names no limit"
         reason += f"; {context:,} is the most that {limit}"
@@ -128,10 +128,8 @@ def dataloader_num_workers(config: JobConfig, facts: Facts) -> AutoValue:
     tokens = training.per_device_train_batch_size * config.method.max_length
     if tokens < TOKENS_OF_A_LONG_PASS:
         return AutoValue(value=0, reason=f"a pass of at most {tokens:,} tokens is put together in little time")
-    if facts.tightest.cpus <= LOADER_WORKERS:
-        return AutoValue(
-            value=0, reason=f"a training process has {facts.tightest.cpus} CPU cores, which it needs itself"
-        )
+    if (cores := facts.tightest.cpus) <= LOADER_WORKERS:
+        return AutoValue(value=0, reason=f"CPU cores for one training process: {cores}, which it needs itself")
     return AutoValue(value=LOADER_WORKERS, reason=f"a pass has up to {tokens:,} tokens")
 
 
@@ -143,9 +141,16 @@ def _lengths(facts: Facts) -> Lengths:
 def _left_out(lengths: Lengths, most: int, answer: int, *, is_packed: bool) -> str:
     """How many rows are longer than `most` tokens, and what happens to them."""
     number = lengths.num_above(most)
-    fate = "continue in the next packed row" if is_packed else "are skipped" if answer else "are cut"
-    longer = f"; {number:,} of {lengths.num_rows:,} are longer and {fate}" if number else "; none is longer"
-    return longer + _sampled(lengths)
+    if not number:
+        return "; none is longer" + _sampled(lengths)
+    verb = "is" if number == 1 else "are"
+    fate = f"{verb} cut"
+    if is_packed:
+        fate = f"continue{'s' * (number == 1)} in the next packed row"
+    elif answer:
+        fate = f"{verb} skipped"
+    about = "" if lengths.is_exact else "about "
+    return f"; {about}{number:,} of {lengths.num_rows:,} {verb} longer and {fate}" + _sampled(lengths)
 
 
 def _sampled(lengths: Lengths) -> str:
