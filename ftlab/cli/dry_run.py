@@ -46,7 +46,9 @@ def print_dry_run(session: "Session", source: "JobSource") -> None:
         "and the devices."
     )
     if names := auto_settings(source.config):
-        session.output.talk(f"The service chooses these when the job is submitted: {', '.join(names)}.")
+        session.output.talk("The service chooses these settings when the job is submitted:")
+    for name in names:
+        session.output.talk(f"  {name}")
 
 
 def estimated(session: "Session", source: "JobSource") -> "tuple[JobEstimate | None, str | None]":

@@ -75,7 +75,8 @@ def auto_comment(job: "Job") -> Iterator[str]:
     from ftlab.cli.text import auto_lines
 
     if job.auto:
-        yield f"# Job {job.id} was submitted with 'auto' for these settings; the values below are what it got:"
+        yield f"# Job {job.id} was submitted with 'auto' for these settings,"
+        yield "# which became the values in this file:"
         yield from auto_lines(job.auto, prefix="#   ")
 
 
