@@ -60,14 +60,13 @@ def show(
 
 def _print_config(session: Session, job: "Job") -> None:
     """Print the stored config, which makes the same job when it is submitted again: with a value for each `auto`."""
-    from ftlab.schemas.auto import without_auto
     from ftlab.schemas.job_file import write_yaml
 
     if session.output.as_json:
         raise typer.BadParameter("--yaml and --json cannot be combined; the JSON of a job has its config as 'config'.")
     for line in auto_comment(job):
         session.output.data(line)
-    session.output.data(write_yaml(without_auto(job.config, job.resolved_config)).rstrip())
+    session.output.data(write_yaml(job.fixed_config).rstrip())
 
 
 def auto_comment(job: "Job") -> Iterator[str]:

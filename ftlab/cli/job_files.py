@@ -80,12 +80,11 @@ def clone(
     """Print the job file of an earlier job, or submit the job again with other settings."""
     from ftlab.cli.job_details import auto_comment
     from ftlab.cli.job_source import assign
-    from ftlab.schemas.auto import without_auto
     from ftlab.schemas.job_file import parse_job_config, short_document, write_yaml
 
     found = session.client.jobs.get(job)
     source = f"Job {found.id}"
-    document = short_document(parse_job_config(without_auto(found.config, found.resolved_config), source))
+    document = short_document(parse_job_config(found.fixed_config, source))
     if "name" in document:
         document["name"] = f"{document['name'][:190]} copy"  # of two jobs with one name, neither can be named
     for assignment in assignments or []:

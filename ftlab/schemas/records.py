@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from ftlab.schemas.auto import AutoValue
+from ftlab.schemas.auto import AutoValue, without_auto
 from ftlab.schemas.common import WireModel
 from ftlab.schemas.config import DEFAULT_PRIORITY
 from ftlab.status import JobStatus, Phase, ReasonCode
@@ -73,6 +73,11 @@ class Job(WireModel):
         """The ids of its files, in their order."""
         named = self.config.get("dataset")
         return [str(item) for item in (named if isinstance(named, list) else [named])]
+
+    @property
+    def fixed_config(self) -> dict[str, Any]:
+        """The config that makes the same job anywhere: `config`, with a value for each `auto`."""
+        return without_auto(self.config, self.resolved_config)
 
     @property
     def progress(self) -> float:

@@ -141,7 +141,7 @@ def _add(services: Services, owner: str, submission: Submission, start: Start, *
             now=datetime.now(UTC),
             model_revision=tuned.base_revision if tuned else model.revision,
             base_job_id=base_job_id,
-            auto=submission.auto,
+            auto={name: value.model_dump(mode="json") for name, value in (submission.auto or {}).items()},
         )
         if len(config.datasets) > 1:
             tx.job_files.add(record.id, config.datasets, now=record.created_at)

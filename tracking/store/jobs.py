@@ -1,6 +1,6 @@
 """Jobs. This is the only writer of their status."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TypedDict, Unpack
 
@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from ftlab.schemas import JobConfig, StatusPayload
-from ftlab.schemas.auto import AUTO, AutoValue, auto_settings, with_settings
+from ftlab.schemas.auto import AUTO, with_settings
 from ftlab.status import ATTEMPT_STATUSES, REOPENING, JobStatus, Phase, ReasonCode, StopKind, sources_of
 from tracking.store.column_types import clean_text, finite_or_none
 from tracking.store.errors import DuplicateError, StaleJobError
@@ -55,25 +55,23 @@ class JobRepository(JobQueue):
         now: datetime,
         model_revision: str | None = None,
         base_job_id: str | None = None,
-        auto: Mapping[str, AutoValue] | None = None,
+        auto: dict[str, Any] | None = None,
     ) -> JobRecord:
         """Add a job at the end of its priority in the queue, with its first event.
 
         `model_revision` pins the base model from the start; by default the first attempt does. `base_job_id` is the
-        job whose files it starts from, which the caller holds with `hold`. `auto` says which values of `config` were
-        `auto` at the submission. Raises `DuplicateError` when the owner has used the idempotency key before: find the
-        job with `find_idempotent` in a new transaction.
+        job whose files it starts from, which the caller holds with `hold`. `auto` has the settings that were `auto`, as
+        in `JobRecord`. Raises `DuplicateError` when the owner has used the idempotency key before: find the job with
+        `find_idempotent` in a new transaction.
         """
-        assert not auto_settings(config), "'auto' is resolved before a job is stored"
-        chosen = {name: value.model_dump(mode="json") for name, value in (auto or {}).items()}
-        submitted = with_settings(config.model_dump(mode="json"), dict.fromkeys(chosen, AUTO))
+        submitted = with_settings(config.model_dump(mode="json"), dict.fromkeys(auto or {}, AUTO))
         resolved = config.resolved()
         values = {
             **NEW_JOB,
             "id": job_id,
             "owner": owner,
             "name": name,
-            "auto": chosen,
+            "auto": auto or {},
             "dataset_id": config.datasets[0],
             "eval_dataset_id": config.eval_dataset,
             "priority": config.priority,

@@ -1,7 +1,7 @@
 """Rules for the settings that determine how much memory a pass takes: each returns a value and the reason for it.
 
-Activations are recomputed only where the smallest pass does not fit otherwise; then the largest pass is taken that fits
-and that is no larger than a step; then passes are accumulated to the rows of a step.
+Activations are recomputed only where the smallest pass does not fit otherwise. A pass is then the largest one that
+fits, up to the rows of a step, and passes are accumulated to these rows.
 """
 
 from math import ceil, gcd
@@ -37,7 +37,7 @@ def gradient_checkpointing(config: JobConfig, facts: Facts) -> AutoValue:
 
 
 def per_device_train_batch_size(config: JobConfig, facts: Facts) -> AutoValue:
-    """The largest pass that fits and is no larger than a step; sizes double."""
+    """The largest pass that fits, up to the rows of a step; sizes double."""
     smallest, wanted = _unit(config, facts)
     length = length_of(config, facts)
     if not facts.knows_memory:

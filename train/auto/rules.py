@@ -18,8 +18,8 @@ SHORT_ROWS = 0.5
 """Mean / long rows below which padding costs more than half of the computation."""
 EPOCHS_BY_ROWS = ((100, 5.0), (1_000, 3.0), (10_000, 2.0))
 """Epochs of a dataset with fewer rows; with more, one."""
-LARGE_FOR_LORA, LARGE_FOR_FULL = 30e9, 6e9
-"""Parameters from which the peak learning rate is halved."""
+LARGE_FOR_SFT, LARGE_FOR_OTHERS, LARGE_FOR_FULL = 30e9, 6e9, 10e9
+"""Parameters from which the peak learning rate is halved: with LoRA for `sft` and for other methods, and without."""
 WITHOUT_BFLOAT16 = frozenset({"K80", "P4", "P100", "T4", "V100"})
 """GPUs, in Ray's words, with a compute capability below 8.0."""
 TOKENS_OF_A_LONG_PASS = 32_768
@@ -79,7 +79,8 @@ def learning_rate(config: JobConfig, facts: Facts) -> AutoValue:
     reason = f"the default of '{config.method.type}' for {kind}"
     if facts.shape is None:
         return AutoValue(value=rate, reason=f"{reason}; the size of the model is not known")
-    large = LARGE_FOR_LORA if config.tuning == "lora" else LARGE_FOR_FULL
+    large = LARGE_FOR_SFT if config.method.type == "sft" else LARGE_FOR_OTHERS
+    large = large if config.tuning == "lora" else LARGE_FOR_FULL
     if facts.shape.num_parameters < large:
         return AutoValue(value=rate, reason=reason)
     billions = f"{facts.shape.num_parameters / 1e9:.0f} billion parameters"
