@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 AUTO: Any = "auto"
 """Value of a setting that the service derives; its type fits every setting."""
 AUTO_SETTINGS = (
-    "method.max_length",
-    "method.packing",
     "training.num_train_epochs",
+    "method.packing",
+    "method.max_length",
     "training.per_device_train_batch_size",
     "training.per_device_eval_batch_size",
     "training.gradient_accumulation_steps",

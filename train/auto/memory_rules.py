@@ -19,6 +19,9 @@ MIN_STEPS = 50
 """Steps that a run should have: with fewer, a step takes fewer rows."""
 USUAL_ROWS = 16
 """Rows of a step where the number of steps is given."""
+LENGTH_STEP = 64
+SHORTEST = 512
+"""Tokens below which `method.max_length` is not lowered to save memory: the rest is that of the model."""
 MOST = 4096
 """Bound of the batch size and of the accumulation."""
 
@@ -71,6 +74,23 @@ def per_device_eval_batch_size(config: JobConfig, _: Facts) -> AutoValue:
     return AutoValue(value=batch, reason="as in training, which needs more memory")
 
 
+def fitting_length(config: JobConfig, facts: Facts, wanted: int, least: int) -> int:
+    """The most tokens of a row, up to `wanted`, with which the smallest pass fits; lengths are halved.
+
+    `wanted` itself where the memory is not known, or where not even `SHORTEST` rows fit. Never below `least`.
+    """
+    if not facts.knows_memory:
+        return wanted
+    length = wanted
+    while length >= max(SHORTEST, least):
+        method = config.method.model_copy(update={"max_length": length})
+        changed = config.model_copy(update={"method": method})
+        if facts.fit_of(_smallest_pass(changed, facts), length_of(changed, facts)) is Fit.FITS:
+            return length
+        length = length // 2 // LENGTH_STEP * LENGTH_STEP
+    return wanted
+
+
 def rows_per_step(config: JobConfig, facts: Facts) -> tuple[int, str]:
     """Rows that an optimizer step should take on all devices, as batch sizes count them, and why."""
     method = config.method
@@ -99,6 +119,14 @@ def length_of(config: JobConfig, facts: Facts) -> int:
         return method.max_length
     answer = method.max_completion_length if isinstance(method, GrpoMethod) else 0
     return min(lengths.longest + answer, method.max_length)
+
+
+def _smallest_pass(config: JobConfig, facts: Facts) -> JobConfig:
+    """The config with every setting that is `auto` at what needs the least memory."""
+    training = config.training
+    batch, recompute = training.per_device_train_batch_size, training.gradient_checkpointing
+    smallest = _unit(config, facts)[0] if is_auto(batch) else batch
+    return _trial(config, facts, smallest, recompute=True if is_auto(recompute) else recompute)
 
 
 def _unit(config: JobConfig, facts: Facts) -> tuple[int, int]:

@@ -12,11 +12,11 @@ from train.auto.facts import Facts
 
 Rule = Callable[[JobConfig, Facts], AutoValue]
 RULES: dict[str, Rule] = {
-    "method.packing": rules.packing,
-    "method.max_length": rules.max_length,
     "training.num_train_epochs": rules.num_train_epochs,
     "training.bf16": rules.bf16,
     "training.fp16": rules.fp16,
+    "method.packing": rules.packing,
+    "method.max_length": rules.max_length,
     "training.gradient_checkpointing": memory_rules.gradient_checkpointing,
     "training.per_device_train_batch_size": memory_rules.per_device_train_batch_size,
     "training.per_device_eval_batch_size": memory_rules.per_device_eval_batch_size,
@@ -26,18 +26,19 @@ RULES: dict[str, Rule] = {
     "training.dataloader_num_workers": rules.dataloader_num_workers,
 }
 """The rule of every setting, in an order in which each reads the values of those before it."""
-NEEDS_NEITHER = frozenset({"training.learning_rate", "training.warmup_ratio"})
-NEEDS_LENGTHS = frozenset(AUTO_SETTINGS) - NEEDS_NEITHER - {"training.bf16", "training.fp16"}
+NEEDS_LENGTHS = frozenset(AUTO_SETTINGS) - {
+    "training.learning_rate",
+    "training.warmup_ratio",
+    "training.bf16",
+    "training.fp16",
+}
 """Settings whose rule reads the lengths of the rows."""
-NEEDS_DEVICES = (
-    frozenset(AUTO_SETTINGS)
-    - NEEDS_NEITHER
-    - {
-        "method.packing",
-        "method.max_length",
-        "training.num_train_epochs",
-    }
-)
+NEEDS_DEVICES = frozenset(AUTO_SETTINGS) - {
+    "training.learning_rate",
+    "training.warmup_ratio",
+    "training.num_train_epochs",
+    "method.packing",
+}
 """Settings whose rule reads the devices."""
 
 

@@ -6,10 +6,10 @@ A rule reads a config in which the settings of the rules before it (`train.auto.
 from ftlab.schemas import GrpoMethod, JobConfig, SftMethod
 from ftlab.schemas.auto import AutoValue, is_auto
 from train.auto.facts import Facts, Lengths
+from train.auto.memory_rules import LENGTH_STEP, fitting_length
 
 COVERED_SHARE = 0.99
 """Share of the rows that `method.max_length` does not cut."""
-LENGTH_STEP = 64
 DEFAULT_CONTEXT = 4096
 """Most tokens of a row for a model that does not say how long its rows may be."""
 PACKED_LENGTH = 1024
@@ -39,7 +39,7 @@ def packing(config: JobConfig, facts: Facts) -> AutoValue:
 
 
 def max_length(config: JobConfig, facts: Facts) -> AutoValue:
-    """The length of the longest rows but 1 %, as far as the model's context goes."""
+    """The length of the longest rows but 1 %, as far as the model's context and the memory go."""
     lengths, method = _lengths(facts), config.method
     context = facts.max_positions or DEFAULT_CONTEXT
     answer = method.max_completion_length if isinstance(method, GrpoMethod) else 0
@@ -49,13 +49,16 @@ def max_length(config: JobConfig, facts: Facts) -> AutoValue:
     if is_packed:
         needed = max(needed, PACKED_LENGTH)
     least = max(LENGTH_STEP, answer + 1)
-    value = max(least, min(needed, context))
+    readable = max(least, min(needed, context))
     if not lengths.num_counted:
-        return AutoValue(value=value, reason="no row has a trained token")
+        return AutoValue(value=readable, reason="no row has a trained token")
     reason = f"{COVERED_SHARE * 100:.0f} % of the rows have at most {covered:,} tokens"
     if answer:
         reason = f"{COVERED_SHARE * 100:.0f} % of the prompts have at most {covered:,} tokens, and answers {answer:,}"
-    if value < needed:
+    value = fitting_length(config, facts, readable, least)
+    if value < readable:
+        reason += f"; lowered to what fits {facts.tightest.description}"
+    elif value < needed:
         limit = "the model reads" if facts.max_positions else "is assumed for a model that names no limit"
         reason += f"; {context:,} is the most that {limit}"
     return AutoValue(value=value, reason=reason + _left_out(lengths, value - answer, answer, is_packed=is_packed))

@@ -171,3 +171,20 @@ def test_each_file_counts_by_its_rows_not_by_its_sample():
     assert found.mean(2000) == pytest.approx((810_000 + 180_000 + 1_000_000) / 10_000)
     assert found.mean(100) == pytest.approx(100)
     assert (Lengths.of([]).longest, Lengths.of([]).mean(10)) == (0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("device", "training", "value", "words"),
+    [
+        (gpu("H100"), {}, 8000, "none is longer"),
+        (cpu(4), {}, 960, "lowered to what fits 4.0 GiB (CPU); 10 of 10 are longer and are cut"),
+        (cpu(16), {"gradient_checkpointing": False}, 3968, "lowered to what fits 16.0 GiB (CPU)"),
+        (cpu(0.5), {}, 8000, "none is longer"),
+        (replace(cpu(4), memory=None), {}, 8000, "none is longer"),
+    ],
+)
+def test_max_length_is_what_fits_unless_shorter_rows_would_not_help(device, training, value, words):
+    known = facts(lengths=rows({8000: 10}), max_positions=131_072, devices=(device,))
+    names = ("training.gradient_checkpointing",) if not training else ()
+    found = resolve(job("method.max_length", "training.per_device_train_batch_size", *names, training=training), known)
+    assert (found.auto["method.max_length"].value, words in found.auto["method.max_length"].reason) == (value, True)
