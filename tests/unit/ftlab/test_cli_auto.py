@@ -25,9 +25,9 @@ training:
   per_device_train_batch_size: auto
 """
 CHOSEN = [
+    "  training.num_train_epochs = 5: for 3 rows",
     "  method.max_length = 64: 99 % of the rows have at most 20 tokens; none is",
     "      longer",
-    "  training.num_train_epochs = 5: for 3 rows",
     "  training.per_device_train_batch_size = 1: the smallest, because the memory of",
     "      this model cannot be estimated",
     "  training.learning_rate = 0.0002: the default of 'sft' for LoRA; the size of",
@@ -81,7 +81,7 @@ def test_what_the_service_chose_is_printed_once_and_can_be_shown_again(real, fil
 
 def test_a_dry_run_says_what_would_be_chosen(real, file):
     before = real("submit", file, "--dry-run")
-    assert "The service chooses these settings when the job is submitted:\n  method.max_length\n" in before.err
+    assert "The service chooses these settings when the job is submitted:\n  training.num_train_epochs\n" in before.err
     real("datasets", "upload", file.with_name("rows.jsonl"))
     found = real("submit", file, "--dry-run")
     assert "The service would choose:" in found.err
@@ -97,7 +97,7 @@ def test_the_file_of_a_job_makes_the_same_job_and_names_what_was_auto(real, worl
     comment = [line for line in text.splitlines() if line.startswith("#")]
     assert comment[0] == f"# Job {job_id} was submitted with 'auto' for these settings,"
     assert comment[1] == "# which became the values in this file:"
-    assert comment[2].startswith("#   method.max_length = 64: 99 % of the rows")
+    assert comment[2] == "#   training.num_train_epochs = 5: for 3 rows"
     assert max(map(len, comment)) <= 80
     copy = tmp_path / "copy.yaml"
     copy.write_text(text)
