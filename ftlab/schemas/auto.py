@@ -1,6 +1,6 @@
 """Settings that accept `auto`: the service derives their values from model, data and devices at the submission."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import GetCoreSchemaHandler
@@ -75,6 +75,11 @@ def setting(config: "JobConfig", name: str) -> Any:
 def auto_settings(config: "JobConfig") -> list[str]:
     """The settings of a config that are `auto`, by their dotted names."""
     return [name for name in AUTO_SETTINGS if is_auto(setting(config, name))]
+
+
+def as_submitted(config: "JobConfig", names: Iterable[str]) -> dict[str, Any]:
+    """The document of a resolved config in which the settings of these names are `auto` again."""
+    return with_settings(config.model_dump(mode="json"), dict.fromkeys(names, AUTO))
 
 
 def without_auto(config: Mapping[str, Any], resolved: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from ftlab.schemas import JobConfig, StatusPayload
-from ftlab.schemas.auto import AUTO, with_settings
+from ftlab.schemas.auto import as_submitted
 from ftlab.status import ATTEMPT_STATUSES, REOPENING, JobStatus, Phase, ReasonCode, StopKind, sources_of
 from tracking.store.column_types import clean_text, finite_or_none
 from tracking.store.errors import DuplicateError, StaleJobError
@@ -60,12 +60,10 @@ class JobRepository(JobQueue):
         """Add a job at the end of its priority in the queue, with its first event.
 
         `model_revision` pins the base model from the start; by default the first attempt does. `base_job_id` is the
-        job whose files it starts from, which the caller holds with `hold`. `auto` has the settings that were `auto`, as
-        in `JobRecord`. Raises `DuplicateError` when the owner has used the idempotency key before: find the job with
-        `find_idempotent` in a new transaction.
+        job whose files it starts from, which the caller holds with `hold`; `auto` is as in `JobRecord`. Raises
+        `DuplicateError` for an idempotency key of this owner: find the job with `find_idempotent` in a new transaction.
         """
-        submitted = with_settings(config.model_dump(mode="json"), dict.fromkeys(auto or {}, AUTO))
-        resolved = config.resolved()
+        submitted, resolved = as_submitted(config, auto or {}), config.resolved()
         values = {
             **NEW_JOB,
             "id": job_id,
@@ -371,6 +369,7 @@ NEW_JOB: dict[str, Any] = {
     "mlflow_step": -1,
     "mlflow_eval_step": -1,
     "has_new_files": False,
+    "auto": {},
 } | dict.fromkeys(
     (
         "reason",
