@@ -38,7 +38,7 @@ method:
 training:
   num_train_epochs: 3
   # max_steps: null                 # instead of epochs
-  # per_device_train_batch_size: 4
+  # per_device_train_batch_size: 4  # or auto: as many as fit
   # gradient_accumulation_steps: 1
   # learning_rate: null             # null: 2e-4 for LoRA, 2e-5 for all weights
   # eval_steps: null                # null: at the start and at the end

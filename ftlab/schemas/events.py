@@ -25,7 +25,7 @@ LOSS_FLAT = "loss_flat"
 ALARMS = frozenset({DATA_WAIT_HIGH, SPEED_DROPPED, GRAD_NORM_HIGH, EVAL_LOSS_RISING, LOSS_FLAT})
 """Codes of the notices that a run emits when its own measurements look wrong."""
 AUTO_RESOLVED = "auto_resolved"
-"""Code of the notice that reports the values of the settings that were `auto` at the submission."""
+"""Code of the notices that report what the settings became that were `auto` at the submission."""
 DATASETS_MIXED = "datasets_mixed"
 """Code of the notice that reports how many rows of each dataset an epoch of a mix takes."""
 EVAL_SPLIT = "eval_split"

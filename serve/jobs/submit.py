@@ -146,18 +146,18 @@ def _add(services: Services, owner: str, submission: Submission, start: Start, *
         if len(config.datasets) > 1:
             tx.job_files.add(record.id, config.datasets, now=record.created_at)
         unchecked = [NoticePayload(code="model_unchecked", message=UNCHECKED)] if is_unchecked else []
-        chosen = auto_notice(submission.auto)
+        chosen = auto_notices(submission.auto)
         if notices := [NewEvent(notice, record.created_at) for notice in (*unchecked, *start.notices, *chosen)]:
             record = replace(record, last_seq=tx.events.append(record.ref, notices)[-1].seq)
         return Submitted(describe(services.settings, tx, record))
 
 
-def auto_notice(auto: Mapping[str, AutoValue] | None) -> list[NoticePayload]:
-    """The notice that says what each `auto` of a job became; none for a job without."""
-    if not auto:
-        return []
-    found = "; ".join(value.describe(name) for name, value in auto.items())
-    return [NoticePayload(code=AUTO_RESOLVED, message=f"Chosen by the service: {found}.")]
+def auto_notices(auto: Mapping[str, AutoValue] | None) -> list[NoticePayload]:
+    """What each `auto` of a job became: one notice for each setting."""
+    return [
+        NoticePayload(code=AUTO_RESOLVED, message=f"{name} is 'auto' and became {value.shown}: {value.reason}.")
+        for name, value in (auto or {}).items()
+    ]
 
 
 def hold_base(tx: Transaction, job_id: str) -> None:

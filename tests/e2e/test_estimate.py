@@ -28,8 +28,13 @@ def test_an_estimate_comes_true(client: Client, tmp_path: Path) -> None:
     job = client.jobs.wait(client.jobs.create(config).id, timeout_s=300)
     assert job.auto == before.auto
     assert (job.resolved_config or {})["method"]["max_length"] == before.auto["method.max_length"].value
-    [shown] = [event for event in client.jobs.events(job.id, kinds="notice") if event.data["code"] == "auto_resolved"]
-    assert job.auto["method.max_length"].reason in shown.data["message"]
+    notices = [event.data for event in client.jobs.events(job.id, kinds="notice")]
+    shown = [notice["message"] for notice in notices if notice["code"] == "auto_resolved"]
+    assert (
+        shown[0]
+        == f"method.max_length is 'auto' and became {job.auto['method.max_length'].shown}: {job.auto['method.max_length'].reason}."
+    )
+    assert len(shown) == 3
     after = client.jobs.estimate(config)
     assert after.rows is not None
     assert after.rows.is_exact

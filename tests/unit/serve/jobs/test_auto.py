@@ -62,9 +62,10 @@ def test_a_job_keeps_auto_what_it_became_and_why(client, here):
 def test_the_event_log_has_every_value_and_reason(client, here):
     job = submit(client, here)
     events = client.get(f"{JOBS}/{job.id}/events", params={"kind": "notice"}).json()["data"]
-    [message] = [event["data"]["message"] for event in events if event["data"]["code"] == AUTO_RESOLVED]
-    for name, chosen in job.auto.items():
-        assert chosen.describe(name) in message
+    messages = [event["data"]["message"] for event in events if event["data"]["code"] == AUTO_RESOLVED]
+    assert messages == [
+        f"{name} is 'auto' and became {chosen.shown}: {chosen.reason}." for name, chosen in job.auto.items()
+    ]
 
 
 def test_the_lengths_are_counted_before_anything_is_cut(client, here, services):
