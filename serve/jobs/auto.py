@@ -15,6 +15,7 @@ from serve.http.responses import in_thread
 from serve.jobs.earlier_runs import memory_ratio
 from serve.jobs.estimate_devices import pools_of
 from serve.jobs.job_facts import JobFacts, job_facts
+from serve.jobs.submit import check_size
 from serve.models.base_model import HubAnswer
 from train.auto.facts import Device, Facts, Lengths
 from train.auto.resolve import NEEDS_DEVICES, NEEDS_LENGTHS, Resolved, resolve, stand_in
@@ -38,9 +39,10 @@ async def resolve_auto(caller: Caller, config: JobConfig, answer: HubAnswer) -> 
         lengths = Lengths.of(await caller.services.data.row_lengths(_uncut(job.lengths, config)))
     facts = Facts(job.shape, _max_positions(job), lengths)
     if names & NEEDS_DEVICES:
-        facts = replace(facts, devices=_devices(job.config, job.fleet))
-        facts = await caller.call(_with_correction, job.config, facts)
-    return await in_thread(resolve, config, facts)
+        facts = await caller.call(_with_devices, job, facts)
+    # The rules see the adapter that the job continues, with which the submission replaces the defaults again.
+    found = await in_thread(resolve, config.model_copy(update={"lora": job.config.lora}), facts)
+    return replace(found, config=found.config.model_copy(update={"lora": config.lora}))
 
 
 def _uncut(request: LengthsRequest, config: JobConfig) -> LengthsRequest:
@@ -58,15 +60,27 @@ def _max_positions(job: JobFacts) -> int | None:
     return job.model.layers.max_positions if job.model and job.model.layers else None
 
 
-def _devices(config: JobConfig, fleet: Fleet | None) -> tuple[Device, ...]:
-    """Every kind of device that the job may get. Raise `ServiceUnavailableError` where none is known."""
+def _with_devices(services: Services, owner: str, job: JobFacts, facts: Facts) -> Facts:
+    """The facts with every kind of device that the job may get, and what an earlier job measured there.
+
+    Raise `InvalidRequestError` for a job that no machine can run, and `ServiceUnavailableError` while no device is
+    known.
+    """
+    config, fleet = job.config, job.fleet
+    check_size(services, config.resources)
     pools = pools_of(config, fleet)
     if fleet is None or not pools:
         raise ServiceUnavailableError(
             "The devices are not known, because the scheduler does not respond; try again in a moment, or give the "
             "settings values instead of 'auto'."
         )
-    return tuple(Device(pool.name, pool.place, pool.memory, pool.processes, _cores(config, fleet)) for pool in pools)
+    cores = _cores(config, fleet)
+    devices = tuple(Device(pool.name, pool.place, pool.memory, pool.processes, cores) for pool in pools)
+    if facts.shape is None:
+        return replace(facts, devices=devices)
+    with services.store.read() as tx:
+        ratio = memory_ratio(tx, owner, config, facts.shape, devices[0].place)
+    return replace(facts, devices=devices, correction=ratio or 1.0)
 
 
 def _cores(config: JobConfig, fleet: Fleet) -> int:
@@ -75,11 +89,3 @@ def _cores(config: JobConfig, fleet: Fleet) -> int:
     if config.resources.cpus_per_worker or not shape.gpus_per_worker:
         return shape.cpus_per_worker
     return min(node.cpus // node.gpus for node in fleet.nodes if node.gpus)
-
-
-def _with_correction(services: Services, owner: str, config: JobConfig, facts: Facts) -> Facts:
-    if facts.shape is None:
-        return facts
-    with services.store.read() as tx:
-        ratio = memory_ratio(tx, owner, config, facts.shape, facts.devices[0].place)
-    return replace(facts, correction=ratio or 1.0)

@@ -64,7 +64,7 @@ def submit(services: Services, owner: str, submission: Submission, answer: HubAn
     try:
         model = check(submission.config.model, services.settings, answer)
         start = preflight(services, owner, submission.config, model)
-        _check_size(services, submission.config.resources)
+        check_size(services, submission.config.resources)
         return _add(services, owner, submission, start, is_unchecked=answer.is_away)
     except FineTuneLabError:
         # A new job is by far the most common case, so the key is looked up only after an error: the key itself is
@@ -172,7 +172,7 @@ def hold_base(tx: Transaction, job_id: str) -> None:
         raise NotFoundError(message, "model_not_found", "model") from None
 
 
-def _check_size(services: Services, resources: Resources) -> None:
+def check_size(services: Services, resources: Resources) -> None:
     """Raise `InvalidRequestError` (code `config_invalid`) for a job that the scheduler would refuse at once."""
     if resources == DEFAULT_RESOURCES:
         return  # fits every machine that trains: a usual submit does not ask

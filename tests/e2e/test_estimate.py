@@ -30,10 +30,7 @@ def test_an_estimate_comes_true(client: Client, tmp_path: Path) -> None:
     assert (job.resolved_config or {})["method"]["max_length"] == before.auto["method.max_length"].value
     notices = [event.data for event in client.jobs.events(job.id, kinds="notice")]
     shown = [notice["message"] for notice in notices if notice["code"] == "auto_resolved"]
-    assert (
-        shown[0]
-        == f"method.max_length is 'auto' and became {job.auto['method.max_length'].shown}: {job.auto['method.max_length'].reason}."
-    )
+    assert job.auto["method.max_length"].reason in shown[0]
     assert len(shown) == 3
     after = client.jobs.estimate(config)
     assert after.rows is not None

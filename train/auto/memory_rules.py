@@ -77,7 +77,7 @@ def per_device_eval_batch_size(config: JobConfig, _: Facts) -> AutoValue:
 def fitting_length(config: JobConfig, facts: Facts, wanted: int, least: int) -> int:
     """The most tokens of a row, up to `wanted`, with which the smallest pass fits; lengths are halved.
 
-    `wanted` itself where the memory is not known, or where not even `SHORTEST` rows fit. Never below `least`.
+    `wanted` itself where the memory is not known, or where not even rows of `SHORTEST` tokens fit. Never below `least`.
     """
     if not facts.knows_memory:
         return wanted
@@ -97,15 +97,17 @@ def rows_per_step(config: JobConfig, facts: Facts) -> tuple[int, str]:
     answers = method.answers_per_row
     most = max(1, min(MOST_PROMPTS, MOST // answers)) if isinstance(method, GrpoMethod) else MOST_ROWS
     least = 1 if isinstance(method, GrpoMethod) else FEWEST_ROWS
-    if config.training.max_steps is not None or facts.lengths is None:
+    lengths = facts.lengths
+    assert lengths is not None, "train.auto.resolve.NEEDS_LENGTHS names the settings that need them"
+    if config.training.max_steps is not None:
         rows, why = min(most, USUAL_ROWS), "usual where training.max_steps is given"
     else:
-        trained, rows = facts.lengths.num_rows * config.training.num_train_epochs, most
+        trained, rows = lengths.num_rows * config.training.num_train_epochs, most
         while rows > least and trained / rows < MIN_STEPS:
             rows //= 2
         why = f"the run has about {max(1, round(trained / rows)):,} steps"
-    if isinstance(method, SftMethod) and method.packing and facts.lengths is not None:
-        per_sequence = method.max_length / max(1.0, facts.lengths.mean(method.max_length))
+    if isinstance(method, SftMethod) and method.packing:
+        per_sequence = method.max_length / max(1.0, lengths.mean(method.max_length))
         why += f", and a packed row holds about {per_sequence:.0f} rows"
         rows = max(1, round(rows / max(1.0, per_sequence)))
     return rows * answers, why

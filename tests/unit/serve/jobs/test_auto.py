@@ -1,5 +1,6 @@
 """Settings that are `auto`: resolved at the submission, stored with the job, shown, exported, and kept."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,8 @@ from tests.support.model_folders import CONFIG, weights, write_model
 from tests.unit.serve.jobs.statuses import NOW, bring
 from tests.unit.serve.jobs.test_estimate import SIZES
 from tracking.mlflow_record.mapping import job_file, params_of, run_tags
-from tracking.store.records import NewEvent
+from tracking.store.records import ModelRecord, NewEvent
+from train.auto.resolve import resolve
 from train.data.tokens.row_lengths import RowLengths
 from train.model.shape import derived_shapes
 
@@ -105,6 +107,11 @@ def test_what_is_not_known_yet_is_said_and_nothing_is_stored(client, here, servi
     assert client.get(JOBS).json()["data"] == []
 
 
+def test_a_job_that_no_machine_can_run_is_refused_as_without_auto(client, here):
+    reply = client.post(JOBS, json=here | {"resources": {"gpus_per_worker": 1}})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (422, "config_invalid")
+
+
 def test_a_repeated_submit_is_the_same_job_whatever_is_free_now(client, here, services, coordinator):
     key = {"Idempotency-Key": "once"}
     job = submit(client, here, **key)
@@ -187,6 +194,25 @@ def test_measured_memory_of_a_job_with_other_batches_counts(client, here, servic
     after = submit(client, here).auto[BATCH]
     assert "not even that fits 2.0 GiB" in after.reason
     assert "not even" not in before.reason
+
+
+def test_the_rules_see_the_adapter_that_the_job_continues(client, here, services, monkeypatch):
+    folder = services.settings.home / "jobs" / "job-1" / "model"
+    folder.mkdir(parents=True)
+    settings = {"base_model_name_or_path": "org/here", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    (folder / "adapter_model.safetensors").write_bytes(bytes(100))
+    base = JobConfig(model="org/here", dataset="ds-1")
+    tuned = ModelRecord("mdl-1", "local", "job-1", "tuned", "adapter", "org/here", "local-1", 2, folder, None, NOW)
+    with services.store.begin() as tx:
+        tx.jobs.add("job-1", owner="local", name="", config=base, idempotency_key=None, body_sha256="", now=NOW)
+        tx.models.add(tuned)
+    seen: list[JobConfig] = []
+    monkeypatch.setattr("serve.jobs.auto.resolve", lambda config, facts: seen.append(config) or resolve(config, facts))
+    job = submit(client, here | {"model": "model:mdl-1"})
+    assert [config.lora.r for config in seen] == [4]
+    assert "cannot be estimated" not in job.auto[BATCH].reason
+    assert (job.resolved_config or {})["lora"]["r"] == 4
 
 
 @pytest.mark.parametrize(
