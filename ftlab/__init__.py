@@ -31,7 +31,9 @@ if TYPE_CHECKING:
         WaitTimeoutError,
     )
     from ftlab.schemas import (
+        AUTO,
         Attempt,
+        AutoValue,
         Checkpoint,
         Dataset,
         DpoMethod,
@@ -67,9 +69,11 @@ if TYPE_CHECKING:
     from ftlab.status import JobStatus, ReasonCode
 
 __all__ = [
+    "AUTO",
     "AsyncClient",
     "Attempt",
     "AuthenticationError",
+    "AutoValue",
     "CheckReport",
     "Checkpoint",
     "Client",

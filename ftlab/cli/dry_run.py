@@ -20,6 +20,7 @@ FITS = {"fits": "fits", "does_not_fit": "does not fit", "unknown": "unknown"}
 
 def print_dry_run(session: "Session", source: "JobSource") -> None:
     """Print the settings, and to standard error what the service estimates. Uploads and stores nothing."""
+    from ftlab.schemas.auto import auto_settings
     from ftlab.schemas.job_file import write_yaml
 
     # With null for what is off or depends on the machine, so that no setting is missing.
@@ -44,6 +45,10 @@ def print_dry_run(session: "Session", source: "JobSource") -> None:
         "The file is valid; nothing was uploaded or submitted. Not checked: the base model, datasets on the service, "
         "and the devices."
     )
+    if names := auto_settings(source.config):
+        session.output.talk("The service chooses these settings when the job is submitted:")
+    for name in names:
+        session.output.talk(f"  {name}")
 
 
 def estimated(session: "Session", source: "JobSource") -> "tuple[JobEstimate | None, str | None]":
@@ -73,8 +78,11 @@ def find_uploaded(session: "Session", path: Path) -> str | None:
 
 def estimate_lines(estimate: "JobEstimate") -> Iterator[str]:
     """The estimate as text, at most `WIDTH` columns wide."""
-    from ftlab.cli.text import duration, size
+    from ftlab.cli.text import auto_lines, duration, size
 
+    if estimate.auto:
+        yield "The service would choose:"
+        yield from auto_lines(estimate.auto)
     yield f"Estimate for {estimate.model}"
     if (rows := estimate.rows) is not None:
         counted = "all counted" if rows.is_exact else "from a sample"

@@ -1,6 +1,6 @@
 """`ftlab show`: one job with its settings, its attempts, and what each resume started from."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,7 +26,7 @@ def show(
     ] = False,
 ) -> None:
     """Show one job, its attempts, what each resume started from, changed settings, and the alarms."""
-    from ftlab.cli.text import one_line
+    from ftlab.cli.text import auto_lines, one_line
     from ftlab.schemas import EventKind, NoticePayload, ResumedPayload
     from ftlab.schemas.events import ALARMS, CONFIG_ADJUSTED, DATA_CHECKED, DATASETS_MIXED, EVAL_SPLIT
 
@@ -52,6 +52,10 @@ def show(
     lines = [(event.attempt, one_line(notice.message)) for event, notice in notices if event in shown_events]
     for text in (text for number, text in lines if number == 0):
         session.output.data(text)
+    if found.auto:
+        session.output.data("Chosen by the service:")
+    for line in auto_lines(found.auto):
+        session.output.data(line)
     for attempt in attempts:
         session.output.data(_attempt_line(attempt))
         for text in (text for number, text in lines if number == attempt.number):
@@ -59,12 +63,24 @@ def show(
 
 
 def _print_config(session: Session, job: "Job") -> None:
-    """Print the stored config, which makes the same job when it is submitted again."""
+    """Print the stored config, which makes the same job when it is submitted again: with a value for each `auto`."""
     from ftlab.schemas.job_file import write_yaml
 
     if session.output.as_json:
         raise typer.BadParameter("--yaml and --json cannot be combined; the JSON of a job has its config as 'config'.")
-    session.output.data(write_yaml(job.config).rstrip())
+    for line in auto_comment(job):
+        session.output.data(line)
+    session.output.data(write_yaml(job.fixed_config).rstrip())
+
+
+def auto_comment(job: "Job") -> Iterator[str]:
+    """The comment of a job file that says which of its values were `auto`."""
+    from ftlab.cli.text import auto_lines
+
+    if job.auto:
+        yield f"# Job {job.id} was submitted with 'auto' for these settings,"
+        yield "# which became the values in this file:"
+        yield from auto_lines(job.auto, prefix="#   ")
 
 
 def _attempt_line(attempt: "Attempt") -> str:

@@ -38,7 +38,7 @@ method:
 training:
   num_train_epochs: 3
   # max_steps: null                 # instead of epochs
-  # per_device_train_batch_size: 4
+  # per_device_train_batch_size: 4  # or auto: as many as fit
   # gradient_accumulation_steps: 1
   # learning_rate: null             # null: 2e-4 for LoRA, 2e-5 for all weights
   # eval_steps: null                # null: at the start and at the end
@@ -78,12 +78,13 @@ def clone(
     submit: Annotated[bool, typer.Option("--submit", help="Submit the copy instead of printing it.")] = False,
 ) -> None:
     """Print the job file of an earlier job, or submit the job again with other settings."""
+    from ftlab.cli.job_details import auto_comment
     from ftlab.cli.job_source import assign
     from ftlab.schemas.job_file import parse_job_config, short_document, write_yaml
 
     found = session.client.jobs.get(job)
     source = f"Job {found.id}"
-    document = short_document(parse_job_config(found.config, source))
+    document = short_document(parse_job_config(found.fixed_config, source))
     if "name" in document:
         document["name"] = f"{document['name'][:190]} copy"  # of two jobs with one name, neither can be named
     for assignment in assignments or []:
@@ -98,4 +99,6 @@ def clone(
     if session.output.as_json:
         session.output.json(document)
     else:
+        for line in auto_comment(found):
+            session.output.data(line)
         session.output.data(write_yaml(document).rstrip())

@@ -106,6 +106,7 @@ def report_submitted(session: Session, job: "Job") -> None:
     _say_submitted(session, job)
     _print_job(session, job)
     _print_notices(session, job)
+    _print_auto(session, job)
     session.output.talk(f"Follow it with 'ftlab wait -f {job.id}'.")
 
 
@@ -168,12 +169,23 @@ def _say_submitted(session: Session, job: "Job") -> None:
 def _print_notices(session: Session, job: "Job") -> None:
     """Print the notices about a new job, such as a base model that could not be checked."""
     from ftlab.schemas import NoticePayload
+    from ftlab.schemas.events import AUTO_RESOLVED
 
     if session.output.quiet or job.is_replay or job.last_seq <= 1:
         return
     for event in session.client.jobs.events(job.id, kinds="notice"):
-        if isinstance(event.payload, NoticePayload):
+        if isinstance(event.payload, NoticePayload) and event.payload.code != AUTO_RESOLVED:
             session.output.talk(f"Notice: {event.payload.message}")
+
+
+def _print_auto(session: Session, job: "Job") -> None:
+    """Print what each `auto` became, one setting after another."""
+    from ftlab.cli.text import auto_lines
+
+    if job.auto:
+        session.output.talk("Chosen by the service:")
+    for line in auto_lines(job.auto):
+        session.output.talk(line)
 
 
 def _print_job(session: Session, job: "Job") -> None:

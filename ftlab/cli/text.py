@@ -1,11 +1,17 @@
 """Numbers, times and sizes for people."""
 
-from collections.abc import Collection, Sequence
+import textwrap
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from unicodedata import combining, east_asian_width
 
 from ftlab.status import JobStatus, Phase
 
+if TYPE_CHECKING:
+    from ftlab.schemas.auto import AutoValue
+
+AUTO_WIDTH = 80
 GLYPHS: dict[JobStatus, str] = {
     JobStatus.QUEUED: "○",
     JobStatus.PENDING: "○",
@@ -118,3 +124,12 @@ def _fitted(text: str, width: int) -> str:
             text = text[:-1]
         text += "…"
     return text + " " * (width - cell_width(text))
+
+
+def auto_lines(auto: "Mapping[str, AutoValue]", prefix: str = "  ") -> Iterator[str]:
+    """What each `auto` became and why, at most `AUTO_WIDTH` columns wide."""
+    for name, chosen in auto.items():
+        text, more = chosen.describe(name), f"{prefix}    "
+        yield from textwrap.wrap(
+            text, AUTO_WIDTH, initial_indent=prefix, subsequent_indent=more, break_on_hyphens=False
+        )

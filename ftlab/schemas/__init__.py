@@ -1,6 +1,7 @@
 """Wire types, shared by the service and its clients."""
 
 from ftlab.schemas.analytics import EarlierRun, JobAnalytics, TimeUse
+from ftlab.schemas.auto import AUTO, AutoValue
 from ftlab.schemas.common import Page, StrictModel, WireModel
 from ftlab.schemas.config import JobConfig, Resources
 from ftlab.schemas.datasets import Dataset, DatasetField, DatasetPreview, PreviewRow, SignedUrl, Upload
@@ -41,8 +42,10 @@ from ftlab.schemas.templates import Template, TemplateSummary
 from ftlab.schemas.training import TrainingConfig
 
 __all__ = [
+    "AUTO",
     "Alternative",
     "Attempt",
+    "AutoValue",
     "Checkpoint",
     "CheckpointPayload",
     "Dataset",

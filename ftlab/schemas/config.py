@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from ftlab.schemas.auto import is_auto
 from ftlab.schemas.common import Name, StrictModel
 from ftlab.schemas.lora import LoraConfig
 from ftlab.schemas.methods import GrpoMethod, Method, SftMethod
@@ -197,6 +198,8 @@ class JobConfig(StrictModel):
         if not isinstance(self.method, GrpoMethod):
             return self
         batch, accumulation = self.training.per_device_train_batch_size, self.training.gradient_accumulation_steps
+        if is_auto(batch) or is_auto(accumulation):
+            return self  # the values are chosen so that the answers fill a step
         workers, answers = self.resources.num_workers, self.method.num_generations
         num_answers = batch * accumulation * workers
         if num_answers % answers:
@@ -207,8 +210,15 @@ class JobConfig(StrictModel):
                 f"({accumulation}) times resources.num_workers ({workers}); set "
                 f"training.gradient_accumulation_steps to {fitting}"
             )
-        max_steps, iterations = self.training.max_steps, self.method.num_iterations
-        if max_steps is not None and max_steps % iterations:
+        return self
+
+    @model_validator(mode="after")
+    def _steps_train_all_answers(self) -> Self:
+        max_steps = self.training.max_steps
+        if not isinstance(self.method, GrpoMethod) or max_steps is None:
+            return self
+        iterations = self.method.num_iterations
+        if max_steps % iterations:
             raise ValueError(
                 f"training.max_steps ({max_steps}) must be a multiple of method.num_iterations ({iterations}), the "
                 f"steps that train the same answers; set it to {max_steps + -max_steps % iterations}"
@@ -217,7 +227,8 @@ class JobConfig(StrictModel):
 
     @model_validator(mode="after")
     def _pass_has_enough_rows(self) -> Self:
-        if self.training.per_device_train_batch_size < self.method.min_batch_size:
+        batch = self.training.per_device_train_batch_size
+        if not is_auto(batch) and batch < self.method.min_batch_size:
             raise ValueError(
                 f"training.per_device_train_batch_size must be at least {self.method.min_batch_size} with method "
                 f"'{self.method.type}', which pairs the prompt of each row with the answer of another row of the batch"

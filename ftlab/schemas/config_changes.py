@@ -22,18 +22,6 @@ def nested(adjustments: Mapping[str, Any]) -> dict[str, Any]:
     return document
 
 
-def with_choices(document: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """The document with the resolved values in place of `auto`: a resume keeps what was chosen at the submission."""
-    chosen: dict[str, Any] = {}
-    for name, value in document.items():
-        found = resolved.get(name)
-        if isinstance(value, Mapping) and isinstance(found, Mapping):
-            chosen[name] = with_choices(value, found)
-        else:
-            chosen[name] = found if value == "auto" and name in resolved else value
-    return chosen
-
-
 def adjusted(document: Mapping[str, Any], adjustments: Mapping[str, Any]) -> dict[str, Any]:
     """The config document with other values; it is not checked."""
     return merged(document, nested(adjustments))

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
+from ftlab.schemas.auto import AutoValue
 from ftlab.schemas.common import WireModel
 
 
@@ -81,6 +82,8 @@ class JobEstimate(WireModel):
     """What a job would need. A value is `None` where it is not known; `notes` give the reasons."""
 
     model: str
+    auto: dict[str, AutoValue] = Field(default_factory=dict)
+    """What each setting that is `auto` would become, by its dotted name; the estimate is for these values."""
     rows: RowEstimate | None = None
     steps: int | None = None
     """Optimizer steps."""

@@ -30,6 +30,8 @@ ALARMS = frozenset({DATA_WAIT_HIGH, SPEED_DROPPED, GRAD_NORM_HIGH, EVAL_LOSS_RIS
 """Codes of the notices that a run emits when its own measurements look wrong."""
 FAILURE_ANALYSED = "failure_analysed"
 """Code of the notice with the analysis of an attempt that failed."""
+AUTO_RESOLVED = "auto_resolved"
+"""Code of the notices that report what the settings became that were `auto` at the submission."""
 DATASETS_MIXED = "datasets_mixed"
 """Code of the notice that reports how many rows of each dataset an epoch of a mix takes."""
 EVAL_SPLIT = "eval_split"

@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from ftlab.schemas.auto import OrAuto, is_auto
 from ftlab.schemas.common import StrictModel
 from ftlab.schemas.rewards import Reward
 
@@ -38,6 +39,7 @@ _PLURALS = {
 }
 
 
+MaxLength = Annotated[int, Field(ge=8, le=1_048_576), OrAuto()]
 DEFAULT_METHOD = "sft"
 """The type of a method that does not name one."""
 
@@ -64,7 +66,7 @@ class TrainingMethod(StrictModel):
     """Whether `training.neftune_noise_alpha` may be set: the noise must change nothing but the model in training."""
 
     type: str
-    max_length: int = Field(default=1024, ge=8, le=1_048_576)
+    max_length: MaxLength = 1024
     """Most tokens of one row; the rest is cut off at the end, and counted."""
 
     @property
@@ -102,7 +104,7 @@ class SftMethod(TrainingMethod):
     type: Literal["sft"] = "sft"
     assistant_only_loss: bool = True
     """Train on the assistant's messages only, not on the prompts."""
-    packing: bool = False
+    packing: Annotated[bool, OrAuto()] = False
     """Put several rows of the dataset into one row of `max_length` tokens, so that hardly any padding is computed. Rows
     do not see each other, and a longer one is continued in the next place instead of cut."""
     label_smoothing_factor: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -199,7 +201,7 @@ class GrpoMethod(TrainingMethod):
     type: Literal["grpo"] = "grpo"
     rewards: Annotated[list[Reward], Field(min_length=1, max_length=20)]
     """Rewards of an answer; their weighted sum is maximised."""
-    max_length: int = Field(default=1024, ge=8, le=1_048_576)
+    max_length: MaxLength = 1024
     """Most tokens of a prompt and its answer together. A prompt that leaves less than `max_completion_length` is
     skipped, and counted."""
     max_completion_length: int = Field(default=256, ge=1, le=1_048_575)
@@ -243,7 +245,7 @@ class GrpoMethod(TrainingMethod):
 
     @model_validator(mode="after")
     def _leaves_room_for_a_prompt(self) -> Self:
-        if self.max_completion_length >= self.max_length:
+        if not is_auto(self.max_length) and self.max_completion_length >= self.max_length:
             raise ValueError(
                 f"method.max_completion_length ({self.max_completion_length}) must be below method.max_length "
                 f"({self.max_length}), which counts the prompt as well"

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from ftlab.schemas.adjustments import Adjustment
+from ftlab.schemas.auto import AutoValue, without_auto
 from ftlab.schemas.common import WireModel
 from ftlab.schemas.config import DEFAULT_PRIORITY
 from ftlab.status import JobStatus, Phase, ReasonCode
@@ -25,9 +26,12 @@ class Job(WireModel):
     config: dict[str, Any]
     """The `JobConfig` it was submitted with, with the files that were appended and with its `adjustments`."""
     resolved_config: dict[str, Any] | None = None
-    """The same with every default filled in, as it was at the submission; `None` where this version cannot read it."""
+    """The same with every default filled in, as it was at the submission, and a value for each `auto`; `None` where
+    this version cannot read it."""
     adjustments: list[Adjustment] = Field(default_factory=list)
     """Changes of the config since the submission, oldest first."""
+    auto: dict[str, AutoValue] = Field(default_factory=dict)
+    """What each setting that is `auto` in `config` became, by its dotted name."""
     priority: int = DEFAULT_PRIORITY
     attempt: int = 0
     retries_used: int = 0
@@ -72,6 +76,11 @@ class Job(WireModel):
         """The ids of its files, in their order."""
         named = self.config.get("dataset")
         return [str(item) for item in (named if isinstance(named, list) else [named])]
+
+    @property
+    def fixed_config(self) -> dict[str, Any]:
+        """The config that makes the same job anywhere: `config`, with a value for each `auto`."""
+        return without_auto(self.config, self.resolved_config)
 
     @property
     def progress(self) -> float:

@@ -5,10 +5,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ftlab.schemas.auto import OrAuto, is_auto
 from ftlab.schemas.common import StrictModel
 from ftlab.schemas.sample_prompts import SamplePrompts
 
 CountUpTo4096 = Annotated[int, Field(ge=1, le=4096)]
+CountOrAuto = Annotated[int, Field(ge=1, le=4096), OrAuto()]
+FlagOrAuto = Annotated[bool, OrAuto()]
 Steps = Annotated[int, Field(ge=1, le=10_000_000)]
 Optimizer = Literal["adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "adafactor", "sgd"]
 
@@ -16,19 +19,19 @@ Optimizer = Literal["adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_ada
 class TrainingConfig(StrictModel):
     """How to train (transformers `TrainingArguments`)."""
 
-    per_device_train_batch_size: CountUpTo4096 = 4
+    per_device_train_batch_size: CountOrAuto = 4
     """Rows of one forward and backward pass on one device."""
-    per_device_eval_batch_size: CountUpTo4096 = 4
-    gradient_accumulation_steps: CountUpTo4096 = 1
-    num_train_epochs: float = Field(default=3.0, gt=0.0, le=1000.0)
+    per_device_eval_batch_size: CountOrAuto = 4
+    gradient_accumulation_steps: CountOrAuto = 1
+    num_train_epochs: Annotated[float, Field(gt=0.0, le=1000.0), OrAuto()] = 3.0
     max_steps: Steps | None = None
     """Optimizer steps; overrides `num_train_epochs` when given."""
-    learning_rate: float | None = Field(default=None, gt=0.0, le=1.0)
+    learning_rate: Annotated[float | None, Field(gt=0.0, le=1.0), OrAuto()] = None
     """Peak learning rate. Default: for `sft`, 2e-4 with LoRA and 2e-5 for full fine-tuning; for `dpo`, `kto` and
     `grpo`, 1e-5 and 1e-6; for `reward`, 1e-4 and 1e-5."""
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"] = "cosine"
     warmup_steps: int = Field(default=0, ge=0, le=10_000_000)
-    warmup_ratio: float = Field(default=0.0, ge=0.0, le=1.0)
+    warmup_ratio: Annotated[float, Field(ge=0.0, le=1.0), OrAuto()] = 0.0
     """Share of the run's steps over which the learning rate rises to its peak, instead of `warmup_steps`."""
     weight_decay: float = Field(default=0.0, ge=0.0, le=10.0)
     adam_beta1: float = Field(default=0.9, ge=0.0, lt=1.0)
@@ -61,15 +64,15 @@ class TrainingConfig(StrictModel):
     """Checkpoints kept besides the best one."""
     load_best_model_at_end: bool = True
     """Deliver the checkpoint with the lowest eval loss, where one was measured."""
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: FlagOrAuto = False
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Data type the base weights are loaded in; `auto` takes the type they were saved in for LoRA, float32 for full
     fine-tuning."""
-    bf16: bool = False
+    bf16: FlagOrAuto = False
     """Mixed precision with bfloat16."""
-    fp16: bool = False
+    fp16: FlagOrAuto = False
     """Mixed precision with float16 (GPU only)."""
-    dataloader_num_workers: int = Field(default=0, ge=0, le=64)
+    dataloader_num_workers: Annotated[int, Field(ge=0, le=64), OrAuto()] = 0
     """Processes of each training process that put its batches together; 0 does it between two steps."""
     dataloader_prefetch_factor: int | None = Field(default=None, ge=1, le=1024)
     """Batches that each of them prepares ahead. Default: 2."""
@@ -77,13 +80,16 @@ class TrainingConfig(StrictModel):
 
     @model_validator(mode="after")
     def _one_mixed_precision(self) -> Self:
-        if self.bf16 and self.fp16:
+        is_chosen_later = is_auto(self.bf16) and is_auto(self.fp16)
+        if self.bf16 and self.fp16 and not is_chosen_later:
             raise ValueError("training.bf16 and training.fp16 cannot be combined; set one of them")
         return self
 
     @model_validator(mode="after")
     def _polynomial_falls(self) -> Self:
-        if self.lr_scheduler_type == "polynomial" and self.learning_rate is not None and self.learning_rate <= 1e-7:
+        if self.learning_rate is None or is_auto(self.learning_rate):
+            return self
+        if self.lr_scheduler_type == "polynomial" and self.learning_rate <= 1e-7:
             raise ValueError(
                 f"training.learning_rate ({self.learning_rate:g}) must be above 1e-07 with the schedule 'polynomial', "
                 "which ends at that rate; set a higher rate or another training.lr_scheduler_type"
@@ -116,9 +122,10 @@ class TrainingConfig(StrictModel):
     @model_validator(mode="after")
     def _one_warmup(self) -> Self:
         if self.warmup_steps and self.warmup_ratio:
+            ratio = self.warmup_ratio if is_auto(self.warmup_ratio) else f"{self.warmup_ratio:g}"
             raise ValueError(
-                f"training.warmup_steps ({self.warmup_steps}) and training.warmup_ratio ({self.warmup_ratio:g}) cannot "
-                "be combined; set one of them"
+                f"training.warmup_steps ({self.warmup_steps}) and training.warmup_ratio ({ratio}) cannot be combined; "
+                "set one of them"
             )
         return self
 

@@ -5,6 +5,9 @@ from statistics import median
 
 from ftlab.schemas import EventKind, JobConfig, TrialPayload
 from tracking.store import Transaction
+from tracking.store.records import JobRecord
+from train.estimate.memory import Place, training_peak
+from train.model.shape import ModelShape
 
 MAX_EARLIER_JOBS = 50
 """Newest jobs among which comparable ones are searched."""
@@ -42,12 +45,30 @@ def earlier_runs(tx: Transaction, owner: str, config: JobConfig) -> Earlier:
     for job in tx.jobs.list(owner=owner, limit=MAX_EARLIER_JOBS):
         if not isinstance(job.config, JobConfig) or _pace(job.config) != _pace(config):
             continue
-        since = job.adjustments[-1].attempt if job.adjustments else 0  # attempts up to it had other settings
+        since = _attempts_before_changes(job)
         speed = speed or _speed(tx, job.id, since)
         peak = peak or _peak(tx, job.id, since)
         if speed is not None and peak is not None:
             break
     return Earlier(speed, peak)
+
+
+def memory_ratio(tx: Transaction, owner: str, config: JobConfig, shape: ModelShape, place: Place) -> float | None:
+    """Measured / computed memory of the newest job that trained the same model in the same way.
+
+    Unlike in `earlier_runs`, its batches and rows may have another size. `None` without a measurement.
+    """
+    for job in tx.jobs.list(owner=owner, limit=MAX_EARLIER_JOBS):
+        if not isinstance(job.config, JobConfig) or _memory_kind(job.config) != _memory_kind(config):
+            continue
+        if (peak := _peak(tx, job.id, _attempts_before_changes(job))) is not None:
+            return peak.peak_bytes / training_peak(shape, job.config, peak.longest, place).total
+    return None
+
+
+def _attempts_before_changes(job: JobRecord) -> int:
+    """The newest attempt with other settings than the job has now; 0 if there is none."""
+    return job.adjustments[-1].attempt if job.adjustments else 0
 
 
 def _speed(tx: Transaction, job_id: str, since: int) -> Speed | None:
@@ -62,6 +83,12 @@ def _peak(tx: Transaction, job_id: str, since: int) -> MeasuredPeak | None:
         if event.attempt > since and isinstance(trial, TrialPayload) and trial.longest and trial.peak_bytes:
             return MeasuredPeak(job_id, trial.longest, trial.peak_bytes)
     return None
+
+
+def _memory_kind(config: JobConfig) -> tuple[object, ...]:
+    """The settings by which the computed memory may be wrong by about the same factor."""
+    use = (config.model, config.tuning, config.quantised_by, config.lora, config.method.type)
+    return (*use, config.training.dtype, config.training.optim, config.resources)
 
 
 def _pace(config: JobConfig) -> tuple[object, ...]:

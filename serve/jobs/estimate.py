@@ -1,26 +1,18 @@
 """Estimate what a job would need, from the files of its model and the rows of its datasets. Nothing is stored."""
 
-from dataclasses import dataclass
-
-from cluster.data.requests import LengthsRequest, base_ref, source_file
-from cluster.policy import Fleet
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import GrpoMethod, JobConfig, JobEstimate, RowEstimate
-from serve.context import Caller, Services
+from serve.context import Caller
 from serve.http.responses import in_thread
-from serve.jobs.earlier_runs import Earlier, earlier_runs
+from serve.jobs.auto import resolve_auto
 from serve.jobs.estimate_devices import alternatives_on, estimate_pool, pools_of
-from serve.jobs.preflight import Start, base_facts, preflight
-from serve.jobs.submit import with_ids
-from serve.models.base_model import HubAnswer, ask_huggingface, check
-from train.data.eval_split import SplitSpec
+from serve.jobs.job_facts import JobFacts, job_facts
+from serve.models.base_model import ask_huggingface
 from train.data.tokens.row_lengths import RowLengths
 from train.dataset_mix import mix_of
 from train.estimate.devices import Fit, has_fast_bfloat16
 from train.estimate.disk import disk_of
 from train.estimate.memory import Place, training_peak
-from train.model.folder import facts_of
-from train.model.shape import ModelShape
 from train.row_schedule import RowSchedule
 
 NO_SHAPE = (
@@ -45,53 +37,22 @@ GENERATED = (
 NO_SPEED = "The time is not known: no job with this model and these settings has measured a speed here."
 
 
-@dataclass(frozen=True)
-class _Facts:
-    """What the estimate is computed from, besides the rows."""
-
-    config: JobConfig
-    shape: ModelShape | None
-    lengths: LengthsRequest
-    fleet: Fleet | None
-    earlier: Earlier
-
-
 async def estimate(caller: Caller, config: JobConfig) -> JobEstimate:
     """What the job would need. Raises what a submission raises, except for quotas and resources."""
     answer = await ask_huggingface(caller.services, config.model)
-    facts = await caller.call(_facts, config, answer)
+    resolved = await resolve_auto(caller, config, answer)
+    facts = await caller.call(job_facts, resolved.config, answer)
     notes = []
     rows: list[RowLengths] | None = None
     try:
         rows = await caller.services.data.row_lengths(facts.lengths)
     except ServiceUnavailableError as error:
         notes.append(f"The rows were not counted: {error.message}")
-    return await in_thread(_reply, config.model, facts, rows, notes)
+    reply = await in_thread(_reply, config.model, facts, rows, notes)
+    return reply.model_copy(update={"auto": resolved.auto})
 
 
-def _facts(services: Services, owner: str, config: JobConfig, answer: HubAnswer) -> _Facts:
-    """Check the config as a submission does, and gather what is known."""
-    start = preflight(services, owner, config, check(config.model, services.settings, answer))
-    with services.store.read() as tx:
-        config, datasets = with_ids(tx, owner, start.config)
-        base = base_ref(tx, services.settings, config.model, start.model.revision)
-        files = tuple(source_file(services.settings, dataset) for dataset in datasets)
-        earlier = earlier_runs(tx, owner, config)
-    lengths = LengthsRequest(base, config.method, files, SplitSpec.of(config))
-    return _Facts(config, _shape(services, start), lengths, services.coordinator.machines(), earlier)
-
-
-def _shape(services: Services, start: Start) -> ModelShape | None:
-    tuned = start.tuned
-    if tuned is None:
-        return start.model.facts.shape if start.model.facts else None
-    if (tuned.folder / "adapter_config.json").is_file():
-        facts = base_facts(tuned, services.settings.home / "models")
-        return facts.shape if facts else None
-    return facts_of(tuned.folder).shape
-
-
-def _reply(model: str, facts: _Facts, rows: list[RowLengths] | None, notes: list[str]) -> JobEstimate:
+def _reply(model: str, facts: JobFacts, rows: list[RowLengths] | None, notes: list[str]) -> JobEstimate:
     config, shape = facts.config, facts.shape
     is_exact = rows is not None and all(file.is_exact for file in rows)
     longest = max((file.longest for file in rows), default=0) if rows and is_exact else 0
@@ -134,7 +95,7 @@ def _reply(model: str, facts: _Facts, rows: list[RowLengths] | None, notes: list
     )
 
 
-def _correction(facts: _Facts, place: Place) -> float | None:
+def _correction(facts: JobFacts, place: Place) -> float | None:
     """Measured / computed memory of an earlier job's trial pass; `None` without one."""
     measured = facts.earlier.peak
     if measured is None or facts.shape is None:
@@ -186,7 +147,7 @@ def _merged(rows: list[RowLengths] | None) -> dict[int, int]:
     return merged
 
 
-def _notes(facts: _Facts, *, is_sampled: bool) -> list[str]:
+def _notes(facts: JobFacts, *, is_sampled: bool) -> list[str]:
     notes = [SAMPLED] if is_sampled else []
     if facts.shape is None:
         notes.append(NO_SHAPE)

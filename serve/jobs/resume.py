@@ -12,6 +12,7 @@ from cluster.runs.failure_record import find_analysis
 from ftlab.errors import ConflictError, InvalidRequestError, NotFoundError
 from ftlab.schemas import JobConfig, NoticePayload
 from ftlab.schemas.adjustments import AdjustedBy, Adjustment
+from ftlab.schemas.auto import auto_settings
 from ftlab.schemas.config_changes import adjusted, changes_between, undone
 from ftlab.schemas.failures import Change, FailureAnalysis
 from ftlab.status import REOPENED, JobStatus
@@ -141,7 +142,15 @@ def _steps(record: JobRecord, order: ResumeOrder, analysis: FailureAnalysis | No
 
 
 def _parsed(document: Mapping[str, Any]) -> JobConfig:
-    return validate(JobConfig, json.dumps(document))
+    config = validate(JobConfig, json.dumps(document))
+    if names := auto_settings(config):
+        raise InvalidRequestError(
+            f"{names[0]} cannot become 'auto' when a job is resumed, because the service chooses values only at the "
+            "submission; give it a value.",
+            "invalid_config",
+            names[0],
+        )
+    return config
 
 
 def _analysis(tx: Transaction, services: Services, record: JobRecord) -> FailureAnalysis:

@@ -1,5 +1,6 @@
 """`/api/training/jobs`: submit, list, get and change jobs."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
@@ -8,6 +9,7 @@ from starlette.responses import Response
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import EventKind, FailureAnalysis, Job, JobAnalytics, JobConfig, JobEstimate, Page
+from ftlab.schemas.auto import auto_settings
 from ftlab.schemas.replies import AttemptList, CheckpointList, EventList, LogList, MetricList
 from ftlab.schemas.requests import Batches, JobChange, Move, Resume
 from ftlab.status import JobStatus
@@ -16,6 +18,7 @@ from serve.http.json_body import JsonBody, JsonRoute
 from serve.http.query import After, Count, JobId, Limit, RecordId
 from serve.http.responses import reply
 from serve.jobs import analytics, append, changes, estimate, history, resume, submit
+from serve.jobs.auto import resolve_auto
 from serve.jobs.changes import Changed
 from serve.jobs.checkpoint_choice import CheckpointChoice
 from serve.jobs.deletion import delete_when_released
@@ -176,14 +179,23 @@ async def get_analytics(caller: Caller, job_id: JobId) -> Response:
 
 async def submitted(caller: Caller, submission: submit.Submission) -> Response:
     """Submit and answer: 201 with the job's address, also for a replay."""
-    answer = await ask_huggingface(caller.services, submission.config.model)
-    result = await caller.call(submit.submit, submission, answer)
+    result = await _submitted_before(caller, submission)
+    if result is None:
+        answer = await ask_huggingface(caller.services, submission.config.model)
+        found = await resolve_auto(caller, submission.config, answer)
+        submission = replace(submission, config=found.config, auto=found.auto)
+        result = await caller.call(submit.submit, submission, answer)
     headers = {"location": f"/api/training/jobs/{result.job.id}"}
     if result.is_replay:
         headers["idempotent-replay"] = "true"
         return reply(result.job, 201, headers)
     # Nobody can follow a job whose id is new, so only the coordinator is woken.
     return reply(result.job, 201, headers, caller.services.announcement())
+
+
+async def _submitted_before(caller: Caller, submission: submit.Submission) -> submit.Submitted | None:
+    """The job of the same idempotency key, where `auto` would be resolved for nothing; others are looked up later."""
+    return await caller.call(submit.replay, submission) if auto_settings(submission.config) else None
 
 
 async def resumed(caller: Caller, job_id: str, order: ResumeOrder) -> Response:

@@ -1,13 +1,15 @@
 """Submit jobs and look them up. Every function blocks on the store: call it beside the event loop."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
 from ftlab.schemas import GrpoMethod, Job, JobConfig, NoticePayload, Page
+from ftlab.schemas.auto import AutoValue, setting
 from ftlab.schemas.config import Resources
+from ftlab.schemas.events import AUTO_RESOLVED
 from ftlab.schemas.methods import METHODS, RowKind
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
@@ -34,6 +36,8 @@ class Submission:
     config: JobConfig
     body: bytes
     idempotency_key: str | None = None
+    auto: Mapping[str, AutoValue] | None = None
+    """Values of `config` that are `auto` in the body, with the reasons."""
 
     @property
     def body_sha256(self) -> str:
@@ -65,7 +69,7 @@ def submit(services: Services, owner: str, submission: Submission, answer: HubAn
     except FineTuneLabError:
         # A new job is by far the most common case, so the key is looked up only after an error: the key itself is
         # taken, or something has changed since an earlier submit with this key was accepted.
-        if known := _replay(services, owner, submission):
+        if known := replay(services, owner, submission):
             return known
         raise
 
@@ -90,7 +94,11 @@ def describe(settings: Settings, tx: Transaction, record: JobRecord) -> Job:
     return _describe(settings, tx, [record])[0]
 
 
-def _replay(services: Services, owner: str, submission: Submission) -> Submitted | None:
+def replay(services: Services, owner: str, submission: Submission) -> Submitted | None:
+    """The job that an earlier submit with this idempotency key made; `None` for a new key, or none.
+
+    Raise `InvalidRequestError` and `ConflictError` as `submit` does.
+    """
     key = submission.idempotency_key
     if key is None:
         return None
@@ -133,13 +141,23 @@ def _add(services: Services, owner: str, submission: Submission, start: Start, *
             now=datetime.now(UTC),
             model_revision=tuned.base_revision if tuned else model.revision,
             base_job_id=base_job_id,
+            auto={name: value.model_dump(mode="json") for name, value in (submission.auto or {}).items()},
         )
         if len(config.datasets) > 1:
             tx.job_files.add(record.id, config.datasets, now=record.created_at)
         unchecked = [NoticePayload(code="model_unchecked", message=UNCHECKED)] if is_unchecked else []
-        if notices := [NewEvent(notice, record.created_at) for notice in (*unchecked, *start.notices)]:
+        chosen = auto_notices(submission.auto)
+        if notices := [NewEvent(notice, record.created_at) for notice in (*unchecked, *start.notices, *chosen)]:
             record = replace(record, last_seq=tx.events.append(record.ref, notices)[-1].seq)
         return Submitted(describe(services.settings, tx, record))
+
+
+def auto_notices(auto: Mapping[str, AutoValue] | None) -> list[NoticePayload]:
+    """What each `auto` of a job became: one notice for each setting."""
+    return [
+        NoticePayload(code=AUTO_RESOLVED, message=f"{name} is 'auto' and became {value.shown}: {value.reason}.")
+        for name, value in (auto or {}).items()
+    ]
 
 
 def hold_base(tx: Transaction, job_id: str) -> None:
@@ -291,6 +309,7 @@ def _to_job(
         config=record.submitted_config,
         num_files=1 if isinstance(config, JobConfig) and config.dataset_weights is not None else record.num_files,
         resolved_config=config.model_dump(mode="json") if isinstance(config, JobConfig) else None,
+        auto=_chosen(record),
         message=message,
         waiting_for=waiting_for,
         queue_position=position,
@@ -299,3 +318,11 @@ def _to_job(
         phase=phase_of(record),
         run_time_s=run_time_s,
     )
+
+
+def _chosen(record: JobRecord) -> dict[str, AutoValue]:
+    """What each `auto` became; without settings that have another value by now."""
+    if not record.auto or not isinstance(record.config, JobConfig):
+        return {}
+    chosen = {name: AutoValue.model_validate(value) for name, value in record.auto.items()}
+    return {name: value for name, value in chosen.items() if setting(record.config, name) == value.value}

@@ -16,12 +16,22 @@ def test_an_estimate_comes_true(client: Client, tmp_path: Path) -> None:
     file.write_text((json.dumps(ROW) + "\n") * 600)
     dataset = client.datasets.upload(file)
     training = {"per_device_train_batch_size": 8, "num_train_epochs": 1.0, "save_steps": 1000}
-    config = {"model": TINY, "dataset": dataset.id, "training": training}
+    training |= {"learning_rate": "auto", "gradient_checkpointing": "auto"}
+    config = {"model": TINY, "dataset": dataset.id, "method": {"max_length": "auto"}, "training": training}
     before = client.jobs.estimate(config)
+    assert set(before.auto) == {"method.max_length", "training.learning_rate", "training.gradient_checkpointing"}
+    assert before.auto["method.max_length"].reason.endswith("none is longer (from a sample of 512 rows)")
+    assert before.auto["training.gradient_checkpointing"].value is False
     assert before.rows is not None
     assert not before.rows.is_exact
     assert (before.steps, before.time_s, before.devices[0].device, before.devices[0].fits) == (75, None, "CPU", "fits")
     job = client.jobs.wait(client.jobs.create(config).id, timeout_s=300)
+    assert job.auto == before.auto
+    assert (job.resolved_config or {})["method"]["max_length"] == before.auto["method.max_length"].value
+    notices = [event.data for event in client.jobs.events(job.id, kinds="notice")]
+    shown = [notice["message"] for notice in notices if notice["code"] == "auto_resolved"]
+    assert job.auto["method.max_length"].reason in shown[0]
+    assert len(shown) == 3
     after = client.jobs.estimate(config)
     assert after.rows is not None
     assert after.rows.is_exact

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from ftlab.schemas import CheckpointPayload, JobConfig, MetricsPayload, StatusPayload
+from ftlab.schemas.auto import without_auto
 from ftlab.schemas.events import FINAL_EVAL_LOSS
 from ftlab.status import JobStatus
 from tracking.mlflow_record.metric_names import RUN_TIME, is_eval, metric_key, valid_key
@@ -96,8 +97,9 @@ def run_status(status: JobStatus, models: Sequence[ModelRecord]) -> str:
 
 
 def run_tags(job: JobRecord) -> dict[str, str]:
-    """The tags of a new run."""
-    return {
+    """The tags of a new run; one of them says what each `auto` became, and why."""
+    chosen = {"ftlab.auto": json.dumps(job.auto, ensure_ascii=False)} if job.auto else {}
+    return chosen | {
         JOB_TAG: job.id,
         "ftlab.owner": job.owner,
         "ftlab.attempt": str(job.attempt),
@@ -145,6 +147,12 @@ def params_of(job: JobRecord, dataset: DatasetRecord | None, eval_dataset: Datas
         if record:
             flat |= {f"{role}.name": record.name, f"{role}.sha256": record.sha256}
     return {valid_key(name): value[:MAX_PARAM_LENGTH] for name, value in flat.items()}
+
+
+def job_file(job: JobRecord) -> dict[str, Any]:
+    """The config that makes the same job when it is submitted again: as submitted, with a value for each `auto`."""
+    resolved = job.config.model_dump(mode="json") if isinstance(job.config, JobConfig) else None
+    return without_auto(job.submitted_config, resolved)
 
 
 def dataset_inputs(datasets: Sequence[DatasetRecord | None], eval_dataset: DatasetRecord | None) -> list[DatasetInput]:

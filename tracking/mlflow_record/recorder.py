@@ -32,6 +32,7 @@ from tracking.mlflow_record.mapping import (
     Point,
     dataset_inputs,
     event_tags,
+    job_file,
     model_tags,
     params_of,
     points_of,
@@ -236,7 +237,7 @@ class Recorder:
         """Send the files of an ended job; return a sentence about what can never be sent."""
         job, folder = page.job, self._jobs_folder / page.job.id
         try:
-            upload_config(self._api, run_id, job.submitted_config)
+            upload_config(self._api, run_id, job_file(job))
             upload_logs(self._api, run_id, folder)
             if status is JobStatus.COMPLETED and not page.facts.models:
                 upload_model(self._api, run_id, folder / "model")

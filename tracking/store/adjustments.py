@@ -7,6 +7,7 @@ from sqlalchemy import Connection, delete, insert, update
 
 from ftlab.schemas import JobConfig
 from ftlab.schemas.adjustments import Adjustment
+from ftlab.schemas.auto import as_submitted, setting
 from ftlab.schemas.events import AdjustedPayload
 from tracking.store.errors import StaleJobError
 from tracking.store.events import write_events
@@ -32,11 +33,14 @@ class AdjustmentRepository:
         """Give a job without a live attempt another config, record the adjustment, and write its event.
 
         `needs_data` says that other prepared data is needed, and `columns` are other columns that follow from the
-        config, such as `priority`. Raises `StaleJobError` when the job has changed since `job` was read.
+        config, such as `priority`. A setting that is `auto` stays so unless its value changes. Raises `StaleJobError`
+        when the job has changed since `job` was read.
         """
+        kept = {name: found for name, found in job.auto.items() if setting(config, name) == found["value"]}
         values = {
-            "config": config.model_dump(mode="json"),
+            "config": as_submitted(config, kept),
             "resolved_config": config.resolved(),
+            "auto": kept,
             "dataset_id": config.datasets[0],
             "eval_dataset_id": config.eval_dataset,
             "adjustments": (*job.adjustments, adjustment),

@@ -14,6 +14,7 @@ from sqlalchemy.types import TypeDecorator
 
 from ftlab.schemas import JobConfig
 from ftlab.schemas.adjustments import Adjustment
+from ftlab.schemas.auto import auto_settings
 from ftlab.schemas.problems import problems_of, summary
 from tracking.store.records import UnreadableConfig
 
@@ -66,7 +67,10 @@ class ConfigText(TypeDecorator[JobConfig | UnreadableConfig]):
     cache_ok = True
 
     def process_bind_param(self, value: JobConfig | UnreadableConfig | None, dialect: Dialect) -> str | None:
-        return dump_json(value.model_dump(mode="json")) if isinstance(value, JobConfig) else None
+        if not isinstance(value, JobConfig):
+            return None
+        assert not auto_settings(value), "a run needs values, so 'auto' is resolved before a config is stored"
+        return dump_json(value.model_dump(mode="json"))
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> JobConfig | UnreadableConfig | None:
         return None if value is None else parse_config(value)

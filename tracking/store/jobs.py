@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from ftlab.schemas import JobConfig, StatusPayload
+from ftlab.schemas.auto import as_submitted
 from ftlab.status import ATTEMPT_STATUSES, JobStatus, Phase, ReasonCode, StopKind, sources_of
 from tracking.store.column_types import clean_text, finite_or_none
 from tracking.store.errors import DuplicateError, StaleJobError
@@ -54,20 +55,21 @@ class JobRepository(JobQueue):
         now: datetime,
         model_revision: str | None = None,
         base_job_id: str | None = None,
+        auto: dict[str, Any] | None = None,
     ) -> JobRecord:
         """Add a job at the end of its priority in the queue, with its first event.
 
         `model_revision` pins the base model from the start; by default the first attempt does. `base_job_id` is the
-        job whose files it starts from, which the caller holds with `hold`. Raises
-        `DuplicateError` when the owner has used the idempotency key before: find the job with `find_idempotent` in a
-        new transaction.
+        job whose files it starts from, which the caller holds with `hold`; `auto` is as in `JobRecord`. Raises
+        `DuplicateError` for an idempotency key of this owner: find the job with `find_idempotent` in a new transaction.
         """
-        submitted, resolved = config.model_dump(mode="json"), config.resolved()
+        submitted, resolved = as_submitted(config, auto or {}), config.resolved()
         values = {
             **NEW_JOB,
             "id": job_id,
             "owner": owner,
             "name": name,
+            "auto": auto or {},
             "dataset_id": config.datasets[0],
             "eval_dataset_id": config.eval_dataset,
             "priority": config.priority,
@@ -370,6 +372,7 @@ NEW_JOB: dict[str, Any] = {
     "mlflow_eval_step": -1,
     "has_new_files": False,
     "adjustments": (),
+    "auto": {},
 } | dict.fromkeys(
     (
         "reason",

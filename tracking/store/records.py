@@ -7,7 +7,7 @@ from typing import Any
 
 from ftlab.schemas import EventKind, EventPayload, JobConfig
 from ftlab.schemas.adjustments import Adjustment
-from ftlab.schemas.config_changes import with_choices
+from ftlab.schemas.auto import without_auto
 from ftlab.schemas.events import parse_payload
 from ftlab.status import JobStatus, Phase, ReasonCode, StopKind
 
@@ -50,7 +50,10 @@ class JobRecord:
     submitted_config: dict[str, Any]
     """As it was submitted, with the files that were appended and with the adjustments."""
     config: JobConfig | UnreadableConfig
-    """The same with all defaults filled in, as they were at the submission or at the last adjustment."""
+    """The same with all defaults filled in, as they were at the submission or at the last adjustment, and a value for
+    each `auto`."""
+    auto: dict[str, Any]
+    """What each setting that was `auto` became: documents of `AutoValue` by the dotted names."""
     dataset_id: str
     eval_dataset_id: str | None
     status: JobStatus
@@ -119,7 +122,7 @@ class JobRecord:
     def document(self) -> dict[str, Any]:
         """The submitted config, with the resolved values in place of `auto`; adjustments change this document."""
         resolved = self.config.model_dump(mode="json") if isinstance(self.config, JobConfig) else {}
-        return with_choices(self.submitted_config, resolved)
+        return without_auto(self.submitted_config, resolved)
 
     @property
     def mlflow_cursor(self) -> MlflowCursor:

@@ -59,6 +59,8 @@ jobs = Table(
     Column("config", JSON, nullable=False),
     # `config` with all defaults filled in.
     Column("resolved_config", ConfigText, nullable=False),
+    # What each `auto` of `config` became, with the reasons.
+    Column("auto", JSON, nullable=False),
     Column("dataset_id", String, nullable=False),
     Column("eval_dataset_id", String),
     # The job whose model or checkpoint it starts from. No foreign key: that job may be deleted once this one has ended.

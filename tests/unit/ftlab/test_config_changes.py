@@ -7,7 +7,7 @@ import pytest
 
 from ftlab.schemas import JobConfig
 from ftlab.schemas.adjustments import AdjustedBy, Adjustment
-from ftlab.schemas.config_changes import adjusted, changes_between, undone, with_choices
+from ftlab.schemas.config_changes import adjusted, changes_between, undone
 from ftlab.schemas.failures import Change
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -63,13 +63,6 @@ def test_the_changes_are_undone_newest_first():
     document, third = adjust(document, {"method.beta": 0.3, "eval_split": 0.1})
     back = config(undone(document, [first, second, third]))
     assert back.resolved() == config(submitted).resolved()
-
-
-def test_what_the_service_chose_stays_when_other_settings_change():
-    submitted = {"training": {"learning_rate": "auto", "dtype": "auto", "optim": "sgd"}, "tuning": "auto", "eval": None}
-    resolved = {"training": {"learning_rate": 3e-4, "dtype": "auto", "optim": "sgd"}, "tuning": "lora", "eval": None}
-    assert with_choices(submitted, resolved) == resolved
-    assert with_choices(submitted, {}) == submitted
 
 
 def test_it_survives_the_wire():

@@ -44,7 +44,7 @@ def test_the_command_line_needs_no_async_client():
 
 @pytest.mark.parametrize("name", ftlab.__all__)
 def test_every_name_is_there(name):
-    assert getattr(ftlab, name).__name__ == name
+    assert getattr(getattr(ftlab, name), "__name__", name) == name  # a constant has no name of its own
 
 
 def test_type_checkers_see_the_same_names():

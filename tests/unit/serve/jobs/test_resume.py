@@ -121,6 +121,7 @@ def test_without_changes_nothing_is_recorded(ended):
         ({"lr": 1e-4}, "unknown_field", "lr", "training.learning_rate"),
         ({"training.learning_rate": 7}, "invalid_config", "training.learning_rate", "1"),
         ({"training": 5}, "invalid_config", "training", "training"),
+        ({"training.learning_rate": "auto"}, "invalid_config", "training.learning_rate", "give it a value"),
         ({"": 5}, "unknown_field", None, "does not exist"),
         ({"training..x": 5}, "unknown_field", "training", "does not exist"),
         ({"load_in_4bit": True, "load_in_8bit": True}, "invalid_config", None, "cannot be combined"),

@@ -4,6 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
+from cluster.policy import Fleet
 from ftlab.schemas.templates import BUILT_IN, MAX_CHARS, built_in_template, merged
 from serve.jobs import templates
 from tests.unit.serve.jobs.statuses import NOW
@@ -22,7 +23,8 @@ def refusal(reply):
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_a_job_from_every_built_in_template_is_accepted(client, config, name):
+def test_a_job_from_every_built_in_template_is_accepted(client, config, coordinator, name):
+    coordinator.fleet = Fleet.of_one(cpus=4)  # 'auto' depends on the devices
     found = client.get(f"{PATH}/{name}").json()
     assert found["text"] == built_in_template(name).text
     reply = client.post(JOBS, json=found["config"] | config)

@@ -61,6 +61,7 @@ class World:
     hub: SwitchedEventHub
     feed: EventFeed
     huggingface: FakeHuggingFace
+    coordinator: FakeCoordinator
     port: int = 0
 
     def add_job(self, job_id: str = JOB, *, owner: str = "local", name: str = "a job") -> JobRef:
@@ -112,8 +113,9 @@ async def running(
     hub = SwitchedEventHub()
     feed = EventFeed(hub, limits=limits, **{"poll_interval_s": 0.1, "resync_interval_s": 0.2, **feed_options})
     huggingface = FakeHuggingFace()
-    app = create_app(Services(settings, store, FakeCoordinator(), hub, feed, data or FakeData(), huggingface))
-    world = World(settings, store, hub, feed, huggingface)
+    coordinator = FakeCoordinator()
+    app = create_app(Services(settings, store, coordinator, hub, feed, data or FakeData(), huggingface))
+    world = World(settings, store, hub, feed, huggingface, coordinator)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", backlog=2048)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())

@@ -48,6 +48,24 @@ def test_the_config_changes_and_every_adjustment_is_kept(store: Store) -> None:
         assert tx.job_files.of_job(job.id) == []
 
 
+def test_what_the_service_chose_is_kept_until_it_is_changed(store: Store) -> None:
+    chosen = {"learning_rate": 3e-4, "num_train_epochs": 2.0}
+    auto = {f"training.{name}": {"value": value, "reason": "why"} for name, value in chosen.items()}
+    job = add_job(store, config={"training": chosen}, auto=auto)
+    assert job.submitted_config["training"]["learning_rate"] == "auto"
+    with store.begin() as tx:
+        after = JobConfig.model_validate(adjusted(job.document, {"training.learning_rate": 1e-4}))
+        assert isinstance(job.config, JobConfig)
+        made = Adjustment(at=later(1), by=AdjustedBy.USER, attempt=0, changes=changes_between(job.config, after))
+        tx.adjustments.apply(job, after, made)
+    assert [change.field for change in made.changes] == ["training.learning_rate"]
+    after_it = get_job(store, job.id)
+    assert set(after_it.auto) == {"training.num_train_epochs"}
+    assert after_it.submitted_config["training"]["num_train_epochs"] == "auto"
+    assert after_it.submitted_config["training"]["learning_rate"] == 1e-4
+    assert after_it.document["training"]["num_train_epochs"] == 2.0
+
+
 def test_a_job_that_runs_or_has_changed_keeps_its_config(store: Store) -> None:
     job = add_job(store)
     start(store, job.id)

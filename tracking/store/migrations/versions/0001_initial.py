@@ -78,6 +78,7 @@ def _create_jobs() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("config", sa.JSON(), nullable=False),
         sa.Column("resolved_config", sa.String(), nullable=False),
+        sa.Column("auto", sa.JSON(), nullable=False),
         sa.Column("dataset_id", sa.String(), nullable=False),
         sa.Column("eval_dataset_id", sa.String()),
         sa.Column("base_job_id", sa.String()),

@@ -1,0 +1,55 @@
+"""What is known about a job before it is submitted: its checked config, its model, rows to count, and the devices."""
+
+from dataclasses import dataclass
+
+from cluster.data.requests import LengthsRequest, base_ref, source_file
+from cluster.policy import Fleet
+from ftlab.schemas import JobConfig
+from serve.context import Services
+from serve.jobs.earlier_runs import Earlier, earlier_runs
+from serve.jobs.preflight import Start, base_facts, preflight
+from serve.jobs.submit import with_ids
+from serve.models.base_model import HubAnswer, check
+from train.data.eval_split import SplitSpec
+from train.model.files import ModelFacts
+from train.model.folder import facts_of
+from train.model.shape import ModelShape
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """What an estimate, and the values of `auto`, are computed from besides the lengths of the rows."""
+
+    config: JobConfig
+    model: ModelFacts | None
+    """Of the base model; `None` where its files do not say."""
+    lengths: LengthsRequest
+    fleet: Fleet | None
+    """`None` while the scheduler does not respond."""
+    earlier: Earlier
+
+    @property
+    def shape(self) -> ModelShape | None:
+        """`None` for a model whose memory cannot be estimated."""
+        return self.model.shape if self.model else None
+
+
+def job_facts(services: Services, owner: str, config: JobConfig, answer: HubAnswer) -> JobFacts:
+    """Check the config as a submission does, and gather what is known. Blocks on the store."""
+    start = preflight(services, owner, config, check(config.model, services.settings, answer))
+    with services.store.read() as tx:
+        config, datasets = with_ids(tx, owner, start.config)
+        base = base_ref(tx, services.settings, config.model, start.model.revision)
+        files = tuple(source_file(services.settings, dataset) for dataset in datasets)
+        earlier = earlier_runs(tx, owner, config)
+    lengths = LengthsRequest(base, config.method, files, SplitSpec.of(config))
+    return JobFacts(config, _model_facts(services, start), lengths, services.coordinator.machines(), earlier)
+
+
+def _model_facts(services: Services, start: Start) -> ModelFacts | None:
+    tuned = start.tuned
+    if tuned is None:
+        return start.model.facts
+    if (tuned.folder / "adapter_config.json").is_file():
+        return base_facts(tuned, services.settings.home / "models")
+    return facts_of(tuned.folder)
