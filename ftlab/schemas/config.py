@@ -35,6 +35,9 @@ class Resources(StrictModel):
     refuses two on one GPU."""
     cpus_per_worker: int | None = Field(default=None, ge=1, le=1024)
     """CPU cores of one worker. Default: the machine's cores shared out among the workers."""
+    sharding: Literal["auto", "none", "fsdp"] = "auto"
+    """Whether several workers divide weights, gradients and optimizer among them (`fsdp`) or each holds them whole
+    (`none`). `auto` divides them where the job needs more memory than one GPU has."""
 
     @model_validator(mode="after")
     def _a_share_is_for_one_worker(self) -> Self:
