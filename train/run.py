@@ -17,6 +17,7 @@ from train.checkpoints.resume import find_checkpoint, is_evaluation_overdue
 from train.checkpoints.resume_report import RunConditions
 from train.dataset_mix import Mix, mix_of
 from train.delivery import TrainedRun, deliver
+from train.devices import load_on_devices, with_defaults, with_sharding_in_force
 from train.failures import raise_if_disk_full
 from train.loop.callback import RunCallback
 from train.loop.load_rows import load_datasets
@@ -26,7 +27,6 @@ from train.methods import make_trainer
 from train.methods.trainer_inputs import TrainerInputs
 from train.model.base_model import BaseModel, find_model
 from train.model.folder import facts_of
-from train.model.load import load_model
 from train.model.preflight import check_devices
 from train.model.tokenizer import load_tokenizer
 from train.plan import Ending, ModelLoaded, Outcome, Phase, RunLink, RunPlan
@@ -45,6 +45,7 @@ def run(plan: RunPlan, link: RunLink) -> Outcome:
     if plan.use_cuda and plan.gpu_fraction is not None:
         torch.cuda.set_per_process_memory_fraction(plan.gpu_fraction)
     set_seed(plan.config.training.seed)
+    plan = with_defaults(plan)
     context = RunContext.of(plan, link)
     try:
         trained = _train(context)
@@ -75,6 +76,8 @@ def _train(run: RunContext) -> TrainedRun:
     _check_revision(base, plan)
     tokenizer = load_tokenizer(base)
     train_sets, eval_set = load_datasets(run, base, tokenizer)
+    run = with_sharding_in_force(run, base, train_sets)
+    plan = run.plan
 
     # Find the checkpoint to resume from, if any. A damaged one is set aside.
     found = find_checkpoint(plan, link if is_main_rank() else None)
@@ -94,7 +97,7 @@ def _train(run: RunContext) -> TrainedRun:
     sampler = _prompt_sampler(run, base, tokenizer, schedule)
 
     # Load the weights.
-    model = load_model(base, plan.config, use_cuda=plan.use_cuda)
+    model = load_on_devices(run, base)
     stop_poll.raise_if_requested()
 
     # Make the trainer of the method.

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, mode
 from ftlab.schemas.common import Name, StrictModel
 from ftlab.schemas.lora import LoraConfig
 from ftlab.schemas.methods import GrpoMethod, Method, SftMethod
+from ftlab.schemas.sharding import obstacle_to_sharding
 from ftlab.schemas.training import TrainingConfig
 
 DEFAULT_PRIORITY = 50
@@ -29,7 +30,7 @@ class Resources(StrictModel):
     """Devices for the job: GPUs where the machine has them, else CPU cores."""
 
     num_workers: int = Field(default=1, ge=1, le=1024)
-    """Training processes; more than one trains data-parallel (DDP)."""
+    """Training processes; more than one trains data-parallel: each on a part of the rows of a step."""
     gpus_per_worker: GpuShare | None = None
     """Default: 1 on a machine with GPUs, else 0. A share of a GPU is for one worker only: NCCL, which connects several,
     refuses two on one GPU."""
@@ -278,6 +279,14 @@ class JobConfig(StrictModel):
                 "training.fp16 with tuning 'full' needs training.dtype 'float32' or 'auto': the gradients of float16 "
                 "weights cannot be scaled"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _sharding_is_possible(self) -> Self:
+        if self.resources.sharding != "fsdp" or self.resources.num_workers == 1:
+            return self
+        if (obstacle := obstacle_to_sharding(self)) is not None:
+            raise ValueError(f"resources.sharding 'fsdp' cannot be combined with {obstacle}")
         return self
 
     @property

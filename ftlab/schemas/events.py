@@ -24,6 +24,8 @@ EVAL_LOSS_RISING = "eval_loss_rising"
 LOSS_FLAT = "loss_flat"
 ALARMS = frozenset({DATA_WAIT_HIGH, SPEED_DROPPED, GRAD_NORM_HIGH, EVAL_LOSS_RISING, LOSS_FLAT})
 """Codes of the notices that a run emits when its own measurements look wrong."""
+DEVICE_SETTINGS = "device_settings"
+"""Code of the notice that reports what a run chose for its devices: precision, optimizer, attention, sharding."""
 DATASETS_MIXED = "datasets_mixed"
 """Code of the notice that reports how many rows of each dataset an epoch of a mix takes."""
 EVAL_SPLIT = "eval_split"

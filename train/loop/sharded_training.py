@@ -9,6 +9,7 @@ are not averaged where TRL multiplies with it directly (docs/adr/0008).
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import Trainer
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
+
+from ftlab.errors import InvalidRequestError
 
 State = dict[str, Any]
 
@@ -40,6 +43,10 @@ class ShardedTraining(Trainer):
             shard(self.model, self.args.device.type, is_bf16=self.args.bf16)
         prepared: tuple[Any, Any] = super()._prepare_for_training(*args)
         return prepared
+
+    def _defer_fsdp_gradient_reduction(self) -> AbstractContextManager[None]:
+        """Average the gradients of every pass: until then, each rank would hold whole ones."""
+        return nullcontext()
 
     def _save(self, output_dir: str | None = None, state_dict: State | None = None) -> None:
         if self.is_sharded:
@@ -71,11 +78,20 @@ def shard(model: torch.nn.Module, device_type: str, *, is_bf16: bool) -> None:
 
     The rest, with the embedding and the output layer, is whole from the beginning of a forward pass to the end of the
     backward pass: TRL and the label smoothing multiply with the weights of the output layer outside of its module.
-    With `is_bf16` the weights are gathered as bfloat16, and their gradients are averaged in float32.
+    With `is_bf16` the weights are gathered as bfloat16, and their gradients are averaged in float32. Raise
+    `InvalidRequestError` (`invalid_config`) for a model without blocks.
     """
     mesh = init_device_mesh(device_type, (torch.distributed.get_world_size(),))
     policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if is_bf16 else MixedPrecisionPolicy()
-    for block in blocks_of(model):
+    blocks = blocks_of(model)
+    if not blocks:
+        raise InvalidRequestError(
+            f"The weights of this model ({type(model).__name__}) cannot be divided, because transformers does not name "
+            "its blocks. Set resources.sharding to 'none'.",
+            "invalid_config",
+            "resources.sharding",
+        )
+    for block in blocks:
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, mp_policy=policy, reshard_after_forward=False)
 

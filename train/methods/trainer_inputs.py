@@ -9,7 +9,6 @@ from datasets import Dataset
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from train.all_ranks import num_ranks
 from train.loop.callback import RunCallback
 from train.loop.prompt_samples import PromptSampler
 from train.model.load import lora_config
@@ -45,7 +44,7 @@ class TrainerInputs:
             "resume_from": self.resume_from,
             "sampler": self.sampler,
             "is_quantised": config.quantised_by is not None,
-            "is_sharded": config.resources.sharding == "fsdp" and num_ranks() > 1,
+            "is_sharded": config.resources.sharding == "fsdp",
             "train_dataset": self.train_set,
             "eval_dataset": self.eval_set,
             "processing_class": self.tokenizer,
