@@ -67,11 +67,11 @@ class TrainingConfig(StrictModel):
     """Data type the base weights are loaded in; `auto` takes the type they were saved in for LoRA, float32 for full
     fine-tuning."""
     bf16: bool | None = None
-    """Mixed precision with bfloat16. Default: on a GPU of compute capability 8 or higher, where neither `fp16` nor `dtype`
-    is set."""
+    """Mixed precision with bfloat16. Default: on GPUs of compute capability 8 or higher, where neither `fp16` nor
+    `dtype` is set."""
     fp16: bool | None = None
-    """Mixed precision with float16 and loss scaling (GPU only). Default: on other GPUs, where neither `bf16` nor `dtype`
-    is set."""
+    """Mixed precision with float16 and loss scaling (GPU only). Default: on older GPUs, where neither `bf16` nor
+    `dtype` is set."""
     dataloader_num_workers: int = Field(default=0, ge=0, le=64)
     """Processes of each training process that put its batches together; 0 does it between two steps."""
     dataloader_prefetch_factor: int | None = Field(default=None, ge=1, le=1024)

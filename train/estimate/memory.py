@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from ftlab.schemas import GrpoMethod, JobConfig, SftMethod
+from train.device_defaults import FLASH_ATTENTION, device_defaults, with_device_defaults
 from train.device_defaults import Place as Place
-from train.device_defaults import device_defaults, with_device_defaults
 from train.estimate.activations import (
     Adapters,
     Batch,
@@ -84,7 +84,9 @@ class _Run:
     """The parts of a run that stay the same during a step."""
 
     def __init__(self, shape: ModelShape, config: JobConfig, place: Place) -> None:
-        config, self.has_flash = with_device_defaults(config, place), bool(device_defaults(config, place).attention)
+        in_force = device_defaults(config, place)
+        config = with_device_defaults(config, place)
+        self.optim, self.has_flash = in_force.optim, in_force.attention == FLASH_ATTENTION
         training = config.training
         if config.method.scores_texts:
             shape = shape.without_head
@@ -142,7 +144,7 @@ class _Run:
     @property
     def step_bytes(self) -> int:
         """Temporary tensors of an optimizer step: of all weights at once on a GPU, else of one after another."""
-        optim, largest = self.config.training.optim, self.shape.largest_weight if self.trains_all else 0
+        optim, largest = self.optim, self.shape.largest_weight if self.trains_all else 0
         if optim == "adafactor":
             return 3 * 4 * largest
         if is_8bit(optim):
@@ -161,7 +163,7 @@ class _Run:
     @property
     def optimizer_bytes(self) -> int:
         """Bytes of the optimizer's whole state: two averages for AdamW, sums over rows and columns for Adafactor."""
-        optim = self.config.training.optim
+        optim = self.optim
         if optim == "sgd":
             return 0
         if optim == "adafactor":

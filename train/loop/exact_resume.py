@@ -42,8 +42,8 @@ from train.loop.evaluation import (
     weighted_mean,
 )
 from train.loop.prompt_samples import PromptSampler
-from train.loop.sharded_training import ShardedTraining, local, reshard
 from train.loop.run_state import RunState, current_rng_sha256, preserve_rng, read_run_states, rng_sha256
+from train.loop.sharded_training import ShardedTraining, local, reshard
 from train.model.initial_adapter import InitialAdapter, load_trained
 from train.model.load import undo_cast
 from train.plan import StopKind

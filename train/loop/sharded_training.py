@@ -1,8 +1,8 @@
 """A model whose weights are divided among the workers (FSDP2), with the checkpoints of one that is not.
 
 transformers leaves a model alone that "owns its placement", as one that it sharded itself while loading; this mixin
-takes that seam. Accelerate's own FSDP does not run on CPUs, and makes the output layer a group of its own whose gradients
-are not averaged where TRL multiplies with it directly (docs/adr/0008).
+takes that seam. Accelerate's own FSDP does not run on CPUs, and can leave the output layer divided where TRL multiplies
+with it directly, which then trains on the gradients of one worker (docs/adr/0008).
 
 - The model is whole until training begins: adapters, checks and the weights of a checkpoint come first.
 - A checkpoint has the whole weights and the whole optimizer state, in the format of a run with one worker.
