@@ -53,7 +53,7 @@ def estimate_pool(
 ) -> DeviceEstimate:
     """The peaks on one type of device, and whether they fit; `correction` is measured / computed memory."""
     if model is not None:
-        config = _with_sharding(pool, model, config, length, correction)
+        config = with_sharding_on(pool, model, config, length, correction)
     training, evaluation = _peaks(pool, model, config, length) if model else (None, None)
     peak = round(_largest(training, evaluation) * correction) if training else None
     found = pool.fit(peak) if peak is not None else Fit.UNKNOWN
@@ -76,7 +76,7 @@ def alternatives_on(
     """The nearest configs that fit the pool."""
 
     def peak_of(changed: JobConfig, longest: int) -> int:
-        in_force = _with_sharding(pool, model, changed, longest, correction)
+        in_force = with_sharding_on(pool, model, changed, longest, correction)
         return round(_largest(*_peaks(pool, model, in_force, longest)) * correction)
 
     return [
@@ -87,7 +87,9 @@ def alternatives_on(
     ]
 
 
-def _with_sharding(pool: Pool, model: ModelShape, config: JobConfig, length: int, correction: float) -> JobConfig:
+def with_sharding_on(
+    pool: Pool, model: ModelShape, config: JobConfig, length: int, correction: float = 1.0
+) -> JobConfig:
     """The config with the `resources.sharding` that a run on the pool has."""
     return with_sharding(config, sharding_in_force(config, model, length, pool.place, pool.memory, correction))
 

@@ -19,8 +19,8 @@ FULL: dict[str, Any] = {"tuning": "full"}
 SLOWLY = {"learning_rate": 0.003}
 SHARDED = {"resources": {"sharding": "fsdp"}}
 NOTICE = (
-    "On a CPU: mixed precision none, optimizer adamw_torch, attention sdpa. The weights are divided among the 2 workers "
-    "(fsdp)."
+    "On a CPU: mixed precision none, optimizer adamw_torch, attention sdpa. The weights are divided among the 2 "
+    "workers (fsdp)."
 )
 
 
