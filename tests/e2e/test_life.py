@@ -4,6 +4,7 @@ import json
 import urllib.request
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 

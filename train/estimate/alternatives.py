@@ -98,6 +98,7 @@ def _shorter(config: JobConfig, length: int, lengths: Mapping[int, int]) -> Iter
 def _quantised(config: JobConfig, length: int, _: Mapping[int, int]) -> Iterator[Change]:
     if config.quantised_by:
         return
+    is_divided = config.resources.sharding == "fsdp" and config.resources.num_workers > 1
     changes: dict[str, Any] = {"load_in_4bit": True}
     message = "QLoRA: frozen weights in 4 bits, which costs a little quality and speed."
     if config.tuning == "full":
@@ -105,7 +106,8 @@ def _quantised(config: JobConfig, length: int, _: Mapping[int, int]) -> Iterator
         yield _changed(config, length, changes, message)
         changes = {"tuning": "lora", "load_in_4bit": True}
         message = "QLoRA: trains adapters on frozen weights in 4 bits."
-    yield _changed(config, length, changes, message)
+    if not is_divided:
+        yield _changed(config, length, changes, message)
 
 
 def _changed(config: JobConfig, length: int, changes: dict[str, Any], message: str) -> Change:
