@@ -23,6 +23,7 @@ from transformers import Trainer
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from ftlab.errors import InvalidRequestError
+from train.all_ranks import is_main_rank
 
 State = dict[str, Any]
 
@@ -91,7 +92,7 @@ def shard(model: torch.nn.Module, device_type: str, *, is_bf16: bool) -> None:
             "invalid_config",
             "resources.sharding",
         )
-    for block in blocks:
+    for block in reversed(blocks):  # inner ones first
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, mp_policy=policy, reshard_after_forward=False)
 
@@ -115,15 +116,18 @@ def local(weight: torch.Tensor) -> torch.Tensor:
 
 
 def whole_weights(model: torch.nn.Module) -> State:
-    """The state of the model with whole weights, on the CPU; of one with an adapter, only what a checkpoint keeps."""
+    """The state of the model with whole weights, on the CPU of rank 0; the others get `None` for each.
+
+    Of a model with an adapter, it has only what a checkpoint keeps. Every rank calls it.
+    """
     kept = (lambda name, weight: True) if not isinstance(model, PeftModel) else _kept_by_adapter(model)
-    whole: dict[torch.Tensor, torch.Tensor] = {}  # tied weights stay one
-    state = {}
+    whole: State = {}
+    names: dict[torch.Tensor, str] = {}
     for name, weight in model.state_dict(keep_vars=True).items():
         if kept(name, weight):
-            whole.setdefault(weight, _whole(weight.detach()))
-            state[name] = whole[weight]
-    return state
+            first = names.setdefault(weight, name)  # tied weights stay one
+            whole[name] = whole[first] if first in whole else _whole(weight.detach())
+    return whole
 
 
 def _kept_by_adapter(model: PeftModel) -> Callable[[str, torch.Tensor], bool]:
@@ -133,7 +137,9 @@ def _kept_by_adapter(model: PeftModel) -> Callable[[str, torch.Tensor], bool]:
 
 
 def whole_optimizer_state(state: State) -> State:
-    """The state of an optimizer of divided weights, as that of whole ones, on the CPU."""
+    """The state of an optimizer of divided weights, as that of whole ones, on the CPU of rank 0; the others get `None`
+    for each value. Every rank calls it.
+    """
     values = {
         number: {name: _whole(value) for name, value in entries.items()} for number, entries in state["state"].items()
     }
@@ -152,10 +158,13 @@ def sharded_optimizer_state(state: State, groups: list[dict[str, Any]]) -> State
 
 def _whole(value: Any) -> Any:
     value = value.full_tensor() if isinstance(value, DTensor) else value
+    if not is_main_rank():
+        return None
     return value.cpu() if torch.is_tensor(value) else value
 
 
 def _like(weight: torch.Tensor, value: Any) -> Any:
     if not isinstance(weight, DTensor) or not torch.is_tensor(value) or value.shape != weight.shape:
         return value
-    return distribute_tensor(value.to(weight.device), weight.device_mesh, weight.placements, src_data_rank=None)
+    part = distribute_tensor(value.to(weight.device), weight.device_mesh, weight.placements, src_data_rank=None)
+    return part.clone()  # a view would keep the whole value in memory

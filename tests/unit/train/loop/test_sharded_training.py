@@ -107,10 +107,11 @@ def test_two_workers_that_divide_the_weights(jobs: list[Job], tmp_path: Path) ->
         ({"lora": {"r": 4, "lora_alpha": 8, "init_lora_weights": "pissa"}}, 1e-5),
         ({"training": {"optim": "sgd"}}, 1e-5),
         ({**FULL, "training": SLOWLY | {"bf16": True}}, 3e-2),
+        ({"training": {"dtype": "bfloat16"}}, 3e-2),
         ({"method": {"type": "dpo", "max_length": 64}}, 1e-5),
         ({"method": {"type": "reward", "max_length": 64}}, 1e-5),
     ],
-    ids=["recomputed", "smoothing", "dora", "pissa", "sgd", "bf16", "dpo", "reward"],
+    ids=["recomputed", "smoothing", "dora", "pissa", "sgd", "bf16", "bfloat16", "dpo", "reward"],
 )
 def test_other_jobs_with_divided_weights(
     jobs: list[Job], tmp_path: Path, config: dict[str, Any], tolerance: float
