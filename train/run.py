@@ -22,9 +22,9 @@ from train.checkpoints.resume_report import RunConditions
 from train.data.tokens.row_lengths import lengths_of
 from train.dataset_mix import Mix, mix_of
 from train.delivery import TrainedRun, deliver
-from train.estimate.devices import has_fast_bfloat16
+from train.device_defaults import Place
+from train.devices import load_on_devices, place_of, with_defaults, with_sharding_in_force
 from train.estimate.job_memory import JobMemory
-from train.estimate.memory import Place
 from train.failures.classify import raise_if_disk_full
 from train.loop.callback import RunCallback
 from train.loop.load_rows import load_datasets
@@ -34,7 +34,6 @@ from train.methods import make_trainer
 from train.methods.trainer_inputs import TrainerInputs
 from train.model.base_model import BaseModel, find_model
 from train.model.folder import facts_of
-from train.model.load import load_model
 from train.model.preflight import check_devices
 from train.model.tokenizer import load_tokenizer
 from train.plan import Ending, ModelLoaded, Outcome, Phase, RunLink, RunPlan
@@ -53,6 +52,7 @@ def run(plan: RunPlan, link: RunLink) -> Outcome:
     if plan.use_cuda and plan.gpu_fraction is not None:
         torch.cuda.set_per_process_memory_fraction(plan.gpu_fraction)
     set_seed(plan.config.training.seed)
+    plan = with_defaults(plan)
     context = RunContext.of(plan, link)
     try:
         trained = _train(context)
@@ -83,9 +83,12 @@ def _train(run: RunContext) -> TrainedRun:
     _check_revision(base, plan)
     tokenizer = load_tokenizer(base)
     train_sets, eval_set = load_datasets(run, base, tokenizer)
+    run = with_sharding_in_force(run, base, train_sets)
+    plan = run.plan
 
+    place = place_of(plan)
     if is_main_rank():
-        _write_memory(plan, base, train_sets, eval_set)
+        _write_memory(plan, place, base, train_sets, eval_set)
 
     # Find the checkpoint to resume from, if any. A damaged one is set aside.
     found = find_checkpoint(plan, link if is_main_rank() else None)
@@ -105,7 +108,7 @@ def _train(run: RunContext) -> TrainedRun:
     sampler = _prompt_sampler(run, base, tokenizer, schedule)
 
     # Load the weights.
-    model = load_model(base, plan.config, use_cuda=plan.use_cuda)
+    model = load_on_devices(run, base)
     stop_poll.raise_if_requested()
 
     # Make the trainer of the method.
@@ -154,7 +157,9 @@ def _train(run: RunContext) -> TrainedRun:
     )
 
 
-def _write_memory(plan: RunPlan, base: BaseModel, train_sets: Sequence[Dataset], eval_set: Dataset | None) -> None:
+def _write_memory(
+    plan: RunPlan, place: Place, base: BaseModel, train_sets: Sequence[Dataset], eval_set: Dataset | None
+) -> None:
     """Write down what the job's memory is computed from: should the run be killed, nothing else knows it."""
     lengths = Counter[int]()
     for rows in train_sets:
@@ -164,7 +169,6 @@ def _write_memory(plan: RunPlan, base: BaseModel, train_sets: Sequence[Dataset],
         memory = int(torch.cuda.get_device_properties(0).total_memory * (plan.gpu_fraction or 1))
     else:
         memory = psutil.virtual_memory().total
-    place = Place(plan.use_cuda, has_fast_bfloat16())
     processes = 1 if plan.use_cuda else num_ranks()
     with suppress(OSError, FineTuneLabError):  # only the analysis of a failure reads it: nothing here may fail the run
         if (shape := facts_of(base.folder).shape) is not None:

@@ -10,6 +10,7 @@ from ftlab.schemas.auto import is_auto
 from ftlab.schemas.common import Name, StrictModel
 from ftlab.schemas.lora import LoraConfig
 from ftlab.schemas.methods import GrpoMethod, Method, SftMethod
+from ftlab.schemas.sharding import obstacle_to_sharding
 from ftlab.schemas.training import TrainingConfig
 
 DEFAULT_PRIORITY = 50
@@ -30,12 +31,15 @@ class Resources(StrictModel):
     """Devices for the job: GPUs where the machine has them, else CPU cores."""
 
     num_workers: int = Field(default=1, ge=1, le=1024)
-    """Training processes; more than one trains data-parallel (DDP)."""
+    """Training processes; more than one trains data-parallel: each on a part of the rows of a step."""
     gpus_per_worker: GpuShare | None = None
     """Default: 1 on a machine with GPUs, else 0. A share of a GPU is for one worker only: NCCL, which connects several,
     refuses two on one GPU."""
     cpus_per_worker: int | None = Field(default=None, ge=1, le=1024)
     """CPU cores of one worker. Default: the machine's cores shared out among the workers."""
+    sharding: Literal["auto", "none", "fsdp"] = "auto"
+    """Whether several workers divide weights, gradients and optimizer among them (`fsdp`) or each holds them whole
+    (`none`). `auto` divides them where the job needs more memory than one GPU has."""
 
     @model_validator(mode="after")
     def _a_share_is_for_one_worker(self) -> Self:
@@ -289,6 +293,14 @@ class JobConfig(StrictModel):
                 "training.fp16 with tuning 'full' needs training.dtype 'float32' or 'auto': the gradients of float16 "
                 "weights cannot be scaled"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _sharding_is_possible(self) -> Self:
+        if self.resources.sharding != "fsdp" or self.resources.num_workers == 1:
+            return self
+        if (obstacle := obstacle_to_sharding(self)) is not None:
+            raise ValueError(f"resources.sharding 'fsdp' cannot be combined with {obstacle}")
         return self
 
     @property

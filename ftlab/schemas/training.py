@@ -44,8 +44,9 @@ class TrainingConfig(StrictModel):
     """Strength of the noise that is added to the embeddings of the training rows (NEFTune), for example 5."""
     max_grad_norm: float = Field(default=1.0, ge=0.0, le=1000.0)
     """Gradients are clipped to this norm; 0 turns clipping off."""
-    optim: Optimizer = "adamw_torch"
-    """The 8-bit kinds are those of bitsandbytes; `paged_adamw_8bit` needs a GPU."""
+    optim: Optimizer | None = None
+    """The 8-bit kinds are those of bitsandbytes; `paged_adamw_8bit` needs a GPU. Default: `adamw_torch_fused` on a GPU,
+    else `adamw_torch`."""
     logging_steps: Steps = 1
     eval_steps: Steps | None = None
     """Steps between evaluations. Default: at the start and at the end only."""
@@ -68,10 +69,12 @@ class TrainingConfig(StrictModel):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Data type the base weights are loaded in; `auto` takes the type they were saved in for LoRA, float32 for full
     fine-tuning."""
-    bf16: FlagOrAuto = False
-    """Mixed precision with bfloat16."""
-    fp16: FlagOrAuto = False
-    """Mixed precision with float16 (GPU only)."""
+    bf16: FlagOrAuto | None = None
+    """Mixed precision with bfloat16. Default: on GPUs of compute capability 8 or higher, where neither `fp16` nor
+    `dtype` is set."""
+    fp16: FlagOrAuto | None = None
+    """Mixed precision with float16 and loss scaling (GPU only). Default: on older GPUs, where neither `bf16` nor
+    `dtype` is set."""
     dataloader_num_workers: Annotated[int, Field(ge=0, le=64), OrAuto()] = 0
     """Processes of each training process that put its batches together; 0 does it between two steps."""
     dataloader_prefetch_factor: int | None = Field(default=None, ge=1, le=1024)
@@ -145,4 +148,4 @@ class TrainingConfig(StrictModel):
     @property
     def uses_adam(self) -> bool:
         """Whether the optimizer is a kind of AdamW, which the settings `adam_*` are for."""
-        return "adamw" in self.optim
+        return self.optim is None or "adamw" in self.optim

@@ -5,7 +5,7 @@ from ftlab.schemas import GrpoMethod, JobConfig, JobEstimate, RowEstimate
 from serve.context import Caller
 from serve.http.responses import in_thread
 from serve.jobs.auto import resolve_auto
-from serve.jobs.estimate_devices import alternatives_on, estimate_pool, pools_of
+from serve.jobs.estimate_devices import Pool, alternatives_on, estimate_pool, pools_of, with_sharding_on
 from serve.jobs.job_facts import JobFacts, job_facts
 from serve.models.base_model import ask_huggingface
 from train.data.tokens.row_lengths import RowLengths
@@ -66,7 +66,7 @@ def _reply(model: str, facts: JobFacts, rows: list[RowLengths] | None, notes: li
     tokens = _tokens(schedule, rows, config)
     pools = pools_of(config, facts.fleet)
     place = pools[0].place if pools else Place(use_cuda=False, has_fast_bfloat16=has_fast_bfloat16())
-    correction = _correction(facts, place)
+    correction = _correction(facts, pools)
     devices = [estimate_pool(pool, shape, config, length, correction or 1.0) for pool in pools]
     lengths = _merged(rows)
     alternatives = []
@@ -95,12 +95,13 @@ def _reply(model: str, facts: JobFacts, rows: list[RowLengths] | None, notes: li
     )
 
 
-def _correction(facts: JobFacts, place: Place) -> float | None:
+def _correction(facts: JobFacts, pools: list[Pool]) -> float | None:
     """Measured / computed memory of an earlier job's trial pass; `None` without one."""
     measured = facts.earlier.peak
-    if measured is None or facts.shape is None:
+    if measured is None or facts.shape is None or not pools:
         return None
-    computed = training_peak(facts.shape, facts.config, measured.longest, place)
+    config = with_sharding_on(pools[0], facts.shape, facts.config, measured.longest)
+    computed = training_peak(facts.shape, config, measured.longest, pools[0].place)
     return measured.peak_bytes / computed.total
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from cluster.policy import Fleet, shape_of
 from ftlab.schemas import Alternative, DeviceEstimate, JobConfig, MemoryParts
 from train.estimate.alternatives import fitting
-from train.estimate.devices import MARGIN, Fit, fit, gpu_memory, has_fast_bfloat16
+from train.estimate.devices import MARGIN, Fit, fit, gpu_capability, gpu_memory, has_fast_bfloat16
 from train.estimate.memory import Memory, Place, evaluation_peak, training_peak
+from train.estimate.sharding import sharding_in_force, with_sharding
 from train.model.shape import ModelShape
 
 
@@ -51,6 +52,8 @@ def estimate_pool(
     pool: Pool, model: ModelShape | None, config: JobConfig, length: int, correction: float = 1.0
 ) -> DeviceEstimate:
     """The peaks on one type of device, and whether they fit; `correction` is measured / computed memory."""
+    if model is not None:
+        config = with_sharding_on(pool, model, config, length, correction)
     training, evaluation = _peaks(pool, model, config, length) if model else (None, None)
     peak = round(_largest(training, evaluation) * correction) if training else None
     found = pool.fit(peak) if peak is not None else Fit.UNKNOWN
@@ -61,7 +64,7 @@ def estimate_pool(
         processes=pool.processes,
         peak_bytes=peak,
         fits=found,
-        message=_sentence(pool, peak, found),
+        message=_sentence(pool, peak, found) + _shared(config),
         training=_parts(training),
         evaluation=_parts(evaluation),
     )
@@ -73,7 +76,8 @@ def alternatives_on(
     """The nearest configs that fit the pool."""
 
     def peak_of(changed: JobConfig, longest: int) -> int:
-        return round(_largest(*_peaks(pool, model, changed, longest)) * correction)
+        in_force = with_sharding_on(pool, model, changed, longest, correction)
+        return round(_largest(*_peaks(pool, model, in_force, longest)) * correction)
 
     return [
         Alternative(
@@ -81,6 +85,21 @@ def alternatives_on(
         )
         for found in fitting(config, length, lengths, peak_of, pool.fit)
     ]
+
+
+def with_sharding_on(
+    pool: Pool, model: ModelShape, config: JobConfig, length: int, correction: float = 1.0
+) -> JobConfig:
+    """The config with the `resources.sharding` that a run on the pool has."""
+    return with_sharding(config, sharding_in_force(config, model, length, pool.place, pool.memory, correction))
+
+
+def _shared(config: JobConfig) -> str:
+    """A sentence about weights that the workers divide among them; empty where each holds all of them."""
+    resources = config.resources
+    if resources.sharding != "fsdp" or resources.num_workers == 1:
+        return ""
+    return f" The weights are divided among the {resources.num_workers} workers (fsdp)."
 
 
 def _peaks(pool: Pool, model: ModelShape, config: JobConfig, length: int) -> tuple[Memory, Memory | None]:
@@ -96,7 +115,7 @@ def _largest(training: Memory, evaluation: Memory | None) -> int:
 def _gpus(gpu_type: str | None, number: int, share: float) -> Pool:
     memory = gpu_memory(gpu_type)
     scaled = (int(memory[0] * share), int(memory[1] * share)) if memory else None
-    return Pool(gpu_type or "GPU", number, Place(use_cuda=True), scaled)
+    return Pool(gpu_type or "GPU", number, Place(use_cuda=True, capability=gpu_capability(gpu_type)), scaled)
 
 
 def _sentence(pool: Pool, peak: int | None, found: Fit) -> str:

@@ -16,6 +16,7 @@ from train.model.preflight import (
     adapter_settings,
     check_devices,
     check_divergence_of_adapter,
+    check_sharding_of_adapter,
     check_use,
     unused_settings,
     with_adapter_settings,
@@ -80,6 +81,7 @@ def _continued(
         )
         return config, (*_unused(config), NoticePayload(code="adapter_merged", message=message))
     check_divergence_of_adapter(config)
+    check_sharding_of_adapter(config)
     config = with_adapter_settings(config, adapter, base.layers if base else None)
     return config, tuple(_unused(config))  # those of the adapter too
 

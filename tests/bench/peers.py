@@ -170,7 +170,7 @@ def _llamafactory_arguments(folder: Path, work: Workload, config: JobConfig) -> 
         "lr_scheduler_type": training.lr_scheduler_type,
         "warmup_steps": training.warmup_steps,
         "max_grad_norm": training.max_grad_norm,
-        "optim": training.optim,
+        "optim": training.optim or "adamw_torch",
         "seed": training.seed,
         "logging_steps": 1,
         "save_steps": training.save_steps,

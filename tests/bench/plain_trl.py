@@ -33,6 +33,7 @@ def main() -> None:
     output = Path(sys.argv[2])
     config, training, lora = job["config"], job["config"]["training"], job["config"]["lora"]
     torch.set_num_threads(job["threads"])
+    use_cuda = torch.cuda.is_available()
     set_seed(training["seed"])
     trainer = SFTTrainer(
         model=job["model"],
@@ -46,14 +47,14 @@ def main() -> None:
             warmup_steps=training["warmup_steps"],
             weight_decay=training["weight_decay"],
             max_grad_norm=training["max_grad_norm"],
-            optim=training["optim"],
+            optim=training["optim"] or ("adamw_torch_fused" if use_cuda else "adamw_torch"),
             logging_steps=training["logging_steps"],
             save_steps=training["save_steps"],
             activation_checkpointing=training["gradient_checkpointing"],
-            bf16=training["bf16"],
-            fp16=training["fp16"],
+            bf16=use_cuda if training["bf16"] is None else training["bf16"],
+            fp16=bool(training["fp16"]),
             seed=training["seed"],
-            use_cpu=not torch.cuda.is_available(),
+            use_cpu=not use_cuda,
             max_length=config["method"]["max_length"],
             packing=config["method"]["packing"],
             model_init_kwargs={

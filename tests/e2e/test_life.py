@@ -4,6 +4,7 @@ import json
 import urllib.request
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,17 +141,22 @@ def test_mlflow_has_the_run_and_a_registered_model_version(client: Client, lab: 
     [
         pytest.param({"load_in_4bit": True}, marks=pytest.mark.slow),
         pytest.param({"tuning": "full"}, marks=pytest.mark.slow),
-        {"resources": {"num_workers": 2}},
+        pytest.param({"resources": {"num_workers": 2}}, marks=pytest.mark.slow),
+        {"resources": {"num_workers": 2, "sharding": "fsdp"}},
     ],
-    ids=["qlora", "full", "two workers"],
+    ids=["qlora", "full", "two workers", "two workers that divide the weights"],
 )
-def test_other_ways_to_train(client: Client, dataset: Dataset, changes: dict[str, object]) -> None:
+def test_other_ways_to_train(client: Client, dataset: Dataset, changes: dict[str, Any]) -> None:
     job = client.jobs.create(tiny_job(dataset, max_steps=6, **changes))
 
     done = client.jobs.wait(job.id, timeout_s=180)
 
     assert done.status is JobStatus.COMPLETED
     assert [point.step for point in client.jobs.metrics(job.id, names=["loss"])] == [1, 2, 3, 4, 5, 6]
+    notices = {event.data["code"]: event.data["message"] for event in client.jobs.events(job.id, kinds="notice")}
+    assert "record_differs" not in notices
+    if "sharding" in changes.get("resources", {}):
+        assert notices["device_settings"].endswith("The weights are divided among the 2 workers (fsdp).")
 
 
 def test_preference_pairs_are_checked_and_trained_on(client: Client, dataset: Dataset, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from ftlab.schemas import JobConfig
 from train.data.tokens.row_lengths import RowLengths
 from train.estimate.devices import GIB, Fit, fit
 from train.estimate.memory import Place, evaluation_peak, training_peak
+from train.estimate.sharding import sharding_in_force, with_sharding
 from train.model.shape import ModelShape
 
 
@@ -119,6 +120,8 @@ class Facts:
     def peak_bytes(self, config: JobConfig, length: int, device: Device) -> int:
         """The computed peak of one process, corrected, with rows of `length` tokens."""
         assert self.shape is not None, "the caller has checked knows_memory"
+        sharding = sharding_in_force(config, self.shape, length, device.place, device.memory, max(1.0, self.correction))
+        config = with_sharding(config, sharding)
         peaks = [training_peak(self.shape, config, length, device.place).total]
         if config.has_evaluation:
             peaks.append(evaluation_peak(self.shape, config, length, device.place).total)

@@ -7,6 +7,7 @@ from ftlab.schemas import GrpoMethod, JobConfig, SftMethod
 from ftlab.schemas.auto import AutoValue, is_auto
 from train.auto.facts import Facts, Lengths
 from train.auto.memory_rules import LENGTH_STEP, fitting_length
+from train.device_defaults import AMPERE
 
 COVERED_SHARE = 0.99
 """Share of the rows that `method.max_length` does not cut."""
@@ -20,8 +21,6 @@ EPOCHS_BY_ROWS = ((100, 5.0), (1_000, 3.0), (10_000, 2.0))
 """Epochs of a dataset with fewer rows; with more, one."""
 LARGE_FOR_SFT, LARGE_FOR_OTHERS, LARGE_FOR_FULL = 30e9, 6e9, 10e9
 """Parameters from which the peak learning rate is halved: with LoRA for `sft` and for other methods, and without."""
-WITHOUT_BFLOAT16 = frozenset({"K80", "P4", "P100", "T4", "V100"})
-"""GPUs, in Ray's words, with a compute capability below 8.0."""
 TOKENS_OF_A_LONG_PASS = 32_768
 LOADER_WORKERS = 2
 
@@ -163,7 +162,7 @@ def _sampled(lengths: Lengths) -> str:
 
 def _without_bfloat16(facts: Facts) -> str | None:
     """The first GPU that does not compute bfloat16."""
-    return next((device.name for device in facts.devices if device.name in WITHOUT_BFLOAT16), None)
+    return next((device.name for device in facts.devices if device.place.capability < AMPERE), None)
 
 
 def _names(facts: Facts) -> str:

@@ -175,7 +175,8 @@ def _newer_defaults(then: RunConditions, now: RunConditions) -> dict[str, Any]:
     method = next(each for each in METHODS if each.model_fields["type"].default == now.settings["method.type"])
     groups: dict[str, type[StrictModel]] = {"training": TrainingConfig, "lora": LoraConfig, "method": method}
     fields = {f"{group}.{name}": field for group, model in groups.items() for name, field in model.model_fields.items()}
-    return {name: fields[name].default for name in now.settings.keys() - then.settings.keys() if name in fields}
+    defaults = {"resources.sharding": "none"} | {name: field.default for name, field in fields.items()}
+    return {name: defaults[name] for name in now.settings.keys() - then.settings.keys() if name in defaults}
 
 
 def _settings(config: JobConfig) -> dict[str, Any]:
@@ -189,7 +190,7 @@ def _settings(config: JobConfig) -> dict[str, Any]:
         flat |= {"eval_split": config.eval_split, "eval_split_seed": config.eval_split_seed}
     if config.dataset_weights is not None:
         flat |= {"dataset_weights": config.dataset_weights}
-    return flat | {"resources.num_workers": num_ranks()}
+    return flat | {"resources.num_workers": num_ranks(), "resources.sharding": config.resources.sharding}
 
 
 def _environment(plan: RunPlan) -> dict[str, str]:

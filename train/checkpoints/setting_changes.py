@@ -65,6 +65,7 @@ SETTING_CHANGES: dict[str, tuple[Effect, str]] = {
     "resources.num_workers": (C, "every remaining row is trained once"),
     "resources.gpus_per_worker": (C, "another device adds numbers in another order"),
     "resources.cpus_per_worker": (C, "other threads add numbers in another order"),
+    "resources.sharding": (C, "the steps are the same, added up in another order"),
     "training.per_device_train_batch_size": (C, "every remaining row is trained once"),
     "training.per_device_eval_batch_size": (F, "an eval loss is the mean over all rows"),
     "training.gradient_accumulation_steps": (C, "every remaining row is trained once"),

@@ -98,7 +98,7 @@ def shorter(config: JobConfig, length: int, lengths: Mapping[int, int]) -> Itera
 
 def smaller_optimizer(config: JobConfig, length: int, _: Mapping[int, int]) -> Iterator[Change]:
     """AdamW with its averages in 8 bits."""
-    if config.training.uses_adam and not is_8bit(config.training.optim):
+    if config.training.uses_adam and not is_8bit(config.training.optim or ""):
         message = "AdamW of bitsandbytes, which keeps its averages in 8 bits instead of 32."
         yield changed(config, length, {"training.optim": "adamw_8bit"}, message)
 
@@ -115,6 +115,7 @@ def smaller_evaluations(config: JobConfig, length: int, _: Mapping[int, int]) ->
 def quantised(config: JobConfig, length: int, _: Mapping[int, int]) -> Iterator[Change]:
     if config.quantised_by:
         return
+    is_divided = config.resources.sharding == "fsdp" and config.resources.num_workers > 1
     changes: dict[str, Any] = {"load_in_4bit": True}
     message = "QLoRA: frozen weights in 4 bits, which costs a little quality and speed."
     if config.tuning == "full":
@@ -122,7 +123,8 @@ def quantised(config: JobConfig, length: int, _: Mapping[int, int]) -> Iterator[
         yield changed(config, length, changes, message)
         changes = {"tuning": "lora", "load_in_4bit": True}
         message = "QLoRA: trains adapters on frozen weights in 4 bits."
-    yield changed(config, length, changes, message)
+    if not is_divided:
+        yield changed(config, length, changes, message)
 
 
 def changed(config: JobConfig, length: int, changes: dict[str, Any], message: str) -> Change:

@@ -4,6 +4,8 @@ from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 
+from train.device_defaults import AMPERE
+
 GIB = 1024**3
 MARGIN = 0.15
 """Relative error of the estimate that is allowed for: a peak this close to the memory is neither fits nor does not."""
@@ -24,6 +26,9 @@ GPU_MEMORY_GIB: dict[str, tuple[float, float]] = {
 """Usable memory by Ray's names of GPU types: that of the smallest and of the largest model with the name, which Ray
 does not distinguish. From the makers' data sheets, less what the driver keeps."""
 
+OLDER_CAPABILITIES = {"T4": (7, 5), "V100": (7, 0), "P100": (6, 0)}
+"""Compute capabilities below 8.0 by the same names, from NVIDIA's list of GPUs."""
+
 
 class Fit(StrEnum):
     FITS = "fits"
@@ -35,6 +40,11 @@ def gpu_memory(gpu_type: str | None) -> tuple[int, int] | None:
     """Bytes of the smallest and the largest GPU of the type; `None` for one that is not known."""
     found = GPU_MEMORY_GIB.get(gpu_type or "")
     return (int(found[0] * GIB), int(found[1] * GIB)) if found else None
+
+
+def gpu_capability(gpu_type: str | None) -> tuple[int, int]:
+    """Compute capability of the GPU type if it is below 8.0; otherwise 8.0, from which the precision is the same."""
+    return OLDER_CAPABILITIES.get(gpu_type or "", AMPERE)
 
 
 def fit(peak: int, memory: tuple[int, int]) -> Fit:

@@ -46,7 +46,8 @@ class JobMemory:
         shape = document["shape"]
         linears = {name: (widths[0], widths[1]) for name, widths in shape["linears"].items()}
         lengths = {int(tokens): int(number) for tokens, number in document["lengths"].items()}
-        parts = {"shape": ModelShape(**shape | {"linears": linears}), "place": Place(**document["place"])}
+        place = document["place"] | {"capability": tuple(document["place"]["capability"])}
+        parts = {"shape": ModelShape(**shape | {"linears": linears}), "place": Place(**place)}
         return cls(**{**document, **parts, "lengths": lengths})
 
     def to_document(self) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from ftlab.schemas import GrpoMethod, JobConfig, SftMethod
+from train.device_defaults import FLASH_ATTENTION, device_defaults, with_device_defaults
+from train.device_defaults import Place as Place
 from train.estimate.activations import (
     Adapters,
     Batch,
@@ -51,15 +53,6 @@ class Memory:
         return sum(vars(self).values())
 
 
-@dataclass(frozen=True)
-class Place:
-    """What a run trains on."""
-
-    use_cuda: bool
-    has_fast_bfloat16: bool = True
-    """Whether a CPU computes bfloat16 fast; otherwise `auto` loads such weights as float32 there."""
-
-
 def training_peak(shape: ModelShape, config: JobConfig, length: int, place: Place, *, is_padded: bool = True) -> Memory:
     """The largest of the moments of a step whose longest row has `length` tokens."""
     return max(_moments(_Run(shape, config, place), length, is_padded), key=lambda memory: memory.total)
@@ -71,7 +64,8 @@ def evaluation_peak(shape: ModelShape, config: JobConfig, length: int, place: Pl
     texts = config.training.per_device_eval_batch_size * config.method.texts_per_row
     batch = Batch(texts, length, texts > 1)
     head = _head_bytes(run, batch, backward=False)
-    return run.with_overhead(replace(run.still, activations=forward_bytes(shape, batch, run.precision), logits=head))
+    activations = forward_bytes(shape, batch, run.precision)
+    return run.with_overhead(replace(run.in_pass, activations=activations, logits=head))
 
 
 def adapter_parameters(shape: ModelShape, config: JobConfig) -> int:
@@ -90,12 +84,15 @@ class _Run:
     """The parts of a run that stay the same during a step."""
 
     def __init__(self, shape: ModelShape, config: JobConfig, place: Place) -> None:
+        in_force = device_defaults(config, place)
+        config = with_device_defaults(config, place)
+        self.optim, self.has_flash = in_force.optim, in_force.attention == FLASH_ATTENTION
         training = config.training
         if config.method.scores_texts:
             shape = shape.without_head
         self.shape, self.config, self.place = shape, config, place
         self.trains_all = config.tuning == "full"
-        self.is_mixed = training.bf16 or training.fp16
+        self.is_mixed = bool(training.bf16 or training.fp16)
         stored = DTYPE_BYTES[shape.dtype]
         weights = DTYPE_BYTES.get(training.dtype) or (4 if self.trains_all else stored)
         if training.dtype == "auto" and not place.use_cuda and not place.has_fast_bfloat16:
@@ -105,10 +102,13 @@ class _Run:
         adapter = adapter_parameters(shape, config)
         self.trained = shape.num_parameters if self.trains_all else adapter
         self.trained_bytes = weights if self.trains_all else 4
+        self.is_sharded = config.resources.sharding == "fsdp" and config.resources.num_workers > 1
+        self.parts = config.resources.num_workers if self.is_sharded else 1
+        """Workers that divide weights, gradients and optimizer among them."""
         self.still = Memory(
-            weights=_weights(shape, weights, config),
-            adapter=4 * adapter,
-            optimizer=self._optimizer(),
+            weights=_weights(shape, weights, config) // self.parts,
+            adapter=4 * adapter // self.parts,
+            optimizer=self.optimizer_bytes // self.parts,
         )
         lora = config.lora
         self.adapters = (
@@ -118,20 +118,39 @@ class _Run:
         )
 
     @property
+    def in_pass(self) -> Memory:
+        """`still` while a pass is computed: with divided weights, those outside the blocks and two blocks are whole."""
+        return replace(self.still, weights=self.still.weights + self._gathered(self.precision))
+
+    @property
     def gradients(self) -> int:
-        """Bytes of all gradients; data-parallel training copies them into buckets."""
+        """Bytes of all gradients; data-parallel training with whole weights copies them into buckets."""
+        if self.is_sharded:
+            return self.trained * self.trained_bytes // self.parts
         return self.trained * self.trained_bytes * (2 if self.config.resources.num_workers > 1 else 1)
+
+    @property
+    def gathered_gradients(self) -> int:
+        """Bytes of the gradients that are whole until all workers have added to them: those of the same weights."""
+        return self._gathered(self.precision) if self.trains_all else 0
+
+    def _gathered(self, precision: Precision) -> int:
+        if not self.is_sharded:
+            return 0
+        shape = self.shape
+        outside = shape.num_parameters - shape.linear_parameters
+        return (outside + 2 * shape.linear_parameters // shape.num_layers) * min(precision.weights, precision.compute)
 
     @property
     def step_bytes(self) -> int:
         """Temporary tensors of an optimizer step: of all weights at once on a GPU, else of one after another."""
-        optim, largest = self.config.training.optim, self.shape.largest_weight if self.trains_all else 0
+        optim, largest = self.optim, self.shape.largest_weight if self.trains_all else 0
         if optim == "adafactor":
             return 3 * 4 * largest
         if is_8bit(optim):
             return 0 if self.place.use_cuda else 4 * 4 * largest
         if optim == "adamw_torch":
-            return self.trained_bytes * (self.trained if self.place.use_cuda else 2 * largest)
+            return self.trained_bytes * (self.trained if self.place.use_cuda else 2 * largest) // self.parts
         return 0
 
     def with_overhead(self, memory: Memory) -> Memory:
@@ -141,9 +160,10 @@ class _Run:
             memory, overhead=CPU_LIBRARIES + round((CPU_HEAP_FACTOR - 1) * (memory.activations + memory.logits))
         )
 
-    def _optimizer(self) -> int:
-        """Bytes of the optimizer's state: two averages for AdamW, sums over rows and columns for Adafactor."""
-        optim = self.config.training.optim
+    @property
+    def optimizer_bytes(self) -> int:
+        """Bytes of the optimizer's whole state: two averages for AdamW, sums over rows and columns for Adafactor."""
+        optim = self.optim
         if optim == "sgd":
             return 0
         if optim == "adafactor":
@@ -160,7 +180,8 @@ def _moments(run: _Run, length: int, is_padded: bool) -> list[Memory]:
     """The moments of a step at which memory may be at its peak."""
     shape, precision, training = run.shape, run.precision, run.config.training
     texts = training.per_device_train_batch_size * run.config.method.texts_per_row
-    batch = Batch(texts, length, is_padded and texts > 1)
+    # FlashAttention needs no mask: it leaves the padding out.
+    batch = Batch(texts, length, is_padded and texts > 1 and not run.has_flash)
     blocks = block_bytes(shape, batch, precision, run.adapters) + _cast_weights(run)
     one_block = blocks // shape.num_layers
     recomputes = training.gradient_checkpointing
@@ -172,14 +193,18 @@ def _moments(run: _Run, length: int, is_padded: bool) -> list[Memory]:
     if isinstance(run.config.method, SftMethod) and run.config.method.label_smoothing_factor:
         # In float32: the hidden states, the weights of their labels, and the product of both.
         head += 3 * 4 * batch.num_tokens * shape.hidden
-    still = run.still
+    still, in_pass = run.still, run.in_pass
     # Below a new adapter, the base model is the reference: another forward pass before the backward pass.
     reference = forward_bytes(shape, batch, precision) if run.config.method.compares_with_base else 0
     moments = [
-        replace(still, gradients=earlier, activations=kept + reference, logits=head),
-        replace(still, gradients=max(earlier, embedding), activations=kept + in_block),
+        replace(in_pass, gradients=earlier, activations=kept + reference, logits=head),
+        replace(in_pass, gradients=max(earlier, embedding) + run.gathered_gradients, activations=kept + in_block),
         # The gradient of tied embeddings comes from both ends.
-        replace(still, gradients=run.gradients + embedding * shape.is_tied, activations=one_block),
+        replace(
+            in_pass,
+            gradients=run.gradients + embedding * shape.is_tied + run.gathered_gradients,
+            activations=one_block,
+        ),
         replace(still, gradients=run.gradients, optimizer=still.optimizer + run.step_bytes),
     ]
     if isinstance(run.config.method, GrpoMethod):
@@ -210,7 +235,7 @@ def _weights(shape: ModelShape, num_bytes: int, config: JobConfig) -> int:
 
 def _cast_weights(run: _Run) -> int:
     """Bytes of the converted copies of weights that mixed precision keeps for the backward pass."""
-    if run.precision.compute >= run.precision.weights or run.config.quantised_by:
+    if run.precision.compute >= run.precision.weights or run.config.quantised_by or run.is_sharded:
         return 0
     return run.shape.linear_parameters * run.precision.compute
 
@@ -232,7 +257,7 @@ def is_8bit(optim: str) -> bool:
 
 def optimizer_bytes(shape: ModelShape, config: JobConfig, place: Place) -> int:
     """Bytes of the optimizer's state, in memory and in a checkpoint."""
-    return _Run(shape, config, place).still.optimizer
+    return _Run(shape, config, place).optimizer_bytes
 
 
 def trained_bytes(shape: ModelShape, config: JobConfig, place: Place) -> int:

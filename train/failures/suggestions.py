@@ -58,7 +58,7 @@ def for_divergence(facts: FailureFacts) -> list[Suggestion]:
         f"Steps that are too large are the usual cause; the usual rate for this method is {usual:g}.",
         f"Updates {rate / lower:.3g} times smaller; the training may need more steps.",
     )
-    return [*found, *_clipping(facts), *_warmup(facts), *_precision(config, fp16=training.fp16)]
+    return [*found, *_clipping(facts), *_warmup(facts), *_precision(config, fp16=bool(training.fp16))]
 
 
 def _clipping(facts: FailureFacts) -> list[Suggestion]:

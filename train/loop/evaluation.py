@@ -96,10 +96,13 @@ def sum_batches(
     measure: Callable[[Batch], BatchSums],
     sums: MetricSums,
     after_pass: Callable[[], None],
+    *,
+    is_sharded: bool = False,
 ) -> None:
     """Measure each batch of this rank, and add it to `sums`.
 
-    `after_pass` is called equally often on every rank, so that the ranks can agree on something there.
+    `after_pass` is called equally often on every rank, so that the ranks can agree on something there. So is `measure`
+    where the model `is_sharded`, whose passes need every rank: what a rank without a batch measures is not counted.
     """
     assert isinstance(loader.batch_sampler, RankBatches)
     batches = iter(loader)
@@ -108,6 +111,8 @@ def sum_batches(
             batch = next(batches, None)
             if batch is not None:
                 sums.add(measure(batch))
+            elif is_sharded:
+                measure(loader.collate_fn([loader.dataset[0]]))
             after_pass()
 
 

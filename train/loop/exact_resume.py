@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 import torch
 from peft import LoraConfig, PeftModel
 from torch.utils.data import DataLoader, Dataset, Sampler
-from transformers import PrinterCallback, Trainer, TrainerControl
+from transformers import PrinterCallback, TrainerControl
 from transformers.trainer_utils import EvalLoopOutput, SchedulerType
 
 from ftlab.manifest import read_manifest
@@ -48,6 +48,7 @@ from train.loop.evaluation import (
 from train.loop.prompt_samples import PromptSampler
 from train.loop.resumed_optimizer import OptimizerSettings, load_schedule
 from train.loop.run_state import RunState, current_rng_sha256, preserve_rng, read_run_states, rng_sha256
+from train.loop.sharded_training import ShardedTraining, local, reshard
 from train.model.initial_adapter import InitialAdapter, load_trained
 from train.model.load import undo_cast
 from train.plan import StopKind
@@ -55,7 +56,7 @@ from train.row_order import SegmentSampler
 from train.row_schedule import RowSchedule, Segment
 
 
-class ExactResume(Trainer):
+class ExactResume(ShardedTraining):
     """Trains by a `RowSchedule`, from the checkpoint `resume_from` on if one is given.
 
     Name it before the trainer of TRL among the base classes.
@@ -83,10 +84,12 @@ class ExactResume(Trainer):
         run_callback: RunCallback,
         resume_from: Path | None,
         is_quantised: bool,
+        is_sharded: bool = False,
         sampler: PromptSampler | None = None,
         peft_config: LoraConfig | None = None,
         **options: Any,
     ) -> None:
+        self.is_sharded = is_sharded
         self._schedule = schedule
         self._run_callback = run_callback
         self._resume_from = resume_from
@@ -289,7 +292,12 @@ class ExactResume(Trainer):
         def after_pass() -> None:
             self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
 
-        sum_batches(dataloader, lambda batch: self.measure_batch(self._prepare_inputs(batch)), sums, after_pass)
+        def measure(batch: Batch) -> BatchSums:
+            return self.measure_batch(self._prepare_inputs(batch))
+
+        sum_batches(dataloader, measure, sums, after_pass, is_sharded=self.is_sharded)
+        if self.is_sharded:
+            reshard(self.model)
         sums.add_other_ranks()
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in sums.means().items()}
         rows: Any = dataloader.dataset
@@ -328,7 +336,7 @@ class ExactResume(Trainer):
 
     def _refuse_ruined_weights(self) -> None:
         """Raise `LossDivergedError` if a resume from these weights could only fail."""
-        trained = (weight for weight in self.model.parameters() if weight.requires_grad)
+        trained = (local(weight) for weight in self.model.parameters() if weight.requires_grad)
         is_ruined = not math.isfinite(self._tr_loss.item()) or not all(weight.isfinite().all() for weight in trained)
         if any(highest([int(is_ruined)])):
             raise self._run_callback.diverged("The loss or the weights became infinite or NaN", self.state.global_step)

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from ftlab.errors import InvalidRequestError
 from train.data.tokens.encode import IGNORE
 from train.loop.run_state import preserve_rng
+from train.model.load import precision_of_attention
 
 TOLERANCE = 64
 """Largest difference between a logit and the product of hidden state and weights, in roundings of their type."""
@@ -54,12 +55,12 @@ class LabelSmoothing:
         ids = torch.arange(8, device=model.device)[None]
         was_training = model.training
         model.eval()
-        with preserve_rng(), torch.no_grad():
-            logits = model(input_ids=ids, use_cache=False).logits.float()
+        with preserve_rng(), torch.no_grad(), precision_of_attention(model):
+            logits = model(input_ids=ids, use_cache=False).logits
             products = torch.nn.functional.linear(self._hidden.to(head.weight.dtype), head.weight, head.bias).float()
         model.train(was_training)
-        rounding = torch.finfo(head.weight.dtype).eps
-        if (logits - products).abs().max() > TOLERANCE * rounding * products.abs().max():
+        rounding = max(torch.finfo(dtype).eps for dtype in (head.weight.dtype, logits.dtype))
+        if (logits.float() - products).abs().max() > TOLERANCE * rounding * products.abs().max():
             raise InvalidRequestError(
                 f"This model ({model.config.model_type}) changes its logits after the output layer, for example by "
                 "soft-capping, which label smoothing does not support. Set method.label_smoothing_factor to 0.",

@@ -8,6 +8,7 @@ from bitsandbytes.optim.optimizer import Optimizer2State
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from peft.utils.other import ModulesToSaveWrapper
+from torch.distributed.tensor import DTensor
 from transformers.integrations.neftune import neftune_post_forward_hook
 from transformers.pytorch_utils import Conv1D
 
@@ -97,6 +98,7 @@ def _recorded(config: JobConfig, lr_steps: int) -> dict[str, Any]:
         "training.gradient_checkpointing": training.gradient_checkpointing,
         **{f"method.{name}": value for name, value in config.method if _is_of_trainer(config, name)},
         "resources.num_workers": config.resources.num_workers,
+        "resources.sharding": config.resources.sharding,
         "tuning": config.tuning,
         "load_in_4bit": config.load_in_4bit,
         "load_in_8bit": config.load_in_8bit,
@@ -134,6 +136,7 @@ def _in_force(
         "training.dataloader_num_workers": train_dataloader.num_workers,
         "method.packing": "seq_lengths" in train_dataloader.dataset.column_names,
         "resources.num_workers": args.world_size,
+        "resources.sharding": "fsdp" if all(isinstance(weight, DTensor) for weight in core.parameters()) else "none",
         "tuning": _tuning(core, optimizer),
         "load_in_4bit": bool(getattr(core, "is_loaded_in_4bit", False)),
         "load_in_8bit": bool(getattr(core, "is_loaded_in_8bit", False)),

@@ -13,6 +13,7 @@ from datasets import Dataset
 from ftlab.schemas.events import TRIED, TrialPayload
 from train.all_ranks import highest
 from train.failures.errors import DeviceTooSmallError
+from train.loop.sharded_training import local
 from train.row_schedule import RowSchedule
 
 MIN_PASSES_ON_CPU = 200
@@ -61,7 +62,7 @@ def measure(
 
     Raise `DeviceTooSmallError` where the GPU cannot hold what comes after it.
     """
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    trained = [local(weight) for weight in model.parameters() if weight.requires_grad]
     size = sum(weight.numel() * weight.element_size() for weight in trained)
     # The 8-bit states have two bytes per number, whatever the type of the weight.
     states = 2 * sum(weight.numel() for weight in trained) if optim == "adamw_8bit" else 0

@@ -14,6 +14,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from ftlab.errors import InvalidRequestError
 from train.data.tokens.encode import IGNORE
 from train.loop.run_state import preserve_rng
+from train.model.load import precision_of_attention
 
 NUM_TOKENS = "num_tokens"
 """Key of a batch: how many of its places hold a token. `SftRunTrainer` removes it."""
@@ -81,7 +82,7 @@ def refuse_contamination(model: PreTrainedModel, collator: RowCollator) -> None:
     second = [number % vocabulary for number in range(3, 11)]
     was_training = model.training
     model.eval()
-    with preserve_rng(), torch.no_grad():
+    with preserve_rng(), torch.no_grad(), precision_of_attention(model):
         one, other = (_logits(model, collator, [first % vocabulary] * 8, second) for first in (1, 2))
     model.train(was_training)
     if (one - other).abs().max() > ROUNDING * torch.finfo(one.dtype).eps * one.abs().max():

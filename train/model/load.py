@@ -29,8 +29,12 @@ from train.model.preflight import ModelUse, check_devices, check_modules
 from train.model.reward_head import HEAD, HEAD_WEIGHT, TASK_TYPE, check_files, has_own_head, is_reward_adapter
 
 
-def load_model(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrainedModel | PeftModel:
+def load_model(
+    base: BaseModel, config: JobConfig, *, use_cuda: bool, attention: str | None = None
+) -> PreTrainedModel | PeftModel:
     """Load the weights that `config` starts from; adapters of a former job are trained further, or merged.
+
+    `attention` is one of transformers, for models that support it.
 
     Raise `InvalidRequestError`: `invalid_config` for data types that the devices cannot compute with and for
     names in `lora` that the model does not have, `model_invalid` or `unsupported_model` for files that cannot be
@@ -46,6 +50,8 @@ def load_model(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrai
     for folder in filter(None, (base.adapter, base.folder)):
         check_files(config.method, folder)
     model = _load_base(base, config, use_cuda=use_cuda)
+    if attention is not None and model._supports_flash_attn:
+        model.set_attn_implementation(attention)
     if base.adapter is None:
         if config.tuning == "lora":
             check_modules(ModelUse.of(config), _modules(model), is_tied=_is_tied(model))
@@ -85,7 +91,7 @@ def _load_weights(
             load_in_8bit=config.load_in_8bit,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
+            bnb_4bit_compute_dtype=torch.float16 if config.training.fp16 else torch.bfloat16,
         )
         options["device_map"] = {"": 0 if use_cuda else "cpu"}
     if config.load_in_8bit:
@@ -184,6 +190,12 @@ def _with_new_head(model: PreTrainedModel, folder: Path, *, is_trainable: bool) 
     return adapted
 
 
+def precision_of_attention(model: PreTrainedModel | PeftModel) -> torch.autocast:
+    """Autocast for a pass outside of a trainer: FlashAttention computes 16-bit numbers only, the others as they are."""
+    is_flash = "flash" in (model.config._attn_implementation or "")
+    return torch.autocast(model.device.type, torch.bfloat16, enabled=is_flash)
+
+
 def lora_config(config: JobConfig) -> PeftLoraConfig:
     lora = config.lora
     return PeftLoraConfig(
@@ -249,6 +261,8 @@ def _dtype(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> torch.dtype
         return torch.float32
     saved = json.loads((base.folder / "config.json").read_text("utf-8"))
     name = saved.get("dtype") or saved.get("torch_dtype") or "float32"
+    if config.training.fp16 and name == "bfloat16":
+        return torch.float16  # a GPU without bfloat16 would convert the weights in every pass
     if use_cuda or name not in ("float16", "bfloat16"):
         return getattr(torch, name)
     return torch.bfloat16 if _has_fast_bfloat16() else torch.float32

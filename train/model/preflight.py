@@ -233,6 +233,19 @@ def check_divergence_of_adapter(config: JobConfig) -> None:
         )
 
 
+def check_sharding_of_adapter(config: JobConfig) -> None:
+    """Raise `InvalidRequestError` for divided weights in a job that compares with an existing adapter it trains."""
+    resources = config.resources
+    if resources.sharding == "fsdp" and resources.num_workers > 1 and config.method.compares_with_base:
+        raise InvalidRequestError(
+            f"resources.sharding 'fsdp' and method '{config.method.type}' cannot be combined with an adapter that is "
+            "trained further: its reference is computed with the whole model. Set resources.sharding to 'none', or "
+            "start from a full model.",
+            "invalid_config",
+            "resources.sharding",
+        )
+
+
 def unused_settings(config: JobConfig) -> list[str]:
     """Sentences about settings that were set but have no effect together with the others."""
     training = config.training
@@ -244,6 +257,8 @@ def unused_settings(config: JobConfig) -> list[str]:
             f"lora.lora_dropout ({config.lora.lora_dropout:g}) is not used, because method '{config.method.type}' "
             "trains without dropout."
         )
+    if config.resources.sharding == "fsdp" and config.resources.num_workers == 1:
+        unused.append("resources.sharding ('fsdp') is not used, because there is one worker.")
     unused += [
         f"training.{name} ({getattr(training, name):g}) is not used, because the schedule 'constant' has no warm-up; "
         "'constant_with_warmup' has one."

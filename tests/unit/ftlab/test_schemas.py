@@ -171,6 +171,27 @@ def test_refused(document):
         JobConfig.model_validate(MINIMAL | document)
 
 
+DIVIDED = {"resources": {"num_workers": 2, "sharding": "fsdp"}}
+
+
+@pytest.mark.parametrize(
+    ("document", "remedy"),
+    [
+        ({"method": {"type": "kto"}}, "method 'kto': use one of 'sft', 'dpo', 'reward'"),
+        ({"method": {"type": "dpo"}, "tuning": "full"}, "tuning 'full' and method 'dpo', .*: use tuning 'lora'"),
+        ({"load_in_4bit": True}, "load_in_4bit: quantised weights cannot be divided; leave it out"),
+        ({"training": {"optim": "adafactor"}}, "training.optim 'adafactor': use one of 'adamw_torch', .*'sgd'"),
+        ({"training": {"fp16": True}}, "training.fp16: use training.bf16, or no mixed precision"),
+        ({"training": {"sample_prompts": ["Hi"]}}, "training.sample_prompts: one worker answers them"),
+    ],
+)
+def test_weights_that_cannot_be_divided_are_refused_with_the_remedy(document, remedy):
+    with pytest.raises(ValidationError, match=f"resources.sharding 'fsdp' cannot be combined with {remedy}"):
+        JobConfig.model_validate(MINIMAL | document | DIVIDED)
+    for whole in ({"num_workers": 2}, {"num_workers": 2, "sharding": "none"}, {"sharding": "fsdp"}):
+        JobConfig.model_validate(MINIMAL | document | {"resources": whole})
+
+
 def test_learning_rate_defaults_by_tuning():
     assert JobConfig.model_validate(MINIMAL).learning_rate == 2e-4
     assert JobConfig.model_validate(MINIMAL | {"tuning": "full"}).learning_rate == 2e-5

@@ -11,6 +11,7 @@ from typing import Any
 from datasets import Dataset
 
 from tests.unit.train.runs import MODEL, Job, Link
+from train.devices import with_defaults
 from train.loop.callback import RunCallback
 from train.loop.run_context import RunContext
 from train.methods import make_trainer
@@ -29,7 +30,7 @@ class Evaluator:
 
     def __init__(self, folder: Path, models: Path) -> None:
         job = Job(folder / "job", models, folder / "rows.jsonl")
-        plan = job.plan(method={"type": "sft", "max_length": 64, "packing": True})
+        plan = with_defaults(job.plan(method={"type": "sft", "max_length": 64, "packing": True}))
         base = find_model(MODEL, models)
         run = RunContext.of(plan, Link())
         schedule = RowSchedule.planned(plan.config.training, [1], 1)

@@ -132,7 +132,9 @@ def _train_all(documents: list[dict[str, Any]], rows: Rows, rank: int, workers: 
         stop_in = {(Phase(phase), step): StopKind(kind)} if phase else {}
         link = Link(stop_at=stop_at, stop_in=stop_in) if rank == workers - 1 else Link()
         rows.clear()
-        outcome = job.train(link, resources={"num_workers": workers}, **document["config"])
+        config = document["config"]
+        resources = {"num_workers": workers} | config.pop("resources", {})
+        outcome = job.train(link, resources=resources, **config)
         told.append({"events": link.events, "rows": dict(rows), "outcome": asdict(outcome), "job": asdict(job)})
     return told
 

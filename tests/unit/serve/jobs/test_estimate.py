@@ -171,6 +171,19 @@ def test_what_would_fit_instead(client, on_hub, coordinator):
             assert again.devices[0].training.total == alternative.peak_bytes
 
 
+def test_several_gpus_divide_what_does_not_fit_one(client, on_hub, coordinator):
+    coordinator.fleet = Fleet((Node("a", 4, 4, 8 * GIB, "T4"),))
+    body = on_hub | {"tuning": "full", "training": {"per_device_train_batch_size": 16}}
+    auto, whole, divided = (
+        estimate(client, body | {"resources": {"num_workers": 4, "sharding": sharding}}).devices[0]
+        for sharding in ("auto", "none", "fsdp")
+    )
+    assert whole.fits != "fits"
+    assert auto == divided
+    assert auto.message.endswith("The weights are divided among the 4 workers (fsdp).")
+    assert (auto.peak_bytes or 0) < (whole.peak_bytes or 0)
+
+
 def test_a_share_of_a_gpu_has_a_share_of_its_memory(client, on_hub, coordinator):
     coordinator.fleet = Fleet((Node("a", 4, 1, 8 * GIB, "H100"),))
     whole, half = (

@@ -145,7 +145,6 @@ def test_params_are_flat_and_complete(job: JobRecord, jobs: Jobs) -> None:
         "name": "greeter",
         "model": "org/base",
         "training.max_steps": "10",
-        "training.bf16": "False",
         "training.learning_rate": "0.0002",
         "lora.r": "8",
         "lora.target_modules": '["q_proj", "v_proj"]',

@@ -6,7 +6,7 @@ from ftlab.schemas import JobConfig
 from ftlab.schemas.auto import AUTO
 from tests.unit.train.estimate.shapes import LLAMA_8B, SMOLLM2_135M, shape_of
 from train.auto.facts import Device, Facts, Lengths
-from train.estimate.devices import GIB, gpu_memory
+from train.estimate.devices import GIB, gpu_capability, gpu_memory
 from train.estimate.memory import Place
 
 SMALL, LARGE = shape_of(SMOLLM2_135M), shape_of(LLAMA_8B)
@@ -27,7 +27,7 @@ def cpu(gib: float = 8, processes: int = 1) -> Device:
 
 
 def gpu(name: str = "L4", cpus: int = 8) -> Device:
-    return Device(name, Place(use_cuda=True), gpu_memory(name), cpus=cpus)
+    return Device(name, Place(use_cuda=True, capability=gpu_capability(name)), gpu_memory(name), cpus=cpus)
 
 
 def facts(**changes: Any) -> Facts:

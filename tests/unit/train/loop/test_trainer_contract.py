@@ -20,6 +20,7 @@ from trl.trainer.reward_trainer import DataCollatorForPreference
 from trl.trainer.utils import FusedCausalLMOutput, add_fused_lm_head
 
 from train.loop.exact_resume import ExactResume
+from train.loop.sharded_training import ShardedTraining
 from train.methods.dpo import DpoRunTrainer
 from train.methods.kto import MARGINS, KtoRunTrainer
 from train.methods.reward import RewardRunTrainer
@@ -52,6 +53,10 @@ OVERRIDDEN = {
     "_load_from_checkpoint": "(self, resume_from_checkpoint, model=None)",
     "_save_rng_state": "(self, output_dir)",
     "_load_rng_state": "(self, checkpoint)",
+    "_move_model_to_device": "(self, model, device)",
+    "_prepare_for_training": "(self, max_steps, train_dataloader, resume_from_checkpoint)",
+    "_save_optimizer_and_scheduler": "(self, output_dir)",
+    "_defer_fsdp_gradient_reduction": "(self)",
 }
 """Methods of `Trainer` by their names, with their parameters."""
 RETURNED_VALUES = {"set_initial_training_values": 7, "_init_training_state": 2}
@@ -63,7 +68,7 @@ OTHER_NAMES = {
 """Where a trainer of TRL names a parameter differently. Transformers passes it by position."""
 PASSED_BY_NAME = {"epoch", "train_dataloader", "steps_in_epoch", "num_update_steps_per_epoch"}
 """Arguments of `_run_epoch` that are read or replaced by their names."""
-ADVICE = "Adapt train/loop/exact_resume.py, then this list."
+ADVICE = "Adapt train/loop/exact_resume.py or sharded_training.py, then this list."
 GRPO_SEAMS = {
     "_prepare_inputs": "(self, generation_batch)",
     "_generate_and_score_completions": "(self, inputs)",
@@ -116,8 +121,15 @@ def test_every_trainer_of_trl_has_every_overridden_method(trainer: type[Trainer]
 
 
 def test_the_list_names_every_override() -> None:
-    overrides = {name for name in vars(ExactResume) if name != "__init__" and hasattr(Trainer, name)}
+    ours = vars(ExactResume) | vars(ShardedTraining)
+    overrides = {name for name in ours if name != "__init__" and hasattr(Trainer, name)}
     assert overrides - {"__doc__", "__module__", "__annotations__"} == set(OVERRIDDEN)
+
+
+def test_a_model_that_owns_its_placement_is_not_wrapped() -> None:
+    """`ShardedTraining` sets the attribute before this method of transformers runs."""
+    read = {node.attr for node in ast.walk(tree_of(Trainer._prepare_for_training)) if isinstance(node, ast.Attribute)}
+    assert "is_distributed_loading_by_transformers" in read, f"The seam is gone. {ADVICE}"
 
 
 def test_the_training_loop_passes_what_a_segment_replaces_by_name() -> None:
@@ -180,7 +192,7 @@ def test_what_is_called_elsewhere_is_there() -> None:
 
 def test_the_sft_trainer_counts_tokens_in_the_loss() -> None:
     check_method(SFTTrainer, "compute_loss", "(self, model, inputs, return_outputs=False, num_items_in_batch=None)")
-    assert SftRunTrainer.__mro__[1:3] == (ExactResume, SFTTrainer)
+    assert SftRunTrainer.__mro__[1:4] == (ExactResume, ShardedTraining, SFTTrainer)
 
 
 def test_the_sft_trainer_notes_one_mean_a_pass_and_averages_them_when_it_logs() -> None:
@@ -241,7 +253,7 @@ def test_the_kto_trainer_pairs_prompts_with_other_answers_before_it_makes_batche
 def test_the_reward_trainer_has_what_its_run_overrides() -> None:
     check_method(RewardTrainer, "compute_loss", "(self, model, inputs, return_outputs=False, num_items_in_batch=None)")
     check_method(RewardTrainer, "_prepare_dataset", "(self, dataset, processing_class, args, dataset_name)")
-    assert RewardRunTrainer.__mro__[1:3] == (ExactResume, RewardTrainer)
+    assert RewardRunTrainer.__mro__[1:4] == (ExactResume, ShardedTraining, RewardTrainer)
     batch = DataCollatorForPreference(0)([{"chosen_ids": [1, 2], "rejected_ids": [3], "chosen_labels": [1, 2]}])
     assert batch.keys() == {"input_ids", "attention_mask"}, "Adapt train/methods/reward.py."
     assert batch["input_ids"].tolist() == [[1, 2], [3, 0]], "Adapt train/methods/reward.py."

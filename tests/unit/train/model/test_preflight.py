@@ -17,6 +17,7 @@ from train.model.preflight import (
     adapter_settings,
     check_devices,
     check_rows,
+    check_sharding_of_adapter,
     check_use,
     unused_settings,
     with_adapter_settings,
@@ -252,6 +253,15 @@ def test_the_rules_between_settings_hold_for_those_of_the_adapter():
         with_adapter_settings(config(load_in_8bit=True), dora)
 
 
+def test_weights_are_not_divided_where_the_reference_is_an_adapter():
+    two = {"num_workers": 2, "sharding": "fsdp"}
+    with pytest.raises(InvalidRequestError, match=r"Set resources.sharding to 'none'") as caught:
+        check_sharding_of_adapter(config(method={"type": "dpo"}, resources=two))
+    assert caught.value.param == "resources.sharding"
+    check_sharding_of_adapter(config(resources=two))
+    check_sharding_of_adapter(config(method={"type": "dpo"}, resources={"num_workers": 2}))
+
+
 def test_modules_to_save_are_compared_in_any_order():
     whole = ADAPTER.model_copy(update={"modules_to_save": ["lm_head", "embed_tokens"]})
     same = config(lora={"modules_to_save": ["embed_tokens", "lm_head"]})
@@ -282,6 +292,7 @@ def test_adapter_settings_come_from_its_file(tmp_path: Path):
         ({"training": {"adam_beta2": 0.95, "optim": "adafactor"}}, "adam_beta2 (0.95)"),
         ({"training": {"eval_steps": 5}}, "eval_steps (5)"),
         ({"training": {"sample_max_new_tokens": 5}}, "sample_max_new_tokens (5)"),
+        ({"resources": {"sharding": "fsdp"}}, "resources.sharding ('fsdp')"),
     ],
 )
 def test_settings_without_effect_are_named(values, words):
