@@ -13,7 +13,7 @@ from ftlab.schemas.events import DEVICE_SETTINGS
 from train.all_ranks import highest, is_main_rank, num_ranks
 from train.device_defaults import Place, device_defaults, with_device_defaults
 from train.estimate.devices import has_fast_bfloat16
-from train.estimate.sharding import sharding_in_force, with_sharding
+from train.estimate.sharding import Sharding, sharding_in_force, with_sharding
 from train.loop.run_context import RunContext
 from train.loop.trial_pass import longest_rows
 from train.model.base_model import BaseModel
@@ -47,8 +47,10 @@ def with_sharding_in_force(run: RunContext, base: BaseModel, train_sets: list[Da
     plan = run.plan
     if base.adapter is not None:
         check_sharding_of_adapter(plan.config)
-    shape, longest = facts_of(base.folder).shape, _longest(plan, train_sets)
-    sharding = sharding_in_force(plan.config, shape, longest, place_of(plan), _gpu_memory(plan))
+    sharding: Sharding = "none"
+    if plan.config.resources.num_workers > 1:
+        shape, longest = facts_of(base.folder).shape, _longest(plan, train_sets)
+        sharding = sharding_in_force(plan.config, shape, longest, place_of(plan), _gpu_memory(plan))
     return replace(run, plan=replace(plan, config=with_sharding(plan.config, sharding)))
 
 
