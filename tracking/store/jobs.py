@@ -375,27 +375,10 @@ NEW_JOB: dict[str, Any] = {
     "auto": {},
 } | dict.fromkeys(
     (
-        "reason",
-        "not_before",
-        "waiting_for",
-        "data_findings",
-        "stop_kind",
-        "resume_from",
-        "total_steps",
-        "epoch",
-        "loss",
-        "eval_loss",
-        "eta_s",
-        "phase",
-        "file",
-        "file_progress",
-        "mlflow_run_id",
-        "mlflow_experiment_id",
-        "model_revision",
-        "model_id",
-        "started_at",
-        "paused_at",
-        "finished_at",
+        *("reason", "not_before", "waiting_for", "data_findings", "stop_kind", "resume_from"),
+        *("total_steps", "epoch", "loss", "eval_loss", "eta_s", "phase", "file", "file_progress"),
+        *("mlflow_run_id", "mlflow_experiment_id", "model_revision", "model_id"),
+        *("started_at", "paused_at", "finished_at"),
     )
 )
 """The fields of every new job; its first event says that it is queued."""
