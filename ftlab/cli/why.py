@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from ftlab.schemas import FailureAnalysis, Job
 
 MAX_WIDTH = 100
+ROWS_AT_FAULT = ("bad_data", "diverged")
+"""Causes that changed rows cure, where no setting does."""
 
 
 @command(app)
@@ -38,4 +40,14 @@ def _next(job: "Job", analysis: "FailureAnalysis") -> list[str]:
         return ["", f"The job continues by itself: {job.message}"]
     if analysis.suggestions:
         return ["", "Continue with the first suggestion:", f"  ftlab resume {job.id} --suggested"]
-    return ["", "Continue once the cause is removed:", f"  ftlab resume {job.id}"]
+    if analysis.cause not in ROWS_AT_FAULT:
+        return ["", "Continue once the cause is removed:", f"  ftlab resume {job.id}"]
+    if analysis.resume_from is None:
+        return ["", "Continue with corrected rows:", f"  ftlab resume {job.id} --set dataset=CORRECTED.jsonl"]
+    return [
+        "",
+        "Continue with corrected rows in a new job, from its checkpoint:",
+        f"  ftlab show {job.id} --yaml > job.yaml",
+        "  ftlab submit job.yaml --set dataset=CORRECTED.jsonl \\",
+        f"    --set model=job:{job.id}/step-{analysis.resume_from.step}",
+    ]

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from ftlab.status import JobStatus, ReasonCode
+from ftlab.status import FailureCause, JobStatus, Phase, ReasonCode
 from tests.chaos import outages, sandbox
 from tests.chaos.scene import Scene
 from train.checkpoints import checkpoint_files
@@ -34,6 +34,14 @@ def test_a_disk_that_fills_up_in_a_checkpoint_ends_the_job_with_what_to_do(scene
     assert [step for step, _ in kept] == [5, 10]
     for _, path in kept:
         checkpoint_files.verify(path)
+
+    why = scene.client.jobs.failure(job.id)
+    print(why.model_dump_json(indent=1))
+    assert (why.cause, why.phase, why.confidence) == (FailureCause.DISK_FULL, Phase.SAVING, "certain")
+    resumed = scene.client.jobs.resume(job.id, suggested=True)
+    assert resumed.adjustments[0].sentence == "training.save_total_limit 3 -> 1"
+    cured = scene.finish(job)
+    assert cured.status is JobStatus.COMPLETED, cured.message
 
 
 @pytest.mark.chaos

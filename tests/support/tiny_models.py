@@ -67,11 +67,13 @@ def make_tiny_model(
     seed: int = 0,
     scale: float = 1.0,
     tied: bool = True,
+    poison: str = "",
 ) -> Path:
     """Write tokenizer and randomly initialised model (safetensors) to `folder` and return it.
 
     The same arguments give the same weights, `scale` times as large as usual; the caller's random state stays as it
-    was. `tied` shares the weights of the embedding with the output layer.
+    was. `tied` shares the weights of the embedding with the output layer. The loss of a text with the character `poison`
+    is NaN; it needs a model that is not `tied`.
     """
     tokenizer = make_tiny_tokenizer(vocab_size=vocab_size)
     shape = {
@@ -96,6 +98,9 @@ def make_tiny_model(
     with torch.no_grad():
         for weights in model.parameters():
             weights.mul_(scale)
+        for token, number in tokenizer.get_vocab().items():
+            if poison and poison in token:
+                model.get_input_embeddings().weight[number] = torch.inf
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -35,6 +35,8 @@ def find_checkpoint(plan: RunPlan, link: RunLink | None) -> tuple[Path, Manifest
         problems: list[str] = []
     else:
         path, manifest, problems = checkpoint_files.newest_good(plan.checkpoints_folder)
+    # A resume on a full disk may have a lower limit than the attempt before, and the next checkpoint needs the space.
+    checkpoint_files.retire(plan.checkpoints_folder, keep=plan.config.training.save_total_limit)
     barrier()
     for problem in problems:
         report_set_aside(link, problem)

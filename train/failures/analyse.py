@@ -3,8 +3,9 @@
 from ftlab.schemas.events import LOSS_FLAT
 from ftlab.schemas.failures import Confidence, FailureAnalysis, ResumeFrom, Suggestion
 from ftlab.status import CAUSES, FailureCause, Phase, ReasonCode
+from train.failures.divergence import RISEN, rise_until
 from train.failures.evidence import evidence_of
-from train.failures.facts import FailureFacts
+from train.failures.facts import FailureFacts, SavedCheckpoint
 from train.failures.memory_suggestions import for_main_memory, for_memory
 from train.failures.sentences import sentence_of
 from train.failures.suggestions import for_config, for_disk, for_divergence, for_no_learning, for_stall, for_time
@@ -79,16 +80,28 @@ def _confidence_in(cause: FailureCause, facts: FailureFacts) -> Confidence:
 
 
 def _resume_from(cause: FailureCause, facts: FailureFacts) -> ResumeFrom | None:
-    """The newest checkpoint; after a divergence the best one, because the newest may be from after its beginning."""
+    """The newest checkpoint; after a divergence one from before its beginning."""
     if not facts.checkpoints:
         return None
-    newest = facts.checkpoints[0]
+    if cause is C.DIVERGED:
+        saved, why = _before_divergence(facts)
+    else:
+        saved, why = facts.checkpoints[0], "It is the newest, so the fewest steps are trained again."
+    return ResumeFrom(name=saved.name, step=saved.step, eval_loss=saved.eval_loss, reason=why)
+
+
+def _before_divergence(facts: FailureFacts) -> tuple[SavedCheckpoint, str]:
+    """The best checkpoint by eval loss; without one, the newest from before the training loss rose."""
     measured = [saved for saved in facts.checkpoints if saved.eval_loss is not None]
-    if cause is not C.DIVERGED or not measured:
-        why = "It is the newest, so the fewest steps are trained again."
-        if cause is C.DIVERGED:
-            why = "It is the newest, and no checkpoint has an eval loss to choose by. Its weights are finite."
-        return ResumeFrom(name=newest.name, step=newest.step, eval_loss=newest.eval_loss, reason=why)
-    best = min(measured, key=lambda saved: (saved.eval_loss or 0.0, -saved.step))
-    why = f"It has the lowest eval loss ({best.eval_loss:.4g}); the loss may have been rising at later ones already."
-    return ResumeFrom(name=best.name, step=best.step, eval_loss=best.eval_loss, reason=why)
+    if measured:
+        best = min(measured, key=lambda saved: (saved.eval_loss or 0.0, -saved.step))
+        why = f"It has the lowest eval loss ({best.eval_loss:.4g}); the loss may have been rising at later ones already."
+        return best, why
+    rises = [rise_until(facts, saved.step) for saved in facts.checkpoints]
+    number = next((number for number, rise in enumerate(rises) if rise < RISEN), None)
+    if number is None:
+        lowest = min(range(len(rises)), key=rises.__getitem__)
+        return facts.checkpoints[lowest], "The training loss had risen at every checkpoint, and the least at this one."
+    if number == 0:
+        return facts.checkpoints[0], "It is the newest, and the training loss had not risen yet when it was saved."
+    return facts.checkpoints[number], "It is the newest from before the training loss rose."

@@ -1,6 +1,7 @@
 """What happened, in one sentence for people."""
 
 from ftlab.status import FailureCause, Phase
+from train.failures.divergence import is_by_rows
 from train.failures.facts import FailureFacts
 
 C = FailureCause
@@ -18,6 +19,9 @@ def sentence_of(cause: FailureCause, facts: FailureFacts, phase: Phase | None) -
             return facts.failure.message.partition(" Its stacks ")[0]
         case C.DIVERGED if not facts.metrics.get("loss"):
             return "The loss was not a finite number from the first step on: the base model or the rows are at fault."
+        case C.DIVERGED if is_by_rows(facts):
+            what = facts.failure.message.partition(". ")[0]
+            return f"{what}, and the steps before it were as usual: most likely, rows of this step are at fault."
         case C.DIVERGED:
             what = facts.failure.message.partition(". ")[0]
             return f"The training diverged: {what[:1].lower()}{what[1:]}."

@@ -152,8 +152,8 @@ _STORAGE_REMEDIES = {
 
 
 def is_native(error: BaseException) -> bool:
-    """Whether the error is of a class in which native code reports its errors."""
-    return any(cls.__name__ in _NATIVE for cls in type(error).__mro__)
+    """Whether the error is of a class in which native code reports its errors: tokenizers raises a bare `Exception`."""
+    return type(error) is Exception or any(cls.__name__ in _NATIVE for cls in type(error).__mro__)
 
 
 def storage_sentence(error: BaseException, folder: Path) -> str | None:

@@ -9,6 +9,7 @@ from ftlab.schemas import JobConfig
 from ftlab.schemas.failures import Change, Suggestion
 from ftlab.status import Phase
 from train.estimate.alternatives import changed
+from train.failures.divergence import is_by_rows
 from train.failures.evidence import gb
 from train.failures.facts import FailureFacts
 
@@ -44,10 +45,12 @@ def value_of(config: JobConfig, name: str) -> Any:
 
 
 def for_divergence(facts: FailureFacts) -> list[Suggestion]:
-    """A lower learning rate, a warm-up, clipping, bfloat16. None where the first loss was not finite already."""
+    """A lower learning rate, a warm-up, clipping, bfloat16. None where the first loss was not finite already, or where
+    rows are at fault: no setting cures those.
+    """
     config = facts.config
     assert config is not None
-    if not facts.metrics.get("loss"):
+    if not facts.metrics.get("loss") or is_by_rows(facts):
         return []
     training, rate = config.training, config.learning_rate
     usual = config.method.learning_rates[config.tuning]
@@ -139,8 +142,10 @@ def for_disk(facts: FailureFacts) -> list[Suggestion]:
     if kept == 1 or not facts.checkpoints:
         return []
     size = max(saved.size_bytes for saved in facts.checkpoints)
-    reason = f"Each checkpoint of this job takes {gb(size)}, and it keeps {kept} besides the best one."
-    effect = f"At most {gb(2 * size)} for its checkpoints instead of {gb((kept + 1) * size)}."
+    best, others = (" besides the best one", 2) if config.has_evaluation else ("", 1)
+    reason = f"Each checkpoint of this job takes {gb(size)}, and it keeps {kept}{best}."
+    most, now = (1 + others) * size, (kept + others) * size
+    effect = f"At most {gb(most)} for its checkpoints, with the one that is being saved, instead of {gb(now)}."
     changes = {"training.save_total_limit": 1}
     return suggestion(config, changes, reason, effect)
 

@@ -89,6 +89,26 @@ def test_a_cause_that_no_setting_cures(cli, fake):
     ]
 
 
+def test_rows_at_fault_before_the_first_checkpoint(cli, fake):
+    rows = ANALYSIS.model_copy(update={"cause": "bad_data", "suggestions": [], "resume_from": None})
+    fake.add_job(end=JobStatus.FAILED).failure = rows.model_dump(mode="json")
+    assert cli("why", "job-001").err.splitlines()[1:] == [
+        "Continue with corrected rows:",
+        "  ftlab resume job-001 --set dataset=CORRECTED.jsonl",
+    ]
+
+
+def test_rows_at_fault_after_a_checkpoint_need_a_new_job(cli, fake):
+    rows = ANALYSIS.model_copy(update={"cause": "diverged", "suggestions": []})
+    fake.add_job(end=JobStatus.FAILED).failure = rows.model_dump(mode="json")
+    assert cli("why", "job-001").err.splitlines()[1:] == [
+        "Continue with corrected rows in a new job, from its checkpoint:",
+        "  ftlab show job-001 --yaml > job.yaml",
+        "  ftlab submit job.yaml --set dataset=CORRECTED.jsonl \\",
+        "    --set model=job:job-001/step-200",
+    ]
+
+
 def test_a_job_that_never_failed(cli, fake, client):
     fake.add_job()
     run = cli("why", "job-001")

@@ -257,7 +257,9 @@ def test_a_stall_gets_the_limit_that_ended_it():
 def test_a_full_disk_keeps_fewer_checkpoints():
     [found] = analyse(facts(reported("disk_full"))).suggestions
     assert (found.changes[0].field, found.changes[0].from_, found.changes[0].to) == ("training.save_total_limit", 3, 1)
-    assert "200 MB for its checkpoints instead of 400 MB" in found.effect
+    assert "At most 300 MB for its checkpoints, with the one that is being saved, instead of 500 MB." in found.effect
+    [found] = analyse(facts(reported("disk_full"), config=config(eval_dataset=None))).suggestions
+    assert "At most 200 MB for its checkpoints, with the one that is being saved, instead of 400 MB." in found.effect
     assert analyse(facts(reported("disk_full"), config=config({"save_total_limit": 1}))).suggestions == []
 
 
@@ -266,8 +268,52 @@ def test_where_to_continue():
     assert (newest.step, newest.eval_loss) == (200, 1.4)
     assert (best := analyse(facts(reported("diverged"))).resume_from)
     assert (best.step, "lowest eval loss (1.3)" in best.reason) == (150, True)
-    assert (only := analyse(facts(reported("diverged"), checkpoints=SAVED[2:])).resume_from)
-    assert (only.step, "no checkpoint has an eval loss" in only.reason) == (100, True)
+
+
+@pytest.mark.parametrize(
+    ("losses", "step", "reason"),
+    [
+        ({100: 3.0, 150: 2.0, 200: 2.1}, 200, "had not risen yet"),
+        ({100: 3.0, 150: 2.0, 200: 9.0}, 150, "the newest from before the training loss rose"),
+        ({1: 2.0, 100: 5.0, 150: 40.0, 200: 9e9}, 100, "had risen at every checkpoint, and the least at this one"),
+        ({}, 200, "had not risen yet"),
+        ({100: -3.0, 150: 2.0, 200: 9.0}, 200, "had not risen yet"),
+    ],
+)
+def test_a_divergence_without_evaluations_continues_from_before_the_rise(
+    losses: dict[int, float], step: int, reason: str
+):
+    saved = tuple(replace(each, eval_loss=None) for each in SAVED)
+    found = analyse(facts(reported("diverged"), checkpoints=saved, metrics={"loss": [*losses.items()]})).resume_from
+    assert found is not None
+    assert (found.step, reason in found.reason) == (step, True), found.reason
+
+
+def test_rows_that_make_the_loss_nan_at_once_are_blamed_and_no_setting_is():
+    calm = {"loss": [(5, 2.2), (6, 2.1), (7, 2.3)], "grad_norm": [(5, 1.1), (6, 1.0), (7, 1.2)]}
+    known = {"metrics": calm, "config": config({"learning_rate": 0.01}), "checkpoints": ()}
+    found = analyse(facts(reported("poisoned_row"), **known))
+    assert found.suggestions == []
+    assert found.sentence == (
+        "The loss became nan at step 8, and the steps before it were as usual: most likely, rows of this step are at "
+        "fault."
+    )
+    assert any(str(POISONED_LINE) in line for line in found.evidence if line.startswith("Rows of step 8"))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"metrics": {"loss": [(6, 2.1), (7, 5.0)], "grad_norm": [(6, 1.0), (7, 1.2)]}},
+        {"metrics": {"loss": [(5, 2.0), (6, 2.1), (7, 2.0)], "grad_norm": [(5, 1.1), (6, 1.0), (7, 90.0)]}},
+        {"metrics": {"loss": [(7, 2.0)]}, "config": config({"logging_steps": 7})},
+        {"metrics": {"loss": [(7, 2.0)]}, "config": config({"fp16": True})},
+        {"metrics": {"loss": [(6, 0.1), (7, -0.1)]}},
+    ],
+    ids=["loss rose", "large gradient", "steps not logged", "float16", "loss below zero"],
+)
+def test_what_else_can_explain_a_divergence_keeps_its_suggestions(values: dict[str, Any]):
+    assert fields(analyse(facts(reported("poisoned_row"), **values)))[0] == ["learning_rate"]
 
 
 # Texts

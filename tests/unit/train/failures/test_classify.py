@@ -15,6 +15,7 @@ import torch.distributed as dist
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from tokenizers import Tokenizer, models
 
 from ftlab.errors import (
     ConflictError,
@@ -233,6 +234,13 @@ def test_a_full_disk_is_known_while_the_weights_are_written(tmp_path: Path):
     assert classify(error, tmp_path).reason is R.DISK_FULL
     with pytest.raises(SafetensorError, match=r"I/O error: .* \(os error 20\)"):
         save_file({"a": torch.zeros(1)}, "/dev/null/weights.safetensors")
+
+
+def test_a_full_disk_is_known_while_the_tokenizer_is_written(tmp_path: Path):
+    """tokenizers raises a bare `Exception`."""
+    error = raised(lambda: Tokenizer(models.BPE()).save("/dev/full"))
+    assert type(error) is Exception
+    assert classify(error, tmp_path).reason is R.DISK_FULL
 
 
 def test_a_full_disk_behind_another_error(tmp_path: Path):

@@ -1,0 +1,39 @@
+"""Limits on the memory of one training worker, as on a machine that has less of it."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+GROUPS = Path("/sys/fs/cgroup")
+
+
+def limit_data(worker: psutil.Process, more_bytes: int) -> None:
+    """Let the process allocate only `more_bytes` more than it has: an allocation beyond raises an error in it."""
+    limit = worker.memory_info().data + more_bytes
+    worker.rlimit(psutil.RLIMIT_DATA, (limit, limit))
+
+
+@contextmanager
+def memory_group(name: str, limit_bytes: int) -> Iterator[Path | None]:
+    """A control group whose processes the kernel kills when they need more; `None` where that is not permitted."""
+    is_first_version = (GROUPS / "memory").is_dir()
+    folder = GROUPS / "memory" / name if is_first_version else GROUPS / name
+    try:
+        folder.mkdir()
+        limit = folder / ("memory.limit_in_bytes" if is_first_version else "memory.max")
+        limit.write_text(str(limit_bytes), "ascii")
+    except OSError:
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        subprocess.run(["rmdir", str(folder)], check=False)
+
+
+def add(group: Path, process: psutil.Process) -> None:
+    """Put a process into the group. What it has allocated until now does not count."""
+    (group / "cgroup.procs").write_text(str(process.pid), "ascii")

@@ -1,0 +1,165 @@
+"""Failures that are analysed right, and cured by the first suggestion of their analysis."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ftlab.schemas import Dataset, FailureAnalysis, Job
+from ftlab.status import FailureCause, JobStatus, Phase, ReasonCode
+from tests.chaos.memory_limits import add, limit_data, memory_group
+from tests.chaos.scene import NUM_ROWS, Scene
+from tests.support.lab import rows, wait_for
+
+MIB = 1024**2
+LONG_ROWS = 64
+LONG = {"type": "sft", "max_length": 1024}
+STEPS_TIMEOUT_S = 120.0
+POISON = "@"
+"""The poisoned model computes NaN from a row with this character."""
+POISONED_LINE = 57
+
+
+def upload(scene: Scene, folder: Path, text: str) -> Dataset:
+    file = folder / "rows.jsonl"
+    file.write_text(text, "utf-8")
+    return scene.client.datasets.upload(file)
+
+
+def long_rows(count: int = LONG_ROWS) -> str:
+    """Rows of about 1,000 tokens."""
+    text = "What holds? " * 150
+    messages = [{"role": "user", "content": "Go on."}, {"role": "assistant", "content": text}]
+    return "".join(json.dumps({"messages": messages, "id": str(number)}) + "\n" for number in range(count))
+
+
+def worker_of(scene: Scene, job: Job, attempt: int) -> psutil.Process:
+    """The training process of an attempt."""
+    wait_for(lambda: len(scene.lab.attempts(job.id)) == attempt, STEPS_TIMEOUT_S, f"attempt {attempt}")
+    wait_for(lambda: bool(scene.lab.pids(job.id)), STEPS_TIMEOUT_S, "its worker")
+    return psutil.Process(scene.lab.pids(job.id)[0])
+
+
+def has_trained(scene: Scene, job: Job, attempt: int, step: int) -> Callable[[], bool]:
+    def holds() -> bool:
+        events = scene.client.jobs.events(job.id, kinds="metrics")
+        return any(event.attempt == attempt and event.data["step"] >= step for event in events)
+
+    return holds
+
+
+def why(scene: Scene, job: Job) -> FailureAnalysis:
+    return scene.client.jobs.failure(job.id)
+
+
+def cure(scene: Scene, job: Job, **choice: str) -> Job:
+    """Resume with the first suggestion, which must be what the job gets."""
+    first = why(scene, job).suggestions[0]
+    resumed = scene.client.jobs.resume(job.id, suggested=True, **choice)
+    [adjustment] = resumed.adjustments
+    assert {change.field: change.to for change in adjustment.changes} == {
+        change.field: change.to for change in first.changes
+    }
+    return resumed
+
+
+@pytest.mark.chaos
+def test_an_evaluation_that_needs_too_much_memory(scene: Scene, tmp_path: Path) -> None:
+    long = upload(scene, tmp_path, long_rows())
+    training = {"per_device_eval_batch_size": LONG_ROWS, "eval_steps": 20, "save_steps": 10, "gradient_accumulation_steps": 1}
+    job = scene.submit(max_steps=60, model=scene.model("wide", hidden=256), eval_dataset=long.id, method=LONG, training=training)
+    wait_for(has_trained(scene, job, 1, 21), STEPS_TIMEOUT_S, "the first evaluation")
+    limit_data(worker_of(scene, job, 1), HEADROOM)
+
+    failed = scene.finish(job)
+
+    print(failed.message); print(why(scene, job).model_dump_json(indent=1))
+    assert (failed.status, failed.reason) == (JobStatus.FAILED, ReasonCode.HOST_OOM), failed.message
+    found = why(scene, job)
+    assert (found.cause, found.phase, found.confidence) == (FailureCause.HOST_MEMORY, Phase.EVALUATING, "certain")
+    assert [change.field for change in found.suggestions[0].changes] == ["training.per_device_eval_batch_size"]
+    cure(scene, job, checkpoint="best")
+    wait_for(has_trained(scene, job, 2, 1), STEPS_TIMEOUT_S, "the second attempt")
+    limit_data(worker_of(scene, job, 2), HEADROOM)
+    done = scene.finish(job)
+    assert done.status is JobStatus.COMPLETED, done.message
+
+
+HEADROOM = 200 * MIB
+
+
+@pytest.mark.chaos
+def test_a_worker_that_the_kernel_kills_for_lack_of_memory(scene: Scene, tmp_path: Path) -> None:
+    long = upload(scene, tmp_path, long_rows())
+    training = {"per_device_train_batch_size": LONG_ROWS // 2, "gradient_accumulation_steps": 1}
+    model = scene.model("wide", hidden=256)
+    with memory_group(f"cures-{tmp_path.name}", GROUP_BYTES) as group:
+        if group is None:
+            pytest.skip("control groups are not permitted here")
+        job = scene.submit(max_steps=2, model=model, dataset=long.id, method=LONG, training=training, max_retries=0)
+        add(group, worker_of(scene, job, 1))
+        failed = scene.finish(job)
+        print(failed.message); print(why(scene, job).model_dump_json(indent=1))
+        found = why(scene, job)
+        assert failed.status is JobStatus.FAILED
+        assert (found.cause, found.phase, found.confidence) == (FailureCause.HOST_MEMORY, Phase.TRAINING, "likely")
+        assert any("the kernel killed 1 process" in line for line in found.evidence)
+        cure(scene, job)
+        add(group, worker_of(scene, job, 2))
+        done = scene.finish(job)
+    assert done.status is JobStatus.COMPLETED, done.message
+
+
+GROUP_BYTES = 1000 * MIB
+
+
+@pytest.mark.chaos
+def test_a_training_that_diverges(scene: Scene) -> None:
+    """The rate rises until the loss is no longer finite; the first checkpoint is from before that."""
+    training = {"learning_rate": 1.0, "optim": "sgd", "max_grad_norm": 0.0, "warmup_steps": 20, "save_steps": 2}
+    job = scene.submit(max_steps=30, model=scene.model("steep", scale=3.0), tuning="full", training=training)
+
+    failed = scene.finish(job)
+
+    print(failed.message); print(why(scene, job).model_dump_json(indent=1))
+    print([(p.step, p.value) for p in scene.client.jobs.metrics(job.id, names=["loss"])])
+    assert (failed.status, failed.reason) == (JobStatus.FAILED, ReasonCode.LOSS_DIVERGED), failed.message
+    found = why(scene, job)
+    assert (found.cause, found.confidence) == (FailureCause.DIVERGED, "certain")
+    assert [change.field for change in found.suggestions[0].changes] == ["training.learning_rate"]
+    assert found.resume_from is not None
+    cure(scene, job)
+    done = scene.finish(job)
+    assert done.status is JobStatus.COMPLETED, done.message
+    losses = {p.step: p.value for p in scene.client.jobs.metrics(job.id, names=["loss"])}
+    print(losses)
+    assert losses[30] <= losses[found.resume_from.step] * 1.1, "it trains on from weights that work"
+
+
+@pytest.mark.chaos
+def test_a_row_that_makes_the_loss_nan(scene: Scene, tmp_path: Path) -> None:
+    lines = rows(NUM_ROWS).splitlines(keepends=True)
+    lines[POISONED_LINE - 1] = lines[POISONED_LINE - 1].replace("It is", f"{POISON} is")
+    dataset = upload(scene, tmp_path, "".join(lines))
+    training = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, "save_steps": 1000}
+    model = scene.model("poisoned", tied=False, poison=POISON)
+    job = scene.submit(max_steps=NUM_ROWS // 2, dataset=dataset.id, model=model, training=training)
+
+    failed = scene.finish(job)
+
+    print(failed.message); print(why(scene, job).model_dump_json(indent=1))
+    assert (failed.status, failed.reason) == (JobStatus.FAILED, ReasonCode.LOSS_DIVERGED), failed.message
+    found = why(scene, job)
+    [named] = [line for line in found.evidence if line.startswith("Rows of step")]
+    assert f"dataset {dataset.id}, lines " in named
+    guilty = {int(number) for number in named.partition(", lines ")[2].rstrip(".").split(", ")}
+    assert POISONED_LINE in guilty
+    assert len(guilty) == 2
+    assert (found.suggestions, found.resume_from) == ([], None)
+    better = "".join(line for number, line in enumerate(lines, 1) if number not in guilty)
+    corrected = upload(scene, tmp_path, better)
+    scene.client.jobs.resume(job.id, config_adjustments={"dataset": corrected.id})
+    done = scene.finish(job)
+    assert done.status is JobStatus.COMPLETED, done.message
