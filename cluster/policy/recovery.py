@@ -5,7 +5,7 @@ For a job with automatic recovery, by the reason of the attempt:
 | reason                   | the job continues                                                       | at most     |
 |--------------------------|-------------------------------------------------------------------------|-------------|
 | `device_oom`, `host_oom` | with the first suggestion of the analysis that it can take              | three times |
-| `loss_diverged`          | with half the learning rate, from the best checkpoint, else the newest  | once        |
+| `loss_diverged`          | with half the learning rate, from where the analysis suggests           | once        |
 
 Every other failure is final, or a matter of `cluster.policy.retry`.
 """

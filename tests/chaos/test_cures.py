@@ -54,6 +54,12 @@ def why(scene: Scene, job: Job) -> FailureAnalysis:
     return scene.client.jobs.failure(job.id)
 
 
+def show(scene: Scene, job: Job) -> None:
+    from ftlab.schemas.failure_text import failure_lines
+
+    print("\n".join(["", scene.client.jobs.get(job.id).message, *failure_lines(why(scene, job), 80), ""]))
+
+
 def cure(scene: Scene, job: Job, **choice: str) -> Job:
     """Resume with the first suggestion, which must be what the job gets."""
     first = why(scene, job).suggestions[0]
@@ -68,14 +74,21 @@ def cure(scene: Scene, job: Job, **choice: str) -> Job:
 @pytest.mark.chaos
 def test_an_evaluation_that_needs_too_much_memory(scene: Scene, tmp_path: Path) -> None:
     long = upload(scene, tmp_path, long_rows())
-    training = {"per_device_eval_batch_size": LONG_ROWS, "eval_steps": 20, "save_steps": 10, "gradient_accumulation_steps": 1}
-    job = scene.submit(max_steps=60, model=scene.model("wide", hidden=256), eval_dataset=long.id, method=LONG, training=training)
+    training = {
+        "per_device_eval_batch_size": LONG_ROWS,
+        "eval_steps": 20,
+        "save_steps": 10,
+        "gradient_accumulation_steps": 1,
+    }
+    job = scene.submit(
+        max_steps=60, model=scene.model("wide", hidden=256), eval_dataset=long.id, method=LONG, training=training
+    )
     wait_for(has_trained(scene, job, 1, 21), STEPS_TIMEOUT_S, "the first evaluation")
     limit_data(worker_of(scene, job, 1), HEADROOM)
 
     failed = scene.finish(job)
 
-    print(failed.message); print(why(scene, job).model_dump_json(indent=1))
+    show(scene, job)
     assert (failed.status, failed.reason) == (JobStatus.FAILED, ReasonCode.HOST_OOM), failed.message
     found = why(scene, job)
     assert (found.cause, found.phase, found.confidence) == (FailureCause.HOST_MEMORY, Phase.EVALUATING, "certain")
@@ -101,7 +114,7 @@ def test_a_worker_that_the_kernel_kills_for_lack_of_memory(scene: Scene, tmp_pat
         job = scene.submit(max_steps=2, model=model, dataset=long.id, method=LONG, training=training, max_retries=0)
         add(group, worker_of(scene, job, 1))
         failed = scene.finish(job)
-        print(failed.message); print(why(scene, job).model_dump_json(indent=1))
+        show(scene, job)
         found = why(scene, job)
         assert failed.status is JobStatus.FAILED
         assert (found.cause, found.phase, found.confidence) == (FailureCause.HOST_MEMORY, Phase.TRAINING, "likely")
@@ -123,7 +136,7 @@ def test_a_training_that_diverges(scene: Scene) -> None:
 
     failed = scene.finish(job)
 
-    print(failed.message); print(why(scene, job).model_dump_json(indent=1))
+    show(scene, job)
     print([(p.step, p.value) for p in scene.client.jobs.metrics(job.id, names=["loss"])])
     assert (failed.status, failed.reason) == (JobStatus.FAILED, ReasonCode.LOSS_DIVERGED), failed.message
     found = why(scene, job)
@@ -149,7 +162,7 @@ def test_a_row_that_makes_the_loss_nan(scene: Scene, tmp_path: Path) -> None:
 
     failed = scene.finish(job)
 
-    print(failed.message); print(why(scene, job).model_dump_json(indent=1))
+    show(scene, job)
     assert (failed.status, failed.reason) == (JobStatus.FAILED, ReasonCode.LOSS_DIVERGED), failed.message
     found = why(scene, job)
     [named] = [line for line in found.evidence if line.startswith("Rows of step")]

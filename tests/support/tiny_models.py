@@ -72,8 +72,8 @@ def make_tiny_model(
     """Write tokenizer and randomly initialised model (safetensors) to `folder` and return it.
 
     The same arguments give the same weights, `scale` times as large as usual; the caller's random state stays as it
-    was. `tied` shares the weights of the embedding with the output layer. The loss of a text with the character `poison`
-    is NaN; it needs a model that is not `tied`.
+    was. `tied` shares the weights of the embedding with the output layer. The loss of a text with the character
+    `poison` is NaN; it needs a model that is not `tied`.
     """
     tokenizer = make_tiny_tokenizer(vocab_size=vocab_size)
     shape = {

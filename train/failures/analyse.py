@@ -95,7 +95,9 @@ def _before_divergence(facts: FailureFacts) -> tuple[SavedCheckpoint, str]:
     measured = [saved for saved in facts.checkpoints if saved.eval_loss is not None]
     if measured:
         best = min(measured, key=lambda saved: (saved.eval_loss or 0.0, -saved.step))
-        why = f"It has the lowest eval loss ({best.eval_loss:.4g}); the loss may have been rising at later ones already."
+        why = (
+            f"It has the lowest eval loss ({best.eval_loss:.4g}); the loss may have been rising at later ones already."
+        )
         return best, why
     rises = [rise_until(facts, saved.step) for saved in facts.checkpoints]
     number = next((number for number, rise in enumerate(rises) if rise < RISEN), None)

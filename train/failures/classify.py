@@ -102,9 +102,7 @@ def _disk_full(error: BaseException | None) -> BaseException | None:
 
 def _full_disk_sentence(full: BaseException, folder: Path) -> str:
     where = getattr(full, "filename", None) or folder
-    return (
-        f"The disk of {where} is full ({free_bytes(folder):,} bytes free). Free some space, then submit the job again."
-    )
+    return f"The disk of {where} is full ({free_bytes(folder):,} bytes free). Free some space, then resume the job."
 
 
 def _of_own_error(error: FineTuneLabError) -> ReasonCode:

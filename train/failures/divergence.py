@@ -5,9 +5,9 @@ from statistics import median
 from train.failures.facts import FailureFacts
 
 RISEN = 2.0
-"""Times the lowest loss, from which a loss counts as risen."""
+"""Times the lowest loss; from there on, a loss counts as risen."""
 LARGE_GRADIENT = 10.0
-"""Times the median of the gradient norms, from which a single one counts as large."""
+"""Times the median of the gradient norms; beyond, a single one counts as large."""
 
 
 def rise_until(facts: FailureFacts, step: int) -> float:

@@ -106,6 +106,13 @@ def test_what_a_killed_attempt_left_half_written_is_swept(job: Job):
     assert job.checkpoints == ["step-00000003", "step-00000006", "step-00000008"]
 
 
+def test_a_lower_limit_frees_the_disk_before_the_next_checkpoint_is_saved(job: Job):
+    crash(job, 7)
+    assert job.checkpoints == ["step-00000003", "step-00000006"]
+    crash(job, 7, training={"save_total_limit": 1})
+    assert job.checkpoints == ["step-00000006"]
+
+
 def test_a_run_whose_training_was_over_only_delivers(job: Job, twin: Job):
     """The process ended after the last checkpoint and before, or in the middle of, the delivery."""
     twin.train()
