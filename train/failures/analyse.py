@@ -3,7 +3,7 @@
 from ftlab.schemas.events import LOSS_FLAT
 from ftlab.schemas.failures import Confidence, FailureAnalysis, ResumeFrom, Suggestion
 from ftlab.status import CAUSES, FailureCause, Phase, ReasonCode
-from train.failures.divergence import RISEN, rise_until
+from train.failures.divergence import RISEN, rise_after
 from train.failures.evidence import evidence_of
 from train.failures.facts import FailureFacts, SavedCheckpoint
 from train.failures.memory_suggestions import for_main_memory, for_memory
@@ -99,11 +99,9 @@ def _before_divergence(facts: FailureFacts) -> tuple[SavedCheckpoint, str]:
             f"It has the lowest eval loss ({best.eval_loss:.4g}); the loss may have been rising at later ones already."
         )
         return best, why
-    rises = [rise_until(facts, saved.step) for saved in facts.checkpoints]
-    number = next((number for number, rise in enumerate(rises) if rise < RISEN), None)
-    if number is None:
-        lowest = min(range(len(rises)), key=rises.__getitem__)
-        return facts.checkpoints[lowest], "The training loss had risen at every checkpoint, and the least at this one."
-    if number == 0:
-        return facts.checkpoints[0], "It is the newest, and the training loss had not risen yet when it was saved."
-    return facts.checkpoints[number], "It is the newest from before the training loss rose."
+    rises = [(rise_after(facts, saved.step), saved) for saved in facts.checkpoints]
+    before = [saved for rise, saved in rises if rise < RISEN]
+    if before:
+        return before[0], "It is the newest from before the training loss rose."
+    _, least = min(rises, key=lambda pair: (pair[0], pair[1].step))
+    return least, "The training loss had risen at every checkpoint, and the least at this one."

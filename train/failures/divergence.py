@@ -1,5 +1,6 @@
 """What the newest losses say about a divergence: whether the loss rose before it was no longer finite."""
 
+import math
 from statistics import median
 
 from train.failures.facts import FailureFacts
@@ -10,13 +11,18 @@ LARGE_GRADIENT = 10.0
 """Times the median of the gradient norms; beyond, a single one counts as large."""
 
 
-def rise_until(facts: FailureFacts, step: int) -> float:
-    """The newest training loss at or before a step, in multiples of the lowest one until then; 1 where none is known.
+def rise_after(facts: FailureFacts, step: int) -> float:
+    """The first training loss after a step, in multiples of the lowest one until then; infinite where it was NaN.
 
-    A loss that is zero or negative, as some methods have, cannot be compared: it counts as not risen.
+    The loss of a step is that of the weights before it, so the next one measures a checkpoint. A loss that is zero or
+    negative, as some methods have, cannot be compared: it counts as not risen.
     """
-    losses = [value for number, value in facts.metrics.get("loss", ()) if number <= step]
-    return losses[-1] / min(losses) if losses and min(losses) > 0 else 1.0
+    losses = facts.metrics.get("loss", ())
+    later = [value for number, value in losses if number > step]
+    if not later:
+        return 1.0 if is_by_rows(facts) else math.inf
+    lowest = min(later[0], *(value for number, value in losses if number <= step), math.inf)
+    return later[0] / lowest if lowest > 0 else 1.0
 
 
 def is_by_rows(facts: FailureFacts) -> bool:
@@ -32,4 +38,4 @@ def is_by_rows(facts: FailureFacts) -> bool:
         return False
     norms = [value for _, value in facts.metrics.get("grad_norm", ())]
     is_large = bool(norms) and norms[-1] > LARGE_GRADIENT * median(norms)
-    return not is_large and rise_until(facts, losses[-1][0]) < RISEN
+    return not is_large and losses[-1][1] < RISEN * min(value for _, value in losses)

@@ -78,4 +78,6 @@ def _series(facts: FailureFacts) -> list[str]:
 
 def gb(num_bytes: int) -> str:
     """`12.3 GB`, in powers of 1,000 as everywhere in this service."""
-    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
+    if num_bytes >= 1e9:
+        return f"{num_bytes / 1e9:.1f} GB"
+    return f"{num_bytes / 1e6:.0f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.0f} kB"

@@ -273,11 +273,12 @@ def test_where_to_continue():
 @pytest.mark.parametrize(
     ("losses", "step", "reason"),
     [
-        ({100: 3.0, 150: 2.0, 200: 2.1}, 200, "had not risen yet"),
-        ({100: 3.0, 150: 2.0, 200: 9.0}, 150, "the newest from before the training loss rose"),
-        ({1: 2.0, 100: 5.0, 150: 40.0, 200: 9e9}, 100, "had risen at every checkpoint, and the least at this one"),
-        ({}, 200, "had not risen yet"),
-        ({100: -3.0, 150: 2.0, 200: 9.0}, 200, "had not risen yet"),
+        ({100: 3.0, 150: 2.0, 200: 2.1, 201: 2.0}, 200, "the newest from before the training loss rose"),
+        ({100: 3.0, 101: 2.0, 151: 2.1, 201: 9.0}, 150, "the newest from before the training loss rose"),
+        ({100: 3.0, 101: 2.0, 150: 2.0, 200: 2.2}, 150, "the newest from before the training loss rose"),
+        ({1: 2.0, 101: 5.0, 151: 40.0, 201: 9e9}, 100, "had risen at every checkpoint, and the least at this one"),
+        ({}, 100, "had risen at every checkpoint"),
+        ({100: -3.0, 150: 2.0, 201: 9.0}, 200, "the newest from before the training loss rose"),
     ],
 )
 def test_a_divergence_without_evaluations_continues_from_before_the_rise(
