@@ -46,14 +46,20 @@ def _of_end(job: Job, events: Sequence[Event]) -> Iterator[str]:
     statuses = [event.data["status"] for event in events if event.kind is EventKind.STATUS]
     if statuses[-1:] != [job.status]:
         yield f"its log ends with {statuses[-1:]}, and it is {job.status}"
-    if sum(JobStatus(status).is_terminal for status in statuses) != int(job.status.is_terminal):
-        yield f"it did not end once: {statuses}"
+    if sum(JobStatus(status).is_terminal for status in statuses) != int(job.status.is_terminal) + _num_resumed(events):
+        yield f"it did not end once, and once for each resume: {statuses}"
     if not job.message.endswith("."):
         yield f"its message is no sentence: {job.message!r}"
     if (job.reason is None) is job.status.is_terminal or job.reason is not REASONS.get(job.status, job.reason):
         yield f"it is {job.status} for the reason {job.reason}"
     if (job.model_id is not None) is not (job.status is JobStatus.COMPLETED):
         yield f"it is {job.status} with the model {job.model_id}"
+
+
+def _num_resumed(events: Sequence[Event]) -> int:
+    """How often a user resumed the job after it had ended."""
+    messages = [event.data.get("message") or "" for event in events if event.kind is EventKind.STATUS]
+    return sum(message.startswith("The job was resumed after it ") for message in messages)
 
 
 def _of_steps(job: Job, events: Sequence[Event], points: Sequence[MetricRecord]) -> Iterator[str]:

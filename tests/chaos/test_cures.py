@@ -100,7 +100,7 @@ def test_an_evaluation_that_needs_too_much_memory(scene: Scene, tmp_path: Path) 
     assert done.status is JobStatus.COMPLETED, done.message
 
 
-HEADROOM = 200 * MIB
+HEADROOM = 450 * MIB
 
 
 @pytest.mark.chaos
@@ -111,7 +111,8 @@ def test_a_worker_that_the_kernel_kills_for_lack_of_memory(scene: Scene, tmp_pat
     with memory_group(f"cures-{tmp_path.name}", GROUP_BYTES) as group:
         if group is None:
             pytest.skip("control groups are not permitted here")
-        job = scene.submit(max_steps=2, model=model, dataset=long.id, method=LONG, training=training, max_retries=0)
+        config = scene.config(max_steps=2, model=model, method=LONG, training=training, max_retries=0)
+        job = scene.submit_config(config | {"dataset": long.id})
         add(group, worker_of(scene, job, 1))
         failed = scene.finish(job)
         show(scene, job)
@@ -158,7 +159,8 @@ def test_a_row_that_makes_the_loss_nan(scene: Scene, tmp_path: Path) -> None:
     dataset = upload(scene, tmp_path, "".join(lines))
     training = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, "save_steps": 1000}
     model = scene.model("poisoned", tied=False, poison=POISON)
-    job = scene.submit(max_steps=NUM_ROWS // 2, dataset=dataset.id, model=model, training=training)
+    config = scene.config(max_steps=NUM_ROWS // 2, model=model, training=training)
+    job = scene.submit_config(config | {"dataset": dataset.id})
 
     failed = scene.finish(job)
 
