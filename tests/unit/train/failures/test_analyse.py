@@ -275,7 +275,8 @@ def test_where_to_continue():
     [
         ({100: 3.0, 150: 2.0, 200: 2.1, 201: 2.0}, 200, "the newest from before the training loss rose"),
         ({100: 3.0, 101: 2.0, 151: 2.1, 201: 9.0}, 150, "the newest from before the training loss rose"),
-        ({100: 3.0, 101: 2.0, 150: 2.0, 200: 2.2}, 150, "the newest from before the training loss rose"),
+        ({100: 3.0, 101: 2.0, 150: 2.0, 200: 2.2}, 200, "the newest from before the training loss rose"),  # by a row
+        ({100: 3.0, 101: 2.0, 150: 2.0, 200: 9.0}, 100, "the newest from before the training loss rose"),
         ({1: 2.0, 101: 5.0, 151: 40.0, 201: 9e9}, 100, "had risen at every checkpoint, and the least at this one"),
         ({}, 100, "had risen at every checkpoint"),
         ({100: -3.0, 150: 2.0, 201: 9.0}, 200, "the newest from before the training loss rose"),
