@@ -1,5 +1,6 @@
 """How an attempt that delivered nothing ended: its reason, and the sentence that the user reads."""
 
+import re
 import time
 from collections.abc import Collection, Sequence
 
@@ -14,6 +15,8 @@ NODE_DEATH_S = 20.0
 """Seconds after which Ray declares a machine dead: about 12, rounded up."""
 NODE_LOOK_INTERVAL_S = 0.5
 MAX_RAY_CHARS = 600
+_WORKER_INFO = re.compile(r" Worker info: Worker\(.*?log_file_path='[^']*'[ ,]*\)")
+"""What Ray says about the worker in the middle of its error: ids and paths."""
 _OUT_OF_MEMORY = ("OutOfMemoryError", "killed due to the node running low on memory")
 
 _LEADS = {
@@ -60,7 +63,8 @@ def of_crash(crash: BaseException | None, nodes: Collection[str] = (), kills: Me
     Workers on another machine may end before Ray detects the loss of the machine, so this waits for the detection.
     """
     text = f"{type(crash).__name__}: {crash}"
-    notes = () if crash is None else (f"Ray reports: {' '.join(text.split())[:MAX_RAY_CHARS]}",)
+    shown = _WORKER_INFO.sub("", " ".join(text.split()))[:MAX_RAY_CHARS]
+    notes = () if crash is None else (f"Ray reports: {shown}",)
     if isinstance(crash, ray.exceptions.OutOfMemoryError) or any(mark in text for mark in _OUT_OF_MEMORY):
         message = "The machine ran out of memory, so a training worker was ended."
         return Failure(ReasonCode.HOST_OOM, message, notes=notes)

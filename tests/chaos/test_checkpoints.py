@@ -36,7 +36,6 @@ def test_a_disk_that_fills_up_in_a_checkpoint_ends_the_job_with_what_to_do(scene
         checkpoint_files.verify(path)
 
     why = scene.client.jobs.failure(job.id)
-    print(why.model_dump_json(indent=1))
     assert (why.cause, why.phase, why.confidence) == (FailureCause.DISK_FULL, Phase.SAVING, "certain")
     resumed = scene.client.jobs.resume(job.id, suggested=True)
     assert resumed.adjustments[0].sentence == "training.save_total_limit 3 -> 1"

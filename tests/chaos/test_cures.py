@@ -16,6 +16,10 @@ from tests.support.lab import rows, wait_for
 MIB = 1024**2
 LONG_ROWS = 64
 LONG = {"type": "sft", "max_length": 1024}
+HEADROOM_BYTES = 400 * MIB
+"""An evaluation of all long rows at once needs a buffer of 512 MiB; one of half of them, 310 MiB."""
+GROUP_BYTES = 1000 * MIB
+"""A step on half of the long rows at once needs 1.3 GB, with passes of a quarter 0.7 GB."""
 STEPS_TIMEOUT_S = 120.0
 POISON = "@"
 """The poisoned model computes NaN from a row with this character."""
@@ -29,7 +33,7 @@ def upload(scene: Scene, folder: Path, text: str) -> Dataset:
 
 
 def long_rows(count: int = LONG_ROWS) -> str:
-    """Rows of about 1,000 tokens."""
+    """Rows of about 600 tokens."""
     text = "What holds? " * 150
     messages = [{"role": "user", "content": "Go on."}, {"role": "assistant", "content": text}]
     return "".join(json.dumps({"messages": messages, "id": str(number)}) + "\n" for number in range(count))
@@ -54,12 +58,6 @@ def why(scene: Scene, job: Job) -> FailureAnalysis:
     return scene.client.jobs.failure(job.id)
 
 
-def show(scene: Scene, job: Job) -> None:
-    from ftlab.schemas.failure_text import failure_lines
-
-    print("\n".join(["", scene.client.jobs.get(job.id).message, *failure_lines(why(scene, job), 80), ""]))
-
-
 def cure(scene: Scene, job: Job, **choice: str) -> Job:
     """Resume with the first suggestion, which must be what the job gets."""
     first = why(scene, job).suggestions[0]
@@ -81,26 +79,22 @@ def test_an_evaluation_that_needs_too_much_memory(scene: Scene, tmp_path: Path) 
         "gradient_accumulation_steps": 1,
     }
     job = scene.submit(
-        max_steps=60, model=scene.model("wide", hidden=256), eval_dataset=long.id, method=LONG, training=training
+        max_steps=80, model=scene.model("wide", hidden=256), eval_dataset=long.id, method=LONG, training=training
     )
     wait_for(has_trained(scene, job, 1, 21), STEPS_TIMEOUT_S, "the first evaluation")
-    limit_data(worker_of(scene, job, 1), HEADROOM)
+    limit_data(worker_of(scene, job, 1), HEADROOM_BYTES)
 
     failed = scene.finish(job)
 
-    show(scene, job)
     assert (failed.status, failed.reason) == (JobStatus.FAILED, ReasonCode.HOST_OOM), failed.message
     found = why(scene, job)
     assert (found.cause, found.phase, found.confidence) == (FailureCause.HOST_MEMORY, Phase.EVALUATING, "certain")
     assert [change.field for change in found.suggestions[0].changes] == ["training.per_device_eval_batch_size"]
     cure(scene, job, checkpoint="best")
     wait_for(has_trained(scene, job, 2, 1), STEPS_TIMEOUT_S, "the second attempt")
-    limit_data(worker_of(scene, job, 2), HEADROOM)
+    limit_data(worker_of(scene, job, 2), HEADROOM_BYTES)
     done = scene.finish(job)
     assert done.status is JobStatus.COMPLETED, done.message
-
-
-HEADROOM = 450 * MIB
 
 
 @pytest.mark.chaos
@@ -115,7 +109,6 @@ def test_a_worker_that_the_kernel_kills_for_lack_of_memory(scene: Scene, tmp_pat
         job = scene.submit_config(config | {"dataset": long.id})
         add(group, worker_of(scene, job, 1))
         failed = scene.finish(job)
-        show(scene, job)
         found = why(scene, job)
         assert failed.status is JobStatus.FAILED
         assert (found.cause, found.phase, found.confidence) == (FailureCause.HOST_MEMORY, Phase.TRAINING, "likely")
@@ -124,9 +117,6 @@ def test_a_worker_that_the_kernel_kills_for_lack_of_memory(scene: Scene, tmp_pat
         add(group, worker_of(scene, job, 2))
         done = scene.finish(job)
     assert done.status is JobStatus.COMPLETED, done.message
-
-
-GROUP_BYTES = 1000 * MIB
 
 
 @pytest.mark.chaos
@@ -138,7 +128,6 @@ def test_a_training_that_diverges(scene: Scene) -> None:
 
     failed = scene.finish(job)
 
-    show(scene, job)
     assert (failed.status, failed.reason) == (JobStatus.FAILED, ReasonCode.LOSS_DIVERGED), failed.message
     found = why(scene, job)
     assert (found.cause, found.confidence) == (FailureCause.DIVERGED, "certain")
@@ -164,7 +153,6 @@ def test_a_row_that_makes_the_loss_nan(scene: Scene, tmp_path: Path) -> None:
 
     failed = scene.finish(job)
 
-    show(scene, job)
     assert (failed.status, failed.reason) == (JobStatus.FAILED, ReasonCode.LOSS_DIVERGED), failed.message
     found = why(scene, job)
     [named] = [line for line in found.evidence if line.startswith("Rows of step")]

@@ -93,6 +93,9 @@ def test_what_ray_and_the_kernel_report_is_kept():
     assert silent.notes == ("Ray reports: RuntimeError: The actor died unexpectedly. Its exit code was -9.",)
     assert (silent.reason, silent.cause) == (ReasonCode.WORKER_CRASHED, None)
     assert of_crash(None).notes == ()
+    worker = "Worker(\n actor=Actor(RayTrainWorker, 9f), metadata=(pid=1, ),\n log_file_path='/tmp/worker.log',\n)"
+    failed = of_crash(RuntimeError(f"A worker health check failed.\nWorker info: {worker}\nIt was killed."))
+    assert failed.notes == ("Ray reports: RuntimeError: A worker health check failed. It was killed.",)
 
 
 def test_a_worker_that_the_kernel_killed_for_memory():
