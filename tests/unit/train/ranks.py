@@ -45,6 +45,32 @@ class Trained:
     outcomes: list[dict[str, Any]]
 
 
+UNEVEN: list[dict[str, int]] = [
+    # Of the 11 rows, the last step of an epoch takes 3: here by a full batch and half a one.
+    {"per_device_train_batch_size": 2},
+    # And here by two passes, of which the second has a row for one worker only.
+    {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2},
+    # One row is left for the last step, which the other worker joins without any.
+    {"per_device_train_batch_size": 5},
+]
+
+
+def two_and_one(job: Job, folder: Path, shapes: list[dict[str, int]], **config: Any) -> list[tuple[Trained, Link]]:
+    """What two workers compute with batches of each shape, and what one computes that takes as many rows a pass.
+
+    Their jobs, `two-N` and `one-N` in `folder`, are like `job`.
+    """
+    training = config.pop("training", {})
+    tasks, alone = [], []
+    for number, shape in enumerate(shapes):
+        two, one = (Job(folder / f"{name}-{number}", job.models, job.rows, job.eval_rows) for name in ("two", "one"))
+        tasks.append(Task(two, config=config | {"training": training | shape}))
+        size = 2 * shape["per_device_train_batch_size"]
+        alone.append(Link())
+        one.train(alone[-1], training=training | shape | {"per_device_train_batch_size": size}, **config)
+    return list(zip(train(folder / "ranks", tasks, workers=2), alone, strict=True))
+
+
 _started: dict[int, list[subprocess.Popen[str]]] = {}
 """The ranks that wait for tasks, by their number."""
 
