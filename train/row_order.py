@@ -76,12 +76,13 @@ class DealtBatches(torch.utils.data.Sampler[list[int]]):
     ) -> None:
         self._passes = torch.utils.data.BatchSampler(rows, batch_size * num_ranks, drop_last=False)
         self._num_rows = len(rows)
+        self._rows_per_pass = batch_size * num_ranks
         self._start = batch_size * rank
         self._end = self._start + batch_size
         self._has_row_before = has_row_before
 
     def __len__(self) -> int:
-        full, rest = divmod(self._num_rows, self._passes.batch_size)
+        full, rest = divmod(self._num_rows, self._rows_per_pass)
         return full + (rest > self._start)
 
     def __iter__(self) -> Iterator[list[int]]:

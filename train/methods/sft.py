@@ -29,6 +29,7 @@ class SftRunTrainer(DealtRows, SFTTrainer):
 
     eval_metrics = EVAL_METRICS
     metric_weights: ClassVar[dict[str, str]] = dict.fromkeys(TOKEN_MEANS, NUM_TRAINED_TOKENS)
+    data_collator: RowCollator
 
     def __init__(self, *args: Any, label_smoothing_factor: float = 0.0, **options: Any) -> None:
         super().__init__(*args, **options)

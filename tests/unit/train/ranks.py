@@ -13,12 +13,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ftlab.schemas import EventKind
 from tests.unit.train.runs import Job, Link
 from tests.unit.train.traces import Rows, record_rows
 from train.plan import Phase, StopKind
 
 TIMEOUT_S = 300
+MEASURED = {"step_time_s", "data_wait_s", "tokens_per_s"}
+"""Series of a run's speed."""
 TOLD_OF_JOB = ("attempts", "recorded_step", "recorded_eval_step", "recorded_checkpoints")
 
 
@@ -69,6 +73,17 @@ def two_and_one(job: Job, folder: Path, shapes: list[dict[str, int]], **config: 
         alone.append(Link())
         one.train(alone[-1], training=training | shape | {"per_device_train_batch_size": size}, **config)
     return list(zip(train(folder / "ranks", tasks, workers=2), alone, strict=True))
+
+
+def assert_same_numbers(found: Link, expected: Link, tolerance: float = 1e-5) -> None:
+    """Both have the same metrics, up to rounding, except for their speed."""
+    names = {name for data in expected.told(EventKind.METRICS) for name in data["values"]}
+    assert {"loss", "grad_norm", "num_tokens", "eval_loss"} <= names
+    assert not {
+        name: (found.series(name), expected.series(name))
+        for name in names - MEASURED
+        if found.series(name) != pytest.approx(expected.series(name), rel=tolerance, abs=tolerance)
+    }
 
 
 _started: dict[int, list[subprocess.Popen[str]]] = {}
