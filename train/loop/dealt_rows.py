@@ -32,7 +32,7 @@ class DealtRows(ExactResume):
     texts_per_row: ClassVar[int] = 1
     """Texts of a row in `input_ids` of a batch."""
     has_row_before: ClassVar[bool] = False
-    """Whether `collate_dealt` gets the row before the batch, too (`DealtBatches`)."""
+    """Whether `dealt_collator` gets the row before the batch, too (`DealtBatches`)."""
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         args = self.args
@@ -41,7 +41,7 @@ class DealtRows(ExactResume):
         return DataLoader(
             self._remove_unused_columns(self.train_dataset, description="training"),
             batch_sampler=self._dealt_batches(args.process_index),
-            collate_fn=self.collate_dealt,
+            collate_fn=self.dealt_collator,
             num_workers=args.dataloader_num_workers,
             prefetch_factor=args.dataloader_prefetch_factor,
             pin_memory=args.dataloader_pin_memory,
@@ -54,9 +54,11 @@ class DealtRows(ExactResume):
         size = self.args.per_device_train_batch_size
         return DealtBatches(rows, size, rank, self.args.world_size, has_row_before=self.has_row_before)
 
-    def collate_dealt(self, rows: list[Any]) -> Batch:
-        """A batch of the rows that were dealt to this worker."""
-        return dict(self.data_collator(rows))
+    @property
+    def dealt_collator(self) -> Callable[[list[Any]], Batch]:
+        """Makes a batch of the rows that are dealt to a worker."""
+        collator: Callable[[list[Any]], Batch] = self.data_collator
+        return collator
 
     def get_batch_samples(self, epoch_iterator: Iterator[Batch], *args: Any) -> Any:
         """The batches of a step. Where the last pass of an epoch has none for this rank, it takes part without rows."""
@@ -69,7 +71,7 @@ class DealtRows(ExactResume):
     def stand_in(self) -> Batch:
         """The batch of a worker without rows."""
         first = next(iter(self._dealt_batches(rank=0)))[: 1 + self.has_row_before]
-        return self.collate_dealt([self.train_dataset[row] for row in first]) | {WITHOUT_ROWS: True}
+        return {**self.dealt_collator([self.train_dataset[row] for row in first]), WITHOUT_ROWS: True}
 
     def _num_rows(self, batch: Batch) -> int:
         return 0 if WITHOUT_ROWS in batch else len(batch["input_ids"]) // self.texts_per_row

@@ -137,8 +137,9 @@ class KtoRunTrainer(DealtRows, KTOTrainer):
         """Number of rows of a step, over all passes and ranks."""
         return self._rows_of_step(batch_samples)
 
-    def collate_dealt(self, rows: list[Any]) -> Batch:
-        return self.data_collator.preceded(rows)
+    @property
+    def dealt_collator(self) -> Callable[[list[Any]], Batch]:
+        return self.data_collator.preceded
 
     def _compute_kl_logps(self, model: Any, batch: Batch) -> torch.Tensor | None:
         """Log-probabilities that only the KL term is computed from, weighted by the rows of this rank."""

@@ -2,9 +2,9 @@
 
 KTO estimates how far the model has moved from the reference by answers that do not belong to their prompts. In
 training, each prompt is paired with the answer of the row before it in its pass, the first with that of the last, as
-TRL does in a batch. So the pairs depend on the rows of a pass, over all workers, and on nothing else. In an evaluation they must not depend on the
-batch size: each prompt is paired with the answer of the row before it in the eval dataset, the first with that of the
-last.
+TRL does in a batch. So the pairs depend on the rows of a pass, over all workers, and on nothing else. In an evaluation
+they must not depend on the batch size: each prompt is paired with the answer of the row before it in the eval dataset,
+the first with that of the last.
 """
 
 from collections.abc import Iterator, Sequence

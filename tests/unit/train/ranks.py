@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,15 +76,16 @@ def two_and_one(job: Job, folder: Path, shapes: list[dict[str, int]], **config: 
     return list(zip(train(folder / "ranks", tasks, workers=2), alone, strict=True))
 
 
-def assert_same_numbers(found: Link, expected: Link, tolerance: float = 1e-5) -> None:
-    """Both have the same metrics, up to rounding, except for their speed."""
+def assert_same_numbers(found: Link, expected: Link, ignored: Collection[str] = (), tolerance: float = 1e-5) -> None:
+    """Both have the same metrics, up to rounding, except for their speed and those that are `ignored`."""
     names = {name for data in expected.told(EventKind.METRICS) for name in data["values"]}
     assert {"loss", "grad_norm", "num_tokens", "eval_loss"} <= names
-    assert not {
+    differing = {
         name: (found.series(name), expected.series(name))
-        for name in names - MEASURED
+        for name in names - MEASURED.union(ignored)
         if found.series(name) != pytest.approx(expected.series(name), rel=tolerance, abs=tolerance)
     }
+    assert not differing, differing
 
 
 _started: dict[int, list[subprocess.Popen[str]]] = {}

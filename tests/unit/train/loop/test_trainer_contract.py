@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.data_loader import DataLoaderShard
 from peft.utils.constants import SEQ_CLS_HEAD_NAMES
 from transformers import Trainer, TrainerState
@@ -192,6 +193,21 @@ def test_what_is_called_elsewhere_is_there() -> None:
     check_method(Trainer, "remove_callback", "(self, callback)")
 
 
+@pytest.mark.parametrize("trainer", TRL_TRAINERS)
+def test_the_rows_of_workers_are_counted_under_names_of_our_own(trainer: type[Trainer]) -> None:
+    ours = {name for name in vars(DealtRows) if not name.startswith("__")} - OVERRIDDEN.keys()
+    taken = ours & set(dir(trainer))
+    assert "_joining" in ours
+    assert not taken, f"{trainer.__name__} has attributes of its own named {taken}; rename those of DealtRows."
+
+
+def test_accelerate_gathers_metrics_by_the_method_that_is_replaced() -> None:
+    """Batches that accelerate did not deal are never cut to the length of a dataset."""
+    source = inspect.getsource(Accelerator.gather_for_metrics)
+    assert "data = self.gather(input_data)" in source, f"Accelerate gathers metrics otherwise. {ADVICE}"
+    assert "if self.gradient_state.end_of_dataloader:" in source, f"Accelerate cuts metrics otherwise. {ADVICE}"
+
+
 def test_the_sft_trainer_counts_tokens_in_the_loss() -> None:
     check_method(SFTTrainer, "compute_loss", "(self, model, inputs, return_outputs=False, num_items_in_batch=None)")
     assert SftRunTrainer.__mro__[1:5] == (DealtRows, ExactResume, ShardedTraining, SFTTrainer)
@@ -237,7 +253,9 @@ def test_the_kto_trainer_has_what_its_run_overrides() -> None:
     check_method(KTOTrainer, "_compute_kl_logps", "(self, model, batch)")
     source = inspect.getsource(KTOTrainer._compute_loss)
     assert "kl = (KL_logps - ref_KL_logps).mean().detach()" in source, "Adapt train/methods/kto.py."
-    taken = {"_method", "_reference_folder", "_eval_kl", "_kl_weight"} & (assigned_attributes(KTOTrainer) | set(dir(KTOTrainer)))
+    taken = {"_method", "_reference_folder", "_eval_kl", "_kl_weight"} & (
+        assigned_attributes(KTOTrainer) | set(dir(KTOTrainer))
+    )
     assert not taken, f"KTOTrainer has attributes of its own named {taken}; rename those of KtoRunTrainer."
 
 

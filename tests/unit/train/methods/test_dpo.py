@@ -144,6 +144,8 @@ def test_an_evaluation_depends_on_nothing_but_model_and_pairs(pairs: Job, tmp_pa
 
 
 LEARNED = ("loss", "rewards/margins", "eval_loss", "eval_rewards/margins", "entropy", "logits/rejected")
+DECIDED_BY_ROUNDING = ("rewards/accuracies", "eval_rewards/accuracies")
+"""Before the first step, all rewards are 0."""
 GENTLE = STEPS | {"max_steps": 4, "learning_rate": 2e-4}
 
 
@@ -158,13 +160,13 @@ def test_two_passes_teach_what_one_with_twice_the_batch_teaches(pairs: Job, tmp_
 
 
 def test_two_workers_learn_what_one_with_twice_the_batch_learns(pairs: Job, tmp_path: Path) -> None:
-    """Of 11 pairs, each is trained once in an epoch; the second worker has fewer than the first for its end, or none."""
+    """Of 11 pairs, each is trained once in an epoch; for the last ones, a worker has fewer than the other or none."""
     shapes: list[dict[str, int]] = [
         {"per_device_train_batch_size": 2},
         {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2},
     ]
     for two, one in two_and_one(pairs, tmp_path, shapes, method=DPO, tuning="full", training=GENTLE):
-        assert_same_numbers(two.link, one)
+        assert_same_numbers(two.link, one, DECIDED_BY_ROUNDING)
 
 
 def test_a_batch_is_that_of_trl() -> None:

@@ -195,7 +195,7 @@ def test_each_good_answer_counts_the_same_whatever_pass_it_is_in(rated: Job) -> 
 def test_two_workers_learn_what_one_with_twice_the_batch_learns(
     rated: Job, tmp_path: Path, tuning: str, sizes: list[int]
 ) -> None:
-    """Of 11 rows, each is trained once in an epoch; the second worker has fewer than the first for its end, or none."""
+    """Of 11 rows, each is trained once in an epoch; for the last ones, a worker has fewer than the other or none."""
     rated.rows = write_rated(tmp_path / "odd.arrow", 11)
     shapes = [{"per_device_train_batch_size": size} for size in sizes]
     training = STEPS | {"max_steps": 4, "learning_rate": 5e-4}

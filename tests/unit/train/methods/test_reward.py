@@ -153,7 +153,7 @@ def test_two_passes_teach_what_one_with_twice_the_batch_teaches(pairs: Job, tmp_
 
 
 def test_two_workers_learn_what_one_with_twice_the_batch_learns(pairs: Job, tmp_path: Path) -> None:
-    """Of 11 pairs, each is trained once in an epoch; the second worker has fewer than the first for its end, or none."""
+    """Of 11 pairs, each is trained once in an epoch; for the last ones, a worker has fewer than the other or none."""
     shapes: list[dict[str, int]] = [
         {"per_device_train_batch_size": 2},
         {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2},
