@@ -1,4 +1,4 @@
-"""Several workers that learn what one learns which takes the rows of all: a mixin over `ExactResume`.
+"""Training with several workers that equals training with one on the same rows: a mixin over `ExactResume`.
 
 Accelerate repeats rows where those of an epoch do not fill a batch for every worker. Here no row is trained twice: in
 the last pass of an epoch, a worker may have a smaller batch than the others, or takes part without rows.
@@ -25,8 +25,8 @@ WITHOUT_ROWS = "without_rows"
 class DealtRows(ExactResume):
     """Deals the rows of each pass to the workers.
 
-    A trainer whose loss is a mean over rows counts them by `_num_rows` and `_rows_of_step`, and computes it `_joining`
-    the workers.
+    A trainer whose loss is a mean over rows counts them with `_rows_of_step`, calls TRL's `compute_loss` in the context
+    `_joining`, and weights the loss with `_by_rows`.
     """
 
     texts_per_row: ClassVar[int] = 1
