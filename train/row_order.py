@@ -65,18 +65,30 @@ class SegmentSampler(torch.utils.data.Sampler[int]):
 
 
 class DealtBatches(torch.utils.data.Sampler[list[int]]):
-    """Batches of a sampler, dealt to the ranks in turn. No row is repeated: the last ranks may have a batch less."""
+    """The batches of one rank: its part of the rows of each pass, which are those of one rank with larger batches.
 
-    def __init__(self, rows: torch.utils.data.Sampler[int], batch_size: int, rank: int, num_ranks: int) -> None:
-        self._batches = torch.utils.data.BatchSampler(rows, batch_size, drop_last=False)
-        self._rank = rank
-        self._num_ranks = num_ranks
+    No row is repeated: in the last pass, some ranks may have fewer rows than others, or no batch. With
+    `has_row_before`, each batch is preceded by the row before it in its pass, the first of a pass by the last one.
+    """
+
+    def __init__(
+        self, rows: SegmentSampler, batch_size: int, rank: int, num_ranks: int, *, has_row_before: bool = False
+    ) -> None:
+        self._passes = torch.utils.data.BatchSampler(rows, batch_size * num_ranks, drop_last=False)
+        self._num_rows = len(rows)
+        self._rows_per_pass = batch_size * num_ranks
+        self._start = batch_size * rank
+        self._end = self._start + batch_size
+        self._has_row_before = has_row_before
 
     def __len__(self) -> int:
-        return len(range(self._rank, len(self._batches), self._num_ranks))
+        full, rest = divmod(self._num_rows, self._rows_per_pass)
+        return full + (rest > self._start)
 
     def __iter__(self) -> Iterator[list[int]]:
-        return islice(iter(self._batches), self._rank, None, self._num_ranks)
+        for rows in self._passes:
+            if mine := rows[self._start : self._end]:
+                yield [rows[self._start - 1], *mine] if self._has_row_before else mine
 
 
 class GenerationSampler(SegmentSampler):

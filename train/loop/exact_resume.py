@@ -316,15 +316,6 @@ class ExactResume(ShardedTraining):
                     metrics[name] = [min(metrics[name]) if extreme == "min" else max(metrics[name])]
         super().log(logs, start_time)
 
-    def _rows_of_step(self, num_rows: int) -> torch.Tensor:
-        """Rows of a step over all ranks, from those of all passes of this one. Every rank calls it."""
-        return self.accelerator.gather(torch.tensor(num_rows, device=self.args.device)).sum()
-
-    def _by_rows(self, loss: Any, num_rows: int, rows_of_step: torch.Tensor) -> Any:
-        """The loss of a pass over `num_rows`, weighted so that a step has the mean over its rows."""
-        # The gradients of the ranks are averaged.
-        return loss * (num_rows * self.args.world_size / rows_of_step)
-
     def measure_batch(self, batch: Batch) -> BatchSums:
         """Sums of the `eval_metrics` over the rows of `batch`, as the training method defines them."""
         raise NotImplementedError

@@ -21,6 +21,7 @@ from trl.trainer.utils import pad
 
 from ftlab.schemas.methods import DpoMethod
 from train.data.tokens.encode import IGNORE
+from train.loop.dealt_rows import DealtRows
 from train.loop.evaluation import Batch, BatchSums, RankBatches, eval_loader, evaluate_alone
 from train.loop.exact_resume import ExactResume
 from train.methods.reference import kept, logps_of
@@ -66,10 +67,11 @@ class PairCollator:
         return batch | known
 
 
-class DpoRunTrainer(ExactResume, DPOTrainer):
+class DpoRunTrainer(DealtRows, DPOTrainer):
     """TRL's trainer with an exact resume, on prepared rows, with metrics that are means over pairs or tokens."""
 
     eval_metrics = EVAL_METRICS
+    texts_per_row: ClassVar[int] = 2
     metric_weights: ClassVar[dict[str, str]] = dict.fromkeys(PAIR_MEANS, NUM_PAIRS) | {
         "entropy": NUM_ANSWER,
         "mean_token_accuracy": NUM_CHOSEN,
@@ -122,7 +124,7 @@ class DpoRunTrainer(ExactResume, DPOTrainer):
 
     def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> torch.Tensor:
         """Number of pairs of a step, over all passes and ranks."""
-        return self._rows_of_step(sum(len(batch["input_ids"]) // 2 for batch in batch_samples))
+        return self._rows_of_step(batch_samples)
 
     def compute_loss(
         self,
@@ -132,14 +134,14 @@ class DpoRunTrainer(ExactResume, DPOTrainer):
         num_items_in_batch: torch.Tensor | None = None,
     ) -> Any:
         assert num_items_in_batch is not None
-        chosen, rejected = inputs["completion_mask"][:, 1:].sum(dim=1).chunk(2)
-        counts = torch.stack([torch.tensor(len(chosen), device=chosen.device), chosen.sum(), rejected.sum()])
-        pairs, num_chosen, num_rejected = self.accelerator.gather(counts).view(-1, 3).sum(dim=0).tolist()
-        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        numbers = {NUM_PAIRS: pairs, NUM_CHOSEN: num_chosen, NUM_REJECTED: num_rejected}
+        num_tokens = inputs["completion_mask"][:, 1:].sum(dim=1).chunk(2)
+        with self._joining(inputs) as pairs:
+            loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            num_chosen, num_rejected = (self.accelerator.gather(each.sum()).sum().item() for each in num_tokens)
+        numbers = {NUM_PAIRS: sum(pairs), NUM_CHOSEN: num_chosen, NUM_REJECTED: num_rejected}
         for name, number in (numbers | {NUM_ANSWER: num_chosen + num_rejected}).items():
             self._metrics["train"][name].append(number)
-        return self._by_rows(loss, len(chosen), num_items_in_batch)
+        return self._by_rows(loss, pairs[self.args.process_index], num_items_in_batch)
 
     def measure_batch(self, batch: Batch) -> BatchSums:
         return measure_batch(self.model, batch, self._method)

@@ -23,6 +23,7 @@ from trl import KTOConfig, KTOTrainer
 
 from ftlab.schemas.methods import KtoMethod
 from train.data.tokens.encode import IGNORE
+from train.loop.dealt_rows import DealtRows
 from train.loop.evaluation import (
     Batch,
     BatchSums,
@@ -53,10 +54,11 @@ NUM_ROWS, NUM_CHOSEN, NUM_REJECTED, NUM_ANSWER, NUM_CHOSEN_TOKENS, NUM_REJECTED_
 """Keys in TRL's metrics: the rows and answer tokens of each pass since the last logged step, over all ranks."""
 
 
-class KtoRunTrainer(ExactResume, KTOTrainer):
+class KtoRunTrainer(DealtRows, KTOTrainer):
     """TRL's trainer with an exact resume, on prepared rows, with metrics that are means over rows or tokens."""
 
     eval_metrics = EVAL_METRICS
+    has_row_before: ClassVar[bool] = True
     metric_weights: ClassVar[dict[str, str]] = {
         "kl": NUM_ROWS,
         CHOSEN: NUM_CHOSEN,
@@ -76,6 +78,7 @@ class KtoRunTrainer(ExactResume, KTOTrainer):
         self._method = method
         self._reference_folder = reference_folder
         self._eval_kl = 0.0
+        self._kl_weight = 1.0
         super().__init__(*args, **options)
         # A step's loss is the mean over its rows. TRL's is the mean over passes and ranks, where the rows of a short
         # one count for more.
@@ -132,7 +135,16 @@ class KtoRunTrainer(ExactResume, KTOTrainer):
 
     def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> torch.Tensor:
         """Number of rows of a step, over all passes and ranks."""
-        return self._rows_of_step(sum(len(batch["label"]) for batch in batch_samples))
+        return self._rows_of_step(batch_samples)
+
+    @property
+    def dealt_collator(self) -> Callable[[list[Any]], Batch]:
+        return self.data_collator.preceded
+
+    def _compute_kl_logps(self, model: Any, batch: Batch) -> torch.Tensor | None:
+        """Log-probabilities that only the KL term is computed from, weighted by the rows of this rank."""
+        logps = super()._compute_kl_logps(model, batch)
+        return None if logps is None else logps * self._kl_weight
 
     def compute_loss(
         self,
@@ -143,9 +155,15 @@ class KtoRunTrainer(ExactResume, KTOTrainer):
     ) -> Any:
         assert num_items_in_batch is not None
         is_chosen, num_tokens = inputs["label"], inputs["completion_mask"][:, 1:].sum(dim=1)
-        counts = torch.stack([is_chosen.sum(), (~is_chosen).sum(), num_tokens[is_chosen].sum(), num_tokens.sum()])
-        chosen, rejected, chosen_tokens, tokens = self.accelerator.gather(counts).view(-1, 4).sum(dim=0).tolist()
-        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        counts = (is_chosen.sum(), (~is_chosen).sum(), num_tokens[is_chosen].sum(), num_tokens.sum())
+        with self._joining(inputs) as rows:
+            num_rows = rows[self.args.process_index]
+            # TRL takes the mean over the workers of their means, where the rows of a short batch count for more.
+            self._kl_weight = num_rows * sum(map(bool, rows)) / sum(rows)
+            if "ref_KL_logps" in inputs:
+                inputs["ref_KL_logps"] = inputs["ref_KL_logps"] * self._kl_weight
+            loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            chosen, rejected, chosen_tokens, tokens = (self.accelerator.gather(each).sum().item() for each in counts)
         self._metrics["train"][NUM_ROWS].append(chosen + rejected)
         self._metrics["train"][NUM_ANSWER].append(tokens)
         # TRL appends the metrics of good answers only in passes that have one, and so for bad ones.
@@ -155,7 +173,7 @@ class KtoRunTrainer(ExactResume, KTOTrainer):
         if rejected:
             self._metrics["train"][NUM_REJECTED].append(rejected)
             self._metrics["train"][NUM_REJECTED_TOKENS].append(tokens - chosen_tokens)
-        return self._by_rows(loss, len(is_chosen), num_items_in_batch)
+        return self._by_rows(loss, num_rows, num_items_in_batch)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         metrics = self._metrics["train"]

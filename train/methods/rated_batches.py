@@ -1,10 +1,10 @@
 """Batches of rated answers, and the pairs of a prompt and another row's answer from which the KL term is estimated.
 
 KTO estimates how far the model has moved from the reference by answers that do not belong to their prompts. In
-training, each prompt is paired with the answer of the row before it in its batch, the first with that of the last, as
-TRL does. So the pairs depend on the rows of a batch and on nothing else. In an evaluation they must not depend on the
-batch size: each prompt is paired with the answer of the row before it in the eval dataset, the first with that of the
-last.
+training, each prompt is paired with the answer of the row before it in its pass, the first with that of the last, as
+TRL does in a batch. So the pairs depend on the rows of a pass, over all workers, and on nothing else. In an evaluation
+they must not depend on the batch size: each prompt is paired with the answer of the row before it in the eval dataset,
+the first with that of the last.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from accelerate.data_loader import BatchSamplerShard
 from datasets import Dataset
 from torch.utils.data import BatchSampler
 from trl.trainer.utils import pad
@@ -61,10 +60,14 @@ class RatedCollator:
         """Where the KL answers of training find their reference, if that is computed ahead."""
 
     def __call__(self, rows: list[Row]) -> Batch:
-        batch = self.of_pairs([(row, rows[number - 1]) for number, row in enumerate(rows)])
+        return self.preceded([rows[-1], *rows])
+
+    def preceded(self, rows: list[Row]) -> Batch:
+        """A batch of all rows but the first, each paired with the one before it."""
+        pairs = list(zip(rows[1:], rows, strict=False))
+        batch = self.of_pairs(pairs)
         if self.reference is not None:
-            numbers = [row[ROW_NUMBER] for row in rows]
-            known = [self.reference.of(row, numbers[place - 1]) for place, row in enumerate(numbers)]
+            known = [self.reference.of(row[ROW_NUMBER], partner[ROW_NUMBER]) for row, partner in pairs]
             batch["ref_KL_logps"] = torch.tensor(known)
         return batch
 
@@ -110,30 +113,24 @@ class PairedRows(torch.utils.data.Dataset[RowPair]):
 
 
 def pairs_of(schedule: RowSchedule, seed: int, tried: Sequence[int] = ()) -> RowNumbers:
-    """Every pair in the batches of a run, on all ranks, once (pairs x 2), in ascending order.
+    """Every pair in the passes of a run once (pairs x 2), in ascending order.
 
     `tried` are the rows of the trial pass before the first step.
     """
     num_rows = sum(schedule.rows if schedule.mix is None else schedule.mix.sizes)
     keys = (
         row * num_rows + batch[place - 1]
-        for batch in chain([tried], _batches(schedule, seed))
+        for batch in chain([tried], _passes(schedule, seed))
         for place, row in enumerate(batch)
     )
     return np.stack(np.divmod(np.unique(np.fromiter(keys, np.int64)), num_rows), axis=1)
 
 
-def _batches(schedule: RowSchedule, seed: int) -> Iterator[list[int]]:
-    """The batches that the loaders of all ranks make, without their rows."""
+def _passes(schedule: RowSchedule, seed: int) -> Iterator[list[int]]:
+    """The rows of each pass over all workers."""
     size = schedule.step_size
     for segment in schedule.segments_from(schedule.start_step)[0]:
-        whole = BatchSampler(SegmentSampler(schedule, segment, seed), size.batch_size, drop_last=False)
-        if size.workers == 1:
-            yield from whole
-            continue
-        for rank in range(size.workers):
-            # Accelerate repeats rows at the end of an epoch, so that all ranks have as many, in full batches.
-            yield from BatchSamplerShard(whole, num_processes=size.workers, process_index=rank)
+        yield from BatchSampler(SegmentSampler(schedule, segment, seed), size.rows_per_pass, drop_last=False)
 
 
 def _mismatched(row: Row, partner: Row, max_length: int) -> tuple[list[int], list[int]]:

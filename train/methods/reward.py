@@ -12,6 +12,7 @@ from trl import RewardConfig, RewardTrainer
 from trl.trainer.reward_trainer import DataCollatorForPreference
 
 from ftlab.schemas.methods import RewardMethod
+from train.loop.dealt_rows import DealtRows
 from train.loop.evaluation import Batch, BatchSums, Extreme, MetricSums, RankBatches, eval_loader, measure_all
 from train.loop.exact_resume import ExactResume
 from train.methods.trainer_inputs import TrainerInputs
@@ -24,10 +25,11 @@ NUM_PAIRS = "num_pairs"
 """Key in TRL's metrics: the pairs of each pass since the last logged step, over all ranks."""
 
 
-class RewardRunTrainer(ExactResume, RewardTrainer):
+class RewardRunTrainer(DealtRows, RewardTrainer):
     """TRL's trainer with an exact resume, on prepared rows, with metrics that are means over pairs."""
 
     eval_metrics = EVAL_METRICS
+    texts_per_row: ClassVar[int] = 2
     metric_weights: ClassVar[dict[str, str]] = dict.fromkeys(PAIR_MEANS, NUM_PAIRS)
     metric_extremes: ClassVar[dict[str, Extreme]] = EXTREMES
 
@@ -44,7 +46,7 @@ class RewardRunTrainer(ExactResume, RewardTrainer):
 
     def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> torch.Tensor:
         """Number of pairs of a step, over all passes and ranks."""
-        return self._rows_of_step(sum(len(batch["input_ids"]) // 2 for batch in batch_samples))
+        return self._rows_of_step(batch_samples)
 
     def compute_loss(
         self,
@@ -54,10 +56,15 @@ class RewardRunTrainer(ExactResume, RewardTrainer):
         num_items_in_batch: torch.Tensor | None = None,
     ) -> Any:
         assert num_items_in_batch is not None
-        num_pairs = len(inputs["input_ids"]) // 2
-        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        self._metrics["train"][NUM_PAIRS].append(self._rows_of_step(num_pairs).item())
-        return self._by_rows(loss, num_pairs, num_items_in_batch)
+        metrics = self._metrics["train"]
+        with self._joining(inputs) as pairs:
+            loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+            chosen, rejected = outputs.logits.detach().squeeze(-1).chunk(2)
+            # TRL notes the mean over the workers of their means, where the pairs of a short batch count for more.
+            metrics["accuracy"][-1] = self.accelerator.gather((chosen > rejected).float()).mean().item()
+            metrics["margin"][-1] = self.accelerator.gather(chosen - rejected).mean().item()
+        metrics[NUM_PAIRS].append(sum(pairs))
+        return self._by_rows(loss, pairs[self.args.process_index], num_items_in_batch)
 
     def measure_batch(self, batch: Batch) -> BatchSums:
         return measure_batch(self.model, batch, self._method)

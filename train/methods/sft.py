@@ -1,25 +1,21 @@
 """Supervised fine-tuning, over TRL's `SFTTrainer`."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
-from itertools import chain
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from datasets import Dataset
 from peft import PeftModel
-from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
-from transformers.trainer_utils import seed_worker
 from trl import SFTConfig, SFTTrainer
 
 from ftlab.schemas import Method, SftMethod
 from train.data.tokens.encode import IGNORE
+from train.loop.dealt_rows import DealtRows
 from train.loop.evaluation import Batch, BatchSums, RankBatches, eval_loader, evaluate_alone
 from train.loop.exact_resume import ExactResume
 from train.loop.label_smoothing import LabelSmoothing
 from train.methods.collator import NUM_TOKENS, RowCollator, refuse_contamination
 from train.methods.trainer_inputs import TrainerInputs
-from train.row_order import DealtBatches
 
 TOKEN_MEANS = ("entropy", "mean_token_accuracy")
 """Metrics of TRL that are means over the trained tokens of a pass."""
@@ -28,11 +24,12 @@ NUM_TRAINED_TOKENS = "num_trained_tokens"
 """Key in TRL's metrics: the trained tokens of each pass since the last logged step, over all ranks."""
 
 
-class SftRunTrainer(ExactResume, SFTTrainer):
+class SftRunTrainer(DealtRows, SFTTrainer):
     """TRL's trainer with an exact resume and metrics that are means over tokens. It counts packed tokens itself."""
 
     eval_metrics = EVAL_METRICS
     metric_weights: ClassVar[dict[str, str]] = dict.fromkeys(TOKEN_MEANS, NUM_TRAINED_TOKENS)
+    data_collator: RowCollator
 
     def __init__(self, *args: Any, label_smoothing_factor: float = 0.0, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -60,30 +57,8 @@ class SftRunTrainer(ExactResume, SFTTrainer):
         metrics["num_tokens"] = [self._total_train_tokens]
         return loss
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        """Deal the rows to the ranks. Accelerate would train some twice where an epoch does not fill all batches."""
-        args = self.args
-        if args.world_size == 1:
-            return super().get_train_dataloader()
-        rows = self._get_train_sampler()
-        assert rows is not None
-        return DataLoader(
-            self._remove_unused_columns(self.train_dataset, description="training"),
-            batch_sampler=DealtBatches(rows, args.per_device_train_batch_size, args.process_index, args.world_size),
-            collate_fn=self.data_collator,
-            num_workers=args.dataloader_num_workers,
-            prefetch_factor=args.dataloader_prefetch_factor,
-            pin_memory=args.dataloader_pin_memory,
-            worker_init_fn=partial(seed_worker, num_workers=args.dataloader_num_workers, rank=args.process_index),
-        )
-
-    def get_batch_samples(self, epoch_iterator: Iterator[Batch], *args: Any) -> Any:
-        """The batches of a step. Where the last pass of an epoch has none for this rank, it takes part without rows."""
-        return super().get_batch_samples(chain(epoch_iterator, self._without_rows()), *args)
-
-    def _without_rows(self) -> Iterator[Batch]:
-        if self.args.world_size > 1:
-            yield self.data_collator.without_rows(self.train_dataset[0])
+    def stand_in(self) -> Batch:
+        return self.data_collator.without_rows(self.train_dataset[0])
 
     def measure_batch(self, batch: Batch) -> BatchSums:
         return measure_batch(self.model, batch)

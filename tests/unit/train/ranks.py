@@ -9,9 +9,12 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from ftlab.schemas import EventKind
 from tests.unit.train.runs import Job, Link
@@ -19,6 +22,8 @@ from tests.unit.train.traces import Rows, record_rows
 from train.plan import Phase, StopKind
 
 TIMEOUT_S = 300
+MEASURED = {"step_time_s", "data_wait_s", "tokens_per_s"}
+"""Series of a run's speed."""
 TOLD_OF_JOB = ("attempts", "recorded_step", "recorded_eval_step", "recorded_checkpoints")
 
 
@@ -43,6 +48,44 @@ class Trained:
     rows: Rows
     """Those of each step, rank by rank."""
     outcomes: list[dict[str, Any]]
+
+
+UNEVEN: list[dict[str, int]] = [
+    # Of the 11 rows, the last step of an epoch takes 3: here by a full batch and half a one.
+    {"per_device_train_batch_size": 2},
+    # And here by two passes, of which the second has a row for one worker only.
+    {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2},
+    # One row is left for the last step, which the other worker joins without any.
+    {"per_device_train_batch_size": 5},
+]
+
+
+def two_and_one(job: Job, folder: Path, shapes: list[dict[str, int]], **config: Any) -> list[tuple[Trained, Link]]:
+    """What two workers compute with batches of each shape, and what one computes that takes as many rows a pass.
+
+    Their jobs, `two-N` and `one-N` in `folder`, are like `job`.
+    """
+    training = config.pop("training", {})
+    tasks, alone = [], []
+    for number, shape in enumerate(shapes):
+        two, one = (Job(folder / f"{name}-{number}", job.models, job.rows, job.eval_rows) for name in ("two", "one"))
+        tasks.append(Task(two, config=config | {"training": training | shape}))
+        size = 2 * shape["per_device_train_batch_size"]
+        alone.append(Link())
+        one.train(alone[-1], training=training | shape | {"per_device_train_batch_size": size}, **config)
+    return list(zip(train(folder / "ranks", tasks, workers=2), alone, strict=True))
+
+
+def assert_same_numbers(found: Link, expected: Link, ignored: Collection[str] = (), tolerance: float = 1e-5) -> None:
+    """Both have the same metrics, up to rounding, except for their speed and those that are `ignored`."""
+    names = {name for data in expected.told(EventKind.METRICS) for name in data["values"]}
+    assert {"loss", "grad_norm", "num_tokens", "eval_loss"} <= names
+    differing = {
+        name: (found.series(name), expected.series(name))
+        for name in names - MEASURED.union(ignored)
+        if found.series(name) != pytest.approx(expected.series(name), rel=tolerance, abs=tolerance)
+    }
+    assert not differing, differing
 
 
 _started: dict[int, list[subprocess.Popen[str]]] = {}

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any
 
 import pytest
@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, RandomSampler
 from trl.trainer.utils import RepeatSampler
 
 from ftlab.schemas import GrpoMethod, TrainingConfig
-from train.row_order import GenerationSampler, SegmentSampler, file_order, row_order
-from train.row_schedule import Position, RowSchedule, StepSize
+from train.row_order import DealtBatches, GenerationSampler, SegmentSampler, file_order, row_order
+from train.row_schedule import Position, RowSchedule, Segment, StepSize
 
 step_sizes = st.builds(StepSize, st.integers(1, 5), st.integers(1, 4), st.integers(1, 3))
 
@@ -362,3 +362,21 @@ def test_prompts_continue_by_rows_consumed_with_another_number_of_workers() -> N
     assert (segment.start, segment.end) == (4, 12)
     consumed = [*GenerationSampler(schedule, next(schedule.segments_from(0)[0]), 7)][:16]
     assert {*consumed}.isdisjoint({*GenerationSampler(continued, segment, 7)})
+
+
+@given(st.integers(1, 40), step_sizes)
+def test_the_rows_of_a_pass_are_dealt_to_the_workers_once(num_rows: int, step_size: StepSize) -> None:
+    schedule = planned(num_rows, step_size, last_step=1)
+    sampler = SegmentSampler(schedule, Segment(0, 0, num_rows), seed=7)
+    ranks = range(step_size.workers)
+    dealt = [DealtBatches(sampler, step_size.batch_size, rank, step_size.workers) for rank in ranks]
+    batches = [list(each) for each in dealt]
+    assert [len(each) for each in dealt] == [len(each) for each in batches]
+    passes = [[row for batch in each for row in batch] for each in zip_longest(*batches, fillvalue=[])]
+    assert [row for rows in passes for row in rows] == list(sampler)
+    assert {len(rows) for rows in passes[:-1]} <= {step_size.rows_per_pass}
+    assert len(passes) == step_size.passes(num_rows)
+    for rank in ranks:
+        preceded = DealtBatches(sampler, step_size.batch_size, rank, step_size.workers, has_row_before=True)
+        for rows, batch, longer in zip(passes, batches[rank], preceded, strict=False):
+            assert longer == [rows[rows.index(batch[0]) - 1], *batch]

@@ -26,12 +26,16 @@ Rows = dict[int, list[Any]]
 
 
 def record_rows(replace: Callable[[Any, str, Any], None] = setattr) -> Rows:
-    """From now on, note the token ids of every forward and backward pass below the number of its step."""
+    """From now on, note the token ids of every forward and backward pass below the number of its step.
+
+    Where answers are generated, they are those of the prompts.
+    """
     seen: Rows = {}
     original = Trainer.training_step
 
-    def training_step(self: Trainer, model: Any, inputs: dict[str, torch.Tensor], *others: Any) -> torch.Tensor:
-        seen.setdefault(self.state.global_step + 1, []).append(inputs["input_ids"].tolist())
+    def training_step(self: Trainer, model: Any, inputs: Any, *others: Any) -> torch.Tensor:
+        ids = [row["prompt_ids"] for row in inputs] if isinstance(inputs, list) else inputs["input_ids"].tolist()
+        seen.setdefault(self.state.global_step + 1, []).append(ids)
         return original(self, model, inputs, *others)
 
     replace(Trainer, "training_step", training_step)

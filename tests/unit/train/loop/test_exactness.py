@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.train.ranks import Task, train
+from tests.unit.train.ranks import UNEVEN, Task, train, two_and_one
 from tests.unit.train.runs import CrashError, Job, Link, write_pairs, write_rated, write_rows
 from tests.unit.train.traces import Rows, Trace, assert_equal, record_rows
 from train.plan import Phase, StopKind
@@ -174,28 +174,10 @@ def test_an_evaluation_changes_nothing(whole: Callable[..., Trace]):
     assert often.series()["eval_loss"].keys() == set(range(LAST + 1))
 
 
-UNEVEN = [
-    # Of the 11 rows, the last step of an epoch takes 3: here by a full batch and half a one.
-    {"per_device_train_batch_size": 2},
-    # And here by two passes, of which the second has a row for one worker only.
-    {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2},
-    # One row is left for the last step, which the other worker joins without any.
-    {"per_device_train_batch_size": 5},
-]
-
-
-def test_two_workers_train_no_row_twice_where_the_rows_do_not_fill_their_batches(models: Path, tmp_path: Path):
-    """Losses and metrics are those of one worker that takes as many rows a step."""
-    data = write_rows(tmp_path / "rows.arrow", 11)
-    tasks, expected = [], []
-    for number, shape in enumerate(UNEVEN):
-        training = {"max_steps": 7, "save_steps": 7} | shape
-        tasks.append(Task(Job(tmp_path / f"two-{number}", models, data), {}, {"training": training}))
-        rows_a_step = 2 * shape["per_device_train_batch_size"] * shape.get("gradient_accumulation_steps", 1)
-        alone = training | {"per_device_train_batch_size": rows_a_step, "gradient_accumulation_steps": 1}
-        expected.append(Link())
-        Job(tmp_path / f"one-{number}", models, data).train(expected[-1], training=alone)
-    for one, two in zip(expected, train(tmp_path / "ranks", tasks, workers=2), strict=True):
+def test_two_workers_train_no_row_twice_where_the_rows_do_not_fill_their_batches(job: Job, tmp_path: Path):
+    """Losses and metrics are those of one worker that takes as many rows a pass."""
+    job.rows = write_rows(tmp_path / "uneven.arrow", 11)
+    for two, one in two_and_one(job, tmp_path, UNEVEN, training={"max_steps": 7, "save_steps": 7}):
         for metric in ("loss", "entropy", "mean_token_accuracy", "num_tokens", "grad_norm"):
             assert two.link.series(metric) == pytest.approx(one.series(metric), rel=1e-4), metric
 

@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.data_loader import DataLoaderShard
 from peft.utils.constants import SEQ_CLS_HEAD_NAMES
 from transformers import Trainer, TrainerState
@@ -19,6 +20,7 @@ from trl import DPOTrainer, GRPOTrainer, KTOTrainer, RewardTrainer, SFTTrainer
 from trl.trainer.reward_trainer import DataCollatorForPreference
 from trl.trainer.utils import FusedCausalLMOutput, add_fused_lm_head
 
+from train.loop.dealt_rows import DealtRows
 from train.loop.exact_resume import ExactResume
 from train.loop.sharded_training import ShardedTraining
 from train.methods.dpo import DpoRunTrainer
@@ -31,6 +33,7 @@ TRL_TRAINERS: list[type[Trainer]] = [SFTTrainer, DPOTrainer, KTOTrainer, RewardT
 
 OVERRIDDEN = {
     "get_train_dataloader": "(self)",
+    "get_batch_samples": "(self, epoch_iterator, num_batches, device)",
     "get_eval_dataloader": "(self, eval_dataset=None)",
     "evaluation_loop": "(self, dataloader, description, prediction_loss_only=None, ignore_keys=None, "
     "metric_key_prefix='eval')",
@@ -68,7 +71,7 @@ OTHER_NAMES = {
 """Where a trainer of TRL names a parameter differently. Transformers passes it by position."""
 PASSED_BY_NAME = {"epoch", "train_dataloader", "steps_in_epoch", "num_update_steps_per_epoch"}
 """Arguments of `_run_epoch` that are read or replaced by their names."""
-ADVICE = "Adapt train/loop/exact_resume.py or sharded_training.py, then this list."
+ADVICE = "Adapt train/loop/exact_resume.py, dealt_rows.py or sharded_training.py, then this list."
 GRPO_SEAMS = {
     "_prepare_inputs": "(self, generation_batch)",
     "_generate_and_score_completions": "(self, inputs)",
@@ -121,7 +124,7 @@ def test_every_trainer_of_trl_has_every_overridden_method(trainer: type[Trainer]
 
 
 def test_the_list_names_every_override() -> None:
-    ours = vars(ExactResume) | vars(ShardedTraining)
+    ours = vars(ExactResume) | vars(DealtRows) | vars(ShardedTraining)
     overrides = {name for name in ours if name != "__init__" and hasattr(Trainer, name)}
     assert overrides - {"__doc__", "__module__", "__annotations__"} == set(OVERRIDDEN)
 
@@ -190,9 +193,24 @@ def test_what_is_called_elsewhere_is_there() -> None:
     check_method(Trainer, "remove_callback", "(self, callback)")
 
 
+@pytest.mark.parametrize("trainer", TRL_TRAINERS)
+def test_the_rows_of_workers_are_counted_under_names_of_our_own(trainer: type[Trainer]) -> None:
+    ours = {name for name in vars(DealtRows) if not name.startswith("__")} - OVERRIDDEN.keys()
+    taken = ours & set(dir(trainer))
+    assert "_joining" in ours
+    assert not taken, f"{trainer.__name__} has attributes of its own named {taken}; rename those of DealtRows."
+
+
+def test_accelerate_gathers_metrics_by_the_method_that_is_replaced() -> None:
+    """Batches that accelerate did not deal are never cut to the length of a dataset."""
+    source = inspect.getsource(Accelerator.gather_for_metrics)
+    assert "data = self.gather(input_data)" in source, f"Accelerate gathers metrics otherwise. {ADVICE}"
+    assert "if self.gradient_state.end_of_dataloader:" in source, f"Accelerate cuts metrics otherwise. {ADVICE}"
+
+
 def test_the_sft_trainer_counts_tokens_in_the_loss() -> None:
     check_method(SFTTrainer, "compute_loss", "(self, model, inputs, return_outputs=False, num_items_in_batch=None)")
-    assert SftRunTrainer.__mro__[1:4] == (ExactResume, ShardedTraining, SFTTrainer)
+    assert SftRunTrainer.__mro__[1:5] == (DealtRows, ExactResume, ShardedTraining, SFTTrainer)
 
 
 def test_the_sft_trainer_notes_one_mean_a_pass_and_averages_them_when_it_logs() -> None:
@@ -232,7 +250,12 @@ def test_the_kto_trainer_has_what_its_run_overrides() -> None:
     check_method(KTOTrainer, "_precompute_ref_logps", "(self, dataset, name, batch_size)")
     missing = {"_precompute_model_hash", "precompute_ref_logps"} - assigned_attributes(KTOTrainer)
     assert not missing, "Adapt train/methods/kto.py."
-    taken = {"_method", "_reference_folder", "_eval_kl"} & (assigned_attributes(KTOTrainer) | set(dir(KTOTrainer)))
+    check_method(KTOTrainer, "_compute_kl_logps", "(self, model, batch)")
+    source = inspect.getsource(KTOTrainer._compute_loss)
+    assert "kl = (KL_logps - ref_KL_logps).mean().detach()" in source, "Adapt train/methods/kto.py."
+    taken = {"_method", "_reference_folder", "_eval_kl", "_kl_weight"} & (
+        assigned_attributes(KTOTrainer) | set(dir(KTOTrainer))
+    )
     assert not taken, f"KTOTrainer has attributes of its own named {taken}; rename those of KtoRunTrainer."
 
 
@@ -253,7 +276,7 @@ def test_the_kto_trainer_pairs_prompts_with_other_answers_before_it_makes_batche
 def test_the_reward_trainer_has_what_its_run_overrides() -> None:
     check_method(RewardTrainer, "compute_loss", "(self, model, inputs, return_outputs=False, num_items_in_batch=None)")
     check_method(RewardTrainer, "_prepare_dataset", "(self, dataset, processing_class, args, dataset_name)")
-    assert RewardRunTrainer.__mro__[1:4] == (ExactResume, ShardedTraining, RewardTrainer)
+    assert RewardRunTrainer.__mro__[1:5] == (DealtRows, ExactResume, ShardedTraining, RewardTrainer)
     batch = DataCollatorForPreference(0)([{"chosen_ids": [1, 2], "rejected_ids": [3], "chosen_labels": [1, 2]}])
     assert batch.keys() == {"input_ids", "attention_mask"}, "Adapt train/methods/reward.py."
     assert batch["input_ids"].tolist() == [[1, 2], [3, 0]], "Adapt train/methods/reward.py."

@@ -14,6 +14,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from ftlab.schemas import EventKind, GrpoMethod
 from tests.unit.train.methods.plain_trl import TOLERANCE, arguments, begin, conversations, series_of
+from tests.unit.train.ranks import Task, train
 from tests.unit.train.runs import Job, Link, write_messages, write_rows
 from train.data.rows.canonical import Kind, write_canonical
 from train.data.rows.errors import DatasetInvalidError
@@ -29,6 +30,7 @@ GRPO: dict[str, Any] = {
     "num_generations": 4,
 }
 STEPS = {"max_steps": 3, "num_train_epochs": 1.0, "per_device_train_batch_size": 4, "learning_rate": 0.01}
+ANSWER = [{"role": "assistant", "content": "Twice."}]
 SERIES = ("loss", "reward", "reward_std", "rewards/length/mean", "rewards/regex/mean", "entropy", "num_tokens")
 
 
@@ -92,6 +94,22 @@ def trained_weights(job: Job) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     return dict(load_file(job.folder / "model" / "adapter_model.safetensors"))
+
+
+def test_two_workers_answer_every_prompt_of_an_epoch(prompts: Job, tmp_path: Path) -> None:
+    """A step takes 2 of 5 prompts, one a worker: the last step of the epoch takes its first prompt once more."""
+    questions = [f"{number} and {number}?" for number in range(5)]
+    prompts.rows = write_messages(
+        tmp_path / "five.arrow", [[{"role": "user", "content": text}, *ANSWER] for text in questions]
+    )
+    [two] = train(tmp_path / "ranks", [Task(prompts, config={"method": GRPO, "training": STEPS})], workers=2)
+    assert sorted(two.link.series("reward")) == [1, 2, 3]
+    answered = [row for step in sorted(two.rows) for [batch] in two.rows[step] for row in batch]
+    assert len(answered) == 3 * 2 * 4
+    order = [tuple(row) for row in answered[::4]]
+    assert [row for row in order for _ in range(4)] == [tuple(row) for row in answered]
+    assert len(set(order)) == 5
+    assert order[5] == order[0]
 
 
 @pytest.mark.parametrize("num_iterations", [1, 2])

@@ -23,7 +23,7 @@ from tests.unit.train.methods.plain_trl import (
     conversations,
     series_of,
 )
-from tests.unit.train.ranks import Task, train
+from tests.unit.train.ranks import assert_same_numbers, two_and_one
 from tests.unit.train.runs import Job, Link, write_rated, write_rows
 from tests.unit.train.traces import record_rows
 from train.data.rows.canonical import CanonicalFile
@@ -191,28 +191,29 @@ def test_each_good_answer_counts_the_same_whatever_pass_it_is_in(rated: Job) -> 
         assert parts.series(name)[1] == pytest.approx(one.series(name)[1], rel=1e-5), name
 
 
-def test_two_workers_find_the_reference_of_their_batches(rated: Job, tmp_path: Path) -> None:
-    """Of 11 rows, the last batch is filled up with rows that accelerate repeats."""
+@pytest.mark.parametrize(("tuning", "sizes"), [("full", [2, 4]), ("lora", [2])])
+def test_two_workers_learn_what_one_with_twice_the_batch_learns(
+    rated: Job, tmp_path: Path, tuning: str, sizes: list[int]
+) -> None:
+    """Of 11 rows, each is trained once in an epoch; for the last ones, a worker has fewer than the other or none."""
     rated.rows = write_rated(tmp_path / "odd.arrow", 11)
-    training = STEPS | {"per_device_train_batch_size": 2, "max_steps": 4}
-    [trained] = train(
-        tmp_path / "ranks", [Task(rated, config={"method": KTO, "tuning": "full", "training": training})], workers=2
-    )
-    assert sorted(trained.link.series("loss")) == [1, 2, 3, 4]
-    assert trained.link.series("loss")[1] == pytest.approx(0.5, abs=1e-6)
-    assert not trained.link.notices("final_eval_differs")
+    shapes = [{"per_device_train_batch_size": size} for size in sizes]
+    training = STEPS | {"max_steps": 4, "learning_rate": 5e-4}
+    for two, one in two_and_one(rated, tmp_path, shapes, method=KTO, tuning=tuning, training=training):
+        assert_same_numbers(two.link, one)
+        assert max(one.series("kl").values()) > 0
+        assert not two.link.notices("final_eval_differs")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_pairs_of_a_run_are_those_of_its_batches(workers: int) -> None:
+def test_the_pairs_of_a_run_are_those_of_its_passes(workers: int) -> None:
     schedule = RowSchedule(StepSize(2, 1, workers), (5,), (10,))
     pairs = pairs_of(schedule, seed=3)
-    batches = []
+    expected = set()
     for segment in schedule.segments_from(0)[0]:
         order = list(SegmentSampler(schedule, segment, 3))
-        batches += [order[:2], order[2:4], order[4:] if workers == 1 else [order[4], order[0]]]
-        batches += [] if workers == 1 else [order[1:3]]
-    expected = {(batch[place], batch[place - 1]) for batch in batches for place in range(len(batch))}
+        passes = [order[:2], order[2:4], order[4:]] if workers == 1 else [order[:4], order[4:]]
+        expected |= {(rows[place], rows[place - 1]) for rows in passes for place in range(len(rows))}
     assert {(row, partner) for row, partner in pairs.tolist()} == expected
 
 
