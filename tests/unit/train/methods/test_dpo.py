@@ -17,7 +17,7 @@ from ftlab.schemas import DpoMethod, JobConfig
 from ftlab.schemas.job_file import short_document
 from tests.support.tiny_models import make_tiny_model
 from tests.unit.train.methods.plain_trl import arguments, assert_close, base_model, begin, conversations, series_of
-from tests.unit.train.ranks import assert_same_numbers, two_and_one
+from tests.unit.train.ranks import UNEVEN, assert_same_numbers, two_and_one
 from tests.unit.train.runs import Job, Link, write_pairs, write_rows
 from train.data.rows.canonical import Kind, write_canonical
 from train.data.rows.errors import DatasetInvalidError
@@ -161,11 +161,7 @@ def test_two_passes_teach_what_one_with_twice_the_batch_teaches(pairs: Job, tmp_
 
 def test_two_workers_learn_what_one_with_twice_the_batch_learns(pairs: Job, tmp_path: Path) -> None:
     """Of 11 pairs, each is trained once in an epoch; for the last ones, a worker has fewer than the other or none."""
-    shapes: list[dict[str, int]] = [
-        {"per_device_train_batch_size": 2},
-        {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2},
-    ]
-    for two, one in two_and_one(pairs, tmp_path, shapes, method=DPO, tuning="full", training=GENTLE):
+    for two, one in two_and_one(pairs, tmp_path, UNEVEN[:2], method=DPO, tuning="full", training=GENTLE):
         assert_same_numbers(two.link, one, DECIDED_BY_ROUNDING)
 
 
