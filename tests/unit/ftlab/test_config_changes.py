@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ftlab.errors import InvalidRequestError
 from ftlab.schemas import JobConfig
 from ftlab.schemas.adjustments import AdjustedBy, Adjustment
 from ftlab.schemas.config_changes import adjusted, changes_between, undone
@@ -39,6 +40,27 @@ def test_a_setting_is_given_by_its_path_or_within_its_group(given: dict[str, Any
         "training": {"max_steps": 9, "learning_rate": 1e-4, "warmup_steps": 5},
         "time_limit_s": 600,
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"training.seed": 1, "training": {"seed": 2}}, "two values for training.seed"),
+        ({"training": {"seed": 2}, "training.seed": 1}, "two values for training.seed"),
+        ({"training": 5, "training.seed": 1}, "two values for training;"),
+        ({"": 1}, "not the path of a setting"),
+        ({"training": {"": 1}}, "not the path of a setting"),
+        ({"training..seed": 1}, "not the path of a setting"),
+        ({".".join("a" * 3000): 1}, "not the path of a setting"),
+    ],
+)
+def test_adjustments_that_name_no_setting_or_name_one_twice_are_refused(given: dict[str, Any], message: str):
+    with pytest.raises(InvalidRequestError, match=message):
+        adjusted(PLAIN, given)
+
+
+def test_the_same_value_twice_is_no_contradiction():
+    assert adjusted({}, {"training.seed": 1, "training": {"seed": 1}}) == {"training": {"seed": 1}}
 
 
 def test_a_default_that_depends_on_other_settings_is_named_by_its_value():
