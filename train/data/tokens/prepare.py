@@ -220,8 +220,9 @@ def _check_references(counts: Counts, spec: PrepareSpec) -> None:
     if spec.needs_reference and counts.num_unreferenced_prompts:
         row = counts.first_unreferenced_row  # 0 where an earlier version prepared the rows
         first = f" (the first is row {row})" if row else ""
+        number = counts.num_unreferenced_prompts
         raise DatasetInvalidError(
-            f"{counts.num_unreferenced_prompts} of the {counts.num_rows} rows are prompts without reference answers"
+            f"{number} of the {counts.num_rows} rows {'has' if number == 1 else 'have'} no reference answer"
             f"{first}, and a reward in method.rewards compares with them. Add the answers, or choose rewards that need "
             "none."
         )
