@@ -92,3 +92,9 @@ def test_it_survives_the_wire():
     document = adjustment.model_dump(mode="json")
     assert document["changes"] == [{"field": "training.max_steps", "from": None, "to": 3}]
     assert Adjustment.model_validate(document) == adjustment
+
+
+def test_a_list_is_shown_as_json():
+    grpo = PLAIN | {"method": {"type": "grpo", "rewards": [{"type": "exact_match"}]}}
+    _, adjustment = adjust(grpo, {"method.rewards": [{"type": "length", "max_length": 5}]})
+    assert '-> [{"type": "length", "weight": 1.0, "min_length": 0,' in adjustment.sentence
