@@ -45,7 +45,7 @@ def prompts(
     `numbers` are those of the rows in their dataset, by default from 1. Raise what `Renderer.render` raises.
     """
     backend = backend_of(renderer.tokenizer)
-    for number, (_, row) in zip(numbers or count(1), lines, strict=False):
+    for number, (_, row) in zip(count(1) if numbers is None else numbers, lines, strict=False):
         messages = row["messages"] if "messages" in row else [*row["prompt"], ANY_ANSWER]
         place = _answer_place(messages)
         if not place:
