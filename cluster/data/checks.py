@@ -18,7 +18,7 @@ from cluster.data.requests import BaseRef, CheckRequest, SourceFile, TokensReque
 from cluster.data.tasks import OnProgress
 from ftlab.files import replacing
 from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS, CheckReport
-from ftlab.schemas.methods import KtoMethod
+from ftlab.schemas.methods import GrpoMethod, KtoMethod
 from train.model.base_model import BaseModel
 
 if TYPE_CHECKING:
@@ -133,9 +133,8 @@ class DataChecks:
 
         tokens = PrepareSpec.of(self._rows(request.file), base.tokenizer_folder, request.method).key()
         held_out = content_of(self._rows(request.eval_file)) if request.eval_file else None
-        return hashlib.sha256(
-            json.dumps([VERSION, tokens, held_out, request.max_findings, _label_weights(request)]).encode()
-        ).hexdigest()
+        parts = [VERSION, tokens, held_out, request.max_findings, _label_weights(request), *request.rewards]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _rows(self, file: SourceFile) -> Path:
         """The path that names the content of the rows, which are fetched only if their name does not."""
@@ -226,6 +225,8 @@ def _options(request: CheckRequest) -> "CheckOptions":
         method.packing,
         request.max_findings,
         _label_weights(request),
+        isinstance(method, GrpoMethod),
+        request.rewards,
     )
 
 

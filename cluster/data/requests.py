@@ -130,6 +130,8 @@ class CheckRequest(_Request):
     """Evaluation dataset: it must share no rows with `file`."""
     max_findings: int = DEFAULT_MAX_FINDINGS
     """Most findings that are described; all are counted."""
+    rewards: tuple[str, ...] = ()
+    """Types of the rewards whose reference answers are checked, sorted."""
 
 
 @dataclass(frozen=True)

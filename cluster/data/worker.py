@@ -30,7 +30,7 @@ from cluster.data.tasks import OnProgress, TaskTable
 from cluster.named_actor import start_actor
 from cluster.names import DATA_WORKER
 from ftlab.schemas.checks import CheckReport
-from ftlab.schemas.methods import Method
+from ftlab.schemas.methods import GrpoMethod, Method
 from ftlab.settings import Settings, load_settings
 from tracking.buckets import Buckets
 from train.data.eval_split import SplitSpec
@@ -135,10 +135,11 @@ class DataWorker:
         progress = _Progress(on_progress, 2 * sum(file.num_rows for file in request.all_files))
         eval_rows = self._eval_rows(eval_file, progress) if eval_file else None
         splits = self._splits(request.files, request.eval_split, progress.step())
-        watches = [
-            self._doctor.watch(CheckRequest(request.base, request.method, file, eval_file), base, eval_rows)
-            for file in request.files
+        rewards = request.method.compared_rewards if isinstance(request.method, GrpoMethod) else ()
+        checks = [
+            CheckRequest(request.base, request.method, file, eval_file, rewards=rewards) for file in request.files
         ]
+        watches = [self._doctor.watch(check, base, eval_rows) for check in checks]
         made = []
         with ExitStack() as in_use:
             for part in _parts(watches, splits, eval_file):
@@ -200,7 +201,10 @@ class DataWorker:
         except Exception:  # an edge: a failing check must not stop a job that can train
             logger.exception("The doctor could not check dataset %s", file.dataset_id)
             return f"Dataset {file.dataset_id} could not be checked."
-        return f"Dataset {file.dataset_id}: {report.summary}"
+        # Where the model generates the answers, no token of the rows is trained.
+        is_generated = isinstance(request.method, GrpoMethod)
+        what = f"{report.num_rows:,} prompts; {report.found}." if is_generated else report.summary
+        return f"Dataset {file.dataset_id}: {what}"
 
     def _fetch(self, file: SourceFile) -> Path:
         """The rows on this machine, fetched from their bucket if necessary."""

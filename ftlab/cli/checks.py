@@ -45,6 +45,14 @@ def check_dataset(
             help="Evaluation dataset: also checked; it must share no rows with the dataset.",
         ),
     ] = None,
+    reward: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reward",
+            metavar="TYPE",
+            help="Type of a reward of a grpo job: check the answers that it compares with; may be repeated.",
+        ),
+    ] = None,
     max_findings: Annotated[
         int, typer.Option(min=0, max=10_000, help="Maximum findings to show; all are counted.")
     ] = 20,
@@ -61,6 +69,7 @@ def check_dataset(
             assistant_only_loss=not learn_everything,
             packing=packing,
             eval_dataset=held_out,
+            rewards=reward or (),
             max_findings=max_findings,
             on_progress=on_progress,
         )

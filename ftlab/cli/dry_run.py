@@ -94,7 +94,9 @@ def estimate_lines(estimate: "JobEstimate") -> Iterator[str]:
     if estimate.time_s is not None:
         yield from _entry("time", f"{duration(estimate.time_s)}, at the speed of {estimate.measured_job_id}")
     if estimate.checkpoints_bytes is not None:
-        kept = f"{size(estimate.checkpoints_bytes)} for up to {estimate.num_checkpoints} checkpoints"
+        number = estimate.num_checkpoints
+        most = "1 checkpoint" if number == 1 else f"up to {number} checkpoints"
+        kept = f"{size(estimate.checkpoints_bytes)} for {most}"
         yield from _entry("disk", f"{kept}, {size(estimate.delivered_bytes or 0)} for the tuned model")
     for device in estimate.devices:
         yield from _device(device)

@@ -36,7 +36,8 @@ def samples(
     answers = answers_by_prompt(event.payload for event in events)
     known = sorted({step for by_step in answers.values() for step in by_step})
     if not known and not session.output.as_json:
-        session.output.talk(f"Job {found.id} has no answers yet; it needs training.sample_prompts.")
+        yet = "" if found.status.is_terminal else " yet"
+        session.output.talk(f"Job {found.id} has no answers{yet}; it needs training.sample_prompts.")
         return
     refuse_unknown([str(step) for step in steps or ()], [str(step) for step in known], "a sampled step", "There are:")
     if prompt is not None:

@@ -26,7 +26,7 @@ def why(session: Session, job: JobArgument) -> None:
     if session.output.as_json:
         session.output.json(analysis)
         return
-    session.output.data(f"{GLYPHS[found.status]} {one_line(found.name)} ({found.id}) is {found.status}.")
+    session.output.data(f"{GLYPHS[found.status]} {found.status}  {one_line(found.name)}  {found.id}")
     session.output.data("")
     for line in failure_lines(analysis, min(MAX_WIDTH, shutil.get_terminal_size().columns)):
         session.output.data(one_line(line))
@@ -35,9 +35,9 @@ def why(session: Session, job: JobArgument) -> None:
 
 
 def _next(job: "Job", analysis: "FailureAnalysis") -> list[str]:
-    """The commands that try again, with the first suggestion; none for a job that continues by itself."""
+    """The commands that try again, with the first suggestion; none for a job that has not ended."""
     if not job.status.is_terminal:
-        return ["", f"The job continues by itself: {job.message}"]
+        return ["", f"There is nothing to do: {job.message}"]
     if analysis.suggestions:
         return ["", "Continue with the first suggestion:", f"  ftlab resume {job.id} --suggested"]
     if analysis.cause not in ROWS_AT_FAULT:

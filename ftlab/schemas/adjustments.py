@@ -1,5 +1,6 @@
 """Records of the changes of a job's config that are made when the job is resumed."""
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -54,4 +55,6 @@ def _shown(value: Any) -> str:
         return {True: "true", False: "false", None: "none"}[value]
     if isinstance(value, Mapping):
         return str(value.get("type", "other settings"))
+    if isinstance(value, list):
+        return json.dumps(value, ensure_ascii=False)
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -24,10 +24,12 @@ class CheckRule(StrEnum):
     TURNS_NOT_FOUND = "turns_not_found"
     NOTHING_TO_LEARN = "nothing_to_learn"
     ONE_LABEL = "one_label"
+    NO_REFERENCE = "no_reference"
     EVAL_TEMPLATE_FAILED = "eval_template_failed"
     EVAL_TURNS_NOT_FOUND = "eval_turns_not_found"
     EVAL_NOTHING_TO_LEARN = "eval_nothing_to_learn"
     EVAL_NO_METHOD = "eval_no_method"
+    NO_NUMBER = "no_number"
     UNTRAINED_ROW = "untrained_row"
     EQUAL_WHEN_CUT = "equal_when_cut"
     UNBALANCED_LABELS = "unbalanced_labels"
@@ -81,6 +83,7 @@ _TABLE: dict[CheckRule, tuple[Severity, str]] = {
     ),
     R.NOTHING_TO_LEARN: (ERROR, "No row of the dataset has a token that the loss counts."),
     R.ONE_LABEL: (ERROR, "All rated answers have the same label, so there is no contrast to learn from."),
+    R.NO_REFERENCE: (ERROR, "The row has no reference answer, and a reward compares with it."),
     R.EVAL_TEMPLATE_FAILED: (ERROR, "The model's chat template refuses the row of the evaluation dataset."),
     R.EVAL_TURNS_NOT_FOUND: (
         ERROR,
@@ -89,6 +92,7 @@ _TABLE: dict[CheckRule, tuple[Severity, str]] = {
     ),
     R.EVAL_NOTHING_TO_LEARN: (ERROR, "No row of the evaluation dataset has a token that the loss counts."),
     R.EVAL_NO_METHOD: (ERROR, "No training method takes the rows of both the training and the evaluation dataset."),
+    R.NO_NUMBER: (WARNING, "The reference answer has no number, so numeric_answer gives 0 to every answer."),
     R.UNTRAINED_ROW: (WARNING, "The loss counts no token of the row; training skips it."),
     R.EQUAL_WHEN_CUT: (WARNING, "The two answers of the pair are equal up to max_length; training skips the pair."),
     R.UNBALANCED_LABELS: (

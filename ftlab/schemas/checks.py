@@ -116,12 +116,16 @@ class CheckReport(WireModel):
     @property
     def summary(self) -> str:
         """One sentence: how much there is, and which rules were broken how often; notes are only counted."""
+        learned = f"{self.trained_tokens_per_epoch:,} of {self.tokens_per_epoch:,} tokens trained"
+        return f"{self.num_rows:,} rows, {learned}; {self.found}."
+
+    @property
+    def found(self) -> str:
+        """Which rules were broken how often; notes are only counted."""
         named = [f"{number:,} {rule}" for rule, number in self.counts.items() if severity_of(rule) is not Severity.INFO]
         if notes := self.count_of(Severity.INFO):
             named.append("1 note" if notes == 1 else f"{notes:,} notes")
-        found = ", ".join(named) or "nothing found"
-        learned = f"{self.trained_tokens_per_epoch:,} of {self.tokens_per_epoch:,} tokens trained"
-        return f"{self.num_rows:,} rows, {learned}; {found}."
+        return ", ".join(named) or "nothing found"
 
     @property
     def has_errors(self) -> bool:

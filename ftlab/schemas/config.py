@@ -146,8 +146,8 @@ class JobConfig(StrictModel):
     def _one_weight_for_each_dataset(self) -> Self:
         if self.dataset_weights is not None and len(self.dataset_weights) != len(self.datasets):
             raise ValueError(
-                f"dataset_weights has {len(self.dataset_weights)} weights for {len(self.datasets)} datasets; give one "
-                "for each"
+                f"dataset_weights must have one weight for each dataset; it has {len(self.dataset_weights)}, and the "
+                f"number of datasets is {len(self.datasets)}"
             )
         return self
 

@@ -3,23 +3,52 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ftlab.errors import InvalidRequestError
 from ftlab.schemas.adjustments import Adjustment
 from ftlab.schemas.config import JobConfig
 from ftlab.schemas.failures import Change
 from ftlab.schemas.templates import merged
 
+MAX_PATH_PARTS = 4
+"""Longest path of a setting; those of a config have two parts."""
+
 
 def nested(adjustments: Mapping[str, Any]) -> dict[str, Any]:
-    """Adjustments as part of a config document; a key may be the path of a setting, such as `training.max_steps`."""
+    """Adjustments as part of a config document; a key may be the path of a setting, such as `training.max_steps`.
+
+    Raise `InvalidRequestError` (`invalid_body`) for an empty name and a path of more than `MAX_PATH_PARTS`, and
+    (`invalid_config`) where a setting gets two values.
+    """
     document: dict[str, Any] = {}
     for key, value in adjustments.items():
         *groups, field = key.split(".")
+        if not all((*groups, field)) or len(groups) >= MAX_PATH_PARTS:
+            raise InvalidRequestError(
+                "config_adjustments has a name that is not the path of a setting; write it like "
+                "'training.learning_rate'.",
+                "invalid_body",
+                "config_adjustments",
+            )
         part: Any = nested(value) if isinstance(value, Mapping) else value
         part = {field: part}
         for group in reversed(groups):
             part = {group: part}
+        _refuse_second_value(document, part, "")
         document = merged(document, part)
     return document
+
+
+def _refuse_second_value(document: Mapping[str, Any], part: Mapping[str, Any], path: str) -> None:
+    """A path and a group may both name a setting."""
+    for name in document.keys() & part.keys():
+        one, other = document[name], part[name]
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            _refuse_second_value(one, other, f"{path}{name}.")
+        elif one != other:
+            field = f"{path}{name}"
+            raise InvalidRequestError(
+                f"config_adjustments has two values for {field}; give one.", "invalid_config", field
+            )
 
 
 def adjusted(document: Mapping[str, Any], adjustments: Mapping[str, Any]) -> dict[str, Any]:

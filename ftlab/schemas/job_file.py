@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas.config import JobConfig
+from ftlab.schemas.methods import GrpoMethod
 from ftlab.schemas.problems import problems_of, summary
 
 _SCALARS: tuple[tuple[str, str, str], ...] = (
@@ -129,8 +130,11 @@ def config_document(config: JobConfig) -> dict[str, Any]:
 
 
 def short_document(config: JobConfig) -> dict[str, Any]:
-    """The settings of a config that differ from their defaults; those of a method with its type."""
+    """The settings of a config that differ from their defaults; those of a method, and each reward, with their type."""
     document = config.model_dump(mode="json", exclude_defaults=True)
     if "method" in document:
         document["method"] = {"type": config.method.type} | document["method"]
+        if isinstance(config.method, GrpoMethod):
+            rewards = zip(config.method.rewards, document["method"]["rewards"], strict=True)
+            document["method"]["rewards"] = [{"type": reward.type} | given for reward, given in rewards]
     return document

@@ -239,9 +239,9 @@ class GrpoMethod(TrainingMethod):
         return self.max_length - self.max_completion_length
 
     @property
-    def needs_reference(self) -> bool:
-        """Whether a reward compares answers with the reference answers of the rows."""
-        return any(reward.needs_reference for reward in self.rewards)
+    def compared_rewards(self) -> tuple[str, ...]:
+        """Types of the rewards that compare answers with the reference answers of the rows, sorted."""
+        return tuple(sorted({reward.type for reward in self.rewards if reward.needs_reference}))
 
     @model_validator(mode="after")
     def _leaves_room_for_a_prompt(self) -> Self:

@@ -116,7 +116,11 @@ def _sentence(path: tuple[str, ...], entries: list[ErrorDetails], model: type[Ba
         return rule if names_fields else f"{field} {rule}"
     kinds = dict.fromkeys(broken_rule(entry).removeprefix("must be ") for entry in entries)
     remedy = _REMEDIES.get(field) if first["type"] == "literal_error" else None
-    return f"{field} must be {' or '.join(kinds)}" + (f"; {remedy}" if remedy else "")
+    # The number that was given comes last: "a whole number or 'auto', not 1.5".
+    rules = [kind.partition(", not ") for kind in kinds]
+    given = next((f", not {number}" for _, _, number in rules if number), "")
+    expected = " or ".join(dict.fromkeys(rule for rule, _, _ in rules))
+    return f"{field} must be {expected}{given}" + (f"; {remedy}" if remedy else "")
 
 
 def _meant(path: Sequence[str], model: type[BaseModel]) -> str:

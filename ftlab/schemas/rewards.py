@@ -113,6 +113,19 @@ class PythonFileReward(RewardConfig):
     """Seconds that one call, for all answers of a worker, may take."""
 
 
+REWARD_TYPES: dict[str, type[RewardConfig]] = {
+    reward.model_fields["type"].default: reward
+    for reward in (
+        ExactMatchReward,
+        RegexReward,
+        NumericAnswerReward,
+        JsonSchemaReward,
+        LengthReward,
+        PythonFileReward,
+    )
+}
+"""The rewards by their type."""
+
 Reward = Annotated[
     ExactMatchReward | RegexReward | NumericAnswerReward | JsonSchemaReward | LengthReward | PythonFileReward,
     Field(discriminator="type"),

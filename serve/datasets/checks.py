@@ -28,8 +28,9 @@ from ftlab.errors import (
 )
 from ftlab.pages import PAGE_POLICY, check_page, token_page, waiting_page
 from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS, MOST_FINDINGS, CheckReport, CheckState, TokenRow
-from ftlab.schemas.methods import Method, RowKind, SftMethod
+from ftlab.schemas.methods import GrpoMethod, Method, RowKind, SftMethod
 from ftlab.schemas.replies import TokenRowList
+from ftlab.schemas.rewards import REWARD_TYPES
 from ftlab.status import ReasonCode
 from serve.context import Caller, Services
 from serve.http.query import RecordId
@@ -52,6 +53,13 @@ EvalDataset = Annotated[
         min_length=1,
         max_length=200,
         description="Evaluation dataset: also checked; it must share no rows with the dataset.",
+    ),
+]
+Rewards = Annotated[
+    list[str] | None,
+    Query(
+        description="Types of the rewards of a 'grpo' job, separated by commas: where one compares with the reference "
+        "answers of the rows, these are checked."
     ),
 ]
 MaxFindings = Annotated[
@@ -77,6 +85,8 @@ class CheckTarget:
     """Model reference as in a job's config."""
     method: Method
     eval_dataset: str | None = None
+    rewards: tuple[str, ...] = ()
+    """Types of the rewards that compare with the reference answers of the rows, sorted."""
 
 
 def _row_target(
@@ -91,9 +101,23 @@ def _row_target(
 
 
 def _dataset_target(
-    target: Annotated[CheckTarget, Depends(_row_target)], eval_dataset: EvalDataset = None
+    target: Annotated[CheckTarget, Depends(_row_target)],
+    eval_dataset: EvalDataset = None,
+    rewards: Rewards = None,
 ) -> CheckTarget:
-    return replace(target, eval_dataset=eval_dataset)
+    return replace(target, eval_dataset=eval_dataset, rewards=_comparing(rewards or []))
+
+
+def _comparing(rewards: list[str]) -> tuple[str, ...]:
+    """The rewards that compare with reference answers. Raise `InvalidRequestError` for a type that does not exist."""
+    named = {name for item in rewards for name in item.split(",") if name}
+    if not named <= REWARD_TYPES.keys():
+        raise InvalidRequestError(
+            f"rewards must be types of rewards, separated by commas: {', '.join(REWARD_TYPES)}.",
+            "invalid_parameter",
+            "rewards",
+        )
+    return tuple(sorted(name for name in named if REWARD_TYPES[name].needs_reference))
 
 
 RowTarget = Annotated[CheckTarget, Depends(_row_target)]
@@ -174,6 +198,13 @@ def _check_request(
     with services.store.read() as tx:
         dataset = tx.datasets.resolve(target.dataset_id, owner=owner)
         _refuse_prompts(dataset, "dataset_id")
+        if target.rewards and dataset.kind not in GrpoMethod.row_kinds:
+            raise InvalidRequestError(
+                f"rewards are for rows with a reference answer, and the dataset has rows of kind '{dataset.kind}', "
+                "which method 'grpo' does not take; leave rewards out.",
+                "dataset_kind_mismatch",
+                "rewards",
+            )
         eval_file = None
         if target.eval_dataset is not None:
             eval_dataset = tx.datasets.resolve(target.eval_dataset, owner=owner)
@@ -181,7 +212,12 @@ def _check_request(
             eval_file = source_file(services.settings, eval_dataset)
         base = _base(tx, services, owner, target.model, answer)
     return CheckRequest(
-        base, target.method, source_file(services.settings, dataset), eval_file, max_findings=max_findings
+        base,
+        target.method,
+        source_file(services.settings, dataset),
+        eval_file,
+        max_findings=max_findings,
+        rewards=target.rewards,
     )
 
 

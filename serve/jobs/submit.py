@@ -245,10 +245,10 @@ def check_kinds(config: JobConfig, datasets: list[DatasetRecord], param: str) ->
 def _refuse_missing_references(config: JobConfig, datasets: list[DatasetRecord], param: str) -> None:
     """Raise `InvalidRequestError` for prompts without answers where a reward compares with these."""
     method = config.method
-    if not isinstance(method, GrpoMethod) or not method.needs_reference:
+    if not isinstance(method, GrpoMethod) or not method.compared_rewards:
         return
     if any(dataset.kind == RowKind.PROMPTS for dataset in datasets):
-        rewards = " and ".join(sorted({f"'{reward.type}'" for reward in method.rewards if reward.needs_reference}))
+        rewards = " and ".join(f"'{reward}'" for reward in method.compared_rewards)
         raise InvalidRequestError(
             f"{param} has prompts without reference answers, and {rewards} in method.rewards compares with them. "
             "Upload the rows with their answers as 'completion', or choose rewards that need none.",

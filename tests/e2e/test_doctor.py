@@ -21,6 +21,8 @@ def upload(client: Client, folder: Path, *rows: object) -> Dataset:
 
 
 def test_a_dataset_is_checked_in_the_data_worker(lab: Lab, client: Client, tmp_path: Path) -> None:
+    rewarded = client.datasets.check(upload(client, tmp_path, GOOD).id, TINY, rewards=["numeric_answer"], timeout_s=120)
+    assert rewarded.counts["no_number"] == 1
     dataset, held_out = upload(client, tmp_path, GOOD, MUTE, GOOD), upload(client, tmp_path, GOOD)
     report = client.datasets.check(dataset.id, TINY, eval_dataset=held_out.id, timeout_s=120)
     assert not report.has_errors

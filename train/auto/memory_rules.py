@@ -8,7 +8,7 @@ from math import ceil, gcd
 
 from ftlab.schemas import GrpoMethod, JobConfig, SftMethod
 from ftlab.schemas.auto import AutoValue, is_auto
-from train.auto.facts import Facts
+from train.auto.facts import Facts, Lengths
 from train.estimate.devices import Fit
 
 MOST_ROWS, FEWEST_ROWS = 32, 4
@@ -61,11 +61,11 @@ def per_device_train_batch_size(config: JobConfig, facts: Facts) -> AutoValue:
 
 def gradient_accumulation_steps(config: JobConfig, facts: Facts) -> AutoValue:
     """As many passes as the rows of a step need."""
-    rows, why = rows_per_step(config, facts)
+    rows = rows_per_step(config, facts)
     per_pass = config.training.per_device_train_batch_size * config.resources.num_workers
     value = _passes(config, per_pass, rows)
-    taken = f"{_counted(config, value * per_pass)} a step"
-    return AutoValue(value=value, reason=f"{taken}: {why}")
+    taken = value * per_pass
+    return AutoValue(value=value, reason=f"{_counted(config, taken)} a step: {_run_of(config, facts, taken)}")
 
 
 def per_device_eval_batch_size(config: JobConfig, _: Facts) -> AutoValue:
@@ -91,8 +91,8 @@ def fitting_length(config: JobConfig, facts: Facts, wanted: int, least: int) -> 
     return wanted
 
 
-def rows_per_step(config: JobConfig, facts: Facts) -> tuple[int, str]:
-    """Rows that an optimizer step should take on all devices, as batch sizes count them, and why."""
+def rows_per_step(config: JobConfig, facts: Facts) -> int:
+    """Rows that an optimizer step should take on all devices, as batch sizes count them."""
     method = config.method
     answers = method.answers_per_row
     most = max(1, min(MOST_PROMPTS, MOST // answers)) if isinstance(method, GrpoMethod) else MOST_ROWS
@@ -100,17 +100,34 @@ def rows_per_step(config: JobConfig, facts: Facts) -> tuple[int, str]:
     lengths = facts.lengths
     assert lengths is not None, "train.auto.resolve.NEEDS_LENGTHS names the settings that need them"
     if config.training.max_steps is not None:
-        rows, why = min(most, USUAL_ROWS), "usual where training.max_steps is given"
+        rows = min(most, USUAL_ROWS)
     else:
         trained, rows = lengths.num_rows * config.training.num_train_epochs, most
         while rows > least and trained / rows < MIN_STEPS:
             rows //= 2
-        why = f"the run has about {max(1, round(trained / rows)):,} steps"
-    if isinstance(method, SftMethod) and method.packing:
-        per_sequence = method.max_length / max(1.0, lengths.mean(method.max_length))
-        why += f", and a packed row holds about {per_sequence:.0f} rows"
-        rows = max(1, round(rows / max(1.0, per_sequence)))
-    return rows * answers, why
+    return max(1, round(rows / _rows_in_one(config, lengths))) * answers
+
+
+def _rows_in_one(config: JobConfig, lengths: Lengths) -> float:
+    """Rows in what batch sizes count: 1, and with packing the rows of a sequence."""
+    method = config.method
+    if not (isinstance(method, SftMethod) and method.packing):
+        return 1.0
+    return max(1.0, method.max_length / max(1.0, lengths.mean(method.max_length)))
+
+
+def _run_of(config: JobConfig, facts: Facts, taken: int) -> str:
+    """What the run is like with `taken` rows in each step, as batch sizes count them."""
+    training, method, lengths = config.training, config.method, facts.lengths
+    assert lengths is not None, "rows_per_step has read them"
+    in_one = _rows_in_one(config, lengths)
+    if training.max_steps is not None:
+        what = f"the run has training.max_steps, {training.max_steps:,}"
+    else:
+        an_epoch = ceil(lengths.num_rows / in_one * method.answers_per_row / taken) * method.steps_per_answer
+        steps = max(1, ceil(an_epoch * training.num_train_epochs))
+        what = f"the run has about {steps:,} {'step' if steps == 1 else 'steps'}"
+    return what if in_one == 1 else f"{what}, and a packed row holds about {in_one:.0f} rows"
 
 
 def length_of(config: JobConfig, facts: Facts) -> int:
@@ -134,7 +151,7 @@ def _smallest_pass(config: JobConfig, facts: Facts) -> JobConfig:
 def _unit(config: JobConfig, facts: Facts) -> tuple[int, int]:
     """The smallest batch size that the method allows, and the one with which a device trains its share of a step."""
     training, workers, method = config.training, config.resources.num_workers, config.method
-    rows, _ = rows_per_step(config, facts)
+    rows = rows_per_step(config, facts)
     passes = training.gradient_accumulation_steps
     if is_auto(passes):
         return method.min_batch_size, min(MOST, ceil(rows / workers))
@@ -159,7 +176,7 @@ def _trial(config: JobConfig, facts: Facts, batch: int, *, recompute: bool | Non
     if is_auto(training.per_device_eval_batch_size):
         changes["per_device_eval_batch_size"] = batch
     if is_auto(training.gradient_accumulation_steps):
-        rows, _ = rows_per_step(config, facts)
+        rows = rows_per_step(config, facts)
         changes["gradient_accumulation_steps"] = _passes(config, batch * config.resources.num_workers, rows)
     return config.model_copy(update={"training": training.model_copy(update=changes)})
 

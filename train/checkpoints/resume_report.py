@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from functools import cache
 from typing import Any
@@ -92,7 +92,7 @@ class ResumeReport:
         before, versions = self._before, installed_versions()
         why_not = differences(before, now, versions)
         then = RunConditions.from_document(before.conditions)
-        exactness = "bit for bit as without the interruption" if not why_not else f"not bit for bit: {why_not[0]}"
+        exactness = f"not bit for bit: {_in_short(why_not)}" if why_not else "bit for bit as without the interruption"
         losses = {"before": self._logged.get("loss"), "after": logs.get("loss")}
         shown = "".join(f", loss {loss:.4g} {when}" for when, loss in losses.items() if loss is not None)
         at, num_files = now.schedule.next_at(before.step), now.schedule.num_files
@@ -177,6 +177,12 @@ def _newer_defaults(then: RunConditions, now: RunConditions) -> dict[str, Any]:
     fields = {f"{group}.{name}": field for group, model in groups.items() for name, field in model.model_fields.items()}
     defaults = {"resources.sharding": "none"} | {name: field.default for name, field in fields.items()}
     return {name: defaults[name] for name in now.settings.keys() - then.settings.keys() if name in defaults}
+
+
+def _in_short(why_not: Sequence[str]) -> str:
+    """The first reason, and how many there are."""
+    more = len(why_not) - 1
+    return why_not[0] if not more else f"{why_not[0]}; {more} more {'reason' if more == 1 else 'reasons'}"
 
 
 def _settings(config: JobConfig) -> dict[str, Any]:

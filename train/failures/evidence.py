@@ -1,5 +1,6 @@
 """The lines from which the cause of a failure was concluded, and the measurements that belong to it."""
 
+import re
 from collections import Counter
 from statistics import median
 
@@ -16,6 +17,8 @@ MAX_LOG_LINES = 3
 MAX_POINTS = 5
 _MEMORY = frozenset({C.GPU_MEMORY, C.GPU_MEMORY_TRAINING, C.GPU_MEMORY_EVALUATION, C.HOST_MEMORY})
 _OURS = ("ftlab.", "train.")
+_WARNING = re.compile(r"\w+\.py:\d+: \w*Warning: |^\s+warnings\.warn\(")
+"""Lines of Python's warnings, which say nothing about the end of a process."""
 _SILENT = frozenset({C.KILLED, C.STUCK, C.MACHINE_LOST})
 """Causes without an error of the run: its last log lines say the most."""
 
@@ -32,7 +35,8 @@ def evidence_of(cause: FailureCause, facts: FailureFacts, phase: Phase | None) -
     if cause in (C.DIVERGED, C.LEARNED_NOTHING):
         lines += _series(facts)
     if cause in _SILENT:
-        lines += [f"Last log line: {line}" for line in facts.log_tail[-MAX_LOG_LINES:]]
+        told = [line for line in facts.log_tail if not _WARNING.search(line)]
+        lines += [f"Last log line: {line}" for line in told[-MAX_LOG_LINES:]]
     if facts.earlier:
         counted = ", ".join(f"{reason} ({number})" for reason, number in Counter(facts.earlier).items())
         lines.append(f"Earlier attempts of the job failed with {counted}.")

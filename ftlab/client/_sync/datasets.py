@@ -103,6 +103,7 @@ class Datasets:
         assistant_only_loss: bool | None = None,
         packing: bool | None = None,
         eval_dataset: str | None = None,
+        rewards: Sequence[str] = (),
         max_findings: int | None = None,
         timeout_s: float | None = None,
         on_progress: OnProgress | None = None,
@@ -110,11 +111,17 @@ class Datasets:
         """Check a dataset with the doctor for a model, and wait for the report.
 
         `max_length`, `assistant_only_loss` and `packing` are as in a job's config; `eval_dataset` is one that must
-        share no row with it. `on_progress` is called with the rows done and, when it is known, with their total.
-        Raises `WaitTimeoutError`, and `NotFoundError` for a dataset or model that is not there.
+        share no row with it. Where one of `rewards`, types as in `method.rewards`, compares with the reference answers
+        of the rows, these are checked. `on_progress` is called with the rows done and, when it is known, with their
+        total. Raises `WaitTimeoutError`, and `NotFoundError` for a dataset or model that is not there.
         """
         options = ReadOptions(model, max_length, assistant_only_loss, packing)
-        params = {**vars(options), "eval_dataset": eval_dataset, "max_findings": max_findings}
+        params = {
+            **vars(options),
+            "eval_dataset": eval_dataset,
+            "rewards": ",".join(rewards) or None,
+            "max_findings": max_findings,
+        }
         # The first request starts the check, the next ones report how far it is.
         request = Request("POST", f"{dataset_path(dataset_id)}/check", params, idempotency_key=key_for_retries())
         polling = Polling(self._transport.endpoint, timeout_s, CHECK_PAUSES_S)

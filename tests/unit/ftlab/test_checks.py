@@ -35,6 +35,7 @@ def test_the_client_waits_for_the_report_and_tells_how_far_it_is(client, fake):
         max_length=256,
         assistant_only_loss=False,
         eval_dataset="ds-2",
+        rewards=["exact_match", "length"],
         max_findings=5,
         on_progress=lambda done, total: told.append((done, total)),
     )
@@ -48,6 +49,7 @@ def test_the_client_waits_for_the_report_and_tells_how_far_it_is(client, fake):
                 "max_length": "256",
                 "assistant_only_loss": "false",
                 "eval_dataset": "ds-2",
+                "rewards": "exact_match,length",
                 "max_findings": "5",
             }
         ]
@@ -110,10 +112,21 @@ def test_the_report_as_json_and_as_a_page(cli, fake, uploaded, tmp_path):
 
 
 def test_options_of_a_check(cli, fake, uploaded):
-    options = ("--max-length", 64, "--learn-everything", "--packing", "--max-findings", 3)
+    options = (
+        "--max-length",
+        64,
+        "--learn-everything",
+        "--packing",
+        "--max-findings",
+        3,
+        "--reward",
+        "exact_match",
+        "--reward",
+        "length",
+    )
     cli("datasets", "check", uploaded, "--model", "org/base", *options)
     said = {"model": "org/base", "max_length": "64", "assistant_only_loss": "false", "packing": "true"}
-    assert fake.check_params == [said | {"max_findings": "3"}]
+    assert fake.check_params == [said | {"max_findings": "3", "rewards": "exact_match,length"}]
     assert cli("datasets", "check", uploaded).code == 2
     assert cli("datasets", "check", "nothing", "--model", "org/base").code == 3
 

@@ -31,7 +31,7 @@ ANALYSIS = FailureAnalysis(
     resume_from=ResumeFrom(name="step-00000200", step=200, reason="It is the newest."),
 )
 SHOWN = """\
-✗ a job (job-001) is failed.
+✗ failed  a job  job-001
 
 The GPU's memory was used up in a training step after step 200, with 16 rows at
 once.
@@ -72,10 +72,10 @@ def test_a_failed_job(cli, fake):
     assert cli("why", "job-001", "--json").json == ANALYSIS.model_dump(mode="json")
 
 
-def test_a_job_that_continues_by_itself(cli, fake):
+def test_a_job_that_continues_needs_no_command(cli, fake):
     fake.add_job().failure = ANALYSIS.model_dump(mode="json")
     run = cli("why", "job-001")
-    assert run.err.splitlines()[-1].startswith("The job continues by itself: ")
+    assert run.err.splitlines()[-1].startswith("There is nothing to do: ")
 
 
 def test_a_cause_that_no_setting_cures(cli, fake):

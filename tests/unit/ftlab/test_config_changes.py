@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ftlab.errors import InvalidRequestError
 from ftlab.schemas import JobConfig
 from ftlab.schemas.adjustments import AdjustedBy, Adjustment
 from ftlab.schemas.config_changes import adjusted, changes_between, undone
@@ -41,6 +42,27 @@ def test_a_setting_is_given_by_its_path_or_within_its_group(given: dict[str, Any
     }
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"training.seed": 1, "training": {"seed": 2}}, "two values for training.seed"),
+        ({"training": {"seed": 2}, "training.seed": 1}, "two values for training.seed"),
+        ({"training": 5, "training.seed": 1}, "two values for training;"),
+        ({"": 1}, "not the path of a setting"),
+        ({"training": {"": 1}}, "not the path of a setting"),
+        ({"training..seed": 1}, "not the path of a setting"),
+        ({".".join("a" * 3000): 1}, "not the path of a setting"),
+    ],
+)
+def test_adjustments_that_name_no_setting_or_name_one_twice_are_refused(given: dict[str, Any], message: str):
+    with pytest.raises(InvalidRequestError, match=message):
+        adjusted(PLAIN, given)
+
+
+def test_the_same_value_twice_is_no_contradiction():
+    assert adjusted({}, {"training.seed": 1, "training": {"seed": 1}}) == {"training": {"seed": 1}}
+
+
 def test_a_default_that_depends_on_other_settings_is_named_by_its_value():
     _, adjustment = adjust(PLAIN, {"training.learning_rate": 1e-4, "load_in_4bit": True})
     assert adjustment.changes == [
@@ -70,3 +92,9 @@ def test_it_survives_the_wire():
     document = adjustment.model_dump(mode="json")
     assert document["changes"] == [{"field": "training.max_steps", "from": None, "to": 3}]
     assert Adjustment.model_validate(document) == adjustment
+
+
+def test_a_list_is_shown_as_json():
+    grpo = PLAIN | {"method": {"type": "grpo", "rewards": [{"type": "exact_match"}]}}
+    _, adjustment = adjust(grpo, {"method.rewards": [{"type": "length", "max_length": 5}]})
+    assert '-> [{"type": "length", "weight": 1.0, "min_length": 0,' in adjustment.sentence

@@ -89,6 +89,10 @@ def test_the_walk_reaches_every_constraint_of_the_schemas():
     [
         ({"priority": 101}, "priority must be at most 100, not 101"),
         ({"priority": 1.5}, "priority must be a whole number, not 1.5"),
+        (
+            {"training": {"per_device_train_batch_size": 1.5}},
+            "training.per_device_train_batch_size must be a whole number or 'auto', not 1.5",
+        ),
         ({"training": {"seed": 10**30}}, "training.seed must be at most 4294967295"),
         ({"training": {"learning_rate": 0}}, "training.learning_rate must be greater than 0.0, not 0"),
         ({"name": ""}, "name must have at least 1 character, not 0"),

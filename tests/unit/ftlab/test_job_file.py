@@ -3,7 +3,7 @@
 import pytest
 
 from ftlab.errors import InvalidRequestError
-from ftlab.schemas.job_file import parse_job_config, read_yaml
+from ftlab.schemas.job_file import parse_job_config, read_yaml, short_document
 
 MINIMAL = {"model": "org/name", "dataset": "ds-1"}
 
@@ -123,3 +123,17 @@ def test_several_errors_come_together_and_the_rest_is_counted():
 def test_a_config_is_a_mapping(document):
     with pytest.raises(InvalidRequestError, match="mapping"):
         parse_job_config(document)
+
+
+def test_a_short_document_of_rewards_is_the_same_config():
+    rewards = [
+        {"type": "exact_match", "ignore_case": True},
+        {"type": "numeric_answer"},
+        {"type": "length", "max_length": 5, "weight": 0.5},
+        {"type": "python_file", "path": "/srv/style.py"},
+    ]
+    method = {"type": "grpo", "rewards": rewards}
+    config = parse_job_config({"model": "org/m", "dataset": "ds-1", "method": method})
+    document = short_document(config)
+    assert document["method"] == method
+    assert parse_job_config(document) == config

@@ -116,8 +116,8 @@ def test_a_dataset_without_a_row_is_refused_with_its_name():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dataset": "ds-1", "dataset_weights": [1, 2]}, "dataset_weights has 2 weights for 1 datasets"),
-        ({"dataset_weights": [1, 2, 3]}, "dataset_weights has 3 weights for 2 datasets"),
+        ({"dataset": "ds-1", "dataset_weights": [1, 2]}, "it has 2, and the number of datasets is 1"),
+        ({"dataset_weights": [1, 2, 3]}, "it has 3, and the number of datasets is 2"),
         ({"dataset_weights": [1, 0]}, "dataset_weights"),
         ({"dataset_weights": [1]}, "dataset_weights"),
     ],

@@ -15,6 +15,7 @@ from train.data.doctor.findings import Findings
 from train.data.doctor.left_out import left_out_of
 from train.data.doctor.lengths import LengthCounts
 from train.data.doctor.near_duplicates import Fingerprints
+from train.data.doctor.references import reference_remarks
 from train.data.doctor.repeats import add_repeats
 from train.data.rows.canonical import CanonicalFile, Kind
 from train.data.rows.errors import DatasetInvalidError
@@ -25,7 +26,7 @@ from train.data.tokens.render import RenderedRow, Renderer
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 7
+VERSION = 8
 """Version of the report's content; a new number makes kept reports invalid."""
 HUGE = 16
 """Multiple of `max_length` above which a row is called huge."""
@@ -46,6 +47,10 @@ class CheckOptions:
     max_findings: int = DEFAULT_MAX_FINDINGS
     label_weights: tuple[float, float] = (1.0, 1.0)
     """Weights of rated answers: of good ones, and of bad ones."""
+    generates_answers: bool = False
+    """Whether the model generates the answers itself, so that no token of a row is trained."""
+    rewards: tuple[str, ...] = ()
+    """Types of the rewards that compare with the reference answers of the rows."""
 
 
 def examine(
@@ -98,6 +103,7 @@ class Examination:
         self._tokens = self._trained_tokens = 0
         self._searched: dict[int, list[RenderedRow]] = {}
         self._ends_turns: bool | None = None
+        self._trains_answers = options.assistant_only_loss and not options.generates_answers
         self._says_stop = tuple(token for token in special_tokens if token.strip())
         self._look_at_template()
 
@@ -113,6 +119,8 @@ class Examination:
         for row in rows:
             for rule, message in self._content.remarks(row.row):
                 self._findings.add(rule, message, row.number, row.line)
+            for rule, message in reference_remarks(row.row, self._options.rewards):
+                self._findings.add(rule, message, row.number, row.line)
             texts = self._with_all_turns(row)
             if len(texts) == 1 and not texts[0].is_verbatim and (left_out := left_out_of(row.row, texts[0])):
                 self._findings.add(CheckRule.LEFT_OUT_BY_TEMPLATE, left_out, row.number, row.line)
@@ -125,7 +133,7 @@ class Examination:
         lengths, kept_lengths = [], []
         for row in rows:
             texts = self._searched.pop(row.number, row.texts)
-            if not texts:
+            if not texts or self._options.generates_answers:
                 continue
             turns = row.turns if texts is row.texts else turns_of(row.encodings, texts)
             learned = num_learned(turns)
@@ -207,7 +215,7 @@ class Examination:
                 "The model's chat template writes earlier turns differently as a conversation grows; training uses "
                 "TRL's training template for its family instead.",
             )
-        elif self._options.assistant_only_loss and not template.has_marks:
+        elif self._trains_answers and not template.has_marks:
             add(
                 CheckRule.NO_GENERATION_MARKS,
                 "The model's chat template has no {% generation %} marks, without which other tools mask every token; "
@@ -250,7 +258,7 @@ class Examination:
             self._findings.add(CheckRule.HUGE_ROW, message, row.number, row.line)
 
     def _look_at_whole(self) -> None:
-        if not self._trained_tokens:
+        if not self._trained_tokens and not self._options.generates_answers:
             self._findings.add(
                 CheckRule.NOTHING_TO_LEARN,
                 f"None of the {self._file.num_rows:,} rows has a token to train on; {self._num_truncated:,} of them "
@@ -259,7 +267,7 @@ class Examination:
             )
         for rule, message in self._labels.findings(*self._options.label_weights):
             self._findings.add(rule, message)
-        if self._ends_turns is False and self._options.assistant_only_loss and self._file.kind is not Kind.TEXT:
+        if self._ends_turns is False and self._trains_answers and self._file.kind is not Kind.TEXT:
             self._findings.add(
                 CheckRule.NO_END_OF_TURN,
                 "The trained turns end without a special token, so the model may not learn to stop.",

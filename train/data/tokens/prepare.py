@@ -107,7 +107,7 @@ class PrepareSpec:
             method.packing and not is_eval,
             method.row_kinds,
             method.max_prompt_length if isinstance(method, GrpoMethod) else None,
-            isinstance(method, GrpoMethod) and method.needs_reference,
+            isinstance(method, GrpoMethod) and bool(method.compared_rewards),
             selection,
         )
 
@@ -152,6 +152,8 @@ class Counts:
     """Prompts that leave no room for an answer, which are skipped."""
     num_unreferenced_prompts: int = 0
     """Prompts without a reference answer."""
+    first_unreferenced_row: int = 0
+    """Number of the first of these rows in its dataset."""
     longest: int = 0
     """Tokens of the longest row, once cut; with packing, of the longest document."""
     max_token_id: int = 0
@@ -216,9 +218,13 @@ def _check_kind(kind: RowKind, spec: PrepareSpec) -> None:
 
 def _check_references(counts: Counts, spec: PrepareSpec) -> None:
     if spec.needs_reference and counts.num_unreferenced_prompts:
+        row = counts.first_unreferenced_row  # 0 where an earlier version prepared the rows
+        first = f" (the first is row {row})" if row else ""
+        number = counts.num_unreferenced_prompts
         raise DatasetInvalidError(
-            f"{counts.num_unreferenced_prompts} of the {counts.num_rows} rows are prompts without reference answers, "
-            "and a reward in method.rewards compares with them. Add the answers, or choose rewards that need none."
+            f"{number} of the {counts.num_rows} rows {'has' if number == 1 else 'have'} no reference answer"
+            f"{first}, and a reward in method.rewards compares with them. Add the answers, or choose rewards that need "
+            "none."
         )
 
 
@@ -246,7 +252,8 @@ def _build(
     if spec.selection is not None:
         lines, numbers = compress(lines, spec.selection.flags.tolist()), spec.selection.numbers()
     if spec.max_prompt_length is not None:
-        return _build_prompts(_counted(lines, on_progress), renderer, spec.max_prompt_length, counts, folder)
+        found = prompts(_counted(lines, on_progress), renderer, numbers)
+        return _build_prompts(found, spec.max_prompt_length, counts, folder)
     observer = observe(file, renderer) if observe else None
     max_length = None if spec.packing else spec.max_length
     rows = _learned(_counted(lines, on_progress), numbers, renderer, max_length, counts, observer)
@@ -268,18 +275,18 @@ def _build(
     return counts
 
 
-def _build_prompts(
-    lines: Iterable[tuple[int, Row]], renderer: Renderer, max_prompt_length: int, counts: Counts, folder: Path
-) -> Counts:
+def _build_prompts(found: Iterable[Prompt | None], max_prompt_length: int, counts: Counts, folder: Path) -> Counts:
     def kept() -> Iterator[Prompt]:
-        for prompt in prompts(lines, renderer):
+        for prompt in found:
             counts.num_rows += 1
             if prompt is None or not len(prompt.ids):
                 counts.num_untrained_rows += 1
             elif len(prompt.ids) > max_prompt_length:
                 counts.num_long_prompts += 1
             else:
-                counts.num_unreferenced_prompts += prompt.reference is None
+                if prompt.reference is None:
+                    counts.num_unreferenced_prompts += 1
+                    counts.first_unreferenced_row = counts.first_unreferenced_row or prompt.number
                 counts.max_token_id = max(counts.max_token_id, int(prompt.ids.max()))
                 yield prompt
 

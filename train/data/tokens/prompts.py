@@ -4,8 +4,9 @@ The last answer of a conversation is the reference, and everything before it the
 inference. A row that is only a prompt has no reference.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,28 +30,48 @@ ANY_ANSWER = {"role": "assistant", "content": "Yes."}
 
 @dataclass(frozen=True)
 class Prompt:
+    number: int
+    """Number of the row in its dataset, from 1."""
     ids: Tokens
     reference: str | None
     """`None` where the row's answer is blank, or the row has none."""
 
 
-def prompts(lines: Iterable[tuple[int, Row]], renderer: Renderer) -> Iterator[Prompt | None]:
+def prompts(
+    lines: Iterable[tuple[int, Row]], renderer: Renderer, numbers: Iterable[int] | None = None
+) -> Iterator[Prompt | None]:
     """The prompt of each row; `None` for a row without an answer at its end.
 
-    Raise what `Renderer.render` raises.
+    `numbers` are those of the rows in their dataset, by default from 1. Raise what `Renderer.render` raises.
     """
     backend = backend_of(renderer.tokenizer)
-    for number, (_, row) in enumerate(lines, 1):
+    for number, (_, row) in zip(count(1) if numbers is None else numbers, lines, strict=False):
         messages = row["messages"] if "messages" in row else [*row["prompt"], ANY_ANSWER]
-        place = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=0)
+        place = _answer_place(messages)
         if not place:
             # A conversation that begins with its only answer has no prompt.
             yield None
             continue
         text = prompt_text(number, row, messages[: place + 1], renderer)
         ids = np.asarray(backend.encode(text, add_special_tokens=False).ids, dtype=np.int32)
-        reference = (messages[place]["content"] or "") if "messages" in row else ""
-        yield Prompt(ids, reference if reference.strip() else None)
+        yield Prompt(number, ids, reference_of(row))
+
+
+def reference_of(row: Row) -> str | None:
+    """The reference answer of a row; `None` where its last answer is blank, or it has none."""
+    messages = row.get("messages", [])
+    answer = messages[place]["content"] if (place := _answer_place(messages)) else None
+    return answer if answer and answer.strip() else None
+
+
+def has_prompt(row: Row) -> bool:
+    """Whether a message of the row comes before its last answer."""
+    return "prompt" in row or _answer_place(row.get("messages", [])) > 0
+
+
+def _answer_place(messages: Sequence[Message]) -> int:
+    """Place of the last answer; 0 where there is none, or nothing comes before it."""
+    return max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=0)
 
 
 def prompt_text(number: int, row: Row, messages: list[Message], renderer: Renderer) -> str:

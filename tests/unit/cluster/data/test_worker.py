@@ -22,7 +22,7 @@ from cluster.data.requests import (
 from cluster.data.worker import DataWorker
 from ftlab.errors import FineTuneLabError, InvalidRequestError
 from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS, CheckReport
-from ftlab.schemas.methods import KtoMethod, SftMethod
+from ftlab.schemas.methods import GrpoMethod, KtoMethod, SftMethod
 from ftlab.settings import Settings
 from ftlab.status import ReasonCode
 from tests.support.model_folders import write_adapter
@@ -493,3 +493,13 @@ def test_a_sample_prompt_that_does_not_fit_the_model_fails_before_the_rows_are_p
     state = worker.prepare(replace(request, samples=SampleSettings(("word " * 3000,), 16)))
     assert (state.status, state.reason) == (WorkStatus.FAILED, ReasonCode.CONFIG_INVALID)
     assert state.message.startswith("Prompt 1 of training.sample_prompts has")
+
+
+def test_the_prompts_of_a_job_that_generates_answers_are_not_counted_as_trained(worker: Worker):
+    question = {"role": "user", "content": "2 + 2?"}
+    rows = [{"messages": [question, {"role": "assistant", "content": text}]} for text in ("It is 4.", "Four.")]
+    method = GrpoMethod(max_length=64, max_completion_length=8, num_generations=2, rewards=[{"type": "numeric_answer"}])
+    request = PrepareRequest(BaseRef("org/tiny", worker.home / "models"), method, (worker.canonical("ds-sums", rows),))
+    result = worker.prepare(request).result
+    assert result is not None
+    assert result[FINDINGS].startswith("Dataset ds-sums: 2 prompts; 1 no_number")

@@ -63,6 +63,18 @@ def test_what_is_asked_reaches_the_data_worker(client, dataset, data):
     assert asked.file.rows.is_file()
 
 
+def test_rewards_that_compare_with_reference_answers_reach_the_data_worker(client, data):
+    data.state = done()
+    row = b'{"prompt": "1 + 1?", "completion": "2"}\n'
+    sums = client.post("/api/datasets", content=row, headers={"x-filename": "sums.jsonl"}).json()
+    rewards = "numeric_answer,length,exact_match"
+    assert client.post(path(sums), params={"model": MODEL, "rewards": rewards}).status_code == 200
+    assert data.asked[0].rewards == ("exact_match", "numeric_answer")
+    text = client.post("/api/datasets", content=b'{"text": "a"}\n', headers={"x-filename": "text.jsonl"}).json()
+    refused = client.post(path(text), params={"model": MODEL, "rewards": rewards})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "dataset_kind_mismatch")
+
+
 @pytest.mark.parametrize(
     ("params", "status", "code"),
     [
@@ -71,6 +83,7 @@ def test_what_is_asked_reaches_the_data_worker(client, dataset, data):
         ({"model": "../../etc/passwd"}, 422, "invalid_model_id"),
         ({"model": "/etc"}, 422, "invalid_model_id"),
         ({"model": "job:job-unknown"}, 404, "model_not_found"),
+        ({"model": MODEL, "rewards": "exact"}, 422, "invalid_parameter"),
         ({"model": MODEL, "max_length": 7}, 422, "invalid_parameter"),
         ({"model": MODEL, "max_length": 10**9}, 422, "invalid_parameter"),
         ({"model": MODEL, "max_findings": -1}, 422, "invalid_parameter"),

@@ -35,7 +35,7 @@ def test_the_config_changes_and_every_adjustment_is_kept(store: Store) -> None:
     assert (after.dataset_ids, after.priority, after.has_new_files) == (["ds-1", "ds-2"], 7, True)
     assert [each.sentence for each in after.adjustments] == [
         "training.learning_rate 0.0002 -> 0.0001",
-        "dataset ds-1 -> ['ds-1', 'ds-2'], priority 50 -> 7",
+        'dataset ds-1 -> ["ds-1", "ds-2"], priority 50 -> 7',
     ]
     assert after.adjustments[0].reason == "It\ufffd broke."
     with store.read() as tx:

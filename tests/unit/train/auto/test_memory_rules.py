@@ -60,16 +60,32 @@ def test_a_step_takes_fewer_rows_where_the_run_would_be_short(number, training, 
 def test_the_rows_of_a_step_are_shared_by_all_workers():
     batch, passes = chosen(BATCH, PASSES, known=on(gpu("H100")), resources={"num_workers": 4})
     assert (batch.value, passes.value) == (8, 1)
-    assert passes.reason == "32 rows a step: the run has about 94 steps"
+    assert passes.reason == "32 rows a step: the run has about 96 steps"
 
 
 def test_given_values_are_kept():
     [passes] = chosen(PASSES, known=on(gpu("H100")), training={"per_device_train_batch_size": 5})
-    assert (passes.value, passes.reason) == (6, "30 rows a step: the run has about 94 steps")
+    assert (passes.value, passes.reason) == (6, "30 rows a step: the run has about 102 steps")
     [batch] = chosen(BATCH, known=on(gpu("H100")), training={"gradient_accumulation_steps": 4})
     assert batch.value == 8
     [batch] = chosen(BATCH, known=on(gpu("H100")), training={"gradient_accumulation_steps": 64})
     assert batch.value == 1
+
+
+@pytest.mark.parametrize(
+    ("training", "method", "reason"),
+    [
+        ({"per_device_train_batch_size": 4096}, {}, "4,096 rows a step: the run has about 3 steps"),
+        ({"per_device_train_batch_size": 4096, "num_train_epochs": 0.5}, {}, "about 1 step"),
+        ({"per_device_train_batch_size": 64}, GRPO, "64 answers a step: the run has about 9 steps"),
+        ({"per_device_train_batch_size": 64}, GRPO | {"num_iterations": 2}, "about 18 steps"),
+        ({"max_steps": 9}, {}, "the run has training.max_steps, 9"),
+    ],
+)
+def test_the_reason_counts_the_steps_of_the_values_and_not_of_what_was_wanted(training, method, reason):
+    known = on(gpu("H100"), lengths=rows({100: 40}))
+    names = [PASSES] if "per_device_train_batch_size" in training else [BATCH, PASSES]
+    assert chosen(*names, known=known, training=training, method=method)[-1].reason.endswith(reason)
 
 
 def test_a_packed_row_counts_as_the_rows_in_it():

@@ -199,7 +199,7 @@ def reward(completions, references):
 def test_a_reward_that_needs_a_reference_refuses_rows_without_one(prompts: Job, tmp_path: Path) -> None:
     rows = [[{"role": "user", "content": "One?"}, {"role": "assistant", "content": text}] for text in ("Two.", " ")]
     prompts.rows, prompts.eval_rows = write_messages(tmp_path / "blank.arrow", rows), None
-    with pytest.raises(DatasetInvalidError, match="1 of the 2 rows are prompts without reference answers"):
+    with pytest.raises(DatasetInvalidError, match=r"1 of the 2 rows has no reference answer \(the first is row 2\)"):
         prompts.train(training=STEPS, method=GRPO | {"rewards": [{"type": "exact_match"}]})
     link = Link()
     prompts.train(link, training=STEPS | {"max_steps": 1}, method=GRPO)

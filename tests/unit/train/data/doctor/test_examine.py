@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from ftlab.schemas.check_rules import CheckRule
+from ftlab.schemas.check_rules import CheckRule, Severity
 from ftlab.schemas.checks import CheckReport
 from tests.support.rows import encode
 from tests.support.tiny_models import make_tiny_tokenizer
@@ -458,3 +458,27 @@ def test_a_slow_tokenizer_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(InvalidRequestError) as caught:
         check(tmp_path, [SOUND])
     assert caught.value.code == "tokenizer_unsupported"
+
+
+@pytest.mark.parametrize(
+    ("rewards", "blank", "wordy"),
+    [((), [], []), (("exact_match",), [2, 3], []), (("exact_match", "numeric_answer"), [2, 3], [4])],
+)
+def test_reference_answers_are_checked_for_the_rewards_that_compare_with_them(
+    tmp_path: Path, rewards: tuple[str, ...], blank: list[int], wordy: list[int]
+):
+    rows = [chat("1 + 1?", "It is 2."), chat("2 + 2?", " "), talk("Hi", "Hello 5", "2 + 3?", "\n"), chat("4?", "No.")]
+    rows.append({"messages": [answer(" ")]})  # no prompt: the method skips it
+    report = check(tmp_path, rows, rewards=rewards)
+    assert rows_of(report, CheckRule.NO_REFERENCE) == blank
+    assert rows_of(report, CheckRule.NO_NUMBER) == wordy
+    assert report.has_errors == bool(blank)
+
+
+@pytest.mark.parametrize("kind", [Kind.PROMPTS, Kind.MESSAGES])
+def test_rows_whose_answers_the_model_generates_are_not_judged_by_their_tokens(tmp_path: Path, kind: Kind):
+    is_prompt = kind is Kind.PROMPTS
+    rows = [{"prompt": [user(f"Question {i}?")]} if is_prompt else chat("Hi " * 99, f"No {i}.") for i in range(3)]
+    report = check(tmp_path, rows, kind=kind, max_length=16, generates_answers=True)
+    assert {CheckRule(rule).severity for rule in report.counts} <= {Severity.INFO}
+    assert report.num_truncated == report.num_untrained == 0

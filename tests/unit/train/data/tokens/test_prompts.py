@@ -40,6 +40,12 @@ def prompt_of(row: Row, tokenizer: PreTrainedTokenizerFast) -> Prompt:
     return found
 
 
+def test_rows_keep_the_numbers_that_they_have_in_their_dataset(tokenizer: PreTrainedTokenizerFast) -> None:
+    rows = [(1, {"prompt": [USER]}), (2, {"prompt": TURNS})]
+    found = prompts(rows, Renderer(tokenizer, assistant_only_loss=True), numbers=[3, 7])
+    assert [prompt and prompt.number for prompt in found] == [3, 7]
+
+
 @pytest.mark.parametrize("prompt", [[USER], [SYSTEM, USER], TURNS])
 def test_a_prompt_has_the_tokens_that_it_has_before_an_answer(
     tokenizer: PreTrainedTokenizerFast, prompt: list[dict[str, Any]]

@@ -1,0 +1,30 @@
+"""Check the reference answers that rewards compare with."""
+
+from collections.abc import Iterator, Sequence
+
+from ftlab.schemas.check_rules import CheckRule
+from train.data.doctor.content import Remark
+from train.data.rows.canonical import Row
+from train.data.tokens.prompts import has_prompt, reference_of
+from train.rewards.scores import last_number
+
+NUMERIC = "numeric_answer"
+
+
+def reference_remarks(row: Row, rewards: Sequence[str]) -> Iterator[Remark]:
+    """What keeps a row from being scored; `rewards` are the types of those that compare with the reference answer.
+
+    Rows without a prompt are skipped by the method, so they need no answer.
+    """
+    if not rewards or not has_prompt(row):
+        return
+    reference = reference_of(row)
+    if reference is None:
+        named = " and ".join(rewards)
+        verb = "compares" if len(rewards) == 1 else "compare"
+        yield CheckRule.NO_REFERENCE, f"The last answer is blank, and {named} {verb} with it."
+    elif NUMERIC in rewards and last_number(reference) is None:
+        yield (
+            CheckRule.NO_NUMBER,
+            f"The last answer has no number, so {NUMERIC} gives 0 to every answer to this prompt.",
+        )
