@@ -96,7 +96,7 @@ def test_a_failure_of_the_answers_is_a_notice_and_training_continues(job: Job, m
 def test_a_prompt_without_room_for_its_answer_is_refused_before_the_weights_are_loaded(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("train.run.load_model", lambda *_, **__: pytest.fail("the weights were loaded"))
+    monkeypatch.setattr("train.run.load_on_devices", lambda *_, **__: pytest.fail("the weights were loaded"))
     with pytest.raises(InvalidRequestError, match=r"Prompt 1 of training.sample_prompts has \d+ tokens") as error:
         job.train(training={"sample_prompts": ["word " * 3000]})
     assert error.value.param == "training.sample_prompts"

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import Trainer
 
 from tests.unit.train.runs import Job, write_rows
 from train.failures.errors import LossDivergedError
-from train.loop import callback, exact_resume, step_rows
+from train.loop import callback, step_rows
 
 Trained = list[set[int]]
 
@@ -16,14 +17,14 @@ Trained = list[set[int]]
 def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
     """Numbers of the answers of every pass of a run, as the collator got them."""
     passes: Trained = []
-    training_step = exact_resume.Trainer.training_step
+    training_step = Trainer.training_step
 
     def step(self: Any, model: Any, inputs: Any, *rest: Any) -> Any:
         texts = self.processing_class.batch_decode(inputs["input_ids"])
         passes.append({int(text.split("Answer ")[1].split(".")[0]) for text in texts})
         return training_step(self, model, inputs, *rest)
 
-    monkeypatch.setattr(exact_resume.Trainer, "training_step", step)
+    monkeypatch.setattr(Trainer, "training_step", step)
     return passes
 
 
