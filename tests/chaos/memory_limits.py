@@ -1,7 +1,6 @@
 """Limits on the memory of one training worker, as on a machine that has less of it."""
 
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,21 +8,6 @@ from pathlib import Path
 import psutil
 
 GROUPS = Path("/sys/fs/cgroup")
-SAMPLES = 20
-
-
-def limit_data(worker: psutil.Process, more_bytes: int) -> None:
-    """Let the process allocate only `more_bytes` more than it has: an allocation beyond raises an error in it.
-
-    What it has is the least of a second, because a step or an evaluation may be under way.
-    """
-    limit = min(_data_bytes(worker) for _ in range(SAMPLES)) + more_bytes
-    worker.rlimit(psutil.RLIMIT_DATA, (limit, limit))
-
-
-def _data_bytes(process: psutil.Process) -> int:
-    time.sleep(1 / SAMPLES)
-    return int(process.memory_info().data)
 
 
 @contextmanager
