@@ -7,7 +7,8 @@ For a job with automatic recovery, by the reason of the attempt:
 | `device_oom`, `host_oom` | with the first suggestion of the analysis that it can take              | three times |
 | `loss_diverged`          | with half the learning rate, from where the analysis suggests           | once        |
 
-Every other failure is final, or a matter of `cluster.policy.retry`.
+A divergence is final where the analysis suggests no lower rate, because the rows or the base model are at fault. Every
+other failure is final, or a matter of `cluster.policy.retry`.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,7 +56,8 @@ def recover(
             return None
         why = f"Attempt {number} of {MAX_MEMORY_RECOVERIES} to recover from {reason.value}. {found.effect}"
         return Recover(tuple(found.changes), why)
-    if reason is ReasonCode.LOSS_DIVERGED and num_rates < MAX_DIVERGENCE_RECOVERIES:
+    is_of_rate = any(_is_of_rate(each.changes) for each in analysis.suggestions)
+    if reason is ReasonCode.LOSS_DIVERGED and is_of_rate and num_rates < MAX_DIVERGENCE_RECOVERIES:
         half = (Change(field=RATE, from_=learning_rate, to=learning_rate / 2),)
         start = analysis.resume_from
         where = f"The job continues from {start.name}." if start else "The job has no checkpoint and starts over."

@@ -10,6 +10,7 @@ from ftlab.status import JobStatus, ReasonCode
 from tests.unit.cluster.coordinator.world import World, add_checkpoint
 from tracking.store.adjustments import AdjustmentRepository
 from tracking.store.jobs import JobRepository
+from tracking.store.records import MetricRecord
 
 AUTO: dict[str, Any] = {"recovery": "auto"}
 BATCH, PASSES = "training.per_device_train_batch_size", "training.gradient_accumulation_steps"
@@ -18,6 +19,13 @@ BATCH, PASSES = "training.per_device_train_batch_size", "training.gradient_accum
 def fail(world: World, job_id: str, reason: ReasonCode = ReasonCode.DEVICE_OOM) -> None:
     world.end_attempt(job_id, reason, "CUDA out of memory.")
     world.tick(after_s=1)
+
+
+def log_losses(world: World, job_id: str, *losses: float) -> None:
+    attempt = world.job(job_id).attempt
+    points = [MetricRecord(job_id, "loss", step, loss, world.now, attempt) for step, loss in enumerate(losses, 1)]
+    with world.store.begin() as tx:
+        tx.metrics.add(points)
 
 
 def notices(world: World, job_id: str, code: str) -> list[dict[str, Any]]:
@@ -70,17 +78,25 @@ def test_the_next_attempt_is_planned_with_the_changed_config(world: World):
     }
 
 
-def test_after_a_divergence_the_job_goes_back_to_the_best_checkpoint_with_half_the_rate_once(world: World):
+def test_after_a_divergence_the_job_goes_back_to_before_the_loss_rose_with_half_the_rate_once(world: World):
     job_id = world.running(**AUTO)
     for step in (5, 8):
         add_checkpoint(world, job_id, step)
+    log_losses(world, job_id, 2.0, 2.1, 1.9, 2.0, 2.0, 1.9, 1.8, 1.8, 40.0)
     fail(world, job_id, ReasonCode.LOSS_DIVERGED)
     job = world.job(job_id)
     assert isinstance(job.config, JobConfig)
-    assert (job.status, job.config.learning_rate, job.resume_from) == (JobStatus.PENDING, 1e-4, "step-00000008")
+    assert (job.status, job.config.learning_rate, job.resume_from) == (JobStatus.PENDING, 1e-4, "step-00000005")
     world.trains(job_id)
     fail(world, job_id, ReasonCode.LOSS_DIVERGED)
     assert (world.status(job_id), world.job(job_id).reason) == (JobStatus.FAILED, ReasonCode.LOSS_DIVERGED)
+
+
+def test_a_loss_that_rows_made_nan_is_not_tried_again(world: World):
+    job_id = world.running(**AUTO)
+    log_losses(world, job_id, 2.0, 2.1, 1.9, 2.0)
+    fail(world, job_id, ReasonCode.LOSS_DIVERGED)
+    assert (world.status(job_id), world.job(job_id).adjustments) == (JobStatus.FAILED, ())
 
 
 @pytest.mark.parametrize(

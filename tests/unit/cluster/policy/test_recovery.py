@@ -75,18 +75,22 @@ def test_a_suggestion_that_the_checkpoint_cannot_take_is_passed_over():
 
 
 def test_a_divergence_halves_the_learning_rate_once_from_the_best_checkpoint():
-    decision = decide(R.LOSS_DIVERGED, analysis(LENGTH, resume_from=BEST), (AUTO, BATCH), (USER, RATE))
+    decision = decide(R.LOSS_DIVERGED, analysis(RATE, LENGTH, resume_from=BEST), (AUTO, BATCH), (USER, RATE))
     why = "The only attempt to recover from loss_diverged. The job continues from step-00000010."
     assert decision == Recover((RATE,), why, "step-00000010")
-    assert decide(R.LOSS_DIVERGED, analysis(resume_from=BEST), (AUTO, RATE)) is None
-    assert decide(R.LOSS_DIVERGED, analysis(), refused=RATE.field) is None
+    assert decide(R.LOSS_DIVERGED, analysis(RATE, resume_from=BEST), (AUTO, RATE)) is None
+    assert decide(R.LOSS_DIVERGED, analysis(RATE), refused=RATE.field) is None
 
 
 def test_without_a_checkpoint_a_diverged_job_starts_over():
-    decision = decide(R.LOSS_DIVERGED, analysis())
+    decision = decide(R.LOSS_DIVERGED, analysis(RATE))
     assert decision is not None
     assert (decision.changes, decision.resume_from) == ((RATE,), None)
     assert decision.reason.endswith("The job has no checkpoint and starts over.")
+
+
+def test_a_divergence_that_no_learning_rate_cures_is_final():
+    assert decide(R.LOSS_DIVERGED, analysis(LENGTH, resume_from=BEST)) is None
 
 
 @pytest.mark.parametrize("reason", sorted(set(R) - {R.DEVICE_OOM, R.HOST_OOM, R.LOSS_DIVERGED}))
