@@ -74,6 +74,7 @@ def plain_adapter(base: Path, folder: Path, name: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_adapters_from_a_folder_and_from_the_hub_start_jobs(
     lab: Lab, client: Client, dataset: Dataset, model_hub: HubServer, far: Repository, tmp_path
 ):

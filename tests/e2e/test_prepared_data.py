@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from ftlab import Client
 from ftlab.schemas import Dataset, EventKind
 from ftlab.status import FailureCause, JobStatus, ReasonCode
@@ -14,6 +16,7 @@ def prepared(lab: Lab) -> dict[str, int]:
     return {file.parent.name: file.stat().st_ino for file in files}
 
 
+@pytest.mark.slow
 def test_a_second_identical_job_tokenises_nothing(client: Client, lab: Lab, dataset: Dataset) -> None:
     config = tiny_job(dataset, max_steps=2, method={"max_length": 60, "packing": True})
     before = prepared(lab)
