@@ -11,7 +11,7 @@ from transformers.utils import is_flash_attn_2_available
 from ftlab.schemas import GrpoMethod, NoticePayload
 from ftlab.schemas.events import DEVICE_SETTINGS
 from train.all_ranks import highest, is_main_rank, num_ranks
-from train.device_defaults import Place, device_defaults, with_device_defaults
+from train.device_defaults import Place, device_defaults
 from train.estimate.devices import has_fast_bfloat16
 from train.estimate.sharding import Sharding, sharding_in_force, with_sharding
 from train.loop.run_context import RunContext
@@ -34,12 +34,7 @@ def place_of(plan: RunPlan) -> Place:
     return Place(use_cuda=True, capability=divmod(-negative, 100), has_flash_attention=not lacks_flash)
 
 
-def with_defaults(plan: RunPlan) -> RunPlan:
-    """A copy of the plan whose config says what the devices decide: precision and optimizer. Every rank calls it."""
-    return replace(plan, config=with_device_defaults(plan.config, place_of(plan)))
-
-
-def with_sharding_in_force(run: RunContext, base: BaseModel, train_sets: list[Dataset]) -> RunContext:
+def with_sharding_in_force(run: RunContext, place: Place, base: BaseModel, train_sets: list[Dataset]) -> RunContext:
     """A copy of the run whose config says whether the weights are divided. Every rank calls it.
 
     Raises what `train.model.preflight.check_sharding_of_adapter` raises.
@@ -50,16 +45,16 @@ def with_sharding_in_force(run: RunContext, base: BaseModel, train_sets: list[Da
     sharding: Sharding = "none"
     if plan.config.resources.num_workers > 1:
         shape, longest = facts_of(base.folder).shape, _longest(plan, train_sets)
-        sharding = sharding_in_force(plan.config, shape, longest, place_of(plan), _gpu_memory(plan))
+        sharding = sharding_in_force(plan.config, shape, longest, place, _gpu_memory(plan))
     return replace(run, plan=replace(plan, config=with_sharding(plan.config, sharding)))
 
 
-def load_on_devices(run: RunContext, base: BaseModel) -> PreTrainedModel | PeftModel:
-    """Load the base model for the devices, and report what was chosen for them. Every rank calls it.
+def load_on_devices(run: RunContext, place: Place, base: BaseModel) -> PreTrainedModel | PeftModel:
+    """Load the base model for the devices, and report what was chosen for them.
 
     Raises what `train.model.load.load_model` raises.
     """
-    config, place = run.plan.config, place_of(run.plan)
+    config = run.plan.config
     found = device_defaults(config, place)
     model = load_model(base, config, use_cuda=place.use_cuda, attention=found.attention)
     is_sharded = config.resources.sharding == "fsdp"

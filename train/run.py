@@ -5,6 +5,7 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import psutil
 import torch
@@ -22,8 +23,8 @@ from train.checkpoints.resume_report import RunConditions
 from train.data.tokens.row_lengths import lengths_of
 from train.dataset_mix import Mix, mix_of
 from train.delivery import TrainedRun, deliver
-from train.device_defaults import Place
-from train.devices import load_on_devices, place_of, with_defaults, with_sharding_in_force
+from train.device_defaults import Place, with_device_defaults
+from train.devices import load_on_devices, place_of, with_sharding_in_force
 from train.estimate.job_memory import JobMemory
 from train.failures.classify import raise_if_disk_full
 from train.loop.callback import RunCallback
@@ -52,10 +53,11 @@ def run(plan: RunPlan, link: RunLink) -> Outcome:
     if plan.use_cuda and plan.gpu_fraction is not None:
         torch.cuda.set_per_process_memory_fraction(plan.gpu_fraction)
     set_seed(plan.config.training.seed)
-    plan = with_defaults(plan)
+    place = place_of(plan)
+    plan = replace(plan, config=with_device_defaults(plan.config, place))
     context = RunContext.of(plan, link)
     try:
-        trained = _train(context)
+        trained = _train(context, place)
         _free_memory()
         delivers = trained.outcome.ending is Ending.FINISHED and is_main_rank()
         return deliver(context, trained) if delivers else trained.outcome
@@ -72,7 +74,7 @@ def run(plan: RunPlan, link: RunLink) -> Outcome:
         _free_memory()
 
 
-def _train(run: RunContext) -> TrainedRun:
+def _train(run: RunContext, place: Place) -> TrainedRun:
     plan, link, stop_poll = run.plan, run.link, run.stop_poll
     run.heartbeat.enter(Phase.LOADING)
     stop_poll.raise_if_requested()
@@ -83,10 +85,9 @@ def _train(run: RunContext) -> TrainedRun:
     _check_revision(base, plan)
     tokenizer = load_tokenizer(base)
     train_sets, eval_set = load_datasets(run, base, tokenizer)
-    run = with_sharding_in_force(run, base, train_sets)
+    run = with_sharding_in_force(run, place, base, train_sets)
     plan = run.plan
 
-    place = place_of(plan)
     if is_main_rank():
         _write_memory(plan, place, base, train_sets, eval_set)
 
@@ -108,7 +109,7 @@ def _train(run: RunContext) -> TrainedRun:
     sampler = _prompt_sampler(run, base, tokenizer, schedule)
 
     # Load the weights.
-    model = load_on_devices(run, base)
+    model = load_on_devices(run, place, base)
     stop_poll.raise_if_requested()
 
     # Make the trainer of the method.

@@ -22,8 +22,8 @@ from serve.http.json_body import validate
 from serve.jobs.changes import Changed, change_job, refused
 from serve.jobs.checkpoint_choice import CheckpointChoice, check_whole
 from serve.jobs.preflight import Start, preflight
-from serve.jobs.submit import check_size, hold_base, with_ids
-from serve.models.base_model import NOT_ASKED, HubAnswer, check, job_of_folder
+from serve.jobs.submit import base_columns, check_size, hold_base, with_ids
+from serve.models.base_model import NOT_ASKED, HubAnswer, check
 from tracking.store import StaleJobError, Transaction
 from tracking.store.records import CheckpointRecord, EventRecord, JobRecord, NewEvent, UnreadableConfig
 from train.checkpoints.setting_changes import changed_config, refused_changes
@@ -217,7 +217,7 @@ def _adjust(
     if config.priority != before.priority:
         columns |= {"priority": config.priority, "queue_shift": 0}
     if config.model != before.model:
-        columns |= _columns_of_model(services, new.start)
+        columns |= base_columns(services, new.start)
     revision = columns.get("model_revision", record.model_revision)
     needs_data = DataKey.of(before, record.model_revision) != DataKey.of(config, revision)
     events = []
@@ -229,13 +229,6 @@ def _adjust(
     unused = [sentence for sentence in unused_settings(config) if sentence not in unused_settings(before)]
     notices = [NewEvent(NoticePayload(code="setting_unused", message=sentence), now) for sentence in unused]
     return [*events, *(tx.events.append(record.ref, notices) if notices else [])]
-
-
-def _columns_of_model(services: Services, start: Start) -> dict[str, Any]:
-    """What the record of a job says about its base model, for another one."""
-    tuned, model = start.tuned, start.model
-    base_job_id = tuned.job_id if tuned else job_of_folder(model.ref, services.settings)
-    return {"base_job_id": base_job_id, "model_revision": tuned.base_revision if tuned else model.revision}
 
 
 def _queue(

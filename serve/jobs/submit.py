@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TypedDict
 
 from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
 from ftlab.schemas import GrpoMethod, Job, JobConfig, NoticePayload, Page
@@ -124,10 +125,10 @@ def replay(services: Services, owner: str, submission: Submission) -> Submitted 
 
 def _add(services: Services, owner: str, submission: Submission, start: Start, *, is_unchecked: bool) -> Submitted:
     tuned, model = start.tuned, start.model
-    base_job_id = tuned.job_id if tuned else job_of_folder(model.ref, services.settings)
+    base = base_columns(services, start)
     with services.store.begin() as tx:
-        if base_job_id is not None:
-            hold_base(tx, base_job_id)
+        if base["base_job_id"] is not None:
+            hold_base(tx, base["base_job_id"])
         config, datasets = with_ids(tx, owner, start.config)
         model_name = tuned.name if tuned else short_name(model.ref)
         quotas.check_submit(tx, services.settings, owner)
@@ -139,8 +140,7 @@ def _add(services: Services, owner: str, submission: Submission, start: Start, *
             idempotency_key=submission.idempotency_key,
             body_sha256=submission.body_sha256,
             now=datetime.now(UTC),
-            model_revision=tuned.base_revision if tuned else model.revision,
-            base_job_id=base_job_id,
+            **base,
             auto={name: value.model_dump(mode="json") for name, value in (submission.auto or {}).items()},
         )
         if len(config.datasets) > 1:
@@ -150,6 +150,22 @@ def _add(services: Services, owner: str, submission: Submission, start: Start, *
         if notices := [NewEvent(notice, record.created_at) for notice in (*unchecked, *start.notices, *chosen)]:
             record = replace(record, last_seq=tx.events.append(record.ref, notices)[-1].seq)
         return Submitted(describe(services.settings, tx, record))
+
+
+class BaseColumns(TypedDict):
+    """What the record of a job says about its base model."""
+
+    base_job_id: str | None
+    model_revision: str | None
+
+
+def base_columns(services: Services, start: Start) -> BaseColumns:
+    """The job whose files a job starts from, if any, and the commit of its base model."""
+    tuned, model = start.tuned, start.model
+    return {
+        "base_job_id": tuned.job_id if tuned else job_of_folder(model.ref, services.settings),
+        "model_revision": tuned.base_revision if tuned else model.revision,
+    }
 
 
 def auto_notices(auto: Mapping[str, AutoValue] | None) -> list[NoticePayload]:

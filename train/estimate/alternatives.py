@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ftlab.schemas import GrpoMethod, JobConfig
+from ftlab.schemas.auto import with_settings
 from train.estimate.devices import Fit
 from train.estimate.memory import is_8bit
 
@@ -129,13 +130,7 @@ def quantised(config: JobConfig, length: int, _: Mapping[int, int]) -> Iterator[
 
 def changed(config: JobConfig, length: int, changes: dict[str, Any], message: str) -> Change:
     """The config with other values of some settings. Raises `InvalidRequestError` when they do not fit together."""
-    document = config.model_dump(mode="json", exclude_unset=True)
-    for name, value in changes.items():
-        *groups, field = name.split(".")
-        place = document
-        for group in groups:
-            place = place.setdefault(group, {})
-        place[field] = value
+    document = with_settings(config.model_dump(mode="json", exclude_unset=True), changes)
     return Change(JobConfig.model_validate(document), length, changes, message)
 
 

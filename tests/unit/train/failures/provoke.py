@@ -1,6 +1,6 @@
 """Provokes failures in real runs of the tiny model, and writes what the run reports of each to `fixtures/<name>.json`.
 
-`python -m tests.unit.train.failures.provoke` writes all of them anew. A machine without a GPU cannot raise CUDA's
+`python -m tests.unit.train.failures.provoke` writes all the files again. A machine without a GPU cannot raise CUDA's
 errors; they are constructed in the words of the libraries' sources, which each of them names, and raised inside a real
 run, so that the frames of the traceback are real.
 """
