@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 from datasets import Dataset
 
 from tests.unit.train.runs import MODEL, Job, Link
-from train.devices import with_defaults
+from train.device_defaults import with_device_defaults
+from train.devices import place_of
 from train.loop.callback import RunCallback
 from train.loop.run_context import RunContext
 from train.methods import make_trainer
@@ -30,7 +32,8 @@ class Evaluator:
 
     def __init__(self, folder: Path, models: Path) -> None:
         job = Job(folder / "job", models, folder / "rows.jsonl")
-        plan = with_defaults(job.plan(method={"type": "sft", "max_length": 64, "packing": True}))
+        plan = job.plan(method={"type": "sft", "max_length": 64, "packing": True})
+        plan = replace(plan, config=with_device_defaults(plan.config, place_of(plan)))
         base = find_model(MODEL, models)
         run = RunContext.of(plan, Link())
         schedule = RowSchedule.planned(plan.config.training, [1], 1)
