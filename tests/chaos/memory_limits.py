@@ -1,5 +1,6 @@
 """Limits on the memory of one training worker, as on a machine that has less of it."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ GROUPS = Path("/sys/fs/cgroup")
 def memory_group(name: str, limit_bytes: int) -> Iterator[Path | None]:
     """A control group whose processes the kernel kills when they need more; `None` where that is not permitted."""
     is_first_version = (GROUPS / "memory").is_dir()
+    name = f"{name}-{os.getpid()}"
     folder = GROUPS / "memory" / name if is_first_version else GROUPS / name
     try:
         folder.mkdir()
