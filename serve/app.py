@@ -24,7 +24,7 @@ from serve.jobs import queue, templates
 from serve.jobs import routes as jobs
 from serve.legacy import routes as legacy
 from serve.models import routes as models
-from serve.streams import websocket
+from serve.streams import descriptions, server_sent_events, websocket
 
 DESCRIPTION = """\
 API for queueing, running and monitoring fine-tuning jobs of language models.
@@ -38,6 +38,7 @@ MLflow, which has the metrics of every job, and of the Ray dashboard.
 """
 
 STRICT_ROUTERS = (
+    server_sent_events.router,
     queue.router,
     quotas.router,
     jobs.router,
@@ -79,7 +80,7 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
         app.include_router(router)
     app.add_api_route("/", _to_docs, include_in_schema=False, response_class=RedirectResponse)
     errors.install(app)
-    openapi.describe(app)
+    openapi.describe(app, descriptions.describe_streams)
     return app
 
 

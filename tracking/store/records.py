@@ -182,10 +182,14 @@ class NewEvent:
 class EventRecord:
     job_id: str
     seq: int
+    """Its place in the log of its job: 1, 2, 3, ... without a gap."""
     attempt: int
     at: datetime
     kind: EventKind
     data: dict[str, Any]
+    owner: str
+    position: int
+    """Its place among the events of all jobs of this owner, in the order of their commits. Deleted jobs leave holes."""
 
     @property
     def payload(self) -> EventPayload:

@@ -237,6 +237,19 @@ events = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("kind", EnumText(EventKind), nullable=False),
     Column("data", JSON, nullable=False),
+    # The owner of the job, and the place among the events of all jobs of this owner.
+    Column("owner", String, nullable=False),
+    Column("position", BigInteger, nullable=False),
+)
+Index("uq_events_owner", events.c.owner, events.c.position, unique=True)
+
+event_logs = Table(
+    "event_logs",
+    metadata,
+    Column("owner", String, primary_key=True),
+    # The newest event of this owner. Its row is locked until the transaction that writes events ends, so that events
+    # become visible in the order of their positions.
+    Column("last_position", BigInteger, nullable=False),
 )
 
 metrics = Table(

@@ -16,6 +16,7 @@ TABLES = (
     "deleted_records",
     "attempts",
     "events",
+    "event_logs",
     "metrics",
     "checkpoints",
     "datasets",
@@ -191,7 +192,10 @@ def _create_what_runs_leave() -> None:
         _at("at"),
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("data", sa.JSON(), nullable=False),
+        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
     )
+    op.create_index("uq_events_owner", "events", ["owner", "position"], unique=True)
     op.create_table(
         "metrics",
         _job_id(),
@@ -315,6 +319,11 @@ def _create_records_of_owners() -> None:
         sa.Column("owner", sa.String(), primary_key=True),
         sa.Column("device_s", sa.Double(), nullable=False),
         _at("at"),
+    )
+    op.create_table(
+        "event_logs",
+        sa.Column("owner", sa.String(), primary_key=True),
+        sa.Column("last_position", sa.BigInteger(), nullable=False),
     )
     op.create_table(
         "leases",
