@@ -129,9 +129,17 @@ class LiveStream:
         self._now = asyncio.get_running_loop().time
         self._ping_at = self._now() + feed.limits.ping_interval_s
         self._next_events_at = self._next_queue_at = float("-inf")
+        self._alarm: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Send until the stream ends, which raises `StreamClosed`."""
+        try:
+            await self._run()
+        finally:
+            if self._alarm:
+                self._alarm.cancel()
+
+    async def _run(self) -> None:
         while True:
             self._subscription.wake.clear()
             if self._feed.stopping:
@@ -205,17 +213,28 @@ class LiveStream:
 
     async def _wait(self) -> None:
         """Wait until something changes or is due; send a ping after a long silence."""
-        due = [self._ping_at]
-        if self._now() < self._next_events_at:
-            due.append(self._next_events_at)
+        now = self._now()
+        if now >= self._ping_at:
+            await self._send(self._connection.send_ping(self._sent))
+        due = self._ping_at
+        if now < self._next_events_at:
+            due = min(due, self._next_events_at)
         if self._subscription.queue_changed:
-            due.append(self._next_queue_at)
-        try:
-            async with asyncio.timeout_at(min(due)):
-                await self._subscription.wake.wait()
-        except TimeoutError:
-            if self._now() >= self._ping_at:
-                await self._send(self._connection.send_ping(self._sent))
+            due = min(due, self._next_queue_at)
+        self._set_alarm(due)
+        await self._subscription.wake.wait()
+
+    def _set_alarm(self, due: float) -> None:
+        """Wake up at `due` at the latest. An earlier alarm stays: setting one for each event would cost more."""
+        if self._alarm is not None and self._alarm.when() <= due:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = asyncio.get_running_loop().call_at(due, self._on_alarm)
+
+    def _on_alarm(self) -> None:
+        self._alarm = None
+        self._subscription.wake.set()
 
     async def _send(self, sending: Coroutine[Any, Any, None]) -> None:
         limit_s = self._feed.limits.ack_timeout_s

@@ -164,7 +164,7 @@ class EventSocket:
             num_acked = max(self._num_acked, bisect_right(self._in_flight[0].numbers, number))
             self._num_in_flight -= num_acked - self._num_acked
             self._num_acked = num_acked
-        if self._num_in_flight < num_before:
+        if self._num_in_flight < num_before and self._is_full_since is not None:
             self._is_full_since = None
             self._subscription.wake.set()
 
