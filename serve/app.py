@@ -23,6 +23,8 @@ from serve.http.middleware import Envelope, HostCheck
 from serve.jobs import queue, templates
 from serve.jobs import routes as jobs
 from serve.legacy import routes as legacy
+from serve.metrics import routes as metrics
+from serve.metrics.middleware import CountRequests
 from serve.models import routes as models
 from serve.streams import descriptions, server_sent_events, websocket
 
@@ -52,7 +54,7 @@ STRICT_ROUTERS = (
 )
 # Links that are passed on and health checks may have additional query parameters. The earlier clients' paths come
 # last: some have a parameter where a canonical path has a word.
-LENIENT_ROUTERS = (health.router, datasets.downloads, websocket.router, legacy.router)
+LENIENT_ROUTERS = (health.router, metrics.router, datasets.downloads, websocket.router, legacy.router)
 
 
 def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
@@ -68,6 +70,7 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
         redirect_slashes=False,
         lifespan=_lifespan,
         middleware=[
+            Middleware(CountRequests),
             Middleware(Envelope, sends_request_id=sends_request_id),
             Middleware(HostCheck, hosts=[services.settings.host]),
             Middleware(BodyLimit, json_bytes=MAX_JSON_BYTES, upload_bytes=services.settings.max_upload_bytes),

@@ -1,7 +1,7 @@
 """Context of the routes: the services of the process, and the caller of a request."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Concatenate, ParamSpec, TypeVar
 
@@ -14,6 +14,7 @@ from cluster.events.documents import to_documents
 from cluster.interfaces import CoordinatorClient, EventDocument, EventHubClient, new_job_of
 from ftlab.settings import Settings
 from serve.http.responses import in_thread
+from serve.metrics.process_metrics import ProcessMetrics
 from serve.models.huggingface import HuggingFace
 from serve.streams.subscriptions import EventFeed
 from tracking.buckets import Buckets, DatasetFiles
@@ -38,6 +39,7 @@ class Services:
     feed: EventFeed
     data: DataClient
     huggingface: HuggingFace
+    metrics: ProcessMetrics = field(default_factory=ProcessMetrics)
 
     @cached_property
     def buckets(self) -> Buckets:

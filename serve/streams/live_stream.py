@@ -25,6 +25,10 @@ QUEUE_INTERVAL_S = 1.0
 """Least time between two messages that the queue has changed."""
 
 
+CLIENT_LEFT = "client_left"
+"""Reason of streams that their clients ended, in the metrics."""
+
+
 class CloseReason(StrEnum):
     """Why the service ends a stream."""
 

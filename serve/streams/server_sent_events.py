@@ -4,9 +4,11 @@ The format is that of the HTML standard, section 9.2; `EventSource` in browsers 
 """
 
 import json
+import logging
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -18,6 +20,7 @@ from serve.http.responses import in_thread
 from serve.streams.descriptions import MEDIA_TYPE
 from serve.streams.event_pages import Frame
 from serve.streams.live_stream import (
+    CLIENT_LEFT,
     MAX_RATE,
     MIN_RATE,
     CloseReason,
@@ -30,6 +33,8 @@ from serve.streams.live_stream import (
     until_first,
 )
 
+KIND = "server_sent_events"
+"""Label of these streams in the metrics."""
 RECONNECT_MS = 1000
 """How long a browser waits before it connects again."""
 ROOM_EVENTS = 1_000
@@ -37,6 +42,8 @@ ROOM_EVENTS = 1_000
 MAX_NUMBER_DIGITS = 18
 
 router = APIRouter(prefix="/api/training", tags=["streams"])
+
+logger = logging.getLogger(__name__)
 
 
 class ServerSentEvents(Response):
@@ -56,13 +63,17 @@ class ServerSentEvents(Response):
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         connection = EventReply(send)
         services, start = self._services, self._start
-        with services.feed.follow(start.log) as subscription:
+        with services.feed.follow(start.log) as subscription, services.metrics.stream(KIND):
             stream = LiveStream(connection, start, self._options, services.store, services.feed, subscription)
+            reason = CLIENT_LEFT
             try:
                 await connection.open(start.after)
                 await until_first(stream.run(), _wait_until_gone(receive))
             except StreamClosed as closed:
+                reason = closed.reason
                 await connection.close(closed)
+            finally:
+                services.metrics.count_closed_stream(KIND, reason)
 
 
 class EventReply:
@@ -91,7 +102,8 @@ class EventReply:
     async def close(self, closed: StreamClosed) -> None:
         """Say why the stream ends, and end it. A client that does not read is cut off instead."""
         if closed.reason is CloseReason.TOO_SLOW:
-            raise ConnectionAbortedError(closed.message)
+            logger.info("A stream was cut off: %s", closed.message)
+            raise ClientDisconnect
         if closed.reason is not CloseReason.JOB_ENDED:
             await self.send_message({"type": "close", "code": closed.reason, "message": closed.message})
         await self._write(b"", more_body=False)
@@ -116,7 +128,10 @@ def _options(
     ] = None,
     last_event_id: Annotated[
         str | None,
-        Header(description="Number of the last event, as browsers send it when they reconnect; replaces `after`."),
+        Header(
+            alias="Last-Event-ID",
+            description="Number of the last event, as browsers send it when they reconnect; replaces `after`.",
+        ),
     ] = None,
 ) -> StreamOptions:
     kinds = frozenset(map(str, kind)) if kind else None
@@ -149,7 +164,7 @@ async def stream_job(
     caller: Caller,
     job_id: JobId,
     options: Options,
-    last_event_id: Annotated[str | None, Header(include_in_schema=False)] = None,
+    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", include_in_schema=False)] = None,
 ) -> Response:
     """Events after `after`, then live ones until the job has ended."""
     start = await in_thread(find_job, caller.services.store, caller.owner, job_id, options.after)

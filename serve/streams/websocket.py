@@ -21,6 +21,7 @@ from serve.http.errors import request_id_of
 from serve.http.responses import in_thread
 from serve.streams.event_pages import Frame, Kinds
 from serve.streams.live_stream import (
+    CLIENT_LEFT,
     MAX_RATE,
     MIN_RATE,
     CloseReason,
@@ -48,6 +49,8 @@ CLOSE_CODES = {
 }
 MAX_CLIENT_FRAME_BYTES = 64 * 1024
 CLOSE_TIMEOUT_S = 1.0
+KIND = "websocket"
+"""Label of these streams in the metrics."""
 WAKE_MARGIN_S = 0.01
 
 router = APIRouter()
@@ -196,9 +199,16 @@ async def _stream(websocket: WebSocket, services: Services, find: Callable[..., 
         raise CloseSocket(TRY_AGAIN, error=error) from None
     except FineTuneLabError as error:
         raise CloseSocket(BAD_REQUEST, error=error) from None
-    with services.feed.follow(start.log) as subscription:
+    with services.feed.follow(start.log) as subscription, services.metrics.stream(KIND):
         connection = EventSocket(websocket, services.feed.limits, subscription)
-        await connection.stream(start, options, services.store, services.feed)
+        reason = CLIENT_LEFT
+        try:
+            await connection.stream(start, options, services.store, services.feed)
+        except StreamClosed as closed:
+            reason = closed.reason
+            raise
+        finally:
+            services.metrics.count_closed_stream(KIND, reason)
 
 
 async def _close(websocket: WebSocket, closing: CloseSocket) -> None:

@@ -8,14 +8,23 @@ from collections.abc import Collection, Sequence
 from datetime import UTC
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import BigInteger, Column, Connection, String, Table, bindparam, func, insert, select, update
 
 from ftlab.schemas import EventKind
 from tracking.store.column_types import clean_data
 from tracking.store.database import insert_into
 from tracking.store.errors import StaleJobError
 from tracking.store.records import EventRecord, JobRef, NewEvent
-from tracking.store.rows import columns_of, event_logs, events, jobs
+from tracking.store.rows import columns_of, events, jobs, metadata
+
+event_logs = Table(
+    "event_logs",
+    metadata,
+    Column("owner", String, primary_key=True),
+    # The newest event of this owner. Its row is locked until the transaction that writes events ends, so that events
+    # become visible in the order of their positions.
+    Column("last_position", BigInteger, nullable=False),
+)
 
 COLUMNS = columns_of(events, EventRecord)
 _ADD = insert(events)

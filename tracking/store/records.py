@@ -334,6 +334,23 @@ class UsageRecord:
 
 
 @dataclass(frozen=True)
+class AttemptTotals:
+    """Sums over attempts that ended for the same reason; `reason` is `None` for those that have not ended."""
+
+    reason: ReasonCode | None
+    num_attempts: int
+    run_s: float
+    """Seconds from start to end."""
+    cpu_s: float
+    """Seconds times the CPU cores that they held."""
+    gpu_s: float
+    num_waits: int
+    """Jobs whose first attempt is among these."""
+    wait_s: float
+    """Seconds that these jobs waited from their submission to this attempt."""
+
+
+@dataclass(frozen=True)
 class Lease:
     """The coordinator's right to schedule. A newer epoch fences an older coordinator."""
 

@@ -243,15 +243,6 @@ events = Table(
 )
 Index("uq_events_owner", events.c.owner, events.c.position, unique=True)
 
-event_logs = Table(
-    "event_logs",
-    metadata,
-    Column("owner", String, primary_key=True),
-    # The newest event of this owner. Its row is locked until the transaction that writes events ends, so that events
-    # become visible in the order of their positions.
-    Column("last_position", BigInteger, nullable=False),
-)
-
 metrics = Table(
     "metrics",
     metadata,

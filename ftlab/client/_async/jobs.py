@@ -146,8 +146,8 @@ class AsyncJobs:
         """The events of all your jobs, of these kinds only: those after the position `after`, then live ones.
 
         By default, only those from now on. Each comes once, and those of one job in order, whatever happens to the
-        connection; the `position` of the stream is the `after` of one that continues there. With `rate`, events are
-        sent at most so many times in a second, together.
+        connection; the `position` of the stream is the `after` of one that continues there. `rate` limits the messages
+        per second: the events in between come together.
         """
         return AsyncEventStream(self._transport, after, kinds, rate)
 

@@ -27,6 +27,7 @@ TABLES = (
     "quotas",
     "templates",
     "owner_usage",
+    "attempt_totals",
     "leases",
 )
 
@@ -316,9 +317,20 @@ def _create_records_of_owners() -> None:
     )
     op.create_table(
         "owner_usage",
+        "attempt_totals",
         sa.Column("owner", sa.String(), primary_key=True),
         sa.Column("device_s", sa.Double(), nullable=False),
         _at("at"),
+    )
+    op.create_table(
+        "attempt_totals",
+        sa.Column("reason", sa.String(), primary_key=True),
+        sa.Column("num_attempts", sa.BigInteger(), nullable=False),
+        sa.Column("run_s", sa.Double(), nullable=False),
+        sa.Column("cpu_s", sa.Double(), nullable=False),
+        sa.Column("gpu_s", sa.Double(), nullable=False),
+        sa.Column("num_waits", sa.BigInteger(), nullable=False),
+        sa.Column("wait_s", sa.Double(), nullable=False),
     )
     op.create_table(
         "event_logs",
