@@ -51,7 +51,7 @@ class TotalsRepository:
     def jobs_by_status(self) -> dict[JobStatus, int]:
         """The number of jobs on record in each status."""
         rows = self._connection.execute(select(jobs.c.status, func.count()).group_by(jobs.c.status))
-        return dict(rows.tuples().all())
+        return {row[0]: row[1] for row in rows}
 
     def oldest_queued_at(self) -> datetime | None:
         """When the job that has been in the queue for the longest time was submitted."""
@@ -75,7 +75,7 @@ class TotalsRepository:
         )
         is_newest = and_(metrics.c.job_id == newest.c.job_id, metrics.c.step == newest.c.step, metrics.c.name == name)
         rows = self._connection.execute(select(metrics.c.job_id, metrics.c.value).join(newest, is_newest))
-        return dict(rows.tuples().all())
+        return {row[0]: row[1] for row in rows}
 
     def num_events(self) -> int:
         """How many events were ever recorded, also those of deleted jobs."""
