@@ -43,7 +43,7 @@ class CloseMessage(WireModel):
 
     type: Literal["close"] = "close"
     code: str
-    """`service_restarts` or `unavailable`: connect again; `job_deleted`."""
+    """`service_restarts`, `reconnect` or `unavailable`: connect again; `job_deleted`."""
     message: str
 
 

@@ -37,6 +37,7 @@ class CloseReason(StrEnum):
     TOO_SLOW = "too_slow"
     JOB_DELETED = "job_deleted"
     UNAVAILABLE = "unavailable"
+    RECONNECT = "reconnect"
 
 
 class StreamClosed(Exception):

@@ -40,6 +40,9 @@ RECONNECT_MS = 1000
 ROOM_EVENTS = 1_000
 """Most events of one message; the connection itself limits how many are under way."""
 MAX_NUMBER_DIGITS = 18
+MAX_REPLY_BYTES = 64 * 1024**2
+"""After this size, a stream ends and continues over another connection. Serve's Python proxy buffers what a client does
+not read: this limits how much."""
 
 router = APIRouter(prefix="/api/training", tags=["streams"])
 
@@ -81,8 +84,11 @@ class EventReply:
 
     def __init__(self, send: Send) -> None:
         self._send = send
+        self._num_bytes = 0
 
     def room(self) -> int:
+        if self._num_bytes >= MAX_REPLY_BYTES:
+            raise StreamClosed(CloseReason.RECONNECT, "The stream continues over another connection.")
         return ROOM_EVENTS
 
     async def open(self, after: int) -> None:
@@ -109,6 +115,7 @@ class EventReply:
         await self._write(b"", more_body=False)
 
     async def _write(self, body: bytes, *, more_body: bool = True) -> None:
+        self._num_bytes += len(body)
         await self._send({"type": "http.response.body", "body": body, "more_body": more_body})
 
 

@@ -47,6 +47,7 @@ CLOSE_CODES = {
     CloseReason.JOB_DELETED: NOT_FOUND,
     CloseReason.UNAVAILABLE: TRY_AGAIN,
 }
+"""By the reasons for which a stream over a WebSocket ends."""
 MAX_CLIENT_FRAME_BYTES = 64 * 1024
 CLOSE_TIMEOUT_S = 1.0
 KIND = "websocket"

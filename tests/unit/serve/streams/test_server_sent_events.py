@@ -265,6 +265,26 @@ def test_a_client_that_reads_nothing_is_cut_off(tmp_path):
     asyncio.run(main())
 
 
+def test_a_long_stream_continues_over_another_connection(tmp_path, monkeypatch):
+    monkeypatch.setattr(server_sent_events, "MAX_REPLY_BYTES", 100_000)
+
+    async def main():
+        async with running(tmp_path) as world:
+            world.append(world.add_job(), 100, text="x" * 5_000)
+            seen: list[int] = []
+            while len(seen) < 101:
+                start = {"last_id": seen[-1]} if seen else {"after": 0}
+                async with opened(world, OF_JOB, **start) as source:
+                    message = await source.receive()
+                    while message.type == "events" and len(seen) < 101:
+                        seen += [event["seq"] for event in message.data["events"]]
+                        message = await source.receive()
+                    assert len(seen) == 101 or message.data["code"] == "reconnect"
+            assert seen == list(range(1, 102))
+
+    asyncio.run(main())
+
+
 def test_a_client_that_leaves_is_forgotten(tmp_path):
     async def main():
         async with running(tmp_path) as world:
