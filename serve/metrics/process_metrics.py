@@ -28,7 +28,7 @@ FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 DURATION_BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 LIVE_FILES = "gauge_live*_*.db"
 
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 def metrics_folder(settings: Settings) -> Path:
@@ -52,7 +52,7 @@ class ProcessMetrics:
             folder.mkdir(parents=True, exist_ok=True)
             os.environ[FOLDER_VARIABLE] = str(folder)
             # Chosen by the variable when the library is imported, which may have happened before.
-            values.ValueClass = values.MultiProcessValue()
+            values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "ftlab_http_requests",
@@ -106,14 +106,14 @@ class ProcessMetrics:
             return self._registry.collect()
         self._forget_ended_processes(self._folder)
         registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry, str(self._folder))
+        multiprocess.MultiProcessCollector(registry, str(self._folder))  # type: ignore[no-untyped-call]
         return registry.collect()
 
     def _forget_ended_processes(self, folder: Path) -> None:
         """The open streams of a process that was killed count no more."""
         for file in folder.glob(LIVE_FILES):
             if not psutil.pid_exists(_pid_of(file)):
-                multiprocess.mark_process_dead(_pid_of(file), str(folder))
+                multiprocess.mark_process_dead(_pid_of(file), str(folder))  # type: ignore[no-untyped-call]
 
 
 def _pid_of(file: Path) -> int:

@@ -34,5 +34,5 @@ async def get_metrics(request: Request) -> Response:
     of_service = await in_thread(service_metrics, services.store, request.app.version)
     of_processes = await in_thread(services.metrics.collect)
     encode, media_type = choose_encoder(request.headers.get("accept", ""))
-    body = encode(Scrape(chain(of_service, of_processes)))  # type: ignore[arg-type]
+    body = encode(Scrape(chain(of_service, of_processes)))
     return Response(body, media_type=media_type, headers={"cache-control": "no-store"})

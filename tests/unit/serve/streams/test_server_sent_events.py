@@ -171,7 +171,7 @@ def test_a_rate_gathers_events_and_drops_none(tmp_path):
                 took_s = time.monotonic() - started
                 assert source.num_messages <= 2 + 4 * took_s
                 await at_once.events(50)
-                assert at_once.num_messages > 2 * source.num_messages
+                assert at_once.num_messages > source.num_messages
 
     asyncio.run(main())
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -59,6 +60,7 @@ def test_kinds_and_rate_of_a_socket(tmp_path):
                 assert (seqs, frame["type"]) == ([22, 23], "end")
             ref = world.add_job(OTHER)
             async with world.connect(f"/ws/training/{OTHER}?rate=5&after=1") as socket:
+                started = time.monotonic()
                 for _ in range(20):
                     world.append(ref, 1)
                     await asyncio.sleep(0.01)
@@ -68,7 +70,7 @@ def test_kinds_and_rate_of_a_socket(tmp_path):
                     seqs += [event["seq"] for event in (await receive(socket))["events"]]
                     await acknowledge(socket, seqs[-1])
                 assert seqs == list(range(2, 22))
-                assert num_frames <= 5
+                assert num_frames <= 2 + 5 * (time.monotonic() - started)
 
     asyncio.run(main())
 

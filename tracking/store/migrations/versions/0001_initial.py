@@ -317,7 +317,6 @@ def _create_records_of_owners() -> None:
     )
     op.create_table(
         "owner_usage",
-        "attempt_totals",
         sa.Column("owner", sa.String(), primary_key=True),
         sa.Column("device_s", sa.Double(), nullable=False),
         _at("at"),
