@@ -16,10 +16,10 @@ from ftlab.status import JobStatus, ReasonCode
 from serve.context import LOCAL_OWNER
 from tracking.store import Store
 from tracking.store.column_types import dump_json
+from tracking.store.events import event_logs
 from tracking.store.ids import new_id
 from tracking.store.jobs import NEW_JOB
 from tracking.store.records import DatasetRecord
-from tracking.store.events import event_logs
 from tracking.store.rows import attempts, events, idempotency_keys, jobs
 
 DATASET_ID = "ds-bench"

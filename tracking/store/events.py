@@ -28,6 +28,8 @@ event_logs = Table(
 
 COLUMNS = columns_of(events, EventRecord)
 _ADD = insert(events)
+_RESERVE: dict[str, Any] = {}
+"""The statement of `_reserve` by dialect; to build it takes longer than to execute it."""
 
 
 class EventRepository:
@@ -103,7 +105,8 @@ def write_events(
     This locks the log of the job's owner until the transaction ends. So that two writers cannot deadlock, a transaction
     writes the events of one job only, and locks no other job afterwards.
     """
-    owner, last_position = connection.execute(_reserve(connection), {"job_id": ref.id, "count": len(new_events)}).one()
+    reserved = connection.execute(_reserve(connection), {"job_id": ref.id, "count": len(new_events)})
+    owner, last_position = reserved.one()
     numbers = zip(
         range(last_seq - len(new_events) + 1, last_seq + 1),
         range(last_position - len(new_events) + 1, last_position + 1),
@@ -128,6 +131,13 @@ def write_events(
 
 def _reserve(connection: Connection) -> Any:
     """Reserve `count` positions in the log of the owner of a job; returns the owner and the last position."""
+    known = _RESERVE.get(connection.dialect.name)
+    if known is None:
+        known = _RESERVE[connection.dialect.name] = _make_reserve(connection)
+    return known
+
+
+def _make_reserve(connection: Connection) -> Any:
     job = select(jobs.c.owner, bindparam("count", type_=event_logs.c.last_position.type))
     add = insert_into(connection, event_logs).from_select(
         ["owner", "last_position"], job.where(jobs.c.id == bindparam("job_id"))
