@@ -7,9 +7,11 @@ import pytest
 
 from ftlab import errors
 from ftlab.client import AsyncClient, Client
+from ftlab.client._sync.all_jobs import EventStream
 from ftlab.client.server_sent import MessageReader
 from ftlab.client.wire import Fault
 from ftlab.schemas.streams import EventsMessage, OpenMessage, QueueMessage
+from tests.unit.ftlab.cli_runs import Cli
 from tests.unit.ftlab.conftest import QUICK
 
 OTHER = "job-ba9876543210"
@@ -136,3 +138,30 @@ def test_async(world):
             return seen, stream.position
 
     assert asyncio.run(use()) == ([1, 2, 3], 3)
+
+
+def test_the_command_line_follows_all_jobs_until_it_is_interrupted(world, monkeypatch, capsys):
+    ref = world.add_job()
+    world.append(ref, 1, text="hello")
+    world.finish(world.add_job(OTHER))
+    cli = Cli(world.url(""), monkeypatch, capsys)
+    original = EventStream.messages
+
+    def until_read(self):
+        for message in original(self):
+            yield message
+            if isinstance(message, EventsMessage) and message.position == 5:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(EventStream, "messages", until_read)
+    run = cli("events", "--after", 0, "-k", "log", "-k", "status")
+    assert run.code == 130
+    assert [line.split()[:2] for line in run.lines] == [
+        [ref.id, "1"],
+        [ref.id, "2"],
+        [OTHER, "1"],
+        [OTHER, "2"],
+        [OTHER, "3"],
+    ]
+    assert run.lines[1].endswith("hello")
+    assert "ftlab events --after 5" in run.err
