@@ -67,7 +67,7 @@ faults: $(VENV)/.installed-dev ## the short form of the chaos tests
 
 slow: $(VENV)/.installed-dev ## the tests that take long, and those of the other HTTP front
 	$(BIN)/python -m pytest tests/unit tests/e2e -m slow
-	$(BIN)/python -m pytest tests/e2e/test_doors.py --ingress python
+	$(BIN)/python -m pytest tests/e2e/test_doors.py tests/e2e/test_streams.py --ingress python
 
 fuzz: $(VENV)/.installed-dev ## many more random requests than the tests send
 	$(BIN)/python -m pytest tests/unit/serve/test_fuzz_api.py -m fuzz

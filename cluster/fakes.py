@@ -115,7 +115,7 @@ class FakeEventHub:
     @property
     def events(self) -> list[dict[str, Any]]:
         """What was published, as followers read it."""
-        return [json.loads(event.text) for event in self.published]
+        return [json.loads(event.text) for event in self.published if event.text]
 
     def publish(self, events: Sequence[EventDocument]) -> None:
         self.published += events

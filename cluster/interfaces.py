@@ -20,14 +20,27 @@ class EventDocument(NamedTuple):
 
     job_id: str
     seq: int
+    owner: str
+    position: int
+    """Its place among the events of all jobs of this owner."""
+    kind: str
     is_end: bool
     """Whether the event gives the job a terminal status."""
     text: str
     """The event as one line of JSON in ASCII, so that its length is its size in bytes."""
 
 
-SERVICE_STOPS = EventDocument("", 0, is_end=True, text="")
+SERVICE_STOPS = EventDocument("", 0, "", 0, "stop", is_end=True, text="")
 """Published repeatedly before the service stops: replicas then disconnect their followers."""
+QUEUE_CHANGED = EventDocument("", 0, "", 0, "queue", is_end=False, text="")
+"""Published when what a queued job waits for has changed, which no event of a job says."""
+NEW_JOB = "new job"
+"""Kind of a document for followers of all jobs of its owner: the log has the first events of another job."""
+
+
+def new_job_of(owner: str) -> EventDocument:
+    """Published after a submission instead of the job's events, which nobody but those followers waits for."""
+    return EventDocument("", 0, owner, 0, NEW_JOB, is_end=False, text="")
 
 
 class CoordinatorClient(Protocol):

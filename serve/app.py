@@ -23,8 +23,10 @@ from serve.http.middleware import Envelope, HostCheck
 from serve.jobs import queue, templates
 from serve.jobs import routes as jobs
 from serve.legacy import routes as legacy
+from serve.metrics import routes as metrics
+from serve.metrics.middleware import CountRequests
 from serve.models import routes as models
-from serve.streams import websocket
+from serve.streams import descriptions, server_sent_events, websocket
 
 DESCRIPTION = """\
 API for queueing, running and monitoring fine-tuning jobs of language models.
@@ -38,6 +40,7 @@ MLflow, which has the metrics of every job, and of the Ray dashboard.
 """
 
 STRICT_ROUTERS = (
+    server_sent_events.router,
     queue.router,
     quotas.router,
     jobs.router,
@@ -51,7 +54,7 @@ STRICT_ROUTERS = (
 )
 # Links that are passed on and health checks may have additional query parameters. The earlier clients' paths come
 # last: some have a parameter where a canonical path has a word.
-LENIENT_ROUTERS = (health.router, datasets.downloads, websocket.router, legacy.router)
+LENIENT_ROUTERS = (health.router, metrics.router, datasets.downloads, websocket.router, legacy.router)
 
 
 def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
@@ -67,6 +70,7 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
         redirect_slashes=False,
         lifespan=_lifespan,
         middleware=[
+            Middleware(CountRequests),
             Middleware(Envelope, sends_request_id=sends_request_id),
             Middleware(HostCheck, hosts=[services.settings.host]),
             Middleware(BodyLimit, json_bytes=MAX_JSON_BYTES, upload_bytes=services.settings.max_upload_bytes),
@@ -79,7 +83,7 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
         app.include_router(router)
     app.add_api_route("/", _to_docs, include_in_schema=False, response_class=RedirectResponse)
     errors.install(app)
-    openapi.describe(app)
+    openapi.describe(app, descriptions.describe_streams)
     return app
 
 

@@ -1,7 +1,7 @@
 """Context of the routes: the services of the process, and the caller of a request."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Concatenate, ParamSpec, TypeVar
 
@@ -11,9 +11,10 @@ from starlette.requests import HTTPConnection, Request
 
 from cluster.data.requests import DataClient
 from cluster.events.documents import to_documents
-from cluster.interfaces import CoordinatorClient, EventHubClient
+from cluster.interfaces import CoordinatorClient, EventDocument, EventHubClient, new_job_of
 from ftlab.settings import Settings
 from serve.http.responses import in_thread
+from serve.metrics.process_metrics import ProcessMetrics
 from serve.models.huggingface import HuggingFace
 from serve.streams.subscriptions import EventFeed
 from tracking.buckets import Buckets, DatasetFiles
@@ -38,6 +39,7 @@ class Services:
     feed: EventFeed
     data: DataClient
     huggingface: HuggingFace
+    metrics: ProcessMetrics = field(default_factory=ProcessMetrics)
 
     @cached_property
     def buckets(self) -> Buckets:
@@ -52,12 +54,16 @@ class Services:
 
         Both are only hints, because the database has everything, so the caller gets the reply first.
         """
-        return BackgroundTask(self._announce, events)
+        return BackgroundTask(self._announce, lambda: to_documents(events))
 
-    async def _announce(self, events: Sequence[EventRecord]) -> None:
+    def new_job_announcement(self, owner: str) -> BackgroundTask:
+        """The same for a new job of `owner`."""
+        return BackgroundTask(self._announce, lambda: [new_job_of(owner)])
+
+    async def _announce(self, documents: Callable[[], list[EventDocument]]) -> None:
         # On the event loop: neither call blocks, and a thread would compete with the next request.
-        if events:
-            self.event_hub.publish(to_documents(events))
+        if found := documents():
+            self.event_hub.publish(found)
         self.coordinator.wake()
 
 

@@ -15,6 +15,7 @@ from ftlab.settings import Settings, load_settings
 from serve.app import create_app
 from serve.context import Services
 from serve.http.responses import in_thread
+from serve.metrics.process_metrics import ProcessMetrics, metrics_folder
 from serve.models.huggingface import CachedHuggingFace
 from serve.streams.subscriptions import EventFeed
 from tracking.store import Store
@@ -44,6 +45,7 @@ class ApiReplica:
             feed=EventFeed(event_hub),
             data=RayDataClient(),
             huggingface=CachedHuggingFace(),
+            metrics=ProcessMetrics(metrics_folder(settings)),
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:

@@ -25,6 +25,7 @@ from cluster.names import NAMESPACE
 from cluster.runs.placement_groups import release_ownerless
 from ftlab.settings import Settings, load_settings
 from serve.deployment import build
+from serve.metrics.process_metrics import forget_earlier_counts
 
 APP_NAME = "ftlab"
 JOB_METADATA = {"job_name": "FineTune Lab: API, coordinator, data worker and all runs"}
@@ -42,6 +43,7 @@ logger = logging.getLogger("ftlab.control")
 
 def bring_up(settings: Settings) -> None:
     """Start the hub, the data worker, the coordinator and the API, or find those that run."""
+    forget_earlier_counts(settings)
     start_event_hub(NAMESPACE)
     start_data_worker()
     start_coordinator()

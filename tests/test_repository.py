@@ -18,7 +18,7 @@ import ftlab
 from ftlab.cli.exits import ExitCode
 from ftlab.cli.job_source import read_job
 from ftlab.client import AsyncClient, Client
-from ftlab.schemas import EventKind, SftMethod
+from ftlab.schemas import EventKind, SftMethod, streams
 from ftlab.schemas.job_file import parse_job_config, read_yaml
 from ftlab.schemas.methods import METHODS, TrainingMethod
 from ftlab.schemas.templates import BUILT_IN
@@ -26,7 +26,8 @@ from ftlab.settings import Settings
 from ftlab.status import FailureCause, JobStatus, ReasonCode
 from serve import deployment
 from serve.app import create_app
-from serve.streams import websocket
+from serve.streams import server_sent_events, websocket
+from serve.streams.live_stream import CloseReason
 from tests.support.documents import README, ROOT, Block, block, blocks
 from tests.support.repository import (
     CLI,
@@ -241,9 +242,15 @@ def test_every_parameter_of_a_route_is_documented(operations: dict[str, dict[str
 
 
 def test_the_live_stream_is_documented() -> None:
-    [route] = websocket.router.routes
-    text = reference("websocket")
-    assert f"GET {route.path}" in text
+    text = reference("streams")
+    for route in (*websocket.router.routes, *server_sent_events.router.routes):
+        assert f"`GET {route.path}`" in text
+    for message in re.findall(
+        r'^    type: Literal\["(\w+)"\]', Path(streams.__file__).read_text("utf-8"), re.MULTILINE
+    ):
+        assert f'{{"type": "{message}"' in text, message
+    for code in set(CloseReason) - {CloseReason.JOB_ENDED, CloseReason.TOO_SLOW}:
+        assert f'"code": "{code}"' in text, code
     for code in (
         websocket.NORMAL,
         websocket.FORBIDDEN,

@@ -15,6 +15,7 @@ from cluster.runs.model_location import job_folder
 from cluster.runs.time_limits import lasted_s
 from ftlab.status import JobStatus, ReasonCode, StopKind
 from tracking.store.records import AttemptRecord, JobRecord, JobRef, NewEvent, UnreadableConfig
+from tracking.store.totals import totals_of
 
 ORPHAN_GRACE_S = 5.0
 """Seconds that a run which has just delivered gets to exit by itself."""
@@ -33,7 +34,9 @@ def count_device_usage(tick: Tick) -> None:
             if tx.attempts.count(JobRef(attempt.job_id, attempt.number), now=tick.now):
                 devices = fleet.weigh(Devices(attempt.cpus, attempt.gpus))
                 device_s = devices * lasted_s([attempt], tick.now)
-                tx.usage.add(tx.jobs.get(attempt.job_id).owner, device_s, now=attempt.ended_at or tick.now)
+                job = tx.jobs.get(attempt.job_id)
+                tx.usage.add(job.owner, device_s, now=attempt.ended_at or tick.now)
+                tx.totals.add(totals_of(attempt, job))
 
 
 def settle_jobs(tick: Tick) -> None:

@@ -11,6 +11,7 @@ from cluster.coordinator.ray_backend import DriverLostError
 from cluster.coordinator.stop_requests import StopRequests
 from cluster.coordinator.tick import Tick
 from cluster.coordinator.transitions import end_attempt, publish
+from cluster.interfaces import QUEUE_CHANGED
 from cluster.names import RUN_PREFIX, STANDBY_PREFIX
 from cluster.policy import Decision, Fleet, Preempt, Refuse, Start, Wait, WorkerShape, decide, on_nodes
 from cluster.runs.make_plan import make_plan, step_to_resume
@@ -163,8 +164,10 @@ class JobStarter:
         }
         if changed:
             with tick.store.begin() as tx:
-                tx.jobs.set_waiting(changed)
+                num_changed = tx.jobs.set_waiting(changed)
                 tx.jobs.set_data_ready(findings)
+            if num_changed:
+                tick.hub.publish([QUEUE_CHANGED])
             self._wrote_waiting_at = tick.now
 
 

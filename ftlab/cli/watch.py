@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ftlab.cli.app import app
+from ftlab.cli.exits import ExitCode
 from ftlab.cli.session import Session, command, refuse_unknown
 from ftlab.cli.text import GLYPHS, one_line
 
@@ -94,27 +95,51 @@ def logs(
                     _print_line(session, line)
 
 
-@command(app)
+@command(app, patient=True)
 def events(
     session: Session,
-    job: JobArgument,
+    job: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[ID]",
+            help="Id, unique id prefix or unique name of a job; default: follow all jobs.",
+            autocompletion=complete_job,
+        ),
+    ] = None,
     kinds: Annotated[
         list[str] | None, typer.Option("--kind", "-k", help="Show only events of this kind; may be repeated.")
     ] = None,
-    after: Annotated[int, typer.Option("--after", min=0, help="Show only events with a higher number.")] = 0,
+    after: Annotated[
+        int | None,
+        typer.Option("--after", min=0, help="Show only events with a higher number, or position among all jobs."),
+    ] = None,
 ) -> None:
-    """Print the events that are recorded of a job, oldest first."""
+    """Print the events that are recorded of a job, oldest first; or those of all jobs, as they happen."""
     from ftlab.schemas import EventKind
-    from ftlab.schemas.log_lines import event_text
 
     refuse_unknown(kinds, [str(kind) for kind in EventKind], "a kind of event", "Known:")
-    found = session.client.jobs.get(job)
-    for event in session.client.jobs.events(found.id, after, kinds):
-        if session.output.as_json:
-            session.output.json_line(event)
-        else:
-            at = f"{event.at.astimezone():%Y-%m-%d %H:%M:%S}"
-            session.output.data(f"{event.seq:>6} {at} {event.kind:<10} {one_line(event_text(event.payload))}")
+    if job is not None:
+        found = session.client.jobs.get(job)
+        for event in session.client.jobs.events(found.id, after or 0, kinds):
+            _print_event(session, event, "")
+        return
+    stream = session.client.jobs.follow_all(after, kinds)
+    try:
+        for event in stream:
+            _print_event(session, event, f"{event.job_id} ")
+    except KeyboardInterrupt:
+        session.output.talk(f"\nContinue with 'ftlab events --after {stream.position}'.")
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def _print_event(session: Session, event: "Event", prefix: str) -> None:
+    from ftlab.schemas.log_lines import event_text
+
+    if session.output.as_json:
+        session.output.json_line(event)
+        return
+    at = f"{event.at.astimezone():%Y-%m-%d %H:%M:%S}"
+    session.output.data(f"{prefix}{event.seq:>6} {at} {event.kind:<10} {one_line(event_text(event.payload))}")
 
 
 def _wait_for(session: Session, jobs: "list[Job]", timeout_s: float | None) -> "list[Job]":

@@ -16,7 +16,7 @@ from ftlab.errors import NotFoundError
 from serve.context import Caller, Services
 from serve.downloads.zip_archive import FolderArchive, open_regular, read_up_to
 from serve.http.ranges import attachment, file_response, stream
-from serve.streams.event_pages import job_deleted
+from serve.streams.logs import job_deleted
 from tracking.store import Store
 from tracking.store.records import JobRecord
 from train.checkpoints.checkpoint_files import is_training_state

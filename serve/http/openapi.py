@@ -1,5 +1,6 @@
 """The API's description: the bodies that are not JSON, and the one shape of errors."""
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
@@ -50,23 +51,24 @@ _ERROR_SCHEMA: dict[str, Any] = {
 }
 
 
-def describe(app: FastAPI) -> None:
-    """Have `app.openapi()` describe errors as they are sent."""
+def describe(app: FastAPI, complete: Callable[[dict[str, Any]], None]) -> None:
+    """Have `app.openapi()` describe errors as they are sent; `complete` adds what FastAPI does not know of."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _build(app)
+            app.openapi_schema = _build(app, complete)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _build(app: FastAPI) -> dict[str, Any]:
+def _build(app: FastAPI, complete: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     schemas: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["Error"] = _ERROR_SCHEMA
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
+    complete(document)
     error = {
         "description": "Error",
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},

@@ -189,8 +189,7 @@ async def submitted(caller: Caller, submission: submit.Submission) -> Response:
     if result.is_replay:
         headers["idempotent-replay"] = "true"
         return reply(result.job, 201, headers)
-    # Nobody can follow a job whose id is new, so only the coordinator is woken.
-    return reply(result.job, 201, headers, caller.services.announcement())
+    return reply(result.job, 201, headers, caller.services.new_job_announcement(caller.owner))
 
 
 async def _submitted_before(caller: Caller, submission: submit.Submission) -> submit.Submitted | None:

@@ -1,41 +1,58 @@
-"""The live stream of one job over a WebSocket: replay from `after`, then live, without gaps or duplicates.
-
-A socket keeps a few numbers and a small buffer. Events that are not sent yet stay in the database, so a slow
-client costs nothing, and one that does not read at all is disconnected.
-"""
+"""The live streams over WebSockets: `/ws/training/{job_id}` of one job, `/ws/training` of all jobs of the caller."""
 
 import asyncio
 import json
+from bisect import bisect_right
 from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from ftlab.errors import (
-    ConflictError,
-    FineTuneLabError,
-    MalformedRequestError,
-    NotFoundError,
-    ServiceUnavailableError,
-)
+from ftlab.errors import FineTuneLabError, MalformedRequestError, NotFoundError, ServiceUnavailableError
+from ftlab.schemas import EventKind
 from ftlab.settings import LOOPBACK_HOSTS
-from ftlab.status import JobStatus
 from serve.context import Services, owner_of
 from serve.http.errors import request_id_of
 from serve.http.responses import in_thread
-from serve.streams.event_pages import EventSlice, job_deleted
-from serve.streams.subscriptions import EventFeed, Subscription
+from serve.streams.event_pages import Frame, Kinds
+from serve.streams.live_stream import (
+    CLIENT_LEFT,
+    MAX_RATE,
+    MIN_RATE,
+    CloseReason,
+    LiveStream,
+    StreamClosed,
+    StreamOptions,
+    StreamStart,
+    find_job,
+    find_owner,
+    until_first,
+)
+from serve.streams.logs import OwnerLog
+from serve.streams.subscriptions import EventFeed, StreamLimits, Subscription
 from tracking.store import Store
-from tracking.store.ids import JOB_ID
-from tracking.store.records import JobRecord
 
 NORMAL, FORBIDDEN, RESTARTING, TRY_AGAIN = 1000, 1008, 1012, 1013
 BAD_REQUEST, NOT_FOUND, TOO_SLOW = 4400, 4404, 4408
 """WebSocket close codes; those above 4000 are specific to this service."""
+CLOSE_CODES = {
+    CloseReason.JOB_ENDED: NORMAL,
+    CloseReason.SERVICE_RESTARTS: RESTARTING,
+    CloseReason.TOO_SLOW: TOO_SLOW,
+    CloseReason.JOB_DELETED: NOT_FOUND,
+    CloseReason.UNAVAILABLE: TRY_AGAIN,
+}
+"""By the reasons for which a stream over a WebSocket ends."""
 MAX_CLIENT_FRAME_BYTES = 64 * 1024
 CLOSE_TIMEOUT_S = 1.0
+KIND = "websocket"
+"""Label of these streams in the metrics."""
+WAKE_MARGIN_S = 0.01
 
 router = APIRouter()
 
@@ -53,18 +70,13 @@ class CloseSocket(Exception):
 @router.websocket("/ws/training/{job_id}")
 async def follow_job(websocket: WebSocket, job_id: str) -> None:
     """Stream the job's events after `?after=SEQ`."""
-    services: Services = websocket.app.state.services
-    if not is_allowed_origin(websocket.headers):
-        await websocket.close(FORBIDDEN)
-        return
-    await websocket.accept()
-    try:
-        job_id = await _find_id(websocket, services.store, job_id)
-    except CloseSocket as closing:
-        await _close(websocket, closing)
-        return
-    with services.feed.follow(job_id) as subscription:
-        await JobSocket(websocket, job_id, services.store, services.feed, subscription).run()
+    await _follow(websocket, partial(find_job, job=job_id))
+
+
+@router.websocket("/ws/training")
+async def follow_all_jobs(websocket: WebSocket) -> None:
+    """Stream the events of all jobs of the caller after `?after=POSITION`, or from now on."""
+    await _follow(websocket, find_owner)
 
 
 def is_allowed_origin(headers: Headers) -> bool:
@@ -83,149 +95,58 @@ def is_allowed_origin(headers: Headers) -> bool:
     return same_host or page.hostname in LOOPBACK_HOSTS
 
 
-class JobSocket:
-    """The connection of one client that follows one job."""
+class EventSocket:
+    """A connection that may be a window ahead of what its client has acknowledged."""
 
-    def __init__(
-        self, websocket: WebSocket, job_id: str, store: Store, feed: EventFeed, subscription: Subscription
-    ) -> None:
+    def __init__(self, websocket: WebSocket, limits: StreamLimits, subscription: Subscription) -> None:
         self._websocket = websocket
-        self._job_id = job_id
-        self._store = store
-        self._feed = feed
-        self._limits = feed.limits
+        self._limits = limits
         self._subscription = subscription
-        self._sent = self._acked = 0
-        self._in_flight: deque[tuple[int, int]] = deque()
-        """Last sequence number and size of each frame that is not acknowledged."""
-        self._bytes_in_flight = 0
-        self._slice: EventSlice | None = None
-        """Events that are partly sent."""
-        self._end: tuple[int, JobStatus] | None = None
-        """Last sequence number of the stream and the job's status there, once known."""
+        self._sent = 0
+        """Number of the last event that the client has, or will have."""
+        self._in_flight: deque[Frame] = deque()
+        """Frames that are not acknowledged completely."""
+        self._num_acked = 0
+        """How many events of the first of them are acknowledged."""
+        self._num_in_flight = self._bytes_in_flight = 0
         self._now = asyncio.get_running_loop().time
-        self._ping_at = self._now() + self._limits.ping_interval_s
+        self._is_full_since: float | None = None
 
-    async def run(self) -> None:
+    async def stream(self, start: StreamStart, options: StreamOptions, store: Store, feed: EventFeed) -> None:
         """Serve the client until one side closes."""
-        try:
-            await self._open()
-            await self._stream()
-        except WebSocketDisconnect:
-            return
-        except CloseSocket as closing:
-            await _close(self._websocket, closing)
+        self._sent = start.after
+        sending = LiveStream(self, start, options, store, feed, self._subscription)
+        if isinstance(start.log, OwnerLog):
+            await self.send_message({"type": "open", "position": start.after})
+        await until_first(sending.run(), self._receive_acks())
 
-    async def _open(self) -> None:
-        try:
-            after = _parse_after(self._websocket.query_params.get("after"))
-            job = await in_thread(_get_job, self._store, self._job_id, owner_of(self._websocket))
-            if after > job.last_seq:
-                raise _bad_request(f"The job's newest event is {job.last_seq}.", "seq_in_future", "after")
-        except NotFoundError as error:
-            raise CloseSocket(NOT_FOUND, error=error) from None
-        except ServiceUnavailableError as error:
-            raise CloseSocket(TRY_AGAIN, error=error) from None
-        self._sent = self._acked = after
-        self._note_end(job)
+    def room(self) -> int:
+        room = self._limits.window_events - self._num_in_flight
+        if self._bytes_in_flight < self._limits.window_bytes and room > 0:
+            self._is_full_since = None
+            return room
+        if self._is_full_since is None:
+            self._is_full_since = self._now()
+            # Nothing else may wake the stream in time.
+            wake = self._subscription.wake.set
+            asyncio.get_running_loop().call_later(self._limits.ack_timeout_s + WAKE_MARGIN_S, wake)
+        if self._now() >= self._is_full_since + self._limits.ack_timeout_s:
+            limit_s = self._limits.ack_timeout_s
+            raise StreamClosed(CloseReason.TOO_SLOW, f"no ack in {limit_s:g} s with a full window")
+        return 0
 
-    async def _stream(self) -> None:
-        tasks = [asyncio.create_task(self._send_events()), asyncio.create_task(self._receive_acks())]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _send_events(self) -> None:
-        while True:
-            self._subscription.wake.clear()
-            if self._feed.stopping:
-                raise CloseSocket(RESTARTING, "the service restarts")
-            if self._end and self._sent >= self._end[0]:
-                await self._send(json.dumps({"type": "end", "status": self._end[1]}))
-                raise CloseSocket(NORMAL)
-            if self._is_window_full():
-                await self._wait_for_ack()
-            elif events := await self._next_slice():
-                await self._send_frame(events)
-            else:
-                await self._wait()
-
-    async def _next_slice(self) -> EventSlice | None:
-        if self._slice and self._slice.last > self._sent:
-            return self._slice
-        self._slice = self._subscription.take(self._sent)
-        if self._slice or not self._subscription.stale:
-            return self._slice
-        self._subscription.begin_read()
-        try:
-            self._slice = await self._feed.pages.after(self._store, self._job_id, self._sent)
-        except ServiceUnavailableError:
-            # The feed wakes its sockets again soon.
-            self._subscription.stale = True
-            return None
-        except NotFoundError as error:
-            raise CloseSocket(NOT_FOUND, error=error) from None
-        self._subscription.stale |= self._slice is not None
-        return self._slice
-
-    async def _send_frame(self, events: EventSlice) -> None:
-        frame = events.frame(self._sent, self._limits.window_events - (self._sent - self._acked))
-        # Counted first, because the ack may arrive before `send` returns.
+    async def send_events(self, frame: Frame) -> None:
         self._sent = frame.last
-        self._in_flight.append((frame.last, len(frame.text)))
+        self._in_flight.append(frame)
+        self._num_in_flight += frame.num_events
         self._bytes_in_flight += len(frame.text)
-        await self._send(frame.text)
-        if events.has_end and self._sent == events.last:
-            await self._find_end()
+        await self._websocket.send_text(frame.text)
 
-    async def _find_end(self) -> None:
-        """Look up whether the job is still terminal: a completed one may have been reopened since."""
-        try:
-            job = await in_thread(_get_job, self._store, self._job_id, owner_of(self._websocket))
-        except NotFoundError:
-            raise CloseSocket(NOT_FOUND, error=job_deleted(self._job_id)) from None
-        except ServiceUnavailableError as error:
-            raise CloseSocket(TRY_AGAIN, error=error) from None
-        self._note_end(job)
+    async def send_message(self, message: dict[str, Any], number: int | None = None) -> None:
+        await self._websocket.send_text(json.dumps(message))
 
-    def _note_end(self, job: JobRecord) -> None:
-        if job.status.is_terminal:
-            self._end = job.last_seq, job.status
-
-    def _is_window_full(self) -> bool:
-        return (
-            self._sent - self._acked >= self._limits.window_events or self._bytes_in_flight >= self._limits.window_bytes
-        )
-
-    async def _wait_for_ack(self) -> None:
-        acked, deadline = self._acked, self._now() + self._limits.ack_timeout_s
-        while self._acked == acked and not self._feed.stopping:
-            if self._now() >= deadline:
-                raise CloseSocket(TOO_SLOW, f"no ack in {self._limits.ack_timeout_s:g} s with a full window")
-            self._subscription.wake.clear()
-            await self._wait(deadline)
-
-    async def _wait(self, deadline: float = float("inf")) -> None:
-        """Wait until something changes or `deadline` passes; send a ping after a long silence."""
-        try:
-            async with asyncio.timeout_at(min(deadline, self._ping_at)):
-                await self._subscription.wake.wait()
-        except TimeoutError:
-            if self._now() >= self._ping_at:
-                await self._send('{"type":"ping"}')
-
-    async def _send(self, text: str) -> None:
-        try:
-            async with asyncio.timeout(self._limits.ack_timeout_s):
-                await self._websocket.send_text(text)
-        except TimeoutError:
-            raise CloseSocket(TOO_SLOW, f"nothing read in {self._limits.ack_timeout_s:g} s") from None
-        self._ping_at = self._now() + self._limits.ping_interval_s
+    async def send_ping(self, number: int) -> None:
+        await self._websocket.send_text('{"type":"ping"}')
 
     async def _receive_acks(self) -> None:
         while True:
@@ -234,27 +155,61 @@ class JobSocket:
                 raise WebSocketDisconnect(message.get("code", 1005))
             self._take_ack(_parse_ack(message.get("text")))
 
-    def _take_ack(self, seq: int) -> None:
-        if seq > self._sent:
+    def _take_ack(self, number: int) -> None:
+        if number > self._sent:
             raise _bad_request(f"Only events up to {self._sent} were sent.", "seq_in_future", "seq")
-        self._acked = max(self._acked, seq)
-        while self._in_flight and self._in_flight[0][0] <= seq:
-            self._bytes_in_flight -= self._in_flight.popleft()[1]
-        self._subscription.wake.set()
+        num_before = self._num_in_flight
+        while self._in_flight and self._in_flight[0].last <= number:
+            frame = self._in_flight.popleft()
+            self._num_in_flight -= frame.num_events - self._num_acked
+            self._bytes_in_flight -= len(frame.text)
+            self._num_acked = 0
+        if self._in_flight:
+            num_acked = max(self._num_acked, bisect_right(self._in_flight[0].numbers, number))
+            self._num_in_flight -= num_acked - self._num_acked
+            self._num_acked = num_acked
+        if self._num_in_flight < num_before and self._is_full_since is not None:
+            self._is_full_since = None
+            self._subscription.wake.set()
 
 
-async def _find_id(websocket: WebSocket, store: Store, text: str) -> str:
-    """The id of the job that is given by its id, unique name or unique id prefix."""
-    if JOB_ID.fullmatch(text):
-        return text  # the usual case: the socket looks the job up itself
+async def _follow(websocket: WebSocket, find: Callable[..., StreamStart]) -> None:
+    services: Services = websocket.app.state.services
+    if not is_allowed_origin(websocket.headers):
+        await websocket.close(FORBIDDEN)
+        return
+    await websocket.accept()
     try:
-        return (await in_thread(_resolve_job, store, text, owner_of(websocket))).id
+        await _stream(websocket, services, find)
+    except WebSocketDisconnect:
+        return
+    except CloseSocket as closing:
+        await _close(websocket, closing)
+    except StreamClosed as closed:
+        code = CLOSE_CODES[closed.reason]
+        await _close(websocket, CloseSocket(code, "" if closed.error else closed.message, closed.error))
+
+
+async def _stream(websocket: WebSocket, services: Services, find: Callable[..., StreamStart]) -> None:
+    options = _parse_options(websocket.query_params)
+    try:
+        start = await in_thread(find, services.store, owner_of(websocket), after=options.after)
     except NotFoundError as error:
         raise CloseSocket(NOT_FOUND, error=error) from None
     except ServiceUnavailableError as error:
         raise CloseSocket(TRY_AGAIN, error=error) from None
-    except ConflictError as error:
+    except FineTuneLabError as error:
         raise CloseSocket(BAD_REQUEST, error=error) from None
+    with services.feed.follow(start.log) as subscription, services.metrics.stream(KIND):
+        connection = EventSocket(websocket, services.feed.limits, subscription)
+        reason = CLIENT_LEFT
+        try:
+            await connection.stream(start, options, services.store, services.feed)
+        except StreamClosed as closed:
+            reason = closed.reason
+            raise
+        finally:
+            services.metrics.count_closed_stream(KIND, reason)
 
 
 async def _close(websocket: WebSocket, closing: CloseSocket) -> None:
@@ -270,22 +225,38 @@ async def _close(websocket: WebSocket, closing: CloseSocket) -> None:
         return
 
 
-def _resolve_job(store: Store, text: str, owner: str) -> JobRecord:
-    with store.read() as tx:
-        return tx.jobs.resolve(text, owner=owner)
+def _parse_options(query: QueryParams) -> StreamOptions:
+    return StreamOptions(_parse_after(query.get("after")), _parse_kinds(query), _parse_rate(query.get("rate")))
 
 
-def _get_job(store: Store, job_id: str, owner: str) -> JobRecord:
-    with store.read() as tx:
-        return tx.jobs.get(job_id, owner=owner)
-
-
-def _parse_after(text: str | None) -> int:
+def _parse_after(text: str | None) -> int | None:
     if text is None:
-        return 0
+        return None
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
         raise _bad_request("after must be a whole number from 0.", "invalid_after", "after")
     return int(text)
+
+
+def _parse_kinds(query: QueryParams) -> Kinds:
+    kinds = frozenset(query.getlist("kind"))
+    if not kinds:
+        return None
+    if not kinds <= set(EventKind):
+        raise _bad_request(f"kind must be one of {', '.join(EventKind)}.", "invalid_parameter", "kind")
+    return kinds
+
+
+def _parse_rate(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not MIN_RATE <= rate <= MAX_RATE:
+        message = f"rate must be a number from {MIN_RATE:g} to {MAX_RATE:g}."
+        raise _bad_request(message, "invalid_parameter", "rate")
+    return rate
 
 
 def _parse_ack(text: str | None) -> int:
@@ -295,10 +266,10 @@ def _parse_ack(text: str | None) -> int:
         frame = json.loads(text)
     except (ValueError, RecursionError):
         raise _bad_request("A frame is not valid JSON.", "invalid_frame") from None
-    seq = frame.get("seq") if isinstance(frame, dict) and frame.get("type") == "ack" else None
-    if not isinstance(seq, int) or isinstance(seq, bool) or seq < 0:
+    number = frame.get("seq") if isinstance(frame, dict) and frame.get("type") == "ack" else None
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
         raise _bad_request('Clients send {"type": "ack", "seq": N} only.', "invalid_frame")
-    return seq
+    return number
 
 
 def _bad_request(message: str, code: str, param: str | None = None) -> CloseSocket:

@@ -16,6 +16,7 @@ from ftlab.status import JobStatus, ReasonCode
 from serve.context import LOCAL_OWNER
 from tracking.store import Store
 from tracking.store.column_types import dump_json
+from tracking.store.events import event_logs
 from tracking.store.ids import new_id
 from tracking.store.jobs import NEW_JOB
 from tracking.store.records import DatasetRecord
@@ -82,7 +83,10 @@ def _fill(file: Path, ids: Sequence[str], num_ended: int) -> None:
     numbered = iter(enumerate(ids))
     while chunk := list(islice(numbered, CHUNK)):
         with engine.begin() as connection:
-            _write(connection, [_Row(job_id, number < num_ended, config, began) for number, job_id in chunk])
+            _write(connection, [_Row(number, job_id, number < num_ended, config, began) for number, job_id in chunk])
+    with engine.begin() as connection:
+        log = {"owner": LOCAL_OWNER, "last_position": len(ids) * len(LIFE)}
+        connection.execute(insert(event_logs), log)
     with engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     engine.dispose()
@@ -94,6 +98,8 @@ def _fill(file: Path, ids: Sequence[str], num_ended: int) -> None:
 class _Row:
     """One job, as the tables have it."""
 
+    number: int
+    """Its place in the order of submission, from 0."""
     id: str
     has_ended: bool
     config: JobConfig
@@ -137,6 +143,8 @@ class _Row:
                 "at": self.at,
                 "kind": EventKind.STATUS,
                 "data": data,
+                "owner": LOCAL_OWNER,
+                "position": self.number * len(LIFE) + seq,
             }
 
     def attempt(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from websockets.uri import parse_uri
 from ftlab.errors import ConflictError, RateLimitError
 from ftlab.schemas import Job
 from ftlab.status import JobStatus
-from serve.streams.subscriptions import SocketLimits
+from serve.streams.subscriptions import StreamLimits
 from serve.streams.websocket import TOO_SLOW
 from tests.bench.memory import watch
 from tests.bench.processes import answer, process, tell
@@ -33,7 +33,7 @@ WATCHED_S = 10.0
 REPLICAS_MB = 300.0
 """What all replicas together may grow by."""
 SLOW_STEP = {"gradient_accumulation_steps": 32, "logging_steps": 1}
-EVICTED_S = 2 * SocketLimits().ack_timeout_s
+EVICTED_S = 2 * StreamLimits().ack_timeout_s
 
 
 @pytest.mark.chaos
@@ -63,7 +63,7 @@ def test_a_burst_of_submits_is_accepted_and_started_in_order(scene: Scene) -> No
 
 @pytest.mark.chaos
 def test_a_subscriber_that_never_reads_is_sent_away_and_harms_nobody(scene: Scene) -> None:
-    window = SocketLimits().window_events
+    window = StreamLimits().window_events
     job = scene.submit(max_steps=window + 200, training={"gradient_accumulation_steps": 1, "save_steps": window})
     scene.reach(job, window + 50, timeout_s=300)
     with _watched_replicas(scene, job), scene.follower(job):

@@ -1,18 +1,35 @@
-"""The append-only event log of each job. `seq` starts at 1 and has no gap."""
+"""The append-only event log of each job: `seq` starts at 1 and has no gap.
+
+The events of all jobs of one owner are numbered a second time, by `position`, in the order in which they are committed:
+a reader that has seen position N misses nothing at or below N that is committed later.
+"""
 
 from collections.abc import Collection, Sequence
 from datetime import UTC
+from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import BigInteger, Column, Connection, String, Table, bindparam, func, insert, select, update
 
 from ftlab.schemas import EventKind
 from tracking.store.column_types import clean_data
+from tracking.store.database import insert_into
 from tracking.store.errors import StaleJobError
 from tracking.store.records import EventRecord, JobRef, NewEvent
-from tracking.store.rows import columns_of, events, jobs
+from tracking.store.rows import columns_of, events, jobs, metadata
+
+event_logs = Table(
+    "event_logs",
+    metadata,
+    Column("owner", String, primary_key=True),
+    # The newest event of this owner. Its row is locked until the transaction that writes events ends, so that events
+    # become visible in the order of their positions.
+    Column("last_position", BigInteger, nullable=False),
+)
 
 COLUMNS = columns_of(events, EventRecord)
 _ADD = insert(events)
+_RESERVE: dict[str, Any] = {}
+"""The statement of `_reserve` by dialect; to build it takes longer than to execute it."""
 
 
 class EventRepository:
@@ -46,6 +63,21 @@ class EventRepository:
         rows = self._connection.execute(statement.order_by(events.c.seq).limit(limit))
         return [EventRecord(*row) for row in rows]
 
+    def of_owner(
+        self, owner: str, position: int, limit: int = 500, kinds: Collection[EventKind] | None = None
+    ) -> list[EventRecord]:
+        """The first `limit` events of all jobs of the owner after `position`, in the order of their positions."""
+        statement = select(*COLUMNS).where(events.c.owner == owner, events.c.position > position)
+        if kinds is not None:
+            statement = statement.where(events.c.kind.in_(kinds))
+        rows = self._connection.execute(statement.order_by(events.c.position).limit(limit))
+        return [EventRecord(*row) for row in rows]
+
+    def last_position(self, owner: str) -> int:
+        """The position of the owner's newest event, also when its job was deleted; 0 before the first."""
+        newest = select(event_logs.c.last_position).where(event_logs.c.owner == owner)
+        return self._connection.execute(newest).scalar_one_or_none() or 0
+
     def tail(self, job_id: str, kind: EventKind | Sequence[EventKind], count: int) -> list[EventRecord]:
         """The last `count` events of a kind, or of several, oldest first."""
         is_wanted = events.c.kind == kind if isinstance(kind, EventKind) else events.c.kind.in_(kind)
@@ -68,13 +100,49 @@ class EventRepository:
 def write_events(
     connection: Connection, ref: JobRef, last_seq: int, new_events: Sequence[NewEvent]
 ) -> list[EventRecord]:
-    """Insert events whose numbers, up to `last_seq`, were reserved in the job's row."""
-    first_seq = last_seq - len(new_events) + 1
+    """Insert events whose numbers, up to `last_seq`, were reserved in the job's row.
+
+    This locks the log of the job's owner until the transaction ends. So that two writers cannot deadlock, a transaction
+    writes the events of one job only, and locks no other job afterwards.
+    """
+    reserved = connection.execute(_reserve(connection), {"job_id": ref.id, "count": len(new_events)})
+    owner, last_position = reserved.one()
+    numbers = zip(
+        range(last_seq - len(new_events) + 1, last_seq + 1),
+        range(last_position - len(new_events) + 1, last_position + 1),
+        strict=True,
+    )
     records = [
         EventRecord(
-            ref.id, seq, ref.attempt, new.at.astimezone(UTC), new.payload.kind, clean_data(new.payload.to_data())
+            ref.id,
+            seq,
+            ref.attempt,
+            new.at.astimezone(UTC),
+            new.payload.kind,
+            clean_data(new.payload.to_data()),
+            owner,
+            position,
         )
-        for seq, new in enumerate(new_events, start=first_seq)
+        for (seq, position), new in zip(numbers, new_events, strict=True)
     ]
     connection.execute(_ADD, [vars(record) for record in records])
     return records
+
+
+def _reserve(connection: Connection) -> Any:
+    """Reserve `count` positions in the log of the owner of a job; returns the owner and the last position."""
+    known = _RESERVE.get(connection.dialect.name)
+    if known is None:
+        known = _RESERVE[connection.dialect.name] = _make_reserve(connection)
+    return known
+
+
+def _make_reserve(connection: Connection) -> Any:
+    job = select(jobs.c.owner, bindparam("count", type_=event_logs.c.last_position.type))
+    add = insert_into(connection, event_logs).from_select(
+        ["owner", "last_position"], job.where(jobs.c.id == bindparam("job_id"))
+    )
+    return add.on_conflict_do_update(
+        index_elements=[event_logs.c.owner],
+        set_={"last_position": event_logs.c.last_position + add.excluded.last_position},
+    ).returning(event_logs.c.owner, event_logs.c.last_position)

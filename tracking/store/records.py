@@ -182,10 +182,14 @@ class NewEvent:
 class EventRecord:
     job_id: str
     seq: int
+    """Its place in the log of its job: 1, 2, 3, ... without a gap."""
     attempt: int
     at: datetime
     kind: EventKind
     data: dict[str, Any]
+    owner: str
+    position: int
+    """Its place among the events of all jobs of this owner, in the order of their commits. Deleted jobs leave holes."""
 
     @property
     def payload(self) -> EventPayload:
@@ -327,6 +331,23 @@ class UsageRecord:
     running_cpus: int
     disk_bytes: int
     upload_bytes: int
+
+
+@dataclass(frozen=True)
+class AttemptTotals:
+    """Sums over attempts that ended for the same reason; `reason` is `None` for those that have not ended."""
+
+    reason: ReasonCode | None
+    num_attempts: int
+    run_s: float
+    """Seconds from start to end."""
+    cpu_s: float
+    """Seconds times the CPU cores that they held."""
+    gpu_s: float
+    num_waits: int
+    """Jobs whose first attempt is among these."""
+    wait_s: float
+    """Seconds that these jobs waited from their submission to this attempt."""
 
 
 @dataclass(frozen=True)

@@ -237,7 +237,11 @@ events = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("kind", EnumText(EventKind), nullable=False),
     Column("data", JSON, nullable=False),
+    # The owner of the job, and the place among the events of all jobs of this owner.
+    Column("owner", String, nullable=False),
+    Column("position", BigInteger, nullable=False),
 )
+Index("uq_events_owner", events.c.owner, events.c.position, unique=True)
 
 metrics = Table(
     "metrics",

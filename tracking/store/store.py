@@ -21,6 +21,7 @@ from tracking.store.metrics import MetricRepository
 from tracking.store.models import ModelRepository
 from tracking.store.quotas import QuotaRepository
 from tracking.store.templates import TemplateRepository
+from tracking.store.totals import TotalsRepository
 from tracking.store.uploads import UploadRepository
 from tracking.store.usage import UsageRepository
 
@@ -45,6 +46,7 @@ class Transaction:
         self.quotas = QuotaRepository(connection)
         self.templates = TemplateRepository(connection)
         self.usage = UsageRepository(connection)
+        self.totals = TotalsRepository(connection)
 
 
 class Store:

@@ -12,7 +12,9 @@ from ftlab.schemas import EventPayload
 from train.plan import Beat, ModelLoaded, StopKind
 
 FLUSH_INTERVAL_S = 0.05
-"""A metric waits at most this long in the buffer."""
+"""Least time between two batches: a metric waits at most this long in the buffer."""
+BURST_S = 0.002
+"""What a step emits within this time after its first event goes into the same batch, even after a silence."""
 HEARTBEAT_INTERVAL_S = 1.0
 """An empty batch is sent this often, so that silence means trouble."""
 
@@ -70,11 +72,14 @@ class Emitter:
 
     def _run(self) -> None:
         pending: list[Emitted] = []
+        sent_at = float("-inf")
         while True:
             closing = self._closing.is_set()
             self._wake.clear()
             while self._buffer:
                 pending.append(Emitted(next(self._numbers), *self._buffer.popleft()))
+            if pending:
+                sent_at = time.monotonic()
             if self._deliver(pending):
                 pending = []
                 if closing and not self._buffer:
@@ -82,8 +87,7 @@ class Emitter:
             elif closing:
                 time.sleep(FLUSH_INTERVAL_S)
             if not closing and self._wake.wait(HEARTBEAT_INTERVAL_S):
-                # Let the burst of one training step gather before it is sent.
-                time.sleep(FLUSH_INTERVAL_S)
+                time.sleep(max(BURST_S, sent_at + FLUSH_INTERVAL_S - time.monotonic()))
 
     def _deliver(self, events: list[Emitted]) -> bool:
         try:

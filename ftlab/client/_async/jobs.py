@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ftlab.client._async.all_jobs import AsyncEventStream
 from ftlab.client._async.follow import AsyncFollower, recorded
 from ftlab.client._async.templates import AsyncTemplates
 from ftlab.client._async.transfers import download
@@ -140,6 +141,15 @@ class AsyncJobs:
         Each comes once and in order, whatever happens to the connection.
         """
         return AsyncFollower(self._transport, job, after).events()
+
+    def follow_all(self, after: int | None = None, kinds: Kinds = None, rate: float | None = None) -> AsyncEventStream:
+        """The events of all your jobs, of these kinds only: those after the position `after`, then live ones.
+
+        By default, only those from now on. Each comes once, and those of one job in order, whatever happens to the
+        connection; the `position` of the stream is the `after` of one that continues there. `rate` limits the messages
+        per second: the events in between come together.
+        """
+        return AsyncEventStream(self._transport, after, kinds, rate)
 
     def events(self, job: str, after: int = 0, kinds: Kinds = None) -> AsyncIterator[Event]:
         """The events recorded so far, of these kinds only."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ftlab.client._sync.all_jobs import EventStream
 from ftlab.client._sync.follow import Follower, recorded
 from ftlab.client._sync.templates import Templates
 from ftlab.client._sync.transfers import download
@@ -141,6 +142,15 @@ class Jobs:
         Each comes once and in order, whatever happens to the connection.
         """
         return Follower(self._transport, job, after).events()
+
+    def follow_all(self, after: int | None = None, kinds: Kinds = None, rate: float | None = None) -> EventStream:
+        """The events of all your jobs, of these kinds only: those after the position `after`, then live ones.
+
+        By default, only those from now on. Each comes once, and those of one job in order, whatever happens to the
+        connection; the `position` of the stream is the `after` of one that continues there. `rate` limits the messages
+        per second: the events in between come together.
+        """
+        return EventStream(self._transport, after, kinds, rate)
 
     def events(self, job: str, after: int = 0, kinds: Kinds = None) -> Iterator[Event]:
         """The events recorded so far, of these kinds only."""

@@ -97,7 +97,7 @@ def test_foreign_hosts_reach_no_socket(client):
 
 
 def test_a_nul_reaches_no_look_up_through_a_socket(client, monkeypatch):
-    monkeypatch.setattr("serve.streams.websocket._get_job", lambda *args: pytest.fail("it was looked up"))
+    monkeypatch.setattr("serve.streams.websocket.find_job", lambda *args: pytest.fail("it was looked up"))
     with (
         pytest.raises(WebSocketDisconnect),
         client.websocket_connect("ws://127.0.0.1/ws/training/job-%00"),

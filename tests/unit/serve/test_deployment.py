@@ -6,18 +6,23 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client import values
 from ray.serve._private.http_util import RequestIdMiddleware
 from ray.serve.schema import ServeDeploySchema
 from starlette.testclient import TestClient
 
 from serve import deployment
 from serve.deployment import ApiReplica, build
+from serve.metrics.process_metrics import FOLDER_VARIABLE
 
 
 @pytest.fixture
 def replica(monkeypatch, settings, store):
     for name, value in settings.to_environment().items():
         monkeypatch.setenv(name, value)
+    # Both are set for the whole process, for which a replica is the only one that counts.
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)
+    monkeypatch.setenv(FOLDER_VARIABLE, "")
     return ApiReplica()
 
 

@@ -16,7 +16,7 @@ from ftlab.errors import ServiceUnavailableError
 
 
 def events(*seqs: int, text: str = "") -> list[EventDocument]:
-    return [EventDocument("job-1", seq, is_end=False, text=text) for seq in seqs]
+    return [EventDocument("job-1", seq, "local", seq, "log", is_end=False, text=text) for seq in seqs]
 
 
 def seqs(reply: tuple[int, list[EventDocument]]) -> list[int]:

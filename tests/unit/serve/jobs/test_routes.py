@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from cluster.interfaces import new_job_of
 from cluster.policy import Fleet, Node
 from ftlab.schemas import JobConfig, LogPayload, NoticePayload
 from ftlab.status import JobStatus, Phase, ReasonCode, StopKind
@@ -46,7 +47,7 @@ def test_a_submitted_job_is_durable_and_described(client, config, store, hub, co
     assert job["resolved_config"] == job["config"] | {"training": filled_in}
     with store.read() as tx:
         assert tx.jobs.get(job["id"], owner="local").name == "first"
-    assert hub.events == []  # nobody can follow a job that has just got its id
+    assert hub.published == [new_job_of("local")]
     assert coordinator.num_wakes == 1
     assert client.get(f"{JOBS}/{job['id']}").json() == job
 

@@ -23,7 +23,7 @@ from ftlab.settings import Settings
 from ftlab.status import JobStatus
 from serve.app import create_app
 from serve.context import Services
-from serve.streams.subscriptions import EventFeed, SocketLimits
+from serve.streams.subscriptions import EventFeed, StreamLimits
 from tests.support.databases import make_database
 from tests.support.service_fakes import FakeCoordinator, FakeData, FakeHuggingFace
 from tracking.store import Store
@@ -99,13 +99,16 @@ class World:
 
     def follow(self, job_id: str = JOB, *, after: int | str | None = None, **options: Any) -> connect:
         query = "" if after is None else f"?after={after}"
+        return self.connect(f"/ws/training/{job_id}{query}", **options)
+
+    def connect(self, path: str, **options: Any) -> connect:
         options = {"compression": None, "max_size": None, "open_timeout": 60, **options}
-        return connect(self.url(f"/ws/training/{job_id}{query}", "ws"), **options)
+        return connect(self.url(path, "ws"), **options)
 
 
 @asynccontextmanager
 async def running(
-    folder: Path, *, limits: SocketLimits | None = None, data: DataClient | None = None, **feed_options: Any
+    folder: Path, *, limits: StreamLimits | None = None, data: DataClient | None = None, **feed_options: Any
 ) -> AsyncIterator[World]:
     settings = Settings(home=folder)
     make_database(folder / "ftlab.db")

@@ -5,20 +5,20 @@ import contextlib
 import json
 import socket as sockets
 import tracemalloc
-from typing import ClassVar
 
 import pytest
 from starlette.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from serve.streams.subscriptions import SocketLimits
-from serve.streams.websocket import JobSocket, is_allowed_origin
+from serve.streams.live_stream import CloseReason, StreamClosed, StreamOptions, find_job
+from serve.streams.subscriptions import StreamLimits
+from serve.streams.websocket import EventSocket, is_allowed_origin
 from tests.unit.serve.streams.running import JOB, acknowledge, read_events, receive, running
 
 
 def test_a_client_without_acks_gets_one_window_and_is_sent_away(tmp_path):
     async def main():
-        limits = SocketLimits(ack_timeout_s=0.5)
+        limits = StreamLimits(ack_timeout_s=0.5)
         async with running(tmp_path, limits=limits) as world:
             world.append(world.add_job(), 3_000)
             async with world.follow() as socket:
@@ -33,7 +33,7 @@ def test_a_client_without_acks_gets_one_window_and_is_sent_away(tmp_path):
 
 def test_an_ack_opens_the_window_again(tmp_path):
     async def main():
-        limits = SocketLimits(window_events=10, ack_timeout_s=5.0)
+        limits = StreamLimits(window_events=10, ack_timeout_s=5.0)
         async with running(tmp_path, limits=limits) as world:
             world.append(world.add_job(), 99)
             async with world.follow() as socket:
@@ -54,7 +54,7 @@ def test_an_ack_opens_the_window_again(tmp_path):
 
 def test_the_window_is_bound_by_bytes_too(tmp_path):
     async def main():
-        limits = SocketLimits(window_bytes=1_000_000, ack_timeout_s=0.5)
+        limits = StreamLimits(window_bytes=1_000_000, ack_timeout_s=0.5)
         async with running(tmp_path, limits=limits) as world:
             world.append(world.add_job(), 100, text="x" * 50_000)
             async with world.follow() as socket:
@@ -70,7 +70,7 @@ def test_the_window_is_bound_by_bytes_too(tmp_path):
 
 def test_a_client_that_reads_nothing_costs_little_and_is_sent_away(tmp_path):
     async def main():
-        async with running(tmp_path, limits=SocketLimits(ack_timeout_s=4.0)) as world:
+        async with running(tmp_path, limits=StreamLimits(ack_timeout_s=4.0)) as world:
             ref = world.add_job()
             clients = [await _connect_raw(world.port) for _ in range(5)]
             try:
@@ -79,8 +79,8 @@ def test_a_client_that_reads_nothing_costs_little_and_is_sent_away(tmp_path):
                     world.append(ref, 50, text="x" * 10_000)
                     await asyncio.sleep(0.02)
                 held, _ = tracemalloc.get_traced_memory()
-                assert world.feed.num_sockets == 5
-                while world.feed.num_sockets:
+                assert world.feed.num_streams == 5
+                while world.feed.num_streams:
                     await asyncio.sleep(0.05)
             finally:
                 tracemalloc.stop()
@@ -211,12 +211,9 @@ def test_an_ack_that_overtakes_the_sending_side_is_no_ack_from_the_future(tmp_pa
     class Eager:
         """A connection whose client acknowledges a frame before `send` returns."""
 
-        query_params: ClassVar[dict] = {}
-
         def __init__(self) -> None:
             self.acks: asyncio.Queue = asyncio.Queue()
             self.sent: list[dict] = []
-            self.closed: list[int] = []
 
         async def send_text(self, text: str) -> None:
             frame = json.loads(text)
@@ -229,16 +226,16 @@ def test_an_ack_that_overtakes_the_sending_side_is_no_ack_from_the_future(tmp_pa
         async def receive(self) -> dict:
             return await self.acks.get()
 
-        async def close(self, code: int, reason: str) -> None:
-            self.closed.append(code)
-
     async def main():
-        async with running(tmp_path, limits=SocketLimits(window_events=2)) as world:
+        async with running(tmp_path, limits=StreamLimits(window_events=2)) as world:
             world.finish(world.add_job())
             connection = Eager()
-            with world.feed.follow(JOB) as subscription:
-                await JobSocket(connection, JOB, world.store, world.feed, subscription).run()
+            start = find_job(world.store, "local", JOB, None)
+            with world.feed.follow(start.log) as subscription:
+                socket = EventSocket(connection, world.feed.limits, subscription)
+                with pytest.raises(StreamClosed) as closed:
+                    await socket.stream(start, StreamOptions(), world.store, world.feed)
             assert [frame["type"] for frame in connection.sent] == ["events", "events", "end"]
-            assert connection.closed == [1000]
+            assert closed.value.reason is CloseReason.JOB_ENDED
 
     asyncio.run(main())

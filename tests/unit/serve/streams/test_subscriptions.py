@@ -13,20 +13,22 @@ from cluster.interfaces import FROM_NOW, SERVICE_STOPS, EventDocument
 from ftlab.schemas import EventKind
 from serve.streams import event_pages
 from serve.streams.event_pages import MAX_FRAME_BYTES, PAGE_EVENTS, EventPages, EventSlice, slices_of
+from serve.streams.logs import JobLog
 from serve.streams.subscriptions import PENDING_BYTES, PENDING_EVENTS, EventFeed, Subscription
 from tests.support.service_fakes import FakeEventHub
 from tests.unit.serve.streams.running import JOB, running
 from tracking.store.records import EventRecord
 
+LOG = JobLog(JOB)
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def event(seq: int, kind: EventKind = EventKind.LOG, **data) -> EventDocument:
-    return to_document(EventRecord(JOB, seq, 1, AT, kind, {"text": "x", **data}))
+    return to_document(EventRecord(JOB, seq, 1, AT, kind, {"text": "x", **data}, "local", 10 * seq))
 
 
 def events(first: int, last: int, **data) -> EventSlice:
-    return EventSlice([event(seq, **data) for seq in range(first, last + 1)])
+    return EventSlice(LOG, [event(seq, **data) for seq in range(first, last + 1)])
 
 
 def test_a_frame_takes_what_there_is_room_for():
@@ -58,23 +60,23 @@ def test_a_frame_is_cut_by_size():
 def test_a_slice_knows_whether_the_job_ended():
     completed = event(2, EventKind.STATUS, status="completed")
     reopened = event(3, EventKind.STATUS, status="queued")
-    assert EventSlice([event(1), completed]).has_end
-    assert EventSlice([completed, reopened]).has_end
-    assert not EventSlice([event(1), reopened]).has_end
+    assert EventSlice(LOG, [event(1), completed]).has_end
+    assert EventSlice(LOG, [completed, reopened]).has_end
+    assert not EventSlice(LOG, [event(1), reopened]).has_end
 
 
 def test_events_out_of_order_are_ordered_and_cut_at_gaps():
-    slices = slices_of([event(seq) for seq in (5, 4, 4, 9, 1, 8)])
-    assert [(found.first, found.last) for found in slices] == [(1, 1), (4, 5), (8, 9)]
+    slices = slices_of(LOG, [event(seq) for seq in (5, 4, 4, 9, 1, 8)])
+    assert [(found.after, found.last) for found in slices] == [(0, 1), (3, 5), (7, 9)]
 
 
 def test_a_subscription_hands_over_what_goes_on():
     async def main():
-        subscription = Subscription()
+        subscription = Subscription(LOG)
         subscription.begin_read()
         subscription.offer(events(1, 5))
         subscription.offer(events(6, 9))
-        assert subscription.take(7).first == 6
+        assert subscription.take(7).after == 5
         assert subscription.take(9) is None
         assert not subscription.stale
         subscription.offer(events(11, 12))
@@ -87,7 +89,7 @@ def test_a_subscription_hands_over_what_goes_on():
 @pytest.mark.parametrize("pad", ["", "x" * 200_000])
 def test_a_subscription_holds_a_bounded_number_of_events_and_bytes(pad):
     async def main():
-        subscription = Subscription()
+        subscription = Subscription(LOG)
         subscription.begin_read()
         for first in range(1, 2_501, 100):
             subscription.offer(events(first, first if pad else first + 99, pad=pad))
@@ -112,13 +114,13 @@ def test_sockets_at_the_same_place_share_one_read(tmp_path, monkeypatch):
 
             monkeypatch.setattr(world.store, "read", counted)
             pages = EventPages()
-            found = await asyncio.gather(*(pages.after(world.store, JOB, 0) for _ in range(100)))
+            found = await asyncio.gather(*(pages.after(world.store, LOG, 0) for _ in range(100)))
             assert num_reads == 1
             assert {id(page) for page in found} == {id(found[0])}
-            assert (found[0].first, found[0].last) == (1, PAGE_EVENTS)
-            await pages.after(world.store, JOB, 0)
+            assert (found[0].after, found[0].last) == (0, PAGE_EVENTS)
+            await pages.after(world.store, LOG, 0)
             assert num_reads == 1  # a full page never changes
-            assert set(await asyncio.gather(*(pages.after(world.store, JOB, 1_001) for _ in range(100)))) == {None}
+            assert set(await asyncio.gather(*(pages.after(world.store, LOG, 1_001) for _ in range(100)))) == {None}
             assert num_reads == 3  # nothing found may be old news, so one more looks again for all
 
     asyncio.run(main())
@@ -138,10 +140,10 @@ def test_an_event_committed_during_a_shared_read_is_found(tmp_path, monkeypatch)
 
             pages = EventPages()
             monkeypatch.setattr(event_pages, "_read_page", slow)
-            early = asyncio.create_task(pages.after(world.store, JOB, 1))
+            early = asyncio.create_task(pages.after(world.store, LOG, 1))
             await asyncio.to_thread(has_read.wait, 5)
             world.append(ref, 1)
-            late = [asyncio.create_task(pages.after(world.store, JOB, 1)) for _ in range(3)]
+            late = [asyncio.create_task(pages.after(world.store, LOG, 1)) for _ in range(3)]
             await asyncio.sleep(0.05)
             may_return.set()
             assert await early is None
@@ -170,7 +172,7 @@ def test_a_hub_that_fails_in_any_expected_way_is_asked_again():
     async def main():
         hub = Flaky()
         feed = EventFeed(hub)
-        with feed.follow(JOB) as subscription:
+        with feed.follow(LOG) as subscription:
             await feed.start()
             subscription.begin_read()
             started = time.monotonic()
@@ -180,7 +182,7 @@ def test_a_hub_that_fails_in_any_expected_way_is_asked_again():
             assert hub.asked[:4] == [FROM_NOW, FROM_NOW, FROM_NOW, 7]
             assert subscription.stale  # the position jumped: something may be missing
         await feed.stop()
-        assert feed.num_sockets == 0
+        assert feed.num_streams == 0
 
     asyncio.run(main())
 
@@ -203,7 +205,7 @@ def test_nobody_is_listened_for_while_there_is_no_socket():
         await asyncio.sleep(0.05)
         assert hub.asked == []
         for _ in range(2):
-            with feed.follow(JOB) as subscription:
+            with feed.follow(LOG) as subscription:
                 await asyncio.sleep(0.01)
                 subscription.begin_read()
                 hub.heard.put_nowait((7, []))

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from ftlab.errors import ServiceUnavailableError
 from ftlab.status import JobStatus, ReasonCode
 from serve.streams.event_pages import PAGE_EVENTS
-from serve.streams.subscriptions import SocketLimits
+from serve.streams.subscriptions import StreamLimits
 from tests.unit.serve.jobs.statuses import bring
 from tests.unit.serve.streams.running import JOB, World, acknowledge, read_events, receive, running
 
@@ -182,7 +182,7 @@ def test_a_lost_hint_is_made_good(tmp_path):
 
 def test_silence_is_broken_by_pings(tmp_path):
     async def main():
-        async with running(tmp_path, limits=SocketLimits(ping_interval_s=0.1)) as world:
+        async with running(tmp_path, limits=StreamLimits(ping_interval_s=0.1)) as world:
             world.add_job()
             async with world.follow(after=1) as socket:
                 assert [json.loads(await socket.recv()) for _ in range(3)] == [{"type": "ping"}] * 3
@@ -264,7 +264,7 @@ def test_a_job_that_is_deleted_ends_its_stream(tmp_path, is_replayed):
     """Of a socket that has all events so far, and of one that is still behind the end of the log."""
 
     async def main():
-        async with running(tmp_path, limits=SocketLimits(window_events=2), resync_interval_s=0.2) as world:
+        async with running(tmp_path, limits=StreamLimits(window_events=2), resync_interval_s=0.2) as world:
             ref = world.add_job()
             world.append(ref, 5)
             if is_replayed:

@@ -33,7 +33,7 @@ AT = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 
 
 def _event(kind: EventKind, data: dict[str, object], attempt: int = 1) -> EventRecord:
-    return EventRecord("job-a", 5, attempt, AT, kind, data)
+    return EventRecord("job-a", 5, attempt, AT, kind, data, "local", 5)
 
 
 @pytest.fixture

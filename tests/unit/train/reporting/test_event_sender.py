@@ -182,3 +182,22 @@ def test_training_never_waits_for_a_receiver_that_hangs():
     assert time.perf_counter() - before < 1
     leave.set()
     emitter.close()
+
+
+def test_an_event_after_a_silence_is_sent_at_once_and_the_next_ones_gather(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(event_sender, "FLUSH_INTERVAL_S", 1.0)
+    monkeypatch.setattr(event_sender, "HEARTBEAT_INTERVAL_S", 60.0)
+    receiver = Receiver()
+    emitter = started(receiver)
+    wait_for(lambda: receiver.batches)
+    before = time.monotonic()
+    emitter.emit(LogPayload(text="first"))
+    wait_for(lambda: receiver.events)
+    assert time.monotonic() - before < 0.5
+    for number in range(3):
+        emitter.emit(LogPayload(text=str(number)))
+        time.sleep(0.01)
+    wait_for(lambda: len(receiver.events) == 4)
+    assert time.monotonic() - before > 0.9
+    assert len(receiver.batches) == 3  # an empty one at the start
+    emitter.close()

@@ -16,6 +16,7 @@ TABLES = (
     "deleted_records",
     "attempts",
     "events",
+    "event_logs",
     "metrics",
     "checkpoints",
     "datasets",
@@ -26,6 +27,7 @@ TABLES = (
     "quotas",
     "templates",
     "owner_usage",
+    "attempt_totals",
     "leases",
 )
 
@@ -191,7 +193,10 @@ def _create_what_runs_leave() -> None:
         _at("at"),
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("data", sa.JSON(), nullable=False),
+        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
     )
+    op.create_index("uq_events_owner", "events", ["owner", "position"], unique=True)
     op.create_table(
         "metrics",
         _job_id(),
@@ -315,6 +320,21 @@ def _create_records_of_owners() -> None:
         sa.Column("owner", sa.String(), primary_key=True),
         sa.Column("device_s", sa.Double(), nullable=False),
         _at("at"),
+    )
+    op.create_table(
+        "attempt_totals",
+        sa.Column("reason", sa.String(), primary_key=True),
+        sa.Column("num_attempts", sa.BigInteger(), nullable=False),
+        sa.Column("run_s", sa.Double(), nullable=False),
+        sa.Column("cpu_s", sa.Double(), nullable=False),
+        sa.Column("gpu_s", sa.Double(), nullable=False),
+        sa.Column("num_waits", sa.BigInteger(), nullable=False),
+        sa.Column("wait_s", sa.Double(), nullable=False),
+    )
+    op.create_table(
+        "event_logs",
+        sa.Column("owner", sa.String(), primary_key=True),
+        sa.Column("last_position", sa.BigInteger(), nullable=False),
     )
     op.create_table(
         "leases",

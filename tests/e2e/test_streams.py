@@ -1,0 +1,101 @@
+"""The live streams of a real service, through Serve's HTTP front: nothing on the way holds messages back."""
+
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx2
+import pytest
+
+from ftlab import Client
+from ftlab.schemas import Dataset
+from tests.support.lab import Lab, tiny_job
+
+PATIENT_S = 300.0
+DELAY_S = 5.0
+"""More than any event may take on a busy machine; a proxy that buffers holds them until the stream ends."""
+
+
+@dataclass
+class Received:
+    """What a stream brought so far, with the time of its arrival."""
+
+    messages: list[tuple[datetime, dict[str, Any]]] = field(default_factory=list)
+    comments: list[str] = field(default_factory=list)
+    is_open: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def events(self) -> list[tuple[datetime, dict[str, Any]]]:
+        return [(at, event) for at, message in self.messages for event in message.get("events", ())]
+
+
+@pytest.fixture
+def all_jobs(lab: Lab) -> Iterator[Received]:
+    """The stream of all jobs, read by a thread that ends with the test."""
+    received, is_over = Received(), threading.Event()
+
+    def read() -> None:
+        url = f"{lab.settings.server_url}/api/training/events/stream"
+        with httpx2.Client(timeout=60) as client, client.stream("GET", url) as response:
+            for line in response.iter_lines():
+                if line.startswith("data: "):
+                    received.messages.append((datetime.now(UTC), json.loads(line.removeprefix("data: "))))
+                    received.is_open.set()
+                elif line.startswith(":"):
+                    received.comments.append(line)
+                if is_over.is_set():
+                    return
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    assert received.is_open.wait(30)
+    yield received
+    is_over.set()
+
+
+def test_one_stream_brings_everything_of_a_job(lab: Lab, client: Client, dataset: Dataset, all_jobs: Received) -> None:
+    position = all_jobs.messages[0][1]["position"]
+    job = client.jobs.create(tiny_job(dataset, max_steps=6))
+    done = client.jobs.wait(job.id, timeout_s=PATIENT_S)
+    deadline = time.monotonic() + 30
+    while len(mine := [each for each in all_jobs.events if each[1]["job_id"] == job.id]) < done.last_seq:
+        assert time.monotonic() < deadline, len(mine)
+        time.sleep(0.1)
+
+    assert [event["seq"] for _, event in mine] == list(range(1, done.last_seq + 1))
+    statuses = [event["data"]["status"] for _, event in mine if event["kind"] == "status"]
+    assert (statuses[0], statuses[-1]) == ("queued", "completed")
+    late = [at - datetime.fromisoformat(event["at"]) for at, event in mine if event["kind"] in ("status", "metrics")]
+    assert max(late).total_seconds() < DELAY_S
+    assert any(message["type"] == "queue" for _, message in all_jobs.messages)
+
+    stream = client.jobs.follow_all(after=position)
+    again = []
+    for event in stream:
+        if event.job_id == job.id:
+            again.append(event.seq)
+        if again[-1:] == [done.last_seq]:
+            break
+    assert again == [event["seq"] for _, event in mine]
+
+
+def test_metrics_of_the_service(lab: Lab, client: Client, all_jobs: Received) -> None:
+    text = httpx2.get(f"{lab.settings.server_url}/metrics").text
+    assert re.search(r'^ftlab_attempts_ended_total\{reason="ok"\} [1-9]', text, re.MULTILINE)
+    assert re.search(r'^ftlab_streams\{kind="server_sent_events"\} [1-9]', text, re.MULTILINE)
+    created = 'ftlab_http_requests_total{method="POST",route="/api/training/jobs",status="201"}'
+    assert re.search(rf"^{re.escape(created)} [1-9]", text, re.MULTILINE)
+    assert "ftlab_scheduler_up 1.0" in text
+
+
+@pytest.mark.slow
+def test_a_silent_stream_stays_open(all_jobs: Received) -> None:
+    deadline = time.monotonic() + 90
+    while len(all_jobs.comments) < 2:
+        assert time.monotonic() < deadline, all_jobs
+        time.sleep(0.5)
