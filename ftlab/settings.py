@@ -20,6 +20,8 @@ from ftlab.schemas.error_rules import broken_rule
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 FEW_CORES = 4
+LISTS = ("model_roots", "reward_files", "notify_private_hosts")
+"""Settings whose variable holds several values, separated by `:`."""
 DEFAULT_BUCKET = "training-files"
 DEFAULT_BUCKETS = {DEFAULT_BUCKET: "", "lora-datasets": ""}
 
@@ -91,6 +93,29 @@ class Settings(BaseModel):
     """Whether jobs that do not say otherwise recover automatically from a lack of memory and from a diverged loss."""
     preemption_min_run_s: float = Field(default=120.0, ge=0.0)
     """Seconds that a run is left alone before a job of higher priority may take its devices."""
+    notify_private_hosts: tuple[str, ...] = ()
+    """Hosts in private networks to which notification channels may connect, also without TLS; `*` allows all."""
+    smtp_url: str | None = None
+    """Server that mails notifications: `smtps://host`, or `smtp://host:587` for STARTTLS, with `user@` if it asks for
+    a login.
+    """
+    smtp_password: str | None = None
+    """Password for the mail server."""
+    smtp_from: str | None = None
+    """Sender of the mails; default: `ftlab@` and the name of this machine."""
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _check_smtp_url(cls, url: str | None) -> str | None:
+        """No message repeats the URL: somebody may have put a password into it."""
+        if url is None:
+            return url
+        parts = urlsplit(url)
+        if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+            raise ValueError("it must look like smtps://mail.example.com or smtp://user@mail.example.com:587")
+        if parts.password is not None or parts.path not in ("", "/") or parts.query or parts.fragment:
+            raise ValueError("it must hold a host, a port and a user name only; the password has a setting of its own")
+        return url
 
     @field_validator("buckets", mode="before")
     @classmethod
@@ -200,7 +225,7 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     found = {
         name: environ[f"FTLAB_{name.upper()}"] for name in Settings.model_fields if environ.get(f"FTLAB_{name.upper()}")
     }
-    lists = {name: found[name].split(os.pathsep) for name in ("model_roots", "reward_files") if name in found}
+    lists = {name: found[name].split(os.pathsep) for name in LISTS if name in found}
     return found | lists
 
 

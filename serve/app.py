@@ -24,6 +24,7 @@ from serve.jobs import queue, templates
 from serve.jobs import routes as jobs
 from serve.legacy import routes as legacy
 from serve.models import routes as models
+from serve.notifications import routes as notifications
 from serve.streams import websocket
 
 DESCRIPTION = """\
@@ -48,6 +49,7 @@ STRICT_ROUTERS = (
     datasets.router,
     upload_routes.router,
     models.router,
+    notifications.router,
 )
 # Links that are passed on and health checks may have additional query parameters. The earlier clients' paths come
 # last: some have a parameter where a canonical path has a word.

@@ -25,6 +25,7 @@ from ftlab.schemas.events import (
 from ftlab.schemas.failures import FailureAnalysis, ResumeFrom, Suggestion
 from ftlab.schemas.lora import LoraConfig
 from ftlab.schemas.methods import DpoMethod, GrpoMethod, KtoMethod, Method, RewardMethod, SftMethod
+from ftlab.schemas.notifications import Channel, ChannelType, Notification, NotificationKind
 from ftlab.schemas.records import (
     Attempt,
     Checkpoint,
@@ -46,6 +47,8 @@ __all__ = [
     "Alternative",
     "Attempt",
     "AutoValue",
+    "Channel",
+    "ChannelType",
     "Checkpoint",
     "CheckpointPayload",
     "Dataset",
@@ -74,6 +77,8 @@ __all__ = [
     "MetricsPayload",
     "ModelCheck",
     "NoticePayload",
+    "Notification",
+    "NotificationKind",
     "Page",
     "PreviewRow",
     "ProgressPayload",

@@ -6,6 +6,7 @@ from ftlab.schemas.checks import TokenRow
 from ftlab.schemas.common import WireModel
 from ftlab.schemas.datasets import Dataset, Upload
 from ftlab.schemas.events import Event, LogLine
+from ftlab.schemas.notifications import Channel
 from ftlab.schemas.records import Attempt, Checkpoint, Job, MetricPoint
 from ftlab.schemas.templates import TemplateSummary
 
@@ -38,6 +39,10 @@ class AttemptList(WireModel):
 
 class TemplateList(WireModel):
     data: list[TemplateSummary]
+
+
+class ChannelList(WireModel):
+    data: list[Channel]
 
 
 class UploadList(WireModel):
