@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         AUTO,
         Attempt,
         AutoValue,
+        Channel,
         Checkpoint,
         Dataset,
         DpoMethod,
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
         LoraConfig,
         MetricPoint,
         ModelCheck,
+        Notification,
+        NotificationKind,
         Queue,
         QueueEntry,
         Quota,
@@ -63,6 +66,7 @@ if TYPE_CHECKING:
         TemplateSummary,
         TrainingConfig,
         TunedModel,
+        new_webhook_secret,
     )
     from ftlab.schemas.checks import CheckReport, Finding, TokenRow
     from ftlab.settings import Settings, load_settings
@@ -74,6 +78,7 @@ __all__ = [
     "Attempt",
     "AuthenticationError",
     "AutoValue",
+    "Channel",
     "CheckReport",
     "Checkpoint",
     "Client",
@@ -102,6 +107,8 @@ __all__ = [
     "MetricPoint",
     "ModelCheck",
     "NotFoundError",
+    "Notification",
+    "NotificationKind",
     "PermissionDeniedError",
     "Queue",
     "QueueEntry",
@@ -125,6 +132,7 @@ __all__ = [
     "UnreachableError",
     "WaitTimeoutError",
     "load_settings",
+    "new_webhook_secret",
 ]
 
 _HOMES = ("ftlab.errors", "ftlab.status", "ftlab.settings", "ftlab.schemas", "ftlab.schemas.checks", "ftlab.client")

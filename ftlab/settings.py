@@ -111,7 +111,7 @@ class Settings(BaseModel):
         if url is None:
             return url
         parts = urlsplit(url)
-        if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+        if parts.scheme not in ("smtp", "smtps") or not parts.hostname or parts.port == 0:
             raise ValueError("it must look like smtps://mail.example.com or smtp://user@mail.example.com:587")
         if parts.password is not None or parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ValueError("it must hold a host, a port and a user name only; the password has a setting of its own")

@@ -25,7 +25,13 @@ from ftlab.schemas.events import (
 from ftlab.schemas.failures import FailureAnalysis, ResumeFrom, Suggestion
 from ftlab.schemas.lora import LoraConfig
 from ftlab.schemas.methods import DpoMethod, GrpoMethod, KtoMethod, Method, RewardMethod, SftMethod
-from ftlab.schemas.notifications import Channel, ChannelType, Notification, NotificationKind
+from ftlab.schemas.notifications import (
+    Channel,
+    ChannelType,
+    Notification,
+    NotificationKind,
+    new_webhook_secret,
+)
 from ftlab.schemas.records import (
     Attempt,
     Checkpoint,
@@ -106,4 +112,5 @@ __all__ = [
     "TunedModel",
     "Upload",
     "WireModel",
+    "new_webhook_secret",
 ]

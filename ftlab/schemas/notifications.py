@@ -1,5 +1,7 @@
 """Notifications about jobs, and the channels that deliver them outside the service."""
 
+import base64
+import secrets
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
@@ -130,3 +132,8 @@ class Channel(WireModel):
     retry_at: datetime | None = None
     """When a delivery is tried again; only after a failure."""
     created_at: datetime
+
+
+def new_webhook_secret() -> str:
+    """A random secret for a webhook, in the form of the Standard Webhooks specification."""
+    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()

@@ -58,6 +58,7 @@ def lab(
         buckets={"remote": remote_bucket},
         reward_files=(REWARD_FILE,),
         stop_grace_s=12,
+        notify_private_hosts=("127.0.0.1",),
     )
     lab.start()
     yield lab

@@ -126,3 +126,13 @@ def test_home_is_absolute(tmp_path, monkeypatch):
 def test_server_url_defaults_to_host_and_port():
     assert Settings(port=9000).server_url == "http://127.0.0.1:9000"
     assert Settings(server="https://lab.example/").server_url == "https://lab.example"
+
+
+@pytest.mark.parametrize(
+    "url", ["mail.example.com", "http://mail.example.com", "smtp://", "smtp://u:canary-4711@host", "smtp://host:99999"]
+)
+def test_the_mail_server_is_checked_without_repeating_it(url, tmp_path):
+    with pytest.raises(InvalidRequestError) as refused:
+        load_settings({"smtp_url": url}, {}, tmp_path)
+    assert refused.value.param == "smtp_url"
+    assert "canary-4711" not in refused.value.message
