@@ -8,6 +8,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -25,6 +26,10 @@ LISTS = ("model_roots", "reward_files", "notify_private_hosts")
 DEFAULT_BUCKET = "training-files"
 DEFAULT_BUCKETS = {DEFAULT_BUCKET: "", "lora-datasets": ""}
 
+MAX_PRICE = 1_000_000
+MAX_DECIMALS = 6
+
+_DEVICE_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -104,6 +109,13 @@ class Settings(BaseModel):
     smtp_from: str | None = None
     """Sender of the mails; default: `ftlab@` and the name of this machine."""
 
+    prices: dict[str, Decimal] = Field(default_factory=dict)
+    """Price of one device for one hour: `cpu` for a core, `gpu` for a GPU, and the types of GPUs, such as `H100`, whose
+    price differs. Without prices, no job has a cost.
+    """
+    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
+    """Currency of the prices, as three letters."""
+
     @field_validator("smtp_url")
     @classmethod
     def _check_smtp_url(cls, url: str | None) -> str | None:
@@ -117,7 +129,7 @@ class Settings(BaseModel):
             raise ValueError("it must hold a host, a port and a user name only; the password has a setting of its own")
         return url
 
-    @field_validator("buckets", mode="before")
+    @field_validator("buckets", "prices", mode="before")
     @classmethod
     def _read_json(cls, value: object) -> object:
         """A variable holds the table as JSON."""
@@ -126,7 +138,7 @@ class Settings(BaseModel):
         try:
             return json.loads(value)
         except json.JSONDecodeError:
-            raise ValueError('the variable must hold a JSON object, such as {"name": "s3://bucket/folder"}') from None
+            raise ValueError('the variable must hold a JSON object, such as {"name": "value"}') from None
 
     @field_validator("buckets")
     @classmethod
@@ -136,6 +148,18 @@ class Settings(BaseModel):
                 raise ValueError("a bucket's name has up to 63 characters of a-z, 0-9 and '-'")
             _check_bucket_url(name, url)
         return DEFAULT_BUCKETS | buckets
+
+    @field_validator("prices")
+    @classmethod
+    def _check_prices(cls, prices: dict[str, Decimal]) -> dict[str, Decimal]:
+        for device, price in prices.items():
+            if not _DEVICE_TYPE.fullmatch(device):
+                raise ValueError("the name of a device must be 'cpu', 'gpu' or a type such as 'H100'")
+            if not (price.is_finite() and 0 <= price <= MAX_PRICE) or -int(price.as_tuple().exponent) > MAX_DECIMALS:
+                raise ValueError(
+                    f"the price of {device!r} must be between 0 and {MAX_PRICE}, with up to {MAX_DECIMALS} decimals"
+                )
+        return prices
 
     @field_validator("home")
     @classmethod

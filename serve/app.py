@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.responses import RedirectResponse
 
 from serve import health
-from serve.accounts import quotas
+from serve.accounts import costs, quotas
 from serve.context import Services
 from serve.datasets import checks, intake, preview, upload_routes
 from serve.datasets import routes as datasets
@@ -41,6 +41,7 @@ MLflow, which has the metrics of every job, and of the Ray dashboard.
 STRICT_ROUTERS = (
     queue.router,
     quotas.router,
+    costs.router,
     jobs.router,
     templates.router,
     downloads.router,

@@ -4,6 +4,7 @@ from ftlab.schemas.analytics import EarlierRun, JobAnalytics, TimeUse
 from ftlab.schemas.auto import AUTO, AutoValue
 from ftlab.schemas.common import Page, StrictModel, WireModel
 from ftlab.schemas.config import JobConfig, Resources
+from ftlab.schemas.costs import CostRecord, CostReport, JobCost
 from ftlab.schemas.datasets import Dataset, DatasetField, DatasetPreview, PreviewRow, SignedUrl, Upload
 from ftlab.schemas.estimates import Alternative, DeviceEstimate, JobEstimate, MemoryParts, RowEstimate
 from ftlab.schemas.events import (
@@ -57,6 +58,8 @@ __all__ = [
     "ChannelType",
     "Checkpoint",
     "CheckpointPayload",
+    "CostRecord",
+    "CostReport",
     "Dataset",
     "DatasetField",
     "DatasetPreview",
@@ -72,6 +75,7 @@ __all__ = [
     "Job",
     "JobAnalytics",
     "JobConfig",
+    "JobCost",
     "JobEstimate",
     "KtoMethod",
     "LogLine",

@@ -96,9 +96,16 @@ def save_channel(services: Services, owner: str, name: str, change: ChannelChang
             raise RateLimitError(
                 f"You have {MAX_CHANNELS} channels, which is the limit; delete one first.", "quota_exceeded"
             )
-        now = datetime.now(UTC)
-        values = {"type": kind, "url": change.url, "secret": secret, "kinds": change.kinds, "jobs": change.jobs}
-        record = tx.channels.save(owner, name, **values, now=now)
+        record = tx.channels.save(
+            owner,
+            name,
+            type=kind,
+            url=change.url,
+            secret=secret,
+            kinds=change.kinds,
+            jobs=change.jobs,
+            now=datetime.now(UTC),
+        )
         return _to_channel(record, tx.channels.num_pending(owner=owner).get(name, 0))
 
 

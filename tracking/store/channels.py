@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
 
 from ftlab.schemas.notifications import ChannelType, NotificationKind
 from tracking.store.database import insert_into
@@ -161,7 +161,7 @@ class ChannelRepository:
         return self._connection.execute(delete(deliveries).where(*mine)).rowcount
 
 
-def _is(due: DueDelivery) -> tuple[object, ...]:
+def _is(due: DueDelivery) -> tuple[ColumnElement[bool], ...]:
     return (
         deliveries.c.owner == due.channel.owner,
         deliveries.c.channel == due.channel.name,

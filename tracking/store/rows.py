@@ -198,6 +198,8 @@ attempts = Table(
     Column("driver", String, nullable=False),
     Column("cpus", Integer, nullable=False),
     Column("gpus", Double, nullable=False),
+    # GPUs by type, as far as it is known.
+    Column("gpu_types", JSON, nullable=False),
     Column("placement", JSON, nullable=False),
     Column("placement_groups", JSON, nullable=False),
     Column("pids", JSON, nullable=False),

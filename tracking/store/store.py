@@ -11,6 +11,7 @@ from tracking.store.attempts import AttemptRepository
 from tracking.store.channels import ChannelRepository
 from tracking.store.checkpoints import CheckpointRepository
 from tracking.store.claims import ClaimRepository
+from tracking.store.costs import CostRepository
 from tracking.store.database import Database
 from tracking.store.datasets import DatasetRepository
 from tracking.store.deletions import DeletionRepository
@@ -48,6 +49,7 @@ class Transaction:
         self.templates = TemplateRepository(connection)
         self.notifications = NotificationRepository(connection)
         self.channels = ChannelRepository(connection)
+        self.costs = CostRepository(connection)
         self.usage = UsageRepository(connection)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
+from ftlab.client._async.costs import AsyncCosts
 from ftlab.client._async.datasets import AsyncDatasets
 from ftlab.client._async.jobs import AsyncJobs
 from ftlab.client._async.notifications import AsyncNotifications
@@ -39,6 +40,7 @@ class AsyncClient:
         self.templates = AsyncTemplates(self._transport)
         self.models = AsyncModels(self._transport)
         self.notifications = AsyncNotifications(self._transport)
+        self.costs = AsyncCosts(self._transport)
         self.quota = AsyncQuotas(self._transport)
 
     @property

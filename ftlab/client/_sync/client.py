@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
+from ftlab.client._sync.costs import Costs
 from ftlab.client._sync.datasets import Datasets
 from ftlab.client._sync.jobs import Jobs
 from ftlab.client._sync.notifications import Notifications
@@ -40,6 +41,7 @@ class Client:
         self.templates = Templates(self._transport)
         self.models = Models(self._transport)
         self.notifications = Notifications(self._transport)
+        self.costs = Costs(self._transport)
         self.quota = Quotas(self._transport)
 
     @property

@@ -27,9 +27,6 @@ TABLES = (
     "templates",
     "owner_usage",
     "leases",
-    "notifications",
-    "channels",
-    "deliveries",
 )
 
 
@@ -41,7 +38,6 @@ def upgrade() -> None:
     _create_datasets()
     _create_uploads()
     _create_records_of_owners()
-    _create_notifications()
 
 
 def downgrade() -> None:
@@ -169,6 +165,7 @@ def _create_attempts() -> None:
         sa.Column("driver", sa.String(), nullable=False),
         sa.Column("cpus", sa.Integer(), nullable=False),
         sa.Column("gpus", sa.Double(), nullable=False),
+        sa.Column("gpu_types", sa.JSON(), nullable=False),
         sa.Column("placement", sa.JSON(), nullable=False),
         sa.Column("placement_groups", sa.JSON(), nullable=False),
         sa.Column("pids", sa.JSON(), nullable=False),
@@ -328,51 +325,4 @@ def _create_records_of_owners() -> None:
         sa.Column("holder", sa.String(), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
         _at("expires_at"),
-    )
-
-
-def _create_notifications() -> None:
-    op.create_table(
-        "notifications",
-        _sequence("seq"),
-        sa.Column("id", sa.String(), nullable=False, unique=True),
-        sa.Column("owner", sa.String(), nullable=False),
-        sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("job_id", sa.String()),
-        sa.Column("job_name", sa.String()),
-        sa.Column("event_seq", sa.Integer()),
-        sa.Column("title", sa.String(), nullable=False),
-        sa.Column("message", sa.String(), nullable=False),
-        sa.Column("reason", sa.String()),
-        sa.Column("cause", sa.String()),
-        _at("at"),
-        _at("read_at", nullable=True),
-    )
-    op.create_index("ix_notifications_owner", "notifications", ["owner", "seq"])
-    op.create_index("ix_notifications_event", "notifications", ["job_id", "event_seq"], unique=True)
-    _create_partial_index("ix_notifications_unread", "notifications", ["owner", "seq"], "read_at IS NULL")
-    op.create_table(
-        "channels",
-        sa.Column("owner", sa.String(), primary_key=True),
-        sa.Column("name", sa.String(), primary_key=True),
-        sa.Column("type", sa.String(), nullable=False),
-        sa.Column("url", sa.String(), nullable=False),
-        sa.Column("secret", sa.String()),
-        sa.Column("kinds", sa.JSON(), nullable=False),
-        sa.Column("jobs", sa.JSON(), nullable=False),
-        sa.Column("is_on", sa.Boolean(), nullable=False),
-        sa.Column("num_failures", sa.Integer(), nullable=False),
-        sa.Column("num_lost", sa.Integer(), nullable=False),
-        _at("failing_since", nullable=True),
-        sa.Column("last_error", sa.String()),
-        _at("last_sent_at", nullable=True),
-        _at("retry_at", nullable=True),
-        _at("created_at"),
-    )
-    op.create_table(
-        "deliveries",
-        sa.Column("owner", sa.String(), primary_key=True),
-        sa.Column("channel", sa.String(), primary_key=True),
-        sa.Column("notification_seq", sa.BigInteger(), primary_key=True, autoincrement=False),
-        sa.Column("num_tries", sa.Integer(), nullable=False),
     )
