@@ -111,7 +111,9 @@ def report(records: Iterable[CostRecord], by: CostGroup) -> CostReport:
         key, name = _key_of(record, by)
         one = _one(record, key, name)
         sums[key, record.currency] = _plus(sums.get((key, record.currency)), one)
-        totals[record.currency] = _plus(totals.get(record.currency), one.model_copy(update={"key": "total"}))
+        totals[record.currency] = _plus(
+            totals.get(record.currency), one.model_copy(update={"key": "total", "name": None})
+        )
     data = list(sums.values())
     if by in PERIODS:
         data.sort(key=lambda each: each.key)

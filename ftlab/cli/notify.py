@@ -43,11 +43,11 @@ def list_notifications(
         session.output.talk("There are no unread notifications." if unread else "There are no notifications.")
         return
     rows = [
-        ("" if item.read_at else "*", item.id, item.kind.value, item.job_id or "", item.title, item.message, item.at)
+        ("" if item.read_at else "*", item.id, item.kind.value, item.job_name or "", item.message, item.at)
         for item in found
     ]
-    columns = ("", "ID", "KIND", "JOB", "TITLE", "MESSAGE", "AT")
-    session.output.table(columns, rows, shrink=("TITLE", "MESSAGE"))
+    columns = ("", "ID", "KIND", "JOB", "MESSAGE", "AT")
+    session.output.table(columns, rows, shrink=("JOB", "MESSAGE"))
 
 
 @command(notify, "read")
@@ -143,7 +143,7 @@ def test_channel(session: Session, name: ChannelArgument) -> None:
     if tested.last_error is not None:
         session.output.talk(f"The test of channel {name!r} failed: {tested.last_error} It is tried again later.")
         raise typer.Exit(1)
-    session.output.talk(f"Channel {name!r} has delivered the test message to {tested.target}.")
+    session.output.talk(f"Channel {name!r} has delivered the test message: {tested.target}")
 
 
 @command(notify, "rm")

@@ -56,9 +56,10 @@ def number(value: float | None) -> str:
 
 
 def money(amount: "Decimal", currency: str | None) -> str:
-    """`12.34 EUR`; with as many more decimals as two digits of a small amount need."""
+    """`12.34 EUR`; with as many more decimals as two digits of a small amount need, such as `0.0012 EUR`."""
     num_decimals = 2 if amount == 0 or amount >= 1 else max(2, 1 - amount.adjusted())
-    return f"{amount:.{num_decimals}f} {currency or ''}".rstrip()
+    whole, point, decimals = f"{amount:.{num_decimals}f}".partition(".")
+    return f"{whole}{point}{decimals[:2]}{decimals[2:].rstrip('0')} {currency or ''}".rstrip()
 
 
 def local_time(at: datetime | None) -> str:

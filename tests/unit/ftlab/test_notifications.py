@@ -77,7 +77,7 @@ def test_notifications_in_the_sdk_and_the_cli(world, client, cli):
     assert [each["kind"] for each in unread] == ["submitted", "cancelled", "submitted"]
     table = cli("notify", "ls", "--kind", "cancelled").lines
     assert [line.split("\t")[0] for line in table] == ["", "", "*"]
-    assert table[1].split("\t")[2:5] == ["cancelled", second, "two was cancelled"]
+    assert table[1].split("\t")[2:4] == ["cancelled", "two"]
     assert cli("notify", "read", unread[0]["id"]).code == 0
     assert client.notifications.read_all(until=unread[2]["id"]) == 1
     assert cli("notify", "read").code == 0
@@ -94,7 +94,7 @@ def test_a_channel_from_the_command_line_to_its_receiver(world, client, cli, rec
     assert (added.code, added.out) == (0, "")
     tested = cli("notify", "test", "ops")
     assert tested.code == 0, tested.err
-    assert tested.err.startswith("Channel 'ops' has delivered the test message to http://127.0.0.1:")
+    assert tested.err.startswith("Channel 'ops' has delivered the test message: http://127.0.0.1:")
     cancelled_job(world, "one")
     second = cancelled_job(world, "two")
     wait_for_notifications(client, 5)

@@ -200,6 +200,7 @@ def test_attempts_and_jobs_have_names(job):
     found = report(records(job)[:2], CostGroup.ATTEMPT)
     assert [(each.key, each.name) for each in found.data] == [(f"{job.id}/1", "a job"), (f"{job.id}/2", "a job")]
     assert [each.key for each in report(records(job)[:2], CostGroup.JOB).data] == [job.id]
+    assert [(each.key, each.name) for each in found.totals] == [("total", None)]
 
 
 def test_ten_thousand_small_amounts_add_up(job):

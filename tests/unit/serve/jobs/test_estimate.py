@@ -275,7 +275,7 @@ def test_each_type_of_gpu_has_its_price(client, here, coordinator):
     coordinator.fleet = Fleet(
         (Node("a", 4, 1, 8 * GIB, "H100"), Node("b", 4, 1, 8 * GIB, "A100"), Node("c", 4, 1, 8 * GIB))
     )
-    found = estimate(client, here | {"resources": {"gpus_per_worker": 0.5, "num_workers": 2}})
+    found = estimate(client, here | {"resources": {"gpus_per_worker": 0.5}})
     costs = {device.device: device.cost_per_hour for device in found.devices}
-    assert costs == {"H100": Decimal("4.8"), "A100": Decimal("3.8"), "GPU": Decimal("3.8")}
+    assert costs == {"H100": Decimal("2.4"), "A100": Decimal("1.9"), "GPU": Decimal("1.9")}
     assert found.cost is None
