@@ -62,9 +62,10 @@ async def _post(url: str, body: bytes, headers: dict[str, str], private_hosts: C
         async with asyncio.timeout(TIMEOUT_S):
             address = await asyncio.to_thread(resolve, host, port, private_hosts)
             pinned = httpx2.URL(url).copy_with(host=address)
-            # The certificate is checked for the name, and proxies of the environment are not used.
+            # The certificate is checked for the name. SSL_CERT_FILE is honoured, and no proxy of the environment.
+            tls = httpx2.create_ssl_context(trust_env=True)
             async with (
-                httpx2.AsyncClient(timeout=timeout, trust_env=False, follow_redirects=False) as client,
+                httpx2.AsyncClient(timeout=timeout, verify=tls, trust_env=False, follow_redirects=False) as client,
                 client.stream(
                     "POST",
                     pinned,

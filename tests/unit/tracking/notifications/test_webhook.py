@@ -1,12 +1,18 @@
 """Deliveries to a real HTTP server: what it gets, and what its answers mean."""
 
+import contextlib
 import socket
+import ssl
 import threading
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ftlab.schemas.notifications import Notification, NotificationKind
 from tests.unit.tracking.notifications.receiver import SECRET, Receiver, receiving
@@ -168,3 +174,50 @@ def test_an_endless_answer_is_not_read():
         send(f"http://127.0.0.1:{listener.getsockname()[1]}/x")
         thread.join(5)
         assert not thread.is_alive()
+
+
+@pytest.fixture
+def tls_port(tmp_path, monkeypatch):
+    """The port of a TLS server whose certificate is for `hook.example`, which this process trusts."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "hook.example")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("hook.example")]), critical=False)
+        .sign(key, SHA256())
+    )
+    file = tmp_path / "tls.pem"
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(certificate.public_bytes(Encoding.PEM) + private)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+
+    def answer() -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = listener.accept()
+            with context.wrap_socket(connection, server_side=True) as secured:
+                received = b""
+                while not received.endswith(b"}}"):
+                    received += secured.recv(65536)
+                secured.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join(5)
+
+
+@pytest.mark.parametrize(("host", "is_sent"), [("hook.example", True), ("other.example", False)])
+def test_the_certificate_is_checked_for_the_name_although_the_address_is_used(tls_port, monkeypatch, host, is_sent):
+    real = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda name, *more, **named: real("127.0.0.1" if name == host else name, *more, **named)
+    )
+    expected = contextlib.nullcontext() if is_sent else pytest.raises(Undeliverable, match="The connection to")
+    with expected:
+        send(f"https://{host}:{tls_port}/x", hosts=(host,))
