@@ -3,9 +3,11 @@
 All of it happens in the transaction that moves the job's cursor: each event is reported once, whatever is killed.
 """
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import EventKind, StatusPayload
 from ftlab.status import ATTEMPT_STATUSES, JobStatus
 from tracking.notifications.wording import NOTIFIED_KINDS, notifications_of
@@ -19,6 +21,8 @@ MAX_UNSAVED_EVENTS = 5000
 """Events of a running job that are looked at again after a restart, at most."""
 MAX_KEPT = 10_000
 """Newest notifications of an owner that are kept."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,13 @@ class Collector:
     def _look_at(self, tx: Transaction, job: JobCursor) -> News | None:
         """What there is to save. The metrics of a running job are no reason to write to the database."""
         looked_at = self._looked_at.get(job.id, job.notified_seq)
-        news = read_news(tx, replace(job, notified_seq=looked_at))
+        try:
+            news = read_news(tx, replace(job, notified_seq=looked_at))
+        except ServiceUnavailableError:
+            raise
+        except Exception:  # an edge: one log that cannot be read must not hold up the notifications of all others
+            logger.exception("The events of %s after %d could not be read, and are not reported", job.id, looked_at)
+            return News(job, job.last_seq, [])
         is_running = job.status in ATTEMPT_STATUSES
         if is_running and not news.notifications and job.last_seq - job.notified_seq < MAX_UNSAVED_EVENTS:
             self._looked_at[job.id] = news.seq

@@ -1,6 +1,7 @@
 """Notifications of new events: each once, in the right outboxes."""
 
 import pytest
+from sqlalchemy import text
 
 from ftlab.schemas.notifications import ChannelType, NotificationKind
 from ftlab.status import JobStatus, ReasonCode
@@ -153,3 +154,16 @@ def test_read_marks(store, until):
         assert tx.notifications.num_unread(owner="local") == 3
         tx.notifications.mark_all_read(owner="local", until=None if until is None else seqs[until], now=NOW)
         assert tx.notifications.num_unread(owner="local") == (0 if until is None else 1)
+
+
+def test_a_log_that_cannot_be_read_holds_up_no_other(store, caplog):
+    broken, other = add_job(store), add_job(store)
+    with store.begin() as tx:
+        tx.jobs._connection.execute(
+            text("UPDATE events SET data = :data WHERE job_id = :id"),
+            {"data": '{"status": "dreaming"}', "id": broken.id},
+        )
+    Collector(store).step()
+    assert [each.job_id for each in listed(store)] == [other.id]
+    assert f"The events of {broken.id} after 0 could not be read" in caplog.text
+    assert Collector(store).step() == 0
