@@ -8,6 +8,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -20,9 +21,15 @@ from ftlab.schemas.error_rules import broken_rule
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 FEW_CORES = 4
+LISTS = ("model_roots", "reward_files", "notify_private_hosts")
+"""Settings whose variable holds several values, separated by `:`."""
 DEFAULT_BUCKET = "training-files"
 DEFAULT_BUCKETS = {DEFAULT_BUCKET: "", "lora-datasets": ""}
 
+MAX_PRICE = 1_000_000
+MAX_DECIMALS = 6
+
+_DEVICE_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -91,8 +98,38 @@ class Settings(BaseModel):
     """Whether jobs that do not say otherwise recover automatically from a lack of memory and from a diverged loss."""
     preemption_min_run_s: float = Field(default=120.0, ge=0.0)
     """Seconds that a run is left alone before a job of higher priority may take its devices."""
+    notify_private_hosts: tuple[str, ...] = ()
+    """Hosts in private networks to which notification channels may connect, also without TLS; `*` allows all."""
+    smtp_url: str | None = None
+    """Server that mails notifications: `smtps://host`, or `smtp://host:587` for STARTTLS, with `user@` if it asks for
+    a login.
+    """
+    smtp_password: str | None = None
+    """Password for the mail server."""
+    smtp_from: str | None = None
+    """Sender of the mails; default: `ftlab@` and the name of this machine."""
 
-    @field_validator("buckets", mode="before")
+    prices: dict[str, Decimal] = Field(default_factory=dict)
+    """Price of one device for one hour: `cpu` for a core, `gpu` for a GPU, and the types of GPUs, such as `H100`, whose
+    price differs. Without prices, no job has a cost.
+    """
+    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
+    """Currency of the prices, as three letters."""
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _check_smtp_url(cls, url: str | None) -> str | None:
+        """No message repeats the URL: somebody may have put a password into it."""
+        if url is None:
+            return url
+        parts = urlsplit(url)
+        if parts.scheme not in ("smtp", "smtps") or not parts.hostname or parts.port == 0:
+            raise ValueError("it must look like smtps://mail.example.com or smtp://user@mail.example.com:587")
+        if parts.password is not None or parts.path not in ("", "/") or parts.query or parts.fragment:
+            raise ValueError("it must hold a host, a port and a user name only; the password has a setting of its own")
+        return url
+
+    @field_validator("buckets", "prices", mode="before")
     @classmethod
     def _read_json(cls, value: object) -> object:
         """A variable holds the table as JSON."""
@@ -101,7 +138,7 @@ class Settings(BaseModel):
         try:
             return json.loads(value)
         except json.JSONDecodeError:
-            raise ValueError('the variable must hold a JSON object, such as {"name": "s3://bucket/folder"}') from None
+            raise ValueError('the variable must hold a JSON object, such as {"name": "value"}') from None
 
     @field_validator("buckets")
     @classmethod
@@ -111,6 +148,18 @@ class Settings(BaseModel):
                 raise ValueError("a bucket's name has up to 63 characters of a-z, 0-9 and '-'")
             _check_bucket_url(name, url)
         return DEFAULT_BUCKETS | buckets
+
+    @field_validator("prices")
+    @classmethod
+    def _check_prices(cls, prices: dict[str, Decimal]) -> dict[str, Decimal]:
+        for device, price in prices.items():
+            if not _DEVICE_TYPE.fullmatch(device):
+                raise ValueError("the name of a device must be 'cpu', 'gpu' or a type such as 'H100'")
+            if not (price.is_finite() and 0 <= price <= MAX_PRICE) or -int(price.as_tuple().exponent) > MAX_DECIMALS:
+                raise ValueError(
+                    f"the price of {device!r} must be between 0 and {MAX_PRICE}, with up to {MAX_DECIMALS} decimals"
+                )
+        return prices
 
     @field_validator("home")
     @classmethod
@@ -200,7 +249,7 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     found = {
         name: environ[f"FTLAB_{name.upper()}"] for name in Settings.model_fields if environ.get(f"FTLAB_{name.upper()}")
     }
-    lists = {name: found[name].split(os.pathsep) for name in ("model_roots", "reward_files") if name in found}
+    lists = {name: found[name].split(os.pathsep) for name in LISTS if name in found}
     return found | lists
 
 

@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.responses import RedirectResponse
 
 from serve import health
-from serve.accounts import quotas
+from serve.accounts import costs, quotas
 from serve.context import Services
 from serve.datasets import checks, intake, preview, upload_routes
 from serve.datasets import routes as datasets
@@ -26,6 +26,7 @@ from serve.legacy import routes as legacy
 from serve.metrics import routes as metrics
 from serve.metrics.middleware import CountRequests
 from serve.models import routes as models
+from serve.notifications import routes as notifications
 from serve.streams import descriptions, server_sent_events, websocket
 
 DESCRIPTION = """\
@@ -43,6 +44,7 @@ STRICT_ROUTERS = (
     server_sent_events.router,
     queue.router,
     quotas.router,
+    costs.router,
     jobs.router,
     templates.router,
     downloads.router,
@@ -51,6 +53,7 @@ STRICT_ROUTERS = (
     datasets.router,
     upload_routes.router,
     models.router,
+    notifications.router,
 )
 # Links that are passed on and health checks may have additional query parameters. The earlier clients' paths come
 # last: some have a parameter where a canonical path has a word.

@@ -14,6 +14,7 @@ from cluster.policy.retry import GiveUp, Retry, Stopped, after_attempt, after_st
 from cluster.runs.model_location import job_folder
 from cluster.runs.time_limits import lasted_s
 from ftlab.status import JobStatus, ReasonCode, StopKind
+from tracking.costs import record_of
 from tracking.store.records import AttemptRecord, JobRecord, JobRef, NewEvent, UnreadableConfig
 from tracking.store.totals import totals_of
 
@@ -22,7 +23,7 @@ ORPHAN_GRACE_S = 5.0
 
 
 def count_device_usage(tick: Tick) -> None:
-    """Add the device time of ended attempts to their owners' usage, as of the time at which they ended.
+    """Add the device time of ended attempts to their owners' usage, as of their end, and record what they cost.
 
     Each is counted once, whenever it ended and whichever coordinator lived then.
     """
@@ -37,6 +38,7 @@ def count_device_usage(tick: Tick) -> None:
                 job = tx.jobs.get(attempt.job_id)
                 tx.usage.add(job.owner, device_s, now=attempt.ended_at or tick.now)
                 tx.totals.add(totals_of(attempt, job))
+                tx.costs.add(record_of(tick.settings, job, attempt))
 
 
 def settle_jobs(tick: Tick) -> None:

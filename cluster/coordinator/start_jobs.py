@@ -13,7 +13,7 @@ from cluster.coordinator.tick import Tick
 from cluster.coordinator.transitions import end_attempt, publish
 from cluster.interfaces import QUEUE_CHANGED
 from cluster.names import RUN_PREFIX, STANDBY_PREFIX
-from cluster.policy import Decision, Fleet, Preempt, Refuse, Start, Wait, WorkerShape, decide, on_nodes
+from cluster.policy import Decision, Fleet, Preempt, Refuse, Start, Wait, WorkerShape, decide, gpus_by_type, on_nodes
 from cluster.runs.make_plan import make_plan, step_to_resume
 from ftlab.errors import InvalidRequestError, NotFoundError
 from ftlab.schemas import EventKind, JobConfig, NoticePayload
@@ -98,7 +98,7 @@ class JobStarter:
         fits_standby = shape.num_workers == 1 and not shape.nodes
         standby = tick.drivers.find_standby(claimed) if fits_standby else None
         try:
-            attempt, plan, events = self._claim(tick, job, start, standby)
+            attempt, plan, events = self._claim(tick, job, start, standby, fleet)
         except StaleJobError:
             return False  # cancelled or paused a moment ago
         except NotFoundError as error:
@@ -115,7 +115,7 @@ class JobStarter:
         return True
 
     def _claim(
-        self, tick: Tick, job: JobRecord, start: Start, standby: str | None
+        self, tick: Tick, job: JobRecord, start: Start, standby: str | None, fleet: Fleet
     ) -> tuple[AttemptRecord, RunPlan, list[EventRecord]]:
         """Open the job's next attempt and plan it, in one transaction."""
         total = start.shape.total
@@ -131,6 +131,7 @@ class JobStarter:
                 cpus=total.cpus,
                 gpus=total.gpus,
                 placement=[(spot.node, spot.gpu) for spot in start.placement],
+                gpu_types=gpus_by_type(start.shape, start.placement, fleet),
                 resumed_from_step=step,
                 epoch=tick.lease.epoch,
                 now=tick.now,

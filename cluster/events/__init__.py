@@ -1,1 +1,1 @@
-"""The event hub, and the MLflow recorder process."""
+"""The event hub, and the processes of the MLflow recorder and of the notifier."""

@@ -37,7 +37,8 @@ STOP_GRACE_S = 15.0
 DRAIN_MARGIN_S = 30.0
 """Seconds that stopping the API may take in addition to the grace time of the jobs."""
 RECORD_NICENESS = 5
-"""MLflow's copy may come later; a request may not."""
+"""MLflow's copy and notifications may come later; a request may not."""
+MAIL_SECRETS = ("FTLAB_SMTP_PASSWORD",)
 RAY_STOP_GRACE_S = 2.0
 OBJECT_STORE_BYTES = 128 * 1024**2
 """Nothing large goes through Ray's object store here."""
@@ -59,11 +60,15 @@ class Supervisor:
         self._ray = Part("Ray", _ray_command(settings), env, logs / "ray.log")
         mlflow = server_command(settings.home / "mlflow", settings.mlflow_port)
         recorder = [sys.executable, "-m", "cluster.events.mlflow_recorder"]
+        notifier = [sys.executable, "-m", "cluster.events.notifier"]
+        # The code of jobs runs below Ray, and the notifier alone sends mail.
+        mail_env = {name: env.pop(name) for name in MAIL_SECRETS if name in env}
         self._api = Part("API", [sys.executable, "-m", "serve.launcher"], env, logs / "api.log")
         self._parts = [
             self._ray,
             Part("MLflow", mlflow, env | SERVER_ENVIRONMENT, logs / "mlflow.log", RECORD_NICENESS),
             Part("Recorder", recorder, env, logs / "recorder.log", RECORD_NICENESS),
+            Part("Notifier", notifier, env | mail_env, logs / "notifier.log", RECORD_NICENESS),
             self._api,
         ]
 

@@ -3,7 +3,18 @@ Ray.
 """
 
 from cluster.policy.decide import decide, why_too_large
-from cluster.policy.fleet import Devices, Fleet, Node, Placement, Spot, WorkerShape, node_labels, on_nodes, shape_of
+from cluster.policy.fleet import (
+    Devices,
+    Fleet,
+    Node,
+    Placement,
+    Spot,
+    WorkerShape,
+    gpus_by_type,
+    node_labels,
+    on_nodes,
+    shape_of,
+)
 from cluster.policy.jobs import (
     Decision,
     Preempt,
@@ -37,6 +48,7 @@ __all__ = [
     "WorkerShape",
     "decide",
     "fair_order",
+    "gpus_by_type",
     "node_labels",
     "on_nodes",
     "shape_of",

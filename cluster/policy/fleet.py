@@ -107,6 +107,16 @@ def on_nodes(shape: WorkerShape, placement: Placement, fleet: Fleet) -> WorkerSh
     return replace(shape, nodes=tuple(spot.node for spot in placement))
 
 
+def gpus_by_type(shape: WorkerShape, placement: Placement, fleet: Fleet) -> dict[str, float]:
+    """The GPUs that a run holds, by their type; without those whose type is not known."""
+    types = {node.id: node.gpu_type for node in fleet.nodes}
+    held: dict[str, float] = {}
+    for spot in placement:
+        if shape.gpus_per_worker and (gpu_type := types.get(spot.node)) is not None:
+            held[gpu_type] = held.get(gpu_type, 0.0) + shape.gpus_per_worker
+    return held
+
+
 def node_labels(shape: WorkerShape) -> list[dict[str, str]] | None:
     """The resources that bind each worker to the machine that the policy chose for it."""
     return [{NODE_ID_LABEL: node} for node in shape.nodes] or None

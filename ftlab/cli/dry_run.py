@@ -78,7 +78,7 @@ def find_uploaded(session: "Session", path: Path) -> str | None:
 
 def estimate_lines(estimate: "JobEstimate") -> Iterator[str]:
     """The estimate as text, at most `WIDTH` columns wide."""
-    from ftlab.cli.text import auto_lines, duration, size
+    from ftlab.cli.text import auto_lines, duration, money, size
 
     if estimate.auto:
         yield "The service would choose:"
@@ -93,6 +93,8 @@ def estimate_lines(estimate: "JobEstimate") -> Iterator[str]:
         yield from _entry("steps", f"{estimate.steps:,}; {estimate.tokens or 0:,} tokens in all")
     if estimate.time_s is not None:
         yield from _entry("time", f"{duration(estimate.time_s)}, at the speed of {estimate.measured_job_id}")
+    if estimate.cost is not None:
+        yield from _entry("cost", f"{money(estimate.cost, estimate.currency)} for the training")
     if estimate.checkpoints_bytes is not None:
         number = estimate.num_checkpoints
         most = "1 checkpoint" if number == 1 else f"up to {number} checkpoints"

@@ -125,7 +125,19 @@ def _fields(session: Session, job: "Job") -> dict[str, object]:
         "Paused": local_time(job.paused_at),
         "Finished": local_time(job.finished_at),
         "Ran for": duration(job.run_time_s),
+        "Cost": _cost(job),
     }
+
+
+def _cost(job: "Job") -> str | None:
+    from ftlab.cli.text import money
+
+    if job.cost is None:
+        return None
+    text = money(job.cost.amount, job.cost.currency)
+    if job.cost.expected is not None:
+        text += f"; about {money(job.cost.expected, job.cost.currency)} at the last step"
+    return text
 
 
 def _settings(session: Session, job: "Job") -> dict[str, object]:

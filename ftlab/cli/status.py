@@ -99,8 +99,9 @@ def shown_settings(settings: "Settings") -> dict[str, object]:
     values: dict[str, object] = settings.model_dump(mode="json")
     values["server"] = settings.server_url
     values["database_url"] = _without_password(settings.store_url)
-    if settings.api_key:
-        values["api_key"] = HIDDEN
+    for secret in ("api_key", "smtp_password"):
+        if values[secret]:
+            values[secret] = HIDDEN
     return values
 
 

@@ -9,6 +9,8 @@ from unicodedata import combining, east_asian_width
 from ftlab.status import JobStatus, Phase
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from ftlab.schemas.auto import AutoValue
 
 AUTO_WIDTH = 80
@@ -51,6 +53,13 @@ def size(num_bytes: int) -> str:
 def number(value: float | None) -> str:
     """Four significant digits; empty for `None`."""
     return "" if value is None else f"{value:.4g}"
+
+
+def money(amount: "Decimal", currency: str | None) -> str:
+    """`12.34 EUR`; with as many more decimals as two digits of a small amount need, such as `0.0012 EUR`."""
+    num_decimals = 2 if amount == 0 or amount >= 1 else max(2, 1 - amount.adjusted())
+    whole, point, decimals = f"{amount:.{num_decimals}f}".partition(".")
+    return f"{whole}{point}{decimals[:2]}{decimals[2:].rstrip('0')} {currency or ''}".rstrip()
 
 
 def local_time(at: datetime | None) -> str:

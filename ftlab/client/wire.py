@@ -145,6 +145,10 @@ def template_path(name: str) -> str:
     return f"/api/templates/{segment(name)}"
 
 
+def channel_path(name: str) -> str:
+    return f"/api/notifications/channels/{segment(name)}"
+
+
 def key_for_retries(given: str | None = None) -> str:
     """An idempotency key, generated unless one is given. Raises `InvalidRequestError` for one that cannot be sent."""
     if given is not None and not (given and given.isascii() and given.isprintable()):

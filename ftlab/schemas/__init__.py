@@ -4,6 +4,7 @@ from ftlab.schemas.analytics import EarlierRun, JobAnalytics, TimeUse
 from ftlab.schemas.auto import AUTO, AutoValue
 from ftlab.schemas.common import Page, StrictModel, WireModel
 from ftlab.schemas.config import JobConfig, Resources
+from ftlab.schemas.costs import CostRecord, CostReport, JobCost
 from ftlab.schemas.datasets import Dataset, DatasetField, DatasetPreview, PreviewRow, SignedUrl, Upload
 from ftlab.schemas.estimates import Alternative, DeviceEstimate, JobEstimate, MemoryParts, RowEstimate
 from ftlab.schemas.events import (
@@ -25,6 +26,13 @@ from ftlab.schemas.events import (
 from ftlab.schemas.failures import FailureAnalysis, ResumeFrom, Suggestion
 from ftlab.schemas.lora import LoraConfig
 from ftlab.schemas.methods import DpoMethod, GrpoMethod, KtoMethod, Method, RewardMethod, SftMethod
+from ftlab.schemas.notifications import (
+    Channel,
+    ChannelType,
+    Notification,
+    NotificationKind,
+    new_webhook_secret,
+)
 from ftlab.schemas.records import (
     Attempt,
     Checkpoint,
@@ -46,8 +54,12 @@ __all__ = [
     "Alternative",
     "Attempt",
     "AutoValue",
+    "Channel",
+    "ChannelType",
     "Checkpoint",
     "CheckpointPayload",
+    "CostRecord",
+    "CostReport",
     "Dataset",
     "DatasetField",
     "DatasetPreview",
@@ -63,6 +75,7 @@ __all__ = [
     "Job",
     "JobAnalytics",
     "JobConfig",
+    "JobCost",
     "JobEstimate",
     "KtoMethod",
     "LogLine",
@@ -74,6 +87,8 @@ __all__ = [
     "MetricsPayload",
     "ModelCheck",
     "NoticePayload",
+    "Notification",
+    "NotificationKind",
     "Page",
     "PreviewRow",
     "ProgressPayload",
@@ -101,4 +116,5 @@ __all__ = [
     "TunedModel",
     "Upload",
     "WireModel",
+    "new_webhook_secret",
 ]

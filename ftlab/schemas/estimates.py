@@ -1,5 +1,6 @@
 """What a job would need, estimated before it is submitted."""
 
+from decimal import Decimal
 from typing import Any
 
 from pydantic import Field
@@ -43,6 +44,8 @@ class DeviceEstimate(WireModel):
     """`fits`, `does_not_fit`, or `unknown`; tight ones, within 15 % of the memory, are `unknown`."""
     message: str
     """One sentence with the reason."""
+    cost_per_hour: Decimal | None = None
+    """Price of everything that the job would hold there; `None` where the service has no price for it."""
     training: MemoryParts | None = None
     """Computed peak of a training step, of one process; `None` for a model that cannot be estimated."""
     evaluation: MemoryParts | None = None
@@ -91,6 +94,9 @@ class JobEstimate(WireModel):
     """Tokens that training reads in all epochs."""
     time_s: float | None = None
     """Seconds of training, from the measured speed of an earlier job; never guessed."""
+    cost: Decimal | None = None
+    """What the training costs: `time_s` on the first of `devices`; `None` where the time or the price is not known."""
+    currency: str | None = None
     measured_job_id: str | None = None
     """The earlier job."""
     memory_correction: float | None = None

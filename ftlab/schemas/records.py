@@ -9,6 +9,7 @@ from ftlab.schemas.adjustments import Adjustment
 from ftlab.schemas.auto import AutoValue, without_auto
 from ftlab.schemas.common import WireModel
 from ftlab.schemas.config import DEFAULT_PRIORITY
+from ftlab.schemas.costs import JobCost
 from ftlab.status import JobStatus, Phase, ReasonCode
 
 
@@ -46,6 +47,8 @@ class Job(WireModel):
     """Current phase of its run; only while it has devices."""
     run_time_s: float | None = None
     """Seconds of all its attempts, without the time in the queue and in pauses; `None` before the first attempt."""
+    cost: JobCost | None = None
+    """`None` where the service has no prices, and before the first attempt."""
     file: int | None = None
     """Number of the file in training, or trained last; 1 is the first. `None` before the first step."""
     num_files: int = 1

@@ -1,11 +1,13 @@
 """Replies that only HTTP has: lists without pages, the overview of earlier clients, liveness."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from ftlab.schemas.checks import TokenRow
 from ftlab.schemas.common import WireModel
+from ftlab.schemas.costs import CostRecord
 from ftlab.schemas.datasets import Dataset, Upload
 from ftlab.schemas.events import Event, LogLine
+from ftlab.schemas.notifications import Channel
 from ftlab.schemas.records import Attempt, Checkpoint, Job, MetricPoint
 from ftlab.schemas.templates import TemplateSummary
 
@@ -40,6 +42,14 @@ class TemplateList(WireModel):
     data: list[TemplateSummary]
 
 
+class CostRecordList(WireModel):
+    data: list[CostRecord]
+
+
+class ChannelList(WireModel):
+    data: list[Channel]
+
+
 class UploadList(WireModel):
     data: list[Upload]
 
@@ -50,7 +60,7 @@ class JobOverview(WireModel):
     job: Job
     dataset: Dataset | None
     metrics: list[MetricPoint]
-    cost_records: list[dict[str, Any]]
+    cost_records: list[CostRecord]
 
 
 class Health(WireModel):

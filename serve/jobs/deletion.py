@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from serve.context import CallerContext, Services
 from tracking.deleted_folders import remove_folder
+from tracking.notifications.collect import read_news, save
 from tracking.store import JobBusyError
 
 RELEASE_TIMEOUT_S = 10.0
@@ -38,5 +39,6 @@ def delete(services: Services, owner: str, job: str) -> None:
     now = datetime.now(UTC)
     with services.store.begin() as tx:
         record = tx.jobs.resolve(job, owner=owner, by_prefix=False)
+        save(tx, [read_news(tx, tx.notifications.cursor(record.id))])  # its log goes with it
         tx.deletions.delete_job(record.id, now=now)
     remove_folder(services.store, services.settings.home / "jobs", record.id)

@@ -1,13 +1,16 @@
 """Estimate what a job would need, from the files of its model and the rows of its datasets. Nothing is stored."""
 
+from cluster.policy import Fleet, shape_of
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import GrpoMethod, JobConfig, JobEstimate, RowEstimate
+from ftlab.settings import Settings
 from serve.context import Caller
 from serve.http.responses import in_thread
 from serve.jobs.auto import resolve_auto
 from serve.jobs.estimate_devices import Pool, alternatives_on, estimate_pool, pools_of, with_sharding_on
 from serve.jobs.job_facts import JobFacts, job_facts
 from serve.models.base_model import ask_huggingface
+from tracking.costs import amount_of, held_devices, rate_of
 from train.data.tokens.row_lengths import RowLengths
 from train.dataset_mix import mix_of
 from train.estimate.devices import Fit, has_fast_bfloat16
@@ -49,7 +52,30 @@ async def estimate(caller: Caller, config: JobConfig) -> JobEstimate:
     except ServiceUnavailableError as error:
         notes.append(f"The rows were not counted: {error.message}")
     reply = await in_thread(_reply, config.model, facts, rows, notes)
-    return reply.model_copy(update={"auto": resolved.auto})
+    reply = reply.model_copy(update={"auto": resolved.auto})
+    return _with_cost(reply, caller.services.settings, resolved.config, facts.fleet)
+
+
+def _with_cost(estimate: JobEstimate, settings: Settings, config: JobConfig, fleet: Fleet | None) -> JobEstimate:
+    """The estimate with what the job would cost, as far as the service has prices."""
+    if not settings.prices or fleet is None or not estimate.devices:
+        return estimate
+    total = shape_of(config.resources, fleet).total
+    types = {node.gpu_type for node in fleet.nodes if node.gpu_type}
+    devices = [
+        device.model_copy(
+            update={
+                "cost_per_hour": rate_of(
+                    settings,
+                    held_devices(total.cpus, total.gpus, {device.device: total.gpus} if device.device in types else {}),
+                )
+            }
+        )
+        for device in estimate.devices
+    ]
+    rate, time_s = devices[0].cost_per_hour, estimate.time_s
+    cost = None if rate is None or time_s is None else amount_of(rate, time_s)
+    return estimate.model_copy(update={"devices": devices, "cost": cost, "currency": settings.currency})
 
 
 def _reply(model: str, facts: JobFacts, rows: list[RowLengths] | None, notes: list[str]) -> JobEstimate:

@@ -68,7 +68,7 @@ def failure(services: Services, owner: str, job: str) -> FailureAnalysis:
 
 
 def overview(services: Services, owner: str, job: str) -> JobOverview:
-    """The job, its dataset and its newest metric points at once."""
+    """The job, its dataset, its newest metric points and what its attempts cost at once."""
     with services.store.read() as tx:
         record = tx.jobs.resolve(job, owner=owner)
         points = tx.metrics.last(record.id, OVERVIEW_POINTS)
@@ -77,7 +77,7 @@ def overview(services: Services, owner: str, job: str) -> JobOverview:
             job=describe(services.settings, tx, record),
             dataset=Dataset.of(dataset) if dataset else None,
             metrics=[MetricPoint.of(point) for point in points],
-            cost_records=[],
+            cost_records=tx.costs.of_jobs([record.id]).get(record.id, []),
         )
 
 

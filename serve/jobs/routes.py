@@ -10,9 +10,10 @@ from starlette.responses import Response
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import EventKind, FailureAnalysis, Job, JobAnalytics, JobConfig, JobEstimate, Page
 from ftlab.schemas.auto import auto_settings
-from ftlab.schemas.replies import AttemptList, CheckpointList, EventList, LogList, MetricList
+from ftlab.schemas.replies import AttemptList, CheckpointList, CostRecordList, EventList, LogList, MetricList
 from ftlab.schemas.requests import Batches, JobChange, Move, Resume
 from ftlab.status import JobStatus
+from serve.accounts import costs
 from serve.context import Caller
 from serve.http.json_body import JsonBody, JsonRoute
 from serve.http.query import After, Count, JobId, Limit, RecordId
@@ -163,6 +164,12 @@ async def get_checkpoints(caller: Caller, job_id: JobId) -> Response:
 @router.get("/{job_id}/attempts", response_model=AttemptList, summary="List the attempts of a job")
 async def get_attempts(caller: Caller, job_id: JobId) -> Response:
     return reply(await caller.call(history.attempts, job_id))
+
+
+@router.get("/{job_id}/costs", response_model=CostRecordList, summary="List what the attempts of a job cost")
+async def get_costs(caller: Caller, job_id: JobId) -> Response:
+    """One record for each attempt that has ended; it never changes. The job's `cost` has the present attempt too."""
+    return reply(await caller.call(costs.records_of, job_id))
 
 
 @router.get("/{job_id}/failure", response_model=FailureAnalysis, summary="Get the analysis of a job's newest failure")

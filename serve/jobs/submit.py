@@ -15,6 +15,7 @@ from ftlab.schemas.methods import METHODS, RowKind
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
 from serve.accounts import quotas
+from serve.accounts.costs import costs_of
 from serve.context import Services
 from serve.http.json_body import canonical
 from serve.http.responses import to_page
@@ -299,8 +300,11 @@ def _describe(settings: Settings, tx: Transaction, records: list[JobRecord]) -> 
     is_at_work = bool(queued) and is_scheduling(tx, now)
     started = [record.id for record in records if record.attempt]
     run_times = tx.attempts.run_times(started, now=now) if started else {}
+    costs = costs_of(settings, tx, records, now)
     return [
-        _to_job(settings, record, positions.get(record.id), run_times.get(record.id), now, is_scheduling=is_at_work)
+        _to_job(settings, record, positions.get(record.id), now, is_scheduling=is_at_work).model_copy(
+            update={"run_time_s": run_times.get(record.id), "cost": costs.get(record.id)}
+        )
         for record in records
     ]
 
@@ -309,7 +313,6 @@ def _to_job(
     settings: Settings,
     record: JobRecord,
     position: int | None,
-    run_time_s: float | None,
     now: datetime,
     *,
     is_scheduling: bool,
@@ -332,7 +335,6 @@ def _to_job(
         mlflow_url=settings.mlflow_page(f"experiments/{experiment}/runs/{run}") if experiment and run else None,
         eta_s=eta_of(record),
         phase=phase_of(record),
-        run_time_s=run_time_s,
     )
 
 

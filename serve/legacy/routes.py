@@ -124,7 +124,7 @@ async def download_logs(request: Request, caller: Caller, job_id: JobId) -> Resp
 
 @router.get("/api/jobs/{job_id}", response_model=JobOverview)
 async def get_overview(caller: Caller, job_id: JobId) -> Response:
-    """The job, its dataset and its last 100 metric points."""
+    """The job, its dataset, its last 100 metric points, and the cost records of its attempts."""
     return reply(await caller.call(history.overview, job_id))
 
 

@@ -115,6 +115,7 @@ FAULTS = {
     "Serve controller killed": Fault(_killing(parts.serve_controller), 1),
     "MLflow hangs for a while": Fault(_suspending(parts.mlflow), 1),
     "recorder killed": Fault(_killing(parts.recorder), 1),
+    "notifier killed": Fault(_killing(parts.notifier), 0.5),
     "database away": Fault(_take_database_away, 2),
     "job paused and resumed": Fault(_pause_and_resume, 2),
     "raylet killed": Fault(_killing(parts.raylet), 0.5),

@@ -84,6 +84,7 @@ raylet = program("raylet")
 gcs = program("gcs_server")
 mlflow = part("MLflow")
 recorder = part("Recorder")
+notifier = part("Notifier")
 control = part("API")
 
 

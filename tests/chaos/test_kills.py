@@ -52,6 +52,7 @@ KILLS = {
     "control process": Kill(parts.control),
     "MLflow": Kill(parts.mlflow),
     "recorder": Kill(parts.recorder),
+    "notifier": Kill(parts.notifier),
     "raylet": Kill(parts.raylet, ReasonCode.SERVICE_RESTARTED, REBUILT_S),
     "GCS": Kill(parts.gcs, ReasonCode.SERVICE_RESTARTED, REBUILT_S),
     "supervisor": Kill(parts.supervisor, ReasonCode.SERVICE_RESTARTED, REBUILT_S, needs_start=True),

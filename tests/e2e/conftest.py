@@ -14,6 +14,8 @@ from tests.support.service_fakes import running
 
 REWARD_FILE = Path(__file__).with_name("reward_file.py")
 """A reward that jobs may use here."""
+CORE_PRICE = 36
+"""A core for an hour: a cent for a second."""
 TIMEOUT_S = 900
 
 
@@ -58,6 +60,9 @@ def lab(
         buckets={"remote": remote_bucket},
         reward_files=(REWARD_FILE,),
         stop_grace_s=12,
+        notify_private_hosts=("127.0.0.1",),
+        prices={"cpu": CORE_PRICE},
+        currency="EUR",
     )
     lab.start()
     yield lab

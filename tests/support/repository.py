@@ -118,9 +118,8 @@ def public_methods(owner: type) -> list[str]:
 def client_calls() -> list[str]:
     """`client.queue(`, `client.jobs.get(` and so on."""
     with Client("http://127.0.0.1:1", "") as client:
-        owners = {"client": client} | {
-            f"client.{name}": getattr(client, name) for name in ("jobs", "datasets", "templates", "models", "quota")
-        }
+        names = ("jobs", "datasets", "templates", "models", "notifications", "costs", "quota")
+        owners = {"client": client} | {f"client.{name}": getattr(client, name) for name in names}
         return [f"{path}.{name}(" for path, owner in owners.items() for name in public_methods(type(owner))]
 
 

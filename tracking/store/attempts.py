@@ -48,6 +48,11 @@ class AttemptRepository:
             total_s[job_id] = total_s.get(job_id, 0.0) + max(0.0, ((end or now) - begin).total_seconds())
         return total_s
 
+    def without_cost_record(self, job_ids: Collection[str]) -> list[AttemptRecord]:
+        """Attempts of these jobs that are live, or whose use is not counted yet."""
+        statement = select(*COLUMNS).where(attempts.c.job_id.in_(job_ids), attempts.c.counted_at.is_(None))
+        return self._records(statement.order_by(attempts.c.job_id, attempts.c.number))
+
     def heartbeat(self, ref: JobRef, *, now: datetime) -> JobState | None:
         """Record a sign of life.
 
@@ -113,7 +118,7 @@ class AttemptRepository:
         )
 
     def uncounted(self) -> list[AttemptRecord]:
-        """Ended attempts whose device use has not been counted for their owner."""
+        """Ended attempts whose device use has not been counted for their owner; they have no cost record either."""
         return self._records(select(*COLUMNS).where(IS_UNCOUNTED).order_by(attempts.c.ended_at, attempts.c.job_id))
 
     def count(self, ref: JobRef, *, now: datetime) -> bool:

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -95,6 +96,19 @@ class AdjustmentList(TypeDecorator[tuple[Adjustment, ...]]):
 
     def process_result_value(self, value: list[dict[str, Any]] | None, dialect: Dialect) -> tuple[Adjustment, ...]:
         return tuple(map(Adjustment.model_validate, value or ()))
+
+
+class DecimalText(TypeDecorator[Decimal]):
+    """A decimal, stored as text: SQLite would make a binary fraction of it."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> str | None:
+        return None if value is None else format(value, "f")
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Decimal | None:
+        return None if value is None else Decimal(value)
 
 
 class CleanText(TypeDecorator[str]):

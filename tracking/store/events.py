@@ -86,6 +86,12 @@ class EventRepository:
         ).all()
         return [EventRecord(*row) for row in reversed(rows)]
 
+    def last_before(self, job_id: str, kind: EventKind, seq: int) -> EventRecord | None:
+        """The newest event of a kind with a number up to `seq`."""
+        found = select(*COLUMNS).where(events.c.job_id == job_id, events.c.kind == kind, events.c.seq <= seq)
+        row = self._connection.execute(found.order_by(events.c.seq.desc()).limit(1)).one_or_none()
+        return None if row is None else EventRecord(*row)
+
     def newest_of_attempts(self, job_id: str, kinds: Collection[EventKind]) -> list[EventRecord]:
         """The newest event of each of these kinds in each attempt, oldest first."""
         newest = (

@@ -1,6 +1,6 @@
 """Jobs. This is the only writer of their status."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypedDict, Unpack
 
@@ -190,6 +190,7 @@ class JobRepository(JobQueue):
         epoch: int,
         now: datetime,
         placement: Sequence[tuple[str, int | None]] = (),
+        gpu_types: Mapping[str, float] | None = None,
     ) -> AttemptRecord:
         """Take a job out of the queue and start its next attempt.
 
@@ -216,6 +217,7 @@ class JobRepository(JobQueue):
             reason=None,
             message=None,
             placement=tuple(placement),
+            gpu_types=dict(gpu_types or {}),
         )
         self._connection.execute(insert(attempts), vars(record))
         ref, status = JobRef(job_id, record.number), JobStatus.PENDING

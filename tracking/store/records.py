@@ -1,5 +1,6 @@
 """Domain types of the store, without SQL."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -168,6 +169,8 @@ class AttemptRecord:
     """What its run reported of its failure besides reason and message, as JSON values."""
     placement: tuple[tuple[str, int | None], ...] = ()
     """For each worker, the node and the index of its GPU there (`None` without one), as scheduled."""
+    gpu_types: Mapping[str, float] = field(default_factory=dict)
+    """GPUs held by type, for those whose type is known."""
 
 
 @dataclass(frozen=True)

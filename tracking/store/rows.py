@@ -40,7 +40,7 @@ metadata = MetaData(
 )
 
 
-def _sequence(name: str) -> Column[int]:
+def sequence(name: str) -> Column[int]:
     """A number that grows with every row. On SQLite, only an INTEGER PRIMARY KEY increments itself."""
     return Column(name, BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
 
@@ -52,7 +52,7 @@ def _job_id(*, primary_key: bool = True) -> Column[str]:
 jobs = Table(
     "jobs",
     metadata,
-    _sequence("queue_seq"),
+    sequence("queue_seq"),
     Column("id", String, nullable=False, unique=True),
     Column("owner", String, nullable=False),
     Column("name", String, nullable=False),
@@ -97,6 +97,8 @@ jobs = Table(
     Column("mlflow_seq", Integer, nullable=False),
     Column("mlflow_step", Integer, nullable=False),
     Column("mlflow_eval_step", Integer, nullable=False),
+    # The newest event that was looked at for notifications.
+    Column("notified_seq", Integer, nullable=False, server_default=text("0")),
     Column("mlflow_run_id", String),
     Column("mlflow_experiment_id", String),
     Column("model_revision", String),
@@ -120,6 +122,7 @@ IS_QUEUED = is_queued(jobs)
 IS_LIVE = jobs.c.status.in_([literal_column(f"'{status}'") for status in LIVE_STATUSES])
 IS_BEHIND_MLFLOW = and_(jobs.c.attempt > 0, jobs.c.last_seq > jobs.c.mlflow_seq)
 """Jobs with something to record; a job that has not started has nothing, and a queue may hold thousands."""
+IS_BEHIND_NOTIFIER = jobs.c.last_seq > jobs.c.notified_seq
 IS_BASED_ON_A_JOB = jobs.c.base_job_id.is_not(None)
 HAS_FILES = jobs.c.disk_bytes > literal_column("0")
 
@@ -152,13 +155,12 @@ Index(
     sqlite_where=IS_BASED_ON_A_JOB,
     postgresql_where=IS_BASED_ON_A_JOB,
 )
-Index("ix_jobs_live", jobs.c.queue_seq, sqlite_where=IS_LIVE, postgresql_where=IS_LIVE)
-Index(
-    "ix_jobs_behind_mlflow",
-    jobs.c.queue_seq,
-    sqlite_where=IS_BEHIND_MLFLOW,
-    postgresql_where=IS_BEHIND_MLFLOW,
-)
+for _name, _condition in {
+    "ix_jobs_live": IS_LIVE,
+    "ix_jobs_behind_mlflow": IS_BEHIND_MLFLOW,
+    "ix_jobs_behind_notifier": IS_BEHIND_NOTIFIER,
+}.items():
+    Index(_name, jobs.c.queue_seq, sqlite_where=_condition, postgresql_where=_condition)
 
 idempotency_keys = Table(
     "idempotency_keys",
@@ -196,6 +198,8 @@ attempts = Table(
     Column("driver", String, nullable=False),
     Column("cpus", Integer, nullable=False),
     Column("gpus", Double, nullable=False),
+    # GPUs by type, as far as it is known.
+    Column("gpu_types", JSON, nullable=False),
     Column("placement", JSON, nullable=False),
     Column("placement_groups", JSON, nullable=False),
     Column("pids", JSON, nullable=False),
@@ -273,7 +277,7 @@ checkpoints = Table(
 datasets = Table(
     "datasets",
     metadata,
-    _sequence("seq"),
+    sequence("seq"),
     Column("id", String, nullable=False, unique=True),
     Column("owner", String, nullable=False),
     Column("name", String, nullable=False),
@@ -335,7 +339,7 @@ Index("ix_job_files_dataset", job_files.c.dataset_id)
 models = Table(
     "models",
     metadata,
-    _sequence("seq"),
+    sequence("seq"),
     Column("id", String, nullable=False, unique=True),
     Column("owner", String, nullable=False),
     _job_id(primary_key=False),

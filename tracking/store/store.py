@@ -8,8 +8,10 @@ from sqlalchemy import Connection
 
 from tracking.store.adjustments import AdjustmentRepository
 from tracking.store.attempts import AttemptRepository
+from tracking.store.channels import ChannelRepository
 from tracking.store.checkpoints import CheckpointRepository
 from tracking.store.claims import ClaimRepository
+from tracking.store.costs import CostRepository
 from tracking.store.database import Database
 from tracking.store.datasets import DatasetRepository
 from tracking.store.deletions import DeletionRepository
@@ -19,6 +21,7 @@ from tracking.store.jobs import JobRepository
 from tracking.store.leases import LeaseRepository
 from tracking.store.metrics import MetricRepository
 from tracking.store.models import ModelRepository
+from tracking.store.notifications import NotificationRepository
 from tracking.store.quotas import QuotaRepository
 from tracking.store.templates import TemplateRepository
 from tracking.store.totals import TotalsRepository
@@ -45,6 +48,9 @@ class Transaction:
         self.leases = LeaseRepository(connection)
         self.quotas = QuotaRepository(connection)
         self.templates = TemplateRepository(connection)
+        self.notifications = NotificationRepository(connection)
+        self.channels = ChannelRepository(connection)
+        self.costs = CostRepository(connection)
         self.usage = UsageRepository(connection)
         self.totals = TotalsRepository(connection)
 

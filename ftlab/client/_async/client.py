@@ -5,8 +5,10 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
+from ftlab.client._async.costs import AsyncCosts
 from ftlab.client._async.datasets import AsyncDatasets
 from ftlab.client._async.jobs import AsyncJobs
+from ftlab.client._async.notifications import AsyncNotifications
 from ftlab.client._async.templates import AsyncTemplates
 from ftlab.client._async.transport import AsyncTransport
 from ftlab.client.endpoint import RetryPolicy, find_endpoint
@@ -37,6 +39,8 @@ class AsyncClient:
         self.datasets = AsyncDatasets(self._transport)
         self.templates = AsyncTemplates(self._transport)
         self.models = AsyncModels(self._transport)
+        self.notifications = AsyncNotifications(self._transport)
+        self.costs = AsyncCosts(self._transport)
         self.quota = AsyncQuotas(self._transport)
 
     @property

@@ -6,8 +6,10 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
+from ftlab.client._sync.costs import Costs
 from ftlab.client._sync.datasets import Datasets
 from ftlab.client._sync.jobs import Jobs
+from ftlab.client._sync.notifications import Notifications
 from ftlab.client._sync.templates import Templates
 from ftlab.client._sync.transport import Transport
 from ftlab.client.endpoint import RetryPolicy, find_endpoint
@@ -38,6 +40,8 @@ class Client:
         self.datasets = Datasets(self._transport)
         self.templates = Templates(self._transport)
         self.models = Models(self._transport)
+        self.notifications = Notifications(self._transport)
+        self.costs = Costs(self._transport)
         self.quota = Quotas(self._transport)
 
     @property

@@ -83,6 +83,7 @@ def test_models(cli):
 def test_config_hides_secrets(cli, monkeypatch):
     monkeypatch.setenv("FTLAB_API_KEY", "ftl_canary")
     monkeypatch.setenv("FTLAB_DATABASE_URL", "postgresql://me:canary@db/ftlab")
+    monkeypatch.setenv("FTLAB_SMTP_PASSWORD", "canary")
     for run in (cli("config"), cli("config", "--json")):
         assert run.code == 0
         assert "canary" not in run.out + run.err

@@ -1,5 +1,6 @@
 """Settings: the order of their sources, and what is refused."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,37 @@ def test_home_is_absolute(tmp_path, monkeypatch):
 def test_server_url_defaults_to_host_and_port():
     assert Settings(port=9000).server_url == "http://127.0.0.1:9000"
     assert Settings(server="https://lab.example/").server_url == "https://lab.example"
+
+
+@pytest.mark.parametrize(
+    "url", ["mail.example.com", "http://mail.example.com", "smtp://", "smtp://u:canary-4711@host", "smtp://host:99999"]
+)
+def test_the_mail_server_is_checked_without_repeating_it(url, tmp_path):
+    with pytest.raises(InvalidRequestError) as refused:
+        load_settings({"smtp_url": url}, {}, tmp_path)
+    assert refused.value.param == "smtp_url"
+    assert "canary-4711" not in refused.value.message
+
+
+def test_prices_are_decimals_from_every_source(tmp_path):
+    (tmp_path / "ftlab.toml").write_text('[prices]\ncpu = 0.1\nH100 = "3.333333"\n')
+    settings = load_settings({}, {}, tmp_path)
+    assert settings.prices == {"cpu": Decimal("0.1"), "H100": Decimal("3.333333")}
+    assert load_settings({}, settings.to_environment(), tmp_path / "elsewhere").prices == settings.prices
+    assert load_settings({}, {"FTLAB_PRICES": '{"gpu": 2}'}, tmp_path).prices == {"gpu": Decimal(2)}
+
+
+@pytest.mark.parametrize(
+    "prices",
+    ['{"cpu": -1}', '{"cpu": 1e9}', '{"cpu": "NaN"}', '{"cpu": 0.0000001}', '{"a b": 1}', '{"cpu": "x"}', "3", "[]"],
+)
+def test_prices_that_cannot_be_are_refused(prices, tmp_path):
+    with pytest.raises(InvalidRequestError) as refused:
+        load_settings({}, {"FTLAB_PRICES": prices}, tmp_path)
+    assert (refused.value.param or "").partition(".")[0] == "prices"
+
+
+@pytest.mark.parametrize("currency", ["euro", "eur", "", "E1R"])
+def test_a_currency_has_three_letters(currency, tmp_path):
+    with pytest.raises(InvalidRequestError):
+        load_settings({"currency": currency}, {}, tmp_path)

@@ -1,6 +1,7 @@
 """The queue as the coordinator sees it: order, owners, quotas, devices, and what jobs are told."""
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -73,6 +74,26 @@ def test_an_attempt_is_counted_once(world: World, is_ended_by_coordinator: bool)
         world.tick()
     with world.store.read() as tx:
         assert tx.usage.all(now=world.now) == {"ann": 40.0}
+        [record] = tx.costs.of_jobs([job_id])[job_id]
+    assert (record.owner, record.attempt, record.held_until - record.held_from) == ("ann", 1, timedelta(seconds=10))
+    assert [(each.device, each.quantity, each.hours) for each in record.devices] == [("cpu", 4, Decimal("0.011111"))]
+
+
+def test_gpus_are_paid_by_their_type(world: World):
+    world.settings = world.settings.model_copy(update={"prices": {"H100": Decimal(36), "cpu": Decimal("0.36")}})
+    world.coordinator = world.new_coordinator()
+    world.cluster.given = Fleet((Node("m1", 4, 1, gpu_type="H100"),))
+    job_id = world.running(max_retries=0, resources={"gpus_per_worker": 0.5})
+    assert world.attempt(job_id).gpu_types == {"H100": 0.5}
+    world.now += timedelta(seconds=10)
+    world.end_attempt(job_id, ReasonCode.CONFIG_INVALID)
+    world.tick()
+    with world.store.read() as tx:
+        [record] = tx.costs.of_jobs([job_id])[job_id]
+    assert [(each.device, each.amount) for each in record.devices] == [
+        ("cpu", Decimal("0.001")),
+        ("H100", Decimal("0.05")),
+    ]
 
 
 def test_an_attempt_that_ends_while_no_coordinator_lives_is_counted_for_the_time_of_its_end(world: World):

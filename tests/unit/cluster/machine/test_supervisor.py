@@ -161,3 +161,10 @@ def test_the_service_does_not_start_with_a_bucket_that_it_cannot_reach_at_all(tm
     ports = dict(zip(("port", "mlflow_port", "dashboard_port", "ray_port"), free_ports(4), strict=True))
     with pytest.raises(InvalidRequestError, match="Bucket 'mine': there is no driver for nosuch://"):
         prepare(Settings(home=tmp_path, buckets={"mine": "nosuch://x"}, **ports))
+
+
+def test_the_password_for_mail_reaches_the_notifier_only(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, smtp_url="smtp://me@127.0.0.1", smtp_password="canary-4711")
+    parts = {part.name: dict(part.env) for part in Supervisor(settings)._parts}
+    assert [name for name, env in parts.items() if "canary-4711" in env.values()] == ["Notifier"]
+    assert parts["Notifier"]["FTLAB_SMTP_URL"] == parts["API"]["FTLAB_SMTP_URL"] == "smtp://me@127.0.0.1"

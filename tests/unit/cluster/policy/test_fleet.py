@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.policy import Devices, Fleet, Spot, WorkerShape, on_nodes, shape_of
+from cluster.policy import Devices, Fleet, Node, Spot, WorkerShape, gpus_by_type, on_nodes, shape_of
 from cluster.policy.free_devices import Room, place
 from ftlab.schemas import Resources
 from tests.unit.cluster.policy.builders import FOUR_CORES, TWO_GPUS, cores, fleet, gpus, room_after
@@ -119,3 +119,18 @@ def test_machines_are_named_only_where_there_are_several():
 )
 def test_cores_weigh_as_much_as_the_gpus_beside_them(machines, held, weight):
     assert machines.weigh(held) == weight
+
+
+@pytest.mark.parametrize(
+    ("per_worker", "nodes", "held"),
+    [
+        (1, ["a", "b", "a"], {"H100": 2, "A100": 1}),
+        (0.5, ["a"], {"H100": 0.5}),
+        (0, ["a", "b"], {}),
+        (1, ["c", "a", "gone"], {"H100": 1}),
+    ],
+)
+def test_gpus_are_counted_by_type(per_worker, nodes, held):
+    machines = Fleet((Node("a", 8, 2, gpu_type="H100"), Node("b", 8, 1, gpu_type="A100"), Node("c", 8, 1)))
+    placement = tuple(Spot(node) for node in nodes)
+    assert gpus_by_type(WorkerShape(len(nodes), 1, per_worker), placement, machines) == held

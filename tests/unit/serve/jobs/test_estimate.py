@@ -1,6 +1,7 @@
 """`POST /api/training/jobs/estimate`: the same checks as a submit, and nothing is stored."""
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
@@ -210,6 +211,7 @@ def test_the_time_comes_from_an_earlier_job_that_ran_the_same_way(client, here, 
     found = estimate(client, here | {"training": {"num_train_epochs": 1.0}})
     assert found.time_s == pytest.approx((found.tokens or 0) / 100)
     assert found.measured_job_id != job_id
+    assert (found.cost, found.currency, found.devices[0].cost_per_hour) == (None, None, None)
     assert estimate(client, here | {"tuning": "full"}).measured_job_id == job_id
     assert estimate(client, here | {"load_in_4bit": True}).time_s is None
 
@@ -248,3 +250,32 @@ def test_what_a_job_measured_before_its_settings_changed_does_not_count(client, 
     assert client.post(f"{JOBS}/{job_id}/resume", json={"config_adjustments": changes}).status_code == 202
     found = estimate(client, here)
     assert (found.memory_correction, found.time_s) == (None, None)
+
+
+@pytest.fixture
+def priced(services) -> None:
+    prices = {"cpu": Decimal("0.9"), "gpu": Decimal(2), "H100": Decimal(3)}
+    object.__setattr__(services, "settings", services.settings.model_copy(update={"prices": prices, "currency": "EUR"}))
+
+
+@pytest.mark.usefixtures("priced")
+def test_the_cost_is_that_of_the_time_on_the_devices(client, here, services):
+    job_id = client.post(JOBS, json=here).json()["id"]
+    ref = bring(services.store, job_id, JobStatus.COMPLETED)
+    with services.store.begin() as tx:
+        tx.metrics.add([MetricRecord(job_id, "tokens_per_s", 1, 100.0, NOW, ref.attempt)])
+    found = estimate(client, here)
+    assert found.devices[0].cost_per_hour == Decimal("3.6")
+    assert float(found.cost or 0) == pytest.approx((found.time_s or 0) / 1000)
+    assert found.currency == "EUR"
+
+
+@pytest.mark.usefixtures("priced")
+def test_each_type_of_gpu_has_its_price(client, here, coordinator):
+    coordinator.fleet = Fleet(
+        (Node("a", 4, 1, 8 * GIB, "H100"), Node("b", 4, 1, 8 * GIB, "A100"), Node("c", 4, 1, 8 * GIB))
+    )
+    found = estimate(client, here | {"resources": {"gpus_per_worker": 0.5}})
+    costs = {device.device: device.cost_per_hour for device in found.devices}
+    assert costs == {"H100": Decimal("2.4"), "A100": Decimal("1.9"), "GPU": Decimal("1.9")}
+    assert found.cost is None

@@ -108,9 +108,14 @@ class World:
 
 @asynccontextmanager
 async def running(
-    folder: Path, *, limits: StreamLimits | None = None, data: DataClient | None = None, **feed_options: Any
+    folder: Path,
+    *,
+    limits: StreamLimits | None = None,
+    data: DataClient | None = None,
+    private_hosts: tuple[str, ...] = (),
+    **feed_options: Any,
 ) -> AsyncIterator[World]:
-    settings = Settings(home=folder)
+    settings = Settings(home=folder, notify_private_hosts=private_hosts)
     make_database(folder / "ftlab.db")
     store = Store.open(settings.store_url)
     hub = SwitchedEventHub()

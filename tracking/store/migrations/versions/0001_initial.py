@@ -113,6 +113,7 @@ def _create_jobs() -> None:
         sa.Column("mlflow_seq", sa.Integer(), nullable=False),
         sa.Column("mlflow_step", sa.Integer(), nullable=False),
         sa.Column("mlflow_eval_step", sa.Integer(), nullable=False),
+        sa.Column("notified_seq", sa.Integer(), nullable=False, server_default=sa.text("0")),
         sa.Column("mlflow_run_id", sa.String()),
         sa.Column("mlflow_experiment_id", sa.String()),
         sa.Column("model_revision", sa.String()),
@@ -155,6 +156,7 @@ def _create_job_indexes() -> None:
     _create_partial_index("ix_jobs_live", "jobs", ["queue_seq"], is_live)
     is_behind = "attempt > 0 AND last_seq > mlflow_seq"
     _create_partial_index("ix_jobs_behind_mlflow", "jobs", ["queue_seq"], is_behind)
+    _create_partial_index("ix_jobs_behind_notifier", "jobs", ["queue_seq"], "last_seq > notified_seq")
 
 
 def _create_attempts() -> None:
@@ -165,6 +167,7 @@ def _create_attempts() -> None:
         sa.Column("driver", sa.String(), nullable=False),
         sa.Column("cpus", sa.Integer(), nullable=False),
         sa.Column("gpus", sa.Double(), nullable=False),
+        sa.Column("gpu_types", sa.JSON(), nullable=False),
         sa.Column("placement", sa.JSON(), nullable=False),
         sa.Column("placement_groups", sa.JSON(), nullable=False),
         sa.Column("pids", sa.JSON(), nullable=False),

@@ -1,0 +1,91 @@
+"""What jobs cost: amounts are decimals, as strings in JSON."""
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from pydantic import Field
+
+from ftlab.schemas.common import WireModel
+
+
+class CostGroup(StrEnum):
+    """What costs are summed by."""
+
+    OWNER = "owner"
+    MODEL = "model"
+    """The base model."""
+    JOB = "job"
+    DAY = "day"
+    MONTH = "month"
+    ATTEMPT = "attempt"
+    """Every record by itself."""
+
+
+class DeviceCost(WireModel):
+    """Devices of one type that an attempt held."""
+
+    device: str
+    """`cpu` for cores, the type of the GPUs such as `H100`, or `gpu` where their type is not known."""
+    quantity: Decimal
+    hours: Decimal
+    """Hours that they were held, times their number."""
+    price_per_hour: Decimal | None = None
+    """Price of one of them; `None` where the settings have none."""
+    amount: Decimal | None = None
+
+
+class CostRecord(WireModel):
+    """What one attempt held and cost. It never changes, and outlives its job."""
+
+    job_id: str
+    attempt: int
+    owner: str
+    job_name: str
+    model: str
+    """The base model, as it was submitted."""
+    held_from: datetime
+    held_until: datetime
+    devices: list[DeviceCost]
+    amount: Decimal | None = None
+    """Sum of the devices that have a price; `None` where none has one."""
+    currency: str | None = None
+
+
+class JobCost(WireModel):
+    """What a job costs so far."""
+
+    amount: Decimal
+    """All attempts, the present one until now."""
+    currency: str
+    is_final: bool
+    """Whether the job has ended and every attempt has its record. An ended job may be resumed."""
+    rate_per_hour: Decimal = Decimal(0)
+    """What it costs now; 0 while it holds no device."""
+    expected: Decimal | None = None
+    """Amount at the last step, by the estimated time left; only while it trains."""
+
+
+class CostSum(WireModel):
+    """Costs with one key, for example of one model."""
+
+    key: str
+    name: str | None = None
+    """Name of a job, where the key is its id."""
+    currency: str | None = None
+    amount: Decimal | None = None
+    """`None` where no device had a price."""
+    num_attempts: int
+    cpu_hours: Decimal
+    """Hours of CPU cores."""
+    gpu_hours: Decimal
+
+
+class CostReport(WireModel):
+    """Sums of the records of attempts that ended in a period."""
+
+    by: CostGroup
+    data: list[CostSum] = Field(default_factory=list)
+    """The most expensive first; periods in their order."""
+    totals: list[CostSum] = Field(default_factory=list)
+    """The sum of all, one for each currency."""
