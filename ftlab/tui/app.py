@@ -25,7 +25,9 @@ WIDE = 110
 """Columns from which on the table and the job are shown side by side."""
 REDRAW_S = 0.25
 """Live data is drawn at most this often; keys are answered at once."""
-SHARED_ACTIONS = frozenset({"log_y", "smooth", "x_axis", "next_theme", "keys", "quit", "command_palette"})
+SHARED_ACTIONS = frozenset(
+    {"log_y", "smooth", "x_axis", "next_theme", "keys", "quit", "command_palette", "focus_next", "focus_previous"}
+)
 """Keys that also work while another screen covers this one."""
 
 
@@ -49,15 +51,21 @@ class Monitor(JobCommands, ChartControls, Navigation):
     ]
 
     def compose(self) -> ComposeResult:
-        yield LineArea(id="title", classes="bar", can_focus=False)
+        self.title_bar = LineArea(id="title", classes="bar", can_focus=False)
+        self.columns = LineArea(id="columns", classes="bar", can_focus=False)
+        self.table, self.pane = JobTable(id="jobs"), JobPane(id="job")
+        self.hints = LineArea(id="hints", classes="bar", can_focus=False)
+        self.prompt = Input(id="prompt", compact=True)
+        self.too_small = LineArea(id="too-small", can_focus=False)
+        yield self.title_bar
         with Horizontal(id="main"):
             with Vertical(id="jobs-pane"):
-                yield LineArea(id="columns", classes="bar", can_focus=False)
-                yield JobTable(id="jobs")
-            yield JobPane(id="job")
-        yield LineArea(id="hints", classes="bar", can_focus=False)
-        yield Input(id="prompt", compact=True)
-        yield LineArea(id="too-small", can_focus=False)
+                yield self.columns
+                yield self.table
+            yield self.pane
+        yield self.hints
+        yield self.prompt
+        yield self.too_small
 
     def on_mount(self) -> None:
         self.set_class(self.is_ascii, "-ascii")

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from textual.app import App
 from textual.timer import Timer
+from textual.widgets import Input
 
 from ftlab.client import AsyncClient
 from ftlab.schemas import Job
@@ -24,6 +25,15 @@ SETTLE_S = 0.15
 
 class MonitorBase(App[None]):
     """State of the monitor. `reads` fetches without retries, `acts` changes jobs with them."""
+
+    # Made by `compose`.
+    title_bar: LineArea
+    columns: LineArea
+    table: JobTable
+    pane: JobPane
+    hints: LineArea
+    prompt: Input
+    too_small: LineArea
 
     def __init__(
         self,
@@ -57,14 +67,6 @@ class MonitorBase(App[None]):
         """Whether data has arrived that is not drawn yet."""
         self.followed_id: str | None = None
         self._settle: Timer | None = None
-
-    @property
-    def table(self) -> JobTable:
-        return self.screen_stack[0].query_one("#jobs", JobTable)
-
-    @property
-    def pane(self) -> JobPane:
-        return self.screen_stack[0].query_one("#job", JobPane)
 
     @property
     def selected_job(self) -> Job | None:
@@ -129,23 +131,23 @@ class MonitorBase(App[None]):
         if not self.is_open:
             return
         self.is_stale = False
-        root, now = self.screen_stack[0], self.clock()
+        now = self.clock()
         width, height = self.size
         is_small = width < MIN_SIZE[0] or height < MIN_SIZE[1]
         self.set_class(is_small, "-too-small")
         if is_small:
-            root.query_one("#too-small", LineArea).show(too_small(width, height))
+            self.too_small.show(too_small(width, height))
             return
         self.table.show_snapshot(self.snapshot, now)
-        root.query_one("#columns", LineArea).show([self.table.head])
+        self.columns.show([self.table.head])
         if self._settle is None:
             self._follow_selected()
             self._draw_job()
         title = title_line(self.snapshot, width - 2, now, is_readonly=self.is_readonly)
-        root.query_one("#title", LineArea).show([title])
+        self.title_bar.show([title])
         tab = self.pane.tab if self.is_job_pane else None
         hints = hint_line(self.selected_job, tab, len(self.table.marked), width - 2, is_readonly=self.is_readonly)
-        root.query_one("#hints", LineArea).show([hints])
+        self.hints.show([hints])
 
     def _draw_job(self) -> None:
         job, detail = self.selected_job, self.detail

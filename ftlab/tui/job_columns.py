@@ -153,9 +153,9 @@ class TableLayout:
         estimate = start_estimate(job, context.snapshot).removeprefix("Starts ")
         place = f"no. {job.queue_position}" if (job.queue_position or 1) > 1 else "next"
         what = (estimate or job.waiting_for or job.message).removesuffix(".")
-        if starts_again(job) and not estimate:
-            what = f"attempt {job.attempt + 1}: {what}"
-        return fitted(one_line(f"{place}: {what[:1].lower()}{what[1:]}"), _width_of(self.columns) - len(GAP))
+        attempt = f"attempt {job.attempt + 1}, " if starts_again(job) else ""
+        text = one_line(f"{place}: {attempt}{what[:1].lower()}{what[1:]}")
+        return fitted(text, _width_of(self.columns) - len(GAP))
 
 
 def _width_of(columns: tuple[Column, ...] | list[Column]) -> int:

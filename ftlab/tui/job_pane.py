@@ -1,10 +1,9 @@
 """The pane of one job: its head, the tabs, and the body of the chosen tab."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, cast
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
 from ftlab.schemas import Job
@@ -44,13 +43,11 @@ class TabBar(LineArea):
 class JobPane(Vertical):
     """Draws one `JobDetail`."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("right", "app.side(1)", show=False),
-        Binding("left", "app.side(-1)", show=False),
-    ]
-
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
+        self.head = LineArea(id="head", can_focus=False)
+        self.tabs = TabBar(id="tabs", classes="bar", can_focus=False)
+        self.body = LineArea(id="body")
         self.tab = Tab.CHARTS
         self.alone: int | None = None
         """Place of the chart that is shown alone."""
@@ -61,13 +58,9 @@ class JobPane(Vertical):
         self._snapshot: Snapshot | None = None
 
     def compose(self) -> ComposeResult:
-        yield LineArea(id="head", can_focus=False)
-        yield TabBar(id="tabs", classes="bar", can_focus=False)
-        yield LineArea(id="body")
-
-    @property
-    def body(self) -> LineArea:
-        return self.query_one("#body", LineArea)
+        yield self.head
+        yield self.tabs
+        yield self.body
 
     def show_job(self, job: Job | None, detail: JobDetail | None, snapshot: Snapshot) -> None:
         """Show a job; `detail` is `None` until it is loaded."""
@@ -96,23 +89,22 @@ class JobPane(Vertical):
         width = self.content_region.width
         now = cast("MonitorBase", self.app).clock()
         if job is None:
-            self.query_one("#head", LineArea).show([line(("No job is selected.", "muted"))])
-            self.query_one("#tabs", LineArea).show([()])
+            self.head.show([line(("No job is selected.", "muted"))])
+            self.tabs.show([()])
             self.body.show(())
             return
         shown = detail.job if detail is not None and detail.job.last_seq >= job.last_seq else job
         lines = head(shown, detail, snapshot, (width, self.content_region.height), now)
-        top = self.query_one("#head", LineArea)
-        top.styles.height = len(lines)
-        top.show(lines)
-        self.query_one("#tabs", LineArea).show([_tab_line(self.tab, detail)])
+        self.head.styles.height = len(lines)
+        self.head.show(lines)
+        self.tabs.show([_tab_line(self.tab, detail)])
         self.body.show(self._body_lines(detail, now))
         if self.tab is Tab.CHECKPOINTS and detail is not None and detail.checkpoints:
             self.body.cursor = min(max(1, self.body.cursor or 1), len(detail.checkpoints))
         else:
             self.body.cursor = None
         if self.tab in (Tab.LOGS, Tab.EVENTS) and self.follows:
-            self.body.scroll_end(animate=False)
+            self.body.scroll_to(y=self.body.max_scroll_y, animate=False, immediate=True)
 
     def _body_lines(self, detail: JobDetail | None, now: datetime) -> list[Line]:
         if detail is None:

@@ -76,6 +76,8 @@ class Navigation(MonitorBase):
 
     def action_side(self, by: int) -> None:
         """Left and right: another chart where one is shown alone, else another tab."""
+        if not self.is_job_pane:
+            return
         if self.pane.alone is None:
             self.action_next_tab(by)
         else:
@@ -99,7 +101,7 @@ class Navigation(MonitorBase):
 
     def action_search(self) -> None:
         """Filter the jobs; in a job, search its lines."""
-        prompt = self.query_one("#prompt", Input)
+        prompt = self.prompt
         self.add_class("-prompt")
         prompt.value = self.pane.body.search if self.is_job_pane else self.table.filter
         prompt.placeholder = "search" if self.is_job_pane else "filter by name, status, method, model"
@@ -122,8 +124,10 @@ class Navigation(MonitorBase):
                 self.action_match(-1)
 
     def _close_prompt(self, *, clear: bool) -> None:
-        if clear:
-            self.query_one("#prompt", Input).value = ""
+        if clear and self.is_job_pane:
+            self.pane.body.search = ""
+        elif clear:
+            self.table.filter = ""
         self.remove_class("-prompt")
         (self.pane.body if self.is_job_pane else self.table).focus()
         self.redraw()
@@ -142,4 +146,4 @@ class Navigation(MonitorBase):
         before = [place for place in found if place < here]
         target = (after or found)[0] if direction > 0 else (before or found)[-1]
         self.pane.follows = False
-        body.scroll_to(y=max(0, target - body.size.height // 2), animate=False)
+        body.scroll_to(y=max(0, target - body.size.height // 2), animate=False, immediate=True)
