@@ -16,7 +16,7 @@ from ftlab.tui.braille import bar
 from ftlab.tui.charts import compact
 from ftlab.tui.job_columns import STATUS_ROLES, elapsed_s, glyph, method_of, model_of
 from ftlab.tui.snapshot import HOLDING, JobDetail, Snapshot, flat_config, start_estimate
-from ftlab.tui.spans import Line, fitted, fitted_line, joined, line, spread, text_of
+from ftlab.tui.spans import Line, fitted, fitted_line, joined, line, spread, text_of, width_of
 
 TIME_WIDTH = 9
 HIGH = 30
@@ -55,7 +55,7 @@ def head(job: Job, detail: JobDetail | None, snapshot: Snapshot, size: tuple[int
         *wrapped,
         *([fitted_line(about, width)] if len(wrapped) == 1 or height >= HIGH else []),
         _progress(job, width, now),
-        fitted_line(_numbers(job, detail), width),
+        _numbers(job, detail, width),
     ]
 
 
@@ -83,7 +83,8 @@ def _progress(job: Job, width: int, now: datetime) -> Line:
     return line((filled, STATUS_ROLES[job.status]), (rest, "muted"), "  ", text)
 
 
-def _numbers(job: Job, detail: JobDetail | None) -> Line:
+def _numbers(job: Job, detail: JobDetail | None, width: int) -> Line:
+    """As many of the newest measurements as fit."""
     series = detail.series if detail else {}
 
     def newest(name: str) -> float | None:
@@ -100,7 +101,10 @@ def _numbers(job: Job, detail: JobDetail | None) -> Line:
         ("", files(job.file, job.num_files, job.file_progress)),
         ("priority", str(job.priority) if job.status is JobStatus.QUEUED else ""),
     )
-    return joined([line((f"{name} " if name else "", "muted"), (value, "strong")) for name, value in shown if value])
+    parts = [line((f"{name} " if name else "", "muted"), (value, "strong")) for name, value in shown if value]
+    while parts and width_of(joined(parts)) > width:
+        parts.pop()
+    return joined(parts)
 
 
 def _compact(value: float | None) -> str:

@@ -149,13 +149,13 @@ class TableLayout:
         return (*start, *cells)
 
     def _note(self, job: Job, context: RowContext) -> str:
-        """Place in the queue, and what the job waits for."""
+        """When the job starts, or its place in the queue and what it waits for."""
         estimate = start_estimate(job, context.snapshot).removeprefix("Starts ")
-        place = f"no. {job.queue_position}" if (job.queue_position or 1) > 1 else "next"
+        is_next = (job.queue_position or 1) == 1
         what = (estimate or job.waiting_for or job.message).removesuffix(".")
-        attempt = f"attempt {job.attempt + 1}, " if starts_again(job) else ""
-        text = one_line(f"{place}: {attempt}{what[:1].lower()}{what[1:]}")
-        return fitted(text, _width_of(self.columns) - len(GAP))
+        parts = ["" if is_next and estimate else "next: " if is_next else f"no. {job.queue_position}: "]
+        parts += [f"attempt {job.attempt + 1}, " if starts_again(job) else "", what[:1].lower(), what[1:]]
+        return fitted(one_line("".join(parts)), _width_of(self.columns) - len(GAP))
 
 
 def _width_of(columns: tuple[Column, ...] | list[Column]) -> int:

@@ -1,6 +1,7 @@
 """Jobs, snapshots and details for the tests of the monitor; every value is fixed."""
 
 import math
+import random
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -105,8 +106,14 @@ def series_of(values: Iterable[float], every: int = 1, attempt_from: int | None 
 
 
 def losses(count: int) -> list[float]:
-    """A falling loss with waves."""
-    return [1.7 + 2.6 * math.exp(-place / 60) + 0.12 * math.sin(place * 1.7) for place in range(count)]
+    """A falling loss with noise."""
+    noise = random.Random(7)
+    return [1.7 + 2.6 * math.exp(-place / 60) + noise.gauss(0, 0.1) for place in range(count)]
+
+
+def noisy(count: int, mean: float, deviation: float) -> list[float]:
+    noise = random.Random(count)
+    return [noise.gauss(mean, deviation) for _ in range(count)]
 
 
 def checkpoint(job_id: str, step: int, **changes: Any) -> Checkpoint:
@@ -164,11 +171,11 @@ def detail_of(job: Job, **changes: Any) -> JobDetail:
     values: dict[str, Any] = {
         "series": {
             "loss": series_of(losses(count), attempt_from=250),
-            "eval_loss": series_of([value + 0.15 for value in losses(count)[49::50]], every=50),
+            "eval_loss": series_of([1.92 + 2.4 * math.exp(-step / 70) for step in range(50, count + 1, 50)], every=50),
             "learning_rate": series_of([2e-4 * (1 - place / 1000) for place in range(count)]),
-            "grad_norm": series_of([0.8 + 0.3 * math.sin(place) for place in range(count)]),
-            "tokens_per_s": series_of([5300 + 40 * math.sin(place) for place in range(count)]),
-            "step_time_s": series_of([0.61 + 0.02 * math.cos(place) for place in range(count)]),
+            "grad_norm": series_of(noisy(count, 0.8, 0.1)),
+            "tokens_per_s": series_of(noisy(count, 5300, 60)),
+            "step_time_s": series_of(noisy(count, 0.61, 0.01)),
         },
         "logs": tuple(
             LogLine(at=NOW + timedelta(seconds=place - 60), level=level, text=text, attempt=1)

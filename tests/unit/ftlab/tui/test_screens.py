@@ -4,15 +4,19 @@ What is drawn is compared: text, places and colours; not how Textual writes its 
 """
 
 import os
+import random
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from ftlab.status import JobStatus
 from ftlab.tui.compare_screen import CompareScreen
 from ftlab.tui.dialogs import ResumeDialog
 from tests.support.documents import ROOT
 from tests.unit.ftlab.tui.monitor_runs import LARGE, SMALL, drawn, monitor, press, run, svg_of, until
+from tests.unit.ftlab.tui.sample_jobs import NOW, all_kinds, ended
 
 FOLDER = Path(__file__).parent / "screens"
 DOCUMENTED = ROOT / "docs" / "images" / "monitor.svg"
@@ -35,6 +39,15 @@ def check(path: Path, svg: str) -> None:
     assert drawn(svg) == drawn(path.read_text("utf-8")), f"{path.name} looks different"
 
 
+def earlier_jobs():
+    """A history, as a service has it after some weeks."""
+    noise = random.Random(3)
+    names = ("support-v1", "summaries-large", "sql-generator", "tone-check", "translate-de", "classifier", "faq-sft")
+    for place, name in enumerate(names):
+        loss, finished_at = round(noise.uniform(0.4, 2.4), 3), NOW - timedelta(days=place + 1)
+        yield ended(f"job-{name}", JobStatus.COMPLETED, loss=loss, finished_at=finished_at, step=400, total_steps=400)
+
+
 @pytest.mark.parametrize(
     ("path", "size", "keys"),
     [
@@ -47,7 +60,7 @@ def check(path: Path, svg: str) -> None:
 )
 def test_the_screen_looks_as_before(path, size, keys):
     async def test():
-        async with monitor(size=size) as (app, pilot):
+        async with monitor([*all_kinds(), *earlier_jobs()], size) as (app, pilot):
             await press(app, pilot, *keys)
             check(path, svg_of(app))
 
