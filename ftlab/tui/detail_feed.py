@@ -24,7 +24,8 @@ from ftlab.tui.snapshot import JobDetail
 LOG_LINES = 1000
 """Log lines that are loaded at first; twice as many are kept."""
 EVENTS = 500
-METRIC_POINTS = 2000
+METRIC_POINTS = 800
+"""Points of each metric that are loaded: more than a wide screen has dots."""
 RETRY_S = 2.0
 SHOWN_KINDS = (EventKind.STATUS, EventKind.NOTICE, EventKind.CHECKPOINT, EventKind.SAMPLE)
 

@@ -63,7 +63,7 @@ class Choices(LineArea):
 
 
 class Question(Dialog[bool]):
-    """A yes-or-no question; the default is No."""
+    """A yes-or-no question; No is preselected."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", show=False),

@@ -1,4 +1,4 @@
-"""The first and the last line of the screen, and what a small terminal shows instead."""
+"""The first and the last line of the screen, and what is shown in place of jobs or of the whole screen."""
 
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -88,3 +88,27 @@ def too_small(width: int, height: int) -> list[Line]:
         line(f"The monitor needs {columns}x{lines}."),
         line(("q quits.", "muted")),
     ]
+
+
+def empty_lines(snapshot: Snapshot, wanted: str) -> list[Line]:
+    """What is shown in place of jobs: what is happening, or what to do first."""
+    link = snapshot.link
+    if link.state is LinkState.LOADING:
+        return [(), line((f"  Connecting to {link.server} ...", "muted"))]
+    if link.state is not LinkState.LIVE and not snapshot.jobs:
+        return [(), *(line((f"  {part}", "error")) for part in _sentences(link.problem))]
+    if snapshot.jobs:
+        return [(), line((f"  No job matches '{wanted}'.", "")), line(("  Press Esc to show all jobs.", "muted"))]
+    return [
+        (),
+        line(("  There are no jobs yet.", "strong")),
+        (),
+        line(("  Submit one from another terminal:", "muted")),
+        line(("    ftlab submit job.yaml", "accent")),
+        (),
+        line(("  It appears here at once.", "muted")),
+    ]
+
+
+def _sentences(text: str) -> list[str]:
+    return [part if part.endswith(".") else f"{part}." for part in text.removesuffix(".").split(". ")]

@@ -113,6 +113,12 @@ COLUMNS = (
 )
 
 
+def passes(job: Job, wanted: str) -> bool:
+    """Whether all words of a filter are in the name, id, status, method or model of the job."""
+    text = " ".join((job.name, job.id, job.status, method_of(job), model_of(job), job.reason or "")).casefold()
+    return all(word in text for word in wanted.casefold().split())
+
+
 @dataclass(frozen=True)
 class TableLayout:
     """The columns that fit a width."""

@@ -3,10 +3,11 @@
 from datetime import UTC, datetime
 
 from ftlab.schemas import Job
-from ftlab.tui.job_columns import RowContext, TableLayout, method_of, model_of
+from ftlab.tui.frame import empty_lines
+from ftlab.tui.job_columns import RowContext, TableLayout, passes
 from ftlab.tui.line_area import LineArea
-from ftlab.tui.snapshot import LinkState, Snapshot
-from ftlab.tui.spans import Line, line
+from ftlab.tui.snapshot import Snapshot
+from ftlab.tui.spans import Line
 
 
 class JobTable(LineArea):
@@ -33,7 +34,7 @@ class JobTable(LineArea):
     def show_snapshot(self, snapshot: Snapshot, now: datetime) -> None:
         """Show newer data."""
         self._snapshot, self._now = snapshot, now
-        self.jobs = [job for job in snapshot.jobs if passes(job, self.filter)]
+        self.jobs = [job for job in snapshot.jobs if not self.filter or passes(job, self.filter)]
         places = [place for place, job in enumerate(self.jobs) if job.id == self.selected_id]
         if self.jobs:
             at_end = min(self.cursor or 0, len(self.jobs) - 1)
@@ -64,33 +65,3 @@ class JobTable(LineArea):
         """Draw again, with the columns that fit."""
         self._layout = TableLayout.fitting(self.scrollable_content_region.width)
         super().redraw()
-
-
-def passes(job: Job, wanted: str) -> bool:
-    """Whether all words of a filter are in the name, id, status, method or model of the job."""
-    text = " ".join((job.name, job.id, job.status, method_of(job), model_of(job), job.reason or "")).casefold()
-    return all(word in text for word in wanted.casefold().split())
-
-
-def empty_lines(snapshot: Snapshot, wanted: str) -> list[Line]:
-    """What is shown in place of jobs: what is happening, or what to do first."""
-    link = snapshot.link
-    if link.state is LinkState.LOADING:
-        return [(), line((f"  Connecting to {link.server} ...", "muted"))]
-    if link.state is not LinkState.LIVE and not snapshot.jobs:
-        return [(), *(line((f"  {part}", "error")) for part in _sentences(link.problem))]
-    if snapshot.jobs:
-        return [(), line((f"  No job matches '{wanted}'.", "")), line(("  Press Esc to show all jobs.", "muted"))]
-    return [
-        (),
-        line(("  There are no jobs yet.", "strong")),
-        (),
-        line(("  Submit one from another terminal:", "muted")),
-        line(("    ftlab submit job.yaml", "accent")),
-        (),
-        line(("  It appears here at once.", "muted")),
-    ]
-
-
-def _sentences(text: str) -> list[str]:
-    return [part if part.endswith(".") else f"{part}." for part in text.removesuffix(".").split(". ")]

@@ -54,6 +54,7 @@ class LineArea(ScrollView, can_focus=True):
         self.search = ""
         """Text that is highlighted."""
         self._lines: Sequence[Line] = ()
+        self._base = Style()
 
     def show(self, lines: Sequence[Line]) -> None:
         """Replace the lines; nothing is drawn again where they are the same."""
@@ -75,10 +76,15 @@ class LineArea(ScrollView, can_focus=True):
             self.virtual_size = size
         self.refresh()
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Draw some lines; their common style is looked up once."""
+        self._base = self.rich_style
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         """Draw one line of the widget."""
         index = y + self.scroll_offset.y
-        base = self.rich_style
+        base = self._base
         if index >= self.count:
             return Strip.blank(self.size.width, base)
         app = cast("MonitorBase", self.app)
@@ -100,9 +106,10 @@ class LineArea(ScrollView, can_focus=True):
         if self.count == 0:
             self.cursor = None
             return
-        self.cursor = max(0, min(self.count - 1, index))
+        before, self.cursor = self.cursor, max(0, min(self.count - 1, index))
         self.scroll_to_region(Region(0, self.cursor, 1, 1), animate=False, force=True)
-        self.refresh()
+        for line in {before, self.cursor} - {None}:
+            self.refresh_line(line)
 
     def action_move(self, lines: int) -> None:
         if self.cursor is None:

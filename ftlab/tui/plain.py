@@ -7,9 +7,8 @@ from typing import Any
 from ftlab.tui.chart_pane import chart_lines
 from ftlab.tui.charts import ChartOptions
 from ftlab.tui.details import HIGH, config_tab, head, why_tab
-from ftlab.tui.frame import title_line
+from ftlab.tui.frame import empty_lines, title_line
 from ftlab.tui.job_columns import RowContext, TableLayout
-from ftlab.tui.job_table import empty_lines
 from ftlab.tui.snapshot import JobDetail, Snapshot
 from ftlab.tui.spans import Line, in_ascii, line, text_of
 

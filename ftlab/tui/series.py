@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from ftlab.schemas import MetricPoint
 
-MAX_POINTS = 4000
+MAX_POINTS = 2000
 """Points of a series that are kept; every second one of the older half is removed beyond that."""
 
 
@@ -20,8 +20,7 @@ class XAxis(StrEnum):
     TIME = "time"
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(NamedTuple):
     """One measured value; `epoch` is `None` where it is not known."""
 
     step: int
@@ -58,7 +57,7 @@ def extended(series: Series, point: Point) -> Series:
 
 
 def smoothed(values: Sequence[float], weight: float) -> list[float]:
-    """Exponential moving average without the bias towards zero of its first values; `weight` 0 is no smoothing.
+    """Exponential moving average, corrected for the bias of its first values; a `weight` of 0 changes nothing.
 
     As TensorBoard computes it: `s = weight * s + (1 - weight) * value`, divided by `1 - weight ** n`.
     """

@@ -10,6 +10,11 @@ from ftlab.errors import InvalidRequestError
 from ftlab.status import JobStatus
 
 
+@pytest.fixture(autouse=True)
+def _width(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+
+
 def test_once_prints_all_jobs(cli, fake):
     fake.add_job(2, name="support")
     fake.add_job(1, JobStatus.COMPLETED, name="earlier")

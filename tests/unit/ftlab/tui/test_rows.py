@@ -7,9 +7,8 @@ from ftlab.tui.actions import Action, changes_in, changes_text, downloadable, wh
 from ftlab.tui.charts import ChartOptions
 from ftlab.tui.comparison import comparison, differences
 from ftlab.tui.details import Tab, checkpoint_tab, config_tab, event_tab, head, log_lines, log_tab, tabs_of, why_tab
-from ftlab.tui.frame import hint_line, title_line
-from ftlab.tui.job_columns import RowContext, TableLayout, glyph, short
-from ftlab.tui.job_table import empty_lines, passes
+from ftlab.tui.frame import empty_lines, hint_line, title_line
+from ftlab.tui.job_columns import RowContext, TableLayout, glyph, passes, short
 from ftlab.tui.line_area import highlighted
 from ftlab.tui.snapshot import LinkState, rough, start_estimate, starts_again
 from ftlab.tui.spans import clipped, fitted, in_ascii, line, spread, text_of, to_ascii, width_of
