@@ -37,7 +37,7 @@ def monitor(
     if once or session.output.as_json:
         asyncio.run(_print_once(session, job, as_ascii=as_ascii))
         return
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
         raise typer.BadParameter("The monitor needs a terminal. Without one, print a snapshot with --once or --json.")
     asyncio.run(_run(session, job, is_readonly=readonly, is_ascii=as_ascii))
 
@@ -78,13 +78,13 @@ async def _print_once(session: Session, job: str | None, *, as_ascii: bool) -> N
 
 async def _fetch(client: "AsyncClient", job: str | None) -> "tuple[Snapshot, JobDetail | None]":
     from ftlab.tui.detail_feed import load
-    from ftlab.tui.job_feed import PollingFeed
+    from ftlab.tui.job_feed import TRENDS_OF_ENDED, PollingFeed
 
     # The first request raises what is wrong: a poll only notes it.
     detail = None if job is None else await load(client, job)
     if job is None:
         await client.queue(limit=1)
-    return await PollingFeed(client).poll(), detail
+    return await PollingFeed(client, max_trends=TRENDS_OF_ENDED).poll(), detail
 
 
 def _client(session: Session, budget_s: float) -> "AsyncClient":

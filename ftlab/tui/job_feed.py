@@ -47,10 +47,12 @@ class PollingFeed:
         client: AsyncClient,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         pinned_id: str | None = None,
+        max_trends: int = MAX_TRENDS,
     ) -> None:
-        """`pinned_id` is a job that is listed however old it is."""
+        """`pinned_id` is a job that is listed however old it is; `max_trends` are fetched in one poll."""
         self._client = client
         self._pinned_id = pinned_id
+        self._max_trends = max_trends
         self._clock = clock
         self._jobs: dict[str, Job] = {}
         self._trends: dict[str, Trend] = {}
@@ -129,7 +131,7 @@ class PollingFeed:
         """Measurements of running jobs that made a step, and once those of ended jobs."""
         ordered = in_table_order(list(self._jobs.values()))
         wanted = [job for job in ordered[:TRENDS_OF_ENDED] if job.step and self._trend_steps.get(job.id) != job.step]
-        for job in wanted[:MAX_TRENDS]:
+        for job in wanted[: self._max_trends]:
             try:
                 points = await self._client.jobs.metrics(job.id, TREND_METRICS, TREND_POINTS)
             except NotFoundError:

@@ -55,6 +55,8 @@ class LineArea(ScrollView, can_focus=True):
         """Text that is highlighted."""
         self._lines: Sequence[Line] = ()
         self._base = Style()
+        self._drawn: dict[int, tuple[Line, bool, str]] = {}
+        """What was drawn last: the visible lines, whether each had the cursor, and the search text."""
 
     def show(self, lines: Sequence[Line]) -> None:
         """Replace the lines; nothing is drawn again where they are the same."""
@@ -70,11 +72,20 @@ class LineArea(ScrollView, can_focus=True):
         return self._lines[index]
 
     def redraw(self) -> None:
-        """Draw again, after the lines or their number have changed."""
+        """Draw what has changed: over a slow connection, each line that is sent counts."""
         size = Size(self.scrollable_content_region.width, self.count)
         if size != self.virtual_size:
             self.virtual_size = size
-        self.refresh()
+        begin = self.scroll_offset.y
+        visible = range(begin, min(self.count, begin + self.size.height))
+        drawn = {index: (self.line_at(index), index == self.cursor, self.search) for index in visible}
+        if drawn.keys() != self._drawn.keys():
+            self.refresh()
+        else:
+            for index in visible:
+                if drawn[index] != self._drawn[index]:
+                    self.refresh_line(index)
+        self._drawn = drawn
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """Draw some lines; their common style is looked up once."""
@@ -108,8 +119,9 @@ class LineArea(ScrollView, can_focus=True):
             return
         before, self.cursor = self.cursor, max(0, min(self.count - 1, index))
         self.scroll_to_region(Region(0, self.cursor, 1, 1), animate=False, force=True)
-        for line in {before, self.cursor} - {None}:
-            self.refresh_line(line)
+        self.refresh_line(self.cursor)
+        if before is not None:
+            self.refresh_line(before)
 
     def action_move(self, lines: int) -> None:
         if self.cursor is None:
@@ -138,6 +150,12 @@ class LineArea(ScrollView, can_focus=True):
 
     def on_resize(self) -> None:
         self.redraw()
+
+    def on_focus(self) -> None:
+        self.refresh()
+
+    def on_blur(self) -> None:
+        self.refresh()
 
     def matches(self) -> list[int]:
         """Indices of the lines that contain the search text."""

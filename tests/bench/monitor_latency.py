@@ -154,7 +154,8 @@ class Source:
         return []
 
     async def events(self, job: str, kinds: object) -> AsyncIterator[Event]:
-        for event in ():
+        nothing: tuple[Event, ...] = ()
+        for event in nothing:
             yield event
 
     async def follow(self, job: str, after: int) -> AsyncIterator[Event]:
