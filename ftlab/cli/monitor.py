@@ -12,6 +12,8 @@ from ftlab.cli.session import FIRST_CONTACT_S, Session, command
 from ftlab.cli.watch import complete_job
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from ftlab.client import AsyncClient
     from ftlab.tui.snapshot import JobDetail, Snapshot
 
@@ -45,7 +47,7 @@ def monitor(
 async def _run(session: Session, job: str | None, *, is_readonly: bool, is_ascii: bool) -> None:
     from ftlab.errors import ServiceUnavailableError, UnreachableError
 
-    app_type = _application()
+    tui = _application()
     async with _client(session, 0.0) as reads, _client(session, ACTION_BUDGET_S) as acts:
         job_id = None
         if job is not None:
@@ -55,10 +57,8 @@ async def _run(session: Session, job: str | None, *, is_readonly: bool, is_ascii
                 job_id = job  # shown when the service is back, if it is an id
         from ftlab.tui.background import terminal_background
 
-        screen = app_type(
-            reads, acts, job_id=job_id, is_readonly=is_readonly, is_ascii=is_ascii, background=terminal_background()
-        )
-        await screen.run_async()
+        options = {"job_id": job_id, "is_readonly": is_readonly, "is_ascii": is_ascii}
+        await tui.run(tui.Monitor(reads, acts, background=terminal_background(), **options))
 
 
 async def _print_once(session: Session, job: str | None, *, as_ascii: bool) -> None:
@@ -96,12 +96,12 @@ def _client(session: Session, budget_s: float) -> "AsyncClient":
     return AsyncClient(settings.server_url, settings.api_key or "", retry=retry)
 
 
-def _application() -> "type":
-    """The class of the application. Raises `InvalidRequestError` where Textual is not installed."""
+def _application() -> "ModuleType":
+    """The module of the application. Raises `InvalidRequestError` where Textual is not installed."""
     from ftlab.errors import InvalidRequestError
 
     try:
-        from ftlab.tui.app import Monitor
+        from ftlab.tui import app as tui
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "textual":
             raise
@@ -110,4 +110,4 @@ def _application() -> "type":
             "'ftlab monitor --once' works without it.",
             "textual_missing",
         ) from None
-    return Monitor
+    return tui

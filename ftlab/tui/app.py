@@ -1,5 +1,6 @@
 """The application: its screen, its timers, and the keys that belong to no part of it."""
 
+import gc
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -29,6 +30,16 @@ SHARED_ACTIONS = frozenset(
     {"log_y", "smooth", "x_axis", "next_theme", "keys", "quit", "command_palette", "focus_next", "focus_previous"}
 )
 """Keys that also work while another screen covers this one."""
+
+
+async def run(monitor: "Monitor") -> None:
+    """Run the monitor until its user quits.
+
+    Everything that was imported is left out of garbage collections: a full one would take longer than a key may.
+    """
+    gc.collect()
+    gc.freeze()
+    await monitor.run_async()
 
 
 class Monitor(JobCommands, ChartControls, Navigation):

@@ -136,7 +136,7 @@ def _draw(
     canvas: Canvas, plot: _Plot, x_range: tuple[float, float], y_range: tuple[float, float], *, has_raw: bool
 ) -> None:
     def dots(ys: Sequence[float]) -> list[tuple[int, int]]:
-        few_xs, few_ys = thinned(plot.xs, ys, 2 * canvas.dots_wide)
+        few_xs, few_ys = thinned(plot.xs, ys, canvas.dots_wide)
         return [
             (_place(x, x_range, canvas.dots_wide), _place(y, y_range, canvas.dots_high))
             for x, y in zip(few_xs, few_ys, strict=True)

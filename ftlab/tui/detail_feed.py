@@ -89,13 +89,12 @@ class DetailFeed:
                 await asyncio.sleep(RETRY_S)
 
     async def _load(self) -> JobDetail:
-        loaded = await load(self._client, self._detail.job.id)
-        self._detail = replace(loaded, version=self._detail.version + 1)
+        self._detail = await load(self._client, self._detail.job.id)
         self._is_loaded = True
         return self._detail
 
     def _changed(self, **changes: object) -> JobDetail:
-        self._detail = replace(self._detail, version=self._detail.version + 1, **changes)  # type: ignore[arg-type]
+        self._detail = replace(self._detail, **changes)  # type: ignore[arg-type]
         return self._detail
 
     async def _take(self, event: Event) -> JobDetail:

@@ -123,9 +123,13 @@ class PollingFeed:
     async def _fetch_one(self, job_id: str) -> None:
         """The record of a job that is not in the lists: it was active at the last poll, or is pinned."""
         try:
-            self._jobs[job_id] = await self._client.jobs.get(job_id)
+            job = await self._client.jobs.get(job_id)
         except NotFoundError:
             self._jobs.pop(job_id, None)
+        else:
+            self._jobs[job.id] = job
+            if job_id == self._pinned_id:
+                self._pinned_id = job.id
 
     async def _fetch_trends(self) -> None:
         """Measurements of running jobs that made a step, and once those of ended jobs."""

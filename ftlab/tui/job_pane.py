@@ -95,7 +95,8 @@ class JobPane(Vertical):
             return
         shown = detail.job if detail is not None and detail.job.last_seq >= job.last_seq else job
         lines = head(shown, detail, snapshot, (width, self.content_region.height), now)
-        self.head.styles.height = len(lines)
+        if self.head.count != len(lines):
+            self.head.styles.height = len(lines)
         self.head.show(lines)
         self.tabs.show([_tab_line(self.tab, detail)])
         self.body.show(self._body_lines(detail, now))

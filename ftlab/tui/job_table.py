@@ -20,8 +20,11 @@ class JobTable(LineArea):
         self.filter = ""
         self.marked: frozenset[str] = frozenset()
         self._snapshot: Snapshot | None = None
+        self._shown: tuple[object, ...] = ()
         self._now = datetime.now(UTC)
         self._layout = TableLayout.fitting(80)
+        self._rows: dict[int, Line] = {}
+        """Rows that were formatted since the last change."""
 
     @property
     def selected(self) -> Job | None:
@@ -32,10 +35,15 @@ class JobTable(LineArea):
         return self._layout.head
 
     def show_snapshot(self, snapshot: Snapshot, now: datetime) -> None:
-        """Show newer data."""
+        """Show newer data; times are drawn again once a second."""
+        shown = (id(snapshot), self.filter, self.marked, now.replace(microsecond=0))
+        if shown == self._shown:
+            return
+        self._shown = shown
         self._snapshot, self._now = snapshot, now
         self.jobs = [job for job in snapshot.jobs if not self.filter or passes(job, self.filter)]
-        places = [place for place, job in enumerate(self.jobs) if job.id == self.selected_id]
+        # A name stands for its job: it may have been given while the service could not be asked for the id.
+        places = [place for place, job in enumerate(self.jobs) if self.selected_id in (job.id, job.name)]
         if self.jobs:
             at_end = min(self.cursor or 0, len(self.jobs) - 1)
             self.cursor = places[0] if places else at_end
@@ -53,7 +61,10 @@ class JobTable(LineArea):
     def line_at(self, index: int) -> Line:
         if not self.jobs or self._snapshot is None:
             return super().line_at(index)
-        return self._layout.row(self.jobs[index], RowContext(self._snapshot, self._now, self.marked))
+        if index not in self._rows:
+            context = RowContext(self._snapshot, self._now, self.marked)
+            self._rows[index] = self._layout.row(self.jobs[index], context)
+        return self._rows[index]
 
     def move_cursor(self, index: int) -> None:
         """Select another job."""
@@ -64,4 +75,5 @@ class JobTable(LineArea):
     def redraw(self) -> None:
         """Draw again, with the columns that fit."""
         self._layout = TableLayout.fitting(self.scrollable_content_region.width)
+        self._rows = {}
         super().redraw()

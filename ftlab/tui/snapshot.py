@@ -62,9 +62,6 @@ class Snapshot:
     trends: Mapping[str, Trend] = field(default_factory=dict)
     """By job id."""
 
-    def find(self, job_id: str | None) -> Job | None:
-        return next((job for job in self.jobs if job.id == job_id), None)
-
     @property
     def counts(self) -> Counter[JobStatus]:
         return Counter(job.status for job in self.jobs)
@@ -88,8 +85,6 @@ class JobDetail:
     """Whether the job is followed; not once it has ended."""
     problem: str = ""
     """Why nothing or not everything could be loaded, in one sentence."""
-    version: int = 0
-    """Grows with every change."""
 
 
 def in_table_order(jobs: Sequence[Job]) -> tuple[Job, ...]:

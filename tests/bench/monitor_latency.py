@@ -105,10 +105,10 @@ def drain(terminal: int, duration_s: float) -> None:
 
 async def show(num_jobs: int, metrics_per_s: float) -> None:
     """Run the monitor with synthetic jobs, all of which run and change every second."""
-    from ftlab.tui.app import Monitor
+    from ftlab.tui.app import Monitor, run
 
     client: Any = Source(num_jobs, metrics_per_s)
-    await Monitor(client, client, feed=client).run_async(size=(120, 40))
+    await run(Monitor(client, client, feed=client))
 
 
 class Source:

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+import ftlab.tui
 from ftlab.cli import monitor
 from ftlab.errors import InvalidRequestError
 from ftlab.status import JobStatus
@@ -74,6 +75,7 @@ def test_a_missing_textual_is_explained(monkeypatch):
 
     for name in [name for name in sys.modules if name.partition(".")[0] == "textual" or name == "ftlab.tui.app"]:
         monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(ftlab.tui, "app", raising=False)
     monkeypatch.setattr(builtins, "__import__", without_textual)
     with pytest.raises(InvalidRequestError, match=r"pip install 'ftlab\[tui\]'"):
         monitor._application()

@@ -65,7 +65,7 @@ def test_enter_shows_one_chart_on_the_whole_screen():
     async def test():
         async with monitor(size=LARGE) as (app, pilot):
             await press(app, pilot, "enter", "enter", "right")
-            assert "learning_rate  2/6" in screen_text(app) or "learning_rate  2/5" in screen_text(app)
+            assert "learning_rate  2/5" in screen_text(app)
             assert "PROGRESS" not in screen_text(app)
             await press(app, pilot, "escape")
             assert "PROGRESS" in screen_text(app)
@@ -376,7 +376,7 @@ def test_a_lost_connection_keeps_the_data_and_says_how_old_it_is():
             app.redraw()
             await pilot.pause()
             shown = screen_text(app)
-            assert "disconnected, shown as of 2.0 h ago" in shown or "shown as of 2 min ago" in shown
+            assert "disconnected, shown as of 2 min ago" in shown
             assert "support-v3" in shown
 
     run(test)
