@@ -27,14 +27,21 @@ def test_import_ftlab_costs_nothing():
     assert not loaded & {*HEAVY, "pydantic", "httpx2", "websockets", "typer", "rich"}
 
 
-@pytest.mark.parametrize("module", ["ftlab.client", "ftlab.cli.main", "ftlab.schemas", "ftlab.settings"])
+@pytest.mark.parametrize(
+    "module", ["ftlab.client", "ftlab.cli.main", "ftlab.schemas", "ftlab.settings", "ftlab.tui.app"]
+)
 def test_no_part_is_heavy(module):
     assert not modules_after(f"import {module}") & HEAVY
 
 
 def test_the_help_page_needs_no_client():
     loaded = modules_after("import ftlab.cli.main")
-    assert not loaded & {"pydantic", "httpx2", "websockets", "yaml", "rich.console"}
+    assert not loaded & {"pydantic", "httpx2", "websockets", "yaml", "rich.console", "textual"}
+
+
+def test_a_snapshot_of_the_monitor_needs_no_textual():
+    loaded = modules_after("import ftlab.tui.plain, ftlab.tui.job_feed, ftlab.tui.detail_feed")
+    assert not loaded & {*HEAVY, "textual"}
 
 
 def test_the_command_line_needs_no_async_client():

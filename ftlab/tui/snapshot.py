@@ -1,0 +1,155 @@
+"""What the monitor shows, as plain data: the jobs, the connection, and one job in detail."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from ftlab.cli.text import duration
+from ftlab.schemas import Attempt, Checkpoint, Event, FailureAnalysis, Job, LogLine
+from ftlab.status import ATTEMPT_STATUSES, JobStatus
+from ftlab.tui.series import Series
+
+_FOR_DEVICES = re.compile(r"(?:is|are) free\.|free devices")
+"""In what a job waits for: that it is devices, and not its data or a quota."""
+HOLDING = frozenset({*ATTEMPT_STATUSES, JobStatus.CANCELLING})
+"""Statuses of jobs that have devices, or are about to get or to release them."""
+
+
+class LinkState(StrEnum):
+    """What the monitor knows of its connection to the service."""
+
+    LOADING = "loading"
+    """Nothing has arrived yet."""
+    LIVE = "live"
+    LOST = "disconnected"
+    """The service does not answer; what is shown is old."""
+    REFUSED = "refused"
+    """The service refuses the key."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """The connection to the service."""
+
+    server: str
+    state: LinkState = LinkState.LOADING
+    fetched_at: datetime | None = None
+    """When the data that is shown arrived."""
+    problem: str = ""
+    """The last error, in one sentence."""
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Newest measurements of a job, for the table."""
+
+    losses: tuple[float, ...] = ()
+    learning_rate: float | None = None
+    tokens_per_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All jobs at one moment."""
+
+    link: Link
+    jobs: tuple[Job, ...] = ()
+    """In the order of the table: with devices, queued, paused, then ended ones, the newest first."""
+    trends: Mapping[str, Trend] = field(default_factory=dict)
+    """By job id."""
+
+    @property
+    def counts(self) -> Counter[JobStatus]:
+        return Counter(job.status for job in self.jobs)
+
+
+@dataclass(frozen=True)
+class JobDetail:
+    """One job with everything that its tabs show."""
+
+    job: Job
+    series: Mapping[str, Series] = field(default_factory=dict)
+    """By metric name."""
+    logs: tuple[LogLine, ...] = ()
+    events: tuple[Event, ...] = ()
+    """The newest ones, without metrics, progress and log lines."""
+    checkpoints: tuple[Checkpoint, ...] = ()
+    """Newest first."""
+    attempts: tuple[Attempt, ...] = ()
+    failure: FailureAnalysis | None = None
+    is_live: bool = False
+    """Whether the job is followed; not once it has ended."""
+    problem: str = ""
+    """Why nothing or not everything could be loaded, in one sentence."""
+
+
+def in_table_order(jobs: Sequence[Job]) -> tuple[Job, ...]:
+    """Jobs with devices first, the longest running on top; then by place in the queue; then the newest."""
+
+    def order(job: Job) -> tuple[int, float]:
+        if job.status in HOLDING:
+            return 0, (job.started_at or job.created_at).timestamp()
+        if job.status is JobStatus.QUEUED:
+            return 1, job.queue_position or 10**9
+        if job.status is JobStatus.PAUSED:
+            return 2, -job.created_at.timestamp()
+        return 3, -(job.finished_at or job.created_at).timestamp()
+
+    return tuple(sorted(jobs, key=order))
+
+
+def starts_again(job: Job) -> bool:
+    """Whether a job that had an attempt before is on its way to another one: retried, preempted or resumed."""
+    attempts_before = 1 if job.status in (JobStatus.PENDING, JobStatus.INITIALIZING) else 0
+    return job.status in (JobStatus.QUEUED, JobStatus.PENDING, JobStatus.INITIALIZING) and job.attempt > attempts_before
+
+
+def start_estimate(job: Job, snapshot: Snapshot) -> str:
+    """When a queued job starts, as far as the service knows, in one sentence; empty where it does not.
+
+    The first job in the queue starts when the only running job ends. With several running jobs, the estimate is when
+    the first of them ends, since it is not known whose devices suffice.
+    """
+    if job.status is not JobStatus.QUEUED or job.queue_position is None:
+        return ""
+    if job.queue_position > 1:
+        ahead = next((item for item in snapshot.jobs if item.queue_position == job.queue_position - 1), None)
+        return f"Starts after {ahead.name}." if ahead else ""
+    if not _FOR_DEVICES.search(job.waiting_for or ""):
+        return ""
+    running = [item for item in snapshot.jobs if item.status in HOLDING]
+    timed = sorted((item for item in running if item.eta_s is not None), key=lambda item: item.eta_s or 0.0)
+    if not timed or not timed[0].eta_s:
+        return ""
+    when = f"about {rough(timed[0].eta_s)}"
+    if len(running) == 1:
+        return f"Starts in {when}, after {timed[0].name}."
+    return f"The next devices are released in {when}, when {timed[0].name} ends."
+
+
+def rough(seconds: float) -> str:
+    """`40 s`, `12 min`, `3 h`, `2 d 4 h`: as exact as an estimate is."""
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 3600:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 86_400 else duration(seconds)
+
+
+def flat_config(job: Job) -> dict[str, Any]:
+    """Every setting of a job by its dotted name, with the defaults where the service could fill them in."""
+    return _flat(job.resolved_config or job.config, "")
+
+
+def _flat(document: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in document.items():
+        if isinstance(value, Mapping) and value:
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
