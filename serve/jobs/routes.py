@@ -63,8 +63,11 @@ async def list_jobs(
     status: Annotated[list[JobStatus] | None, Query()] = None,
     after: After = None,
     limit: Limit = 20,
+    search: Annotated[
+        str | None, Query(min_length=1, max_length=200, description="Part of the name, or beginning of the id.")
+    ] = None,
 ) -> Response:
-    return reply(await caller.call(submit.list_jobs, set(status) if status else None, after, limit))
+    return reply(await caller.call(submit.list_jobs, set(status) if status else None, after, limit, search))
 
 
 @router.get("/{job_id}", response_model=Job, summary="Get a job")

@@ -1,0 +1,75 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { cancelJob, deleteJob, jobKeys, moveToFront, pauseJob, resumeJob } from "../api/jobs";
+import type { Job } from "../api/client";
+import { ConfirmDialog } from "../ui/ConfirmDialog";
+import type { Asked } from "./JobActions";
+import { PriorityDialog } from "./PriorityDialog";
+
+interface Props {
+  job: Job;
+  asked: Asked;
+  onClose: () => void;
+  onDeleted: (() => void) | undefined;
+}
+
+/** The question that belongs to an action. It names the job, and says what happens. */
+export default function JobDialog({ job, asked, onClose, onDeleted }: Props) {
+  const change = useChange(job);
+  switch (asked) {
+    case "cancel":
+      return (
+        <ConfirmDialog title={`Cancel ${job.name}?`} confirm="Cancel the job" keep="Keep it" onClose={onClose} action={() => change(cancelJob)}>
+          <p>{job.status === "running" ? "It stops at the end of its step. " : ""}Its checkpoints are kept, and it can be resumed from them.</p>
+        </ConfirmDialog>
+      );
+    case "pause":
+      return (
+        <ConfirmDialog title={`Pause ${job.name}?`} confirm="Pause the job" keep="Keep it running" onClose={onClose} action={() => change(pauseJob)}>
+          <p>It finishes its step, saves a checkpoint and releases its devices. A resume continues from there.</p>
+        </ConfirmDialog>
+      );
+    case "delete":
+      return (
+        <ConfirmDialog
+          title={`Delete ${job.name}?`}
+          confirm="Delete the job"
+          keep="Keep it"
+          onClose={onClose}
+          action={async () => {
+            await change(deleteJob);
+            onDeleted?.();
+          }}
+        >
+          <p>Its events, metrics, checkpoints, logs and models are removed. This cannot be undone. Its MLflow run stays.</p>
+        </ConfirmDialog>
+      );
+    case "move":
+      return (
+        <ConfirmDialog title={`Move ${job.name} to the front?`} confirm="Move to the front" keep="Leave it" onClose={onClose} action={() => change(moveToFront)}>
+          <p>It goes before all other queued jobs with the priority {job.priority}.</p>
+        </ConfirmDialog>
+      );
+    case "resume":
+      return (
+        <ConfirmDialog title={`Resume ${job.name}?`} confirm="Resume the job" keep="Not now" onClose={onClose} action={() => change((id) => resumeJob(id))}>
+          <p>It continues from its newest intact checkpoint.</p>
+        </ConfirmDialog>
+      );
+    case "prioritize":
+      return <PriorityDialog job={job} onClose={onClose} />;
+  }
+}
+
+/** Runs a change and shows its result at once; the live stream brings the rest. */
+export function useChange(job: Job): (call: (id: string) => Promise<unknown>) => Promise<void> {
+  const client = useQueryClient();
+  return async (call) => {
+    const after = await call(job.id);
+    if (after && typeof after === "object" && "status" in after) client.setQueryData(jobKeys.job(job.id), after as Job);
+    await Promise.all([
+      client.invalidateQueries({ queryKey: jobKeys.lists }),
+      client.invalidateQueries({ queryKey: ["queue"] }),
+      client.invalidateQueries({ queryKey: jobKeys.part(job.id, "events") }),
+    ]);
+  };
+}

@@ -1,0 +1,7 @@
+/** Every page, one line each. */
+import type { PageRoute } from "../router/pages";
+import { routes as jobs } from "./jobs/routes";
+
+export const PAGES: PageRoute[] = [
+  ...jobs,
+];
