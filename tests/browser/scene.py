@@ -109,6 +109,8 @@ class PlayedRun:
     def __init__(self, scene: Scene, ref: JobRef, total_steps: int = 200) -> None:
         self.ref = ref
         self.total_steps = total_steps
+        self.rises_at = math.inf
+        """Step at which the loss begins to rise."""
         self._scene = scene
         self._log = AttemptLog(scene.store, scene.hub, ref)
         self._number = 0
@@ -131,7 +133,7 @@ class PlayedRun:
 
     def step(self, step: int) -> None:
         noise = self._scene.random.gauss(0, 0.06)
-        loss = 1.15 + 2.4 * math.exp(-step / 45) + noise
+        loss = 1.15 + 2.4 * math.exp(-step / 45) + noise + (0 if step < self.rises_at else 4.0 * (step - self.rises_at))
         warm = min(1.0, step / 10)
         values: dict[str, float | None] = {
             "loss": loss,
@@ -212,7 +214,9 @@ def furnish(scene: Scene) -> PlayedRun:
     scene.run(done, 75).load().train(range(76, 201), at=earlier + timedelta(minutes=6)).complete()
 
     failed = scene.submit("support-hot", train, eval_dataset=heldout, training=training | {"learning_rate": 0.9})
-    scene.run(failed).load().train(range(1, 64), at=earlier).fail(diverged())
+    hot = scene.run(failed).load()
+    hot.rises_at = 56
+    hot.train(range(1, 64), at=earlier).fail(diverged())
 
     cancelled = scene.submit(HOSTILE, train)
     scene.api.post(f"{JOBS}/{cancelled}/cancel")

@@ -1,9 +1,10 @@
-import { useQueryClient } from "@tanstack/react-query";
-import { cancelJob, deleteJob, jobKeys, moveToFront, pauseJob, resumeJob } from "../api/jobs";
+import { cancelJob, deleteJob, moveToFront, pauseJob } from "../api/jobs";
 import type { Job } from "../api/client";
 import { ConfirmDialog } from "../ui/ConfirmDialog";
 import type { Asked } from "./JobActions";
 import { PriorityDialog } from "./PriorityDialog";
+import ResumeDialog from "./ResumeDialog";
+import { useChange } from "./useChange";
 
 interface Props {
   job: Job;
@@ -50,26 +51,8 @@ export default function JobDialog({ job, asked, onClose, onDeleted }: Props) {
         </ConfirmDialog>
       );
     case "resume":
-      return (
-        <ConfirmDialog title={`Resume ${job.name}?`} confirm="Resume the job" keep="Not now" onClose={onClose} action={() => change((id) => resumeJob(id))}>
-          <p>It continues from its newest intact checkpoint.</p>
-        </ConfirmDialog>
-      );
+      return <ResumeDialog job={job} checkpoint={undefined} onClose={onClose} />;
     case "prioritize":
       return <PriorityDialog job={job} onClose={onClose} />;
   }
-}
-
-/** Runs a change and shows its result at once; the live stream brings the rest. */
-export function useChange(job: Job): (call: (id: string) => Promise<unknown>) => Promise<void> {
-  const client = useQueryClient();
-  return async (call) => {
-    const after = await call(job.id);
-    if (after && typeof after === "object" && "status" in after) client.setQueryData(jobKeys.job(job.id), after as Job);
-    await Promise.all([
-      client.invalidateQueries({ queryKey: jobKeys.lists }),
-      client.invalidateQueries({ queryKey: ["queue"] }),
-      client.invalidateQueries({ queryKey: jobKeys.part(job.id, "events") }),
-    ]);
-  };
 }

@@ -4,7 +4,7 @@ import { setPriority } from "../api/jobs";
 import { Button } from "../ui/Button";
 import { Dialog } from "../ui/Dialog";
 import { ErrorNote } from "../ui/Notes";
-import { useChange } from "./JobDialog";
+import { useChange } from "./useChange";
 
 export function PriorityDialog({ job, onClose }: { job: Job; onClose: () => void }) {
   const [priority, setValue] = useState(String(job.priority ?? 50));

@@ -98,7 +98,7 @@ function collectStale(client: QueryClient): (keys: (readonly string[])[]) => voi
     for (const key of keys) stale.set(key.join("\0"), key);
     timer ??= setTimeout(() => {
       timer = undefined;
-      for (const key of stale.values()) void client.invalidateQueries({ queryKey: key, exact: key[0] === "job" });
+      for (const key of stale.values()) void client.invalidateQueries({ queryKey: key, exact: key[0] === "job" && key.length === 2 });
       stale.clear();
     }, REFRESH_MS);
   };
