@@ -123,7 +123,9 @@ async def append_batches(caller: Caller, job_id: JobId, files: JsonBody[Batches]
 
 @router.post("/{job_id}/move", status_code=202, response_model=Job, summary="Move a queued job")
 async def move_job(caller: Caller, job_id: JobId, target: JsonBody[Move]) -> Response:
-    """Moves the job ahead of all jobs with its priority."""
+    """Moves the job ahead of all jobs with its priority, or right behind one of them."""
+    if target.job is not None:
+        return _announced(caller, await caller.call(changes.move_behind, job_id, target.job))
     return _announced(caller, await caller.call(changes.move_to_front, job_id))
 
 

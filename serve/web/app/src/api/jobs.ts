@@ -61,6 +61,3 @@ export const deleteJob = (id: string) => unwrap(http.DELETE("/api/training/jobs/
 
 export const setPriority = (id: string, priority: number) =>
   unwrap(http.PATCH("/api/training/jobs/{job_id}", { ...at(id), body: { priority } }));
-
-export const moveToFront = (id: string) =>
-  unwrap(http.POST("/api/training/jobs/{job_id}/move", { ...at(id), body: { to: "front" } }));

@@ -226,7 +226,7 @@ export interface paths {
         put?: never;
         /**
          * Move a queued job
-         * @description Moves the job ahead of all jobs with its priority.
+         * @description Moves the job ahead of all jobs with its priority, or right behind one of them.
          */
         post: operations["move_job_api_training_jobs__job_id__move_post"];
         delete?: never;
@@ -2840,14 +2840,16 @@ export interface components {
         };
         /**
          * Move
-         * @description A new place in the queue.
+         * @description A new place in the queue, among the jobs with the same priority.
          */
         Move: {
             /**
              * To
-             * @constant
+             * @enum {string}
              */
-            to: "front";
+            to: "front" | "behind";
+            /** Job */
+            job?: string | null;
         };
         /**
          * NoticePayload
@@ -3425,6 +3427,10 @@ export interface components {
             /** Eta S */
             eta_s?: number | null;
             phase?: components["schemas"]["Phase"] | null;
+            /** Cpus */
+            cpus?: number | null;
+            /** Gpus */
+            gpus?: number | null;
             /**
              * Created At
              * Format: date-time

@@ -3,7 +3,7 @@ import type { Job, Schemas } from "../api/client";
 import type { Series, SeriesMap } from "../api/series";
 import { xOfStep, xsOf, type XAxis, type XScale } from "./axes";
 import type { Line, Mark } from "./lines";
-import type { MetricGroup } from "./metricGroups";
+import { isSmoothed, type MetricGroup } from "./metricGroups";
 import { smoothed } from "./smooth";
 
 const EMPTY: Series = { steps: [], values: [], times: [], attempts: [] };
@@ -34,7 +34,7 @@ export function linesOf(group: MetricGroup, series: SeriesMap, scale: XScale, sm
   const training = group.training ? series[group.training] : undefined;
   if (training && group.training) {
     const line = { label: group.training, xs: xsOf(training, scale), color: "--run-1" };
-    if (smoothing > 0 && training.values.length > 2) {
+    if (smoothing > 0 && isSmoothed(group.training) && training.values.length > 2) {
       lines.push({ ...line, label: `${group.training}, measured`, ys: training.values, isFaint: true });
       lines.push({ ...line, ys: smoothed(training.values, smoothing) });
     } else {

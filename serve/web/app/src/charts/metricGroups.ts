@@ -25,6 +25,18 @@ const NO_CURVE = new Set(["final_eval_loss"]);
 /** Shown last: they explain other curves. */
 const LAST = ["step_time_s", "data_wait_s", "num_tokens"];
 
+/** Set by a schedule or counted: a mean of neighbours would say something else. */
+const EXACT = new Set(["learning_rate", "num_tokens"]);
+
+export const isSmoothed = (name: string): boolean => !EXACT.has(name);
+
+/** The name of a chart of this metric alone. */
+export function titleOf(name: string): string {
+  const base = name.startsWith(EVAL) ? name.slice(EVAL.length) : name;
+  const title = TITLES[base] ?? base;
+  return name.startsWith(EVAL) ? `${title} (evaluation)` : title;
+}
+
 export function metricGroups(series: SeriesMap): MetricGroup[] {
   const names = Object.keys(series).filter((name) => !NO_CURVE.has(name));
   const bases = new Set(names.map((name) => (name.startsWith(EVAL) ? name.slice(EVAL.length) : name)));

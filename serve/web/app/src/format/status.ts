@@ -41,7 +41,9 @@ export const STATUS_GROUPS: { name: string; label: string; statuses: JobStatus[]
   { name: "cancelled", label: "Cancelled", statuses: ["cancelled"] },
 ];
 
-export function lookOf(job: Pick<Job, "status" | "retries_used">): StateLook {
+export type JobState = Pick<Job, "status"> & Partial<Pick<Job, "retries_used">>;
+
+export function lookOf(job: JobState): StateLook {
   return (job.retries_used ?? 0) > 0 && STARTING.has(job.status) ? RECOVERING : LOOKS[job.status];
 }
 

@@ -1,5 +1,6 @@
-import { cancelJob, deleteJob, moveToFront, pauseJob } from "../api/jobs";
+import { cancelJob, deleteJob, pauseJob } from "../api/jobs";
 import type { Job } from "../api/client";
+import { moveJob } from "../api/queue";
 import { ConfirmDialog } from "../ui/ConfirmDialog";
 import type { Asked } from "./JobActions";
 import { PriorityDialog } from "./PriorityDialog";
@@ -46,7 +47,7 @@ export default function JobDialog({ job, asked, onClose, onDeleted }: Props) {
       );
     case "move":
       return (
-        <ConfirmDialog title={`Move ${job.name} to the front?`} confirm="Move to the front" keep="Leave it" onClose={onClose} action={() => change(moveToFront)}>
+        <ConfirmDialog title={`Move ${job.name} to the front?`} confirm="Move to the front" keep="Leave it" onClose={onClose} action={() => change((id) => moveJob(id, null))}>
           <p>It goes before all other queued jobs with the priority {job.priority}.</p>
         </ConfirmDialog>
       );

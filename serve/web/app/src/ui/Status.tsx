@@ -1,9 +1,9 @@
 import type { Job } from "../api/client";
 import { percent } from "../format/format";
-import { lookOf, progressOf } from "../format/status";
+import { lookOf, progressOf, type JobState } from "../format/status";
 
 /** The state of a job: a glyph and a word, never a colour alone. */
-export function StatusPill({ job }: { job: Pick<Job, "status" | "retries_used"> }) {
+export function StatusPill({ job }: { job: JobState }) {
   const look = lookOf(job);
   return (
     <span className={`pill pill-${look.tone}`}>

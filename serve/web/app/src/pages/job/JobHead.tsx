@@ -1,6 +1,8 @@
+import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { useNow } from "../../app/useNow";
 import type { Job } from "../../api/client";
+import { seriesQuery } from "../../api/series";
 import { ago, about, clock, count, duration, number, percent } from "../../format/format";
 import { actionsOf, isTerminal, progressOf } from "../../format/status";
 import { JobActions, modelAddress } from "../../jobs/JobActions";
@@ -52,7 +54,7 @@ function Actions({ job }: { job: Job }) {
           <Icon name="download" /> Download the model
         </a>
       )}
-      {possible.has("resume") && <ResumeButton job={job} />}
+      {possible.has("resume") && job.status !== "failed" && <ResumeButton job={job} />}
       {possible.has("pause") && <PauseButton job={job} />}
       <JobActions job={job} onDeleted={() => { navigate("/"); }} />
     </div>
@@ -93,13 +95,15 @@ function Eta({ job }: { job: Job }) {
 }
 
 function Cards({ job }: { job: Job }) {
+  const { data: series } = useQuery({ ...seriesQuery(job.id), enabled: (job.step ?? 0) > 0 });
+  const last = (name: string) => series?.[name]?.values.at(-1);
   const cards = [
     { label: "Loss", value: number(job.loss) },
     { label: "Eval loss", value: number(job.eval_loss) },
-    { label: "Steps", value: count(job.step) },
+    { label: "Learning rate", value: number(last("learning_rate")) },
+    { label: "Tokens per second", value: number(last("tokens_per_s"), 3) },
     { label: "Ran for", value: duration(job.run_time_s) },
     { label: "Attempts", value: count(job.attempt) },
-    { label: "Priority", value: count(job.priority) },
   ];
   return (
     <dl className="cards">

@@ -8,14 +8,12 @@ import { navigate, useQueryState } from "../../router/router";
 import { Button } from "../../ui/Button";
 import { ErrorNote, Loading } from "../../ui/Notes";
 import { Link } from "../../router/Link";
+import { MAX_COMPARED } from "../compare/chosen";
 import { filterOf } from "./filter";
 import { Filters } from "./Filters";
 import { JobTable } from "./JobTable";
 import { NoJobs } from "./NoJobs";
 import { useListKeys } from "./useListKeys";
-
-/** Runs that one chart can show. */
-export const MAX_COMPARED = 10;
 
 export function JobsPage() {
   useTitle("Jobs");
