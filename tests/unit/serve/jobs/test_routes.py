@@ -183,7 +183,7 @@ def test_the_queue_shows_the_devices_that_running_jobs_hold(client, config, stor
     job = submit(client, config).json()["id"]
     ref = start(store, job)
     [entry] = client.get("/api/training/queue").json()["running"]
-    assert (entry["cpus"], entry["gpus"]) == (2, 0)
+    assert (entry["cpus"], entry["gpus"]) == (1, 0)
     with store.begin() as tx:
         tx.attempts.end(ref, reason=ReasonCode.PREEMPTED, message=None, now=NOW)
     [entry] = client.get("/api/training/queue").json()["running"]

@@ -41,7 +41,8 @@ const CHANGES_MORE = new Set(["status", "notice", "checkpoint"]);
 /** Apply events to the cached data; returns the keys of the queries that have to be repeated. */
 export function applyEvents(client: QueryClient, events: JobEvent[]): (readonly string[])[] {
   const stale: (readonly string[])[] = [];
-  const byJob = Map.groupBy(events, (event) => event.job_id);
+  const byJob = new Map<string, JobEvent[]>();
+  for (const event of events) byJob.set(event.job_id, [...(byJob.get(event.job_id) ?? []), event]);
   client.setQueriesData<JobPages>({ queryKey: jobKeys.lists }, (pages) => pages && pagesAfter(pages, byJob));
   for (const [id, own] of byJob) {
     client.setQueryData<Job>(jobKeys.job(id), (job) => job && own.reduce(jobAfter, job));
@@ -54,12 +55,12 @@ export function applyEvents(client: QueryClient, events: JobEvent[]): (readonly 
 
 function staleAfter(id: string, events: JobEvent[]): (readonly string[])[] {
   const kinds = new Set(events.map((event) => event.kind));
-  const stale: (readonly string[])[] = [jobKeys.part(id, "events")];
+  const stale: (readonly string[])[] = [];
   if (kinds.size > 1 || !kinds.has("progress")) stale.push(jobKeys.part(id, "logs"));
   if (kinds.has("checkpoint")) stale.push(jobKeys.part(id, "checkpoints"));
   if (kinds.has("sample")) stale.push(jobKeys.part(id, "samples"));
   if (kinds.has("status")) stale.push(jobKeys.part(id, "attempts"), jobKeys.part(id, "failure"));
-  if (events.some((event) => CHANGES_MORE.has(event.kind))) stale.push(jobKeys.job(id));
+  if (events.some((event) => CHANGES_MORE.has(event.kind))) stale.push(jobKeys.job(id), jobKeys.part(id, "events"));
   return stale;
 }
 
