@@ -1,6 +1,5 @@
 """One Chromium and one service with jobs in every state; pages that fail on console errors and foreign requests."""
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,13 +9,15 @@ from typing import Any
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
 from serve.app import create_app
 from serve.web.pages import STATIC
 from tests.browser.scene import PlayedRun, Scene, furnish
+from tests.support.chromium import chromium
 
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+__all__ = ["chromium"]
+
 WIDE = {"width": 1280, "height": 800}
 SHORT_MS = 15_000
 """How long a page may take; the machine may be busy."""
@@ -69,14 +70,6 @@ class World:
     def queue(self) -> list[str]:
         """Names of the queued jobs in their order."""
         return [entry["name"] for entry in self.scene.api.get("/api/training/queue").json()["queued"]]
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 `python -m tests.browser.scene FOLDER PORT` serves it, for work on the web app; one job of it is training all the time.
 """
 
+import hashlib
 import json
 import math
 import random
@@ -20,12 +21,14 @@ from starlette.testclient import TestClient
 from cluster.interfaces import EventDocument
 from cluster.runs.attempt_record import AttemptLog
 from ftlab.errors import ServiceUnavailableError
+from ftlab.manifest import MANIFEST
 from ftlab.schemas import CheckpointPayload, EventPayload, LogPayload, MetricsPayload, SamplePayload
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
 from serve.app import create_app
 from serve.context import Services
 from serve.streams.subscriptions import EventFeed
+from tests.support.committed_folders import commit_folder
 from tests.support.databases import make_database
 from tests.support.lab import rows
 from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace
@@ -58,8 +61,9 @@ class Scene:
         self.store = Store.open(self.settings.store_url)
         self.hub = NoHub()
         feed = EventFeed(self.hub, poll_interval_s=0.1, resync_interval_s=0.2)
-        services = Services(self.settings, self.store, FakeCoordinator(), self.hub, feed, FakeData(), FakeHuggingFace())
-        self.app = create_app(services)
+        data, coordinator, huggingface = FakeData(), FakeCoordinator(), FakeHuggingFace()
+        self.services = Services(self.settings, self.store, coordinator, self.hub, feed, data, huggingface)
+        self.app = create_app(self.services)
         self.random = random.Random(7)
         # Not as a context: its feed belongs to the loop of the server.
         self.api = TestClient(self.app, base_url="http://127.0.0.1")
@@ -154,13 +158,18 @@ class PlayedRun:
     def _evaluate(self, step: int, loss: float) -> None:
         self._metrics(step, {"eval_loss": loss})
         is_best, self._best = loss < self._best, min(loss, self._best)
-        name = f"step-{step:08d}"
-        self.report(
-            CheckpointPayload(step=step, name=name, size_bytes=18_400_000, metrics={"eval_loss": loss}, is_best=is_best)
-        )
+        saved = self._save(step) | {"step": step, "size_bytes": 18_400_000, "metrics": {"eval_loss": loss}}
+        self.report(CheckpointPayload(**saved, is_best=is_best))
         for number, prompt in enumerate(PROMPTS, 1):
             answer = f"Thank you for your message. ({step} steps)\nPlease send us your order number."
             self.report(SamplePayload(step=step, number=number, prompt=prompt, text=answer, num_tokens=21))
+
+    def _save(self, step: int) -> dict[str, Any]:
+        """A checkpoint on disk that a resume accepts."""
+        name = f"step-{step:08d}"
+        folder = self._scene.settings.home / "jobs" / self.ref.id / "checkpoints" / name
+        commit_folder(folder, {"adapter_model.safetensors": b"x"}, job_id=self.ref.id, step=step)
+        return {"name": name, "manifest_sha256": hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()}
 
     def report(self, payload: EventPayload | ModelLoaded) -> None:
         self._number += 1

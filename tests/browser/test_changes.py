@@ -7,6 +7,27 @@ from playwright.sync_api import expect
 from tests.browser.scene import HOSTILE
 
 
+def test_the_queue_is_ordered_by_keyboard_and_by_dragging(world, open_page):
+    page = open_page("/queue")
+    assert world.queue()[:4] == ["urgent-fix", "sweep-rank-2", "sweep-rank-4", "sweep-rank-8"]
+    down = page.get_by_role("button", name="Move sweep-rank-2 down", exact=True)
+    down.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".queue-row").nth(1)).to_contain_text("sweep-rank-4")
+    expect(page.get_by_text("sweep-rank-2 is number 3 in the queue.")).to_be_attached()
+    assert world.queue()[:3] == ["urgent-fix", "sweep-rank-4", "sweep-rank-2"]
+
+    rows = page.locator(".queue-row")
+    rows.filter(has_text="sweep-rank-16").drag_to(rows.filter(has_text="sweep-rank-4"))
+    expect(rows.nth(1)).to_contain_text("sweep-rank-16")
+    expect(page.get_by_text("sweep-rank-16 is number 2 in the queue.")).to_be_attached()
+    assert world.queue()[:3] == ["urgent-fix", "sweep-rank-16", "sweep-rank-4"]
+
+    rows.filter(has_text="sweep-rank-32").drag_to(rows.filter(has_text="urgent-fix"))
+    expect(page.get_by_text("sweep-rank-32 is number 1 in the queue with priority 80.")).to_be_attached()
+    assert world.queue()[:2] == ["sweep-rank-32", "urgent-fix"]
+
+
 def test_a_job_is_paused_and_cancelled_by_click_after_a_question_that_names_it(world, open_page):
     page = open_page(f"/jobs/{world.ids['sweep-rank-2']}")
     page.get_by_role("button", name="Pause").click()
@@ -26,7 +47,7 @@ def test_a_job_is_paused_and_cancelled_by_click_after_a_question_that_names_it(w
 
 
 def test_a_failed_job_is_resumed_with_a_suggestion_that_was_edited(world, open_page):
-    page = open_page(f"/jobs/{world.ids['support-hot']}")
+    page = open_page(f"/jobs/{world.ids['support-hot']}", may_fail=True)  # the value that is refused
     expect(page.get_by_text("The training diverged")).to_be_visible()
     page.get_by_role("button", name="Adjust and resume").click()
     dialog = page.get_by_role("dialog", name="Resume support-hot")
@@ -57,28 +78,6 @@ def test_a_job_that_was_cancelled_continues_with_its_config(world, open_page):
     dialog.get_by_role("button", name="Resume the job").click()
     expect(page.locator(".pill").first).to_contain_text("Queued")
     assert world.job(HOSTILE)["status"] == "queued"
-
-
-def test_the_queue_is_ordered_by_keyboard_and_by_dragging(world, open_page):
-    page = open_page("/queue")
-    before = world.queue()
-    assert before[:4] == ["urgent-fix", "sweep-rank-4", "sweep-rank-8", "sweep-rank-16"]
-    down = page.get_by_role("button", name="Move sweep-rank-4 down", exact=True)
-    down.focus()
-    page.keyboard.press("Enter")
-    expect(page.locator(".queue-row").nth(1)).to_contain_text("sweep-rank-8")
-    expect(page.get_by_text("sweep-rank-4 is number 3 in the queue.")).to_be_attached()
-    assert world.queue()[:3] == ["urgent-fix", "sweep-rank-8", "sweep-rank-4"]
-
-    rows = page.locator(".queue-row")
-    rows.filter(has_text="sweep-rank-16").drag_to(rows.filter(has_text="sweep-rank-8"))
-    expect(rows.nth(1)).to_contain_text("sweep-rank-16")
-    expect(page.get_by_text("sweep-rank-16 is number 2 in the queue.")).to_be_attached()
-    assert world.queue()[:3] == ["urgent-fix", "sweep-rank-16", "sweep-rank-8"]
-
-    rows.filter(has_text="sweep-rank-32").drag_to(rows.filter(has_text="urgent-fix"))
-    expect(page.get_by_text("sweep-rank-32 is number 1 in the queue with priority 80.")).to_be_attached()
-    assert world.queue()[:2] == ["sweep-rank-32", "urgent-fix"]
 
 
 def test_a_priority_out_of_bounds_is_explained_by_the_service(world, open_page):

@@ -1,4 +1,4 @@
-"""The page follows its service: steps as they are trained, the end of a job, an outage, and rest when nothing happens."""
+"""The page follows its service: steps as they are trained, the end of a job, an outage, and rest in between."""
 
 import re
 
@@ -78,8 +78,9 @@ def test_after_the_last_job_has_ended_the_page_rests(world, open_page):
     page.clock.run_for(2000)
     expect(page.locator(".pill").first).to_contain_text("Completed")
     expect(page.get_by_role("link", name="Download the model")).to_be_visible()
-    page.clock.run_for(3000)
-    page.wait_for_load_state("networkidle") if False else page.wait_for_timeout(500)
+    for _ in range(4):  # what the last events made stale is read once more
+        page.clock.run_for(1500)
+        page.wait_for_timeout(300)
     asked = requests_of(page)
     page.clock.run_for(30_000)
     assert [path for path in asked if STREAM not in path] == []

@@ -4,6 +4,8 @@ import { Icon } from "./Icon";
 interface Props extends ButtonHTMLAttributes<HTMLButtonElement> {
   look?: "plain" | "primary" | "danger" | "ghost";
   icon?: string;
+  /** Has the focus when its dialog opens. */
+  "data-first"?: boolean;
 }
 
 export function Button({ look = "plain", icon, children, className = "", ...rest }: Props) {

@@ -29,8 +29,7 @@ export function ConfirmDialog({ title, children, confirm, keep, action, onClose 
   }
   const footer = (
     <>
-      {/* The dialog has just been opened by the user, who expects the focus in it. */}
-      <Button onClick={onClose} autoFocus>{keep}</Button>
+      <Button onClick={onClose} data-first>{keep}</Button>
       <Button look="danger" disabled={isBusy} onClick={() => void run()}>{confirm}</Button>
     </>
   );

@@ -10,13 +10,17 @@ interface Props {
   wide?: boolean;
 }
 
-/** A modal dialog. The browser keeps the focus inside and returns it at the end; Escape closes. */
+/**
+ * A modal dialog. The browser keeps the focus inside and returns it at the end; Escape closes. The focus begins at the
+ * element with `data-first`.
+ */
 export function Dialog({ title, onClose, children, footer, wide }: Props) {
   const element = useRef<HTMLDialogElement>(null);
   const heading = useId();
   useEffect(() => {
     const dialog = element.current;
     dialog?.showModal();
+    dialog?.querySelector<HTMLElement>("[data-first]")?.focus();
     return () => { dialog?.close(); };
   }, []);
   return (
