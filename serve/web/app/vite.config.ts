@@ -31,6 +31,7 @@ export default defineConfig({
     target: "es2022",
     // A small file in the code would be a `data:` address, which the content policy of the service refuses.
     assetsInlineLimit: 0,
+    rolldownOptions: { checks: { pluginTimings: false } },
   },
   server: {
     host: "127.0.0.1",
