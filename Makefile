@@ -9,7 +9,7 @@ REPORTS := .test-reports
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 # A process holds torch, about 1 GB, and the fixtures of the files it was given.
 
-.PHONY: demo up down test checks service lint types sync-client unit e2e faults slow fuzz chaos bench clean
+.PHONY: demo up down test checks service web web-types web-checks lint types sync-client unit browser e2e faults slow fuzz chaos bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -27,11 +27,24 @@ $(VENV)/.installed-dev: pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[server,dev]'
 	touch $(STAMP) $@
 
-demo: $(STAMP) ## fine-tune a small real model from nothing to an answer
+demo: $(STAMP) web-if-possible ## fine-tune a small real model from nothing to an answer
 	$(BIN)/python -m serve.demo
 
-up: $(STAMP) ## start the service in the background
+up: $(STAMP) web-if-possible ## start the service in the background
 	$(BIN)/ftlab up --detach
+
+.PHONY: web-if-possible
+web-if-possible: $(STAMP)
+	@$(BIN)/python scripts/web.py build --optional
+
+web: $(STAMP) ## build the web app, unless it is built from the same sources
+	@$(BIN)/python scripts/web.py build
+
+web-types: $(VENV)/.installed-dev ## generate the TypeScript types of the web app from the API
+	$(BIN)/python scripts/web.py types
+
+web-checks: $(VENV)/.installed-dev ## types, lint, unit tests, build and size of the web app
+	$(BIN)/python scripts/web.py check
 
 down: ## stop the service
 	$(BIN)/ftlab down
@@ -39,7 +52,7 @@ down: ## stop the service
 # One after the other: beside the unit tests, training runs of the service take several times as long on two cores.
 test: checks service ## everything that CI runs
 
-checks: lint types unit
+checks: lint types web-checks unit browser
 
 service: e2e faults
 
@@ -57,6 +70,10 @@ types: $(VENV)/.installed-dev ## mypy --strict
 
 unit: $(VENV)/.installed-dev ## tests without a cluster
 	$(BIN)/python -m pytest tests/unit tests/test_repository.py tests/test_prose.py -m $(QUICK) $(PARALLEL) --junitxml=$(REPORTS)/unit.xml
+
+browser: $(VENV)/.installed-dev web-checks ## the web app in Chromium, without a cluster
+	@command -v chromium > /dev/null || [ "$$(id -u)" != 0 ] || { apt-get update -qq && apt-get install -y -qq chromium > /dev/null; }
+	$(BIN)/python -m pytest tests/browser -m $(QUICK) --junitxml=$(REPORTS)/browser.xml
 
 e2e: $(VENV)/.installed-dev ## tests against a whole service
 	$(BIN)/python -m pytest tests/e2e --ignore tests/e2e/test_readme.py -m $(QUICK) --junitxml=$(REPORTS)/e2e.xml

@@ -8,7 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
-from starlette.responses import RedirectResponse
 
 from serve import health
 from serve.accounts import costs, quotas
@@ -20,7 +19,7 @@ from serve.http import errors, openapi, query
 from serve.http.body_limit import BodyLimit
 from serve.http.json_body import MAX_JSON_BYTES
 from serve.http.middleware import Envelope, HostCheck
-from serve.jobs import queue, templates
+from serve.jobs import queue, series, templates
 from serve.jobs import routes as jobs
 from serve.legacy import routes as legacy
 from serve.metrics import routes as metrics
@@ -28,6 +27,7 @@ from serve.metrics.middleware import CountRequests
 from serve.models import routes as models
 from serve.notifications import routes as notifications
 from serve.streams import descriptions, server_sent_events, websocket
+from serve.web import pages
 
 DESCRIPTION = """\
 API for queueing, running and monitoring fine-tuning jobs of language models.
@@ -46,6 +46,7 @@ STRICT_ROUTERS = (
     quotas.router,
     costs.router,
     jobs.router,
+    series.router,
     templates.router,
     downloads.router,
     checks.router,
@@ -84,7 +85,7 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
         app.include_router(router, dependencies=[Depends(query.refuse_unknown)])
     for router in LENIENT_ROUTERS:
         app.include_router(router)
-    app.add_api_route("/", _to_docs, include_in_schema=False, response_class=RedirectResponse)
+    pages.install(app)
     errors.install(app)
     openapi.describe(app, descriptions.describe_streams)
     return app
@@ -108,7 +109,3 @@ def _version() -> str:
         return version("ftlab")
     except PackageNotFoundError:
         return "unknown"
-
-
-async def _to_docs() -> RedirectResponse:
-    return RedirectResponse("/docs")

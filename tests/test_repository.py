@@ -56,7 +56,7 @@ from train.data.shapes.shapes import Rule, Shape
 
 SDK_PAGE = DOCS / "howto" / "use-the-sdk.md"
 OPTION = r"`(-{1,2}[a-z][\w-]*)"
-TOOLS = {"cd", "curl", "ftlab", "git", "make", "pip", "python", "python3", "source"}
+TOOLS = {"cd", "curl", "ftlab", "git", "make", "npm", "pip", "python", "python3", "source"}
 """What readers have besides the commands of this repository."""
 INTERNAL_CODES = {"hub_unavailable", "lease_held"}
 """Codes of errors that the service catches itself."""

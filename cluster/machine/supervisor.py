@@ -121,6 +121,7 @@ class Supervisor:
 
     def _urls(self) -> dict[str, str]:
         return {
+            "Web app": self._url,
             "API": self._url,
             "API docs": f"{self._url}/docs",
             "MLflow": self._settings.mlflow_page("experiments"),

@@ -123,18 +123,25 @@ def move(
     session: Session,
     job: JobArgument,
     front: Annotated[bool, typer.Option("--front", help="Move it ahead of other jobs with the same priority.")] = False,
+    behind: Annotated[
+        str | None, typer.Option("--behind", help="Move it behind this job, which has the same priority.")
+    ] = None,
     priority: Annotated[
         int | None, typer.Option("--priority", "-p", min=0, max=100, help="Set this priority; a higher one runs first.")
     ] = None,
 ) -> None:
     """Change the place of a waiting job in the queue."""
-    if not front and priority is None:
-        raise typer.BadParameter("Pass --front, --priority N, or both.")
+    if not front and behind is None and priority is None:
+        raise typer.BadParameter("Pass --front, --behind JOB or --priority N.")
+    if front and behind is not None:
+        raise typer.BadParameter("Pass either --front or --behind JOB.")
     found = session.client.jobs.get(job)
     if priority is not None:
         found = session.client.jobs.set_priority(found.id, priority)
     if front:
         found = session.client.jobs.move_to_front(found.id)
+    if behind is not None:
+        found = session.client.jobs.move_behind(found.id, behind)
     _print_status(session, found)
     session.output.talk(found.message)
 

@@ -206,6 +206,10 @@ class RunningEntry(WireModel):
     """Estimated seconds until the last step."""
     phase: Phase | None = None
     """Current phase of its run."""
+    cpus: int | None = None
+    """CPU cores that it holds; `None` once it has released them."""
+    gpus: float | None = None
+    """GPUs that it holds; a share of one as a fraction."""
     created_at: datetime
     started_at: datetime | None = None
 

@@ -20,6 +20,19 @@ class MetricList(WireModel):
     data: list[MetricPoint]
 
 
+class JobSeries(WireModel):
+    """One metric series of one job, as columns of the same length."""
+
+    job_id: str
+    name: str
+    steps: list[int]
+    values: list[float]
+
+
+class SeriesList(WireModel):
+    data: list[JobSeries]
+
+
 class EventList(WireModel):
     data: list[Event]
     last_seq: int

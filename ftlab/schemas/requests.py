@@ -1,8 +1,8 @@
 """Bodies of requests that change something, except a job's config."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ftlab.schemas.common import Name, StrictModel
 from ftlab.schemas.config import MAX_DATASETS, DatasetId
@@ -45,9 +45,18 @@ class Batches(StrictModel):
 
 
 class Move(StrictModel):
-    """A new place in the queue."""
+    """A new place in the queue, among the jobs with the same priority."""
 
-    to: Literal["front"]
+    to: Literal["front", "behind"]
+    """`front`: ahead of all of them; `behind`: right behind `job`."""
+    job: str | None = Field(default=None, min_length=1, max_length=200)
+    """Id or unique name of a queued job; only with `behind`."""
+
+    @model_validator(mode="after")
+    def _a_job_to_be_behind(self) -> Self:
+        if (self.job is not None) != (self.to == "behind"):
+            raise ValueError("job must be given with to: behind, and only then")
+        return self
 
 
 class TemplateText(StrictModel):

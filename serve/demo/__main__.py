@@ -33,6 +33,7 @@ def main() -> int:
         console.print("[bold]Base model[/bold]    fetching SmolLM2-135M-Instruct (once)")
         base = ensure_base_model(settings.home / "models")
         _wait_for(starting)
+        console.print(f"[bold]Web app[/bold]       {settings.server_url} shows all that follows")
         with Client(settings.server_url) as client:
             _train_and_show(client, settings, base)
     except FineTuneLabError as error:
@@ -76,6 +77,7 @@ def _train_and_show(client: Client, settings: Settings, base: Path) -> None:
     console.print(f"[bold]Eval loss[/bold]     {told}")
     _show_answers(base, adapter)
     console.print(f"\nAdapter ZIP    {target}")
+    console.print(f"This job       {settings.server_url}/jobs/{job.id}", soft_wrap=True)
     console.print(f"API docs       {settings.server_url}/docs")
     # A wrapped address cannot be opened.
     experiments = settings.mlflow_page("experiments")

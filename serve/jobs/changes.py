@@ -68,6 +68,32 @@ def move_to_front(services: Services, owner: str, job: str) -> Changed:
     return change_job(services, owner, job, change)
 
 
+def move_behind(services: Services, owner: str, job: str, other: str) -> Changed:
+    """Move a queued job right behind another one with its priority.
+
+    Raise `ConflictError` when one of them is not queued, or the priorities differ (code `other_priority`).
+    """
+
+    def change(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecord]:
+        target = tx.jobs.resolve(other, owner=owner)
+        for queued in (record, target):
+            if queued.status is not S.QUEUED:
+                raise refused(queued, "job_not_queued", "only a queued job has a place in the queue")
+        if target.priority != record.priority:
+            raise ConflictError(
+                f"Job {record.id!r} has priority {record.priority} and job {target.id!r} has {target.priority}: the "
+                "priority decides which of them is first. Change the priority of the job before you move it.",
+                "other_priority",
+                "job",
+            )
+        if target.id == record.id:
+            return []
+        tx.jobs.move_behind(record.id, target.id)
+        return notice(tx, record, now, "moved_behind", f"The job was moved behind {target.name} ({target.id}).")
+
+    return change_job(services, owner, job, change)
+
+
 Change = Callable[[Transaction, JobRecord, datetime], list[EventRecord]]
 
 

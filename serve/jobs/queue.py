@@ -12,7 +12,7 @@ from serve.http.query import After, Limit
 from serve.http.responses import reply
 from tracking.store import Transaction
 from tracking.store.leases import COORDINATOR
-from tracking.store.records import JobRecord
+from tracking.store.records import AttemptRecord, JobRecord
 
 router = APIRouter(tags=["jobs"])
 
@@ -32,10 +32,11 @@ def read_queue(services: Services, owner: str, after: str | None, limit: int) ->
         queued = tx.jobs.queue_page(owner, after=after, limit=limit + 1)
         positions = tx.jobs.queue_positions([job.id for job in queued[:limit]])
         num_queued = tx.jobs.num_queued(owner)
+        held = {attempt.job_id: attempt for attempt in tx.attempts.live()} if running else {}
         is_at_work = is_scheduling(tx, now) if heads else False
     return Queue(
         running=[
-            RunningEntry.of(job, job_id=job.id, eta_s=eta_of(job), phase=phase_of(job))
+            RunningEntry.of(job, job_id=job.id, eta_s=eta_of(job), phase=phase_of(job), **devices_of(held.get(job.id)))
             for job in running
             if job.owner == owner
         ],
@@ -83,6 +84,11 @@ def eta_of(job: JobRecord) -> float | None:
 def phase_of(job: JobRecord) -> Phase | None:
     """Current phase of a job's run, if it has one."""
     return Phase.LOADING if job.status is JobStatus.INITIALIZING else job.phase
+
+
+def devices_of(attempt: AttemptRecord | None) -> dict[str, float | None]:
+    """The devices that an attempt holds."""
+    return {"cpus": attempt.cpus, "gpus": attempt.gpus} if attempt else {}
 
 
 def is_scheduling(tx: Transaction, now: datetime) -> bool:

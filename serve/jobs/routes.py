@@ -64,8 +64,11 @@ async def list_jobs(
     status: Annotated[list[JobStatus] | None, Query()] = None,
     after: After = None,
     limit: Limit = 20,
+    search: Annotated[
+        str | None, Query(min_length=1, max_length=200, description="Part of the name, or beginning of the id.")
+    ] = None,
 ) -> Response:
-    return reply(await caller.call(submit.list_jobs, set(status) if status else None, after, limit))
+    return reply(await caller.call(submit.list_jobs, set(status) if status else None, after, limit, search))
 
 
 @router.get("/{job_id}", response_model=Job, summary="Get a job")
@@ -121,7 +124,9 @@ async def append_batches(caller: Caller, job_id: JobId, files: JsonBody[Batches]
 
 @router.post("/{job_id}/move", status_code=202, response_model=Job, summary="Move a queued job")
 async def move_job(caller: Caller, job_id: JobId, target: JsonBody[Move]) -> Response:
-    """Moves the job ahead of all jobs with its priority."""
+    """Moves the job ahead of all jobs with its priority, or right behind one of them."""
+    if target.job is not None:
+        return _announced(caller, await caller.call(changes.move_behind, job_id, target.job))
     return _announced(caller, await caller.call(changes.move_to_front, job_id))
 
 

@@ -83,11 +83,16 @@ def get(services: Services, owner: str, job: str) -> Job:
 
 
 def list_jobs(
-    services: Services, owner: str, statuses: Collection[JobStatus] | None, after: str | None, limit: int
+    services: Services,
+    owner: str,
+    statuses: Collection[JobStatus] | None,
+    after: str | None,
+    limit: int,
+    search: str | None = None,
 ) -> Page[Job]:
-    """One page, newest first. `after` is the last id of the page before."""
+    """One page, newest first. `after` is the last id of the page before, `search` a part of the name."""
     with services.store.read() as tx:
-        records = tx.jobs.list(owner=owner, statuses=statuses, after=after, limit=limit + 1)
+        records = tx.jobs.list(owner=owner, statuses=statuses, search=search, after=after, limit=limit + 1)
         return to_page(_describe(services.settings, tx, records), limit)
 
 

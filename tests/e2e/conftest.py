@@ -7,10 +7,13 @@ import pytest
 
 from ftlab import Client
 from ftlab.schemas import Dataset
+from tests.support.chromium import chromium
 from tests.support.huggingface_server import HubServer
 from tests.support.lab import Lab, rows
 from tests.support.moto_server import make_bucket, running_moto
 from tests.support.service_fakes import running
+
+__all__ = ["chromium"]
 
 REWARD_FILE = Path(__file__).with_name("reward_file.py")
 """A reward that jobs may use here."""

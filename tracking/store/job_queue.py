@@ -115,6 +115,35 @@ class JobQueue(JobReads):
         if moved.rowcount == 0:
             raise StaleJobError(f"Job {job_id!r} is not in the queue and cannot be moved to its front.")
 
+    def move_behind(self, job_id: str, other_id: str) -> None:
+        """Move a queued job right behind another queued one; both must have the same priority.
+
+        The jobs up to and including the other one make room by moving ahead, so that later submissions stay behind all
+        of them. Raises `StaleJobError` when one of the two is not queued.
+        """
+        place = select(jobs.c.priority, jobs.c.queue_shift, jobs.c.queue_seq)
+        other = self._connection.execute(place.where(jobs.c.id == other_id, IS_QUEUED)).one_or_none()
+        if other is None:
+            raise StaleJobError(f"Job {other_id!r} is not in the queue, so no job can be moved behind it.")
+        is_ahead = or_(
+            jobs.c.queue_shift < other.queue_shift,
+            and_(jobs.c.queue_shift == other.queue_shift, jobs.c.queue_seq <= other.queue_seq),
+        )
+        ahead = select(jobs.c.id).where(IS_QUEUED, jobs.c.priority == other.priority, is_ahead, jobs.c.id != job_id)
+        # Locked in the order of the key, so that two writers cannot deadlock.
+        ids = self._connection.execute(ahead.order_by(jobs.c.id).with_for_update()).scalars().all()
+        if ids:
+            makes_room = update(jobs).where(jobs.c.id == bindparam("job_id"), IS_QUEUED)
+            moved_ahead = makes_room.values(queue_shift=jobs.c.queue_shift - 2)
+            self._connection.execute(moved_ahead, [{"job_id": found} for found in ids])
+        moved = self._connection.execute(
+            update(jobs)
+            .where(jobs.c.id == job_id, IS_QUEUED, jobs.c.priority == other.priority)
+            .values(queue_shift=other.queue_shift - 1, waiting_for=None)
+        )
+        if moved.rowcount == 0:
+            raise StaleJobError(f"Job {job_id!r} is not in the queue with priority {other.priority} any more.")
+
     def set_priority(self, job_id: str, priority: int) -> None:
         """Change the priority of a job that has not ended; its position there follows from the submission order.
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Connection, Select, select, union_all
+from sqlalchemy import Connection, Select, or_, select, union_all
 
 from ftlab.status import JobStatus
 from tracking.store.naming import find_key, not_found
@@ -49,17 +49,23 @@ class JobReads:
         *,
         owner: str | None = None,
         statuses: Collection[JobStatus] | None = None,
+        search: str | None = None,
         after: str | None = None,
         limit: int = 20,
     ) -> JobRecords:
         """One page, newest first. `after` is the id of the last job of the page before.
 
-        The time does not depend on the number of jobs. Filtering by status needs an owner.
+        `search` is a part of the name, in upper or lower case, or the beginning of the id. Without it, the time does
+        not depend on the number of jobs. Filtering by status needs an owner.
         """
         assert owner is not None or statuses is None, "no index covers one status of all owners"
         page = newest_first(
             self._connection, select(jobs.c.queue_seq), jobs, jobs.c.queue_seq, owner=owner, after=after, limit=limit
         )
+        if search is not None:
+            page = page.where(
+                or_(jobs.c.name.icontains(search, autoescape=True), jobs.c.id.startswith(search, autoescape=True))
+            )
         if statuses is None:
             return self._records(page.with_only_columns(*COLUMNS))
         if not statuses:
@@ -69,6 +75,11 @@ class JobReads:
         numbers = union_all(*(select(one.c.queue_seq) for one in pages))
         statement = select(*COLUMNS).where(jobs.c.queue_seq.in_(numbers))
         return self._records(statement.order_by(jobs.c.queue_seq.desc()).limit(limit))
+
+    def owned(self, job_ids: Collection[str], *, owner: str) -> set[str]:
+        """Those of the ids that are jobs of this owner."""
+        found = select(jobs.c.id).where(jobs.c.id.in_(job_ids), jobs.c.owner == owner)
+        return set(self._connection.execute(found).scalars())
 
     def live(self) -> JobRecords:
         """Jobs with devices or about to get them: pending to cancelling."""

@@ -271,6 +271,15 @@ class AsyncJobs:
         request = Request("POST", path, document=document, idempotency_key=key_for_retries())
         return await self._transport.read(Job, request)
 
+    async def move_behind(self, job: str, other: str) -> Job:
+        """Move a queued job right behind another one with the same priority.
+
+        Raises `ConflictError` when one of them is not queued, or their priorities differ.
+        """
+        path, document = f"{job_path(job)}/move", {"to": "behind", "job": other}
+        request = Request("POST", path, document=document, idempotency_key=key_for_retries())
+        return await self._transport.read(Job, request)
+
     async def download_model(
         self,
         job: str,

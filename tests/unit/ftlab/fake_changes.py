@@ -55,7 +55,10 @@ async def order_job(fake: "FakeService", request: Request) -> Response:
             job.config["dataset"] = files + document["datasets"]
         case "move":
             _require(job, JobStatus.QUEUED)
-            job.add("notice", code="moved_to_front", message=f"Moved to the {document['to']}.")
+            if document["to"] == "behind":
+                job.add("notice", code="moved_behind", message=f"Moved behind {document['job']}.")
+            else:
+                job.add("notice", code="moved_to_front", message="Moved to the front.")
     return JSONResponse(job.document(), 202)
 
 

@@ -359,7 +359,9 @@ def test_move(cli, fake):
     assert job.priority == 80
     assert cli("move", "job-001", "--front", "-p", 7).code == 0
     assert (job.priority, job.events[-1]["data"]["code"]) == (7, "moved_to_front")
-    for wrong in ([], ["--priority", 101], ["--priority", "high"]):
+    assert cli("move", "job-001", "--behind", "job-002").code == 0
+    assert job.events[-1]["data"]["message"] == "Moved behind job-002."
+    for wrong in ([], ["--priority", 101], ["--priority", "high"], ["--front", "--behind", "job-002"]):
         assert cli("move", "job-001", *wrong).code == 2
 
 

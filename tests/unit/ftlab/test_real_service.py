@@ -193,8 +193,9 @@ def test_pause_resume_and_order(client, config):
     assert client.jobs.set_priority(second.id, 90).queue_position == 1
     assert client.jobs.set_priority(first.id, 90).queue_position == 1
     assert client.jobs.move_to_front(second.id).queue_position == 1
+    assert client.jobs.move_behind(second.id, first.id).queue_position == 2
     codes = [event.data["code"] for event in client.jobs.events(second.id, kinds="notice")]
-    assert codes == ["priority_changed", "moved_to_front"]
+    assert codes == ["priority_changed", "moved_to_front", "moved_behind"]
     assert "Waiting for the scheduler" in client.jobs.get(first.id).message
 
 

@@ -383,6 +383,9 @@ CASES = {
             (b'{"to": 1}', "invalid_body", "to"),
             (b'{"to": null}', "invalid_body", "to"),
             (b'{"to": "front", "by": 1}', "unknown_field", "by"),
+            (b'{"to": "front", "job": "done"}', "invalid_body", None),
+            (b'{"to": "behind"}', "invalid_body", None),
+            (b'{"to": "behind", "job": ""}', "invalid_body", "job"),
             (b"", "invalid_body", None),
         )
     },

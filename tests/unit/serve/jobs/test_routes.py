@@ -180,6 +180,69 @@ def test_the_queue_shows_how_far_running_jobs_are(client, config, store):
     assert (entry["status"], entry["eta_s"]) == ("pausing", None)
 
 
+def test_the_queue_shows_the_devices_that_running_jobs_hold(client, config, store):
+    job = submit(client, config).json()["id"]
+    ref = start(store, job)
+    [entry] = client.get("/api/training/queue").json()["running"]
+    assert (entry["cpus"], entry["gpus"]) == (1, 0)
+    with store.begin() as tx:
+        tx.attempts.end(ref, reason=ReasonCode.PREEMPTED, message=None, now=NOW)
+    [entry] = client.get("/api/training/queue").json()["running"]
+    assert (entry["cpus"], entry["gpus"]) == (None, None)
+
+
+def test_a_queued_job_moves_behind_another_one(client, config):
+    names = ("a", "b", "c")
+    a, b, c = (submit(client, config | {"name": name}).json()["id"] for name in names)
+    moved = client.post(f"{JOBS}/{a}/move", json={"to": "behind", "job": "b"})
+    assert (moved.status_code, moved.json()["queue_position"]) == (202, 2)
+    queue = client.get("/api/training/queue").json()["queued"]
+    assert [entry["job_id"] for entry in queue] == [b, a, c]
+    [notice] = client.get(f"{JOBS}/{a}/events?kind=notice").json()["data"]
+    assert notice["data"] == {"code": "moved_behind", "message": f"The job was moved behind b ({b})."}
+    assert client.post(f"{JOBS}/{a}/move", json={"to": "behind", "job": a}).json()["queue_position"] == 2
+
+    client.patch(f"{JOBS}/{c}", json={"priority": 60})
+    refused = client.post(f"{JOBS}/{a}/move", json={"to": "behind", "job": c})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "other_priority")
+    client.post(f"{JOBS}/{c}/cancel")
+    refused = client.post(f"{JOBS}/{a}/move", json={"to": "behind", "job": c})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "job_not_queued")
+
+
+def test_jobs_are_found_by_a_part_of_their_name_or_the_beginning_of_their_id(client, config):
+    found = {name: submit(client, config | {"name": name}).json()["id"] for name in ("Support v1", "support_v2", "50%")}
+    client.post(f"{JOBS}/{found['50%']}/pause")
+
+    def search(text, **more):
+        return [job["name"] for job in client.get(JOBS, params={"search": text, **more}).json()["data"]]
+
+    assert search("SUPPORT") == ["support_v2", "Support v1"]
+    assert search("t_v") == ["support_v2"]
+    assert search("%") == ["50%"]
+    assert search("support", limit=1) == ["support_v2"]
+    assert search("0", status="paused") == ["50%"]
+    assert search("v1", status="paused") == []
+    assert search(found["Support v1"][:9]) == ["Support v1"]
+    assert client.get(JOBS, params={"search": ""}).status_code == 422
+
+
+def test_series_of_several_jobs_at_once(client, config, store):
+    one, two = (submit(client, config).json()["id"] for _ in range(2))
+    for job in (one, two):
+        start(store, job)
+    with store.begin() as tx:
+        points = [MetricRecord(one, "loss", step, 4 - step / 100, NOW, 1) for step in range(1, 201)]
+        tx.metrics.add([*points, MetricRecord(one, "grad_norm", 1, 1.0, NOW, 1)])
+    query = {"job": [two, one, "job-of-nobody"], "max_points": 5}
+    [series] = client.get("/api/training/metrics", params=query).json()["data"]
+    assert (series["job_id"], series["name"]) == (one, "loss")
+    assert (series["steps"][0], series["steps"][-1], len(series["values"])) == (1, 200, 5)
+    both = client.get("/api/training/metrics", params=query | {"name": ["loss", "grad_norm"]}).json()["data"]
+    assert [found["name"] for found in both] == ["grad_norm", "loss"]
+    assert client.get("/api/training/metrics").status_code == 422
+
+
 @pytest.mark.parametrize("change", [{"to": "front"}, {"priority": 90}])
 def test_a_job_that_was_moved_does_not_wait_for_those_behind_it(client, config, store, change):
     first, second = (submit(client, config).json()["id"] for _ in range(2))

@@ -95,6 +95,26 @@ def test_a_job_at_the_front_stays_before_later_ones(store: Store) -> None:
     assert order(store) == [second, first, third]
 
 
+def test_a_job_moves_right_behind_another_one(store: Store) -> None:
+    a, b, c, d = (add_job(store).id for _ in range(4))
+    for job, other, expected in (
+        (d, a, [a, d, b, c]),
+        (a, c, [d, b, c, a]),
+        (d, b, [b, d, c, a]),
+        (c, d, [b, d, c, a]),  # it is there already
+        (a, b, [b, a, d, c]),
+    ):
+        with store.begin() as tx:
+            tx.jobs.move_behind(job, other)
+        assert order(store) == expected
+    late, high = add_job(store).id, add_job(store, config={"priority": 60}).id
+    assert order(store) == [high, b, a, d, c, late]
+    running = reach(store, S.RUNNING).id
+    for job, other in ((late, high), (late, running), (running, late)):
+        with store.begin() as tx, pytest.raises(StaleJobError):
+            tx.jobs.move_behind(job, other)
+
+
 def test_front_shift_is_that_of_its_priority(store: Store) -> None:
     job = add_job(store, config={"priority": 50})
     add_job(store, config={"priority": 70})

@@ -1,0 +1,68 @@
+/** What belongs to one job: events, logs, checkpoints, attempts, and the analysis of its failure. */
+import { keepPreviousData, queryOptions } from "@tanstack/react-query";
+import { http, unwrap, type Schemas } from "./client";
+import { jobKeys } from "./jobs";
+
+type Kind = Schemas["EventKind"];
+
+const MAX_EVENTS = 5000;
+
+const path = (id: string) => ({ path: { job_id: id } });
+
+export const checkpointsQuery = (id: string) =>
+  queryOptions({
+    queryKey: jobKeys.part(id, "checkpoints"),
+    queryFn: async ({ signal }) =>
+      (await unwrap(http.GET("/api/training/jobs/{job_id}/checkpoints", { params: path(id), signal }))).data,
+  });
+
+export const attemptsQuery = (id: string) =>
+  queryOptions({
+    queryKey: jobKeys.part(id, "attempts"),
+    queryFn: async ({ signal }) =>
+      (await unwrap(http.GET("/api/training/jobs/{job_id}/attempts", { params: path(id), signal }))).data,
+  });
+
+export const failureQuery = (id: string) =>
+  queryOptions({
+    queryKey: jobKeys.part(id, "failure"),
+    queryFn: ({ signal }) => unwrap(http.GET("/api/training/jobs/{job_id}/failure", { params: path(id), signal })),
+  });
+
+export const analyticsQuery = (id: string) =>
+  queryOptions({
+    queryKey: jobKeys.part(id, "analytics"),
+    queryFn: ({ signal }) => unwrap(http.GET("/api/training/jobs/{job_id}/analytics", { params: path(id), signal })),
+  });
+
+/** `part` is "events" or "samples": which events make the list stale. */
+export const eventsQuery = (id: string, part: "events" | "samples", kinds: Kind[]) =>
+  queryOptions({
+    queryKey: [...jobKeys.part(id, part), kinds.join()],
+    queryFn: async ({ signal }) => {
+      const params = { ...path(id), query: { limit: MAX_EVENTS, kind: kinds } };
+      return (await unwrap(http.GET("/api/training/jobs/{job_id}/events", { params, signal }))).data;
+    },
+  });
+
+export const logsQuery = (id: string, tail: number) =>
+  queryOptions({
+    queryKey: [...jobKeys.part(id, "logs"), String(tail)],
+    queryFn: async ({ signal }) => {
+      const params = { ...path(id), query: { tail } };
+      return (await unwrap(http.GET("/api/training/jobs/{job_id}/logs", { params, signal }))).data;
+    },
+    placeholderData: keepPreviousData,
+  });
+
+export const datasetQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["dataset", id],
+    queryFn: ({ signal }) =>
+      unwrap(http.GET("/api/datasets/{dataset_id}", { params: { path: { dataset_id: id } }, signal })),
+  });
+
+export const infoQuery = queryOptions({
+  queryKey: ["info"],
+  queryFn: ({ signal }) => unwrap(http.GET("/api/info", { signal })),
+});

@@ -1,0 +1,63 @@
+/** Queries and changes of jobs. */
+import { type InfiniteData, queryOptions, infiniteQueryOptions } from "@tanstack/react-query";
+import { http, unwrap, type JobStatus, type Schemas } from "./client";
+
+export type JobPage = Schemas["Page_Job_"];
+export type JobPages = InfiniteData<JobPage, string | undefined>;
+
+export const PAGE_SIZE = 50;
+
+/** Filters of the list of jobs, as they are in the address. */
+export interface JobFilter {
+  statuses: JobStatus[];
+  search: string;
+}
+
+export const jobKeys = {
+  lists: ["jobs"] as const,
+  list: (filter: JobFilter) => ["jobs", filter.statuses.join(), filter.search] as const,
+  job: (id: string) => ["job", id] as const,
+  part: (id: string, part: string) => ["job", id, part] as const,
+};
+
+export const jobListQuery = (filter: JobFilter) =>
+  infiniteQueryOptions({
+    queryKey: jobKeys.list(filter),
+    initialPageParam: undefined as string | undefined,
+    queryFn: ({ pageParam, signal }) =>
+      unwrap(
+        http.GET("/api/training/jobs", {
+          params: {
+            query: {
+              limit: PAGE_SIZE,
+              ...(pageParam === undefined ? {} : { after: pageParam }),
+              ...(filter.statuses.length ? { status: filter.statuses } : {}),
+              ...(filter.search ? { search: filter.search } : {}),
+            },
+          },
+          signal,
+        }),
+      ),
+    getNextPageParam: (page: JobPage) => page.next_cursor ?? undefined,
+  });
+
+export const jobQuery = (id: string) =>
+  queryOptions({
+    queryKey: jobKeys.job(id),
+    queryFn: ({ signal }) =>
+      unwrap(http.GET("/api/training/jobs/{job_id}", { params: { path: { job_id: id } }, signal })),
+  });
+
+const at = (id: string) => ({ params: { path: { job_id: id } } });
+
+export const cancelJob = (id: string) => unwrap(http.POST("/api/training/jobs/{job_id}/cancel", at(id)));
+
+export const pauseJob = (id: string) => unwrap(http.POST("/api/training/jobs/{job_id}/pause", at(id)));
+
+export const resumeJob = (id: string, body: Partial<Schemas["Resume"]> = {}) =>
+  unwrap(http.POST("/api/training/jobs/{job_id}/resume", { ...at(id), body: body as Schemas["Resume"] }));
+
+export const deleteJob = (id: string) => unwrap(http.DELETE("/api/training/jobs/{job_id}", at(id)));
+
+export const setPriority = (id: string, priority: number) =>
+  unwrap(http.PATCH("/api/training/jobs/{job_id}", { ...at(id), body: { priority } }));

@@ -1,0 +1,30 @@
+/** What a job's config says, as pages show it. */
+import type { Job, Schemas } from "../api/client";
+
+type Config = Partial<Schemas["JobConfig"]>;
+
+/** The config with every default; as submitted where this version of the service cannot read it. */
+export function configOf(job: Job): Config {
+  return (job.resolved_config ?? job.config) as Config;
+}
+
+/** The base model without its organisation or folders. */
+export function modelOf(job: Job): string {
+  const model = configOf(job).model ?? "";
+  return model.split("/").findLast((part) => part !== "") ?? model;
+}
+
+/** Method and tuning: `SFT, LoRA`. */
+export function methodOf(job: Job): string {
+  const config = configOf(job);
+  const method = config.method as { type?: string } | undefined;
+  const tuning = TUNINGS[String(config.tuning)] ?? String(config.tuning ?? "");
+  return [method?.type?.toUpperCase(), tuning].filter(Boolean).join(", ");
+}
+
+const TUNINGS: Record<string, string> = { lora: "LoRA", qlora: "QLoRA", full: "full" };
+
+export function datasetsOf(job: Job): string[] {
+  const { dataset } = configOf(job);
+  return dataset === undefined ? [] : Array.isArray(dataset) ? dataset : [dataset];
+}

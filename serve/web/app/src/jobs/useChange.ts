@@ -1,0 +1,17 @@
+import { useQueryClient } from "@tanstack/react-query";
+import type { Job } from "../api/client";
+import { jobKeys } from "../api/jobs";
+
+/** Runs a change and shows its result at once; the live stream brings the rest. */
+export function useChange(job: Job): (call: (id: string) => Promise<unknown>) => Promise<void> {
+  const client = useQueryClient();
+  return async (call) => {
+    const after = await call(job.id);
+    if (after && typeof after === "object" && "status" in after) client.setQueryData(jobKeys.job(job.id), after as Job);
+    await Promise.all([
+      client.invalidateQueries({ queryKey: jobKeys.lists }),
+      client.invalidateQueries({ queryKey: ["queue"] }),
+      client.invalidateQueries({ queryKey: jobKeys.part(job.id, "events") }),
+    ]);
+  };
+}

@@ -1,0 +1,87 @@
+import { useQuery } from "@tanstack/react-query";
+import type { ReactNode } from "react";
+import type { Schemas } from "../../api/client";
+import { attemptsQuery, infoQuery } from "../../api/jobParts";
+import { count, dateTime, duration } from "../../format/format";
+import { Icon } from "../../ui/Icon";
+import type { TabProps } from "./JobPage";
+
+export default function InfoTab({ job }: TabProps) {
+  const { data: info } = useQuery(infoQuery);
+  const { data: attempts = [] } = useQuery(attemptsQuery(job.id));
+  const facts: [string, ReactNode][] = [
+    ["Job", <code key="id">{job.id}</code>],
+    ["Owner", job.owner],
+    ["Submitted", dateTime(job.created_at)],
+    ["Started", dateTime(job.started_at)],
+    ["Ended", dateTime(job.finished_at)],
+    ["Time of all attempts", duration(job.run_time_s)],
+    ["Retries used", count(job.retries_used)],
+    ["Reason", job.reason ?? "–"],
+    ["Tuned model", job.model_id ? <code key="model">{job.model_id}</code> : "–"],
+    ["MLflow", job.mlflow_url ? <Outside key="mlflow" to={job.mlflow_url}>The run in MLflow</Outside> : "Not recorded yet"],
+  ];
+  if (info) facts.push(["Ray", <Outside key="ray" to={info.dashboard_url}>Ray dashboard</Outside>]);
+  if (info?.dashboard_token_file) {
+    facts.push(["Token of the dashboard", <>in the file <code>{info.dashboard_token_file}</code></>]);
+  }
+  return (
+    <>
+      <dl className="facts panel">
+        {facts.map(([name, value]) => (
+          <div key={name}>
+            <dt className="muted">{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+      </dl>
+      {attempts.length > 0 && <Attempts attempts={attempts} />}
+    </>
+  );
+}
+
+/** MLflow and Ray run beside the service; their addresses are for a browser on its machine. */
+function Outside({ to, children }: { to: string; children: ReactNode }) {
+  return (
+    <a href={to} target="_blank" rel="noreferrer">
+      {children} <Icon name="external" />
+      <span className="visually-hidden"> (opens in a new tab)</span>
+    </a>
+  );
+}
+
+function Attempts({ attempts }: { attempts: Schemas["Attempt"][] }) {
+  return (
+    <>
+      <h2 className="section">Attempts</h2>
+      <table className="table stack">
+        <thead>
+          <tr>
+            <th scope="col">Attempt</th>
+            <th scope="col">From</th>
+            <th scope="col">Devices</th>
+            <th scope="col">Started</th>
+            <th scope="col">Took</th>
+            <th scope="col">Result</th>
+          </tr>
+        </thead>
+        <tbody>
+          {attempts.map((attempt) => (
+            <tr key={attempt.number}>
+              <th scope="row" className="numeric">{attempt.number}</th>
+              <td data-label="From">{attempt.resumed_from_step ? `step ${String(attempt.resumed_from_step)}` : "the base model"}</td>
+              <td data-label="Devices">{attempt.gpus ? `${String(attempt.gpus)} GPU` : `${String(attempt.cpus)} CPU`}</td>
+              <td data-label="Started">{dateTime(attempt.created_at)}</td>
+              <td data-label="Took">{attempt.ended_at ? took(attempt) : "still running"}</td>
+              <td data-label="Result">{attempt.message ?? "–"}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </>
+  );
+}
+
+function took(attempt: Schemas["Attempt"]): string {
+  return duration((Date.parse(attempt.ended_at ?? "") - Date.parse(attempt.created_at)) / 1000);
+}

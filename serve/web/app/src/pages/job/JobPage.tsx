@@ -1,0 +1,79 @@
+import { useQuery } from "@tanstack/react-query";
+import { lazy, Suspense, useEffect, type ComponentType } from "react";
+import { useShortcuts } from "../../app/keys";
+import { useTitle } from "../../app/useTitle";
+import { ApiError, type Job } from "../../api/client";
+import { jobQuery } from "../../api/jobs";
+import "../../charts/charts.css";
+import { lookOf } from "../../format/status";
+import { useDetailEvents } from "../../live/LiveProvider";
+import { Link } from "../../router/Link";
+import type { PageProps } from "../../router/pages";
+import { navigate, useQueryState } from "../../router/router";
+import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
+import { Tabs } from "../../ui/Tabs";
+import { Cure } from "./Cure";
+import { JobHead } from "./JobHead";
+import "./job.css";
+
+export interface TabProps {
+  job: Job;
+}
+
+const TABS: { name: string; label: string; component: ComponentType<TabProps> }[] = [
+  { name: "metrics", label: "Metrics", component: lazy(() => import("./MetricsTab")) },
+  { name: "samples", label: "Samples", component: lazy(() => import("./SamplesTab")) },
+  { name: "logs", label: "Logs", component: lazy(() => import("./LogsTab")) },
+  { name: "checkpoints", label: "Checkpoints", component: lazy(() => import("./CheckpointsTab")) },
+  { name: "events", label: "Events", component: lazy(() => import("./EventsTab")) },
+  { name: "config", label: "Config", component: lazy(() => import("./ConfigTab")) },
+  { name: "data", label: "Data", component: lazy(() => import("./DataTab")) },
+  { name: "info", label: "Info", component: lazy(() => import("./InfoTab")) },
+];
+
+export default function JobPage({ params }: PageProps) {
+  const given = params["id"] ?? "";
+  const { data: job, error, isPending, refetch } = useQuery(jobQuery(given));
+  useDetailEvents();
+  useTitle(job ? `${lookOf(job).glyph} ${job.name}` : "Job");
+  useEffect(() => {
+    // A name or the beginning of an id leads here too; the address is the id, which stays unique.
+    if (job && job.id !== given) navigate(`/jobs/${job.id}${window.location.search}`, { replace: true });
+  }, [job, given]);
+
+  if (isPending) return <Loading lines={6} />;
+  if (!job) return error instanceof ApiError && error.status === 404 ? <NoSuchJob /> : <ErrorNote error={error} retry={() => void refetch()} />;
+  return (
+    <>
+      <JobHead job={job} />
+      {job.status === "failed" && <Cure job={job} />}
+      <JobTabs job={job} />
+    </>
+  );
+}
+
+function JobTabs({ job }: TabProps) {
+  const [query, setQuery] = useQueryState();
+  const current = TABS.find(({ name }) => name === query.get("tab")) ?? TABS[0];
+  const select = (name: string) => { setQuery({ tab: name === "metrics" ? null : name }); };
+  useShortcuts(TABS.map(({ name, label }, index) => ({ keys: String(index + 1), label, run: () => { select(name); } })));
+  if (!current) return null;
+  const Content = current.component;
+  return (
+    <Tabs tabs={TABS} current={current.name} onSelect={select} label="Parts of the job">
+      <Suspense fallback={<Loading lines={3} />}>
+        <Content job={job} />
+      </Suspense>
+    </Tabs>
+  );
+}
+
+function NoSuchJob() {
+  return (
+    <EmptyState title="There is no such job">
+      <p>
+        It may have been deleted. Go to the <Link to="/">jobs</Link>.
+      </p>
+    </EmptyState>
+  );
+}

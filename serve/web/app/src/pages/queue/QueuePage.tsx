@@ -1,0 +1,59 @@
+import { useQuery } from "@tanstack/react-query";
+import { useTitle } from "../../app/useTitle";
+import { queueQuery, type Queue } from "../../api/queue";
+import { counted } from "../../format/format";
+import { Link } from "../../router/Link";
+import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
+import { QueueList } from "./QueueList";
+import { Running } from "./Running";
+import "./queue.css";
+
+export default function QueuePage() {
+  useTitle("Queue");
+  const { data: queue, error, refetch } = useQuery(queueQuery);
+  return (
+    <>
+      <div className="page-head">
+        <h1>Queue</h1>
+        {queue && <Devices queue={queue} />}
+      </div>
+      {error && <ErrorNote error={error} retry={() => void refetch()} />}
+      {!queue && !error && <Loading />}
+      {queue && <Content queue={queue} />}
+    </>
+  );
+}
+
+function Content({ queue }: { queue: Queue }) {
+  if (queue.running.length === 0 && queue.queued.length === 0) {
+    return (
+      <EmptyState title="Nothing runs, and nothing waits">
+        <p>
+          <Link to="/new">Submit a job</Link>: it starts as soon as its data is prepared. Several jobs wait here for their turn.
+        </p>
+      </EmptyState>
+    );
+  }
+  return (
+    <>
+      <h2 className="section">Running</h2>
+      {queue.running.length > 0 ? <Running jobs={queue.running} /> : <p className="muted">No job holds a device.</p>}
+      <h2 className="section">Waiting</h2>
+      {queue.waiting_for && <p className="queue-head">{queue.waiting_for}</p>}
+      {queue.queued.length > 0 ? <QueueList queue={queue} /> : <p className="muted">No job waits.</p>}
+    </>
+  );
+}
+
+/** What the running jobs hold together. */
+function Devices({ queue }: { queue: Queue }) {
+  const held = (kind: "gpus" | "cpus") => queue.running.reduce((sum, job) => sum + (job[kind] ?? 0), 0);
+  const [gpus, cpus] = [held("gpus"), held("cpus")];
+  if (queue.running.length === 0) return null;
+  const parts = [gpus ? counted(gpus, "GPU") : "", counted(cpus, "CPU core")].filter(Boolean);
+  return (
+    <p className="muted">
+      {counted(queue.running.length, "job holds", "jobs hold")} {parts.join(" and ")}
+    </p>
+  );
+}

@@ -1,0 +1,104 @@
+"""What people do on the pages: pause, cancel, resume with suggestions, order the queue, delete."""
+
+import re
+
+from playwright.sync_api import expect
+
+from tests.browser.scene import HOSTILE
+
+
+def test_the_queue_is_ordered_by_keyboard_and_by_dragging(world, open_page):
+    page = open_page("/queue")
+    assert world.queue()[:4] == ["urgent-fix", "sweep-rank-2", "sweep-rank-4", "sweep-rank-8"]
+    down = page.get_by_role("button", name="Move sweep-rank-2 down", exact=True)
+    down.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".queue-row").nth(1)).to_contain_text("sweep-rank-4")
+    expect(page.get_by_text("sweep-rank-2 is number 3 in the queue.")).to_be_attached()
+    assert world.queue()[:3] == ["urgent-fix", "sweep-rank-4", "sweep-rank-2"]
+
+    rows = page.locator(".queue-row")
+    rows.filter(has_text="sweep-rank-16").drag_to(rows.filter(has_text="sweep-rank-4"))
+    expect(rows.nth(1)).to_contain_text("sweep-rank-16")
+    expect(page.get_by_text("sweep-rank-16 is number 2 in the queue.")).to_be_attached()
+    assert world.queue()[:3] == ["urgent-fix", "sweep-rank-16", "sweep-rank-4"]
+
+    rows.filter(has_text="sweep-rank-32").drag_to(rows.filter(has_text="urgent-fix"))
+    expect(page.get_by_text("sweep-rank-32 is number 1 in the queue with priority 80.")).to_be_attached()
+    assert world.queue()[:2] == ["sweep-rank-32", "urgent-fix"]
+
+
+def test_a_job_is_paused_and_cancelled_by_click_after_a_question_that_names_it(world, open_page):
+    page = open_page(f"/jobs/{world.ids['sweep-rank-2']}")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("dialog", name="Pause sweep-rank-2?").get_by_role("button", name="Pause the job").click()
+    expect(page.locator(".pill").first).to_contain_text("Paused")
+    assert world.job("sweep-rank-2")["status"] == "paused"
+
+    page = open_page("/", width=360)
+    page.get_by_role("button", name="Actions for sweep-rank-2", exact=True).click()
+    page.get_by_role("menuitem", name="Cancel the job").click()
+    dialog = page.get_by_role("dialog", name="Cancel sweep-rank-2?")
+    expect(dialog.get_by_role("button", name="Keep it")).to_be_focused()
+    dialog.get_by_role("button", name="Cancel the job").click()
+    expect(dialog).to_have_count(0)
+    expect(page.locator(f"#row-{world.ids['sweep-rank-2']}")).to_contain_text("Cancelled")
+    assert world.job("sweep-rank-2")["status"] == "cancelled"
+
+
+def test_a_failed_job_is_resumed_with_a_suggestion_that_was_edited(world, open_page):
+    page = open_page(f"/jobs/{world.ids['support-hot']}", may_fail=True)  # the value that is refused
+    expect(page.get_by_text("The training diverged")).to_be_visible()
+    page.get_by_role("button", name="Adjust and resume").click()
+    dialog = page.get_by_role("dialog", name="Resume support-hot")
+    expect(dialog.get_by_label("Adjust the config")).to_be_checked()
+    expect(dialog.get_by_label("New value")).to_have_value("0.0002")
+    expect(dialog.get_by_label("Continue from")).to_have_value("step-00000050")
+
+    dialog.get_by_label("New value").fill("-1")
+    dialog.get_by_role("button", name="Resume the job").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("training.learning_rate")
+    expect(dialog.get_by_label("New value")).to_have_attribute("aria-invalid", "true")
+
+    dialog.get_by_label("New value").fill("1e-5")
+    dialog.get_by_role("button", name="Resume the job").click()
+    expect(page.locator(".pill").first).to_contain_text(re.compile("Queued|Recovering"))
+    job = world.job("support-hot")
+    assert job["config"]["training"]["learning_rate"] == 1e-5
+    assert [adjustment["by"] for adjustment in job["adjustments"]] == ["user"]
+    page.get_by_role("tab", name="Config").click()
+    expect(page.get_by_text("training.learning_rate: 0.9 → 0.00001")).to_be_visible()
+
+
+def test_a_job_that_was_cancelled_continues_with_its_config(world, open_page):
+    page = open_page(f"/jobs/{world.ids[HOSTILE]}")
+    page.get_by_role("button", name="Resume", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_label("Use the original config")).to_be_checked()
+    dialog.get_by_role("button", name="Resume the job").click()
+    expect(page.locator(".pill").first).to_contain_text("Queued")
+    assert world.job(HOSTILE)["status"] == "queued"
+
+
+def test_a_priority_out_of_bounds_is_explained_by_the_service(world, open_page):
+    page = open_page("/", may_fail=True)
+    page.get_by_role("button", name="Actions for faq-full").click()
+    page.get_by_role("menuitem", name="Change the priority").click()
+    dialog = page.get_by_role("dialog", name="Priority of faq-full")
+    dialog.get_by_label("Priority, 0 to 100").fill("101")
+    dialog.get_by_role("button", name="Set the priority").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("priority")
+    dialog.get_by_label("Priority, 0 to 100").fill("70")
+    dialog.get_by_role("button", name="Set the priority").click()
+    expect(dialog).to_have_count(0)
+    assert world.job("faq-full")["priority"] == 70
+
+
+def test_a_job_is_deleted_only_after_the_question(world, open_page):
+    page = open_page(f"/jobs/{world.ids['sweep-rank-2']}")
+    page.get_by_role("button", name="Actions for sweep-rank-2").click()
+    page.get_by_role("menuitem", name="Delete the job").click()
+    dialog = page.get_by_role("dialog", name="Delete sweep-rank-2?")
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    assert world.job("sweep-rank-2")["status"] == "cancelled"

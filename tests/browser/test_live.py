@@ -1,0 +1,86 @@
+"""The page follows its service: steps as they are trained, the end of a job, an outage, and rest in between."""
+
+import re
+
+from playwright.sync_api import expect
+
+STREAM = "/api/training/events/stream"
+
+
+def requests_of(page) -> list[str]:
+    """The paths that the page asks for from now on."""
+    paths: list[str] = []
+    page.on("request", lambda request: paths.append(request.url))
+    return paths
+
+
+def hide(page, hidden: bool) -> None:
+    page.evaluate(
+        """hidden => {
+            Object.defineProperty(document, 'hidden', {configurable: true, get: () => hidden});
+            document.dispatchEvent(new Event('visibilitychange'));
+        }""",
+        hidden,
+    )
+
+
+def test_steps_appear_as_they_are_trained_without_a_request(world, open_page):
+    page = open_page(f"/jobs/{world.ids['support-v2']}")
+    row = open_page("/")
+    expect(page.get_by_text("80 of 200 steps")).to_be_visible()
+    expect(page.locator(".plot canvas").first).to_be_visible()
+    page.wait_for_timeout(1500)
+    asked = requests_of(page)
+    world.live.train(range(81, 85))
+    expect(page.get_by_text("84 of 200 steps")).to_be_visible()
+    expect(row.get_by_text("84 of 200 steps")).to_be_visible()
+    chart = page.get_by_role("img", name=re.compile("Chart of Loss"))
+    shown = world.job("support-v2")["loss"]
+    expect(page.locator(".card", has_text="Loss").first).to_contain_text(f"{shown:.3f}".rstrip("0"))
+    expect(chart).to_be_visible()
+    assert asked == []
+
+
+def test_a_hidden_tab_does_nothing_and_then_catches_up(world, open_page):
+    page = open_page(f"/jobs/{world.ids['support-v2']}")
+    expect(page.get_by_text("84 of 200 steps")).to_be_visible()
+    page.wait_for_timeout(500)
+    hide(page, True)
+    asked = requests_of(page)
+    world.live.train(range(85, 90))
+    page.wait_for_timeout(1500)
+    assert asked == []
+    expect(page.get_by_text("84 of 200 steps")).to_be_visible()
+    hide(page, False)
+    expect(page.get_by_text("89 of 200 steps")).to_be_visible()
+
+
+def test_the_service_is_killed_and_comes_back(world, open_page):
+    page = open_page(f"/jobs/{world.ids['support-v2']}", may_fail=True)
+    expect(page.get_by_text("89 of 200 steps")).to_be_visible()
+    page.wait_for_timeout(500)
+    world.server.stop()
+    banner = page.locator(".banner")
+    expect(banner).to_contain_text(re.compile(r"The service does not answer.*\d s ago"))
+    expect(page.get_by_text("89 of 200 steps")).to_be_visible()
+    world.live.train(range(90, 95))
+    world.server.start()
+    expect(page.get_by_text("94 of 200 steps")).to_be_visible()
+    expect(banner).to_have_count(0)
+
+
+def test_after_the_last_job_has_ended_the_page_rests(world, open_page):
+    page = open_page(f"/jobs/{world.ids['support-v2']}")
+    page.clock.install()
+    page.goto(f"/jobs/{world.ids['support-v2']}")
+    expect(page.get_by_text("94 of 200 steps")).to_be_visible()
+    world.live.train(range(95, 201)).complete()
+    page.clock.run_for(2000)
+    expect(page.locator(".pill").first).to_contain_text("Completed")
+    expect(page.get_by_role("link", name="Download the model")).to_be_visible()
+    for _ in range(4):  # what the last events made stale is read once more
+        page.clock.run_for(1500)
+        page.wait_for_timeout(300)
+    asked = requests_of(page)
+    page.clock.run_for(30_000)
+    assert [path for path in asked if STREAM not in path] == []
