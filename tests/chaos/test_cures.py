@@ -97,7 +97,6 @@ def test_an_evaluation_at_step_200_that_needs_more_memory_than_there_is(scene: S
         scene.reach(job, 100)
         add(group, worker_of(scene, job, 1))
         failed = scene.finish(job)
-        print("MAXUSE", (group / "memory.max_usage_in_bytes").read_text(), (group / "memory.stat").read_text(), scene.client.jobs.get(job.id).config)
         found = why(scene, job)
         assert (failed.status, failed.step) == (JobStatus.FAILED, 200)
         assert (found.cause, found.phase, found.confidence) == (FailureCause.HOST_MEMORY, Phase.EVALUATING, "likely")
