@@ -70,8 +70,11 @@ class MonitorBase(App[None]):
 
     @property
     def selected_job(self) -> Job | None:
-        """The job under the cursor."""
-        return self.table.selected
+        """The job under the cursor: as its events say where they are ahead of the last poll."""
+        job, detail = self.table.selected, self.detail
+        if job is None or detail is None or detail.job.id != job.id:
+            return job
+        return detail.job if detail.job.last_seq > job.last_seq else job
 
     @property
     def is_job_pane(self) -> bool:

@@ -93,8 +93,7 @@ class JobPane(Vertical):
             self.tabs.show([()])
             self.body.show(())
             return
-        shown = detail.job if detail is not None and detail.job.last_seq >= job.last_seq else job
-        lines = head(shown, detail, snapshot, (width, self.content_region.height), now)
+        lines = head(job, detail, snapshot, (width, self.content_region.height), now)
         if self.head.count != len(lines):
             self.head.styles.height = len(lines)
         self.head.show(lines)

@@ -345,6 +345,22 @@ def test_live_events_are_drawn():
     run(test)
 
 
+def test_events_that_are_ahead_of_the_poll_decide_what_is_possible():
+    async def test():
+        job = running("job-live", last_seq=10)
+        async with monitor([job]) as (app, pilot):
+            jobs = app.reads.jobs
+            paused = job.model_copy(update={"status": S.PAUSED, "last_seq": 11})
+            jobs.details["job-live"] = replace(jobs.details["job-live"], job=paused)
+            jobs.events_to_come.put_nowait(event("job-live", 11, "status", status="paused"))
+            await until(lambda: app.selected_job.status is S.PAUSED)
+            assert app.table.selected.status is S.RUNNING
+            await pilot.press("R")
+            await opened(app, pilot, ResumeDialog)
+
+    run(test)
+
+
 def test_a_job_that_has_ended_is_not_followed():
     async def test():
         async with monitor([ended("job-done", S.COMPLETED), running()]) as (app, pilot):
