@@ -120,11 +120,23 @@ def _run(*command: str, quiet: bool = False) -> None:
 
 
 def _call(command: list[str], environment: dict[str, str], *, quiet: bool = False) -> None:
-    program = shutil.which(command[0], path=environment["PATH"])
-    if program is None:
-        raise RuntimeError(f"{command[0]} is not installed")
     output = subprocess.DEVNULL if quiet else None
-    subprocess.run([program, *command[1:]], cwd=APP, env=environment, stdout=output, check=True)
+    program = _program(command[0], environment["PATH"])
+    subprocess.run([*program, *command[1:]], cwd=APP, env=environment, stdout=output, check=True)
+
+
+def _program(name: str, path: str) -> list[str]:
+    """How to call `npm` or `npx`. The package of Node.js has no working copies of them beside `node`."""
+    node = shutil.which("node", path=path)
+    if node is None:
+        raise RuntimeError("Node.js is not installed")
+    packed = Path(node).parents[1] / "lib" / "node_modules" / "npm" / "bin" / f"{name}-cli.js"
+    if packed.is_file():
+        return [node, str(packed)]
+    program = shutil.which(name, path=path)
+    if program is None:
+        raise RuntimeError(f"{name} is not installed")
+    return [program]
 
 
 def _environment() -> dict[str, str]:

@@ -23,7 +23,8 @@ export function JobsPage() {
   const jobs = list.data?.pages.flatMap((page) => page.data) ?? [];
   const sparks = useQuery(sparkQuery(started(jobs), "loss"));
   const [marked, setMarked] = useState<string[]>([]);
-  const toggle = (id: string) => { setMarked(toggled(marked, id)); };
+  // By what was marked before: rows keep an older `toggle` until they change themselves.
+  const toggle = (id: string) => { setMarked((before) => toggled(before, id)); };
   const current = useListKeys(jobs, toggle, () => { compare(marked); });
 
   return (
