@@ -4,6 +4,46 @@
  */
 
 export interface paths {
+    "/api/training/events/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Stream the events of all jobs as server-sent events
+         * @description Events after `after`, in the order in which they were recorded, then live ones. By default from now on.
+         */
+        get: operations["stream_all_jobs_api_training_events_stream_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/training/jobs/{job_id}/events/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Stream the events of a job as server-sent events
+         * @description Events after `after`, then live ones until the job has ended.
+         */
+        get: operations["stream_job_api_training_jobs__job_id__events_stream_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/training/queue": {
         parameters: {
             query?: never;
@@ -38,6 +78,26 @@ export interface paths {
          * @description Fields that are left out stay as they are; `null` restores the service's setting.
          */
         put: operations["put_quota_api_quota_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/costs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Sum up what your jobs cost
+         * @description Attempts that ended in the period, also those of deleted jobs. Amounts and hours are decimals, as strings.
+         */
+        get: operations["get_costs_api_costs_get"];
+        put?: never;
         post?: never;
         delete?: never;
         options?: never;
@@ -312,6 +372,26 @@ export interface paths {
         };
         /** List the attempts of a job */
         get: operations["get_attempts_api_training_jobs__job_id__attempts_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/training/jobs/{job_id}/costs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List what the attempts of a job cost
+         * @description One record for each attempt that has ended; it never changes. The job's `cost` has the present attempt too.
+         */
+        get: operations["get_costs_api_training_jobs__job_id__costs_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -762,6 +842,128 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/notifications": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List notifications, newest first
+         * @description Life events of your jobs, alarms of their runs, and channels that were switched off.
+         */
+        get: operations["list_notifications_api_notifications_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/notifications/read": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Mark all notifications as read
+         * @description With `until`, that one and all older ones.
+         */
+        post: operations["read_all_api_notifications_read_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/notifications/{notification_id}/read": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Mark a notification as read */
+        post: operations["read_one_api_notifications__notification_id__read_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/notifications/channels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the channels that deliver your notifications */
+        get: operations["list_channels_api_notifications_channels_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/notifications/channels/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get a channel */
+        get: operations["get_channel_api_notifications_channels__name__get"];
+        /**
+         * Add or replace a channel
+         * @description A webhook (`https://...`, with a `secret`), mail (`mailto:...`), or a service that Apprise supports.
+         *
+         *     URL and secret are never shown again. The channel delivers what happens from now on.
+         */
+        put: operations["put_channel_api_notifications_channels__name__put"];
+        post?: never;
+        /**
+         * Delete a channel
+         * @description What waits for its delivery is not delivered.
+         */
+        delete: operations["delete_channel_api_notifications_channels__name__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/notifications/channels/{name}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a test notification
+         * @description Also switches the channel on. The reply is sent before the delivery: `num_pending`, `last_sent_at` and
+         *     `last_error` of the channel show how it ends.
+         */
+        post: operations["test_channel_api_notifications_channels__name__test_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/health": {
         parameters: {
             query?: never;
@@ -811,6 +1013,26 @@ export interface paths {
          * @description Both pages are for a browser on the machine of the service, where they listen.
          */
         get: operations["get_info_api_info_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the metrics of the service for Prometheus
+         * @description The same from every replica. 200 also while the database is unavailable; `ftlab_database_up` is then 0.
+         */
+        get: operations["get_metrics_metrics_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1156,9 +1378,49 @@ export interface paths {
         };
         /**
          * Get Overview
-         * @description The job, its dataset and its last 100 metric points.
+         * @description The job, its dataset, its last 100 metric points, and the cost records of its attempts.
          */
         get: operations["get_overview_api_jobs__job_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ws/training": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Stream the events of all jobs over a WebSocket
+         * @description An HTTP upgrade. The service sends the frames of the reply as text; clients send acks.
+         */
+        get: operations["stream_all_jobs_api_training_events_stream_get_socket"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ws/training/{job_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Stream the events of a job over a WebSocket
+         * @description An HTTP upgrade. The service sends the frames of the reply as text; clients send acks.
+         */
+        get: operations["stream_job_api_training_jobs__job_id__events_stream_get_socket"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1351,6 +1613,75 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * Channel
+         * @description A way in which notifications leave the service.
+         */
+        Channel: {
+            /** Name */
+            name: string;
+            type: components["schemas"]["ChannelType"];
+            /** Target */
+            target: string;
+            /** Kinds */
+            kinds?: components["schemas"]["NotificationKind"][];
+            /** Jobs */
+            jobs?: string[];
+            /** Is On */
+            is_on: boolean;
+            /**
+             * Num Pending
+             * @default 0
+             */
+            num_pending: number;
+            /**
+             * Num Lost
+             * @default 0
+             */
+            num_lost: number;
+            /** Failing Since */
+            failing_since?: string | null;
+            /** Last Error */
+            last_error?: string | null;
+            /** Last Sent At */
+            last_sent_at?: string | null;
+            /** Retry At */
+            retry_at?: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ChannelChange
+         * @description Where a channel delivers, and what.
+         */
+        ChannelChange: {
+            /** Url */
+            url: string;
+            /** Secret */
+            secret?: string | null;
+            /** Kinds */
+            kinds?: components["schemas"]["NotificationKind"][];
+            /** Jobs */
+            jobs?: string[];
+        };
+        /** ChannelList */
+        ChannelList: {
+            /** Data */
+            data: components["schemas"]["Channel"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ChannelType
+         * @description How a channel delivers.
+         * @enum {string}
+         */
+        ChannelType: "webhook" | "mail" | "apprise";
+        /**
          * CheckReport
          * @description What the doctor found in a dataset for a model, at a length and with a choice of what is trained.
          */
@@ -1526,6 +1857,88 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * CostGroup
+         * @description What costs are summed by.
+         * @enum {string}
+         */
+        CostGroup: "owner" | "model" | "job" | "day" | "month" | "attempt";
+        /**
+         * CostRecord
+         * @description What one attempt held and cost. It never changes, and outlives its job.
+         */
+        CostRecord: {
+            /** Job Id */
+            job_id: string;
+            /** Attempt */
+            attempt: number;
+            /** Owner */
+            owner: string;
+            /** Job Name */
+            job_name: string;
+            /** Model */
+            model: string;
+            /**
+             * Held From
+             * Format: date-time
+             */
+            held_from: string;
+            /**
+             * Held Until
+             * Format: date-time
+             */
+            held_until: string;
+            /** Devices */
+            devices: components["schemas"]["DeviceCost"][];
+            /** Amount */
+            amount?: string | null;
+            /** Currency */
+            currency?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** CostRecordList */
+        CostRecordList: {
+            /** Data */
+            data: components["schemas"]["CostRecord"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * CostReport
+         * @description Sums of the records of attempts that ended in a period.
+         */
+        CostReport: {
+            by: components["schemas"]["CostGroup"];
+            /** Data */
+            data?: components["schemas"]["CostSum"][];
+            /** Totals */
+            totals?: components["schemas"]["CostSum"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * CostSum
+         * @description Costs with one key, for example of one model.
+         */
+        CostSum: {
+            /** Key */
+            key: string;
+            /** Name */
+            name?: string | null;
+            /** Currency */
+            currency?: string | null;
+            /** Amount */
+            amount?: string | null;
+            /** Num Attempts */
+            num_attempts: number;
+            /** Cpu Hours */
+            cpu_hours: string;
+            /** Gpu Hours */
+            gpu_hours: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * Dataset
          * @description An uploaded dataset.
          */
@@ -1640,6 +2053,24 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * DeviceCost
+         * @description Devices of one type that an attempt held.
+         */
+        DeviceCost: {
+            /** Device */
+            device: string;
+            /** Quantity */
+            quantity: string;
+            /** Hours */
+            hours: string;
+            /** Price Per Hour */
+            price_per_hour?: string | null;
+            /** Amount */
+            amount?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * DeviceEstimate
          * @description Whether the job fits one kind of device.
          */
@@ -1661,6 +2092,8 @@ export interface components {
             fits: string;
             /** Message */
             message: string;
+            /** Cost Per Hour */
+            cost_per_hour?: string | null;
             training?: components["schemas"]["MemoryParts"] | null;
             evaluation?: components["schemas"]["MemoryParts"] | null;
         } & {
@@ -2077,6 +2510,7 @@ export interface components {
             phase?: components["schemas"]["Phase"] | null;
             /** Run Time S */
             run_time_s?: number | null;
+            cost?: components["schemas"]["JobCost"] | null;
             /** File */
             file?: number | null;
             /**
@@ -2301,6 +2735,27 @@ export interface components {
             first_step_timeout_s: number;
         };
         /**
+         * JobCost
+         * @description What a job costs so far.
+         */
+        JobCost: {
+            /** Amount */
+            amount: string;
+            /** Currency */
+            currency: string;
+            /** Is Final */
+            is_final: boolean;
+            /**
+             * Rate Per Hour
+             * @default 0
+             */
+            rate_per_hour: string;
+            /** Expected */
+            expected?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * JobEstimate
          * @description What a job would need. A value is `None` where it is not known; `notes` give the reasons.
          */
@@ -2318,6 +2773,10 @@ export interface components {
             tokens?: number | null;
             /** Time S */
             time_s?: number | null;
+            /** Cost */
+            cost?: string | null;
+            /** Currency */
+            currency?: string | null;
             /** Measured Job Id */
             measured_job_id?: string | null;
             /** Memory Correction */
@@ -2353,9 +2812,7 @@ export interface components {
             /** Metrics */
             metrics: components["schemas"]["MetricPoint"][];
             /** Cost Records */
-            cost_records: {
-                [key: string]: unknown;
-            }[];
+            cost_records: components["schemas"]["CostRecord"][];
         } & {
             [key: string]: unknown;
         };
@@ -2443,6 +2900,7 @@ export interface components {
             phase?: components["schemas"]["Phase"] | null;
             /** Run Time S */
             run_time_s?: number | null;
+            cost?: components["schemas"]["JobCost"] | null;
             /** File */
             file?: number | null;
             /**
@@ -2873,6 +3331,59 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * Notification
+         * @description One life event of a job, or of a channel.
+         */
+        Notification: {
+            /** Id */
+            id: string;
+            kind: components["schemas"]["NotificationKind"];
+            /** Job Id */
+            job_id?: string | null;
+            /** Job Name */
+            job_name?: string | null;
+            /** Event Seq */
+            event_seq?: number | null;
+            /** Title */
+            title: string;
+            /** Message */
+            message: string;
+            reason?: components["schemas"]["ReasonCode"] | null;
+            /** Cause */
+            cause?: string | null;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Read At */
+            read_at?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * NotificationKind
+         * @description What a notification reports.
+         * @enum {string}
+         */
+        NotificationKind: "submitted" | "started" | "completed" | "failed" | "cancelled" | "paused" | "resumed" | "retried" | "recovered" | "requeued" | "alarm" | "channel_off" | "test";
+        /**
+         * NotificationPage
+         * @description Notifications, newest first.
+         */
+        NotificationPage: {
+            /** Data */
+            data: components["schemas"]["Notification"][];
+            /** Has More */
+            has_more: boolean;
+            /** Next Cursor */
+            next_cursor?: string | null;
+            /** Num Unread */
+            num_unread: number;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * NumericAnswerReward
          * @description 1 where the last number of the answer equals that of the reference answer, else 0.
          */
@@ -3176,6 +3687,14 @@ export interface components {
             max_upload_bytes?: number | null;
             /** Weight */
             weight?: number | null;
+        };
+        /**
+         * ReadUntil
+         * @description The notifications to mark as read.
+         */
+        ReadUntil: {
+            /** Until */
+            until?: string | null;
         };
         /**
          * Readiness
@@ -4020,6 +4539,16 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * Unread
+         * @description Number of unread notifications.
+         */
+        Unread: {
+            /** Num Unread */
+            num_unread: number;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * Upload
          * @description A file that is uploaded in pieces.
          */
@@ -4125,6 +4654,128 @@ export interface components {
                 request_id: string | null;
             };
         };
+        /**
+         * AckMessage
+         * @description Sent by clients of WebSockets: they have read everything up to `seq`.
+         */
+        AckMessage: {
+            /**
+             * Type
+             * @default ack
+             * @constant
+             */
+            type: "ack";
+            /** Seq */
+            seq: number;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * CloseMessage
+         * @description The service ends the stream (server-sent events).
+         */
+        CloseMessage: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "close";
+            /** Code */
+            code: string;
+            /** Message */
+            message: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * EndMessage
+         * @description The job has ended, and all its events have been sent (streams of one job).
+         */
+        EndMessage: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "end";
+            status: components["schemas"]["JobStatus"];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ErrorMessage
+         * @description The service refuses the request and closes the connection (WebSockets).
+         */
+        ErrorMessage: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "error";
+            /** Error */
+            error: {
+                [key: string]: unknown;
+            };
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * EventsMessage
+         * @description One or more events, in order.
+         */
+        EventsMessage: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "events";
+            /** Position */
+            position: number;
+            /** Events */
+            events: components["schemas"]["Event"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * OpenMessage
+         * @description The stream has begun: what is recorded after `position` will come.
+         */
+        OpenMessage: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "open";
+            /** Position */
+            position: number;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * PingMessage
+         * @description Nothing has happened for a while (WebSockets).
+         */
+        PingMessage: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "ping";
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * QueueMessage
+         * @description The order of the queue, or what a job waits for, may have changed (streams of all jobs).
+         */
+        QueueMessage: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "queue";
+        } & {
+            [key: string]: unknown;
+        };
     };
     responses: never;
     parameters: never;
@@ -4143,16 +4794,26 @@ export type SchemaBatches = components['schemas']['Batches'];
 export type SchemaBestEvaluation = components['schemas']['BestEvaluation'];
 export type SchemaBestValue = components['schemas']['BestValue'];
 export type SchemaChange = components['schemas']['Change'];
+export type SchemaChannel = components['schemas']['Channel'];
+export type SchemaChannelChange = components['schemas']['ChannelChange'];
+export type SchemaChannelList = components['schemas']['ChannelList'];
+export type SchemaChannelType = components['schemas']['ChannelType'];
 export type SchemaCheckReport = components['schemas']['CheckReport'];
 export type SchemaCheckState = components['schemas']['CheckState'];
 export type SchemaCheckpoint = components['schemas']['Checkpoint'];
 export type SchemaCheckpointList = components['schemas']['CheckpointList'];
 export type SchemaCheckpointPayload = components['schemas']['CheckpointPayload'];
 export type SchemaConvergence = components['schemas']['Convergence'];
+export type SchemaCostGroup = components['schemas']['CostGroup'];
+export type SchemaCostRecord = components['schemas']['CostRecord'];
+export type SchemaCostRecordList = components['schemas']['CostRecordList'];
+export type SchemaCostReport = components['schemas']['CostReport'];
+export type SchemaCostSum = components['schemas']['CostSum'];
 export type SchemaDataset = components['schemas']['Dataset'];
 export type SchemaDatasetField = components['schemas']['DatasetField'];
 export type SchemaDatasetMove = components['schemas']['DatasetMove'];
 export type SchemaDatasetPreview = components['schemas']['DatasetPreview'];
+export type SchemaDeviceCost = components['schemas']['DeviceCost'];
 export type SchemaDeviceEstimate = components['schemas']['DeviceEstimate'];
 export type SchemaDpoMethod = components['schemas']['DpoMethod'];
 export type SchemaDuplicates = components['schemas']['Duplicates'];
@@ -4172,6 +4833,7 @@ export type SchemaJob = components['schemas']['Job'];
 export type SchemaJobAnalytics = components['schemas']['JobAnalytics'];
 export type SchemaJobChange = components['schemas']['JobChange'];
 export type SchemaJobConfig = components['schemas']['JobConfig'];
+export type SchemaJobCost = components['schemas']['JobCost'];
 export type SchemaJobEstimate = components['schemas']['JobEstimate'];
 export type SchemaJobOverview = components['schemas']['JobOverview'];
 export type SchemaJobSeries = components['schemas']['JobSeries'];
@@ -4194,6 +4856,9 @@ export type SchemaModelCheck = components['schemas']['ModelCheck'];
 export type SchemaModelReference = components['schemas']['ModelReference'];
 export type SchemaMove = components['schemas']['Move'];
 export type SchemaNoticePayload = components['schemas']['NoticePayload'];
+export type SchemaNotification = components['schemas']['Notification'];
+export type SchemaNotificationKind = components['schemas']['NotificationKind'];
+export type SchemaNotificationPage = components['schemas']['NotificationPage'];
 export type SchemaNumericAnswerReward = components['schemas']['NumericAnswerReward'];
 export type SchemaOverlap = components['schemas']['Overlap'];
 export type SchemaPageDataset = components['schemas']['Page_Dataset_'];
@@ -4209,6 +4874,7 @@ export type SchemaQueue = components['schemas']['Queue'];
 export type SchemaQueueEntry = components['schemas']['QueueEntry'];
 export type SchemaQuota = components['schemas']['Quota'];
 export type SchemaQuotaChange = components['schemas']['QuotaChange'];
+export type SchemaReadUntil = components['schemas']['ReadUntil'];
 export type SchemaReadiness = components['schemas']['Readiness'];
 export type SchemaReasonCode = components['schemas']['ReasonCode'];
 export type SchemaRegexReward = components['schemas']['RegexReward'];
@@ -4243,14 +4909,111 @@ export type SchemaTokenRowList = components['schemas']['TokenRowList'];
 export type SchemaTrainingConfig = components['schemas']['TrainingConfig'];
 export type SchemaTrialPayload = components['schemas']['TrialPayload'];
 export type SchemaTunedModel = components['schemas']['TunedModel'];
+export type SchemaUnread = components['schemas']['Unread'];
 export type SchemaUpload = components['schemas']['Upload'];
 export type SchemaUploadEnd = components['schemas']['UploadEnd'];
 export type SchemaUploadList = components['schemas']['UploadList'];
 export type SchemaUploadStart = components['schemas']['UploadStart'];
 export type SchemaUrlRequest = components['schemas']['UrlRequest'];
 export type SchemaError = components['schemas']['Error'];
+export type SchemaAckMessage = components['schemas']['AckMessage'];
+export type SchemaCloseMessage = components['schemas']['CloseMessage'];
+export type SchemaEndMessage = components['schemas']['EndMessage'];
+export type SchemaErrorMessage = components['schemas']['ErrorMessage'];
+export type SchemaEventsMessage = components['schemas']['EventsMessage'];
+export type SchemaOpenMessage = components['schemas']['OpenMessage'];
+export type SchemaPingMessage = components['schemas']['PingMessage'];
+export type SchemaQueueMessage = components['schemas']['QueueMessage'];
 export type $defs = Record<string, never>;
 export interface operations {
+    stream_all_jobs_api_training_events_stream_get: {
+        parameters: {
+            query?: {
+                /** @description Number of the last event that you have. */
+                after?: number | null;
+                /** @description Kinds of events to send; default: all. */
+                kind?: components["schemas"]["EventKind"][] | null;
+                /** @description Most messages with events in a second: those in between come together. Default: at once. */
+                rate?: number | null;
+            };
+            header?: {
+                /** @description Number of the last event, as browsers send it when they reconnect; replaces `after`. */
+                "Last-Event-ID"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["CloseMessage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    stream_job_api_training_jobs__job_id__events_stream_get: {
+        parameters: {
+            query?: {
+                /** @description Number of the last event that you have. */
+                after?: number | null;
+                /** @description Kinds of events to send; default: all. */
+                kind?: components["schemas"]["EventKind"][] | null;
+                /** @description Most messages with events in a second: those in between come together. Default: at once. */
+                rate?: number | null;
+            };
+            header?: {
+                /** @description Number of the last event, as browsers send it when they reconnect; replaces `after`. */
+                "Last-Event-ID"?: string | null;
+            };
+            path: {
+                /** @description The job's id, unique name or unique id prefix. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["CloseMessage"];
+                };
+            };
+            /** @description The job has ended, and `Last-Event-ID` is its last event. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     get_queue_api_training_queue_get: {
         parameters: {
             query?: {
@@ -4333,6 +5096,44 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Quota"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_costs_api_costs_get: {
+        parameters: {
+            query?: {
+                /** @description What the sums are by. */
+                by?: components["schemas"]["CostGroup"];
+                /** @description First day, in UTC. */
+                since?: string | null;
+                /** @description Last day, in UTC. */
+                until?: string | null;
+                /** @description Format of the reply. */
+                format?: "json" | "csv";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CostReport"];
                 };
             };
             /** @description Error */
@@ -4915,6 +5716,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AttemptList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_costs_api_training_jobs__job_id__costs_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The job's id, unique name or unique id prefix. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CostRecordList"];
                 };
             };
             /** @description Error */
@@ -6039,6 +6872,269 @@ export interface operations {
             };
         };
     };
+    list_notifications_api_notifications_get: {
+        parameters: {
+            query?: {
+                /** @description Unread ones only. */
+                unread?: boolean;
+                /** @description Kinds to return; default: all. */
+                kind?: components["schemas"]["NotificationKind"][] | null;
+                /** @description Id or name of one job. */
+                job?: string | null;
+                /** @description `next_cursor` of the previous page. */
+                after?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NotificationPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    read_all_api_notifications_read_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["ReadUntil"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Unread"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    read_one_api_notifications__notification_id__read_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The notification's id. */
+                notification_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Notification"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_channels_api_notifications_channels_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChannelList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_channel_api_notifications_channels__name__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The channel's name: a-z, 0-9 and '-'. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Channel"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    put_channel_api_notifications_channels__name__put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The channel's name: a-z, 0-9 and '-'. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChannelChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Channel"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete_channel_api_notifications_channels__name__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The channel's name: a-z, 0-9 and '-'. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    test_channel_api_notifications_channels__name__test_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The channel's name: a-z, 0-9 and '-'. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Channel"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     get_health_health_get: {
         parameters: {
             query?: never;
@@ -6113,6 +7209,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ServiceInfo"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_metrics_metrics_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
                 };
             };
             /** @description Error */
@@ -6756,6 +7881,81 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["JobOverview"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    stream_all_jobs_api_training_events_stream_get_socket: {
+        parameters: {
+            query?: {
+                /** @description Number of the last event that you have. */
+                after?: number | null;
+                /** @description Kinds of events to send; default: all. */
+                kind?: components["schemas"]["EventKind"][] | null;
+                /** @description Most messages with events in a second: those in between come together. Default: at once. */
+                rate?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Frames of the service */
+            101: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["PingMessage"] | components["schemas"]["ErrorMessage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    stream_job_api_training_jobs__job_id__events_stream_get_socket: {
+        parameters: {
+            query?: {
+                /** @description Number of the last event that you have. */
+                after?: number | null;
+                /** @description Kinds of events to send; default: all. */
+                kind?: components["schemas"]["EventKind"][] | null;
+                /** @description Most messages with events in a second: those in between come together. Default: at once. */
+                rate?: number | null;
+            };
+            header?: never;
+            path: {
+                /** @description The job's id, unique name or unique id prefix. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Frames of the service */
+            101: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["PingMessage"] | components["schemas"]["ErrorMessage"];
                 };
             };
             /** @description Error */
