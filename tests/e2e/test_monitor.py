@@ -38,9 +38,11 @@ def test_a_job_is_watched_paused_resumed_with_a_change_and_cancelled(
         terminal.press("d")
         terminal.wait_for("Cancel job 'watched'", "No")
         terminal.press("enter")  # No
+        terminal.wait_until_gone("Cancel job")
         terminal.press("d")
         terminal.wait_for("Cancel job 'watched'")
         terminal.press("y")
+        terminal.wait_until_gone("Cancel job")
         terminal.wait_for("⊘ cancelled", timeout_s=PATIENT_S)
         wait_for(lambda: client.jobs.get(job.id).status is JobStatus.CANCELLED, PATIENT_S, "the end of the job")
         terminal.press("q")

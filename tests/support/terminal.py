@@ -87,6 +87,13 @@ class Terminal:
             self.read(0.2)
         return self.text
 
+    def wait_until_gone(self, text: str, timeout_s: float = 30.0) -> None:
+        """Wait until the screen does not show a text any more."""
+        deadline = time.monotonic() + timeout_s
+        while text in self.text:
+            assert time.monotonic() < deadline, f"the screen still shows {text}:\n{self.text}"
+            self.read(0.2)
+
     def wait_until_ended(self, timeout_s: float = 30.0) -> int:
         """The exit code."""
         deadline = time.monotonic() + timeout_s
