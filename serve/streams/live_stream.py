@@ -134,7 +134,8 @@ class LiveStream:
         self._now = asyncio.get_running_loop().time
         self._ping_at = self._now() + feed.limits.ping_interval_s
         self._next_events_at = self._next_queue_at = float("-inf")
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm: asyncio.Handle | None = None
+        self._alarm_at = 0.0
 
     async def run(self) -> None:
         """Send until the stream ends, which raises `StreamClosed`."""
@@ -231,10 +232,12 @@ class LiveStream:
 
     def _set_alarm(self, due: float) -> None:
         """Wake up at `due` at the latest. An earlier alarm stays: setting one for each event would cost more."""
-        if self._alarm is not None and self._alarm.when() <= due:
+        if self._alarm is not None and self._alarm_at <= due:
             return
         if self._alarm is not None:
             self._alarm.cancel()
+        # The handle cannot be asked: uvloop's has no time where it is already due.
+        self._alarm_at = due
         self._alarm = asyncio.get_running_loop().call_at(due, self._on_alarm)
 
     def _on_alarm(self) -> None:
