@@ -94,6 +94,7 @@ class JobConfig(StrictModel):
     )
 
     name: Name | None = None
+    """Display name; it need not be unique. Default: the names of the base model and the dataset."""
     register_as: RegisterAs | None = None
     """Registered model in MLflow that gets the tuned model as a new version, or `false` for none. Default: `name`; a
     job without a name is not registered."""
@@ -117,6 +118,7 @@ class JobConfig(StrictModel):
     """Number of datasets, from the first, that the share is taken from; set when files are appended, so that the
     evaluation rows stay the same. Default: all."""
     method: Method = SftMethod()
+    """Training method, named by its `type`, and its settings."""
     tuning: Literal["lora", "full"] = "lora"
     """Train low-rank adapters, or every weight."""
     load_in_4bit: bool = False
@@ -124,8 +126,11 @@ class JobConfig(StrictModel):
     load_in_8bit: bool = False
     """The frozen base weights in 8 bits (bitsandbytes LLM.int8)."""
     lora: LoraConfig = LoraConfig()
+    """Settings of the adapter, for `tuning: lora`."""
     training: TrainingConfig = TrainingConfig()
+    """How to train."""
     resources: Resources = Resources()
+    """Devices for the job."""
     max_retries: int = Field(default=3, ge=0, le=100)
     """How often the job is retried after a failure that it caused itself."""
     recovery: Literal["none", "auto"] | None = None
@@ -140,7 +145,8 @@ class JobConfig(StrictModel):
     stuck_timeout_s: int = Field(default=600, ge=10, le=YEAR_S)
     """Seconds without progress after which the attempt counts as hung and is tried again."""
     first_step_timeout_s: int = Field(default=3600, ge=30, le=YEAR_S)
-    """The same until the first step, which waits for the model and the data, and while a checkpoint is written."""
+    """The limit instead of `stuck_timeout_s` until the first step, which waits for the model and the data, and while a
+    checkpoint is written."""
 
     @model_validator(mode="after")
     def _one_weight_for_each_dataset(self) -> Self:

@@ -19,13 +19,16 @@ class LoraConfig(StrictModel):
     lora_alpha: int = Field(default=32, ge=1, le=8192)
     """Scaling numerator: the update is scaled by `lora_alpha / r` (`/ sqrt(r)` with `use_rslora`)."""
     lora_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Dropout before the adapter. Only `sft` uses it."""
     target_modules: Literal["auto", "all-linear"] | ModuleNames = "all-linear"
     """Which linear layers get an adapter. `auto` is the same as no value: all linear layers, or those that the adapter
     has which the job continues."""
     modules_to_save: ModuleNames | None = None
     """Modules that are trained as a whole and saved with the adapter, such as `embed_tokens` and `lm_head`."""
     use_rslora: bool = False
+    """Use rank-stabilised scaling."""
     use_dora: bool = False
+    """Use weight-decomposed adapters (DoRA)."""
     init_lora_weights: Literal[True, "pissa", "olora"] | PissaWithIterations = True
     """How the update matrices begin: `true` is LoRA's own way, in which the update is zero. The others take them from
     the base weights."""

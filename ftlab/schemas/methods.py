@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from ftlab.schemas.auto import OrAuto, is_auto
 from ftlab.schemas.common import StrictModel
@@ -44,8 +44,15 @@ DEFAULT_METHOD = "sft"
 """The type of a method that does not name one."""
 
 
+def _add_row_kinds(schema: dict[str, Any], method: type["TrainingMethod"]) -> None:
+    """Say in the JSON schema of a method which rows it learns from, so that a form can choose one that fits."""
+    schema["x-row-kinds"] = [str(kind) for kind in method.row_kinds]
+
+
 class TrainingMethod(StrictModel):
     """Settings that every training method has."""
+
+    model_config = ConfigDict(json_schema_extra=_add_row_kinds)
 
     row_kinds: ClassVar[tuple[RowKind, ...]]
     """Kinds of rows that the method learns from."""
@@ -212,6 +219,7 @@ class GrpoMethod(TrainingMethod):
     num_iterations: int = Field(default=1, ge=1, le=100)
     """Optimizer steps that train the same answers before new ones are generated."""
     temperature: float = Field(default=1.0, gt=0.0, le=10.0)
+    """Temperature of the generation."""
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     """Share of the probability from whose most likely tokens the next one is drawn."""
     top_k: int = Field(default=0, ge=0, le=1_000_000)

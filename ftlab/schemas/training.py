@@ -22,18 +22,24 @@ class TrainingConfig(StrictModel):
     per_device_train_batch_size: CountOrAuto = 4
     """Rows of one forward and backward pass on one device."""
     per_device_eval_batch_size: CountOrAuto = 4
+    """Rows of one forward pass of an evaluation."""
     gradient_accumulation_steps: CountOrAuto = 1
+    """Forward and backward passes of one optimizer step."""
     num_train_epochs: Annotated[float, Field(gt=0.0, le=1000.0), OrAuto()] = 3.0
+    """Passes over each dataset."""
     max_steps: Steps | None = None
     """Optimizer steps; overrides `num_train_epochs` when given."""
     learning_rate: Annotated[float | None, Field(gt=0.0, le=1.0), OrAuto()] = None
     """Peak learning rate. Default: for `sft`, 2e-4 with LoRA and 2e-5 for full fine-tuning; for `dpo`, `kto` and
     `grpo`, 1e-5 and 1e-6; for `reward`, 1e-4 and 1e-5."""
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"] = "cosine"
+    """How the learning rate changes after the warm-up."""
     warmup_steps: int = Field(default=0, ge=0, le=10_000_000)
+    """Steps over which the learning rate rises to its peak."""
     warmup_ratio: Annotated[float, Field(ge=0.0, le=1.0), OrAuto()] = 0.0
     """Share of the run's steps over which the learning rate rises to its peak, instead of `warmup_steps`."""
     weight_decay: float = Field(default=0.0, ge=0.0, le=10.0)
+    """Share of each weight that the optimizer subtracts per step, times the learning rate."""
     adam_beta1: float = Field(default=0.9, ge=0.0, lt=1.0)
     """Decay of AdamW's mean of the gradients."""
     adam_beta2: float = Field(default=0.999, ge=0.0, lt=1.0)
@@ -48,6 +54,7 @@ class TrainingConfig(StrictModel):
     """The 8-bit kinds are those of bitsandbytes; `paged_adamw_8bit` needs a GPU. Default: `adamw_torch_fused` on a GPU,
     else `adamw_torch`."""
     logging_steps: Steps = 1
+    """Steps between two logs of the metrics."""
     eval_steps: Steps | None = None
     """Steps between evaluations. Default: at the start and at the end only."""
     sample_prompts: SamplePrompts | None = None
@@ -55,6 +62,7 @@ class TrainingConfig(StrictModel):
     sample_max_new_tokens: int = Field(default=128, ge=1, le=1024)
     """Most tokens of such an answer."""
     eval_accumulation_steps: CountUpTo4096 | None = None
+    """Accepted, without effect: an evaluation keeps only sums, so its results need no memory on the device."""
     early_stopping_patience: int | None = Field(default=None, ge=1, le=1_000_000)
     """Evaluations in a row without a lower eval loss after which the run ends. Default: it trains all its steps."""
     early_stopping_threshold: float = Field(default=0.0, ge=0.0, le=1000.0)
@@ -66,6 +74,7 @@ class TrainingConfig(StrictModel):
     load_best_model_at_end: bool = True
     """Deliver the checkpoint with the lowest eval loss, where one was measured."""
     gradient_checkpointing: FlagOrAuto = False
+    """Recompute activations in the backward pass: less memory, more time."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Data type the base weights are loaded in; `auto` takes the type they were saved in for LoRA, float32 for full
     fine-tuning."""
@@ -80,6 +89,7 @@ class TrainingConfig(StrictModel):
     dataloader_prefetch_factor: int | None = Field(default=None, ge=1, le=1024)
     """Batches that each of them prepares ahead. Default: 2."""
     seed: int = Field(default=42, ge=0, le=2**32 - 1)
+    """Seed of all random numbers."""
 
     @model_validator(mode="after")
     def _one_mixed_precision(self) -> Self:

@@ -12,6 +12,7 @@ from ftlab.schemas.requests import SHA256, UploadStart
 from ftlab.settings import DEFAULT_BUCKET
 from serve.http.json_body import REFUSED_TEXT
 from train.data.shapes.mapping import ColumnMapping
+from train.data.shapes.shapes import Shape
 
 MAX_COLUMNS_CHARS = 20_000
 
@@ -53,7 +54,14 @@ class DatasetOptions:
 def _query_options(
     name: Annotated[Name | None, Query(description="Display name; default: the file's name.")] = None,
     bucket: BucketName = DEFAULT_BUCKET,
-    shape: Annotated[str | None, Query(max_length=100, description="Shape of the rows; default: detected.")] = None,
+    shape: Annotated[
+        str | None,
+        Query(
+            max_length=100,
+            description="Shape of the rows; default: detected.",
+            json_schema_extra={"enum": [*map(str, Shape), None]},
+        ),
+    ] = None,
     columns: Annotated[
         str | None, Query(max_length=MAX_COLUMNS_CHARS, description="JSON object: field of the shape to column.")
     ] = None,

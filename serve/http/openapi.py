@@ -6,6 +6,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from serve.http.field_texts import add_descriptions
+
 FILE_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -66,6 +68,7 @@ def _build(app: FastAPI, complete: Callable[[dict[str, Any]], None]) -> dict[str
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     schemas: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["Error"] = _ERROR_SCHEMA
+    add_descriptions(schemas)
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     complete(document)

@@ -1,6 +1,7 @@
 """The bodies of requests are in the API's description."""
 
 from ftlab.schemas.job_file import parse_job_config
+from ftlab.schemas.methods import METHODS
 
 BODIES = {
     "POST /api/training/jobs": "JobConfig",
@@ -26,3 +27,20 @@ def test_the_page_says_what_the_service_is_and_shows_a_job(client):
     assert document["info"]["version"] not in ("", "1")
     (example,) = document["components"]["schemas"]["JobConfig"]["examples"]
     assert parse_job_config(example).model == example["model"]
+
+
+def test_each_setting_of_a_job_is_described(client):
+    """Forms are built from the description, which has the docstrings of the fields."""
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    groups = ["JobConfig", "LoraConfig", "TrainingConfig", "Resources", *(method.__name__ for method in METHODS)]
+    missing = [
+        f"{group}.{name}"
+        for group in groups
+        for name, field in schemas[group]["properties"].items()
+        if name != "type" and not field.get("description")
+    ]
+    assert not missing
+    assert schemas["TrainingConfig"]["properties"]["seed"]["description"] == "Seed of all random numbers."
+    # A docstring over several lines, of a field that a base class declares.
+    assert schemas["DpoMethod"]["properties"]["max_length"]["description"].startswith("Most tokens of one row; ")
+    assert schemas["DpoMethod"]["x-row-kinds"] == ["preference"]

@@ -1553,9 +1553,15 @@ export interface components {
          * @description Files to append to a job.
          */
         Batches: {
-            /** Datasets */
+            /**
+             * Datasets
+             * @description Ids or unique names of datasets to train on after those that the job has, in this order.
+             */
             datasets: string[];
-            /** After */
+            /**
+             * After
+             * @description Number of files that the job has so far. The request is refused where the job has another number, so that a repeated request appends once.
+             */
             after?: number | null;
         };
         /**
@@ -2112,22 +2118,26 @@ export interface components {
             type: "dpo";
             /**
              * Max Length
+             * @description Most tokens of one row; the rest is cut off at the end, and counted.
              * @default 1024
              */
             max_length: number | "auto";
             /**
              * Beta
+             * @description Strength of the pull towards the model before training: a lower value lets the answers move further from it.
              * @default 0.1
              */
             beta: number;
             /**
              * Loss Type
+             * @description `sigmoid` is the loss of the DPO paper, `hinge` that of SLiC, `ipo` that of IPO, `robust` that of robust DPO.
              * @default sigmoid
              * @enum {string}
              */
             loss_type: "sigmoid" | "hinge" | "ipo" | "robust";
             /**
              * Label Smoothing
+             * @description Probability that the two answers of a pair are the wrong way round, for the loss `robust`.
              * @default 0
              */
             label_smoothing: number;
@@ -2243,11 +2253,13 @@ export interface components {
             type: "exact_match";
             /**
              * Weight
+             * @description Factor of this reward in the sum of all rewards; a negative one penalises.
              * @default 1
              */
             weight: number;
             /**
              * Strip
+             * @description Ignore white space at both ends.
              * @default true
              */
             strip: boolean;
@@ -2376,59 +2388,73 @@ export interface components {
             type: "grpo";
             /**
              * Max Length
+             * @description Most tokens of a prompt and its answer together. A prompt that leaves less than `max_completion_length` is skipped, and counted.
              * @default 1024
              */
             max_length: number | "auto";
-            /** Rewards */
+            /**
+             * Rewards
+             * @description Rewards of an answer; their weighted sum is maximised.
+             */
             rewards: (components["schemas"]["ExactMatchReward"] | components["schemas"]["RegexReward"] | components["schemas"]["NumericAnswerReward"] | components["schemas"]["JsonSchemaReward"] | components["schemas"]["LengthReward"] | components["schemas"]["PythonFileReward"])[];
             /**
              * Max Completion Length
+             * @description Most tokens of a generated answer.
              * @default 256
              */
             max_completion_length: number;
             /**
              * Num Generations
+             * @description Answers to each prompt, which are compared with each other. `training.per_device_train_batch_size` counts answers.
              * @default 4
              */
             num_generations: number;
             /**
              * Num Iterations
+             * @description Optimizer steps that train the same answers before new ones are generated.
              * @default 1
              */
             num_iterations: number;
             /**
              * Temperature
+             * @description Temperature of the generation.
              * @default 1
              */
             temperature: number;
             /**
              * Top P
+             * @description Share of the probability from whose most likely tokens the next one is drawn.
              * @default 1
              */
             top_p: number;
             /**
              * Top K
+             * @description Number of most likely tokens from which the next one is drawn; 0 for all.
              * @default 0
              */
             top_k: number;
             /**
              * Beta
+             * @description Weight of the KL divergence from the model before training; 0 computes none.
              * @default 0
              */
             beta: number;
             /**
              * Epsilon
+             * @description How far the probability of a token may move from that of its generation, as a ratio, before it is clipped.
              * @default 0.2
              */
             epsilon: number;
             /**
              * Loss Type
+             * @description How the losses of tokens are averaged; the default is TRL's.
              * @default dapo
              * @enum {string}
              */
             loss_type: "grpo" | "bnpo" | "dr_grpo" | "dapo";
             /**
              * Scale Rewards
+             * @description Rewards are divided by the standard deviation of their prompt's answers, of all answers, or not at all.
              * @default group
              * @enum {string}
              */
@@ -2610,29 +2636,55 @@ export interface components {
          *     }
          */
         JobConfig: {
-            /** Name */
+            /**
+             * Name
+             * @description Display name; it need not be unique. Default: the names of the base model and the dataset.
+             */
             name?: string | null;
-            /** Register As */
+            /**
+             * Register As
+             * @description Registered model in MLflow that gets the tuned model as a new version, or `false` for none. Default: `name`; a job without a name is not registered.
+             */
             register_as?: false | string | null;
-            /** Model */
+            /**
+             * Model
+             * @description Base model: a hub id (`org/name`, `org/name@revision`), an absolute path below an allowed folder, `job:<id>`, `job:<id>/step-<n>` or `model:<id>`. A unique name of the job or model may replace its id.
+             */
             model: string;
-            /** Dataset */
+            /**
+             * Dataset
+             * @description Id or unique name of the uploaded dataset to train on, or a list of up to 1,000 of them: files that are trained one after another, each for `training.num_train_epochs`.
+             */
             dataset: string | string[];
-            /** Dataset Weights */
+            /**
+             * Dataset Weights
+             * @description Mix the datasets instead of training them one after another: one weight for each, in their order. An epoch takes as many rows as they have together, of each its share by weight.
+             */
             dataset_weights?: number[] | null;
-            /** Eval Dataset */
+            /**
+             * Eval Dataset
+             * @description Id or unique name of the dataset to evaluate on.
+             */
             eval_dataset?: string | null;
-            /** Eval Split */
+            /**
+             * Eval Split
+             * @description Share of the rows of each dataset to set aside for evaluation, instead of `eval_dataset`. Equal rows, and pairs with the same prompt, are all set aside or all trained.
+             */
             eval_split?: number | null;
             /**
              * Eval Split Seed
+             * @description Seed of the choice of these rows. Another `training.seed` does not change them.
              * @default 0
              */
             eval_split_seed: number;
-            /** Eval Split Files */
+            /**
+             * Eval Split Files
+             * @description Number of datasets, from the first, that the share is taken from; set when files are appended, so that the evaluation rows stay the same. Default: all.
+             */
             eval_split_files?: number | null;
             /**
              * Method
+             * @description Training method, named by its `type`, and its settings.
              * @default {
              *       "type": "sft",
              *       "max_length": 1024,
@@ -2644,21 +2696,25 @@ export interface components {
             method: components["schemas"]["SftMethod"] | components["schemas"]["DpoMethod"] | components["schemas"]["KtoMethod"] | components["schemas"]["RewardMethod"] | components["schemas"]["GrpoMethod"];
             /**
              * Tuning
+             * @description Train low-rank adapters, or every weight.
              * @default lora
              * @enum {string}
              */
             tuning: "lora" | "full";
             /**
              * Load In 4Bit
+             * @description QLoRA: the frozen base weights in 4-bit NF4 (bitsandbytes).
              * @default false
              */
             load_in_4bit: boolean;
             /**
              * Load In 8Bit
+             * @description The frozen base weights in 8 bits (bitsandbytes LLM.int8).
              * @default false
              */
             load_in_8bit: boolean;
             /**
+             * @description Settings of the adapter, for `tuning: lora`.
              * @default {
              *       "r": 16,
              *       "lora_alpha": 32,
@@ -2671,6 +2727,7 @@ export interface components {
              */
             lora: components["schemas"]["LoraConfig"];
             /**
+             * @description How to train.
              * @default {
              *       "per_device_train_batch_size": 4,
              *       "per_device_eval_batch_size": 4,
@@ -2698,6 +2755,7 @@ export interface components {
              */
             training: components["schemas"]["TrainingConfig"];
             /**
+             * @description Devices for the job.
              * @default {
              *       "num_workers": 1,
              *       "sharding": "auto"
@@ -2706,30 +2764,41 @@ export interface components {
             resources: components["schemas"]["Resources"];
             /**
              * Max Retries
+             * @description How often the job is retried after a failure that it caused itself.
              * @default 3
              */
             max_retries: number;
-            /** Recovery */
+            /**
+             * Recovery
+             * @description `auto`: after a lack of memory or a diverged loss, the job is queued again with settings that are likely to cure it. Default: the service's setting `recovery`, which is `none` unless it was changed.
+             */
             recovery?: ("none" | "auto") | null;
             /**
              * Priority
+             * @description Jobs of a higher priority start first.
              * @default 50
              */
             priority: number;
             /**
              * Preemptible
+             * @description Whether a job of a higher priority may take this one's devices; it continues from its checkpoint later.
              * @default true
              */
             preemptible: boolean;
-            /** Time Limit S */
+            /**
+             * Time Limit S
+             * @description Seconds that the job may train, all its attempts together; then it saves and ends.
+             */
             time_limit_s?: number | null;
             /**
              * Stuck Timeout S
+             * @description Seconds without progress after which the attempt counts as hung and is tried again.
              * @default 600
              */
             stuck_timeout_s: number;
             /**
              * First Step Timeout S
+             * @description The limit instead of `stuck_timeout_s` until the first step, which waits for the model and the data, and while a checkpoint is written.
              * @default 3600
              */
             first_step_timeout_s: number;
@@ -2953,10 +3022,14 @@ export interface components {
             type: "json_schema";
             /**
              * Weight
+             * @description Factor of this reward in the sum of all rewards; a negative one penalises.
              * @default 1
              */
             weight: number;
-            /** Definition */
+            /**
+             * Definition
+             * @description A JSON Schema (draft 2020-12); without one, any JSON text is valid. References to other documents fail.
+             */
             definition?: {
                 [key: string]: unknown;
             } | null;
@@ -2974,26 +3047,31 @@ export interface components {
             type: "kto";
             /**
              * Max Length
+             * @description Most tokens of one row; the rest is cut off at the end, and counted.
              * @default 1024
              */
             max_length: number | "auto";
             /**
              * Beta
+             * @description Strength of the pull towards the model before training: a lower value lets the answers move further from it.
              * @default 0.1
              */
             beta: number;
             /**
              * Desirable Weight
+             * @description Weight of the loss of good answers.
              * @default 1
              */
             desirable_weight: number;
             /**
              * Undesirable Weight
+             * @description Weight of the loss of bad answers.
              * @default 1
              */
             undesirable_weight: number;
             /**
              * Loss Type
+             * @description `kto` is the loss of the KTO paper, `apo_zero_unpaired` that of APO-zero, without a KL term.
              * @default kto
              * @enum {string}
              */
@@ -3026,6 +3104,7 @@ export interface components {
             type: "length";
             /**
              * Weight
+             * @description Factor of this reward in the sum of all rewards; a negative one penalises.
              * @default 1
              */
             weight: number;
@@ -3132,38 +3211,48 @@ export interface components {
         LoraConfig: {
             /**
              * R
+             * @description Rank of the update matrices.
              * @default 16
              */
             r: number;
             /**
              * Lora Alpha
+             * @description Scaling numerator: the update is scaled by `lora_alpha / r` (`/ sqrt(r)` with `use_rslora`).
              * @default 32
              */
             lora_alpha: number;
             /**
              * Lora Dropout
+             * @description Dropout before the adapter. Only `sft` uses it.
              * @default 0
              */
             lora_dropout: number;
             /**
              * Target Modules
+             * @description Which linear layers get an adapter. `auto` is the same as no value: all linear layers, or those that the adapter has which the job continues.
              * @default all-linear
              */
             target_modules: ("auto" | "all-linear") | string[];
-            /** Modules To Save */
+            /**
+             * Modules To Save
+             * @description Modules that are trained as a whole and saved with the adapter, such as `embed_tokens` and `lm_head`.
+             */
             modules_to_save?: string[] | null;
             /**
              * Use Rslora
+             * @description Use rank-stabilised scaling.
              * @default false
              */
             use_rslora: boolean;
             /**
              * Use Dora
+             * @description Use weight-decomposed adapters (DoRA).
              * @default false
              */
             use_dora: boolean;
             /**
              * Init Lora Weights
+             * @description How the update matrices begin: `true` is LoRA's own way, in which the update is zero. The others take them from the base weights.
              * @default true
              */
             init_lora_weights: (true | "pissa" | "olora") | string;
@@ -3293,7 +3382,10 @@ export interface components {
          * @description A model to check.
          */
         ModelReference: {
-            /** Model */
+            /**
+             * Model
+             * @description Reference as in a job's config.
+             */
             model: string;
         };
         /**
@@ -3303,10 +3395,14 @@ export interface components {
         Move: {
             /**
              * To
+             * @description `front`: ahead of all of them; `behind`: right behind `job`.
              * @enum {string}
              */
             to: "front" | "behind";
-            /** Job */
+            /**
+             * Job
+             * @description Id or unique name of a queued job; only with `behind`.
+             */
             job?: string | null;
         };
         /**
@@ -3395,11 +3491,13 @@ export interface components {
             type: "numeric_answer";
             /**
              * Weight
+             * @description Factor of this reward in the sum of all rewards; a negative one penalises.
              * @default 1
              */
             weight: number;
             /**
              * Tolerance
+             * @description Largest difference between two numbers that count as equal.
              * @default 0
              */
             tolerance: number;
@@ -3551,20 +3649,29 @@ export interface components {
             type: "python_file";
             /**
              * Weight
+             * @description Factor of this reward in the sum of all rewards; a negative one penalises.
              * @default 1
              */
             weight: number;
-            /** Path */
+            /**
+             * Path
+             * @description Absolute path on the machines that train.
+             */
             path: string;
             /**
              * Function
+             * @description Name of the function. It gets `completions` and `references`, and returns one number for each answer.
              * @default reward
              */
             function: string;
-            /** Sha256 */
+            /**
+             * Sha256
+             * @description SHA-256 of the file; filled in at the submission. A job does not run with a file of another content.
+             */
             sha256?: string | null;
             /**
              * Timeout S
+             * @description Seconds that one call, for all answers of a worker, may take.
              * @default 60
              */
             timeout_s: number;
@@ -3731,13 +3838,18 @@ export interface components {
             type: "regex";
             /**
              * Weight
+             * @description Factor of this reward in the sum of all rewards; a negative one penalises.
              * @default 1
              */
             weight: number;
-            /** Pattern */
+            /**
+             * Pattern
+             * @description A regular expression of Python; begin it with `(?s)` where `.` is to match line breaks.
+             */
             pattern: string;
             /**
              * Full Match
+             * @description Whether the whole answer must match, not only a part of it.
              * @default false
              */
             full_match: boolean;
@@ -3749,15 +3861,23 @@ export interface components {
         Resources: {
             /**
              * Num Workers
+             * @description Training processes; more than one trains data-parallel: each on a part of the rows of a step.
              * @default 1
              */
             num_workers: number;
-            /** Gpus Per Worker */
+            /**
+             * Gpus Per Worker
+             * @description Default: 1 on a machine with GPUs, else 0. A share of a GPU is for one worker only: NCCL, which connects several, refuses two on one GPU.
+             */
             gpus_per_worker?: (0 | 0.25 | 0.5 | 1) | null;
-            /** Cpus Per Worker */
+            /**
+             * Cpus Per Worker
+             * @description CPU cores of one worker. Default: the machine's cores shared out among the workers.
+             */
             cpus_per_worker?: number | null;
             /**
              * Sharding
+             * @description Whether several workers divide weights, gradients and optimizer among them (`fsdp`) or each holds them whole (`none`). `auto` divides them where the job needs more memory than one GPU has.
              * @default auto
              * @enum {string}
              */
@@ -3768,19 +3888,27 @@ export interface components {
          * @description Where a job continues, and with which settings.
          */
         Resume: {
-            /** Checkpoint */
+            /**
+             * Checkpoint
+             * @description `latest`, `best`, or the name of a checkpoint. Default: the newest intact checkpoint, which is also `latest`.
+             */
             checkpoint?: string | null;
-            /** Config Adjustments */
+            /**
+             * Config Adjustments
+             * @description Settings of the job's config with new values: a part of the config, or paths such as `training.learning_rate`.
+             */
             config_adjustments?: {
                 [key: string]: unknown;
             } | null;
             /**
              * Suggested
+             * @description Make the changes that the analysis of the failure suggests first, and continue from the checkpoint that it names unless `checkpoint` names one.
              * @default false
              */
             suggested: boolean;
             /**
              * Original
+             * @description Undo all adjustments: continue with the config as it was submitted.
              * @default false
              */
             original: boolean;
@@ -3871,10 +3999,14 @@ export interface components {
             type: "reward";
             /**
              * Max Length
+             * @description Most tokens of one row; the rest is cut off at the end, and counted.
              * @default 1024
              */
             max_length: number | "auto";
-            /** Center Rewards Coefficient */
+            /**
+             * Center Rewards Coefficient
+             * @description Weight of the squared sum of a pair's two rewards in the loss, which holds their mean near zero; 0.01 is usual. Default: none, so that only the difference of the rewards is trained.
+             */
             center_rewards_coefficient?: number | null;
         };
         /**
@@ -4034,21 +4166,25 @@ export interface components {
             type: "sft";
             /**
              * Max Length
+             * @description Most tokens of one row; the rest is cut off at the end, and counted.
              * @default 1024
              */
             max_length: number | "auto";
             /**
              * Assistant Only Loss
+             * @description Train on the assistant's messages only, not on the prompts.
              * @default true
              */
             assistant_only_loss: boolean;
             /**
              * Packing
+             * @description Put several rows of the dataset into one row of `max_length` tokens, so that hardly any padding is computed. Rows do not see each other, and a longer one is continued in the next place instead of cut.
              * @default false
              */
             packing: boolean | "auto";
             /**
              * Label Smoothing Factor
+             * @description Share of each label that is spread evenly over the whole vocabulary. `eval_loss` stays the plain loss.
              * @default 0
              */
             label_smoothing_factor: number;
@@ -4209,7 +4345,10 @@ export interface components {
          * @description The new text of a template.
          */
         TemplateText: {
-            /** Text */
+            /**
+             * Text
+             * @description YAML with any settings of a job's config.
+             */
             text: string;
         };
         /**
@@ -4341,135 +4480,190 @@ export interface components {
         TrainingConfig: {
             /**
              * Per Device Train Batch Size
+             * @description Rows of one forward and backward pass on one device.
              * @default 4
              */
             per_device_train_batch_size: number | "auto";
             /**
              * Per Device Eval Batch Size
+             * @description Rows of one forward pass of an evaluation.
              * @default 4
              */
             per_device_eval_batch_size: number | "auto";
             /**
              * Gradient Accumulation Steps
+             * @description Forward and backward passes of one optimizer step.
              * @default 1
              */
             gradient_accumulation_steps: number | "auto";
             /**
              * Num Train Epochs
+             * @description Passes over each dataset.
              * @default 3
              */
             num_train_epochs: number | "auto";
-            /** Max Steps */
+            /**
+             * Max Steps
+             * @description Optimizer steps; overrides `num_train_epochs` when given.
+             */
             max_steps?: number | null;
-            /** Learning Rate */
+            /**
+             * Learning Rate
+             * @description Peak learning rate. Default: for `sft`, 2e-4 with LoRA and 2e-5 for full fine-tuning; for `dpo`, `kto` and `grpo`, 1e-5 and 1e-6; for `reward`, 1e-4 and 1e-5.
+             */
             learning_rate?: number | null | "auto";
             /**
              * Lr Scheduler Type
+             * @description How the learning rate changes after the warm-up.
              * @default cosine
              * @enum {string}
              */
             lr_scheduler_type: "linear" | "cosine" | "constant" | "constant_with_warmup" | "polynomial";
             /**
              * Warmup Steps
+             * @description Steps over which the learning rate rises to its peak.
              * @default 0
              */
             warmup_steps: number;
             /**
              * Warmup Ratio
+             * @description Share of the run's steps over which the learning rate rises to its peak, instead of `warmup_steps`.
              * @default 0
              */
             warmup_ratio: number | "auto";
             /**
              * Weight Decay
+             * @description Share of each weight that the optimizer subtracts per step, times the learning rate.
              * @default 0
              */
             weight_decay: number;
             /**
              * Adam Beta1
+             * @description Decay of AdamW's mean of the gradients.
              * @default 0.9
              */
             adam_beta1: number;
             /**
              * Adam Beta2
+             * @description Decay of AdamW's mean of the squared gradients.
              * @default 0.999
              */
             adam_beta2: number;
             /**
              * Adam Epsilon
+             * @description Added to the denominator of AdamW's update.
              * @default 1e-8
              */
             adam_epsilon: number;
-            /** Neftune Noise Alpha */
+            /**
+             * Neftune Noise Alpha
+             * @description Strength of the noise that is added to the embeddings of the training rows (NEFTune), for example 5.
+             */
             neftune_noise_alpha?: number | null;
             /**
              * Max Grad Norm
+             * @description Gradients are clipped to this norm; 0 turns clipping off.
              * @default 1
              */
             max_grad_norm: number;
-            /** Optim */
+            /**
+             * Optim
+             * @description The 8-bit kinds are those of bitsandbytes; `paged_adamw_8bit` needs a GPU. Default: `adamw_torch_fused` on a GPU, else `adamw_torch`.
+             */
             optim?: ("adamw_torch" | "adamw_torch_fused" | "adamw_8bit" | "paged_adamw_8bit" | "adafactor" | "sgd") | null;
             /**
              * Logging Steps
+             * @description Steps between two logs of the metrics.
              * @default 1
              */
             logging_steps: number;
-            /** Eval Steps */
+            /**
+             * Eval Steps
+             * @description Steps between evaluations. Default: at the start and at the end only.
+             */
             eval_steps?: number | null;
-            /** Sample Prompts */
+            /**
+             * Sample Prompts
+             * @description Prompts that the model answers at the steps of an evaluation, also without an eval dataset.
+             */
             sample_prompts?: (string | components["schemas"]["PromptMessage"][])[] | null;
             /**
              * Sample Max New Tokens
+             * @description Most tokens of such an answer.
              * @default 128
              */
             sample_max_new_tokens: number;
-            /** Eval Accumulation Steps */
+            /**
+             * Eval Accumulation Steps
+             * @description Accepted, without effect: an evaluation keeps only sums, so its results need no memory on the device.
+             */
             eval_accumulation_steps?: number | null;
-            /** Early Stopping Patience */
+            /**
+             * Early Stopping Patience
+             * @description Evaluations in a row without a lower eval loss after which the run ends. Default: it trains all its steps.
+             */
             early_stopping_patience?: number | null;
             /**
              * Early Stopping Threshold
+             * @description How much lower than before an eval loss must be to count as an improvement.
              * @default 0
              */
             early_stopping_threshold: number;
             /**
              * Save Steps
+             * @description Steps between checkpoints; the last step is always saved.
              * @default 50
              */
             save_steps: number;
             /**
              * Save Total Limit
+             * @description Checkpoints kept besides the best one.
              * @default 3
              */
             save_total_limit: number;
             /**
              * Load Best Model At End
+             * @description Deliver the checkpoint with the lowest eval loss, where one was measured.
              * @default true
              */
             load_best_model_at_end: boolean;
             /**
              * Gradient Checkpointing
+             * @description Recompute activations in the backward pass: less memory, more time.
              * @default false
              */
             gradient_checkpointing: boolean | "auto";
             /**
              * Dtype
+             * @description Data type the base weights are loaded in; `auto` takes the type they were saved in for LoRA, float32 for full fine-tuning.
              * @default auto
              * @enum {string}
              */
             dtype: "auto" | "float32" | "bfloat16" | "float16";
-            /** Bf16 */
+            /**
+             * Bf16
+             * @description Mixed precision with bfloat16. Default: on GPUs of compute capability 8 or higher, where neither `fp16` nor `dtype` is set.
+             */
             bf16?: boolean | "auto" | null;
-            /** Fp16 */
+            /**
+             * Fp16
+             * @description Mixed precision with float16 and loss scaling (GPU only). Default: on older GPUs, where neither `bf16` nor `dtype` is set.
+             */
             fp16?: boolean | "auto" | null;
             /**
              * Dataloader Num Workers
+             * @description Processes of each training process that put its batches together; 0 does it between two steps.
              * @default 0
              */
             dataloader_num_workers: number | "auto";
-            /** Dataloader Prefetch Factor */
+            /**
+             * Dataloader Prefetch Factor
+             * @description Batches that each of them prepares ahead. Default: 2.
+             */
             dataloader_prefetch_factor?: number | null;
             /**
              * Seed
+             * @description Seed of all random numbers.
              * @default 42
              */
             seed: number;
@@ -4610,9 +4804,15 @@ export interface components {
         UploadStart: {
             /** Filename */
             filename: string;
-            /** Size Bytes */
+            /**
+             * Size Bytes
+             * @description Size of the whole file.
+             */
             size_bytes: number;
-            /** Sha256 */
+            /**
+             * Sha256
+             * @description Hash of the whole file.
+             */
             sha256?: string | null;
             /** Name */
             name?: string | null;
@@ -4640,6 +4840,7 @@ export interface components {
         UrlRequest: {
             /**
              * Expires S
+             * @description Lifetime in seconds; S3 signs for at most seven days.
              * @default 86400
              */
             expires_s: number;
@@ -6290,7 +6491,7 @@ export interface operations {
                 /** @description Bucket to store it in. */
                 bucket?: string;
                 /** @description Shape of the rows; default: detected. */
-                shape?: string | null;
+                shape?: "messages" | "sharegpt" | "alpaca" | "prompt_completion" | "text" | "preference" | "openai_dpo" | "unpaired" | "prompt" | null;
                 /** @description JSON object: field of the shape to column. */
                 columns?: string | null;
                 /** @description Skip rows that cannot be read. */
@@ -6340,7 +6541,7 @@ export interface operations {
                 /** @description Bucket to store it in. */
                 bucket?: string;
                 /** @description Shape of the rows; default: detected. */
-                shape?: string | null;
+                shape?: "messages" | "sharegpt" | "alpaca" | "prompt_completion" | "text" | "preference" | "openai_dpo" | "unpaired" | "prompt" | null;
                 /** @description JSON object: field of the shape to column. */
                 columns?: string | null;
                 /** @description Skip rows that cannot be read. */

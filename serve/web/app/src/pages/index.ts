@@ -1,13 +1,21 @@
 /** Every page, one line each. */
 import type { PageRoute } from "../router/pages";
 import { routes as compare } from "./compare/routes";
+import { routes as datasets } from "./datasets/routes";
 import { routes as job } from "./job/routes";
 import { routes as jobs } from "./jobs/routes";
+import { routes as models } from "./models/routes";
+import { routes as newJob } from "./new/routes";
 import { routes as queue } from "./queue/routes";
+import { routes as templates } from "./templates/routes";
 
 export const PAGES: PageRoute[] = [
   ...jobs,
   ...job,
   ...queue,
   ...compare,
+  ...newJob,
+  ...datasets,
+  ...models,
+  ...templates,
 ];

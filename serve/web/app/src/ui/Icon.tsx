@@ -20,6 +20,7 @@ const PATHS: Record<string, string> = {
   back: "M15 5l-7 7 7 7",
   pause: "M9 5v14M15 5v14",
   play: "M8 5l11 7-11 7z",
+  reset: "M5 5v5h5M5.5 10a7 7 0 1 1-.6 5",
   stop: "M7 7h10v10H7z",
 };
 

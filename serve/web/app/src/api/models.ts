@@ -1,0 +1,28 @@
+/** Queries of tuned models and base models. */
+import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
+import { http, unwrap, type Schemas } from "./client";
+
+export type TunedModel = Schemas["TunedModel"];
+export type ModelCheck = Schemas["ModelCheck"];
+
+const PAGE_SIZE = 100;
+
+export const modelListQuery = infiniteQueryOptions({
+  queryKey: ["models"],
+  initialPageParam: undefined as string | undefined,
+  // Delivered by jobs meanwhile, which no event of this page says.
+  staleTime: 0,
+  queryFn: ({ pageParam, signal }) => {
+    const query = { limit: PAGE_SIZE, ...(pageParam === undefined ? {} : { after: pageParam }) };
+    return unwrap(http.GET("/api/models", { params: { query }, signal }));
+  },
+  getNextPageParam: (page) => page.next_cursor ?? undefined,
+});
+
+/** What a job with this model would start from. */
+export const modelCheckQuery = (model: string) =>
+  queryOptions({
+    queryKey: ["model-check", model],
+    enabled: model !== "",
+    queryFn: ({ signal }) => unwrap(http.POST("/api/models/check", { body: { model }, signal })),
+  });

@@ -1,0 +1,76 @@
+import { useInfiniteQuery } from "@tanstack/react-query";
+import { datasetListQuery, type Dataset } from "../../api/datasets";
+import { useTitle } from "../../app/useTitle";
+import { ago, bytes, count } from "../../format/format";
+import { Link } from "../../router/Link";
+import { navigate } from "../../router/router";
+import { Button } from "../../ui/Button";
+import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
+import { DropZone } from "../../upload/DropZone";
+import { DatasetMenu } from "./DatasetMenu";
+import { OpenUploads } from "./OpenUploads";
+import "../records.css";
+import "./datasets.css";
+
+/** Every dataset, and the place to upload another one. */
+export default function DatasetsPage() {
+  useTitle("Datasets");
+  const list = useInfiniteQuery(datasetListQuery);
+  const datasets = list.data?.pages.flatMap((page) => page.data) ?? [];
+  return (
+    <>
+      <div className="page-head">
+        <h1>Datasets</h1>
+      </div>
+      <div className="parts">
+        <DropZone onDone={(dataset) => { navigate(`/datasets/${dataset.id}`); }} />
+        <OpenUploads />
+        {list.isPending && <Loading lines={6} />}
+        {list.isError && <ErrorNote error={list.error} retry={() => void list.refetch()} />}
+        {list.isSuccess && datasets.length === 0 && (
+          <EmptyState title="No datasets yet">
+            <p>A dataset is a file of rows to train on, such as conversations. Drop one above; every row is checked, and nothing is trained yet.</p>
+          </EmptyState>
+        )}
+        {datasets.length > 0 && <Table datasets={datasets} />}
+        {list.hasNextPage && (
+          <div className="more">
+            <Button disabled={list.isFetchingNextPage} onClick={() => void list.fetchNextPage()}>Show older datasets</Button>
+          </div>
+        )}
+      </div>
+    </>
+  );
+}
+
+function Table({ datasets }: { datasets: Dataset[] }) {
+  return (
+    <table className="table stack records">
+      <thead>
+        <tr>
+          <th scope="col">Name</th>
+          <th scope="col">Rows</th>
+          <th scope="col">Shape</th>
+          <th scope="col">Size</th>
+          <th scope="col">Uploaded</th>
+          <th scope="col"><span className="visually-hidden">Actions</span></th>
+        </tr>
+      </thead>
+      <tbody>
+        {datasets.map((dataset) => (
+          <tr key={dataset.id}>
+            <th scope="row" className="record-name">
+              <Link to={`/datasets/${dataset.id}`}>{dataset.name}</Link>
+              <span className="muted small">{dataset.id}</span>
+            </th>
+            <td className="numeric" data-label="Rows">{count(dataset.num_rows)}</td>
+            <td data-label="Shape">{dataset.shape}</td>
+            <td className="numeric" data-label="Size">{bytes(dataset.size_bytes)}</td>
+            <td data-label="Uploaded">{ago(dataset.created_at)}</td>
+            <td className="record-actions"><DatasetMenu dataset={dataset} /></td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}

@@ -1,0 +1,83 @@
+import { useInfiniteQuery } from "@tanstack/react-query";
+import { modelListQuery, type TunedModel } from "../../api/models";
+import { useTitle } from "../../app/useTitle";
+import { ago, count } from "../../format/format";
+import { modelAddress } from "../../jobs/JobActions";
+import { Link } from "../../router/Link";
+import { Button } from "../../ui/Button";
+import { Icon } from "../../ui/Icon";
+import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
+import "../records.css";
+
+const KINDS: Record<string, string> = { adapter: "adapter", full: "all weights" };
+
+/** What jobs have delivered. */
+export default function ModelsPage() {
+  useTitle("Models");
+  const list = useInfiniteQuery(modelListQuery);
+  const models = list.data?.pages.flatMap((page) => page.data) ?? [];
+  return (
+    <>
+      <div className="page-head">
+        <h1>Models</h1>
+      </div>
+      {list.isPending && <Loading lines={6} />}
+      {list.isError && <ErrorNote error={list.error} retry={() => void list.refetch()} />}
+      {list.isSuccess && models.length === 0 && (
+        <EmptyState title="No tuned models yet">
+          <p>
+            A job delivers a tuned model when it completes. <Link to="/new">Submit a job</Link> to get the first one.
+          </p>
+        </EmptyState>
+      )}
+      {models.length > 0 && <Table models={models} />}
+      {list.hasNextPage && (
+        <div className="more">
+          <Button disabled={list.isFetchingNextPage} onClick={() => void list.fetchNextPage()}>Show older models</Button>
+        </div>
+      )}
+    </>
+  );
+}
+
+function Table({ models }: { models: TunedModel[] }) {
+  return (
+    <table className="table stack records">
+      <thead>
+        <tr>
+          <th scope="col">Name</th>
+          <th scope="col">Base model</th>
+          <th scope="col">Trained</th>
+          <th scope="col">Step</th>
+          <th scope="col">Delivered</th>
+          <th scope="col"><span className="visually-hidden">Actions</span></th>
+        </tr>
+      </thead>
+      <tbody>
+        {models.map((model) => (
+          <tr key={model.id}>
+            <th scope="row" className="record-name">
+              <Link to={`/jobs/${model.job_id}`}>{model.name}</Link>
+              <span className="muted small">{model.id}</span>
+            </th>
+            <td data-label="Base model">{model.base_model}</td>
+            <td data-label="Trained">{KINDS[model.kind] ?? model.kind}</td>
+            <td className="numeric" data-label="Step">{count(model.step)}</td>
+            <td data-label="Delivered">{ago(model.created_at)}</td>
+            <td className="record-actions">
+              <div className="buttons">
+                <Link className="button" to={`/new?model=${encodeURIComponent(`model:${model.id}`)}`} aria-label={`Use as base: ${model.name}`}>
+                  Use as base
+                </Link>
+                <a className="button" href={modelAddress(model.job_id)} download aria-label={`Download ${model.name}`}>
+                  <Icon name="download" />
+                  Download
+                </a>
+              </div>
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}

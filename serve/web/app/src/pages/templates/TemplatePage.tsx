@@ -1,0 +1,79 @@
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { deleteTemplate, saveTemplate, templateKeys, templateQuery, type Template } from "../../api/templates";
+import { useTitle } from "../../app/useTitle";
+import { Link } from "../../router/Link";
+import type { PageProps } from "../../router/pages";
+import { navigate } from "../../router/router";
+import { Button } from "../../ui/Button";
+import { ConfirmDialog } from "../../ui/ConfirmDialog";
+import { ErrorNote, Loading } from "../../ui/Notes";
+import "../records.css";
+import "./templates.css";
+
+/** One template as text; one's own can be changed. */
+export default function TemplatePage({ params }: PageProps) {
+  const name = params["name"] ?? "";
+  useTitle(name);
+  const template = useQuery(templateQuery(name));
+  if (template.isError) return <ErrorNote error={template.error} retry={() => void template.refetch()} />;
+  if (!template.isSuccess) return <Loading lines={8} />;
+  return <Shown key={template.data.text} template={template.data} />;
+}
+
+function Shown({ template }: { template: Template }) {
+  const client = useQueryClient();
+  const [text, setText] = useState(template.text);
+  const [isAsked, setAsked] = useState(false);
+  const [error, setError] = useState<unknown>(null);
+  const isOwn = Boolean(template.owner);
+  async function save() {
+    setError(null);
+    try {
+      client.setQueryData(templateKeys.one(template.name), await saveTemplate(template.name, text));
+      await client.invalidateQueries({ queryKey: templateKeys.list });
+    } catch (failure) {
+      setError(failure);
+    }
+  }
+  return (
+    <>
+      <div className="page-head">
+        <div className="page-title">
+          <h1>{template.name}</h1>
+          <p className="muted">{isOwn ? "Your template" : "Built in: use it, and save your changes under another name"}</p>
+        </div>
+        {isOwn && <Button onClick={() => { setAsked(true); }}>Delete…</Button>}
+        {isOwn && <Button disabled={text === template.text || text.trim() === ""} onClick={() => void save()}>Save the changes</Button>}
+        <Link className="button button-primary" to={`/new?template=${encodeURIComponent(template.name)}`}>Use it</Link>
+      </div>
+      <div className="parts">
+        {error !== null && <ErrorNote error={error} />}
+        <textarea
+          className="template-text mono"
+          aria-label={`Text of ${template.name}`}
+          readOnly={!isOwn}
+          spellCheck={false}
+          rows={text.split("\n").length + 1}
+          value={text}
+          onChange={(event) => { setText(event.target.value); }}
+        />
+      </div>
+      {isAsked && (
+        <ConfirmDialog
+          title={`Delete the template ${template.name}?`}
+          confirm="Delete the template"
+          keep="Keep it"
+          onClose={() => { setAsked(false); }}
+          action={async () => {
+            await deleteTemplate(template.name);
+            await client.invalidateQueries({ queryKey: templateKeys.list });
+            navigate("/templates");
+          }}
+        >
+          <p>Jobs that were made from it stay as they are. This cannot be undone.</p>
+        </ConfirmDialog>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,66 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { useEffect, useRef, useState } from "react";
+import { datasetKeys, isUnreadable, uploadListQuery, type Dataset } from "../api/datasets";
+import { columnsOf } from "./columns";
+import { completeUpload, sendFile, uploadService, type UploadOptions } from "./upload";
+
+export type UploadState =
+  | { phase: "idle" }
+  | { phase: "sending"; file: File; sent: number }
+  | { phase: "reading"; file: File }
+  /** The bytes are there, and no dataset could be made of them: other options may help. */
+  | { phase: "unreadable"; file: File; id: string; error: unknown; columns: string[] }
+  | { phase: "failed"; file: File; error: unknown };
+
+export interface UploadControl {
+  state: UploadState;
+  send: (file: File) => void;
+  readAgain: (options: UploadOptions) => void;
+  cancel: () => void;
+}
+
+/** One upload at a time, from the file to the dataset. */
+export function useUpload(onDone: (dataset: Dataset) => void): UploadControl {
+  const client = useQueryClient();
+  const [state, setState] = useState<UploadState>({ phase: "idle" });
+  const abort = useRef<AbortController | null>(null);
+  useEffect(() => () => { abort.current?.abort(); }, []);
+
+  async function read(file: File, id: string, options: UploadOptions) {
+    setState({ phase: "reading", file });
+    try {
+      const dataset = await completeUpload(id, options);
+      setState({ phase: "idle" });
+      await client.invalidateQueries({ queryKey: datasetKeys.lists });
+      onDone(dataset);
+    } catch (error) {
+      if (isUnreadable(error)) setState({ phase: "unreadable", file, id, error, columns: await columnsOf(file) });
+      else setState({ phase: "failed", file, error });
+    }
+    void client.invalidateQueries(uploadListQuery);
+  }
+
+  async function send(file: File) {
+    abort.current?.abort();
+    const own = new AbortController();
+    abort.current = own;
+    setState({ phase: "sending", file, sent: 0 });
+    try {
+      const id = await sendFile(file, uploadService, (sent) => { setState({ phase: "sending", file, sent }); }, own.signal);
+      await read(file, id, {});
+    } catch (error) {
+      if (!own.signal.aborted) setState({ phase: "failed", file, error });
+    }
+  }
+
+  return {
+    state,
+    send: (file) => void send(file),
+    readAgain: (options) => { if (state.phase === "unreadable") void read(state.file, state.id, options); },
+    cancel: () => {
+      abort.current?.abort();
+      setState({ phase: "idle" });
+      void client.invalidateQueries(uploadListQuery);
+    },
+  };
+}

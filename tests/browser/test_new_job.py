@@ -1,0 +1,208 @@
+"""From a file to a submitted job in the browser, on the service without Ray. The data worker's answers are set."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from cluster.data.requests import WorkState, WorkStatus
+from tests.browser.conftest import SHORT_MS
+from tests.support.dropped_files import drop
+from tests.unit.ftlab.check_documents import EVIL, REPORT, TOKEN_ROW
+from train.data.tokens.row_lengths import RowLengths
+
+MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+CSV = "prompt,completion\n" + "".join(f"What is {n} plus 1?,It is {n + 1}.\n" for n in range(30))
+
+
+@pytest.fixture(autouse=True)
+def answers(world):
+    """What the data worker says about every dataset."""
+    data = world.scene.services.data
+    data.state = WorkState(WorkStatus.DONE, 30, 30, result=REPORT)
+    data.rows = [TOKEN_ROW]
+    data.lengths = [RowLengths(30, 30, 600, 300, {20: 30}, is_exact=True)]
+
+
+def open_new(open_page, query: str = "", **options: Any) -> Page:
+    """The page of a new job, once it knows the settings of the service."""
+    page: Page = open_page(f"/new{query}", **options)
+    expect(page.get_by_role("heading", name="Settings")).to_be_visible(timeout=SHORT_MS)
+    return page
+
+
+def submitted(world, page: Page) -> dict[str, Any]:
+    """The job whose page is open."""
+    page.wait_for_url(re.compile("/jobs/job-"))
+    job_id = page.url.rsplit("/", 1)[1]
+    return dict(world.scene.api.get(f"/api/training/jobs/{job_id}").json())
+
+
+def test_from_a_dropped_file_to_a_submitted_job(world, open_page):
+    page = open_new(open_page)
+    expect(page.get_by_role("button", name="Submit the job")).to_be_disabled()
+    drop(page, "sums.csv", CSV)
+    expect(page.get_by_text("30 conversations, read as prompt_completion from csv")).to_be_visible()
+    first = page.get_by_role("row", name=re.compile("What is 0 plus 1"))
+    expect(first.locator("td").first).to_contain_text("completion")
+    expect(first.locator("td").last).to_contain_text("assistant")
+
+    page.get_by_label("Model", exact=True).fill(MODEL)
+    expect(page.get_by_text("LlamaForCausalLM")).to_be_visible()
+    expect(page.get_by_text(f"{EVIL} is cut off.")).to_be_visible()
+    expect(page.locator(".token-text .token-trained").first).to_contain_text("swer")
+    page.get_by_role("button", name="Use 64").click()
+    expect(page.get_by_label("method.max_length", exact=True)).to_have_value("64")
+
+    page.get_by_label("Start from a template").select_option("advanced")
+    page.get_by_label("training.max_steps", exact=True).fill("20")
+    page.get_by_label("a share of these rows").check()
+    page.get_by_label("Name", exact=True).fill("sums")
+    expect(page.get_by_text("Steps", exact=True)).to_be_visible(timeout=SHORT_MS)
+    page.get_by_role("button", name="Submit the job").click()
+    config = submitted(world, page)["config"]
+    assert (config["name"], config["model"], config["eval_split"]) == ("sums", MODEL, 0.1)
+    assert config["training"]["max_steps"] == 20
+    page.goto("/new")
+    expect(page.locator(".drop")).to_be_visible()
+
+
+def test_the_form_and_the_yaml_are_the_same_document(world, open_page):
+    page = open_new(open_page, f"?dataset={world.scene.dataset()}&model={MODEL}")
+    page.get_by_label("training.learning_rate", exact=True).fill("1e-4")
+    page.get_by_role("button", name="YAML").click()
+    text = page.get_by_role("textbox", name="Config as YAML")
+    expect(text).to_have_value(re.compile("training:\n  learning_rate: 0.0001\n"))
+    text.fill(text.input_value() + "  seed: 7 # lucky\n  max_steps: 3\n")
+    page.get_by_role("button", name="Form").click()
+    expect(page.get_by_label("training.max_steps", exact=True)).to_have_value("3")
+    page.get_by_label("Find a setting").fill("seed of all")
+    expect(page.get_by_label("training.seed", exact=True)).to_have_value("7")
+    page.get_by_role("button", name="Reset training.seed").click()
+    page.reload()
+    page.get_by_role("button", name="YAML").click()
+    expect(text).not_to_have_value(re.compile("seed"))
+    text.fill("training: [")
+    expect(page.get_by_role("alert").first).to_contain_text("Line 1")
+    expect(page.get_by_role("button", name="Submit the job")).to_be_disabled()
+
+
+def test_errors_are_shown_at_the_setting_that_they_name(world, open_page):
+    page = open_new(open_page, f"?dataset={world.scene.dataset()}&model={MODEL}", may_fail=True)
+    field = page.get_by_label("lora.r", exact=True)
+    field.fill("5000")
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("[id='problem-lora.r']")).to_have_text("Must be a whole number, 1 to 1024.")
+    field.fill("")
+
+    page.get_by_label("Find a setting").fill("warmup")
+    page.get_by_label("training.warmup_steps", exact=True).fill("4")
+    page.get_by_label("training.warmup_ratio", exact=True).fill("0.1")
+    expect(page.locator("[id='problem-training.warmup_steps']")).to_contain_text("cannot be combined")
+    expect(page.get_by_role("button", name="Submit the job")).to_be_disabled()
+    page.get_by_label("Find a setting").fill("")
+    page.get_by_role("button", name="Mend training.warmup_steps").click()
+    expect(page.get_by_label("training.warmup_steps", exact=True)).to_be_focused()
+    page.get_by_role("button", name="Reset training.warmup_ratio").click()
+    expect(page.get_by_role("button", name="Submit the job")).to_be_enabled()
+
+
+def test_rows_in_pairs_choose_a_method_that_learns_from_them(open_page):
+    page = open_new(open_page)
+    drop(page, "pairs.csv", "prompt,chosen,rejected\nHi,Hello,Go away\nBye,Goodbye,No\n")
+    expect(page.get_by_role("combobox", name="Method", exact=True)).to_have_value("dpo")
+    expect(page.get_by_label("method.max_length", exact=True)).to_be_visible()
+
+
+def test_a_file_of_unknown_columns_is_read_with_a_mapping(open_page):
+    page = open_page("/datasets", may_fail=True)
+    drop(page, "faq.csv", "question,reply\nHi,Hello\nBye,Goodbye\n")
+    expect(page.get_by_role("alert")).to_contain_text("match no known shape")
+    assert page.locator("datalist option").evaluate_all("all => all.map(one => one.value)") == ["question", "reply"]
+    page.get_by_label("Column of prompt").fill("question")
+    page.get_by_label("Column of completion").fill("reply")
+    page.get_by_role("button", name="Read the file again").click()
+    expect(page.get_by_role("heading", name="faq.csv")).to_be_visible()
+    expect(page.get_by_text("2 conversations, read as prompt_completion")).to_be_visible()
+
+
+def test_an_upload_continues_after_the_connection_broke(open_page):
+    page = open_page("/datasets", may_fail=True)
+    sent: list[str] = []
+
+    def break_once(route: Route) -> None:
+        if route.request.method != "PATCH":
+            route.continue_()
+            return
+        sent.append(route.request.headers["upload-offset"])
+        if len(sent) == 2:
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/api/uploads/*", break_once)
+    row = json.dumps({"prompt": "long " * 200, "completion": "yes"}) + "\n"
+    drop(page, "long.jsonl", row * 5000)
+    expect(page.get_by_role("heading", name="long.jsonl")).to_be_visible()
+    assert sent == ["0", "4194304", "4194304"]
+
+
+def test_a_dataset_is_deleted_after_a_question_and_not_while_it_is_used(world, open_page):
+    used = world.scene.dataset()
+    page = open_page(f"/datasets/{used}", may_fail=True)
+    for _ in range(2):
+        page.get_by_role("button", name="Actions for support-train.jsonl").click()
+        page.get_by_role("menuitem", name="Delete the dataset").click()
+        dialog = page.get_by_role("dialog", name="Delete support-train.jsonl?")
+        dialog.get_by_role("button", name="Delete the dataset").click()
+        expect(dialog.get_by_role("alert")).to_contain_text("in use")
+        dialog.get_by_role("button", name="Keep it").click()
+    free = world.scene.dataset("free.jsonl", 3)
+    page.goto(f"/datasets/{free}")
+    page.get_by_role("button", name="Actions for free.jsonl").click()
+    page.get_by_role("menuitem", name="Delete the dataset").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete the dataset").click()
+    page.wait_for_url("**/datasets")
+    assert world.scene.api.get(f"/api/datasets/{free}").status_code == 404
+
+
+def test_a_template_is_saved_used_changed_and_deleted(world, open_page):
+    page = open_new(open_page, f"?dataset={world.scene.dataset()}&model={MODEL}", may_fail=True)
+    page.get_by_label("lora.r", exact=True).fill("4")
+    page.get_by_role("button", name="Save as a template").click()
+    dialog = page.get_by_role("dialog", name="Save as a template")
+    dialog.get_by_label("Name").fill("Not a name")
+    dialog.get_by_role("button", name="Save the template").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("lowercase letters")
+    dialog.get_by_label("Name").fill("small")
+    dialog.get_by_label("What it is for").fill("For quick tries.")
+    dialog.get_by_role("button", name="Save the template").click()
+    expect(dialog).to_have_count(0)
+    assert world.scene.api.get("/api/templates/small").json()["text"] == "# For quick tries.\nlora:\n  r: 4\n"
+
+    page.goto("/templates/small")
+    page.get_by_label("Text of small").fill("# For quick tries.\nlora: {r: 2}\n")
+    page.get_by_role("button", name="Save the changes").click()
+    expect(page.get_by_role("button", name="Save the changes")).to_be_disabled()
+    page.get_by_role("link", name="Use it").click()
+    expect(page.get_by_label("lora.r", exact=True)).to_have_value("2")
+    expect(page.get_by_label("Model", exact=True)).to_have_value(MODEL)
+
+    page.goto("/templates/small")
+    page.get_by_role("button", name="Delete…").click()
+    page.get_by_role("dialog", name="Delete the template small?").get_by_role(
+        "button", name="Delete the template"
+    ).click()
+    page.wait_for_url("**/templates")
+    expect(page.get_by_text("None yet.")).to_be_visible()
+
+
+def test_a_tuned_model_is_the_base_of_a_new_job(open_page):
+    page = open_page("/models", may_fail=True)
+    expect(page.get_by_role("link", name="Download support-v1")).to_have_attribute(
+        "href", re.compile("/download/model")
+    )
+    page.get_by_role("link", name="Use as base: support-v1").click()
+    expect(page.get_by_label("Model", exact=True)).to_have_value(re.compile("^model:model-"))
