@@ -1665,13 +1665,25 @@ export interface components {
          * @description Where a channel delivers, and what.
          */
         ChannelChange: {
-            /** Url */
+            /**
+             * Url
+             * @description `https://...` for a webhook, `mailto:me@example.com` for mail, or a URL of Apprise such as `discord://...`.
+             */
             url: string;
-            /** Secret */
+            /**
+             * Secret
+             * @description Key that signs a webhook's requests: `whsec_` and 24 to 64 bytes in base64. Needed for a webhook only, and never shown by the service.
+             */
             secret?: string | null;
-            /** Kinds */
+            /**
+             * Kinds
+             * @description Kinds of notifications to deliver; none means all.
+             */
             kinds?: components["schemas"]["NotificationKind"][];
-            /** Jobs */
+            /**
+             * Jobs
+             * @description Ids or names of the jobs to deliver notifications about; none means all.
+             */
             jobs?: string[];
         };
         /** ChannelList */
@@ -3800,7 +3812,10 @@ export interface components {
          * @description The notifications to mark as read.
          */
         ReadUntil: {
-            /** Until */
+            /**
+             * Until
+             * @description Id of the newest one to mark: it and all older ones. Default: all.
+             */
             until?: string | null;
         };
         /**
