@@ -149,12 +149,7 @@ Index("ix_jobs_owner", jobs.c.owner, jobs.c.queue_seq, jobs.c.id)
 Index("ix_jobs_owner_name", jobs.c.owner, jobs.c.name, jobs.c.queue_seq)
 Index("ix_jobs_owner_status", jobs.c.owner, jobs.c.status, jobs.c.queue_seq)
 Index("ix_jobs_owner_disk", jobs.c.owner, jobs.c.disk_bytes, sqlite_where=HAS_FILES, postgresql_where=HAS_FILES)
-Index(
-    "ix_jobs_base_job",
-    jobs.c.base_job_id,
-    sqlite_where=IS_BASED_ON_A_JOB,
-    postgresql_where=IS_BASED_ON_A_JOB,
-)
+Index("ix_jobs_base_job", jobs.c.base_job_id, sqlite_where=IS_BASED_ON_A_JOB, postgresql_where=IS_BASED_ON_A_JOB)
 for _name, _condition in {
     "ix_jobs_live": IS_LIVE,
     "ix_jobs_behind_mlflow": IS_BEHIND_MLFLOW,

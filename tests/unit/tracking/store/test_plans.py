@@ -40,14 +40,18 @@ READS: dict[str, tuple[str, Call]] = {
     "left folders": ("ix_deleted_records_files", lambda tx: tx.deletions.jobs_with_files()),
 }
 
+LIKE_IT_ON_POSTGRES = {"list by status": "ix_jobs_owner", "notifier": "pk_jobs"}
+"""Indexes that begin like the expected one and serve a single row alike: statistics decide which of the two is taken."""
+
 
 @pytest.mark.parametrize("name", READS)
 def test_index_is_used(store: Store, name: str) -> None:
     add_job(store, job_id="job-0", name="a job 0")
     index, call = READS[name]
-    if name == "list by status" and store._database._reader.dialect.name == "postgresql":
-        index = "ix_jobs_owner"  # two begin so and serve one row alike: which one is taken depends on its statistics
-    assert index in plan(store, call)
+    is_postgres = store._database._reader.dialect.name == "postgresql"
+    alike = LIKE_IT_ON_POSTGRES.get(name, index) if is_postgres else index
+    found = plan(store, call)
+    assert index in found or alike in found
 
 
 @pytest.mark.parametrize("name", ["position", "positions", "front"])
