@@ -37,7 +37,10 @@ def to(status, message="A sentence.", reason=None):
 
 
 def made(payloads, previous):
-    events = [EventRecord("job-1", seq, 1, NOW, each.kind, each.to_data(), "local", seq) for seq, each in enumerate(payloads, 1)]
+    events = [
+        EventRecord("job-1", seq, 1, NOW, each.kind, each.to_data(), "local", seq)
+        for seq, each in enumerate(payloads, 1)
+    ]
     return list(notifications_of(JOB, events, previous))
 
 
