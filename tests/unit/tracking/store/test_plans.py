@@ -41,7 +41,7 @@ READS: dict[str, tuple[str, Call]] = {
 }
 
 LIKE_IT_ON_POSTGRES = {"list by status": "ix_jobs_owner", "notifier": "pk_jobs"}
-"""Indexes that begin like the expected one and serve a single row alike: statistics decide which of the two is taken."""
+"""Indexes that begin like the expected one and serve a single row alike: statistics decide which is taken."""
 
 
 @pytest.mark.parametrize("name", READS)
