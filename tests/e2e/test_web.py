@@ -10,7 +10,7 @@ SLOW_MS = 60_000
 
 
 def test_a_live_job_is_watched_and_cancelled_in_the_browser(lab, client, dataset, chromium):
-    job = client.jobs.create(tiny_job(dataset, max_steps=5000, name="watched"))
+    job = client.jobs.create(tiny_job(dataset, max_steps=5000, name="seen in the browser"))
     faults: list[str] = []
     page = chromium.new_page(base_url=lab.settings.server_url)
     page.set_default_timeout(SLOW_MS)
@@ -20,7 +20,7 @@ def test_a_live_job_is_watched_and_cancelled_in_the_browser(lab, client, dataset
     reply = page.goto("/")
     assert reply is not None
     assert reply.headers["content-encoding"] == "gzip"
-    page.get_by_role("link", name="watched").click()
+    page.get_by_role("link", name="seen in the browser").click()
     page.wait_for_url(f"**/jobs/{job.id}")
     follow_until(client, job, at_step(5))
     steps = page.get_by_text(re.compile(r"^[\d,]+ of 5,000 steps"))
@@ -31,9 +31,9 @@ def test_a_live_job_is_watched_and_cancelled_in_the_browser(lab, client, dataset
     chart = page.get_by_role("img", name=re.compile(r"Chart of Loss\. loss: from"))
     expect(chart.locator("canvas")).to_be_visible(timeout=SLOW_MS)
 
-    page.get_by_role("button", name="Actions for watched").click()
+    page.get_by_role("button", name="Actions for seen in the browser").click()
     page.get_by_role("menuitem", name="Cancel the job").click()
-    page.get_by_role("dialog", name="Cancel watched?").get_by_role("button", name="Cancel the job").click()
+    page.get_by_role("dialog", name="Cancel seen in the browser?").get_by_role("button", name="Cancel the job").click()
     expect(page.locator(".pill").first).to_contain_text("Cancelled", timeout=SLOW_MS)
     assert client.jobs.get(job.id).status == "cancelled"
     assert faults == []

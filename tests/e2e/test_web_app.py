@@ -6,11 +6,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
-from tests.support.chromium import chromium
 from tests.support.dropped_files import drop
 from tests.support.lab import TINY, Lab
-
-__all__ = ["chromium"]
 
 TRAINED_MS = 180_000
 READ_MS = 60_000
