@@ -17,9 +17,6 @@ LONG_ROWS = 64
 LONG = {"type": "sft", "max_length": 1024}
 GROUP_BYTES = 1000 * MIB
 """A step on half of the long rows at once needs 1.3 GB, with passes of a quarter 0.7 GB."""
-EVAL_ROWS = 128
-EVAL_GROUP_BYTES = 700 * MIB
-"""An evaluation of all these rows in one batch needs 1.4 GB, in batches of a half 0.7 GB."""
 STEPS_TIMEOUT_S = 120.0
 POISON = "@"
 """The poisoned model computes NaN from a row with this character."""
@@ -80,34 +77,6 @@ def test_a_worker_that_the_kernel_kills_for_lack_of_memory(scene: Scene, tmp_pat
         add(group, worker_of(scene, job, 2))
         done = scene.finish(job)
     assert done.status is JobStatus.COMPLETED, done.message
-
-
-@pytest.mark.chaos
-def test_an_evaluation_at_step_200_that_needs_more_memory_than_there_is(scene: Scene, tmp_path: Path) -> None:
-    held_out = upload(scene, tmp_path, long_rows(EVAL_ROWS))
-    training = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 1, "save_steps": 100}
-    evaluation = {"per_device_eval_batch_size": EVAL_ROWS, "eval_steps": 200}
-    model = scene.model("wide", hidden=256)
-    with memory_group(f"cures-{tmp_path.name}", EVAL_GROUP_BYTES) as group:
-        if group is None:
-            pytest.skip("control groups are not permitted here")
-        config = scene.config(max_steps=220, model=model, method=LONG, training=training | evaluation, max_retries=0)
-        job = scene.submit_config(config | {"eval_dataset": held_out.id})
-        # The evaluation before the first step has all the memory of the machine.
-        scene.reach(job, 100)
-        add(group, worker_of(scene, job, 1))
-        failed = scene.finish(job)
-        found = why(scene, job)
-        assert (failed.status, failed.step) == (JobStatus.FAILED, 200)
-        assert (found.cause, found.phase, found.confidence) == (FailureCause.HOST_MEMORY, Phase.EVALUATING, "likely")
-        assert [change.field for change in found.suggestions[0].changes] == ["training.per_device_eval_batch_size"]
-        assert found.resume_from is not None
-        assert found.resume_from.step == 100
-        cure(scene, job)
-        add(group, worker_of(scene, job, 2))
-        done = scene.finish(job)
-    assert done.status is JobStatus.COMPLETED, done.message
-    assert [point.step for point in scene.client.jobs.metrics(job.id, names=["eval_loss"])] == [0, 200, 220]
 
 
 def test_a_training_that_diverges(scene: Scene) -> None:
