@@ -49,6 +49,8 @@ failed or was cancelled is resumed. These moves are not in the table.
 """
 
 ATTEMPT_STATUSES = frozenset({S.PENDING, S.INITIALIZING, S.RUNNING, S.PAUSING})
+LIVE_STATUSES = ATTEMPT_STATUSES | {S.CANCELLING}
+"""Statuses of jobs that have devices, or are about to get or to release them."""
 
 SENTENCES: dict[JobStatus, str] = {
     S.QUEUED: "The job is waiting for its turn.",

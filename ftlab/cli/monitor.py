@@ -1,6 +1,5 @@
 """`ftlab monitor`: all jobs and one of them in the terminal, live."""
 
-import asyncio
 import shutil
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -36,6 +35,9 @@ def monitor(
     once: Annotated[bool, typer.Option("--once", help="Print one snapshot as text and end.")] = False,
 ) -> None:
     """Watch and control jobs on one screen. With --json, print one snapshot as JSON and end."""
+    # Here, because every command would wait for it.
+    import asyncio
+
     if once or session.output.as_json:
         asyncio.run(_print_once(session, job, as_ascii=as_ascii))
         return

@@ -117,7 +117,7 @@ def aligned(table: Sequence[Sequence[str]], shrinkable: Collection[int], max_wid
         widths[max(wide, key=widths.__getitem__)] -= 1
         excess -= 1
     return [
-        COLUMN_GAP.join(_fitted(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
+        COLUMN_GAP.join(fitted(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
     ]
 
 
@@ -126,13 +126,24 @@ def cell_width(text: str) -> int:
     return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
-def _fitted(text: str, width: int) -> str:
-    """Padded, or cut with an ellipsis, to `width` cells."""
-    if cell_width(text) > width:
-        while cell_width(text) > width - 1:
-            text = text[:-1]
-        text += "…"
-    return text + " " * (width - cell_width(text))
+def clipped(text: str, width: int) -> str:
+    """At most `width` cells; an ellipsis replaces what is cut."""
+    if cell_width(text) <= width:
+        return text
+    kept, used = [], 0
+    for char in text:
+        used += cell_width(char)
+        if used > width - 1:
+            break
+        kept.append(char)
+    return "".join(kept) + "…" if width > 0 else ""
+
+
+def fitted(text: str, width: int, *, right: bool = False) -> str:
+    """Exactly `width` cells: clipped, or padded on one side."""
+    text = clipped(text, width)
+    padding = " " * (width - cell_width(text))
+    return padding + text if right else text + padding
 
 
 def auto_lines(auto: "Mapping[str, AutoValue]", prefix: str = "  ") -> Iterator[str]:

@@ -24,6 +24,8 @@ JOBS_PATH = "/api/training/jobs"
 MAX_PAGE = 100
 """Most records the service puts into one page."""
 EVENTS_PAGE = 500
+SILENCE_S = 45.0
+"""A stream with nothing to read for three of the service's pings is dead."""
 FILES_TIMEOUT_S = 900.0
 """Timeout of requests for which the service may have to fetch or check whole files."""
 

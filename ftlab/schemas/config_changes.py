@@ -38,6 +38,14 @@ def nested(adjustments: Mapping[str, Any]) -> dict[str, Any]:
     return document
 
 
+def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every setting of a config document by its path; `nested` is the way back."""
+    found: dict[str, Any] = {}
+    for name, value in document.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
+
+
 def _refuse_second_value(document: Mapping[str, Any], part: Mapping[str, Any], path: str) -> None:
     """A path and a group may both name a setting."""
     for name in document.keys() & part.keys():

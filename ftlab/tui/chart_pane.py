@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ftlab.cli.text import fitted
 from ftlab.schemas.events import FINAL_EVAL_LOSS
 from ftlab.tui.braille import sparkline
 from ftlab.tui.charts import CURVES, MIN_HEIGHT, ChartOptions, Curve, chart, compact
 from ftlab.tui.series import Series
 from ftlab.tui.snapshot import JobDetail
-from ftlab.tui.spans import Line, fitted, line
+from ftlab.tui.spans import Line, line
 
 SMALL = 5
 """Lines of the smallest chart below the first one."""

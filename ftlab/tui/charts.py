@@ -5,10 +5,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ftlab.cli.text import duration
+from ftlab.cli.text import duration, fitted
 from ftlab.tui.braille import Canvas
 from ftlab.tui.series import Series, XAxis, finite, restarts, smoothed, thinned, x_values
-from ftlab.tui.spans import Line, Span, fitted, line, spread
+from ftlab.tui.spans import Line, Span, line, spread
 
 LABEL_WIDTH = 8
 MIN_HEIGHT = 4

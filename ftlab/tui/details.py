@@ -7,16 +7,16 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
-from ftlab.cli.text import ago, duration, elapsed, files, number, one_line, size, status_and_phase
+from ftlab.cli.text import ago, duration, elapsed, files, fitted, number, one_line, size, status_and_phase
 from ftlab.schemas import Attempt, Checkpoint, EventKind, Job, LogLine
 from ftlab.schemas.failure_text import failure_lines
 from ftlab.schemas.log_lines import event_text
-from ftlab.status import JobStatus, ReasonCode
+from ftlab.status import LIVE_STATUSES, JobStatus, ReasonCode
 from ftlab.tui.braille import bar
 from ftlab.tui.charts import compact
 from ftlab.tui.job_columns import STATUS_ROLES, elapsed_s, glyph, method_of, model_of
-from ftlab.tui.snapshot import HOLDING, JobDetail, Snapshot, flat_config, start_estimate
-from ftlab.tui.spans import Line, fitted, fitted_line, joined, line, spread, text_of, width_of
+from ftlab.tui.snapshot import JobDetail, Snapshot, flat_config, start_estimate
+from ftlab.tui.spans import Line, fitted_line, joined, line, spread, text_of, width_of
 
 TIME_WIDTH = 9
 HIGH = 30
@@ -90,7 +90,7 @@ def _numbers(job: Job, detail: JobDetail | None, width: int) -> Line:
     def newest(name: str) -> float | None:
         return series[name][-1].value if series.get(name) else None
 
-    speed = newest("tokens_per_s") if job.status in HOLDING else None
+    speed = newest("tokens_per_s") if job.status in LIVE_STATUSES else None
     shown = (
         ("loss", _compact(job.loss)),
         ("eval", _compact(job.eval_loss)),

@@ -5,11 +5,11 @@ from urllib.parse import urlsplit
 
 from ftlab.cli.text import GLYPHS
 from ftlab.schemas import Job
-from ftlab.status import JobStatus
+from ftlab.status import LIVE_STATUSES, JobStatus
 from ftlab.tui.actions import Action, why_not
 from ftlab.tui.details import Tab
 from ftlab.tui.job_columns import STATUS_ROLES
-from ftlab.tui.snapshot import HOLDING, LinkState, Snapshot, rough
+from ftlab.tui.snapshot import LinkState, Snapshot, rough
 from ftlab.tui.spans import Line, fitted_line, joined, line, spread, width_of
 
 MIN_SIZE = (60, 16)
@@ -26,7 +26,7 @@ _KEYS = {
 def title_line(snapshot: Snapshot, width: int, now: datetime, *, is_readonly: bool) -> Line:
     """Name, server, how many jobs there are of each kind, and the state of the connection."""
     counts = snapshot.counts
-    running = sum(counts[status] for status in HOLDING)
+    running = sum(counts[status] for status in LIVE_STATUSES)
     shown = [(JobStatus.RUNNING, running, "running")]
     shown += [
         (status, counts[status], str(status))

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from ftlab.cli.text import GLYPHS, duration, one_line
+from ftlab.cli.text import GLYPHS, duration, fitted, one_line, steps
 from ftlab.schemas import Job
-from ftlab.status import JobStatus
+from ftlab.status import LIVE_STATUSES, JobStatus
 from ftlab.tui.braille import bar, sparkline
 from ftlab.tui.charts import compact
-from ftlab.tui.snapshot import HOLDING, Snapshot, Trend, start_estimate, starts_again
-from ftlab.tui.spans import Line, Span, fitted, line
+from ftlab.tui.snapshot import Snapshot, Trend, start_estimate, starts_again
+from ftlab.tui.spans import Line, Span, line
 
 GAP = "  "
 SPARK_WIDTH = 8
@@ -80,22 +80,20 @@ def model_of(job: Job) -> str:
 
 def elapsed_s(job: Job, now: datetime) -> float | None:
     """Seconds of all attempts of the job."""
-    if job.run_time_s is None and job.started_at is not None and job.status in HOLDING:
+    if job.run_time_s is None and job.started_at is not None and job.status in LIVE_STATUSES:
         return (now - job.started_at).total_seconds()
     return job.run_time_s
 
 
 def _progress(job: Job, trend: Trend, now: datetime) -> Span:
-    if job.status in HOLDING and job.step and job.total_steps:
+    if job.status in LIVE_STATUSES and job.step and job.total_steps:
         filled, rest = bar(job.progress, BAR_WIDTH)
         return filled + rest, STATUS_ROLES[job.status]
     return str(job.status), STATUS_ROLES[job.status]
 
 
 def _step(job: Job, trend: Trend, now: datetime) -> Span:
-    if not job.step:
-        return "", ""
-    return (f"{job.step}/{job.total_steps}" if job.total_steps else str(job.step)), ""
+    return (steps(job.step, job.total_steps) if job.step else ""), ""
 
 
 COLUMNS = (

@@ -9,8 +9,8 @@ from typing import Protocol
 from ftlab.client import AsyncClient
 from ftlab.errors import AuthenticationError, FineTuneLabError, NotFoundError, PermissionDeniedError
 from ftlab.schemas import Job, MetricPoint
-from ftlab.status import JobStatus
-from ftlab.tui.snapshot import HOLDING, Link, LinkState, Snapshot, Trend, in_table_order
+from ftlab.status import LIVE_STATUSES, JobStatus
+from ftlab.tui.snapshot import Link, LinkState, Snapshot, Trend, in_table_order
 
 MAX_JOBS = 500
 """Newest jobs that are listed, besides those that have not ended."""
@@ -85,7 +85,7 @@ class PollingFeed:
         if self._link.state is LinkState.LOST:
             return WAITING_S
         statuses = {job.status for job in self._jobs.values()}
-        if statuses & HOLDING:
+        if statuses & LIVE_STATUSES:
             return BUSY_S
         return WAITING_S if JobStatus.QUEUED in statuses else IDLE_S
 

@@ -10,13 +10,12 @@ from typing import Any
 
 from ftlab.cli.text import duration
 from ftlab.schemas import Attempt, Checkpoint, Event, FailureAnalysis, Job, LogLine
-from ftlab.status import ATTEMPT_STATUSES, JobStatus
+from ftlab.schemas.config_changes import flat
+from ftlab.status import LIVE_STATUSES, JobStatus
 from ftlab.tui.series import Series
 
 _FOR_DEVICES = re.compile(r"(?:is|are) free\.|free devices")
 """In what a job waits for: that it is devices, and not its data or a quota."""
-HOLDING = frozenset({*ATTEMPT_STATUSES, JobStatus.CANCELLING})
-"""Statuses of jobs that have devices, or are about to get or to release them."""
 
 
 class LinkState(StrEnum):
@@ -91,7 +90,7 @@ def in_table_order(jobs: Sequence[Job]) -> tuple[Job, ...]:
     """Jobs with devices first, the longest running on top; then by place in the queue; then the newest."""
 
     def order(job: Job) -> tuple[int, float]:
-        if job.status in HOLDING:
+        if job.status in LIVE_STATUSES:
             return 0, (job.started_at or job.created_at).timestamp()
         if job.status is JobStatus.QUEUED:
             return 1, job.queue_position or 10**9
@@ -121,7 +120,7 @@ def start_estimate(job: Job, snapshot: Snapshot) -> str:
         return f"Starts after {ahead.name}." if ahead else ""
     if not _FOR_DEVICES.search(job.waiting_for or ""):
         return ""
-    running = [item for item in snapshot.jobs if item.status in HOLDING]
+    running = [item for item in snapshot.jobs if item.status in LIVE_STATUSES]
     timed = sorted((item for item in running if item.eta_s is not None), key=lambda item: item.eta_s or 0.0)
     if not timed or not timed[0].eta_s:
         return ""
@@ -142,14 +141,4 @@ def rough(seconds: float) -> str:
 
 def flat_config(job: Job) -> dict[str, Any]:
     """Every setting of a job by its dotted name, with the defaults where the service could fill them in."""
-    return _flat(job.resolved_config or job.config, "")
-
-
-def _flat(document: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in document.items():
-        if isinstance(value, Mapping) and value:
-            found |= _flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value
-    return found
+    return flat(job.resolved_config or job.config)

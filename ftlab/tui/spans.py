@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ftlab.cli.text import cell_width, one_line
+from ftlab.cli.text import cell_width, clipped, one_line
 
 Span = tuple[str, str]
 """Text, and its role; an empty role is normal text."""
@@ -30,26 +30,6 @@ def text_of(spans: Line) -> str:
 def width_of(spans: Line) -> int:
     """Cells that the line takes."""
     return sum(cell_width(text) for text, _ in spans)
-
-
-def clipped(text: str, width: int) -> str:
-    """At most `width` cells; an ellipsis replaces what is cut."""
-    if cell_width(text) <= width:
-        return text
-    kept, used = [], 0
-    for char in text:
-        used += cell_width(char)
-        if used > width - 1:
-            break
-        kept.append(char)
-    return "".join(kept) + "…" if width > 0 else ""
-
-
-def fitted(text: str, width: int, *, right: bool = False) -> str:
-    """Exactly `width` cells: clipped, or padded on one side."""
-    text = clipped(text, width)
-    padding = " " * (width - cell_width(text))
-    return padding + text if right else text + padding
 
 
 def fitted_line(spans: Line, width: int) -> Line:

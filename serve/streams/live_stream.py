@@ -21,6 +21,7 @@ from tracking.store.records import JobRecord
 
 MIN_RATE, MAX_RATE = 0.1, 50.0
 """Bounds of `StreamOptions.rate`."""
+MAX_NUMBER_DIGITS = 18
 QUEUE_INTERVAL_S = 1.0
 """Least time between two messages that the queue has changed."""
 
@@ -254,6 +255,11 @@ class LiveStream:
                 CloseReason.TOO_SLOW, f"The client was too slow: nothing read in {limit_s:g} s."
             ) from None
         self._ping_at = self._now() + self._feed.limits.ping_interval_s
+
+
+def number_in(text: str) -> int | None:
+    """The number of an event that a client names; `None` for what cannot be one."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= MAX_NUMBER_DIGITS else None
 
 
 async def until_first(*running: Coroutine[Any, Any, None]) -> None:

@@ -30,6 +30,7 @@ from serve.streams.live_stream import (
     StreamStart,
     find_job,
     find_owner,
+    number_in,
     until_first,
 )
 
@@ -39,7 +40,6 @@ RECONNECT_MS = 1000
 """How long a browser waits before it connects again."""
 ROOM_EVENTS = 1_000
 """Most events of one message; the connection itself limits how many are under way."""
-MAX_NUMBER_DIGITS = 18
 MAX_REPLY_BYTES = 64 * 1024**2
 """After this size, a stream ends and continues over another connection. Serve's Python proxy buffers what a client does
 not read: this limits how much."""
@@ -186,8 +186,9 @@ async def _wait_until_gone(receive: Receive) -> None:
 
 
 def _number(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_NUMBER_DIGITS):
+    number = number_in(text)
+    if number is None:
         raise MalformedRequestError(
             "Last-Event-ID must be the id of a message of this stream.", "invalid_after", "last-event-id"
         )
-    return int(text)
+    return number

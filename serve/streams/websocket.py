@@ -31,6 +31,7 @@ from serve.streams.live_stream import (
     StreamStart,
     find_job,
     find_owner,
+    number_in,
     until_first,
 )
 from serve.streams.logs import OwnerLog
@@ -232,9 +233,10 @@ def _parse_options(query: QueryParams) -> StreamOptions:
 def _parse_after(text: str | None) -> int | None:
     if text is None:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+    number = number_in(text)
+    if number is None:
         raise _bad_request("after must be a whole number from 0.", "invalid_after", "after")
-    return int(text)
+    return number
 
 
 def _parse_kinds(query: QueryParams) -> Kinds:

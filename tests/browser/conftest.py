@@ -11,7 +11,6 @@ import uvicorn
 from fastapi import FastAPI
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
-from serve.app import create_app
 from serve.web.pages import STATIC
 from tests.browser.scene import PlayedRun, Scene, furnish
 from tests.support.chromium import chromium
@@ -60,7 +59,7 @@ class World:
         home.mkdir()
         self.scene = Scene(home)
         self.live: PlayedRun = furnish(self.scene)
-        self.server = Server(lambda: create_app(self.scene.services))
+        self.server = Server(self.scene.new_app)
         jobs = self.scene.api.get("/api/training/jobs", params={"limit": 100}).json()["data"]
         self.ids: dict[str, str] = {job["name"]: job["id"] for job in jobs}
 

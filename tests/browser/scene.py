@@ -11,11 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from cluster.interfaces import EventDocument
@@ -60,14 +62,21 @@ class Scene:
         make_database(home / "ftlab.db")
         self.store = Store.open(self.settings.store_url)
         self.hub = NoHub()
-        feed = EventFeed(self.hub, poll_interval_s=0.1, resync_interval_s=0.2)
         data, coordinator, huggingface = FakeData(), FakeCoordinator(), FakeHuggingFace()
+        feed = self._new_feed()
         self.services = Services(self.settings, self.store, coordinator, self.hub, feed, data, huggingface)
         self.app = create_app(self.services)
         self.random = random.Random(7)
         # Not as a context: its feed belongs to the loop of the server.
         self.api = TestClient(self.app, base_url="http://127.0.0.1")
         self.lead()
+
+    def new_app(self) -> FastAPI:
+        """The application as a process that starts again has it."""
+        return create_app(replace(self.services, feed=self._new_feed()))
+
+    def _new_feed(self) -> EventFeed:
+        return EventFeed(self.hub, poll_interval_s=0.1, resync_interval_s=0.2)
 
     def lead(self, seconds: float = 3600) -> int:
         """Hold the lease of the coordinator, so that the queue is not said to wait for one."""

@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ftlab.schemas import CheckpointPayload, JobConfig, MetricsPayload, StatusPayload
 from ftlab.schemas.auto import without_auto
+from ftlab.schemas.config_changes import flat
 from ftlab.schemas.events import FINAL_EVAL_LOSS
 from ftlab.status import JobStatus
 from tracking.mlflow_record.metric_names import RUN_TIME, is_eval, metric_key, valid_key
@@ -136,17 +137,18 @@ def params_of(job: JobRecord, dataset: DatasetRecord | None, eval_dataset: Datas
     The first dataset and the eval dataset are recorded by id, name and sha256; a removed one only by its id.
     """
     config = job.config
-    flat = dict(_flatten(config.model_dump(mode="json") if isinstance(config, JobConfig) else job.submitted_config))
+    settings = flat(config.model_dump(mode="json") if isinstance(config, JobConfig) else job.submitted_config)
+    params = {name: _param(value) for name, value in settings.items() if value is not None}
     for role, dataset_id, record in (
         ("dataset", job.dataset_id, dataset),
         ("eval_dataset", job.eval_dataset_id, eval_dataset),
     ):
-        flat.pop(role, None)
+        params.pop(role, None)
         if dataset_id:
-            flat[f"{role}.id"] = dataset_id
+            params[f"{role}.id"] = dataset_id
         if record:
-            flat |= {f"{role}.name": record.name, f"{role}.sha256": record.sha256}
-    return {valid_key(name): value[:MAX_PARAM_LENGTH] for name, value in flat.items()}
+            params |= {f"{role}.name": record.name, f"{role}.sha256": record.sha256}
+    return {valid_key(name): value[:MAX_PARAM_LENGTH] for name, value in params.items()}
 
 
 def job_file(job: JobRecord) -> dict[str, Any]:
@@ -192,11 +194,5 @@ def registered_name(job: JobRecord) -> str | None:
     return re.sub(r"[^\w. -]+", "-", name).strip(" .-") or job.id
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{name}.")
-        elif isinstance(value, list):
-            yield f"{prefix}{name}", json.dumps(value, ensure_ascii=False)
-        elif value is not None:
-            yield f"{prefix}{name}", str(value)
+def _param(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value)

@@ -10,11 +10,9 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 
-from ftlab.backoff import backoff_s
-from ftlab.errors import NotFoundError, ServiceUnavailableError
+from ftlab.errors import NotFoundError
 from ftlab.manifest import MANIFEST
 from ftlab.schemas import EventKind, FailurePayload, NoticePayload, StatusPayload
 from ftlab.status import JobStatus
@@ -42,6 +40,7 @@ from tracking.mlflow_record.mapping import (
     run_time_points,
 )
 from tracking.mlflow_record.run_note import NOTE_TAG, RunFacts, model_note, run_note
+from tracking.passes import repeat, retry_after_s
 from tracking.store import StaleJobError, Store, Transaction
 from tracking.store.records import DatasetRecord, EventRecord, JobRecord, JobRef, MlflowCursor, ModelRecord, NewEvent
 
@@ -53,7 +52,6 @@ PAGE_JOBS = 50
 MAX_TABLE_SAMPLES = 2000
 """Newest answers of a job in its table of samples."""
 INTERVAL_S = 1.0
-retry_after_s = partial(backoff_s, first_s=1.0, longest_s=30.0)
 
 RUN_DELETED = "mlflow_run_deleted"
 INCOMPLETE = "mlflow_incomplete"
@@ -93,21 +91,12 @@ class Recorder:
 
     def run(self, stop: threading.Event) -> None:
         """Make a pass about once a second until `stop` is set; back off while MLflow or the database is unavailable."""
-        num_failures = 0
-        while not stop.is_set():
-            try:
-                num_events = self.step()
-            except ServiceUnavailableError as error:
-                if num_failures == 0:
-                    logger.warning("Recording in MLflow is paused: %s", error)
-                num_failures += 1
-                stop.wait(retry_after_s(num_failures))
-            else:
-                if num_failures:
-                    logger.info("Recording in MLflow has resumed.")
-                num_failures = 0
-                if num_events < PAGE_EVENTS:
-                    stop.wait(INTERVAL_S)
+
+        def make_pass() -> float:
+            return INTERVAL_S if self.step() < PAGE_EVENTS else 0.0
+
+        told = {"paused": "Recording in MLflow is paused", "resumed": "Recording in MLflow has resumed."}
+        repeat(make_pass, stop, logger, **told)
 
     def step(self) -> int:
         """Send at most one page of every job that is ahead of MLflow; return the number of events.

@@ -13,7 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime
 from functools import partial
 
-from ftlab.backoff import backoff_s
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas.notifications import ChannelType, Notification, NotificationKind
 from ftlab.settings import Settings
@@ -23,16 +22,17 @@ from tracking.notifications.mail import send_mail
 from tracking.notifications.outcomes import AfterFailure, Undeliverable, after_failure
 from tracking.notifications.targets import mail_address
 from tracking.notifications.webhook import send_webhook
+from tracking.passes import repeat, retry_after_s
 from tracking.store import Store, Transaction
 from tracking.store.channels import WORKING, ChannelRecord, DueDelivery
 from tracking.store.notifications import NewNotification, NotificationRecord
 
-INTERVAL_S = 1.0
+INTERVAL_S, BUSY_S = 1.0, 0.1
+"""Pauses between two passes; the second while more is to be expected."""
 MAX_AT_ONCE = 8
 """Channels that are delivered to at the same time."""
 STOP_GRACE_S = 2.0
 """Seconds that deliveries in progress get when the service stops. Those that take longer are repeated."""
-database_wait_s = partial(backoff_s, first_s=1.0, longest_s=30.0)
 
 Key = tuple[str, str]
 Send = Callable[[ChannelRecord, Notification], None]
@@ -55,18 +55,12 @@ class Notifier:
 
     def run(self, stop: threading.Event) -> None:
         """Make a pass about once a second until `stop` is set; back off while the database is unavailable."""
-        num_failures = 0
-        while not stop.is_set():
-            try:
-                is_busy = self.step()
-            except ServiceUnavailableError as error:
-                if num_failures == 0:
-                    logger.warning("Notifications are paused: %s", error)
-                num_failures += 1
-                stop.wait(database_wait_s(num_failures))
-            else:
-                num_failures = 0
-                stop.wait(0.1 if is_busy else INTERVAL_S)
+
+        def make_pass() -> float:
+            return BUSY_S if self.step() else INTERVAL_S
+
+        told = {"paused": "Notifications are paused", "resumed": "Notifications have resumed."}
+        repeat(make_pass, stop, logger, **told)
         self._stopped.set()
         self.wait(STOP_GRACE_S)
 
@@ -110,7 +104,7 @@ class Notifier:
                 return
             except ServiceUnavailableError as error:
                 num_failures += 1
-                if self._stopped.wait(database_wait_s(num_failures)):
+                if self._stopped.wait(retry_after_s(num_failures)):
                     logger.warning("The end of a delivery could not be recorded; it will be repeated: %s", error)
                     return
 

@@ -24,10 +24,9 @@ from sqlalchemy import (
 )
 
 from ftlab.schemas import EventKind
-from ftlab.status import ATTEMPT_STATUSES, JobStatus, Phase, ReasonCode, StopKind
+from ftlab.status import LIVE_STATUSES, JobStatus, Phase, ReasonCode, StopKind
 from tracking.store.column_types import AdjustmentList, CleanText, ConfigText, EnumText, UtcDateTime
 
-LIVE_STATUSES = tuple(status for status in JobStatus if status in ATTEMPT_STATUSES or status is JobStatus.CANCELLING)
 """Statuses of jobs that a starting coordinator must take over."""
 
 metadata = MetaData(
@@ -119,7 +118,7 @@ def is_queued(table: FromClause) -> ColumnElement[bool]:
 
 
 IS_QUEUED = is_queued(jobs)
-IS_LIVE = jobs.c.status.in_([literal_column(f"'{status}'") for status in LIVE_STATUSES])
+IS_LIVE = jobs.c.status.in_([literal_column(f"'{status}'") for status in JobStatus if status in LIVE_STATUSES])
 IS_BEHIND_MLFLOW = and_(jobs.c.attempt > 0, jobs.c.last_seq > jobs.c.mlflow_seq)
 """Jobs with something to record; a job that has not started has nothing, and a queue may hold thousands."""
 IS_BEHIND_NOTIFIER = jobs.c.last_seq > jobs.c.notified_seq

@@ -1,9 +1,9 @@
 """Comparison of a job with earlier jobs on the same base model."""
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ftlab.schemas import JobConfig
+from ftlab.schemas.config_changes import flat
 
 COMPARED = ("dataset", "dataset_weights", "eval_", "method", "tuning", "load_in_", "lora", "training")
 """Beginnings of the settings that change what is learned."""
@@ -21,8 +21,8 @@ def has_same_evaluation(config: JobConfig, other: JobConfig) -> bool:
 
 def differences(config: JobConfig, other: JobConfig) -> dict[str, list[Any]]:
     """Settings that differ: the value of `other`, then that of `config`, with defaults filled in."""
-    here, there = (dict(_flat(each.resolved().model_dump(mode="json"))) for each in (config, other))
-    names = [*here, *(name for name in there if name not in here)]
+    here, there = (flat(each.resolved().model_dump(mode="json")) for each in (config, other))
+    names = [name for name in here | there if name.startswith(COMPARED)]
     return {name: [there.get(name), here.get(name)] for name in names if there.get(name) != here.get(name)}
 
 
@@ -30,13 +30,3 @@ def _evaluation(config: JobConfig) -> tuple[object, ...]:
     if config.eval_dataset is not None:
         return config.eval_dataset, config.method
     return config.eval_split, config.eval_split_seed, config.eval_split_files, config.datasets, config.method
-
-
-def _flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in document.items():
-        if not prefix and not name.startswith(COMPARED):
-            continue
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

@@ -5,13 +5,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from ftlab.client._async.transport import AsyncTransport
 from ftlab.client.retry import Failure, Retries
 from ftlab.client.server_sent import MessageReader
-from ftlab.client.wire import Fault, Kinds, Request
+from ftlab.client.wire import SILENCE_S, Fault, Kinds, Request
 from ftlab.schemas import Event
 from ftlab.schemas.streams import EventsMessage, StreamMessage
 
 STREAM_PATH = "/api/training/events/stream"
-SILENCE_S = 45.0
-"""A stream with nothing to read for three of the service's pings is dead."""
 
 
 class AsyncEventStream:

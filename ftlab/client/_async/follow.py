@@ -14,11 +14,9 @@ from websockets.asyncio.client import connect
 from ftlab.client._async.transport import AsyncTransport
 from ftlab.client.connect import async_receive, read_frame, socket_faults, socket_options
 from ftlab.client.endpoint import RetryPolicy
-from ftlab.client.wire import EVENTS_PAGE, EventsPage, Kinds, Request, SocketClosed, job_path
+from ftlab.client.wire import EVENTS_PAGE, SILENCE_S, EventsPage, Kinds, Request, SocketClosed, job_path
 from ftlab.schemas import Event, Job
 
-SILENCE_S = 45.0
-"""A socket with nothing to read for three of the service's pings is dead."""
 POLL_S = 1.0
 REOPEN = RetryPolicy(first_delay_s=0.5, max_delay_s=15.0)
 """How long events are polled before the socket is opened again, by the number of sockets that brought nothing."""

@@ -460,6 +460,7 @@ def serving(fake: FakeService) -> Iterator[FakeService]:
     """The service on a free port, in a thread."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
+        listener.listen()  # a request before the thread runs is kept waiting instead of refused
         fake.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = uvicorn.Config(build(fake), log_level="critical", lifespan="off", ws="websockets-sansio")
         server = uvicorn.Server(config)

@@ -50,14 +50,14 @@ it("continues where an earlier visit stopped", async () => {
   expect(service.received).toEqual([10]);
 });
 
-it("goes on after a lost connection, from what the service has", async () => {
+it("continues from what the service has received when a connection is lost", async () => {
   const service = new Service();
   service.failures = [new ApiError("The service does not answer.", 0, "unreachable"), new ApiError("", 409, "upload_offset_mismatch")];
   await send(service);
   expect(service.size).toBe(FILE.size);
 });
 
-it("gives up where the service refuses the file, or is away for long", async () => {
+it("gives up when the service refuses the file or stays unreachable", async () => {
   const refused = new Service();
   refused.failures = [new ApiError("The file is too large.", 413, "payload_too_large")];
   await expect(send(refused)).rejects.toThrow("too large");

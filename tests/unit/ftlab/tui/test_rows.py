@@ -2,6 +2,7 @@
 
 import pytest
 
+from ftlab.cli.text import clipped, fitted
 from ftlab.status import JobStatus
 from ftlab.tui.actions import Action, changes_in, changes_text, downloadable, why_not
 from ftlab.tui.charts import ChartOptions
@@ -11,7 +12,7 @@ from ftlab.tui.frame import empty_lines, hint_line, title_line
 from ftlab.tui.job_columns import RowContext, TableLayout, glyph, passes, short
 from ftlab.tui.line_area import highlighted
 from ftlab.tui.snapshot import LinkState, rough, start_estimate, starts_again
-from ftlab.tui.spans import clipped, fitted, in_ascii, line, spread, text_of, to_ascii, width_of
+from ftlab.tui.spans import in_ascii, line, spread, text_of, to_ascii, width_of
 from tests.unit.ftlab.tui.sample_jobs import (
     NOW,
     all_kinds,

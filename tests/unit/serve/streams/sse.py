@@ -50,7 +50,7 @@ class Source:
         raise EOFError
 
     async def events(self, count: int) -> list[dict[str, Any]]:
-        """The next events, at least so many, without the other messages."""
+        """At least `count` of the next events; other messages are skipped."""
         found: list[dict[str, Any]] = []
         while len(found) < count:
             message = await self.receive()

@@ -196,7 +196,7 @@ def test_an_unexpected_error_counts_as_a_failure(store, clock):
 
 def test_nothing_is_repeated_while_the_database_is_away(store, clock, monkeypatch):
     sent = []
-    monkeypatch.setattr(module, "database_wait_s", lambda _: 0.01)
+    monkeypatch.setattr(module, "retry_after_s", lambda _: 0.01)
     add_channel(store, "https://example.com")
     add_job(store)
     notifier = Notifier(store, lambda _, notification: sent.append(notification.id), clock)

@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { previewQuery } from "../api/datasets";
 import { ErrorNote, Loading } from "../ui/Notes";
+import { TableHead } from "../ui/TableHead";
 import { RowValue } from "./RowValue";
 import "./data.css";
 
@@ -12,13 +13,7 @@ export function Preview({ id, rows }: { id: string; rows: number }) {
   return (
     <div className="preview" role="region" aria-label="First rows" tabIndex={0}>
       <table className="table preview-table">
-        <thead>
-          <tr>
-            <th scope="col">Line</th>
-            <th scope="col">In the file</th>
-            <th scope="col">As it is trained on</th>
-          </tr>
-        </thead>
+        <TableHead columns={["Line", "In the file", "As it is trained on"]} />
         <tbody>
           {preview.data.rows.map((row) => (
             <tr key={row.line}>

@@ -4,22 +4,14 @@ import { methodOf, modelOf } from "../../jobs/facts";
 import { Link } from "../../router/Link";
 import { IconButton } from "../../ui/Button";
 import { StatusPill } from "../../ui/Status";
+import { TableHead } from "../../ui/TableHead";
 import { styleOf } from "./chosen";
 
 /** The compared jobs, each with the line that it has in the charts. */
 export function RunList({ jobs, onRemove }: { jobs: Job[]; onRemove: (id: string) => void }) {
   return (
     <table className="table stack runs">
-      <thead>
-        <tr>
-          <th scope="col">Job</th>
-          <th scope="col">Status</th>
-          <th scope="col">Loss</th>
-          <th scope="col">Eval loss</th>
-          <th scope="col">Ran for</th>
-          <th scope="col"><span className="visually-hidden">Remove</span></th>
-        </tr>
-      </thead>
+      <TableHead columns={["Job", "Status", "Loss", "Eval loss", "Ran for", { hidden: "Remove" }]} />
       <tbody>
         {jobs.map((job, index) => (
           <tr key={job.id}>

@@ -4,8 +4,9 @@ import { useTitle } from "../../app/useTitle";
 import { ago, bytes, count } from "../../format/format";
 import { Link } from "../../router/Link";
 import { navigate } from "../../router/router";
-import { Button } from "../../ui/Button";
 import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
+import { OlderRecords } from "../../ui/OlderRecords";
+import { TableHead } from "../../ui/TableHead";
 import { DropZone } from "../../upload/DropZone";
 import { DatasetMenu } from "./DatasetMenu";
 import { OpenUploads } from "./OpenUploads";
@@ -33,11 +34,7 @@ export default function DatasetsPage() {
           </EmptyState>
         )}
         {datasets.length > 0 && <Table datasets={datasets} />}
-        {list.hasNextPage && (
-          <div className="more">
-            <Button disabled={list.isFetchingNextPage} onClick={() => void list.fetchNextPage()}>Show older datasets</Button>
-          </div>
-        )}
+        <OlderRecords list={list} label="Show older datasets" />
       </div>
     </>
   );
@@ -46,16 +43,7 @@ export default function DatasetsPage() {
 function Table({ datasets }: { datasets: Dataset[] }) {
   return (
     <table className="table stack records">
-      <thead>
-        <tr>
-          <th scope="col">Name</th>
-          <th scope="col">Rows</th>
-          <th scope="col">Shape</th>
-          <th scope="col">Size</th>
-          <th scope="col">Uploaded</th>
-          <th scope="col"><span className="visually-hidden">Actions</span></th>
-        </tr>
-      </thead>
+      <TableHead columns={["Name", "Rows", "Shape", "Size", "Uploaded", { hidden: "Actions" }]} />
       <tbody>
         {datasets.map((dataset) => (
           <tr key={dataset.id}>

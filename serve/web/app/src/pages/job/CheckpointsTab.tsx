@@ -7,6 +7,7 @@ import { modelAddress } from "../../jobs/JobActions";
 import { ResumeButton } from "../../jobs/ResumeButton";
 import { Icon } from "../../ui/Icon";
 import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
+import { TableHead } from "../../ui/TableHead";
 import type { TabProps } from "./JobPage";
 
 export default function CheckpointsTab({ job }: TabProps) {
@@ -26,16 +27,7 @@ export default function CheckpointsTab({ job }: TabProps) {
   const canResume = actionsOf(job).has("resume");
   return (
     <table className="table stack">
-      <thead>
-        <tr>
-          <th scope="col">Step</th>
-          <th scope="col">Eval loss</th>
-          <th scope="col">Size</th>
-          <th scope="col">Attempt</th>
-          <th scope="col">Saved</th>
-          <th scope="col"><span className="visually-hidden">Actions</span></th>
-        </tr>
-      </thead>
+      <TableHead columns={["Step", "Eval loss", "Size", "Attempt", "Saved", { hidden: "Actions" }]} />
       <tbody>
         {data.map((checkpoint) => (
           <tr key={checkpoint.name}>

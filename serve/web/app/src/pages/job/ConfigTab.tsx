@@ -6,6 +6,7 @@ import { flat, shown } from "../../jobs/configTree";
 import { configOf } from "../../jobs/facts";
 import { Button } from "../../ui/Button";
 import { Icon } from "../../ui/Icon";
+import { TableHead } from "../../ui/TableHead";
 import type { TabProps } from "./JobPage";
 
 export default function ConfigTab({ job }: TabProps) {
@@ -23,12 +24,7 @@ export default function ConfigTab({ job }: TabProps) {
         <Button icon="download" onClick={() => { saveConfig(job); }}>Save as JSON</Button>
       </div>
       <table className="table settings">
-        <thead>
-          <tr>
-            <th scope="col">Setting</th>
-            <th scope="col">Value</th>
-          </tr>
-        </thead>
+        <TableHead columns={["Setting", "Value"]} />
         <tbody>
           {settings.map(([field, value]) => (
             <tr key={field}>

@@ -4,6 +4,7 @@ import type { Schemas } from "../../api/client";
 import { attemptsQuery, infoQuery } from "../../api/jobParts";
 import { count, dateTime, duration } from "../../format/format";
 import { Icon } from "../../ui/Icon";
+import { TableHead } from "../../ui/TableHead";
 import type { TabProps } from "./JobPage";
 
 export default function InfoTab({ job }: TabProps) {
@@ -55,16 +56,7 @@ function Attempts({ attempts }: { attempts: Schemas["Attempt"][] }) {
     <>
       <h2 className="section">Attempts</h2>
       <table className="table stack">
-        <thead>
-          <tr>
-            <th scope="col">Attempt</th>
-            <th scope="col">From</th>
-            <th scope="col">Devices</th>
-            <th scope="col">Started</th>
-            <th scope="col">Took</th>
-            <th scope="col">Result</th>
-          </tr>
-        </thead>
+        <TableHead columns={["Attempt", "From", "Devices", "Started", "Took", "Result"]} />
         <tbody>
           {attempts.map((attempt) => (
             <tr key={attempt.number}>

@@ -1,5 +1,6 @@
 import type { Job } from "../../api/client";
 import type { Sparks } from "../../api/series";
+import { TableHead } from "../../ui/TableHead";
 import { JobRow } from "./JobRow";
 
 interface Props {
@@ -14,17 +15,7 @@ interface Props {
 export function JobTable({ jobs, sparks, marked, onMark, current }: Props) {
   return (
     <table className="table jobs">
-      <thead>
-        <tr>
-          <th scope="col"><span className="visually-hidden">Mark</span></th>
-          <th scope="col">Job</th>
-          <th scope="col">Status</th>
-          <th scope="col">Progress</th>
-          <th scope="col">Loss</th>
-          <th scope="col">Time</th>
-          <th scope="col"><span className="visually-hidden">Actions</span></th>
-        </tr>
-      </thead>
+      <TableHead columns={[{ hidden: "Mark" }, "Job", "Status", "Progress", "Loss", "Time", { hidden: "Actions" }]} />
       <tbody>
         {jobs.map((job) => (
           <JobRow

@@ -7,6 +7,7 @@ import { sparkQuery } from "../../api/series";
 import { navigate, useQueryState } from "../../router/router";
 import { Button } from "../../ui/Button";
 import { ErrorNote, Loading } from "../../ui/Notes";
+import { OlderRecords } from "../../ui/OlderRecords";
 import { Link } from "../../router/Link";
 import { MAX_COMPARED } from "../compare/chosen";
 import { filterOf } from "./filter";
@@ -41,13 +42,7 @@ export function JobsPage() {
       {jobs.length > 0 && (
         <JobTable jobs={jobs} sparks={sparks.data ?? {}} marked={marked} onMark={toggle} current={current} />
       )}
-      {list.hasNextPage && (
-        <div className="more">
-          <Button disabled={list.isFetchingNextPage} onClick={() => void list.fetchNextPage()}>
-            Show older jobs
-          </Button>
-        </div>
-      )}
+      <OlderRecords list={list} label="Show older jobs" />
     </>
   );
 }

@@ -4,9 +4,10 @@ import { useTitle } from "../../app/useTitle";
 import { ago, count } from "../../format/format";
 import { modelAddress } from "../../jobs/JobActions";
 import { Link } from "../../router/Link";
-import { Button } from "../../ui/Button";
 import { Icon } from "../../ui/Icon";
 import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
+import { OlderRecords } from "../../ui/OlderRecords";
+import { TableHead } from "../../ui/TableHead";
 import "../records.css";
 
 const KINDS: Record<string, string> = { adapter: "adapter", full: "all weights" };
@@ -31,11 +32,7 @@ export default function ModelsPage() {
         </EmptyState>
       )}
       {models.length > 0 && <Table models={models} />}
-      {list.hasNextPage && (
-        <div className="more">
-          <Button disabled={list.isFetchingNextPage} onClick={() => void list.fetchNextPage()}>Show older models</Button>
-        </div>
-      )}
+      <OlderRecords list={list} label="Show older models" />
     </>
   );
 }
@@ -43,16 +40,7 @@ export default function ModelsPage() {
 function Table({ models }: { models: TunedModel[] }) {
   return (
     <table className="table stack records">
-      <thead>
-        <tr>
-          <th scope="col">Name</th>
-          <th scope="col">Base model</th>
-          <th scope="col">Trained</th>
-          <th scope="col">Step</th>
-          <th scope="col">Delivered</th>
-          <th scope="col"><span className="visually-hidden">Actions</span></th>
-        </tr>
-      </thead>
+      <TableHead columns={["Name", "Base model", "Trained", "Step", "Delivered", { hidden: "Actions" }]} />
       <tbody>
         {models.map((model) => (
           <tr key={model.id}>
