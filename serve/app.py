@@ -27,6 +27,7 @@ from serve.metrics.middleware import CountRequests
 from serve.models import routes as models
 from serve.notifications import routes as notifications
 from serve.streams import descriptions, server_sent_events, websocket
+from serve.telemetry import routes as telemetry
 from serve.web import pages
 
 DESCRIPTION = """\
@@ -47,6 +48,7 @@ STRICT_ROUTERS = (
     costs.router,
     jobs.router,
     series.router,
+    telemetry.router,
     templates.router,
     downloads.router,
     checks.router,

@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection, Request
 from cluster.data.requests import DataClient
 from cluster.events.documents import to_documents
 from cluster.interfaces import CoordinatorClient, EventDocument, EventHubClient, new_job_of
+from cluster.telemetry.client import RayTelemetryClient, TelemetryClient
 from ftlab.settings import Settings
 from serve.http.responses import in_thread
 from serve.metrics.process_metrics import ProcessMetrics
@@ -40,6 +41,7 @@ class Services:
     data: DataClient
     huggingface: HuggingFace
     metrics: ProcessMetrics = field(default_factory=ProcessMetrics)
+    telemetry: TelemetryClient = field(default_factory=RayTelemetryClient)
 
     @cached_property
     def buckets(self) -> Buckets:

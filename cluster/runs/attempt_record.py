@@ -98,9 +98,18 @@ class AttemptLog:
     def move(self, target: JobStatus) -> None:
         self._queue.put(lambda tx: self._move(tx, target))
 
-    def set_processes(self, pids: tuple[int, ...], placement_groups: tuple[str, ...]) -> None:
+    def set_processes(
+        self,
+        pids: tuple[int, ...],
+        placement_groups: tuple[str, ...],
+        process_devices: tuple[tuple[str, tuple[int, ...]], ...] = (),
+    ) -> None:
+        """Record the training processes, with the machine and the GPUs of each, and what they hold in Ray's books."""
+
         def write(tx: Transaction) -> list[EventRecord]:
-            tx.attempts.set_processes(self._ref, pids=pids, placement_groups=placement_groups)
+            tx.attempts.set_processes(
+                self._ref, pids=pids, placement_groups=placement_groups, process_devices=process_devices
+            )
             return []
 
         self._queue.put(write)

@@ -171,6 +171,8 @@ class AttemptRecord:
     """For each worker, the node and the index of its GPU there (`None` without one), as scheduled."""
     gpu_types: Mapping[str, float] = field(default_factory=dict)
     """GPUs held by type, for those whose type is known."""
+    process_devices: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """For each of `pids`, the node that the process is on and the numbers of its GPUs there."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from tracking.store.metrics import MetricRepository
 from tracking.store.models import ModelRepository
 from tracking.store.notifications import NotificationRepository
 from tracking.store.quotas import QuotaRepository
+from tracking.store.telemetry import TelemetryRepository
 from tracking.store.templates import TemplateRepository
 from tracking.store.totals import TotalsRepository
 from tracking.store.uploads import UploadRepository
@@ -39,6 +40,7 @@ class Transaction:
         self.attempts = AttemptRepository(connection)
         self.events = EventRepository(connection)
         self.metrics = MetricRepository(connection)
+        self.telemetry = TelemetryRepository(connection)
         self.checkpoints = CheckpointRepository(connection)
         self.datasets = DatasetRepository(connection, is_writing=is_writing)
         self.uploads = UploadRepository(connection)

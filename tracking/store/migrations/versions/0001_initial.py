@@ -18,6 +18,7 @@ TABLES = (
     "events",
     "event_logs",
     "metrics",
+    "telemetry",
     "checkpoints",
     "datasets",
     "uploads",
@@ -171,6 +172,7 @@ def _create_attempts() -> None:
         sa.Column("placement", sa.JSON(), nullable=False),
         sa.Column("placement_groups", sa.JSON(), nullable=False),
         sa.Column("pids", sa.JSON(), nullable=False),
+        sa.Column("process_devices", sa.JSON(), nullable=False),
         sa.Column("resumed_from_step", sa.Integer()),
         _at("created_at"),
         _at("heartbeat_at"),
@@ -210,6 +212,17 @@ def _create_what_runs_leave() -> None:
         sa.Column("attempt", sa.Integer(), nullable=False),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "telemetry",
+        sa.Column("job_id", sa.String(), primary_key=True),
+        _key_number("attempt"),
+        sa.Column("node", sa.String(), primary_key=True),
+        sa.Column("device", sa.String(), primary_key=True),
+        _key_number("interval_s"),
+        sa.Column("begin_ms", sa.BigInteger(), primary_key=True, autoincrement=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+    )
+    op.create_index("ix_telemetry_age", "telemetry", ["interval_s", "begin_ms"])
     op.create_table(
         "checkpoints",
         _job_id(),
