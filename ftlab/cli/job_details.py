@@ -1,6 +1,7 @@
 """`ftlab show`: one job with its settings, its attempts, and what each resume started from."""
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from ftlab.schemas import Attempt, Job
 
 MAX_NAMED_DATASETS = 5
+CURRENT_LOAD = timedelta(seconds=60)
 MAX_ANCESTORS = 20
 """Jobs that are followed back to the base model of the first one."""
 
@@ -117,6 +119,7 @@ def _fields(session: Session, job: "Job") -> dict[str, object]:
         "Loss": number(job.loss),
         "Eval loss": number(job.eval_loss),
         "ETA": duration(job.eta_s or None),
+        "Load": _load(session, job),
         "Retries used": job.retries_used or None,
         "Model": job.model_id,
         "MLflow run": job.mlflow_url,
@@ -127,6 +130,20 @@ def _fields(session: Session, job: "Job") -> dict[str, object]:
         "Ran for": duration(job.run_time_s),
         "Cost": _cost(job),
     }
+
+
+def _load(session: Session, job: "Job") -> str | None:
+    """What the devices and processes of a running job do now; `None` for a service of an earlier version."""
+    from ftlab.cli.device_text import load_lines
+    from ftlab.errors import NotFoundError
+    from ftlab.status import JobStatus
+
+    if job.status is not JobStatus.RUNNING:
+        return None
+    try:
+        return "; ".join(load_lines(session.client.jobs.gpu(job.id, after=datetime.now(UTC) - CURRENT_LOAD)))
+    except NotFoundError:
+        return None
 
 
 def _cost(job: "Job") -> str | None:

@@ -50,6 +50,14 @@ def size(num_bytes: int) -> str:
     return f"{amount:.1f} TB"
 
 
+def used_of(used_bytes: int | None, total_bytes: int | None) -> str:
+    """`30.0 of 85.9 GB`; empty where it is not known."""
+    if used_bytes is None or total_bytes is None:
+        return ""
+    used, total = size(used_bytes), size(total_bytes)
+    return f"{used.removesuffix(total[-3:])} of {total}"
+
+
 def number(value: float | None) -> str:
     """Four significant digits; empty for `None`."""
     return "" if value is None else f"{value:.4g}"

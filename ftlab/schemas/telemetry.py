@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from pydantic import Field
+
 from ftlab.schemas.common import WireModel
 
 
@@ -31,11 +33,16 @@ class GpuSample(WireModel):
     clock_mhz: float | None = None
     """Clock of the compute units."""
     memory_clock_mhz: float | None = None
-    throttle_reasons: list[str] = []
+    throttle_reasons: list[str] = Field(default_factory=list)
     """Why its clock is lower than it could be: `power`, `temperature`, `hardware` or `sync`."""
-    processes: list[GpuProcess] = []
+    processes: list[GpuProcess] = Field(default_factory=list)
     error: str | None = None
     """Why it could not be read, for example because the driver has lost it."""
+
+    @property
+    def throttled(self) -> str:
+        """`throttled: power, temperature`; empty while its clock is not held back."""
+        return f"throttled: {', '.join(self.throttle_reasons)}" if self.throttle_reasons else ""
 
 
 class HostSample(WireModel):
@@ -58,7 +65,7 @@ class HeldDevices(WireModel):
     """`None` for a job of another owner."""
     job_name: str | None = None
     cpus: int = 0
-    gpus: list[int] = []
+    gpus: list[int] = Field(default_factory=list)
     """Numbers of its GPUs; several jobs may share one."""
 
 
@@ -75,8 +82,8 @@ class NodeStatus(WireModel):
     sampled_at: datetime | None = None
     """When the sample was taken; `None` where there is none yet."""
     host: HostSample | None = None
-    devices: list[GpuSample] = []
-    jobs: list[HeldDevices] = []
+    devices: list[GpuSample] = Field(default_factory=list)
+    jobs: list[HeldDevices] = Field(default_factory=list)
 
 
 class NodeList(WireModel):

@@ -87,8 +87,8 @@ class FakeData:
 class FakeTelemetry:
     """Knows the machines that a test has put into `found`; `None` is a telemetry actor that does not answer."""
 
-    def __init__(self) -> None:
-        self.found: Newest | None = None
+    def __init__(self, found: Newest | None = None) -> None:
+        self.found = found
 
     def newest(self) -> Newest | None:
         return self.found

@@ -36,7 +36,9 @@ class DeletionRepository:
         self._connection = connection
 
     def delete_job(self, job_id: str, *, now: datetime) -> None:
-        """Delete an ended job with its events, metrics, telemetry, attempts, checkpoints and models. Its folder is the caller's.
+        """Delete an ended job with its events, metrics, telemetry, attempts, checkpoints and models.
+
+        Its folder is the caller's.
 
         Raises `NotFoundError`; `ConflictError` (code `job_not_ended`) for a job that has not ended, and (code
         `model_in_use`) that names an unfinished job which starts from its files; `JobBusyError` (code `job_ending` or

@@ -1,6 +1,6 @@
 """The async client, with its smaller resources."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -12,8 +12,8 @@ from ftlab.client._async.notifications import AsyncNotifications
 from ftlab.client._async.templates import AsyncTemplates
 from ftlab.client._async.transport import AsyncTransport
 from ftlab.client.endpoint import RetryPolicy, find_endpoint
-from ftlab.client.wire import MAX_PAGE, Request, key_for_retries, segment
-from ftlab.schemas import ModelCheck, Page, Queue, Quota, ServiceInfo, TunedModel
+from ftlab.client.wire import MAX_PAGE, Listing, Request, key_for_retries, segment
+from ftlab.schemas import ModelCheck, NodeStatus, Page, Queue, Quota, ServiceInfo, TunedModel
 
 
 class AsyncClient:
@@ -52,6 +52,13 @@ class AsyncClient:
         return await self._transport.read(
             Queue, Request("GET", "/api/training/queue", {"after": after, "limit": limit})
         )
+
+    async def nodes(self) -> Sequence[NodeStatus]:
+        """The machines of the service, with their GPUs, their newest samples and the jobs on them.
+
+        Raises `ServiceUnavailableError` while nothing knows them, shortly after the service has started.
+        """
+        return await self._transport.items(Listing[NodeStatus], Request("GET", "/api/nodes"))
 
     async def health(self) -> dict[str, Any]:
         """Raises `UnreachableError` when nothing answers."""

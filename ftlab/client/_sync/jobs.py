@@ -3,6 +3,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from ftlab.schemas import (
     JobAnalytics,
     JobConfig,
     JobEstimate,
+    JobTelemetry,
     LogLine,
     MetricPoint,
     Page,
@@ -164,6 +166,23 @@ class Jobs:
         params = {"names": ",".join(wanted) if wanted else None, "max_points": max_points}
         request = Request("GET", f"{job_path(job)}/metrics", params)
         return self._transport.items(Listing[MetricPoint], request)
+
+    def gpu(
+        self,
+        job: str,
+        names: str | Sequence[str] | None = None,
+        *,
+        after: datetime | None = None,
+        until: datetime | None = None,
+        max_points: int | None = None,
+    ) -> JobTelemetry:
+        """What the job's GPUs and processes did over time, at most `max_points` points for each of them.
+
+        `names` is one name or several, such as `utilization_percent`; the times need a time zone.
+        """
+        wanted = [names] if isinstance(names, str) else names
+        params = {"name": wanted, "after": after, "until": until, "max_points": max_points}
+        return self._transport.read(JobTelemetry, Request("GET", f"{job_path(job)}/gpu", params))
 
     def logs(self, job: str, tail: int = 200) -> Sequence[LogLine]:
         """The newest lines of the job's log, oldest first."""
