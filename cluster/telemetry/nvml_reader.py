@@ -101,7 +101,7 @@ class NvmlReader:
 
 
 def find_nvml() -> NvmlReader | None:
-    """A reader where NVIDIA's driver is; a machine without one is no error."""
+    """A reader; `None` on a machine without NVIDIA's driver."""
     import pynvml
 
     try:

@@ -18,7 +18,7 @@ class GpuSample(WireModel):
     """One GPU at one moment. A counter that the GPU or its driver does not have is `None`."""
 
     index: int
-    """Its number on the machine, as `nvidia-smi` and Ray count."""
+    """Its number on the machine, the same as that of `nvidia-smi` and Ray."""
     name: str | None = None
     uuid: str | None = None
     utilization_percent: float | None = None

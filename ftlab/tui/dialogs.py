@@ -220,8 +220,9 @@ HELP = (
     ("p", "pause", "d", "cancel"),
     ("R", "resume, adjust", "D", "download"),
     ("P", "priority", "F", "move to the front"),
-    ("r", "refresh now", "Ctrl+P", "all commands"),
-    ("?", "this page", "q", "quit"),
+    ("m", "machines and GPUs", "r", "refresh now"),
+    ("?", "this page", "Ctrl+P", "all commands"),
+    ("", "", "q", "quit"),
 )
 SIGNS = "○ waiting  ● active  ↻ starts again  ‖ paused\n✓ completed  ✗ failed  ⊘ cancelled  ▲ checkpoint in a chart"
 

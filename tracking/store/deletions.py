@@ -24,8 +24,8 @@ from tracking.store.rows import (
     jobs,
     metrics,
     models,
-    telemetry,
 )
+from tracking.store.telemetry_rows import telemetry
 
 UNFINISHED = tuple(status for status in JobStatus if not status.is_terminal)
 TABLES_OF_JOB = (events, metrics, telemetry, checkpoints, job_files, models, attempts)

@@ -14,7 +14,6 @@ from sqlalchemy import (
     FromClause,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
     String,
     Table,
@@ -256,22 +255,6 @@ metrics = Table(
     # Small rows, always read by key: one B-tree instead of a table and an index.
     sqlite_with_rowid=False,
 )
-
-# Packed points of machines (without a job) and of what the attempts of jobs had of them.
-telemetry = Table(
-    "telemetry",
-    metadata,
-    Column("job_id", String, primary_key=True),
-    Column("attempt", Integer, primary_key=True, autoincrement=False),
-    # The name of the machine: Ray gives it another id whenever it joins.
-    Column("node", String, primary_key=True),
-    Column("device", String, primary_key=True),
-    Column("interval_s", Integer, primary_key=True, autoincrement=False),
-    # When its first point was taken, in milliseconds since the epoch.
-    Column("begin_ms", BigInteger, primary_key=True, autoincrement=False),
-    Column("data", LargeBinary, nullable=False),
-)
-Index("ix_telemetry_age", telemetry.c.interval_s, telemetry.c.begin_ms)
 
 checkpoints = Table(
     "checkpoints",

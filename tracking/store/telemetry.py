@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, literal, or_, select
 
-from tracking.store.rows import jobs, telemetry
+from tracking.store.rows import jobs
 from tracking.store.telemetry_points import Columns, Points, join, pack, unpack, widen
+from tracking.store.telemetry_rows import telemetry
 
 NO_JOB = ""
 ATTEMPT = "attempt"

@@ -16,8 +16,8 @@ from ftlab.status import ReasonCode
 from tests.unit.cluster.coordinator.world import World, locked
 from tracking.store import Store
 from tracking.store.records import JobRef
-from tracking.store.rows import telemetry
 from tracking.store.telemetry import StoredSeries
+from tracking.store.telemetry_rows import telemetry
 
 HOST = HostSample(cpu_percent=50, memory_used_bytes=1000, memory_total_bytes=2000)
 GPU = GpuSample(index=1, utilization_percent=90, processes=[GpuProcess(pid=11, memory_bytes=700), GpuProcess(pid=99)])

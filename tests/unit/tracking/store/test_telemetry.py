@@ -8,9 +8,9 @@ from sqlalchemy import func, select
 from tests.unit.tracking.samples import add_job, start
 from tracking.store import Store
 from tracking.store.records import JobRef
-from tracking.store.rows import telemetry
 from tracking.store.telemetry import ATTEMPT, NODE_HISTORY, SeriesKey, StoredSeries
 from tracking.store.telemetry_points import Points, from_readings
+from tracking.store.telemetry_rows import telemetry
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOST = SeriesKey("alpha", "host")
