@@ -55,6 +55,13 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
+def shown_value(value: object) -> str:
+    """A setting as text."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "none"}[value]
+    return f"{value:g}" if isinstance(value, float) else one_line(value)
+
+
 def money(amount: "Decimal", currency: str | None) -> str:
     """`12.34 EUR`; with as many more decimals as two digits of a small amount need, such as `0.0012 EUR`."""
     num_decimals = 2 if amount == 0 or amount >= 1 else max(2, 1 - amount.adjusted())

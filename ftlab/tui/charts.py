@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ftlab.cli.text import duration, fitted
+from ftlab.thinning import thinned
 from ftlab.tui.braille import Canvas
-from ftlab.tui.series import Series, XAxis, finite, restarts, smoothed, thinned, x_values
+from ftlab.tui.series import Series, XAxis, finite, restarts, smoothed, x_values
 from ftlab.tui.spans import Line, Span, line, spread
 
 LABEL_WIDTH = 8
