@@ -198,7 +198,7 @@ def _flags(token: "Token") -> Iterator[tuple[str, bool]]:
 
 def _visible(text: str, *, keep_lines: bool = False) -> str:
     """The text without terminal control characters; line breaks are shown, and kept between lines."""
-    from ftlab.cli.text import one_line
+    from ftlab.formatting import one_line
     from ftlab.pages.token_page import REST
 
     lines = (text or REST).replace("\t", "⇥").split("\n")

@@ -51,7 +51,8 @@ def compare(
 
 
 def _results(run: "ComparedRun") -> tuple[str, ...]:
-    from ftlab.cli.text import GLYPHS, duration, money, number, steps
+    from ftlab.cli.text import GLYPHS, steps
+    from ftlab.formatting import duration, money, number
     from ftlab.pages.comparison_page import evaluation, group
 
     return (
@@ -69,7 +70,7 @@ def _results(run: "ComparedRun") -> tuple[str, ...]:
 
 
 def _print_settings(session: Session, found: "Comparison") -> None:
-    from ftlab.cli.text import shown_value
+    from ftlab.formatting import shown_value
 
     names = [run.name for run in found.runs]
     rows = [(each.field, *(shown_value(value) for value in each.values)) for each in found.settings]
@@ -93,7 +94,7 @@ def _print_data(session: Session, found: "Comparison") -> None:
 
 
 def _print_samples(session: Session, found: "Comparison") -> None:
-    from ftlab.cli.text import one_line
+    from ftlab.formatting import one_line
 
     names = {run.job_id: run.name for run in found.runs}
     for prompt in found.samples:

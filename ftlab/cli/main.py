@@ -30,8 +30,8 @@ from ftlab.cli import quota as _quota  # noqa: F401  isort: skip
 from ftlab.cli.app import app
 from ftlab.cli.exits import ExitCode, exit_code_of
 from ftlab.cli.session import JsonOption, QuietOption, ServerOption
-from ftlab.cli.text import one_line
 from ftlab.errors import FineTuneLabError, JobEndedError
+from ftlab.formatting import one_line
 
 
 def main() -> NoReturn:

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ftlab.cli.text import ago, aligned, local_time, one_line
+from ftlab.cli.text import ago, aligned, local_time
 from ftlab.client.wire import OnProgress
+from ftlab.formatting import one_line
 
 
 class Output:

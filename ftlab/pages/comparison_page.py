@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from ftlab.cli.text import duration, money, number, shown_value
+from ftlab.formatting import duration, money, number, shown_value
 from ftlab.pages.document import page, table, text
 from ftlab.schemas.comparisons import ComparedCurve, ComparedDataset, ComparedRun, Comparison
 

@@ -6,18 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 
-from ftlab.cli.text import (
-    ago,
-    duration,
-    elapsed,
-    files,
-    fitted,
-    number,
-    one_line,
-    shown_value,
-    size,
-    status_and_phase,
-)
+from ftlab.cli.text import ago, elapsed, files, fitted, status_and_phase
+from ftlab.formatting import duration, number, one_line, shown_value, size
 from ftlab.schemas import Attempt, Checkpoint, EventKind, Job, LogLine
 from ftlab.schemas.failure_text import failure_lines
 from ftlab.schemas.log_lines import event_text

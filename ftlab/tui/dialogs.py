@@ -9,7 +9,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static, TextArea
 
-from ftlab.cli.text import shown_value
+from ftlab.formatting import shown_value
 from ftlab.schemas import FailureAnalysis, Job
 from ftlab.tui.actions import DownloadChoice, ResumeChoice, changes_text, default_file
 from ftlab.tui.line_area import LineArea
