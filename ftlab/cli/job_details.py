@@ -128,6 +128,7 @@ def _fields(session: Session, job: "Job") -> dict[str, object]:
         "Paused": local_time(job.paused_at),
         "Finished": local_time(job.finished_at),
         "Ran for": duration(job.run_time_s),
+        "Estimated": None if job.estimated_time_s is None else f"{duration(job.estimated_time_s)} of training",
         "Cost": _cost(job),
     }
 
@@ -140,6 +141,8 @@ def _cost(job: "Job") -> str | None:
     text = money(job.cost.amount, job.cost.currency)
     if job.cost.expected is not None:
         text += f"; about {money(job.cost.expected, job.cost.currency)} at the last step"
+    if job.cost.estimated is not None:
+        text += f"; estimated {money(job.cost.estimated, job.cost.currency)} for the training"
     return text
 
 

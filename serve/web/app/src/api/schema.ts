@@ -2700,6 +2700,8 @@ export interface components {
             phase?: components["schemas"]["Phase"] | null;
             /** Run Time S */
             run_time_s?: number | null;
+            /** Estimated Time S */
+            estimated_time_s?: number | null;
             cost?: components["schemas"]["JobCost"] | null;
             /** File */
             file?: number | null;
@@ -2985,6 +2987,8 @@ export interface components {
             rate_per_hour: string;
             /** Expected */
             expected?: string | null;
+            /** Estimated */
+            estimated?: string | null;
         } & {
             [key: string]: unknown;
         };
@@ -3133,6 +3137,8 @@ export interface components {
             phase?: components["schemas"]["Phase"] | null;
             /** Run Time S */
             run_time_s?: number | null;
+            /** Estimated Time S */
+            estimated_time_s?: number | null;
             cost?: components["schemas"]["JobCost"] | null;
             /** File */
             file?: number | null;
