@@ -19,7 +19,7 @@ from serve.http import errors, openapi, query
 from serve.http.body_limit import BodyLimit
 from serve.http.json_body import MAX_JSON_BYTES
 from serve.http.middleware import Envelope, HostCheck
-from serve.jobs import queue, series, templates
+from serve.jobs import comparison, queue, series, templates
 from serve.jobs import routes as jobs
 from serve.legacy import routes as legacy
 from serve.metrics import routes as metrics
@@ -49,6 +49,7 @@ STRICT_ROUTERS = (
     jobs.router,
     series.router,
     telemetry.router,
+    comparison.router,
     templates.router,
     downloads.router,
     checks.router,

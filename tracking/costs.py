@@ -99,8 +99,30 @@ def job_cost(
     expected = None
     if rate and job.eta_s is not None:
         expected = amount + amount_of(rate, job.eta_s)
-    is_final = job.status.is_terminal and not pending
-    return JobCost(amount=amount, currency=currency, is_final=is_final, rate_per_hour=rate, expected=expected)
+    return JobCost(
+        amount=amount,
+        currency=currency,
+        is_final=job.status.is_terminal and not pending,
+        rate_per_hour=rate,
+        expected=expected,
+        estimated=_estimated(settings, job, records, pending),
+    )
+
+
+def _estimated(
+    settings: Settings, job: JobRecord, records: Sequence[CostRecord], pending: Sequence[AttemptRecord]
+) -> Decimal | None:
+    """What the training was expected to cost, at the prices of the first attempt."""
+    if job.estimated_time_s is None:
+        return None
+    if records:
+        devices = records[0].devices
+        priced = [each.quantity * each.price_per_hour for each in devices if each.price_per_hour is not None]
+        rate = _rounded(sum(priced, Decimal(0))) if priced else None
+    else:
+        first = pending[0]
+        rate = rate_of(settings, held_devices(first.cpus, first.gpus, first.gpu_types))
+    return None if rate is None else amount_of(rate, job.estimated_time_s)
 
 
 def report(records: Iterable[CostRecord], by: CostGroup) -> CostReport:

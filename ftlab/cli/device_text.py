@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ftlab.cli.text import size, used_of
+from ftlab.formatting import size, used_of
 
 if TYPE_CHECKING:
     from ftlab.schemas import DeviceSeries, GpuSample, HostSample, JobTelemetry, NodeStatus

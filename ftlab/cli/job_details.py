@@ -28,7 +28,8 @@ def show(
     ] = False,
 ) -> None:
     """Show one job, its attempts, what each resume started from, changed settings, and the alarms."""
-    from ftlab.cli.text import auto_lines, one_line
+    from ftlab.cli.text import auto_lines
+    from ftlab.formatting import one_line
     from ftlab.schemas import EventKind, NoticePayload, ResumedPayload
     from ftlab.schemas.events import ALARMS, CONFIG_ADJUSTED, DATA_CHECKED, DATASETS_MIXED, EVAL_SPLIT
 
@@ -87,7 +88,8 @@ def auto_comment(job: "Job") -> Iterator[str]:
 
 def _attempt_line(attempt: "Attempt") -> str:
     """`Attempt 2, 0:12:30 from step 50: worker_crashed, ...`."""
-    from ftlab.cli.text import elapsed, one_line
+    from ftlab.cli.text import elapsed
+    from ftlab.formatting import one_line
 
     resumed_from = attempt.resumed_from_step
     origin = "from the base model" if resumed_from is None else f"from step {resumed_from}"
@@ -101,7 +103,8 @@ def _where(attempt: "Attempt") -> str:
 
 
 def _fields(session: Session, job: "Job") -> dict[str, object]:
-    from ftlab.cli.text import GLYPHS, duration, files, local_time, number, status_and_phase, steps
+    from ftlab.cli.text import GLYPHS, files, local_time, status_and_phase, steps
+    from ftlab.formatting import duration, number
     from ftlab.status import ReasonCode
 
     return {
@@ -128,6 +131,7 @@ def _fields(session: Session, job: "Job") -> dict[str, object]:
         "Paused": local_time(job.paused_at),
         "Finished": local_time(job.finished_at),
         "Ran for": duration(job.run_time_s),
+        "Estimated": None if job.estimated_time_s is None else f"{duration(job.estimated_time_s)} of training",
         "Cost": _cost(job),
     }
 
@@ -147,13 +151,15 @@ def _load(session: Session, job: "Job") -> str | None:
 
 
 def _cost(job: "Job") -> str | None:
-    from ftlab.cli.text import money
+    from ftlab.formatting import money
 
     if job.cost is None:
         return None
     text = money(job.cost.amount, job.cost.currency)
     if job.cost.expected is not None:
         text += f"; about {money(job.cost.expected, job.cost.currency)} at the last step"
+    if job.cost.estimated is not None:
+        text += f"; estimated {money(job.cost.estimated, job.cost.currency)} for the training"
     return text
 
 

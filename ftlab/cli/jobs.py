@@ -29,7 +29,8 @@ def ls(
     limit: LimitOption = 20,
 ) -> None:
     """List jobs: active ones first, then the newest."""
-    from ftlab.cli.text import GLYPHS, duration, number, status_and_phase, steps
+    from ftlab.cli.text import GLYPHS, status_and_phase, steps
+    from ftlab.formatting import duration, number
     from ftlab.schemas.config import DEFAULT_PRIORITY
 
     jobs = _active_first(session, _statuses(status), limit + 1)
@@ -96,7 +97,7 @@ def metrics(
 @command(app)
 def checkpoints(session: Session, job: JobArgument) -> None:
     """List a job's checkpoints, newest first."""
-    from ftlab.cli.text import number, size
+    from ftlab.formatting import number, size
 
     found = session.client.jobs.checkpoints(job)
     if session.output.as_json:
@@ -123,7 +124,8 @@ def queue(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100, help="Maximum waiting jobs to show.")] = 20,
 ) -> None:
     """Show the running jobs and the waiting jobs, in order."""
-    from ftlab.cli.text import duration, status_and_phase, steps
+    from ftlab.cli.text import status_and_phase, steps
+    from ftlab.formatting import duration
 
     found = session.client.queue(limit=limit)
     if session.output.as_json:

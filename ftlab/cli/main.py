@@ -16,6 +16,7 @@ from ftlab.cli import samples as _samples  # noqa: F401  isort: skip
 from ftlab.cli import jobs as _jobs  # noqa: F401  isort: skip
 from ftlab.cli import job_details as _job_details  # noqa: F401  isort: skip
 from ftlab.cli import analyze as _analyze, why as _why  # noqa: F401  isort: skip
+from ftlab.cli import compare as _compare  # noqa: F401  isort: skip
 from ftlab.cli import control as _control  # noqa: F401  isort: skip
 from ftlab.cli import download as _download  # noqa: F401  isort: skip
 from ftlab.cli import records as _records  # noqa: F401  isort: skip
@@ -30,8 +31,8 @@ from ftlab.cli import quota as _quota  # noqa: F401  isort: skip
 from ftlab.cli.app import app
 from ftlab.cli.exits import ExitCode, exit_code_of
 from ftlab.cli.session import JsonOption, QuietOption, ServerOption
-from ftlab.cli.text import one_line
 from ftlab.errors import FineTuneLabError, JobEndedError
+from ftlab.formatting import one_line
 
 
 def main() -> NoReturn:

@@ -64,6 +64,9 @@ class JobCost(WireModel):
     """What it costs now; 0 while it holds no device."""
     expected: Decimal | None = None
     """Amount at the last step, by the estimated time left; only while it trains."""
+    estimated: Decimal | None = None
+    """What the training was expected to cost when it began: `estimated_time_s` of the job, on the devices of its first
+    attempt."""
 
 
 class CostSum(WireModel):

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from ftlab.cli.device_text import job_names
-from ftlab.cli.text import fitted, used_of
+from ftlab.cli.text import fitted
+from ftlab.formatting import used_of
 from ftlab.schemas import GpuSample, NodeStatus
 from ftlab.tui.braille import bar
 from ftlab.tui.spans import Line, fitted_line, joined, line

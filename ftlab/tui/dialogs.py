@@ -9,9 +9,9 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static, TextArea
 
+from ftlab.formatting import shown_value
 from ftlab.schemas import FailureAnalysis, Job
 from ftlab.tui.actions import DownloadChoice, ResumeChoice, changes_text, default_file
-from ftlab.tui.details import shown_value
 from ftlab.tui.line_area import LineArea
 from ftlab.tui.spans import Line, line
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from ftlab.cli.text import duration
+from ftlab.formatting import duration
 from ftlab.schemas import Attempt, Checkpoint, Event, FailureAnalysis, Job, LogLine, NodeStatus
 from ftlab.schemas.config_changes import flat
 from ftlab.status import LIVE_STATUSES, JobStatus

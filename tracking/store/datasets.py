@@ -1,5 +1,6 @@
 """Datasets."""
 
+from collections.abc import Collection
 from itertools import product
 from typing import Any
 
@@ -41,6 +42,11 @@ class DatasetRepository:
         if row is None:
             raise not_found("dataset", dataset_id)
         return DatasetRecord(*row)
+
+    def of_ids(self, dataset_ids: Collection[str], *, owner: str) -> DatasetRecords:
+        """Those of the ids that are datasets of this owner, in no order."""
+        found = select(*COLUMNS).where(datasets.c.id.in_(dataset_ids), datasets.c.owner == owner)
+        return [DatasetRecord(*row) for row in self._connection.execute(found)]
 
     def resolve(self, text: str, *, owner: str) -> DatasetRecord:
         """Find a dataset by its id, else by its name; in a write transaction it is locked as by `get`.

@@ -101,6 +101,7 @@ jobs = Table(
     Column("mlflow_run_id", String),
     Column("mlflow_experiment_id", String),
     Column("model_revision", String),
+    Column("estimated_time_s", Double),
     Column("model_id", String),
     Column("created_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime),

@@ -15,6 +15,7 @@ from ftlab.client._sync.transport import Transport
 from ftlab.client.retry import Retries
 from ftlab.client.waiting import JOB_PAUSES_S, OnStatus, Polling, final_statuses
 from ftlab.client.wire import (
+    COMPARE_PATH,
     JOBS_PATH,
     Kinds,
     Listing,
@@ -41,6 +42,7 @@ from ftlab.schemas import (
     MetricPoint,
     Page,
 )
+from ftlab.schemas.comparisons import Comparison
 from ftlab.schemas.job_file import parse_job_config
 from ftlab.schemas.templates import merged
 from ftlab.status import JobStatus
@@ -209,6 +211,10 @@ class Jobs:
     def analytics(self, job: str) -> JobAnalytics:
         """What the job's record says: best evaluation, course of the loss, speed, where the time went, earlier jobs."""
         return self._transport.read(JobAnalytics, Request("GET", f"{job_path(job)}/analytics"))
+
+    def compare(self, jobs: Sequence[str]) -> Comparison:
+        """Results, settings that differ, data, samples and curves of 2 to 10 jobs, in this order."""
+        return self._transport.read(Comparison, Request("GET", COMPARE_PATH, {"job": list(jobs)}))
 
     def cancel(self, job: str) -> Job:
         """Ask for a graceful stop; checkpoints are kept. Raises `ConflictError` when the job has ended."""

@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 
 from ftlab import errors
-from ftlab.cli.text import money
 from ftlab.client import Client
+from ftlab.formatting import money
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
 from tests.unit.ftlab.cli_runs import Cli

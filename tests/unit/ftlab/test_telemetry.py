@@ -8,8 +8,8 @@ import pytest
 from cluster.policy import Fleet, Node
 from cluster.telemetry.samples import Sample
 from ftlab import errors
-from ftlab.cli.text import used_of
 from ftlab.client import Client
+from ftlab.formatting import used_of
 from ftlab.schemas.telemetry import GpuSample, HostSample
 from tests.unit.ftlab.cli_runs import Cli
 from tests.unit.ftlab.conftest import QUICK

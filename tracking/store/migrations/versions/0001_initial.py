@@ -118,6 +118,7 @@ def _create_jobs() -> None:
         sa.Column("mlflow_run_id", sa.String()),
         sa.Column("mlflow_experiment_id", sa.String()),
         sa.Column("model_revision", sa.String()),
+        sa.Column("estimated_time_s", sa.Double()),
         sa.Column("model_id", sa.String()),
         _at("created_at"),
         _at("started_at", nullable=True),

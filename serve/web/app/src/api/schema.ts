@@ -460,6 +460,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/training/compare": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compare jobs
+         * @description Results, curves, settings that differ, data and samples. A report in HTML loads nothing and runs no script.
+         */
+        get: operations["compare_jobs_api_training_compare_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/templates": {
         parameters: {
             query?: never;
@@ -1853,6 +1873,138 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * ComparedAnswer
+         * @description The newest answer of a job to a prompt.
+         */
+        ComparedAnswer: {
+            /** Job Id */
+            job_id: string;
+            /** Step */
+            step: number;
+            /** Text */
+            text: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ComparedCurve
+         * @description One metric of one job.
+         */
+        ComparedCurve: {
+            /** Name */
+            name: string;
+            /** Job Id */
+            job_id: string;
+            /** Steps */
+            steps: number[];
+            /** Values */
+            values: number[];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ComparedDataset
+         * @description A dataset that at least one of the jobs uses.
+         */
+        ComparedDataset: {
+            /** Dataset Id */
+            dataset_id: string;
+            /** Name */
+            name?: string | null;
+            /** Num Rows */
+            num_rows?: number | null;
+            /** Same As */
+            same_as?: string | null;
+            /** Trained By */
+            trained_by?: string[];
+            /** Evaluated By */
+            evaluated_by?: string[];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ComparedPrompt
+         * @description A sample prompt with the newest answer of each job that was asked.
+         */
+        ComparedPrompt: {
+            /** Prompt */
+            prompt: string;
+            /** Answers */
+            answers: components["schemas"]["ComparedAnswer"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ComparedRun
+         * @description The results of one job.
+         */
+        ComparedRun: {
+            /** Job Id */
+            job_id: string;
+            /** Name */
+            name: string;
+            status: components["schemas"]["JobStatus"];
+            /** Model */
+            model?: string | null;
+            /** Method */
+            method?: string | null;
+            /** Step */
+            step: number;
+            /** Total Steps */
+            total_steps?: number | null;
+            /** Metric */
+            metric: string;
+            /** Last */
+            last?: number | null;
+            best?: components["schemas"]["BestEvaluation"] | null;
+            /** Evaluation Group */
+            evaluation_group?: number | null;
+            /**
+             * Is Best
+             * @default false
+             */
+            is_best: boolean;
+            /** Tokens Per S */
+            tokens_per_s?: number | null;
+            /** Run Time S */
+            run_time_s?: number | null;
+            cost?: components["schemas"]["JobCost"] | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ComparedSetting
+         * @description A setting in which the jobs differ, with defaults filled in.
+         */
+        ComparedSetting: {
+            /** Field */
+            field: string;
+            /** Values */
+            values: unknown[];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * Comparison
+         * @description What several jobs have reached, and in what they differ.
+         */
+        Comparison: {
+            /** Runs */
+            runs: components["schemas"]["ComparedRun"][];
+            /** Notes */
+            notes?: string[];
+            /** Settings */
+            settings?: components["schemas"]["ComparedSetting"][];
+            /** Datasets */
+            datasets?: components["schemas"]["ComparedDataset"][];
+            /** Samples */
+            samples?: components["schemas"]["ComparedPrompt"][];
+            /** Curves */
+            curves?: components["schemas"]["ComparedCurve"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * Convergence
          * @description Course of the training loss (`grpo`: reward).
          */
@@ -2548,6 +2700,8 @@ export interface components {
             phase?: components["schemas"]["Phase"] | null;
             /** Run Time S */
             run_time_s?: number | null;
+            /** Estimated Time S */
+            estimated_time_s?: number | null;
             cost?: components["schemas"]["JobCost"] | null;
             /** File */
             file?: number | null;
@@ -2833,6 +2987,8 @@ export interface components {
             rate_per_hour: string;
             /** Expected */
             expected?: string | null;
+            /** Estimated */
+            estimated?: string | null;
         } & {
             [key: string]: unknown;
         };
@@ -2981,6 +3137,8 @@ export interface components {
             phase?: components["schemas"]["Phase"] | null;
             /** Run Time S */
             run_time_s?: number | null;
+            /** Estimated Time S */
+            estimated_time_s?: number | null;
             cost?: components["schemas"]["JobCost"] | null;
             /** File */
             file?: number | null;
@@ -5019,6 +5177,13 @@ export type SchemaCheckState = components['schemas']['CheckState'];
 export type SchemaCheckpoint = components['schemas']['Checkpoint'];
 export type SchemaCheckpointList = components['schemas']['CheckpointList'];
 export type SchemaCheckpointPayload = components['schemas']['CheckpointPayload'];
+export type SchemaComparedAnswer = components['schemas']['ComparedAnswer'];
+export type SchemaComparedCurve = components['schemas']['ComparedCurve'];
+export type SchemaComparedDataset = components['schemas']['ComparedDataset'];
+export type SchemaComparedPrompt = components['schemas']['ComparedPrompt'];
+export type SchemaComparedRun = components['schemas']['ComparedRun'];
+export type SchemaComparedSetting = components['schemas']['ComparedSetting'];
+export type SchemaComparison = components['schemas']['Comparison'];
 export type SchemaConvergence = components['schemas']['Convergence'];
 export type SchemaCostGroup = components['schemas']['CostGroup'];
 export type SchemaCostRecord = components['schemas']['CostRecord'];
@@ -6063,6 +6228,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SeriesList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    compare_jobs_api_training_compare_get: {
+        parameters: {
+            query: {
+                /** @description Ids, unique names or unique id prefixes. */
+                job: string[];
+                /** @description `html` is a report in one file. */
+                format?: "json" | "html";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Comparison"];
                 };
             };
             /** @description Error */
