@@ -111,7 +111,7 @@ class Settings(BaseModel):
 
     prices: dict[str, Decimal] = Field(default_factory=dict)
     """Price of one device for one hour: `cpu` for a core, `gpu` for a GPU, and the types of GPUs, such as `H100`, whose
-    price differs. Without prices, no job has a cost.
+    price differs; and `kwh` for a kilowatt-hour of the GPUs' electricity. Without prices, no job has a cost.
     """
     currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
     """Currency of the prices, as three letters."""
@@ -154,7 +154,7 @@ class Settings(BaseModel):
     def _check_prices(cls, prices: dict[str, Decimal]) -> dict[str, Decimal]:
         for device, price in prices.items():
             if not _DEVICE_TYPE.fullmatch(device):
-                raise ValueError("the name of a device must be 'cpu', 'gpu' or a type such as 'H100'")
+                raise ValueError("the name of a device must be 'cpu', 'gpu', 'kwh' or a type such as 'H100'")
             if not (price.is_finite() and 0 <= price <= MAX_PRICE) or -int(price.as_tuple().exponent) > MAX_DECIMALS:
                 raise ValueError(
                     f"the price of {device!r} must be between 0 and {MAX_PRICE}, with up to {MAX_DECIMALS} decimals"

@@ -90,6 +90,7 @@ def _create_cost_records() -> None:
         _at("held_from"),
         _at("held_until"),
         sa.Column("devices", sa.JSON(), nullable=False),
+        sa.Column("energy", sa.JSON()),
         sa.Column("amount", sa.String()),
         sa.Column("currency", sa.String()),
     )
