@@ -7,7 +7,9 @@ from typing import Self
 from sqlalchemy import Connection
 
 from tracking.store.adjustments import AdjustmentRepository
+from tracking.store.api_keys import KeyRepository
 from tracking.store.attempts import AttemptRepository
+from tracking.store.audit import AuditRepository
 from tracking.store.channels import ChannelRepository
 from tracking.store.checkpoints import CheckpointRepository
 from tracking.store.claims import ClaimRepository
@@ -27,6 +29,7 @@ from tracking.store.templates import TemplateRepository
 from tracking.store.totals import TotalsRepository
 from tracking.store.uploads import UploadRepository
 from tracking.store.usage import UsageRepository
+from tracking.store.users import UserRepository
 
 
 class Transaction:
@@ -53,6 +56,9 @@ class Transaction:
         self.costs = CostRepository(connection)
         self.usage = UsageRepository(connection)
         self.totals = TotalsRepository(connection)
+        self.users = UserRepository(connection)
+        self.keys = KeyRepository(connection)
+        self.audit = AuditRepository(connection)
 
 
 class Store:
