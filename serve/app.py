@@ -10,8 +10,10 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
 from serve import health
-from serve.accounts import costs, quotas
-from serve.context import Services
+from serve.access.audit_trail import AuditRequests
+from serve.access.rules import check_rules, describe_access
+from serve.accounts import audit, costs, keys, quotas, sessions, users
+from serve.context import Services, guard
 from serve.datasets import checks, intake, preview, upload_routes
 from serve.datasets import routes as datasets
 from serve.downloads import routes as downloads
@@ -45,6 +47,10 @@ STRICT_ROUTERS = (
     queue.router,
     quotas.router,
     costs.router,
+    sessions.router,
+    users.router,
+    keys.router,
+    audit.router,
     jobs.router,
     series.router,
     templates.router,
@@ -75,19 +81,21 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
         lifespan=_lifespan,
         middleware=[
             Middleware(CountRequests),
+            Middleware(AuditRequests, trail=services.trail),
             Middleware(Envelope, sends_request_id=sends_request_id),
             Middleware(HostCheck, hosts=[services.settings.host]),
             Middleware(BodyLimit, json_bytes=MAX_JSON_BYTES, upload_bytes=services.settings.max_upload_bytes),
         ],
     )
     app.state.services = services
+    check_rules(route.path for router in STRICT_ROUTERS + LENIENT_ROUTERS for route in router.routes)
     for router in STRICT_ROUTERS:
-        app.include_router(router, dependencies=[Depends(query.refuse_unknown)])
+        app.include_router(router, dependencies=[Depends(guard), Depends(query.refuse_unknown)])
     for router in LENIENT_ROUTERS:
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(guard)])
     pages.install(app)
     errors.install(app)
-    openapi.describe(app, descriptions.describe_streams)
+    openapi.describe(app, descriptions.describe_streams, describe_access)
     return app
 
 
@@ -96,10 +104,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     await services.feed.start()
     sweeping = asyncio.create_task(intake.sweep_now_and_then(services))
+    noting = asyncio.create_task(services.trail.run())
     try:
         yield
     finally:
         sweeping.cancel()
+        noting.cancel()
         await services.feed.stop()
 
 

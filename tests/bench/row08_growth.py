@@ -18,7 +18,8 @@ from cluster.coordinator.coordinator import Coordinator
 from cluster.fakes import FakeCluster
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
-from serve.context import LOCAL_OWNER, Services
+from serve.access.identity import LOCAL_OWNER
+from serve.context import Services
 from serve.jobs import submit as jobs_service
 from serve.models.base_model import NOT_ASKED
 from serve.streams.subscriptions import EventFeed

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, create_engine, event, insert
 from ftlab.schemas import EventKind, JobConfig
 from ftlab.settings import DEFAULT_BUCKET
 from ftlab.status import JobStatus, ReasonCode
-from serve.context import LOCAL_OWNER
+from serve.access.identity import LOCAL_OWNER
 from tracking.store import Store
 from tracking.store.column_types import dump_json
 from tracking.store.events import event_logs
