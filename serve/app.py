@@ -83,7 +83,11 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
             Middleware(CountRequests),
             Middleware(AuditRequests, trail=services.trail),
             Middleware(Envelope, sends_request_id=sends_request_id),
-            Middleware(HostCheck, hosts=[services.settings.host]),
+            Middleware(
+                HostCheck,
+                hosts=[services.settings.host, *services.settings.allowed_hosts],
+                takes_addresses=not services.settings.is_loopback,
+            ),
             Middleware(BodyLimit, json_bytes=MAX_JSON_BYTES, upload_bytes=services.settings.max_upload_bytes),
         ],
     )

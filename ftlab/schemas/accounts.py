@@ -7,6 +7,8 @@ from pydantic import Field
 
 from ftlab.schemas.common import Name, StrictModel, WireModel
 
+LOCAL_USER = "local"
+"""The one user of a service without keys, and the first one of a service with keys."""
 USER_NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 MAX_DAYS = 3650
 MAX_GRACE_HOURS = 24 * 30

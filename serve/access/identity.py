@@ -6,11 +6,8 @@ from datetime import datetime
 from starlette.requests import HTTPConnection
 
 from ftlab.errors import PermissionDeniedError
-from ftlab.schemas.accounts import Scope
+from ftlab.schemas.accounts import LOCAL_USER, Scope
 from tracking.store.api_keys import KeyHolder
-
-LOCAL_OWNER = "local"
-"""The one user of a service without keys, and the first one of a service with keys."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Identity:
             raise PermissionDeniedError(f"This needs an API key with the scope {scope.value!r}.", param=scope.value)
 
 
-LOCAL = Identity(LOCAL_OWNER, frozenset(Scope), requires_keys=False)
+LOCAL = Identity(LOCAL_USER, frozenset(Scope), requires_keys=False)
 """Everyone who reaches a service without keys."""
 
 
