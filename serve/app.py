@@ -81,7 +81,7 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
         lifespan=_lifespan,
         middleware=[
             Middleware(CountRequests),
-            Middleware(AuditRequests, trail=services.trail),
+            Middleware(AuditRequests),
             Middleware(Envelope, sends_request_id=sends_request_id),
             Middleware(
                 HostCheck,
@@ -92,7 +92,7 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
         ],
     )
     app.state.services = services
-    check_rules(route.path for router in STRICT_ROUTERS + LENIENT_ROUTERS for route in router.routes)
+    check_rules(getattr(route, "path", "") for router in STRICT_ROUTERS + LENIENT_ROUTERS for route in router.routes)
     for router in STRICT_ROUTERS:
         app.include_router(router, dependencies=[Depends(guard), Depends(query.refuse_unknown)])
     for router in LENIENT_ROUTERS:

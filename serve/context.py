@@ -21,6 +21,7 @@ from serve.http.query import OWNER
 from serve.http.responses import in_thread
 from serve.metrics.process_metrics import ProcessMetrics
 from serve.models.huggingface import HuggingFace
+from serve.streams.live_stream import CloseReason, StreamClosed
 from serve.streams.subscriptions import EventFeed
 from tracking.buckets import Buckets, DatasetFiles
 from tracking.store import Store
@@ -106,6 +107,12 @@ async def owner_of(connection: HTTPConnection, asked: str | None) -> str:
     owner = await services_of(connection).gate.owner_of(identity_of(connection), asked)
     connection.scope["state"]["owner"] = owner
     return owner
+
+
+async def until_access_ends(connection: HTTPConnection) -> None:
+    """Raise `StreamClosed` once the key or the session of a stream's caller is not valid any more."""
+    await services_of(connection).gate.until_ended(identity_of(connection))
+    raise StreamClosed(CloseReason.ACCESS_ENDED, "The API key or the session is not valid any more.")
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,8 @@ class AuditTrail:
 class AuditRequests:
     """ASGI middleware that adds each request of an identified caller that may change something, after its reply."""
 
-    def __init__(self, app: ASGIApp, *, trail: AuditTrail) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._trail = trail
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in SAFE_METHODS:
@@ -89,7 +88,8 @@ class AuditRequests:
             return  # nobody to name
         route = scope.get("route")
         client = scope.get("client")
-        self._trail.add(
+        trail: AuditTrail = scope["app"].state.services.trail
+        trail.add(
             AuditRecord(
                 id=new_id("act"),
                 at=datetime.now(UTC),

@@ -1,14 +1,16 @@
 """The gate that every request passes: finds out who the caller is, from a key or from the cookie of a session."""
 
+import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
-from ftlab.errors import AuthenticationError, PermissionDeniedError
+from ftlab.errors import AuthenticationError, PermissionDeniedError, ServiceUnavailableError
 from ftlab.schemas.accounts import Scope
 from ftlab.settings import Settings
 from serve.access.audit_trail import AuditTrail
@@ -20,6 +22,8 @@ from tracking.store.api_keys import KeyHolder
 
 FIRST_KEY_CHECK_S = 1.0
 """A service without keys looks this often whether it has got its first one."""
+RECHECK_INTERVAL_S = 15.0
+"""How often the key of an open stream is checked again."""
 USE_IS_NOTED_EVERY = timedelta(minutes=1)
 
 
@@ -72,10 +76,27 @@ class Gate:
         identity.require(Scope.ADMIN)
         return await in_thread(self._user, asked)
 
+    async def until_ended(self, identity: Identity) -> None:
+        """Return once the caller's key or session is not valid any more; streams outlive the check of their request."""
+        while True:
+            await asyncio.sleep(RECHECK_INTERVAL_S)
+            if identity.key_id is None:
+                continue
+            with suppress(ServiceUnavailableError):
+                if not await in_thread(self._is_valid, identity):
+                    return
+
     def find_key(self, text: str) -> KeyHolder:
         """The holder of a valid key. Raises `AuthenticationError`; blocks on the store."""
         with self._store.read() as tx:
             return self._valid(tx.keys.find(text), "The API key is wrong, revoked or expired, or its user is disabled.")
+
+    def _is_valid(self, identity: Identity) -> bool:
+        now = datetime.now(UTC)
+        with self._store.read() as tx:
+            holder = tx.keys.find_by_id(identity.key_id or "")
+        is_over = identity.expires_at is not None and now >= identity.expires_at
+        return holder is not None and holder.may_enter(now) and not is_over
 
     def _find_session(self, token: str) -> KeyHolder:
         with self._store.read() as tx:

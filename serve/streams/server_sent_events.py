@@ -8,13 +8,13 @@ import logging
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ftlab.errors import MalformedRequestError
 from ftlab.schemas import EventKind
-from serve.context import Caller, Services
+from serve.context import Caller, Services, until_access_ends
 from serve.http.query import JobId
 from serve.http.responses import in_thread
 from serve.streams.descriptions import MEDIA_TYPE
@@ -71,7 +71,7 @@ class ServerSentEvents(Response):
             reason = CLIENT_LEFT
             try:
                 await connection.open(start.after)
-                await until_first(stream.run(), _wait_until_gone(receive))
+                await until_first(stream.run(), _wait_until_gone(receive), until_access_ends(HTTPConnection(scope)))
             except StreamClosed as closed:
                 reason = closed.reason
                 await connection.close(closed)

@@ -23,7 +23,7 @@ from ftlab.errors import (
 )
 from ftlab.schemas import EventKind
 from ftlab.settings import LOOPBACK_HOSTS
-from serve.context import Services, admit, owner_of
+from serve.context import Services, admit, owner_of, until_access_ends
 from serve.http.errors import request_id_of
 from serve.http.query import OWNER
 from serve.http.responses import in_thread
@@ -53,6 +53,7 @@ CLOSE_CODES = {
     CloseReason.JOB_ENDED: NORMAL,
     CloseReason.SERVICE_RESTARTS: RESTARTING,
     CloseReason.TOO_SLOW: TOO_SLOW,
+    CloseReason.ACCESS_ENDED: NO_KEY,
     CloseReason.JOB_DELETED: NOT_FOUND,
     CloseReason.UNAVAILABLE: TRY_AGAIN,
 }
@@ -127,7 +128,7 @@ class EventSocket:
         sending = LiveStream(self, start, options, store, feed, self._subscription)
         if isinstance(start.log, OwnerLog):
             await self.send_message({"type": "open", "position": start.after})
-        await until_first(sending.run(), self._receive_acks())
+        await until_first(sending.run(), self._receive_acks(), until_access_ends(self._websocket))
 
     def room(self) -> int:
         room = self._limits.window_events - self._num_in_flight

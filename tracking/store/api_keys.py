@@ -8,7 +8,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, bindparam, delete, func, insert, or_, select, update
 
 from ftlab.schemas.accounts import Scope
 from tracking.store.account_rows import api_keys, sessions, users
@@ -115,6 +115,11 @@ class KeyRepository:
             return None
         return _to_holder(row)
 
+    def find_by_id(self, key_id: str) -> KeyHolder | None:
+        """The holder of a key whose text was checked before, valid or not."""
+        row = self._connection.execute(_BY_ID, {"key": key_id}).one_or_none()
+        return None if row is None else _to_holder(row)
+
     def find_by_session(self, token: str) -> KeyHolder | None:
         """The holder of the key with which a browser's session was opened, valid or not."""
         row = self._connection.execute(_BY_SESSION, {"session": hash_of(token)}).one_or_none()
@@ -182,10 +187,10 @@ def _is_open(now: datetime) -> Any:
     return api_keys.c.revoked_at.is_(None) & (api_keys.c.expires_at.is_(None) | (api_keys.c.expires_at > now))
 
 
-def _to_record(row: Row[Any]) -> KeyRecord:
+def _to_record(row: Any) -> KeyRecord:
     values = {column.name: getattr(row, column.name) for column in COLUMNS}
     return KeyRecord(**{**values, "scopes": [Scope(scope) for scope in values["scopes"]]})
 
 
-def _to_holder(row: Row[Any]) -> KeyHolder:
+def _to_holder(row: Any) -> KeyHolder:
     return KeyHolder(_to_record(row), row.disabled_at is not None, getattr(row, "session_ends_at", None))

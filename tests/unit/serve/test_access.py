@@ -14,11 +14,12 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from ftlab.schemas.accounts import Scope
+from serve.access import gate
 from serve.access.rules import RULES, check_rules
 from serve.context import Services
 from tests.unit.serve.accounts.with_keys import add_key
 from tests.unit.serve.conftest import ROWS
-from tests.unit.tracking.samples import model
+from tests.unit.tracking.samples import NOW, model
 from tracking.notifications.collect import Collector
 from tracking.store.api_keys import new_key
 
@@ -267,3 +268,13 @@ def _first_kind(client: TestClient, url: str, headers: dict[str, str]) -> str:
     with suppress(CancelledError), client.websocket_connect(SOCKETS + url, headers=headers) as socket:
         kind = socket.receive_json()["type"]
     return kind
+
+
+def test_a_stream_ends_with_its_key(client, store, monkeypatch):
+    monkeypatch.setattr(gate, "RECHECK_INTERVAL_S", 0.05)
+    key = add_key(store, "ann", Scope.READ)
+    with client.websocket_connect(f"{SOCKETS}/ws/training", headers=key) as socket:
+        assert socket.receive_json()["type"] == "open"
+        with store.begin() as tx:
+            tx.keys.revoke(key["authorization"].split("_")[1], now=NOW)
+        assert socket.receive()["code"] == 4401
