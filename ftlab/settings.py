@@ -101,6 +101,10 @@ class Settings(BaseModel):
     """Bytes of one owner's datasets and checkpoints; default: no limit."""
     quota_upload_bytes: int | None = Field(default=None, ge=0)
     """Bytes of one owner's datasets; default: no limit."""
+    key_requests_per_minute: int | None = Field(default=1200, ge=1)
+    """Requests that one API key may send in a minute."""
+    key_streams: int | None = Field(default=50, ge=1)
+    """Live streams that one API key may have open at the same time."""
     stop_grace_s: float = Field(default=6.0, ge=0.0)
     """Seconds a running job gets to save its last checkpoint before it is ended by force."""
     recovery: Literal["none", "auto"] = "none"

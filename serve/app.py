@@ -109,11 +109,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await services.feed.start()
     sweeping = asyncio.create_task(intake.sweep_now_and_then(services))
     noting = asyncio.create_task(services.trail.run())
+    counting = asyncio.create_task(services.limits.run(services.store))
     try:
         yield
     finally:
         sweeping.cancel()
         noting.cancel()
+        counting.cancel()
         await services.feed.stop()
 
 

@@ -16,6 +16,7 @@ from ftlab.settings import Settings
 from serve.access.audit_trail import AuditTrail
 from serve.access.gate import Gate
 from serve.access.identity import Identity, identity_of
+from serve.access.key_limits import KeyLimits
 from serve.access.rules import RULES
 from serve.http.query import OWNER
 from serve.http.responses import in_thread
@@ -50,7 +51,11 @@ class Services:
 
     @cached_property
     def gate(self) -> Gate:
-        return Gate(self.store, self.settings, self.trail)
+        return Gate(self.store, self.settings, self.trail, self.limits)
+
+    @cached_property
+    def limits(self) -> KeyLimits:
+        return KeyLimits(self.settings)
 
     @cached_property
     def buckets(self) -> Buckets:

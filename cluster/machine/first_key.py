@@ -1,4 +1,4 @@
-"""Creates an API key with the scope `admin`, directly in the database: the one way in for whoever runs the service.
+"""Creates an API key with the scope `admin`, directly in the database: for the person who runs the service.
 
 `python -m cluster.machine.first_key` prints the key if the service has no valid one with that scope, else nothing.
 With `--always` it creates another one. The settings come from the environment.

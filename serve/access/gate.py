@@ -15,6 +15,7 @@ from ftlab.schemas.accounts import Scope
 from ftlab.settings import Settings
 from serve.access.audit_trail import AuditTrail
 from serve.access.identity import LOCAL, Identity
+from serve.access.key_limits import KeyLimits
 from serve.access.rules import SAFE_METHODS
 from serve.http.responses import in_thread
 from tracking.store import Store
@@ -31,11 +32,17 @@ class Gate:
     """Identifies the callers of one API process. `clock` counts seconds."""
 
     def __init__(
-        self, store: Store, settings: Settings, trail: AuditTrail, clock: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        settings: Settings,
+        trail: AuditTrail,
+        limits: KeyLimits,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._must_have_keys = not settings.is_loopback
         self._trail = trail
+        self._limits = limits
         self._clock = clock
         self._has_keys = False
         self._looked_at = float("-inf")
@@ -45,10 +52,13 @@ class Gate:
     async def admit(self, connection: HTTPConnection, scope: Scope) -> Identity:
         """The caller of a request that needs this scope.
 
-        Raises `AuthenticationError` without a valid key, and `PermissionDeniedError` where the key does not allow it.
+        Raises `AuthenticationError` without a valid key, `RateLimitError` after too many requests, and
+        `PermissionDeniedError` where the key does not allow this one.
         """
         identity = await self._identify(connection)
         connection.scope.setdefault("state", {})["identity"] = identity
+        if identity.key_id is not None:
+            self._limits.count_request(identity.key_id)
         identity.require(scope)
         return identity
 

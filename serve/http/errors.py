@@ -1,6 +1,7 @@
 """Errors as replies, in one shape: `{"error": {"message", "type", "param", "code", "request_id"}}`."""
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +33,9 @@ from tracking.store import StaleJobError
 
 RETRY_AFTER_S = 5
 """Value of `retry-after` while a component of the service is unavailable."""
+
+RATE_WINDOW_S = 60
+"""Requests are counted in windows of this length, which all begin at a multiple of it since 1970."""
 
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _CHALLENGES = {
@@ -96,6 +100,9 @@ def _headers(error: FineTuneLabError) -> dict[str, str]:
     if is_settled or (isinstance(error, RateLimitError) and error.code == "quota_exceeded"):
         # A retry gets the same reply until the record, or the use of the quota, has changed.
         return {"x-should-retry": "false"}
+    if isinstance(error, RateLimitError):
+        is_rate = error.code == "rate_limited"
+        return {"retry-after": str(RATE_WINDOW_S - int(time.time()) % RATE_WINDOW_S if is_rate else RETRY_AFTER_S)}
     if isinstance(error, AuthenticationError):
         return {"www-authenticate": _CHALLENGES.get(error.code, _CHALLENGES["missing_api_key"])}
     if isinstance(error, PermissionDeniedError) and error.code == "insufficient_scope":

@@ -19,10 +19,12 @@ from ftlab.errors import (
     MalformedRequestError,
     NotFoundError,
     PermissionDeniedError,
+    RateLimitError,
     ServiceUnavailableError,
 )
 from ftlab.schemas import EventKind
 from ftlab.settings import LOOPBACK_HOSTS
+from serve.access.identity import identity_of
 from serve.context import Services, admit, owner_of, until_access_ends
 from serve.http.errors import request_id_of
 from serve.http.query import OWNER
@@ -204,6 +206,8 @@ async def _stream(websocket: WebSocket, services: Services, find: Callable[..., 
     options = _parse_options(websocket.query_params)
     try:
         await admit(websocket)
+        key_id = identity_of(websocket).key_id
+        services.limits.check_stream(key_id)
         owner = await owner_of(websocket, websocket.query_params.get(OWNER))
         start = await in_thread(find, services.store, owner, after=options.after)
     except AuthenticationError as error:
@@ -212,11 +216,12 @@ async def _stream(websocket: WebSocket, services: Services, find: Callable[..., 
         raise CloseSocket(NOT_ALLOWED, error=error) from None
     except NotFoundError as error:
         raise CloseSocket(NOT_FOUND, error=error) from None
-    except ServiceUnavailableError as error:
+    except (RateLimitError, ServiceUnavailableError) as error:
         raise CloseSocket(TRY_AGAIN, error=error) from None
     except FineTuneLabError as error:
         raise CloseSocket(BAD_REQUEST, error=error) from None
-    with services.feed.follow(start.log) as subscription, services.metrics.stream(KIND):
+    counted = services.limits.stream(key_id)
+    with counted, services.feed.follow(start.log) as subscription, services.metrics.stream(KIND):
         connection = EventSocket(websocket, services.feed.limits, subscription)
         reason = CLIENT_LEFT
         try:

@@ -1,6 +1,6 @@
 """The tables of users, their keys and sessions, and of the audit log."""
 
-from sqlalchemy import JSON, Column, Index, Integer, String, Table
+from sqlalchemy import JSON, BigInteger, Column, Double, Index, Integer, String, Table
 
 from tracking.store.column_types import CleanText, UtcDateTime
 from tracking.store.rows import metadata, sequence
@@ -57,3 +57,15 @@ audit_entries = Table(
     Column("request_id", String),
 )
 Index("ix_audit_entries_user", audit_entries.c.user, audit_entries.c.seq)
+
+key_counts = Table(
+    "key_counts",
+    metadata,
+    Column("process", String, primary_key=True),
+    Column("key_id", String, primary_key=True),
+    Column("window", BigInteger, nullable=False),
+    Column("num_requests", Integer, nullable=False),
+    Column("num_streams", Integer, nullable=False),
+    # Seconds since 1970.
+    Column("at", Double, nullable=False),
+)

@@ -20,6 +20,7 @@ from tracking.store.deletions import DeletionRepository
 from tracking.store.events import EventRepository
 from tracking.store.job_files import JobFileRepository
 from tracking.store.jobs import JobRepository
+from tracking.store.key_counts import KeyCountRepository
 from tracking.store.leases import LeaseRepository
 from tracking.store.metrics import MetricRepository
 from tracking.store.models import ModelRepository
@@ -59,6 +60,7 @@ class Transaction:
         self.users = UserRepository(connection)
         self.keys = KeyRepository(connection)
         self.audit = AuditRepository(connection)
+        self.key_counts = KeyCountRepository(connection)
 
 
 class Store:

@@ -9,6 +9,7 @@ from ftlab.schemas.accounts import Scope
 from tracking.store import Store
 from tracking.store.api_keys import key_id_in, new_key
 from tracking.store.audit import AuditRecord
+from tracking.store.key_counts import KeyCount
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -127,3 +128,18 @@ def test_the_audit_log_is_read_page_by_page(store: Store) -> None:
         assert tx.audit.list(user="ann") == [entries[3], entries[1]]
         with pytest.raises(MalformedRequestError):
             tx.audit.list(after="act-9")
+
+
+def test_the_counts_of_other_processes_are_summed_while_they_are_fresh(store: Store) -> None:
+    with store.begin() as tx:
+        tx.key_counts.put("one", [KeyCount("a", 7, 10, 1), KeyCount("b", 7, 1, 0)], now=100.0)
+        tx.key_counts.put("two", [KeyCount("a", 6, 90, 2)], now=100.0)
+        tx.key_counts.put("two", [KeyCount("a", 7, 5, 2)], now=110.0)
+        tx.key_counts.put("old", [KeyCount("a", 6, 90, 1)], now=110.0)
+        assert tx.key_counts.of_others("me", ["a"], window=7, now=110.0) == {"a": KeyCount("a", 7, 15, 4)}
+        assert tx.key_counts.of_others("two", ["a", "b", "c"], window=7, now=110.0) == {
+            "a": KeyCount("a", 7, 10, 2),
+            "b": KeyCount("b", 7, 1, 0),
+        }
+        tx.key_counts.put("me", [], now=135.0)
+        assert tx.key_counts.of_others("me", ["a"], window=7, now=135.0) == {"a": KeyCount("a", 7, 5, 3)}

@@ -1,4 +1,4 @@
-"""Users, API keys, sessions of the web app, and the audit log."""
+"""Users, API keys, sessions of the web app, the audit log, and the counts of requests."""
 
 from datetime import datetime
 
@@ -11,12 +11,13 @@ branch_labels = None
 depends_on = None
 
 NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-TABLES = ("users", "api_keys", "sessions", "audit_entries")
+TABLES = ("users", "api_keys", "sessions", "audit_entries", "key_counts")
 
 
 def upgrade() -> None:
     _create_users_and_keys()
     _create_audit_log()
+    _create_key_counts()
 
 
 def downgrade() -> None:
@@ -75,3 +76,15 @@ def _create_audit_log() -> None:
         sa.Column("request_id", sa.String()),
     )
     op.create_index("ix_audit_entries_user", "audit_entries", ["user", "seq"])
+
+
+def _create_key_counts() -> None:
+    op.create_table(
+        "key_counts",
+        sa.Column("process", sa.String(), primary_key=True),
+        sa.Column("key_id", sa.String(), primary_key=True),
+        sa.Column("window", sa.BigInteger(), nullable=False),
+        sa.Column("num_requests", sa.Integer(), nullable=False),
+        sa.Column("num_streams", sa.Integer(), nullable=False),
+        sa.Column("at", sa.Double(), nullable=False),
+    )
