@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from ftlab import errors
-from ftlab.cli import up
+from ftlab.cli import network, up
+from ftlab.cli.output import Output
 from ftlab.client import Client
-from ftlab.settings import login_file
+from ftlab.settings import Settings, login_file
 from tests.unit.ftlab.cli_runs import Cli
 from tests.unit.ftlab.conftest import QUICK
 from tests.unit.tracking.samples import add_job
@@ -164,6 +165,22 @@ def test_up_on_a_network_prints_the_first_key_once(world, monkeypatch, capsys, t
     recovered = run("keys", "recover", "--home", tmp_path / "home").out
     assert recovered.startswith("ftl_")
     assert recovered != first.out
+
+
+def test_a_terminal_shows_a_qr_code_that_signs_in(monkeypatch, capsys):
+    import segno
+
+    shown = []
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(network, "create_key", lambda *_: "ftl_abc_def")
+    monkeypatch.setattr(network, "network_url", lambda _: "http://192.168.1.20:8000")
+    make = segno.make
+    monkeypatch.setattr(segno, "make", lambda text, **options: shown.append(text) or make(text, **options))
+    network.show_way_in(Settings(host="0.0.0.0"), [], Output())
+    assert shown == ["http://192.168.1.20:8000/#key=ftl_abc_def"]
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) > 10
+    assert "ftlab login --server http://127.0.0.1:8000" in printed.err
 
 
 def up_state():
