@@ -10,8 +10,10 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
 from serve import health
-from serve.accounts import costs, quotas
-from serve.context import Services
+from serve.access.audit_trail import AuditRequests
+from serve.access.rules import check_rules, describe_access
+from serve.accounts import audit, costs, keys, quotas, sessions, users
+from serve.context import Services, guard
 from serve.datasets import checks, intake, preview, upload_routes
 from serve.datasets import routes as datasets
 from serve.downloads import routes as downloads
@@ -46,6 +48,10 @@ STRICT_ROUTERS = (
     queue.router,
     quotas.router,
     costs.router,
+    sessions.router,
+    users.router,
+    keys.router,
+    audit.router,
     jobs.router,
     series.router,
     telemetry.router,
@@ -78,19 +84,25 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
         lifespan=_lifespan,
         middleware=[
             Middleware(CountRequests),
+            Middleware(AuditRequests),
             Middleware(Envelope, sends_request_id=sends_request_id),
-            Middleware(HostCheck, hosts=[services.settings.host]),
+            Middleware(
+                HostCheck,
+                hosts=[services.settings.host, *services.settings.allowed_hosts],
+                takes_addresses=not services.settings.is_loopback,
+            ),
             Middleware(BodyLimit, json_bytes=MAX_JSON_BYTES, upload_bytes=services.settings.max_upload_bytes),
         ],
     )
     app.state.services = services
+    check_rules(getattr(route, "path", "") for router in STRICT_ROUTERS + LENIENT_ROUTERS for route in router.routes)
     for router in STRICT_ROUTERS:
-        app.include_router(router, dependencies=[Depends(query.refuse_unknown)])
+        app.include_router(router, dependencies=[Depends(guard), Depends(query.refuse_unknown)])
     for router in LENIENT_ROUTERS:
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(guard)])
     pages.install(app)
     errors.install(app)
-    openapi.describe(app, descriptions.describe_streams)
+    openapi.describe(app, descriptions.describe_streams, describe_access)
     return app
 
 
@@ -99,10 +111,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     await services.feed.start()
     sweeping = asyncio.create_task(intake.sweep_now_and_then(services))
+    noting = asyncio.create_task(services.trail.run())
+    counting = asyncio.create_task(services.limits.run(services.store))
     try:
         yield
     finally:
         sweeping.cancel()
+        noting.cancel()
+        counting.cancel()
         await services.feed.stop()
 
 

@@ -64,7 +64,7 @@ def watch(settings: Settings, stop: threading.Event) -> int:
             return 1
         with suppress(ray.exceptions.RayError):
             release_ownerless()
-        is_healthy = answers(f"http://{settings.host}:{settings.port}/health", timeout_s=5.0)
+        is_healthy = answers(f"{settings.own_url}/health", timeout_s=5.0)
         failures = 0 if is_healthy else failures + 1
         if failures >= FAILURES_BEFORE_REDEPLOY:
             logger.warning("The API does not respond; redeploying it")

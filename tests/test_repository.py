@@ -257,6 +257,8 @@ def test_the_live_stream_is_documented() -> None:
         websocket.RESTARTING,
         websocket.TRY_AGAIN,
         websocket.BAD_REQUEST,
+        websocket.NO_KEY,
+        websocket.NOT_ALLOWED,
         websocket.NOT_FOUND,
         websocket.TOO_SLOW,
     ):

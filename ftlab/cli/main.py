@@ -28,6 +28,9 @@ from ftlab.cli import notify as _notify  # noqa: F401  isort: skip
 from ftlab.cli import costs as _costs  # noqa: F401  isort: skip
 from ftlab.cli import nodes as _nodes  # noqa: F401  isort: skip
 from ftlab.cli import quota as _quota  # noqa: F401  isort: skip
+from ftlab.cli import users as _users  # noqa: F401  isort: skip
+from ftlab.cli import keys as _keys  # noqa: F401  isort: skip
+from ftlab.cli import login as _login  # noqa: F401  isort: skip
 from ftlab.cli.app import app
 from ftlab.cli.exits import ExitCode, exit_code_of
 from ftlab.cli.session import JsonOption, QuietOption, ServerOption

@@ -7,7 +7,9 @@ from typing import Self
 from sqlalchemy import Connection
 
 from tracking.store.adjustments import AdjustmentRepository
+from tracking.store.api_keys import KeyRepository
 from tracking.store.attempts import AttemptRepository
+from tracking.store.audit import AuditRepository
 from tracking.store.channels import ChannelRepository
 from tracking.store.checkpoints import CheckpointRepository
 from tracking.store.claims import ClaimRepository
@@ -18,6 +20,7 @@ from tracking.store.deletions import DeletionRepository
 from tracking.store.events import EventRepository
 from tracking.store.job_files import JobFileRepository
 from tracking.store.jobs import JobRepository
+from tracking.store.key_counts import KeyCountRepository
 from tracking.store.leases import LeaseRepository
 from tracking.store.metrics import MetricRepository
 from tracking.store.models import ModelRepository
@@ -28,6 +31,7 @@ from tracking.store.templates import TemplateRepository
 from tracking.store.totals import TotalsRepository
 from tracking.store.uploads import UploadRepository
 from tracking.store.usage import UsageRepository
+from tracking.store.users import UserRepository
 
 
 class Transaction:
@@ -55,6 +59,10 @@ class Transaction:
         self.costs = CostRepository(connection)
         self.usage = UsageRepository(connection)
         self.totals = TotalsRepository(connection)
+        self.users = UserRepository(connection)
+        self.keys = KeyRepository(connection)
+        self.audit = AuditRepository(connection)
+        self.key_counts = KeyCountRepository(connection)
 
 
 class Store:

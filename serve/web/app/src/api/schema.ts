@@ -105,6 +105,158 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get who you are */
+        get: operations["get_session_api_session_get"];
+        put?: never;
+        /**
+         * Sign in with a key
+         * @description For browsers: opens a session of 14 days, and sets a cookie for it that no script can read. The session also
+         *     ends with the key.
+         */
+        post: operations["sign_in_api_session_post"];
+        /**
+         * Sign out
+         * @description Ends the session of this browser, if it has one.
+         */
+        delete: operations["sign_out_api_session_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the users */
+        get: operations["list_users_api_users_get"];
+        put?: never;
+        /**
+         * Add a user
+         * @description They can use the service once they have a key.
+         */
+        post: operations["add_user_api_users_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/users/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Disable or enable a user
+         * @description The keys of a disabled user are refused at once. Their jobs and data stay.
+         */
+        patch: operations["change_user_api_users__name__patch"];
+        trace?: never;
+    };
+    "/api/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List your keys, newest first */
+        get: operations["list_keys_api_keys_get"];
+        put?: never;
+        /**
+         * Create a key
+         * @description For yourself, or with `?owner=NAME` for another user. The reply is the only time that the key is shown.
+         *
+         *     The first key must have the scope `admin`: from then on, the service requires a key from every caller.
+         */
+        post: operations["create_key_api_keys_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/keys/{key_id}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replace a key
+         * @description Creates a key with the same name, scopes and lifetime; both are valid during the grace time. Without the scope
+         *     `admin`, a key can only rotate itself.
+         */
+        post: operations["rotate_key_api_keys__key_id__rotate_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/keys/{key_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke a key
+         * @description It is refused from now on, and the browsers that signed in with it are signed out. Without the scope `admin`, a
+         *     key can only revoke itself.
+         */
+        delete: operations["revoke_key_api_keys__key_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List who did what, newest first
+         * @description Requests that may change something, with the status of their reply. Entries appear after about a second.
+         */
+        get: operations["list_entries_api_audit_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/training/jobs": {
         parameters: {
             query?: never;
@@ -1522,6 +1674,35 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * ApiKey
+         * @description An API key, without its secret.
+         */
+        ApiKey: {
+            /** Id */
+            id: string;
+            /** Owner */
+            owner: string;
+            /** Name */
+            name: string;
+            /** Scopes */
+            scopes: components["schemas"]["Scope"][];
+            /** Is Valid */
+            is_valid: boolean;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Expires At */
+            expires_at: string | null;
+            /** Revoked At */
+            revoked_at: string | null;
+            /** Last Used At */
+            last_used_at: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * Attempt
          * @description One run of a job. Every crash, restart or preemption is followed by another one.
          */
@@ -1553,6 +1734,37 @@ export interface components {
         AttemptList: {
             /** Data */
             data: components["schemas"]["Attempt"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * AuditEntry
+         * @description One action of a user.
+         */
+        AuditEntry: {
+            /** Id */
+            id: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** User */
+            user: string;
+            /** Key Id */
+            key_id: string | null;
+            /** Owner */
+            owner: string;
+            /** Action */
+            action: string;
+            /** Path */
+            path: string;
+            /** Status */
+            status: number;
+            /** Address */
+            address: string | null;
+            /** Request Id */
+            request_id: string | null;
         } & {
             [key: string]: unknown;
         };
@@ -2105,6 +2317,17 @@ export interface components {
             cpu_hours: string;
             /** Gpu Hours */
             gpu_hours: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * CreatedKey
+         * @description A key that was just created. Its secret is stored nowhere and never shown again.
+         */
+        CreatedKey: {
+            /** Key */
+            key: string;
+            record: components["schemas"]["ApiKey"];
         } & {
             [key: string]: unknown;
         };
@@ -3204,6 +3427,25 @@ export interface components {
                 [key: string]: unknown;
             } | null;
         };
+        /** KeyList */
+        KeyList: {
+            /** Data */
+            data: components["schemas"]["ApiKey"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * KeyRotation
+         * @description How a key is replaced.
+         */
+        KeyRotation: {
+            /**
+             * Grace Hours
+             * @description How long the old key stays valid beside the new one.
+             * @default 24
+             */
+            grace_hours: number;
+        };
         /**
          * KtoMethod
          * @description Kahneman-Tversky optimisation (TRL `KTOTrainer`) on answers that are rated good or bad, without dropout.
@@ -3576,6 +3818,39 @@ export interface components {
             job?: string | null;
         };
         /**
+         * NewKey
+         * @description An API key to create for a user.
+         */
+        NewKey: {
+            /**
+             * Scopes
+             * @description What the key allows: `read`, `train`, `admin`. Each includes those before it.
+             */
+            scopes: components["schemas"]["Scope"][];
+            /**
+             * Name
+             * @description What the key is for.
+             * @default key
+             */
+            name: string;
+            /**
+             * Expires In Days
+             * @description Default: the key does not expire.
+             */
+            expires_in_days?: number | null;
+        };
+        /**
+         * NewUser
+         * @description A user to add.
+         */
+        NewUser: {
+            /**
+             * Name
+             * @description Up to 63 characters: a-z, 0-9, '.', '_' and '-'.
+             */
+            name: string;
+        };
+        /**
          * NoticePayload
          * @description Something that a user should know; `code` names the subject.
          */
@@ -3690,6 +3965,17 @@ export interface components {
              * @default false
              */
             is_exact_estimated: boolean;
+        } & {
+            [key: string]: unknown;
+        };
+        /** Page[AuditEntry] */
+        Page_AuditEntry_: {
+            /** Data */
+            data: components["schemas"]["AuditEntry"][];
+            /** Has More */
+            has_more: boolean;
+            /** Next Cursor */
+            next_cursor?: string | null;
         } & {
             [key: string]: unknown;
         };
@@ -4303,6 +4589,12 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
+        /**
+         * Scope
+         * @description What a key allows. Each scope includes those before it.
+         * @enum {string}
+         */
+        Scope: "read" | "train" | "admin";
         /** SeriesList */
         SeriesList: {
             /** Data */
@@ -4323,6 +4615,24 @@ export interface components {
             dashboard_url: string;
             /** Dashboard Token File */
             dashboard_token_file?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * Session
+         * @description Who the caller is.
+         */
+        Session: {
+            /** User */
+            user: string;
+            /** Scopes */
+            scopes: components["schemas"]["Scope"][];
+            /** Key Id */
+            key_id: string | null;
+            /** Requires Keys */
+            requires_keys: boolean;
+            /** Expires At */
+            expires_at: string | null;
         } & {
             [key: string]: unknown;
         };
@@ -4377,6 +4687,14 @@ export interface components {
             evaluation?: number | null;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * SignIn
+         * @description The key with which a browser signs in.
+         */
+        SignIn: {
+            /** Key */
+            key: string;
         };
         /**
          * SignedUrl
@@ -5018,6 +5336,40 @@ export interface components {
              */
             expires_s: number;
         };
+        /**
+         * User
+         * @description Someone who owns jobs, datasets and models.
+         */
+        User: {
+            /** Name */
+            name: string;
+            /** Is Disabled */
+            is_disabled: boolean;
+            /** Num Keys */
+            num_keys: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * UserChange
+         * @description Whether a user may use the service.
+         */
+        UserChange: {
+            /** Is Disabled */
+            is_disabled: boolean;
+        };
+        /** UserList */
+        UserList: {
+            /** Data */
+            data: components["schemas"]["User"][];
+        } & {
+            [key: string]: unknown;
+        };
         /** Error */
         Error: {
             error: {
@@ -5161,8 +5513,10 @@ export type SchemaAdjustedBy = components['schemas']['AdjustedBy'];
 export type SchemaAdjustedPayload = components['schemas']['AdjustedPayload'];
 export type SchemaAdjustment = components['schemas']['Adjustment'];
 export type SchemaAlternative = components['schemas']['Alternative'];
+export type SchemaApiKey = components['schemas']['ApiKey'];
 export type SchemaAttempt = components['schemas']['Attempt'];
 export type SchemaAttemptList = components['schemas']['AttemptList'];
+export type SchemaAuditEntry = components['schemas']['AuditEntry'];
 export type SchemaAutoValue = components['schemas']['AutoValue'];
 export type SchemaBatches = components['schemas']['Batches'];
 export type SchemaBestEvaluation = components['schemas']['BestEvaluation'];
@@ -5190,6 +5544,7 @@ export type SchemaCostRecord = components['schemas']['CostRecord'];
 export type SchemaCostRecordList = components['schemas']['CostRecordList'];
 export type SchemaCostReport = components['schemas']['CostReport'];
 export type SchemaCostSum = components['schemas']['CostSum'];
+export type SchemaCreatedKey = components['schemas']['CreatedKey'];
 export type SchemaDataset = components['schemas']['Dataset'];
 export type SchemaDatasetField = components['schemas']['DatasetField'];
 export type SchemaDatasetMove = components['schemas']['DatasetMove'];
@@ -5221,6 +5576,8 @@ export type SchemaJobSeries = components['schemas']['JobSeries'];
 export type SchemaJobStatus = components['schemas']['JobStatus'];
 export type SchemaJobWithId = components['schemas']['JobWithId'];
 export type SchemaJsonSchemaReward = components['schemas']['JsonSchemaReward'];
+export type SchemaKeyList = components['schemas']['KeyList'];
+export type SchemaKeyRotation = components['schemas']['KeyRotation'];
 export type SchemaKtoMethod = components['schemas']['KtoMethod'];
 export type SchemaLengthBin = components['schemas']['LengthBin'];
 export type SchemaLengthReward = components['schemas']['LengthReward'];
@@ -5236,12 +5593,15 @@ export type SchemaMetricsPayload = components['schemas']['MetricsPayload'];
 export type SchemaModelCheck = components['schemas']['ModelCheck'];
 export type SchemaModelReference = components['schemas']['ModelReference'];
 export type SchemaMove = components['schemas']['Move'];
+export type SchemaNewKey = components['schemas']['NewKey'];
+export type SchemaNewUser = components['schemas']['NewUser'];
 export type SchemaNoticePayload = components['schemas']['NoticePayload'];
 export type SchemaNotification = components['schemas']['Notification'];
 export type SchemaNotificationKind = components['schemas']['NotificationKind'];
 export type SchemaNotificationPage = components['schemas']['NotificationPage'];
 export type SchemaNumericAnswerReward = components['schemas']['NumericAnswerReward'];
 export type SchemaOverlap = components['schemas']['Overlap'];
+export type SchemaPageAuditEntry = components['schemas']['Page_AuditEntry_'];
 export type SchemaPageDataset = components['schemas']['Page_Dataset_'];
 export type SchemaPageJob = components['schemas']['Page_Job_'];
 export type SchemaPageTunedModel = components['schemas']['Page_TunedModel_'];
@@ -5268,10 +5628,13 @@ export type SchemaRoleFacts = components['schemas']['RoleFacts'];
 export type SchemaRowEstimate = components['schemas']['RowEstimate'];
 export type SchemaRunningEntry = components['schemas']['RunningEntry'];
 export type SchemaSamplePayload = components['schemas']['SamplePayload'];
+export type SchemaScope = components['schemas']['Scope'];
 export type SchemaSeriesList = components['schemas']['SeriesList'];
 export type SchemaServiceInfo = components['schemas']['ServiceInfo'];
+export type SchemaSession = components['schemas']['Session'];
 export type SchemaSftMethod = components['schemas']['SftMethod'];
 export type SchemaShareOfSteps = components['schemas']['ShareOfSteps'];
+export type SchemaSignIn = components['schemas']['SignIn'];
 export type SchemaSignedUrl = components['schemas']['SignedUrl'];
 export type SchemaSpeedOfPart = components['schemas']['SpeedOfPart'];
 export type SchemaSpike = components['schemas']['Spike'];
@@ -5296,6 +5659,9 @@ export type SchemaUploadEnd = components['schemas']['UploadEnd'];
 export type SchemaUploadList = components['schemas']['UploadList'];
 export type SchemaUploadStart = components['schemas']['UploadStart'];
 export type SchemaUrlRequest = components['schemas']['UrlRequest'];
+export type SchemaUser = components['schemas']['User'];
+export type SchemaUserChange = components['schemas']['UserChange'];
+export type SchemaUserList = components['schemas']['UserList'];
 export type SchemaError = components['schemas']['Error'];
 export type SchemaAckMessage = components['schemas']['AckMessage'];
 export type SchemaCloseMessage = components['schemas']['CloseMessage'];
@@ -5515,6 +5881,358 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CostReport"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_session_api_session_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    sign_in_api_session_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    sign_out_api_session_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_users_api_users_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    add_user_api_users_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewUser"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    change_user_api_users__name__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The user's name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UserChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_keys_api_keys_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    create_key_api_keys_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewKey"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreatedKey"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    rotate_key_api_keys__key_id__rotate_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The key's id: the middle part of the key. */
+                key_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["KeyRotation"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreatedKey"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    revoke_key_api_keys__key_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The key's id: the middle part of the key. */
+                key_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiKey"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_entries_api_audit_get: {
+        parameters: {
+            query?: {
+                /** @description Only what this user did. */
+                user?: string | null;
+                /** @description `next_cursor` of the previous page. */
+                after?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AuditEntry_"];
                 };
             };
             /** @description Error */

@@ -5,6 +5,7 @@ import { usePath } from "../router/router";
 import { toggleTheme, useIsDark } from "../theme/theme";
 import { IconButton } from "../ui/Button";
 import { Icon } from "../ui/Icon";
+import { Account } from "./Account";
 
 /** The pages: a column on the left, on narrow screens a menu at the top. */
 export function Navigation({ pages, onHelp }: { pages: PageRoute[]; onHelp: () => void }) {
@@ -41,6 +42,7 @@ export function Navigation({ pages, onHelp }: { pages: PageRoute[]; onHelp: () =
             </li>
           ))}
         </ul>
+        <Account />
         <div className="side-foot">
           <IconButton label={isDark ? "Light theme" : "Dark theme"} icon="theme" onClick={toggleTheme} />
           <IconButton label="Keyboard shortcuts" icon="help" onClick={onHelp} />
