@@ -100,11 +100,36 @@ RULES: dict[str, Rule] = {
     "/api/notifications/channels": READ,
     "/api/notifications/channels/{name}": TRAIN,
     "/api/notifications/channels/{name}/test": TRAIN,
+    # The OpenAI-compatible API.
+    "/v1/files": TRAIN,
+    "/v1/files/{file_id}": TRAIN,
+    "/v1/files/{file_id}/content": READ,
+    "/v1/uploads": TRAIN,
+    "/v1/uploads/{upload}/parts": TRAIN,
+    "/v1/uploads/{upload}/complete": TRAIN,
+    "/v1/uploads/{upload}/cancel": TRAIN,
+    "/v1/fine_tuning/jobs": TRAIN,
+    "/v1/fine_tuning/jobs/{fine_tune}": READ,
+    "/v1/fine_tuning/jobs/{fine_tune}/cancel": TRAIN,
+    "/v1/fine_tuning/jobs/{fine_tune}/pause": TRAIN,
+    "/v1/fine_tuning/jobs/{fine_tune}/resume": TRAIN,
+    "/v1/fine_tuning/jobs/{fine_tune}/events": READ,
+    "/v1/fine_tuning/jobs/{fine_tune}/checkpoints": READ,
+    "/v1/fine_tuning/alpha/graders/run": READ,
+    "/v1/fine_tuning/alpha/graders/validate": READ,
+    "/v1/models": READ,
+    "/v1/models/{model:path}": TRAIN,
+    "/v1/webhook_event_types": READ,
+    "/v1/webhook_endpoints": TRAIN,
+    "/v1/webhook_endpoints/{endpoint}": TRAIN,
+    "/v1/webhook_endpoints/{endpoint}/rotate_secret": TRAIN,
+    "/v1/webhook_endpoints/{endpoint}/test": TRAIN,
     # The paths of earlier clients.
     "/api/training/execute": TRAIN,
     "/api/training/start": TRAIN,
     "/api/training/status/{job_id}": READ,
     "/api/training/metrics/{job_id}": READ,
+    "/api/training/gpu/{job_id}": READ,
     "/api/training/logs/{job_id}": READ,
     "/api/training/cancel/{job_id}": TRAIN,
     "/api/training/pause/{job_id}": TRAIN,
@@ -120,6 +145,9 @@ RULES: dict[str, Rule] = {
     "/api/jobs/{job_id}": READ,
     "/api/jobs/{job_id}/cancel": TRAIN,
 }
+
+DOCUMENTED_RULES = {path.replace(":path}", "}"): rule for path, rule in RULES.items()}
+"""The same by the paths of an OpenAPI document, which name no converters."""
 
 
 def check_rules(paths: Iterable[str]) -> None:
@@ -146,5 +174,5 @@ def describe_access(document: dict[str, Any]) -> None:
     }
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            scope = RULES[path].scope_of(method.upper())
+            scope = DOCUMENTED_RULES[path].scope_of(method.upper())
             operation["security"] = [] if scope is None else [{"key": [scope.value]}, {"session": [scope.value]}]

@@ -13,9 +13,10 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from ftlab.openai.ids import in_openai_ids
 from ftlab.schemas.accounts import Scope
 from serve.access import gate
-from serve.access.rules import RULES, check_rules
+from serve.access.rules import DOCUMENTED_RULES, check_rules
 from serve.context import Services
 from tests.unit.serve.accounts.with_keys import add_key
 from tests.unit.serve.conftest import ROWS
@@ -37,6 +38,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "PUT /api/templates/{name}": {"text": "training: {}"},
     "PUT /api/notifications/channels/{name}": WEBHOOK,
     "PATCH /api/notifications/channels/{name}": {"is_on": False},
+    "POST /v1/uploads/{upload}/complete": {"part_ids": ["part_1"]},
+    "POST /v1/webhook_endpoints/{endpoint}": {"name": "new"},
+    "POST /v1/webhook_endpoints/{endpoint}/test": {"event_type": "fine_tuning.job.failed"},
 }
 QUERIES: dict[str, dict[str, Any]] = {
     "POST /api/datasets/{dataset_id}/check": {"model": "org/name"},
@@ -44,6 +48,7 @@ QUERIES: dict[str, dict[str, Any]] = {
     "GET /api/datasets/{dataset_id}/tokens": {"model": "org/name", "row": 1},
 }
 HEADERS = {"PATCH /api/uploads/{upload_id}": {"upload-offset": "0"}}
+FORMS = {"POST /v1/uploads/{upload}/parts": {"data": b"x"}}
 BY_NAME = {"PUT /api/templates/{name}", "PUT /api/notifications/channels/{name}"}
 """Names are each user's own: these add a record of the caller and leave the other user's alone."""
 
@@ -75,7 +80,7 @@ def document(app: FastAPI, documents: list[dict[str, Any]]) -> dict[str, Any]:
 def routes(document: dict[str, Any]) -> list[Route]:
     """All routes of the API's description that are not WebSockets."""
     found = [
-        Route(method.upper(), path, RULES[path].scope_of(method.upper()))
+        Route(method.upper(), path, DOCUMENTED_RULES[path].scope_of(method.upper()))
         for path, methods in document["paths"].items()
         for method in methods
         if not path.startswith("/ws/")
@@ -101,7 +106,14 @@ def bob(client: TestClient, services: Services, store) -> dict[str, str]:
         tx.models.add(replace(model(job["id"]), id="mdl-of-bob", owner="bob", name=CANARY))
     Collector(store).step()
     notification = client.get("/api/notifications", headers=headers).json()["data"][0]
+    hook = {"name": CANARY, "url": WEBHOOK["url"], "event_types": ["fine_tuning.job.failed"]}
+    endpoint = client.post("/v1/webhook_endpoints", json=hook, headers=headers).json()
     return {
+        "fine_tune": in_openai_ids(job["id"]),
+        "file_id": in_openai_ids(data["id"]),
+        "upload": in_openai_ids(upload["id"]),
+        "endpoint": endpoint["id"],
+        "model": "mdl-of-bob",
         "job_id": job["id"],
         "dataset_id": data["id"],
         "upload_id": upload["id"],
@@ -123,6 +135,7 @@ def call(client: TestClient, route: Route, headers: dict[str, str], values: dict
         path,
         params=QUERIES.get(route.text, {}) | query,
         json=BODIES.get(route.text),
+        files=FORMS.get(route.text),
         headers=HEADERS.get(route.text, {}) | headers,
     )
 
@@ -245,7 +258,7 @@ def test_every_route_shows_its_scope_in_the_description(document):
 def test_a_route_without_a_rule_keeps_the_service_from_starting(document):
     with pytest.raises(LookupError, match="/api/new has no access rule"):
         check_rules(["/api/new"])
-    assert set(RULES) == set(document["paths"])
+    assert set(DOCUMENTED_RULES) == set(document["paths"])
 
 
 def _without_ids(reply: Any, values: dict[str, str]) -> str:
