@@ -460,6 +460,49 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/nodes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the machines, their load and the jobs on them
+         * @description Samples are at most a few seconds old. Jobs of other owners are listed without their ids and names.
+         */
+        get: operations["get_nodes_api_nodes_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/training/jobs/{job_id}/gpu": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the telemetry of a job's GPUs and processes
+         * @description One point a second while the run is recent, fewer later; also of a run on CPU, whose device is `processes`.
+         *
+         *     Each point has the least, the mean and the greatest value of its interval. The newest points are up to 12 seconds
+         *     old.
+         */
+        get: operations["get_job_telemetry_api_training_jobs__job_id__gpu_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/templates": {
         parameters: {
             query?: never;
@@ -1197,6 +1240,23 @@ export interface paths {
         put?: never;
         /** Cancel Job */
         post: operations["cancel_job_api_training_cancel__job_id__post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/training/gpu/{job_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Gpu */
+        get: operations["get_gpu_api_training_gpu__job_id__get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -2118,6 +2178,26 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * DeviceSeries
+         * @description What one device, or the processes of a job on one machine, did over time.
+         */
+        DeviceSeries: {
+            /** Node */
+            node: string;
+            /** Device */
+            device: string;
+            /** Times */
+            times: string[];
+            /** Attempts */
+            attempts: number[];
+            /** Values */
+            values: {
+                [key: string]: components["schemas"]["Spread"];
+            };
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * DpoMethod
          * @description Direct preference optimisation (TRL `DPOTrainer`), without dropout.
          */
@@ -2368,6 +2448,62 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * GpuProcess
+         * @description A process with memory on a GPU.
+         */
+        GpuProcess: {
+            /** Pid */
+            pid: number;
+            /** Memory Bytes */
+            memory_bytes?: number | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * GpuSample
+         * @description One GPU at one moment. A counter that the GPU or its driver does not have is `None`.
+         */
+        GpuSample: {
+            /** Index */
+            index: number;
+            /** Name */
+            name?: string | null;
+            /** Uuid */
+            uuid?: string | null;
+            /** Utilization Percent */
+            utilization_percent?: number | null;
+            /** Memory Used Bytes */
+            memory_used_bytes?: number | null;
+            /** Memory Reserved Bytes */
+            memory_reserved_bytes?: number | null;
+            /** Memory Total Bytes */
+            memory_total_bytes?: number | null;
+            /** Temperature Celsius */
+            temperature_celsius?: number | null;
+            /** Power Watts */
+            power_watts?: number | null;
+            /** Power Limit Watts */
+            power_limit_watts?: number | null;
+            /** Clock Mhz */
+            clock_mhz?: number | null;
+            /** Memory Clock Mhz */
+            memory_clock_mhz?: number | null;
+            /**
+             * Throttle Reasons
+             * @default []
+             */
+            throttle_reasons: string[];
+            /**
+             * Processes
+             * @default []
+             */
+            processes: components["schemas"]["GpuProcess"][];
+            /** Error */
+            error?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * GradientNorm
          * @description Gradient norms of the logged steps, before they are clipped.
          */
@@ -2483,6 +2619,50 @@ export interface components {
              * @constant
              */
             status: "ok";
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * HeldDevices
+         * @description What one running job holds on a machine.
+         */
+        HeldDevices: {
+            /** Job Id */
+            job_id?: string | null;
+            /** Job Name */
+            job_name?: string | null;
+            /**
+             * Cpus
+             * @default 0
+             */
+            cpus: number;
+            /**
+             * Gpus
+             * @default []
+             */
+            gpus: number[];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * HostSample
+         * @description A machine at one moment. Rates are averages since the sample before.
+         */
+        HostSample: {
+            /** Cpu Percent */
+            cpu_percent?: number | null;
+            /** Memory Used Bytes */
+            memory_used_bytes?: number | null;
+            /** Memory Total Bytes */
+            memory_total_bytes?: number | null;
+            /** Disk Read Bytes Per S */
+            disk_read_bytes_per_s?: number | null;
+            /** Disk Write Bytes Per S */
+            disk_write_bytes_per_s?: number | null;
+            /** Network Received Bytes Per S */
+            network_received_bytes_per_s?: number | null;
+            /** Network Sent Bytes Per S */
+            network_sent_bytes_per_s?: number | null;
         } & {
             [key: string]: unknown;
         };
@@ -2919,6 +3099,20 @@ export interface components {
          * @enum {string}
          */
         JobStatus: "queued" | "pending" | "initializing" | "running" | "pausing" | "paused" | "cancelling" | "completed" | "failed" | "cancelled";
+        /**
+         * JobTelemetry
+         * @description The series of a job's devices and processes.
+         */
+        JobTelemetry: {
+            /** Job Id */
+            job_id: string;
+            /** Interval S */
+            interval_s: number;
+            /** Data */
+            data: components["schemas"]["DeviceSeries"][];
+        } & {
+            [key: string]: unknown;
+        };
         /**
          * JobWithId
          * @description A job that names its id a second time.
@@ -3416,6 +3610,44 @@ export interface components {
              * @description Id or unique name of a queued job; only with `behind`.
              */
             job?: string | null;
+        };
+        /** NodeList */
+        NodeList: {
+            /** Data */
+            data: components["schemas"]["NodeStatus"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * NodeStatus
+         * @description One machine: what it gives to training, its newest sample, and which jobs are on it.
+         */
+        NodeStatus: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Cpus */
+            cpus: number;
+            /** Gpus */
+            gpus: number;
+            /** Gpu Type */
+            gpu_type?: string | null;
+            /** Sampled At */
+            sampled_at?: string | null;
+            host?: components["schemas"]["HostSample"] | null;
+            /**
+             * Devices
+             * @default []
+             */
+            devices: components["schemas"]["GpuSample"][];
+            /**
+             * Jobs
+             * @default []
+             */
+            jobs: components["schemas"]["HeldDevices"][];
+        } & {
+            [key: string]: unknown;
         };
         /**
          * NoticePayload
@@ -4280,6 +4512,20 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * Spread
+         * @description Values of one series: for each of its times the least, the mean and the greatest.
+         */
+        Spread: {
+            /** Min */
+            min: (number | null)[];
+            /** Mean */
+            mean: (number | null)[];
+            /** Max */
+            max: (number | null)[];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * StatusPayload
          * @description The job has a new status.
          */
@@ -5031,6 +5277,7 @@ export type SchemaDatasetMove = components['schemas']['DatasetMove'];
 export type SchemaDatasetPreview = components['schemas']['DatasetPreview'];
 export type SchemaDeviceCost = components['schemas']['DeviceCost'];
 export type SchemaDeviceEstimate = components['schemas']['DeviceEstimate'];
+export type SchemaDeviceSeries = components['schemas']['DeviceSeries'];
 export type SchemaDpoMethod = components['schemas']['DpoMethod'];
 export type SchemaDuplicates = components['schemas']['Duplicates'];
 export type SchemaEarlierRun = components['schemas']['EarlierRun'];
@@ -5042,9 +5289,13 @@ export type SchemaFailureAnalysis = components['schemas']['FailureAnalysis'];
 export type SchemaFailurePayload = components['schemas']['FailurePayload'];
 export type SchemaFinding = components['schemas']['Finding'];
 export type SchemaGap = components['schemas']['Gap'];
+export type SchemaGpuProcess = components['schemas']['GpuProcess'];
+export type SchemaGpuSample = components['schemas']['GpuSample'];
 export type SchemaGradientNorm = components['schemas']['GradientNorm'];
 export type SchemaGrpoMethod = components['schemas']['GrpoMethod'];
 export type SchemaHealth = components['schemas']['Health'];
+export type SchemaHeldDevices = components['schemas']['HeldDevices'];
+export type SchemaHostSample = components['schemas']['HostSample'];
 export type SchemaJob = components['schemas']['Job'];
 export type SchemaJobAnalytics = components['schemas']['JobAnalytics'];
 export type SchemaJobChange = components['schemas']['JobChange'];
@@ -5054,6 +5305,7 @@ export type SchemaJobEstimate = components['schemas']['JobEstimate'];
 export type SchemaJobOverview = components['schemas']['JobOverview'];
 export type SchemaJobSeries = components['schemas']['JobSeries'];
 export type SchemaJobStatus = components['schemas']['JobStatus'];
+export type SchemaJobTelemetry = components['schemas']['JobTelemetry'];
 export type SchemaJobWithId = components['schemas']['JobWithId'];
 export type SchemaJsonSchemaReward = components['schemas']['JsonSchemaReward'];
 export type SchemaKtoMethod = components['schemas']['KtoMethod'];
@@ -5071,6 +5323,8 @@ export type SchemaMetricsPayload = components['schemas']['MetricsPayload'];
 export type SchemaModelCheck = components['schemas']['ModelCheck'];
 export type SchemaModelReference = components['schemas']['ModelReference'];
 export type SchemaMove = components['schemas']['Move'];
+export type SchemaNodeList = components['schemas']['NodeList'];
+export type SchemaNodeStatus = components['schemas']['NodeStatus'];
 export type SchemaNoticePayload = components['schemas']['NoticePayload'];
 export type SchemaNotification = components['schemas']['Notification'];
 export type SchemaNotificationKind = components['schemas']['NotificationKind'];
@@ -5111,6 +5365,7 @@ export type SchemaSignedUrl = components['schemas']['SignedUrl'];
 export type SchemaSpeedOfPart = components['schemas']['SpeedOfPart'];
 export type SchemaSpike = components['schemas']['Spike'];
 export type SchemaSpikes = components['schemas']['Spikes'];
+export type SchemaSpread = components['schemas']['Spread'];
 export type SchemaStatusPayload = components['schemas']['StatusPayload'];
 export type SchemaSuggestion = components['schemas']['Suggestion'];
 export type SchemaTemplate = components['schemas']['Template'];
@@ -6063,6 +6318,76 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SeriesList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_nodes_api_nodes_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NodeList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_job_telemetry_api_training_jobs__job_id__gpu_get: {
+        parameters: {
+            query?: {
+                /** @description Names of series; default: all. */
+                name?: string[] | null;
+                /** @description Only points after this time. */
+                after?: string | null;
+                /** @description Only points up to this time. */
+                until?: string | null;
+                /** @description Most points for each device. */
+                max_points?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The job's id, unique name or unique id prefix. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobTelemetry"];
                 };
             };
             /** @description Error */
@@ -7743,6 +8068,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["JobWithId"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_gpu_api_training_gpu__job_id__get: {
+        parameters: {
+            query?: {
+                max_points?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The job's id, unique name or unique id prefix. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobTelemetry"];
                 };
             };
             /** @description Error */
