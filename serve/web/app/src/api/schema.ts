@@ -3628,7 +3628,7 @@ export interface components {
             /** Name */
             name: string;
             /** Cpus */
-            cpus: number;
+            cpus: number | null;
             /** Gpus */
             gpus: number;
             /** Gpu Type */
