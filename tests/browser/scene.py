@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from tests.support.committed_folders import commit_folder
 from tests.support.databases import make_database
 from tests.support.lab import rows
 from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace
+from tracking.costs import record_of
 from tracking.store import Store
 from tracking.store.ids import new_id
 from tracking.store.leases import COORDINATOR
@@ -58,7 +60,7 @@ class Scene:
     """One service with its jobs. `app` is the application to serve."""
 
     def __init__(self, home: Path) -> None:
-        self.settings = Settings(home=home)
+        self.settings = Settings(home=home, prices={"cpu": Decimal("0.04")}, currency="EUR")
         make_database(home / "ftlab.db")
         self.store = Store.open(self.settings.store_url)
         self.hub = NoHub()
@@ -95,9 +97,11 @@ class Scene:
         assert reply.status_code == 201, reply.text
         return str(reply.json()["id"])
 
-    def run(self, job_id: str, resumed_from_step: int | None = None) -> "PlayedRun":
+    def run(
+        self, job_id: str, resumed_from_step: int | None = None, started_at: datetime | None = None
+    ) -> "PlayedRun":
         """Start the next attempt of a queued job."""
-        now = datetime.now(UTC)
+        now = started_at or datetime.now(UTC)
         with self.store.begin() as tx:
             attempt = tx.jobs.claim(
                 job_id,
@@ -114,6 +118,11 @@ class Scene:
         """What the coordinator does after an attempt."""
         with self.store.begin() as tx:
             tx.jobs.move(ref, status, now=datetime.now(UTC), **fields)
+
+    def record_cost(self, ref: JobRef) -> None:
+        """What the coordinator records of an attempt that has ended."""
+        with self.store.begin() as tx:
+            tx.costs.add(record_of(self.settings, tx.jobs.get(ref.id), tx.attempts.get(ref)))
 
 
 class PlayedRun:
@@ -195,16 +204,19 @@ class PlayedRun:
 
         self._log.complete(model, 1)
         self._log.close()
+        self._scene.record_cost(self.ref)
 
     def fail(self, failure: Failure) -> None:
         self._log.end(failure)
         self._log.close()
+        self._scene.record_cost(self.ref)
         self._scene.settle(self.ref, JobStatus.FAILED, reason=failure.reason, message=failure.message)
 
     def crash(self) -> None:
         """End as a crash does that is retried: the job is queued again."""
         self._log.end(Failure(ReasonCode.WORKER_CRASHED, "A worker process exited with signal 9."))
         self._log.close()
+        self._scene.record_cost(self.ref)
         self._scene.settle(self.ref, JobStatus.QUEUED, retries_used=1)
 
     def close(self) -> None:
@@ -227,12 +239,12 @@ def furnish(scene: Scene) -> PlayedRun:
     training = {"max_steps": 200, "learning_rate": 1e-3, "save_steps": 25}
 
     done = scene.submit("support-v1", train, eval_dataset=heldout, training=training | {"sample_prompts": PROMPTS})
-    first = scene.run(done).load().train(range(1, 90), at=earlier)
+    first = scene.run(done, started_at=earlier).load().train(range(1, 90), at=earlier)
     first.crash()
-    scene.run(done, 75).load().train(range(76, 201), at=earlier + timedelta(minutes=6)).complete()
+    scene.run(done, 75, earlier + timedelta(minutes=6)).load().train(range(76, 201), at=earlier + timedelta(minutes=6)).complete()
 
     failed = scene.submit("support-hot", train, eval_dataset=heldout, training=training | {"learning_rate": 0.9})
-    hot = scene.run(failed).load()
+    hot = scene.run(failed, started_at=earlier).load()
     hot.rises_at = 56
     hot.train(range(1, 64), at=earlier).fail(diverged())
 

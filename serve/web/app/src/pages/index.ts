@@ -1,6 +1,7 @@
 /** Every page, one line each. */
 import type { PageRoute } from "../router/pages";
 import { routes as compare } from "./compare/routes";
+import { routes as costs } from "./costs/routes";
 import { routes as datasets } from "./datasets/routes";
 import { routes as job } from "./job/routes";
 import { routes as jobs } from "./jobs/routes";
@@ -18,4 +19,5 @@ export const PAGES: PageRoute[] = [
   ...datasets,
   ...models,
   ...templates,
+  ...costs,
 ];
