@@ -36,6 +36,7 @@ from tests.support.databases import make_database
 from tests.support.lab import rows
 from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace
 from tracking.costs import record_of
+from tracking.notifications.collect import Collector
 from tracking.store import Store
 from tracking.store.ids import new_id
 from tracking.store.leases import COORDINATOR
@@ -69,6 +70,7 @@ class Scene:
         self.services = Services(self.settings, self.store, coordinator, self.hub, feed, data, huggingface)
         self.app = create_app(self.services)
         self.random = random.Random(7)
+        self._collector = Collector(self.store)
         # Not as a context: its feed belongs to the loop of the server.
         self.api = TestClient(self.app, base_url="http://127.0.0.1")
         self.lead()
@@ -97,9 +99,7 @@ class Scene:
         assert reply.status_code == 201, reply.text
         return str(reply.json()["id"])
 
-    def run(
-        self, job_id: str, resumed_from_step: int | None = None, started_at: datetime | None = None
-    ) -> "PlayedRun":
+    def run(self, job_id: str, resumed_from_step: int | None = None, started_at: datetime | None = None) -> "PlayedRun":
         """Start the next attempt of a queued job."""
         now = started_at or datetime.now(UTC)
         with self.store.begin() as tx:
@@ -118,6 +118,11 @@ class Scene:
         """What the coordinator does after an attempt."""
         with self.store.begin() as tx:
             tx.jobs.move(ref, status, now=datetime.now(UTC), **fields)
+
+    def notify(self) -> None:
+        """What the notifier does about once a second."""
+        while self._collector.step():
+            pass
 
     def record_cost(self, ref: JobRef) -> None:
         """What the coordinator records of an attempt that has ended."""
@@ -241,7 +246,9 @@ def furnish(scene: Scene) -> PlayedRun:
     done = scene.submit("support-v1", train, eval_dataset=heldout, training=training | {"sample_prompts": PROMPTS})
     first = scene.run(done, started_at=earlier).load().train(range(1, 90), at=earlier)
     first.crash()
-    scene.run(done, 75, earlier + timedelta(minutes=6)).load().train(range(76, 201), at=earlier + timedelta(minutes=6)).complete()
+    scene.run(done, 75, earlier + timedelta(minutes=6)).load().train(
+        range(76, 201), at=earlier + timedelta(minutes=6)
+    ).complete()
 
     failed = scene.submit("support-hot", train, eval_dataset=heldout, training=training | {"learning_rate": 0.9})
     hot = scene.run(failed, started_at=earlier).load()
@@ -258,7 +265,9 @@ def furnish(scene: Scene) -> PlayedRun:
     for number in range(1, 6):
         scene.submit(f"sweep-rank-{2**number}", train, lora={"r": 2**number}, priority=50)
     scene.submit("urgent-fix", train, priority=80)
-    return scene.run(live).load().train(range(1, 81), at=datetime.now(UTC) - timedelta(minutes=2))
+    running = scene.run(live).load().train(range(1, 81), at=datetime.now(UTC) - timedelta(minutes=2))
+    scene.notify()
+    return running
 
 
 def main(folder: str, port: str) -> None:
@@ -272,6 +281,7 @@ def main(folder: str, port: str) -> None:
             live.total_steps = max(200, step + 40)
             live.train([step])
             scene.lead()
+            scene.notify()
             time.sleep(0.5)
 
     threading.Thread(target=train_on, daemon=True).start()

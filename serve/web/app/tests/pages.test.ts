@@ -5,11 +5,13 @@ import { differences, flat } from "../src/jobs/configTree";
 import { isAsSuggested, resumeBody, settingsOf, valueOf } from "../src/jobs/resumeBody";
 import { byPrompt } from "../src/jobs/samples";
 import { costsCsvAddress } from "../src/api/costs";
+import { newSecret } from "../src/api/notifications";
 import { chosenJobs } from "../src/pages/compare/chosen";
 import { labelsOf } from "../src/pages/compare/labels";
 import { choiceOf } from "../src/pages/costs/choice";
 import { matching, parts } from "../src/pages/job/search";
 import { filterOf } from "../src/pages/jobs/filter";
+import { filterOf as notificationFilterOf } from "../src/pages/notifications/kinds";
 import { byPriority, moveBy, moved, moveOnto } from "../src/pages/queue/order";
 import { matchPath, withQuery } from "../src/router/router";
 import { sparkPath } from "../src/ui/Sparkline";
@@ -44,6 +46,20 @@ describe("states", () => {
     expect([...actionsOf({ status: "completed", model_id: "m" })]).toEqual(["delete", "download"]);
     expect([...actionsOf({ status: "cancelling" })]).toEqual([]);
     expect([progressOf({ step: 5, total_steps: 10 }), progressOf({ step: 5 })]).toEqual([0.5, null]);
+  });
+});
+
+describe("notifications", () => {
+  it("are filtered by what the address says", () => {
+    expect(notificationFilterOf(new URLSearchParams("show=unread&kind=failed"))).toEqual({ isUnread: true, kind: "failed" });
+    expect(notificationFilterOf(new URLSearchParams("show=all&kind=toString"))).toEqual({ isUnread: false, kind: null });
+  });
+
+  it("are signed with a secret of 32 random bytes", () => {
+    const secret = newSecret();
+    expect(secret).toMatch(/^whsec_/);
+    expect(atob(secret.slice(6))).toHaveLength(32);
+    expect(newSecret()).not.toBe(secret);
   });
 });
 

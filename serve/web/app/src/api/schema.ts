@@ -940,7 +940,11 @@ export interface paths {
         delete: operations["delete_channel_api_notifications_channels__name__delete"];
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Switch a channel on or off
+         * @description A channel that is off keeps what waits for its delivery, and takes nothing new.
+         */
+        patch: operations["switch_channel_api_notifications_channels__name__patch"];
         trace?: never;
     };
     "/api/notifications/channels/{name}/test": {
@@ -1692,6 +1696,17 @@ export interface components {
             data: components["schemas"]["Channel"][];
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * ChannelSwitch
+         * @description Whether a channel delivers.
+         */
+        ChannelSwitch: {
+            /**
+             * Is On
+             * @description `false`: nothing is delivered. What waits is kept until the channel is on again; what happens meanwhile is not delivered.
+             */
+            is_on: boolean;
         };
         /**
          * ChannelType
@@ -5013,6 +5028,7 @@ export type SchemaChange = components['schemas']['Change'];
 export type SchemaChannel = components['schemas']['Channel'];
 export type SchemaChannelChange = components['schemas']['ChannelChange'];
 export type SchemaChannelList = components['schemas']['ChannelList'];
+export type SchemaChannelSwitch = components['schemas']['ChannelSwitch'];
 export type SchemaChannelType = components['schemas']['ChannelType'];
 export type SchemaCheckReport = components['schemas']['CheckReport'];
 export type SchemaCheckState = components['schemas']['CheckState'];
@@ -7307,6 +7323,42 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    switch_channel_api_notifications_channels__name__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The channel's name: a-z, 0-9 and '-'. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChannelSwitch"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Channel"];
+                };
             };
             /** @description Error */
             default: {

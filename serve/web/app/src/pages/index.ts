@@ -7,6 +7,7 @@ import { routes as job } from "./job/routes";
 import { routes as jobs } from "./jobs/routes";
 import { routes as models } from "./models/routes";
 import { routes as newJob } from "./new/routes";
+import { routes as notifications } from "./notifications/routes";
 import { routes as queue } from "./queue/routes";
 import { routes as templates } from "./templates/routes";
 
@@ -20,4 +21,5 @@ export const PAGES: PageRoute[] = [
   ...models,
   ...templates,
   ...costs,
+  ...notifications,
 ];
