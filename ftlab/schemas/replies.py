@@ -51,6 +51,22 @@ class AttemptList(WireModel):
     data: list[Attempt]
 
 
+class DeviceUse(WireModel):
+    """The devices of one type."""
+
+    device: str
+    """`cpu` for cores, the type of the GPUs such as `H100`, or `gpu` where their type is not known."""
+    total: float | None
+    """Number of them; `None` while the scheduler does not respond, or if no machine that has them is there any more."""
+    used: float
+    """Number of those that jobs hold, of all owners; a share of a GPU as a fraction."""
+    free: float | None
+
+
+class DeviceList(WireModel):
+    data: list[DeviceUse]
+
+
 class TemplateList(WireModel):
     data: list[TemplateSummary]
 

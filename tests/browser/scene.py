@@ -22,6 +22,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from cluster.interfaces import EventDocument
+from cluster.policy import Fleet, Node
 from cluster.runs.attempt_record import AttemptLog
 from ftlab.errors import ServiceUnavailableError
 from ftlab.manifest import MANIFEST
@@ -66,6 +67,7 @@ class Scene:
         self.store = Store.open(self.settings.store_url)
         self.hub = NoHub()
         data, coordinator, huggingface = FakeData(), FakeCoordinator(), FakeHuggingFace()
+        coordinator.fleet = Fleet((Node("machine", cpus=8, gpus=2, gpu_type="H100"),))
         feed = self._new_feed()
         self.services = Services(self.settings, self.store, coordinator, self.hub, feed, data, huggingface)
         self.app = create_app(self.services)
@@ -246,9 +248,8 @@ def furnish(scene: Scene) -> PlayedRun:
     done = scene.submit("support-v1", train, eval_dataset=heldout, training=training | {"sample_prompts": PROMPTS})
     first = scene.run(done, started_at=earlier).load().train(range(1, 90), at=earlier)
     first.crash()
-    scene.run(done, 75, earlier + timedelta(minutes=6)).load().train(
-        range(76, 201), at=earlier + timedelta(minutes=6)
-    ).complete()
+    later = earlier + timedelta(minutes=6)
+    scene.run(done, 75, later).load().train(range(76, 201), at=later).complete()
 
     failed = scene.submit("support-hot", train, eval_dataset=heldout, training=training | {"learning_rate": 0.9})
     hot = scene.run(failed, started_at=earlier).load()

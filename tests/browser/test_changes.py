@@ -28,6 +28,14 @@ def test_the_queue_is_ordered_by_keyboard_and_by_dragging(world, open_page):
     assert world.queue()[:2] == ["sweep-rank-32", "urgent-fix"]
 
 
+def test_the_queue_shows_the_devices_that_are_free(world, open_page):
+    page = open_page("/queue")
+    devices = page.get_by_label("Devices")
+    expect(devices).to_contain_text("H100 GPUs2 free of 2, 0 used")
+    expect(devices).to_contain_text("CPU cores6 free of 8, 2 used")
+    expect(devices.get_by_role("meter", name="CPU cores used")).to_have_attribute("value", "2")
+
+
 def test_a_job_is_paused_and_cancelled_by_click_after_a_question_that_names_it(world, open_page):
     page = open_page(f"/jobs/{world.ids['sweep-rank-2']}")
     page.get_by_role("button", name="Pause").click()

@@ -1,6 +1,6 @@
 """The async client, with its smaller resources."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -12,8 +12,9 @@ from ftlab.client._async.notifications import AsyncNotifications
 from ftlab.client._async.templates import AsyncTemplates
 from ftlab.client._async.transport import AsyncTransport
 from ftlab.client.endpoint import RetryPolicy, find_endpoint
-from ftlab.client.wire import MAX_PAGE, Request, key_for_retries, segment
+from ftlab.client.wire import MAX_PAGE, Listing, Request, key_for_retries, segment
 from ftlab.schemas import ModelCheck, Page, Queue, Quota, ServiceInfo, TunedModel
+from ftlab.schemas.replies import DeviceUse
 
 
 class AsyncClient:
@@ -52,6 +53,10 @@ class AsyncClient:
         return await self._transport.read(
             Queue, Request("GET", "/api/training/queue", {"after": after, "limit": limit})
         )
+
+    async def devices(self) -> Sequence[DeviceUse]:
+        """The devices by type: how many there are, how many jobs hold, and how many are free."""
+        return await self._transport.items(Listing[DeviceUse], Request("GET", "/api/training/devices"))
 
     async def health(self) -> dict[str, Any]:
         """Raises `UnreachableError` when nothing answers."""

@@ -91,7 +91,10 @@ class Notifications:
         return channel
 
     def switch_channel(self, name: str, *, is_on: bool) -> Channel:
-        """Switch a channel on or off. One that is off keeps what waits, and takes nothing new. Raises `NotFoundError`."""
+        """Switch a channel on or off. Raises `NotFoundError`.
+
+        One that is off keeps what waits, and takes nothing new.
+        """
         request = Request("PATCH", channel_path(name), document={"is_on": is_on}, may_repeat=True)
         return self._transport.read(Channel, request)
 

@@ -49,6 +49,13 @@ def test_the_service_says_where_its_parts_are(client):
     assert found.dashboard_token_file is not None
 
 
+def test_devices_that_jobs_hold(client, world):
+    assert list(client.devices()) == []
+    world.add_job()
+    [cores] = client.devices()
+    assert (cores.device, cores.total, cores.used) == ("cpu", None, 1)
+
+
 def test_datasets(client, config, tmp_path):
     dataset = client.datasets.get(config["dataset"])
     assert (dataset.name, dataset.num_rows, dataset.shape) == ("rows.jsonl", 3, "messages")

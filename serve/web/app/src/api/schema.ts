@@ -64,6 +64,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/training/devices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the devices by type: total and used
+         * @description The devices of all machines that take part in training. `used` counts the jobs of all owners.
+         */
+        get: operations["get_devices_api_training_devices_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/quota": {
         parameters: {
             query?: never;
@@ -2129,6 +2149,29 @@ export interface components {
             cost_per_hour?: string | null;
             training?: components["schemas"]["MemoryParts"] | null;
             evaluation?: components["schemas"]["MemoryParts"] | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** DeviceList */
+        DeviceList: {
+            /** Data */
+            data: components["schemas"]["DeviceUse"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * DeviceUse
+         * @description The devices of one type.
+         */
+        DeviceUse: {
+            /** Device */
+            device: string;
+            /** Total */
+            total: number | null;
+            /** Used */
+            used: number;
+            /** Free */
+            free: number | null;
         } & {
             [key: string]: unknown;
         };
@@ -5047,6 +5090,8 @@ export type SchemaDatasetMove = components['schemas']['DatasetMove'];
 export type SchemaDatasetPreview = components['schemas']['DatasetPreview'];
 export type SchemaDeviceCost = components['schemas']['DeviceCost'];
 export type SchemaDeviceEstimate = components['schemas']['DeviceEstimate'];
+export type SchemaDeviceList = components['schemas']['DeviceList'];
+export type SchemaDeviceUse = components['schemas']['DeviceUse'];
 export type SchemaDpoMethod = components['schemas']['DpoMethod'];
 export type SchemaDuplicates = components['schemas']['Duplicates'];
 export type SchemaEarlierRun = components['schemas']['EarlierRun'];
@@ -5266,6 +5311,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Queue"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_devices_api_training_devices_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceList"];
                 };
             };
             /** @description Error */
