@@ -7,6 +7,7 @@ from zipfile import ZipFile
 
 import pytest
 
+from cluster.policy import Fleet
 from ftlab import errors
 from ftlab.client import Client
 from ftlab.schemas.job_file import parse_job_config
@@ -49,11 +50,11 @@ def test_the_service_says_where_its_parts_are(client):
     assert found.dashboard_token_file is not None
 
 
-def test_devices_that_jobs_hold(client, world):
+def test_the_devices(client, world):
     assert list(client.devices()) == []
-    world.add_job()
+    world.coordinator.fleet = Fleet.of_one(4)
     [cores] = client.devices()
-    assert (cores.device, cores.total, cores.used) == ("cpu", None, 1)
+    assert (cores.device, cores.total, cores.used, cores.free) == ("cpu", 4, 0, 4)
 
 
 def test_datasets(client, config, tmp_path):
