@@ -19,7 +19,7 @@ from serve.http import errors, openapi, query
 from serve.http.body_limit import BodyLimit
 from serve.http.json_body import MAX_JSON_BYTES
 from serve.http.middleware import Envelope, HostCheck
-from serve.jobs import devices, queue, series, templates
+from serve.jobs import checkpoint_routes, devices, queue, series, templates
 from serve.jobs import routes as jobs
 from serve.legacy import routes as legacy
 from serve.metrics import routes as metrics
@@ -44,6 +44,7 @@ STRICT_ROUTERS = (
     server_sent_events.router,
     queue.router,
     devices.router,
+    checkpoint_routes.router,
     quotas.router,
     costs.router,
     jobs.router,

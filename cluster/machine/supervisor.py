@@ -21,6 +21,7 @@ from cluster.machine.haproxy import ingress_environment
 from cluster.machine.orphans import LifeLock, end_leftovers, mark, sweep_unfinished
 from cluster.machine.ports import answers, free_ports, refuse_taken_port
 from cluster.machine.processes import Part, identity
+from cluster.runs.deleted_checkpoints import remove_left_checkpoints
 from ftlab.cli.service_file import state_file
 from ftlab.errors import FineTuneLabError, InvalidRequestError
 from ftlab.files import replacing
@@ -189,6 +190,7 @@ def prepare(settings: Settings) -> None:
     store = Store.open(settings.store_url)
     store.migrate()
     remove_left_folders(store, settings.home / "jobs")
+    remove_left_checkpoints(store, settings)
     store.close()
 
 

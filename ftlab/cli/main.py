@@ -14,6 +14,7 @@ from ftlab.cli import watch as _watch  # noqa: F401  isort: skip
 from ftlab.cli import monitor as _monitor  # noqa: F401  isort: skip
 from ftlab.cli import samples as _samples  # noqa: F401  isort: skip
 from ftlab.cli import jobs as _jobs  # noqa: F401  isort: skip
+from ftlab.cli import checkpoints as _checkpoints  # noqa: F401  isort: skip
 from ftlab.cli import job_details as _job_details  # noqa: F401  isort: skip
 from ftlab.cli import analyze as _analyze, why as _why  # noqa: F401  isort: skip
 from ftlab.cli import control as _control  # noqa: F401  isort: skip

@@ -129,6 +129,7 @@ class Scene:
     def record_cost(self, ref: JobRef) -> None:
         """What the coordinator records of an attempt that has ended."""
         with self.store.begin() as tx:
+            tx.attempts.count(ref, now=datetime.now(UTC))
             tx.costs.add(record_of(self.settings, tx.jobs.get(ref.id), tx.attempts.get(ref)))
 
 

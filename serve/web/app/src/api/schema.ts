@@ -84,6 +84,53 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/training/jobs/{job_id}/checkpoints/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete a checkpoint
+         * @description Refused for one that is pinned, that the job continues from, or that another job starts from.
+         *
+         *     The reply is sent after the files are removed.
+         */
+        delete: operations["delete_checkpoint_api_training_jobs__job_id__checkpoints__name__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Pin a checkpoint, or take the pin off
+         * @description A pinned checkpoint stays: neither `training.save_total_limit` nor a rule nor a resume removes it.
+         */
+        patch: operations["change_checkpoint_api_training_jobs__job_id__checkpoints__name__patch"];
+        trace?: never;
+    };
+    "/api/training/checkpoints/prune": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Delete checkpoints by a rule
+         * @description Those of your jobs that are old enough, except pinned ones, the newest and the best of each job, and those that
+         *     are still needed. With `dry_run`, nothing is deleted.
+         */
+        post: operations["prune_checkpoints_api_training_checkpoints_prune_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/quota": {
         parameters: {
             query?: never;
@@ -1833,12 +1880,25 @@ export interface components {
              */
             is_best: boolean;
             /**
+             * Is Pinned
+             * @default false
+             */
+            is_pinned: boolean;
+            /**
              * Created At
              * Format: date-time
              */
             created_at: string;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * CheckpointChange
+         * @description Whether a checkpoint is pinned.
+         */
+        CheckpointChange: {
+            /** Is Pinned */
+            is_pinned: boolean;
         };
         /** CheckpointList */
         CheckpointList: {
@@ -1886,6 +1946,51 @@ export interface components {
             };
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * CheckpointPrune
+         * @description What a rule deletes, or would delete.
+         */
+        CheckpointPrune: {
+            /** Dry Run */
+            dry_run: boolean;
+            /** Data */
+            data?: components["schemas"]["Checkpoint"][];
+            /** Size Bytes */
+            size_bytes: number;
+            /** Kept */
+            kept?: components["schemas"]["KeptCheckpoint"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * CheckpointRule
+         * @description Which checkpoints to delete. Those that are pinned or still needed always stay.
+         */
+        CheckpointRule: {
+            /**
+             * Jobs
+             * @description Ids or names of jobs; none means all of yours.
+             */
+            jobs?: string[];
+            /**
+             * Older Than Days
+             * @description Only those that were saved longer ago.
+             * @default 0
+             */
+            older_than_days: number;
+            /**
+             * Keep Best
+             * @description Keep the one with the lowest eval loss of each job.
+             * @default true
+             */
+            keep_best: boolean;
+            /**
+             * Dry Run
+             * @description Only report what would be deleted.
+             * @default false
+             */
+            dry_run: boolean;
         };
         /**
          * Convergence
@@ -3103,6 +3208,20 @@ export interface components {
             definition?: {
                 [key: string]: unknown;
             } | null;
+        };
+        /**
+         * KeptCheckpoint
+         * @description A checkpoint that a rule does not delete.
+         */
+        KeptCheckpoint: {
+            /** Job Id */
+            job_id: string;
+            /** Name */
+            name: string;
+            /** Reason */
+            reason: string;
+        } & {
+            [key: string]: unknown;
         };
         /**
          * KtoMethod
@@ -5076,8 +5195,11 @@ export type SchemaChannelType = components['schemas']['ChannelType'];
 export type SchemaCheckReport = components['schemas']['CheckReport'];
 export type SchemaCheckState = components['schemas']['CheckState'];
 export type SchemaCheckpoint = components['schemas']['Checkpoint'];
+export type SchemaCheckpointChange = components['schemas']['CheckpointChange'];
 export type SchemaCheckpointList = components['schemas']['CheckpointList'];
 export type SchemaCheckpointPayload = components['schemas']['CheckpointPayload'];
+export type SchemaCheckpointPrune = components['schemas']['CheckpointPrune'];
+export type SchemaCheckpointRule = components['schemas']['CheckpointRule'];
 export type SchemaConvergence = components['schemas']['Convergence'];
 export type SchemaCostGroup = components['schemas']['CostGroup'];
 export type SchemaCostRecord = components['schemas']['CostRecord'];
@@ -5117,6 +5239,7 @@ export type SchemaJobSeries = components['schemas']['JobSeries'];
 export type SchemaJobStatus = components['schemas']['JobStatus'];
 export type SchemaJobWithId = components['schemas']['JobWithId'];
 export type SchemaJsonSchemaReward = components['schemas']['JsonSchemaReward'];
+export type SchemaKeptCheckpoint = components['schemas']['KeptCheckpoint'];
 export type SchemaKtoMethod = components['schemas']['KtoMethod'];
 export type SchemaLengthBin = components['schemas']['LengthBin'];
 export type SchemaLengthReward = components['schemas']['LengthReward'];
@@ -5340,6 +5463,109 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DeviceList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete_checkpoint_api_training_jobs__job_id__checkpoints__name__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The record's id or, for datasets, models and jobs, its unique name. */
+                job_id: string;
+                /** @description The checkpoint's name, such as `step-00000120`, or its step. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    change_checkpoint_api_training_jobs__job_id__checkpoints__name__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The record's id or, for datasets, models and jobs, its unique name. */
+                job_id: string;
+                /** @description The checkpoint's name, such as `step-00000120`, or its step. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CheckpointChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Checkpoint"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    prune_checkpoints_api_training_checkpoints_prune_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CheckpointRule"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckpointPrune"];
                 };
             };
             /** @description Error */
