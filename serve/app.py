@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
 from serve import health
-from serve.accounts import costs, quotas
+from serve.accounts import costs, disk, quotas
 from serve.context import Services
 from serve.datasets import checks, intake, preview, upload_routes
 from serve.datasets import routes as datasets
@@ -47,6 +47,7 @@ STRICT_ROUTERS = (
     checkpoint_routes.router,
     quotas.router,
     costs.router,
+    disk.router,
     jobs.router,
     series.router,
     templates.router,

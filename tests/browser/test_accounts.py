@@ -30,6 +30,15 @@ def test_a_job_shows_its_cost_while_it_trains(world, open_page):
     expect(page.get_by_text("0.08 EUR per hour")).to_be_visible()
 
 
+def test_the_disk_leads_to_the_checkpoints_of_a_job(world, open_page):
+    page = open_page("/disk")
+    expect(page.get_by_role("row", name="Datasets")).to_contain_text("2 datasets")
+    largest = page.get_by_role("row", name="support-v1")
+    expect(largest).to_contain_text("147 MB")
+    largest.get_by_role("link", name="support-v1").click()
+    page.wait_for_url(f"**/jobs/{world.ids['support-v1']}?tab=checkpoints")
+
+
 def test_the_bell_counts_what_happens_and_what_is_read(world, open_page):
     page = open_page("/")
     before = world.scene.api.get("/api/notifications").json()["num_unread"]

@@ -36,6 +36,7 @@ PAGES = {
     "notifications": ("/notifications", "support-hot failed"),
     "no notifications": ("/notifications?kind=alarm", "No notification of this kind"),
     "channels": ("/notifications?tab=channels", "No channels yet"),
+    "disk": ("/disk", "Your jobs with the largest checkpoints"),
     "not found": ("/nowhere", "There is no page"),
     **{f"job {tab}": (f"/jobs/{{support-v1}}?tab={tab}", "Download the model") for tab in JOB_TABS},
 }

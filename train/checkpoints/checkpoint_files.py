@@ -8,8 +8,8 @@ Layout below a job's `checkpoints` folder:
     step-00000120/                      committed: holds manifest.json with the size and sha256 of every file
     bad-step-00000120-<n>/              failed its verification; kept aside, never loaded
 
-A file `PINNED` inside a committed one keeps it from being removed here. Whoever creates it while the folder is about to
-be removed either finds no folder any more, or is seen: the folder is renamed first, and looked into afterwards.
+A file `PINNED` inside a committed one keeps it from being removed here. A process that creates it while the folder is
+about to be removed either finds no folder any more, or is noticed: the folder is renamed first, then checked again.
 """
 
 import hashlib

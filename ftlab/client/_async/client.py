@@ -14,6 +14,7 @@ from ftlab.client._async.transport import AsyncTransport
 from ftlab.client.endpoint import RetryPolicy, find_endpoint
 from ftlab.client.wire import MAX_PAGE, Listing, Request, key_for_retries, segment
 from ftlab.schemas import ModelCheck, Page, Queue, Quota, ServiceInfo, TunedModel
+from ftlab.schemas.disk import DiskReport
 from ftlab.schemas.replies import DeviceUse
 
 
@@ -57,6 +58,10 @@ class AsyncClient:
     async def devices(self) -> Sequence[DeviceUse]:
         """The devices by type: how many there are, how many jobs hold, and how many are free."""
         return await self._transport.items(Listing[DeviceUse], Request("GET", "/api/training/devices"))
+
+    async def disk(self) -> DiskReport:
+        """What takes up the disk: yours by kind, what all owners share, and your largest jobs."""
+        return await self._transport.read(DiskReport, Request("GET", "/api/disk"))
 
     async def health(self) -> dict[str, Any]:
         """Raises `UnreachableError` when nothing answers."""

@@ -417,3 +417,11 @@ def test_checkpoints_are_pinned_and_deleted(client, config, world, monkeypatch, 
     assert "nothing to delete" in cli("checkpoints", "prune", "kept", "--yes").err
     assert [found.step for found in client.jobs.checkpoints(job)] == [40, 20]
     assert client.jobs.prune_checkpoints([job], older_than_days=1, dry_run=True).data == []
+
+
+def test_the_disk(client, config, world, monkeypatch, capsys):
+    found = client.disk()
+    assert {use.kind: use.num for use in found.data}["datasets"] == 1
+    shown = Cli(world.url(""), monkeypatch, capsys)("disk")
+    assert shown.lines[1].split("\t")[:3] == ["datasets", "local", "1"]
+    assert "are free." in shown.err

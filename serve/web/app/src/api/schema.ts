@@ -172,6 +172,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/disk": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Report what takes up the disk
+         * @description Your datasets, checkpoints and models, what all owners share, and your jobs with the largest checkpoints.
+         */
+        get: operations["get_disk_api_disk_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/training/jobs": {
         parameters: {
             query?: never;
@@ -2281,6 +2301,43 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * DiskKind
+         * @description What files are for.
+         * @enum {string}
+         */
+        DiskKind: "datasets" | "checkpoints" | "models" | "prepared" | "hub" | "mlflow";
+        /**
+         * DiskReport
+         * @description The disk that holds the data of the service, and what is on it.
+         */
+        DiskReport: {
+            /** Total Bytes */
+            total_bytes: number;
+            /** Free Bytes */
+            free_bytes: number;
+            /** Data */
+            data?: components["schemas"]["DiskUse"][];
+            /** Jobs */
+            jobs?: components["schemas"]["JobDisk"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * DiskUse
+         * @description Bytes of one kind.
+         */
+        DiskUse: {
+            kind: components["schemas"]["DiskKind"];
+            /** Owner */
+            owner: string | null;
+            /** Num */
+            num: number;
+            /** Size Bytes */
+            size_bytes: number;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * DpoMethod
          * @description Direct preference optimisation (TRL `DPOTrainer`), without dropout.
          */
@@ -2996,6 +3053,22 @@ export interface components {
             rate_per_hour: string;
             /** Expected */
             expected?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * JobDisk
+         * @description Checkpoints of one job.
+         */
+        JobDisk: {
+            /** Job Id */
+            job_id: string;
+            /** Name */
+            name: string;
+            /** Num Checkpoints */
+            num_checkpoints: number;
+            /** Size Bytes */
+            size_bytes: number;
         } & {
             [key: string]: unknown;
         };
@@ -5214,6 +5287,9 @@ export type SchemaDeviceCost = components['schemas']['DeviceCost'];
 export type SchemaDeviceEstimate = components['schemas']['DeviceEstimate'];
 export type SchemaDeviceList = components['schemas']['DeviceList'];
 export type SchemaDeviceUse = components['schemas']['DeviceUse'];
+export type SchemaDiskKind = components['schemas']['DiskKind'];
+export type SchemaDiskReport = components['schemas']['DiskReport'];
+export type SchemaDiskUse = components['schemas']['DiskUse'];
 export type SchemaDpoMethod = components['schemas']['DpoMethod'];
 export type SchemaDuplicates = components['schemas']['Duplicates'];
 export type SchemaEarlierRun = components['schemas']['EarlierRun'];
@@ -5233,6 +5309,7 @@ export type SchemaJobAnalytics = components['schemas']['JobAnalytics'];
 export type SchemaJobChange = components['schemas']['JobChange'];
 export type SchemaJobConfig = components['schemas']['JobConfig'];
 export type SchemaJobCost = components['schemas']['JobCost'];
+export type SchemaJobDisk = components['schemas']['JobDisk'];
 export type SchemaJobEstimate = components['schemas']['JobEstimate'];
 export type SchemaJobOverview = components['schemas']['JobOverview'];
 export type SchemaJobSeries = components['schemas']['JobSeries'];
@@ -5666,6 +5743,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CostReport"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_disk_api_disk_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DiskReport"];
                 };
             };
             /** @description Error */

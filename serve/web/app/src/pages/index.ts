@@ -3,6 +3,7 @@ import type { PageRoute } from "../router/pages";
 import { routes as compare } from "./compare/routes";
 import { routes as costs } from "./costs/routes";
 import { routes as datasets } from "./datasets/routes";
+import { routes as disk } from "./disk/routes";
 import { routes as job } from "./job/routes";
 import { routes as jobs } from "./jobs/routes";
 import { routes as models } from "./models/routes";
@@ -21,5 +22,6 @@ export const PAGES: PageRoute[] = [
   ...models,
   ...templates,
   ...costs,
+  ...disk,
   ...notifications,
 ];

@@ -7,6 +7,7 @@ const PATHS: Record<string, string> = {
   model: "M12 3l8 4.5v9L12 21l-8-4.5v-9zM12 12l8-4.5M12 12v9M12 12L4 7.5",
   costs: "M12 3v18M16.5 7.5C16 6 14.3 5 12 5c-2.6 0-4.5 1.3-4.5 3.3 0 4.7 9.3 2.3 9.3 7.2 0 2.2-2 3.5-4.8 3.5-2.6 0-4.5-1.2-5-3",
   template: "M4 4h16v5H4zM4 13h7v7H4zM15 13h5v7h-5z",
+  disk: "M4 5h16v6H4zM4 13h16v6H4zM8 8h.01M8 16h.01",
   bell: "M6 16.5V11a6 6 0 0 1 12 0v5.5l1.5 1.5h-15zM10 20.5h4",
   check: "M5 12.5l4.5 4.5L19 7.5",
   theme: "M12 3a9 9 0 1 0 0 18zM12 3a9 9 0 0 1 0 18",
