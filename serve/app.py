@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from serve import health
 from serve.access.audit_trail import AuditRequests
 from serve.access.rules import check_rules, describe_access
-from serve.accounts import audit, costs, keys, quotas, sessions, users
+from serve.accounts import audit, costs, disk, keys, quotas, sessions, users
 from serve.context import Services, guard
 from serve.datasets import checks, intake, preview, upload_routes
 from serve.datasets import routes as datasets
@@ -21,7 +21,7 @@ from serve.http import errors, openapi, query
 from serve.http.body_limit import BodyLimit
 from serve.http.json_body import MAX_JSON_BYTES
 from serve.http.middleware import Envelope, HostCheck
-from serve.jobs import comparison, queue, series, templates
+from serve.jobs import checkpoint_routes, comparison, devices, queue, series, templates
 from serve.jobs import routes as jobs
 from serve.legacy import routes as legacy
 from serve.metrics import routes as metrics
@@ -51,12 +51,15 @@ MLflow, which has the metrics of every job, and of the Ray dashboard.
 STRICT_ROUTERS = (
     server_sent_events.router,
     queue.router,
+    devices.router,
+    checkpoint_routes.router,
     quotas.router,
     costs.router,
     sessions.router,
     users.router,
     keys.router,
     audit.router,
+    disk.router,
     jobs.router,
     series.router,
     telemetry.router,

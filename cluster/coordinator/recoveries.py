@@ -13,6 +13,7 @@ from ftlab.schemas.config_changes import changes_between
 from ftlab.schemas.failures import Change, FailureAnalysis
 from ftlab.status import JobStatus, ReasonCode
 from tracking.store import StaleJobError
+from tracking.store.checkpoints import pinned_after
 from tracking.store.jobs import MoveFields
 from tracking.store.records import JobRecord, NewEvent
 from train.checkpoints.setting_changes import changed_config
@@ -31,7 +32,8 @@ def try_recovery(
     if (config.recovery or tick.settings.recovery) != "auto" or reason not in RECOVERABLE or analysis is None:
         return False
     with tick.store.read() as tx:
-        has_checkpoint = bool(tx.checkpoints.of_job(job.id))
+        checkpoints = tx.checkpoints.of_job(job.id)
+    has_checkpoint = bool(checkpoints)
 
     def after(changes: Sequence[Change]) -> JobConfig | None:
         return changed_config(config, job.document, changes, has_checkpoint=has_checkpoint)
@@ -40,6 +42,9 @@ def try_recovery(
     decision = recover(reason, analysis, earlier, learning_rate=rate, can_take=lambda changes: bool(after(changes)))
     new = after(decision.changes) if decision else None
     if decision is None or new is None:
+        return False
+    if pinned := pinned_after(checkpoints, decision.resume_from):
+        logger.info("Job %s is not recovered: %s is pinned, and a resume would remove it", job.id, pinned)
         return False
     _queue_again(tick, job, new, decision, f"{reason.value}: {message}", notices)
     return True

@@ -22,6 +22,7 @@ from cluster.machine.haproxy import ingress_environment
 from cluster.machine.orphans import LifeLock, end_leftovers, mark, sweep_unfinished
 from cluster.machine.ports import answers, free_ports, refuse_taken_port
 from cluster.machine.processes import Part, identity
+from cluster.runs.deleted_checkpoints import remove_left_checkpoints
 from ftlab.cli.service_file import state_file
 from ftlab.errors import FineTuneLabError, InvalidRequestError
 from ftlab.files import replacing
@@ -190,6 +191,7 @@ def prepare(settings: Settings) -> None:
             "host",
         )
     remove_left_folders(store, settings.home / "jobs")
+    remove_left_checkpoints(store, settings)
     store.close()
 
 

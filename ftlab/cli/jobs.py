@@ -1,4 +1,4 @@
-"""Lists of jobs, and tables about one: `ls`, `metrics`, `checkpoints`, `queue`."""
+"""Lists of jobs, and tables about one: `ls`, `metrics`, `queue`."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -92,30 +92,6 @@ def metrics(
         session.output.table(*_by_step(points))
     elif not names:
         session.output.talk("There are no metrics yet.")
-
-
-@command(app)
-def checkpoints(session: Session, job: JobArgument) -> None:
-    """List a job's checkpoints, newest first."""
-    from ftlab.formatting import number, size
-
-    found = session.client.jobs.checkpoints(job)
-    if session.output.as_json:
-        session.output.json(list(found))
-        return
-    rows = [
-        (
-            item.name,
-            item.step,
-            number(item.metrics.get("loss")),
-            number(item.metrics.get("eval_loss")),
-            "best" if item.is_best else "",
-            size(item.size_bytes),
-            item.created_at,
-        )
-        for item in found
-    ]
-    session.output.table(("NAME", "STEP", "LOSS", "EVAL LOSS", "BEST", "SIZE", "CREATED"), rows)
 
 
 @command(app)

@@ -14,6 +14,7 @@ from ftlab.cli import watch as _watch  # noqa: F401  isort: skip
 from ftlab.cli import monitor as _monitor  # noqa: F401  isort: skip
 from ftlab.cli import samples as _samples  # noqa: F401  isort: skip
 from ftlab.cli import jobs as _jobs  # noqa: F401  isort: skip
+from ftlab.cli import checkpoints as _checkpoints  # noqa: F401  isort: skip
 from ftlab.cli import job_details as _job_details  # noqa: F401  isort: skip
 from ftlab.cli import analyze as _analyze, why as _why  # noqa: F401  isort: skip
 from ftlab.cli import compare as _compare  # noqa: F401  isort: skip
@@ -28,6 +29,7 @@ from ftlab.cli import checks as _checks  # noqa: F401  isort: skip
 from ftlab.cli import notify as _notify  # noqa: F401  isort: skip
 from ftlab.cli import costs as _costs  # noqa: F401  isort: skip
 from ftlab.cli import nodes as _nodes  # noqa: F401  isort: skip
+from ftlab.cli import disk as _disk  # noqa: F401  isort: skip
 from ftlab.cli import quota as _quota  # noqa: F401  isort: skip
 from ftlab.cli import users as _users  # noqa: F401  isort: skip
 from ftlab.cli import keys as _keys  # noqa: F401  isort: skip

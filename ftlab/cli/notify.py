@@ -146,12 +146,31 @@ def test_channel(session: Session, name: ChannelArgument) -> None:
     session.output.talk(f"Channel {name!r} has delivered the test message: {tested.target}")
 
 
+@command(notify, "on")
+def switch_on(session: Session, name: ChannelArgument) -> None:
+    """Switch a channel on."""
+    _switch(session, name, is_on=True)
+
+
+@command(notify, "off")
+def switch_off(session: Session, name: ChannelArgument) -> None:
+    """Switch a channel off. What waits for its delivery is kept; what happens meanwhile is not delivered."""
+    _switch(session, name, is_on=False)
+
+
 @command(notify, "rm")
 def remove_channel(session: Session, name: ChannelArgument, yes: YesOption = False) -> None:
     """Delete a channel."""
     confirm(f"Delete channel {name!r}?", yes)
     session.client.notifications.delete_channel(name)
     session.output.talk(f"Deleted channel {name!r}.")
+
+
+def _switch(session: Session, name: str, *, is_on: bool) -> None:
+    switched = session.client.notifications.switch_channel(name, is_on=is_on)
+    if session.output.as_json:
+        session.output.json(switched)
+    session.output.talk(f"Channel {name!r} is {'on' if switched.is_on else 'off'}.")
 
 
 def _state(channel: "Channel") -> str:

@@ -148,6 +148,10 @@ def template_path(name: str) -> str:
     return f"/api/templates/{segment(name)}"
 
 
+def checkpoint_path(job: str, name: str) -> str:
+    return f"{job_path(job)}/checkpoints/{segment(name)}"
+
+
 def channel_path(name: str) -> str:
     return f"/api/notifications/channels/{segment(name)}"
 

@@ -118,6 +118,14 @@ class ChannelChange(StrictModel):
     """Ids or names of the jobs to deliver notifications about; none means all."""
 
 
+class ChannelSwitch(StrictModel):
+    """Whether a channel delivers."""
+
+    is_on: bool
+    """`false`: nothing is delivered. What waits is kept until the channel is on again; what happens meanwhile is not
+    delivered."""
+
+
 class Channel(WireModel):
     """A way in which notifications leave the service."""
 
@@ -128,7 +136,7 @@ class Channel(WireModel):
     kinds: list[NotificationKind] = Field(default_factory=list)
     jobs: list[str] = Field(default_factory=list)
     is_on: bool
-    """False once it was switched off, because it failed for days."""
+    """False once it was switched off: by you, or by the service because it failed for days."""
     num_pending: int = 0
     """Notifications that wait for their delivery."""
     num_lost: int = 0

@@ -131,6 +131,8 @@ class Checkpoint(WireModel):
     size_bytes: int
     metrics: dict[str, float] = Field(default_factory=dict)
     is_best: bool = False
+    is_pinned: bool = False
+    """Whether it stays until it is unpinned: neither a limit nor a rule removes it."""
     created_at: datetime
 
 

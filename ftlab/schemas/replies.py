@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from ftlab.schemas.accounts import ApiKey, User
 from ftlab.schemas.checks import TokenRow
 from ftlab.schemas.common import WireModel
@@ -50,6 +52,43 @@ class CheckpointList(WireModel):
 
 class AttemptList(WireModel):
     data: list[Attempt]
+
+
+class KeptCheckpoint(WireModel):
+    """A checkpoint that a rule does not delete."""
+
+    job_id: str
+    name: str
+    reason: str
+    """Why it stays, in one sentence."""
+
+
+class CheckpointPrune(WireModel):
+    """What a rule deletes, or would delete."""
+
+    dry_run: bool
+    data: list[Checkpoint] = Field(default_factory=list)
+    """The checkpoints that were deleted, or in a dry run would be."""
+    size_bytes: int
+    """Their size together. Files that a tuned model shares with them stay on the disk."""
+    kept: list[KeptCheckpoint] = Field(default_factory=list)
+    """Those that are old enough, and stay."""
+
+
+class DeviceUse(WireModel):
+    """The devices of one type."""
+
+    device: str
+    """`cpu` for cores, the type of the GPUs such as `H100`, or `gpu` where their type is not known."""
+    total: float | None
+    """Number of them; `None` while the scheduler does not respond, or if no machine that has them is there any more."""
+    used: float
+    """Number of those that jobs hold, of all owners; a share of a GPU as a fraction."""
+    free: float | None
+
+
+class DeviceList(WireModel):
+    data: list[DeviceUse]
 
 
 class TemplateList(WireModel):

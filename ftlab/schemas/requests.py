@@ -1,8 +1,8 @@
 """Bodies of requests that change something, except a job's config."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from ftlab.schemas.common import Name, StrictModel
 from ftlab.schemas.config import MAX_DATASETS, DatasetId
@@ -71,6 +71,27 @@ class ModelReference(StrictModel):
 
     model: str = Field(min_length=1, max_length=512)
     """Reference as in a job's config."""
+
+
+class CheckpointChange(StrictModel):
+    """Whether a checkpoint is pinned."""
+
+    is_pinned: bool
+
+
+class CheckpointRule(StrictModel):
+    """Which checkpoints to delete. Those that are pinned or still needed always stay."""
+
+    jobs: list[Annotated[str, StringConstraints(min_length=1, max_length=200)]] = Field(
+        default_factory=list, max_length=1000
+    )
+    """Ids or names of jobs; none means all of yours."""
+    older_than_days: float = Field(default=0.0, ge=0.0, le=100_000.0)
+    """Only those that were saved longer ago."""
+    keep_best: bool = True
+    """Keep the one with the lowest eval loss of each job."""
+    dry_run: bool = False
+    """Only report what would be deleted."""
 
 
 class QuotaChange(StrictModel):

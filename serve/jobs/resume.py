@@ -25,6 +25,7 @@ from serve.jobs.preflight import Start, preflight
 from serve.jobs.submit import base_columns, check_size, hold_base, with_ids
 from serve.models.base_model import NOT_ASKED, HubAnswer, check
 from tracking.store import StaleJobError, Transaction
+from tracking.store.checkpoints import pinned_after
 from tracking.store.records import CheckpointRecord, EventRecord, JobRecord, NewEvent, UnreadableConfig
 from train.checkpoints.setting_changes import changed_config, refused_changes
 from train.model.preflight import unused_settings
@@ -107,6 +108,7 @@ def resume(services: Services, owner: str, job: str, order: ResumeOrder, answer:
             raise StaleJobError(f"The config of job {record.id!r} was changed at the same time.")
         if name is not None:
             tx.checkpoints.get(record.id, name)  # it may have run, and removed it, since the files were looked at
+            _require_no_newer_pin(tx, record, name)
         if record.status is not JobStatus.PAUSED:
             quotas.check_submit(tx, services.settings, owner)
         if new is not None and new.changes:
@@ -120,6 +122,17 @@ def resume(services: Services, owner: str, job: str, order: ResumeOrder, answer:
         return [*events, _queue(tx, record, choice, name, now)]
 
     return change_job(services, owner, read.id, queue_again)
+
+
+def _require_no_newer_pin(tx: Transaction, record: JobRecord, name: str) -> None:
+    """A resume from an earlier checkpoint removes the newer ones; raise `ConflictError` when one of them is pinned."""
+    if pinned := pinned_after(tx.checkpoints.of_job(record.id), name):
+        raise ConflictError(
+            f"Checkpoint {pinned} is pinned, and a resume from {name} would remove it. Download it and unpin it first, "
+            "or resume from it.",
+            "checkpoint_pinned",
+            "checkpoint",
+        )
 
 
 def _steps(record: JobRecord, order: ResumeOrder, analysis: FailureAnalysis | None) -> list[_Step]:

@@ -9,6 +9,7 @@ from ftlab.schemas.notifications import (
     CHANNEL_NAME,
     Channel,
     ChannelChange,
+    ChannelSwitch,
     Notification,
     NotificationKind,
     NotificationPage,
@@ -74,6 +75,12 @@ async def put_channel(caller: Caller, name: ChannelName, change: JsonBody[Channe
     URL and secret are never shown again. The channel delivers what happens from now on.
     """
     return reply(await caller.call(service.save_channel, name, change))
+
+
+@router.patch("/channels/{name}", response_model=Channel, summary="Switch a channel on or off")
+async def switch_channel(caller: Caller, name: ChannelName, switch: JsonBody[ChannelSwitch]) -> Response:
+    """A channel that is off keeps what waits for its delivery, and takes nothing new."""
+    return reply(await caller.call(service.switch_channel, name, switch.is_on))
 
 
 @router.delete("/channels/{name}", status_code=204, summary="Delete a channel")

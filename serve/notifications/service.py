@@ -119,6 +119,16 @@ def save_channel(
         return _to_channel(record, tx.channels.num_pending(owner=owner).get(name, 0))
 
 
+def switch_channel(services: Services, owner: str, name: str, is_on: bool) -> Channel:
+    """Switch a channel on or off. One that is switched on is tried at once. Raises `NotFoundError`."""
+    with services.store.begin() as tx:
+        channel = tx.channels.get(name, owner=owner)
+        if is_on != channel.is_on:
+            tx.channels.update(channel, is_on=is_on, **(WORKING if is_on else {}))
+        pending = tx.channels.num_pending(owner=owner)
+        return _to_channel(tx.channels.get(name, owner=owner), pending.get(name, 0))
+
+
 def delete_channel(services: Services, owner: str, name: str) -> None:
     """Raise `NotFoundError`."""
     with services.store.begin() as tx:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from cluster.interfaces import EventDocument
+from cluster.policy import Fleet, Node
 from cluster.runs.attempt_record import AttemptLog
 from ftlab.errors import ServiceUnavailableError
 from ftlab.manifest import MANIFEST
@@ -35,6 +37,8 @@ from tests.support.committed_folders import commit_folder
 from tests.support.databases import make_database
 from tests.support.lab import rows
 from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace, FakeTelemetry
+from tracking.costs import record_of
+from tracking.notifications.collect import Collector
 from tracking.store import Store
 from tracking.store.ids import new_id
 from tracking.store.leases import COORDINATOR
@@ -59,11 +63,12 @@ class Scene:
     """One service with its jobs. `app` is the application to serve."""
 
     def __init__(self, home: Path) -> None:
-        self.settings = Settings(home=home)
+        self.settings = Settings(home=home, prices={"cpu": Decimal("0.04")}, currency="EUR")
         make_database(home / "ftlab.db")
         self.store = Store.open(self.settings.store_url)
         self.hub = NoHub()
         data, coordinator, huggingface = FakeData(), FakeCoordinator(), FakeHuggingFace()
+        coordinator.fleet = Fleet((Node("machine", cpus=8, gpus=2, gpu_type="H100"),))
         feed = self._new_feed()
         self.telemetry = FakeTelemetry(machines(datetime.now(UTC)))
         self.services = Services(
@@ -71,6 +76,7 @@ class Scene:
         )
         self.app = create_app(self.services)
         self.random = random.Random(7)
+        self._collector = Collector(self.store)
         # Not as a context: its feed belongs to the loop of the server.
         self.api = TestClient(self.app, base_url="http://127.0.0.1")
         self.lead()
@@ -99,9 +105,9 @@ class Scene:
         assert reply.status_code == 201, reply.text
         return str(reply.json()["id"])
 
-    def run(self, job_id: str, resumed_from_step: int | None = None) -> "PlayedRun":
+    def run(self, job_id: str, resumed_from_step: int | None = None, started_at: datetime | None = None) -> "PlayedRun":
         """Start the next attempt of a queued job."""
-        now = datetime.now(UTC)
+        now = started_at or datetime.now(UTC)
         with self.store.begin() as tx:
             attempt = tx.jobs.claim(
                 job_id,
@@ -121,6 +127,17 @@ class Scene:
         """What the coordinator does after an attempt."""
         with self.store.begin() as tx:
             tx.jobs.move(ref, status, now=datetime.now(UTC), **fields)
+
+    def notify(self) -> None:
+        """What the notifier does about once a second."""
+        while self._collector.step():
+            pass
+
+    def record_cost(self, ref: JobRef) -> None:
+        """What the coordinator records of an attempt that has ended."""
+        with self.store.begin() as tx:
+            tx.attempts.count(ref, now=datetime.now(UTC))
+            tx.costs.add(record_of(self.settings, tx.jobs.get(ref.id), tx.attempts.get(ref)))
 
 
 class PlayedRun:
@@ -205,16 +222,19 @@ class PlayedRun:
 
         self._log.complete(model, 1)
         self._log.close()
+        self._scene.record_cost(self.ref)
 
     def fail(self, failure: Failure) -> None:
         self._log.end(failure)
         self._log.close()
+        self._scene.record_cost(self.ref)
         self._scene.settle(self.ref, JobStatus.FAILED, reason=failure.reason, message=failure.message)
 
     def crash(self) -> None:
         """End as a crash does that is retried: the job is queued again."""
         self._log.end(Failure(ReasonCode.WORKER_CRASHED, "A worker process exited with signal 9."))
         self._log.close()
+        self._scene.record_cost(self.ref)
         self._scene.settle(self.ref, JobStatus.QUEUED, retries_used=1)
 
     def close(self) -> None:
@@ -237,12 +257,13 @@ def furnish(scene: Scene) -> PlayedRun:
     training = {"max_steps": 200, "learning_rate": 1e-3, "save_steps": 25}
 
     done = scene.submit("support-v1", train, eval_dataset=heldout, training=training | {"sample_prompts": PROMPTS})
-    first = scene.run(done).load().train(range(1, 90), at=earlier)
+    first = scene.run(done, started_at=earlier).load().train(range(1, 90), at=earlier)
     first.crash()
-    scene.run(done, 75).load().train(range(76, 201), at=earlier + timedelta(minutes=6)).complete()
+    later = earlier + timedelta(minutes=6)
+    scene.run(done, 75, later).load().train(range(76, 201), at=later).complete()
 
     failed = scene.submit("support-hot", train, eval_dataset=heldout, training=training | {"learning_rate": 0.9})
-    hot = scene.run(failed).load()
+    hot = scene.run(failed, started_at=earlier).load()
     hot.rises_at = 56
     hot.train(range(1, 64), at=earlier).fail(diverged())
 
@@ -256,7 +277,9 @@ def furnish(scene: Scene) -> PlayedRun:
     for number in range(1, 6):
         scene.submit(f"sweep-rank-{2**number}", train, lora={"r": 2**number}, priority=50)
     scene.submit("urgent-fix", train, priority=80)
-    return scene.run(live).load().train(range(1, 81), at=datetime.now(UTC) - timedelta(minutes=2))
+    running = scene.run(live).load().train(range(1, 81), at=datetime.now(UTC) - timedelta(minutes=2))
+    scene.notify()
+    return running
 
 
 def main(folder: str, port: str) -> None:
@@ -271,6 +294,7 @@ def main(folder: str, port: str) -> None:
             live.train([step])
             scene.telemetry.found = machines(datetime.now(UTC))
             scene.lead()
+            scene.notify()
             time.sleep(0.5)
 
     threading.Thread(target=train_on, daemon=True).start()

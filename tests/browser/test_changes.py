@@ -2,7 +2,7 @@
 
 import re
 
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 from tests.browser.scene import HOSTILE
 
@@ -26,6 +26,14 @@ def test_the_queue_is_ordered_by_keyboard_and_by_dragging(world, open_page):
     rows.filter(has_text="sweep-rank-32").drag_to(rows.filter(has_text="urgent-fix"))
     expect(page.get_by_text("sweep-rank-32 is number 1 in the queue with priority 80.")).to_be_attached()
     assert world.queue()[:2] == ["sweep-rank-32", "urgent-fix"]
+
+
+def test_the_queue_shows_the_devices_that_are_free(world, open_page):
+    page = open_page("/queue")
+    devices = page.get_by_label("Devices")
+    expect(devices).to_contain_text("H100 GPUs2 free of 2, 0 used")
+    expect(devices).to_contain_text("CPU cores6 free of 8, 2 used")
+    expect(devices.get_by_role("meter", name="CPU cores used")).to_have_attribute("value", "2")
 
 
 def test_a_job_is_paused_and_cancelled_by_click_after_a_question_that_names_it(world, open_page):
@@ -92,6 +100,33 @@ def test_a_priority_out_of_bounds_is_explained_by_the_service(world, open_page):
     dialog.get_by_role("button", name="Set the priority").click()
     expect(dialog).to_have_count(0)
     assert world.job("faq-full")["priority"] == 70
+
+
+def test_a_checkpoint_is_pinned_and_deleted_after_a_question(world, open_page):
+    page = open_page(f"/jobs/{world.ids['support-v1']}?tab=checkpoints", may_fail=True)  # what is refused
+
+    def choose(name: str, action: str) -> None:
+        page.get_by_role("button", name=f"Actions for {name}").click()
+        page.get_by_role("menuitem", name=action).click()
+
+    def delete(name: str) -> Locator:
+        choose(name, "Delete the checkpoint")
+        dialog = page.get_by_role("dialog", name=f"Delete {name}?")
+        expect(dialog.get_by_role("button", name="Keep it")).to_be_focused()
+        dialog.get_by_role("button", name="Delete the checkpoint").click()
+        return dialog
+
+    choose("step-00000050", "Pin it")
+    expect(page.get_by_role("row", name=re.compile("^50 "))).to_contain_text("pinned")
+    refused = delete("step-00000050")
+    expect(refused.get_by_role("alert")).to_contain_text("is pinned")
+    refused.get_by_role("button", name="Keep it").click()
+    choose("step-00000050", "Unpin it")
+    expect(page.get_by_text("pinned")).to_have_count(0)
+    expect(delete("step-00000050")).to_have_count(0)
+    expect(page.get_by_role("button", name="Actions for step-00000050")).to_have_count(0)
+    newest = delete("step-00000200")
+    expect(newest.get_by_role("alert")).to_contain_text("newest checkpoint")
 
 
 def test_a_job_is_deleted_only_after_the_question(world, open_page):

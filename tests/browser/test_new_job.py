@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import pytest
+import yaml
 from playwright.sync_api import Page, Route, expect
 
 from cluster.data.requests import WorkState, WorkStatus
@@ -107,6 +108,57 @@ def test_errors_are_shown_at_the_setting_that_they_name(world, open_page):
     expect(page.get_by_label("training.warmup_steps", exact=True)).to_be_focused()
     page.get_by_role("button", name="Reset training.warmup_ratio").click()
     expect(page.get_by_role("button", name="Submit the job")).to_be_enabled()
+
+
+def test_several_datasets_are_mixed_by_weight(world, open_page):
+    first, second = world.scene.dataset("first.jsonl", 8), world.scene.dataset("second.jsonl", 9)
+    page = open_new(open_page, f"?dataset={first}&model={MODEL}", may_fail=True)  # the weight that is refused
+    page.get_by_label("Add another dataset").select_option(second)
+    expect(page.get_by_label("one after another, in this order")).to_be_checked()
+    page.get_by_role("button", name="Move second.jsonl up").click()
+    page.get_by_label("mixed by weight").check()
+    page.get_by_label("Weight of second.jsonl").fill("0")
+    expect(page.locator("#problem-dataset_weights")).to_contain_text("greater than 0")
+    page.get_by_label("Weight of second.jsonl").fill("2.5")
+    page.get_by_text("First rows of first.jsonl").click()
+    expect(page.get_by_role("region", name="First rows")).to_be_visible()
+    page.get_by_role("button", name="Submit the job").click()
+    config = submitted(world, page)["config"]
+    assert (config["dataset"], config["dataset_weights"]) == ([second, first], [2.5, 1])
+
+
+def test_rewards_and_sample_prompts_are_lists_of_fields(world, open_page):
+    dataset = world.scene.dataset("mixed.jsonl", 10)
+    page = open_new(open_page, f"?dataset={dataset}&model={MODEL}", may_fail=True)  # the pattern that is refused
+    page.get_by_role("combobox", name="Method", exact=True).select_option("grpo")
+    rewards = page.get_by_role("group", name="method.rewards")
+    add = rewards.get_by_label("Add to method.rewards")
+    add.select_option("regex")
+    expect(page.locator("[id='problem-method.rewards.0.pattern']")).to_contain_text("is required")
+    rewards.get_by_label("pattern", exact=True).fill("(")
+    expect(page.locator("[id='problem-method.rewards.0.pattern']")).to_contain_text("valid regular expression")
+    page.get_by_role("button", name="Mend method.rewards.0.pattern").click()
+    expect(rewards.get_by_label("pattern", exact=True)).to_be_focused()
+    rewards.get_by_label("pattern", exact=True).fill("^yes")
+    add.select_option("length")
+    rewards.get_by_label("max_length", exact=True).fill("0")
+    expect(page.locator("[id='problem-method.rewards.1.max_length']")).to_contain_text("1 to 1,048,576")
+    rewards.get_by_label("max_length", exact=True).fill("20")
+    add.select_option("exact_match")
+    rewards.get_by_role("button", name="Remove number 3 of method.rewards").click()
+
+    page.get_by_label("Find a setting").fill("sample_prompts")
+    prompts = page.get_by_role("group", name="training.sample_prompts")
+    for number, text in enumerate(("What is 1 + 1?", "Say\nyes")):
+        prompts.get_by_role("button", name="Add a text").click()
+        prompts.get_by_label(f"training.sample_prompts.{number}").fill(text)
+    page.get_by_role("button", name="YAML").click()
+    text = page.get_by_role("textbox", name="Config as YAML").input_value()
+    config = yaml.safe_load(text)
+    assert config["method"]["rewards"] == [{"type": "regex", "pattern": "^yes"}, {"type": "length", "max_length": 20}]
+    assert config["training"]["sample_prompts"] == ["What is 1 + 1?", "Say\nyes"]
+    page.get_by_role("button", name="Form").click()
+    expect(page.get_by_role("button", name="Submit the job")).to_be_enabled(timeout=SHORT_MS)
 
 
 def test_rows_in_pairs_choose_a_method_that_learns_from_them(open_page):

@@ -32,6 +32,13 @@ PAGES = {
     "models": ("/models", "support-v1"),
     "templates": ("/templates", "Built in"),
     "template": ("/templates/advanced", "Use it"),
+    "costs": ("/costs", "Total in EUR"),
+    "costs by job": ("/costs?by=job", "support-hot"),
+    "no costs": ("/costs?until=2000-01-01", "No attempt ended in this period"),
+    "notifications": ("/notifications", "support-hot failed"),
+    "no notifications": ("/notifications?kind=alarm", "No notification of this kind"),
+    "channels": ("/notifications?tab=channels", "No channels yet"),
+    "disk": ("/disk", "Your jobs with the largest checkpoints"),
     "not found": ("/nowhere", "There is no page"),
     **{f"job {tab}": (f"/jobs/{{support-v1}}?tab={tab}", "Download the model") for tab in JOB_TABS},
 }

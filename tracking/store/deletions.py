@@ -98,6 +98,13 @@ class DeletionRepository:
                 "model_in_use",
                 "job_id",
             )
+        pinned = select(checkpoints.c.name).where(checkpoints.c.job_id == job.id, checkpoints.c.is_pinned).limit(1)
+        if name := self._connection.execute(pinned).scalar_one_or_none():
+            raise ConflictError(
+                f"Checkpoint {name} of job {job.id!r} is pinned. Unpin it before you delete the job.",
+                "checkpoint_pinned",
+                "job_id",
+            )
         needed = select(attempts.c.number).where(
             attempts.c.job_id == job.id, or_(attempts.c.ended_at.is_(None), IS_UNRELEASED, IS_UNCOUNTED)
         )

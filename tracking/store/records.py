@@ -225,6 +225,8 @@ class CheckpointRecord:
     created_at: datetime
     metrics: dict[str, float] = field(default_factory=dict)
     is_best: bool = False
+    is_pinned: bool = False
+    """Whether only its owner may remove it, after taking the pin off."""
 
 
 @dataclass(frozen=True)

@@ -270,6 +270,9 @@ checkpoints = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("metrics", JSON, nullable=False),
     Column("is_best", Boolean, nullable=False),
+    Column("is_pinned", Boolean, nullable=False),
+    # Set before the files are removed; the row goes after them.
+    Column("deleting_at", UtcDateTime),
 )
 
 datasets = Table(

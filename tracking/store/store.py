@@ -17,6 +17,7 @@ from tracking.store.costs import CostRepository
 from tracking.store.database import Database
 from tracking.store.datasets import DatasetRepository
 from tracking.store.deletions import DeletionRepository
+from tracking.store.disk import DiskRepository
 from tracking.store.events import EventRepository
 from tracking.store.job_files import JobFileRepository
 from tracking.store.jobs import JobRepository
@@ -47,6 +48,7 @@ class Transaction:
         self.metrics = MetricRepository(connection)
         self.telemetry = TelemetryRepository(connection)
         self.checkpoints = CheckpointRepository(connection)
+        self.disk = DiskRepository(connection)
         self.datasets = DatasetRepository(connection, is_writing=is_writing)
         self.uploads = UploadRepository(connection)
         self.claims = ClaimRepository(connection)

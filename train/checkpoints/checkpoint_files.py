@@ -7,6 +7,9 @@ Layout below a job's `checkpoints` folder:
     .old-step-00000120/                 being replaced; comes back if the new one does not
     step-00000120/                      committed: holds manifest.json with the size and sha256 of every file
     bad-step-00000120-<n>/              failed its verification; kept aside, never loaded
+
+A file `PINNED` inside a committed one keeps it from being removed here. A process that creates it while the folder is
+about to be removed either finds no folder any more, or is noticed: the folder is renamed first, then checked again.
 """
 
 import hashlib
@@ -23,6 +26,8 @@ from typing import Any
 from ftlab.files import sync
 from ftlab.manifest import MANIFEST, Manifest, ManifestFile, read_manifest
 
+PINNED = "PINNED"
+GONE = ".tmp-gone-"
 _STEP = re.compile(r"step-(\d{8,})")
 _TRAINING_STATE = frozenset({"optimizer.pt", "scheduler.pt", "trainer_state.json", "training_args.bin"})
 _RANK_STATE = re.compile(r"rng_state(_[0-9]+)?\.pth|run_state_[0-9]+\.json|answers_[0-9]+\.pt")
@@ -85,6 +90,8 @@ def commit(
     if target.exists():
         shutil.rmtree(replaced, ignore_errors=True)
         target.rename(replaced)
+        if is_pinned(replaced):
+            (source / PINNED).touch()
     source.rename(target)
     sync(target.parent)
     shutil.rmtree(replaced, ignore_errors=True)
@@ -140,7 +147,7 @@ def set_aside(path: Path) -> Path:
 
 
 def retire(folder: Path, *, keep: int) -> list[int]:
-    """Remove checkpoints beyond the `keep` newest and the best one; return the removed steps.
+    """Remove checkpoints beyond the `keep` newest, the best one and pinned ones; return the removed steps.
 
     The newest is never removed: a resume needs it.
     """
@@ -148,10 +155,42 @@ def retire(folder: Path, *, keep: int) -> list[int]:
     best = best_step(folder)
     removed = []
     for step, path in steps[:-keep]:
-        if step != best:
-            _remove(path)
+        if step != best and remove_unless_pinned(path):
             removed.append(step)
     return removed
+
+
+def remove(path: Path) -> None:
+    """Remove a checkpoint, pinned or not. Raises `FileNotFoundError` when there is none."""
+    shutil.rmtree(_put_aside(path))
+
+
+def is_pinned(path: Path) -> bool:
+    """Whether a checkpoint must not be removed."""
+    return (path / PINNED).exists()
+
+
+def pin(path: Path) -> None:
+    """Keep a committed checkpoint until it is unpinned. Raises `FileNotFoundError` when it is gone."""
+    (path / PINNED).touch()
+    sync(path)
+
+
+def unpin(path: Path) -> None:
+    """Let a checkpoint be removed again."""
+    (path / PINNED).unlink(missing_ok=True)
+
+
+def remove_unless_pinned(path: Path) -> bool:
+    """Remove a checkpoint, which another process may pin meanwhile; False when it stays."""
+    if is_pinned(path):
+        return False
+    gone = _put_aside(path)
+    if is_pinned(gone):
+        gone.rename(path)
+        return False
+    shutil.rmtree(gone)
+    return True
 
 
 def remove_after(folder: Path, step: int) -> list[int]:
@@ -161,7 +200,7 @@ def remove_after(folder: Path, step: int) -> list[int]:
     """
     newer = [(number, path) for number, path in reversed(committed(folder)) if number > step]
     for _, path in newer:
-        _remove(path)
+        remove(path)
     return [number for number, _ in newer]
 
 
@@ -188,7 +227,11 @@ def sweep(folder: Path) -> None:
         else:
             path.rename(target)
     for path in folder.glob(".tmp-*"):
-        shutil.rmtree(path)
+        target = path.with_name(path.name.removeprefix(GONE))
+        if path.name.startswith(GONE) and is_pinned(path) and not target.exists():
+            path.rename(target)
+        else:
+            shutil.rmtree(path)
 
 
 def deliver(checkpoint: Path, target: Path) -> Manifest:
@@ -225,9 +268,8 @@ def hash_file(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _remove(path: Path) -> None:
-    """Remove a checkpoint atomically: half of one must not look like a whole one."""
-    gone = path.with_name(f".tmp-gone-{path.name}")
+def _put_aside(path: Path) -> Path:
+    """Rename a checkpoint that is to be removed: half of one must not look like a whole one."""
+    gone = path.with_name(f"{GONE}{path.name}")
     shutil.rmtree(gone, ignore_errors=True)
-    path.rename(gone)
-    shutil.rmtree(gone)
+    return path.rename(gone)

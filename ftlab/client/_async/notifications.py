@@ -91,6 +91,14 @@ class AsyncNotifications:
             channel = await self._transport.read(Channel, Request("GET", channel_path(name)))
         return channel
 
+    async def switch_channel(self, name: str, *, is_on: bool) -> Channel:
+        """Switch a channel on or off. Raises `NotFoundError`.
+
+        One that is off keeps what waits, and takes nothing new.
+        """
+        request = Request("PATCH", channel_path(name), document={"is_on": is_on}, may_repeat=True)
+        return await self._transport.read(Channel, request)
+
     async def delete_channel(self, name: str) -> None:
         """Delete a channel; what waits for its delivery is not delivered. Raises `NotFoundError`."""
         retries = Retries(self._transport.endpoint, Request("DELETE", channel_path(name)))

@@ -17,6 +17,8 @@ from ftlab.client.endpoint import RetryPolicy, find_endpoint
 from ftlab.client.wire import MAX_PAGE, Listing, Request, key_for_retries, segment
 from ftlab.schemas import ModelCheck, NodeStatus, Page, Queue, Quota, ServiceInfo, TunedModel
 from ftlab.schemas.accounts import AuditEntry, Session
+from ftlab.schemas.disk import DiskReport
+from ftlab.schemas.replies import DeviceUse
 
 
 class Client:
@@ -64,6 +66,14 @@ class Client:
         Raises `ServiceUnavailableError` while nothing knows them, shortly after the service has started.
         """
         return self._transport.items(Listing[NodeStatus], Request("GET", "/api/nodes"))
+
+    def devices(self) -> Sequence[DeviceUse]:
+        """The devices by type: how many there are, how many jobs hold, and how many are free."""
+        return self._transport.items(Listing[DeviceUse], Request("GET", "/api/training/devices"))
+
+    def disk(self) -> DiskReport:
+        """What takes up the disk: yours by kind, what all owners share, and your largest jobs."""
+        return self._transport.read(DiskReport, Request("GET", "/api/disk"))
 
     def health(self) -> dict[str, Any]:
         """Raises `UnreachableError` when nothing answers."""

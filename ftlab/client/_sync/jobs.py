@@ -2,7 +2,7 @@
 """Jobs: submit, watch, control and download."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from ftlab.client.wire import (
     OnProgress,
     Request,
     Statuses,
+    checkpoint_path,
     dataset_path,
     job_path,
     key_for_retries,
@@ -44,6 +45,7 @@ from ftlab.schemas import (
 )
 from ftlab.schemas.comparisons import Comparison
 from ftlab.schemas.job_file import parse_job_config
+from ftlab.schemas.replies import CheckpointPrune
 from ftlab.schemas.templates import merged
 from ftlab.status import JobStatus
 
@@ -195,6 +197,48 @@ class Jobs:
         """Committed checkpoints, newest first."""
         request = Request("GET", f"{job_path(job)}/checkpoints")
         return self._transport.items(Listing[Checkpoint], request)
+
+    def pin_checkpoint(self, job: str, name: str, *, is_pinned: bool = True) -> Checkpoint:
+        """Keep a checkpoint until it is unpinned: neither a limit nor a rule removes it.
+
+        Raises `NotFoundError`, and `ConflictError` (code `checkpoint_in_use`) while a resume is about to remove it.
+        """
+        request = Request("PATCH", checkpoint_path(job, name), document={"is_pinned": is_pinned}, may_repeat=True)
+        return self._transport.read(Checkpoint, request)
+
+    def delete_checkpoint(self, job: str, name: str) -> None:
+        """Delete a checkpoint with its files.
+
+        Raises `NotFoundError`, and `ConflictError` (code `checkpoint_pinned` or `checkpoint_in_use`) when it stays.
+        """
+        retries = Retries(self._transport.endpoint, Request("DELETE", checkpoint_path(job, name)))
+        try:
+            self._transport.exchange(retries)
+        except NotFoundError:
+            # The first try may have done what a later one is refused for.
+            if not retries.was_repeated:
+                raise
+
+    def prune_checkpoints(
+        self,
+        jobs: Collection[str] = (),
+        *,
+        older_than_days: float = 0.0,
+        keep_best: bool = True,
+        dry_run: bool = False,
+    ) -> CheckpointPrune:
+        """Delete checkpoints of these jobs, by default of all yours; with `dry_run`, only list them.
+
+        Pinned ones, the newest of each job, and those that are still needed stay. Raises `NotFoundError` for a job.
+        """
+        document = {
+            "jobs": list(jobs),
+            "older_than_days": older_than_days,
+            "keep_best": keep_best,
+            "dry_run": dry_run,
+        }
+        request = Request("POST", "/api/training/checkpoints/prune", document=document, may_repeat=dry_run)
+        return self._transport.read(CheckpointPrune, request)
 
     def attempts(self, job: str) -> Sequence[Attempt]:
         """Every try at the job, oldest first."""

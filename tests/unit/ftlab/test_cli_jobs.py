@@ -221,7 +221,14 @@ def test_metrics_are_one_row_a_step(cli, fake):
 def test_checkpoints_and_queue(cli, fake):
     fake.add_job(1)
     fake.add_job(name="next")
-    assert cli("checkpoints", "job-001").lines[1].split("\t")[:6] == ["step-00000005", "5", "2.5", "", "best", "1.5 MB"]
+    assert cli("checkpoints", "ls", "job-001").lines[1].split("\t")[:6] == [
+        "step-00000005",
+        "5",
+        "2.5",
+        "",
+        "best",
+        "1.5 MB",
+    ]
     run = cli("queue")
     assert [line.split("\t")[:6] for line in run.lines[1:]] == [
         ["running", "job-001", "a job", "50", "1/10", "1:05"],

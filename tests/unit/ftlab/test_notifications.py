@@ -111,6 +111,9 @@ def test_a_channel_from_the_command_line_to_its_receiver(world, client, cli, rec
     [_, row] = cli("notify", "channels").lines
     assert row.split("\t")[:6] == ["ops", "webhook", receiver.url.replace("hook", "..."), "failing", "cancelled", "two"]
     assert receiver.url not in row
+    assert cli("notify", "off", "ops").err == "Channel 'ops' is off.\n"
+    assert cli("notify", "channels").lines[1].split("\t")[3] == "off"
+    assert cli("notify", "on", "ops", "--json").json["is_on"] is True
     assert cli("notify", "rm", "ops", "--yes").code == 0
     assert "There are no channels." in cli("notify", "channels").err
     assert cli("notify", "test", "ops").code == 3

@@ -7,6 +7,7 @@ from zipfile import ZipFile
 
 import pytest
 
+from cluster.policy import Fleet
 from ftlab import errors
 from ftlab.client import Client
 from ftlab.schemas.job_file import parse_job_config
@@ -17,7 +18,9 @@ from tests.support.job_configs import configs_with_every_setting
 from tests.support.model_folders import write_model
 from tests.unit.ftlab.cli_runs import Cli
 from tests.unit.ftlab.conftest import QUICK
+from tests.unit.serve.jobs.statuses import bring
 from tests.unit.serve.streams.running import World
+from tests.unit.tracking.samples import checkpoint
 from tracking.store.records import ModelRecord
 
 ROW_OF_KIND = {
@@ -47,6 +50,13 @@ def test_the_service_says_where_its_parts_are(client):
     found = client.info()
     assert found.dashboard_url.startswith("http://127.0.0.1:")
     assert found.dashboard_token_file is not None
+
+
+def test_the_devices(client, world):
+    assert list(client.devices()) == []
+    world.coordinator.fleet = Fleet.of_one(4)
+    [cores] = client.devices()
+    assert (cores.device, cores.total, cores.used, cores.free) == ("cpu", 4, 0, 4)
 
 
 def test_datasets(client, config, tmp_path):
@@ -374,3 +384,44 @@ def test_what_submit_and_upload_say(world, client, config, monkeypatch, capsys, 
     assert "was used before with another config, for job" in other.err
     swapped = cli("datasets", "upload", tmp_path / "rows.jsonl", "--column", "question=prompt")
     assert "It has a field that no shape has; the field comes first, as prompt=COLUMN" in swapped.err
+
+
+def test_checkpoints_are_pinned_and_deleted(client, config, world, monkeypatch, capsys):
+    cli = Cli(world.url(""), monkeypatch, capsys)
+    job = client.jobs.create(config | {"name": "kept"}).id
+    ref = bring(world.store, job, JobStatus.RUNNING)
+    for step in (10, 20, 30, 40):
+        commit_folder(
+            world.settings.home / "jobs" / job / "checkpoints" / f"step-{step:08d}", {"x": b"x"}, job_id=job, step=step
+        )
+        with world.store.begin() as tx:
+            tx.checkpoints.add(ref, checkpoint(job, step, ref.attempt))
+    with world.store.begin() as tx:
+        tx.jobs.move(ref, JobStatus.FAILED, now=datetime.now(UTC))
+
+    assert client.jobs.pin_checkpoint(job, "20").is_pinned
+    assert cli("checkpoints", "pin", "kept", "step-00000010").err == "step-00000010 of job 'kept' is pinned.\n"
+    assert [line.split("\t")[-1] for line in cli("checkpoints", "ls", "kept").lines[1:]] == ["", "", "pinned", "pinned"]
+    with pytest.raises(errors.ConflictError, match="pinned"):
+        client.jobs.delete_checkpoint(job, "10")
+    assert cli("checkpoints", "unpin", "kept", "10", "--json").json["is_pinned"] is False
+    assert cli("checkpoints", "rm", "kept", "10", "--yes").err == "Deleted 10 of job 'kept'.\n"
+    with pytest.raises(errors.NotFoundError):
+        client.jobs.delete_checkpoint(job, "10")
+
+    shown = cli("checkpoints", "prune", "--dry-run")
+    assert [line.split("\t")[1] for line in shown.lines[1:]] == ["step-00000030", "step-00000040", "step-00000020"]
+    assert "stays: It is pinned." in shown.out
+    assert "Would delete 1 checkpoint of 5.0 GB." in shown.err
+    assert "Deleted 1 checkpoint" in cli("checkpoints", "prune", "kept", "--yes").err
+    assert "nothing to delete" in cli("checkpoints", "prune", "kept", "--yes").err
+    assert [found.step for found in client.jobs.checkpoints(job)] == [40, 20]
+    assert client.jobs.prune_checkpoints([job], older_than_days=1, dry_run=True).data == []
+
+
+def test_the_disk(client, config, world, monkeypatch, capsys):
+    found = client.disk()
+    assert {use.kind: use.num for use in found.data}["datasets"] == 1
+    shown = Cli(world.url(""), monkeypatch, capsys)("disk")
+    assert shown.lines[1].split("\t")[:3] == ["datasets", "local", "1"]
+    assert "are free." in shown.err

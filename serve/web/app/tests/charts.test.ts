@@ -88,7 +88,7 @@ group("metrics", () => {
   it("mark checkpoints, the best one, and where another attempt began", () => {
     const own = { loss: series([1, 2, 3], [4, 3, 2], [1, 1, 2]) };
     const checkpoint = { name: "", job_id: "", attempt: 1, size_bytes: 1, created_at: "", metrics: {} };
-    const saved = [{ ...checkpoint, step: 2, is_best: true }, { ...checkpoint, step: 1, is_best: false }];
+    const saved = [{ ...checkpoint, step: 2, is_pinned: false, is_best: true }, { ...checkpoint, step: 1, is_pinned: false, is_best: false }];
     const marks = marksOf(own, saved, STEPS).map(({ x, kind }) => [x, kind]);
     expect(marks).toEqual([[2, "best"], [1, "checkpoint"], [3, "retry"]]);
   });

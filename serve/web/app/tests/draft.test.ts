@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { draftOf, EMPTY, methodOf, valueAt, withMethod, withSettings, withTemplate } from "../src/config/draft";
+import { withAdded, withMix, withMovedUp, withRemoved, withWeight } from "../src/config/datasets";
+import { draftOf, EMPTY, type Config, methodOf, valueAt, withMethod, withSettings, withTemplate } from "../src/config/draft";
 
 describe("a change of the form", () => {
   it("changes the text, and keeps comments and order", () => {
@@ -32,6 +33,23 @@ describe("a change of the text", () => {
     expect(broken.problem).toBe("Line 2: Map keys must be unique.");
     expect(draftOf("- a\n- b").problem).toContain("must hold settings");
     expect(draftOf("a: *missing").problem).not.toBeNull();
+  });
+});
+
+describe("the datasets of a job", () => {
+  it("are one, or a list with or without weights", () => {
+    const after = (config: Config, changes: Record<string, unknown>) => withSettings(withSettings(EMPTY, config), changes).config;
+    expect(after({ dataset: "a" }, withAdded({ dataset: "a" }, "b"))).toEqual({ dataset: ["a", "b"] });
+    const two = { dataset: ["a", "b"] };
+    expect(after(two, withMix(two, true))).toEqual({ dataset: ["a", "b"], dataset_weights: [1, 1] });
+    const mixed = { dataset: ["a", "b"], dataset_weights: [3, 1] };
+    expect(after(mixed, withAdded(mixed, "c"))).toEqual({ dataset: ["a", "b", "c"], dataset_weights: [3, 1, 1] });
+    expect(after(mixed, withMovedUp(mixed, 1))).toEqual({ dataset: ["b", "a"], dataset_weights: [1, 3] });
+    expect(after(mixed, withMovedUp(mixed, 0))).toEqual(mixed);
+    expect(after(mixed, withWeight(mixed, 1, 0.5))).toEqual({ dataset: ["a", "b"], dataset_weights: [3, 0.5] });
+    expect(after(mixed, withMix(mixed, false))).toEqual({ dataset: ["a", "b"] });
+    expect(after(mixed, withRemoved(mixed, 0))).toEqual({ dataset: "b" });
+    expect(after({ dataset: "a" }, withRemoved({ dataset: "a" }, 0))).toEqual({});
   });
 });
 

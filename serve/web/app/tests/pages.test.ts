@@ -1,13 +1,17 @@
 import { describe, expect, it } from "vitest";
-import { about, ago, bytes, counted, duration, number, percent } from "../src/format/format";
+import { about, ago, bytes, counted, duration, money, number, percent } from "../src/format/format";
 import { actionsOf, lookOf, progressOf } from "../src/format/status";
 import { differences, flat } from "../src/jobs/configTree";
 import { isAsSuggested, resumeBody, settingsOf, valueOf } from "../src/jobs/resumeBody";
 import { byPrompt } from "../src/jobs/samples";
+import { costsCsvAddress } from "../src/api/costs";
+import { newSecret } from "../src/api/notifications";
 import { chosenJobs } from "../src/pages/compare/chosen";
 import { labelsOf } from "../src/pages/compare/labels";
+import { choiceOf } from "../src/pages/costs/choice";
 import { matching, parts } from "../src/pages/job/search";
 import { filterOf } from "../src/pages/jobs/filter";
+import { filterOf as notificationFilterOf } from "../src/pages/notifications/kinds";
 import { byPriority, moveBy, moved, moveOnto } from "../src/pages/queue/order";
 import { matchPath, withQuery } from "../src/router/router";
 import { sparkPath } from "../src/ui/Sparkline";
@@ -19,6 +23,11 @@ describe("texts", () => {
     expect([percent(0.999), percent(null)]).toEqual(["99%", "–"]);
     expect([counted(1, "job"), counted(1200, "job")]).toEqual(["1 job", "1,200 jobs"]);
     expect([bytes(999), bytes(1536), bytes(18_400_000)]).toEqual(["999 B", "1.54 kB", "18.4 MB"]);
+  });
+
+  it("write amounts with the digits that matter", () => {
+    const amounts = ["1234.500000", "2.9", "0.004200", "0", null].map((amount) => money(amount, "EUR"));
+    expect(amounts).toEqual(["1,234.50 EUR", "2.90 EUR", "0.0042 EUR", "0.00 EUR", "–"]);
   });
 
   it("write times in their two largest units, and estimates in one", () => {
@@ -40,6 +49,20 @@ describe("states", () => {
   });
 });
 
+describe("notifications", () => {
+  it("are filtered by what the address says", () => {
+    expect(notificationFilterOf(new URLSearchParams("show=unread&kind=failed"))).toEqual({ isUnread: true, kind: "failed" });
+    expect(notificationFilterOf(new URLSearchParams("show=all&kind=toString"))).toEqual({ isUnread: false, kind: null });
+  });
+
+  it("are signed with a secret of 32 random bytes", () => {
+    const secret = newSecret();
+    expect(secret).toMatch(/^whsec_/);
+    expect(atob(secret.slice(6))).toHaveLength(32);
+    expect(newSecret()).not.toBe(secret);
+  });
+});
+
 describe("addresses", () => {
   it("have parts", () => {
     expect(matchPath("/jobs/:id", "/jobs/a%2Fb/")).toEqual({ id: "a/b" });
@@ -48,6 +71,13 @@ describe("addresses", () => {
     expect(matchPath("/", "/")).toEqual({});
     expect(withQuery("?a=1&b=2", { a: null, b: "x y" })).toBe("?b=x+y");
     expect(withQuery("?a=1", { a: "" })).toBe("");
+  });
+
+  it("hold the sums of costs, and nothing that the service refuses", () => {
+    const choice = choiceOf(new URLSearchParams("by=month&since=2026-03-01&until=2026-13-99"));
+    expect(choice).toEqual({ by: "month", since: "2026-03-01", until: "" });
+    expect(choiceOf(new URLSearchParams("by=colour")).by).toBe("model");
+    expect(costsCsvAddress(choice)).toBe("/api/costs?by=month&since=2026-03-01&format=csv");
   });
 
   it("hold the filter and the compared jobs", () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { JobSchema } from "../src/config/schema";
-import { boundsText, problemOf } from "../src/config/values";
+import { JobSchema, type Setting } from "../src/config/schema";
+import { boundsText, problemOf, settingsInside } from "../src/config/values";
 
 const DOCUMENT = {
   paths: {
@@ -23,14 +23,21 @@ const DOCUMENT = {
       },
       Dpo: {
         "x-row-kinds": ["preference"],
-        properties: { type: { const: "dpo" }, beta: { type: "number", exclusiveMinimum: 0, maximum: 100, default: 0.1 } },
+        properties: { type: { const: "dpo" }, beta: { type: "number", exclusiveMinimum: 0, maximum: 100, default: 0.1 }, rewards: { type: "array", items: { oneOf: [{ $ref: "#/components/schemas/Length" }, { $ref: "#/components/schemas/Json" }] } } },
       },
+      Length: {
+        description: "Scores the length.",
+        required: ["max_length"],
+        properties: { type: { const: "length" }, max_length: { type: "integer", minimum: 1 } },
+      },
+      Json: { properties: { type: { const: "json" }, definition: { anyOf: [{ type: "object" }, { type: "null" }] } } },
       Training: {
         properties: {
           learning_rate: {
             anyOf: [{ type: "number", exclusiveMinimum: 0, maximum: 1 }, { type: "null" }, { const: "auto", type: "string" }],
           },
           optim: { anyOf: [{ type: "string", enum: ["sgd", "adafactor"] }, { type: "null" }] },
+          prompts: { anyOf: [{ type: "array", items: { oneOf: [{ type: "string", maxLength: 32768 }, { type: "array" }] } }, { type: "null" }] },
           modules: { anyOf: [{ type: "string", enum: ["all-linear"] }, { type: "array", items: { type: "string" } }] },
           eval_steps: { anyOf: [{ type: "integer", minimum: 1, maximum: 100 }, { type: "null" }] },
         },
@@ -53,6 +60,7 @@ describe("the settings of a job", () => {
       "method.packing",
       "training.learning_rate",
       "training.optim",
+      "training.prompts",
       "training.modules",
       "training.eval_steps",
     ]);
@@ -65,6 +73,19 @@ describe("the settings of a job", () => {
     expect(setting("method.packing")).toMatchObject({ kind: "boolean", choices: [true, false], words: ["auto"] });
     expect(setting("training.modules")).toMatchObject({ kind: "value", words: ["all-linear"] });
     expect(setting("model")).toMatchObject({ kind: "text", isRequired: true, text: "Base model." });
+  });
+
+  it("have items where they are lists", () => {
+    expect(setting("training.prompts").items).toEqual({ kind: "texts", isLong: true });
+    expect(setting("training.modules").items).toBeNull();
+    const rewards = setting("method.rewards", "dpo");
+    const [length, json] = rewards.items?.kind === "variants" ? rewards.items.variants : [];
+    expect(length).toMatchObject({ type: "length", text: "Scores the length.", settings: [{ path: "max_length", isRequired: true, min: 1 }] });
+    expect(json?.settings[0]).toMatchObject({ path: "definition", kind: "object", items: null });
+    const inside = settingsInside(rewards, [{ type: "json" }, { type: "unknown" }, { type: "length", max_length: 0 }]);
+    expect(inside.map(({ path }) => path)).toEqual(["method.rewards.0.definition", "method.rewards.2.max_length"]);
+    expect(problemOf(inside[1] as Setting, 0)).toBe("Must be a whole number, 1 or more.");
+    expect(settingsInside(rewards, "length")).toEqual([]);
   });
 
   it("name the methods, the rows that they read, and the shapes", () => {

@@ -120,6 +120,25 @@ def test_a_test_waits_in_the_outbox_of_its_channel_only_and_switches_it_on(clien
     assert kinds(client.get(PATH)) == [(None, "test")]
 
 
+def test_a_channel_that_is_off_keeps_what_waits_and_takes_nothing_new(client, store):
+    client.put(f"{PATH}/channels/ops", json=HOOK)
+    add_job(store)
+    Collector(store).step()
+    off = client.patch(f"{PATH}/channels/ops", json={"is_on": False}).json()
+    assert (off["is_on"], off["num_pending"]) == (False, 1)
+    add_job(store)
+    Collector(store).step()
+    with store.begin() as tx:
+        assert tx.channels.due(now=NOW) == []
+        tx.channels.update(tx.channels.get("ops", owner="local"), num_failures=9, last_error="Down.", retry_at=NOW)
+    on = client.patch(f"{PATH}/channels/ops", json={"is_on": True}).json()
+    assert (on["is_on"], on["num_pending"], on["last_error"], on["retry_at"]) == (True, 1, None, None)
+    with store.read() as tx:
+        assert len(tx.channels.due(now=NOW)) == 1
+    assert refusal(client.patch(f"{PATH}/channels/none", json={"is_on": True}))[:2] == (404, "channel_not_found")
+    assert client.patch(f"{PATH}/channels/ops", json={}).status_code == 422
+
+
 def test_what_a_job_did_last_is_reported_although_it_is_deleted(client, store):
     job = add_job(store)
     with store.begin() as tx:

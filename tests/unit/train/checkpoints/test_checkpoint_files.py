@@ -396,3 +396,49 @@ def test_sweeping_leaves_checkpoints_alone(folder: Path):
     write(folder, 20, attempt=2)
     sweep(folder)
     assert names(folder) == ["step-00000010"]
+
+
+def test_a_pinned_checkpoint_is_not_retired_and_can_be_released(folder: Path):
+    for step in (1, 2, 3, 4):
+        commit(folder, step)
+    checkpoint_files.pin(folder / "step-00000001")
+    assert retire(folder, keep=1) == [2, 3]
+    assert verify(folder / "step-00000001").step == 1
+    checkpoint_files.unpin(folder / "step-00000001")
+    checkpoint_files.unpin(folder / "step-00000001")
+    assert retire(folder, keep=1) == [1]
+    with pytest.raises(FileNotFoundError):
+        checkpoint_files.pin(folder / "step-00000001")
+
+
+def test_a_checkpoint_that_is_committed_again_keeps_its_pin(folder: Path):
+    commit(folder, 1)
+    checkpoint_files.pin(folder / "step-00000001")
+    commit(folder, 1, attempt=2)
+    assert checkpoint_files.is_pinned(folder / "step-00000001")
+    assert verify(folder / "step-00000001").attempt == 2
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_pin_in_the_last_moment_counts(folder: Path, monkeypatch: pytest.MonkeyPatch, is_killed: bool):
+    """The API pins after the run has looked and before it renames; the run may be killed right after that."""
+    commit(folder, 1)
+    commit(folder, 2)
+    put_aside = checkpoint_files._put_aside
+
+    def pin_first(path: Path) -> Path:
+        checkpoint_files.pin(path)
+        gone = put_aside(path)
+        if is_killed:
+            raise SystemExit
+        return gone
+
+    monkeypatch.setattr(checkpoint_files, "_put_aside", pin_first)
+    if is_killed:
+        with pytest.raises(SystemExit):
+            retire(folder, keep=1)
+        sweep(folder)
+    else:
+        assert retire(folder, keep=1) == []
+    assert [step for step, _ in committed(folder)] == [1, 2]
+    assert checkpoint_files.is_pinned(folder / "step-00000001")

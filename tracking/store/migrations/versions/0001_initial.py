@@ -238,6 +238,8 @@ def _create_what_runs_leave() -> None:
         _at("created_at"),
         sa.Column("metrics", sa.JSON(), nullable=False),
         sa.Column("is_best", sa.Boolean(), nullable=False),
+        sa.Column("is_pinned", sa.Boolean(), nullable=False),
+        _at("deleting_at", nullable=True),
     )
     op.create_table(
         "models",

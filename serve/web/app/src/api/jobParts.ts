@@ -16,6 +16,20 @@ export const checkpointsQuery = (id: string) =>
       (await unwrap(http.GET("/api/training/jobs/{job_id}/checkpoints", { params: path(id), signal }))).data,
   });
 
+const checkpointAt = (id: string, name: string) => ({ params: { path: { job_id: id, name } } });
+
+/** Keep a checkpoint until it is unpinned, or let it be removed again. */
+export const pinCheckpoint = (id: string, name: string, isPinned: boolean) =>
+  unwrap(
+    http.PATCH("/api/training/jobs/{job_id}/checkpoints/{name}", {
+      ...checkpointAt(id, name),
+      body: { is_pinned: isPinned },
+    }),
+  );
+
+export const deleteCheckpoint = (id: string, name: string) =>
+  unwrap(http.DELETE("/api/training/jobs/{job_id}/checkpoints/{name}", checkpointAt(id, name)));
+
 export const attemptsQuery = (id: string) =>
   queryOptions({
     queryKey: jobKeys.part(id, "attempts"),

@@ -12,6 +12,12 @@ export const queueQuery = queryOptions({
   queryFn: ({ signal }) => unwrap(http.GET("/api/training/queue", { params: { query: { limit: MAX_QUEUED } }, signal })),
 });
 
+/** Devices by type; stale whenever the queue is. */
+export const devicesQuery = queryOptions({
+  queryKey: [...queueQuery.queryKey, "devices"],
+  queryFn: async ({ signal }) => (await unwrap(http.GET("/api/training/devices", { signal }))).data,
+});
+
 /** Move a queued job to the front, or right behind another one with its priority. */
 export const moveJob = (id: string, behind: string | null) =>
   unwrap(

@@ -6,6 +6,7 @@ import { toggleTheme, useIsDark } from "../theme/theme";
 import { IconButton } from "../ui/Button";
 import { Icon } from "../ui/Icon";
 import { Account } from "./Account";
+import { Bell } from "./Bell";
 
 /** The pages: a column on the left, on narrow screens a menu at the top. */
 export function Navigation({ pages, onHelp }: { pages: PageRoute[]; onHelp: () => void }) {
@@ -19,6 +20,7 @@ export function Navigation({ pages, onHelp }: { pages: PageRoute[]; onHelp: () =
           <img src="/icon.svg" alt="" width="24" height="24" />
           FineTune Lab
         </Link>
+        <Bell onOpen={() => { setOpen(false); }} />
         <IconButton
           className="side-toggle"
           label="Menu"

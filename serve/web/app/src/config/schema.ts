@@ -6,7 +6,9 @@ export interface Setting {
   /** Place in the config: `training.learning_rate`. */
   path: string;
   group: string;
-  kind: "number" | "integer" | "boolean" | "choice" | "text" | "value";
+  kind: "number" | "integer" | "boolean" | "choice" | "text" | "value" | "object";
+  /** What a list consists of; `null` for all other settings, and for lists that may also be a word. */
+  items: Items | null;
   /** The values of a choice. */
   choices: unknown[];
   /** Values besides those of its kind: `auto` and the like. */
@@ -22,6 +24,16 @@ export interface Setting {
   text: string;
 }
 
+/** Texts, or groups of settings whose `type` says which one it is. */
+export type Items = { kind: "texts"; isLong: boolean } | { kind: "variants"; variants: Variant[] };
+
+export interface Variant {
+  type: string;
+  text: string;
+  /** Their paths are the names in the group. */
+  settings: Setting[];
+}
+
 export interface MethodInfo {
   type: string;
   text: string;
@@ -30,6 +42,10 @@ export interface MethodInfo {
 }
 
 export const CONFIG = "JobConfig";
+/** Texts of which more are allowed get several lines. */
+const LONG_CHARS = 1000;
+type Kind = Pick<Setting, "kind" | "items" | "choices" | "words" | "min" | "max" | "isAbove" | "isBelow">;
+
 export const GROUPS = ["method", "lora", "training", "resources"];
 
 export class JobSchema {
@@ -81,11 +97,11 @@ export class JobSchema {
     }));
   }
 
-  private kindOf(property: Json): Pick<Setting, "kind" | "choices" | "words" | "min" | "max" | "isAbove" | "isBelow"> {
+  private kindOf(property: Json): Kind {
     const variants = this.variants(property).filter((variant) => variant["type"] !== "null");
     const words = variants.map((variant) => variant["const"]).filter((value) => typeof value === "string");
     const others = variants.filter((variant) => typeof variant["const"] !== "string");
-    const plain = { choices: [], words, isAbove: false, isBelow: false };
+    const plain = { items: null, choices: [], words, isAbove: false, isBelow: false };
     const only = others[0];
     if (only === undefined || others.length > 1) {
       return { ...plain, kind: "value", words: [...words, ...others.flatMap(wordsOf)] };
@@ -99,9 +115,25 @@ export class JobSchema {
       case "integer":
       case "number":
         return { ...plain, kind: only["type"], ...boundsOf(only) };
+      case "object":
+        return { ...plain, kind: "object" };
       default:
-        return { ...plain, kind: "value" };
+        return { ...plain, kind: "value", items: words.length ? null : this.itemsOf(only) };
     }
+  }
+
+  private itemsOf(list: Json): Items | null {
+    const found = this.variants((list["items"] ?? {}) as Json);
+    const texts = found.find((variant) => variant["type"] === "string");
+    if (texts) return { kind: "texts", isLong: Number(texts["maxLength"]) > LONG_CHARS };
+    const types = found.map((variant) => at(variant, "properties", "type", "const"));
+    if (found.length === 0 || types.some((type) => typeof type !== "string")) return null;
+    const variants = found.map((variant, index) => ({
+      type: String(types[index]),
+      text: text(variant["description"]),
+      settings: this.settingsIn(variant, "").filter(({ path }) => path !== "type"),
+    }));
+    return { kind: "variants", variants };
   }
 
   private variants(schema: Json): Json[] {

@@ -1,5 +1,5 @@
 /** Values of settings: as text in a field, and whether they are within the bounds of the schema. */
-import type { Setting } from "./schema";
+import type { Setting, Variant } from "./schema";
 
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
@@ -57,6 +57,22 @@ export function problemOf(setting: Setting, value: unknown): string | null {
 function isWithin({ min, max, isAbove, isBelow }: Setting, value: number): boolean {
   if (min !== undefined && (isAbove ? value <= min : value < min)) return false;
   return max === undefined || (isBelow ? value < max : value <= max);
+}
+
+/** The settings inside the items of a list, as far as its value has them, with their whole paths. */
+export function settingsInside({ path, items }: Setting, value: unknown): Setting[] {
+  if (items?.kind !== "variants" || !Array.isArray(value)) return [];
+  return value.flatMap((item: unknown, index) =>
+    (variantOf(items.variants, item)?.settings ?? []).map((inner) => ({
+      ...inner,
+      path: `${path}.${String(index)}.${inner.path}`,
+    })),
+  );
+}
+
+export function variantOf(variants: Variant[], item: unknown): Variant | undefined {
+  const type = (item as { type?: unknown } | null | undefined)?.type;
+  return variants.find((variant) => variant.type === type);
 }
 
 /** The setting that an error is about: the one that the service names, else the first one that its sentence names. */

@@ -57,6 +57,15 @@ export function ago(at: string | Date | null | undefined, now = Date.now()): str
   return `${about(Math.max(60, seconds))} ago`;
 }
 
+/** An amount of money, which the service sends as an exact decimal: `2.90 EUR`, and small ones with more digits. */
+export function money(amount: string | null | undefined, currency: string | null | undefined): string {
+  if (amount === null || amount === undefined) return NONE;
+  const value = Number(amount);
+  const digits = value !== 0 && Math.abs(value) < 0.1 ? 4 : 2;
+  const text = value.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: digits });
+  return currency ? `${text} ${currency}` : text;
+}
+
 export function bytes(size: number | null | undefined): string {
   if (size === null || size === undefined) return NONE;
   const units = ["B", "kB", "MB", "GB", "TB"];

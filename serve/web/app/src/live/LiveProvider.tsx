@@ -2,6 +2,7 @@ import { useQueryClient, type QueryClient } from "@tanstack/react-query";
 import { createContext, useContext, useEffect, useMemo, useState, type ReactNode } from "react";
 import type { Job } from "../api/client";
 import { jobKeys, type JobPages } from "../api/jobs";
+import { notificationKeys } from "../api/notifications";
 import { isTerminal } from "../format/status";
 import { applyEvents } from "./apply";
 import { LiveConnection, type LinkState } from "./connection";
@@ -11,6 +12,8 @@ const DETAIL_KINDS = [...KINDS, "log", "sample"];
 /** At most this often are queries repeated because of events. */
 const REFRESH_MS = 1000;
 const POLL_MS = 3000;
+/** The notifier makes notifications of events about once a second, and later while it is busy. */
+const NOTIFIED_MS = [1500, 6000];
 
 interface Live {
   state: LinkState;
@@ -67,6 +70,7 @@ function useConnection(
 ): LiveConnection {
   const [connection] = useState(() => {
     const refresh = collectStale(client);
+    const refreshNotifications = collectNotified(client);
     // Before the first connection too: what was read before it may lack what happened in between.
     let wasLost = true;
     return new LiveConnection({
@@ -82,7 +86,10 @@ function useConnection(
           setLostAt(null);
         }
       },
-      onEvents: (events) => { refresh(applyEvents(client, events)); },
+      onEvents: (events) => {
+        refresh(applyEvents(client, events));
+        if (events.some(({ kind }) => kind === "status" || kind === "notice")) refreshNotifications();
+      },
       onQueue: () => { refresh([["queue"], jobKeys.lists]); },
       onGap: () => { void client.invalidateQueries(); },
     });
@@ -101,6 +108,20 @@ function collectStale(client: QueryClient): (keys: (readonly string[])[]) => voi
       for (const key of stale.values()) void client.invalidateQueries({ queryKey: key, exact: key[0] === "job" && key.length === 2 });
       stale.clear();
     }, REFRESH_MS);
+  };
+}
+
+/** Repeats the queries of notifications some time after events that are reported. */
+function collectNotified(client: QueryClient): () => void {
+  const timers = new Map<number, ReturnType<typeof setTimeout>>();
+  return () => {
+    for (const delay of NOTIFIED_MS) {
+      if (timers.has(delay)) continue;
+      timers.set(delay, setTimeout(() => {
+        timers.delete(delay);
+        void client.invalidateQueries({ queryKey: notificationKeys.all });
+      }, delay));
+    }
   };
 }
 

@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 import type { Schemas } from "../../api/client";
 import { attemptsQuery, infoQuery } from "../../api/jobParts";
-import { count, dateTime, duration } from "../../format/format";
+import { count, dateTime, duration, money } from "../../format/format";
 import { Icon } from "../../ui/Icon";
 import { TableHead } from "../../ui/TableHead";
 import type { TabProps } from "./JobPage";
@@ -17,6 +17,7 @@ export default function InfoTab({ job }: TabProps) {
     ["Started", dateTime(job.started_at)],
     ["Ended", dateTime(job.finished_at)],
     ["Time of all attempts", duration(job.run_time_s)],
+    ["Cost", job.cost ? <CostFacts key="cost" cost={job.cost} /> : "–"],
     ["Retries used", count(job.retries_used)],
     ["Reason", job.reason ?? "–"],
     ["Tuned model", job.model_id ? <code key="model">{job.model_id}</code> : "–"],
@@ -37,6 +38,19 @@ export default function InfoTab({ job }: TabProps) {
         ))}
       </dl>
       {attempts.length > 0 && <Attempts attempts={attempts} />}
+    </>
+  );
+}
+
+/** What the job has cost; while it holds devices, also what it costs per hour and at its last step. */
+function CostFacts({ cost }: { cost: Schemas["JobCost"] }) {
+  const more = [
+    Number(cost.rate_per_hour) ? `${money(cost.rate_per_hour, cost.currency)} per hour` : "",
+    cost.expected ? `about ${money(cost.expected, cost.currency)} at the last step` : "",
+  ].filter(Boolean);
+  return (
+    <>
+      {money(cost.amount, cost.currency)} {more.length > 0 && <span className="muted">({more.join(", ")})</span>}
     </>
   );
 }

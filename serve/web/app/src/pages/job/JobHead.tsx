@@ -3,7 +3,7 @@ import { useState } from "react";
 import { useNow } from "../../app/useNow";
 import type { Job } from "../../api/client";
 import { seriesQuery } from "../../api/series";
-import { ago, about, clock, count, duration, number, percent } from "../../format/format";
+import { ago, about, clock, count, duration, money, number, percent } from "../../format/format";
 import { actionsOf, isTerminal, progressOf } from "../../format/status";
 import { JobActions, modelAddress } from "../../jobs/JobActions";
 import { methodOf, modelOf } from "../../jobs/facts";
@@ -104,6 +104,7 @@ function Cards({ job }: { job: Job }) {
     { label: "Tokens per second", value: number(last("tokens_per_s"), 3) },
     { label: "Ran for", value: duration(job.run_time_s) },
     { label: "Attempts", value: count(job.attempt) },
+    ...(job.cost ? [{ label: "Cost", value: money(job.cost.amount, job.cost.currency) }] : []),
   ];
   return (
     <dl className="cards">

@@ -1,13 +1,12 @@
-import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
-import { datasetListQuery, datasetQuery, type Dataset } from "../../api/datasets";
+import { useInfiniteQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { datasetListQuery, type Dataset } from "../../api/datasets";
+import { datasetsOf, withAdded } from "../../config/datasets";
 import { methodOf, withMethod, withSettings } from "../../config/draft";
 import type { JobSchema } from "../../config/schema";
-import { Preview } from "../../data/Preview";
-import { remarksOf, summaryOf } from "../../data/shape";
-import { Link } from "../../router/Link";
 import { DropZone } from "../../upload/DropZone";
 import { Button } from "../../ui/Button";
-import { ErrorNote, Loading } from "../../ui/Notes";
+import { ChosenDatasets } from "./ChosenDatasets";
 import { EvaluationChoice } from "./EvaluationChoice";
 import { FieldProblem } from "./FieldProblem";
 import type { DraftControl } from "./useDraft";
@@ -19,12 +18,11 @@ interface Props {
   problems: Problems;
 }
 
-/** The rows: a dropped file, or a dataset that is there. */
+/** The rows: dropped files, or datasets that are there. */
 export function DataSection({ schema, control, problems }: Props) {
   const list = useInfiniteQuery(datasetListQuery);
   const datasets = list.data?.pages.flatMap((page) => page.data) ?? [];
-  const given = control.draft.config["dataset"];
-  const chosen = Array.isArray(given) ? given.map(String) : typeof given === "string" && given ? [given] : [];
+  const chosen = datasetsOf(control.draft.config);
   const choose = (dataset: Dataset) => { control.set(withDataset(schema, control.draft, dataset)); };
   return (
     <section className="panel part" aria-labelledby="data-title">
@@ -33,30 +31,15 @@ export function DataSection({ schema, control, problems }: Props) {
       {chosen.length === 0 ? (
         <>
           <DropZone onDone={choose} />
-          {datasets.length > 0 && (
-            <label className="field">
-              Or a dataset that is there
-              <select
-                id="setting-dataset"
-                value=""
-                onChange={(event) => {
-                  const found = datasets.find((dataset) => dataset.id === event.target.value);
-                  if (found) choose(found);
-                }}
-              >
-                <option value="">Choose a dataset</option>
-                {datasets.map((dataset) => (
-                  <option key={dataset.id} value={dataset.id}>{dataset.name}, {dataset.num_rows} rows</option>
-                ))}
-              </select>
-            </label>
-          )}
+          {datasets.length > 0 && <DatasetChoice id="setting-dataset" label="Or a dataset that is there" datasets={datasets} onChoose={choose} />}
         </>
       ) : (
         <>
-          {chosen.map((id, index) => (
-            <Chosen key={`${id} ${String(index)}`} id={id} onRemove={() => { control.change({ dataset: remaining(chosen, index), dataset_weights: undefined }); }} />
-          ))}
+          <ChosenDatasets control={control} problems={problems} />
+          <AddDataset
+            datasets={datasets.filter(({ id, name }) => !chosen.includes(id) && !chosen.includes(name))}
+            onAdd={(dataset) => { control.change(withAdded(control.draft.config, dataset.id)); }}
+          />
           <EvaluationChoice control={control} problems={problems} datasets={datasets} />
         </>
       )}
@@ -64,32 +47,53 @@ export function DataSection({ schema, control, problems }: Props) {
   );
 }
 
-function Chosen({ id, onRemove }: { id: string; onRemove: () => void }) {
-  const dataset = useQuery(datasetQuery(id));
-  if (dataset.isPending) return <Loading lines={3} />;
+/** Rows besides those that are chosen: of a dataset that is there, or of another file. */
+function AddDataset({ datasets, onAdd }: { datasets: Dataset[]; onAdd: (dataset: Dataset) => void }) {
+  const [isUploading, setUploading] = useState(false);
+  if (isUploading) {
+    return (
+      <DropZone
+        onDone={(dataset) => {
+          setUploading(false);
+          onAdd(dataset);
+        }}
+      />
+    );
+  }
   return (
-    <>
-      <div className="chosen-rows" id="setting-dataset" tabIndex={-1}>
-        <div>
-          {dataset.isSuccess ? <Link to={`/datasets/${dataset.data.id}`}>{dataset.data.name}</Link> : <strong>{id}</strong>}
-          {dataset.isSuccess && <p className="muted small">{summaryOf(dataset.data)}</p>}
-        </div>
-        <Button look="ghost" onClick={onRemove}>Use other rows</Button>
-      </div>
-      {dataset.isError && <ErrorNote error={dataset.error} />}
-      {dataset.isSuccess && (
-        <>
-          {remarksOf(dataset.data).map((remark) => <p key={remark} className="note note-warn">{remark}</p>)}
-          <Preview id={dataset.data.id} rows={3} />
-        </>
-      )}
-    </>
+    <div className="add-dataset">
+      {datasets.length > 0 && <DatasetChoice id="add-dataset" label="Add another dataset" datasets={datasets} onChoose={onAdd} />}
+      <Button onClick={() => { setUploading(true); }}>Add another file</Button>
+    </div>
   );
 }
 
-function remaining(chosen: string[], index: number): string | string[] | undefined {
-  const left = chosen.filter((_, at) => at !== index);
-  return left.length > 1 ? left : left[0];
+interface ChoiceProps {
+  id: string;
+  label: string;
+  datasets: Dataset[];
+  onChoose: (dataset: Dataset) => void;
+}
+
+function DatasetChoice({ id, label, datasets, onChoose }: ChoiceProps) {
+  return (
+    <label className="field">
+      {label}
+      <select
+        id={id}
+        value=""
+        onChange={(event) => {
+          const found = datasets.find((dataset) => dataset.id === event.target.value);
+          if (found) onChoose(found);
+        }}
+      >
+        <option value="">Choose a dataset</option>
+        {datasets.map((dataset) => (
+          <option key={dataset.id} value={dataset.id}>{dataset.name}, {dataset.num_rows} rows</option>
+        ))}
+      </select>
+    </label>
+  );
 }
 
 /** The draft with these rows, and with a method that learns from them where its own does not. */

@@ -9,12 +9,14 @@ interface Props {
   setting: Setting;
   value: unknown;
   problem: string | undefined;
+  /** Short name, for a setting inside a list. */
+  name?: string;
   /** `undefined` leaves the setting to its default. */
   onChange: (value: unknown) => void;
 }
 
 /** One setting: its field, what it means, its bounds and default, and what is wrong with it. */
-export function SettingField({ setting, value, problem, onChange }: Props) {
+export function SettingField({ setting, value, problem, name, onChange }: Props) {
   const help = useId();
   const id = `setting-${setting.path}`;
   const isSet = value !== undefined;
@@ -23,7 +25,7 @@ export function SettingField({ setting, value, problem, onChange }: Props) {
     <div className={`setting ${isSet ? "setting-set" : ""}`}>
       <div className="setting-head">
         <label htmlFor={id}>
-          <code><SettingName path={setting.path} /></code>
+          <code><SettingName path={name ?? setting.path} /></code>
         </label>
         {isSet && <IconButton label={`Reset ${setting.path} to its default`} icon="reset" onClick={() => { onChange(undefined); }} />}
       </div>
@@ -41,7 +43,7 @@ export function SettingField({ setting, value, problem, onChange }: Props) {
 }
 
 /** The path, which may break after a dot or an underscore. */
-function SettingName({ path }: { path: string }) {
+export function SettingName({ path }: { path: string }) {
   return path.split(/(?<=[._])/).map((part, index) => (
     <Fragment key={index}>
       {index > 0 && <wbr />}
@@ -74,13 +76,14 @@ function Choice({ setting, value, described, onChange }: ControlProps) {
 function Text({ setting, value, described, onChange }: ControlProps) {
   const [typed, setTyped] = useState<string | null>(null);
   const words = useId();
-  const shown = typed ?? (setting.kind === "value" ? yamlText(value) : plainText(value));
+  const isYaml = setting.kind === "value" || setting.kind === "object";
+  const shown = typed ?? (isYaml ? yamlText(value) : plainText(value));
   const change = (text: string) => {
     setTyped(text);
     onChange(text.trim() === "" ? undefined : valueOf(setting, text));
   };
   const common = { ...described, value: shown, placeholder: defaultText(setting), spellCheck: false, onBlur: () => { setTyped(null); } };
-  if (setting.kind === "value" && setting.words.length === 0) {
+  if (isYaml && setting.words.length === 0) {
     return <textarea {...common} rows={shown.length > 60 ? 4 : 1} onChange={(event) => { change(event.target.value); }} />;
   }
   return (
@@ -122,6 +125,7 @@ function defaultText(setting: Setting): string {
 function rangeText(setting: Setting): string {
   const bounds = boundsText(setting);
   const parts = [bounds, ...setting.words.map((word) => `\`${word}\``)].filter(Boolean);
+  if (setting.kind === "object") return "Written as in YAML, for example `{type: object}`.";
   const isList = setting.kind === "value" && setting.words.length === 0;
   if (isList) return "Written as in YAML, for example `[a, b]`.";
   return parts.length ? `${parts.join(", or ").replace(/^./, (letter) => letter.toUpperCase())}.` : "";

@@ -3,6 +3,7 @@ import { methodOf, valueAt, withMethod } from "../../config/draft";
 import { GROUPS, type JobSchema, type Setting } from "../../config/schema";
 import { Icon } from "../../ui/Icon";
 import { HelpText } from "../../ui/HelpText";
+import { isListed, ListField } from "./ListField";
 import { SettingField } from "./SettingField";
 import type { DraftControl } from "./useDraft";
 import type { Problems } from "./useProblems";
@@ -21,7 +22,7 @@ const COMMON = [
   "training.eval_steps",
 ];
 /** Settings with a place of their own on this page. */
-const ELSEWHERE = ["name", "model", "dataset", "eval_dataset", "eval_split"];
+const ELSEWHERE = ["name", "model", "dataset", "dataset_weights", "eval_dataset", "eval_split"];
 
 const TITLES: Record<string, string> = { "": "The job", method: "Method", lora: "Adapter", training: "Training", resources: "Devices" };
 
@@ -41,15 +42,15 @@ export function SettingsSection({ schema, control, problems }: Props) {
   const found = settings.filter(({ path, text }) => words.every((word) => `${path} ${text}`.toLowerCase().includes(word)));
   const fields = (shown: Setting[]) => (
     <div className="setting-grid">
-      {shown.map((setting) => (
-        <SettingField
-          key={setting.path}
-          setting={setting}
-          value={valueAt(config, setting.path)}
-          problem={problems.byPath[setting.path]}
-          onChange={(value) => { control.change({ [setting.path]: value }); }}
-        />
-      ))}
+      {shown.map((setting) => {
+        const value = valueAt(config, setting.path);
+        const onChange = (after: unknown) => { control.change({ [setting.path]: after }); };
+        return isListed(setting, value) ? (
+          <ListField key={setting.path} setting={setting} value={value} problems={problems.byPath} onChange={onChange} />
+        ) : (
+          <SettingField key={setting.path} setting={setting} value={value} problem={problems.byPath[setting.path]} onChange={onChange} />
+        );
+      })}
     </div>
   );
   return (
@@ -74,7 +75,7 @@ export function SettingsSection({ schema, control, problems }: Props) {
               title={TITLES[group] ?? group}
               settings={settings.filter((setting) => setting.group === group && !COMMON.includes(setting.path))}
               numChanged={settings.filter((setting) => setting.group === group && !COMMON.includes(setting.path) && valueAt(config, setting.path) !== undefined).length}
-              hasProblem={settings.some((setting) => setting.group === group && !COMMON.includes(setting.path) && setting.path in problems.byPath)}
+              hasProblem={settings.some((setting) => setting.group === group && !COMMON.includes(setting.path) && hasProblem(setting, problems))}
               fields={fields}
             />
           ))}
@@ -82,6 +83,11 @@ export function SettingsSection({ schema, control, problems }: Props) {
       )}
     </>
   );
+}
+
+/** The setting or something inside it. */
+function hasProblem({ path }: Setting, problems: Problems): boolean {
+  return Object.keys(problems.byPath).some((found) => found === path || found.startsWith(`${path}.`));
 }
 
 interface GroupProps {

@@ -5,7 +5,7 @@ import { estimateQuery } from "../../api/newJob";
 import { useSettled } from "../../app/useSettled";
 import { methodOf, valueAt, type Config, type Draft } from "../../config/draft";
 import type { JobSchema } from "../../config/schema";
-import { problemOf, settingAtFault } from "../../config/values";
+import { problemOf, settingAtFault, settingsInside } from "../../config/values";
 
 export interface Problems {
   /** What is wrong, by the path of the setting. */
@@ -24,7 +24,9 @@ export interface Problems {
 /** What the schema and the service say about the draft. The estimate refuses what a submission refuses. */
 export function useProblems(schema: JobSchema, draft: Draft): Problems {
   const { config } = draft;
-  const settings = schema.settings(methodOf(config, schema.methods[0]?.type ?? ""));
+  const settings = schema
+    .settings(methodOf(config, schema.methods[0]?.type ?? ""))
+    .flatMap((setting) => [setting, ...settingsInside(setting, valueAt(config, setting.path))]);
   const paths = settings.map(({ path }) => path);
   const byPath: Record<string, string> = {};
   for (const setting of settings) {

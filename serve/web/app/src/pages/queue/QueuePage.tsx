@@ -1,9 +1,9 @@
 import { useQuery } from "@tanstack/react-query";
 import { useTitle } from "../../app/useTitle";
 import { queueQuery, type Queue } from "../../api/queue";
-import { counted } from "../../format/format";
 import { Link } from "../../router/Link";
 import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
+import { Devices } from "./Devices";
 import { QueueList } from "./QueueList";
 import { Running } from "./Running";
 import "./queue.css";
@@ -15,8 +15,8 @@ export default function QueuePage() {
     <>
       <div className="page-head">
         <h1>Queue</h1>
-        {queue && <Devices queue={queue} />}
       </div>
+      <Devices />
       {error && <ErrorNote error={error} retry={() => void refetch()} />}
       {!queue && !error && <Loading />}
       {queue && <Content queue={queue} />}
@@ -42,18 +42,5 @@ function Content({ queue }: { queue: Queue }) {
       {queue.waiting_for && <p className="queue-head">{queue.waiting_for}</p>}
       {queue.queued.length > 0 ? <QueueList queue={queue} /> : <p className="muted">No job waits.</p>}
     </>
-  );
-}
-
-/** What the running jobs hold together. */
-function Devices({ queue }: { queue: Queue }) {
-  const held = (kind: "gpus" | "cpus") => queue.running.reduce((sum, job) => sum + (job[kind] ?? 0), 0);
-  const [gpus, cpus] = [held("gpus"), held("cpus")];
-  if (queue.running.length === 0) return null;
-  const parts = [gpus ? counted(gpus, "GPU") : "", counted(cpus, "CPU core")].filter(Boolean);
-  return (
-    <p className="muted">
-      {counted(queue.running.length, "job holds", "jobs hold")} {parts.join(" and ")}
-    </p>
   );
 }

@@ -1,0 +1,36 @@
+"""What the records of an owner take up on the disk."""
+
+from sqlalchemy import Connection, func, select
+
+from tracking.store.rows import HAS_FILES, checkpoints, datasets, jobs
+
+NumAndBytes = tuple[int, int]
+
+
+class DiskRepository:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def datasets(self, owner: str) -> NumAndBytes:
+        """Number and bytes of the owner's datasets."""
+        found = select(func.count(), func.coalesce(func.sum(datasets.c.size_bytes), 0))
+        number, size = self._connection.execute(found.where(datasets.c.owner == owner)).one()
+        return int(number), int(size)
+
+    def checkpoints(self, owner: str) -> NumAndBytes:
+        """Number and bytes of the owner's checkpoints, including those that are being deleted."""
+        found = select(func.count(), func.coalesce(func.sum(checkpoints.c.size_bytes), 0))
+        of_owner = found.join_from(checkpoints, jobs, checkpoints.c.job_id == jobs.c.id).where(jobs.c.owner == owner)
+        number, size = self._connection.execute(of_owner).one()
+        return int(number), int(size)
+
+    def largest_jobs(self, owner: str, limit: int) -> list[tuple[str, str, int, int]]:
+        """Id, name, number of checkpoints and their bytes of the owner's largest jobs, the largest first."""
+        number = select(func.count()).where(checkpoints.c.job_id == jobs.c.id).scalar_subquery()
+        found = (
+            select(jobs.c.id, jobs.c.name, number, jobs.c.disk_bytes)
+            .where(HAS_FILES, jobs.c.owner == owner)
+            .order_by(jobs.c.disk_bytes.desc(), jobs.c.id)
+            .limit(limit)
+        )
+        return [(row[0], row[1], row[2], row[3]) for row in self._connection.execute(found)]
