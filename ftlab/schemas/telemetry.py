@@ -75,8 +75,8 @@ class NodeStatus(WireModel):
     id: str
     """Ray's id of it, which changes when it joins again."""
     name: str
-    cpus: int
-    """Cores given to training; 0 for a machine that does not train."""
+    cpus: int | None
+    """Cores given to training, 0 for a machine that does not train; `None` while the scheduler does not answer."""
     gpus: int
     gpu_type: str | None = None
     sampled_at: datetime | None = None

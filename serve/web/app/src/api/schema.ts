@@ -3494,10 +3494,16 @@ export interface components {
             clock_mhz?: number | null;
             /** Memory Clock Mhz */
             memory_clock_mhz?: number | null;
-            /** Throttle Reasons */
-            throttle_reasons?: string[];
-            /** Processes */
-            processes?: components["schemas"]["GpuProcess"][];
+            /**
+             * Throttle Reasons
+             * @default []
+             */
+            throttle_reasons: string[];
+            /**
+             * Processes
+             * @default []
+             */
+            processes: components["schemas"]["GpuProcess"][];
             /** Error */
             error?: string | null;
         } & {
@@ -3662,8 +3668,11 @@ export interface components {
              * @default 0
              */
             cpus: number;
-            /** Gpus */
-            gpus?: number[];
+            /**
+             * Gpus
+             * @default []
+             */
+            gpus: number[];
         } & {
             [key: string]: unknown;
         };
@@ -4747,7 +4756,7 @@ export interface components {
             /** Name */
             name: string;
             /** Cpus */
-            cpus: number;
+            cpus: number | null;
             /** Gpus */
             gpus: number;
             /** Gpu Type */
@@ -4755,10 +4764,16 @@ export interface components {
             /** Sampled At */
             sampled_at?: string | null;
             host?: components["schemas"]["HostSample"] | null;
-            /** Devices */
-            devices?: components["schemas"]["GpuSample"][];
-            /** Jobs */
-            jobs?: components["schemas"]["HeldDevices"][];
+            /**
+             * Devices
+             * @default []
+             */
+            devices: components["schemas"]["GpuSample"][];
+            /**
+             * Jobs
+             * @default []
+             */
+            jobs: components["schemas"]["HeldDevices"][];
         } & {
             [key: string]: unknown;
         };

@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
 import type { Job } from "../../api/client";
-import { telemetryQuery } from "../../api/nodes";
+import { telemetryQuery, type DeviceSeries } from "../../api/nodes";
 import { ChartPanel } from "../../charts/ChartPanel";
 import { deviceCharts } from "../../charts/deviceLines";
 import { ErrorNote } from "../../ui/Notes";
@@ -9,7 +9,7 @@ import { ErrorNote } from "../../ui/Notes";
 /** What the job's GPUs and processes did, over the time since it started. Nothing while there are no samples. */
 export function DeviceCharts({ job }: { job: Job }) {
   const { data: devices, error, refetch } = useQuery(telemetryQuery(job));
-  const start = Date.parse(job.started_at ?? job.created_at);
+  const start = startOf(job, devices ?? []);
   const charts = useMemo(() => deviceCharts(devices ?? [], start), [devices, start]);
   if (error) return <ErrorNote error={error} retry={() => void refetch()} />;
   if (charts.length === 0) return null;
@@ -24,4 +24,10 @@ export function DeviceCharts({ job }: { job: Job }) {
       <p className="muted small chart-notes">Means over time, and behind them the peaks.</p>
     </>
   );
+}
+
+/** The start of the job; where the clock of its machine is behind, the first point. */
+function startOf(job: Job, devices: DeviceSeries[]): number {
+  const first = devices.map((device) => Date.parse(device.times[0] ?? job.created_at));
+  return Math.min(Date.parse(job.started_at ?? job.created_at), ...first);
 }

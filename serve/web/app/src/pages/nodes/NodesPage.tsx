@@ -47,7 +47,7 @@ function factsOf(node: NodeStatus): string[] {
   const { host } = node;
   const rate = (label: string, value: number | null | undefined) => (value ? `${label} ${bytes(value)}/s` : "");
   return [
-    node.cpus ? `${counted(node.cpus, "core")} for training` : "does not train",
+    trainingOf(node),
     node.gpus ? counted(node.gpus, "GPU") + (node.gpu_type ? ` (${node.gpu_type})` : "") : "",
     rate("disk reads", host?.disk_read_bytes_per_s),
     rate("disk writes", host?.disk_write_bytes_per_s),
@@ -55,6 +55,11 @@ function factsOf(node: NodeStatus): string[] {
     rate("sends", host?.network_sent_bytes_per_s),
     node.sampled_at ? `as of ${clock(node.sampled_at)}` : "not sampled yet",
   ].filter(Boolean);
+}
+
+function trainingOf(node: NodeStatus): string {
+  if (node.cpus === null) return "";
+  return node.cpus ? `${counted(node.cpus, "core")} for training` : "does not train";
 }
 
 function together(nodes: NodeStatus[]): string {
