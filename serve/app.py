@@ -112,7 +112,8 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
         ],
     )
     app.state.services = services
-    check_rules(getattr(route, "path_format", "") for router in STRICT_ROUTERS + LENIENT_ROUTERS for route in router.routes)
+    routes = [route for router in STRICT_ROUTERS + LENIENT_ROUTERS for route in router.routes]
+    check_rules(getattr(route, "path_format", "") for route in routes)
     for router in STRICT_ROUTERS:
         app.include_router(router, dependencies=[Depends(guard), Depends(query.refuse_unknown)])
     for router in LENIENT_ROUTERS:
