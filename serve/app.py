@@ -112,8 +112,7 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
         ],
     )
     app.state.services = services
-    routes = [route for router in STRICT_ROUTERS + LENIENT_ROUTERS for route in router.routes]
-    check_rules(getattr(route, "path_format", "") for route in routes)
+    check_rules(getattr(route, "path", "") for router in STRICT_ROUTERS + LENIENT_ROUTERS for route in router.routes)
     for router in STRICT_ROUTERS:
         app.include_router(router, dependencies=[Depends(guard), Depends(query.refuse_unknown)])
     for router in LENIENT_ROUTERS:

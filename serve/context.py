@@ -103,7 +103,7 @@ async def guard(connection: HTTPConnection) -> None:
 
 async def admit(connection: HTTPConnection) -> None:
     """Raise `AuthenticationError` or `PermissionDeniedError` unless the caller may use this route."""
-    rule = RULES[connection.scope["route"].path_format]
+    rule = RULES[connection.scope["route"].path]
     scope = rule.scope_of(connection.scope.get("method", "GET"))
     if scope is not None:
         await services_of(connection).gate.admit(connection, scope)

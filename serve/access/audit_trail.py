@@ -96,7 +96,7 @@ class AuditRequests:
                 user=identity.user,
                 key_id=identity.key_id,
                 owner=scope["state"].get("owner", identity.user),
-                action=f"{scope['method']} {getattr(route, 'path_format', scope['path'])}",
+                action=f"{scope['method']} {getattr(route, 'path', scope['path'])}",
                 path=scope["path"],
                 status=status,
                 address=client[0] if client else None,

@@ -134,7 +134,6 @@ RULES: dict[str, Rule] = {
     "/api/training/cancel/{job_id}": TRAIN,
     "/api/training/pause/{job_id}": TRAIN,
     "/api/training/resume/{job_id}": TRAIN,
-    "/api/training/gpu/{job_id}": READ,
     "/api/training/local/jobs": READ,
     "/api/training/local/{job_id}/logs": READ,
     "/api/training/local/{job_id}/resume": TRAIN,
