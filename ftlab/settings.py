@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ftlab.errors import InvalidRequestError
+from ftlab.model_ref import parse_model_ref
 from ftlab.schemas.common import did_you_mean
 from ftlab.schemas.error_rules import broken_rule
 
@@ -111,6 +112,10 @@ class Settings(BaseModel):
     """Whether jobs that do not say otherwise recover automatically from a lack of memory and from a diverged loss."""
     preemption_min_run_s: float = Field(default=120.0, ge=0.0)
     """Seconds that a run is left alone before a job of higher priority may take its devices."""
+    openai_models: dict[str, str] = Field(default_factory=dict)
+    """Base models for names that existing scripts give to the OpenAI-compatible API: a name such as
+    `gpt-4o-mini-2024-07-18`, and the model that a job trains instead.
+    """
     notify_private_hosts: tuple[str, ...] = ()
     """Hosts in private networks to which notification channels may connect, also without TLS; `*` allows all."""
     smtp_url: str | None = None
@@ -142,7 +147,7 @@ class Settings(BaseModel):
             raise ValueError("it must hold a host, a port and a user name only; the password has a setting of its own")
         return url
 
-    @field_validator("buckets", "prices", mode="before")
+    @field_validator("buckets", "openai_models", "prices", mode="before")
     @classmethod
     def _read_json(cls, value: object) -> object:
         """A variable holds the table as JSON."""
@@ -161,6 +166,16 @@ class Settings(BaseModel):
                 raise ValueError("a bucket's name has up to 63 characters of a-z, 0-9 and '-'")
             _check_bucket_url(name, url)
         return DEFAULT_BUCKETS | buckets
+
+    @field_validator("openai_models")
+    @classmethod
+    def _check_openai_models(cls, models: dict[str, str]) -> dict[str, str]:
+        for name, model in models.items():
+            try:
+                parse_model_ref(model)
+            except InvalidRequestError as error:
+                raise ValueError(f"{error.message.removesuffix('.')}, which that of {name!r} is not") from None
+        return models
 
     @field_validator("prices")
     @classmethod

@@ -28,6 +28,9 @@ from serve.metrics import routes as metrics
 from serve.metrics.middleware import CountRequests
 from serve.models import routes as models
 from serve.notifications import routes as notifications
+from serve.openai import file_routes as openai_files
+from serve.openai import job_routes as openai_jobs
+from serve.openai import model_routes as openai_models
 from serve.streams import descriptions, server_sent_events, websocket
 from serve.telemetry import routes as telemetry
 from serve.web import pages
@@ -64,10 +67,20 @@ STRICT_ROUTERS = (
     upload_routes.router,
     models.router,
     notifications.router,
+    openai_files.router,
+    openai_models.router,
 )
 # Links that are passed on and health checks may have additional query parameters. The earlier clients' paths come
-# last: some have a parameter where a canonical path has a word.
-LENIENT_ROUTERS = (health.router, metrics.router, datasets.downloads, websocket.router, legacy.router)
+# last: some have a parameter where a canonical path has a word. Jobs of OpenAI's clients are listed by any key of their
+# metadata.
+LENIENT_ROUTERS = (
+    health.router,
+    metrics.router,
+    datasets.downloads,
+    websocket.router,
+    openai_jobs.router,
+    legacy.router,
+)
 
 
 def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:

@@ -72,7 +72,9 @@ class DatasetRepository:
         number: int | None = self._connection.execute(select(func.max(datasets.c.seq))).scalar_one()
         return number or 0
 
-    def list(self, *, owner: str, after: str | None = None, limit: int = 20) -> DatasetRecords:
+    def list(
+        self, *, owner: str, after: str | None = None, limit: int = 20, oldest_first: bool = False
+    ) -> DatasetRecords:
         """One page, newest first. `after` is the id of the last dataset of the page before."""
         statement = newest_first(
             self._connection,
@@ -82,6 +84,7 @@ class DatasetRepository:
             owner=owner,
             after=after,
             limit=limit,
+            oldest_first=oldest_first,
         )
         return [DatasetRecord(*row) for row in self._connection.execute(statement)]
 

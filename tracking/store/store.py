@@ -25,6 +25,7 @@ from tracking.store.leases import LeaseRepository
 from tracking.store.metrics import MetricRepository
 from tracking.store.models import ModelRepository
 from tracking.store.notifications import NotificationRepository
+from tracking.store.openai_jobs import OpenAiJobRepository
 from tracking.store.quotas import QuotaRepository
 from tracking.store.telemetry import TelemetryRepository
 from tracking.store.templates import TemplateRepository
@@ -50,6 +51,7 @@ class Transaction:
         self.uploads = UploadRepository(connection)
         self.claims = ClaimRepository(connection)
         self.models = ModelRepository(connection)
+        self.openai_jobs = OpenAiJobRepository(connection)
         self.deletions = DeletionRepository(connection)
         self.leases = LeaseRepository(connection)
         self.quotas = QuotaRepository(connection)

@@ -25,6 +25,8 @@ TABLES = (
     "content_claims",
     "job_files",
     "models",
+    "openai_jobs",
+    "job_metadata",
     "quotas",
     "templates",
     "owner_usage",
@@ -40,6 +42,7 @@ def upgrade() -> None:
     _create_what_runs_leave()
     _create_datasets()
     _create_uploads()
+    _create_openai_jobs()
     _create_records_of_owners()
 
 
@@ -312,6 +315,27 @@ def _create_uploads() -> None:
         sa.Column("holder", sa.String(), nullable=False),
         _at("expires_at"),
     )
+
+
+def _create_openai_jobs() -> None:
+    op.create_table(
+        "openai_jobs",
+        _job_id(),
+        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("model", sa.String(), nullable=False),
+        sa.Column("suffix", sa.String()),
+        sa.Column("method", sa.JSON(), nullable=False),
+        sa.Column("body_sha256", sa.String(), nullable=False),
+        _at("created_at"),
+    )
+    op.create_index("ix_openai_jobs_body", "openai_jobs", ["owner", "body_sha256", "created_at"])
+    op.create_table(
+        "job_metadata",
+        _job_id(),
+        sa.Column("key", sa.String(), primary_key=True),
+        sa.Column("value", sa.String(), nullable=False),
+    )
+    op.create_index("ix_job_metadata_value", "job_metadata", ["key", "value", "job_id"])
 
 
 def _create_records_of_owners() -> None:
