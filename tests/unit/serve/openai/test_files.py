@@ -3,7 +3,6 @@
 import hashlib
 import io
 
-import httpx2
 import openai as sdk
 import pytest
 from openai import OpenAI
@@ -114,9 +113,9 @@ def test_an_upload_that_is_cancelled_takes_no_more_parts(openai: OpenAI):
     assert raised.value.code == "upload_not_found"
 
 
-def test_a_part_is_limited(url, monkeypatch):
+def test_a_part_is_limited(openai: OpenAI, monkeypatch):
     monkeypatch.setattr("serve.openai.file_routes.MAX_PART_BYTES", 100)
-    client = OpenAI(api_key="k", base_url=url, max_retries=0)
+    client = openai.with_options(max_retries=0)
     begun = client.uploads.create(bytes=10, filename="a.jsonl", mime_type="", purpose="fine-tune")
     with pytest.raises(sdk.APIStatusError, match="larger than 100 bytes"):
         client.uploads.parts.create(begun.id, data=b"x" * 101)
@@ -135,7 +134,7 @@ def test_a_part_is_limited(url, monkeypatch):
         ({}, "missing_field"),
     ],
 )
-def test_a_form_with_other_fields_is_refused(url, fields, code):
-    reply = httpx2.post(f"{url}/files", data=fields, files={"file": ("a.jsonl", jsonl(1))})
+def test_a_form_with_other_fields_is_refused(client, fields, code):
+    reply = client.post("/v1/files", data=fields, files={"file": ("a.jsonl", jsonl(1))})
     assert reply.status_code == 400
     assert reply.json()["error"]["code"] == code
