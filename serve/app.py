@@ -29,6 +29,7 @@ from serve.metrics.middleware import CountRequests
 from serve.models import routes as models
 from serve.notifications import routes as notifications
 from serve.openai import file_routes as openai_files
+from serve.openai import grader_routes as openai_graders
 from serve.openai import job_routes as openai_jobs
 from serve.openai import model_routes as openai_models
 from serve.streams import descriptions, server_sent_events, websocket
@@ -69,6 +70,7 @@ STRICT_ROUTERS = (
     notifications.router,
     openai_files.router,
     openai_models.router,
+    openai_graders.router,
 )
 # Links that are passed on and health checks may have additional query parameters. The earlier clients' paths come
 # last: some have a parameter where a canonical path has a word. Jobs of OpenAI's clients are listed by any key of their

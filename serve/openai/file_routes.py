@@ -1,5 +1,6 @@
 """`/v1/files` and `/v1/uploads`: the files that jobs train on, and the results of jobs."""
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from anyio import CancelScope
@@ -11,9 +12,9 @@ from ftlab.settings import DEFAULT_BUCKET
 from serve.context import Caller
 from serve.datasets import service, upload_sessions
 from serve.datasets.options import DatasetOptions
-from serve.datasets.receive import receive
+from serve.datasets.receive import Upload, receive
 from serve.datasets.routes import content_response, uploaded
-from serve.datasets.upload_routes import AS_STARTED, completed
+from serve.datasets.upload_routes import completed
 from serve.http.json_body import JsonBody
 from serve.http.multipart import MultipartFile
 from serve.http.query import refuse_unknown
@@ -24,6 +25,7 @@ from serve.openai.ids import dataset_id, job_of_result, upload_id
 from serve.openai.objects import OpenAiDeleted, OpenAiFile, OpenAiList, OpenAiUpload, OpenAiUploadPart
 from serve.openai.openapi import FILE_FORM, PART_FORM
 from serve.openai.route import OpenAiRoute
+from serve.openai.rows import options_of
 from serve.openai.uploads import MAX_PART_BYTES, CompleteUpload, CreateUpload
 
 router = APIRouter(
@@ -40,8 +42,12 @@ async def create_file(request: Request, caller: Caller) -> Response:
     """The file becomes a dataset. Rows that cannot be trained on are refused at once, with their lines."""
     form = MultipartFile(request.headers.get("content-type", ""), texts=FORM_TEXTS)
     options = DatasetOptions(DEFAULT_BUCKET)
-    dataset = await uploaded(request, caller, options, form, lambda: check_form(form.texts))
-    return reply(to_file(dataset))
+
+    def choose(upload: Upload) -> DatasetOptions:
+        check_form(form.texts)
+        return replace(options, **options_of(upload.path).model_dump(exclude_none=True))
+
+    return reply(to_file(await uploaded(request, caller, options, form, choose)))
 
 
 @router.get("/files", response_model=OpenAiList[OpenAiFile], summary="List files")
@@ -106,8 +112,8 @@ async def complete_upload(caller: Caller, upload: UploadId, body: JsonBody[Compl
     """The request may be repeated: the file is made once."""
     own = upload_id(upload)
     described = await caller.call(upload_sessions.get, own)
-    await caller.call(uploads.assemble, own, body)
-    dataset = await completed(caller, own, AS_STARTED)
+    end = await caller.call(uploads.assemble, own, body)
+    dataset = await completed(caller, own, end)
     return reply(uploads.to_upload(described, "completed", dataset))
 
 

@@ -25,6 +25,7 @@ METHOD_SETTINGS = "method_settings"
 _THEIRS = ("model", "dataset", "eval_dataset", "method")
 OWN_FIELDS = (*(name for name in JobConfig.model_fields if name not in _THEIRS), METHOD_SETTINGS)
 """Fields that a request may have besides those of OpenAI."""
+GRADER = "method.reinforcement.grader"
 ROWS_PER_PASS = 8
 """Most rows of one forward pass of a batch size that the client chose; larger batches are accumulated."""
 METHODS: dict[MethodName, type[TrainingMethod]] = {
@@ -148,7 +149,7 @@ def _method(method: RequestedMethod, settings: dict[str, Any]) -> dict[str, Any]
     kind = METHODS[method.name].model_fields["type"].default
     document = {**settings, "type": kind}
     if method.grader is not None:
-        document["rewards"] = rewards_of(method.grader, "method.reinforcement.grader")
+        document["rewards"] = rewards_of(method.grader, GRADER)
     beta = getattr(method.hyperparameters, "beta", AUTO)
     if not _is_left_open(beta):
         _set(document, "beta", beta, f"{method.field}.beta", f"{METHOD_SETTINGS}.beta")

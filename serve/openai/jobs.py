@@ -13,8 +13,9 @@ from serve.http.json_body import canonical
 from serve.http.problems import unknown_parameter
 from serve.jobs import routes as own_jobs
 from serve.jobs.submit import Submission
+from serve.openai.graders import item_of
 from serve.openai.ids import dataset_id, job_id
-from serve.openai.job_config import requested_method, to_config
+from serve.openai.job_config import GRADER, requested_method, to_config
 from serve.openai.job_views import to_jobs
 from serve.openai.names import own_reference
 from serve.openai.objects import OpenAiJob, OpenAiList, page
@@ -86,6 +87,9 @@ def metadata_filter(request: Request) -> dict[str, str] | None:
             pairs[match[1]] = value
         elif name == "metadata" and value == NO_METADATA:
             wants_none = True
+        elif name == "metadata":
+            message = "metadata must be 'null', for jobs without metadata; write a pair as metadata[KEY]=VALUE."
+            raise InvalidRequestError(message, "invalid_parameter", "metadata")
         elif name not in ("after", "limit"):
             raise unknown_parameter(name, ("after", "limit", "metadata"))
     if wants_none and pairs:
@@ -107,6 +111,8 @@ def _submission(
     held_out = body.validation_file
     config = to_config(body, model, _dataset(body.training_file), held_out and _dataset(held_out))
     method = requested_method(body)
+    if method.grader is not None:
+        _check_item(services, owner, item_of(method.grader, GRADER), config.datasets[0])
 
     def note(tx: Transaction, job: JobRecord) -> None:
         made = OpenAiJobRecord(
@@ -122,6 +128,23 @@ def _submission(
         tx.openai_jobs.add(made)
 
     return Submission(config, raw, key, on_add=note)
+
+
+def _check_item(services: Services, owner: str, item: str | None, dataset: str) -> None:
+    """Raise `InvalidRequestError` unless the rows have the field that a grader reads as their reference answer."""
+    if item is None:
+        return
+    with services.store.read() as tx:
+        mapping = tx.datasets.resolve(dataset, owner=owner).column_mapping or {}
+    found = mapping.get("columns", {}).get("completion")
+    if found == item:
+        return
+    has = f"is '{found}'" if found else "is missing: rows need messages that end with the user, and one other text"
+    raise InvalidRequestError(
+        f"The grader compares with item.{item}, and the reference answer of the training file {has}.",
+        "unsupported_grader",
+        GRADER,
+    )
 
 
 def _dataset(file: str) -> str:

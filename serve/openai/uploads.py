@@ -19,7 +19,7 @@ from ftlab.errors import InvalidRequestError, PayloadTooLargeError
 from ftlab.files import check_space
 from ftlab.schemas import Dataset, Upload
 from ftlab.schemas.common import StrictModel
-from ftlab.schemas.requests import MAX_BYTES, UploadStart
+from ftlab.schemas.requests import MAX_BYTES, UploadEnd, UploadStart
 from serve.context import Services
 from serve.datasets import upload_sessions
 from serve.datasets.intake import SOURCE, uploads_folder
@@ -28,6 +28,7 @@ from serve.http.ranges import CHUNK_BYTES
 from serve.openai.files import check_purpose, no_expiry, to_file
 from serve.openai.ids import public_upload_id, seconds
 from serve.openai.objects import OpenAiUpload, OpenAiUploadPart
+from serve.openai.rows import options_of
 from tracking.store.ids import new_id
 from tracking.store.records import UploadRecord
 
@@ -101,22 +102,23 @@ def keep_part(services: Services, owner: str, upload: str, part: NewPart, receiv
     return OpenAiUploadPart(id=part.id, created_at=seconds(now), upload_id=public_upload_id(record.id))
 
 
-def assemble(services: Services, owner: str, upload: str, body: CompleteUpload) -> None:
+def assemble(services: Services, owner: str, upload: str, body: CompleteUpload) -> UploadEnd:
     """Write the file of an upload from its parts, unless it has been made a dataset, or is being made one.
 
-    Raises `InvalidRequestError` for parts that do not exist or do not make up the file, and for another MD5.
+    Returns how the file is to be read. Raises `InvalidRequestError` for parts that do not exist or do not make up the
+    file, and for another MD5.
     """
     with services.store.read() as tx:
         record = tx.uploads.get(upload, owner=owner)
     if record.dataset_id is not None:
-        return
+        return UploadEnd()
     folder = uploads_folder(services) / record.id
     parts = _parts(folder, body.part_ids, record.size_bytes)
     with upload_sessions.opened(folder / upload_sessions.LOCK) as descriptor:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return
+            return UploadEnd()
         check_space(folder, record.size_bytes)
         whole = folder / "whole"
         md5 = _join(parts, whole)
@@ -124,6 +126,7 @@ def assemble(services: Services, owner: str, upload: str, body: CompleteUpload) 
             raise InvalidRequestError("The parts do not have this md5; send them again.", "checksum_mismatch", "md5")
         whole.replace(folder / SOURCE)
         _renew(services, record, record.size_bytes, datetime.now(UTC))
+        return options_of(folder / SOURCE)
 
 
 def cancel(services: Services, owner: str, upload: str) -> OpenAiUpload:
