@@ -32,6 +32,7 @@ from serve.openai import file_routes as openai_files
 from serve.openai import grader_routes as openai_graders
 from serve.openai import job_routes as openai_jobs
 from serve.openai import model_routes as openai_models
+from serve.openai import webhook_routes as openai_webhooks
 from serve.streams import descriptions, server_sent_events, websocket
 from serve.telemetry import routes as telemetry
 from serve.web import pages
@@ -71,6 +72,7 @@ STRICT_ROUTERS = (
     openai_files.router,
     openai_models.router,
     openai_graders.router,
+    openai_webhooks.router,
 )
 # Links that are passed on and health checks may have additional query parameters. The earlier clients' paths come
 # last: some have a parameter where a canonical path has a word. Jobs of OpenAI's clients are listed by any key of their

@@ -303,7 +303,7 @@ def _refuse_fields(config: JobConfig, datasets: list[DatasetRecord], param: str)
 
 
 def describe_all(settings: Settings, tx: Transaction, records: list[JobRecord]) -> list[Job]:
-    """The jobs as replies, as `describe` does for one."""
+    """The jobs as replies: what `describe` gives for one."""
     queued = [record.id for record in records if record.status is JobStatus.QUEUED]
     now = datetime.now(UTC)
     positions = tx.jobs.queue_positions(queued) if queued else {}

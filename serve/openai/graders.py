@@ -1,6 +1,6 @@
 """Graders of OpenAI that mean the same as rewards of ours: `string_check`, and `multi` as a weighted sum of these.
 
-A grader is translated or refused, never approximated: a job must not be trained on another reward than it asks for.
+A grader is translated or refused, never approximated: a job must not train on a reward that it does not ask for.
 """
 
 import ast
@@ -9,15 +9,17 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas.common import StrictModel
 from ftlab.schemas.problems import first_problem
 from ftlab.schemas.rewards import ExactMatchReward, RegexReward
 from train.rewards.functions import RewardFunction
+
+Model = TypeVar("Model", bound=BaseModel)
 
 MAX_GRADERS = 20
 _TEMPLATE = re.compile(r"\{\{\s*([\w.]+)\s*\}\}")
@@ -175,7 +177,8 @@ def _weights(formula: str, names: Mapping[str, object], field: str) -> dict[str,
     try:
         weights = _terms(ast.parse(formula.strip(), mode="eval").body, 1.0)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise _unsupported(f"{field} must be a weighted sum of the graders, such as '0.8 * a + 0.2 * b'", field)
+        what = f"{field} must be a weighted sum of the graders, such as '0.8 * a + 0.2 * b'"
+        raise _unsupported(what, field) from None
     if unknown := next((name for name in weights if name not in names), None):
         raise InvalidRequestError(f"{field} names {unknown!r}, which is not a grader.", "invalid_grader", field)
     return weights
@@ -202,9 +205,9 @@ def _terms(node: ast.expr, factor: float) -> dict[str, float]:
     raise ValueError(ast.dump(node))
 
 
-def _parsed(model: type[Any], grader: Mapping[str, Any], field: str) -> Any:
+def _parsed(model: type[Model], grader: Mapping[str, Any], field: str) -> Model:
     try:
-        return TypeAdapter(Annotated[model, Field()]).validate_json(json.dumps(grader))
+        return model.model_validate_json(json.dumps(grader))
     except ValidationError as error:
         problem = first_problem(error.errors(include_url=False), model)
         raise InvalidRequestError(f"{field}: {problem.sentence}.", "invalid_grader", field) from None

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from datetime import datetime
 
 from ftlab.errors import NotFoundError
+from ftlab.openai_ids import in_openai_ids
 from tracking.store.ids import NUM_CHARS
 
-_OURS_TO_THEIRS = {"job": "ftjob-", "ds": "file-", "up": "upload_"}
+CHANNEL = "openai"
+"""First part of the names of channels that are webhook endpoints."""
+
 _TAIL = rf"[0-9a-z]{{{NUM_CHARS}}}"
-_OURS = re.compile(rf"(?<![\w-])({'|'.join(_OURS_TO_THEIRS)})-({_TAIL})(?![\w-])")
 _RESULT = re.compile(rf"file-result-({_TAIL})")
 _EVENT = re.compile(rf"ftevent-({_TAIL})-([0-9]{{1,9}})")
 _CHECKPOINT = re.compile(rf"ftckpt_({_TAIL})-([0-9]{{1,9}})")
@@ -17,22 +19,17 @@ _CHECKPOINT = re.compile(rf"ftckpt_({_TAIL})-([0-9]{{1,9}})")
 
 def file_id(dataset_id: str) -> str:
     """`file-...` of a dataset."""
-    return in_their_ids(dataset_id)
+    return in_openai_ids(dataset_id)
 
 
 def fine_tune_id(job_id: str) -> str:
     """`ftjob-...` of a job."""
-    return in_their_ids(job_id)
+    return in_openai_ids(job_id)
 
 
 def public_upload_id(upload_id: str) -> str:
     """`upload_...` of an upload in pieces."""
-    return in_their_ids(upload_id)
-
-
-def in_their_ids(text: str) -> str:
-    """The text with every id of ours in OpenAI's form."""
-    return _OURS.sub(lambda match: f"{_OURS_TO_THEIRS[match[1]]}{match[2]}", text)
+    return in_openai_ids(upload_id)
 
 
 def dataset_id(text: str) -> str:
@@ -84,6 +81,21 @@ def checkpoint_step(text: str, job: str) -> int | None:
 def seconds(at: datetime) -> int:
     """A time as OpenAI writes it: whole seconds since 1970."""
     return int(at.timestamp())
+
+
+def endpoint_id(channel: str) -> str:
+    """`we_...` of a webhook endpoint, which is one of our channels."""
+    return f"we_{_tail(channel)}"
+
+
+def channel_name(text: str) -> str:
+    """The channel of a `we_...`. Raises `NotFoundError` (`webhook_endpoint_not_found`) for anything else."""
+    return _ours(text, "we_", CHANNEL, no_such_endpoint)
+
+
+def no_such_endpoint(text: str) -> NotFoundError:
+    message = f"There is no webhook endpoint {text!r}."
+    return NotFoundError(message, "webhook_endpoint_not_found", "webhook_endpoint_id")
 
 
 def no_such_file(text: str) -> NotFoundError:

@@ -163,7 +163,7 @@ def _training(
     training, given = dict(training), method.hyperparameters
     rates = METHODS[method.name].learning_rates
     for name, ours in _MAPPED.items():
-        value = getattr(given, name, None)
+        value: Any = getattr(given, name, None)
         if _is_left_open(value):
             if name != "eval_interval":
                 training.setdefault(ours, AUTO)
@@ -180,7 +180,8 @@ def _training(
 
 def _add_batch_size(training: dict[str, Any], method: RequestedMethod, own: dict[str, Any]) -> None:
     """The rows of a step as rows of one pass, passes and workers."""
-    rows, field = method.hyperparameters.batch_size, f"{method.field}.batch_size"
+    rows: Any = method.hyperparameters.batch_size
+    field = f"{method.field}.batch_size"
     names = ("per_device_train_batch_size", "gradient_accumulation_steps")
     if _is_left_open(rows):
         if not any(name in training for name in names):

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from ftlab.openai_ids import in_openai_ids
 from ftlab.schemas import Job, JobConfig
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode, StopKind
 from serve.jobs.submit import describe_all
-from serve.openai.ids import file_id, fine_tune_id, in_their_ids, result_file_id, seconds
+from serve.openai.ids import file_id, fine_tune_id, result_file_id, seconds
 from serve.openai.job_config import hyperparameters_of, method_name, own_fields_of
 from serve.openai.names import base_name, tuned_name
 from serve.openai.objects import JobState, OpenAiHyperparameters, OpenAiJob, OpenAiJobError
@@ -72,7 +73,7 @@ def _to_job(tx: Transaction, record: JobRecord, job: Job, request: OpenAiJobReco
         metadata=(request.metadata or None) if request else None,
         method=_method(config, hyperparameters, request),
         job_id=record.id,
-        message=in_their_ids(job.message),
+        message=in_openai_ids(job.message),
         queue_position=job.queue_position,
         reason=record.reason,
     )
@@ -106,7 +107,7 @@ def _method(
 def _error(record: JobRecord) -> OpenAiJobError | None:
     if record.status is not S.FAILED:
         return None
-    reason, message = record.reason or ReasonCode.INTERNAL_ERROR, in_their_ids(record.message)
+    reason, message = record.reason or ReasonCode.INTERNAL_ERROR, in_openai_ids(record.message)
     if reason is ReasonCode.DATASET_INVALID:
         return OpenAiJobError(code="invalid_training_file", message=message, param="training_file")
     return OpenAiJobError(code=reason.value, message=message, param=None)

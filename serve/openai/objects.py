@@ -134,6 +134,32 @@ class OpenAiModel(OpenAiObject):
     shutdown_date: str | None = None
 
 
+class OpenAiEndpoint(OpenAiObject):
+    """A webhook endpoint; `signing_secret` is there only when it has just been made."""
+
+    id: str
+    object: Literal["webhook_endpoint"] = "webhook_endpoint"
+    created_at: int
+    updated_at: int | None = None
+    event_types: list[str]
+    name: str
+    url: str
+    signing_secret_hint: str | None
+
+
+class OpenAiEndpointTest(OpenAiObject):
+    object: Literal["webhook_endpoint.test"] = "webhook_endpoint.test"
+    event_type: str
+    status_code: int
+    success: Literal[True] = True
+    webhook_endpoint_id: str
+
+
+class OpenAiEventTypes(OpenAiObject):
+    object: Literal["list"] = "list"
+    data: list[str]
+
+
 def page(items: list[Item], *, has_more: bool) -> "OpenAiList[Item]":
     """One page of items that have an `id`."""
     ids = [str(getattr(item, "id", "")) for item in items]

@@ -2,11 +2,12 @@
 
 from typing import Any, Literal
 
+from ftlab.openai_ids import in_openai_ids
 from ftlab.schemas import CheckpointPayload, EventKind, MetricsPayload, NoticePayload, StatusPayload
 from ftlab.schemas.events import ALARMS, FAILURE_ANALYSED
 from ftlab.status import JobStatus
 from serve.context import Services
-from serve.openai.ids import checkpoint_id, checkpoint_step, event_id, event_seq, fine_tune_id, in_their_ids, seconds
+from serve.openai.ids import checkpoint_id, checkpoint_step, event_id, event_seq, fine_tune_id, seconds
 from serve.openai.names import checkpoint_name, tuned_name
 from serve.openai.objects import OpenAiCheckpoint, OpenAiEvent, OpenAiList, page
 from tracking.store import Transaction
@@ -69,7 +70,7 @@ def _to_event(event: EventRecord, name: str) -> OpenAiEvent:
         id=event_id(event.job_id, event.seq),
         created_at=seconds(event.at),
         level=level,
-        message=in_their_ids(message),
+        message=in_openai_ids(message),
         type="message" if data is None else "metrics",
         data=data,
     )

@@ -15,10 +15,10 @@ from ftlab.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
+from ftlab.openai_ids import in_openai_ids
 from serve.http.errors import error_response, request_id_of
 from serve.http.json_body import JsonRoute
 from serve.http.problems import request_error
-from serve.openai.ids import in_their_ids
 
 CLIENT_ERROR = "invalid_request_error"
 _CODES = {
@@ -56,7 +56,7 @@ class _Forbidden(PermissionDeniedError):
 
 def in_their_words(error: FineTuneLabError) -> FineTuneLabError:
     """The error as OpenAI would give it: 400 for every value that is refused, their codes, their ids."""
-    message = in_their_ids(error.message)
+    message = in_openai_ids(error.message)
     code, param = _CODES.get(error.code, (error.code, error.param))
     match error:
         case InvalidRequestError() | MalformedRequestError():
