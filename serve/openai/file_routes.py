@@ -25,7 +25,7 @@ from serve.openai.ids import dataset_id, job_of_result, upload_id
 from serve.openai.objects import OpenAiDeleted, OpenAiFile, OpenAiList, OpenAiUpload, OpenAiUploadPart
 from serve.openai.openapi import FILE_FORM, PART_FORM
 from serve.openai.route import OpenAiRoute
-from serve.openai.rows import options_of
+from serve.openai.rows import read_options
 from serve.openai.uploads import MAX_PART_BYTES, CompleteUpload, CreateUpload
 
 router = APIRouter(
@@ -45,7 +45,7 @@ async def create_file(request: Request, caller: Caller) -> Response:
 
     def choose(upload: Upload) -> DatasetOptions:
         check_form(form.texts)
-        return replace(options, **options_of(upload.path).model_dump(exclude_none=True))
+        return replace(options, **read_options(upload.path).model_dump(exclude_none=True))
 
     return reply(to_file(await uploaded(request, caller, options, form, choose)))
 

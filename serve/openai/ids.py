@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from ftlab.errors import NotFoundError
-from ftlab.openai_ids import in_openai_ids
+from ftlab.openai.ids import in_openai_ids
 from tracking.store.ids import NUM_CHARS
 
 CHANNEL = "openai"

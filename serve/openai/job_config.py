@@ -2,13 +2,13 @@
 
 import json
 from dataclasses import dataclass
-from math import gcd
 from typing import Any
 
 from ftlab.errors import InvalidRequestError
+from ftlab.openai.settings import BATCH_SETTINGS, METHODS, MethodName, learning_rate_of, passes_of
 from ftlab.schemas import JobConfig
 from ftlab.schemas.auto import AUTO, is_auto
-from ftlab.schemas.methods import DpoMethod, GrpoMethod, SftMethod, TrainingMethod
+from ftlab.schemas.methods import DpoMethod
 from serve.http.json_body import validate
 from serve.http.problems import unknown_field
 from serve.openai.graders import rewards_of
@@ -16,7 +16,6 @@ from serve.openai.requests import (
     CreateJob,
     DpoHyperparameters,
     Hyperparameters,
-    MethodName,
     ReinforcementHyperparameters,
 )
 
@@ -26,13 +25,6 @@ _THEIRS = ("model", "dataset", "eval_dataset", "method")
 OWN_FIELDS = (*(name for name in JobConfig.model_fields if name not in _THEIRS), METHOD_SETTINGS)
 """Fields that a request may have besides those of OpenAI."""
 GRADER = "method.reinforcement.grader"
-ROWS_PER_PASS = 8
-"""Most rows of one forward pass of a batch size that the client chose; larger batches are accumulated."""
-METHODS: dict[MethodName, type[TrainingMethod]] = {
-    "supervised": SftMethod,
-    "dpo": DpoMethod,
-    "reinforcement": GrpoMethod,
-}
 _MAPPED = {"n_epochs": "num_train_epochs", "learning_rate_multiplier": "learning_rate", "eval_interval": "eval_steps"}
 
 
@@ -161,7 +153,6 @@ def _training(
 ) -> dict[str, Any]:
     """The `training` of the config: what the request gives, `auto` for what it leaves open."""
     training, given = dict(training), method.hyperparameters
-    rates = METHODS[method.name].learning_rates
     for name, ours in _MAPPED.items():
         value: Any = getattr(given, name, None)
         if _is_left_open(value):
@@ -169,7 +160,7 @@ def _training(
                 training.setdefault(ours, AUTO)
             continue
         if name == "learning_rate_multiplier":
-            value = value * rates.get(str(own.get("tuning", "lora")), rates["lora"])
+            value = learning_rate_of(value, method.name, str(own.get("tuning", "lora")))
         value = float(value) if name == "n_epochs" else value
         _set(training, ours, value, f"{method.field}.{name}", f"training.{ours}")
     _add_batch_size(training, method, own)
@@ -182,10 +173,9 @@ def _add_batch_size(training: dict[str, Any], method: RequestedMethod, own: dict
     """The rows of a step as rows of one pass, passes and workers."""
     rows: Any = method.hyperparameters.batch_size
     field = f"{method.field}.batch_size"
-    names = ("per_device_train_batch_size", "gradient_accumulation_steps")
     if _is_left_open(rows):
-        if not any(name in training for name in names):
-            training.update(dict.fromkeys(names, AUTO))
+        if not any(name in training for name in BATCH_SETTINGS):
+            training.update(dict.fromkeys(BATCH_SETTINGS, AUTO))
         return
     workers = _group(own, "resources").get("num_workers", 1)
     if not isinstance(workers, int) or workers < 1:
@@ -193,11 +183,8 @@ def _add_batch_size(training: dict[str, Any], method: RequestedMethod, own: dict
     if rows % workers:
         message = f"{field} ({rows}) must be a multiple of resources.num_workers ({workers})."
         raise InvalidRequestError(message, "invalid_body", field)
-    per_worker = rows // workers
     answers = _group(own, METHOD_SETTINGS).get("num_generations", 4) if method.name == "reinforcement" else None
-    per_pass = answers or max(size for size in range(1, ROWS_PER_PASS + 1) if gcd(per_worker, size) == size)
-    passes = per_worker if answers else per_worker // per_pass
-    for name, value in zip(names, (per_pass, passes), strict=True):
+    for name, value in passes_of(rows // workers, answers).items():
         _set(training, name, value, field, f"training.{name}")
 
 

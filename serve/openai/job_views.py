@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ftlab.openai_ids import in_openai_ids
+from ftlab.openai.ids import in_openai_ids
 from ftlab.schemas import Job, JobConfig
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode, StopKind

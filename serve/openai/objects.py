@@ -8,7 +8,6 @@ Item = TypeVar("Item")
 
 Purpose = Literal["fine-tune", "fine-tune-results"]
 JobState = Literal["validating_files", "queued", "running", "pausing", "paused", "succeeded", "failed", "cancelled"]
-MethodName = Literal["supervised", "dpo", "reinforcement"]
 
 
 class OpenAiObject(BaseModel):

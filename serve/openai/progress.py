@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from ftlab.openai_ids import in_openai_ids
+from ftlab.openai.ids import in_openai_ids
 from ftlab.schemas import CheckpointPayload, EventKind, MetricsPayload, NoticePayload, StatusPayload
 from ftlab.schemas.events import ALARMS, FAILURE_ANALYSED
 from ftlab.status import JobStatus

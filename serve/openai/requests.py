@@ -1,6 +1,6 @@
 """Bodies of requests that create fine-tuning jobs."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, StringConstraints
 
@@ -102,6 +102,3 @@ class CreateJob(StrictModel):
     def own_fields(self) -> dict[str, Any]:
         """The fields that are not OpenAI's."""
         return self.model_extra or {}
-
-
-MethodName = Literal["supervised", "dpo", "reinforcement"]

@@ -15,7 +15,7 @@ from ftlab.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
-from ftlab.openai_ids import in_openai_ids
+from ftlab.openai.ids import in_openai_ids
 from serve.http.errors import error_response, request_id_of
 from serve.http.json_body import JsonRoute
 from serve.http.problems import request_error

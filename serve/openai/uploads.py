@@ -28,7 +28,7 @@ from serve.http.ranges import CHUNK_BYTES
 from serve.openai.files import check_purpose, no_expiry, to_file
 from serve.openai.ids import public_upload_id, seconds
 from serve.openai.objects import OpenAiUpload, OpenAiUploadPart
-from serve.openai.rows import options_of
+from serve.openai.rows import read_options
 from tracking.store.ids import new_id
 from tracking.store.records import UploadRecord
 
@@ -126,7 +126,7 @@ def assemble(services: Services, owner: str, upload: str, body: CompleteUpload) 
             raise InvalidRequestError("The parts do not have this md5; send them again.", "checksum_mismatch", "md5")
         whole.replace(folder / SOURCE)
         _renew(services, record, record.size_bytes, datetime.now(UTC))
-        return options_of(folder / SOURCE)
+        return read_options(folder / SOURCE)
 
 
 def cancel(services: Services, owner: str, upload: str) -> OpenAiUpload:

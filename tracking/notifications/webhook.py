@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from ftlab.openai_ids import in_openai_ids
+from ftlab.openai.ids import in_openai_ids
 from ftlab.schemas.notifications import Notification, NotificationKind, WebhookFormat
 from tracking.notifications.addresses import resolve
 from tracking.notifications.outcomes import Undeliverable
