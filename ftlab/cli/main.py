@@ -20,6 +20,7 @@ from ftlab.cli import compare as _compare  # noqa: F401  isort: skip
 from ftlab.cli import control as _control  # noqa: F401  isort: skip
 from ftlab.cli import download as _download  # noqa: F401  isort: skip
 from ftlab.cli import records as _records  # noqa: F401  isort: skip
+from ftlab.cli import import_openai as _import_openai  # noqa: F401  isort: skip
 from ftlab.cli import templates as _templates  # noqa: F401  isort: skip
 from ftlab.cli import models as _models  # noqa: F401  isort: skip
 from ftlab.cli import preview as _preview  # noqa: F401  isort: skip
