@@ -64,13 +64,12 @@ def _method(job: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
 
 
 def _training(hyperparameters: Mapping[str, Any], method: Any, job: Mapping[str, Any]) -> dict[str, Any]:
-    epochs, rows, multiplier = (
-        hyperparameters.get(name) for name in ("n_epochs", "batch_size", "learning_rate_multiplier")
-    )
+    epochs, rows = hyperparameters.get("n_epochs"), hyperparameters.get("batch_size")
+    multiplier: Any = hyperparameters.get("learning_rate_multiplier")
     training: dict[str, Any] = {"num_train_epochs": float(epochs) if isinstance(epochs, int) else AUTO}
     training |= passes_of(rows) if isinstance(rows, int) and rows > 0 else dict.fromkeys(BATCH_SETTINGS, AUTO)
-    is_number = isinstance(multiplier, int | float) and not isinstance(multiplier, bool)
-    training["learning_rate"] = learning_rate_of(float(multiplier), method, TUNING) if is_number else AUTO
+    is_given = isinstance(multiplier, int | float)
+    training["learning_rate"] = learning_rate_of(multiplier, method, TUNING) if is_given else AUTO
     if isinstance(seed := job.get("seed"), int):
         training["seed"] = seed
     return training
