@@ -131,6 +131,7 @@ RULES: dict[str, Rule] = {
     "/api/training/start": TRAIN,
     "/api/training/status/{job_id}": READ,
     "/api/training/metrics/{job_id}": READ,
+    "/api/training/gpu/{job_id}": READ,
     "/api/training/logs/{job_id}": READ,
     "/api/training/cancel/{job_id}": TRAIN,
     "/api/training/pause/{job_id}": TRAIN,
