@@ -16,13 +16,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from cluster.machine.deleted_checkpoints import remove_left_checkpoints
 from cluster.machine.environment import ensure_token, ray_environment
 from cluster.machine.first_key import has_admin_key
 from cluster.machine.haproxy import ingress_environment
 from cluster.machine.orphans import LifeLock, end_leftovers, mark, sweep_unfinished
 from cluster.machine.ports import answers, free_ports, refuse_taken_port
 from cluster.machine.processes import Part, identity
-from cluster.runs.deleted_checkpoints import remove_left_checkpoints
 from ftlab.cli.service_file import state_file
 from ftlab.errors import FineTuneLabError, InvalidRequestError
 from ftlab.files import replacing

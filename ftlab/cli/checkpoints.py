@@ -83,13 +83,18 @@ def prune(
 ) -> None:
     """Delete old checkpoints, except pinned ones, the newest of each job, and those that are still needed."""
     ids = [session.client.jobs.get(job).id for job in jobs or ()]
-    rule = {"older_than_days": older_than, "keep_best": keep_best}
-    found = session.client.jobs.prune_checkpoints(ids, **rule, dry_run=True)
+
+    def prune_now(*, dry_run: bool) -> "CheckpointPrune":
+        return session.client.jobs.prune_checkpoints(
+            ids, older_than_days=older_than, keep_best=keep_best, dry_run=dry_run
+        )
+
+    found = prune_now(dry_run=True)
     if found.data and not dry_run:
         if not session.output.as_json:
             _show(session, found)
         confirm(f"Delete {_summary(found)}? This cannot be undone.", yes)
-        found = session.client.jobs.prune_checkpoints(ids, **rule)
+        found = prune_now(dry_run=False)
         session.output.talk(f"Deleted {_summary(found)}.")
     elif not session.output.as_json:
         _show(session, found)
@@ -101,7 +106,9 @@ def prune(
 def _show(session: Session, found: "CheckpointPrune") -> None:
     from ftlab.formatting import size
 
-    rows = [(item.job_id, item.name, size(item.size_bytes), item.created_at, "") for item in found.data]
+    rows: list[tuple[object, ...]] = [
+        (item.job_id, item.name, size(item.size_bytes), item.created_at, "") for item in found.data
+    ]
     rows += [(item.job_id, item.name, "", "", f"stays: {item.reason}") for item in found.kept]
     if rows:
         session.output.table(("JOB", "NAME", "SIZE", "CREATED", ""), rows)

@@ -1,4 +1,4 @@
-"""`/api/disk`: what takes up the disk, by owner and kind. Every function that is no route blocks on store and disk."""
+"""`/api/disk`: what takes up the disk, by owner and kind. Other functions than routes block on store and disk."""
 
 import os
 import shutil

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cluster.runs.deleted_checkpoints import remove_checkpoint
+from cluster.machine.deleted_checkpoints import remove_checkpoint
 from cluster.runs.model_location import job_folder
 from ftlab.errors import ConflictError, NotFoundError
 from ftlab.model_ref import parse_model_ref

@@ -27,7 +27,7 @@ def read_devices(services: Services, owner: str) -> DeviceList:
         live = tx.attempts.live()
     used = Counter[str]()
     for attempt in live:
-        used.update(held_devices(attempt.cpus, attempt.gpus, attempt.gpu_types))  # type: ignore[arg-type]
+        used.update(held_devices(attempt.cpus, attempt.gpus, attempt.gpu_types))
     fleet = services.coordinator.machines()
     total = totals_of(fleet) if fleet else dict.fromkeys(used)
     names = sorted({*total, *used}, key=lambda name: (name == CPU, name))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cluster.runs.deleted_checkpoints import remove_left_checkpoints
+from cluster.machine.deleted_checkpoints import remove_left_checkpoints
 from ftlab.manifest import MANIFEST
 from serve.jobs import checkpoint_changes
 from tests.support.committed_folders import commit_folder

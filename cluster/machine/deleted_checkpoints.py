@@ -2,7 +2,6 @@
 
 import logging
 
-from cluster.runs.model_location import job_folder
 from ftlab.settings import Settings
 from tracking.store import Store
 from tracking.store.records import CheckpointRecord
@@ -18,7 +17,7 @@ def remove_checkpoint(store: Store, settings: Settings, record: CheckpointRecord
     service.
     """
     try:
-        checkpoint_files.remove(job_folder(settings, record.job_id) / "checkpoints" / record.name)
+        checkpoint_files.remove(settings.home / "jobs" / record.job_id / "checkpoints" / record.name)
     except FileNotFoundError:
         pass
     except OSError as error:
