@@ -16,12 +16,18 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ftlab.errors import InvalidRequestError
+from ftlab.model_ref import parse_model_ref
 from ftlab.schemas.common import did_you_mean
 from ftlab.schemas.error_rules import broken_rule
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
 FEW_CORES = 4
-LISTS = ("model_roots", "reward_files", "notify_private_hosts")
+ANY_ADDRESS = "0.0.0.0"
+"""Value of `host` with which the API listens on all addresses of the machine."""
+OF_CLIENTS = frozenset({"api_key", "owner"})
+"""Settings of clients, which the processes of the service do not get: the code of jobs runs below them."""
+LISTS = ("model_roots", "reward_files", "notify_private_hosts", "allowed_hosts")
 """Settings whose variable holds several values, separated by `:`."""
 DEFAULT_BUCKET = "training-files"
 DEFAULT_BUCKETS = {DEFAULT_BUCKET: "", "lora-datasets": ""}
@@ -43,10 +49,14 @@ class Settings(BaseModel):
     server: str | None = None
     """Address of the service for clients; default `http://<host>:<port>`."""
     api_key: str | None = None
-    """Key that clients send; not needed on one machine without keys."""
-    host: str = "127.0.0.1"
-    """Address the HTTP API binds to."""
-    port: int = Field(default=8000, ge=1, le=65535)
+    """Key that clients send; default: the one of `ftlab login`. A service without keys needs none."""
+    owner: str | None = None
+    """Other user for whom an admin's commands act."""
+    host: str = DEFAULT_HOST
+    """Address the HTTP API binds to; `0.0.0.0`: all addresses of the machine. Other machines need API keys."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Other names under which clients reach the API, such as that of a proxy in front of it."""
+    port: int = Field(default=DEFAULT_PORT, ge=1, le=65535)
     """Port of the HTTP API."""
     mlflow_port: int = Field(default=5000, ge=1, le=65535)
     """Port of the MLflow server."""
@@ -92,12 +102,20 @@ class Settings(BaseModel):
     """Bytes of one owner's datasets and checkpoints; default: no limit."""
     quota_upload_bytes: int | None = Field(default=None, ge=0)
     """Bytes of one owner's datasets; default: no limit."""
+    key_requests_per_minute: int | None = Field(default=1200, ge=1)
+    """Requests that one API key may send in a minute."""
+    key_streams: int | None = Field(default=50, ge=1)
+    """Live streams that one API key may have open at the same time."""
     stop_grace_s: float = Field(default=6.0, ge=0.0)
     """Seconds a running job gets to save its last checkpoint before it is ended by force."""
     recovery: Literal["none", "auto"] = "none"
     """Whether jobs that do not say otherwise recover automatically from a lack of memory and from a diverged loss."""
     preemption_min_run_s: float = Field(default=120.0, ge=0.0)
     """Seconds that a run is left alone before a job of higher priority may take its devices."""
+    openai_models: dict[str, str] = Field(default_factory=dict)
+    """Base models for names that existing scripts give to the OpenAI-compatible API: a name such as
+    `gpt-4o-mini-2024-07-18`, and the model that a job trains instead.
+    """
     notify_private_hosts: tuple[str, ...] = ()
     """Hosts in private networks to which notification channels may connect, also without TLS; `*` allows all."""
     smtp_url: str | None = None
@@ -111,7 +129,7 @@ class Settings(BaseModel):
 
     prices: dict[str, Decimal] = Field(default_factory=dict)
     """Price of one device for one hour: `cpu` for a core, `gpu` for a GPU, and the types of GPUs, such as `H100`, whose
-    price differs. Without prices, no job has a cost.
+    price differs; and `kwh` for a kilowatt-hour of the GPUs' electricity. Without prices, no job has a cost.
     """
     currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
     """Currency of the prices, as three letters."""
@@ -129,7 +147,7 @@ class Settings(BaseModel):
             raise ValueError("it must hold a host, a port and a user name only; the password has a setting of its own")
         return url
 
-    @field_validator("buckets", "prices", mode="before")
+    @field_validator("buckets", "openai_models", "prices", mode="before")
     @classmethod
     def _read_json(cls, value: object) -> object:
         """A variable holds the table as JSON."""
@@ -149,12 +167,22 @@ class Settings(BaseModel):
             _check_bucket_url(name, url)
         return DEFAULT_BUCKETS | buckets
 
+    @field_validator("openai_models")
+    @classmethod
+    def _check_openai_models(cls, models: dict[str, str]) -> dict[str, str]:
+        for name, model in models.items():
+            try:
+                parse_model_ref(model)
+            except InvalidRequestError as error:
+                raise ValueError(f"{error.message.removesuffix('.')}, which that of {name!r} is not") from None
+        return models
+
     @field_validator("prices")
     @classmethod
     def _check_prices(cls, prices: dict[str, Decimal]) -> dict[str, Decimal]:
         for device, price in prices.items():
             if not _DEVICE_TYPE.fullmatch(device):
-                raise ValueError("the name of a device must be 'cpu', 'gpu' or a type such as 'H100'")
+                raise ValueError("the name of a device must be 'cpu', 'gpu', 'kwh' or a type such as 'H100'")
             if not (price.is_finite() and 0 <= price <= MAX_PRICE) or -int(price.as_tuple().exponent) > MAX_DECIMALS:
                 raise ValueError(
                     f"the price of {device!r} must be between 0 and {MAX_PRICE}, with up to {MAX_DECIMALS} decimals"
@@ -174,8 +202,13 @@ class Settings(BaseModel):
         return self.host in LOOPBACK_HOSTS - {"::1"}  # the service does not speak IPv6
 
     @property
+    def own_url(self) -> str:
+        """The address of the HTTP API for processes of this machine."""
+        return f"http://{'127.0.0.1' if self.host == ANY_ADDRESS else self.host}:{self.port}"
+
+    @property
     def server_url(self) -> str:
-        return (self.server or f"http://{self.host}:{self.port}").rstrip("/")
+        return (self.server or self.own_url).rstrip("/")
 
     @property
     def store_url(self) -> str:
@@ -197,9 +230,15 @@ class Settings(BaseModel):
     def allowed_model_roots(self) -> tuple[Path, ...]:
         return (self.home / "models", *self.model_roots)
 
+    def service_environment(self) -> dict[str, str]:
+        """The environment of the service's processes: that of this one with the same settings, and no client's key."""
+        of_clients = {f"FTLAB_{name.upper()}" for name in OF_CLIENTS}
+        inherited = {name: value for name, value in os.environ.items() if name not in of_clients}
+        return inherited | self.to_environment()
+
     def to_environment(self) -> dict[str, str]:
         """The variables that give a child process the same settings."""
-        values = self.model_dump(mode="json", exclude_none=True)
+        values = self.model_dump(mode="json", exclude_none=True, exclude=set(OF_CLIENTS))
         return {f"FTLAB_{name.upper()}": _to_text(value) for name, value in values.items()}
 
 
@@ -207,19 +246,22 @@ def load_settings(
     flags: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
     folder: Path | None = None,
+    *,
+    with_login: bool = False,
 ) -> Settings:
-    """Read all sources and check the result.
+    """Read all sources and check the result. `with_login` includes what `ftlab login` stored, for clients.
 
     Raises `InvalidRequestError` that names the source and the setting.
     """
     environ = os.environ if environ is None else environ
     folder = folder or Path.cwd()
-    config_home = Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     values: dict[str, Any] = {}
-    for file in (config_home / "ftlab" / "config.toml", folder / "ftlab.toml"):
+    for file in (_config_folder(environ) / "config.toml", folder / "ftlab.toml"):
         values |= _read_file(file)
     values |= _read_environment(environ)
     values |= {name: value for name, value in (flags or {}).items() if value is not None}
+    if with_login:
+        values = _with_login(values, login_file(environ))
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
@@ -227,6 +269,35 @@ def load_settings(
         name = ".".join(str(part) for part in first["loc"]) or "settings"
         colon = ":" if first["type"] == "value_error" else ""
         raise InvalidRequestError(f"Setting {name!r}{colon} {broken_rule(first)}.", "invalid_setting", name) from None
+
+
+def login_file(environ: Mapping[str, str] | None = None) -> Path:
+    """Where `ftlab login` stores the address of a service and the key for it."""
+    return _config_folder(os.environ if environ is None else environ) / "login.toml"
+
+
+def _config_folder(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "ftlab"
+
+
+def _with_login(values: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Add the stored service unless another one is named, and the stored key if it is for the service in use."""
+    login = _read_file(file)
+    if not login:
+        return values
+    if file.stat().st_mode & 0o077:
+        raise InvalidRequestError(
+            f"Other users can read {file}, which holds an API key. Run: chmod 600 {file}", "unsafe_login_file"
+        )
+    server = values.get("server")
+    if server is None and not values.keys() & {"host", "port", "home"}:
+        server = login["server"]
+        values = values | {"server": server}
+    if server is None:
+        host, port = values.get("host", DEFAULT_HOST), values.get("port", DEFAULT_PORT)
+        server = f"http://{'127.0.0.1' if host == ANY_ADDRESS else host}:{port}"
+    is_for_it = str(server).rstrip("/") == login["server"]
+    return {"api_key": login["api_key"]} | values if is_for_it else values
 
 
 def _read_file(file: Path) -> dict[str, Any]:

@@ -10,8 +10,10 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
 from serve import health
-from serve.accounts import costs, disk, quotas
-from serve.context import Services
+from serve.access.audit_trail import AuditRequests
+from serve.access.rules import check_rules, describe_access
+from serve.accounts import audit, costs, disk, keys, quotas, sessions, users
+from serve.context import Services, guard
 from serve.datasets import checks, intake, preview, upload_routes
 from serve.datasets import routes as datasets
 from serve.downloads import routes as downloads
@@ -19,14 +21,20 @@ from serve.http import errors, openapi, query
 from serve.http.body_limit import BodyLimit
 from serve.http.json_body import MAX_JSON_BYTES
 from serve.http.middleware import Envelope, HostCheck
-from serve.jobs import checkpoint_routes, devices, queue, series, templates
+from serve.jobs import checkpoint_routes, comparison, devices, queue, series, templates
 from serve.jobs import routes as jobs
 from serve.legacy import routes as legacy
 from serve.metrics import routes as metrics
 from serve.metrics.middleware import CountRequests
 from serve.models import routes as models
 from serve.notifications import routes as notifications
+from serve.openai import file_routes as openai_files
+from serve.openai import grader_routes as openai_graders
+from serve.openai import job_routes as openai_jobs
+from serve.openai import model_routes as openai_models
+from serve.openai import webhook_routes as openai_webhooks
 from serve.streams import descriptions, server_sent_events, websocket
+from serve.telemetry import routes as telemetry
 from serve.web import pages
 
 DESCRIPTION = """\
@@ -48,8 +56,14 @@ STRICT_ROUTERS = (
     quotas.router,
     costs.router,
     disk.router,
+    sessions.router,
+    users.router,
+    keys.router,
+    audit.router,
     jobs.router,
     series.router,
+    telemetry.router,
+    comparison.router,
     templates.router,
     downloads.router,
     checks.router,
@@ -58,10 +72,22 @@ STRICT_ROUTERS = (
     upload_routes.router,
     models.router,
     notifications.router,
+    openai_files.router,
+    openai_models.router,
+    openai_graders.router,
+    openai_webhooks.router,
 )
 # Links that are passed on and health checks may have additional query parameters. The earlier clients' paths come
-# last: some have a parameter where a canonical path has a word.
-LENIENT_ROUTERS = (health.router, metrics.router, datasets.downloads, websocket.router, legacy.router)
+# last: some have a parameter where a canonical path has a word. Jobs of OpenAI's clients are listed by any key of their
+# metadata.
+LENIENT_ROUTERS = (
+    health.router,
+    metrics.router,
+    datasets.downloads,
+    websocket.router,
+    openai_jobs.router,
+    legacy.router,
+)
 
 
 def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
@@ -78,19 +104,25 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
         lifespan=_lifespan,
         middleware=[
             Middleware(CountRequests),
+            Middleware(AuditRequests),
             Middleware(Envelope, sends_request_id=sends_request_id),
-            Middleware(HostCheck, hosts=[services.settings.host]),
+            Middleware(
+                HostCheck,
+                hosts=[services.settings.host, *services.settings.allowed_hosts],
+                takes_addresses=not services.settings.is_loopback,
+            ),
             Middleware(BodyLimit, json_bytes=MAX_JSON_BYTES, upload_bytes=services.settings.max_upload_bytes),
         ],
     )
     app.state.services = services
+    check_rules(getattr(route, "path", "") for router in STRICT_ROUTERS + LENIENT_ROUTERS for route in router.routes)
     for router in STRICT_ROUTERS:
-        app.include_router(router, dependencies=[Depends(query.refuse_unknown)])
+        app.include_router(router, dependencies=[Depends(guard), Depends(query.refuse_unknown)])
     for router in LENIENT_ROUTERS:
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(guard)])
     pages.install(app)
     errors.install(app)
-    openapi.describe(app, descriptions.describe_streams)
+    openapi.describe(app, descriptions.describe_streams, describe_access)
     return app
 
 
@@ -99,10 +131,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     await services.feed.start()
     sweeping = asyncio.create_task(intake.sweep_now_and_then(services))
+    noting = asyncio.create_task(services.trail.run())
+    counting = asyncio.create_task(services.limits.run(services.store))
     try:
         yield
     finally:
         sweeping.cancel()
+        noting.cancel()
+        counting.cancel()
         await services.feed.stop()
 
 

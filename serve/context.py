@@ -5,24 +5,29 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Concatenate, ParamSpec, TypeVar
 
-from fastapi import Depends
+from fastapi import Depends, Query
 from starlette.background import BackgroundTask
 from starlette.requests import HTTPConnection, Request
 
 from cluster.data.requests import DataClient
 from cluster.events.documents import to_documents
 from cluster.interfaces import CoordinatorClient, EventDocument, EventHubClient, new_job_of
+from cluster.telemetry.client import RayTelemetryClient, TelemetryClient
 from ftlab.settings import Settings
+from serve.access.audit_trail import AuditTrail
+from serve.access.gate import Gate
+from serve.access.identity import Identity, identity_of
+from serve.access.key_limits import KeyLimits
+from serve.access.rules import RULES
+from serve.http.query import OWNER
 from serve.http.responses import in_thread
 from serve.metrics.process_metrics import ProcessMetrics
 from serve.models.huggingface import HuggingFace
+from serve.streams.live_stream import CloseReason, StreamClosed
 from serve.streams.subscriptions import EventFeed
 from tracking.buckets import Buckets, DatasetFiles
 from tracking.store import Store
 from tracking.store.records import EventRecord
-
-LOCAL_OWNER = "local"
-"""The one owner of a service without API keys."""
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -40,6 +45,19 @@ class Services:
     data: DataClient
     huggingface: HuggingFace
     metrics: ProcessMetrics = field(default_factory=ProcessMetrics)
+    telemetry: TelemetryClient = field(default_factory=RayTelemetryClient)
+
+    @cached_property
+    def trail(self) -> AuditTrail:
+        return AuditTrail(self.store)
+
+    @cached_property
+    def gate(self) -> Gate:
+        return Gate(self.store, self.settings, self.trail, self.limits)
+
+    @cached_property
+    def limits(self) -> KeyLimits:
+        return KeyLimits(self.settings)
 
     @cached_property
     def buckets(self) -> Buckets:
@@ -74,9 +92,34 @@ def services_of(connection: HTTPConnection) -> Services:
     return services
 
 
-def owner_of(connection: HTTPConnection) -> str:
-    """The owner whose records this connection may see."""
-    return LOCAL_OWNER
+async def guard(connection: HTTPConnection) -> None:
+    """Dependency of the whole application: lets a request in whose caller may use its route.
+
+    WebSockets pass: they are accepted first, and then refused in words by `admit`.
+    """
+    if connection.scope["type"] == "http":
+        await admit(connection)
+
+
+async def admit(connection: HTTPConnection) -> None:
+    """Raise `AuthenticationError` or `PermissionDeniedError` unless the caller may use this route."""
+    rule = RULES[connection.scope["route"].path]
+    scope = rule.scope_of(connection.scope.get("method", "GET"))
+    if scope is not None:
+        await services_of(connection).gate.admit(connection, scope)
+
+
+async def owner_of(connection: HTTPConnection, asked: str | None) -> str:
+    """The owner whose records this connection may see: the caller, or the user whom an admin names."""
+    owner = await services_of(connection).gate.owner_of(identity_of(connection), asked)
+    connection.scope["state"]["owner"] = owner
+    return owner
+
+
+async def until_access_ends(connection: HTTPConnection) -> None:
+    """Raise `StreamClosed` once the key or the session of a stream's caller is not valid any more."""
+    await services_of(connection).gate.until_ended(identity_of(connection))
+    raise StreamClosed(CloseReason.ACCESS_ENDED, "The API key or the session is not valid any more.")
 
 
 @dataclass(frozen=True)
@@ -85,6 +128,9 @@ class CallerContext:
 
     services: Services
     owner: str
+    """Whose records the request is about."""
+    identity: Identity
+    """Who makes it."""
 
     async def call(
         self, function: Callable[Concatenate[Services, str, P], Result], *args: P.args, **kwargs: P.kwargs
@@ -93,8 +139,13 @@ class CallerContext:
         return await in_thread(function, self.services, self.owner, *args, **kwargs)
 
 
-async def _caller_of(request: Request) -> CallerContext:
-    return CallerContext(services_of(request), owner_of(request))
+Owner = Annotated[
+    str | None, Query(alias=OWNER, max_length=63, include_in_schema=False, description="Another owner, for admins.")
+]
+
+
+async def _caller_of(request: Request, owner: Owner = None) -> CallerContext:
+    return CallerContext(services_of(request), await owner_of(request, owner), identity_of(request))
 
 
 Caller = Annotated[CallerContext, Depends(_caller_of)]

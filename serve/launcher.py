@@ -23,6 +23,7 @@ from cluster.interfaces import SERVICE_STOPS
 from cluster.machine.ports import answers
 from cluster.names import NAMESPACE
 from cluster.runs.placement_groups import release_ownerless
+from cluster.telemetry.actor import start_telemetry
 from ftlab.settings import Settings, load_settings
 from serve.deployment import build
 from serve.metrics.process_metrics import forget_earlier_counts
@@ -42,11 +43,12 @@ logger = logging.getLogger("ftlab.control")
 
 
 def bring_up(settings: Settings) -> None:
-    """Start the hub, the data worker, the coordinator and the API, or find those that run."""
+    """Start the hub, the data worker, the coordinator, telemetry and the API, or find those that run."""
     forget_earlier_counts(settings)
     start_event_hub(NAMESPACE)
     start_data_worker()
     start_coordinator()
+    start_telemetry()
     ray_serve.start(
         proxy_location="HeadOnly",
         http_options={"host": settings.host, "port": settings.port, "keep_alive_timeout_s": 90},
@@ -62,7 +64,7 @@ def watch(settings: Settings, stop: threading.Event) -> int:
             return 1
         with suppress(ray.exceptions.RayError):
             release_ownerless()
-        is_healthy = answers(f"http://{settings.host}:{settings.port}/health", timeout_s=5.0)
+        is_healthy = answers(f"{settings.own_url}/health", timeout_s=5.0)
         failures = 0 if is_healthy else failures + 1
         if failures >= FAILURES_BEFORE_REDEPLOY:
             logger.warning("The API does not respond; redeploying it")

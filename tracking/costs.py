@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
-from ftlab.schemas.costs import CostGroup, CostRecord, CostReport, CostSum, DeviceCost, JobCost
+from ftlab.schemas.costs import CostGroup, CostRecord, CostReport, CostSum, DeviceCost, EnergyCost, JobCost
 from ftlab.settings import Settings
 from tracking.store.records import AttemptRecord, JobRecord
 
 CPU, GPU = "cpu", "gpu"
+KWH = "kwh"
+"""The price of electricity."""
 SMALLEST = Decimal("0.000001")
 """Amounts and hours are rounded to this."""
 SECONDS_PER_HOUR = 3600
@@ -19,10 +21,14 @@ MICROSECOND = timedelta(microseconds=1)
 PERIODS = {CostGroup.DAY: "%Y-%m-%d", CostGroup.MONTH: "%Y-%m"}
 
 
-def record_of(settings: Settings, job: JobRecord, attempt: AttemptRecord) -> CostRecord:
-    """The record of an attempt that has ended, at the present prices."""
+def record_of(
+    settings: Settings, job: JobRecord, attempt: AttemptRecord, energy_kwh: Decimal | None = None
+) -> CostRecord:
+    """The record of an attempt that has ended, at the present prices; `energy_kwh` is the electricity of its GPUs."""
     assert attempt.ended_at is not None
     devices = devices_of(settings, attempt, attempt.ended_at)
+    energy = None if energy_kwh is None else _energy_of(settings, energy_kwh)
+    amount = _amount_of([*devices, energy] if energy else devices)
     return CostRecord(
         job_id=job.id,
         attempt=attempt.number,
@@ -32,7 +38,9 @@ def record_of(settings: Settings, job: JobRecord, attempt: AttemptRecord) -> Cos
         held_from=attempt.created_at,
         held_until=max(attempt.created_at, attempt.ended_at),
         devices=devices,
-        **_sum_of(settings, devices),
+        energy=energy,
+        amount=amount,
+        currency=None if amount is None else settings.currency,
     )
 
 
@@ -99,8 +107,30 @@ def job_cost(
     expected = None
     if rate and job.eta_s is not None:
         expected = amount + amount_of(rate, job.eta_s)
-    is_final = job.status.is_terminal and not pending
-    return JobCost(amount=amount, currency=currency, is_final=is_final, rate_per_hour=rate, expected=expected)
+    return JobCost(
+        amount=amount,
+        currency=currency,
+        is_final=job.status.is_terminal and not pending,
+        rate_per_hour=rate,
+        expected=expected,
+        estimated=_estimated(settings, job, records, pending),
+    )
+
+
+def _estimated(
+    settings: Settings, job: JobRecord, records: Sequence[CostRecord], pending: Sequence[AttemptRecord]
+) -> Decimal | None:
+    """What the training was expected to cost, at the prices of the first attempt."""
+    if job.estimated_time_s is None:
+        return None
+    if records:
+        devices = records[0].devices
+        priced = [each.quantity * each.price_per_hour for each in devices if each.price_per_hour is not None]
+        rate = _rounded(sum(priced, Decimal(0))) if priced else None
+    else:
+        first = pending[0]
+        rate = rate_of(settings, held_devices(first.cpus, first.gpus, first.gpu_types))
+    return None if rate is None else amount_of(rate, job.estimated_time_s)
 
 
 def report(records: Iterable[CostRecord], by: CostGroup) -> CostReport:
@@ -147,6 +177,7 @@ def _one(record: CostRecord, key: str, name: str | None) -> CostSum:
         num_attempts=1,
         cpu_hours=cpu_hours,
         gpu_hours=gpu_hours,
+        energy_kwh=record.energy.kwh if record.energy else Decimal(0),
     )
 
 
@@ -160,17 +191,18 @@ def _plus(first: CostSum | None, second: CostSum) -> CostSum:
             "num_attempts": first.num_attempts + second.num_attempts,
             "cpu_hours": first.cpu_hours + second.cpu_hours,
             "gpu_hours": first.gpu_hours + second.gpu_hours,
+            "energy_kwh": first.energy_kwh + second.energy_kwh,
         }
     )
 
 
-def _sum_of(settings: Settings, devices: Sequence[DeviceCost]) -> dict[str, Decimal | str | None]:
-    amount = _amount_of(devices)
-    return {"amount": amount, "currency": None if amount is None else settings.currency}
+def _energy_of(settings: Settings, kwh: Decimal) -> EnergyCost:
+    price = settings.prices.get(KWH)
+    return EnergyCost(kwh=kwh, price_per_kwh=price, amount=None if price is None else _rounded(kwh * price))
 
 
-def _amount_of(devices: Sequence[DeviceCost]) -> Decimal | None:
-    amounts = [device.amount for device in devices if device.amount is not None]
+def _amount_of(parts: Sequence[DeviceCost | EnergyCost]) -> Decimal | None:
+    amounts = [part.amount for part in parts if part.amount is not None]
     return sum(amounts, Decimal(0)) if amounts else None
 
 

@@ -180,6 +180,8 @@ class ModelLoaded:
 
     revision: str
     """Revision of the base model, to be kept for the job's later attempts."""
+    num_tokens: int | None = None
+    """Tokens of all steps of the job, as an estimate counts them."""
 
 
 class RunLink(Protocol):

@@ -3,7 +3,7 @@
 import gc
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 from ftlab.errors import ConflictError, FineTuneLabError
 from ftlab.schemas import NoticePayload
 from ftlab.schemas.events import DATASETS_MIXED
+from ftlab.schemas.methods import TrainingMethod
 from train.all_ranks import is_main_rank, num_ranks
 from train.checkpoints import checkpoint_files
 from train.checkpoints.resume import find_checkpoint, is_evaluation_overdue
@@ -26,6 +27,7 @@ from train.delivery import TrainedRun, deliver
 from train.device_defaults import Place, with_device_defaults
 from train.devices import load_on_devices, place_of, with_sharding_in_force
 from train.estimate.job_memory import JobMemory
+from train.estimate.tokens import tokens_of
 from train.failures.classify import raise_if_disk_full
 from train.loop.callback import RunCallback
 from train.loop.load_rows import load_datasets
@@ -88,8 +90,9 @@ def _train(run: RunContext, place: Place) -> TrainedRun:
     run = with_sharding_in_force(run, place, base, train_sets)
     plan = run.plan
 
+    lengths = [lengths_of(rows.data) for rows in train_sets]
     if is_main_rank():
-        _write_memory(plan, place, base, train_sets, eval_set)
+        _write_memory(plan, place, base, lengths, eval_set)
 
     # Find the checkpoint to resume from, if any. A damaged one is set aside.
     found = find_checkpoint(plan, link if is_main_rank() else None)
@@ -132,7 +135,7 @@ def _train(run: RunContext, place: Place) -> TrainedRun:
     stop_poll.raise_if_requested()
 
     # Train. The callback emits metrics, commits checkpoints and polls for stop requests.
-    link.emit(ModelLoaded(base.revision))
+    link.emit(ModelLoaded(base.revision, _num_tokens(schedule, lengths, plan.config.method)))
     with callback.watching():
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
 
@@ -158,13 +161,21 @@ def _train(run: RunContext, place: Place) -> TrainedRun:
     )
 
 
+def _num_tokens(schedule: RowSchedule, lengths: Sequence[Mapping[int, int]], method: TrainingMethod) -> int | None:
+    """Tokens of all steps; `None` where the rows have none before training."""
+    if not all(lengths):
+        return None
+    means = [sum(length * rows for length, rows in file.items()) / sum(file.values()) for file in lengths]
+    return tokens_of(schedule, means, method)
+
+
 def _write_memory(
-    plan: RunPlan, place: Place, base: BaseModel, train_sets: Sequence[Dataset], eval_set: Dataset | None
+    plan: RunPlan, place: Place, base: BaseModel, file_lengths: Sequence[Mapping[int, int]], eval_set: Dataset | None
 ) -> None:
     """Write down what the job's memory is computed from: should the run be killed, nothing else knows it."""
     lengths = Counter[int]()
-    for rows in train_sets:
-        lengths.update(lengths_of(rows.data))
+    for file in file_lengths:
+        lengths.update(file)
     eval_longest = max(lengths_of(eval_set.data), default=0) if eval_set is not None else 0
     if plan.use_cuda:
         memory = int(torch.cuda.get_device_properties(0).total_memory * (plan.gpu_fraction or 1))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from cluster.coordinator.failed_jobs import fail_unreadable, notices_of
 from cluster.coordinator.recoveries import try_recovery
@@ -14,10 +15,14 @@ from cluster.policy.retry import GiveUp, Retry, Stopped, after_attempt, after_st
 from cluster.runs.model_location import job_folder
 from cluster.runs.time_limits import lasted_s
 from ftlab.status import JobStatus, ReasonCode, StopKind
-from tracking.costs import record_of
+from tracking.costs import KWH, record_of
+from tracking.energy import energy_kwh
+from tracking.store import Transaction
 from tracking.store.records import AttemptRecord, JobRecord, JobRef, NewEvent, UnreadableConfig
 from tracking.store.totals import totals_of
 
+MEASURED_AFTER = timedelta(seconds=5)
+"""How long after its end the samples of an attempt are all in the database."""
 ORPHAN_GRACE_S = 5.0
 """Seconds that a run which has just delivered gets to exit by itself."""
 
@@ -27,18 +32,31 @@ def count_device_usage(tick: Tick) -> None:
 
     Each is counted once, whenever it ended and whichever coordinator lived then.
     """
-    if not tick.uncounted:
+    uncounted = [attempt for attempt in tick.uncounted if not _is_measured_still(tick, attempt)]
+    if not uncounted:
         return
     fleet = tick.cluster.fleet()
     with tick.store.begin() as tx:
-        for attempt in tick.uncounted:
+        for attempt in uncounted:
             if tx.attempts.count(JobRef(attempt.job_id, attempt.number), now=tick.now):
                 devices = fleet.weigh(Devices(attempt.cpus, attempt.gpus))
                 device_s = devices * lasted_s([attempt], tick.now)
                 job = tx.jobs.get(attempt.job_id)
                 tx.usage.add(job.owner, device_s, now=attempt.ended_at or tick.now)
                 tx.totals.add(totals_of(attempt, job))
-                tx.costs.add(record_of(tick.settings, job, attempt))
+                tx.costs.add(record_of(tick.settings, job, attempt, _energy_kwh(tx, attempt)))
+
+
+def _is_measured_still(tick: Tick, attempt: AttemptRecord) -> bool:
+    """Whether the last samples of its power may not be written yet, and are paid."""
+    is_paid = attempt.gpus > 0 and KWH in tick.settings.prices
+    return is_paid and attempt.ended_at is not None and tick.now - attempt.ended_at < MEASURED_AFTER
+
+
+def _energy_kwh(tx: Transaction, attempt: AttemptRecord) -> Decimal | None:
+    if not attempt.gpus:
+        return None
+    return energy_kwh(attempt, tx.telemetry.of_job(attempt.job_id, after=attempt.created_at, until=attempt.ended_at))
 
 
 def settle_jobs(tick: Tick) -> None:

@@ -62,9 +62,8 @@ def ensure_token(settings: Settings) -> None:
 def ray_environment(settings: Settings) -> dict[str, str]:
     """Variables for every process that starts or joins the Ray cluster of these settings."""
     return {
-        **os.environ,
+        **settings.service_environment(),
         **RAY_DEFAULTS,
-        **settings.to_environment(),
         # One machine is not drained, and the watcher would be one more process per run: where machines come and go,
         # the environment of the service switches it on.
         PREEMPTION_WATCHER: os.environ.get(PREEMPTION_WATCHER, "0"),

@@ -1,4 +1,4 @@
-"""HAProxy as Ray Serve's HTTP proxy, reachable from this machine only.
+"""HAProxy as Ray Serve's HTTP proxy, of which other machines reach the API's port at most.
 
 Ray 2.60 writes a configuration that opens HAProxy's statistics and metrics on every interface, without a password, and
 has no option against it. It does let us name the program to start, so a short shell script binds those ports to
@@ -15,10 +15,11 @@ from cluster.machine.ports import free_ports
 from ftlab.settings import Settings
 
 WRAPPER = """#!/bin/sh
-# Ray opens these ports on every interface; the lines below keep them on this machine.
+# Ray opens these ports on every interface; the lines below keep all but the API's on this machine.
 for argument; do
   case "$argument" in
-    */haproxy.cfg) sed -i -E -e 's/^( *bind )(\\*|):/\\1127.0.0.1:/; s/ mode 666 / mode 600 /' \\
+    */haproxy.cfg) sed -i -E -e '/:{port}( |$)/!s/^( *bind )(\\*|):/\\1127.0.0.1:/' \\
+      -e 's/ mode 666 / mode 600 /' \\
       -e 's#^( *errorfile (50[0-9])) .*#\\1 {folder}/\\2.http#' "$argument" ;;
   esac
 done
@@ -61,7 +62,9 @@ def ingress_environment(settings: Settings, folder: Path) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     wrapper = folder / "haproxy-on-loopback"
     # The folder is below the one for temporary files, with a name of ours: nothing in it needs quotes.
-    wrapper.write_text(WRAPPER.format(binary=shlex.quote(str(get_haproxy_binary())), folder=folder), "utf-8")
+    wrapper.write_text(
+        WRAPPER.format(binary=shlex.quote(str(get_haproxy_binary())), folder=folder, port=settings.port), "utf-8"
+    )
     _write_errors(folder)
     wrapper.chmod(0o700)
     names = ("HAPROXY_STATS_PORT", "HAPROXY_METRICS_PORT", "FALLBACK_PROXY_HTTP_PORT", "FALLBACK_PROXY_GRPC_PORT")

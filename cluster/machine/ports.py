@@ -32,7 +32,7 @@ def refuse_taken_port(settings: Settings, name: str) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((settings.host if name == "port" else "127.0.0.1", port))
         except OSError:
             flag = name.replace("_", "-")
             raise InvalidRequestError(

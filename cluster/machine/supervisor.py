@@ -18,6 +18,7 @@ from pathlib import Path
 
 from cluster.machine.deleted_checkpoints import remove_left_checkpoints
 from cluster.machine.environment import ensure_token, ray_environment
+from cluster.machine.first_key import has_admin_key
 from cluster.machine.haproxy import ingress_environment
 from cluster.machine.orphans import LifeLock, end_leftovers, mark, sweep_unfinished
 from cluster.machine.ports import answers, free_ports, refuse_taken_port
@@ -118,7 +119,7 @@ class Supervisor:
 
     @property
     def _url(self) -> str:
-        return f"http://{self._settings.host}:{self._settings.port}"
+        return self._settings.own_url
 
     def _urls(self) -> dict[str, str]:
         return {
@@ -171,13 +172,6 @@ def prepare(settings: Settings) -> None:
 
     The caller holds the `LifeLock` of the home.
     """
-    if not settings.is_loopback:
-        raise InvalidRequestError(
-            f"The service has no API keys yet, so it only binds to this machine; {settings.host} is refused. "
-            "Publish it through a proxy that authenticates its callers.",
-            "unsafe_host",
-            "host",
-        )
     if count := end_leftovers(settings):
         logger.info("Ended %d processes that an earlier service had left behind", count)
     for name in ("port", "mlflow_port", "dashboard_port", "ray_port"):
@@ -189,6 +183,13 @@ def prepare(settings: Settings) -> None:
     sweep_unfinished(settings)
     store = Store.open(settings.store_url)
     store.migrate()
+    if not settings.is_loopback and not has_admin_key(store):
+        raise InvalidRequestError(
+            f"Other machines can reach {settings.host}, and there is no valid API key with the scope 'admin': "
+            "start the service with 'ftlab up', which creates one.",
+            "unsafe_host",
+            "host",
+        )
     remove_left_folders(store, settings.home / "jobs")
     remove_left_checkpoints(store, settings)
     store.close()

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 
 from cluster.events.documents import to_documents
 from cluster.interfaces import EventHubClient
+from cluster.runs.earlier_runs import earlier_runs
 from ftlab.backoff import backoff_s
 from ftlab.errors import ServiceUnavailableError
-from ftlab.schemas import CheckpointPayload, MetricsPayload, ProgressPayload
+from ftlab.schemas import CheckpointPayload, JobConfig, MetricsPayload, ProgressPayload
 from ftlab.status import CAUSES, JobStatus, ReasonCode
 from tracking.store import StaleJobError, Store, Transaction
 from tracking.store.records import (
@@ -98,9 +99,18 @@ class AttemptLog:
     def move(self, target: JobStatus) -> None:
         self._queue.put(lambda tx: self._move(tx, target))
 
-    def set_processes(self, pids: tuple[int, ...], placement_groups: tuple[str, ...]) -> None:
+    def set_processes(
+        self,
+        pids: tuple[int, ...],
+        placement_groups: tuple[str, ...],
+        process_devices: tuple[tuple[str, tuple[int, ...]], ...] = (),
+    ) -> None:
+        """Record the training processes, with the machine and the GPUs of each, and what they hold in Ray's books."""
+
         def write(tx: Transaction) -> list[EventRecord]:
-            tx.attempts.set_processes(self._ref, pids=pids, placement_groups=placement_groups)
+            tx.attempts.set_processes(
+                self._ref, pids=pids, placement_groups=placement_groups, process_devices=process_devices
+            )
             return []
 
         self._queue.put(write)
@@ -240,6 +250,7 @@ class AttemptLog:
                 written += tx.events.append(self._ref, new)
                 new = []
                 tx.jobs.set_model_revision(self._ref, event.payload.revision)
+                self._write_estimate(tx, event.payload.num_tokens)
                 written += self._move(tx, JobStatus.RUNNING)
             else:
                 new.append(NewEvent(event.payload, event.at))
@@ -250,6 +261,15 @@ class AttemptLog:
             if isinstance(event.payload, CheckpointPayload):
                 self._write_checkpoint(tx, event.payload, event.at)
         return written
+
+    def _write_estimate(self, tx: Transaction, num_tokens: int | None) -> None:
+        """Keep what the training should take, to be shown beside what it took. Later attempts change nothing."""
+        job = tx.jobs.get(self._ref.id)
+        if num_tokens is None or self._ref.attempt > 1 or not isinstance(job.config, JobConfig):
+            return
+        speed = earlier_runs(tx, job.owner, job.config).speed
+        if speed is not None:
+            tx.jobs.set_estimate(self._ref, num_tokens / speed.tokens_per_s)
 
     def _write_metrics(self, tx: Transaction, emitted: Sequence[Emitted]) -> None:
         points = [

@@ -194,7 +194,12 @@ class RunDriver:
         groups = {worker.placement_group for worker in workers if worker.placement_group}
         if self._reservation is not None:
             groups.add(self._reservation.id.hex())
-        self._log.set_processes(tuple(worker.pid for worker in workers), tuple(sorted(groups)))
+        own = self._plan.cuda_device if self._plan is not None else None
+        self._log.set_processes(
+            tuple(worker.pid for worker in workers),
+            tuple(sorted(groups)),
+            tuple((worker.node_id, worker.gpus if own is None else (int(own),)) for worker in workers),
+        )
 
     def _reserve(self, shape: WorkerShape, label: str) -> str | None:
         """Hold in Ray's books what the standby run is about to use; our own ledger has made sure that it is free.

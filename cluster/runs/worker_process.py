@@ -32,6 +32,8 @@ class WorkerProcess:
     started_at_ticks: int
     node_id: str
     placement_group: str | None
+    gpus: tuple[int, ...] = ()
+    """Numbers of its GPUs on its node, as Ray gave them; a standby run gets its GPU later."""
 
     @classmethod
     def current(cls, rank: int) -> "WorkerProcess":
@@ -43,6 +45,7 @@ class WorkerProcess:
             started_at_ticks=start_ticks(os.getpid()),
             node_id=ray.get_runtime_context().get_node_id(),
             placement_group=group.id.hex() if group is not None else None,
+            gpus=tuple(int(gpu) for gpu in ray.get_gpu_ids() if str(gpu).isdigit()),
         )
 
 

@@ -32,7 +32,8 @@ TIMES = {
 @command(app)
 def analyze(session: Session, job: JobArgument) -> None:
     """Analyze a job: best step, course of the loss, speed, where the time went, and earlier jobs on the same model."""
-    from ftlab.cli.text import GLYPHS, one_line, steps
+    from ftlab.cli.text import GLYPHS, steps
+    from ftlab.formatting import one_line
 
     found = session.client.jobs.analytics(job)
     output = session.output
@@ -50,7 +51,7 @@ def analyze(session: Session, job: JobArgument) -> None:
 
 
 def _numbers(found: "JobAnalytics") -> dict[str, object]:
-    from ftlab.cli.text import number
+    from ftlab.formatting import number
 
     shown: dict[str, object] = {}
     for value in found.best_values:
@@ -71,7 +72,7 @@ def _numbers(found: "JobAnalytics") -> dict[str, object]:
 
 
 def _print_shares(session: Session, found: "JobAnalytics") -> None:
-    from ftlab.cli.text import number
+    from ftlab.formatting import number
 
     if found.shares and found.convergence is not None:
         session.output.data("")
@@ -94,7 +95,7 @@ def _print_times(session: Session, time: "TimeUse") -> None:
 
 
 def _print_earlier_runs(session: Session, found: "JobAnalytics") -> None:
-    from ftlab.cli.text import number
+    from ftlab.formatting import number
 
     if not found.earlier_runs:
         return
@@ -116,7 +117,7 @@ def _print_earlier_runs(session: Session, found: "JobAnalytics") -> None:
 
 
 def _duration(time_s: float) -> str:
-    from ftlab.cli.text import duration
+    from ftlab.formatting import duration
 
     return f"{time_s:.1f} s" if time_s < 60 else duration(time_s)
 

@@ -24,7 +24,7 @@ NamesArgument = Annotated[list[str], typer.Argument(metavar="NAME...", help="The
 @command(checkpoints, "ls")
 def list_checkpoints(session: Session, job: JobArgument) -> None:
     """List a job's checkpoints, newest first."""
-    from ftlab.cli.text import number, size
+    from ftlab.formatting import number, size
 
     found = session.client.jobs.checkpoints(job)
     if session.output.as_json:
@@ -104,7 +104,7 @@ def prune(
 
 
 def _show(session: Session, found: "CheckpointPrune") -> None:
-    from ftlab.cli.text import size
+    from ftlab.formatting import size
 
     rows: list[tuple[object, ...]] = [
         (item.job_id, item.name, size(item.size_bytes), item.created_at, "") for item in found.data
@@ -115,7 +115,7 @@ def _show(session: Session, found: "CheckpointPrune") -> None:
 
 
 def _summary(found: "CheckpointPrune") -> str:
-    from ftlab.cli.text import size
+    from ftlab.formatting import size
 
     number = len(found.data)
     return f"{number} checkpoint{'s' * (number != 1)} of {size(found.size_bytes)}"

@@ -74,7 +74,7 @@ def check_dataset(
             on_progress=on_progress,
         )
     if html is not None:
-        _write_page(session, html, _check_page(report))
+        session.output.page(html, _check_page(report))
     if session.output.as_json:
         session.output.json(report)
     else:
@@ -109,7 +109,7 @@ def show_tokens(
     if html is not None:
         from ftlab.pages import token_page
 
-        _write_page(session, html, token_page(rows))
+        session.output.page(html, token_page(rows))
     if session.output.as_json:
         session.output.json(rows)
         return
@@ -121,11 +121,6 @@ def _check_page(report: "CheckReport") -> str:
     from ftlab.pages import check_page
 
     return check_page(report)
-
-
-def _write_page(session: Session, path: Path, markup: str) -> None:
-    path.write_text(markup, "utf-8")
-    session.output.talk(f"Wrote {path}.")
 
 
 def _show_report(session: Session, report: "CheckReport") -> None:
@@ -203,7 +198,7 @@ def _flags(token: "Token") -> Iterator[tuple[str, bool]]:
 
 def _visible(text: str, *, keep_lines: bool = False) -> str:
     """The text without terminal control characters; line breaks are shown, and kept between lines."""
-    from ftlab.cli.text import one_line
+    from ftlab.formatting import one_line
     from ftlab.pages.token_page import REST
 
     lines = (text or REST).replace("\t", "⇥").split("\n")

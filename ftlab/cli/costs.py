@@ -35,7 +35,7 @@ def costs(
     if session.output.as_json:
         session.output.json(found)
         return
-    columns = (by, "name", "attempts", "cpu_hours", "gpu_hours", "amount", "currency")
+    columns = (by, "name", "attempts", "cpu_hours", "gpu_hours", "energy_kwh", "amount", "currency")
     if as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
@@ -52,5 +52,5 @@ def costs(
 
 def _row(found: "CostSum") -> tuple[str, ...]:
     name, amount = found.name or "", "" if found.amount is None else f"{found.amount:f}"
-    attempts, cpu_hours, gpu_hours = str(found.num_attempts), f"{found.cpu_hours:f}", f"{found.gpu_hours:f}"
-    return found.key, name, attempts, cpu_hours, gpu_hours, amount, found.currency or ""
+    quantities = (f"{quantity:f}" for quantity in (found.cpu_hours, found.gpu_hours, found.energy_kwh))
+    return found.key, name, str(found.num_attempts), *quantities, amount, found.currency or ""

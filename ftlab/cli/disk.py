@@ -7,7 +7,7 @@ from ftlab.cli.session import Session, command
 @command(app)
 def disk(session: Session) -> None:
     """Show what takes up the disk: by kind, and your jobs with the largest checkpoints."""
-    from ftlab.cli.text import size
+    from ftlab.formatting import size
 
     found = session.client.disk()
     if session.output.as_json:

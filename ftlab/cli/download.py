@@ -48,7 +48,7 @@ def target_file(given: Path | None, default_name: str) -> Path:
 
 def report_file(session: Session, target: Path) -> None:
     """Print what was saved, and where."""
-    from ftlab.cli.text import size
+    from ftlab.formatting import size
 
     num_bytes = target.stat().st_size
     if session.output.as_json:

@@ -78,7 +78,8 @@ def find_uploaded(session: "Session", path: Path) -> str | None:
 
 def estimate_lines(estimate: "JobEstimate") -> Iterator[str]:
     """The estimate as text, at most `WIDTH` columns wide."""
-    from ftlab.cli.text import auto_lines, duration, money, size
+    from ftlab.cli.text import auto_lines
+    from ftlab.formatting import duration, money, size
 
     if estimate.auto:
         yield "The service would choose:"
@@ -124,7 +125,7 @@ def _device(device: "DeviceEstimate") -> Iterator[str]:
 
 
 def _parts(parts: "MemoryParts") -> str:
-    from ftlab.cli.text import size
+    from ftlab.formatting import size
 
     names = ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "overhead")
     return ", ".join(f"{name} {size(getattr(parts, name))}" for name in names if getattr(parts, name))

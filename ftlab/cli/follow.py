@@ -9,7 +9,7 @@ import typer
 from ftlab.cli.exits import ExitCode
 from ftlab.cli.run_view import RunView
 from ftlab.cli.session import Session
-from ftlab.cli.text import duration, number
+from ftlab.formatting import duration, number
 from ftlab.schemas import Event, EventKind, Job
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """`ftlab show`: one job with its settings, its attempts, and what each resume started from."""
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from ftlab.schemas import Attempt, Job
 
 MAX_NAMED_DATASETS = 5
+CURRENT_LOAD = timedelta(seconds=60)
 MAX_ANCESTORS = 20
 """Jobs that are followed back to the base model of the first one."""
 
@@ -26,7 +28,8 @@ def show(
     ] = False,
 ) -> None:
     """Show one job, its attempts, what each resume started from, changed settings, and the alarms."""
-    from ftlab.cli.text import auto_lines, one_line
+    from ftlab.cli.text import auto_lines
+    from ftlab.formatting import one_line
     from ftlab.schemas import EventKind, NoticePayload, ResumedPayload
     from ftlab.schemas.events import ALARMS, CONFIG_ADJUSTED, DATA_CHECKED, DATASETS_MIXED, EVAL_SPLIT
 
@@ -85,7 +88,8 @@ def auto_comment(job: "Job") -> Iterator[str]:
 
 def _attempt_line(attempt: "Attempt") -> str:
     """`Attempt 2, 0:12:30 from step 50: worker_crashed, ...`."""
-    from ftlab.cli.text import elapsed, one_line
+    from ftlab.cli.text import elapsed
+    from ftlab.formatting import one_line
 
     resumed_from = attempt.resumed_from_step
     origin = "from the base model" if resumed_from is None else f"from step {resumed_from}"
@@ -99,7 +103,8 @@ def _where(attempt: "Attempt") -> str:
 
 
 def _fields(session: Session, job: "Job") -> dict[str, object]:
-    from ftlab.cli.text import GLYPHS, duration, files, local_time, number, status_and_phase, steps
+    from ftlab.cli.text import GLYPHS, files, local_time, status_and_phase, steps
+    from ftlab.formatting import duration, number
     from ftlab.status import ReasonCode
 
     return {
@@ -117,6 +122,7 @@ def _fields(session: Session, job: "Job") -> dict[str, object]:
         "Loss": number(job.loss),
         "Eval loss": number(job.eval_loss),
         "ETA": duration(job.eta_s or None),
+        "Load": _load(session, job),
         "Retries used": job.retries_used or None,
         "Model": job.model_id,
         "MLflow run": job.mlflow_url,
@@ -125,18 +131,35 @@ def _fields(session: Session, job: "Job") -> dict[str, object]:
         "Paused": local_time(job.paused_at),
         "Finished": local_time(job.finished_at),
         "Ran for": duration(job.run_time_s),
+        "Estimated": None if job.estimated_time_s is None else f"{duration(job.estimated_time_s)} of training",
         "Cost": _cost(job),
     }
 
 
+def _load(session: Session, job: "Job") -> str | None:
+    """What the devices and processes of a running job do now; `None` for a service of an earlier version."""
+    from ftlab.cli.device_text import load_lines
+    from ftlab.errors import NotFoundError
+    from ftlab.status import JobStatus
+
+    if job.status is not JobStatus.RUNNING:
+        return None
+    try:
+        return "; ".join(load_lines(session.client.jobs.gpu(job.id, after=datetime.now(UTC) - CURRENT_LOAD)))
+    except NotFoundError:
+        return None
+
+
 def _cost(job: "Job") -> str | None:
-    from ftlab.cli.text import money
+    from ftlab.formatting import money
 
     if job.cost is None:
         return None
     text = money(job.cost.amount, job.cost.currency)
     if job.cost.expected is not None:
         text += f"; about {money(job.cost.expected, job.cost.currency)} at the last step"
+    if job.cost.estimated is not None:
+        text += f"; estimated {money(job.cost.estimated, job.cost.currency)} for the training"
     return text
 
 

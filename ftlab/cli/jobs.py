@@ -29,7 +29,8 @@ def ls(
     limit: LimitOption = 20,
 ) -> None:
     """List jobs: active ones first, then the newest."""
-    from ftlab.cli.text import GLYPHS, duration, number, status_and_phase, steps
+    from ftlab.cli.text import GLYPHS, status_and_phase, steps
+    from ftlab.formatting import duration, number
     from ftlab.schemas.config import DEFAULT_PRIORITY
 
     jobs = _active_first(session, _statuses(status), limit + 1)
@@ -99,7 +100,8 @@ def queue(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100, help="Maximum waiting jobs to show.")] = 20,
 ) -> None:
     """Show the running jobs and the waiting jobs, in order."""
-    from ftlab.cli.text import duration, status_and_phase, steps
+    from ftlab.cli.text import status_and_phase, steps
+    from ftlab.formatting import duration
 
     found = session.client.queue(limit=limit)
     if session.output.as_json:

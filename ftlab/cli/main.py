@@ -17,9 +17,11 @@ from ftlab.cli import jobs as _jobs  # noqa: F401  isort: skip
 from ftlab.cli import checkpoints as _checkpoints  # noqa: F401  isort: skip
 from ftlab.cli import job_details as _job_details  # noqa: F401  isort: skip
 from ftlab.cli import analyze as _analyze, why as _why  # noqa: F401  isort: skip
+from ftlab.cli import compare as _compare  # noqa: F401  isort: skip
 from ftlab.cli import control as _control  # noqa: F401  isort: skip
 from ftlab.cli import download as _download  # noqa: F401  isort: skip
 from ftlab.cli import records as _records  # noqa: F401  isort: skip
+from ftlab.cli import import_openai as _import_openai  # noqa: F401  isort: skip
 from ftlab.cli import templates as _templates  # noqa: F401  isort: skip
 from ftlab.cli import models as _models  # noqa: F401  isort: skip
 from ftlab.cli import preview as _preview  # noqa: F401  isort: skip
@@ -27,12 +29,16 @@ from ftlab.cli import checks as _checks  # noqa: F401  isort: skip
 from ftlab.cli import notify as _notify  # noqa: F401  isort: skip
 from ftlab.cli import costs as _costs  # noqa: F401  isort: skip
 from ftlab.cli import disk as _disk  # noqa: F401  isort: skip
+from ftlab.cli import nodes as _nodes  # noqa: F401  isort: skip
 from ftlab.cli import quota as _quota  # noqa: F401  isort: skip
+from ftlab.cli import users as _users  # noqa: F401  isort: skip
+from ftlab.cli import keys as _keys  # noqa: F401  isort: skip
+from ftlab.cli import login as _login  # noqa: F401  isort: skip
 from ftlab.cli.app import app
 from ftlab.cli.exits import ExitCode, exit_code_of
 from ftlab.cli.session import JsonOption, QuietOption, ServerOption
-from ftlab.cli.text import one_line
 from ftlab.errors import FineTuneLabError, JobEndedError
+from ftlab.formatting import one_line
 
 
 def main() -> NoReturn:

@@ -16,7 +16,7 @@ def check_model(
     ],
 ) -> None:
     """Show whether a model can be trained, and its properties."""
-    from ftlab.cli.text import size
+    from ftlab.formatting import size
 
     found = session.client.models.check(ref)
     if session.output.as_json:

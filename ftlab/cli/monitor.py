@@ -93,9 +93,9 @@ def _client(session: Session, budget_s: float) -> "AsyncClient":
     from ftlab.client import AsyncClient, RetryPolicy
     from ftlab.settings import load_settings
 
-    settings = load_settings({"server": session.server})
+    settings = load_settings({"server": session.server}, with_login=True)
     retry = RetryPolicy(budget_s=budget_s, max_retries=None if budget_s else 0)
-    return AsyncClient(settings.server_url, settings.api_key or "", retry=retry)
+    return AsyncClient(settings.server_url, settings.api_key or "", retry=retry, owner=settings.owner or "")
 
 
 def _application() -> "ModuleType":

@@ -6,10 +6,12 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from ftlab.cli.text import ago, aligned, local_time, one_line
+from ftlab.cli.text import ago, aligned, local_time
 from ftlab.client.wire import OnProgress
+from ftlab.formatting import one_line
 
 
 class Output:
@@ -37,6 +39,11 @@ class Output:
 
     def json_line(self, value: Any) -> None:
         self.data(json.dumps(value, default=_plain, ensure_ascii=False))
+
+    def page(self, path: Path, markup: str) -> None:
+        """Write a report as a file."""
+        path.write_text(markup, "utf-8")
+        self.talk(f"Wrote {path}.")
 
     def record(self, fields: Mapping[str, object]) -> None:
         """Print names and values, one pair per line; empty values are omitted."""

@@ -43,7 +43,7 @@ def preview_dataset(
 
 
 def _lines(row: "PreviewRow") -> Iterator[str]:
-    from ftlab.cli.text import one_line
+    from ftlab.formatting import one_line
 
     yield f"line {row.line}"
     if row.raw is not None:

@@ -41,7 +41,7 @@ def _assign(limits: dict[str, Any], assignment: str) -> None:
 
 
 def _fields(quota: "Quota") -> dict[str, object]:
-    from ftlab.cli.text import number, size
+    from ftlab.formatting import number, size
 
     def of(used: str, limit: str | None) -> str:
         return f"{used} of {limit}" if limit is not None else f"{used}, no limit"

@@ -53,7 +53,7 @@ def upload_dataset(
 @command(datasets, "ls")
 def list_datasets(session: Session, limit: LimitOption = 20) -> None:
     """List datasets, newest first."""
-    from ftlab.cli.text import size
+    from ftlab.formatting import size
 
     found = list(session.client.datasets.list(limit))
     if session.output.as_json:
@@ -207,7 +207,8 @@ def _shown(name: str, value: object) -> object:
     """A value as text; `None` omits its line."""
     from datetime import datetime
 
-    from ftlab.cli.text import local_time, size
+    from ftlab.cli.text import local_time
+    from ftlab.formatting import size
 
     if isinstance(value, datetime):
         return local_time(value)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from ftlab.cli.text import GLYPHS, duration, files, number, one_line, size, status_and_phase, steps
+from ftlab.cli.text import GLYPHS, files, status_and_phase, steps
+from ftlab.formatting import duration, number, one_line, size
 from ftlab.schemas import (
     CheckpointPayload,
     Event,

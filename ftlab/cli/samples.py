@@ -54,7 +54,7 @@ def samples(
 
 def _print_table(session: Session, answers: "Answers", steps: list[int]) -> None:
     """Print one row per prompt, with one column per step."""
-    from ftlab.cli.text import one_line
+    from ftlab.formatting import one_line
 
     columns = [f"STEP {step}" for step in steps]
     rows = []
@@ -65,7 +65,7 @@ def _print_table(session: Session, answers: "Answers", steps: list[int]) -> None
 
 
 def _print_whole(session: Session, by_step: "dict[int, SamplePayload]", steps: list[int]) -> None:
-    from ftlab.cli.text import one_line
+    from ftlab.formatting import one_line
 
     session.output.data(f"Prompt: {one_line(_prompt_of(by_step))}")
     for answer in (by_step[step] for step in steps if step in by_step):

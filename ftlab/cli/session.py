@@ -64,9 +64,9 @@ class Session:
             from ftlab.client import Client, RetryPolicy
             from ftlab.settings import load_settings
 
-            settings = load_settings({"server": self.server})
+            settings = load_settings({"server": self.server}, with_login=True)
             retry = RetryPolicy(first_contact_s=None if self._patient else FIRST_CONTACT_S)
-            self._client = Client(settings.server_url, settings.api_key or "", retry=retry)
+            self._client = Client(settings.server_url, settings.api_key or "", retry=retry, owner=settings.owner or "")
         return self._client
 
     def __enter__(self) -> Self:

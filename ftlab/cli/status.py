@@ -27,7 +27,7 @@ def status(session: Session, home: HomeOption = None) -> None:
     from ftlab.errors import ServiceUnavailableError
     from ftlab.settings import load_settings
 
-    settings = load_settings({"home": home, "server": session.server})
+    settings = load_settings({"home": home, "server": session.server}, with_login=True)
     service = running_service(settings)
     if service is not None and home is None and service.urls.get("API") != settings.server_url:
         service = None  # the request is about another one
@@ -84,7 +84,7 @@ def config(session: Session, home: HomeOption = None) -> None:
     """Show the effective settings; secrets stay hidden."""
     from ftlab.settings import load_settings
 
-    settings = load_settings({"home": home, "server": session.server})
+    settings = load_settings({"home": home, "server": session.server}, with_login=True)
     shown = shown_settings(settings)
     if session.output.as_json:
         session.output.json(shown)

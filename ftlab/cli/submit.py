@@ -112,8 +112,8 @@ def report_submitted(session: Session, job: "Job") -> None:
 
 def upload(session: Session, path: Path, options: "UploadOptions | None" = None) -> "Dataset":
     """Upload a file and report it."""
-    from ftlab.cli.text import size
     from ftlab.client.wire import UploadOptions
+    from ftlab.formatting import size
 
     with session.output.transfer(f"Uploading {path.name}") as on_progress:
         dataset = session.client.datasets.upload(path, on_progress=on_progress, **vars(options or UploadOptions()))

@@ -74,7 +74,7 @@ def remove_template(session: Session, name: NameArgument, yes: YesOption = False
 
 def _settings_of(session: Session, job: str) -> str:
     """The settings of a job other than defaults, as the text of a template."""
-    from ftlab.cli.text import one_line
+    from ftlab.formatting import one_line
     from ftlab.schemas.job_file import parse_job_config, short_document, write_yaml
 
     found = session.client.jobs.get(job)

@@ -1,4 +1,4 @@
-"""Numbers, times and sizes for people."""
+"""Words, times and aligned columns for people at a terminal."""
 
 import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from unicodedata import combining, east_asian_width
 
+from ftlab.formatting import duration
 from ftlab.status import JobStatus, Phase
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from ftlab.schemas.auto import AutoValue
 
 AUTO_WIDTH = 80
@@ -26,40 +25,6 @@ GLYPHS: dict[JobStatus, str] = {
     JobStatus.FAILED: "✗",
     JobStatus.CANCELLED: "⊘",
 }
-
-
-def duration(seconds: float | None) -> str:
-    """`1:05`, `2:03:04`, `3 d 4 h`; empty for `None`."""
-    if seconds is None:
-        return ""
-    whole = max(0, round(seconds))
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours >= 24:
-        return f"{hours // 24} d {hours % 24} h"
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def size(num_bytes: int) -> str:
-    """`512 B`, `1.5 MB`; in powers of 1,000."""
-    amount = float(num_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 999.95:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"
-
-
-def number(value: float | None) -> str:
-    """Four significant digits; empty for `None`."""
-    return "" if value is None else f"{value:.4g}"
-
-
-def money(amount: "Decimal", currency: str | None) -> str:
-    """`12.34 EUR`; with as many more decimals as two digits of a small amount need, such as `0.0012 EUR`."""
-    num_decimals = 2 if amount == 0 or amount >= 1 else max(2, 1 - amount.adjusted())
-    whole, point, decimals = f"{amount:.{num_decimals}f}".partition(".")
-    return f"{whole}{point}{decimals[:2]}{decimals[2:].rstrip('0')} {currency or ''}".rstrip()
 
 
 def local_time(at: datetime | None) -> str:
@@ -97,11 +62,6 @@ def files(file: int | None, num_files: int, file_progress: float | None) -> str:
     if num_files < 2 or file is None:
         return ""
     return f"file {file} of {num_files} ({100 * (file_progress or 0.0):.0f} %)"
-
-
-def one_line(value: object) -> str:
-    """Text without line breaks, tabs and terminal control characters."""
-    return "".join(char if char.isprintable() else " " for char in str(value))
 
 
 COLUMN_GAP = "  "

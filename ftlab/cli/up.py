@@ -115,7 +115,9 @@ def _end_leftovers(settings: "Settings", output: "Output") -> None:
     """End what a killed supervisor left running."""
     from ftlab.errors import ServiceUnavailableError
 
-    done = subprocess.run(_command(LEFTOVERS), env=_environment(settings), capture_output=True, text=True)
+    done = subprocess.run(
+        service_command(LEFTOVERS), env=settings.service_environment(), capture_output=True, text=True
+    )
     if done.returncode != 0:
         raise ServiceUnavailableError(
             f"Processes that a killed service left behind could not be ended: {done.stderr.strip()}"
@@ -124,23 +126,27 @@ def _end_leftovers(settings: "Settings", output: "Output") -> None:
 
 
 def _start(flags: Mapping[str, object], detach: bool, quiet: bool) -> None:
+    from ftlab.cli import network
     from ftlab.cli.output import Output
     from ftlab.cli.service_file import running_service
     from ftlab.errors import ConflictError
     from ftlab.settings import load_settings
 
     settings = load_settings(flags)
-    command = _command(SUPERVISOR)
+    output = Output(quiet=quiet)
+    command = service_command(SUPERVISOR)
     if running := running_service(settings):
         raise ConflictError(
             f"FineTune Lab is already running with {settings.home} (process {running.pid}); stop it with 'ftlab down'."
         )
+    if not settings.is_loopback:
+        network.show_way_in(settings, service_command(network.FIRST_KEY), output)
     if not detach:
-        os.execve(sys.executable, command, _environment(settings))
-    _start_detached(settings, command, Output(quiet=quiet))
+        os.execve(sys.executable, command, settings.service_environment())
+    _start_detached(settings, command, output)
 
 
-def _command(module: str) -> list[str]:
+def service_command(module: str) -> list[str]:
     """The command line that runs a module of the service."""
     from ftlab.errors import InvalidRequestError
 
@@ -156,17 +162,13 @@ def _command(module: str) -> list[str]:
     return [sys.executable, *([] if is_checkout else ["-P"]), "-m", module]
 
 
-def _environment(settings: "Settings") -> dict[str, str]:
-    return {**os.environ, **settings.to_environment()}
-
-
 def _start_detached(settings: "Settings", command: list[str], output: "Output") -> None:
     log = settings.home / "logs" / "supervisor.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
         process = subprocess.Popen(
             command,
-            env=_environment(settings),
+            env=settings.service_environment(),
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,

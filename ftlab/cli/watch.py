@@ -9,7 +9,8 @@ import typer
 from ftlab.cli.app import app
 from ftlab.cli.exits import ExitCode
 from ftlab.cli.session import Session, command, refuse_unknown
-from ftlab.cli.text import GLYPHS, one_line
+from ftlab.cli.text import GLYPHS
+from ftlab.formatting import one_line
 
 if TYPE_CHECKING:
     from ftlab.schemas import Event, Job, LogLine

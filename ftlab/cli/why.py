@@ -18,7 +18,8 @@ ROWS_AT_FAULT = ("bad_data", "diverged")
 @command(app)
 def why(session: Session, job: JobArgument) -> None:
     """Show why a job failed, what to change, and where to continue."""
-    from ftlab.cli.text import GLYPHS, one_line
+    from ftlab.cli.text import GLYPHS
+    from ftlab.formatting import one_line
     from ftlab.schemas.failure_text import failure_lines
 
     found = session.client.jobs.get(job)

@@ -38,11 +38,12 @@ def client_options(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def request_options(request: Request) -> dict[str, Any]:
+def request_options(request: Request, endpoint: Endpoint) -> dict[str, Any]:
     """Arguments of `request` and `stream` of httpx2, without a body that is read from a file."""
     headers = dict(request.headers)
     options: dict[str, Any] = {"method": request.method, "url": request.path, "headers": headers}
-    options["params"] = {name: _param(value) for name, value in request.params.items() if value is not None}
+    params = {"owner": endpoint.owner, **request.params}
+    options["params"] = {name: _param(value) for name, value in params.items() if value is not None}
     if request.timeout_s is not None:
         options["timeout"] = _timeout(request.timeout_s)
     if request.idempotency_key is not None:
@@ -57,8 +58,9 @@ def request_options(request: Request) -> dict[str, Any]:
 
 def socket_options(endpoint: Endpoint, job_id: str, after: int) -> dict[str, Any]:
     """Arguments of `connect` of websockets, sync and asyncio."""
+    query = {"after": str(after)} | ({"owner": endpoint.owner} if endpoint.owner else {})
     return {
-        "uri": f"{endpoint.socket_url}/ws/training/{segment(job_id)}?{urlencode({'after': after})}",
+        "uri": f"{endpoint.socket_url}/ws/training/{segment(job_id)}?{urlencode(query)}",
         "additional_headers": endpoint.headers,
         "user_agent_header": None,
         "compression": None,

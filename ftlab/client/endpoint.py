@@ -41,6 +41,8 @@ class Endpoint:
     timeout_s: float = 30.0
     clock: Callable[[], float] = time.monotonic
     jitter: Callable[[], float] = random.random
+    owner: str | None = None
+    """The user for whom an admin acts; default: the key's own."""
     has_answered: bool = False
 
     @property
@@ -64,15 +66,18 @@ class Endpoint:
         return headers | {"authorization": f"Bearer {self.api_key}"} if self.api_key else headers
 
 
-def find_endpoint(base_url: str | None, api_key: str | None, timeout_s: float, policy: RetryPolicy) -> Endpoint:
+def find_endpoint(
+    base_url: str | None, api_key: str | None, owner: str | None, timeout_s: float, policy: RetryPolicy
+) -> Endpoint:
     """Fill what is not given from the settings.
 
     Raises `InvalidRequestError` for an address or a key that can never work.
     """
     if base_url is None or api_key is None:
-        settings = load_settings()
+        settings = load_settings(with_login=True)
         base_url = settings.server_url if base_url is None else base_url
         api_key = settings.api_key if api_key is None else api_key
+        owner = settings.owner if owner is None else owner
     if not _is_address(base_url):
         raise InvalidRequestError(
             f"The service's address must look like 'http://host:8000', not like {base_url!r}.",
@@ -81,7 +86,7 @@ def find_endpoint(base_url: str | None, api_key: str | None, timeout_s: float, p
         )
     if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
         raise InvalidRequestError("The API key contains invalid characters.", "invalid_setting", "api_key")
-    return Endpoint(base_url.rstrip("/"), api_key or None, policy, timeout_s)
+    return Endpoint(base_url.rstrip("/"), api_key or None, policy, timeout_s, owner=owner or None)
 
 
 def _is_address(url: str) -> bool:

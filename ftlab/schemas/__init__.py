@@ -46,6 +46,7 @@ from ftlab.schemas.records import (
     ServiceInfo,
     TunedModel,
 )
+from ftlab.schemas.telemetry import DeviceSeries, GpuSample, HostSample, JobTelemetry, NodeStatus
 from ftlab.schemas.templates import Template, TemplateSummary
 from ftlab.schemas.training import TrainingConfig
 
@@ -64,6 +65,7 @@ __all__ = [
     "DatasetField",
     "DatasetPreview",
     "DeviceEstimate",
+    "DeviceSeries",
     "DpoMethod",
     "EarlierRun",
     "Event",
@@ -71,12 +73,15 @@ __all__ = [
     "EventPayload",
     "FailureAnalysis",
     "FailurePayload",
+    "GpuSample",
     "GrpoMethod",
+    "HostSample",
     "Job",
     "JobAnalytics",
     "JobConfig",
     "JobCost",
     "JobEstimate",
+    "JobTelemetry",
     "KtoMethod",
     "LogLine",
     "LogPayload",
@@ -86,6 +91,7 @@ __all__ = [
     "MetricPoint",
     "MetricsPayload",
     "ModelCheck",
+    "NodeStatus",
     "NoticePayload",
     "Notification",
     "NotificationKind",

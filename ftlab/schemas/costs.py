@@ -35,6 +35,16 @@ class DeviceCost(WireModel):
     amount: Decimal | None = None
 
 
+class EnergyCost(WireModel):
+    """The electricity of the GPUs that an attempt held."""
+
+    kwh: Decimal
+    """From the mean power that the GPUs reported."""
+    price_per_kwh: Decimal | None = None
+    """`None` where the settings have no price `kwh`."""
+    amount: Decimal | None = None
+
+
 class CostRecord(WireModel):
     """What one attempt held and cost. It never changes, and outlives its job."""
 
@@ -47,8 +57,10 @@ class CostRecord(WireModel):
     held_from: datetime
     held_until: datetime
     devices: list[DeviceCost]
+    energy: EnergyCost | None = None
+    """`None` where no GPU reported its power."""
     amount: Decimal | None = None
-    """Sum of the devices that have a price; `None` where none has one."""
+    """Sum of the devices and the energy, as far as they have a price; `None` where nothing has one."""
     currency: str | None = None
 
 
@@ -56,7 +68,7 @@ class JobCost(WireModel):
     """What a job costs so far."""
 
     amount: Decimal
-    """All attempts, the present one until now."""
+    """All attempts, the present one until now; electricity is added when an attempt ends."""
     currency: str
     is_final: bool
     """Whether the job has ended and every attempt has its record. An ended job may be resumed."""
@@ -64,6 +76,9 @@ class JobCost(WireModel):
     """What it costs now; 0 while it holds no device."""
     expected: Decimal | None = None
     """Amount at the last step, by the estimated time left; only while it trains."""
+    estimated: Decimal | None = None
+    """What the training was expected to cost when it began: `estimated_time_s` of the job, on the devices of its first
+    attempt."""
 
 
 class CostSum(WireModel):
@@ -79,6 +94,8 @@ class CostSum(WireModel):
     cpu_hours: Decimal
     """Hours of CPU cores."""
     gpu_hours: Decimal
+    energy_kwh: Decimal = Decimal(0)
+    """Of the GPUs that reported their power."""
 
 
 class CostReport(WireModel):

@@ -51,6 +51,15 @@ class ChannelType(StrEnum):
     """Any service that the library Apprise supports."""
 
 
+class WebhookFormat(StrEnum):
+    """What a webhook gets."""
+
+    FTLAB = "ftlab"
+    """The notification."""
+    OPENAI = "openai"
+    """An event as OpenAI sends it."""
+
+
 class Notification(WireModel):
     """One life event of a job, or of a channel."""
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from ftlab.schemas.accounts import ApiKey, User
 from ftlab.schemas.checks import TokenRow
 from ftlab.schemas.common import WireModel
 from ftlab.schemas.costs import CostRecord
@@ -96,6 +97,14 @@ class TemplateList(WireModel):
 
 class CostRecordList(WireModel):
     data: list[CostRecord]
+
+
+class UserList(WireModel):
+    data: list[User]
+
+
+class KeyList(WireModel):
+    data: list[ApiKey]
 
 
 class ChannelList(WireModel):

@@ -19,6 +19,7 @@ from ftlab.tui.job_pane import JobPane
 from ftlab.tui.job_table import JobTable
 from ftlab.tui.line_area import LineArea
 from ftlab.tui.navigation import Navigation
+from ftlab.tui.nodes_screen import NodesScreen
 from ftlab.tui.palette import PALETTES
 from ftlab.tui.spans import to_ascii
 
@@ -54,6 +55,7 @@ class Monitor(JobCommands, ChartControls, Navigation):
         Binding("question_mark", "keys", show=False),
         Binding("space", "mark", show=False),
         Binding("c", "compare", show=False),
+        Binding("m", "machines", show=False),
         Binding("t", "next_theme", show=False),
         Binding("r", "refresh_now", show=False),
         *Navigation.NAVIGATION_KEYS,
@@ -140,6 +142,10 @@ class Monitor(JobCommands, ChartControls, Navigation):
         else:
             self.push_screen(CompareScreen(jobs))
 
+    def action_machines(self) -> None:
+        """Show the machines and GPUs."""
+        self.push_screen(NodesScreen())
+
     def action_next_theme(self) -> None:
         """Switch to the next theme."""
         names = list(PALETTES)
@@ -162,6 +168,7 @@ class Monitor(JobCommands, ChartControls, Navigation):
         """Commands of the palette."""
         yield SystemCommand("Keys", "Show all keys", self.action_keys)
         yield SystemCommand("Theme", "Switch to the next theme", self.action_next_theme)
+        yield SystemCommand("Machines", "Show the machines and GPUs", self.action_machines)
         yield SystemCommand("Compare", "Compare the marked jobs", self.action_compare)
         yield SystemCommand("Refresh", "Fetch the jobs at once", self.action_refresh_now)
         yield from self.job_commands()

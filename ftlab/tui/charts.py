@@ -5,9 +5,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ftlab.cli.text import duration, fitted
+from ftlab.cli.text import fitted
+from ftlab.formatting import duration
+from ftlab.thinning import thinned
 from ftlab.tui.braille import Canvas
-from ftlab.tui.series import Series, XAxis, finite, restarts, smoothed, thinned, x_values
+from ftlab.tui.series import Series, XAxis, finite, restarts, smoothed, x_values
 from ftlab.tui.spans import Line, Span, line, spread
 
 LABEL_WIDTH = 8

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from ftlab.cli.text import duration, fitted, number
+from ftlab.cli.text import fitted
+from ftlab.formatting import duration, number, shown_value
 from ftlab.tui.chart_pane import compared
 from ftlab.tui.charts import CURVES, ChartOptions
-from ftlab.tui.details import shown_value
 from ftlab.tui.snapshot import JobDetail, flat_config
 from ftlab.tui.spans import Line, Span, line
 

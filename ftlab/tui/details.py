@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
 
-from ftlab.cli.text import ago, duration, elapsed, files, fitted, number, one_line, size, status_and_phase
+from ftlab.cli.text import ago, elapsed, files, fitted, status_and_phase
+from ftlab.formatting import duration, number, one_line, shown_value, size
 from ftlab.schemas import Attempt, Checkpoint, EventKind, Job, LogLine
 from ftlab.schemas.failure_text import failure_lines
 from ftlab.schemas.log_lines import event_text
@@ -203,13 +203,6 @@ def _attempt(attempt: Attempt) -> Line:
         return (*begin, ("alive", "active"))
     role = "good" if attempt.reason is ReasonCode.OK else "warning"
     return (*begin, *line((f"{attempt.reason or ''} ", role), attempt.message or ""))
-
-
-def shown_value(value: Any) -> str:
-    """A setting as text."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "none"}[value]
-    return f"{value:g}" if isinstance(value, float) else one_line(value)
 
 
 def why_tab(detail: JobDetail, width: int) -> list[Line]:

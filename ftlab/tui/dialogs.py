@@ -9,9 +9,9 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static, TextArea
 
+from ftlab.formatting import shown_value
 from ftlab.schemas import FailureAnalysis, Job
 from ftlab.tui.actions import DownloadChoice, ResumeChoice, changes_text, default_file
-from ftlab.tui.details import shown_value
 from ftlab.tui.line_area import LineArea
 from ftlab.tui.spans import Line, line
 
@@ -220,8 +220,9 @@ HELP = (
     ("p", "pause", "d", "cancel"),
     ("R", "resume, adjust", "D", "download"),
     ("P", "priority", "F", "move to the front"),
-    ("r", "refresh now", "Ctrl+P", "all commands"),
-    ("?", "this page", "q", "quit"),
+    ("m", "machines and GPUs", "r", "refresh now"),
+    ("?", "this page", "Ctrl+P", "all commands"),
+    ("", "", "q", "quit"),
 )
 SIGNS = "○ waiting  ● active  ↻ starts again  ‖ paused\n✓ completed  ✗ failed  ⊘ cancelled  ▲ checkpoint in a chart"
 

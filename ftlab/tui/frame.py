@@ -8,6 +8,7 @@ from ftlab.schemas import Job
 from ftlab.status import LIVE_STATUSES, JobStatus
 from ftlab.tui.actions import Action, why_not
 from ftlab.tui.details import Tab
+from ftlab.tui.device_lines import devices_line
 from ftlab.tui.job_columns import STATUS_ROLES
 from ftlab.tui.snapshot import LinkState, Snapshot, rough
 from ftlab.tui.spans import Line, fitted_line, joined, line, spread, width_of
@@ -40,7 +41,7 @@ def title_line(snapshot: Snapshot, width: int, now: datetime, *, is_readonly: bo
             line((f"{GLYPHS[status]} {count}{f' {word}' * is_long}", STATUS_ROLES[status]))
             for status, count, word in shown
         ]
-        left = joined([*names, *(tally if snapshot.jobs else ())])
+        left = joined([*names, *(tally if snapshot.jobs else ()), devices_line(snapshot.nodes)])
         if width_of(left) + width_of(right) < width:
             break
     return spread(left, right, width)

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from ftlab.cli.text import GLYPHS, duration, fitted, one_line, steps
+from ftlab.cli.text import GLYPHS, fitted, steps
+from ftlab.formatting import duration, one_line
 from ftlab.schemas import Job
 from ftlab.status import LIVE_STATUSES, JobStatus
 from ftlab.tui.braille import bar, sparkline

@@ -6,8 +6,9 @@ from typing import ClassVar
 from textual.app import SystemCommand
 from textual.binding import Binding
 
-from ftlab.cli.text import size, steps
+from ftlab.cli.text import steps
 from ftlab.errors import FineTuneLabError, NotFoundError
+from ftlab.formatting import size
 from ftlab.schemas import Job
 from ftlab.status import JobStatus
 from ftlab.tui import actions

@@ -7,8 +7,14 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from ftlab.client import AsyncClient
-from ftlab.errors import AuthenticationError, FineTuneLabError, NotFoundError, PermissionDeniedError
-from ftlab.schemas import Job, MetricPoint
+from ftlab.errors import (
+    AuthenticationError,
+    FineTuneLabError,
+    NotFoundError,
+    PermissionDeniedError,
+    ServiceUnavailableError,
+)
+from ftlab.schemas import Job, MetricPoint, NodeStatus
 from ftlab.status import LIVE_STATUSES, JobStatus
 from ftlab.tui.snapshot import Link, LinkState, Snapshot, Trend, in_table_order
 
@@ -18,6 +24,7 @@ FULL_EVERY_S = 60.0
 """How often the whole list is fetched again: jobs that were deleted leave it then."""
 BUSY_S, WAITING_S, IDLE_S = 1.0, 2.0, 5.0
 """Pauses between two polls while jobs run, while jobs wait, and while all have ended."""
+NODES_EVERY_S = 2.0
 NEWEST = 20
 TREND_METRICS = ("loss", "reward", "learning_rate", "tokens_per_s")
 TREND_POINTS = 32
@@ -58,6 +65,8 @@ class PollingFeed:
         self._trends: dict[str, Trend] = {}
         self._trend_steps: dict[str, int] = {}
         """The step at which the trend of a job was fetched."""
+        self._nodes: tuple[NodeStatus, ...] = ()
+        self._nodes_at: datetime | None = None
         self._link = Link(client.base_url)
         self._listed_at: datetime | None = None
         self._wake = asyncio.Event()
@@ -100,7 +109,8 @@ class PollingFeed:
         else:
             self._link = replace(self._link, state=LinkState.LIVE, fetched_at=self._clock(), problem="")
         jobs = in_table_order(list(self._jobs.values()))
-        return Snapshot(self._link, jobs, {job.id: self._trends[job.id] for job in jobs if job.id in self._trends})
+        trends = {job.id: self._trends[job.id] for job in jobs if job.id in self._trends}
+        return Snapshot(self._link, jobs, trends, self._nodes)
 
     async def _fetch(self) -> None:
         now = self._clock()
@@ -119,6 +129,17 @@ class PollingFeed:
                 await self._fetch_one(job.id)
         self._jobs |= found
         await self._fetch_trends()
+        await self._fetch_nodes(now)
+
+    async def _fetch_nodes(self, now: datetime) -> None:
+        """The machines, which a service that starts does not know, and one of an earlier version does not list."""
+        if self._nodes_at is not None and (now - self._nodes_at).total_seconds() < NODES_EVERY_S:
+            return
+        self._nodes_at = now
+        try:
+            self._nodes = tuple(await self._client.nodes())
+        except (NotFoundError, ServiceUnavailableError):
+            self._nodes = ()
 
     async def _fetch_one(self, job_id: str) -> None:
         """The record of a job that is not in the lists: it was active at the last poll, or is pinned."""

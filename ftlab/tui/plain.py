@@ -57,6 +57,7 @@ def snapshot_document(snapshot: Snapshot, detail: JobDetail | None) -> dict[str,
             | {"trend": list(trend.losses) if (trend := snapshot.trends.get(job.id)) else None}
             for job in snapshot.jobs
         ],
+        "nodes": [node.model_dump(mode="json") for node in snapshot.nodes],
     }
     if detail is not None:
         document["job"] = {

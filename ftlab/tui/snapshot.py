@@ -8,8 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from ftlab.cli.text import duration
-from ftlab.schemas import Attempt, Checkpoint, Event, FailureAnalysis, Job, LogLine
+from ftlab.formatting import duration
+from ftlab.schemas import Attempt, Checkpoint, Event, FailureAnalysis, Job, LogLine, NodeStatus
 from ftlab.schemas.config_changes import flat
 from ftlab.status import LIVE_STATUSES, JobStatus
 from ftlab.tui.series import Series
@@ -60,6 +60,8 @@ class Snapshot:
     """In the order of the table: with devices, queued, paused, then ended ones, the newest first."""
     trends: Mapping[str, Trend] = field(default_factory=dict)
     """By job id."""
+    nodes: tuple[NodeStatus, ...] = ()
+    """The machines, as far as the service knows them."""
 
     @property
     def counts(self) -> Counter[JobStatus]:

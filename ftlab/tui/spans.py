@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from ftlab.cli.text import cell_width, clipped, one_line
+from ftlab.cli.text import cell_width, clipped
+from ftlab.formatting import one_line
 
 Span = tuple[str, str]
 """Text, and its role; an empty role is normal text."""

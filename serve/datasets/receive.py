@@ -31,15 +31,15 @@ class Upload:
     sha256: str
 
 
-async def receive(request: Request, path: Path, max_bytes: int) -> Upload:
-    """Write the request's file to `path` and sync it.
+async def receive(request: Request, path: Path, max_bytes: int, form: MultipartFile | None = None) -> Upload:
+    """Write the request's file to `path` and sync it. `form` reads a form that has other fields besides the file.
 
     Raise `PayloadTooLargeError`, `ServiceUnavailableError` with code `disk_full`, and `InvalidRequestError` for a
     request without a file. The caller removes `path` when this raises.
     """
     declared = request.headers.get("content-length", "")
     check_space(path.parent, int(declared) if declared.isdecimal() else 0)
-    body = _Body(request)
+    body = _Body(request, form)
     writing = _Writing(path, max_bytes)
     try:
         buffer = bytearray()
@@ -64,12 +64,12 @@ def display_name(filename: str) -> str:
 class _Body:
     """The file in a request's body, sent as a form or bare; `filename` is known after the last chunk."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, form: MultipartFile | None) -> None:
         self._request = request
         content_type = request.headers.get("content-type", "")
         is_form = content_type.lower().startswith("multipart/")
-        self._form = MultipartFile(content_type) if is_form else None
-        self.filename = "" if is_form else _header_name(request)
+        self._form = form or (MultipartFile(content_type) if is_form else None)
+        self.filename = "" if self._form else _header_name(request)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         async for chunk in self._request.stream():

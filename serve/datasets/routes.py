@@ -1,6 +1,6 @@
 """`/api/datasets`: upload, list, get, download, move and delete datasets."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 from anyio import CancelScope
 from fastapi import APIRouter
@@ -14,10 +14,11 @@ from serve.context import Caller, services_of
 from serve.datasets import intake, service
 from serve.datasets.intake import SOURCE
 from serve.datasets.options import DatasetOptions, QueryOptions
-from serve.datasets.receive import receive
+from serve.datasets.receive import Upload, receive
 from serve.datasets.service import Content
 from serve.http.body_limit import MULTIPART_OVERHEAD_BYTES
 from serve.http.json_body import JsonBody, JsonRoute
+from serve.http.multipart import MultipartFile
 from serve.http.openapi import FILE_BODY
 from serve.http.query import After, Limit, RecordId
 from serve.http.ranges import CHUNK_BYTES, file_response
@@ -63,7 +64,7 @@ async def delete_dataset(caller: Caller, dataset_id: RecordId) -> Response:
 @router.get("/{dataset_id}/content", response_class=StreamingResponse, summary="Download the file as it was uploaded")
 async def get_content(request: Request, caller: Caller, dataset_id: RecordId) -> Response:
     """`Range` and `If-Range` resume a download that was cut."""
-    return _content_response(request, await caller.call(service.content, dataset_id))
+    return content_response(request, await caller.call(service.content, dataset_id))
 
 
 @router.post("/{dataset_id}/move", response_model=Dataset, summary="Move a dataset to another bucket")
@@ -87,17 +88,31 @@ async def create_url(
 @downloads.get("/{token}", response_class=StreamingResponse, summary="Download the file of a signed URL")
 async def get_signed(request: Request, token: str) -> Response:
     """No API key is needed: anyone who has the URL can download the file until it expires."""
-    return _content_response(request, await in_thread(service.signed_content, services_of(request), token))
+    return content_response(request, await in_thread(service.signed_content, services_of(request), token))
 
 
 async def _upload(request: Request, caller: Caller, options: DatasetOptions) -> Response:
+    dataset = await uploaded(request, caller, options)
+    return reply(dataset, 200 if dataset.is_duplicate else 201, {"location": f"/api/datasets/{dataset.id}"})
+
+
+async def uploaded(
+    request: Request,
+    caller: Caller,
+    options: DatasetOptions,
+    form: MultipartFile | None = None,
+    choose: Callable[[Upload], DatasetOptions] | None = None,
+) -> Dataset:
+    """Receive the request's file and make it a dataset. `choose` may look at the file for other options; it blocks."""
     services, owner = caller.services, caller.owner
     declared = request.headers.get("content-length", "")
     num_bytes = max(0, int(declared[:20]) - MULTIPART_OVERHEAD_BYTES) if declared.isdecimal() else 0
     folder = await caller.call(intake.make_incoming, options, num_bytes)
     try:
-        upload = await receive(request, folder / SOURCE, services.settings.max_upload_bytes)
-        dataset = await caller.call(
+        upload = await receive(request, folder / SOURCE, services.settings.max_upload_bytes, form)
+        if choose is not None:
+            options = await in_thread(choose, upload)
+        return await caller.call(
             intake.accept,
             upload,
             options,
@@ -107,10 +122,9 @@ async def _upload(request: Request, caller: Caller, options: DatasetOptions) -> 
         # Also when the request is cancelled: the file may be large, and removing it takes a while.
         with CancelScope(shield=True):
             await in_thread(intake.discard, folder)
-    return reply(dataset, 200 if dataset.is_duplicate else 201, {"location": f"/api/datasets/{dataset.id}"})
 
 
-def _content_response(request: Request, content: Content) -> Response:
+def content_response(request: Request, content: Content) -> Response:
     """Send the file, or the part that is asked for; only the headers for HEAD."""
 
     def pieces(start: int, stop: int) -> Generator[bytes, None, None]:

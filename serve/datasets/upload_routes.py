@@ -76,11 +76,7 @@ async def send_piece(
 )
 async def complete_upload(caller: Caller, upload_id: RecordId, end: JsonBody[UploadEnd] = AS_STARTED) -> Response:
     """The request may be repeated: the dataset is created once."""
-    deadline = time.monotonic() + BUSY_PATIENCE_S
-    while (dataset := await caller.call(upload_sessions.complete, upload_id, end)) is None:
-        if time.monotonic() > deadline:
-            raise ServiceUnavailableError("Another request is still creating this dataset; try again.")
-        await anyio.sleep(BUSY_POLL_S)
+    dataset = await completed(caller, upload_id, end)
     return reply(dataset, 200 if dataset.is_duplicate else 201, {"location": f"/api/datasets/{dataset.id}"})
 
 
@@ -88,6 +84,16 @@ async def complete_upload(caller: Caller, upload_id: RecordId, end: JsonBody[Upl
 async def delete_upload(caller: Caller, upload_id: RecordId) -> Response:
     await caller.call(upload_sessions.remove, upload_id)
     return Response(status_code=204)
+
+
+async def completed(caller: Caller, upload_id: str, end: UploadEnd) -> Dataset:
+    """The dataset of an upload, also where another request is making it. Raises as `upload_sessions.complete` does."""
+    deadline = time.monotonic() + BUSY_PATIENCE_S
+    while (dataset := await caller.call(upload_sessions.complete, upload_id, end)) is None:
+        if time.monotonic() > deadline:
+            raise ServiceUnavailableError("Another request is still creating this dataset; try again.")
+        await anyio.sleep(BUSY_POLL_S)
+    return dataset
 
 
 async def _receive(request: Request, piece: Piece) -> None:

@@ -141,7 +141,7 @@ class Piece:
     def _append(self, data: bytes, stop: int) -> None:
         record, store = self._record, self._services.store
         check_space(self._path.parent, len(data))
-        with _opened(self._path) as descriptor:
+        with opened(self._path) as descriptor:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             with store.read() as tx:
                 now_there = tx.uploads.get(record.id, owner=record.owner)
@@ -174,7 +174,7 @@ def complete(services: Services, owner: str, upload_id: str, end: UploadEnd) -> 
             "upload_incomplete",
         )
     try:
-        with _opened(_folder(services, upload_id) / LOCK) as descriptor:
+        with opened(_folder(services, upload_id) / LOCK) as descriptor:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return _complete(services, record, end)
     except BlockingIOError:
@@ -257,7 +257,8 @@ def _misplaced(record: UploadRecord) -> OffsetError:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def opened(path: Path) -> Iterator[int]:
+    """A descriptor of a file of an upload, for writing or to lock it; made if it does not exist, unlike its folder."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         yield descriptor

@@ -13,6 +13,7 @@ from zipstream import ZIP_DEFLATED, ZipStream
 
 from cluster.events.documents import to_documents
 from ftlab.errors import NotFoundError
+from ftlab.status import JobStatus
 from serve.context import Caller, Services
 from serve.downloads.zip_archive import FolderArchive, open_regular, read_up_to
 from serve.http.ranges import attachment, file_response, stream
@@ -94,6 +95,9 @@ def _open_archive(
         pass
     if name is not None:
         raise NotFoundError(f"Checkpoint {name} no longer exists.", "checkpoint_not_found", "checkpoint")
+    if job.status is JobStatus.COMPLETED:
+        message = "The model of this job was deleted; its checkpoints can still be downloaded."
+        raise NotFoundError(message, "model_not_found")
     yet = "" if job.status.is_terminal else " yet"
     raise NotFoundError(f"There is no model to download{yet}. {job.status.sentence}", "model_not_ready")
 

@@ -1,6 +1,7 @@
 """ASGI middleware that limits the size of request bodies."""
 
 import asyncio
+import re
 import time
 
 from starlette.datastructures import Headers
@@ -11,6 +12,8 @@ from serve.http.errors import error_response
 
 DATASETS_PATH = "/api/datasets"
 PIECES_PATH = "/api/uploads/"
+FILES_PATH = "/v1/files"
+PARTS_PATH = re.compile(r"/v1/uploads/[^/]+/parts")
 MULTIPART_OVERHEAD_BYTES = 64 * 1024
 """Size that boundaries and part headers may add to an upload."""
 LINGER_S = 2.0
@@ -42,6 +45,8 @@ def _is_file(scope: Scope) -> bool:
     """Whether the body is a file, or a piece of one."""
     if scope["path"] == DATASETS_PATH:
         return scope["method"] in ("POST", "PUT")
+    if scope["method"] == "POST":
+        return scope["path"] == FILES_PATH or PARTS_PATH.fullmatch(scope["path"]) is not None
     return bool(scope["method"] == "PATCH" and scope["path"].startswith(PIECES_PATH))
 
 

@@ -1,6 +1,7 @@
 """Errors as replies, in one shape: `{"error": {"message", "type", "param", "code", "request_id"}}`."""
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from ftlab.errors import (
+    AuthenticationError,
     ConflictError,
     FineTuneLabError,
     InternalServerError,
@@ -20,6 +22,7 @@ from ftlab.errors import (
     MethodNotAllowedError,
     NotFoundError,
     PayloadTooLargeError,
+    PermissionDeniedError,
     RateLimitError,
     ServiceUnavailableError,
     error_class,
@@ -31,7 +34,14 @@ from tracking.store import StaleJobError
 RETRY_AFTER_S = 5
 """Value of `retry-after` while a component of the service is unavailable."""
 
+RATE_WINDOW_S = 60
+"""Requests are counted in windows of this length, which all begin at a multiple of it since 1970."""
+
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+_CHALLENGES = {
+    "missing_api_key": 'Bearer realm="FineTune Lab"',
+    "invalid_api_key": 'Bearer realm="FineTune Lab", error="invalid_token"',
+}
 _SENTENCES: dict[int, tuple[str, str]] = {
     400: ("The request cannot be read.", "malformed_request"),
     403: ("This is not allowed.", "forbidden"),
@@ -90,6 +100,13 @@ def _headers(error: FineTuneLabError) -> dict[str, str]:
     if is_settled or (isinstance(error, RateLimitError) and error.code == "quota_exceeded"):
         # A retry gets the same reply until the record, or the use of the quota, has changed.
         return {"x-should-retry": "false"}
+    if isinstance(error, RateLimitError):
+        is_rate = error.code == "rate_limited"
+        return {"retry-after": str(RATE_WINDOW_S - int(time.time()) % RATE_WINDOW_S if is_rate else RETRY_AFTER_S)}
+    if isinstance(error, AuthenticationError):
+        return {"www-authenticate": _CHALLENGES.get(error.code, _CHALLENGES["missing_api_key"])}
+    if isinstance(error, PermissionDeniedError) and error.code == "insufficient_scope":
+        return {"www-authenticate": f'{_CHALLENGES["missing_api_key"]}, error="insufficient_scope"'}
     if isinstance(error, PayloadTooLargeError):
         return {"connection": "close"}
     return {}

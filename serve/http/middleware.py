@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Collection
+from ipaddress import ip_address
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -78,8 +79,11 @@ class Envelope:
 class HostCheck:
     """Refuses other host names and origins, so that no foreign page reaches the service through DNS or a form."""
 
-    def __init__(self, app: ASGIApp, *, hosts: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, *, hosts: Collection[str], takes_addresses: bool = False) -> None:
+        """`takes_addresses` accepts every IP address as a host, where other machines reach the service: no foreign page
+        has one of ours, whatever DNS says."""
         self._app = app
+        self._takes_addresses = takes_addresses
         self._hosts = frozenset(host.lower() for host in hosts) | LOOPBACK_HOSTS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,17 +99,23 @@ class HostCheck:
             raise MalformedRequestError("The service does not accept requests for this host name.", "invalid_host")
         origin = headers.get("origin")
         if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS and origin is not None:
-            self._check_origin(origin)
+            self._check_origin(origin, names[0])
         await self._app(scope, receive, send)
 
-    def _check_origin(self, origin: str) -> None:
+    def _check_origin(self, origin: str, host: str) -> None:
         scheme, separator, authority = origin.partition("://")
-        if not (scheme in ("http", "https") and separator and self._is_ours(authority)):
+        is_ours = authority.lower() == host.lower() or self._name_of(authority) in self._hosts
+        if not (scheme in ("http", "https") and separator and is_ours):
             raise PermissionDeniedError("Cross-origin requests may not change anything.", "forbidden_origin")
 
     def _is_ours(self, authority: str) -> bool:
+        name = self._name_of(authority)
+        return name in self._hosts or (self._takes_addresses and name is not None and _is_address(name))
+
+    @staticmethod
+    def _name_of(authority: str) -> str | None:
         match = _AUTHORITY.fullmatch(authority.lower())
-        return match is not None and (match["v6"] or match["name"]).removesuffix(".") in self._hosts
+        return None if match is None else (match["v6"] or match["name"]).removesuffix(".")
 
 
 class _Reply:
@@ -148,6 +158,14 @@ class _Reply:
         headers["referrer-policy"] = "no-referrer"
         # Self-contained pages set a stricter policy.
         headers.setdefault("content-security-policy", _DOCS_CSP if self._path in DOCS_PATHS else _CSP)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _request_id(scope: Scope) -> str:

@@ -53,25 +53,26 @@ _ERROR_SCHEMA: dict[str, Any] = {
 }
 
 
-def describe(app: FastAPI, complete: Callable[[dict[str, Any]], None]) -> None:
-    """Have `app.openapi()` describe errors as they are sent; `complete` adds what FastAPI does not know of."""
+def describe(app: FastAPI, *complete: Callable[[dict[str, Any]], None]) -> None:
+    """Have `app.openapi()` describe errors as they are sent; each `complete` adds what FastAPI does not know of."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _build(app, complete)
+            app.openapi_schema = _build(app, *complete)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _build(app: FastAPI, complete: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def _build(app: FastAPI, *complete: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     schemas: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["Error"] = _ERROR_SCHEMA
     add_descriptions(schemas)
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    complete(document)
+    for add in complete:
+        add(document)
     error = {
         "description": "Error",
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},

@@ -1,7 +1,7 @@
 """Errors for invalid requests: they name the field and its range, never a text that was given."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -72,10 +72,14 @@ def unknown_parameter(name: str, known: Iterable[str]) -> InvalidRequestError:
     return InvalidRequestError(f"{name} is not a query parameter of this path.{hint}", "unknown_parameter", name)
 
 
-def unknown_form_field(name: str) -> InvalidRequestError:
-    """The error for a form field other than the file."""
+def unknown_form_field(name: str, file_field: str = "file", texts: Collection[str] = ()) -> InvalidRequestError:
+    """The error for a form field other than the file and the fields of the names `texts`."""
     if not _FIELD_NAME.fullmatch(name):
-        return InvalidRequestError("The form has a field other than 'file'.", "unknown_field")
+        return InvalidRequestError(f"The form has a field other than '{file_field}'.", "unknown_field")
+    if texts or file_field != "file":
+        known = ", ".join(sorted({file_field, *texts}))
+        message = f"{name} is not a field of this form, or is there twice; it may have {known}."
+        return InvalidRequestError(message, "unknown_field", name)
     return InvalidRequestError(
         f"The form has the field {name!r}, and only 'file' is read; give it as a query parameter: ?{name}=...",
         "unknown_field",

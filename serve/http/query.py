@@ -12,6 +12,9 @@ from serve.http.problems import unknown_parameter
 if TYPE_CHECKING:
     from fastapi.dependencies.models import Dependant
 
+OWNER = "owner"
+"""Query parameter with which admins name another owner; every route with a caller takes it."""
+
 JobId = Annotated[str, Path(max_length=200, description="The job's id, unique name or unique id prefix.")]
 RecordId = Annotated[
     str, Path(max_length=200, description="The record's id or, for datasets, models and jobs, its unique name.")

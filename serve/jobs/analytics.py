@@ -34,8 +34,8 @@ def analytics(services: Services, owner: str, job: str) -> JobAnalytics:
     with services.store.read() as tx:
         record = tx.jobs.resolve(job, owner=owner)
         names = [name for name in tx.metrics.names(record.id) if name in TRAIN_SERIES or name.startswith("eval_")]
-        measured = _measured(tx, record.id, names)
-        resumed_from = _resumed_from(tx, record.id)
+        measured = measured_series(tx, record.id, names)
+        resumed_from = resumed_from_steps(tx, record.id)
         time = _time_use(tx, record, now)
         earlier = _earlier_runs(tx, record, now)
     config = record.config if isinstance(record.config, JobConfig) else None
@@ -44,14 +44,16 @@ def analytics(services: Services, owner: str, job: str) -> JobAnalytics:
     return analyze(facts, measured, resumed_from, time, earlier, is_thinned=is_thinned)
 
 
-def _measured(tx: Transaction, job_id: str, names: Collection[str]) -> Measured:
+def measured_series(tx: Transaction, job_id: str, names: Collection[str]) -> Measured:
+    """The named series of all attempts, each thinned to `MAX_POINTS`."""
     measured: Measured = {name: [] for name in names}
     for point in tx.metrics.series(job_id, names, MAX_POINTS):
         measured[point.name].append(Measurement(point.step, point.value, point.attempt))
     return measured
 
 
-def _resumed_from(tx: Transaction, job_id: str) -> dict[int, int | None]:
+def resumed_from_steps(tx: Transaction, job_id: str) -> dict[int, int | None]:
+    """The step that each attempt resumed from, `None` for the base model."""
     return {attempt.number: attempt.resumed_from_step for attempt in tx.attempts.of_job(job_id)}
 
 
@@ -108,8 +110,8 @@ def _earlier_runs(tx: Transaction, record: JobRecord, now: datetime) -> list[Ear
 
 def _earlier_run(tx: Transaction, other: JobRecord, its: JobConfig, config: JobConfig, now: datetime) -> EarlierRun:
     goal = goal_of(its)
-    measured = _measured(tx, other.id, (goal.train, goal.evaluation, "tokens_per_s"))
-    series = series_of(measured, _resumed_from(tx, other.id))
+    measured = measured_series(tx, other.id, (goal.train, goal.evaluation, "tokens_per_s"))
+    series = series_of(measured, resumed_from_steps(tx, other.id))
     evaluations = [point for point in series.get(goal.evaluation, []) if point.step > 0]
     best = goal.best(evaluations) if evaluations else None
     course = convergence_of(goal.train, series.get(goal.train, []))

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from cluster.data.requests import LengthsRequest
 from cluster.policy import Fleet, shape_of
+from cluster.runs.earlier_runs import memory_ratio
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import JobConfig, SftMethod
 from ftlab.schemas.auto import auto_settings, is_auto
 from serve.context import Caller, Services
 from serve.http.responses import in_thread
-from serve.jobs.earlier_runs import memory_ratio
 from serve.jobs.estimate_devices import pools_of
 from serve.jobs.job_facts import JobFacts, job_facts
 from serve.jobs.submit import check_size

@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from serve.context import CallerContext, Services
 from tracking.deleted_folders import remove_folder
@@ -13,17 +15,23 @@ RELEASE_TIMEOUT_S = 10.0
 """How long a request waits until the scheduler and MLflow's recorder have finished with a job that has just ended."""
 POLL_INTERVAL_S = 0.5
 
+Deleted = TypeVar("Deleted")
+
 
 async def delete_when_released(caller: CallerContext, job: str) -> None:
     """Delete the job with this id or unique name as soon as the service no longer needs its record.
 
     Raise what `delete` raises; `JobBusyError` only when the service still needs the record after a while.
     """
+    await when_released(caller, delete, job)
+
+
+async def when_released(caller: CallerContext, deletion: Callable[[Services, str, str], Deleted], name: str) -> Deleted:
+    """Run a deletion of a job, or of a part of it, as soon as it does not raise `JobBusyError`, for a while."""
     deadline = time.monotonic() + RELEASE_TIMEOUT_S
     while True:
         try:
-            await caller.call(delete, job)
-            return
+            return await caller.call(deletion, name)
         except JobBusyError:
             if time.monotonic() >= deadline:
                 raise

@@ -16,6 +16,7 @@ from train.dataset_mix import mix_of
 from train.estimate.devices import Fit, has_fast_bfloat16
 from train.estimate.disk import disk_of
 from train.estimate.memory import Place, training_peak
+from train.estimate.tokens import tokens_of
 from train.row_schedule import RowSchedule
 
 NO_SHAPE = (
@@ -140,18 +141,10 @@ def _schedule(config: JobConfig, rows: list[RowLengths] | None) -> RowSchedule |
 
 
 def _tokens(schedule: RowSchedule | None, rows: list[RowLengths] | None, config: JobConfig) -> int | None:
-    """Tokens of all steps, at the mean length of each file's rows; generated answers have their full length."""
     if schedule is None or rows is None:
         return None
     means = [file.num_tokens / file.num_sequences for file in rows]
-    if schedule.mix is None:
-        total = sum(end * mean for end, mean in zip(schedule.ends, means, strict=True))
-    else:
-        per_epoch = sum(drawn * mean for drawn, mean in zip(schedule.mix.draws, means, strict=True))
-        total = schedule.end_rows / schedule.mix.num_rows * per_epoch
-    if isinstance(config.method, GrpoMethod):
-        total += schedule.end_rows * config.method.max_completion_length
-    return round(total * config.method.answers_per_row)
+    return tokens_of(schedule, means, config.method)
 
 
 def _rows(rows: list[RowLengths], config: JobConfig, *, is_exact: bool) -> RowEstimate:

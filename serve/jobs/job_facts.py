@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from cluster.data.requests import LengthsRequest, base_ref, source_file
 from cluster.policy import Fleet
+from cluster.runs.earlier_runs import Earlier, earlier_runs
 from ftlab.schemas import JobConfig
 from serve.context import Services
-from serve.jobs.earlier_runs import Earlier, earlier_runs
 from serve.jobs.preflight import Start, base_facts, preflight
 from serve.jobs.submit import with_ids
 from serve.models.base_model import HubAnswer, check

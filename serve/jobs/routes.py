@@ -1,5 +1,6 @@
 """`/api/training/jobs`: submit, list, get and change jobs."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Annotated
 
@@ -191,17 +192,26 @@ async def get_analytics(caller: Caller, job_id: JobId) -> Response:
 
 async def submitted(caller: Caller, submission: submit.Submission) -> Response:
     """Submit and answer: 201 with the job's address, also for a replay."""
-    result = await _submitted_before(caller, submission)
-    if result is None:
-        answer = await ask_huggingface(caller.services, submission.config.model)
-        found = await resolve_auto(caller, submission.config, answer)
-        submission = replace(submission, config=found.config, auto=found.auto)
-        result = await caller.call(submit.submit, submission, answer)
+    result = await submit_job(caller, submission)
     headers = {"location": f"/api/training/jobs/{result.job.id}"}
     if result.is_replay:
         headers["idempotent-replay"] = "true"
         return reply(result.job, 201, headers)
     return reply(result.job, 201, headers, caller.services.new_job_announcement(caller.owner))
+
+
+async def submit_job(
+    caller: Caller, submission: submit.Submission, before_add: Callable[[], Awaitable[object]] | None = None
+) -> submit.Submitted:
+    """Make the job, or find the one of the same idempotency key. `before_add` runs just before it is made."""
+    if (earlier := await _submitted_before(caller, submission)) is not None:
+        return earlier
+    answer = await ask_huggingface(caller.services, submission.config.model)
+    found = await resolve_auto(caller, submission.config, answer)
+    submission = replace(submission, config=found.config, auto=found.auto)
+    if before_add is not None:
+        await before_add()
+    return await caller.call(submit.submit, submission, answer)
 
 
 async def _submitted_before(caller: Caller, submission: submit.Submission) -> submit.Submitted | None:

@@ -1,7 +1,7 @@
 """Submit jobs and look them up. Every function blocks on the store: call it beside the event loop."""
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypedDict
@@ -40,6 +40,8 @@ class Submission:
     idempotency_key: str | None = None
     auto: Mapping[str, AutoValue] | None = None
     """Values of `config` that are `auto` in the body, with the reasons."""
+    on_add: Callable[[Transaction, JobRecord], object] | None = None
+    """Called with the new job, in the transaction that adds it."""
 
     @property
     def body_sha256(self) -> str:
@@ -93,12 +95,12 @@ def list_jobs(
     """One page, newest first. `after` is the last id of the page before, `search` a part of the name."""
     with services.store.read() as tx:
         records = tx.jobs.list(owner=owner, statuses=statuses, search=search, after=after, limit=limit + 1)
-        return to_page(_describe(services.settings, tx, records), limit)
+        return to_page(describe_all(services.settings, tx, records), limit)
 
 
 def describe(settings: Settings, tx: Transaction, record: JobRecord) -> Job:
     """The job as a reply; while it is queued with its position and what it waits for."""
-    return _describe(settings, tx, [record])[0]
+    return describe_all(settings, tx, [record])[0]
 
 
 def replay(services: Services, owner: str, submission: Submission) -> Submitted | None:
@@ -151,6 +153,8 @@ def _add(services: Services, owner: str, submission: Submission, start: Start, *
         )
         if len(config.datasets) > 1:
             tx.job_files.add(record.id, config.datasets, now=record.created_at)
+        if submission.on_add is not None:
+            submission.on_add(tx, record)
         unchecked = [NoticePayload(code="model_unchecked", message=UNCHECKED)] if is_unchecked else []
         chosen = auto_notices(submission.auto)
         if notices := [NewEvent(notice, record.created_at) for notice in (*unchecked, *start.notices, *chosen)]:
@@ -298,7 +302,8 @@ def _refuse_fields(config: JobConfig, datasets: list[DatasetRecord], param: str)
                 )
 
 
-def _describe(settings: Settings, tx: Transaction, records: list[JobRecord]) -> list[Job]:
+def describe_all(settings: Settings, tx: Transaction, records: list[JobRecord]) -> list[Job]:
+    """The jobs as replies: what `describe` gives for one."""
     queued = [record.id for record in records if record.status is JobStatus.QUEUED]
     now = datetime.now(UTC)
     positions = tx.jobs.queue_positions(queued) if queued else {}

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from ftlab.schemas import FailureAnalysis, Job, JobAnalytics, JobConfig, Page
 from ftlab.schemas.replies import CheckpointList, JobOverview, LogList, MetricList
 from ftlab.schemas.requests import Resume
+from ftlab.schemas.telemetry import JobTelemetry
 from serve.context import Caller
 from serve.downloads import routes as downloads
 from serve.http.json_body import parse_object, validate
@@ -21,6 +22,7 @@ from serve.jobs.checkpoint_choice import CheckpointChoice
 from serve.jobs.resume import ResumeOrder
 from serve.jobs.submit import Submission
 from serve.legacy.config import adjustments_of, to_document
+from serve.telemetry import routes as telemetry
 
 router = APIRouter(tags=["earlier clients"])
 
@@ -60,6 +62,11 @@ async def get_logs(caller: Caller, job_id: JobId, tail: Count = 200) -> Response
 @router.post("/api/jobs/{job_id}/cancel", status_code=202, response_model=JobWithId)
 async def cancel_job(caller: Caller, job_id: JobId) -> Response:
     return _with_job_id(await jobs.cancel_job(caller, job_id))
+
+
+@router.get("/api/training/gpu/{job_id}", response_model=JobTelemetry)
+async def get_gpu(caller: Caller, job_id: JobId, max_points: Annotated[int, Query(ge=2, le=5000)] = 500) -> Response:
+    return await telemetry.get_job_telemetry(caller, job_id, max_points=max_points)
 
 
 @router.post("/api/training/pause/{job_id}", status_code=202, response_model=JobWithId)

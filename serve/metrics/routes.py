@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from serve.context import services_of
 from serve.http.responses import in_thread
+from serve.metrics.device_metrics import device_metrics
 from serve.metrics.service_metrics import service_metrics
 
 router = APIRouter(tags=["health"])
@@ -32,7 +33,8 @@ async def get_metrics(request: Request) -> Response:
     """The same from every replica. 200 also while the database is unavailable; `ftlab_database_up` is then 0."""
     services = services_of(request)
     of_service = await in_thread(service_metrics, services.store, request.app.version)
+    of_devices = await in_thread(device_metrics, services.telemetry)
     of_processes = await in_thread(services.metrics.collect)
     encode, media_type = choose_encoder(request.headers.get("accept", ""))
-    body = encode(Scrape(chain(of_service, of_processes)))
+    body = encode(Scrape(chain(of_service, of_devices, of_processes)))
     return Response(body, media_type=media_type, headers={"cache-control": "no-store"})

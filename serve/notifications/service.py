@@ -12,6 +12,7 @@ from ftlab.schemas.notifications import (
     NotificationKind,
     NotificationPage,
     Unread,
+    WebhookFormat,
 )
 from ftlab.schemas.replies import ChannelList
 from serve.context import Services
@@ -75,7 +76,14 @@ def get_channel(services: Services, owner: str, name: str) -> Channel:
     return _to_channel(found, pending.get(name, 0))
 
 
-def save_channel(services: Services, owner: str, name: str, change: ChannelChange) -> Channel:
+def save_channel(
+    services: Services,
+    owner: str,
+    name: str,
+    change: ChannelChange,
+    format: WebhookFormat = WebhookFormat.FTLAB,
+    title: str | None = None,
+) -> Channel:
     """Add or replace a channel. It is not connected to here: the notifier delivers.
 
     Raise `InvalidRequestError` for a URL or secret that cannot be used, and `RateLimitError` (`quota_exceeded`).
@@ -105,6 +113,8 @@ def save_channel(services: Services, owner: str, name: str, change: ChannelChang
             kinds=change.kinds,
             jobs=change.jobs,
             now=datetime.now(UTC),
+            format=format,
+            title=title,
         )
         return _to_channel(record, tx.channels.num_pending(owner=owner).get(name, 0))
 

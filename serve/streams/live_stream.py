@@ -39,6 +39,7 @@ class CloseReason(StrEnum):
     JOB_DELETED = "job_deleted"
     UNAVAILABLE = "unavailable"
     RECONNECT = "reconnect"
+    ACCESS_ENDED = "access_ended"
 
 
 class StreamClosed(Exception):

@@ -8,13 +8,13 @@ import logging
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ftlab.errors import MalformedRequestError
 from ftlab.schemas import EventKind
-from serve.context import Caller, Services
+from serve.context import Caller, CallerContext, until_access_ends
 from serve.http.query import JobId
 from serve.http.responses import in_thread
 from serve.streams.descriptions import MEDIA_TYPE
@@ -54,11 +54,14 @@ class ServerSentEvents(Response):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, services: Services, start: StreamStart, options: StreamOptions) -> None:
+    def __init__(self, caller: CallerContext, start: StreamStart, options: StreamOptions) -> None:
+        """Raise `RateLimitError` when the caller has too many streams open."""
+        caller.services.limits.check_stream(caller.identity.key_id)
         # Neither a cache nor a proxy may keep what it has.
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
-        self._services = services
+        self._services = caller.services
+        self._key_id = caller.identity.key_id
         self._start = start
         self._options = options
 
@@ -66,12 +69,13 @@ class ServerSentEvents(Response):
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         connection = EventReply(send)
         services, start = self._services, self._start
-        with services.feed.follow(start.log) as subscription, services.metrics.stream(KIND):
+        counted = services.limits.stream(self._key_id)
+        with counted, services.feed.follow(start.log) as subscription, services.metrics.stream(KIND):
             stream = LiveStream(connection, start, self._options, services.store, services.feed, subscription)
             reason = CLIENT_LEFT
             try:
                 await connection.open(start.after)
-                await until_first(stream.run(), _wait_until_gone(receive))
+                await until_first(stream.run(), _wait_until_gone(receive), until_access_ends(HTTPConnection(scope)))
             except StreamClosed as closed:
                 reason = closed.reason
                 await connection.close(closed)
@@ -157,7 +161,7 @@ Options = Annotated[StreamOptions, Depends(_options)]
 async def stream_all_jobs(caller: Caller, options: Options) -> Response:
     """Events after `after`, in the order in which they were recorded, then live ones. By default from now on."""
     start = await in_thread(find_owner, caller.services.store, caller.owner, options.after)
-    return ServerSentEvents(caller.services, start, options)
+    return ServerSentEvents(caller, start, options)
 
 
 @router.get(
@@ -177,7 +181,7 @@ async def stream_job(
     start = await in_thread(find_job, caller.services.store, caller.owner, job_id, options.after)
     if last_event_id and start.end and start.after >= start.end[0]:
         return Response(status_code=204)  # a browser would reconnect forever otherwise
-    return ServerSentEvents(caller.services, start, options)
+    return ServerSentEvents(caller, start, options)
 
 
 async def _wait_until_gone(receive: Receive) -> None:

@@ -13,11 +13,21 @@ from fastapi import APIRouter
 from starlette.datastructures import Headers, QueryParams
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from ftlab.errors import FineTuneLabError, MalformedRequestError, NotFoundError, ServiceUnavailableError
+from ftlab.errors import (
+    AuthenticationError,
+    FineTuneLabError,
+    MalformedRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServiceUnavailableError,
+)
 from ftlab.schemas import EventKind
 from ftlab.settings import LOOPBACK_HOSTS
-from serve.context import Services, owner_of
+from serve.access.identity import identity_of
+from serve.context import Services, admit, owner_of, until_access_ends
 from serve.http.errors import request_id_of
+from serve.http.query import OWNER
 from serve.http.responses import in_thread
 from serve.streams.event_pages import Frame, Kinds
 from serve.streams.live_stream import (
@@ -39,12 +49,13 @@ from serve.streams.subscriptions import EventFeed, StreamLimits, Subscription
 from tracking.store import Store
 
 NORMAL, FORBIDDEN, RESTARTING, TRY_AGAIN = 1000, 1008, 1012, 1013
-BAD_REQUEST, NOT_FOUND, TOO_SLOW = 4400, 4404, 4408
+BAD_REQUEST, NO_KEY, NOT_ALLOWED, NOT_FOUND, TOO_SLOW = 4400, 4401, 4403, 4404, 4408
 """WebSocket close codes; those above 4000 are specific to this service."""
 CLOSE_CODES = {
     CloseReason.JOB_ENDED: NORMAL,
     CloseReason.SERVICE_RESTARTS: RESTARTING,
     CloseReason.TOO_SLOW: TOO_SLOW,
+    CloseReason.ACCESS_ENDED: NO_KEY,
     CloseReason.JOB_DELETED: NOT_FOUND,
     CloseReason.UNAVAILABLE: TRY_AGAIN,
 }
@@ -119,7 +130,7 @@ class EventSocket:
         sending = LiveStream(self, start, options, store, feed, self._subscription)
         if isinstance(start.log, OwnerLog):
             await self.send_message({"type": "open", "position": start.after})
-        await until_first(sending.run(), self._receive_acks())
+        await until_first(sending.run(), self._receive_acks(), until_access_ends(self._websocket))
 
     def room(self) -> int:
         room = self._limits.window_events - self._num_in_flight
@@ -194,14 +205,23 @@ async def _follow(websocket: WebSocket, find: Callable[..., StreamStart]) -> Non
 async def _stream(websocket: WebSocket, services: Services, find: Callable[..., StreamStart]) -> None:
     options = _parse_options(websocket.query_params)
     try:
-        start = await in_thread(find, services.store, owner_of(websocket), after=options.after)
+        await admit(websocket)
+        key_id = identity_of(websocket).key_id
+        services.limits.check_stream(key_id)
+        owner = await owner_of(websocket, websocket.query_params.get(OWNER))
+        start = await in_thread(find, services.store, owner, after=options.after)
+    except AuthenticationError as error:
+        raise CloseSocket(NO_KEY, error=error) from None
+    except PermissionDeniedError as error:
+        raise CloseSocket(NOT_ALLOWED, error=error) from None
     except NotFoundError as error:
         raise CloseSocket(NOT_FOUND, error=error) from None
-    except ServiceUnavailableError as error:
+    except (RateLimitError, ServiceUnavailableError) as error:
         raise CloseSocket(TRY_AGAIN, error=error) from None
     except FineTuneLabError as error:
         raise CloseSocket(BAD_REQUEST, error=error) from None
-    with services.feed.follow(start.log) as subscription, services.metrics.stream(KIND):
+    counted = services.limits.stream(key_id)
+    with counted, services.feed.follow(start.log) as subscription, services.metrics.stream(KIND):
         connection = EventSocket(websocket, services.feed.limits, subscription)
         reason = CLIENT_LEFT
         try:

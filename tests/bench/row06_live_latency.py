@@ -1,7 +1,8 @@
 """Row 6: training callback -> N WebSocket clients, p99 / a raw `websockets` broadcast to as many at the same rate.
 
 The worker of a running job is halted and a stand-in emits metrics in its place, so that no training takes the cores
-that are measured. The time of an event is taken where the training callback takes it: the whole way counts.
+that are measured. The job holds all cores, so no standby run starts beside it. The time of an event is taken where the
+training callback takes it: the whole way counts.
 """
 
 import json
@@ -48,7 +49,6 @@ def run(bench: Bench) -> list[Measurement]:
     service = bench.service
     measured: list[Measurement] = []
     with halted_job(service, prepare(service, bench.folder, TINY)) as attempt:
-        service.wait_for_standby()  # its imports must not meet the measurement
         env = ray_environment(service.settings)
         with process("tests.bench.metric_source", attempt.driver, env=env) as source:
             sample = _first_event(service, attempt)

@@ -16,9 +16,10 @@ from uuid import uuid4
 
 from cluster.coordinator.coordinator import Coordinator
 from cluster.fakes import FakeCluster
+from ftlab.schemas.accounts import LOCAL_USER
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
-from serve.context import LOCAL_OWNER, Services
+from serve.context import Services
 from serve.jobs import submit as jobs_service
 from serve.models.base_model import NOT_ASKED
 from serve.streams.subscriptions import EventFeed
@@ -64,14 +65,14 @@ class Desk:
 
     def list(self) -> float:
         with _timed() as spent:
-            page = jobs_service.list_jobs(self._services, LOCAL_OWNER, None, None, PAGE)
+            page = jobs_service.list_jobs(self._services, LOCAL_USER, None, None, PAGE)
         _require(len(page.data) == PAGE and page.data[0].queue_position is not None, "the page has no positions")
         return spent.ms
 
     def get(self) -> float:
         job_id = self._chance.choice(self._stock.ids)
         with _timed() as spent:
-            jobs_service.get(self._services, LOCAL_OWNER, job_id)
+            jobs_service.get(self._services, LOCAL_USER, job_id)
         return spent.ms
 
     def count(self) -> float:
@@ -85,7 +86,7 @@ class Desk:
         """With an idempotency key, as the SDK does; durable."""
         submission = jobs_service.Submission(self._config, self._body, str(uuid4()))
         with _timed() as spent:
-            jobs_service.submit(self._services, LOCAL_OWNER, submission, NOT_ASKED)
+            jobs_service.submit(self._services, LOCAL_USER, submission, NOT_ASKED)
         return spent.ms
 
     def claim(self) -> float:

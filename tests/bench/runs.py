@@ -24,6 +24,7 @@ from tracking.store.records import AttemptRecord
 
 SCRIPT_TIMEOUT_S = 1800.0
 POLL_INTERVAL_S = 0.1
+HALTED_AT_MOST_S = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,8 @@ def wait_for_status(service: Service, job_id: str, status: JobStatus, timeout_s:
 def halted_job(service: Service, work: Workload) -> Iterator[AttemptRecord]:
     """A running job that holds all devices and uses none of them: its worker is halted (SIGSTOP)."""
     config = work.job("holds the devices", max_steps=10_000_000, logging_steps=10_000_000)
+    # The watchdog must not end the worker for its silence.
+    config = config.model_copy(update={"stuck_timeout_s": HALTED_AT_MOST_S, "first_step_timeout_s": HALTED_AT_MOST_S})
     job_id = service.client.jobs.create(config).id
     wait_for_status(service, job_id, JobStatus.RUNNING)
     with service.store.read() as tx:

@@ -11,9 +11,9 @@ from typing import Any
 from sqlalchemy import Connection, create_engine, event, insert
 
 from ftlab.schemas import EventKind, JobConfig
+from ftlab.schemas.accounts import LOCAL_USER
 from ftlab.settings import DEFAULT_BUCKET
 from ftlab.status import JobStatus, ReasonCode
-from serve.context import LOCAL_OWNER
 from tracking.store import Store
 from tracking.store.column_types import dump_json
 from tracking.store.events import event_logs
@@ -60,7 +60,7 @@ def add_queued(store: Store, config: JobConfig, count: int) -> list[str]:
         for job_id in ids:
             tx.jobs.add(
                 job_id,
-                owner=LOCAL_OWNER,
+                owner=LOCAL_USER,
                 name="a queued job",
                 config=config,
                 idempotency_key=None,
@@ -85,7 +85,7 @@ def _fill(file: Path, ids: Sequence[str], num_ended: int) -> None:
         with engine.begin() as connection:
             _write(connection, [_Row(number, job_id, number < num_ended, config, began) for number, job_id in chunk])
     with engine.begin() as connection:
-        log = {"owner": LOCAL_OWNER, "last_position": len(ids) * len(LIFE)}
+        log = {"owner": LOCAL_USER, "last_position": len(ids) * len(LIFE)}
         connection.execute(insert(event_logs), log)
     with engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -112,7 +112,7 @@ class _Row:
     def job(self) -> dict[str, Any]:
         values = NEW_JOB | {
             "id": self.id,
-            "owner": LOCAL_OWNER,
+            "owner": LOCAL_USER,
             "name": f"a job {self.id[-4:]}",
             "config": self.config.model_dump(mode="json"),
             "resolved_config": self.config.resolved(),
@@ -144,7 +144,7 @@ class _Row:
                 "at": self.at,
                 "kind": EventKind.STATUS,
                 "data": data,
-                "owner": LOCAL_OWNER,
+                "owner": LOCAL_USER,
                 "position": self.number * len(LIFE) + seq,
             }
 
@@ -167,7 +167,7 @@ class _Row:
         }
 
     def key(self) -> dict[str, Any]:
-        return {"owner": LOCAL_OWNER, "key": f"key-{self.id}", "body_sha256": "0" * 64, "job_id": self.id}
+        return {"owner": LOCAL_USER, "key": f"key-{self.id}", "body_sha256": "0" * 64, "job_id": self.id}
 
 
 def _write(connection: Connection, rows: Sequence[_Row]) -> None:
@@ -181,7 +181,7 @@ def _write(connection: Connection, rows: Sequence[_Row]) -> None:
 def _dataset() -> DatasetRecord:
     return DatasetRecord(
         id=DATASET_ID,
-        owner=LOCAL_OWNER,
+        owner=LOCAL_USER,
         name="rows.jsonl",
         bucket=DEFAULT_BUCKET,
         format="jsonl",

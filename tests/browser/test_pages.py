@@ -17,6 +17,7 @@ PAGES = {
     "queue": ("/queue", "sweep-rank-2"),
     "compare": ("/compare", "Choose the jobs"),
     "compare curves": ("/compare?jobs={support-v1},{support-v2}", "Loss (evaluation)"),
+    "compare results": ("/compare?jobs={support-v1},{support-v2}&tab=results", "Best evaluation"),
     "compare config": ("/compare?jobs={support-v1},{support-v2}&tab=config", "training.learning_rate"),
     "compare samples": ("/compare?jobs={support-v1},{support-v2}&tab=samples", "My order has not arrived"),
     "failed": ("/jobs/{support-hot}", "Why it failed"),

@@ -9,7 +9,7 @@ from ftlab import Client
 from ftlab.schemas import Dataset
 from tests.support.chromium import chromium
 from tests.support.huggingface_server import HubServer
-from tests.support.lab import Lab, rows
+from tests.support.lab import TINY, Lab, rows
 from tests.support.moto_server import make_bucket, running_moto
 from tests.support.service_fakes import running
 
@@ -66,6 +66,7 @@ def lab(
         notify_private_hosts=("127.0.0.1",),
         prices={"cpu": CORE_PRICE},
         currency="EUR",
+        openai_models={"gpt-4o-mini-2024-07-18": TINY},
     )
     lab.start()
     yield lab

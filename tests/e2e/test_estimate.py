@@ -38,6 +38,10 @@ def test_an_estimate_comes_true(client: Client, tmp_path: Path) -> None:
     assert (after.steps, after.tokens) == (before.steps, before.tokens)
     assert job.step == after.steps
     assert (after.measured_job_id, (after.time_s or 0) > 0) == (job.id, True)
+    # What the next job should take stays beside what it takes.
+    again = client.jobs.wait(client.jobs.create(config).id, timeout_s=300)
+    assert again.estimated_time_s == pytest.approx(after.time_s)
+    assert job.estimated_time_s is None
     [checkpoint] = client.jobs.checkpoints(job.id)
     assert checkpoint.size_bytes <= (after.checkpoint_bytes or 0)
     # The coordinator's and the worker's errors come through Ray as what they are.

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from cluster.data.requests import CheckRequest, LengthsRequest, TokensRequest, WorkState, WorkStatus
 from cluster.interfaces import EventDocument
 from cluster.policy import Fleet, why_too_large
+from cluster.telemetry.client import Newest
 from ftlab.errors import FineTuneLabError
 from ftlab.schemas import Resources
 from serve.models.huggingface_lookup import HubModel
@@ -81,6 +82,16 @@ class FakeData:
         if isinstance(self.lengths, FineTuneLabError):
             raise self.lengths
         return self.lengths
+
+
+class FakeTelemetry:
+    """Knows the machines that a test has put into `found`; `None` is a telemetry actor that does not answer."""
+
+    def __init__(self, found: Newest | None = None) -> None:
+        self.found = found
+
+    def newest(self) -> Newest | None:
+        return self.found
 
 
 COMMIT = "c0ffee" * 6 + "c0de"

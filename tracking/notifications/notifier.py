@@ -21,7 +21,7 @@ from tracking.notifications.collect import PAGE_JOBS, Collector, add_notificatio
 from tracking.notifications.mail import send_mail
 from tracking.notifications.outcomes import AfterFailure, Undeliverable, after_failure
 from tracking.notifications.targets import mail_address
-from tracking.notifications.webhook import send_webhook
+from tracking.notifications.webhook import body_of, send_webhook
 from tracking.passes import repeat, retry_after_s
 from tracking.store import Store, Transaction
 from tracking.store.channels import WORKING, ChannelRecord, DueDelivery
@@ -155,7 +155,8 @@ def sender(settings: Settings, clock: Callable[[], datetime]) -> Send:
             case ChannelType.WEBHOOK:
                 assert channel.secret is not None
                 hosts = settings.notify_private_hosts
-                send_webhook(channel.url, channel.secret, notification, private_hosts=hosts, now=clock())
+                body = body_of(notification, channel.format)
+                send_webhook(channel.url, channel.secret, notification.id, body, private_hosts=hosts, now=clock())
             case ChannelType.MAIL:
                 send_mail(mail_address(channel.url), notification, settings)
             case ChannelType.APPRISE:

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from ftlab.schemas.notifications import Notification
+from ftlab.openai.ids import in_openai_ids
+from ftlab.schemas.notifications import Notification, NotificationKind, WebhookFormat
 from tracking.notifications.addresses import resolve
 from tracking.notifications.outcomes import Undeliverable
 from tracking.notifications.targets import secret_bytes
@@ -24,13 +25,40 @@ TEMPORARY = frozenset({408, 425, 429})
 GONE = 410
 
 
+OPENAI_EVENTS = {
+    NotificationKind.COMPLETED: "fine_tuning.job.succeeded",
+    NotificationKind.FAILED: "fine_tuning.job.failed",
+    NotificationKind.CANCELLED: "fine_tuning.job.cancelled",
+}
+"""Notifications that OpenAI has an event for."""
+
+
 def send_webhook(
-    url: str, secret: str, notification: Notification, *, private_hosts: Collection[str], now: datetime
-) -> None:
-    """POST the notification. Raises `Undeliverable` unless the receiver answers with a status of 200 to 299."""
-    body = webhook_body(notification)
-    headers = signed_headers(notification.id, body, secret_bytes(secret), now)
-    asyncio.run(_post(url, body, headers, private_hosts))
+    url: str, secret: str, message_id: str, body: bytes, *, private_hosts: Collection[str], now: datetime
+) -> int:
+    """POST a body. Returns the status; raises `Undeliverable` unless that is 200 to 299."""
+    headers = signed_headers(message_id, body, secret_bytes(secret), now)
+    return asyncio.run(_post(url, body, headers, private_hosts))
+
+
+def body_of(notification: Notification, format: WebhookFormat) -> bytes:
+    """What a webhook gets about a notification."""
+    kind = OPENAI_EVENTS.get(notification.kind) if format is WebhookFormat.OPENAI else None
+    if kind is None or notification.job_id is None:
+        return webhook_body(notification)
+    return openai_body(notification.id, kind, notification.job_id, notification.at)
+
+
+def openai_body(message_id: str, kind: str, job_id: str, at: datetime) -> bytes:
+    """An event as OpenAI sends it."""
+    document = {
+        "id": in_openai_ids(message_id),
+        "object": "event",
+        "created_at": int(at.timestamp()),
+        "type": kind,
+        "data": {"id": in_openai_ids(job_id)},
+    }
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def webhook_body(notification: Notification) -> bytes:
@@ -54,7 +82,7 @@ def signed_headers(message_id: str, body: bytes, key: bytes, now: datetime) -> d
     }
 
 
-async def _post(url: str, body: bytes, headers: dict[str, str], private_hosts: Collection[str]) -> None:
+async def _post(url: str, body: bytes, headers: dict[str, str], private_hosts: Collection[str]) -> int:
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     timeout = httpx2.Timeout(TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
@@ -76,6 +104,7 @@ async def _post(url: str, body: bytes, headers: dict[str, str], private_hosts: C
             ):
                 # Its body is not read: nobody needs it, and it may have no end.
                 _check(reply.status_code, reply.headers.get("retry-after"))
+                return reply.status_code
     except TimeoutError:
         raise Undeliverable(f"{host} did not answer within {TIMEOUT_S:.0f} s.") from None
     except httpx2.TimeoutException:

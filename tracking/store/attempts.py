@@ -69,17 +69,20 @@ class AttemptRepository:
         *,
         placement_groups: Sequence[str] | None = None,
         pids: Sequence[int] | None = None,
+        process_devices: Sequence[tuple[str, tuple[int, ...]]] | None = None,
     ) -> None:
         """Record what must be cleaned up after the attempt.
 
         Raises `StaleJobError` when it is no longer live.
         """
         require_live_attempt(self._connection, ref)
-        values: dict[str, list[str] | list[int]] = {}
+        values: dict[str, list[Any]] = {}
         if placement_groups is not None:
             values["placement_groups"] = list(placement_groups)
         if pids is not None:
             values["pids"] = list(pids)
+        if process_devices is not None:
+            values["process_devices"] = [[node, list(gpus)] for node, gpus in process_devices]
         if values:
             self._connection.execute(update(attempts).where(*_is(ref)).values(**values))
 
@@ -153,5 +156,6 @@ def _to_record(row: Row[Any]) -> AttemptRecord:
     values = row._asdict()
     values["placement_groups"] = tuple(values["placement_groups"])
     values["pids"] = tuple(values["pids"])
+    values["process_devices"] = tuple((node, tuple(gpus)) for node, gpus in values["process_devices"])
     values["placement"] = tuple((node, gpu) for node, gpu in values["placement"])
     return AttemptRecord(**values)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
 
-from ftlab.schemas.notifications import ChannelType, NotificationKind
+from ftlab.schemas.notifications import ChannelType, NotificationKind, WebhookFormat
 from tracking.store.database import insert_into
 from tracking.store.naming import not_found
 from tracking.store.notification_rows import channels, deliveries
@@ -33,6 +33,8 @@ class ChannelRecord:
     last_sent_at: datetime | None
     retry_at: datetime | None
     created_at: datetime
+    format: WebhookFormat = WebhookFormat.FTLAB
+    title: str | None = None
 
     def takes(self, notification: NotificationRecord) -> bool:
         """Whether the channel delivers this notification of its owner."""
@@ -73,6 +75,8 @@ class ChannelRepository:
         kinds: Sequence[NotificationKind],
         jobs: Sequence[str],
         now: datetime,
+        format: WebhookFormat = WebhookFormat.FTLAB,
+        title: str | None = None,
     ) -> ChannelRecord:
         """Add the channel, or replace the one with this name; it is on. What waits on it goes to the new URL."""
         changed = {
@@ -82,6 +86,8 @@ class ChannelRepository:
             "kinds": [kind.value for kind in kinds],
             "jobs": list(jobs),
             "is_on": True,
+            "format": format,
+            "title": title,
             **WORKING,
         }
         new = insert_into(self._connection, channels).values(

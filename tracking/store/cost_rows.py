@@ -19,6 +19,8 @@ cost_records = Table(
     Column("held_until", UtcDateTime, nullable=False),
     # A list of documents of `DeviceCost`.
     Column("devices", JSON, nullable=False),
+    # A document of `EnergyCost`.
+    Column("energy", JSON(none_as_null=True)),
     Column("amount", DecimalText),
     Column("currency", String),
 )

@@ -18,9 +18,9 @@ class CostRepository:
 
     def add(self, record: CostRecord) -> None:
         """Add the record of an attempt that has ended."""
-        document = record.model_dump(exclude={"devices"})
-        devices = [device.model_dump(mode="json") for device in record.devices]
-        self._connection.execute(insert(cost_records), {**document, "devices": devices})
+        document = record.model_dump(exclude={"devices", "energy"})
+        parts = record.model_dump(mode="json", include={"devices", "energy"})
+        self._connection.execute(insert(cost_records), document | parts)
 
     def of_jobs(self, job_ids: Collection[str]) -> dict[str, list[CostRecord]]:
         """Records by job, first attempt first; jobs without one are left out."""

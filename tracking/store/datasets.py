@@ -1,5 +1,6 @@
 """Datasets."""
 
+from collections.abc import Collection
 from itertools import product
 from typing import Any
 
@@ -42,6 +43,11 @@ class DatasetRepository:
             raise not_found("dataset", dataset_id)
         return DatasetRecord(*row)
 
+    def of_ids(self, dataset_ids: Collection[str], *, owner: str) -> DatasetRecords:
+        """Those of the ids that are datasets of this owner, in no order."""
+        found = select(*COLUMNS).where(datasets.c.id.in_(dataset_ids), datasets.c.owner == owner)
+        return [DatasetRecord(*row) for row in self._connection.execute(found)]
+
     def resolve(self, text: str, *, owner: str) -> DatasetRecord:
         """Find a dataset by its id, else by its name; in a write transaction it is locked as by `get`.
 
@@ -66,7 +72,9 @@ class DatasetRepository:
         number: int | None = self._connection.execute(select(func.max(datasets.c.seq))).scalar_one()
         return number or 0
 
-    def list(self, *, owner: str, after: str | None = None, limit: int = 20) -> DatasetRecords:
+    def list(
+        self, *, owner: str, after: str | None = None, limit: int = 20, oldest_first: bool = False
+    ) -> DatasetRecords:
         """One page, newest first. `after` is the id of the last dataset of the page before."""
         statement = newest_first(
             self._connection,
@@ -76,6 +84,7 @@ class DatasetRepository:
             owner=owner,
             after=after,
             limit=limit,
+            oldest_first=oldest_first,
         )
         return [DatasetRecord(*row) for row in self._connection.execute(statement)]
 

@@ -12,6 +12,7 @@ from ftlab.errors import ConflictError
 from ftlab.status import JobStatus
 from tracking.store.errors import JobBusyError
 from tracking.store.naming import not_found
+from tracking.store.openai_jobs import job_metadata, openai_jobs
 from tracking.store.rows import (
     IS_UNCOUNTED,
     IS_UNRELEASED,
@@ -25,9 +26,10 @@ from tracking.store.rows import (
     metrics,
     models,
 )
+from tracking.store.telemetry_rows import telemetry
 
 UNFINISHED = tuple(status for status in JobStatus if not status.is_terminal)
-TABLES_OF_JOB = (events, metrics, checkpoints, job_files, models, attempts)
+TABLES_OF_JOB = (events, metrics, telemetry, checkpoints, job_files, models, attempts, openai_jobs, job_metadata)
 
 
 class DeletionRepository:
@@ -35,7 +37,9 @@ class DeletionRepository:
         self._connection = connection
 
     def delete_job(self, job_id: str, *, now: datetime) -> None:
-        """Delete an ended job with its events, metrics, attempts, checkpoints and models. Its folder is the caller's.
+        """Delete an ended job with its events, metrics, telemetry, attempts, checkpoints and models.
+
+        Its folder is the caller's.
 
         Raises `NotFoundError`; `ConflictError` (code `job_not_ended`) for a job that has not ended, and (code
         `model_in_use`) that names an unfinished job which starts from its files; `JobBusyError` (code `job_ending` or
@@ -50,6 +54,19 @@ class DeletionRepository:
         for table in TABLES_OF_JOB:
             self._connection.execute(delete(table).where(table.c.job_id == job_id))
         self._connection.execute(delete(jobs).where(jobs.c.id == job_id))
+
+    def delete_models(self, job_id: str, *, now: datetime) -> None:
+        """Delete the models of an ended job, which keeps everything else. Their folders are the caller's.
+
+        Raises as `delete_job` does.
+        """
+        job = self._connection.execute(select(*_COLUMNS).where(jobs.c.id == job_id).with_for_update()).one_or_none()
+        if job is None:
+            raise not_found("job", job_id)
+        self._check(job)
+        self._note_models(job_id, now)
+        self._connection.execute(delete(models).where(models.c.job_id == job_id))
+        self._connection.execute(update(jobs).where(jobs.c.id == job_id).values(model_id=None))
 
     def was_deleted(self, record_id: str, *, owner: str) -> bool:
         """Whether the owner had a record with this id and deleted it."""
@@ -112,13 +129,16 @@ class DeletionRepository:
         return self._connection.execute(unfinished).scalar_one_or_none()
 
     def _note_deleted(self, job: Row[*tuple[object, ...]], now: datetime) -> None:
-        columns = ("id", "kind", "owner", "seq", "deleted_at", "files_removed_at")
         former_job = {"id": job.id, "kind": jobs.name, "owner": job.owner, "seq": job.queue_seq, "deleted_at": now}
         self._connection.execute(insert(deleted_records), former_job)
+        self._note_models(job.id, now)
+
+    def _note_models(self, job_id: str, now: datetime) -> None:
+        columns = ("id", "kind", "owner", "seq", "deleted_at", "files_removed_at")
         at = literal(now, deleted_records.c.deleted_at.type)
         former_models = select(models.c.id, literal(models.name), models.c.owner, models.c.seq, at, at)
         self._connection.execute(
-            insert(deleted_records).from_select(columns, former_models.where(models.c.job_id == job.id))
+            insert(deleted_records).from_select(columns, former_models.where(models.c.job_id == job_id))
         )
 
 

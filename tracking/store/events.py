@@ -63,6 +63,12 @@ class EventRepository:
         rows = self._connection.execute(statement.order_by(events.c.seq).limit(limit))
         return [EventRecord(*row) for row in rows]
 
+    def before(self, job_id: str, seq: int, limit: int, kinds: Collection[EventKind]) -> list[EventRecord]:
+        """The `limit` newest events of these kinds with a number below `seq`, newest first."""
+        statement = select(*COLUMNS).where(events.c.job_id == job_id, events.c.seq < seq, events.c.kind.in_(kinds))
+        rows = self._connection.execute(statement.order_by(events.c.seq.desc()).limit(limit))
+        return [EventRecord(*row) for row in rows]
+
     def of_owner(
         self, owner: str, position: int, limit: int = 500, kinds: Collection[EventKind] | None = None
     ) -> list[EventRecord]:

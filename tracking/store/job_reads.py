@@ -1,9 +1,9 @@
 """Queries for jobs."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, or_, select, union_all
+from sqlalchemy import ColumnElement, Connection, Select, or_, select, union_all
 
 from ftlab.status import JobStatus
 from tracking.store.naming import find_key, not_found
@@ -52,15 +52,24 @@ class JobReads:
         search: str | None = None,
         after: str | None = None,
         limit: int = 20,
+        conditions: Sequence[ColumnElement[bool]] = (),
+        oldest_first: bool = False,
     ) -> JobRecords:
         """One page, newest first. `after` is the id of the last job of the page before.
 
-        `search` is a part of the name, in upper or lower case, or the beginning of the id. Without it, the time does
-        not depend on the number of jobs. Filtering by status needs an owner.
+        `search` is a part of the name, in upper or lower case, or the beginning of the id; `conditions` are others that
+        the jobs meet. Without both, the time does not depend on the number of jobs. Filtering by status needs an owner.
         """
         assert owner is not None or statuses is None, "no index covers one status of all owners"
         page = newest_first(
-            self._connection, select(jobs.c.queue_seq), jobs, jobs.c.queue_seq, owner=owner, after=after, limit=limit
+            self._connection,
+            select(jobs.c.queue_seq).where(*conditions),
+            jobs,
+            jobs.c.queue_seq,
+            owner=owner,
+            after=after,
+            limit=limit,
+            oldest_first=oldest_first,
         )
         if search is not None:
             page = page.where(

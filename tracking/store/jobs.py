@@ -302,6 +302,11 @@ class JobRepository(JobQueue):
             raise StaleJobError(f"Attempt {ref.attempt} of job {ref.id!r} is no longer live.")
         return pinned
 
+    def set_estimate(self, ref: JobRef, time_s: float) -> None:
+        """Keep the estimated time of the training, in seconds, while the attempt is live."""
+        is_live = (jobs.c.id == ref.id) & (jobs.c.live_attempt == ref.attempt)
+        self._connection.execute(update(jobs).where(is_live).values(estimated_time_s=time_s))
+
     def set_mlflow(
         self,
         job_id: str,
@@ -379,7 +384,7 @@ NEW_JOB: dict[str, Any] = {
     (
         *("reason", "not_before", "waiting_for", "data_findings", "stop_kind", "resume_from"),
         *("total_steps", "epoch", "loss", "eval_loss", "eta_s", "phase", "file", "file_progress"),
-        *("mlflow_run_id", "mlflow_experiment_id", "model_revision", "model_id"),
+        *("mlflow_run_id", "mlflow_experiment_id", "model_revision", "estimated_time_s", "model_id"),
         *("started_at", "paused_at", "finished_at"),
     )
 )

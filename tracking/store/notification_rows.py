@@ -2,7 +2,7 @@
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, String, Table
 
-from ftlab.schemas.notifications import ChannelType, NotificationKind
+from ftlab.schemas.notifications import ChannelType, NotificationKind, WebhookFormat
 from ftlab.status import ReasonCode
 from tracking.store.column_types import CleanText, EnumText, UtcDateTime
 from tracking.store.rows import metadata, sequence
@@ -47,6 +47,9 @@ channels = Table(
     # May hold a secret, like `secret`: neither leaves the service.
     Column("url", String, nullable=False),
     Column("secret", String),
+    Column("format", EnumText(WebhookFormat), nullable=False, server_default=WebhookFormat.FTLAB.value),
+    # The name that a webhook endpoint of the OpenAI-compatible API was given.
+    Column("title", CleanText),
     Column("kinds", JSON, nullable=False),
     Column("jobs", JSON, nullable=False),
     Column("is_on", Boolean, nullable=False),

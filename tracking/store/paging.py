@@ -20,8 +20,9 @@ def newest_first(
     owner: str | None,
     after: str | None,
     limit: int,
+    oldest_first: bool = False,
 ) -> Select[Any]:
-    """Narrow `statement` to the page after the row whose id is `after`.
+    """Narrow `statement` to the page after the row whose id is `after`; with `oldest_first` in the other direction.
 
     Raises `MalformedRequestError` (code `invalid_cursor`) when the owner has, and had, no such row.
     """
@@ -34,8 +35,8 @@ def newest_first(
         start = connection.execute(cursor).scalar_one_or_none()
         if start is None:
             start = _start_after_deleted(connection, table, owner, after)
-        statement = statement.where(key < start)
-    return statement.order_by(key.desc()).limit(limit)
+        statement = statement.where(key > start if oldest_first else key < start)
+    return statement.order_by(key.asc() if oldest_first else key.desc()).limit(limit)
 
 
 def _start_after_deleted(connection: Connection, table: Table, owner: str | None, record_id: str) -> int:

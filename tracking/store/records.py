@@ -100,6 +100,8 @@ class JobRecord:
     mlflow_experiment_id: str | None
     model_revision: str | None
     """The base model's revision, pinned by the first attempt."""
+    estimated_time_s: float | None
+    """What the training was expected to take when it began, at the speed of an earlier job."""
     model_id: str | None
     created_at: datetime
     started_at: datetime | None
@@ -171,6 +173,8 @@ class AttemptRecord:
     """For each worker, the node and the index of its GPU there (`None` without one), as scheduled."""
     gpu_types: Mapping[str, float] = field(default_factory=dict)
     """GPUs held by type, for those whose type is known."""
+    process_devices: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """For each of `pids`, the node that the process is on and the numbers of its GPUs there."""
 
 
 @dataclass(frozen=True)

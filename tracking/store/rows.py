@@ -44,7 +44,8 @@ def sequence(name: str) -> Column[int]:
     return Column(name, BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
 
 
-def _job_id(*, primary_key: bool = True) -> Column[str]:
+def job_id_column(*, primary_key: bool = True) -> Column[str]:
+    """The job that a row belongs to."""
     return Column("job_id", String, ForeignKey("jobs.id"), primary_key=primary_key, nullable=False)
 
 
@@ -101,6 +102,7 @@ jobs = Table(
     Column("mlflow_run_id", String),
     Column("mlflow_experiment_id", String),
     Column("model_revision", String),
+    Column("estimated_time_s", Double),
     Column("model_id", String),
     Column("created_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime),
@@ -187,7 +189,7 @@ Index("ix_deleted_records_files", deleted_records.c.id, sqlite_where=LEAVES_FILE
 attempts = Table(
     "attempts",
     metadata,
-    _job_id(),
+    job_id_column(),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("driver", String, nullable=False),
     Column("cpus", Integer, nullable=False),
@@ -197,6 +199,8 @@ attempts = Table(
     Column("placement", JSON, nullable=False),
     Column("placement_groups", JSON, nullable=False),
     Column("pids", JSON, nullable=False),
+    # For each of the processes, the machine and the numbers of its GPUs there.
+    Column("process_devices", JSON, nullable=False),
     Column("resumed_from_step", Integer),
     Column("created_at", UtcDateTime, nullable=False),
     Column("heartbeat_at", UtcDateTime, nullable=False),
@@ -229,7 +233,7 @@ Index("ix_attempts_uncounted", attempts.c.job_id, sqlite_where=IS_UNCOUNTED, pos
 events = Table(
     "events",
     metadata,
-    _job_id(),
+    job_id_column(),
     Column("seq", Integer, primary_key=True, autoincrement=False),
     Column("attempt", Integer, nullable=False),
     Column("at", UtcDateTime, nullable=False),
@@ -244,7 +248,7 @@ Index("uq_events_owner", events.c.owner, events.c.position, unique=True)
 metrics = Table(
     "metrics",
     metadata,
-    _job_id(),
+    job_id_column(),
     Column("name", String, primary_key=True),
     Column("step", Integer, primary_key=True, autoincrement=False),
     Column("value", Double, nullable=False),
@@ -257,7 +261,7 @@ metrics = Table(
 checkpoints = Table(
     "checkpoints",
     metadata,
-    _job_id(),
+    job_id_column(),
     Column("step", Integer, primary_key=True, autoincrement=False),
     Column("attempt", Integer, nullable=False),
     Column("name", String, nullable=False),
@@ -326,7 +330,7 @@ content_claims = Table(
 job_files = Table(
     "job_files",
     metadata,
-    _job_id(),
+    job_id_column(),
     Column("position", Integer, primary_key=True, autoincrement=False),
     Column("dataset_id", String, nullable=False),
     Column("added_at", UtcDateTime, nullable=False),
@@ -339,7 +343,7 @@ models = Table(
     sequence("seq"),
     Column("id", String, nullable=False, unique=True),
     Column("owner", String, nullable=False),
-    _job_id(primary_key=False),
+    job_id_column(primary_key=False),
     Column("name", String, nullable=False),
     Column("kind", String, nullable=False),
     Column("base_model", String, nullable=False),

@@ -7,7 +7,9 @@ from typing import Self
 from sqlalchemy import Connection
 
 from tracking.store.adjustments import AdjustmentRepository
+from tracking.store.api_keys import KeyRepository
 from tracking.store.attempts import AttemptRepository
+from tracking.store.audit import AuditRepository
 from tracking.store.channels import ChannelRepository
 from tracking.store.checkpoints import CheckpointRepository
 from tracking.store.claims import ClaimRepository
@@ -19,15 +21,19 @@ from tracking.store.disk import DiskRepository
 from tracking.store.events import EventRepository
 from tracking.store.job_files import JobFileRepository
 from tracking.store.jobs import JobRepository
+from tracking.store.key_counts import KeyCountRepository
 from tracking.store.leases import LeaseRepository
 from tracking.store.metrics import MetricRepository
 from tracking.store.models import ModelRepository
 from tracking.store.notifications import NotificationRepository
+from tracking.store.openai_jobs import OpenAiJobRepository
 from tracking.store.quotas import QuotaRepository
+from tracking.store.telemetry import TelemetryRepository
 from tracking.store.templates import TemplateRepository
 from tracking.store.totals import TotalsRepository
 from tracking.store.uploads import UploadRepository
 from tracking.store.usage import UsageRepository
+from tracking.store.users import UserRepository
 
 
 class Transaction:
@@ -40,12 +46,14 @@ class Transaction:
         self.attempts = AttemptRepository(connection)
         self.events = EventRepository(connection)
         self.metrics = MetricRepository(connection)
+        self.telemetry = TelemetryRepository(connection)
         self.checkpoints = CheckpointRepository(connection)
         self.disk = DiskRepository(connection)
         self.datasets = DatasetRepository(connection, is_writing=is_writing)
         self.uploads = UploadRepository(connection)
         self.claims = ClaimRepository(connection)
         self.models = ModelRepository(connection)
+        self.openai_jobs = OpenAiJobRepository(connection)
         self.deletions = DeletionRepository(connection)
         self.leases = LeaseRepository(connection)
         self.quotas = QuotaRepository(connection)
@@ -55,6 +63,10 @@ class Transaction:
         self.costs = CostRepository(connection)
         self.usage = UsageRepository(connection)
         self.totals = TotalsRepository(connection)
+        self.users = UserRepository(connection)
+        self.keys = KeyRepository(connection)
+        self.audit = AuditRepository(connection)
+        self.key_counts = KeyCountRepository(connection)
 
 
 class Store:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
+from ftlab.client._async.accounts import AsyncKeys, AsyncUsers
 from ftlab.client._async.costs import AsyncCosts
 from ftlab.client._async.datasets import AsyncDatasets
 from ftlab.client._async.jobs import AsyncJobs
@@ -13,7 +14,8 @@ from ftlab.client._async.templates import AsyncTemplates
 from ftlab.client._async.transport import AsyncTransport
 from ftlab.client.endpoint import RetryPolicy, find_endpoint
 from ftlab.client.wire import MAX_PAGE, Listing, Request, key_for_retries, segment
-from ftlab.schemas import ModelCheck, Page, Queue, Quota, ServiceInfo, TunedModel
+from ftlab.schemas import ModelCheck, NodeStatus, Page, Queue, Quota, ServiceInfo, TunedModel
+from ftlab.schemas.accounts import AuditEntry, Session
 from ftlab.schemas.disk import DiskReport
 from ftlab.schemas.replies import DeviceUse
 
@@ -21,8 +23,9 @@ from ftlab.schemas.replies import DeviceUse
 class AsyncClient:
     """Async client of a FineTune Lab service. Tasks of one event loop may share one.
 
-    `base_url` and `api_key` default to the settings. `retry` says how long a request is tried again, and
-    `max_retries` limits the number of tries as well. Use it as a context manager, or await `close`.
+    `base_url` and `api_key` default to the settings. With `owner`, an admin acts for another user. `retry` says how
+    long a request is tried again, and `max_retries` limits the number of tries as well. Use it as a context manager,
+    or await `close`.
     """
 
     def __init__(
@@ -32,11 +35,12 @@ class AsyncClient:
         timeout_s: float = 30.0,
         max_retries: int | None = None,
         retry: RetryPolicy | None = None,
+        owner: str | None = None,
     ) -> None:
         policy = retry or RetryPolicy()
         if max_retries is not None:
             policy = replace(policy, max_retries=max_retries)
-        self._transport = AsyncTransport(find_endpoint(base_url, api_key, timeout_s, policy))
+        self._transport = AsyncTransport(find_endpoint(base_url, api_key, owner, timeout_s, policy))
         self.jobs = AsyncJobs(self._transport)
         self.datasets = AsyncDatasets(self._transport)
         self.templates = AsyncTemplates(self._transport)
@@ -44,6 +48,8 @@ class AsyncClient:
         self.notifications = AsyncNotifications(self._transport)
         self.costs = AsyncCosts(self._transport)
         self.quota = AsyncQuotas(self._transport)
+        self.users = AsyncUsers(self._transport)
+        self.keys = AsyncKeys(self._transport)
 
     @property
     def base_url(self) -> str:
@@ -63,6 +69,13 @@ class AsyncClient:
         """What takes up the disk: yours by kind, what all owners share, and your largest jobs."""
         return await self._transport.read(DiskReport, Request("GET", "/api/disk"))
 
+    async def nodes(self) -> Sequence[NodeStatus]:
+        """The machines of the service, with their GPUs, their newest samples and the jobs on them.
+
+        Raises `ServiceUnavailableError` while nothing knows them, shortly after the service has started.
+        """
+        return await self._transport.items(Listing[NodeStatus], Request("GET", "/api/nodes"))
+
     async def health(self) -> dict[str, Any]:
         """Raises `UnreachableError` when nothing answers."""
         return await self._transport.read(dict[str, Any], Request("GET", "/health", is_probe=True))
@@ -74,6 +87,14 @@ class AsyncClient:
     async def info(self) -> ServiceInfo:
         """The addresses of the service's MLflow and Ray dashboard, and its version."""
         return await self._transport.read(ServiceInfo, Request("GET", "/api/info"))
+
+    async def session(self) -> Session:
+        """Who you are, and what your key allows. Raises `AuthenticationError` without a valid key."""
+        return await self._transport.read(Session, Request("GET", "/api/session"))
+
+    def audit(self, *, user: str | None = None, limit: int | None = None) -> AsyncIterator[AuditEntry]:
+        """Who did what, newest first, fetched page by page; for admins."""
+        return self._transport.pages(Page[AuditEntry], Request("GET", "/api/audit", {"user": user}), limit)
 
     async def close(self) -> None:
         await self._transport.close()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ftlab.client._async.transport import AsyncTransport
 from ftlab.client.retry import Retries
 from ftlab.client.waiting import JOB_PAUSES_S, OnStatus, Polling, final_statuses
 from ftlab.client.wire import (
+    COMPARE_PATH,
     JOBS_PATH,
     Kinds,
     Listing,
@@ -35,10 +37,12 @@ from ftlab.schemas import (
     JobAnalytics,
     JobConfig,
     JobEstimate,
+    JobTelemetry,
     LogLine,
     MetricPoint,
     Page,
 )
+from ftlab.schemas.comparisons import Comparison
 from ftlab.schemas.job_file import parse_job_config
 from ftlab.schemas.replies import CheckpointPrune
 from ftlab.schemas.templates import merged
@@ -166,6 +170,23 @@ class AsyncJobs:
         request = Request("GET", f"{job_path(job)}/metrics", params)
         return await self._transport.items(Listing[MetricPoint], request)
 
+    async def gpu(
+        self,
+        job: str,
+        names: str | Sequence[str] | None = None,
+        *,
+        after: datetime | None = None,
+        until: datetime | None = None,
+        max_points: int | None = None,
+    ) -> JobTelemetry:
+        """What the job's GPUs and processes did over time, at most `max_points` points for each of them.
+
+        `names` is one name or several, such as `utilization_percent`; the times need a time zone.
+        """
+        wanted = [names] if isinstance(names, str) else names
+        params = {"name": wanted, "after": after, "until": until, "max_points": max_points}
+        return await self._transport.read(JobTelemetry, Request("GET", f"{job_path(job)}/gpu", params))
+
     async def logs(self, job: str, tail: int = 200) -> Sequence[LogLine]:
         """The newest lines of the job's log, oldest first."""
         request = Request("GET", f"{job_path(job)}/logs", {"tail": tail})
@@ -233,6 +254,10 @@ class AsyncJobs:
     async def analytics(self, job: str) -> JobAnalytics:
         """What the job's record says: best evaluation, course of the loss, speed, where the time went, earlier jobs."""
         return await self._transport.read(JobAnalytics, Request("GET", f"{job_path(job)}/analytics"))
+
+    async def compare(self, jobs: Sequence[str]) -> Comparison:
+        """Results, settings that differ, data, samples and curves of 2 to 10 jobs, in this order."""
+        return await self._transport.read(Comparison, Request("GET", COMPARE_PATH, {"job": list(jobs)}))
 
     async def cancel(self, job: str) -> Job:
         """Ask for a graceful stop; checkpoints are kept. Raises `ConflictError` when the job has ended."""

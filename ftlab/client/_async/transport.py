@@ -70,7 +70,7 @@ class AsyncTransport:
 
     async def send(self, request: Request) -> httpx2.Response:
         """Send a request once. Raises `Fault` when the connection fails."""
-        options = request_options(request)
+        options = request_options(request, self.endpoint)
         if request.file is not None:
             options["content"] = _chunks_of(request.file)
         with http_faults():
@@ -80,7 +80,7 @@ class AsyncTransport:
     async def stream(self, request: Request) -> AsyncIterator[httpx2.Response]:
         """Send a request once and leave the body of a successful reply to be read. Raises `Fault`, as reading does."""
         with http_faults():
-            async with self._http.stream(**request_options(request)) as response:
+            async with self._http.stream(**request_options(request, self.endpoint)) as response:
                 if not response.is_success:
                     await response.aread()
                 yield response

@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
+from ftlab.client._sync.accounts import Keys, Users
 from ftlab.client._sync.costs import Costs
 from ftlab.client._sync.datasets import Datasets
 from ftlab.client._sync.jobs import Jobs
@@ -14,7 +15,8 @@ from ftlab.client._sync.templates import Templates
 from ftlab.client._sync.transport import Transport
 from ftlab.client.endpoint import RetryPolicy, find_endpoint
 from ftlab.client.wire import MAX_PAGE, Listing, Request, key_for_retries, segment
-from ftlab.schemas import ModelCheck, Page, Queue, Quota, ServiceInfo, TunedModel
+from ftlab.schemas import ModelCheck, NodeStatus, Page, Queue, Quota, ServiceInfo, TunedModel
+from ftlab.schemas.accounts import AuditEntry, Session
 from ftlab.schemas.disk import DiskReport
 from ftlab.schemas.replies import DeviceUse
 
@@ -22,8 +24,9 @@ from ftlab.schemas.replies import DeviceUse
 class Client:
     """Async client of a FineTune Lab service. Threads may share one.
 
-    `base_url` and `api_key` default to the settings. `retry` says how long a request is tried again, and
-    `max_retries` limits the number of tries as well. Use it as a context manager, or call `close`.
+    `base_url` and `api_key` default to the settings. With `owner`, an admin acts for another user. `retry` says how
+    long a request is tried again, and `max_retries` limits the number of tries as well. Use it as a context manager,
+    or call `close`.
     """
 
     def __init__(
@@ -33,11 +36,12 @@ class Client:
         timeout_s: float = 30.0,
         max_retries: int | None = None,
         retry: RetryPolicy | None = None,
+        owner: str | None = None,
     ) -> None:
         policy = retry or RetryPolicy()
         if max_retries is not None:
             policy = replace(policy, max_retries=max_retries)
-        self._transport = Transport(find_endpoint(base_url, api_key, timeout_s, policy))
+        self._transport = Transport(find_endpoint(base_url, api_key, owner, timeout_s, policy))
         self.jobs = Jobs(self._transport)
         self.datasets = Datasets(self._transport)
         self.templates = Templates(self._transport)
@@ -45,6 +49,8 @@ class Client:
         self.notifications = Notifications(self._transport)
         self.costs = Costs(self._transport)
         self.quota = Quotas(self._transport)
+        self.users = Users(self._transport)
+        self.keys = Keys(self._transport)
 
     @property
     def base_url(self) -> str:
@@ -62,6 +68,13 @@ class Client:
         """What takes up the disk: yours by kind, what all owners share, and your largest jobs."""
         return self._transport.read(DiskReport, Request("GET", "/api/disk"))
 
+    def nodes(self) -> Sequence[NodeStatus]:
+        """The machines of the service, with their GPUs, their newest samples and the jobs on them.
+
+        Raises `ServiceUnavailableError` while nothing knows them, shortly after the service has started.
+        """
+        return self._transport.items(Listing[NodeStatus], Request("GET", "/api/nodes"))
+
     def health(self) -> dict[str, Any]:
         """Raises `UnreachableError` when nothing answers."""
         return self._transport.read(dict[str, Any], Request("GET", "/health", is_probe=True))
@@ -73,6 +86,14 @@ class Client:
     def info(self) -> ServiceInfo:
         """The addresses of the service's MLflow and Ray dashboard, and its version."""
         return self._transport.read(ServiceInfo, Request("GET", "/api/info"))
+
+    def session(self) -> Session:
+        """Who you are, and what your key allows. Raises `AuthenticationError` without a valid key."""
+        return self._transport.read(Session, Request("GET", "/api/session"))
+
+    def audit(self, *, user: str | None = None, limit: int | None = None) -> Iterator[AuditEntry]:
+        """Who did what, newest first, fetched page by page; for admins."""
+        return self._transport.pages(Page[AuditEntry], Request("GET", "/api/audit", {"user": user}), limit)
 
     def close(self) -> None:
         self._transport.close()

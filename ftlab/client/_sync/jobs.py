@@ -3,6 +3,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ftlab.client._sync.transport import Transport
 from ftlab.client.retry import Retries
 from ftlab.client.waiting import JOB_PAUSES_S, OnStatus, Polling, final_statuses
 from ftlab.client.wire import (
+    COMPARE_PATH,
     JOBS_PATH,
     Kinds,
     Listing,
@@ -36,10 +38,12 @@ from ftlab.schemas import (
     JobAnalytics,
     JobConfig,
     JobEstimate,
+    JobTelemetry,
     LogLine,
     MetricPoint,
     Page,
 )
+from ftlab.schemas.comparisons import Comparison
 from ftlab.schemas.job_file import parse_job_config
 from ftlab.schemas.replies import CheckpointPrune
 from ftlab.schemas.templates import merged
@@ -167,6 +171,23 @@ class Jobs:
         request = Request("GET", f"{job_path(job)}/metrics", params)
         return self._transport.items(Listing[MetricPoint], request)
 
+    def gpu(
+        self,
+        job: str,
+        names: str | Sequence[str] | None = None,
+        *,
+        after: datetime | None = None,
+        until: datetime | None = None,
+        max_points: int | None = None,
+    ) -> JobTelemetry:
+        """What the job's GPUs and processes did over time, at most `max_points` points for each of them.
+
+        `names` is one name or several, such as `utilization_percent`; the times need a time zone.
+        """
+        wanted = [names] if isinstance(names, str) else names
+        params = {"name": wanted, "after": after, "until": until, "max_points": max_points}
+        return self._transport.read(JobTelemetry, Request("GET", f"{job_path(job)}/gpu", params))
+
     def logs(self, job: str, tail: int = 200) -> Sequence[LogLine]:
         """The newest lines of the job's log, oldest first."""
         request = Request("GET", f"{job_path(job)}/logs", {"tail": tail})
@@ -234,6 +255,10 @@ class Jobs:
     def analytics(self, job: str) -> JobAnalytics:
         """What the job's record says: best evaluation, course of the loss, speed, where the time went, earlier jobs."""
         return self._transport.read(JobAnalytics, Request("GET", f"{job_path(job)}/analytics"))
+
+    def compare(self, jobs: Sequence[str]) -> Comparison:
+        """Results, settings that differ, data, samples and curves of 2 to 10 jobs, in this order."""
+        return self._transport.read(Comparison, Request("GET", COMPARE_PATH, {"job": list(jobs)}))
 
     def cancel(self, job: str) -> Job:
         """Ask for a graceful stop; checkpoints are kept. Raises `ConflictError` when the job has ended."""

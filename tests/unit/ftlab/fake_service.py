@@ -206,6 +206,7 @@ def build(fake: FakeService) -> Starlette:
             Route(f"{jobs}/{{job}}/{{what}}", _Endpoint(fake, job_list)),
             Route(f"{jobs}/{{job}}/download/{{what}}", _Endpoint(fake, download)),
             Route("/api/training/queue", _Endpoint(fake, queue)),
+            Route("/api/nodes", _Endpoint(fake, list_nodes)),
             Route("/api/quota", _Endpoint(fake, quota), methods=["GET", "PUT"]),
             Route("/api/datasets", _Endpoint(fake, upload), methods=["POST"]),
             Route("/api/datasets", _Endpoint(fake, list_datasets), methods=["GET"]),
@@ -322,6 +323,10 @@ async def job_list(fake: FakeService, request: Request) -> Response:
             }
             return JSONResponse({"data": [checkpoint]})
     raise NotFoundError("There is nothing at this path.")
+
+
+async def list_nodes(fake: FakeService, request: Request) -> Response:
+    return JSONResponse({"data": [{"id": "n1", "name": "alpha", "cpus": 8, "gpus": 0}]})
 
 
 async def queue(fake: FakeService, request: Request) -> Response:

@@ -45,9 +45,9 @@ def _quick(monkeypatch):
 def supervisor(tmp_path, monkeypatch):
     script = tmp_path / "supervisor.py"
     script.write_text(SUPERVISOR)
-    command = up._command
+    command = up.service_command
     stand_in = [sys.executable, str(script)]
-    monkeypatch.setattr(up, "_command", lambda module: stand_in if module == up.SUPERVISOR else command(module))
+    monkeypatch.setattr(up, "service_command", lambda module: stand_in if module == up.SUPERVISOR else command(module))
     return tmp_path / "home"
 
 
@@ -130,7 +130,7 @@ def test_a_service_that_does_not_come_up_shows_its_log(cli, supervisor, monkeypa
 def test_up_in_the_foreground_becomes_the_supervisor(supervisor):
     code = (
         "import sys; from ftlab.cli import main, up;"
-        f"up._command = lambda module: [sys.executable, {str(supervisor.parent / 'supervisor.py')!r}];"
+        f"up.service_command = lambda module: [sys.executable, {str(supervisor.parent / 'supervisor.py')!r}];"
         f"sys.argv = ['ftlab', 'up', '--home', {str(supervisor)!r}, '--port', '8123']; main.main()"
     )
     root = Path(up.__file__).parents[2]
@@ -187,6 +187,6 @@ def test_flags_are_checked(cli):
 
 def test_a_checkout_needs_no_safe_path(monkeypatch):
     monkeypatch.chdir(Path(up.__file__).parents[2])
-    assert up._command("cluster.machine.supervisor")[1:] == ["-m", "cluster.machine.supervisor"]
+    assert up.service_command("cluster.machine.supervisor")[1:] == ["-m", "cluster.machine.supervisor"]
     monkeypatch.chdir("/")
-    assert up._command("cluster.machine.supervisor")[1:] == ["-P", "-m", "cluster.machine.supervisor"]
+    assert up.service_command("cluster.machine.supervisor")[1:] == ["-P", "-m", "cluster.machine.supervisor"]

@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 
 from ftlab import errors
-from ftlab.cli.text import money
 from ftlab.client import Client
+from ftlab.formatting import money
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
 from tests.unit.ftlab.cli_runs import Cli
@@ -58,14 +58,14 @@ def test_costs_in_the_sdk(client, job_id):
 
 def test_costs_on_the_command_line(cli, job_id):
     assert cli("costs").lines == [
-        "MODEL\tNAME\tATTEMPTS\tCPU HOURS\tGPU HOURS\tAMOUNT\tCURRENCY",
-        "org/name\t\t1\t2.000000\t0\t0.200000\tEUR",
-        "total\t\t1\t2.000000\t0\t0.200000\tEUR",
+        "MODEL\tNAME\tATTEMPTS\tCPU HOURS\tGPU HOURS\tENERGY KWH\tAMOUNT\tCURRENCY",
+        "org/name\t\t1\t2.000000\t0\t0\t0.200000\tEUR",
+        "total\t\t1\t2.000000\t0\t0\t0.200000\tEUR",
     ]
     csv = cli("costs", "--by", "job", "--csv", "--since", "2026-03-01", "--until", "2026-03-01").lines
     assert csv == [
-        "job,name,attempts,cpu_hours,gpu_hours,amount,currency",
-        f"{job_id},nightly,1,2.000000,0,0.200000,EUR",
+        "job,name,attempts,cpu_hours,gpu_hours,energy_kwh,amount,currency",
+        f"{job_id},nightly,1,2.000000,0,0,0.200000,EUR",
     ]
     assert cli("costs", "--json").json["totals"][0]["amount"] == "0.200000"
     assert "No attempt has ended" in cli("costs", "--since", "2026-03-02").err

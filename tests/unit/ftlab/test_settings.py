@@ -82,7 +82,7 @@ def test_environment_of_a_child_gives_the_same_settings(tmp_path):
         port=9000,
         cpus=2,
         standby=False,
-        api_key="k",
+        allowed_hosts=("lab.example.org",),
         model_roots=(Path("/models"), Path("/more")),
         reward_files=(Path("/rewards"), Path("/more/rewards.py")),
     )
@@ -161,3 +161,61 @@ def test_prices_that_cannot_be_are_refused(prices, tmp_path):
 def test_a_currency_has_three_letters(currency, tmp_path):
     with pytest.raises(InvalidRequestError):
         load_settings({"currency": currency}, {}, tmp_path)
+
+
+# The key of `ftlab login`
+
+
+@pytest.fixture
+def login(tmp_path):
+    """Settings as a client reads them, after a login at `lab`."""
+    file = tmp_path / "config" / "ftlab" / "login.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text('server = "http://lab:8000"\napi_key = "ftl_stored"\n')
+    file.chmod(0o600)
+
+    def load(with_login=True, **environ):
+        environ = {"XDG_CONFIG_HOME": str(tmp_path / "config")} | environ
+        found = load_settings(environ=environ, folder=tmp_path, with_login=with_login)
+        return found.server_url, found.api_key
+
+    return load
+
+
+def test_a_login_names_the_service_and_its_key(login):
+    assert login() == ("http://lab:8000", "ftl_stored")
+    assert login(FTLAB_API_KEY="ftl_other") == ("http://lab:8000", "ftl_other")
+    assert login(FTLAB_SERVER="http://lab:8000/") == ("http://lab:8000", "ftl_stored")
+    assert login(with_login=False) == ("http://127.0.0.1:8000", None)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"FTLAB_SERVER": "http://other:8000"},
+        {"FTLAB_SERVER": "https://lab:8000"},
+        {"FTLAB_PORT": "8100"},
+        {"FTLAB_HOST": "0.0.0.0"},
+        {"FTLAB_HOME": "/data"},
+    ],
+)
+def test_a_stored_key_goes_to_no_other_service(login, environ):
+    server, key = login(**environ)
+    assert server != "http://lab:8000"
+    assert key is None
+
+
+def test_a_key_that_others_can_read_is_refused(login, tmp_path):
+    (tmp_path / "config" / "ftlab" / "login.toml").chmod(0o644)
+    with pytest.raises(InvalidRequestError, match="chmod 600") as caught:
+        login()
+    assert caught.value.code == "unsafe_login_file"
+    assert login(with_login=False)[1] is None
+
+
+def test_the_processes_of_the_service_do_not_get_the_key_of_a_client(monkeypatch):
+    monkeypatch.setenv("FTLAB_API_KEY", "ftl_canary")
+    environment = Settings(api_key="ftl_canary", owner="ann", host="0.0.0.0").service_environment()
+    assert "ftl_canary" not in str(environment)
+    assert environment["FTLAB_HOST"] == "0.0.0.0"
+    assert Settings(host="0.0.0.0").own_url == "http://127.0.0.1:8000"

@@ -9,8 +9,10 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from ftlab.errors import ServiceUnavailableError
+from ftlab.schemas.accounts import Scope
 from serve.app import create_app
 from serve.jobs import submit
+from tests.unit.serve.accounts.with_keys import add_key
 from tracking.store import Store
 
 
@@ -86,6 +88,24 @@ def test_own_hosts_are_answered(services, host):
     app = create_app(replace(services, settings=settings))
     with TestClient(app, base_url="http://127.0.0.1") as client:
         assert client.get("/health", headers={"host": host}).status_code == 200
+
+
+def test_a_service_on_a_network_is_reached_by_its_addresses_and_names(services, store):
+    settings = services.settings.model_copy(update={"host": "0.0.0.0", "allowed_hosts": ("lab.example.org",)})
+    app = create_app(replace(services, settings=settings))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        for host in ("192.168.1.20:8000", "[fd00::1]:8000", "lab.example.org", "127.0.0.1:8000"):
+            assert client.get("/health", headers={"host": host}).status_code == 200
+        for host in ("evil.example", "192.168.1.20.evil.example", "lab.example.org.evil.example"):
+            assert client.get("/health", headers={"host": host}).status_code == 400
+        # It requires a key, even before there is one.
+        lan = {"host": "192.168.1.20:8000"}
+        assert client.get("/api/training/jobs", headers=lan).json()["error"]["code"] == "missing_api_key"
+        key = add_key(store, "ann", Scope.TRAIN)
+        own = client.post("/api/training/jobs", json={}, headers=lan | key | {"origin": "http://192.168.1.20:8000"})
+        assert own.status_code == 422
+        other = client.post("/api/training/jobs", json={}, headers=lan | key | {"origin": "http://192.168.1.66:8000"})
+        assert other.json()["error"]["code"] == "forbidden_origin"
 
 
 def test_foreign_hosts_reach_no_socket(client):

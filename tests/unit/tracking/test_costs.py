@@ -103,6 +103,15 @@ def test_the_cost_of_an_ended_job_is_final_once_every_attempt_has_its_record(att
     assert (final.amount, final.is_final, final.expected) == (Decimal("0.2"), True, None)
 
 
+def test_the_estimate_stays_beside_the_result_at_the_prices_of_the_first_attempt(attempt, job):
+    job = replace(job, status=JobStatus.COMPLETED, estimated_time_s=1800.0)
+    record = record_of(PRICED, job, ended(attempt, 3600))
+    dearer = Settings(prices={"cpu": 100}, currency="EUR")
+    assert job_cost(dearer, job, [record], [], NOW).estimated == Decimal("0.1")
+    assert job_cost(PRICED, job, [], [ended(attempt, 3600)], NOW).estimated == Decimal("0.1")
+    assert job_cost(PRICED, replace(job, estimated_time_s=None), [record], [], NOW).estimated is None
+
+
 def test_later_prices_change_no_record(attempt, job):
     record = record_of(PRICED, job, ended(attempt, 3600))
     dearer = Settings(prices={"cpu": 100}, currency="EUR")

@@ -25,7 +25,7 @@ from train.failures.classify import classify
 from train.failures.errors import LossDivergedError
 from train.model.base_model import find_model, fingerprint
 from train.model.tokenizer import load_tokenizer
-from train.plan import Ending, LocalBase, ModelLoaded, Outcome
+from train.plan import Ending, LocalBase, Outcome
 from train.run import run
 
 OVERSHOOTING = {
@@ -62,7 +62,8 @@ def test_a_run_trains_and_delivers_an_adapter(job: Job):
     assert outcome == Outcome(
         Ending.FINISHED, 8, saved_step=8, delivered_step=8, base_model=MODEL, base_revision=revision
     )
-    assert link.loaded == [ModelLoaded(revision)]
+    [loaded] = link.loaded
+    assert loaded.revision == revision
     losses = link.series("loss")
     assert list(losses) == list(range(1, 9))
     assert losses[8] < losses[1] - 0.3

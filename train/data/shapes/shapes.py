@@ -33,7 +33,7 @@ class Shape(StrEnum):
     ALPACA = "alpaca"
     """`instruction`, `output` and optionally `input`, `system` and `history`."""
     PROMPT_COMPLETION = "prompt_completion"
-    """`prompt` and `completion`: two texts, or two lists of messages."""
+    """`prompt` and `completion`: two texts, two lists of messages, or a list of messages and the answer as a text."""
     TEXT = "text"
     """`text`: trained unchanged."""
     PREFERENCE = "preference"
@@ -131,18 +131,23 @@ def _turn(question: str, answer: str) -> list[Message]:
 
 def _read_prompt_completion(row: Row, reader: MessageReader) -> Row:
     prompt, completion = (reader.from_cell(row[name], name) for name in ("prompt", "completion"))
-    if isinstance(prompt, list) != isinstance(completion, list):
-        raise RowError(Rule.WRONG_TYPE, "'prompt' and 'completion' must both be texts or both be lists.")
+    if isinstance(completion, list) and not isinstance(prompt, list):
+        raise RowError(Rule.WRONG_TYPE, "'prompt' must be a list of messages where 'completion' is one.")
     before = prompt_of(prompt, reader)
-    if not isinstance(completion, list):
+    if not isinstance(prompt, list):
         after = [{"role": "assistant", "content": text(completion, "completion")}]
         return _conversation(row, with_system(row, before + after)) | {"is_joined": True}
-    after = reader.read(completion, "completion")
+    answer = completion if isinstance(completion, list) else [_said(text(completion, "completion"))]
+    after = reader.read(answer, "completion")
     if after[0]["role"] != "assistant":
         raise RowError(Rule.COMPLETION_FIRST_MESSAGE, "'completion' must start with an assistant message.")
     # Only the completion is learned, even where the prompt contains earlier answers.
     context = [_as_context(message, f"prompt[{number}]") for number, message in enumerate(before, 1)]
     return _conversation(row, with_system(row, context + after))
+
+
+def _said(content: str) -> Message:
+    return {"role": "assistant", "content": content}
 
 
 def _as_context(message: Message, where: str) -> Message:

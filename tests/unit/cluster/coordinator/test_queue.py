@@ -6,10 +6,15 @@ from typing import Any
 
 import pytest
 
+from cluster.coordinator.ended_attempts import MEASURED_AFTER
 from cluster.coordinator.queue_snapshot import QUEUE_WINDOW
 from cluster.policy import Fleet, Node, WorkerShape
+from ftlab.schemas.costs import CostGroup, EnergyCost
 from ftlab.status import JobStatus, ReasonCode
 from tests.unit.cluster.coordinator.world import World
+from tracking.costs import report
+from tracking.store.telemetry import SeriesKey
+from tracking.store.telemetry_points import from_readings
 from tracking.store.usage import HALF_LIFE
 
 ONE = {"cpus_per_worker": 1}
@@ -94,6 +99,29 @@ def test_gpus_are_paid_by_their_type(world: World):
         ("cpu", Decimal("0.001")),
         ("H100", Decimal("0.05")),
     ]
+
+
+def test_the_electricity_of_gpus_is_paid_once_their_samples_are_written(world: World):
+    world.settings = world.settings.model_copy(update={"prices": {"kwh": Decimal("0.3")}})
+    world.coordinator = world.new_coordinator()
+    world.cluster.given = Fleet((Node("m1", 4, 1, gpu_type="H100"),))
+    job_id = world.running(max_retries=0, resources={"gpus_per_worker": 0.5})
+    readings = [((world.now + timedelta(seconds=second)).timestamp(), {"power_watts": 400.0}) for second in range(3)]
+    with world.store.begin() as tx:
+        tx.telemetry.add(SeriesKey("m1", "gpu-0", job_id, 1), from_readings(readings))
+    world.now += timedelta(seconds=1800)
+    world.end_attempt(job_id, ReasonCode.CONFIG_INVALID)
+    world.tick()
+    with world.store.read() as tx:
+        assert tx.costs.of_jobs([job_id]) == {}
+    world.now += MEASURED_AFTER
+    world.tick()
+    with world.store.read() as tx:
+        [record] = tx.costs.of_jobs([job_id])[job_id]
+    # Half of a GPU of 400 W for half an hour.
+    assert record.energy == EnergyCost(kwh=Decimal("0.1"), price_per_kwh=Decimal("0.3"), amount=Decimal("0.03"))
+    assert (record.amount, record.currency) == (Decimal("0.03"), "USD")
+    assert report([record], CostGroup.JOB).totals[0].energy_kwh == Decimal("0.1")
 
 
 def test_an_attempt_that_ends_while_no_coordinator_lives_is_counted_for_the_time_of_its_end(world: World):

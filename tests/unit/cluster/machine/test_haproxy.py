@@ -37,6 +37,15 @@ def test_nothing_in_rays_own_template_stays_open_to_other_machines(tmp_path: Pat
     assert len(after.splitlines()) == len(template.splitlines())
 
 
+def test_on_a_network_the_port_of_the_api_alone_stays_open(tmp_path: Path) -> None:
+    file = tmp_path / "haproxy.cfg"
+    file.write_text("  bind *:8123\n  bind *:81234\n  bind :20001\n  bind *:20002\n", "utf-8")
+
+    _run(tmp_path, "-c", "-f", str(file), host="0.0.0.0", port=8123)
+
+    assert _binds(file.read_text("utf-8")) == ["*:8123", "127.0.0.1:81234", "127.0.0.1:20001", "127.0.0.1:20002"]
+
+
 def test_the_program_becomes_haproxy_with_the_same_arguments(tmp_path: Path) -> None:
     done = _run(tmp_path, "-v")
     assert "HAProxy version" in done.stdout
@@ -112,8 +121,8 @@ def _ask(port: int, request: str) -> tuple[dict[str, Any], int, str | None]:
             time.sleep(0.05)
 
 
-def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = haproxy.ingress_environment(Settings(home=folder), folder / "haproxy")
+def _run(folder: Path, *arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+    environment = haproxy.ingress_environment(Settings(home=folder, **settings), folder / "haproxy")
     program = environment["RAY_SERVE_HAPROXY_BINARY_PATH"]
     assert shutil.which(program)
     return subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=10)

@@ -64,12 +64,12 @@ class Attempt:
             )
         )
 
-    def model_loaded(self) -> Emitted:
-        return self.emitted(ModelLoaded("main-1"))
+    def model_loaded(self, num_tokens: int | None = None) -> Emitted:
+        return self.emitted(ModelLoaded("main-1", num_tokens))
 
-    def running(self) -> None:
+    def running(self, num_tokens: int | None = None) -> None:
         self.log.move(JobStatus.INITIALIZING)
-        self.log.record([self.model_loaded()])
+        self.log.record([self.model_loaded(num_tokens)])
 
     def written(self) -> None:
         """Wait until everything recorded so far is in the database."""

@@ -6,8 +6,9 @@ from cluster.runs import attempt_record
 from cluster.runs.attempt_record import AttemptLog
 from ftlab.schemas import MetricsPayload
 from ftlab.status import JobStatus, ReasonCode
-from tests.unit.cluster.coordinator.world import START
+from tests.unit.cluster.coordinator.world import START, add_job
 from tests.unit.cluster.runs.attempt import Attempt, begun, cancel, claim, model_of, pause, paused, wait_for
+from tracking.store.records import MetricRecord
 from train.plan import Failure, StopKind
 
 
@@ -48,6 +49,21 @@ def test_lines_before_the_status_stay_before_it(attempt: Attempt):
         "running",
         "training",
     ]
+
+
+def test_what_the_training_should_take_is_kept_where_an_earlier_job_has_measured_the_speed(store, attempt: Attempt):
+    earlier = add_job(store, {})
+    with store.begin() as tx:
+        tx.metrics.add([MetricRecord(earlier, "tokens_per_s", step, 50.0, START, 1) for step in (1, 2, 3)])
+    attempt.running(num_tokens=1_000)
+    attempt.log.close()
+    assert attempt.job().estimated_time_s == 20.0
+
+
+def test_without_a_measured_speed_there_is_no_estimate(attempt: Attempt):
+    attempt.running(num_tokens=1_000)
+    attempt.log.close()
+    assert attempt.job().estimated_time_s is None
 
 
 def test_the_first_step_makes_the_job_run_and_pins_the_base_model(attempt: Attempt):

@@ -52,6 +52,7 @@ def test_the_first_poll_lists_everything_and_later_ones_only_what_can_change(fak
         snapshot = await feed.poll()
         assert snapshot.link.state is LinkState.LIVE
         assert len(snapshot.jobs) == 31
+        assert [node.name for node in snapshot.nodes] == ["alpha"]
         assert snapshot.jobs[0].id == busy.id
         assert len(snapshot.trends[busy.id].losses) == 2
         assert feed.pause_s == BUSY_S

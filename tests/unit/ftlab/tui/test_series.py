@@ -5,8 +5,9 @@ from datetime import timedelta
 import pytest
 
 from ftlab.schemas import MetricPoint
+from ftlab.thinning import thinned
 from ftlab.tui import series as module
-from ftlab.tui.series import XAxis, extended, finite, restarts, series_by_name, smoothed, thinned, x_values
+from ftlab.tui.series import XAxis, extended, finite, restarts, series_by_name, smoothed, x_values
 from tests.unit.ftlab.tui.sample_jobs import NOW, series_of
 
 

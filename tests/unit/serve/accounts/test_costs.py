@@ -37,6 +37,7 @@ def test_a_job_has_its_cost_and_its_records(client, store, settings):
         "is_final": True,
         "rate_per_hour": "0",
         "expected": None,
+        "estimated": None,
     }
     [record] = client.get(f"/api/training/jobs/{job_id}/costs").json()["data"]
     assert (record["attempt"], record["amount"], record["devices"][0]["hours"]) == (1, "0.200000", "2.000000")
@@ -75,8 +76,8 @@ def test_csv_is_safe_to_open(client, store, settings):
     reply = client.get(PATH, params={"by": "job", "format": "csv"})
     assert reply.headers["content-type"] == "text/csv; charset=utf-8"
     assert reply.text.splitlines() == [
-        "job,currency,amount,num_attempts,cpu_hours,gpu_hours,name",
-        f"""{job_id},EUR,0.200000,1,2.000000,0,"'=HYPERLINK(""x""), really\"""",
+        "job,currency,amount,num_attempts,cpu_hours,gpu_hours,energy_kwh,name",
+        f"""{job_id},EUR,0.200000,1,2.000000,0,0,"'=HYPERLINK(""x""), really\"""",
     ]
 
 

@@ -26,7 +26,7 @@ CANARY = "canary"
         ("GET", "/api/training/jobs/job-1/events", "kinds", " Did you mean 'kind'?"),
         ("GET", "/api/training/jobs/job-1/download/model", "checkpont", " Did you mean 'checkpoint'?"),
         ("GET", "/api/training/queue", "Limit", " Did you mean 'limit'?"),
-        ("PUT", "/api/quota", "owner", ""),
+        ("PUT", "/api/quota", "user", ""),
         ("POST", "/api/uploads", "name", ""),
         ("POST", "/api/models/check", "model", ""),
     ],

@@ -11,11 +11,15 @@ import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from cluster.telemetry.samples import Sample
 from ftlab.errors import ServiceUnavailableError
+from ftlab.schemas.telemetry import GpuSample, HostSample
 from ftlab.status import JobStatus, ReasonCode
+from serve.metrics.device_metrics import device_metrics
 from serve.metrics.process_metrics import ProcessMetrics, forget_earlier_counts, metrics_folder
 from serve.metrics.service_metrics import service_metrics
 from tests.support.documents import ROOT
+from tests.support.service_fakes import FakeTelemetry
 from tests.unit.serve.jobs.statuses import NOW, bring
 from tests.unit.serve.streams.running import JOB, running
 from tests.unit.serve.streams.sse import opened
@@ -24,6 +28,23 @@ from tracking.store.totals import totals_of
 
 DASHBOARD = ROOT / "ray_configs" / "grafana-dashboard.json"
 PAGE = (ROOT / "docs" / "reference" / "metrics.md").read_text("utf-8")
+
+
+GPUS = (
+    GpuSample(
+        index=0,
+        utilization_percent=90,
+        memory_used_bytes=3,
+        memory_total_bytes=4,
+        temperature_celsius=60,
+        power_watts=500,
+        clock_mhz=1500,
+        throttle_reasons=["power"],
+    ),
+    GpuSample(index=1, error="The driver has lost GPU 1."),
+)
+HOST = HostSample(cpu_percent=50, memory_used_bytes=1, memory_total_bytes=2)
+TELEMETRY = FakeTelemetry({"node-1": ("alpha", Sample(0.0, HOST, GPUS)), "node-2": ("beta", None)})
 
 
 def scrape(client) -> dict:
@@ -42,7 +63,7 @@ def families_of(store) -> dict:
     metrics.count_request("GET", "/health", 200, 0.1)
     metrics.count_closed_stream("websocket", "job_ended")
     with metrics.stream("websocket"):
-        found = [*service_metrics(store, "1"), *metrics.collect()]
+        found = [*service_metrics(store, "1"), *device_metrics(TELEMETRY), *metrics.collect()]
     families = {}
     for family in found:
         labels = {name for sample in family.samples for name in sample.labels} - {"le"}
@@ -223,6 +244,22 @@ def test_replicas_answer_for_each_other_and_for_those_that_have_ended(settings):
     assert 'ftlab_streams{kind="websocket"} 1.0' in text  # not that of the killed replica
     forget_earlier_counts(settings)
     assert list(folder.iterdir()) == []
+
+
+def test_machines_and_gpus():
+    values = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in device_metrics(TELEMETRY)
+        for sample in family.samples
+    }
+    assert values["ftlab_node_cpu_utilization_ratio", "alpha"] == 0.5
+    assert values["ftlab_gpu_utilization_ratio", "0", "alpha"] == 0.9
+    assert values["ftlab_gpu_clock_hertz", "0", "alpha"] == 1.5e9
+    assert values["ftlab_gpu_throttled", "0", "alpha", "power"] == 1
+    assert (values["ftlab_gpu_up", "0", "alpha"], values["ftlab_gpu_up", "1", "alpha"]) == (1, 0)
+    assert ("ftlab_gpu_utilization_ratio", "1", "alpha") not in values
+    assert not any("beta" in key for key in values)
+    assert all(family.samples == [] for family in device_metrics(FakeTelemetry()))
 
 
 def test_every_metric_is_documented_with_its_type_and_labels(store, busy):

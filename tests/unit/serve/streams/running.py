@@ -25,7 +25,7 @@ from serve.app import create_app
 from serve.context import Services
 from serve.streams.subscriptions import EventFeed, StreamLimits
 from tests.support.databases import make_database
-from tests.support.service_fakes import FakeCoordinator, FakeData, FakeHuggingFace
+from tests.support.service_fakes import FakeCoordinator, FakeData, FakeHuggingFace, FakeTelemetry
 from tracking.store import Store
 from tracking.store.records import EventRecord, JobRef, NewEvent
 
@@ -62,6 +62,7 @@ class World:
     feed: EventFeed
     huggingface: FakeHuggingFace
     coordinator: FakeCoordinator
+    telemetry: FakeTelemetry
     port: int = 0
 
     def add_job(self, job_id: str = JOB, *, owner: str = "local", name: str = "a job") -> JobRef:
@@ -122,8 +123,10 @@ async def running(
     feed = EventFeed(hub, limits=limits, **{"poll_interval_s": 0.1, "resync_interval_s": 0.2, **feed_options})
     huggingface = FakeHuggingFace()
     coordinator = FakeCoordinator()
-    app = create_app(Services(settings, store, coordinator, hub, feed, data or FakeData(), huggingface))
-    world = World(settings, store, hub, feed, huggingface, coordinator)
+    telemetry = FakeTelemetry()
+    services = Services(settings, store, coordinator, hub, feed, data or FakeData(), huggingface, telemetry=telemetry)
+    app = create_app(services)
+    world = World(settings, store, hub, feed, huggingface, coordinator, telemetry)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", backlog=2048)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())

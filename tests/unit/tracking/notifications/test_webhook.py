@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from ftlab.schemas.notifications import Notification, NotificationKind
+from ftlab.schemas.notifications import Notification, NotificationKind, WebhookFormat
 from tests.unit.tracking.notifications.receiver import SECRET, Receiver, receiving
 from tests.unit.tracking.samples import NOW
 from tracking.notifications import webhook
 from tracking.notifications.outcomes import Undeliverable
-from tracking.notifications.webhook import send_webhook, signed_headers
+from tracking.notifications.webhook import body_of, send_webhook, signed_headers
 
 HERE = ("127.0.0.1",)
 FAILED = Notification(
@@ -52,7 +52,8 @@ def receiver(server: Receiver):
 
 
 def send(url, secret=SECRET, hosts=HERE):
-    send_webhook(url, secret, FAILED, private_hosts=hosts, now=datetime.now(UTC))
+    body = body_of(FAILED, WebhookFormat.FTLAB)
+    send_webhook(url, secret, FAILED.id, body, private_hosts=hosts, now=datetime.now(UTC))
 
 
 def test_the_reference_library_verifies_the_signature(receiver):

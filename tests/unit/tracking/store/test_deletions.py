@@ -27,8 +27,11 @@ from tracking.deleted_folders import remove_folder, remove_left_folders
 from tracking.store import JobBusyError, Store
 from tracking.store.records import JobRef, MlflowCursor
 from tracking.store.rows import deleted_records, jobs, metadata
+from tracking.store.telemetry import SeriesKey
+from tracking.store.telemetry_points import from_readings
 
 S = JobStatus
+LOAD = from_readings([(NOW.timestamp(), {"utilization_percent": 90.0})])
 KEPT = {"deleted_records", "idempotency_keys", "datasets", "leases", "owner_usage"}
 
 
@@ -38,6 +41,7 @@ def ended_job(store: Store, model_id: str = "mdl-1", **changes: object) -> JobRe
     with store.begin() as tx:
         tx.job_files.add(ref.id, ["ds-1", "ds-2"], now=NOW)
         tx.metrics.add([point(ref.id, 1)])
+        tx.telemetry.add(SeriesKey("alpha", "gpu-0", ref.id, 1), LOAD)
         tx.events.append(ref, [log_event("hello")])
         tx.checkpoints.add(ref, checkpoint(ref.id, 5))
         tx.models.add(model(ref.id, model_id))
@@ -244,9 +248,10 @@ def test_late_writes_of_its_attempt_change_nothing(store: Store) -> None:
         assert tx.attempts.heartbeat(ref, now=NOW) is None
         assert not tx.jobs.record_progress(ref, step=9, total_steps=10, epoch=None, now=NOW)
         tx.metrics.add([point(ref.id, 9)])
+        tx.telemetry.add(SeriesKey("alpha", "gpu-0", ref.id, 1), LOAD)
         tx.jobs.set_mlflow(ref.id, run_id="run")
         tx.attempts.released(ref)
-    assert counts(store)["metrics"] == counts(store)["jobs"] == 0
+    assert counts(store)["metrics"] == counts(store)["telemetry"] == counts(store)["jobs"] == 0
 
 
 def test_the_next_job_is_claimed(store: Store) -> None:

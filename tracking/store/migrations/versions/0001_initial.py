@@ -18,12 +18,15 @@ TABLES = (
     "events",
     "event_logs",
     "metrics",
+    "telemetry",
     "checkpoints",
     "datasets",
     "uploads",
     "content_claims",
     "job_files",
     "models",
+    "openai_jobs",
+    "job_metadata",
     "quotas",
     "templates",
     "owner_usage",
@@ -39,6 +42,7 @@ def upgrade() -> None:
     _create_what_runs_leave()
     _create_datasets()
     _create_uploads()
+    _create_openai_jobs()
     _create_records_of_owners()
 
 
@@ -117,6 +121,7 @@ def _create_jobs() -> None:
         sa.Column("mlflow_run_id", sa.String()),
         sa.Column("mlflow_experiment_id", sa.String()),
         sa.Column("model_revision", sa.String()),
+        sa.Column("estimated_time_s", sa.Double()),
         sa.Column("model_id", sa.String()),
         _at("created_at"),
         _at("started_at", nullable=True),
@@ -171,6 +176,7 @@ def _create_attempts() -> None:
         sa.Column("placement", sa.JSON(), nullable=False),
         sa.Column("placement_groups", sa.JSON(), nullable=False),
         sa.Column("pids", sa.JSON(), nullable=False),
+        sa.Column("process_devices", sa.JSON(), nullable=False),
         sa.Column("resumed_from_step", sa.Integer()),
         _at("created_at"),
         _at("heartbeat_at"),
@@ -210,6 +216,17 @@ def _create_what_runs_leave() -> None:
         sa.Column("attempt", sa.Integer(), nullable=False),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "telemetry",
+        sa.Column("job_id", sa.String(), primary_key=True),
+        _key_number("attempt"),
+        sa.Column("node", sa.String(), primary_key=True),
+        sa.Column("device", sa.String(), primary_key=True),
+        _key_number("interval_s"),
+        sa.Column("begin_ms", sa.BigInteger(), primary_key=True, autoincrement=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+    )
+    op.create_index("ix_telemetry_age", "telemetry", ["interval_s", "begin_ms"])
     op.create_table(
         "checkpoints",
         _job_id(),
@@ -300,6 +317,27 @@ def _create_uploads() -> None:
         sa.Column("holder", sa.String(), nullable=False),
         _at("expires_at"),
     )
+
+
+def _create_openai_jobs() -> None:
+    op.create_table(
+        "openai_jobs",
+        _job_id(),
+        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("model", sa.String(), nullable=False),
+        sa.Column("suffix", sa.String()),
+        sa.Column("method", sa.JSON(), nullable=False),
+        sa.Column("body_sha256", sa.String(), nullable=False),
+        _at("created_at"),
+    )
+    op.create_index("ix_openai_jobs_body", "openai_jobs", ["owner", "body_sha256", "created_at"])
+    op.create_table(
+        "job_metadata",
+        _job_id(),
+        sa.Column("key", sa.String(), primary_key=True),
+        sa.Column("value", sa.String(), nullable=False),
+    )
+    op.create_index("ix_job_metadata_value", "job_metadata", ["key", "value", "job_id"])
 
 
 def _create_records_of_owners() -> None:

@@ -58,6 +58,8 @@ def _create_notifications() -> None:
         sa.Column("type", sa.String(), nullable=False),
         sa.Column("url", sa.String(), nullable=False),
         sa.Column("secret", sa.String()),
+        sa.Column("format", sa.String(), nullable=False, server_default="ftlab"),
+        sa.Column("title", sa.String()),
         sa.Column("kinds", sa.JSON(), nullable=False),
         sa.Column("jobs", sa.JSON(), nullable=False),
         sa.Column("is_on", sa.Boolean(), nullable=False),
@@ -90,6 +92,7 @@ def _create_cost_records() -> None:
         _at("held_from"),
         _at("held_until"),
         sa.Column("devices", sa.JSON(), nullable=False),
+        sa.Column("energy", sa.JSON()),
         sa.Column("amount", sa.String()),
         sa.Column("currency", sa.String()),
     )

@@ -192,6 +192,158 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get who you are */
+        get: operations["get_session_api_session_get"];
+        put?: never;
+        /**
+         * Sign in with a key
+         * @description For browsers: opens a session of 14 days, and sets a cookie for it that no script can read. The session also
+         *     ends with the key.
+         */
+        post: operations["sign_in_api_session_post"];
+        /**
+         * Sign out
+         * @description Ends the session of this browser, if it has one.
+         */
+        delete: operations["sign_out_api_session_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the users */
+        get: operations["list_users_api_users_get"];
+        put?: never;
+        /**
+         * Add a user
+         * @description They can use the service once they have a key.
+         */
+        post: operations["add_user_api_users_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/users/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Disable or enable a user
+         * @description The keys of a disabled user are refused at once. Their jobs and data stay.
+         */
+        patch: operations["change_user_api_users__name__patch"];
+        trace?: never;
+    };
+    "/api/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List your keys, newest first */
+        get: operations["list_keys_api_keys_get"];
+        put?: never;
+        /**
+         * Create a key
+         * @description For yourself, or with `?owner=NAME` for another user. The reply is the only time that the key is shown.
+         *
+         *     The first key must have the scope `admin`: from then on, the service requires a key from every caller.
+         */
+        post: operations["create_key_api_keys_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/keys/{key_id}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replace a key
+         * @description Creates a key with the same name, scopes and lifetime; both are valid during the grace time. Without the scope
+         *     `admin`, a key can only rotate itself.
+         */
+        post: operations["rotate_key_api_keys__key_id__rotate_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/keys/{key_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke a key
+         * @description It is refused from now on, and the browsers that signed in with it are signed out. Without the scope `admin`, a
+         *     key can only revoke itself.
+         */
+        delete: operations["revoke_key_api_keys__key_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List who did what, newest first
+         * @description Requests that may change something, with the status of their reply. Entries appear after about a second.
+         */
+        get: operations["list_entries_api_audit_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/training/jobs": {
         parameters: {
             query?: never;
@@ -539,6 +691,69 @@ export interface paths {
          * @description The series by job and name, each thinned to `max_points`. Jobs that do not exist (any more) are left out.
          */
         get: operations["get_series_api_training_metrics_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/nodes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the machines, their load and the jobs on them
+         * @description Samples are at most a few seconds old. Jobs of other owners are listed without their ids and names.
+         */
+        get: operations["get_nodes_api_nodes_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/training/jobs/{job_id}/gpu": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the telemetry of a job's GPUs and processes
+         * @description One point a second while the run is recent, fewer later; also of a run on CPU, whose device is `processes`.
+         *
+         *     Each point has the least, the mean and the greatest value of its interval. The newest points are up to 12 seconds
+         *     old.
+         */
+        get: operations["get_job_telemetry_api_training_jobs__job_id__gpu_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/training/compare": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compare jobs
+         * @description Results, curves, settings that differ, data and samples. A report in HTML loads nothing and runs no script.
+         */
+        get: operations["compare_jobs_api_training_compare_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1055,6 +1270,326 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List files
+         * @description Uploaded files, and with `purpose=fine-tune-results` the results of jobs.
+         */
+        get: operations["list_files_v1_files_get"];
+        put?: never;
+        /**
+         * Upload a file
+         * @description The file becomes a dataset. Rows that cannot be trained on are refused at once, with their lines.
+         */
+        post: operations["create_file_v1_files_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/files/{file_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get a file */
+        get: operations["get_file_v1_files__file_id__get"];
+        put?: never;
+        post?: never;
+        /** Delete a file */
+        delete: operations["delete_file_v1_files__file_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/files/{file_id}/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Download a file
+         * @description The file as it was uploaded, or the results of a job as CSV (not in base64).
+         */
+        get: operations["get_file_content_v1_files__file_id__content_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/uploads": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Start an upload in parts */
+        post: operations["create_upload_v1_uploads_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/uploads/{upload}/parts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a part
+         * @description Up to 64 MiB. Parts may arrive in any order, and at the same time.
+         */
+        post: operations["add_part_v1_uploads__upload__parts_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/uploads/{upload}/complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make a file of the parts
+         * @description The request may be repeated: the file is made once.
+         */
+        post: operations["complete_upload_v1_uploads__upload__complete_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/uploads/{upload}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Cancel an upload */
+        post: operations["cancel_upload_v1_uploads__upload__cancel_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List models
+         * @description Models that your jobs delivered, and the base models that this service has.
+         */
+        get: operations["list_models_v1_models_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models/{model}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a model
+         * @description The name may contain a slash. Checkpoints (`ft:...:ckpt-step-N`) can be got, but are not listed.
+         */
+        get: operations["get_model_v1_models__model__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a fine-tuned model
+         * @description The job, its record and its checkpoints stay; a base model cannot be deleted here.
+         */
+        delete: operations["delete_model_v1_models__model__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/alpha/graders/run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Score an answer with a grader
+         * @description The score that a job with this grader would give the answer. Nothing is stored.
+         */
+        post: operations["run_grader_v1_fine_tuning_alpha_graders_run_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/alpha/graders/validate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check whether a grader can be used
+         * @description `400` with code `unsupported_grader` for one that no reward of this service equals.
+         */
+        post: operations["validate_grader_v1_fine_tuning_alpha_graders_validate_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhook_event_types": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the events that are sent */
+        get: operations["list_event_types_v1_webhook_event_types_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhook_endpoints": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List webhook endpoints */
+        get: operations["list_endpoints_v1_webhook_endpoints_get"];
+        put?: never;
+        /**
+         * Add a webhook endpoint
+         * @description The reply has the secret that signs the events, which is not shown again.
+         */
+        post: operations["create_endpoint_v1_webhook_endpoints_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhook_endpoints/{endpoint}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get a webhook endpoint */
+        get: operations["get_endpoint_v1_webhook_endpoints__endpoint__get"];
+        put?: never;
+        /**
+         * Change a webhook endpoint
+         * @description Also switches it on again, if it was switched off because it failed for days.
+         */
+        post: operations["change_endpoint_v1_webhook_endpoints__endpoint__post"];
+        /** Delete a webhook endpoint */
+        delete: operations["delete_endpoint_v1_webhook_endpoints__endpoint__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhook_endpoints/{endpoint}/rotate_secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replace a secret
+         * @description The reply has the new secret. The old one is not used any more.
+         */
+        post: operations["rotate_secret_v1_webhook_endpoints__endpoint__rotate_secret_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhook_endpoints/{endpoint}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a test event
+         * @description The reply is sent after the receiver has answered; `400` unless that is with a status of 200 to 299.
+         */
+        post: operations["test_endpoint_v1_webhook_endpoints__endpoint__test_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/health": {
         parameters: {
             query?: never;
@@ -1144,6 +1679,144 @@ export interface paths {
          * @description No API key is needed: anyone who has the URL can download the file until it expires.
          */
         get: operations["get_signed_api_downloads__token__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List fine-tuning jobs, newest first
+         * @description All jobs of the caller, also those that were submitted elsewhere.
+         */
+        get: operations["list_jobs_v1_fine_tuning_jobs_get"];
+        put?: never;
+        /**
+         * Create a fine-tuning job
+         * @description The reply is sent after the job is durable. A request that a client repeats finds its job.
+         */
+        post: operations["create_job_v1_fine_tuning_jobs_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs/{fine_tune}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get a fine-tuning job */
+        get: operations["get_job_v1_fine_tuning_jobs__fine_tune__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs/{fine_tune}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Cancel a job */
+        post: operations["cancel_job_v1_fine_tuning_jobs__fine_tune__cancel_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs/{fine_tune}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pause a job
+         * @description A running job saves a checkpoint first: it is `pausing`, and then `paused`.
+         */
+        post: operations["pause_job_v1_fine_tuning_jobs__fine_tune__pause_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs/{fine_tune}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resume a job
+         * @description The job continues from its newest intact checkpoint.
+         */
+        post: operations["resume_job_v1_fine_tuning_jobs__fine_tune__resume_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs/{fine_tune}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List events of a job
+         * @description Newest first.
+         */
+        get: operations["list_events_v1_fine_tuning_jobs__fine_tune__events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs/{fine_tune}/checkpoints": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List checkpoints of a job
+         * @description Newest first.
+         */
+        get: operations["list_checkpoints_v1_fine_tuning_jobs__fine_tune__checkpoints_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1288,6 +1961,23 @@ export interface paths {
         put?: never;
         /** Cancel Job */
         post: operations["cancel_job_api_training_cancel__job_id__post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/training/gpu/{job_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Gpu */
+        get: operations["get_gpu_api_training_gpu__job_id__get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1593,6 +2283,35 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * ApiKey
+         * @description An API key, without its secret.
+         */
+        ApiKey: {
+            /** Id */
+            id: string;
+            /** Owner */
+            owner: string;
+            /** Name */
+            name: string;
+            /** Scopes */
+            scopes: components["schemas"]["Scope"][];
+            /** Is Valid */
+            is_valid: boolean;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Expires At */
+            expires_at: string | null;
+            /** Revoked At */
+            revoked_at: string | null;
+            /** Last Used At */
+            last_used_at: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * Attempt
          * @description One run of a job. Every crash, restart or preemption is followed by another one.
          */
@@ -1624,6 +2343,37 @@ export interface components {
         AttemptList: {
             /** Data */
             data: components["schemas"]["Attempt"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * AuditEntry
+         * @description One action of a user.
+         */
+        AuditEntry: {
+            /** Id */
+            id: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** User */
+            user: string;
+            /** Key Id */
+            key_id: string | null;
+            /** Owner */
+            owner: string;
+            /** Action */
+            action: string;
+            /** Path */
+            path: string;
+            /** Status */
+            status: number;
+            /** Address */
+            address: string | null;
+            /** Request Id */
+            request_id: string | null;
         } & {
             [key: string]: unknown;
         };
@@ -1708,6 +2458,18 @@ export interface components {
             to: unknown;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * ChangeEndpoint
+         * @description Changes of a webhook endpoint; fields that are left out stay as they are.
+         */
+        ChangeEndpoint: {
+            /** Name */
+            name?: string | null;
+            /** Url */
+            url?: string | null;
+            /** Event Types */
+            event_types?: string[] | null;
         };
         /**
          * Channel
@@ -2013,6 +2775,151 @@ export interface components {
             dry_run: boolean;
         };
         /**
+         * ComparedAnswer
+         * @description The newest answer of a job to a prompt.
+         */
+        ComparedAnswer: {
+            /** Job Id */
+            job_id: string;
+            /** Step */
+            step: number;
+            /** Text */
+            text: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ComparedCurve
+         * @description One metric of one job.
+         */
+        ComparedCurve: {
+            /** Name */
+            name: string;
+            /** Job Id */
+            job_id: string;
+            /** Steps */
+            steps: number[];
+            /** Values */
+            values: number[];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ComparedDataset
+         * @description A dataset that at least one of the jobs uses.
+         */
+        ComparedDataset: {
+            /** Dataset Id */
+            dataset_id: string;
+            /** Name */
+            name?: string | null;
+            /** Num Rows */
+            num_rows?: number | null;
+            /** Same As */
+            same_as?: string | null;
+            /** Trained By */
+            trained_by?: string[];
+            /** Evaluated By */
+            evaluated_by?: string[];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ComparedPrompt
+         * @description A sample prompt with the newest answer of each job that was asked.
+         */
+        ComparedPrompt: {
+            /** Prompt */
+            prompt: string;
+            /** Answers */
+            answers: components["schemas"]["ComparedAnswer"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ComparedRun
+         * @description The results of one job.
+         */
+        ComparedRun: {
+            /** Job Id */
+            job_id: string;
+            /** Name */
+            name: string;
+            status: components["schemas"]["JobStatus"];
+            /** Model */
+            model?: string | null;
+            /** Method */
+            method?: string | null;
+            /** Step */
+            step: number;
+            /** Total Steps */
+            total_steps?: number | null;
+            /** Metric */
+            metric: string;
+            /** Last */
+            last?: number | null;
+            best?: components["schemas"]["BestEvaluation"] | null;
+            /** Evaluation Group */
+            evaluation_group?: number | null;
+            /**
+             * Is Best
+             * @default false
+             */
+            is_best: boolean;
+            /** Tokens Per S */
+            tokens_per_s?: number | null;
+            /** Run Time S */
+            run_time_s?: number | null;
+            cost?: components["schemas"]["JobCost"] | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ComparedSetting
+         * @description A setting in which the jobs differ, with defaults filled in.
+         */
+        ComparedSetting: {
+            /** Field */
+            field: string;
+            /** Values */
+            values: unknown[];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * Comparison
+         * @description What several jobs have reached, and in what they differ.
+         */
+        Comparison: {
+            /** Runs */
+            runs: components["schemas"]["ComparedRun"][];
+            /** Notes */
+            notes?: string[];
+            /** Settings */
+            settings?: components["schemas"]["ComparedSetting"][];
+            /** Datasets */
+            datasets?: components["schemas"]["ComparedDataset"][];
+            /** Samples */
+            samples?: components["schemas"]["ComparedPrompt"][];
+            /** Curves */
+            curves?: components["schemas"]["ComparedCurve"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * CompleteUpload
+         * @description The order of the parts.
+         */
+        CompleteUpload: {
+            /** Part Ids */
+            part_ids: string[];
+            /**
+             * Md5
+             * @description MD5 of the whole file.
+             */
+            md5?: string | null;
+        };
+        /**
          * Convergence
          * @description Course of the training loss (`grpo`: reward).
          */
@@ -2067,6 +2974,7 @@ export interface components {
             held_until: string;
             /** Devices */
             devices: components["schemas"]["DeviceCost"][];
+            energy?: components["schemas"]["EnergyCost"] | null;
             /** Amount */
             amount?: string | null;
             /** Currency */
@@ -2113,6 +3021,113 @@ export interface components {
             cpu_hours: string;
             /** Gpu Hours */
             gpu_hours: string;
+            /**
+             * Energy Kwh
+             * @default 0
+             */
+            energy_kwh: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * CreateEndpoint
+         * @description A webhook endpoint.
+         */
+        CreateEndpoint: {
+            /** Name */
+            name: string;
+            /** Url */
+            url: string;
+            /** Event Types */
+            event_types: string[];
+        };
+        /**
+         * CreateJob
+         * @description A fine-tuning job. Settings of our job config may stand beside these fields, under their names.
+         */
+        CreateJob: {
+            /**
+             * Model
+             * @description A name that the setting `openai_models` maps, the name of a fine-tuned model (`ft:...`), or any base model of a job config.
+             */
+            model: string;
+            /**
+             * Training File
+             * @description Id of the file to train on.
+             */
+            training_file: string;
+            /**
+             * Validation File
+             * @description Id of the file to evaluate on.
+             */
+            validation_file?: string | null;
+            /**
+             * Suffix
+             * @description Part of the name of the fine-tuned model; also the name of the job.
+             */
+            suffix?: string | null;
+            /**
+             * Seed
+             * @description Seed of all random numbers.
+             */
+            seed?: number | null;
+            /**
+             * Metadata
+             * @description Up to 16 pairs, by which jobs can be listed.
+             */
+            metadata?: {
+                [key: string]: string;
+            } | null;
+            /**
+             * Integrations
+             * @description Must be empty: MLflow has the record of every job.
+             */
+            integrations?: {
+                [key: string]: unknown;
+            }[] | null;
+            /** @description Default: `supervised`. */
+            method?: components["schemas"]["MethodChoice"] | null;
+            /** @description Older form of the settings of the method `supervised`. */
+            hyperparameters?: components["schemas"]["Hyperparameters"] | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * CreateUpload
+         * @description A file to upload in parts.
+         */
+        CreateUpload: {
+            /**
+             * Bytes
+             * @description Size of the whole file.
+             */
+            bytes: number;
+            /** Filename */
+            filename: string;
+            /**
+             * Mime Type
+             * @description Accepted, without effect: the format follows from the name and the content.
+             */
+            mime_type: string;
+            /**
+             * Purpose
+             * @description `fine-tune`.
+             */
+            purpose: string;
+            /**
+             * Expires After
+             * @description Refused: files do not expire here.
+             */
+            expires_after?: unknown;
+        };
+        /**
+         * CreatedKey
+         * @description A key that was just created. Its secret is stored nowhere and never shown again.
+         */
+        CreatedKey: {
+            /** Key */
+            key: string;
+            record: components["schemas"]["ApiKey"];
         } & {
             [key: string]: unknown;
         };
@@ -2285,6 +3300,26 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * DeviceSeries
+         * @description What one device, or the processes of a job on one machine, did over time.
+         */
+        DeviceSeries: {
+            /** Node */
+            node: string;
+            /** Device */
+            device: string;
+            /** Times */
+            times: string[];
+            /** Attempts */
+            attempts: number[];
+            /** Values */
+            values: {
+                [key: string]: components["schemas"]["Spread"];
+            };
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * DeviceUse
          * @description The devices of one type.
          */
@@ -2338,6 +3373,36 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * DpoHyperparameters
+         * @description Settings of a job that trains on preferences.
+         */
+        DpoHyperparameters: {
+            /**
+             * Batch Size
+             * @description Rows of one optimizer step.
+             * @default auto
+             */
+            batch_size?: number | null | "auto";
+            /**
+             * Learning Rate Multiplier
+             * @description Factor of the default learning rate of the method.
+             * @default auto
+             */
+            learning_rate_multiplier?: number | null | "auto";
+            /**
+             * N Epochs
+             * @description Passes over the training file.
+             * @default auto
+             */
+            n_epochs?: number | null | "auto";
+            /**
+             * Beta
+             * @description Strength of the pull towards the model before training.
+             * @default auto
+             */
+            beta?: number | null | "auto";
+        };
+        /**
          * DpoMethod
          * @description Direct preference optimisation (TRL `DPOTrainer`), without dropout.
          */
@@ -2373,6 +3438,13 @@ export interface components {
              * @default 0
              */
             label_smoothing: number;
+        };
+        /**
+         * DpoSettings
+         * @description Settings of the method `dpo`.
+         */
+        DpoSettings: {
+            hyperparameters?: components["schemas"]["DpoHyperparameters"] | null;
         };
         /**
          * Duplicates
@@ -2434,6 +3506,20 @@ export interface components {
             differences?: {
                 [key: string]: unknown[];
             };
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * EnergyCost
+         * @description The electricity of the GPUs that an attempt held.
+         */
+        EnergyCost: {
+            /** Kwh */
+            kwh: string;
+            /** Price Per Kwh */
+            price_per_kwh?: string | null;
+            /** Amount */
+            amount?: string | null;
         } & {
             [key: string]: unknown;
         };
@@ -2588,6 +3674,82 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * GpuProcess
+         * @description A process with memory on a GPU.
+         */
+        GpuProcess: {
+            /** Pid */
+            pid: number;
+            /** Memory Bytes */
+            memory_bytes?: number | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * GpuSample
+         * @description One GPU at one moment. A counter that the GPU or its driver does not have is `None`.
+         */
+        GpuSample: {
+            /** Index */
+            index: number;
+            /** Name */
+            name?: string | null;
+            /** Uuid */
+            uuid?: string | null;
+            /** Utilization Percent */
+            utilization_percent?: number | null;
+            /** Memory Used Bytes */
+            memory_used_bytes?: number | null;
+            /** Memory Reserved Bytes */
+            memory_reserved_bytes?: number | null;
+            /** Memory Total Bytes */
+            memory_total_bytes?: number | null;
+            /** Temperature Celsius */
+            temperature_celsius?: number | null;
+            /** Power Watts */
+            power_watts?: number | null;
+            /** Power Limit Watts */
+            power_limit_watts?: number | null;
+            /** Clock Mhz */
+            clock_mhz?: number | null;
+            /** Memory Clock Mhz */
+            memory_clock_mhz?: number | null;
+            /** Throttle Reasons */
+            throttle_reasons?: string[];
+            /** Processes */
+            processes?: components["schemas"]["GpuProcess"][];
+            /** Error */
+            error?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * GraderCheck
+         * @description A grader to validate.
+         */
+        GraderCheck: {
+            /** Grader */
+            grader: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * GraderRun
+         * @description A grader to try on one answer.
+         */
+        GraderRun: {
+            /** Grader */
+            grader: {
+                [key: string]: unknown;
+            };
+            /** Model Sample */
+            model_sample: string;
+            /** Item */
+            item?: {
+                [key: string]: unknown;
+            } | null;
+        };
+        /**
          * GradientNorm
          * @description Gradient norms of the logged steps, before they are clipped.
          */
@@ -2707,6 +3869,71 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * HeldDevices
+         * @description What one running job holds on a machine.
+         */
+        HeldDevices: {
+            /** Job Id */
+            job_id?: string | null;
+            /** Job Name */
+            job_name?: string | null;
+            /**
+             * Cpus
+             * @default 0
+             */
+            cpus: number;
+            /** Gpus */
+            gpus?: number[];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * HostSample
+         * @description A machine at one moment. Rates are averages since the sample before.
+         */
+        HostSample: {
+            /** Cpu Percent */
+            cpu_percent?: number | null;
+            /** Memory Used Bytes */
+            memory_used_bytes?: number | null;
+            /** Memory Total Bytes */
+            memory_total_bytes?: number | null;
+            /** Disk Read Bytes Per S */
+            disk_read_bytes_per_s?: number | null;
+            /** Disk Write Bytes Per S */
+            disk_write_bytes_per_s?: number | null;
+            /** Network Received Bytes Per S */
+            network_received_bytes_per_s?: number | null;
+            /** Network Sent Bytes Per S */
+            network_sent_bytes_per_s?: number | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * Hyperparameters
+         * @description Settings of a supervised job; `auto` leaves one to the service.
+         */
+        Hyperparameters: {
+            /**
+             * Batch Size
+             * @description Rows of one optimizer step.
+             * @default auto
+             */
+            batch_size?: number | null | "auto";
+            /**
+             * Learning Rate Multiplier
+             * @description Factor of the default learning rate of the method.
+             * @default auto
+             */
+            learning_rate_multiplier?: number | null | "auto";
+            /**
+             * N Epochs
+             * @description Passes over the training file.
+             * @default auto
+             */
+            n_epochs?: number | null | "auto";
+        };
+        /**
          * Job
          * @description One fine-tuning job.
          */
@@ -2768,6 +3995,8 @@ export interface components {
             phase?: components["schemas"]["Phase"] | null;
             /** Run Time S */
             run_time_s?: number | null;
+            /** Estimated Time S */
+            estimated_time_s?: number | null;
             cost?: components["schemas"]["JobCost"] | null;
             /** File */
             file?: number | null;
@@ -3053,6 +4282,8 @@ export interface components {
             rate_per_hour: string;
             /** Expected */
             expected?: string | null;
+            /** Estimated */
+            estimated?: string | null;
         } & {
             [key: string]: unknown;
         };
@@ -3156,6 +4387,20 @@ export interface components {
          */
         JobStatus: "queued" | "pending" | "initializing" | "running" | "pausing" | "paused" | "cancelling" | "completed" | "failed" | "cancelled";
         /**
+         * JobTelemetry
+         * @description The series of a job's devices and processes.
+         */
+        JobTelemetry: {
+            /** Job Id */
+            job_id: string;
+            /** Interval S */
+            interval_s: number;
+            /** Data */
+            data: components["schemas"]["DeviceSeries"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * JobWithId
          * @description A job that names its id a second time.
          */
@@ -3217,6 +4462,8 @@ export interface components {
             phase?: components["schemas"]["Phase"] | null;
             /** Run Time S */
             run_time_s?: number | null;
+            /** Estimated Time S */
+            estimated_time_s?: number | null;
             cost?: components["schemas"]["JobCost"] | null;
             /** File */
             file?: number | null;
@@ -3295,6 +4542,25 @@ export interface components {
             reason: string;
         } & {
             [key: string]: unknown;
+        };
+        /** KeyList */
+        KeyList: {
+            /** Data */
+            data: components["schemas"]["ApiKey"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * KeyRotation
+         * @description How a key is replaced.
+         */
+        KeyRotation: {
+            /**
+             * Grace Hours
+             * @description How long the old key stays valid beside the new one.
+             * @default 24
+             */
+            grace_hours: number;
         };
         /**
          * KtoMethod
@@ -3543,6 +4809,20 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
+        /**
+         * MethodChoice
+         * @description The training method.
+         */
+        MethodChoice: {
+            /**
+             * Type
+             * @description `supervised`, `dpo` or `reinforcement`.
+             */
+            type: string;
+            supervised?: components["schemas"]["SupervisedSettings"] | null;
+            dpo?: components["schemas"]["DpoSettings"] | null;
+            reinforcement?: components["schemas"]["ReinforcementSettings"] | null;
+        };
         /** MetricList */
         MetricList: {
             /** Data */
@@ -3668,6 +4948,71 @@ export interface components {
             job?: string | null;
         };
         /**
+         * NewKey
+         * @description An API key to create for a user.
+         */
+        NewKey: {
+            /**
+             * Scopes
+             * @description What the key allows: `read`, `train`, `admin`. Each includes those before it.
+             */
+            scopes: components["schemas"]["Scope"][];
+            /**
+             * Name
+             * @description What the key is for.
+             * @default key
+             */
+            name: string;
+            /**
+             * Expires In Days
+             * @description Default: the key does not expire.
+             */
+            expires_in_days?: number | null;
+        };
+        /**
+         * NewUser
+         * @description A user to add.
+         */
+        NewUser: {
+            /**
+             * Name
+             * @description Up to 63 characters: a-z, 0-9, '.', '_' and '-'.
+             */
+            name: string;
+        };
+        /** NodeList */
+        NodeList: {
+            /** Data */
+            data: components["schemas"]["NodeStatus"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * NodeStatus
+         * @description One machine: what it gives to training, its newest sample, and which jobs are on it.
+         */
+        NodeStatus: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Cpus */
+            cpus: number;
+            /** Gpus */
+            gpus: number;
+            /** Gpu Type */
+            gpu_type?: string | null;
+            /** Sampled At */
+            sampled_at?: string | null;
+            host?: components["schemas"]["HostSample"] | null;
+            /** Devices */
+            devices?: components["schemas"]["GpuSample"][];
+            /** Jobs */
+            jobs?: components["schemas"]["HeldDevices"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * NoticePayload
          * @description Something that a user should know; `code` names the subject.
          */
@@ -3764,6 +5109,441 @@ export interface components {
              */
             tolerance: number;
         };
+        /** OpenAiCheckpoint */
+        OpenAiCheckpoint: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default fine_tuning.job.checkpoint
+             * @constant
+             */
+            object: "fine_tuning.job.checkpoint";
+            /** Created At */
+            created_at: number;
+            /** Fine Tuning Job Id */
+            fine_tuning_job_id: string;
+            /** Fine Tuned Model Checkpoint */
+            fine_tuned_model_checkpoint: string;
+            /** Step Number */
+            step_number: number;
+            /** Metrics */
+            metrics: {
+                [key: string]: number;
+            };
+        } & {
+            [key: string]: unknown;
+        };
+        /** OpenAiDeleted */
+        OpenAiDeleted: {
+            /** Id */
+            id: string;
+            /** Object */
+            object: string;
+            /**
+             * Deleted
+             * @default true
+             */
+            deleted: boolean;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * OpenAiEndpoint
+         * @description A webhook endpoint; `signing_secret` is there only when it has just been made.
+         */
+        OpenAiEndpoint: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default webhook_endpoint
+             * @constant
+             */
+            object: "webhook_endpoint";
+            /** Created At */
+            created_at: number;
+            /** Updated At */
+            updated_at?: number | null;
+            /** Event Types */
+            event_types: string[];
+            /** Name */
+            name: string;
+            /** Url */
+            url: string;
+            /** Signing Secret Hint */
+            signing_secret_hint: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** OpenAiEndpointTest */
+        OpenAiEndpointTest: {
+            /**
+             * Object
+             * @default webhook_endpoint.test
+             * @constant
+             */
+            object: "webhook_endpoint.test";
+            /** Event Type */
+            event_type: string;
+            /** Status Code */
+            status_code: number;
+            /**
+             * Success
+             * @default true
+             * @constant
+             */
+            success: true;
+            /** Webhook Endpoint Id */
+            webhook_endpoint_id: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /** OpenAiEvent */
+        OpenAiEvent: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default fine_tuning.job.event
+             * @constant
+             */
+            object: "fine_tuning.job.event";
+            /** Created At */
+            created_at: number;
+            /**
+             * Level
+             * @enum {string}
+             */
+            level: "info" | "warn" | "error";
+            /** Message */
+            message: string;
+            /**
+             * Type
+             * @enum {string}
+             */
+            type: "message" | "metrics";
+            /** Data */
+            data: {
+                [key: string]: unknown;
+            } | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** OpenAiEventTypes */
+        OpenAiEventTypes: {
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object: "list";
+            /** Data */
+            data: string[];
+        } & {
+            [key: string]: unknown;
+        };
+        /** OpenAiFile */
+        OpenAiFile: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default file
+             * @constant
+             */
+            object: "file";
+            /** Bytes */
+            bytes: number;
+            /** Created At */
+            created_at: number;
+            /** Expires At */
+            expires_at?: number | null;
+            /** Filename */
+            filename: string;
+            /**
+             * Purpose
+             * @default fine-tune
+             * @enum {string}
+             */
+            purpose: "fine-tune" | "fine-tune-results";
+            /**
+             * Status
+             * @default processed
+             * @constant
+             */
+            status: "processed";
+            /** Status Details */
+            status_details?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** OpenAiHyperparameters */
+        OpenAiHyperparameters: {
+            /** N Epochs */
+            n_epochs: "auto" | number;
+            /** Batch Size */
+            batch_size: "auto" | number;
+            /** Learning Rate Multiplier */
+            learning_rate_multiplier: "auto" | number;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * OpenAiJob
+         * @description A fine-tuning job. Besides these fields it has the settings of the job's config, under our names.
+         */
+        OpenAiJob: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default fine_tuning.job
+             * @constant
+             */
+            object: "fine_tuning.job";
+            /** Created At */
+            created_at: number;
+            /** Finished At */
+            finished_at: number | null;
+            /** Model */
+            model: string;
+            /** Fine Tuned Model */
+            fine_tuned_model: string | null;
+            /** Organization Id */
+            organization_id: string;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "validating_files" | "queued" | "running" | "pausing" | "paused" | "succeeded" | "failed" | "cancelled";
+            /** Training File */
+            training_file: string;
+            /** Validation File */
+            validation_file: string | null;
+            /** Result Files */
+            result_files: string[];
+            hyperparameters: components["schemas"]["OpenAiHyperparameters"];
+            /** Trained Tokens */
+            trained_tokens: number | null;
+            /** Seed */
+            seed: number;
+            error: components["schemas"]["OpenAiJobError"] | null;
+            /** Estimated Finish */
+            estimated_finish: number | null;
+            /** Integrations */
+            integrations: unknown[];
+            /** Metadata */
+            metadata: {
+                [key: string]: string;
+            } | null;
+            /** Method */
+            method: {
+                [key: string]: unknown;
+            } | null;
+            /** Job Id */
+            job_id: string;
+            /** Message */
+            message: string;
+            /** Queue Position */
+            queue_position: number | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** OpenAiJobError */
+        OpenAiJobError: {
+            /** Code */
+            code: string;
+            /** Message */
+            message: string;
+            /** Param */
+            param: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** OpenAiList[OpenAiCheckpoint] */
+        OpenAiList_OpenAiCheckpoint_: {
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object: "list";
+            /** Data */
+            data: components["schemas"]["OpenAiCheckpoint"][];
+            /** Has More */
+            has_more: boolean;
+            /** First Id */
+            first_id?: string | null;
+            /** Last Id */
+            last_id?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** OpenAiList[OpenAiEndpoint] */
+        OpenAiList_OpenAiEndpoint_: {
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object: "list";
+            /** Data */
+            data: components["schemas"]["OpenAiEndpoint"][];
+            /** Has More */
+            has_more: boolean;
+            /** First Id */
+            first_id?: string | null;
+            /** Last Id */
+            last_id?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** OpenAiList[OpenAiEvent] */
+        OpenAiList_OpenAiEvent_: {
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object: "list";
+            /** Data */
+            data: components["schemas"]["OpenAiEvent"][];
+            /** Has More */
+            has_more: boolean;
+            /** First Id */
+            first_id?: string | null;
+            /** Last Id */
+            last_id?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** OpenAiList[OpenAiFile] */
+        OpenAiList_OpenAiFile_: {
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object: "list";
+            /** Data */
+            data: components["schemas"]["OpenAiFile"][];
+            /** Has More */
+            has_more: boolean;
+            /** First Id */
+            first_id?: string | null;
+            /** Last Id */
+            last_id?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** OpenAiList[OpenAiJob] */
+        OpenAiList_OpenAiJob_: {
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object: "list";
+            /** Data */
+            data: components["schemas"]["OpenAiJob"][];
+            /** Has More */
+            has_more: boolean;
+            /** First Id */
+            first_id?: string | null;
+            /** Last Id */
+            last_id?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** OpenAiList[OpenAiModel] */
+        OpenAiList_OpenAiModel_: {
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object: "list";
+            /** Data */
+            data: components["schemas"]["OpenAiModel"][];
+            /** Has More */
+            has_more: boolean;
+            /** First Id */
+            first_id?: string | null;
+            /** Last Id */
+            last_id?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** OpenAiModel */
+        OpenAiModel: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default model
+             * @constant
+             */
+            object: "model";
+            /** Created */
+            created: number;
+            /** Owned By */
+            owned_by: string;
+            /** Shutdown Date */
+            shutdown_date?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** OpenAiUpload */
+        OpenAiUpload: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default upload
+             * @constant
+             */
+            object: "upload";
+            /** Bytes */
+            bytes: number;
+            /** Created At */
+            created_at: number;
+            /** Expires At */
+            expires_at: number;
+            /** Filename */
+            filename: string;
+            /**
+             * Purpose
+             * @default fine-tune
+             * @enum {string}
+             */
+            purpose: "fine-tune" | "fine-tune-results";
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "pending" | "completed" | "cancelled";
+            file?: components["schemas"]["OpenAiFile"] | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** OpenAiUploadPart */
+        OpenAiUploadPart: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default upload.part
+             * @constant
+             */
+            object: "upload.part";
+            /** Created At */
+            created_at: number;
+            /** Upload Id */
+            upload_id: string;
+        } & {
+            [key: string]: unknown;
+        };
         /**
          * Overlap
          * @description Rows of the evaluation dataset that training sees as well.
@@ -3782,6 +5562,17 @@ export interface components {
              * @default false
              */
             is_exact_estimated: boolean;
+        } & {
+            [key: string]: unknown;
+        };
+        /** Page[AuditEntry] */
+        Page_AuditEntry_: {
+            /** Data */
+            data: components["schemas"]["AuditEntry"][];
+            /** Has More */
+            has_more: boolean;
+            /** Next Cursor */
+            next_cursor?: string | null;
         } & {
             [key: string]: unknown;
         };
@@ -4120,6 +5911,68 @@ export interface components {
             full_match: boolean;
         };
         /**
+         * ReinforcementHyperparameters
+         * @description Settings of a reinforcement-learning job.
+         */
+        ReinforcementHyperparameters: {
+            /**
+             * Batch Size
+             * @description Rows of one optimizer step.
+             * @default auto
+             */
+            batch_size?: number | null | "auto";
+            /**
+             * Learning Rate Multiplier
+             * @description Factor of the default learning rate of the method.
+             * @default auto
+             */
+            learning_rate_multiplier?: number | null | "auto";
+            /**
+             * N Epochs
+             * @description Passes over the training file.
+             * @default auto
+             */
+            n_epochs?: number | null | "auto";
+            /**
+             * Reasoning Effort
+             * @description `default` only.
+             * @default default
+             */
+            reasoning_effort?: string | null;
+            /**
+             * Compute Multiplier
+             * @description `auto` only.
+             * @default auto
+             */
+            compute_multiplier?: number | null | "auto";
+            /**
+             * Eval Interval
+             * @description Steps between two evaluations.
+             * @default auto
+             */
+            eval_interval?: number | null | "auto";
+            /**
+             * Eval Samples
+             * @description `auto` only.
+             * @default auto
+             */
+            eval_samples?: number | null | "auto";
+        };
+        /**
+         * ReinforcementSettings
+         * @description Settings of the method `reinforcement`.
+         */
+        ReinforcementSettings: {
+            /**
+             * Grader
+             * @description Scores the answers.
+             */
+            grader: {
+                [key: string]: unknown;
+            };
+            hyperparameters?: components["schemas"]["ReinforcementHyperparameters"] | null;
+        };
+        /**
          * Resources
          * @description Devices for the job: GPUs where the machine has them, else CPU cores.
          */
@@ -4293,6 +6146,18 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * RotateSecret
+         * @description How to replace a secret.
+         */
+        RotateSecret: {
+            /**
+             * Keep Old Secret Active For 24 Hours
+             * @description Must be false: the old secret ends at once.
+             * @default false
+             */
+            keep_old_secret_active_for_24_hours: boolean;
+        };
+        /**
          * RowEstimate
          * @description The rows of the training datasets as the trainer reads them.
          */
@@ -4395,6 +6260,12 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
+        /**
+         * Scope
+         * @description What a key allows. Each scope includes those before it.
+         * @enum {string}
+         */
+        Scope: "read" | "train" | "admin";
         /** SeriesList */
         SeriesList: {
             /** Data */
@@ -4415,6 +6286,24 @@ export interface components {
             dashboard_url: string;
             /** Dashboard Token File */
             dashboard_token_file?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * Session
+         * @description Who the caller is.
+         */
+        Session: {
+            /** User */
+            user: string;
+            /** Scopes */
+            scopes: components["schemas"]["Scope"][];
+            /** Key Id */
+            key_id: string | null;
+            /** Requires Keys */
+            requires_keys: boolean;
+            /** Expires At */
+            expires_at: string | null;
         } & {
             [key: string]: unknown;
         };
@@ -4469,6 +6358,14 @@ export interface components {
             evaluation?: number | null;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * SignIn
+         * @description The key with which a browser signs in.
+         */
+        SignIn: {
+            /** Key */
+            key: string;
         };
         /**
          * SignedUrl
@@ -4530,6 +6427,20 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * Spread
+         * @description Values of one series: for each of its times the least, the mean and the greatest.
+         */
+        Spread: {
+            /** Min */
+            min: (number | null)[];
+            /** Mean */
+            mean: (number | null)[];
+            /** Max */
+            max: (number | null)[];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * StatusPayload
          * @description The job has a new status.
          */
@@ -4559,6 +6470,13 @@ export interface components {
             bytes_saved?: number | null;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * SupervisedSettings
+         * @description Settings of the method `supervised`.
+         */
+        SupervisedSettings: {
+            hyperparameters?: components["schemas"]["Hyperparameters"] | null;
         };
         /**
          * Template
@@ -4615,6 +6533,14 @@ export interface components {
              * @description YAML with any settings of a job's config.
              */
             text: string;
+        };
+        /**
+         * TestEvent
+         * @description An event to send as a test.
+         */
+        TestEvent: {
+            /** Event Type */
+            event_type: string;
         };
         /**
          * Throughput
@@ -5110,6 +7036,40 @@ export interface components {
              */
             expires_s: number;
         };
+        /**
+         * User
+         * @description Someone who owns jobs, datasets and models.
+         */
+        User: {
+            /** Name */
+            name: string;
+            /** Is Disabled */
+            is_disabled: boolean;
+            /** Num Keys */
+            num_keys: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * UserChange
+         * @description Whether a user may use the service.
+         */
+        UserChange: {
+            /** Is Disabled */
+            is_disabled: boolean;
+        };
+        /** UserList */
+        UserList: {
+            /** Data */
+            data: components["schemas"]["User"][];
+        } & {
+            [key: string]: unknown;
+        };
         /** Error */
         Error: {
             error: {
@@ -5253,13 +7213,16 @@ export type SchemaAdjustedBy = components['schemas']['AdjustedBy'];
 export type SchemaAdjustedPayload = components['schemas']['AdjustedPayload'];
 export type SchemaAdjustment = components['schemas']['Adjustment'];
 export type SchemaAlternative = components['schemas']['Alternative'];
+export type SchemaApiKey = components['schemas']['ApiKey'];
 export type SchemaAttempt = components['schemas']['Attempt'];
 export type SchemaAttemptList = components['schemas']['AttemptList'];
+export type SchemaAuditEntry = components['schemas']['AuditEntry'];
 export type SchemaAutoValue = components['schemas']['AutoValue'];
 export type SchemaBatches = components['schemas']['Batches'];
 export type SchemaBestEvaluation = components['schemas']['BestEvaluation'];
 export type SchemaBestValue = components['schemas']['BestValue'];
 export type SchemaChange = components['schemas']['Change'];
+export type SchemaChangeEndpoint = components['schemas']['ChangeEndpoint'];
 export type SchemaChannel = components['schemas']['Channel'];
 export type SchemaChannelChange = components['schemas']['ChannelChange'];
 export type SchemaChannelList = components['schemas']['ChannelList'];
@@ -5273,12 +7236,24 @@ export type SchemaCheckpointList = components['schemas']['CheckpointList'];
 export type SchemaCheckpointPayload = components['schemas']['CheckpointPayload'];
 export type SchemaCheckpointPrune = components['schemas']['CheckpointPrune'];
 export type SchemaCheckpointRule = components['schemas']['CheckpointRule'];
+export type SchemaComparedAnswer = components['schemas']['ComparedAnswer'];
+export type SchemaComparedCurve = components['schemas']['ComparedCurve'];
+export type SchemaComparedDataset = components['schemas']['ComparedDataset'];
+export type SchemaComparedPrompt = components['schemas']['ComparedPrompt'];
+export type SchemaComparedRun = components['schemas']['ComparedRun'];
+export type SchemaComparedSetting = components['schemas']['ComparedSetting'];
+export type SchemaComparison = components['schemas']['Comparison'];
+export type SchemaCompleteUpload = components['schemas']['CompleteUpload'];
 export type SchemaConvergence = components['schemas']['Convergence'];
 export type SchemaCostGroup = components['schemas']['CostGroup'];
 export type SchemaCostRecord = components['schemas']['CostRecord'];
 export type SchemaCostRecordList = components['schemas']['CostRecordList'];
 export type SchemaCostReport = components['schemas']['CostReport'];
 export type SchemaCostSum = components['schemas']['CostSum'];
+export type SchemaCreateEndpoint = components['schemas']['CreateEndpoint'];
+export type SchemaCreateJob = components['schemas']['CreateJob'];
+export type SchemaCreateUpload = components['schemas']['CreateUpload'];
+export type SchemaCreatedKey = components['schemas']['CreatedKey'];
 export type SchemaDataset = components['schemas']['Dataset'];
 export type SchemaDatasetField = components['schemas']['DatasetField'];
 export type SchemaDatasetMove = components['schemas']['DatasetMove'];
@@ -5286,13 +7261,17 @@ export type SchemaDatasetPreview = components['schemas']['DatasetPreview'];
 export type SchemaDeviceCost = components['schemas']['DeviceCost'];
 export type SchemaDeviceEstimate = components['schemas']['DeviceEstimate'];
 export type SchemaDeviceList = components['schemas']['DeviceList'];
+export type SchemaDeviceSeries = components['schemas']['DeviceSeries'];
 export type SchemaDeviceUse = components['schemas']['DeviceUse'];
 export type SchemaDiskKind = components['schemas']['DiskKind'];
 export type SchemaDiskReport = components['schemas']['DiskReport'];
 export type SchemaDiskUse = components['schemas']['DiskUse'];
+export type SchemaDpoHyperparameters = components['schemas']['DpoHyperparameters'];
 export type SchemaDpoMethod = components['schemas']['DpoMethod'];
+export type SchemaDpoSettings = components['schemas']['DpoSettings'];
 export type SchemaDuplicates = components['schemas']['Duplicates'];
 export type SchemaEarlierRun = components['schemas']['EarlierRun'];
+export type SchemaEnergyCost = components['schemas']['EnergyCost'];
 export type SchemaEvent = components['schemas']['Event'];
 export type SchemaEventKind = components['schemas']['EventKind'];
 export type SchemaEventList = components['schemas']['EventList'];
@@ -5301,9 +7280,16 @@ export type SchemaFailureAnalysis = components['schemas']['FailureAnalysis'];
 export type SchemaFailurePayload = components['schemas']['FailurePayload'];
 export type SchemaFinding = components['schemas']['Finding'];
 export type SchemaGap = components['schemas']['Gap'];
+export type SchemaGpuProcess = components['schemas']['GpuProcess'];
+export type SchemaGpuSample = components['schemas']['GpuSample'];
+export type SchemaGraderCheck = components['schemas']['GraderCheck'];
+export type SchemaGraderRun = components['schemas']['GraderRun'];
 export type SchemaGradientNorm = components['schemas']['GradientNorm'];
 export type SchemaGrpoMethod = components['schemas']['GrpoMethod'];
 export type SchemaHealth = components['schemas']['Health'];
+export type SchemaHeldDevices = components['schemas']['HeldDevices'];
+export type SchemaHostSample = components['schemas']['HostSample'];
+export type SchemaHyperparameters = components['schemas']['Hyperparameters'];
 export type SchemaJob = components['schemas']['Job'];
 export type SchemaJobAnalytics = components['schemas']['JobAnalytics'];
 export type SchemaJobChange = components['schemas']['JobChange'];
@@ -5314,9 +7300,12 @@ export type SchemaJobEstimate = components['schemas']['JobEstimate'];
 export type SchemaJobOverview = components['schemas']['JobOverview'];
 export type SchemaJobSeries = components['schemas']['JobSeries'];
 export type SchemaJobStatus = components['schemas']['JobStatus'];
+export type SchemaJobTelemetry = components['schemas']['JobTelemetry'];
 export type SchemaJobWithId = components['schemas']['JobWithId'];
 export type SchemaJsonSchemaReward = components['schemas']['JsonSchemaReward'];
 export type SchemaKeptCheckpoint = components['schemas']['KeptCheckpoint'];
+export type SchemaKeyList = components['schemas']['KeyList'];
+export type SchemaKeyRotation = components['schemas']['KeyRotation'];
 export type SchemaKtoMethod = components['schemas']['KtoMethod'];
 export type SchemaLengthBin = components['schemas']['LengthBin'];
 export type SchemaLengthReward = components['schemas']['LengthReward'];
@@ -5326,18 +7315,43 @@ export type SchemaLogList = components['schemas']['LogList'];
 export type SchemaLogPayload = components['schemas']['LogPayload'];
 export type SchemaLoraConfig = components['schemas']['LoraConfig'];
 export type SchemaMemoryParts = components['schemas']['MemoryParts'];
+export type SchemaMethodChoice = components['schemas']['MethodChoice'];
 export type SchemaMetricList = components['schemas']['MetricList'];
 export type SchemaMetricPoint = components['schemas']['MetricPoint'];
 export type SchemaMetricsPayload = components['schemas']['MetricsPayload'];
 export type SchemaModelCheck = components['schemas']['ModelCheck'];
 export type SchemaModelReference = components['schemas']['ModelReference'];
 export type SchemaMove = components['schemas']['Move'];
+export type SchemaNewKey = components['schemas']['NewKey'];
+export type SchemaNewUser = components['schemas']['NewUser'];
+export type SchemaNodeList = components['schemas']['NodeList'];
+export type SchemaNodeStatus = components['schemas']['NodeStatus'];
 export type SchemaNoticePayload = components['schemas']['NoticePayload'];
 export type SchemaNotification = components['schemas']['Notification'];
 export type SchemaNotificationKind = components['schemas']['NotificationKind'];
 export type SchemaNotificationPage = components['schemas']['NotificationPage'];
 export type SchemaNumericAnswerReward = components['schemas']['NumericAnswerReward'];
+export type SchemaOpenAiCheckpoint = components['schemas']['OpenAiCheckpoint'];
+export type SchemaOpenAiDeleted = components['schemas']['OpenAiDeleted'];
+export type SchemaOpenAiEndpoint = components['schemas']['OpenAiEndpoint'];
+export type SchemaOpenAiEndpointTest = components['schemas']['OpenAiEndpointTest'];
+export type SchemaOpenAiEvent = components['schemas']['OpenAiEvent'];
+export type SchemaOpenAiEventTypes = components['schemas']['OpenAiEventTypes'];
+export type SchemaOpenAiFile = components['schemas']['OpenAiFile'];
+export type SchemaOpenAiHyperparameters = components['schemas']['OpenAiHyperparameters'];
+export type SchemaOpenAiJob = components['schemas']['OpenAiJob'];
+export type SchemaOpenAiJobError = components['schemas']['OpenAiJobError'];
+export type SchemaOpenAiListOpenAiCheckpoint = components['schemas']['OpenAiList_OpenAiCheckpoint_'];
+export type SchemaOpenAiListOpenAiEndpoint = components['schemas']['OpenAiList_OpenAiEndpoint_'];
+export type SchemaOpenAiListOpenAiEvent = components['schemas']['OpenAiList_OpenAiEvent_'];
+export type SchemaOpenAiListOpenAiFile = components['schemas']['OpenAiList_OpenAiFile_'];
+export type SchemaOpenAiListOpenAiJob = components['schemas']['OpenAiList_OpenAiJob_'];
+export type SchemaOpenAiListOpenAiModel = components['schemas']['OpenAiList_OpenAiModel_'];
+export type SchemaOpenAiModel = components['schemas']['OpenAiModel'];
+export type SchemaOpenAiUpload = components['schemas']['OpenAiUpload'];
+export type SchemaOpenAiUploadPart = components['schemas']['OpenAiUploadPart'];
 export type SchemaOverlap = components['schemas']['Overlap'];
+export type SchemaPageAuditEntry = components['schemas']['Page_AuditEntry_'];
 export type SchemaPageDataset = components['schemas']['Page_Dataset_'];
 export type SchemaPageJob = components['schemas']['Page_Job_'];
 export type SchemaPageTunedModel = components['schemas']['Page_TunedModel_'];
@@ -5355,29 +7369,38 @@ export type SchemaReadUntil = components['schemas']['ReadUntil'];
 export type SchemaReadiness = components['schemas']['Readiness'];
 export type SchemaReasonCode = components['schemas']['ReasonCode'];
 export type SchemaRegexReward = components['schemas']['RegexReward'];
+export type SchemaReinforcementHyperparameters = components['schemas']['ReinforcementHyperparameters'];
+export type SchemaReinforcementSettings = components['schemas']['ReinforcementSettings'];
 export type SchemaResources = components['schemas']['Resources'];
 export type SchemaResume = components['schemas']['Resume'];
 export type SchemaResumeFrom = components['schemas']['ResumeFrom'];
 export type SchemaResumedPayload = components['schemas']['ResumedPayload'];
 export type SchemaRewardMethod = components['schemas']['RewardMethod'];
 export type SchemaRoleFacts = components['schemas']['RoleFacts'];
+export type SchemaRotateSecret = components['schemas']['RotateSecret'];
 export type SchemaRowEstimate = components['schemas']['RowEstimate'];
 export type SchemaRunningEntry = components['schemas']['RunningEntry'];
 export type SchemaSamplePayload = components['schemas']['SamplePayload'];
+export type SchemaScope = components['schemas']['Scope'];
 export type SchemaSeriesList = components['schemas']['SeriesList'];
 export type SchemaServiceInfo = components['schemas']['ServiceInfo'];
+export type SchemaSession = components['schemas']['Session'];
 export type SchemaSftMethod = components['schemas']['SftMethod'];
 export type SchemaShareOfSteps = components['schemas']['ShareOfSteps'];
+export type SchemaSignIn = components['schemas']['SignIn'];
 export type SchemaSignedUrl = components['schemas']['SignedUrl'];
 export type SchemaSpeedOfPart = components['schemas']['SpeedOfPart'];
 export type SchemaSpike = components['schemas']['Spike'];
 export type SchemaSpikes = components['schemas']['Spikes'];
+export type SchemaSpread = components['schemas']['Spread'];
 export type SchemaStatusPayload = components['schemas']['StatusPayload'];
 export type SchemaSuggestion = components['schemas']['Suggestion'];
+export type SchemaSupervisedSettings = components['schemas']['SupervisedSettings'];
 export type SchemaTemplate = components['schemas']['Template'];
 export type SchemaTemplateList = components['schemas']['TemplateList'];
 export type SchemaTemplateSummary = components['schemas']['TemplateSummary'];
 export type SchemaTemplateText = components['schemas']['TemplateText'];
+export type SchemaTestEvent = components['schemas']['TestEvent'];
 export type SchemaThroughput = components['schemas']['Throughput'];
 export type SchemaTimeUse = components['schemas']['TimeUse'];
 export type SchemaToken = components['schemas']['Token'];
@@ -5392,6 +7415,9 @@ export type SchemaUploadEnd = components['schemas']['UploadEnd'];
 export type SchemaUploadList = components['schemas']['UploadList'];
 export type SchemaUploadStart = components['schemas']['UploadStart'];
 export type SchemaUrlRequest = components['schemas']['UrlRequest'];
+export type SchemaUser = components['schemas']['User'];
+export type SchemaUserChange = components['schemas']['UserChange'];
+export type SchemaUserList = components['schemas']['UserList'];
 export type SchemaError = components['schemas']['Error'];
 export type SchemaAckMessage = components['schemas']['AckMessage'];
 export type SchemaCloseMessage = components['schemas']['CloseMessage'];
@@ -5772,6 +7798,358 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DiskReport"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_session_api_session_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    sign_in_api_session_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    sign_out_api_session_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_users_api_users_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    add_user_api_users_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewUser"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    change_user_api_users__name__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The user's name. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UserChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_keys_api_keys_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    create_key_api_keys_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewKey"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreatedKey"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    rotate_key_api_keys__key_id__rotate_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The key's id: the middle part of the key. */
+                key_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["KeyRotation"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreatedKey"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    revoke_key_api_keys__key_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The key's id: the middle part of the key. */
+                key_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiKey"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_entries_api_audit_get: {
+        parameters: {
+            query?: {
+                /** @description Only what this user did. */
+                user?: string | null;
+                /** @description `next_cursor` of the previous page. */
+                after?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AuditEntry_"];
                 };
             };
             /** @description Error */
@@ -6485,6 +8863,110 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SeriesList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_nodes_api_nodes_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NodeList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_job_telemetry_api_training_jobs__job_id__gpu_get: {
+        parameters: {
+            query?: {
+                /** @description Names of series; default: all. */
+                name?: string[] | null;
+                /** @description Only points after this time. */
+                after?: string | null;
+                /** @description Only points up to this time. */
+                until?: string | null;
+                /** @description Most points for each device. */
+                max_points?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The job's id, unique name or unique id prefix. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobTelemetry"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    compare_jobs_api_training_compare_get: {
+        parameters: {
+            query: {
+                /** @description Ids, unique names or unique id prefixes. */
+                job: string[];
+                /** @description `html` is a report in one file. */
+                format?: "json" | "html";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Comparison"];
                 };
             };
             /** @description Error */
@@ -7809,6 +10291,743 @@ export interface operations {
             };
         };
     };
+    list_files_v1_files_get: {
+        parameters: {
+            query?: {
+                /** @description Id of the last item of the page before. */
+                after?: string | null;
+                limit?: number;
+                order?: "asc" | "desc";
+                purpose?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiList_OpenAiFile_"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    create_file_v1_files_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": {
+                    /** @enum {string} */
+                    purpose: "fine-tune";
+                    /** Format: binary */
+                    file: string;
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiFile"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_file_v1_files__file_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `file-...` */
+                file_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiFile"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete_file_v1_files__file_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `file-...` */
+                file_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiDeleted"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_file_content_v1_files__file_id__content_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `file-...` */
+                file_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    create_upload_v1_uploads_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateUpload"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiUpload"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    add_part_v1_uploads__upload__parts_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `upload_...` */
+                upload: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": {
+                    /** Format: binary */
+                    data: string;
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiUploadPart"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    complete_upload_v1_uploads__upload__complete_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `upload_...` */
+                upload: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CompleteUpload"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiUpload"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    cancel_upload_v1_uploads__upload__cancel_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `upload_...` */
+                upload: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiUpload"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_models_v1_models_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiList_OpenAiModel_"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_model_v1_models__model__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `ft:...`, or the name of a base model. */
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiModel"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete_model_v1_models__model__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `ft:...`, or the name of a base model. */
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiDeleted"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    run_grader_v1_fine_tuning_alpha_graders_run_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GraderRun"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    validate_grader_v1_fine_tuning_alpha_graders_validate_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GraderCheck"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_event_types_v1_webhook_event_types_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiEventTypes"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_endpoints_v1_webhook_endpoints_get: {
+        parameters: {
+            query?: {
+                /** @description Id of the last item of the page before. */
+                after?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiList_OpenAiEndpoint_"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    create_endpoint_v1_webhook_endpoints_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateEndpoint"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiEndpoint"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_endpoint_v1_webhook_endpoints__endpoint__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `we_...` */
+                endpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiEndpoint"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    change_endpoint_v1_webhook_endpoints__endpoint__post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `we_...` */
+                endpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangeEndpoint"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiEndpoint"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete_endpoint_v1_webhook_endpoints__endpoint__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `we_...` */
+                endpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiDeleted"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    rotate_secret_v1_webhook_endpoints__endpoint__rotate_secret_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `we_...` */
+                endpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["RotateSecret"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiEndpoint"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    test_endpoint_v1_webhook_endpoints__endpoint__test_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `we_...` */
+                endpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TestEvent"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiEndpointTest"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     get_health_health_get: {
         parameters: {
             query?: never;
@@ -7942,6 +11161,277 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_jobs_v1_fine_tuning_jobs_get: {
+        parameters: {
+            query?: {
+                /** @description Id of the last item of the page before. */
+                after?: string | null;
+                limit?: number;
+                /** @description `null`: jobs without metadata; `metadata[KEY]=VALUE`: jobs with this pair. */
+                metadata?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiList_OpenAiJob_"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    create_job_v1_fine_tuning_jobs_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A repeated submit with the same key returns the first job instead of creating another. */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateJob"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiJob"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_job_v1_fine_tuning_jobs__fine_tune__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `ftjob-...` */
+                fine_tune: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiJob"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    cancel_job_v1_fine_tuning_jobs__fine_tune__cancel_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `ftjob-...` */
+                fine_tune: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiJob"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    pause_job_v1_fine_tuning_jobs__fine_tune__pause_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `ftjob-...` */
+                fine_tune: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiJob"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    resume_job_v1_fine_tuning_jobs__fine_tune__resume_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `ftjob-...` */
+                fine_tune: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiJob"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_events_v1_fine_tuning_jobs__fine_tune__events_get: {
+        parameters: {
+            query?: {
+                /** @description Id of the last item of the page before. */
+                after?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description `ftjob-...` */
+                fine_tune: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiList_OpenAiEvent_"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_checkpoints_v1_fine_tuning_jobs__fine_tune__checkpoints_get: {
+        parameters: {
+            query?: {
+                /** @description Id of the last item of the page before. */
+                after?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description `ftjob-...` */
+                fine_tune: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAiList_OpenAiCheckpoint_"];
+                };
             };
             /** @description Error */
             default: {
@@ -8201,6 +11691,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["JobWithId"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_gpu_api_training_gpu__job_id__get: {
+        parameters: {
+            query?: {
+                max_points?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The job's id, unique name or unique id prefix. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobTelemetry"];
                 };
             };
             /** @description Error */

@@ -1,4 +1,6 @@
+import { useQuery } from "@tanstack/react-query";
 import { Suspense, useEffect, useRef, useState } from "react";
+import { sessionQuery } from "../api/session";
 import { LiveProvider } from "../live/LiveProvider";
 import { PAGES } from "../pages";
 import { findPage } from "../router/pages";
@@ -11,10 +13,18 @@ import { handleKey, useShortcuts } from "./keys";
 import { LinkBanner } from "./LinkBanner";
 import { Navigation } from "./Navigation";
 import { NotFound } from "./NotFound";
+import { SignIn } from "./SignIn";
 
 const NAVIGATION = PAGES.filter((page) => page.nav).sort((a, b) => (a.nav?.order ?? 0) - (b.nav?.order ?? 0));
 
+/** Asks who the caller is first. A service that cannot say so is shown as usual: its pages say what is wrong. */
 export function App() {
+  const { data: session, isPending, failureCount } = useQuery(sessionQuery);
+  if (isPending && failureCount === 0) return null;
+  return session === null ? <SignIn /> : <Shell />;
+}
+
+function Shell() {
   const [hasHelp, setHelp] = useState(false);
   useGlobalKeys(() => { setHelp(true); });
   return (

@@ -6,6 +6,7 @@ import { toggleTheme, useIsDark } from "../theme/theme";
 import { IconButton } from "../ui/Button";
 import { Icon } from "../ui/Icon";
 import { Bell } from "./Bell";
+import { Account } from "./Account";
 
 /** The pages: a column on the left, on narrow screens a menu at the top. */
 export function Navigation({ pages, onHelp }: { pages: PageRoute[]; onHelp: () => void }) {
@@ -43,6 +44,7 @@ export function Navigation({ pages, onHelp }: { pages: PageRoute[]; onHelp: () =
             </li>
           ))}
         </ul>
+        <Account />
         <div className="side-foot">
           <IconButton label={isDark ? "Light theme" : "Dark theme"} icon="theme" onClick={toggleTheme} />
           <IconButton label="Keyboard shortcuts" icon="help" onClick={onHelp} />

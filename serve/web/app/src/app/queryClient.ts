@@ -1,10 +1,13 @@
-import { QueryClient } from "@tanstack/react-query";
+import { MutationCache, QueryCache, QueryClient } from "@tanstack/react-query";
 import { ApiError } from "../api/client";
+import { isSignedOut, sessionKey } from "../api/session";
 
 const MAX_RETRIES = 3;
 
 /** What is shown stays as it is until the live stream changes it, so that nothing is asked twice. */
-export const queryClient = new QueryClient({
+export const queryClient: QueryClient = new QueryClient({
+  queryCache: new QueryCache({ onError: showSignIn }),
+  mutationCache: new MutationCache({ onError: showSignIn }),
   defaultOptions: {
     queries: {
       staleTime: Infinity,
@@ -17,3 +20,8 @@ export const queryClient = new QueryClient({
     mutations: { networkMode: "always" },
   },
 });
+
+/** A session has ended: the page to sign in takes the place of the app. */
+function showSignIn(error: unknown) {
+  if (isSignedOut(error)) queryClient.setQueryData(sessionKey, null);
+}

@@ -49,7 +49,7 @@ export function applyEvents(client: QueryClient, events: JobEvent[]): (readonly 
     client.setQueryData<SeriesMap>(jobKeys.part(id, "series"), (series) => series && appendPoints(series, own));
     stale.push(...staleAfter(id, own));
   }
-  if (events.some((event) => event.kind === "status" || event.kind === "notice")) stale.push(jobKeys.lists, ["queue"]);
+  if (events.some((event) => event.kind === "status" || event.kind === "notice")) stale.push(jobKeys.lists, ["queue"], ["comparison"]);
   return stale;
 }
 

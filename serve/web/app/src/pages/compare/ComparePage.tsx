@@ -10,6 +10,7 @@ import { Tabs } from "../../ui/Tabs";
 import { AddJob } from "./AddJob";
 import { chosenJobs, JOBS } from "./chosen";
 import { ComparedCurves } from "./ComparedCurves";
+import { ComparedResults, reportAddress } from "./ComparedResults";
 import { ComparedSamples } from "./ComparedSamples";
 import { ConfigDifference } from "./ConfigDifference";
 import { RunList } from "./RunList";
@@ -17,6 +18,7 @@ import "./compare.css";
 
 const TABS = [
   { name: "curves", label: "Curves" },
+  { name: "results", label: "Results and data" },
   { name: "config", label: "Config" },
   { name: "samples", label: "Samples" },
 ];
@@ -33,6 +35,7 @@ export default function ComparePage() {
     <>
       <div className="page-head">
         <h1>Compare</h1>
+        {jobs.length > 1 && <a className="button" href={reportAddress(ids)} target="_blank" rel="noreferrer">Report</a>}
         <AddJob chosen={ids} onAdd={(id) => { choose([...ids, id]); }} />
       </div>
       {ids.length === 0 && (
@@ -65,6 +68,7 @@ function Content({ jobs }: { jobs: Job[] }) {
       onSelect={(name) => { setQuery({ tab: name === "curves" ? null : name }); }}
     >
       {current === "curves" && <ComparedCurves jobs={jobs} />}
+      {current === "results" && <ComparedResults jobs={jobs} />}
       {current === "config" && <ConfigDifference jobs={jobs} />}
       {current === "samples" && <ComparedSamples jobs={jobs} />}
     </Tabs>

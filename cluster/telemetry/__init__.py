@@ -1,0 +1,1 @@
+"""Telemetry: the load of machines, GPUs and training processes, sampled once a second."""

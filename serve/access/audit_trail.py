@@ -1,0 +1,105 @@
+"""Collects who did what, and which keys are in use, and writes both to the database about once a second."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ftlab.errors import ServiceUnavailableError
+from serve.access.identity import Identity
+from serve.access.rules import SAFE_METHODS
+from serve.http.responses import in_thread
+from tracking.store import Store
+from tracking.store.audit import AuditRecord
+from tracking.store.ids import new_id
+
+INTERVAL_S = 1.0
+MAX_WAITING = 10_000
+"""Entries kept while the database is unavailable."""
+
+logger = logging.getLogger(__name__)
+
+
+class AuditTrail:
+    """What one API process has yet to write. Requests only append, so that none of them waits for it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._entries: list[AuditRecord] = []
+        self._uses: dict[str, datetime] = {}
+
+    def note_use(self, key_id: str, at: datetime) -> None:
+        self._uses[key_id] = at
+
+    def add(self, entry: AuditRecord) -> None:
+        if len(self._entries) < MAX_WAITING:
+            self._entries.append(entry)
+        else:
+            logger.error("The audit log lost an entry, as the database does not answer: %s", entry)
+
+    async def run(self) -> None:
+        """Write now and then, until cancelled; then write what is left."""
+        try:
+            while True:
+                await asyncio.sleep(INTERVAL_S)
+                await in_thread(self.flush)
+        finally:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has come in. Without the database, it stays for the next time. Blocks on the store."""
+        entries, uses = self._entries[:], dict(self._uses)
+        if not entries and not uses:
+            return
+        with suppress(ServiceUnavailableError):
+            with self._store.begin() as tx:
+                tx.audit.add(entries)
+                for key_id, at in uses.items():
+                    tx.keys.note_use(key_id, at)
+            del self._entries[: len(entries)]
+            for key_id, at in uses.items():
+                if self._uses.get(key_id) == at:
+                    del self._uses[key_id]
+
+
+class AuditRequests:
+    """ASGI middleware that adds each request of an identified caller that may change something, after its reply."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in SAFE_METHODS:
+            await self._app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+
+        async def send_and_note(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._note(scope, state.get("identity"), message["status"])
+            await send(message)
+
+        await self._app(scope, receive, send_and_note)
+
+    def _note(self, scope: Scope, identity: Identity | None, status: int) -> None:
+        if identity is None or not identity.requires_keys:
+            return  # nobody to name
+        route = scope.get("route")
+        client = scope.get("client")
+        trail: AuditTrail = scope["app"].state.services.trail
+        trail.add(
+            AuditRecord(
+                id=new_id("act"),
+                at=datetime.now(UTC),
+                user=identity.user,
+                key_id=identity.key_id,
+                owner=scope["state"].get("owner", identity.user),
+                action=f"{scope['method']} {getattr(route, 'path', scope['path'])}",
+                path=scope["path"],
+                status=status,
+                address=client[0] if client else None,
+                request_id=scope["state"].get("request_id"),
+            )
+        )

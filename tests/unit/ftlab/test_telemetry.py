@@ -1,0 +1,110 @@
+"""Machines and the load of jobs in the SDK and the CLI, against the real HTTP service."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from cluster.policy import Fleet, Node
+from cluster.telemetry.samples import Sample
+from ftlab import errors
+from ftlab.client import Client
+from ftlab.formatting import used_of
+from ftlab.schemas.telemetry import GpuSample, HostSample
+from tests.unit.ftlab.cli_runs import Cli
+from tests.unit.ftlab.conftest import QUICK
+from tests.unit.tracking.samples import add_job, start
+from tracking.store.records import JobRef
+from tracking.store.telemetry import SeriesKey
+from tracking.store.telemetry_points import from_readings
+
+GIB = 1024**3
+HOST = HostSample(cpu_percent=41.6, memory_used_bytes=3 * 10**9, memory_total_bytes=16 * 10**9)
+GPU = GpuSample(
+    index=0,
+    name="NVIDIA H100",
+    utilization_percent=90,
+    memory_used_bytes=30 * 10**9,
+    memory_total_bytes=80 * 10**9,
+    temperature_celsius=64,
+    power_watts=512.3,
+    throttle_reasons=["power"],
+)
+LOST = GpuSample(index=1, error="The driver has lost GPU 1: GPU is lost")
+
+
+@pytest.fixture
+def client(world) -> Iterator[Client]:
+    with Client(world.url(""), retry=QUICK) as client:
+        yield client
+
+
+@pytest.fixture
+def cli(world, monkeypatch, capsys) -> Cli:
+    return Cli(world.url(""), monkeypatch, capsys)
+
+
+@pytest.fixture
+def ref(world) -> JobRef:
+    """A running job on GPU 0 of `alpha`, with points of the last ten seconds."""
+    ref = start(world.store, add_job(world.store, name="nightly").id)
+    world.coordinator.fleet = Fleet((Node("node-1", cpus=8, gpus=2),))
+    world.telemetry.found = {"node-1": ("alpha", Sample(datetime.now(UTC).timestamp(), HOST, (GPU, LOST)))}
+    begin = datetime.now(UTC).timestamp() - 10
+    gpu = {"utilization_percent": 90.0, "memory_used_bytes": 30e9, "memory_total_bytes": 80e9, "power_watts": 500.0}
+    processes = {"cpu_cores": 1.9, "memory_bytes": 512e6}
+    with world.store.begin() as tx:
+        tx.jobs._connection.exec_driver_sql("""UPDATE attempts SET placement = '[["node-1", 0]]'""")
+        tx.attempts.set_processes(ref, pids=[11], process_devices=[("node-1", (0,))])
+        for device, values in (("gpu-0", gpu), ("processes", processes)):
+            points = from_readings([(begin + second, values) for second in range(10)])
+            tx.telemetry.add(SeriesKey("alpha", device, ref.id, ref.attempt), points)
+    return ref
+
+
+def test_telemetry_in_the_sdk(client, ref):
+    [node] = client.nodes()
+    assert (node.name, node.cpus, node.jobs[0].job_id, node.jobs[0].gpus) == ("alpha", 8, ref.id, [0])
+    assert (node.devices[0].power_watts, node.devices[1].error) == (512.3, LOST.error)
+    found = client.jobs.gpu("nightly", "power_watts")
+    assert [(series.device, list(series.values)) for series in found.data] == [
+        ("gpu-0", ["power_watts"]),
+        ("processes", []),
+    ]
+    several = client.jobs.gpu(ref.id, ["power_watts", "cpu_cores"], max_points=2)
+    assert [list(series.values) for series in several.data] == [["power_watts"], ["cpu_cores"]]
+    now = datetime.now(UTC)
+    assert client.jobs.gpu(ref.id, after=now).data == client.jobs.gpu(ref.id, until=now - timedelta(hours=1)).data == []
+    with pytest.raises(errors.NotFoundError):
+        client.jobs.gpu("unknown")
+
+
+def test_machines_on_the_command_line(cli, ref):
+    assert [line.split("\t") for line in cli("nodes").lines] == [
+        ["NODE", "DEVICE", "LOAD", "MEMORY", "TEMPERATURE", "POWER", "STATE", "JOBS"],
+        ["alpha", "8 cores", "42 %", "3.0 of 16.0 GB", "", "", "", "nightly"],
+        ["alpha", "GPU 0 NVIDIA H100", "90 %", "30.0 of 80.0 GB", "64 °C", "512 W", "throttled: power", "nightly"],
+        ["alpha", "GPU 1", "", "", "", "", "The driver has lost GPU 1: GPU is lost", ""],
+    ]
+    assert cli("nodes", "--json").json[0]["host"]["cpu_percent"] == 41.6
+
+
+def test_machines_of_a_service_that_starts(cli, world):
+    run = cli("nodes")
+    assert (run.code, run.out) == (8, "")
+    assert "neither the scheduler nor the telemetry process answers" in run.err
+    world.coordinator.fleet = Fleet(())
+    assert cli("nodes").err == "No machine has joined the cluster.\n"
+
+
+def test_the_load_of_a_running_job(cli, ref):
+    [load] = [line for line in cli("show", "nightly").lines if line.startswith("Load")]
+    assert load.split("  ")[-1].strip() == (
+        "GPU 0 on alpha: 90 %, 30.0 of 80.0 GB, 500 W; 1.9 cores, 512.0 MB on alpha"
+    )
+
+
+def test_amounts_of_memory():
+    assert used_of(10**9, 16 * 10**9) == "1.0 of 16.0 GB"
+    assert used_of(5 * 10**6, 16 * 10**9) == "5.0 MB of 16.0 GB"
+    assert used_of(None, 1) == ""
