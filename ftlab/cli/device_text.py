@@ -17,11 +17,17 @@ OTHER_OWNER = "another owner's job"
 
 def node_rows(node: "NodeStatus") -> Iterator[tuple[str, ...]]:
     """Cells for `COLUMNS`: one row for the machine's processors, and one for each GPU."""
-    cores = f"{node.cpus} cores" if node.cpus != 1 else "1 core"
-    yield node.name, cores, *_host_cells(node.host), job_names(node.jobs)
+    yield node.name, cores_of(node), *_host_cells(node.host), job_names(node.jobs)
     for gpu in node.devices:
         name = f"GPU {gpu.index} {gpu.name or ''}".rstrip()
         yield node.name, name, *_gpu_cells(gpu), job_names([job for job in node.jobs if gpu.index in job.gpus])
+
+
+def cores_of(node: "NodeStatus") -> str:
+    """`8 cores`; without the number where it is not known, and on a machine that does not train."""
+    if not node.cpus:
+        return "processors"
+    return f"{node.cpus} core{'s' * (node.cpus != 1)}"
 
 
 def job_names(jobs: "list[HeldDevices]") -> str:

@@ -133,7 +133,8 @@ def _write_drafts(
 
 def _bases(models: list[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in models]
-    if wrong := next((text for text, pair in zip(models, pairs, strict=True) if not (pair[0] and pair[2])), None):
+    wrong = next((text for text, pair in zip(models, pairs, strict=True) if not (pair[0] and pair[2])), None)
+    if wrong is not None:
         raise typer.BadParameter(
             f"--model must be NAME=BASE, such as gpt-4o-mini-2024-07-18=org/name; it is {wrong!r}."
         )

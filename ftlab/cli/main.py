@@ -28,8 +28,8 @@ from ftlab.cli import preview as _preview  # noqa: F401  isort: skip
 from ftlab.cli import checks as _checks  # noqa: F401  isort: skip
 from ftlab.cli import notify as _notify  # noqa: F401  isort: skip
 from ftlab.cli import costs as _costs  # noqa: F401  isort: skip
-from ftlab.cli import disk as _disk  # noqa: F401  isort: skip
 from ftlab.cli import nodes as _nodes  # noqa: F401  isort: skip
+from ftlab.cli import disk as _disk  # noqa: F401  isort: skip
 from ftlab.cli import quota as _quota  # noqa: F401  isort: skip
 from ftlab.cli import users as _users  # noqa: F401  isort: skip
 from ftlab.cli import keys as _keys  # noqa: F401  isort: skip

@@ -33,9 +33,9 @@ class GpuSample(WireModel):
     clock_mhz: float | None = None
     """Clock of the compute units."""
     memory_clock_mhz: float | None = None
-    throttle_reasons: list[str] = Field(default_factory=list)
+    throttle_reasons: list[str] = Field(default=[])
     """Why its clock is lower than it could be: `power`, `temperature`, `hardware` or `sync`."""
-    processes: list[GpuProcess] = Field(default_factory=list)
+    processes: list[GpuProcess] = Field(default=[])
     error: str | None = None
     """Why it could not be read, for example because the driver has lost it."""
 
@@ -65,7 +65,7 @@ class HeldDevices(WireModel):
     """`None` for a job of another owner."""
     job_name: str | None = None
     cpus: int = 0
-    gpus: list[int] = Field(default_factory=list)
+    gpus: list[int] = Field(default=[])
     """Numbers of its GPUs; several jobs may share one."""
 
 
@@ -75,15 +75,15 @@ class NodeStatus(WireModel):
     id: str
     """Ray's id of it, which changes when it joins again."""
     name: str
-    cpus: int
-    """Cores given to training; 0 for a machine that does not train."""
+    cpus: int | None
+    """Cores given to training, 0 for a machine that does not train; `None` while the scheduler does not answer."""
     gpus: int
     gpu_type: str | None = None
     sampled_at: datetime | None = None
     """When the sample was taken; `None` where there is none yet."""
     host: HostSample | None = None
-    devices: list[GpuSample] = Field(default_factory=list)
-    jobs: list[HeldDevices] = Field(default_factory=list)
+    devices: list[GpuSample] = Field(default=[])
+    jobs: list[HeldDevices] = Field(default=[])
 
 
 class NodeList(WireModel):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ftlab.cli.device_text import job_names
+from ftlab.cli.device_text import cores_of, job_names
 from ftlab.cli.text import fitted
 from ftlab.formatting import used_of
 from ftlab.schemas import GpuSample, NodeStatus
@@ -36,10 +36,9 @@ def node_lines(nodes: Sequence[NodeStatus], width: int) -> list[Line]:
 
 def _of_node(node: NodeStatus) -> list[Line]:
     host = node.host
-    cores = f"{node.cpus} core{'s' * (node.cpus != 1)}"
     lines = [line((node.name, "strong"), ("" if host else "  not sampled yet", "muted"))]
     load, memory = (host.cpu_percent, used_of(host.memory_used_bytes, host.memory_total_bytes)) if host else (None, "")
-    lines.append(_device(cores, load, (memory,)))
+    lines.append(_device(cores_of(node), load, (memory,)))
     if not node.devices:
         lines += _below(job_names(node.jobs), "")
     for gpu in node.devices:

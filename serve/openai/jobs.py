@@ -11,6 +11,7 @@ from ftlab.errors import FineTuneLabError, InvalidRequestError, NotFoundError
 from serve.context import Caller, Services
 from serve.http.json_body import canonical
 from serve.http.problems import unknown_parameter
+from serve.http.query import OWNER
 from serve.jobs import routes as own_jobs
 from serve.jobs.submit import Submission
 from serve.openai.graders import item_of
@@ -90,7 +91,7 @@ def metadata_filter(request: Request) -> dict[str, str] | None:
         elif name == "metadata":
             message = "metadata must be 'null', for jobs without metadata; write a pair as metadata[KEY]=VALUE."
             raise InvalidRequestError(message, "invalid_parameter", "metadata")
-        elif name not in ("after", "limit"):
+        elif name not in ("after", "limit", OWNER):
             raise unknown_parameter(name, ("after", "limit", "metadata"))
     if wants_none and pairs:
         message = "metadata=null and metadata[...] cannot be combined; give one of them."

@@ -152,7 +152,8 @@ def _channel(services: Services, owner: str, endpoint: str) -> ChannelRecord:
 
 
 def _check_events(events: Sequence[str], field: str) -> None:
-    if unknown := next((event for event in events if event not in EVENT_TYPES), None):
+    unknown = next((event for event in events if event not in EVENT_TYPES), None)
+    if unknown is not None:
         what = "is not sent by this service" if len(unknown) < 100 else "has an unknown value"
         message = f"{field}: {unknown!r} {what}; it sends {', '.join(EVENT_TYPES)}."
         raise InvalidRequestError(message, "unsupported_event_type", field)

@@ -27,24 +27,28 @@ def read_nodes(services: Services, owner: str) -> NodeList:
     with services.store.read() as tx:
         attempts = tx.attempts.live()
         jobs = {job.id: job for job in tx.jobs.live()} if attempts else {}
-    sampled, trains = newest or {}, {node.id: node for node in fleet.nodes} if fleet else {}
-    found = [
-        _status(node, trains.get(node), *sampled.get(node, (node, None)), _held(node, attempts, jobs, owner))
-        for node in {*sampled, *trains}
-    ]
-    return NodeList(data=sorted(found, key=lambda node: (node.name, node.id)))
+    sampled = newest or {}
+    trains = {node.id: node for node in fleet.nodes} if fleet else {}
+    found = []
+    for node_id in {*sampled, *trains}:
+        name, sample = sampled.get(node_id, (node_id, None))
+        node = trains.get(node_id, Node(node_id, cpus=0, gpus=0)) if fleet else None
+        found.append(_status(node_id, name, node, sample, _held(node_id, attempts, jobs, owner)))
+    return NodeList(data=sorted(found, key=lambda status: (status.name, status.id)))
 
 
-def _status(node_id: str, node: Node | None, name: str, sample: Sample | None, jobs: list[HeldDevices]) -> NodeStatus:
+def _status(node_id: str, name: str, node: Node | None, sample: Sample | None, jobs: list[HeldDevices]) -> NodeStatus:
+    """`node` is what the scheduler knows of the machine; without it, GPUs are those that were sampled."""
+    devices = list(sample.gpus) if sample else []
     return NodeStatus(
         id=node_id,
         name=name,
-        cpus=node.cpus if node else 0,
-        gpus=node.gpus if node else 0,
+        cpus=node.cpus if node else None,
+        gpus=node.gpus if node else len(devices),
         gpu_type=node.gpu_type if node else None,
         sampled_at=datetime.fromtimestamp(sample.at, UTC) if sample else None,
         host=sample.host if sample else None,
-        devices=list(sample.gpus) if sample else [],
+        devices=devices,
         jobs=jobs,
     )
 

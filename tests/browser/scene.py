@@ -10,7 +10,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -32,10 +32,11 @@ from ftlab.status import JobStatus, ReasonCode
 from serve.app import create_app
 from serve.context import Services
 from serve.streams.subscriptions import EventFeed
+from tests.browser.scene_devices import GPUS_OF_WORKER, PLACEMENT, add_load, machines
 from tests.support.committed_folders import commit_folder
 from tests.support.databases import make_database
 from tests.support.lab import rows
-from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace
+from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace, FakeTelemetry
 from tracking.costs import record_of
 from tracking.notifications.collect import Collector
 from tracking.store import Store
@@ -69,7 +70,10 @@ class Scene:
         data, coordinator, huggingface = FakeData(), FakeCoordinator(), FakeHuggingFace()
         coordinator.fleet = Fleet((Node("machine", cpus=8, gpus=2, gpu_type="H100"),))
         feed = self._new_feed()
-        self.services = Services(self.settings, self.store, coordinator, self.hub, feed, data, huggingface)
+        self.telemetry = FakeTelemetry(machines(datetime.now(UTC)))
+        self.services = Services(
+            self.settings, self.store, coordinator, self.hub, feed, data, huggingface, telemetry=self.telemetry
+        )
         self.app = create_app(self.services)
         self.random = random.Random(7)
         self._collector = Collector(self.store)
@@ -109,12 +113,15 @@ class Scene:
                 job_id,
                 driver=f"run-{job_id}",
                 cpus=2,
-                gpus=0,
+                gpus=1,
+                placement=PLACEMENT,
                 resumed_from_step=resumed_from_step,
                 epoch=tx.leases.current(COORDINATOR).epoch,
                 now=now,
             )
-        return PlayedRun(self, JobRef(job_id, attempt.number))
+            ref = JobRef(job_id, attempt.number)
+            tx.attempts.set_processes(ref, pids=[4711], process_devices=GPUS_OF_WORKER)
+        return PlayedRun(self, ref)
 
     def settle(self, ref: JobRef, status: JobStatus, **fields: Any) -> None:
         """What the coordinator does after an attempt."""
@@ -153,9 +160,12 @@ class PlayedRun:
         self.report(ModelLoaded("c0ffee" * 6 + "c0de"))
         return self
 
-    def train(self, steps: Iterable[int], *, at: datetime | None = None, every_s: float = 1.5) -> "PlayedRun":
+    def train(self, steps: Sequence[int], *, at: datetime | None = None, every_s: float = 1.5) -> "PlayedRun":
         """Log these steps, from `at` on, one every `every_s` seconds."""
         self._at = at or datetime.now(UTC)
+        if at:
+            with self._scene.store.begin() as tx:
+                add_load(tx, self.ref, at, math.ceil(len(steps) * every_s))
         for step in steps:
             self._at += timedelta(seconds=every_s if at else 0)
             self.step(step)
@@ -282,6 +292,7 @@ def main(folder: str, port: str) -> None:
         for step in range(81, 100_000):
             live.total_steps = max(200, step + 40)
             live.train([step])
+            scene.telemetry.found = machines(datetime.now(UTC))
             scene.lead()
             scene.notify()
             time.sleep(0.5)

@@ -15,6 +15,7 @@ PAGES = {
     "jobs": ("/", "support-v1"),
     "no jobs": ("/?q=nothing", "No job matches"),
     "queue": ("/queue", "sweep-rank-2"),
+    "nodes": ("/nodes", "throttled: power"),
     "compare": ("/compare", "Choose the jobs"),
     "compare curves": ("/compare?jobs={support-v1},{support-v2}", "Loss (evaluation)"),
     "compare results": ("/compare?jobs={support-v1},{support-v2}&tab=results", "Best evaluation"),
@@ -82,6 +83,18 @@ def test_a_name_is_text_and_never_html(world, open_page):
     page.goto(f"/compare?jobs={world.ids[HOSTILE]},{world.ids['support-v1']}&tab=config")
     expect(page.get_by_role("columnheader", name=HOSTILE)).to_be_visible()
     assert page.locator("img:not([src='/icon.svg'])").count() == 0
+
+
+def test_the_machines_lead_to_their_jobs(world, open_page):
+    page = open_page("/nodes")
+    gpu = page.get_by_role("row", name="GPU 0")
+    expect(gpu).to_contain_text("31.4 GB of 85.9 GB")
+    expect(page.get_by_role("row", name="GPU 1")).to_contain_text("The driver has lost GPU 1")
+    expect(page.get_by_text("1 machine")).to_be_visible()
+    gpu.get_by_role("link", name="support-v2").click()
+    expect(page.get_by_role("heading", name="support-v2")).to_be_visible()
+    expect(page.get_by_role("img", name="Chart of GPU load, %. GPU 0: from")).to_be_visible()
+    expect(page.get_by_role("img", name="Chart of CPU, busy cores")).to_be_visible()
 
 
 def test_a_name_leads_to_the_job_and_the_filter_is_in_the_address(world, open_page):

@@ -61,6 +61,13 @@ class AsyncClient:
             Queue, Request("GET", "/api/training/queue", {"after": after, "limit": limit})
         )
 
+    async def nodes(self) -> Sequence[NodeStatus]:
+        """The machines of the service, with their GPUs, their newest samples and the jobs on them.
+
+        Raises `ServiceUnavailableError` while nothing knows them, shortly after the service has started.
+        """
+        return await self._transport.items(Listing[NodeStatus], Request("GET", "/api/nodes"))
+
     async def devices(self) -> Sequence[DeviceUse]:
         """The devices by type: how many there are, how many jobs hold, and how many are free."""
         return await self._transport.items(Listing[DeviceUse], Request("GET", "/api/training/devices"))
@@ -68,13 +75,6 @@ class AsyncClient:
     async def disk(self) -> DiskReport:
         """What takes up the disk: yours by kind, what all owners share, and your largest jobs."""
         return await self._transport.read(DiskReport, Request("GET", "/api/disk"))
-
-    async def nodes(self) -> Sequence[NodeStatus]:
-        """The machines of the service, with their GPUs, their newest samples and the jobs on them.
-
-        Raises `ServiceUnavailableError` while nothing knows them, shortly after the service has started.
-        """
-        return await self._transport.items(Listing[NodeStatus], Request("GET", "/api/nodes"))
 
     async def health(self) -> dict[str, Any]:
         """Raises `UnreachableError` when nothing answers."""

@@ -60,6 +60,13 @@ class Client:
         """The running jobs and the first waiting jobs; `after` is the `next_cursor` of the previous page."""
         return self._transport.read(Queue, Request("GET", "/api/training/queue", {"after": after, "limit": limit}))
 
+    def nodes(self) -> Sequence[NodeStatus]:
+        """The machines of the service, with their GPUs, their newest samples and the jobs on them.
+
+        Raises `ServiceUnavailableError` while nothing knows them, shortly after the service has started.
+        """
+        return self._transport.items(Listing[NodeStatus], Request("GET", "/api/nodes"))
+
     def devices(self) -> Sequence[DeviceUse]:
         """The devices by type: how many there are, how many jobs hold, and how many are free."""
         return self._transport.items(Listing[DeviceUse], Request("GET", "/api/training/devices"))
@@ -67,13 +74,6 @@ class Client:
     def disk(self) -> DiskReport:
         """What takes up the disk: yours by kind, what all owners share, and your largest jobs."""
         return self._transport.read(DiskReport, Request("GET", "/api/disk"))
-
-    def nodes(self) -> Sequence[NodeStatus]:
-        """The machines of the service, with their GPUs, their newest samples and the jobs on them.
-
-        Raises `ServiceUnavailableError` while nothing knows them, shortly after the service has started.
-        """
-        return self._transport.items(Listing[NodeStatus], Request("GET", "/api/nodes"))
 
     def health(self) -> dict[str, Any]:
         """Raises `UnreachableError` when nothing answers."""

@@ -33,6 +33,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /api/training/jobs/{job_id}/append": {"datasets": ["ds-1"]},
     "POST /api/training/jobs/{job_id}/move": {"to": "front"},
     "PATCH /api/training/jobs/{job_id}": {"priority": 5},
+    "PATCH /api/training/jobs/{job_id}/checkpoints/{name}": {"is_pinned": True},
     "POST /api/datasets/{dataset_id}/move": {"bucket": "lora-datasets"},
     "PATCH /api/users/{name}": {"is_disabled": True},
     "PUT /api/templates/{name}": {"text": "training: {}"},

@@ -126,6 +126,21 @@ def _fill(fuzzed: Fuzzed, store: Store, home: Path) -> None:
         "model": ["org/name", "job:" + jobs[3], f"job:{jobs[3]}/step-2", "model:mdl-1", str(model)],
         "dataset": datasets,
         "eval_dataset": datasets,
+    } | _of_openai(client, jobs, datasets)
+
+
+def _of_openai(client: TestClient, jobs: list[str], datasets: list[str]) -> dict[str, list[str]]:
+    """The same records by the ids of the OpenAI-compatible API, and an endpoint."""
+    part = {"bytes": 9, "filename": "a.jsonl", "mime_type": "", "purpose": "fine-tune"}
+    hook = {"name": "n", "url": "https://example.com", "event_types": ["fine_tuning.job.failed"]}
+    files = [dataset.replace("ds-", "file-") for dataset in datasets]
+    return {
+        "file_id": [*files, f"file-result-{jobs[3][4:]}"],
+        "fine_tune": [job.replace("job-", "ftjob-") for job in jobs],
+        "training_file": files,
+        "validation_file": files,
+        "upload": [client.post("/v1/uploads", json=part).json()["id"]],
+        "endpoint": [client.post("/v1/webhook_endpoints", json=hook).json()["id"]],
     }
 
 

@@ -1,5 +1,6 @@
 import { describe as group, expect, it } from "vitest";
 import { formatX, xOfStep, xsOf } from "../src/charts/axes";
+import { deviceCharts } from "../src/charts/deviceLines";
 import { linesOf, marksOf } from "../src/charts/jobLines";
 import { aligned, describe, positiveOnly, toCsv } from "../src/charts/lines";
 import { metricGroups } from "../src/charts/metricGroups";
@@ -120,3 +121,38 @@ group("live points", () => {
   });
 });
 
+
+group("charts of devices", () => {
+  const times = ["2026-03-01T12:00:00Z", "2026-03-01T12:00:10Z"];
+  const gpu = (index: number) => ({
+    node: "alpha",
+    device: `gpu-${String(index)}`,
+    times,
+    attempts: [1, 1],
+    values: {
+      utilization_percent: { min: [10, 20], mean: [50, 60], max: [90, 60] },
+      memory_used_bytes: { min: [1e9, null], mean: [1e9, null], max: [1e9, null] },
+    },
+  });
+  const start = Date.parse("2026-03-01T11:59:50Z");
+
+  it("have a line of means and one of peaks, in seconds since the start", () => {
+    const [load, memory] = deviceCharts([gpu(0)], start);
+    expect(load?.title).toBe("GPU load, %");
+    expect(load?.lines).toEqual([
+      { label: "GPU 0, peak", xs: [10, 20], ys: [90, 60], color: "--run-1", isFaint: true },
+      { label: "GPU 0", xs: [10, 20], ys: [50, 60], color: "--run-1" },
+    ]);
+    expect(memory?.lines).toEqual([{ label: "GPU 0", xs: [10], ys: [1], color: "--run-1" }]);
+  });
+
+  it("name the machine only where there are several, and leave out what nobody measured", () => {
+    const both = deviceCharts([gpu(0), { ...gpu(0), node: "beta" }], start);
+    expect(both.map((chart) => chart.title)).toEqual(["GPU load, %", "GPU memory, GB"]);
+    expect(both[1]?.lines.map((line) => [line.label, line.color])).toEqual([
+      ["GPU 0 of alpha", "--run-1"],
+      ["GPU 0 of beta", "--run-2"],
+    ]);
+    expect(deviceCharts([], start)).toEqual([]);
+  });
+});

@@ -142,7 +142,8 @@ def test_a_wrong_key_and_a_missing_one_are_reported(cli: Cli, source: str, tmp_p
     monkeypatch.delenv("OPENAI_API_KEY")
     run = cli("import", "openai", tmp_path / "a")
     assert (run.code, "OpenAI needs a key" in run.err) == (2, True)
-    assert cli("import", "openai", tmp_path / "a", "--offline", "--model", "x").code == 2
+    for model in ("x", "", "=b", "a="):
+        assert cli("import", "openai", tmp_path, "--offline", "--model", model).code == 2
 
 
 @pytest.mark.parametrize(

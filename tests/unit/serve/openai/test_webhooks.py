@@ -93,6 +93,7 @@ def test_endpoints_are_listed_changed_and_deleted(openai: OpenAI, client):
     ("fields", "code"),
     [
         ({"event_types": ["batch.completed"]}, "unsupported_event_type"),
+        ({"event_types": [""]}, "unsupported_event_type"),
         ({"url": "http://example.com"}, "invalid_channel_url"),
         ({"url": "mailto:me@example.com"}, "invalid_channel_url"),
         ({"url": "https://user:secret@example.com"}, "invalid_channel_url"),

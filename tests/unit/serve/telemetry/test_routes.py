@@ -78,6 +78,12 @@ def test_jobs_on_a_machine(
     assert ref.id not in client.get("/api/nodes").text
 
 
+def test_machines_while_the_scheduler_does_not_answer(client: TestClient, telemetry: FakeTelemetry) -> None:
+    telemetry.found = {"node-1": ("alpha", Sample(NOON.timestamp(), HOST, (GpuSample(index=0),)))}
+    (node,) = client.get("/api/nodes").json()["data"]
+    assert (node["name"], node["cpus"], node["gpus"]) == ("alpha", None, 1)
+
+
 def test_machines_that_nothing_knows(client: TestClient, telemetry: FakeTelemetry) -> None:
     telemetry.found = None
     reply = client.get("/api/nodes")

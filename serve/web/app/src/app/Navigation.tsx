@@ -5,8 +5,8 @@ import { usePath } from "../router/router";
 import { toggleTheme, useIsDark } from "../theme/theme";
 import { IconButton } from "../ui/Button";
 import { Icon } from "../ui/Icon";
-import { Bell } from "./Bell";
 import { Account } from "./Account";
+import { Bell } from "./Bell";
 
 /** The pages: a column on the left, on narrow screens a menu at the top. */
 export function Navigation({ pages, onHelp }: { pages: PageRoute[]; onHelp: () => void }) {

@@ -8,6 +8,7 @@ import { routes as job } from "./job/routes";
 import { routes as jobs } from "./jobs/routes";
 import { routes as models } from "./models/routes";
 import { routes as newJob } from "./new/routes";
+import { routes as nodes } from "./nodes/routes";
 import { routes as notifications } from "./notifications/routes";
 import { routes as queue } from "./queue/routes";
 import { routes as templates } from "./templates/routes";
@@ -16,6 +17,7 @@ export const PAGES: PageRoute[] = [
   ...jobs,
   ...job,
   ...queue,
+  ...nodes,
   ...compare,
   ...newJob,
   ...datasets,

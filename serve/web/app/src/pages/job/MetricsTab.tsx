@@ -8,6 +8,7 @@ import { axesOf, linesOf, marksOf, scaleOf } from "../../charts/jobLines";
 import { metricGroups } from "../../charts/metricGroups";
 import { isTerminal } from "../../format/status";
 import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
+import { DeviceCharts } from "./DeviceCharts";
 import type { TabProps } from "./JobPage";
 import { Summary } from "./Summary";
 
@@ -38,7 +39,14 @@ export default function MetricsTab({ job }: TabProps) {
 
   if (isPending) return <Loading lines={3} />;
   if (error) return <ErrorNote error={error} retry={() => void refetch()} />;
-  if (charts.length === 0) return <NoMetrics isOver={isTerminal(job.status)} />;
+  if (charts.length === 0) {
+    return (
+      <>
+        <NoMetrics isOver={isTerminal(job.status)} />
+        <DeviceCharts job={job} />
+      </>
+    );
+  }
   return (
     <>
       <ChartControls settings={{ ...settings, axis }} onChange={setSettings} axes={axes} />
@@ -58,6 +66,7 @@ export default function MetricsTab({ job }: TabProps) {
         Triangles mark checkpoints, a filled one the best; a dashed line marks another attempt. Drag over a chart to
         look closer, and double-click to go back.
       </p>
+      <DeviceCharts job={job} />
       {isTerminal(job.status) && <Summary job={job} />}
     </>
   );
