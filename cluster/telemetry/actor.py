@@ -2,8 +2,9 @@
 
 import logging
 import os
+import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -16,11 +17,20 @@ from cluster.telemetry.samples import NodeSamples, Sample, WatchedAttempts
 from ftlab.settings import load_settings
 from tracking.store import Store
 
-TAKE_TIMEOUT_S = 5.0
+TAKE_TIMEOUT_S = 1.0
+START_TIMEOUT_S = 120.0
+"""After so long without an answer, a sampler hangs; before, its process may still be starting."""
 NICENESS = 5
 """Training and the API come first."""
 
 logger = logging.getLogger(__name__)
+
+
+class _Call(NamedTuple):
+    """A call of `take`, and when it was made."""
+
+    answer: Any
+    asked_at: float
 
 
 class RaySamplers:
@@ -31,17 +41,21 @@ class RaySamplers:
         self._own = Sampler(find_gpu_reader())
         self._own.start()
         self._actors: dict[str, Any] = {}
+        self._calls: dict[str, _Call] = {}
+        """Calls whose answer is awaited, by node: the samples of one that is given up would be lost."""
 
     def collect(self, watched: Mapping[str, WatchedAttempts]) -> list[NodeSamples]:
         names = node_names([node for node in ray.nodes() if node["Alive"]])
         self._actors = {node: actor for node, actor in self._actors.items() if node in names}
-        calls = {
-            node: self._actor_on(node, name).take.remote(watched.get(node, {}))
-            for node, name in names.items()
-            if node != self._here
-        }
-        ray.wait(list(calls.values()), num_returns=len(calls), timeout=TAKE_TIMEOUT_S) if calls else None
-        found = [NodeSamples(node, names[node], self._answer(node, call)) for node, call in calls.items()]
+        self._calls = {node: call for node, call in self._calls.items() if node in names}
+        for node, name in names.items():
+            if node != self._here and node not in self._calls:
+                call = self._actor_on(node, name).take.remote(watched.get(node, {}))
+                self._calls[node] = _Call(call, time.monotonic())
+        calls = [call.answer for call in self._calls.values()]
+        if calls:
+            ray.wait(calls, num_returns=len(calls), timeout=TAKE_TIMEOUT_S)
+        found = [NodeSamples(node, names[node], self._answer(node)) for node in list(self._calls)]
         if self._here in names:
             found.append(NodeSamples(self._here, names[self._here], self._own.take(watched.get(self._here, {}))))
         return found
@@ -57,15 +71,25 @@ class RaySamplers:
             )
         return self._actors[node]
 
-    def _answer(self, node: str, call: Any) -> tuple[Sample, ...]:
-        """What the sampler of a machine answered; one that did not gets a successor."""
+    def _answer(self, node: str) -> tuple[Sample, ...]:
+        """What the sampler of a machine answered; none while it still starts. One that has died gets a successor."""
+        call = self._calls.pop(node)
         try:
-            samples: tuple[Sample, ...] = ray.get(call, timeout=0)
-        except (ray.exceptions.RayError, TimeoutError) as error:
-            logger.warning("The sampler on node %s does not answer and is replaced: %s", node, error)
-            ray.kill(self._actors.pop(node), no_restart=True)
+            samples: tuple[Sample, ...] = ray.get(call.answer, timeout=0)
+        except ray.exceptions.GetTimeoutError:
+            if time.monotonic() - call.asked_at < START_TIMEOUT_S:
+                self._calls[node] = call
+            else:
+                self._replace(node, f"no answer for {START_TIMEOUT_S:.0f} s")
+            return ()
+        except ray.exceptions.RayError as error:
+            self._replace(node, str(error))
             return ()
         return samples
+
+    def _replace(self, node: str, why: str) -> None:
+        logger.warning("The sampler on node %s is replaced: %s", node, why)
+        ray.kill(self._actors.pop(node), no_restart=True)
 
 
 class SamplerActor(Sampler):
