@@ -42,7 +42,7 @@ class RaySamplers:
         self._own.start()
         self._actors: dict[str, Any] = {}
         self._calls: dict[str, _Call] = {}
-        """Calls whose answer is awaited, by node: the samples of one that is given up would be lost."""
+        """Calls whose answer is awaited, by node: the samples of one that is discarded would be lost."""
 
     def collect(self, watched: Mapping[str, WatchedAttempts]) -> list[NodeSamples]:
         names = node_names([node for node in ray.nodes() if node["Alive"]])
