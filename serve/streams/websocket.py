@@ -130,7 +130,7 @@ class EventSocket:
         sending = LiveStream(self, start, options, store, feed, self._subscription)
         if isinstance(start.log, OwnerLog):
             await self.send_message({"type": "open", "position": start.after})
-        await until_first(sending.run(), self._receive_acks(), until_access_ends(self._websocket))
+        await until_first(sending.run(), self._receive_acks())
 
     def room(self) -> int:
         room = self._limits.window_events - self._num_in_flight
@@ -225,7 +225,8 @@ async def _stream(websocket: WebSocket, services: Services, find: Callable[..., 
         connection = EventSocket(websocket, services.feed.limits, subscription)
         reason = CLIENT_LEFT
         try:
-            await connection.stream(start, options, services.store, services.feed)
+            streaming = connection.stream(start, options, services.store, services.feed)
+            await until_first(streaming, until_access_ends(websocket))
         except StreamClosed as closed:
             reason = closed.reason
             raise
