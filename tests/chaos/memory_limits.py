@@ -33,3 +33,9 @@ def memory_group(name: str, limit_bytes: int) -> Iterator[Path | None]:
 def add(group: Path, process: psutil.Process) -> None:
     """Put a process into the group. What it has allocated until now does not count."""
     (group / "cgroup.procs").write_text(str(process.pid), "ascii")
+
+
+def limit_growth(process: psutil.Process, num_bytes: int) -> None:
+    """Let a process get that much more memory than it has now; an allocation beyond that fails."""
+    used = psutil.Process(process.pid).memory_info().data
+    process.rlimit(psutil.RLIMIT_DATA, (used + num_bytes, used + num_bytes))

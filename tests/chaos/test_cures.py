@@ -8,7 +8,7 @@ import pytest
 
 from ftlab.schemas import Dataset, FailureAnalysis, Job
 from ftlab.status import FailureCause, JobStatus, Phase, ReasonCode
-from tests.chaos.memory_limits import add, memory_group
+from tests.chaos.memory_limits import add, limit_growth, memory_group
 from tests.chaos.scene import NUM_ROWS, Scene
 from tests.support.lab import rows, wait_for
 
@@ -17,6 +17,9 @@ LONG_ROWS = 64
 LONG = {"type": "sft", "max_length": 1024}
 GROUP_BYTES = 1000 * MIB
 """A step on half of the long rows at once needs 1.3 GB, with passes of a quarter 0.7 GB."""
+EVAL_ROWS = 128
+EVAL_BYTES = 1300 * MIB
+"""An evaluation of all these rows in one batch needs 1.8 GiB, in batches of a half less than 1 GiB."""
 STEPS_TIMEOUT_S = 120.0
 POISON = "@"
 """The poisoned model computes NaN from a row with this character."""
@@ -77,6 +80,42 @@ def test_a_worker_that_the_kernel_kills_for_lack_of_memory(scene: Scene, tmp_pat
         add(group, worker_of(scene, job, 2))
         done = scene.finish(job)
     assert done.status is JobStatus.COMPLETED, done.message
+
+
+@pytest.mark.chaos
+def test_an_evaluation_at_step_200_that_needs_more_memory_than_there_is(scene: Scene, tmp_path: Path) -> None:
+    held_out = upload(scene, tmp_path, long_rows(EVAL_ROWS))
+    training = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2, "save_steps": 100}
+    evaluation = {"per_device_eval_batch_size": EVAL_ROWS, "eval_steps": 200}
+    model = scene.model("wide", hidden=256)
+    config = scene.config(max_steps=220, model=model, method=LONG, training=training | evaluation, max_retries=0)
+    job = scene.submit_config(config | {"eval_dataset": held_out.id})
+    # On a CPU a process keeps the memory of the evaluation before the first step; one that resumes has none of it.
+    scene.reach(job, 1)
+    scene.client.jobs.pause(job.id)
+    scene.become(job, JobStatus.PAUSED)
+    scene.client.jobs.resume(job.id)
+    limit_evaluation(scene, job, attempt=2)
+    failed = scene.finish(job)
+    found = why(scene, job)
+    assert (failed.status, failed.step) == (JobStatus.FAILED, 200)
+    assert (found.cause, found.phase, found.confidence) == (FailureCause.HOST_MEMORY, Phase.EVALUATING, "certain")
+    assert [change.field for change in found.suggestions[0].changes] == ["training.per_device_eval_batch_size"]
+    assert found.resume_from is not None
+    assert found.resume_from.step == 100
+    cure(scene, job)
+    limit_evaluation(scene, job, attempt=3)
+    done = scene.finish(job)
+    assert done.status is JobStatus.COMPLETED, done.message
+    assert [point.step for point in scene.client.jobs.metrics(job.id, names=["eval_loss"])] == [0, 200, 220]
+
+
+def limit_evaluation(scene: Scene, job: Job, *, attempt: int) -> None:
+    """Limit the memory of the attempt's worker while it trains, before it evaluates at step 200."""
+    worker = worker_of(scene, job, attempt)
+    start = scene.lab.attempts(job.id)[-1].resumed_from_step or 0
+    wait_for(lambda: start < scene.client.jobs.get(job.id).step < 200, STEPS_TIMEOUT_S, "a step before the evaluation")
+    limit_growth(worker, EVAL_BYTES)
 
 
 def test_a_training_that_diverges(scene: Scene) -> None:
