@@ -64,6 +64,73 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/training/devices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the devices by type: total and used
+         * @description The devices of all machines that take part in training. `used` counts the jobs of all owners.
+         */
+        get: operations["get_devices_api_training_devices_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/training/jobs/{job_id}/checkpoints/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete a checkpoint
+         * @description Refused for one that is pinned, that the job continues from, or that another job starts from.
+         *
+         *     The reply is sent after the files are removed.
+         */
+        delete: operations["delete_checkpoint_api_training_jobs__job_id__checkpoints__name__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Pin a checkpoint, or take the pin off
+         * @description A pinned checkpoint stays: neither `training.save_total_limit` nor a rule nor a resume removes it.
+         */
+        patch: operations["change_checkpoint_api_training_jobs__job_id__checkpoints__name__patch"];
+        trace?: never;
+    };
+    "/api/training/checkpoints/prune": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Delete checkpoints by a rule
+         * @description Those of your jobs that are old enough, except pinned ones, the newest and the best of each job, and those that
+         *     are still needed. With `dry_run`, nothing is deleted.
+         */
+        post: operations["prune_checkpoints_api_training_checkpoints_prune_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/quota": {
         parameters: {
             query?: never;
@@ -249,6 +316,26 @@ export interface paths {
          * @description Requests that may change something, with the status of their reply. Entries appear after about a second.
          */
         get: operations["list_entries_api_audit_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/disk": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Report what takes up the disk
+         * @description Your datasets, checkpoints and models, what all owners share, and your jobs with the largest checkpoints.
+         */
+        get: operations["get_disk_api_disk_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1155,7 +1242,11 @@ export interface paths {
         delete: operations["delete_channel_api_notifications_channels__name__delete"];
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Switch a channel on or off
+         * @description A channel that is off keeps what waits for its delivery, and takes nothing new.
+         */
+        patch: operations["switch_channel_api_notifications_channels__name__patch"];
         trace?: never;
     };
     "/api/notifications/channels/{name}/test": {
@@ -2456,6 +2547,17 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * ChannelSwitch
+         * @description Whether a channel delivers.
+         */
+        ChannelSwitch: {
+            /**
+             * Is On
+             * @description `false`: nothing is delivered. What waits is kept until the channel is on again; what happens meanwhile is not delivered.
+             */
+            is_on: boolean;
+        };
+        /**
          * ChannelType
          * @description How a channel delivers.
          * @enum {string}
@@ -2560,12 +2662,25 @@ export interface components {
              */
             is_best: boolean;
             /**
+             * Is Pinned
+             * @default false
+             */
+            is_pinned: boolean;
+            /**
              * Created At
              * Format: date-time
              */
             created_at: string;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * CheckpointChange
+         * @description Whether a checkpoint is pinned.
+         */
+        CheckpointChange: {
+            /** Is Pinned */
+            is_pinned: boolean;
         };
         /** CheckpointList */
         CheckpointList: {
@@ -2613,6 +2728,51 @@ export interface components {
             };
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * CheckpointPrune
+         * @description What a rule deletes, or would delete.
+         */
+        CheckpointPrune: {
+            /** Dry Run */
+            dry_run: boolean;
+            /** Data */
+            data?: components["schemas"]["Checkpoint"][];
+            /** Size Bytes */
+            size_bytes: number;
+            /** Kept */
+            kept?: components["schemas"]["KeptCheckpoint"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * CheckpointRule
+         * @description Which checkpoints to delete. Those that are pinned or still needed always stay.
+         */
+        CheckpointRule: {
+            /**
+             * Jobs
+             * @description Ids or names of jobs; none means all of yours.
+             */
+            jobs?: string[];
+            /**
+             * Older Than Days
+             * @description Only those that were saved longer ago.
+             * @default 0
+             */
+            older_than_days: number;
+            /**
+             * Keep Best
+             * @description Keep the one with the lowest eval loss of each job.
+             * @default true
+             */
+            keep_best: boolean;
+            /**
+             * Dry Run
+             * @description Only report what would be deleted.
+             * @default false
+             */
+            dry_run: boolean;
         };
         /**
          * ComparedAnswer
@@ -3132,6 +3292,13 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
+        /** DeviceList */
+        DeviceList: {
+            /** Data */
+            data: components["schemas"]["DeviceUse"][];
+        } & {
+            [key: string]: unknown;
+        };
         /**
          * DeviceSeries
          * @description What one device, or the processes of a job on one machine, did over time.
@@ -3149,6 +3316,59 @@ export interface components {
             values: {
                 [key: string]: components["schemas"]["Spread"];
             };
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * DeviceUse
+         * @description The devices of one type.
+         */
+        DeviceUse: {
+            /** Device */
+            device: string;
+            /** Total */
+            total: number | null;
+            /** Used */
+            used: number;
+            /** Free */
+            free: number | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * DiskKind
+         * @description What files are for.
+         * @enum {string}
+         */
+        DiskKind: "datasets" | "checkpoints" | "models" | "prepared" | "hub" | "mlflow";
+        /**
+         * DiskReport
+         * @description The disk that holds the data of the service, and what is on it.
+         */
+        DiskReport: {
+            /** Total Bytes */
+            total_bytes: number;
+            /** Free Bytes */
+            free_bytes: number;
+            /** Data */
+            data?: components["schemas"]["DiskUse"][];
+            /** Jobs */
+            jobs?: components["schemas"]["JobDisk"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * DiskUse
+         * @description Bytes of one kind.
+         */
+        DiskUse: {
+            kind: components["schemas"]["DiskKind"];
+            /** Owner */
+            owner: string | null;
+            /** Num */
+            num: number;
+            /** Size Bytes */
+            size_bytes: number;
         } & {
             [key: string]: unknown;
         };
@@ -3494,10 +3714,16 @@ export interface components {
             clock_mhz?: number | null;
             /** Memory Clock Mhz */
             memory_clock_mhz?: number | null;
-            /** Throttle Reasons */
-            throttle_reasons?: string[];
-            /** Processes */
-            processes?: components["schemas"]["GpuProcess"][];
+            /**
+             * Throttle Reasons
+             * @default []
+             */
+            throttle_reasons: string[];
+            /**
+             * Processes
+             * @default []
+             */
+            processes: components["schemas"]["GpuProcess"][];
             /** Error */
             error?: string | null;
         } & {
@@ -3662,8 +3888,11 @@ export interface components {
              * @default 0
              */
             cpus: number;
-            /** Gpus */
-            gpus?: number[];
+            /**
+             * Gpus
+             * @default []
+             */
+            gpus: number[];
         } & {
             [key: string]: unknown;
         };
@@ -4068,6 +4297,22 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * JobDisk
+         * @description Checkpoints of one job.
+         */
+        JobDisk: {
+            /** Job Id */
+            job_id: string;
+            /** Name */
+            name: string;
+            /** Num Checkpoints */
+            num_checkpoints: number;
+            /** Size Bytes */
+            size_bytes: number;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * JobEstimate
          * @description What a job would need. A value is `None` where it is not known; `notes` give the reasons.
          */
@@ -4292,6 +4537,20 @@ export interface components {
             definition?: {
                 [key: string]: unknown;
             } | null;
+        };
+        /**
+         * KeptCheckpoint
+         * @description A checkpoint that a rule does not delete.
+         */
+        KeptCheckpoint: {
+            /** Job Id */
+            job_id: string;
+            /** Name */
+            name: string;
+            /** Reason */
+            reason: string;
+        } & {
+            [key: string]: unknown;
         };
         /** KeyList */
         KeyList: {
@@ -4747,7 +5006,7 @@ export interface components {
             /** Name */
             name: string;
             /** Cpus */
-            cpus: number;
+            cpus: number | null;
             /** Gpus */
             gpus: number;
             /** Gpu Type */
@@ -4755,10 +5014,16 @@ export interface components {
             /** Sampled At */
             sampled_at?: string | null;
             host?: components["schemas"]["HostSample"] | null;
-            /** Devices */
-            devices?: components["schemas"]["GpuSample"][];
-            /** Jobs */
-            jobs?: components["schemas"]["HeldDevices"][];
+            /**
+             * Devices
+             * @default []
+             */
+            devices: components["schemas"]["GpuSample"][];
+            /**
+             * Jobs
+             * @default []
+             */
+            jobs: components["schemas"]["HeldDevices"][];
         } & {
             [key: string]: unknown;
         };
@@ -6976,12 +7241,16 @@ export type SchemaChangeEndpoint = components['schemas']['ChangeEndpoint'];
 export type SchemaChannel = components['schemas']['Channel'];
 export type SchemaChannelChange = components['schemas']['ChannelChange'];
 export type SchemaChannelList = components['schemas']['ChannelList'];
+export type SchemaChannelSwitch = components['schemas']['ChannelSwitch'];
 export type SchemaChannelType = components['schemas']['ChannelType'];
 export type SchemaCheckReport = components['schemas']['CheckReport'];
 export type SchemaCheckState = components['schemas']['CheckState'];
 export type SchemaCheckpoint = components['schemas']['Checkpoint'];
+export type SchemaCheckpointChange = components['schemas']['CheckpointChange'];
 export type SchemaCheckpointList = components['schemas']['CheckpointList'];
 export type SchemaCheckpointPayload = components['schemas']['CheckpointPayload'];
+export type SchemaCheckpointPrune = components['schemas']['CheckpointPrune'];
+export type SchemaCheckpointRule = components['schemas']['CheckpointRule'];
 export type SchemaComparedAnswer = components['schemas']['ComparedAnswer'];
 export type SchemaComparedCurve = components['schemas']['ComparedCurve'];
 export type SchemaComparedDataset = components['schemas']['ComparedDataset'];
@@ -7006,7 +7275,12 @@ export type SchemaDatasetMove = components['schemas']['DatasetMove'];
 export type SchemaDatasetPreview = components['schemas']['DatasetPreview'];
 export type SchemaDeviceCost = components['schemas']['DeviceCost'];
 export type SchemaDeviceEstimate = components['schemas']['DeviceEstimate'];
+export type SchemaDeviceList = components['schemas']['DeviceList'];
 export type SchemaDeviceSeries = components['schemas']['DeviceSeries'];
+export type SchemaDeviceUse = components['schemas']['DeviceUse'];
+export type SchemaDiskKind = components['schemas']['DiskKind'];
+export type SchemaDiskReport = components['schemas']['DiskReport'];
+export type SchemaDiskUse = components['schemas']['DiskUse'];
 export type SchemaDpoHyperparameters = components['schemas']['DpoHyperparameters'];
 export type SchemaDpoMethod = components['schemas']['DpoMethod'];
 export type SchemaDpoSettings = components['schemas']['DpoSettings'];
@@ -7036,6 +7310,7 @@ export type SchemaJobAnalytics = components['schemas']['JobAnalytics'];
 export type SchemaJobChange = components['schemas']['JobChange'];
 export type SchemaJobConfig = components['schemas']['JobConfig'];
 export type SchemaJobCost = components['schemas']['JobCost'];
+export type SchemaJobDisk = components['schemas']['JobDisk'];
 export type SchemaJobEstimate = components['schemas']['JobEstimate'];
 export type SchemaJobOverview = components['schemas']['JobOverview'];
 export type SchemaJobSeries = components['schemas']['JobSeries'];
@@ -7043,6 +7318,7 @@ export type SchemaJobStatus = components['schemas']['JobStatus'];
 export type SchemaJobTelemetry = components['schemas']['JobTelemetry'];
 export type SchemaJobWithId = components['schemas']['JobWithId'];
 export type SchemaJsonSchemaReward = components['schemas']['JsonSchemaReward'];
+export type SchemaKeptCheckpoint = components['schemas']['KeptCheckpoint'];
 export type SchemaKeyList = components['schemas']['KeyList'];
 export type SchemaKeyRotation = components['schemas']['KeyRotation'];
 export type SchemaKtoMethod = components['schemas']['KtoMethod'];
@@ -7276,6 +7552,138 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Queue"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_devices_api_training_devices_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete_checkpoint_api_training_jobs__job_id__checkpoints__name__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The record's id or, for datasets, models and jobs, its unique name. */
+                job_id: string;
+                /** @description The checkpoint's name, such as `step-00000120`, or its step. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    change_checkpoint_api_training_jobs__job_id__checkpoints__name__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The record's id or, for datasets, models and jobs, its unique name. */
+                job_id: string;
+                /** @description The checkpoint's name, such as `step-00000120`, or its step. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CheckpointChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Checkpoint"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    prune_checkpoints_api_training_checkpoints_prune_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CheckpointRule"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckpointPrune"];
                 };
             };
             /** @description Error */
@@ -7728,6 +8136,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_AuditEntry_"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_disk_api_disk_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DiskReport"];
                 };
             };
             /** @description Error */
@@ -9789,6 +10226,42 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    switch_channel_api_notifications_channels__name__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The channel's name: a-z, 0-9 and '-'. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChannelSwitch"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Channel"];
+                };
             };
             /** @description Error */
             default: {
