@@ -367,15 +367,6 @@ quotas = Table(
     Column("weight", Double),
 )
 
-templates = Table(
-    "templates",
-    metadata,
-    Column("owner", String, primary_key=True),
-    Column("name", String, primary_key=True),
-    Column("text", String, nullable=False),
-    Column("updated_at", UtcDateTime, nullable=False),
-)
-
 owner_usage = Table(
     "owner_usage",
     metadata,

@@ -6,7 +6,8 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select
 
 from tracking.store.database import insert_into
 from tracking.store.records import TemplateRecord
-from tracking.store.rows import columns_of, templates
+from tracking.store.rows import columns_of
+from tracking.store.template_rows import templates
 
 COLUMNS = columns_of(templates, TemplateRecord)
 
