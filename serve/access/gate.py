@@ -25,6 +25,7 @@ FIRST_KEY_CHECK_S = 1.0
 """A service without keys looks this often whether it has got its first one."""
 RECHECK_INTERVAL_S = 15.0
 """How often the key of an open stream is checked again."""
+NEVER = float("-inf")
 USE_IS_NOTED_EVERY = timedelta(minutes=1)
 
 
@@ -45,7 +46,7 @@ class Gate:
         self._limits = limits
         self._clock = clock
         self._has_keys = False
-        self._looked_at = float("-inf")
+        self._looked_at = NEVER
         # Browsers share cookies between the ports of a host, and with them between services.
         self.cookie = f"ftlab_session_{settings.port}"
 
@@ -68,7 +69,12 @@ class Gate:
             return True
         now = self._clock()
         if now - self._looked_at >= FIRST_KEY_CHECK_S:
-            self._has_keys = await in_thread(self._any_key)
+            try:
+                self._has_keys = await in_thread(self._any_key)
+            except ServiceUnavailableError:
+                if self._looked_at == NEVER:
+                    raise
+                # Without the database, nobody creates a first key.
             self._looked_at = now
         return self._has_keys
 

@@ -15,6 +15,7 @@ from cluster.telemetry.samples import Sample
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas.telemetry import GpuSample, HostSample
 from ftlab.status import JobStatus, ReasonCode
+from serve.access import gate
 from serve.metrics.device_metrics import device_metrics
 from serve.metrics.process_metrics import ProcessMetrics, forget_earlier_counts, metrics_folder
 from serve.metrics.service_metrics import service_metrics
@@ -170,6 +171,8 @@ def test_without_the_database_the_rest_is_still_answered(client, store, monkeypa
     def unavailable():
         raise ServiceUnavailableError("gone")
 
+    scrape(client)  # the process has seen once that there are no API keys
+    monkeypatch.setattr(gate, "FIRST_KEY_CHECK_S", 0.0)
     monkeypatch.setattr(store, "read", unavailable)
     found = scrape(client)
     assert found["ftlab_database_up",] == 0
