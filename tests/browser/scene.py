@@ -32,7 +32,7 @@ from ftlab.status import JobStatus, ReasonCode
 from serve.app import create_app
 from serve.context import Services
 from serve.streams.subscriptions import EventFeed
-from tests.browser.scene_devices import GPUS_OF_WORKER, PLACEMENT, add_load, machines
+from tests.browser.scene_devices import GPUS_OF_WORKER, NODE_ID, PLACEMENT, add_load, machines
 from tests.support.committed_folders import commit_folder
 from tests.support.databases import make_database
 from tests.support.lab import rows
@@ -68,7 +68,7 @@ class Scene:
         self.store = Store.open(self.settings.store_url)
         self.hub = NoHub()
         data, coordinator, huggingface = FakeData(), FakeCoordinator(), FakeHuggingFace()
-        coordinator.fleet = Fleet((Node("machine", cpus=8, gpus=2, gpu_type="H100"),))
+        coordinator.fleet = Fleet((Node(NODE_ID, cpus=8, gpus=2, gpu_type="H100"),))
         feed = self._new_feed()
         self.telemetry = FakeTelemetry(machines(datetime.now(UTC)))
         self.services = Services(
