@@ -43,7 +43,7 @@ def test_the_command_line_drives_a_whole_life(lab: Lab, tmp_path: Path) -> None:
     shown = json.loads(ftlab(lab, "show", "by-hand", "--json").stdout)
     assert (shown["id"], shown["status"], shown["config"]["training"]["seed"]) == (job_id, "completed", 7)
     assert job_id in ftlab(lab, "ls").stdout
-    assert "step-00000004" in ftlab(lab, "checkpoints", job_id).stdout
+    assert "step-00000004" in ftlab(lab, "checkpoints", "ls", job_id).stdout
     assert ftlab(lab, "logs", job_id, "--follow").returncode == 0
     taken = ftlab(lab, "download", job_id, "-o", str(tmp_path / "model.zip"))
     assert taken.returncode == 0, taken.stderr

@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import type { Schemas } from "../../api/client";
 import { diskQuery, type DiskReport } from "../../api/disk";
 import { useTitle } from "../../app/useTitle";
-import { bytes, count, percent } from "../../format/format";
+import { bytes, count, counted, percent } from "../../format/format";
 import { Link } from "../../router/Link";
 import { ErrorNote, Loading } from "../../ui/Notes";
 import { TableHead } from "../../ui/TableHead";
@@ -12,12 +12,12 @@ import "./disk.css";
 type Kind = Schemas["DiskKind"];
 
 const KINDS: Record<Kind, { label: string; noun: string }> = {
-  datasets: { label: "Datasets", noun: "datasets" },
-  checkpoints: { label: "Checkpoints", noun: "checkpoints" },
-  models: { label: "Tuned models that share no file with a checkpoint", noun: "models" },
-  prepared: { label: "Prepared data, made again when needed", noun: "files" },
-  hub: { label: "Base models from the hub", noun: "files" },
-  mlflow: { label: "Artifacts of MLflow", noun: "files" },
+  datasets: { label: "Datasets", noun: "dataset" },
+  checkpoints: { label: "Checkpoints", noun: "checkpoint" },
+  models: { label: "Tuned models that share no file with a checkpoint", noun: "model" },
+  prepared: { label: "Prepared data, made again when needed", noun: "file" },
+  hub: { label: "Base models from the hub", noun: "file" },
+  mlflow: { label: "Artifacts of MLflow", noun: "file" },
 };
 
 /** What takes up the disk of the service. */
@@ -61,7 +61,7 @@ function Kinds({ report }: { report: DiskReport }) {
           <tr key={`${kind} ${owner ?? ""}`}>
             <th scope="row">{KINDS[kind].label}</th>
             <td data-label="Owner">{owner ?? "shared by all"}</td>
-            <td data-label="Number" className="numeric">{count(num)} {KINDS[kind].noun}</td>
+            <td data-label="Number" className="numeric">{counted(num, KINDS[kind].noun)}</td>
             <td data-label="Size" className="numeric">{bytes(size)}</td>
           </tr>
         ))}
