@@ -115,10 +115,10 @@ def test_the_load_of_its_worker_was_sampled(client: Client, finished: Job) -> No
     assert (worker.node, worker.device, set(worker.attempts)) == (node.name, "processes", {1})
     assert max(cores or 0 for cores in worker.values["cpu_cores"].max) > 0.2
     assert max(worker.values["memory_bytes"].max) > 100e6
-    assert finished.started_at is not None
-    assert finished.finished_at is not None
+    [attempt] = client.jobs.attempts(finished.id)
+    assert attempt.ended_at is not None
     for at in worker.times:
-        assert finished.started_at.timestamp() - 1 <= at.timestamp() <= finished.finished_at.timestamp() + 1
+        assert attempt.created_at.timestamp() - 1 <= at.timestamp() <= attempt.ended_at.timestamp() + 1
 
 
 def test_a_named_checkpoint_and_the_logs_can_be_downloaded(client: Client, finished: Job, tmp_path: Path) -> None:
