@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from decimal import Decimal
 
+from tracking.costs import SMALLEST
 from tracking.store.records import AttemptRecord
 from tracking.store.telemetry import ATTEMPT, StoredSeries
 
 POWER = "power_watts"
 WATT_SECONDS_PER_KWH = Decimal(3_600_000)
-SMALLEST = Decimal("0.000001")
 
 
 def energy_kwh(attempt: AttemptRecord, series: Sequence[StoredSeries]) -> Decimal | None:

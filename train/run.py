@@ -90,7 +90,7 @@ def _train(run: RunContext, place: Place) -> TrainedRun:
     run = with_sharding_in_force(run, place, base, train_sets)
     plan = run.plan
 
-    lengths = [lengths_of(rows.data) for rows in train_sets]
+    lengths = [lengths_of(rows.data) for rows in train_sets] if is_main_rank() else []
     if is_main_rank():
         _write_memory(plan, place, base, lengths, eval_set)
 
@@ -162,8 +162,8 @@ def _train(run: RunContext, place: Place) -> TrainedRun:
 
 
 def _num_tokens(schedule: RowSchedule, lengths: Sequence[Mapping[int, int]], method: TrainingMethod) -> int | None:
-    """Tokens of all steps; `None` where the rows have none before training."""
-    if not all(lengths):
+    """Tokens of all steps; `None` where the rows have none before training, and on other ranks than the main one."""
+    if not lengths or not all(lengths):
         return None
     means = [sum(length * rows for length, rows in file.items()) / sum(file.values()) for file in lengths]
     return tokens_of(schedule, means, method)

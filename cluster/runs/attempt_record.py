@@ -264,11 +264,10 @@ class AttemptLog:
 
     def _write_estimate(self, tx: Transaction, num_tokens: int | None) -> None:
         """Keep what the training should take, to be shown beside what it took. Later attempts change nothing."""
-        job = tx.jobs.get(self._ref.id)
-        if num_tokens is None or self._ref.attempt > 1 or not isinstance(job.config, JobConfig):
+        if num_tokens is None or self._ref.attempt > 1:
             return
-        speed = earlier_runs(tx, job.owner, job.config).speed
-        if speed is not None:
+        job = tx.jobs.get(self._ref.id)
+        if isinstance(job.config, JobConfig) and (speed := earlier_runs(tx, job.owner, job.config).speed):
             tx.jobs.set_estimate(self._ref, num_tokens / speed.tokens_per_s)
 
     def _write_metrics(self, tx: Transaction, emitted: Sequence[Emitted]) -> None:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from cluster.telemetry.samples import Sample, Usage
-from ftlab.schemas.telemetry import GpuSample, HostSample
+from ftlab.schemas.telemetry import PROCESSES, GpuSample, HostSample
 from tracking.store.telemetry import SeriesKey
 from tracking.store.telemetry_points import Points, from_readings
 
-HOST, PROCESSES = "host", "processes"
+HOST = "host"
 HOST_SERIES = tuple(name for name in HostSample.model_fields if name != "memory_total_bytes")
 GPU_SERIES = (
     "utilization_percent",

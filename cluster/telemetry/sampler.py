@@ -70,10 +70,3 @@ class Sampler:
 def find_gpu_reader() -> GpuReader | None:
     """The reader of this machine's GPUs; `None` on one without."""
     return find_nvml() or find_amd()
-
-
-def start_sampler() -> Sampler:
-    """Start the sampler of this machine in this process."""
-    sampler = Sampler(find_gpu_reader())
-    sampler.start()
-    return sampler

@@ -26,24 +26,15 @@ def list_checkpoints(session: Session, job: JobArgument) -> None:
     """List a job's checkpoints, newest first."""
     from ftlab.formatting import number, size
 
-    found = session.client.jobs.checkpoints(job)
-    if session.output.as_json:
-        session.output.json(list(found))
-        return
-    rows = [
-        (
-            item.name,
-            item.step,
-            number(item.metrics.get("loss")),
-            number(item.metrics.get("eval_loss")),
-            "best" if item.is_best else "",
-            size(item.size_bytes),
-            item.created_at,
+    session.output.listing(
+        session.client.jobs.checkpoints(job),
+        ("NAME", "STEP", "LOSS", "EVAL LOSS", "BEST", "SIZE", "CREATED", "PINNED"),
+        lambda item: (
+            *(item.name, item.step, number(item.metrics.get("loss")), number(item.metrics.get("eval_loss"))),
+            *("best" if item.is_best else "", size(item.size_bytes), item.created_at),
             "pinned" if item.is_pinned else "",
-        )
-        for item in found
-    ]
-    session.output.table(("NAME", "STEP", "LOSS", "EVAL LOSS", "BEST", "SIZE", "CREATED", "PINNED"), rows)
+        ),
+    )
 
 
 @command(checkpoints, "pin")
@@ -124,6 +115,6 @@ def _summary(found: "CheckpointPrune") -> str:
 def _set_pinned(session: Session, job: str, name: str, *, is_pinned: bool) -> None:
     found = session.client.jobs.get(job)
     changed = session.client.jobs.pin_checkpoint(found.id, name, is_pinned=is_pinned)
-    if session.output.as_json:
-        session.output.json(changed)
-    session.output.talk(f"{changed.name} of job {found.name!r} is {'pinned' if is_pinned else 'no longer pinned'}.")
+    session.output.done(
+        changed, f"{changed.name} of job {found.name!r} is {'pinned' if is_pinned else 'no longer pinned'}."
+    )

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from ftlab.schemas.telemetry import HeldDevices
 
 COLUMNS = ("NODE", "DEVICE", "LOAD", "MEMORY", "TEMPERATURE", "POWER", "STATE", "JOBS")
-PROCESSES = "processes"
-"""The device of the points of a job's training processes."""
 OTHER_OWNER = "another owner's job"
 
 
@@ -36,6 +34,8 @@ def job_names(jobs: "list[HeldDevices]") -> str:
 
 def load_lines(telemetry: "JobTelemetry") -> Iterator[str]:
     """The newest points: `GPU 0 on alpha: 90 %, 30.0 of 85.9 GB, 512 W`, `1.9 cores, 512.0 MB on alpha`."""
+    from ftlab.schemas.telemetry import PROCESSES
+
     for series in telemetry.data:
         newest = {name: spread.mean[-1] for name, spread in series.values.items() if spread.mean}
         if series.device == PROCESSES:

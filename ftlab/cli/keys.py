@@ -27,27 +27,16 @@ UserOption = Annotated[
 @command(keys, "ls")
 def list_keys(session: Session, user: UserOption = None) -> None:
     """List your keys, newest first."""
-    found = session.client.keys.list(user=user)
-    if session.output.as_json:
-        session.output.json(list(found))
-        return
-    if not found:
-        session.output.talk("There are no keys.")
-        return
-    rows = [
-        (
-            key.id,
-            key.name,
-            ",".join(key.scopes),
-            _state(key),
-            key.expires_at or "",
-            key.last_used_at or "",
-            key.created_at,
-        )
-        for key in found
-    ]
-    columns = ("ID", "NAME", "SCOPES", "STATE", "EXPIRES", "LAST USED", "CREATED")
-    session.output.table(columns, rows, shrink=("NAME",))
+    session.output.listing(
+        session.client.keys.list(user=user),
+        ("ID", "NAME", "SCOPES", "STATE", "EXPIRES", "LAST USED", "CREATED"),
+        lambda key: (
+            *(key.id, key.name, ",".join(key.scopes), _state(key)),
+            *(key.expires_at or "", key.last_used_at or "", key.created_at),
+        ),
+        empty="There are no keys.",
+        shrink=("NAME",),
+    )
 
 
 @command(keys, "create")
@@ -88,9 +77,7 @@ def revoke_key(session: Session, key: KeyArgument, yes: YesOption = False) -> No
     """Refuse a key from now on."""
     confirm(f"Revoke key {key!r}?", yes)
     revoked = session.client.keys.revoke(key)
-    if session.output.as_json:
-        session.output.json(revoked)
-    session.output.talk(f"Key {key!r} is refused from now on.")
+    session.output.done(revoked, f"Key {key!r} is refused from now on.")
 
 
 @keys.command("recover")

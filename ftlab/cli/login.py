@@ -55,26 +55,16 @@ def audit(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Number of entries.")] = 50,
 ) -> None:
     """List who did what, newest first; for admins."""
-    found = list(session.client.audit(user=user, limit=limit))
-    if session.output.as_json:
-        session.output.json(found)
-        return
-    if not found:
-        session.output.talk("There are no entries.")
-        return
-    rows = [
-        (
-            entry.at,
-            entry.user,
-            "" if entry.owner == entry.user else entry.owner,
-            _what(entry.action, entry.path),
-            entry.status,
-            entry.address or "",
-            entry.key_id or "",
-        )
-        for entry in found
-    ]
-    session.output.table(("AT", "USER", "FOR", "WHAT", "STATUS", "FROM", "KEY"), rows, shrink=("WHAT",))
+    session.output.listing(
+        session.client.audit(user=user, limit=limit),
+        ("AT", "USER", "FOR", "WHAT", "STATUS", "FROM", "KEY"),
+        lambda entry: (
+            *(entry.at, entry.user, "" if entry.owner == entry.user else entry.owner, _what(entry.action, entry.path)),
+            *(entry.status, entry.address or "", entry.key_id or ""),
+        ),
+        empty="There are no entries.",
+        shrink=("WHAT",),
+    )
 
 
 def _what(action: str, path: str) -> str:

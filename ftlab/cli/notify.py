@@ -35,19 +35,20 @@ def list_notifications(
 ) -> None:
     """List notifications, newest first; a star marks those that are unread."""
     _check_kinds(kind)
-    found = list(session.client.notifications.list(unread=unread, kinds=kind or (), job=job, limit=limit))
-    if session.output.as_json:
-        session.output.json(found)
-        return
-    if not found:
-        session.output.talk("There are no unread notifications." if unread else "There are no notifications.")
-        return
-    rows = [
-        ("" if item.read_at else "*", item.id, item.kind.value, item.job_name or "", item.message, item.at)
-        for item in found
-    ]
-    columns = ("", "ID", "KIND", "JOB", "MESSAGE", "AT")
-    session.output.table(columns, rows, shrink=("JOB", "MESSAGE"))
+    session.output.listing(
+        session.client.notifications.list(unread=unread, kinds=kind or (), job=job, limit=limit),
+        ("", "ID", "KIND", "JOB", "MESSAGE", "AT"),
+        lambda item: (
+            "" if item.read_at else "*",
+            item.id,
+            item.kind.value,
+            item.job_name or "",
+            item.message,
+            item.at,
+        ),
+        empty="There are no unread notifications." if unread else "There are no notifications.",
+        shrink=("JOB", "MESSAGE"),
+    )
 
 
 @command(notify, "read")
@@ -63,38 +64,19 @@ def mark_read(
         session.output.talk("All notifications are marked as read.")
         return
     read = session.client.notifications.read(notification)
-    if session.output.as_json:
-        session.output.json(read)
-    session.output.talk(f"{read.id} is marked as read.")
+    session.output.done(read, f"{read.id} is marked as read.")
 
 
 @command(notify, "channels")
 def list_channels(session: Session) -> None:
     """List your channels, and whether they work."""
-    found = session.client.notifications.channels()
-    if session.output.as_json:
-        session.output.json(list(found))
-        return
-    if not found:
-        session.output.talk("There are no channels. Add one with 'ftlab notify add NAME URL'.")
-        return
-    rows = [
-        (
-            item.name,
-            item.type.value,
-            item.target,
-            _state(item),
-            " ".join(kind.value for kind in item.kinds) or "all",
-            " ".join(item.jobs) or "all",
-            item.num_pending,
-            item.num_lost,
-            item.last_sent_at or "",
-            item.last_error or "",
-        )
-        for item in found
-    ]
-    columns = ("NAME", "TYPE", "TARGET", "STATE", "KINDS", "JOBS", "PENDING", "LOST", "LAST SENT", "LAST ERROR")
-    session.output.table(columns, rows, shrink=("TARGET", "KINDS", "JOBS", "LAST ERROR"))
+    session.output.listing(
+        session.client.notifications.channels(),
+        ("NAME", "TYPE", "TARGET", "STATE", "KINDS", "JOBS", "PENDING", "LOST", "LAST SENT", "LAST ERROR"),
+        _channel_row,
+        empty="There are no channels. Add one with 'ftlab notify add NAME URL'.",
+        shrink=("TARGET", "KINDS", "JOBS", "LAST ERROR"),
+    )
 
 
 @command(notify, "add")
@@ -168,9 +150,22 @@ def remove_channel(session: Session, name: ChannelArgument, yes: YesOption = Fal
 
 def _switch(session: Session, name: str, *, is_on: bool) -> None:
     switched = session.client.notifications.switch_channel(name, is_on=is_on)
-    if session.output.as_json:
-        session.output.json(switched)
-    session.output.talk(f"Channel {name!r} is {'on' if switched.is_on else 'off'}.")
+    session.output.done(switched, f"Channel {name!r} is {'on' if switched.is_on else 'off'}.")
+
+
+def _channel_row(channel: "Channel") -> tuple[object, ...]:
+    return (
+        channel.name,
+        channel.type.value,
+        channel.target,
+        _state(channel),
+        " ".join(kind.value for kind in channel.kinds) or "all",
+        " ".join(channel.jobs) or "all",
+        channel.num_pending,
+        channel.num_lost,
+        channel.last_sent_at or "",
+        channel.last_error or "",
+    )
 
 
 def _state(channel: "Channel") -> str:

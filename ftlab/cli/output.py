@@ -3,15 +3,17 @@
 import json
 import shutil
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ftlab.cli.text import ago, aligned, local_time
 from ftlab.client.wire import OnProgress
 from ftlab.formatting import one_line
+
+Item = TypeVar("Item")
 
 
 class Output:
@@ -51,6 +53,30 @@ class Output:
         width = max(map(len, shown), default=0)
         for name, value in shown.items():
             self.data(f"{name:<{width}}  {value}")
+
+    def done(self, record: Any, sentence: str) -> None:
+        """Say what was done, and with `as_json` print the record that it was done to."""
+        if self.as_json:
+            self.json(record)
+        self.talk(sentence)
+
+    def listing(
+        self,
+        found: Iterable[Item],
+        columns: Sequence[str],
+        row_of: Callable[[Item], Sequence[object]],
+        *,
+        empty: str = "",
+        shrink: Collection[str] = (),
+    ) -> None:
+        """Print records: as JSON, as a table with a row each, or, where there are none, the sentence `empty`."""
+        records = list(found)
+        if self.as_json:
+            self.json(records)
+        elif empty and not records:
+            self.talk(empty)
+        else:
+            self.table(columns, [row_of(record) for record in records], shrink=shrink)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, shrink: Collection[str] = ()) -> None:
         """Print a table: aligned on a terminal; tab-separated in a pipe, with every column and nothing shortened.

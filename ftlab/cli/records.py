@@ -55,15 +55,15 @@ def list_datasets(session: Session, limit: LimitOption = 20) -> None:
     """List datasets, newest first."""
     from ftlab.formatting import size
 
-    found = list(session.client.datasets.list(limit))
-    if session.output.as_json:
-        session.output.json(found)
-        return
-    rows = [
-        (item.id, item.name, item.bucket, item.shape, item.num_rows, size(item.size_bytes), item.created_at)
-        for item in found
-    ]
-    session.output.table(("ID", "NAME", "BUCKET", "SHAPE", "ROWS", "SIZE", "CREATED"), rows, shrink=("NAME", "BUCKET"))
+    session.output.listing(
+        session.client.datasets.list(limit),
+        ("ID", "NAME", "BUCKET", "SHAPE", "ROWS", "SIZE", "CREATED"),
+        lambda item: (
+            *(item.id, item.name, item.bucket, item.shape),
+            *(item.num_rows, size(item.size_bytes), item.created_at),
+        ),
+        shrink=("NAME", "BUCKET"),
+    )
 
 
 @command(datasets, "show")
@@ -93,9 +93,7 @@ def move_dataset(
 ) -> None:
     """Move a dataset into another bucket; its id stays."""
     moved = session.client.datasets.move(find_dataset(session, dataset).id, bucket)
-    if session.output.as_json:
-        session.output.json(moved)
-    session.output.talk(f"Moved {moved.id} to bucket {moved.bucket}.")
+    session.output.done(moved, f"Moved {moved.id} to bucket {moved.bucket}.")
 
 
 @command(datasets, "url")
@@ -137,13 +135,11 @@ def download_dataset(
 @command(models, "ls")
 def list_models(session: Session, limit: LimitOption = 20) -> None:
     """List tuned models, newest first."""
-    found = list(session.client.models.list(limit))
-    if session.output.as_json:
-        session.output.json(found)
-        return
-    rows = [(item.id, item.name, item.kind, item.base_model, item.job_id, item.step, item.created_at) for item in found]
-    session.output.table(
-        ("ID", "NAME", "KIND", "BASE MODEL", "JOB", "STEP", "CREATED"), rows, shrink=("NAME", "BASE MODEL")
+    session.output.listing(
+        session.client.models.list(limit),
+        ("ID", "NAME", "KIND", "BASE MODEL", "JOB", "STEP", "CREATED"),
+        lambda item: (item.id, item.name, item.kind, item.base_model, item.job_id, item.step, item.created_at),
+        shrink=("NAME", "BASE MODEL"),
     )
 
 

@@ -21,12 +21,12 @@ LEFT_OUT = ("name", "register_as", "dataset", "dataset_weights", "eval_dataset",
 @command(templates, "ls")
 def list_templates(session: Session) -> None:
     """List templates: built-in ones, then yours."""
-    found = session.client.templates.list()
-    if session.output.as_json:
-        session.output.json(list(found))
-        return
-    rows = [(item.name, item.owner or "built in", item.description) for item in found]
-    session.output.table(("NAME", "OWNER", "DESCRIPTION"), rows, shrink=("DESCRIPTION",))
+    session.output.listing(
+        session.client.templates.list(),
+        ("NAME", "OWNER", "DESCRIPTION"),
+        lambda item: (item.name, item.owner or "built in", item.description),
+        shrink=("DESCRIPTION",),
+    )
 
 
 @command(templates, "show")
@@ -57,9 +57,7 @@ def save_template(
         raise typer.BadParameter("Give a file or --job ID, one of them.")
     text = read_text(file) if file else _settings_of(session, str(job))
     saved = session.client.templates.save(name, text)
-    if session.output.as_json:
-        session.output.json(saved)
-    session.output.talk(f"Saved template {name!r}. Use it with: ftlab submit --template {name}")
+    session.output.done(saved, f"Saved template {name!r}. Use it with: ftlab submit --template {name}")
 
 
 @command(templates, "rm")

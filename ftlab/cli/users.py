@@ -17,24 +17,19 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the u
 @command(users, "ls")
 def list_users(session: Session) -> None:
     """List the users."""
-    found = session.client.users.list()
-    if session.output.as_json:
-        session.output.json(list(found))
-        return
-    if not found:
-        session.output.talk("There are no users: this service has no API keys yet, and everyone is 'local'.")
-        return
-    rows = [(user.name, "disabled" if user.is_disabled else "", user.num_keys, user.created_at) for user in found]
-    session.output.table(("NAME", "STATE", "KEYS", "ADDED"), rows)
+    session.output.listing(
+        session.client.users.list(),
+        ("NAME", "STATE", "KEYS", "ADDED"),
+        lambda user: (user.name, "disabled" if user.is_disabled else "", user.num_keys, user.created_at),
+        empty="There are no users: this service has no API keys yet, and everyone is 'local'.",
+    )
 
 
 @command(users, "add")
 def add_user(session: Session, name: NameArgument) -> None:
     """Add a user."""
     user = session.client.users.add(name)
-    if session.output.as_json:
-        session.output.json(user)
-    session.output.talk(f"Added {name!r}. Create a key with: ftlab keys create --user {name} --scope train")
+    session.output.done(user, f"Added {name!r}. Create a key with: ftlab keys create --user {name} --scope train")
 
 
 @command(users, "disable")
@@ -42,15 +37,11 @@ def disable_user(session: Session, name: NameArgument, yes: YesOption = False) -
     """Refuse the keys of a user; their jobs and data stay."""
     confirm(f"Refuse all keys of {name!r}?", yes)
     user = session.client.users.disable(name)
-    if session.output.as_json:
-        session.output.json(user)
-    session.output.talk(f"The keys of {name!r} are refused from now on.")
+    session.output.done(user, f"The keys of {name!r} are refused from now on.")
 
 
 @command(users, "enable")
 def enable_user(session: Session, name: NameArgument) -> None:
     """Accept the keys of a disabled user again."""
     user = session.client.users.enable(name)
-    if session.output.as_json:
-        session.output.json(user)
-    session.output.talk(f"The keys of {name!r} are accepted again.")
+    session.output.done(user, f"The keys of {name!r} are accepted again.")

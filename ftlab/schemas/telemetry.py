@@ -6,6 +6,9 @@ from pydantic import Field
 
 from ftlab.schemas.common import WireModel
 
+PROCESSES = "processes"
+"""The device of the points of a job's training processes."""
+
 
 class GpuProcess(WireModel):
     """A process with memory on a GPU."""

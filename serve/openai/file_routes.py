@@ -24,7 +24,7 @@ from serve.openai.files import FORM_TEXTS, check_form, to_file
 from serve.openai.ids import dataset_id, job_of_result, upload_id
 from serve.openai.objects import OpenAiDeleted, OpenAiFile, OpenAiList, OpenAiUpload, OpenAiUploadPart
 from serve.openai.openapi import FILE_FORM, PART_FORM
-from serve.openai.route import OpenAiRoute
+from serve.openai.route import After, OpenAiRoute
 from serve.openai.rows import read_options
 from serve.openai.uploads import MAX_PART_BYTES, CompleteUpload, CreateUpload
 
@@ -34,7 +34,6 @@ router = APIRouter(
 
 FileId = Annotated[str, Path(max_length=100, description="`file-...`")]
 UploadId = Annotated[str, Path(max_length=100, description="`upload_...`")]
-After = Annotated[str | None, Query(max_length=100, description="Id of the last item of the page before.")]
 
 
 @router.post("/files", response_model=OpenAiFile, openapi_extra=FILE_FORM, summary="Upload a file")

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from serve.context import Caller
 from serve.http.json_body import JsonBody
-from serve.http.query import refuse_unknown
+from serve.http.query import Limit, refuse_unknown
 from serve.http.responses import reply
 from serve.jobs import changes, resume
 from serve.jobs.changes import Changed
@@ -19,14 +19,12 @@ from serve.openai import jobs, progress
 from serve.openai.ids import job_id
 from serve.openai.objects import OpenAiCheckpoint, OpenAiEvent, OpenAiJob, OpenAiList
 from serve.openai.requests import CreateJob
-from serve.openai.route import OpenAiRoute
+from serve.openai.route import After, OpenAiRoute
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["OpenAI-compatible"], route_class=OpenAiRoute)
 STRICT = [Depends(refuse_unknown)]
 
 FineTuneId = Annotated[str, Path(max_length=100, description="`ftjob-...`")]
-After = Annotated[str | None, Query(max_length=100, description="Id of the last item of the page before.")]
-Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 @router.post("", response_model=OpenAiJob, dependencies=STRICT, summary="Create a fine-tuning job")
@@ -97,7 +95,7 @@ async def list_checkpoints(caller: Caller, fine_tune: FineTuneId, after: After =
 
 async def _known(caller: Caller, fine_tune: str) -> str:
     """Our id of a job that exists: names and beginnings of ids, which our own paths accept, are not meant here."""
-    return (await caller.call(jobs.get, job_id(fine_tune))).job_id
+    return await caller.call(jobs.known, job_id(fine_tune))
 
 
 async def _changed(caller: Caller, changed: Changed) -> Response:

@@ -65,6 +65,12 @@ def get(services: Services, owner: str, job: str) -> OpenAiJob:
         return to_jobs(services.settings, tx, [tx.jobs.get(job, owner=owner)])[0]
 
 
+def known(services: Services, owner: str, job: str) -> str:
+    """The id, if there is such a job. Raises `NotFoundError`."""
+    with services.store.read() as tx:
+        return tx.jobs.get(job, owner=owner).id
+
+
 def list_jobs(
     services: Services, owner: str, after: str | None, limit: int, metadata: Mapping[str, str] | None
 ) -> OpenAiList[OpenAiJob]:

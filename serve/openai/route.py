@@ -1,8 +1,9 @@
 """The route class of `/v1`: bodies as on every other path, errors as OpenAI's clients read them."""
 
 from collections.abc import Callable, Coroutine
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from fastapi import Query
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,6 +21,7 @@ from serve.http.errors import error_response, request_id_of
 from serve.http.json_body import JsonRoute
 from serve.http.problems import request_error
 
+After = Annotated[str | None, Query(max_length=100, description="Id of the last item of the page before.")]
 CLIENT_ERROR = "invalid_request_error"
 _CODES = {
     "job_not_found": ("fine_tune_not_found", "fine_tune_id"),

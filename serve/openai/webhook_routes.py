@@ -2,16 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path
 from starlette.responses import Response
 
 from serve.context import Caller
 from serve.http.json_body import JsonBody
-from serve.http.query import refuse_unknown
+from serve.http.query import Limit, refuse_unknown
 from serve.http.responses import reply
 from serve.openai import webhooks
 from serve.openai.objects import OpenAiDeleted, OpenAiEndpoint, OpenAiEndpointTest, OpenAiEventTypes, OpenAiList
-from serve.openai.route import OpenAiRoute
+from serve.openai.route import After, OpenAiRoute
 from serve.openai.webhooks import ChangeEndpoint, CreateEndpoint, RotateSecret, TestEvent
 
 router = APIRouter(
@@ -20,7 +20,6 @@ router = APIRouter(
 AT_ONCE = RotateSecret()
 
 EndpointId = Annotated[str, Path(max_length=100, description="`we_...`")]
-After = Annotated[str | None, Query(max_length=100, description="Id of the last item of the page before.")]
 
 
 @router.get("/webhook_event_types", response_model=OpenAiEventTypes, summary="List the events that are sent")
@@ -35,9 +34,7 @@ async def create_endpoint(caller: Caller, body: JsonBody[CreateEndpoint]) -> Res
 
 
 @router.get("/webhook_endpoints", response_model=OpenAiList[OpenAiEndpoint], summary="List webhook endpoints")
-async def list_endpoints(
-    caller: Caller, after: After = None, limit: Annotated[int, Query(ge=1, le=100)] = 20
-) -> Response:
+async def list_endpoints(caller: Caller, after: After = None, limit: Limit = 20) -> Response:
     return reply(await caller.call(webhooks.list_endpoints, after, limit))
 
 

@@ -23,9 +23,8 @@ def has_same_evaluation(config: JobConfig, other: JobConfig) -> bool:
 
 def differences(config: JobConfig, other: JobConfig) -> dict[str, list[Any]]:
     """Settings that differ: the value of `other`, then that of `config`, with defaults filled in."""
-    here, there = (flat(each.resolved().model_dump(mode="json")) for each in (config, other))
-    names = [name for name in here | there if name.startswith(COMPARED)]
-    return {name: [there.get(name), here.get(name)] for name in names if there.get(name) != here.get(name)}
+    found = settings_that_differ([config, other])
+    return {each.field: each.values[::-1] for each in found if each.field.startswith(COMPARED)}
 
 
 def settings_that_differ(configs: Sequence[JobConfig]) -> list[ComparedSetting]:

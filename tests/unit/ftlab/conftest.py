@@ -31,8 +31,14 @@ def fake(_server: FakeService) -> FakeService:
 
 
 @pytest.fixture
-def client(fake: FakeService) -> Iterator[Client]:
-    with Client(fake.url, api_key="ftl_secret", retry=QUICK) as client:
+def address(fake: FakeService) -> str:
+    """Where the client and the command line connect to; tests of the real service replace it."""
+    return fake.url
+
+
+@pytest.fixture
+def client(address: str) -> Iterator[Client]:
+    with Client(address, api_key="ftl_secret", retry=QUICK) as client:
         yield client
 
 
@@ -79,5 +85,5 @@ def unused_port() -> int:
 
 
 @pytest.fixture
-def cli(fake, monkeypatch, capsys) -> Cli:
-    return Cli(fake.url, monkeypatch, capsys)
+def cli(address, monkeypatch, capsys) -> Cli:
+    return Cli(address, monkeypatch, capsys)

@@ -12,7 +12,7 @@ from ftlab.client import Client
 from ftlab.errors import NotFoundError
 from ftlab.settings import Settings
 from tests.unit.ftlab.cli_runs import Cli
-from tests.unit.ftlab.conftest import QUICK, in_thread
+from tests.unit.ftlab.conftest import in_thread
 from tests.unit.serve.streams.running import World
 
 GOOD = b'{"messages":[{"role":"user","content":"Where is job %d?"},{"role":"assistant","content":"In the queue."}]}\n'
@@ -48,9 +48,8 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.fixture
-def client(world: World) -> Iterator[Client]:
-    with Client(world.url(""), retry=QUICK) as client:
-        yield client
+def address(world: World) -> str:
+    return world.url("")
 
 
 def upload(client: Client, folder: Path, content: bytes) -> str:

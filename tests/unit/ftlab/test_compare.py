@@ -1,27 +1,16 @@
 """Comparison of jobs in the SDK and the CLI, against the real HTTP service."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from ftlab import errors
-from ftlab.client import Client
 from ftlab.status import JobStatus, ReasonCode
-from tests.unit.ftlab.cli_runs import Cli
-from tests.unit.ftlab.conftest import QUICK
 from tests.unit.tracking.samples import NOW, add_job, later, start
 from tracking.store.records import MetricRecord
 
 
 @pytest.fixture
-def client(world) -> Iterator[Client]:
-    with Client(world.url(""), retry=QUICK) as client:
-        yield client
-
-
-@pytest.fixture
-def cli(world, monkeypatch, capsys) -> Cli:
-    return Cli(world.url(""), monkeypatch, capsys)
+def address(world) -> str:
+    return str(world.url(""))
 
 
 @pytest.fixture

@@ -1,18 +1,14 @@
 """Costs in the SDK and the CLI, against the real HTTP service."""
 
-from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 
 import pytest
 
 from ftlab import errors
-from ftlab.client import Client
 from ftlab.formatting import money
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
-from tests.unit.ftlab.cli_runs import Cli
-from tests.unit.ftlab.conftest import QUICK
 from tests.unit.tracking.samples import add_job, later, start
 from tracking.costs import record_of
 
@@ -20,14 +16,8 @@ PRICED = Settings(prices={"cpu": "0.1"}, currency="EUR")
 
 
 @pytest.fixture
-def client(world) -> Iterator[Client]:
-    with Client(world.url(""), retry=QUICK) as client:
-        yield client
-
-
-@pytest.fixture
-def cli(world, monkeypatch, capsys) -> Cli:
-    return Cli(world.url(""), monkeypatch, capsys)
+def address(world) -> str:
+    return str(world.url(""))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from itertools import islice
 import pytest
 
 from ftlab import errors
-from ftlab.client import AsyncClient, Client
+from ftlab.client import AsyncClient
 from ftlab.client._sync.all_jobs import EventStream
 from ftlab.client.server_sent import MessageReader
 from ftlab.client.wire import Fault
@@ -18,9 +18,8 @@ OTHER = "job-ba9876543210"
 
 
 @pytest.fixture
-def client(world):
-    with Client(world.url(""), retry=QUICK) as client:
-        yield client
+def address(world) -> str:
+    return str(world.url(""))
 
 
 def lines(text: str) -> list:

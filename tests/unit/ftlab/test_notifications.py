@@ -9,8 +9,7 @@ import pytest
 
 from ftlab import errors, new_webhook_secret
 from ftlab.client import Client
-from tests.unit.ftlab.cli_runs import Cli
-from tests.unit.ftlab.conftest import QUICK, in_thread
+from tests.unit.ftlab.conftest import in_thread
 from tests.unit.serve.streams.running import World
 from tests.unit.tracking.notifications.receiver import SECRET, Receiver, receiving
 from tracking.notifications.notifier import Notifier, sender
@@ -36,14 +35,8 @@ def world(tmp_path) -> Iterator[World]:
 
 
 @pytest.fixture
-def client(world) -> Iterator[Client]:
-    with Client(world.url(""), retry=QUICK) as client:
-        yield client
-
-
-@pytest.fixture
-def cli(world, monkeypatch, capsys) -> Cli:
-    return Cli(world.url(""), monkeypatch, capsys)
+def address(world) -> str:
+    return str(world.url(""))
 
 
 @pytest.fixture

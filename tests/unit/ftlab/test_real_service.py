@@ -1,7 +1,6 @@
 """The SDK and the CLI against the real HTTP service: what the fake promises, the service keeps."""
 
 import sqlite3
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from zipfile import ZipFile
 
@@ -9,7 +8,6 @@ import pytest
 
 from cluster.policy import Fleet
 from ftlab import errors
-from ftlab.client import Client
 from ftlab.schemas.job_file import parse_job_config
 from ftlab.schemas.methods import RowKind
 from ftlab.status import JobStatus
@@ -17,7 +15,6 @@ from tests.support.committed_folders import commit_folder
 from tests.support.job_configs import configs_with_every_setting
 from tests.support.model_folders import write_model
 from tests.unit.ftlab.cli_runs import Cli
-from tests.unit.ftlab.conftest import QUICK
 from tests.unit.serve.jobs.statuses import bring
 from tests.unit.serve.streams.running import World
 from tests.unit.tracking.samples import checkpoint
@@ -33,9 +30,8 @@ ROW = ROW_OF_KIND[RowKind.MESSAGES]
 
 
 @pytest.fixture
-def client(world) -> Iterator[Client]:
-    with Client(world.url(""), retry=QUICK) as client:
-        yield client
+def address(world) -> str:
+    return str(world.url(""))
 
 
 @pytest.fixture

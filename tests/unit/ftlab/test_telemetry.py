@@ -1,6 +1,5 @@
 """Machines and the load of jobs in the SDK and the CLI, against the real HTTP service."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,11 +7,9 @@ import pytest
 from cluster.policy import Fleet, Node
 from cluster.telemetry.samples import Sample
 from ftlab import errors
-from ftlab.client import Client
 from ftlab.formatting import used_of
-from ftlab.schemas.telemetry import GpuSample, HostSample
-from tests.unit.ftlab.cli_runs import Cli
-from tests.unit.ftlab.conftest import QUICK
+from ftlab.schemas.telemetry import HostSample
+from tests.unit.ftlab.device_samples import GPU, LOST
 from tests.unit.tracking.samples import add_job, start
 from tracking.store.records import JobRef
 from tracking.store.telemetry import SeriesKey
@@ -20,28 +17,11 @@ from tracking.store.telemetry_points import from_readings
 
 GIB = 1024**3
 HOST = HostSample(cpu_percent=41.6, memory_used_bytes=3 * 10**9, memory_total_bytes=16 * 10**9)
-GPU = GpuSample(
-    index=0,
-    name="NVIDIA H100",
-    utilization_percent=90,
-    memory_used_bytes=30 * 10**9,
-    memory_total_bytes=80 * 10**9,
-    temperature_celsius=64,
-    power_watts=512.3,
-    throttle_reasons=["power"],
-)
-LOST = GpuSample(index=1, error="The driver has lost GPU 1: GPU is lost")
 
 
 @pytest.fixture
-def client(world) -> Iterator[Client]:
-    with Client(world.url(""), retry=QUICK) as client:
-        yield client
-
-
-@pytest.fixture
-def cli(world, monkeypatch, capsys) -> Cli:
-    return Cli(world.url(""), monkeypatch, capsys)
+def address(world) -> str:
+    return str(world.url(""))
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from ftlab.client.endpoint import Endpoint, RetryPolicy
 from ftlab.client.wire import Fault
 from ftlab.schemas import Upload
 from tests.unit.ftlab.conftest import QUICK
-from tests.unit.ftlab.test_real_service import ROW, client
+from tests.unit.ftlab.test_real_service import ROW, address
 
-__all__ = ["client"]
+__all__ = ["address"]
 
 ROWS = ROW * 20_000
 NEVER = 10**12

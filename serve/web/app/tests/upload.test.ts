@@ -57,7 +57,7 @@ it("continues from what the service has received when a connection is lost", asy
   expect(service.size).toBe(FILE.size);
 });
 
-it("gives up when the service refuses the file or stays unreachable", async () => {
+it("fails if the service refuses the file or stays unreachable", async () => {
   const refused = new Service();
   refused.failures = [new ApiError("The file is too large.", 413, "payload_too_large")];
   await expect(send(refused)).rejects.toThrow("too large");

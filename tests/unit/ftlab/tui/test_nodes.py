@@ -2,28 +2,20 @@
 
 from dataclasses import replace
 
-from ftlab.schemas import GpuSample, HostSample, NodeStatus
+from ftlab.schemas import HostSample, NodeStatus
 from ftlab.schemas.telemetry import HeldDevices
 from ftlab.tui.device_lines import devices_line, node_lines
 from ftlab.tui.frame import title_line
 from ftlab.tui.plain import snapshot_document
 from ftlab.tui.spans import text_of
+from tests.unit.ftlab.device_samples import GPU as THROTTLED
+from tests.unit.ftlab.device_samples import LOST
 from tests.unit.ftlab.tui.fake_client import FakeFeed
 from tests.unit.ftlab.tui.monitor_runs import monitor, press, run, screen_text
 from tests.unit.ftlab.tui.sample_jobs import NOW, all_kinds, snapshot_of
 
 HOST = HostSample(cpu_percent=42.4, memory_used_bytes=3 * 10**9, memory_total_bytes=16 * 10**9)
-GPU = GpuSample(
-    index=0,
-    name="NVIDIA H100",
-    utilization_percent=95,
-    memory_used_bytes=30 * 10**9,
-    memory_total_bytes=80 * 10**9,
-    temperature_celsius=64,
-    power_watts=512.3,
-    throttle_reasons=["power"],
-)
-LOST = GpuSample(index=1, error="The driver has lost GPU 1: GPU is lost")
+GPU = THROTTLED.model_copy(update={"utilization_percent": 95})
 TRAINING = HeldDevices(job_id="job-1", job_name="support", cpus=4, gpus=[0])
 ALPHA = NodeStatus(id="n1", name="alpha", cpus=8, gpus=2, host=HOST, devices=[GPU, LOST], jobs=[TRAINING])
 SMALL = NodeStatus(id="n2", name="beta", cpus=1, gpus=0, host=HOST, jobs=[HeldDevices(cpus=1)])

@@ -294,7 +294,7 @@ def test_a_repeated_create_makes_no_second_job(openai: OpenAI):
 
 
 def test_a_create_whose_client_has_left_makes_no_job(url, services):
-    """The client gives up while the model is looked up, and the retry makes the job."""
+    """The client disconnects while the service looks the model up; its next try makes the job."""
     openai = OpenAI(api_key="k", base_url=url)
     find = services.huggingface.find
 

@@ -20,24 +20,25 @@ export function Filters({ choice }: { choice: CostChoice }) {
           </button>
         ))}
       </div>
-      <label className="day">
-        <span className="muted">From</span>
-        <input
-          type="date"
-          value={choice.since}
-          max={choice.until}
-          onChange={(event) => { setQuery({ since: event.target.value }); }}
-        />
-      </label>
-      <label className="day">
-        <span className="muted">Until</span>
-        <input
-          type="date"
-          value={choice.until}
-          min={choice.since}
-          onChange={(event) => { setQuery({ until: event.target.value }); }}
-        />
-      </label>
+      <Day label="From" value={choice.since} max={choice.until} onChange={(since) => { setQuery({ since }); }} />
+      <Day label="Until" value={choice.until} min={choice.since} onChange={(until) => { setQuery({ until }); }} />
     </div>
+  );
+}
+
+interface DayProps {
+  label: string;
+  value: string;
+  min?: string;
+  max?: string;
+  onChange: (value: string) => void;
+}
+
+function Day({ label, onChange, ...bounds }: DayProps) {
+  return (
+    <label className="day">
+      <span className="muted">{label}</span>
+      <input type="date" {...bounds} onChange={(event) => { onChange(event.target.value); }} />
+    </label>
   );
 }
