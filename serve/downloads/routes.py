@@ -12,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from zipstream import ZIP_DEFLATED, ZipStream
 
 from cluster.events.documents import to_documents
+from cluster.runs.model_location import job_folder
 from ftlab.errors import NotFoundError
 from ftlab.status import JobStatus
 from serve.context import Caller, Services
@@ -82,7 +83,7 @@ def _open_archive(
         job = tx.jobs.resolve(job_id, owner=owner)
         name = tx.checkpoints.get(job.id, checkpoint).name if checkpoint is not None else None
         model = tx.models.of_job(job.id)
-    folder = services.settings.home / "jobs" / job.id
+    folder = job_folder(services.settings, job.id)
     try:
         if name is not None:
             checkpoint_folder = folder / "checkpoints" / name
@@ -109,7 +110,7 @@ def _resolve(services: Services, owner: str, job_id: str) -> JobRecord:
 
 def _log_pieces(services: Services, job: JobRecord) -> Generator[bytes, None, None]:
     archive = ZipStream(compress_type=ZIP_DEFLATED)
-    folder = services.settings.home / "jobs" / job.id / "logs"
+    folder = job_folder(services.settings, job.id) / "logs"
     names = [path.name for path in folder.iterdir() if _is_log(path)] if folder.is_dir() else []
     for name in sorted(names, key=lambda name: (_attempt_number(name), name)):
         archive.add(_log_file(folder, name), name)

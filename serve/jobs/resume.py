@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster.coordinator.preparation import DataKey
 from cluster.runs.failure_record import find_analysis
+from cluster.runs.model_location import job_folder
 from ftlab.errors import ConflictError, InvalidRequestError, NotFoundError
 from ftlab.schemas import JobConfig, NoticePayload
 from ftlab.schemas.adjustments import AdjustedBy, Adjustment
@@ -97,7 +98,7 @@ def resume(services: Services, owner: str, job: str, order: ResumeOrder, answer:
         name = choice.name_for(read, checkpoints)
         checkpoint = None if name is None else tx.checkpoints.get(read.id, name)
     if checkpoint is not None:
-        check_whole(services.settings.home / "jobs" / read.id / "checkpoints", checkpoint)
+        check_whole(job_folder(services.settings, read.id) / "checkpoints", checkpoint)
     steps = _steps(read, order, analysis) if order.changes_config else []
     new = _check(services, owner, read, steps, answer, checkpoints) if steps else None
 

@@ -3,6 +3,7 @@
 import shutil
 from datetime import UTC, datetime
 
+from cluster.runs.model_location import job_folder
 from serve.context import Services
 from serve.openai.ids import fine_tune_id, seconds
 from serve.openai.names import checkpoint_name, find_tuned, is_tuned_name, no_such_model, tuned_name
@@ -62,7 +63,7 @@ def delete_model(services: Services, owner: str, name: str) -> OpenAiDeleted:
         folders = [model.path.name for model in tx.models.all_of_job(tuned.job.id)]
         tx.deletions.delete_models(tuned.job.id, now=datetime.now(UTC))
     for folder in folders:
-        shutil.rmtree(services.settings.home / "jobs" / tuned.job.id / folder, ignore_errors=True)
+        shutil.rmtree(job_folder(services.settings, tuned.job.id) / folder, ignore_errors=True)
     return OpenAiDeleted(id=name, object="model")
 
 
