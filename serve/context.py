@@ -140,7 +140,7 @@ class CallerContext:
 
 
 Owner = Annotated[
-    str | None, Query(alias=OWNER, max_length=63, include_in_schema=False, description="Another owner, for admins.")
+    str | None, Query(alias=OWNER, max_length=63, description="Another owner, for admins.")
 ]
 
 

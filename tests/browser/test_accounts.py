@@ -1,4 +1,4 @@
-"""The pages of what belongs to an owner: costs, notifications, channels."""
+"""The pages of what belongs to an owner: costs, notifications, channels, the first key."""
 
 from pathlib import Path
 
@@ -97,3 +97,18 @@ def test_a_channel_is_added_tested_switched_off_and_deleted_after_a_question(wor
     expect(dialog.get_by_role("button", name="Keep it")).to_be_focused()
     dialog.get_by_role("button", name="Delete the channel").click()
     expect(page.get_by_text("No channels yet")).to_be_visible()
+
+
+def test_the_first_key_closes_the_service_and_this_browser_stays_signed_in(world, open_page):
+    page = open_page("/access")
+    expect(page.get_by_text("This service requires no key")).to_be_visible()
+    page.get_by_role("button", name="Create the first key").click()
+    dialog = page.get_by_role("dialog", name="Create the first key")
+    expect(dialog.get_by_label("Train:")).to_be_disabled()
+    dialog.get_by_role("button", name="Create the key").click()
+    page.get_by_role("button", name="I have copied it").click()
+    expect(page.get_by_text("Signed in as local")).to_be_visible()
+    expect(page.get_by_role("row", name="key (this one)")).to_contain_text("admin")
+    page.reload()
+    expect(page.get_by_text("Signed in as local")).to_be_visible()
+    assert world.scene.api.get(JOBS).status_code == 401

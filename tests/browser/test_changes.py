@@ -129,6 +129,36 @@ def test_a_checkpoint_is_pinned_and_deleted_after_a_question(world, open_page):
     expect(newest.get_by_role("alert")).to_contain_text("newest checkpoint")
 
 
+def test_old_checkpoints_are_counted_before_they_are_deleted(world, open_page):
+    page = open_page("/disk")
+    page.get_by_role("button", name="Delete old checkpoints").click()
+    dialog = page.get_by_role("dialog", name="Delete old checkpoints")
+    dialog.get_by_role("button", name="Show what would be deleted").click()
+    expect(dialog.get_by_role("status")).to_have_text("No checkpoint would be deleted. ")
+    dialog.get_by_label("Saved more than").fill("0")
+    dialog.get_by_role("button", name="Show what would be deleted").click()
+    expect(dialog.get_by_role("status")).to_contain_text("of this age would stay")
+    before = num_checkpoints(world)
+    dialog.get_by_role("button", name=re.compile(r"Delete \d+ checkpoints")).click()
+    expect(dialog).to_have_count(0)
+    assert 0 < num_checkpoints(world) < before
+
+
+def num_checkpoints(world) -> int:
+    return len(world.scene.api.get(f"{JOBS}/{world.ids['support-v1']}/checkpoints").json()["data"])
+
+
+def test_a_dataset_is_appended_to_a_queued_job(world, open_page):
+    page = open_page(f"/jobs/{world.ids['sweep-rank-8']}?tab=data")
+    page.get_by_role("button", name="Actions for sweep-rank-8").click()
+    page.get_by_role("menuitem", name="Append a dataset").click()
+    dialog = page.get_by_role("dialog", name="Append to sweep-rank-8")
+    expect(dialog.get_by_role("button", name="Append the dataset")).to_be_disabled()
+    dialog.get_by_label("Dataset", exact=True).select_option("support-heldout.jsonl, 12 rows")
+    dialog.get_by_role("button", name="Append the dataset").click()
+    expect(page.get_by_role("region", name="Training, file 2: support-heldout.jsonl")).to_be_visible()
+
+
 def test_a_job_is_deleted_only_after_the_question(world, open_page):
     page = open_page(f"/jobs/{world.ids['sweep-rank-2']}")
     page.get_by_role("button", name="Actions for sweep-rank-2").click()

@@ -220,6 +220,33 @@ def test_a_dataset_is_deleted_after_a_question_and_not_while_it_is_used(world, o
     assert world.scene.api.get(f"/api/datasets/{free}").status_code == 404
 
 
+def test_a_dataset_is_shared_by_a_link_and_moved_to_another_bucket(world, open_page):
+    dataset = world.scene.dataset("shared.jsonl", 5)
+    page = open_page(f"/datasets/{dataset}", may_fail=True)  # the bucket that does not exist
+
+    def choose(action: str) -> None:
+        page.get_by_role("button", name="Actions for shared.jsonl").click()
+        page.get_by_role("menuitem", name=action).click()
+
+    choose("Share a link")
+    dialog = page.get_by_role("dialog", name="Share shared.jsonl")
+    dialog.get_by_label("The link works for").select_option("1 hour")
+    dialog.get_by_role("button", name="Create the link").click()
+    link = page.get_by_role("textbox", name="Link to shared.jsonl").input_value()
+    assert world.scene.api.get(link).text.count("\n") == 5
+    page.get_by_role("button", name="I have copied it").click()
+
+    choose("Move to another bucket")
+    dialog = page.get_by_role("dialog", name="Move shared.jsonl")
+    dialog.get_by_label("Bucket").fill("nowhere")
+    dialog.get_by_role("button", name="Move the dataset").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("lora-datasets")
+    dialog.get_by_label("Bucket").fill("lora-datasets")
+    dialog.get_by_role("button", name="Move the dataset").click()
+    expect(dialog).to_have_count(0)
+    assert world.scene.api.get(f"/api/datasets/{dataset}").json()["bucket"] == "lora-datasets"
+
+
 def test_a_template_is_saved_used_changed_and_deleted(world, open_page):
     page = open_new(open_page, f"?dataset={world.scene.dataset()}&model={MODEL}", may_fail=True)
     page.get_by_label("lora.r", exact=True).fill("4")

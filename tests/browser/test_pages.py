@@ -39,6 +39,10 @@ PAGES = {
     "no notifications": ("/notifications?kind=alarm", "No notification of this kind"),
     "channels": ("/notifications?tab=channels", "No channels yet"),
     "disk": ("/disk", "Your jobs with the largest checkpoints"),
+    "access": ("/access", "This service requires no key"),
+    "limits": ("/access?tab=limits", "Queued jobs"),
+    "users": ("/access?tab=users", "New user"),
+    "audit log": ("/access?tab=audit", "Status"),
     "not found": ("/nowhere", "There is no page"),
     **{f"job {tab}": (f"/jobs/{{support-v1}}?tab={tab}", "Download the model") for tab in JOB_TABS},
 }

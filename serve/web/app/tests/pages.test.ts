@@ -6,6 +6,7 @@ import { isAsSuggested, resumeBody, settingsOf, valueOf } from "../src/jobs/resu
 import { byPrompt } from "../src/jobs/samples";
 import { costsCsvAddress } from "../src/api/costs";
 import { newSecret } from "../src/api/notifications";
+import { PAGES } from "../src/pages";
 import { chosenJobs } from "../src/pages/compare/chosen";
 import { labelsOf } from "../src/pages/compare/labels";
 import { choiceOf } from "../src/pages/costs/choice";
@@ -15,6 +16,14 @@ import { filterOf as notificationFilterOf } from "../src/pages/notifications/kin
 import { byPriority, moveBy, moved, moveOnto } from "../src/pages/queue/order";
 import { matchPath, withQuery } from "../src/router/router";
 import { sparkPath } from "../src/ui/Sparkline";
+
+describe("navigation", () => {
+  it("has one shortcut for each page", () => {
+    const keys = PAGES.flatMap(({ nav }) => (nav ? [nav.key] : []));
+    expect(keys.length).toBeGreaterThan(9);
+    expect(keys).toEqual([...new Set(keys)]);
+  });
+});
 
 describe("texts", () => {
   it("write numbers as they are measured", () => {
@@ -42,8 +51,8 @@ describe("states", () => {
   it("say that a job recovers, and what can be done with it", () => {
     expect(lookOf({ status: "queued", retries_used: 1 }).label).toBe("Recovering");
     expect(lookOf({ status: "running", retries_used: 1 }).label).toBe("Running");
-    expect([...actionsOf({ status: "queued" })]).toEqual(["pause", "prioritize", "move", "cancel"]);
-    expect([...actionsOf({ status: "completed", model_id: "m" })]).toEqual(["delete", "download"]);
+    expect([...actionsOf({ status: "queued" })]).toEqual(["pause", "prioritize", "move", "append", "cancel"]);
+    expect([...actionsOf({ status: "completed", model_id: "m" })]).toEqual(["append", "delete", "download"]);
     expect([...actionsOf({ status: "cancelling" })]).toEqual([]);
     expect([progressOf({ step: 5, total_steps: 10 }), progressOf({ step: 5 })]).toEqual([0.5, null]);
   });

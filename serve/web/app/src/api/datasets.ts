@@ -86,6 +86,15 @@ export const tokensQuery = (id: string, row: number, reading: Reading) =>
 export const deleteDataset = (id: string) =>
   unwrap(http.DELETE("/api/datasets/{dataset_id}", { params: { path: { dataset_id: id } } }));
 
+const at = (id: string) => ({ params: { path: { dataset_id: id } } });
+
+export const moveDataset = (id: string, bucket: string) =>
+  unwrap(http.POST("/api/datasets/{dataset_id}/move", { ...at(id), body: { bucket } }));
+
+/** A URL at which anyone can download the file for so many seconds. */
+export const shareDataset = (id: string, seconds: number) =>
+  unwrap(http.POST("/api/datasets/{dataset_id}/url", { ...at(id), body: { expires_s: seconds } }));
+
 export const contentAddress = (id: string) => `/api/datasets/${id}/content`;
 
 export const uploadListQuery = queryOptions({

@@ -57,6 +57,10 @@ export const pauseJob = (id: string) => unwrap(http.POST("/api/training/jobs/{jo
 export const resumeJob = (id: string, body: Partial<Schemas["Resume"]> = {}) =>
   unwrap(http.POST("/api/training/jobs/{job_id}/resume", { ...at(id), body: body as Schemas["Resume"] }));
 
+/** Append datasets, by id, to those that the job trains on. */
+export const appendFiles = (id: string, datasets: string[]) =>
+  unwrap(http.POST("/api/training/jobs/{job_id}/append", { ...at(id), body: { datasets } }));
+
 export const deleteJob = (id: string) => unwrap(http.DELETE("/api/training/jobs/{job_id}", at(id)));
 
 export const setPriority = (id: string, priority: number) =>

@@ -52,7 +52,7 @@ export function progressOf(job: Pick<Job, "step" | "total_steps">): number | nul
   return job.total_steps ? Math.min(1, (job.step ?? 0) / job.total_steps) : null;
 }
 
-export type Action = "pause" | "resume" | "cancel" | "prioritize" | "move" | "delete" | "download";
+export type Action = "pause" | "resume" | "cancel" | "prioritize" | "move" | "append" | "delete" | "download";
 
 /** What the service accepts for a job in this state. It checks again: the state may change in the meantime. */
 export function actionsOf(job: Pick<Job, "status" | "model_id">): Set<Action> {
@@ -62,6 +62,7 @@ export function actionsOf(job: Pick<Job, "status" | "model_id">): Set<Action> {
   if (["paused", "failed", "cancelled"].includes(status)) actions.add("resume");
   if (["queued", "paused"].includes(status)) actions.add("prioritize");
   if (status === "queued") actions.add("move");
+  if (!["failed", "cancelled", "cancelling"].includes(status)) actions.add("append");
   if (TERMINAL.has(status)) actions.add("delete");
   else if (status !== "cancelling") actions.add("cancel");
   if (job.model_id) actions.add("download");

@@ -4,7 +4,7 @@ import { actionsOf } from "../format/status";
 import { Menu, type MenuItem } from "../ui/Menu";
 
 /** What the menu of a job opens. */
-export type Asked = "cancel" | "pause" | "resume" | "prioritize" | "move" | "delete";
+export type Asked = "cancel" | "pause" | "resume" | "prioritize" | "move" | "append" | "delete";
 
 const JobDialog = lazy(() => import("./JobDialog"));
 
@@ -13,6 +13,7 @@ const LABELS: Record<Asked, string> = {
   pause: "Pause…",
   prioritize: "Change the priority…",
   move: "Move to the front",
+  append: "Append a dataset…",
   cancel: "Cancel the job…",
   delete: "Delete the job…",
 };

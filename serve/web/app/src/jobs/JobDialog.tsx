@@ -3,6 +3,7 @@ import type { Job } from "../api/client";
 import { moveJob } from "../api/queue";
 import { ConfirmDialog } from "../ui/ConfirmDialog";
 import type { Asked } from "./JobActions";
+import { AppendDialog } from "./AppendDialog";
 import { PriorityDialog } from "./PriorityDialog";
 import ResumeDialog from "./ResumeDialog";
 import { useChange } from "./useChange";
@@ -53,6 +54,8 @@ export default function JobDialog({ job, asked, onClose, onDeleted }: Props) {
       );
     case "resume":
       return <ResumeDialog job={job} checkpoint={undefined} onClose={onClose} />;
+    case "append":
+      return <AppendDialog job={job} onClose={onClose} />;
     case "prioritize":
       return <PriorityDialog job={job} onClose={onClose} />;
   }

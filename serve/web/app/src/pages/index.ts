@@ -1,5 +1,6 @@
 /** Every page, one line each. */
 import type { PageRoute } from "../router/pages";
+import { routes as access } from "./access/routes";
 import { routes as compare } from "./compare/routes";
 import { routes as costs } from "./costs/routes";
 import { routes as datasets } from "./datasets/routes";
@@ -25,5 +26,6 @@ export const PAGES: PageRoute[] = [
   ...templates,
   ...costs,
   ...disk,
+  ...access,
   ...notifications,
 ];

@@ -4,11 +4,14 @@ import { contentAddress, datasetKeys, deleteDataset, type Dataset } from "../../
 import { navigate } from "../../router/router";
 import { ConfirmDialog } from "../../ui/ConfirmDialog";
 import { Menu } from "../../ui/Menu";
+import { MoveDialog } from "./MoveDialog";
+import { ShareDialog } from "./ShareDialog";
 
 /** What can be done with a dataset. */
 export function DatasetMenu({ dataset, onDeleted }: { dataset: Dataset; onDeleted?: () => void }) {
   const client = useQueryClient();
-  const [isAsked, setAsked] = useState(false);
+  const [asked, setAsked] = useState<"share" | "move" | "delete" | null>(null);
+  const close = () => { setAsked(null); };
   return (
     <>
       <Menu
@@ -16,15 +19,19 @@ export function DatasetMenu({ dataset, onDeleted }: { dataset: Dataset; onDelete
         items={[
           { label: "Train on it", run: () => { navigate(`/new?dataset=${dataset.id}`); } },
           { label: "Download the file", run: () => { window.location.assign(contentAddress(dataset.id)); } },
-          { label: "Delete the dataset…", danger: true, run: () => { setAsked(true); } },
+          { label: "Share a link…", run: () => { setAsked("share"); } },
+          { label: "Move to another bucket…", run: () => { setAsked("move"); } },
+          { label: "Delete the dataset…", danger: true, run: () => { setAsked("delete"); } },
         ]}
       />
-      {isAsked && (
+      {asked === "share" && <ShareDialog dataset={dataset} onClose={close} />}
+      {asked === "move" && <MoveDialog dataset={dataset} onClose={close} />}
+      {asked === "delete" && (
         <ConfirmDialog
           title={`Delete ${dataset.name}?`}
           confirm="Delete the dataset"
           keep="Keep it"
-          onClose={() => { setAsked(false); }}
+          onClose={close}
           action={async () => {
             await deleteDataset(dataset.id);
             await client.invalidateQueries({ queryKey: datasetKeys.lists });

@@ -1,11 +1,14 @@
 import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
 import type { Schemas } from "../../api/client";
 import { diskQuery, type DiskReport } from "../../api/disk";
 import { useTitle } from "../../app/useTitle";
 import { bytes, count, counted, percent } from "../../format/format";
 import { Link } from "../../router/Link";
+import { Button } from "../../ui/Button";
 import { ErrorNote, Loading } from "../../ui/Notes";
 import { TableHead } from "../../ui/TableHead";
+import { CleanUpDialog } from "./CleanUpDialog";
 import "../records.css";
 import "./disk.css";
 
@@ -23,14 +26,17 @@ const KINDS: Record<Kind, { label: string; noun: string }> = {
 /** What takes up the disk of the service. */
 export default function DiskPage() {
   useTitle("Disk");
+  const [isCleaning, setCleaning] = useState(false);
   const { data: report, error, refetch } = useQuery(diskQuery);
   return (
     <>
       <div className="page-head">
         <h1>Disk</h1>
+        <Button onClick={() => { setCleaning(true); }}>Delete old checkpoints…</Button>
       </div>
       {error && <ErrorNote error={error} retry={() => void refetch()} />}
       {!report && !error && <Loading lines={6} />}
+      {isCleaning && <CleanUpDialog onClose={() => { setCleaning(false); }} />}
       {report && (
         <div className="parts">
           <Space report={report} />
