@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import Locator, expect
 
-from tests.browser.scene import HOSTILE
+from tests.browser.scene import HOSTILE, JOBS
 
 
 def test_the_queue_is_ordered_by_keyboard_and_by_dragging(world, open_page):
