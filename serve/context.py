@@ -139,9 +139,7 @@ class CallerContext:
         return await in_thread(function, self.services, self.owner, *args, **kwargs)
 
 
-Owner = Annotated[
-    str | None, Query(alias=OWNER, max_length=63, description="Another owner, for admins.")
-]
+Owner = Annotated[str | None, Query(alias=OWNER, max_length=63, description="Another owner, for admins.")]
 
 
 async def _caller_of(request: Request, owner: Owner = None) -> CallerContext:

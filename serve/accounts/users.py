@@ -1,5 +1,6 @@
 """`/api/users`: who may use the service. Every function that is not a route blocks on the store."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from serve.context import Caller, Services
 from serve.http.json_body import JsonBody, JsonRoute
 from serve.http.responses import reply
 from tracking.store import Transaction
+from tracking.store.users import UserRecord
 
 router = APIRouter(prefix="/api/users", tags=["accounts"], route_class=JsonRoute)
 
@@ -40,12 +42,7 @@ def find_users(services: Services, owner: str) -> UserList:
     """All users, by name."""
     with services.store.read() as tx:
         num_keys = tx.keys.num_open(now=datetime.now(UTC))
-        return UserList(
-            data=[
-                User.of(user, is_disabled=user.disabled_at is not None, num_keys=num_keys.get(user.name, 0))
-                for user in tx.users.list()
-            ]
-        )
+        return UserList(data=[_to_wire(user, num_keys) for user in tx.users.list()])
 
 
 def create_user(services: Services, owner: str, new: NewUser) -> User:
@@ -58,11 +55,11 @@ def set_disabled(services: Services, owner: str, name: str, is_disabled: bool) -
     """Raise `NotFoundError`, or `ConflictError` where nobody could administer the service afterwards."""
     now = datetime.now(UTC)
     with services.store.begin() as tx:
-        user = tx.users.get(name)
+        tx.users.get(name)
         tx.users.set_disabled(name, now if is_disabled else None)
         if is_disabled:
             refuse_lock_out(tx, now)
-        return User.of(user, is_disabled=is_disabled, num_keys=tx.keys.num_open(now=now).get(name, 0))
+        return _to_wire(tx.users.get(name), tx.keys.num_open(now=now))
 
 
 def refuse_lock_out(tx: Transaction, now: datetime) -> None:
@@ -71,3 +68,8 @@ def refuse_lock_out(tx: Transaction, now: datetime) -> None:
         raise ConflictError(
             "This would leave no valid key with the scope 'admin': create another one first.", "last_admin_key"
         )
+
+
+def _to_wire(user: UserRecord, num_keys: Mapping[str, int]) -> User:
+    is_disabled = user.disabled_at is not None
+    return User.of(user, is_disabled=is_disabled, num_keys=0 if is_disabled else num_keys.get(user.name, 0))

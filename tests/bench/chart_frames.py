@@ -4,8 +4,8 @@
 
 A job with so many points in each metric is shown in Chromium while its run goes on. The mouse moves over the chart of
 the loss all the time, then drags it to zoom and moves on. A frame's time is that between two animation frames of the
-page. The goal is 60 frames a second, so 95 of 100 frames must take at most 17.5 ms. Without a GPU, Chromium draws on the
-processor, beside the service.
+page. The goal is 60 frames a second, so 95 of 100 frames must take at most 17.5 ms. Without a GPU, Chromium draws on
+the processor, beside the service.
 """
 
 import argparse

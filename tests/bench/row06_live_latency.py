@@ -21,7 +21,7 @@ from tests.bench.harness import BenchError, Goal, Measurement, interleave, perce
 from tests.bench.processes import answer, process, server, tell
 from tests.bench.runs import halted_job
 from tests.bench.service import Service
-from tests.bench.workload import TINY, prepare
+from tests.bench.workload import TINY, Workload, prepare
 from tracking.store.records import AttemptRecord
 
 ROW = 6
@@ -46,18 +46,21 @@ LOADS = (Load(1, 0.1, 20.0), Load(100, 0.1, 10.0, (Goal(1.1), Goal(50.0, "ours")
 
 
 def run(bench: Bench) -> list[Measurement]:
-    service = bench.service
-    measured: list[Measurement] = []
-    with halted_job(service, prepare(service, bench.folder, TINY)) as attempt:
-        env = ray_environment(service.settings)
+    work = prepare(bench.service, bench.folder, TINY)
+    return [measurement for load in LOADS for measurement in _measure_with_job(bench, work, load)]
+
+
+def _measure_with_job(bench: Bench, work: Workload, load: Load) -> list[Measurement]:
+    """Measure with a job of its own: Ray Train ends a worker that is halted for too long."""
+    say(f"row 6: {load.num_clients} clients")
+    with halted_job(bench.service, work) as attempt:
+        env = ray_environment(bench.service.settings)
         with process("tests.bench.metric_source", attempt.driver, env=env) as source:
-            sample = _first_event(service, attempt)
-            for load in LOADS:
-                say(f"row 6: {load.num_clients} clients")
-                tell(source, str(load.interval_s))
-                measured += _measure(bench, attempt.job_id, load, sample)
-                if load.num_clients == 1:
-                    measured.append(_way_to_hub(bench, attempt.job_id, load))
+            sample = _first_event(bench.service, attempt)
+            tell(source, str(load.interval_s))
+            measured = _measure(bench, attempt.job_id, load, sample)
+            if load.num_clients == 1:
+                measured.append(_way_to_hub(bench, attempt.job_id, load))
     return measured
 
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -128,7 +128,8 @@ def halted_job(service: Service, work: Workload) -> Iterator[AttemptRecord]:
     try:
         yield attempt
     finally:
-        os.kill(attempt.pids[0], signal.SIGCONT)
+        with suppress(ProcessLookupError):
+            os.kill(attempt.pids[0], signal.SIGCONT)
         service.client.jobs.cancel(job_id)
         service.client.jobs.wait(job_id, raise_on_failure=False)
 

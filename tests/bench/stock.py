@@ -159,6 +159,7 @@ class _Row:
             "placement_groups": [],
             "placement": [],
             "pids": [],
+            "process_devices": [],
             "created_at": self.at,
             "heartbeat_at": self.at,
             "ended_at": self.at,

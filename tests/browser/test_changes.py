@@ -154,7 +154,7 @@ def test_a_dataset_is_appended_to_a_queued_job(world, open_page):
     page.get_by_role("menuitem", name="Append a dataset").click()
     dialog = page.get_by_role("dialog", name="Append to sweep-rank-8")
     expect(dialog.get_by_role("button", name="Append the dataset")).to_be_disabled()
-    dialog.get_by_label("Dataset", exact=True).select_option("support-heldout.jsonl, 12 rows")
+    dialog.get_by_role("combobox").select_option("support-heldout.jsonl, 12 rows")
     dialog.get_by_role("button", name="Append the dataset").click()
     expect(page.get_by_role("region", name="Training, file 2: support-heldout.jsonl")).to_be_visible()
 

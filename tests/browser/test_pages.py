@@ -42,7 +42,7 @@ PAGES = {
     "access": ("/access", "This service requires no key"),
     "limits": ("/access?tab=limits", "Queued jobs"),
     "users": ("/access?tab=users", "New user"),
-    "audit log": ("/access?tab=audit", "Status"),
+    "audit log": ("/access?tab=audit", "Nothing was recorded"),
     "not found": ("/nowhere", "There is no page"),
     **{f"job {tab}": (f"/jobs/{{support-v1}}?tab={tab}", "Download the model") for tab in JOB_TABS},
 }
@@ -135,6 +135,8 @@ def test_everything_by_keyboard(world, open_page):
     page.keyboard.press("?")
     help_ = page.get_by_role("dialog", name="Keyboard")
     expect(help_).to_be_visible()
+    shortcuts = help_.locator("dt").all_text_contents()
+    assert len(shortcuts) == len(set(shortcuts)) > 10
     for _ in range(6):
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement === document.body || !!document.activeElement.closest('dialog')")

@@ -11,6 +11,7 @@ from serve.web.pages import STATIC
 from tests.browser.conftest import SHORT_MS, WIDE, Server
 from tests.browser.scene import Scene
 from tests.browser.test_pages import check
+from tests.support.lab import wait_for
 from tests.unit.serve.accounts.with_keys import add_key, bearer
 from tests.unit.tracking.samples import NOW
 
@@ -126,15 +127,18 @@ def test_an_admin_manages_keys_and_users_and_reads_what_was_done(page: Page, gua
     page.get_by_role("tab", name="Limits").click()
     page.get_by_label("Limits of").select_option("eve")
     page.get_by_label("New limit: Datasets in GB").fill("2.5")
-    page.get_by_role("row", name="Datasets", exact=False).last.get_by_role("button", name="Set").click()
+    page.get_by_label("New limit: Datasets in GB").press("Enter")
     expect(page.get_by_role("row").filter(has_text="2.5 GB")).to_be_visible()
-    assert guarded.scene.api.get("/api/quota?owner=eve", headers=bearer(guarded.admin_key)).json()["max_upload_bytes"] == 2.5e9
+    admin = bearer(guarded.admin_key)
+    assert guarded.scene.api.get("/api/quota?owner=eve", headers=admin).json()["max_upload_bytes"] == 2.5e9
 
     page.get_by_role("tab", name="Users").click()
     choose(page, "eve", "Disable the user")
     page.get_by_role("dialog", name="Disable eve?").get_by_role("button", name="Disable the user").click()
     expect(page.get_by_role("row", name="eve")).to_contain_text("Disabled")
     page.get_by_role("tab", name="Audit log").click()
+    wait_for(lambda: "/api/users/eve" in guarded.scene.api.get("/api/audit", headers=admin).text, 10, "the audit log")
+    page.get_by_role("button", name="Look for new entries").click()
     expect(page.get_by_role("row").filter(has_text="PATCH /api/users/eve")).to_contain_text("200")
     expect(page.get_by_role("row").filter(has_text="DELETE /api/keys/")).to_contain_text("root")
     check(page)
@@ -147,4 +151,3 @@ def test_other_users_see_their_own_keys_and_cannot_create_any(page: Page, guarde
     expect(page.get_by_role("row", name="test (this one)")).to_contain_text("train")
     expect(page.get_by_role("tab")).to_have_text(["Keys", "Limits"])
     expect(page.get_by_role("button", name="Create a key")).to_have_count(0)
-

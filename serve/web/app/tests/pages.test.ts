@@ -6,7 +6,6 @@ import { isAsSuggested, resumeBody, settingsOf, valueOf } from "../src/jobs/resu
 import { byPrompt } from "../src/jobs/samples";
 import { costsCsvAddress } from "../src/api/costs";
 import { newSecret } from "../src/api/notifications";
-import { PAGES } from "../src/pages";
 import { chosenJobs } from "../src/pages/compare/chosen";
 import { labelsOf } from "../src/pages/compare/labels";
 import { choiceOf } from "../src/pages/costs/choice";
@@ -16,14 +15,6 @@ import { filterOf as notificationFilterOf } from "../src/pages/notifications/kin
 import { byPriority, moveBy, moved, moveOnto } from "../src/pages/queue/order";
 import { matchPath, withQuery } from "../src/router/router";
 import { sparkPath } from "../src/ui/Sparkline";
-
-describe("navigation", () => {
-  it("has one shortcut for each page", () => {
-    const keys = PAGES.flatMap(({ nav }) => (nav ? [nav.key] : []));
-    expect(keys.length).toBeGreaterThan(9);
-    expect(keys).toEqual([...new Set(keys)]);
-  });
-});
 
 describe("texts", () => {
   it("write numbers as they are measured", () => {

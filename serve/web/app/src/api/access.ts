@@ -25,7 +25,11 @@ export const createKey = (owner: string, body: Schemas["NewKey"]) =>
 
 const at = (id: string) => ({ params: { path: { key_id: id } } });
 
-export const rotateKey = (id: string) => unwrap(http.POST("/api/keys/{key_id}/rotate", { ...at(id), body: {} }));
+/** How long a replaced key stays valid beside the new one. */
+export const GRACE_HOURS = 24;
+
+export const rotateKey = (id: string) =>
+  unwrap(http.POST("/api/keys/{key_id}/rotate", { ...at(id), body: { grace_hours: GRACE_HOURS } }));
 
 export const revokeKey = (id: string) => unwrap(http.DELETE("/api/keys/{key_id}", at(id)));
 

@@ -7447,6 +7447,8 @@ export interface operations {
     stream_all_jobs_api_training_events_stream_get: {
         parameters: {
             query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Number of the last event that you have. */
                 after?: number | null;
                 /** @description Kinds of events to send; default: all. */
@@ -7486,6 +7488,8 @@ export interface operations {
     stream_job_api_training_jobs__job_id__events_stream_get: {
         parameters: {
             query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Number of the last event that you have. */
                 after?: number | null;
                 /** @description Kinds of events to send; default: all. */
@@ -7538,6 +7542,8 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -7567,7 +7573,10 @@ export interface operations {
     };
     get_devices_api_training_devices_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -7596,7 +7605,10 @@ export interface operations {
     };
     delete_checkpoint_api_training_jobs__job_id__checkpoints__name__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -7628,7 +7640,10 @@ export interface operations {
     };
     change_checkpoint_api_training_jobs__job_id__checkpoints__name__patch: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -7666,7 +7681,10 @@ export interface operations {
     };
     prune_checkpoints_api_training_checkpoints_prune_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -7699,7 +7717,10 @@ export interface operations {
     };
     get_quota_api_quota_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -7728,7 +7749,10 @@ export interface operations {
     };
     put_quota_api_quota_put: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -7770,6 +7794,8 @@ export interface operations {
                 until?: string | null;
                 /** @description Format of the reply. */
                 format?: "json" | "csv";
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -7799,7 +7825,10 @@ export interface operations {
     };
     get_session_api_session_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -7888,7 +7917,10 @@ export interface operations {
     };
     list_users_api_users_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -7917,7 +7949,10 @@ export interface operations {
     };
     add_user_api_users_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -7950,7 +7985,10 @@ export interface operations {
     };
     change_user_api_users__name__patch: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The user's name. */
@@ -7986,7 +8024,10 @@ export interface operations {
     };
     list_keys_api_keys_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8015,7 +8056,10 @@ export interface operations {
     };
     create_key_api_keys_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8048,7 +8092,10 @@ export interface operations {
     };
     rotate_key_api_keys__key_id__rotate_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The key's id: the middle part of the key. */
@@ -8084,7 +8131,10 @@ export interface operations {
     };
     revoke_key_api_keys__key_id__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The key's id: the middle part of the key. */
@@ -8122,6 +8172,8 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -8151,7 +8203,10 @@ export interface operations {
     };
     get_disk_api_disk_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8187,6 +8242,8 @@ export interface operations {
                 limit?: number;
                 /** @description Part of the name, or beginning of the id. */
                 search?: string | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -8216,7 +8273,10 @@ export interface operations {
     };
     create_job_api_training_jobs_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: {
                 /** @description A repeated submit with the same key returns the first job instead of creating another. */
                 "Idempotency-Key"?: string | null;
@@ -8252,7 +8312,10 @@ export interface operations {
     };
     estimate_job_api_training_jobs_estimate_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8285,7 +8348,10 @@ export interface operations {
     };
     get_job_api_training_jobs__job_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -8317,7 +8383,10 @@ export interface operations {
     };
     delete_job_api_training_jobs__job_id__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -8347,7 +8416,10 @@ export interface operations {
     };
     change_job_api_training_jobs__job_id__patch: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -8383,7 +8455,10 @@ export interface operations {
     };
     cancel_job_api_training_jobs__job_id__cancel_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -8415,7 +8490,10 @@ export interface operations {
     };
     pause_job_api_training_jobs__job_id__pause_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -8447,7 +8525,10 @@ export interface operations {
     };
     resume_job_api_training_jobs__job_id__resume_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -8483,7 +8564,10 @@ export interface operations {
     };
     append_batches_api_training_jobs__job_id__batches_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -8519,7 +8603,10 @@ export interface operations {
     };
     append_batches_api_training_jobs__job_id__append_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -8555,7 +8642,10 @@ export interface operations {
     };
     move_job_api_training_jobs__job_id__move_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -8595,6 +8685,8 @@ export interface operations {
                 /** @description Names of the series, separated by commas; default: all. */
                 names?: string[] | null;
                 max_points?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -8632,6 +8724,8 @@ export interface operations {
                 limit?: number;
                 /** @description Kinds of events to return; default: all. */
                 kind?: components["schemas"]["EventKind"][] | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -8666,6 +8760,8 @@ export interface operations {
         parameters: {
             query?: {
                 tail?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -8698,7 +8794,10 @@ export interface operations {
     };
     get_checkpoints_api_training_jobs__job_id__checkpoints_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -8730,7 +8829,10 @@ export interface operations {
     };
     get_attempts_api_training_jobs__job_id__attempts_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -8762,7 +8864,10 @@ export interface operations {
     };
     get_costs_api_training_jobs__job_id__costs_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -8794,7 +8899,10 @@ export interface operations {
     };
     get_failure_api_training_jobs__job_id__failure_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -8826,7 +8934,10 @@ export interface operations {
     };
     get_analytics_api_training_jobs__job_id__analytics_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -8864,6 +8975,8 @@ export interface operations {
                 /** @description Names of the series; default: loss. */
                 name?: string[] | null;
                 max_points?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -8893,7 +9006,10 @@ export interface operations {
     };
     get_nodes_api_nodes_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8931,6 +9047,8 @@ export interface operations {
                 until?: string | null;
                 /** @description Most points for each device. */
                 max_points?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -8968,6 +9086,8 @@ export interface operations {
                 job: string[];
                 /** @description `html` is a report in one file. */
                 format?: "json" | "html";
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -8997,7 +9117,10 @@ export interface operations {
     };
     list_templates_api_templates_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -9026,7 +9149,10 @@ export interface operations {
     };
     get_template_api_templates__name__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The template's name. */
@@ -9058,7 +9184,10 @@ export interface operations {
     };
     put_template_api_templates__name__put: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The template's name. */
@@ -9094,7 +9223,10 @@ export interface operations {
     };
     delete_template_api_templates__name__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The template's name. */
@@ -9129,6 +9261,8 @@ export interface operations {
                 checkpoint?: string | null;
                 /** @description `state` adds the files that a resume needs. */
                 include?: "state" | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -9165,7 +9299,10 @@ export interface operations {
     };
     download_logs_api_training_jobs__job_id__download_logs_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 job_id: string;
@@ -9204,6 +9341,8 @@ export interface operations {
             query: {
                 /** @description Maximum findings to describe; all are counted. */
                 max_findings?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Evaluation dataset: also checked; it must share no rows with the dataset. */
                 eval_dataset?: string | null;
                 /** @description Types of the rewards of a 'grpo' job, separated by commas: where one compares with the reference answers of the rows, these are checked. */
@@ -9260,6 +9399,8 @@ export interface operations {
             query: {
                 /** @description Maximum findings to describe; all are counted. */
                 max_findings?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Evaluation dataset: also checked; it must share no rows with the dataset. */
                 eval_dataset?: string | null;
                 /** @description Types of the rewards of a 'grpo' job, separated by commas: where one compares with the reference answers of the rows, these are checked. */
@@ -9309,6 +9450,8 @@ export interface operations {
                 row: number;
                 /** @description JSON document or HTML page. */
                 format?: "json" | "html";
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description A model, as in a job's config. */
                 model: string;
                 /** @description Maximum tokens per row. */
@@ -9354,6 +9497,8 @@ export interface operations {
                 rows?: number;
                 /** @description Model whose chat template is applied, as in a job's config. */
                 model?: string | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -9390,6 +9535,8 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -9420,6 +9567,8 @@ export interface operations {
     put_dataset_api_datasets_put: {
         parameters: {
             query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Display name; default: the file's name. */
                 name?: string | null;
                 /** @description Bucket to store it in. */
@@ -9470,6 +9619,8 @@ export interface operations {
     create_dataset_api_datasets_post: {
         parameters: {
             query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Display name; default: the file's name. */
                 name?: string | null;
                 /** @description Bucket to store it in. */
@@ -9519,7 +9670,10 @@ export interface operations {
     };
     get_dataset_api_datasets__dataset_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -9551,7 +9705,10 @@ export interface operations {
     };
     delete_dataset_api_datasets__dataset_id__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -9581,7 +9738,10 @@ export interface operations {
     };
     get_content_api_datasets__dataset_id__content_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -9611,7 +9771,10 @@ export interface operations {
     };
     move_dataset_api_datasets__dataset_id__move_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -9647,7 +9810,10 @@ export interface operations {
     };
     create_url_api_datasets__dataset_id__url_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -9683,7 +9849,10 @@ export interface operations {
     };
     list_uploads_api_uploads_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -9712,7 +9881,10 @@ export interface operations {
     };
     create_upload_api_uploads_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -9745,7 +9917,10 @@ export interface operations {
     };
     get_upload_api_uploads__upload_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -9777,7 +9952,10 @@ export interface operations {
     };
     delete_upload_api_uploads__upload_id__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -9807,7 +9985,10 @@ export interface operations {
     };
     head_upload_api_uploads__upload_id__head: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -9839,7 +10020,10 @@ export interface operations {
     };
     send_piece_api_uploads__upload_id__patch: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header: {
                 "upload-offset": number;
             };
@@ -9875,7 +10059,10 @@ export interface operations {
     };
     complete_upload_api_uploads__upload_id__complete_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -9915,6 +10102,8 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -9944,7 +10133,10 @@ export interface operations {
     };
     check_model_api_models_check_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -9977,7 +10169,10 @@ export interface operations {
     };
     get_model_api_models__model_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10019,6 +10214,8 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -10048,7 +10245,10 @@ export interface operations {
     };
     read_all_api_notifications_read_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -10081,7 +10281,10 @@ export interface operations {
     };
     read_one_api_notifications__notification_id__read_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The notification's id. */
@@ -10113,7 +10316,10 @@ export interface operations {
     };
     list_channels_api_notifications_channels_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -10142,7 +10348,10 @@ export interface operations {
     };
     get_channel_api_notifications_channels__name__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -10174,7 +10383,10 @@ export interface operations {
     };
     put_channel_api_notifications_channels__name__put: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -10210,7 +10422,10 @@ export interface operations {
     };
     delete_channel_api_notifications_channels__name__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -10240,7 +10455,10 @@ export interface operations {
     };
     switch_channel_api_notifications_channels__name__patch: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -10276,7 +10494,10 @@ export interface operations {
     };
     test_channel_api_notifications_channels__name__test_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -10314,6 +10535,8 @@ export interface operations {
                 limit?: number;
                 order?: "asc" | "desc";
                 purpose?: string | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -10343,7 +10566,10 @@ export interface operations {
     };
     create_file_v1_files_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -10381,7 +10607,10 @@ export interface operations {
     };
     get_file_v1_files__file_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `file-...` */
@@ -10413,7 +10642,10 @@ export interface operations {
     };
     delete_file_v1_files__file_id__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `file-...` */
@@ -10445,7 +10677,10 @@ export interface operations {
     };
     get_file_content_v1_files__file_id__content_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `file-...` */
@@ -10475,7 +10710,10 @@ export interface operations {
     };
     create_upload_v1_uploads_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -10508,7 +10746,10 @@ export interface operations {
     };
     add_part_v1_uploads__upload__parts_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `upload_...` */
@@ -10547,7 +10788,10 @@ export interface operations {
     };
     complete_upload_v1_uploads__upload__complete_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `upload_...` */
@@ -10583,7 +10827,10 @@ export interface operations {
     };
     cancel_upload_v1_uploads__upload__cancel_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `upload_...` */
@@ -10615,7 +10862,10 @@ export interface operations {
     };
     list_models_v1_models_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -10644,7 +10894,10 @@ export interface operations {
     };
     get_model_v1_models__model__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `ft:...`, or the name of a base model. */
@@ -10676,7 +10929,10 @@ export interface operations {
     };
     delete_model_v1_models__model__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `ft:...`, or the name of a base model. */
@@ -10708,7 +10964,10 @@ export interface operations {
     };
     run_grader_v1_fine_tuning_alpha_graders_run_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -10743,7 +11002,10 @@ export interface operations {
     };
     validate_grader_v1_fine_tuning_alpha_graders_validate_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -10778,7 +11040,10 @@ export interface operations {
     };
     list_event_types_v1_webhook_event_types_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -10811,6 +11076,8 @@ export interface operations {
                 /** @description Id of the last item of the page before. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -10840,7 +11107,10 @@ export interface operations {
     };
     create_endpoint_v1_webhook_endpoints_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -10873,7 +11143,10 @@ export interface operations {
     };
     get_endpoint_v1_webhook_endpoints__endpoint__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -10905,7 +11178,10 @@ export interface operations {
     };
     change_endpoint_v1_webhook_endpoints__endpoint__post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -10941,7 +11217,10 @@ export interface operations {
     };
     delete_endpoint_v1_webhook_endpoints__endpoint__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -10973,7 +11252,10 @@ export interface operations {
     };
     rotate_secret_v1_webhook_endpoints__endpoint__rotate_secret_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -11009,7 +11291,10 @@ export interface operations {
     };
     test_endpoint_v1_webhook_endpoints__endpoint__test_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -11196,6 +11481,8 @@ export interface operations {
                 limit?: number;
                 /** @description `null`: jobs without metadata; `metadata[KEY]=VALUE`: jobs with this pair. */
                 metadata?: string | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -11225,7 +11512,10 @@ export interface operations {
     };
     create_job_v1_fine_tuning_jobs_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: {
                 /** @description A repeated submit with the same key returns the first job instead of creating another. */
                 "Idempotency-Key"?: string | null;
@@ -11261,7 +11551,10 @@ export interface operations {
     };
     get_job_v1_fine_tuning_jobs__fine_tune__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `ftjob-...` */
@@ -11293,7 +11586,10 @@ export interface operations {
     };
     cancel_job_v1_fine_tuning_jobs__fine_tune__cancel_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `ftjob-...` */
@@ -11325,7 +11621,10 @@ export interface operations {
     };
     pause_job_v1_fine_tuning_jobs__fine_tune__pause_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `ftjob-...` */
@@ -11357,7 +11656,10 @@ export interface operations {
     };
     resume_job_v1_fine_tuning_jobs__fine_tune__resume_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `ftjob-...` */
@@ -11393,6 +11695,8 @@ export interface operations {
                 /** @description Id of the last item of the page before. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -11429,6 +11733,8 @@ export interface operations {
                 /** @description Id of the last item of the page before. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -11461,7 +11767,10 @@ export interface operations {
     };
     start_job_api_training_execute_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: {
                 /** @description A repeated submit with the same key returns the first job instead of creating another. */
                 "Idempotency-Key"?: string | null;
@@ -11493,7 +11802,10 @@ export interface operations {
     };
     start_job_api_training_start_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: {
                 /** @description A repeated submit with the same key returns the first job instead of creating another. */
                 "Idempotency-Key"?: string | null;
@@ -11525,7 +11837,10 @@ export interface operations {
     };
     get_status_api_training_status__job_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -11557,7 +11872,10 @@ export interface operations {
     };
     get_metrics_api_training_metrics__job_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -11591,6 +11909,8 @@ export interface operations {
         parameters: {
             query?: {
                 tail?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -11625,6 +11945,8 @@ export interface operations {
         parameters: {
             query?: {
                 tail?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -11657,7 +11979,10 @@ export interface operations {
     };
     cancel_job_api_jobs__job_id__cancel_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -11689,7 +12014,10 @@ export interface operations {
     };
     cancel_job_api_training_cancel__job_id__post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -11723,6 +12051,8 @@ export interface operations {
         parameters: {
             query?: {
                 max_points?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -11755,7 +12085,10 @@ export interface operations {
     };
     pause_job_api_training_pause__job_id__post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -11790,6 +12123,8 @@ export interface operations {
             query?: {
                 /** @description A checkpoint's name, its step, or a path that ends with one. */
                 checkpoint_path?: string | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -11822,7 +12157,10 @@ export interface operations {
     };
     resume_adjusted_job_api_training_local__job_id__resume_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -11858,6 +12196,8 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -11887,7 +12227,10 @@ export interface operations {
     };
     analyze_failure_api_training_local__job_id__analyze_failure_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -11919,7 +12262,10 @@ export interface operations {
     };
     analyze_failure_api_training_local__job_id__analyze_failure_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -11951,7 +12297,10 @@ export interface operations {
     };
     get_checkpoints_api_training__job_id__checkpoints_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -11983,7 +12332,10 @@ export interface operations {
     };
     get_analytics_api_training__job_id__analytics_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12017,6 +12369,8 @@ export interface operations {
         parameters: {
             query?: {
                 checkpoint?: string | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -12047,7 +12401,10 @@ export interface operations {
     };
     download_logs_api_training__job_id__download_logs_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12077,7 +12434,10 @@ export interface operations {
     };
     get_overview_api_jobs__job_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12110,6 +12470,8 @@ export interface operations {
     stream_all_jobs_api_training_events_stream_get_socket: {
         parameters: {
             query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Number of the last event that you have. */
                 after?: number | null;
                 /** @description Kinds of events to send; default: all. */
@@ -12146,6 +12508,8 @@ export interface operations {
     stream_job_api_training_jobs__job_id__events_stream_get_socket: {
         parameters: {
             query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Number of the last event that you have. */
                 after?: number | null;
                 /** @description Kinds of events to send; default: all. */

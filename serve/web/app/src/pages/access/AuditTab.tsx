@@ -2,6 +2,7 @@ import { useInfiniteQuery } from "@tanstack/react-query";
 import { auditQuery, type AuditEntry } from "../../api/access";
 import { dateTime } from "../../format/format";
 import { useQueryState } from "../../router/router";
+import { Button } from "../../ui/Button";
 import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
 import { OlderRecords } from "../../ui/OlderRecords";
 import { TableHead } from "../../ui/TableHead";
@@ -17,6 +18,7 @@ export function AuditTab() {
     <div className="parts">
       <div className="access-head">
         <UserChoice label="Actions of" user={user} everyone="Everyone" />
+        <Button disabled={list.isFetching} onClick={() => void list.refetch()}>Look for new entries</Button>
       </div>
       {list.isPending && <Loading lines={6} />}
       {list.isError && <ErrorNote error={list.error} retry={() => void list.refetch()} />}

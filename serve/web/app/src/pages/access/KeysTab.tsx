@@ -1,6 +1,6 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { accessKeys, keyListQuery, revokeKey, rotateKey, type ApiKey } from "../../api/access";
+import { accessKeys, GRACE_HOURS, keyListQuery, revokeKey, rotateKey, type ApiKey } from "../../api/access";
 import type { Session } from "../../api/session";
 import { ago, dateTime } from "../../format/format";
 import { useQueryState } from "../../router/router";
@@ -99,7 +99,7 @@ function Row({ record, session }: { record: ApiKey; session: Session }) {
               await reload();
             }}
           >
-            <p>A new key with the same scopes is created. This one stays valid for 24 hours, so that its users can change over.</p>
+            <p>A new key with the same scopes is created. This one stays valid for {GRACE_HOURS} hours, so that its users can change over.</p>
           </ConfirmDialog>
         )}
         {asked === "revoke" && (

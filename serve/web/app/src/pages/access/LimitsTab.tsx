@@ -58,7 +58,7 @@ function Row({ limit, quota, isAdmin }: { limit: Limit; quota: Quota; isAdmin: b
       <th scope="row">{limit.label}</th>
       <td data-label="Used" className="numeric">{limit.used ? limit.show(limit.used(quota)) : "–"}</td>
       <td data-label="Limit" className="numeric">{typeof most === "number" ? limit.show(most) : "no limit"}</td>
-      {isAdmin && <td className="record-actions"><Change limit={limit} owner={quota.owner} /></td>}
+      {isAdmin && <td data-label="New limit"><Change limit={limit} owner={quota.owner} /></td>}
     </tr>
   );
 }
@@ -90,7 +90,7 @@ function Change({ limit, owner }: { limit: Limit; owner: string }) {
         onChange={(event) => { setText(event.target.value); }}
       />
       <Button type="submit" disabled={text === "" || changing.isPending}>Set</Button>
-      <Button look="ghost" disabled={changing.isPending} aria-label={`Use the service's setting for ${limit.label}`} onClick={() => { changing.mutate(null); }}>
+      <Button look="ghost" disabled={changing.isPending} aria-label={`Reset to the service's setting: ${limit.label}`} onClick={() => { changing.mutate(null); }}>
         Reset
       </Button>
       {changing.error && <ErrorNote error={changing.error} />}
