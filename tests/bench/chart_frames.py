@@ -92,7 +92,7 @@ def watch(url: str, job_id: str, duration_s: float) -> dict[str, list[float]]:
     """Milliseconds of each frame: while the mouse moves over the whole chart, and after a zoom."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(base_url=url, viewport=WIDE)
+        page = browser.new_page(base_url=url, viewport={"width": WIDE["width"], "height": WIDE["height"]})
         page.goto(f"/jobs/{job_id}")
         chart = page.get_by_role("img", name="Chart of Loss").first
         chart.wait_for()
