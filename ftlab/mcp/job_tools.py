@@ -64,9 +64,9 @@ async def estimate_job(client: AsyncClient, arguments: ConfigArguments) -> dict[
 
 @tool("Submit a job", scope=Scope.TRAIN, effect=Effect.ADDS)
 async def submit_job(client: AsyncClient, arguments: SubmitArguments) -> dict[str, Any]:
-    """Submit a fine-tuning job, which uses devices for minutes to days, and return it with its id. Check the dataset and
-    estimate the job first. With `dry_run`, only return the settings that differ from their defaults and the estimate.
-    Next: wait_for_job."""
+    """Submit a fine-tuning job, which uses devices for minutes to days, and return it with its id. Check the dataset
+    and estimate the job first. With `dry_run`, only return the settings that differ from their defaults and the
+    estimate. Next: wait_for_job."""
     config = await _config(client, arguments)
     if arguments.dry_run:
         estimate = _estimate(await client.jobs.estimate(config))
@@ -85,12 +85,10 @@ async def get_job(client: AsyncClient, arguments: JobArguments) -> dict[str, Any
 
 @tool("Wait for a job")
 async def wait_for_job(client: AsyncClient, arguments: WaitArguments) -> dict[str, Any]:
-    """Wait until a job has ended or is paused, at most `wait_s` seconds, and return it. While `has_ended` is false, call
-    again, with pauses for a long job. After a failure, call why_job_failed; after a success, analyze_job."""
+    """Wait until a job has ended or is paused, at most `wait_s` seconds, and return it. While `has_ended` is false,
+    call again, with pauses for a long job. After a failure, call why_job_failed; after a success, analyze_job."""
     try:
-        job = await client.jobs.wait(
-            arguments.job, arguments.wait_s, raise_on_failure=False, until=JobStatus.PAUSED
-        )
+        job = await client.jobs.wait(arguments.job, arguments.wait_s, raise_on_failure=False, until=JobStatus.PAUSED)
     except WaitTimeoutError:
         job = await client.jobs.get(arguments.job)
     return {"has_ended": job.status.is_terminal, **_job(job)}
@@ -98,8 +96,8 @@ async def wait_for_job(client: AsyncClient, arguments: WaitArguments) -> dict[st
 
 @tool("Cancel a job", scope=Scope.TRAIN, effect=Effect.DESTROYS)
 async def cancel_job(client: AsyncClient, arguments: JobArguments) -> dict[str, Any]:
-    """Cancel a job that has not ended. Its checkpoints are kept, so that resume_job can continue it. To free its devices
-    for a while, use pause_job. Ask the user first, unless you submitted the job for them."""
+    """Cancel a job that has not ended. Its checkpoints are kept, so that resume_job can continue it. To free its
+    devices for a while, use pause_job. Ask the user first, unless you submitted the job for them."""
     return _job(await client.jobs.cancel(arguments.job))
 
 
@@ -155,8 +153,8 @@ async def download_model_stdio(client: AsyncClient, arguments: DownloadArguments
 
 @tool("Show the queue")
 async def show_queue(client: AsyncClient, arguments: ListArguments) -> dict[str, Any]:
-    """Show the running jobs, the waiting jobs in their order with what each waits for, and the devices of the service by
-    type: how many there are and how many are free."""
+    """Show the running jobs, the waiting jobs in their order with what each waits for, and the devices of the service
+    by type: how many there are and how many are free."""
     queue = await client.queue(limit=arguments.limit)
     devices = await client.devices()
     names = ("job_id", "name", "status", "step", "total_steps", "eta_s", "cpus", "gpus")

@@ -111,7 +111,8 @@ def _manager() -> "StreamableHTTPSessionManager":
 @asynccontextmanager
 async def _caller(context: "Context") -> AsyncIterator[AsyncClient]:
     """A client of this process with the key of the request, or without one."""
-    request: Request = context.request
+    request = context.request
+    assert isinstance(request, Request)
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     settings = services_of(request).settings
     client = (request.client.host, request.client.port) if request.client else ("127.0.0.1", 0)

@@ -43,7 +43,8 @@ class AsyncClient:
         policy = retry or RetryPolicy()
         if max_retries is not None:
             policy = replace(policy, max_retries=max_retries)
-        self._transport = AsyncTransport(find_endpoint(base_url, api_key, owner, timeout_s, policy), http=http_transport)
+        endpoint = find_endpoint(base_url, api_key, owner, timeout_s, policy)
+        self._transport = AsyncTransport(endpoint, http=http_transport)
         self.jobs = AsyncJobs(self._transport)
         self.datasets = AsyncDatasets(self._transport)
         self.templates = AsyncTemplates(self._transport)

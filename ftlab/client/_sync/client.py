@@ -44,7 +44,8 @@ class Client:
         policy = retry or RetryPolicy()
         if max_retries is not None:
             policy = replace(policy, max_retries=max_retries)
-        self._transport = Transport(find_endpoint(base_url, api_key, owner, timeout_s, policy), http=http_transport)
+        endpoint = find_endpoint(base_url, api_key, owner, timeout_s, policy)
+        self._transport = Transport(endpoint, http=http_transport)
         self.jobs = Jobs(self._transport)
         self.datasets = Datasets(self._transport)
         self.templates = Templates(self._transport)

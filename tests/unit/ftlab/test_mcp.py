@@ -18,7 +18,7 @@ from ftlab.mcp.tool import TOOLS, Door, Effect
 from ftlab.schemas import SamplePayload
 from ftlab.schemas.accounts import Scope
 from ftlab.schemas.job_file import read_yaml
-from ftlab.status import JobStatus
+from ftlab.status import JobStatus, ReasonCode
 from tests.support.agents import Agent, Refused
 from tests.support.committed_folders import commit_folder
 from tests.support.documents import ROOT
@@ -26,7 +26,7 @@ from tests.support.model_folders import write_model
 from tests.support.service_fakes import FakeData
 from tests.unit.ftlab.check_documents import REPORT
 from tests.unit.ftlab.conftest import in_thread
-from tests.unit.serve.jobs.statuses import bring, failed_attempt
+from tests.unit.serve.jobs.statuses import NOW, bring
 from tests.unit.tracking.samples import checkpoint
 from tests.unit.train.failures.reports import reported
 from tracking.store.records import MetricRecord, ModelRecord, NewEvent
@@ -131,15 +131,16 @@ def test_a_whole_life(agent, world, data, rows, tmp_path):
     assert agent("wait_for_job", job=job)["status"] == "paused"
     assert agent("resume_job", job=job, config_adjustments={"lora.r": 8})["adjustments"] == ["lora.r 16 -> 8"]
 
-    ref = failed_attempt(world.store, job, reported("gpu_memory_evaluation"))
-    metrics = [MetricRecord("loss", step, 3.0 / step, datetime.now(UTC)) for step in range(1, 101)]
+    ref, failure = bring(world.store, job, JobStatus.RUNNING), reported("gpu_memory_evaluation")
+    metrics = [MetricRecord(job, "loss", step, 3.0 / step, NOW, ref.attempt) for step in range(1, 101)]
     with world.store.begin() as tx:
-        tx.metrics.add(ref, metrics)
+        tx.metrics.add(metrics)
         tx.checkpoints.add(ref, checkpoint(job, 100, ref.attempt))
-        tx.jobs.move(ref, JobStatus.FAILED, now=datetime.now(UTC))
-    failure = agent("why_job_failed", job=job)
-    change = failure["suggestions"][0]["changes"][0]
-    assert (failure["cause"], change["from"], change["to"]) == ("gpu_memory_evaluation", 4, 2)
+        tx.attempts.end(ref, reason=failure.reason, message=failure.message, now=NOW, failure=failure.to_details())
+        tx.jobs.move(ref, JobStatus.FAILED, now=NOW, reason=failure.reason, message=failure.message)
+    why = agent("why_job_failed", job=job)
+    change = why["suggestions"][0]["changes"][0]
+    assert (why["cause"], change["from"], change["to"]) == ("gpu_memory_evaluation", 4, 2)
     series = agent("job_metrics", job=job, max_points=10)["metrics"]["loss"]
     assert (len(series["steps"]), series["values"][-1]) == (10, 0.03)
     assert agent("job_metrics", job=job, names=["los"]) == {
@@ -172,7 +173,9 @@ def test_a_whole_life(agent, world, data, rows, tmp_path):
         agent("download_model", job="second", folder=str(tmp_path))
 
     assert agent("cancel_job", job="second")["status"] == "cancelling"
-    world.finish(running)
+    with world.store.begin() as tx:
+        tx.attempts.end(running, reason=ReasonCode.OK, message=None, now=NOW)
+        tx.jobs.move(running, JobStatus.CANCELLED, now=NOW)
     assert agent("wait_for_job", job=second)["has_ended"]
     with pytest.raises(Refused) as unfinished:
         agent("delete_dataset", dataset=agent("submit_job", config=config | {"name": "third"})["id"])

@@ -127,7 +127,7 @@ def test_bad_messages_are_refused(url, ann, options):
 
 
 def test_a_tool_with_broken_arguments_is_not_a_failure_of_the_service(url, ann):
-    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "get_job", "arguments": {"job": 5}}}
+    message = PING | {"method": "tools/call", "params": {"name": "get_job", "arguments": {"job": 5}}}
     answer = json.loads(post(url, headers=ann, json=message).text)["result"]
     assert (answer["isError"], answer["structuredContent"]["error"]["code"]) == (True, "invalid_parameter")
 

@@ -1,11 +1,10 @@
-"""Bringing a submitted job into any status, and failing an attempt of it."""
+"""Bringing a submitted job into any status."""
 
 from datetime import UTC, datetime
 
 from ftlab.status import ATTEMPT_STATUSES, JobStatus, ReasonCode, StopKind
 from tracking.store import Store
 from tracking.store.records import JobRef
-from train.plan import Failure
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 S = JobStatus
@@ -44,14 +43,4 @@ def bring(store: Store, job_id: str, status: JobStatus, stop_kind: StopKind | No
                 if step not in ATTEMPT_STATUSES and ref.attempt:
                     tx.attempts.end(ref, reason=ReasonCode.OK, message=None, now=NOW)
                 tx.jobs.move(ref, step, now=NOW)
-    return ref
-
-
-def failed_attempt(store: Store, job_id: str, failure: Failure) -> JobRef:
-    """An attempt that failed; the job is still running as far as its row says."""
-    with store.begin() as tx:
-        epoch = tx.leases.acquire("coordinator", "test", ttl_s=10, now=NOW).epoch
-        number = tx.jobs.claim(job_id, driver="r", cpus=1, gpus=0, resumed_from_step=None, epoch=epoch, now=NOW).number
-        ref, details = JobRef(job_id, number), failure.to_details()
-        tx.attempts.end(ref, reason=failure.reason, message=failure.message, now=NOW, failure=details)
     return ref

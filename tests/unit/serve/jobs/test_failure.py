@@ -5,9 +5,9 @@ import pytest
 from ftlab.schemas import FailurePayload
 from ftlab.schemas.events import FAILURE_ANALYSED
 from ftlab.status import JobStatus, ReasonCode
-from tests.unit.serve.jobs.statuses import NOW, failed_attempt
+from tests.unit.serve.jobs.statuses import NOW
 from tests.unit.train.failures.reports import reported
-from tracking.store.records import NewEvent
+from tracking.store.records import JobRef, NewEvent
 from train.failures.analyse import analyse
 from train.failures.facts import FailureFacts
 from train.plan import Failure
@@ -19,6 +19,16 @@ JOBS = "/api/training/jobs"
 def job(client, config) -> str:
     """A queued job."""
     return client.post(JOBS, json=config).json()["id"]
+
+
+def failed_attempt(store, job: str, failure: Failure) -> JobRef:
+    """An attempt that failed; the job is still running as far as its row says."""
+    with store.begin() as tx:
+        epoch = tx.leases.acquire("coordinator", "test", ttl_s=10, now=NOW).epoch
+        number = tx.jobs.claim(job, driver="r", cpus=1, gpus=0, resumed_from_step=None, epoch=epoch, now=NOW).number
+        ref, details = JobRef(job, number), failure.to_details()
+        tx.attempts.end(ref, reason=failure.reason, message=failure.message, now=NOW, failure=details)
+    return ref
 
 
 def test_a_job_that_never_failed(client, job):
