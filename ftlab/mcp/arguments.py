@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
+from ftlab.mcp.job_settings import GROUPS
 from ftlab.schemas.common import Name, StrictModel
 from ftlab.schemas.job_file import read_plain_yaml
 from ftlab.schemas.requests import Resume
@@ -59,11 +60,11 @@ class CheckArguments(DatasetArguments):
     model: Reference
     """Base model that the dataset is checked for, as in a job's config."""
     max_length: int | None = Field(default=None, ge=1)
-    """Longest row in tokens, as `method.max_length` in a job's config."""
+    """Longest row in tokens: `method.max_length` in a job's config."""
     assistant_only_loss: bool | None = None
-    """As `method.assistant_only_loss` in a job's config: whether only answers are trained."""
+    """Whether only answers are trained: `method.assistant_only_loss` in a job's config."""
     packing: bool | None = None
-    """As `method.packing` in a job's config."""
+    """Whether rows share a sequence: `method.packing` in a job's config."""
     eval_dataset: Reference | None = None
     """Id or unique name of an evaluation dataset, which must share no rows with this one."""
     rewards: list[str] = Field(default_factory=list, max_length=20)
@@ -114,8 +115,8 @@ class ModelArguments(StrictModel):
 class SettingsArguments(StrictModel):
     """A group of settings."""
 
-    group: str = "job"
-    """`job`, `lora`, `training`, `resources`, or a training method: `sft`, `dpo`, `kto`, `reward`, `grpo`."""
+    group: str = Field(default="job", json_schema_extra={"enum": list(GROUPS)})
+    """The settings of a job itself, one of its groups, or the group `method` of one training method."""
 
 
 class TemplateArguments(StrictModel):
@@ -129,7 +130,8 @@ class ConfigArguments(StrictModel):
     """A job that may be submitted."""
 
     config: Config
-    """The job's config. `describe_settings` describes its groups."""
+    """The job's config: at least `model` and `dataset`. `describe_settings` describes its groups. Many settings accept
+    `auto`, which leaves the value to the service."""
     template: Reference | None = None
     """Name of a template that fills in what the config leaves out; see `list_templates`."""
 
@@ -188,7 +190,7 @@ class CompareArguments(StrictModel):
     """Ids or unique names of two to ten jobs."""
 
 
-class ResumeArguments(JobArguments, Resume):
+class ResumeArguments(Resume, JobArguments):
     """A job to put back into the queue, and with which settings."""
 
 

@@ -29,7 +29,7 @@ def arguments_schema(arguments: type[StrictModel]) -> dict[str, Any]:
     if "config" in schema.get("properties", {}):
         config = schema["properties"]["config"]
         config["properties"] = _short_settings()
-    found: dict[str, Any] = _without_titles(schema)
+    found: dict[str, Any] = _simplified(schema)
     return found
 
 
@@ -47,7 +47,7 @@ def settings_schema(group: str) -> dict[str, Any]:
     definitions = _job_schema()["$defs"]
     schema = definitions[GROUPS[group]]
     nested = {name: definitions[name] for name in _references(schema, definitions)}
-    found: dict[str, Any] = _without_titles(schema | ({"$defs": nested} if nested else {}))
+    found: dict[str, Any] = _simplified(schema | ({"$defs": nested} if nested else {}))
     return found
 
 
@@ -68,7 +68,7 @@ def _short_settings() -> dict[str, Any]:
             found[name] = {"type": "object", "description": _group_text(name, schema["$defs"])}
         else:
             found[name] = field
-    settings: dict[str, Any] = _without_titles(found)
+    settings: dict[str, Any] = _simplified(found)
     return settings
 
 
@@ -89,12 +89,18 @@ def _references(schema: Any, definitions: dict[str, Any], seen: tuple[str, ...] 
     return {name for child in children for name in _references(child, definitions, seen)}
 
 
-def _without_titles(schema: Any) -> Any:
-    """The schema without the titles that repeat the names of the fields."""
-    if isinstance(schema, dict):
-        return {
-            name: _without_titles(item)
-            for name, item in schema.items()
-            if not (name == "title" and isinstance(item, str))
-        }
-    return [_without_titles(item) for item in schema] if isinstance(schema, list) else schema
+def _simplified(schema: Any) -> Any:
+    """The schema without what a model does not need: titles that repeat names, and `null` for what may be left out."""
+    if isinstance(schema, list):
+        return [_simplified(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: _simplified(item) for name, item in schema.items() if not _is_noise(name, item)}
+    kinds = [kind for kind in found.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) == 1:
+        return kinds[0] | {name: item for name, item in found.items() if name != "anyOf"}
+    return found | {"anyOf": kinds} if kinds else found
+
+
+def _is_noise(name: str, item: Any) -> bool:
+    return (name == "title" and isinstance(item, str)) or (name == "default" and item is None)
