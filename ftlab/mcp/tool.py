@@ -49,10 +49,9 @@ class Tool:
 
     def is_offered(self, door: Door, scopes: Iterable[Scope], *, readonly: bool) -> bool:
         """Whether an agent with a key of these scopes may call it."""
-        allowed = {included for scope in scopes for included in scope.includes}
-        if self.door not in (None, door) or self.scope not in allowed:
+        if self.door not in (None, door) or (readonly and self.effect is not Effect.READS):
             return False
-        return self.scope is Scope.READ or not readonly
+        return any(self.scope in scope.includes for scope in scopes)
 
 
 TOOLS: list[Tool] = []

@@ -58,6 +58,12 @@ _LINK = re.compile(r"\[(?P<title>[^\]]+)\]\((?P<page>[^)#]+\.md)\)")
 router = APIRouter(tags=["agents"])
 
 
+class MarkdownResponse(PlainTextResponse):
+    """A reply in Markdown."""
+
+    media_type = "text/markdown"
+
+
 @router.get("/llms.txt", response_class=PlainTextResponse, summary="Get the introduction for language models")
 async def get_llms_txt(request: Request) -> Response:
     """What the service is, the most important calls, and links to the documentation, as Markdown."""
@@ -65,14 +71,14 @@ async def get_llms_txt(request: Request) -> Response:
 
 
 @router.get(
-    "/guide/{page:path}", response_class=PlainTextResponse, summary="Get a page of the documentation as Markdown"
+    "/guide/{page:path}", response_class=MarkdownResponse, summary="Get a page of the documentation as Markdown"
 )
 async def get_page(page: str) -> Response:
     """The pages that `/llms.txt` and other pages link to, such as `howto/submit-a-job.md`."""
     file = _pages().get(page)
     if file is None:
         raise NotFoundError("There is no such page of the documentation; /llms.txt lists the pages.")
-    return PlainTextResponse(file.read_text("utf-8"), media_type="text/markdown")
+    return MarkdownResponse(file.read_text("utf-8"))
 
 
 @cache

@@ -16,7 +16,6 @@ from ftlab.mcp.job_settings import GROUPS
 from ftlab.mcp.server import INSTRUCTIONS, build_server
 from ftlab.mcp.tool import TOOLS, Door, Effect
 from ftlab.schemas import SamplePayload
-from ftlab.schemas.accounts import Scope
 from ftlab.schemas.job_file import read_yaml
 from ftlab.status import JobStatus, ReasonCode
 from tests.support.agents import Agent, Refused
@@ -34,7 +33,7 @@ from train.data.tokens.row_lengths import RowLengths
 
 ROW = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello" * 500}]}
 QUICK = RetryPolicy(budget_s=10.0, first_delay_s=0.001, max_delay_s=0.01)
-CHANGES = {tool.name for tool in TOOLS if tool.scope is Scope.TRAIN}
+CHANGES = {tool.name for tool in TOOLS if tool.effect is not Effect.READS}
 
 
 @pytest.fixture
@@ -53,6 +52,18 @@ def world(tmp_path, data):
 @pytest.fixture
 def address(world) -> str:
     return str(world.url(""))
+
+
+@pytest.fixture(scope="module")
+def shared_address(tmp_path_factory):
+    """A service for the tests that leave nothing behind which another one could see."""
+    with in_thread(tmp_path_factory.mktemp("shared") / "home") as world:
+        yield str(world.url(""))
+
+
+@pytest.fixture
+def shared(shared_address) -> Agent:
+    return agent_of(shared_address)
 
 
 def agent_of(address: str, door: Door = Door.STDIO, *, readonly: bool = False, **options) -> Agent:
@@ -76,12 +87,6 @@ def rows(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_text(f"{json.dumps(ROW)}\n" * 3)
     return file
-
-
-@pytest.fixture
-def config(agent, rows, tmp_path) -> dict[str, str]:
-    model = write_model(tmp_path / "home" / "models" / "org--tiny")
-    return {"model": str(model), "dataset": agent("upload_dataset", path=str(rows))["id"]}
 
 
 def test_a_whole_life(agent, world, data, rows, tmp_path):
@@ -186,8 +191,8 @@ def test_a_whole_life(agent, world, data, rows, tmp_path):
     assert agent.called == {tool.name for tool in TOOLS if tool.door in (None, Door.STDIO)}
 
 
-def test_a_file_as_text_for_an_agent_without_files(address):
-    agent = agent_of(address, Door.HTTP)
+def test_a_file_as_text_for_an_agent_without_files(shared_address):
+    agent = agent_of(shared_address, Door.HTTP)
     uploaded = agent("upload_dataset", name="../../a b.jsonl", content=f"{json.dumps(ROW)}\n")
     assert (uploaded["name"], uploaded["num_rows"]) == ("../../a b.jsonl", 1)
     with pytest.raises(Refused, match="line 2") as caught:
@@ -198,8 +203,8 @@ def test_a_file_as_text_for_an_agent_without_files(address):
     assert "path" not in agent.tools()["upload_dataset"].input_schema["properties"]
 
 
-def test_what_a_model_reads_of_a_tool(agent):
-    tools = agent.tools()
+def test_what_a_model_reads_of_a_tool(shared):
+    tools = shared.tools()
     assert set(tools) == {tool.name for tool in TOOLS if tool.door in (None, Door.STDIO)}
     for tool in TOOLS:
         listed = tools.get(tool.name)
@@ -224,13 +229,13 @@ def test_what_a_model_reads_of_a_tool(agent):
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_every_group_of_settings_is_described(agent, group):
-    found = agent("describe_settings", group=group)
+def test_every_group_of_settings_is_described(shared, group):
+    found = shared("describe_settings", group=group)
     assert all("description" in field or name == "type" for name, field in found["properties"].items())
 
 
-def test_only_what_changes_nothing(address):
-    agent = agent_of(address, readonly=True)
+def test_only_what_changes_nothing(shared_address):
+    agent = agent_of(shared_address, readonly=True)
     assert set(agent.tools()) == {tool.name for tool in TOOLS if tool.door in (None, Door.STDIO)} - CHANGES
     with pytest.raises(Refused, match="There is no tool 'submit_job'"):
         agent("submit_job", config={})
@@ -254,25 +259,25 @@ def test_only_what_changes_nothing(address):
         ("describe_settings", {"group": "trainig"}, "invalid_parameter", "Did you mean 'training'?"),
     ],
 )
-def test_errors_are_sentences(agent, name, arguments, code, words):
+def test_errors_are_sentences(shared, name, arguments, code, words):
     with pytest.raises(Refused) as caught:
-        agent(name, **arguments)
+        shared(name, **arguments)
     assert caught.value.error["code"] == code
     assert words in str(caught.value)
 
 
-def test_our_own_mistake_shows_no_traceback(agent, monkeypatch, caplog):
+def test_our_own_mistake_shows_no_traceback(shared, monkeypatch, caplog):
     broken = next(tool for tool in TOOLS if tool.name == "list_jobs")
     monkeypatch.setitem(broken.__dict__, "run", None)
     with pytest.raises(Refused, match="unexpected error") as caught:
-        agent("list_jobs")
+        shared("list_jobs")
     assert (caught.value.error["code"], "NoneType" in str(caught.value)) == ("internal_error", False)
     assert "NoneType" in caplog.text
 
 
-def test_clients_that_begin_with_a_handshake(address):
-    agent = agent_of(address, mode="legacy")
-    assert agent("list_datasets") == {"datasets": [], "has_more": False}
+def test_clients_that_begin_with_a_handshake(shared_address):
+    agent = agent_of(shared_address, mode="legacy")
+    assert agent("list_jobs") == {"jobs": [], "has_more": False}
 
 
 # The command
@@ -282,8 +287,8 @@ def environment(address: str) -> dict[str, str]:
     return {"FTLAB_SERVER": address, "PYTHONPATH": str(ROOT)}
 
 
-def test_the_command_serves_over_its_streams(address, rows):
-    agent = Agent.over_stdio(sys.executable, "-m", "ftlab.cli.main", "mcp", env=environment(address))
+def test_the_command_serves_over_its_streams(shared_address, rows):
+    agent = Agent.over_stdio(sys.executable, "-m", "ftlab.cli.main", "mcp", env=environment(shared_address))
 
     async def life(client):
         names = [tool.name for tool in (await client.list_tools()).tools]
