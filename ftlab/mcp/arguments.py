@@ -8,6 +8,7 @@ from ftlab.mcp.job_settings import GROUPS
 from ftlab.schemas.common import Name, StrictModel
 from ftlab.schemas.job_file import read_plain_yaml
 from ftlab.schemas.requests import Resume
+from ftlab.status import JobStatus
 
 MAX_WAIT_S = 300.0
 DEFAULT_WAIT_S = 45.0
@@ -148,9 +149,8 @@ class SubmitArguments(ConfigArguments):
 class JobListArguments(ListArguments):
     """The jobs to list."""
 
-    status: list[str] = Field(default_factory=list, max_length=20)
-    """Only jobs with one of these statuses: queued, pending, initializing, running, pausing, paused, cancelling,
-    completed, failed, cancelled."""
+    status: list[JobStatus] = Field(default_factory=list, max_length=20)
+    """Only jobs with one of these statuses."""
 
 
 class JobArguments(StrictModel):

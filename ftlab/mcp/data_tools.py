@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,6 +12,7 @@ from ftlab.errors import InvalidRequestError
 from ftlab.mcp.arguments import (
     CheckArguments,
     DatasetArguments,
+    DownloadArguments,
     ListArguments,
     ModelArguments,
     PreviewArguments,
@@ -37,10 +39,8 @@ async def upload_dataset_stdio(client: AsyncClient, arguments: UploadFileArgumen
     """Upload a local file of training rows (JSONL, JSON, CSV, TSV or Parquet) and return the dataset with its id. The
     shape of the rows is detected; a refused file is reported with the lines at fault. Uploading the same file again
     returns the dataset that exists. Next: preview_dataset and check_dataset."""
-    path = Path(arguments.path).expanduser()
+    path = _local(arguments.path, "path")
     _require_dataset_file(path.name, "path")
-    if not path.is_absolute():
-        raise InvalidRequestError(f"{arguments.path!r} is not an absolute path.", "invalid_parameter", "path")
     dataset = await client.datasets.upload(path, arguments.name, **_options(arguments))
     return view(dataset, *DATASET)
 
@@ -124,6 +124,34 @@ async def list_models(client: AsyncClient, arguments: ListArguments) -> dict[str
     """List the tuned models of completed jobs, newest first. `model:<id>` can be the base model of another job."""
     found, has_more = await first(client.models.list(arguments.limit + 1), arguments.limit)
     return listed("models", found, MODEL, has_more=has_more)
+
+
+@tool("Download a tuned model", effect=Effect.ADDS, door=Door.STDIO)
+async def download_model_stdio(client: AsyncClient, arguments: DownloadArguments) -> dict[str, Any]:
+    """Save the tuned model of a completed job, or one of its checkpoints, as a ZIP file in a local folder, and return
+    the path. An existing file is never replaced. A model can be several gigabytes."""
+    folder = _local(arguments.folder, "folder")
+    job = await client.jobs.get(arguments.job)
+    what = f"-{arguments.checkpoint}".replace("/", "-") if arguments.checkpoint else ""
+    target = folder / f"{job.id}{what}.zip"
+    if not folder.is_dir():
+        raise InvalidRequestError(f"There is no folder {arguments.folder!r}.", "invalid_parameter", "folder")
+    if target.exists():
+        raise InvalidRequestError(
+            f"{str(target)!r} exists already; choose another folder.", "invalid_parameter", "folder"
+        )
+    await client.jobs.download_model(job.id, target, arguments.checkpoint)
+    size_bytes = (await asyncio.to_thread(target.stat)).st_size
+    return {"path": str(target), "size_bytes": size_bytes}
+
+
+def _local(path: str, argument: str) -> Path:
+    """A path of this machine. Relative ones are refused: an agent does not know the folder of its server."""
+    with suppress(RuntimeError):  # there is no such user
+        found = Path(path).expanduser()
+        if found.is_absolute():
+            return found
+    raise InvalidRequestError(f"{path!r} is not an absolute path.", "invalid_parameter", argument)
 
 
 def _require_dataset_file(name: str, argument: str) -> None:

@@ -1,14 +1,11 @@
 """Tools that estimate, submit and control jobs."""
 
-import asyncio
-from pathlib import Path
 from typing import Any
 
 from ftlab.client import AsyncClient
-from ftlab.errors import InvalidRequestError, WaitTimeoutError
+from ftlab.errors import WaitTimeoutError
 from ftlab.mcp.arguments import (
     ConfigArguments,
-    DownloadArguments,
     JobArguments,
     ListArguments,
     NoArguments,
@@ -19,7 +16,7 @@ from ftlab.mcp.arguments import (
     WaitArguments,
 )
 from ftlab.mcp.job_settings import settings_schema
-from ftlab.mcp.tool import Door, Effect, tool
+from ftlab.mcp.tool import Effect, tool
 from ftlab.mcp.views import JOB, compact, view
 from ftlab.schemas import EventKind, Job, JobConfig, JobEstimate, NoticePayload
 from ftlab.schemas.accounts import Scope
@@ -128,27 +125,6 @@ async def delete_job(client: AsyncClient, arguments: JobArguments) -> dict[str, 
     found = await client.jobs.get(arguments.job)
     await client.jobs.delete(found.id)
     return {"deleted": found.id}
-
-
-@tool("Download a tuned model", effect=Effect.ADDS, door=Door.STDIO)
-async def download_model_stdio(client: AsyncClient, arguments: DownloadArguments) -> dict[str, Any]:
-    """Save the tuned model of a completed job, or one of its checkpoints, as a ZIP file in a local folder, and return
-    the path. An existing file is never replaced. A model can be several gigabytes."""
-    job = await client.jobs.get(arguments.job)
-    folder = Path(arguments.folder).expanduser()
-    if not folder.is_absolute() or not folder.is_dir():
-        raise InvalidRequestError(
-            f"{arguments.folder!r} is not the absolute path of a folder on this machine.", "invalid_parameter", "folder"
-        )
-    what = f"-{arguments.checkpoint}".replace("/", "-") if arguments.checkpoint else ""
-    target = folder / f"{job.id}{what}.zip"
-    if target.exists():
-        raise InvalidRequestError(
-            f"{str(target)!r} exists already; choose another folder.", "invalid_parameter", "folder"
-        )
-    await client.jobs.download_model(job.id, target, arguments.checkpoint)
-    size_bytes = (await asyncio.to_thread(target.stat)).st_size
-    return {"path": str(target), "size_bytes": size_bytes}
 
 
 @tool("Show the queue")

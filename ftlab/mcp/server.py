@@ -114,6 +114,10 @@ def _parse(model: type[StrictModel], given: Mapping[str, Any]) -> StrictModel:
         # Over JSON, as the service reads its bodies, so that both judge alike.
         return model.model_validate_json(json.dumps(given))
     except ValidationError as error:
+        if error.errors()[0]["type"] == "json_invalid":
+            raise InvalidRequestError(
+                "An argument contains half of a surrogate pair, which is not valid Unicode.", "invalid_parameter"
+            ) from None
         problems = problems_of(error, model)
         raise InvalidRequestError(summary(problems), "invalid_parameter", problems[0].field or None) from None
 

@@ -198,6 +198,8 @@ def test_a_file_as_text_for_an_agent_without_files(shared_address):
     with pytest.raises(Refused, match="line 2") as caught:
         agent("upload_dataset", name="bad.jsonl", content=f"{json.dumps(ROW)}\nnonsense")
     assert caught.value.error["code"] == "dataset_invalid"
+    with pytest.raises(Refused, match="not valid Unicode"):
+        agent("upload_dataset", name="bad.jsonl", content="\ud800")
     with pytest.raises(Refused, match="There is no tool 'download_model'"):
         agent("download_model", job="x", folder="/")
     assert "path" not in agent.tools()["upload_dataset"].input_schema["properties"]
@@ -255,6 +257,8 @@ def test_only_what_changes_nothing(shared_address):
         ("estimate_job", {"config": {}, "template": "none"}, "template_not_found", "none"),
         ("upload_dataset", {"path": "/etc/passwd"}, "invalid_parameter", "'passwd' is not the name of a dataset"),
         ("upload_dataset", {"path": "rows.jsonl"}, "invalid_parameter", "not an absolute path"),
+        ("upload_dataset", {"path": "~nobody-of-this-name/rows.jsonl"}, "invalid_parameter", "not an absolute path"),
+        ("download_model", {"job": "x", "folder": "."}, "invalid_parameter", "'.' is not an absolute path"),
         ("upload_dataset", {"path": "/nowhere/rows.jsonl"}, "file_not_found", "/nowhere/rows.jsonl"),
         ("describe_settings", {"group": "trainig"}, "invalid_parameter", "Did you mean 'training'?"),
     ],
