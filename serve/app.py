@@ -3,16 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
+from ftlab.version import installed_version
 from serve import health
 from serve.access.audit_trail import AuditRequests
 from serve.access.rules import check_rules, describe_access
 from serve.accounts import audit, costs, disk, keys, quotas, sessions, users
+from serve.agents import llms_txt, mcp_routes
 from serve.context import Services, guard
 from serve.datasets import checks, intake, preview, upload_routes
 from serve.datasets import routes as datasets
@@ -76,6 +77,7 @@ STRICT_ROUTERS = (
     openai_models.router,
     openai_graders.router,
     openai_webhooks.router,
+    mcp_routes.router,
 )
 # Links that are passed on and health checks may have additional query parameters. The earlier clients' paths come
 # last: some have a parameter where a canonical path has a word. Jobs of OpenAI's clients are listed by any key of their
@@ -84,6 +86,7 @@ LENIENT_ROUTERS = (
     health.router,
     metrics.router,
     datasets.downloads,
+    llms_txt.router,
     websocket.router,
     openai_jobs.router,
     legacy.router,
@@ -97,7 +100,7 @@ def create_app(services: Services, *, sends_request_id: bool = True) -> FastAPI:
     """
     app: FastAPI = FastAPIOffline(
         title="FineTune Lab",
-        version=_version(),
+        version=installed_version() or "unknown",
         description=DESCRIPTION,
         redoc_url=None,
         redirect_slashes=False,
@@ -134,17 +137,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     noting = asyncio.create_task(services.trail.run())
     counting = asyncio.create_task(services.limits.run(services.store))
     try:
-        yield
+        async with mcp_routes.running_mcp(app):
+            yield
     finally:
         sweeping.cancel()
         noting.cancel()
         counting.cancel()
         await services.feed.stop()
-
-
-def _version() -> str:
-    """The version of the package; of a checkout that is not installed, there is none."""
-    try:
-        return version("ftlab")
-    except PackageNotFoundError:
-        return "unknown"

@@ -18,6 +18,7 @@ import ftlab
 from ftlab.cli.exits import ExitCode
 from ftlab.cli.job_source import read_job
 from ftlab.client import AsyncClient, Client
+from ftlab.mcp import server as agents
 from ftlab.schemas import EventKind, SftMethod, streams
 from ftlab.schemas.job_file import parse_job_config, read_yaml
 from ftlab.schemas.methods import METHODS, TrainingMethod
@@ -291,6 +292,13 @@ def test_every_error_code_is_documented() -> None:
     assert len(codes) > 20
     undocumented = {code: place for code, place in codes.items() if f"`{code}`" not in text}
     assert set(undocumented) <= INTERNAL_CODES, undocumented
+
+
+def test_every_tool_for_agents_is_documented_with_its_scope() -> None:
+    table = section((DOCS / "howto" / "use-from-an-agent.md").read_text("utf-8"), "## The tools")
+    rows = [cells(line) for line in table.splitlines() if line.startswith("| `")]
+    documented = {name: scope.strip("`") for names, _, scope in rows for name in re.findall(r"`(\w+)`", names)}
+    assert documented == {tool.name: tool.scope.value for tool in agents.TOOLS}
 
 
 # The documents

@@ -105,8 +105,9 @@ def append(
     """Add files to a job; a completed job is reopened and continues training. Local files are uploaded first."""
     from pathlib import Path
 
-    from ftlab.cli.job_source import dataset_file, looks_like_file
+    from ftlab.cli.job_source import dataset_file
     from ftlab.cli.submit import dataset_id, require_dataset
+    from ftlab.schemas.dataset_files import looks_like_file
 
     files = [dataset_file(name, Path.cwd(), "append") for name in datasets]
     for name, file in zip(datasets, files, strict=True):

@@ -8,7 +8,7 @@ from typing import Any
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import JobConfig, Template
-from ftlab.schemas.dataset_files import DATASET_SUFFIXES
+from ftlab.schemas.dataset_files import looks_like_file
 from ftlab.schemas.job_file import parse_job_config, read_yaml
 from ftlab.schemas.templates import STAND_INS, merged
 
@@ -152,8 +152,3 @@ def dataset_file(value: object, folder: Path, source: str) -> Path | None:
     if "/" in value:
         raise InvalidRequestError(f"{source}: there is no dataset file {str(file)!r}.", "file_not_found", "dataset")
     return None
-
-
-def looks_like_file(name: str) -> bool:
-    """Whether the name ends as that of a dataset file."""
-    return name.lower().endswith(DATASET_SUFFIXES)

@@ -34,11 +34,13 @@ from ftlab.cli import quota as _quota  # noqa: F401  isort: skip
 from ftlab.cli import users as _users  # noqa: F401  isort: skip
 from ftlab.cli import keys as _keys  # noqa: F401  isort: skip
 from ftlab.cli import login as _login  # noqa: F401  isort: skip
+from ftlab.cli import mcp as _mcp  # noqa: F401  isort: skip
 from ftlab.cli.app import app
 from ftlab.cli.exits import ExitCode, exit_code_of
 from ftlab.cli.session import JsonOption, QuietOption, ServerOption
 from ftlab.errors import FineTuneLabError, JobEndedError
 from ftlab.formatting import one_line
+from ftlab.version import installed_version
 
 
 def main() -> NoReturn:
@@ -69,12 +71,7 @@ def _what_failed(error: OSError) -> str:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            print(version("ftlab"))
-        except PackageNotFoundError:
-            print("not installed, run from a checkout")
+        print(installed_version() or "not installed, run from a checkout")
         raise typer.Exit
 
 

@@ -50,7 +50,7 @@ async def _run(session: Session, job: str | None, *, is_readonly: bool, is_ascii
     from ftlab.errors import ServiceUnavailableError, UnreachableError
 
     tui = _application()
-    async with _client(session, 0.0) as reads, _client(session, ACTION_BUDGET_S) as acts:
+    async with session.async_client(0.0) as reads, session.async_client(ACTION_BUDGET_S) as acts:
         job_id = None
         if job is not None:
             try:
@@ -68,7 +68,7 @@ async def _print_once(session: Session, job: str | None, *, as_ascii: bool) -> N
 
     from ftlab.tui.plain import snapshot_document, snapshot_text
 
-    async with _client(session, FIRST_CONTACT_S) as client:
+    async with session.async_client(FIRST_CONTACT_S) as client:
         snapshot, detail = await _fetch(client, job)
     if session.output.as_json:
         session.output.json(snapshot_document(snapshot, detail))
@@ -87,15 +87,6 @@ async def _fetch(client: "AsyncClient", job: str | None) -> "tuple[Snapshot, Job
     if job is None:
         await client.queue(limit=1)
     return await PollingFeed(client, max_trends=TRENDS_OF_ENDED).poll(), detail
-
-
-def _client(session: Session, budget_s: float) -> "AsyncClient":
-    from ftlab.client import AsyncClient, RetryPolicy
-    from ftlab.settings import load_settings
-
-    settings = load_settings({"server": session.server}, with_login=True)
-    retry = RetryPolicy(budget_s=budget_s, max_retries=None if budget_s else 0)
-    return AsyncClient(settings.server_url, settings.api_key or "", retry=retry, owner=settings.owner or "")
 
 
 def _application() -> "ModuleType":

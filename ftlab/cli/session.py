@@ -4,6 +4,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, Self
 
@@ -11,7 +12,8 @@ import typer
 
 if TYPE_CHECKING:
     from ftlab.cli.output import Output
-    from ftlab.client import Client
+    from ftlab.client import AsyncClient, Client
+    from ftlab.settings import Settings
 
 P = ParamSpec("P")
 
@@ -62,12 +64,26 @@ class Session:
         """Connected on first use, so that a command that needs no service works without one."""
         if self._client is None:
             from ftlab.client import Client, RetryPolicy
-            from ftlab.settings import load_settings
 
-            settings = load_settings({"server": self.server}, with_login=True)
             retry = RetryPolicy(first_contact_s=None if self._patient else FIRST_CONTACT_S)
-            self._client = Client(settings.server_url, settings.api_key or "", retry=retry, owner=settings.owner or "")
+            self._client = Client(*self._address(), retry=retry, owner=self._settings.owner or "")
         return self._client
+
+    def async_client(self, budget_s: float) -> "AsyncClient":
+        """A new client, which the caller closes; it tries each request again for `budget_s` seconds."""
+        from ftlab.client import AsyncClient, RetryPolicy
+
+        retry = RetryPolicy(budget_s=budget_s, max_retries=None if budget_s else 0)
+        return AsyncClient(*self._address(), retry=retry, owner=self._settings.owner or "")
+
+    def _address(self) -> tuple[str, str]:
+        return self._settings.server_url, self._settings.api_key or ""
+
+    @cached_property
+    def _settings(self) -> "Settings":
+        from ftlab.settings import load_settings
+
+        return load_settings({"server": self.server}, with_login=True)
 
     def __enter__(self) -> Self:
         return self

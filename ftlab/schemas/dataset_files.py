@@ -15,6 +15,11 @@ DATASET_SUFFIXES = (*FORMAT_SUFFIXES, *COMPRESSION_SUFFIXES)
 """What the name of a dataset file may end in; ids have no dot."""
 
 
+def looks_like_file(name: str) -> bool:
+    """Whether the name ends as that of a dataset file."""
+    return name.lower().endswith(DATASET_SUFFIXES)
+
+
 def with_suffixes(name: str, format_: str, compression: str | None) -> str:
     """`name` with the suffixes of the file's format and compression, where it has none of them."""
     suffix = PurePosixPath(name).suffix.lower()

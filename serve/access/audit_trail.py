@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ftlab.errors import ServiceUnavailableError
 from serve.access.identity import Identity
-from serve.access.rules import SAFE_METHODS
+from serve.access.rules import SAFE_METHODS, UNDOCUMENTED
 from serve.http.responses import in_thread
 from tracking.store import Store
 from tracking.store.audit import AuditRecord
@@ -87,6 +87,8 @@ class AuditRequests:
         if identity is None or not identity.requires_keys:
             return  # nobody to name
         route = scope.get("route")
+        if getattr(route, "path", None) in UNDOCUMENTED:
+            return
         client = scope.get("client")
         trail: AuditTrail = scope["app"].state.services.trail
         trail.add(

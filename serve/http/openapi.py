@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from serve.http.field_texts import add_descriptions
+from ftlab.schemas.field_texts import add_descriptions
 
 FILE_BODY: dict[str, Any] = {
     "requestBody": {

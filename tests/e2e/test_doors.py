@@ -16,6 +16,7 @@ import yaml
 from ftlab import Client
 from ftlab.schemas import Dataset
 from ftlab.status import JobStatus
+from tests.support.agents import Agent
 from tests.support.lab import TINY, Lab, rows, tiny_job
 
 
@@ -60,6 +61,23 @@ def test_the_command_line_says_what_is_wrong_and_with_which_code(lab: Lab, tmp_p
     assert "learning_rate" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert unknown.returncode == 3
+
+
+def test_an_agent_drives_a_whole_life(lab: Lab) -> None:
+    agent = Agent.over_http(f"{lab.settings.server_url}/mcp")
+    dataset = agent("upload_dataset", name="agent.jsonl", content=rows(20))["id"]
+    report = agent("check_dataset", dataset=dataset, model=TINY, max_length=64)
+    assert (report["has_errors"], report["num_rows"]) == (False, 20)
+    config = {"name": "by-agent", "model": TINY, "dataset": dataset, "training": {"max_steps": 4}}
+    assert agent("estimate_job", config=config)["steps"] == 4
+    job_id = agent("submit_job", config=config)["id"]
+
+    found = agent("wait_for_job", job=job_id, wait_s=120)
+
+    assert (found["has_ended"], found["status"], found["step"]) == (True, "completed", 4)
+    assert any("Step 4/4" in line for line in agent("job_logs", job="by-agent")["lines"])
+    assert agent("job_metrics", job=job_id)["metrics"]["loss"]["steps"][-1] == 4
+    assert found["model_id"] in [model["id"] for model in agent("list_models")["models"]]
 
 
 def call(lab: Lab, method: str, path: str, body: dict[str, Any] | None = None) -> Any:

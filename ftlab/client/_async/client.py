@@ -5,6 +5,8 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
+import httpx2
+
 from ftlab.client._async.accounts import AsyncKeys, AsyncUsers
 from ftlab.client._async.costs import AsyncCosts
 from ftlab.client._async.datasets import AsyncDatasets
@@ -24,8 +26,8 @@ class AsyncClient:
     """Async client of a FineTune Lab service. Tasks of one event loop may share one.
 
     `base_url` and `api_key` default to the settings. With `owner`, an admin acts for another user. `retry` says how
-    long a request is tried again, and `max_retries` limits the number of tries as well. Use it as a context manager,
-    or await `close`.
+    long a request is tried again, and `max_retries` limits the number of tries as well. `http_transport` sends the
+    requests in place of connections over the network. Use it as a context manager, or await `close`.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class AsyncClient:
         max_retries: int | None = None,
         retry: RetryPolicy | None = None,
         owner: str | None = None,
+        http_transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         policy = retry or RetryPolicy()
         if max_retries is not None:
             policy = replace(policy, max_retries=max_retries)
-        self._transport = AsyncTransport(find_endpoint(base_url, api_key, owner, timeout_s, policy))
+        endpoint = find_endpoint(base_url, api_key, owner, timeout_s, policy)
+        self._transport = AsyncTransport(endpoint, http=http_transport)
         self.jobs = AsyncJobs(self._transport)
         self.datasets = AsyncDatasets(self._transport)
         self.templates = AsyncTemplates(self._transport)

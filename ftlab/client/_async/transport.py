@@ -20,10 +20,15 @@ T = TypeVar("T")
 class AsyncTransport:
     """The connection pool of a client."""
 
-    def __init__(self, endpoint: Endpoint, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        http: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
         self.endpoint = endpoint
         self.sleep = sleep
-        self._http = httpx2.AsyncClient(**client_options(endpoint))
+        self._http = httpx2.AsyncClient(**client_options(endpoint), transport=http)
 
     async def read(self, shape: type[T], request: Request, deadline: float | None = None) -> T:
         """Send a request until it succeeds, and read its reply as a `shape`."""

@@ -6,6 +6,8 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
+import httpx2
+
 from ftlab.client._sync.accounts import Keys, Users
 from ftlab.client._sync.costs import Costs
 from ftlab.client._sync.datasets import Datasets
@@ -25,8 +27,8 @@ class Client:
     """Async client of a FineTune Lab service. Threads may share one.
 
     `base_url` and `api_key` default to the settings. With `owner`, an admin acts for another user. `retry` says how
-    long a request is tried again, and `max_retries` limits the number of tries as well. Use it as a context manager,
-    or call `close`.
+    long a request is tried again, and `max_retries` limits the number of tries as well. `http_transport` sends the
+    requests in place of connections over the network. Use it as a context manager, or call `close`.
     """
 
     def __init__(
@@ -37,11 +39,13 @@ class Client:
         max_retries: int | None = None,
         retry: RetryPolicy | None = None,
         owner: str | None = None,
+        http_transport: httpx2.BaseTransport | None = None,
     ) -> None:
         policy = retry or RetryPolicy()
         if max_retries is not None:
             policy = replace(policy, max_retries=max_retries)
-        self._transport = Transport(find_endpoint(base_url, api_key, owner, timeout_s, policy))
+        endpoint = find_endpoint(base_url, api_key, owner, timeout_s, policy)
+        self._transport = Transport(endpoint, http=http_transport)
         self.jobs = Jobs(self._transport)
         self.datasets = Datasets(self._transport)
         self.templates = Templates(self._transport)

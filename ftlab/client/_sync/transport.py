@@ -21,10 +21,15 @@ T = TypeVar("T")
 class Transport:
     """The connection pool of a client."""
 
-    def __init__(self, endpoint: Endpoint, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        sleep: Callable[[float], None] = time.sleep,
+        http: httpx2.BaseTransport | None = None,
+    ) -> None:
         self.endpoint = endpoint
         self.sleep = sleep
-        self._http = httpx2.Client(**client_options(endpoint))
+        self._http = httpx2.Client(**client_options(endpoint), transport=http)
 
     def read(self, shape: type[T], request: Request, deadline: float | None = None) -> T:
         """Send a request until it succeeds, and read its reply as a `shape`."""

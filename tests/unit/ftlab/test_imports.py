@@ -28,7 +28,7 @@ def test_import_ftlab_costs_nothing():
 
 
 @pytest.mark.parametrize(
-    "module", ["ftlab.client", "ftlab.cli.main", "ftlab.schemas", "ftlab.settings", "ftlab.tui.app"]
+    "module", ["ftlab.client", "ftlab.cli.main", "ftlab.schemas", "ftlab.settings", "ftlab.tui.app", "ftlab.mcp.stdio"]
 )
 def test_no_part_is_heavy(module):
     assert not modules_after(f"import {module}") & HEAVY
@@ -36,7 +36,7 @@ def test_no_part_is_heavy(module):
 
 def test_the_help_page_needs_no_client():
     loaded = modules_after("import ftlab.cli.main")
-    assert not loaded & {"pydantic", "httpx2", "websockets", "yaml", "rich.console", "textual"}
+    assert not loaded & {"pydantic", "httpx2", "websockets", "yaml", "rich.console", "textual", "mcp"}
 
 
 def test_a_snapshot_of_the_monitor_needs_no_textual():
