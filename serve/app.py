@@ -32,6 +32,7 @@ from serve.openai import file_routes as openai_files
 from serve.openai import grader_routes as openai_graders
 from serve.openai import job_routes as openai_jobs
 from serve.openai import model_routes as openai_models
+from serve.openai import permission_routes as openai_permissions
 from serve.openai import webhook_routes as openai_webhooks
 from serve.streams import descriptions, server_sent_events, websocket
 from serve.telemetry import routes as telemetry
@@ -75,6 +76,7 @@ STRICT_ROUTERS = (
     openai_files.router,
     openai_models.router,
     openai_graders.router,
+    openai_permissions.router,
     openai_webhooks.router,
 )
 # Links that are passed on and health checks may have additional query parameters. The earlier clients' paths come

@@ -3,7 +3,8 @@
 Ray 2.60 writes a configuration that opens HAProxy's statistics and metrics on every interface, without a password, and
 has no option against it. It does let us name the program to start, so a short shell script binds those ports to
 loopback and then runs HAProxy. They also replace Ray's plain error pages with ours: HAProxy replies by itself when no
-replica does, and clients read every error in one format.
+replica does, and clients read every error in one format. And they have HAProxy pass on the address of the client, whose
+own header with one is believed only if it is a proxy on this machine.
 """
 
 import json
@@ -20,6 +21,7 @@ for argument; do
   case "$argument" in
     */haproxy.cfg) sed -i -E -e '/:{port}( |$)/!s/^( *bind )(\\*|):/\\1127.0.0.1:/' \\
       -e 's/ mode 666 / mode 600 /' \\
+      -e '/^frontend http_frontend/a\\    http-request set-header x-forwarded-for %[src] unless {{ src 127.0.0.0/8 }}' \\
       -e 's#^( *errorfile (50[0-9])) .*#\\1 {folder}/\\2.http#' "$argument" ;;
   esac
 done

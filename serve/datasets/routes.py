@@ -14,7 +14,7 @@ from serve.context import Caller, services_of
 from serve.datasets import intake, service
 from serve.datasets.intake import SOURCE
 from serve.datasets.options import DatasetOptions, QueryOptions
-from serve.datasets.receive import Upload, receive
+from serve.datasets.receive import Upload, declared_bytes, receive
 from serve.datasets.service import Content
 from serve.http.body_limit import MULTIPART_OVERHEAD_BYTES
 from serve.http.json_body import JsonBody, JsonRoute
@@ -105,8 +105,7 @@ async def uploaded(
 ) -> Dataset:
     """Receive the request's file and make it a dataset. `choose` may look at the file for other options; it blocks."""
     services, owner = caller.services, caller.owner
-    declared = request.headers.get("content-length", "")
-    num_bytes = max(0, int(declared[:20]) - MULTIPART_OVERHEAD_BYTES) if declared.isdecimal() else 0
+    num_bytes = max(0, declared_bytes(request) - MULTIPART_OVERHEAD_BYTES)
     folder = await caller.call(intake.make_incoming, options, num_bytes)
     try:
         upload = await receive(request, folder / SOURCE, services.settings.max_upload_bytes, form)

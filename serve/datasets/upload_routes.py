@@ -9,12 +9,13 @@ from fastapi import APIRouter, Header
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from ftlab.errors import ServiceUnavailableError
+from ftlab.errors import RateLimitError, ServiceUnavailableError
 from ftlab.schemas import Dataset, Upload
 from ftlab.schemas.replies import UploadList
 from ftlab.schemas.requests import UploadEnd, UploadStart
 from serve.context import Caller
 from serve.datasets import upload_sessions
+from serve.datasets.receive import file_chunks
 from serve.datasets.upload_sessions import OffsetError, Piece
 from serve.http.errors import error_response, request_id_of
 from serve.http.json_body import JsonBody, JsonRoute
@@ -99,12 +100,12 @@ async def completed(caller: Caller, upload_id: str, end: UploadEnd) -> Dataset:
 async def _receive(request: Request, piece: Piece) -> None:
     buffer = bytearray()
     try:
-        async for data in request.stream():
+        async for data in file_chunks(request):
             buffer += data
             if len(buffer) >= PIECE_BYTES:
                 await in_thread(piece.write, bytes(buffer))
                 buffer.clear()
-    except ClientDisconnect:
+    except (ClientDisconnect, RateLimitError):
         await in_thread(piece.write, bytes(buffer))
         raise
     await in_thread(piece.write, bytes(buffer))
