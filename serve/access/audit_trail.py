@@ -13,6 +13,7 @@ from serve.access.identity import Identity
 from serve.access.rules import SAFE_METHODS
 from serve.http.responses import in_thread
 from tracking.store import Store
+from tracking.store.api_keys import without_keys
 from tracking.store.audit import AuditRecord
 from tracking.store.ids import new_id
 
@@ -116,15 +117,15 @@ class AuditRequests:
 
 def entry_of(scope: Scope, status: int, *, user: str, key_id: str | None, owner: str) -> AuditRecord:
     """The entry about a request."""
-    route = scope.get("route")
+    route, path = scope.get("route"), without_keys(scope["path"])
     return AuditRecord(
         id=new_id("act"),
         at=datetime.now(UTC),
         user=user,
         key_id=key_id,
         owner=owner,
-        action=f"{scope.get('method', 'GET')} {getattr(route, 'path', scope['path'])}",
-        path=scope["path"],
+        action=f"{scope.get('method', 'GET')} {getattr(route, 'path', path)}",
+        path=path,
         status=status,
         address=address_of(scope),
         request_id=scope["state"].get("request_id"),

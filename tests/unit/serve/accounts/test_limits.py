@@ -83,8 +83,7 @@ def test_replicas_count_together(settings, clock, store):
 def uploaded(limits: KeyLimits, num_bytes: int) -> bool:
     try:
         limits.count_upload("a", num_bytes)
-    except RateLimitError as error:
-        assert error.code == "upload_rate_limited"
+    except RateLimitError:
         return False
     return True
 
