@@ -33,7 +33,13 @@ BUSY_PATIENCE_S = 600.0
 AS_STARTED = UploadEnd()
 
 
-@router.post("", status_code=201, response_model=Upload, summary="Start an upload")
+@router.post(
+    "",
+    status_code=201,
+    response_model=Upload,
+    responses={200: {"model": Upload, "description": "An interrupted upload of the same file."}},
+    summary="Start an upload",
+)
 async def create_upload(caller: Caller, body: JsonBody[UploadStart]) -> Response:
     """With `sha256`, an interrupted upload of the same file is found again: `200` with the bytes received so far."""
     upload, is_new = await caller.call(upload_sessions.start, body)
@@ -45,7 +51,12 @@ async def list_uploads(caller: Caller) -> Response:
     return reply(UploadList(data=await caller.call(upload_sessions.list_open)))
 
 
-@router.head("/{upload_id}", status_code=200, summary="Get the offset of the next piece: header Upload-Offset")
+@router.head(
+    "/{upload_id}",
+    status_code=200,
+    response_class=Response,
+    summary="Get the offset of the next piece: header Upload-Offset",
+)
 async def head_upload(caller: Caller, upload_id: RecordId) -> Response:
     return Response(headers=_offset(await caller.call(upload_sessions.get, upload_id)))
 
@@ -73,6 +84,7 @@ async def send_piece(
     "/{upload_id}/complete",
     status_code=201,
     response_model=Dataset,
+    responses={200: {"model": Dataset, "description": "The dataset was created before."}},
     summary="Create the dataset from a complete upload",
 )
 async def complete_upload(caller: Caller, upload_id: RecordId, end: JsonBody[UploadEnd] = AS_STARTED) -> Response:

@@ -17,19 +17,19 @@ Checkpoint = Annotated[str, Path(max_length=600, description="`ft:...`, or `ft:.
 REFUSED = "Refused: checkpoints cannot be shared"
 
 
-@router.get("", status_code=400, response_model=None, summary=REFUSED)
+@router.get("", status_code=400, response_model=None, response_description=REFUSED, summary=REFUSED)
 async def list_permissions(caller: Caller, checkpoint: Checkpoint) -> NoReturn:
     """`400` with code `sharing_not_supported`; `404` for a model that you do not have."""
     await caller.call(refuse_sharing, checkpoint)
 
 
-@router.post("", status_code=400, response_model=None, summary=REFUSED)
+@router.post("", status_code=400, response_model=None, response_description=REFUSED, summary=REFUSED)
 async def create_permissions(caller: Caller, checkpoint: Checkpoint) -> NoReturn:
     """`400` with code `sharing_not_supported`; `404` for a model that you do not have."""
     await caller.call(refuse_sharing, checkpoint)
 
 
-@router.delete("/{permission}", status_code=400, response_model=None, summary=REFUSED)
+@router.delete("/{permission}", status_code=400, response_model=None, response_description=REFUSED, summary=REFUSED)
 async def delete_permission(caller: Caller, checkpoint: Checkpoint, permission: str) -> NoReturn:
     """`400` with code `sharing_not_supported`; `404` for a model that you do not have."""
     await caller.call(refuse_sharing, checkpoint)

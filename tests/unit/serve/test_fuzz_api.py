@@ -28,6 +28,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.testclient import TestClient
 
+from cluster.policy import Fleet, Node
 from ftlab.schemas.accounts import LOCAL_USER, Scope
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode
@@ -38,14 +39,14 @@ from serve.context import Services
 from serve.jobs import deletion
 from serve.streams.subscriptions import EventFeed
 from tests.support.model_folders import write_model
-from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace
+from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, FakeHuggingFace, FakeTelemetry
 from tests.unit.serve.accounts.with_keys import add_key
 from tests.unit.serve.conftest import ROWS
 from tests.unit.serve.jobs.statuses import NOW, bring
 from tracking.store import Store
 from tracking.store.records import CheckpointRecord, MetricRecord, ModelRecord
 
-NUM_REQUESTS, NUM_REQUESTS_LONG = 12, 400
+NUM_REQUESTS, NUM_REQUESTS_LONG = 8, 100
 """Of each route, each of those that its description allows and of those that it forbids."""
 NUM_SEQUENCES, NUM_STEPS = 100, 30
 ERROR_FIELDS = {"message", "type", "param", "code", "request_id"}
@@ -79,8 +80,7 @@ class Fuzzed:
     def send(self, case: Case, caller: str) -> Response:
         """Send the request and look at the answer."""
         request = requests.Request(**case.as_transport_kwargs(base_url="http://127.0.0.1:8000"))
-        for name in ("authorization", "cookie"):
-            request.headers.pop(name, None)
+        request.headers.pop("authorization", None)
         request.headers.update(self.keys[caller])
         try:
             made = request.prepare()
@@ -125,7 +125,11 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
     hub = FakeEventHub()
     feed = EventFeed(hub)
     feed.stopping = True  # a stream would never end otherwise
-    services = Services(configured, store, FakeCoordinator(), hub, feed, FakeData(), FakeHuggingFace())
+    coordinator = FakeCoordinator()
+    coordinator.fleet = Fleet((Node("a", 4, 0, 8 * 1024**3),))
+    services = Services(
+        configured, store, coordinator, hub, feed, FakeData(), FakeHuggingFace(), telemetry=FakeTelemetry()
+    )
     app = create_app(services)
     with (
         pytest.MonkeyPatch.context() as patch,
