@@ -89,9 +89,8 @@ def test_two_users_of_a_service_on_a_network(guarded: Lab, tmp_path: Path) -> No
     _check_audit(url, first)
     _check_ports(guarded)
     secrets = {key.rpartition("_")[2] for key in (first, *keys.values())}
-    _check_secrets(
-        guarded, secrets | {cookie, HUB_TOKEN, MAIL_PASSWORD, HOOK_PATH, HOOK_SECRET, link.rpartition("/")[2]}
-    )
+    secrets |= {cookie, HUB_TOKEN, MAIL_PASSWORD, HOOK_PATH, HOOK_SECRET, link.rpartition("/")[2]}
+    _check_secrets(guarded, secrets)
 
 
 def _sign_in(url: str, key: str) -> str:
@@ -125,12 +124,12 @@ def _check_secrets(lab: Lab, secrets: set[str]) -> None:
         assert _processes_with(lab, secret) == []
     for process, words in lab._command_lines():
         assert not [secret for secret in secrets if secret in " ".join(words)], process
-    found = set()
-    for folder in (lab.settings.home, ray_temp_dir(lab.settings)):
-        for file in folder.rglob("*"):
-            if file.is_file() and not file.is_symlink():
-                content = file.read_bytes()
-                found |= {(file.name, secret) for secret in secrets if secret.encode() in content}
+    found, folders = set(), (lab.settings.home, ray_temp_dir(lab.settings))
+    files = [file for folder in folders for file in folder.rglob("*") if file.is_file() and not file.is_symlink()]
+    assert {"api.log", "mlflow.db", "ftlab.db", "raylet.out"} <= {file.name for file in files}
+    for file in files:
+        content = file.read_bytes()
+        found |= {(file.name, secret) for secret in secrets if secret.encode() in content}
     of_channels = {(name, secret) for name in DATABASE for secret in (HOOK_PATH, HOOK_SECRET)}
     assert found - of_channels == set()
     assert found, "the channel is in the database"
