@@ -50,7 +50,7 @@ class KeyLimits:
         self._requests[key_id] += 1
 
     def check_upload(self, key_id: str | None, num_bytes: int) -> None:
-        """Raise `RateLimitError` (code `upload_rate_limited`) when so many bytes would be too many in this hour."""
+        """Raise `RateLimitError` (code `upload_rate_limited`) when this many more would be too many in this hour."""
         if key_id is None or self._max_upload_bytes is None:
             return
         self._turn_windows()

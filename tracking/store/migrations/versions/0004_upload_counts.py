@@ -1,4 +1,4 @@
-"""Counts of uploaded bytes. The table is made anew: its rows are of the running processes only."""
+"""Counts of uploaded bytes. The table is made again, as its rows are only those of the running processes."""
 
 import sqlalchemy as sa
 from alembic import op
