@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
-from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from starlette.requests import HTTPConnection
@@ -59,8 +58,7 @@ class WrongKeys:
             )
         if number <= self._max + 1:  # a flood must not fill the log
             user, key_id = (holder.key.owner, holder.key.id) if holder else (NOBODY, None)
-            status = error.status or HTTPStatus.UNAUTHORIZED
-            self._trail.add(entry_of(connection.scope, status, user=user, key_id=key_id, owner=user))
+            self._trail.add(entry_of(connection.scope, error.status, user=user, key_id=key_id, owner=user))
         await self._delay(min(MAX_DELAY_S, DELAY_STEP_S * (number - 1)))
         return error
 

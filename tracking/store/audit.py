@@ -44,7 +44,7 @@ class AuditRepository:
         """Remove the oldest entries that are older, at most `limit` of them; return their number."""
         oldest = select(audit_entries.c.seq).order_by(audit_entries.c.seq).limit(limit)
         # Entries are added in the order of their times, give or take the second that they wait in a process.
-        old = (audit_entries.c.seq.in_(oldest.scalar_subquery()), audit_entries.c.at < instant)
+        old = (audit_entries.c.seq.in_(oldest), audit_entries.c.at < instant)
         return self._connection.execute(delete(audit_entries).where(*old)).rowcount
 
     def list(self, *, user: str | None = None, after: str | None = None, limit: int = 20) -> AuditRecords:

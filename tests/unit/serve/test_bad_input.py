@@ -160,7 +160,9 @@ CASES = {
     "seed 2^64": training("training.seed must be", seed=2**64),
     "seed 2^200": training("training.seed must be", seed=2**200),
     "fp16 and bf16": training("training.bf16 and training.fp16", bf16=True, fp16=True),
-    "warm-up above total": training("training.warmup_steps", warmup_steps=10, max_steps=5),
+    "warm-up above total": training(
+        "training.warmup_steps (10) must not be above training.max_steps (5)", warmup_steps=10, max_steps=5
+    ),
     "two warm-ups": training("training.warmup_steps", warmup_steps=1, warmup_ratio=0.5),
     "prefetch without workers": training("needs training.dataloader_num_workers", dataloader_prefetch_factor=2),
     "noise in dpo": job(
@@ -172,7 +174,8 @@ CASES = {
     "length 0": job(422, "invalid_config", "method.max_length must be", method={"max_length": 0}),
     "length 1e8": job(422, "invalid_config", "method.max_length must be", method={"max_length": 10**8}),
     "unknown method": job(422, "invalid_config", "method.type must be", method={"type": SECRET}),
-    "qlora, full": job(422, "invalid_config", "tuning 'full'", load_in_4bit=True, tuning="full"),
+    "qlora, full": job(422, "invalid_config", "load_in_4bit needs tuning 'lora'", load_in_4bit=True, tuning="full"),
+    "dpo without pairs": job(422, "dataset_kind_mismatch", "dpo", "dataset", method={"type": "dpo"}),
     "8-bit, 4-bit": job(422, "invalid_config", "cannot be combined", load_in_4bit=True, load_in_8bit=True),
     "8-bit dora": job(422, "invalid_config", "lora.use_dora", load_in_8bit=True, lora={"use_dora": True}),
     "8-bit pissa": job(

@@ -1,6 +1,8 @@
 """Users, API keys, sessions and the audit log in the store, on both databases."""
 
+import stat
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +39,13 @@ def test_a_key_is_found_by_its_whole_text_only(store: Store) -> None:
     assert key_id_in(other) == key_id
     for wrong in (other, text[:-1], text.upper(), f"ftl_{key_id}_", "", "ftl", new_key()[1], text + "x"):
         assert not may_enter(store, wrong)
+
+
+def test_a_new_database_is_for_its_account_only(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path / 'new' / 'ftlab.db'}")
+    store.migrate()
+    assert {stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "new").iterdir()} == {0o600}
+    store.close()
 
 
 def test_a_database_holds_no_key(store: Store) -> None:
