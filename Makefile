@@ -9,7 +9,7 @@ REPORTS := .test-reports
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 # A process holds torch, about 1 GB, and the fixtures of the files it was given.
 
-.PHONY: demo up down test checks service web web-types web-checks lint types sync-client unit browser e2e faults slow fuzz chaos bench clean
+.PHONY: demo up down test checks service web web-types web-checks lint types sync-client unit browser e2e faults slow audit fuzz chaos bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -86,8 +86,14 @@ slow: $(VENV)/.installed-dev ## the tests that take long, and those of the other
 	$(BIN)/python -m pytest tests/unit tests/e2e -m slow
 	$(BIN)/python -m pytest tests/e2e/test_doors.py tests/e2e/test_streams.py --ingress python
 
+# Needs the network, and fails without it.
+audit: $(VENV)/.installed-dev ## known vulnerabilities of the installed libraries
+	$(BIN)/pip install --quiet --disable-pip-version-check 'pip-audit>=2.10,<3'
+	$(BIN)/pip list --format freeze --exclude-editable > $(VENV)/installed.txt
+	$(BIN)/pip-audit --requirement $(VENV)/installed.txt --no-deps --disable-pip --vulnerability-service osv
+
 fuzz: $(VENV)/.installed-dev ## many more random requests than the tests send
-	$(BIN)/python -m pytest tests/unit/serve/test_fuzz_api.py -m fuzz
+	$(BIN)/python -m pytest tests/unit/serve/test_fuzz_api.py -m fuzz -n auto --maxprocesses 8
 
 chaos: $(VENV)/.installed-dev ## every fault against a whole service, on both databases; hours
 	$(BIN)/python -m tests.chaos

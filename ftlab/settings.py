@@ -48,7 +48,7 @@ class Settings(BaseModel):
     """Folder that holds all data: database, datasets, jobs, MLflow, logs."""
     server: str | None = None
     """Address of the service for clients; default `http://<host>:<port>`."""
-    api_key: str | None = None
+    api_key: str | None = Field(default=None, repr=False)
     """Key that clients send; default: the one of `ftlab login`. A service without keys needs none."""
     owner: str | None = None
     """Other user for whom an admin's commands act."""
@@ -64,7 +64,7 @@ class Settings(BaseModel):
     """Port of the Ray dashboard."""
     ray_port: int = Field(default=6379, ge=1, le=65535)
     """Port of Ray's own control store (GCS)."""
-    database_url: str | None = None
+    database_url: str | None = Field(default=None, repr=False)
     """SQLAlchemy URL; default: SQLite in `home`."""
     model_roots: tuple[Path, ...] = ()
     """Folders that may contain local base models, besides `home/models`."""
@@ -106,6 +106,12 @@ class Settings(BaseModel):
     """Requests that one API key may send in a minute."""
     key_streams: int | None = Field(default=50, ge=1)
     """Live streams that one API key may have open at the same time."""
+    key_upload_bytes_per_hour: int | None = Field(default=100 * 1024**3, ge=1)
+    """Bytes of files that one API key may upload in an hour."""
+    wrong_keys_per_minute: int = Field(default=20, ge=1)
+    """Wrong API keys that one address may send in a minute before it gets 429. Its valid keys are still accepted."""
+    audit_days: int = Field(default=365, ge=1, le=36500)
+    """Days that entries of the audit log are kept."""
     stop_grace_s: float = Field(default=6.0, ge=0.0)
     """Seconds a running job gets to save its last checkpoint before it is ended by force."""
     recovery: Literal["none", "auto"] = "none"
@@ -122,7 +128,7 @@ class Settings(BaseModel):
     """Server that mails notifications: `smtps://host`, or `smtp://host:587` for STARTTLS, with `user@` if it asks for
     a login.
     """
-    smtp_password: str | None = None
+    smtp_password: str | None = Field(default=None, repr=False)
     """Password for the mail server."""
     smtp_from: str | None = None
     """Sender of the mails; default: `ftlab@` and the name of this machine."""

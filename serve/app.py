@@ -33,6 +33,7 @@ from serve.openai import file_routes as openai_files
 from serve.openai import grader_routes as openai_graders
 from serve.openai import job_routes as openai_jobs
 from serve.openai import model_routes as openai_models
+from serve.openai import permission_routes as openai_permissions
 from serve.openai import webhook_routes as openai_webhooks
 from serve.streams import descriptions, server_sent_events, websocket
 from serve.telemetry import routes as telemetry
@@ -81,7 +82,7 @@ STRICT_ROUTERS = (
 )
 # Links that are passed on and health checks may have additional query parameters. The earlier clients' paths come
 # last: some have a parameter where a canonical path has a word. Jobs of OpenAI's clients are listed by any key of their
-# metadata.
+# metadata, and what is refused in any case need not be right.
 LENIENT_ROUTERS = (
     health.router,
     metrics.router,
@@ -89,6 +90,7 @@ LENIENT_ROUTERS = (
     llms_txt.router,
     websocket.router,
     openai_jobs.router,
+    openai_permissions.router,
     legacy.router,
 )
 

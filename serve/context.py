@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Concatenate, ParamSpec, TypeVar
 
@@ -49,7 +50,7 @@ class Services:
 
     @cached_property
     def trail(self) -> AuditTrail:
-        return AuditTrail(self.store)
+        return AuditTrail(self.store, timedelta(days=self.settings.audit_days))
 
     @cached_property
     def gate(self) -> Gate:

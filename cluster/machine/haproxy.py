@@ -3,7 +3,8 @@
 Ray 2.60 writes a configuration that opens HAProxy's statistics and metrics on every interface, without a password, and
 has no option against it. It does let us name the program to start, so a short shell script binds those ports to
 loopback and then runs HAProxy. They also replace Ray's plain error pages with ours: HAProxy replies by itself when no
-replica does, and clients read every error in one format.
+replica does, and clients read every error in one format. And they have HAProxy pass on the address of the client, whose
+own header with one is believed only if it is a proxy on this machine.
 """
 
 import json
@@ -20,11 +21,14 @@ for argument; do
   case "$argument" in
     */haproxy.cfg) sed -i -E -e '/:{port}( |$)/!s/^( *bind )(\\*|):/\\1127.0.0.1:/' \\
       -e 's/ mode 666 / mode 600 /' \\
+      -e '/^frontend http_frontend/a\\    {forward_address}' \\
       -e 's#^( *errorfile (50[0-9])) .*#\\1 {folder}/\\2.http#' "$argument" ;;
   esac
 done
 exec {binary} "$@"
 """
+
+FORWARD_ADDRESS = "http-request set-header x-forwarded-for %[src] unless { src 127.0.0.0/8 }"
 
 _ERRORS: dict[int, tuple[str, str, str]] = {
     502: (
@@ -62,9 +66,13 @@ def ingress_environment(settings: Settings, folder: Path) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     wrapper = folder / "haproxy-on-loopback"
     # The folder is below the one for temporary files, with a name of ours: nothing in it needs quotes.
-    wrapper.write_text(
-        WRAPPER.format(binary=shlex.quote(str(get_haproxy_binary())), folder=folder, port=settings.port), "utf-8"
+    text = WRAPPER.format(
+        binary=shlex.quote(str(get_haproxy_binary())),
+        folder=folder,
+        port=settings.port,
+        forward_address=FORWARD_ADDRESS,
     )
+    wrapper.write_text(text, "utf-8")
     _write_errors(folder)
     wrapper.chmod(0o700)
     names = ("HAPROXY_STATS_PORT", "HAPROXY_METRICS_PORT", "FALLBACK_PROXY_HTTP_PORT", "FALLBACK_PROXY_GRPC_PORT")

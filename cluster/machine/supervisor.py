@@ -41,6 +41,8 @@ DRAIN_MARGIN_S = 30.0
 RECORD_NICENESS = 5
 """MLflow's copy and notifications may come later; a request may not."""
 MAIL_SECRETS = ("FTLAB_SMTP_PASSWORD",)
+HUB_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+"""For the processes that look models up or fetch them."""
 RAY_STOP_GRACE_S = 2.0
 OBJECT_STORE_BYTES = 128 * 1024**2
 """Nothing large goes through Ray's object store here."""
@@ -65,12 +67,13 @@ class Supervisor:
         notifier = [sys.executable, "-m", "cluster.events.notifier"]
         # The code of jobs runs below Ray, and the notifier alone sends mail.
         mail_env = {name: env.pop(name) for name in MAIL_SECRETS if name in env}
+        record_env = {name: value for name, value in env.items() if name not in HUB_SECRETS}
         self._api = Part("API", [sys.executable, "-m", "serve.launcher"], env, logs / "api.log")
         self._parts = [
             self._ray,
-            Part("MLflow", mlflow, env | SERVER_ENVIRONMENT, logs / "mlflow.log", RECORD_NICENESS),
-            Part("Recorder", recorder, env, logs / "recorder.log", RECORD_NICENESS),
-            Part("Notifier", notifier, env | mail_env, logs / "notifier.log", RECORD_NICENESS),
+            Part("MLflow", mlflow, record_env | SERVER_ENVIRONMENT, logs / "mlflow.log", RECORD_NICENESS),
+            Part("Recorder", recorder, record_env, logs / "recorder.log", RECORD_NICENESS),
+            Part("Notifier", notifier, record_env | mail_env, logs / "notifier.log", RECORD_NICENESS),
             self._api,
         ]
 

@@ -119,12 +119,12 @@ class Session(WireModel):
 
 
 class AuditEntry(WireModel):
-    """One action of a user."""
+    """One action of a user, or one request with a wrong key."""
 
     id: str
     at: datetime
     user: str
-    """Who acted."""
+    """Who acted; `-` for a request with a wrong key."""
     key_id: str | None
     owner: str
     """Whose records it was about: another user's where an admin acted for them."""

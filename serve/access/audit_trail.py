@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import time
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -12,21 +13,31 @@ from serve.access.identity import Identity
 from serve.access.rules import SAFE_METHODS, UNDOCUMENTED
 from serve.http.responses import in_thread
 from tracking.store import Store
+from tracking.store.api_keys import without_keys
 from tracking.store.audit import AuditRecord
 from tracking.store.ids import new_id
 
 INTERVAL_S = 1.0
 MAX_WAITING = 10_000
 """Entries kept while the database is unavailable."""
+CLEAN_INTERVAL_S = 600.0
+BATCH = 1000
+"""Old entries that one transaction removes."""
+NOBODY = "-"
+"""In the place of a user: the key in the request was wrong."""
 
 logger = logging.getLogger(__name__)
 
 
 class AuditTrail:
-    """What one API process has yet to write. Requests only append, so that none of them waits for it."""
+    """What one API process has yet to write. Requests only append, so that none of them waits for it.
 
-    def __init__(self, store: Store) -> None:
+    Removes entries once they are older than `keep`.
+    """
+
+    def __init__(self, store: Store, keep: timedelta) -> None:
         self._store = store
+        self._keep = keep
         self._entries: list[AuditRecord] = []
         self._uses: dict[str, datetime] = {}
 
@@ -41,10 +52,14 @@ class AuditTrail:
 
     async def run(self) -> None:
         """Write now and then, until cancelled; then write what is left."""
+        clean_at = time.monotonic()
         try:
             while True:
                 await asyncio.sleep(INTERVAL_S)
                 await in_thread(self.flush)
+                if time.monotonic() >= clean_at:
+                    clean_at += CLEAN_INTERVAL_S
+                    await in_thread(self.remove_old)
         finally:
             self.flush()
 
@@ -62,6 +77,15 @@ class AuditTrail:
             for key_id, at in uses.items():
                 if self._uses.get(key_id) == at:
                     del self._uses[key_id]
+
+    def remove_old(self) -> None:
+        """Remove the entries that are too old, or leave that to the next time. Blocks on the store."""
+        oldest = datetime.now(UTC) - self._keep
+        num_removed = BATCH
+        with suppress(ServiceUnavailableError):
+            while num_removed == BATCH:
+                with self._store.begin() as tx:
+                    num_removed = tx.audit.remove_before(oldest, limit=BATCH)
 
 
 class AuditRequests:
@@ -86,22 +110,31 @@ class AuditRequests:
     def _note(self, scope: Scope, identity: Identity | None, status: int) -> None:
         if identity is None or not identity.requires_keys:
             return  # nobody to name
-        route = scope.get("route")
-        if getattr(route, "path", None) in UNDOCUMENTED:
+        if getattr(scope.get("route"), "path", None) in UNDOCUMENTED:
             return
-        client = scope.get("client")
         trail: AuditTrail = scope["app"].state.services.trail
-        trail.add(
-            AuditRecord(
-                id=new_id("act"),
-                at=datetime.now(UTC),
-                user=identity.user,
-                key_id=identity.key_id,
-                owner=scope["state"].get("owner", identity.user),
-                action=f"{scope['method']} {getattr(route, 'path', scope['path'])}",
-                path=scope["path"],
-                status=status,
-                address=client[0] if client else None,
-                request_id=scope["state"].get("request_id"),
-            )
-        )
+        owner = scope["state"].get("owner", identity.user)
+        trail.add(entry_of(scope, status, user=identity.user, key_id=identity.key_id, owner=owner))
+
+
+def entry_of(scope: Scope, status: int, *, user: str, key_id: str | None, owner: str) -> AuditRecord:
+    """The entry about a request."""
+    route, path = scope.get("route"), without_keys(scope["path"])
+    return AuditRecord(
+        id=new_id("act"),
+        at=datetime.now(UTC),
+        user=user,
+        key_id=key_id,
+        owner=owner,
+        action=f"{scope.get('method', 'GET')} {getattr(route, 'path', path)}",
+        path=path,
+        status=status,
+        address=address_of(scope),
+        request_id=scope["state"].get("request_id"),
+    )
+
+
+def address_of(scope: Scope) -> str | None:
+    """The network address of the client, as the front or a proxy on this machine gives it."""
+    client = scope.get("client")
+    return client[0] if client else None

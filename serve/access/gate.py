@@ -17,6 +17,7 @@ from serve.access.audit_trail import AuditTrail
 from serve.access.identity import LOCAL, Identity
 from serve.access.key_limits import KeyLimits
 from serve.access.rules import SAFE_METHODS
+from serve.access.wrong_keys import WrongKeys
 from serve.http.responses import in_thread
 from tracking.store import Store
 from tracking.store.api_keys import KeyHolder
@@ -44,6 +45,7 @@ class Gate:
         self._must_have_keys = not settings.is_loopback
         self._trail = trail
         self._limits = limits
+        self._wrong_keys = WrongKeys(settings, trail)
         self._clock = clock
         self._has_keys = False
         self._looked_at = NEVER
@@ -53,7 +55,7 @@ class Gate:
     async def admit(self, connection: HTTPConnection, scope: Scope) -> Identity:
         """The caller of a request that needs this scope.
 
-        Raises `AuthenticationError` without a valid key, `RateLimitError` after too many requests, and
+        Raises `AuthenticationError` without a valid key, `RateLimitError` after too many requests or wrong keys, and
         `PermissionDeniedError` where the key does not allow this one.
         """
         identity = await self._identify(connection)
@@ -102,10 +104,20 @@ class Gate:
                 if not await in_thread(self._is_valid, identity):
                     return
 
-    def find_key(self, text: str) -> KeyHolder:
-        """The holder of a valid key. Raises `AuthenticationError`; blocks on the store."""
+    async def find_key(self, connection: HTTPConnection, text: str) -> KeyHolder:
+        """The holder of a valid key that a request brings.
+
+        Raises `AuthenticationError`, and `RateLimitError` after many wrong keys of the same address.
+        """
+        holder = await in_thread(self._find_key, text)
+        if holder is None or not holder.may_enter(datetime.now(UTC)):
+            raise await self._wrong_keys.refusal(connection, holder)
+        self._note_use(holder)
+        return holder
+
+    def _find_key(self, text: str) -> KeyHolder | None:
         with self._store.read() as tx:
-            return self._valid(tx.keys.find(text), "The API key is wrong, revoked or expired, or its user is disabled.")
+            return tx.keys.find(text)
 
     def _is_valid(self, identity: Identity) -> bool:
         now = datetime.now(UTC)
@@ -116,23 +128,23 @@ class Gate:
 
     def _find_session(self, token: str) -> KeyHolder:
         with self._store.read() as tx:
-            return self._valid(tx.keys.find_by_session(token), "Your session has ended: sign in again.")
+            holder = tx.keys.find_by_session(token)
+        if holder is None or not holder.may_enter(datetime.now(UTC)):
+            raise AuthenticationError("Your session has ended: sign in again.")
+        self._note_use(holder)
+        return holder
 
-    def _valid(self, holder: KeyHolder | None, refusal: str) -> KeyHolder:
-        now = datetime.now(UTC)
-        if holder is None or not holder.may_enter(now):
-            raise AuthenticationError(refusal)
-        used = holder.key.last_used_at
+    def _note_use(self, holder: KeyHolder) -> None:
+        used, now = holder.key.last_used_at, datetime.now(UTC)
         if used is None or now - used > USE_IS_NOTED_EVERY:
             self._trail.note_use(holder.key.id, now)
-        return holder
 
     async def _identify(self, connection: HTTPConnection) -> Identity:
         if not await self.requires_keys():
             return LOCAL
         key = _key_in(connection.headers)
         if key is not None:
-            return Identity.of(await in_thread(self.find_key, key))
+            return Identity.of(await self.find_key(connection, key))
         token = connection.cookies.get(self.cookie)
         if token is None:
             raise AuthenticationError(

@@ -123,6 +123,8 @@ RULES: dict[str, Rule] = {
     "/v1/fine_tuning/jobs/{fine_tune}/resume": TRAIN,
     "/v1/fine_tuning/jobs/{fine_tune}/events": READ,
     "/v1/fine_tuning/jobs/{fine_tune}/checkpoints": READ,
+    "/v1/fine_tuning/checkpoints/{checkpoint}/permissions": TRAIN,
+    "/v1/fine_tuning/checkpoints/{checkpoint}/permissions/{permission}": TRAIN,
     "/v1/fine_tuning/alpha/graders/run": READ,
     "/v1/fine_tuning/alpha/graders/validate": READ,
     "/v1/models": READ,

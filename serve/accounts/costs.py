@@ -13,6 +13,7 @@ from ftlab.schemas.costs import CostGroup, CostReport, CostSum, JobCost
 from ftlab.schemas.replies import CostRecordList
 from ftlab.settings import Settings
 from serve.context import Caller, Services
+from serve.http.openapi import also_as
 from serve.http.responses import reply
 from tracking.costs import job_cost, report
 from tracking.store import Transaction
@@ -27,7 +28,7 @@ FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 router = APIRouter(prefix="/api/costs", tags=["costs"])
 
 
-@router.get("", response_model=CostReport, summary="Sum up what your jobs cost")
+@router.get("", response_model=CostReport, responses=also_as("text/csv"), summary="Sum up what your jobs cost")
 async def get_costs(
     caller: Caller,
     by: Annotated[CostGroup, Query(description="What the sums are by.")] = CostGroup.MODEL,

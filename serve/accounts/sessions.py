@@ -11,6 +11,7 @@ from serve.access.identity import LOCAL, Identity
 from serve.context import Caller, Services, services_of
 from serve.http.json_body import JsonBody, JsonRoute
 from serve.http.responses import in_thread, reply
+from tracking.store.api_keys import KeyRecord
 
 SESSION_TIME = timedelta(days=14)
 
@@ -29,7 +30,8 @@ async def sign_in(request: Request, given: JsonBody[SignIn]) -> Response:
     services = services_of(request)
     if not await services.gate.requires_keys():
         return reply(_to_wire(LOCAL))
-    identity, token = await in_thread(open_session, services, given.key)
+    holder = await services.gate.find_key(request, given.key)
+    identity, token = await in_thread(open_session, services, holder.key)
     request.state.identity = identity
     response = reply(_to_wire(identity))
     response.set_cookie(
@@ -55,13 +57,12 @@ async def sign_out(request: Request) -> Response:
     return response
 
 
-def open_session(services: Services, key: str) -> tuple[Identity, str]:
-    """Raise `AuthenticationError` for a key that is not valid."""
+def open_session(services: Services, key: KeyRecord) -> tuple[Identity, str]:
+    """A new session of a valid key: who its user is, and what the browser sends from now on."""
     now = datetime.now(UTC)
-    holder = services.gate.find_key(key)
-    ends_at = min(now + SESSION_TIME, holder.key.expires_at or datetime.max.replace(tzinfo=UTC))
+    ends_at = min(now + SESSION_TIME, key.expires_at or datetime.max.replace(tzinfo=UTC))
     with services.store.begin() as tx:
-        token = tx.keys.open_session(holder.key.id, expires_at=ends_at, now=now)
+        token = tx.keys.open_session(key.id, expires_at=ends_at, now=now)
         found = tx.keys.find_by_session(token)
     assert found is not None
     return Identity.of(found), token

@@ -33,6 +33,7 @@ from ftlab.schemas.replies import TokenRowList
 from ftlab.schemas.rewards import REWARD_TYPES
 from ftlab.status import ReasonCode
 from serve.context import Caller, Services
+from serve.http.openapi import also_as
 from serve.http.query import RecordId
 from serve.http.responses import reply
 from serve.models.base_model import HubAnswer, ask_huggingface, check, find_tuned
@@ -138,7 +139,12 @@ async def check_dataset(
     return reply(found, 202 if isinstance(found, CheckState) else 200)
 
 
-@router.get("/{dataset_id}/check.html", response_class=HTMLResponse, summary="Get the doctor's report as an HTML page")
+@router.get(
+    "/{dataset_id}/check.html",
+    response_class=HTMLResponse,
+    responses={202: {"description": "Still running: a page that reloads itself.", "content": {"text/html": {}}}},
+    summary="Get the doctor's report as an HTML page",
+)
 async def get_check_page(
     caller: Caller, target: DatasetTarget, max_findings: MaxFindings = DEFAULT_MAX_FINDINGS
 ) -> Response:
@@ -149,7 +155,12 @@ async def get_check_page(
     return _page(check_page(found))
 
 
-@router.get("/{dataset_id}/tokens", response_model=TokenRowList, summary="Get the tokens of a row")
+@router.get(
+    "/{dataset_id}/tokens",
+    response_model=TokenRowList,
+    responses=also_as("text/html"),
+    summary="Get the tokens of a row",
+)
 async def get_tokens(
     caller: Caller,
     target: RowTarget,

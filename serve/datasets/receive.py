@@ -12,6 +12,8 @@ from starlette.requests import Request
 
 from ftlab.errors import InvalidRequestError, PayloadTooLargeError
 from ftlab.files import check_space
+from serve.access.identity import identity_of
+from serve.context import services_of
 from serve.http.multipart import MultipartFile
 from serve.http.responses import in_thread
 
@@ -34,11 +36,10 @@ class Upload:
 async def receive(request: Request, path: Path, max_bytes: int, form: MultipartFile | None = None) -> Upload:
     """Write the request's file to `path` and sync it. `form` reads a form that has other fields besides the file.
 
-    Raise `PayloadTooLargeError`, `ServiceUnavailableError` with code `disk_full`, and `InvalidRequestError` for a
-    request without a file. The caller removes `path` when this raises.
+    Raise `PayloadTooLargeError`, `ServiceUnavailableError` with code `disk_full`, `InvalidRequestError` for a request
+    without a file, and what `file_chunks` raises. The caller removes `path` when this raises.
     """
-    declared = request.headers.get("content-length", "")
-    check_space(path.parent, int(declared) if declared.isdecimal() else 0)
+    check_space(path.parent, declared_bytes(request))
     body = _Body(request, form)
     writing = _Writing(path, max_bytes)
     try:
@@ -52,6 +53,24 @@ async def receive(request: Request, path: Path, max_bytes: int, form: MultipartF
     finally:
         writing.file.close()
     return Upload(path, body.filename, writing.num_bytes, writing.sha256.hexdigest())
+
+
+async def file_chunks(request: Request) -> AsyncIterator[bytes]:
+    """The body of a request, whose bytes count towards what the caller's key may upload in an hour.
+
+    Raise `RateLimitError` (code `upload_rate_limited`), before the first byte where the client gives the length.
+    """
+    limits, key_id = services_of(request).limits, identity_of(request).key_id
+    limits.check_upload(key_id, declared_bytes(request))
+    async for chunk in request.stream():
+        limits.count_upload(key_id, len(chunk))
+        yield chunk
+
+
+def declared_bytes(request: Request) -> int:
+    """The length of the body as the client gives it; 0 if it does not."""
+    declared = request.headers.get("content-length", "")
+    return int(declared[:20]) if declared.isdecimal() else 0
 
 
 def display_name(filename: str) -> str:
@@ -72,7 +91,7 @@ class _Body:
         self.filename = "" if self._form else _header_name(request)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        async for chunk in self._request.stream():
+        async for chunk in file_chunks(self._request):
             yield self._form.feed(chunk) if self._form and chunk else chunk
         if self._form:
             self._form.finish()

@@ -1,6 +1,7 @@
 """`/api/datasets`: upload, list, get, download, move and delete datasets."""
 
 from collections.abc import Callable, Generator
+from typing import Any
 
 from anyio import CancelScope
 from fastapi import APIRouter
@@ -14,22 +15,27 @@ from serve.context import Caller, services_of
 from serve.datasets import intake, service
 from serve.datasets.intake import SOURCE
 from serve.datasets.options import DatasetOptions, QueryOptions
-from serve.datasets.receive import Upload, receive
+from serve.datasets.receive import Upload, declared_bytes, receive
 from serve.datasets.service import Content
 from serve.http.body_limit import MULTIPART_OVERHEAD_BYTES
 from serve.http.json_body import JsonBody, JsonRoute
 from serve.http.multipart import MultipartFile
-from serve.http.openapi import FILE_BODY
+from serve.http.openapi import FILE_BODY, PART
 from serve.http.query import After, Limit, RecordId
 from serve.http.ranges import CHUNK_BYTES, file_response
 from serve.http.responses import in_thread, reply
 
 router = APIRouter(prefix="/api/datasets", tags=["datasets"], route_class=JsonRoute)
 FOR_A_DAY = UrlRequest()
+KNOWN: dict[int | str, dict[str, Any]] = {
+    200: {"model": Dataset, "description": "The dataset of the same file, with the same name and options, from before."}
+}
 downloads = APIRouter(prefix=service.DOWNLOADS, tags=["datasets"])
 
 
-@router.post("", status_code=201, response_model=Dataset, openapi_extra=FILE_BODY, summary="Upload a dataset")
+@router.post(
+    "", status_code=201, response_model=Dataset, responses=KNOWN, openapi_extra=FILE_BODY, summary="Upload a dataset"
+)
 async def create_dataset(request: Request, caller: Caller, options: QueryOptions) -> Response:
     """A file of rows in any of the formats and shapes, as one form field or as the body.
 
@@ -38,7 +44,14 @@ async def create_dataset(request: Request, caller: Caller, options: QueryOptions
     return await _upload(request, caller, options)
 
 
-@router.put("", status_code=201, response_model=Dataset, openapi_extra=FILE_BODY, summary="Upload a dataset with PUT")
+@router.put(
+    "",
+    status_code=201,
+    response_model=Dataset,
+    responses=KNOWN,
+    openapi_extra=FILE_BODY,
+    summary="Upload a dataset with PUT",
+)
 async def put_dataset(request: Request, caller: Caller, options: QueryOptions) -> Response:
     """The same as `POST /api/datasets`."""
     return await _upload(request, caller, options)
@@ -61,7 +74,12 @@ async def delete_dataset(caller: Caller, dataset_id: RecordId) -> Response:
 
 
 @router.head("/{dataset_id}/content", include_in_schema=False)
-@router.get("/{dataset_id}/content", response_class=StreamingResponse, summary="Download the file as it was uploaded")
+@router.get(
+    "/{dataset_id}/content",
+    response_class=StreamingResponse,
+    responses=PART,
+    summary="Download the file as it was uploaded",
+)
 async def get_content(request: Request, caller: Caller, dataset_id: RecordId) -> Response:
     """`Range` and `If-Range` resume a download that was cut."""
     return content_response(request, await caller.call(service.content, dataset_id))
@@ -85,7 +103,9 @@ async def create_url(
 
 
 @downloads.head("/{token}", include_in_schema=False)
-@downloads.get("/{token}", response_class=StreamingResponse, summary="Download the file of a signed URL")
+@downloads.get(
+    "/{token}", response_class=StreamingResponse, responses=PART, summary="Download the file of a signed URL"
+)
 async def get_signed(request: Request, token: str) -> Response:
     """No API key is needed: anyone who has the URL can download the file until it expires."""
     return content_response(request, await in_thread(service.signed_content, services_of(request), token))
@@ -105,8 +125,7 @@ async def uploaded(
 ) -> Dataset:
     """Receive the request's file and make it a dataset. `choose` may look at the file for other options; it blocks."""
     services, owner = caller.services, caller.owner
-    declared = request.headers.get("content-length", "")
-    num_bytes = max(0, int(declared[:20]) - MULTIPART_OVERHEAD_BYTES) if declared.isdecimal() else 0
+    num_bytes = max(0, declared_bytes(request) - MULTIPART_OVERHEAD_BYTES)
     folder = await caller.call(intake.make_incoming, options, num_bytes)
     try:
         upload = await receive(request, folder / SOURCE, services.settings.max_upload_bytes, form)

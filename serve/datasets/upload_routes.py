@@ -9,12 +9,13 @@ from fastapi import APIRouter, Header
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from ftlab.errors import ServiceUnavailableError
+from ftlab.errors import RateLimitError, ServiceUnavailableError
 from ftlab.schemas import Dataset, Upload
 from ftlab.schemas.replies import UploadList
 from ftlab.schemas.requests import UploadEnd, UploadStart
 from serve.context import Caller
 from serve.datasets import upload_sessions
+from serve.datasets.receive import file_chunks
 from serve.datasets.upload_sessions import OffsetError, Piece
 from serve.http.errors import error_response, request_id_of
 from serve.http.json_body import JsonBody, JsonRoute
@@ -32,7 +33,13 @@ BUSY_PATIENCE_S = 600.0
 AS_STARTED = UploadEnd()
 
 
-@router.post("", status_code=201, response_model=Upload, summary="Start an upload")
+@router.post(
+    "",
+    status_code=201,
+    response_model=Upload,
+    responses={200: {"model": Upload, "description": "An interrupted upload of the same file."}},
+    summary="Start an upload",
+)
 async def create_upload(caller: Caller, body: JsonBody[UploadStart]) -> Response:
     """With `sha256`, an interrupted upload of the same file is found again: `200` with the bytes received so far."""
     upload, is_new = await caller.call(upload_sessions.start, body)
@@ -44,7 +51,12 @@ async def list_uploads(caller: Caller) -> Response:
     return reply(UploadList(data=await caller.call(upload_sessions.list_open)))
 
 
-@router.head("/{upload_id}", status_code=200, summary="Get the offset of the next piece: header Upload-Offset")
+@router.head(
+    "/{upload_id}",
+    status_code=200,
+    response_class=Response,
+    summary="Get the offset of the next piece: header Upload-Offset",
+)
 async def head_upload(caller: Caller, upload_id: RecordId) -> Response:
     return Response(headers=_offset(await caller.call(upload_sessions.get, upload_id)))
 
@@ -72,6 +84,7 @@ async def send_piece(
     "/{upload_id}/complete",
     status_code=201,
     response_model=Dataset,
+    responses={200: {"model": Dataset, "description": "The dataset was created before."}},
     summary="Create the dataset from a complete upload",
 )
 async def complete_upload(caller: Caller, upload_id: RecordId, end: JsonBody[UploadEnd] = AS_STARTED) -> Response:
@@ -99,12 +112,12 @@ async def completed(caller: Caller, upload_id: str, end: UploadEnd) -> Dataset:
 async def _receive(request: Request, piece: Piece) -> None:
     buffer = bytearray()
     try:
-        async for data in request.stream():
+        async for data in file_chunks(request):
             buffer += data
             if len(buffer) >= PIECE_BYTES:
                 await in_thread(piece.write, bytes(buffer))
                 buffer.clear()
-    except ClientDisconnect:
+    except (ClientDisconnect, RateLimitError):
         await in_thread(piece.write, bytes(buffer))
         raise
     await in_thread(piece.write, bytes(buffer))

@@ -17,6 +17,7 @@ from ftlab.errors import NotFoundError
 from ftlab.status import JobStatus
 from serve.context import Caller, Services
 from serve.downloads.zip_archive import FolderArchive, open_regular, read_up_to
+from serve.http.openapi import PART
 from serve.http.ranges import attachment, file_response, stream
 from serve.streams.logs import job_deleted
 from tracking.store import Store
@@ -32,7 +33,7 @@ router = APIRouter(prefix="/api/training/jobs", tags=["downloads"])
 
 
 @router.head("/{job_id}/download/model", include_in_schema=False)
-@router.get("/{job_id}/download/model", response_class=StreamingResponse, responses=NOT_FOUND)
+@router.get("/{job_id}/download/model", response_class=StreamingResponse, responses=NOT_FOUND | PART)
 async def download_model(
     request: Request,
     caller: Caller,

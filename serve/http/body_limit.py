@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from http import HTTPStatus
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,7 +18,7 @@ PARTS_PATH = re.compile(r"/v1/uploads/[^/]+/parts")
 MULTIPART_OVERHEAD_BYTES = 64 * 1024
 """Size that boundaries and part headers may add to an upload."""
 LINGER_S = 2.0
-"""How long the rest of a body is read and dropped after a 413, so that the client can read the reply."""
+"""How long the rest of a body is read and dropped after an error, so that the client can read the reply."""
 
 
 class BodyLimit:
@@ -58,23 +59,26 @@ class _LimitedBody:
         self._receive = receive
         self._send = send
         self._num_bytes = 0
-        self._refused = False
+        self._is_read = False
+        self._is_error = False
 
     def refuse(self) -> PayloadTooLargeError:
-        self._refused = True
         return PayloadTooLargeError(f"The request body is larger than {self.limit} bytes.")
 
     async def receive(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.request":
             self._num_bytes += len(message.get("body", b""))
+            self._is_read = not message.get("more_body", False)
             if self._num_bytes > self.limit:
                 raise self.refuse()
         return message
 
     async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._is_error = message["status"] >= HTTPStatus.BAD_REQUEST
         is_end = message["type"] == "http.response.body" and not message.get("more_body", False)
-        if not (self._refused and is_end):
+        if self._is_read or not (self._is_error and is_end):
             await self._send(message)
             return
         # Closing the connection while the client still sends would reset it, and the reply would be lost.

@@ -36,12 +36,20 @@ RETRY_AFTER_S = 5
 
 RATE_WINDOW_S = 60
 """Requests are counted in windows of this length, which all begin at a multiple of it since 1970."""
+UPLOAD_WINDOW_S = 3600
+"""Length of the windows in which bytes of uploads are counted."""
 
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _CHALLENGES = {
     "missing_api_key": 'Bearer realm="FineTune Lab"',
     "invalid_api_key": 'Bearer realm="FineTune Lab", error="invalid_token"',
 }
+_WINDOWS_S = {
+    "rate_limited": RATE_WINDOW_S,
+    "too_many_wrong_keys": RATE_WINDOW_S,
+    "upload_rate_limited": UPLOAD_WINDOW_S,
+}
+"""Limits that hold until the end of a window of time."""
 _SENTENCES: dict[int, tuple[str, str]] = {
     400: ("The request cannot be read.", "malformed_request"),
     403: ("This is not allowed.", "forbidden"),
@@ -101,8 +109,8 @@ def _headers(error: FineTuneLabError) -> dict[str, str]:
         # A retry gets the same reply until the record, or the use of the quota, has changed.
         return {"x-should-retry": "false"}
     if isinstance(error, RateLimitError):
-        is_rate = error.code == "rate_limited"
-        return {"retry-after": str(RATE_WINDOW_S - int(time.time()) % RATE_WINDOW_S if is_rate else RETRY_AFTER_S)}
+        window_s = _WINDOWS_S.get(error.code)
+        return {"retry-after": str(window_s - int(time.time()) % window_s if window_s else RETRY_AFTER_S)}
     if isinstance(error, AuthenticationError):
         return {"www-authenticate": _CHALLENGES.get(error.code, _CHALLENGES["missing_api_key"])}
     if isinstance(error, PermissionDeniedError) and error.code == "insufficient_scope":

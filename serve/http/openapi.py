@@ -33,6 +33,16 @@ PIECE_BODY: dict[str, Any] = {
 }
 """`openapi_extra` of a piece of an upload: any bytes, under any content type."""
 
+
+PART: dict[int | str, dict[str, Any]] = {206: {"description": "The part of the file that `Range` asks for."}}
+"""`responses` of a download."""
+
+
+def also_as(media_type: str) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route that replies with a text of this type where `format` asks for it."""
+    return {200: {"content": {media_type: {"schema": {"type": "string"}}}}}
+
+
 _ERROR_SCHEMA: dict[str, Any] = {
     "title": "Error",
     "type": "object",

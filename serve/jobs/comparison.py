@@ -24,6 +24,7 @@ from ftlab.schemas.events import SamplePayload
 from ftlab.thinning import thinned
 from serve.accounts.costs import costs_of
 from serve.context import Caller, Services
+from serve.http.openapi import also_as
 from serve.http.responses import reply
 from serve.jobs.analytics import TRAIN_SERIES, measured_series, resumed_from_steps
 from tracking.store import Transaction
@@ -44,7 +45,7 @@ Series = dict[str, list[Point]]
 router = APIRouter(tags=["jobs"])
 
 
-@router.get("/api/training/compare", response_model=Comparison, summary="Compare jobs")
+@router.get("/api/training/compare", response_model=Comparison, responses=also_as("text/html"), summary="Compare jobs")
 async def compare_jobs(
     caller: Caller,
     job: Annotated[

@@ -14,6 +14,7 @@ from ftlab.schemas.telemetry import JobTelemetry
 from serve.context import Caller
 from serve.downloads import routes as downloads
 from serve.http.json_body import parse_object, validate
+from serve.http.openapi import PART
 from serve.http.query import After, Count, JobId, Limit
 from serve.http.responses import reply
 from serve.jobs import history
@@ -117,7 +118,7 @@ async def get_analytics(caller: Caller, job_id: JobId) -> Response:
     return await jobs.get_analytics(caller, job_id)
 
 
-@router.get("/api/training/{job_id}/download/model", response_class=Response)
+@router.get("/api/training/{job_id}/download/model", response_class=Response, responses=PART)
 async def download_model(
     request: Request, caller: Caller, job_id: JobId, checkpoint: Annotated[str | None, Query(max_length=100)] = None
 ) -> Response:

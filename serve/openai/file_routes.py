@@ -17,6 +17,7 @@ from serve.datasets.routes import content_response, uploaded
 from serve.datasets.upload_routes import completed
 from serve.http.json_body import JsonBody
 from serve.http.multipart import MultipartFile
+from serve.http.openapi import PART
 from serve.http.query import refuse_unknown
 from serve.http.responses import in_thread, reply
 from serve.openai import files, results, uploads
@@ -72,7 +73,7 @@ async def get_file(caller: Caller, file_id: FileId) -> Response:
     return reply(await caller.call(files.get_file, file_id))
 
 
-@router.get("/files/{file_id}/content", response_class=StreamingResponse, summary="Download a file")
+@router.get("/files/{file_id}/content", response_class=StreamingResponse, responses=PART, summary="Download a file")
 async def get_file_content(request: Request, caller: Caller, file_id: FileId) -> Response:
     """The file as it was uploaded, or the results of a job as CSV (not in base64)."""
     if job := job_of_result(file_id):

@@ -1,5 +1,6 @@
 """A service that other machines of the network reach: with keys, for two users."""
 
+import json
 import subprocess
 import sys
 import urllib.error
@@ -7,13 +8,20 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
+from cluster.machine.supervisor import ray_temp_dir
 from ftlab import Client, errors
 from ftlab.cli.network import network_url
-from tests.support.lab import TINY, Lab, rows
+from tests.support.lab import TINY, Lab, rows, wait_for
+
+HUB_TOKEN = "hf_canaryofthehub0000000000000000"
+MAIL_PASSWORD = "canary-of-the-mail-server"
+HOOK_PATH, HOOK_SECRET = "canary-in-a-path", "whsec_" + "Q2FuYXJ5" * 6
+DATABASE = ("ftlab.db", "ftlab.db-wal")
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +30,16 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
         tmp_path_factory.mktemp("guarded"),
         host="0.0.0.0",
         standby=False,
+        smtp_url="smtp://me@127.0.0.1:9",
+        smtp_password=MAIL_PASSWORD,
         ingress=pytestconfig.getoption("--ingress"),
     )
     lab.settings.home.mkdir(exist_ok=True)
-    yield lab
-    if lab.process is not None and lab.process.poll() is None:
-        lab.stop()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("HF_TOKEN", HUB_TOKEN)
+        yield lab
+        if lab.process is not None and lab.process.poll() is None:
+            lab.stop()
 
 
 def run(lab: Lab, module: str) -> subprocess.CompletedProcess[str]:
@@ -63,10 +75,74 @@ def test_two_users_of_a_service_on_a_network(guarded: Lab, tmp_path: Path) -> No
         assert list(bob.jobs.list()) == []
         with pytest.raises(errors.NotFoundError):
             bob.jobs.cancel(job.id)
+        wait_for(lambda: (ann.jobs.get(job.id).step or 0) > 0, 240, "a step of the job")
+        ann.notifications.save_channel("hook", f"https://127.0.0.1:9/{HOOK_PATH}", secret=HOOK_SECRET)
+        ann.notifications.test_channel("hook")
+        link = ann.datasets.url(dataset.id).url
+        with urllib.request.urlopen(link, timeout=30) as reply:
+            assert reply.read().count(b"\n") == 20
+        cookie = _sign_in(url, keys["bob"])
         ann.jobs.cancel(job.id)
+        ann.jobs.wait(job.id, timeout_s=120, raise_on_failure=False)
     with Client(url, first[:-4] + "zzzz") as stranger, pytest.raises(errors.AuthenticationError):
         stranger.jobs.get(job.id)
+    _check_audit(url, first)
     _check_ports(guarded)
+    secrets = {key.rpartition("_")[2] for key in (first, *keys.values())}
+    secrets |= {cookie, HUB_TOKEN, MAIL_PASSWORD, HOOK_PATH, HOOK_SECRET, link.rpartition("/")[2]}
+    _check_secrets(guarded, secrets)
+
+
+def _sign_in(url: str, key: str) -> str:
+    """The cookie that a browser gets for a key."""
+    headers = {"content-type": "application/json", "origin": url}
+    request = urllib.request.Request(f"{url}/api/session", json.dumps({"key": key}).encode(), headers)
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        return str(reply.headers["set-cookie"].partition("=")[2].partition(";")[0])
+
+
+def _check_audit(url: str, key: str) -> None:
+    """A wrong key is in the log with the address of its client, and not with one that the client claims."""
+    claim = {"authorization": "Bearer ftl_wrong", "x-forwarded-for": "192.0.2.1"}
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(urllib.request.Request(f"{url}/api/training/queue", headers=claim), timeout=30)
+    assert refused.value.code == 401
+    with Client(url, key) as admin:
+        wait_for(lambda: len(list(admin.audit(user="-"))) == 2, 30, "the entries about wrong keys")
+        entries = list(admin.audit(user="-"))
+    assert {entry.address for entry in entries} == {urlsplit(url).hostname}
+    assert entries[0].action == "GET /api/training/queue"
+
+
+def _check_secrets(lab: Lab, secrets: set[str]) -> None:
+    """No secret is in the arguments of a process, or in a file other than those that are there for it."""
+    mail, hub = _processes_with(lab, MAIL_PASSWORD), _processes_with(lab, HUB_TOKEN)
+    assert [words for words in mail if "cluster.events.notifier" not in words] == []
+    assert hub
+    assert not [words for words in hub if "mlflow" in words or "cluster.events" in words]
+    for secret in secrets - {MAIL_PASSWORD, HUB_TOKEN}:
+        assert _processes_with(lab, secret) == []
+    for process, words in lab._command_lines():
+        assert not [secret for secret in secrets if secret in " ".join(words)], process
+    found, folders = set(), (lab.settings.home, ray_temp_dir(lab.settings))
+    files = [file for folder in folders for file in folder.rglob("*") if file.is_file() and not file.is_symlink()]
+    assert {"api.log", "mlflow.db", "ftlab.db", "raylet.out"} <= {file.name for file in files}
+    for file in files:
+        content = file.read_bytes()
+        found |= {(file.name, secret) for secret in secrets if secret.encode() in content}
+    of_channels = {(name, secret) for name in DATABASE for secret in (HOOK_PATH, HOOK_SECRET)}
+    assert found - of_channels == set()
+    assert found, "the channel is in the database"
+
+
+def _processes_with(lab: Lab, secret: str) -> list[str]:
+    """The command lines of the service's processes whose environment has a secret."""
+    found = []
+    for process, words in lab._command_lines():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if secret in " ".join(process.environ().values()):
+                found.append(" ".join(words))
+    return found
 
 
 def _check_ports(lab: Lab) -> None:

@@ -66,6 +66,8 @@ key_counts = Table(
     Column("window", BigInteger, nullable=False),
     Column("num_requests", Integer, nullable=False),
     Column("num_streams", Integer, nullable=False),
+    Column("upload_window", BigInteger, nullable=False),
+    Column("num_upload_bytes", BigInteger, nullable=False),
     # Seconds since 1970.
     Column("at", Double, nullable=False),
 )

@@ -1,6 +1,7 @@
 """API keys, and the sessions of browsers that signed in with one."""
 
 import hmac
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ from tracking.store.rows import columns_of
 PREFIX = "ftl"
 NUM_SECRET_CHARS = 40
 """36**40 values are more than 200 bits."""
+
+
+_KEY = re.compile(rf"{PREFIX}_([0-9a-z]{{{NUM_CHARS}}})_[0-9a-z]+")
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,11 @@ def key_id_in(text: str) -> str | None:
 def hash_of(text: str) -> str:
     """What is stored of a key or a session."""
     return sha256(text.encode()).hexdigest()
+
+
+def without_keys(text: str) -> str:
+    """The text with the secrets of all keys in it replaced: somebody may put a whole key where its id belongs."""
+    return _KEY.sub(rf"{PREFIX}_\1_...", text)
 
 
 class KeyRepository:

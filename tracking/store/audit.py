@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from tracking.store.account_rows import audit_entries
 from tracking.store.paging import newest_first
@@ -13,7 +13,7 @@ from tracking.store.rows import columns_of
 
 @dataclass(frozen=True)
 class AuditRecord:
-    """One request that could change something, after its reply."""
+    """One request that could change something, after its reply, or one with a wrong key."""
 
     id: str
     at: datetime
@@ -39,6 +39,13 @@ class AuditRepository:
     def add(self, records: Sequence[AuditRecord]) -> None:
         if records:
             self._connection.execute(insert(audit_entries), [vars(record) for record in records])
+
+    def remove_before(self, instant: datetime, *, limit: int) -> int:
+        """Remove the oldest entries that are older, at most `limit` of them; return their number."""
+        oldest = select(audit_entries.c.seq).order_by(audit_entries.c.seq).limit(limit)
+        # Entries are added in the order of their times, give or take the second that they wait in a process.
+        old = (audit_entries.c.seq.in_(oldest), audit_entries.c.at < instant)
+        return self._connection.execute(delete(audit_entries).where(*old)).rowcount
 
     def list(self, *, user: str | None = None, after: str | None = None, limit: int = 20) -> AuditRecords:
         """One page, newest first. `after` is the id of the last entry of the page before."""

@@ -108,7 +108,11 @@ def _parse(url: str) -> URL:
 
 
 def _sqlite_engines(url: URL, busy_timeout_s: float) -> tuple[Engine, Engine]:
-    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    file = Path(str(url.database))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        # It has the secrets of channels. SQLite gives the files beside it the same mode.
+        file.touch(mode=0o600)
     writer = create_engine(url, json_serializer=dump_json, pool_size=1, max_overflow=0, pool_timeout=busy_timeout_s)
     reader = create_engine(
         url,

@@ -8,6 +8,8 @@ from ftlab.schemas.accounts import DEFAULT_GRACE_HOURS, ApiKey, CreatedKey, Scop
 
 USERS_PATH = "/api/users"
 KEYS_PATH = "/api/keys"
+KEY_PARTS = 3
+"""Of the text of a key: `ftl`, its id and its secret."""
 
 
 class AsyncUsers:
@@ -60,13 +62,19 @@ class AsyncKeys:
         return await self._transport.read(CreatedKey, Request("POST", KEYS_PATH, _of(user), document=document))
 
     async def rotate(self, key_id: str, *, grace_hours: float = DEFAULT_GRACE_HOURS) -> CreatedKey:
-        """Create a key in place of another one, which stays valid for the grace time."""
-        path = f"{KEYS_PATH}/{segment(key_id)}/rotate"
+        """Create a key in place of another one, which stays valid for the grace time. `key_id` may be the whole key."""
+        path = f"{KEYS_PATH}/{segment(_id_in(key_id))}/rotate"
         return await self._transport.read(CreatedKey, Request("POST", path, document={"grace_hours": grace_hours}))
 
     async def revoke(self, key_id: str) -> ApiKey:
-        """Refuse a key from now on."""
-        return await self._transport.read(ApiKey, Request("DELETE", f"{KEYS_PATH}/{segment(key_id)}"))
+        """Refuse a key from now on. `key_id` may be the whole key."""
+        return await self._transport.read(ApiKey, Request("DELETE", f"{KEYS_PATH}/{segment(_id_in(key_id))}"))
+
+
+def _id_in(key: str) -> str:
+    """The id in a key. The secret must not get into a path, which logs show."""
+    parts = key.split("_")
+    return parts[1] if len(parts) == KEY_PARTS else key
 
 
 def _of(user: str | None) -> dict[str, object]:

@@ -55,7 +55,7 @@ def test_users_and_keys_in_the_sdk(world, admin):
             ann.session()
         admin.users.enable("ann")
         assert ann.session().key_id == rotated.record.id
-        assert admin.keys.revoke(rotated.record.id).is_valid is False
+        assert admin.keys.revoke(rotated.key).is_valid is False
         with pytest.raises(errors.AuthenticationError):
             list(ann.jobs.follow("job-1"))
     assert [user.name for user in admin.users.list()] == ["ann", "local"]

@@ -1,8 +1,6 @@
 """What people and programs get wrong, against a real server: refused in the one shape, and the service lives on."""
 
-import contextlib
 import gzip
-import http.client
 import json
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,40 +18,10 @@ from tests.support.huggingface_server import HubServer, Repository
 from tests.support.model_folders import write_model
 from tests.support.service_fakes import FakeCoordinator, FakeData, FakeEventHub, running
 from tests.unit.serve.conftest import ROWS
+from tests.unit.serve.refusals import DATASETS, JOBS, SECRET, Server, error_of
 from tracking.store import Store
 
-JOBS = "/api/training/jobs"
-DATASETS = "/api/datasets"
-SECRET = "hf_canarycanarycanary"
-"""Put wherever a reply could repeat what came in."""
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + bytes(100)
-
-
-@dataclass
-class Server:
-    port: int
-    dataset: str = ""
-    job: str = ""
-    models: str = ""
-
-    def send(
-        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
-    ) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        chunked = "transfer-encoding" in (headers or {})
-        try:
-            # A server that has stopped reading has answered; that is there to be read.
-            with contextlib.suppress(ConnectionError):
-                connection.request(
-                    method, path, iter([body]) if chunked else body, headers or {}, encode_chunked=chunked
-                )
-            reply = connection.getresponse()
-            return reply.status, {name.lower(): value for name, value in reply.getheaders()}, reply.read()
-        finally:
-            connection.close()
-
-    def post_job(self, config: dict[str, Any], **headers: str) -> tuple[int, dict[str, str], bytes]:
-        return self.send("POST", JOBS, json.dumps(config).encode(), headers)
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +160,9 @@ CASES = {
     "seed 2^64": training("training.seed must be", seed=2**64),
     "seed 2^200": training("training.seed must be", seed=2**200),
     "fp16 and bf16": training("training.bf16 and training.fp16", bf16=True, fp16=True),
-    "warm-up above total": training("training.warmup_steps", warmup_steps=10, max_steps=5),
+    "warm-up above total": training(
+        "training.warmup_steps (10) must not be above training.max_steps (5)", warmup_steps=10, max_steps=5
+    ),
     "two warm-ups": training("training.warmup_steps", warmup_steps=1, warmup_ratio=0.5),
     "prefetch without workers": training("needs training.dataloader_num_workers", dataloader_prefetch_factor=2),
     "noise in dpo": job(
@@ -204,7 +174,8 @@ CASES = {
     "length 0": job(422, "invalid_config", "method.max_length must be", method={"max_length": 0}),
     "length 1e8": job(422, "invalid_config", "method.max_length must be", method={"max_length": 10**8}),
     "unknown method": job(422, "invalid_config", "method.type must be", method={"type": SECRET}),
-    "qlora, full": job(422, "invalid_config", "tuning 'full'", load_in_4bit=True, tuning="full"),
+    "qlora, full": job(422, "invalid_config", "load_in_4bit needs tuning 'lora'", load_in_4bit=True, tuning="full"),
+    "dpo without pairs": job(422, "dataset_kind_mismatch", "dpo", "dataset", method={"type": "dpo"}),
     "8-bit, 4-bit": job(422, "invalid_config", "cannot be combined", load_in_4bit=True, load_in_8bit=True),
     "8-bit dora": job(422, "invalid_config", "lora.use_dora", load_in_8bit=True, lora={"use_dora": True}),
     "8-bit pissa": job(
@@ -447,18 +418,10 @@ def test_bad_input_is_refused(server, name):
     case = CASES[name]
     good = {"model": "org/name", "dataset": server.dataset}
     body = json.dumps(case.body(good)).encode() if callable(case.body) else case.body
-    status, headers, text = server.send(case.method, case.path, body, case.headers)
-    error = json.loads(text)["error"]
-    assert (status, error["code"]) == (case.status, case.code), text
-    assert set(error) == {"message", "type", "param", "code", "request_id"}
-    assert headers["content-type"] == "application/json"
-    assert headers["x-request-id"] == error["request_id"]
+    error = error_of(server.send(case.method, case.path, body, case.headers), case.status, case.code)
     assert case.message in error["message"]
     if case.param:
         assert error["param"] == case.param
-    assert len(text) < 4000
-    for canary in (SECRET, "Traceback", 'File "', "sqlalchemy", "pydantic"):
-        assert canary not in text.decode()
     assert server.send("GET", "/health")[0] == 200
     assert server.send("GET", JOBS)[0] == 200
 

@@ -34,7 +34,7 @@ def test_nothing_in_rays_own_template_stays_open_to_other_machines(tmp_path: Pat
     assert "127.0.0.1:{{ config.stats_port }}" in after
     assert "mode 666" in template
     assert "mode 666" not in after
-    assert len(after.splitlines()) == len(template.splitlines())
+    assert len(after.splitlines()) == len(template.splitlines()) + 1
 
 
 def test_on_a_network_the_port_of_the_api_alone_stays_open(tmp_path: Path) -> None:
@@ -64,6 +64,28 @@ def test_haproxys_own_errors_have_the_format_of_the_service(tmp_path: Path) -> N
     finally:
         server.kill()
         server.wait(10)
+
+
+def test_the_address_of_a_client_is_passed_on_and_none_that_it_claims(tmp_path: Path) -> None:
+    port, replica = free_ports(2)
+    file = tmp_path / "haproxy.cfg"
+    config = CONFIG.replace("frontend api", "frontend http_frontend").replace("127.0.0.1:1\n", f"127.0.0.1:{replica}\n")
+    file.write_text(config.format(port=port), "utf-8")
+    settings = Settings(home=tmp_path, host="0.0.0.0", port=port)
+    environment = haproxy.ingress_environment(settings, tmp_path / "haproxy")
+    listener = socket.create_server(("127.0.0.1", replica))
+    server = subprocess.Popen([environment["RAY_SERVE_HAPROXY_BINARY_PATH"], "-db", "-f", str(file)])
+    try:
+        mine = socket.gethostbyname(socket.gethostname())
+        assert _forwarded(listener, "127.0.0.1", port, "192.0.2.1") == ["192.0.2.1"]
+        assert _forwarded(listener, "127.0.0.1", port, None) == []
+        if not mine.startswith("127."):
+            assert _forwarded(listener, mine, port, "192.0.2.1") == [mine]
+            assert _forwarded(listener, mine, port, None) == [mine]
+    finally:
+        server.kill()
+        server.wait(10)
+        listener.close()
 
 
 def test_sockets_lie_where_nobody_else_can_enter_and_ports_are_distinct(tmp_path: Path) -> None:
@@ -104,6 +126,25 @@ frontend api
 backend replicas
     server away 127.0.0.1:1
 """
+
+
+def _forwarded(listener: socket.socket, host: str, port: int, claimed: str | None) -> list[str]:
+    """The addresses that a replica reads in a request to this host with a claimed address."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            client = socket.create_connection((host, port), timeout=10)
+            break
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline, "HAProxy does not start"
+            time.sleep(0.05)
+    claim = f"x-forwarded-for: {claimed}\r\n" if claimed else ""
+    with client:
+        client.sendall(f"GET /health HTTP/1.1\r\nhost: x\r\n{claim}\r\n".encode())
+        replica, _ = listener.accept()
+        with replica:
+            head = replica.recv(65536).decode().lower()
+    return re.findall(r"^x-forwarded-for: (\S+)\r$", head, re.MULTILINE)
 
 
 def _ask(port: int, request: str) -> tuple[dict[str, Any], int, str | None]:

@@ -163,6 +163,12 @@ def test_the_service_does_not_start_with_a_bucket_that_it_cannot_reach_at_all(tm
         prepare(Settings(home=tmp_path, buckets={"mine": "nosuch://x"}, **ports))
 
 
+def test_the_token_for_the_hub_reaches_what_asks_the_hub_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "canary-4712")
+    parts = {part.name: dict(part.env) for part in Supervisor(Settings(home=tmp_path))._parts}
+    assert [name for name, env in parts.items() if "canary-4712" in env.values()] == ["Ray", "API"]
+
+
 def test_the_password_for_mail_reaches_the_notifier_only(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, smtp_url="smtp://me@127.0.0.1", smtp_password="canary-4711")
     parts = {part.name: dict(part.env) for part in Supervisor(settings)._parts}

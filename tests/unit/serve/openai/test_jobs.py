@@ -181,6 +181,27 @@ def test_a_tuned_model_can_be_trained_further(openai: OpenAI, services):
         assert (raised.value.code, raised.value.param) == ("model_not_found", "model")
 
 
+def test_a_checkpoint_is_not_shared_and_says_so(openai: OpenAI, services):
+    job = create(openai)
+    complete(services, own(job))
+    name = openai.fine_tuning.jobs.retrieve(job.id).fine_tuned_model
+    permissions = openai.fine_tuning.checkpoints.permissions
+    for checkpoint, error, code in (
+        (name, sdk.BadRequestError, "sharing_not_supported"),
+        (f"{name}:ckpt-step-2", sdk.BadRequestError, "sharing_not_supported"),
+        (f"{name}:ckpt-step-3", sdk.NotFoundError, "model_not_found"),
+        ("ft:of:another::user", sdk.NotFoundError, "model_not_found"),
+    ):
+        for call in (
+            lambda of: permissions.create(of, project_ids=["bob"]).data,
+            lambda of: permissions.list(of, limit=2).data,
+            lambda of: permissions.delete("cp_1", fine_tuned_model_checkpoint=of),
+        ):
+            with pytest.raises(error) as refused:
+                call(checkpoint)
+            assert refused.value.code == code
+
+
 def test_a_job_is_paused_resumed_and_cancelled(lenient: OpenAI, services):
     job = create(lenient)
     jobs = lenient.fine_tuning.jobs

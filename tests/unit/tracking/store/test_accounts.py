@@ -1,6 +1,8 @@
 """Users, API keys, sessions and the audit log in the store, on both databases."""
 
+import stat
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +11,7 @@ from ftlab.schemas.accounts import Scope
 from tracking.store import Store
 from tracking.store.api_keys import key_id_in, new_key
 from tracking.store.audit import AuditRecord
-from tracking.store.key_counts import KeyCount
+from tracking.store.key_counts import KeyCount, Windows
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -37,6 +39,13 @@ def test_a_key_is_found_by_its_whole_text_only(store: Store) -> None:
     assert key_id_in(other) == key_id
     for wrong in (other, text[:-1], text.upper(), f"ftl_{key_id}_", "", "ftl", new_key()[1], text + "x"):
         assert not may_enter(store, wrong)
+
+
+def test_a_new_database_is_for_its_account_only(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path / 'new' / 'ftlab.db'}")
+    store.migrate()
+    assert {stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "new").iterdir()} == {0o600}
+    store.close()
 
 
 def test_a_database_holds_no_key(store: Store) -> None:
@@ -132,14 +141,41 @@ def test_the_audit_log_is_read_page_by_page(store: Store) -> None:
 
 def test_the_counts_of_other_processes_are_summed_while_they_are_fresh(store: Store) -> None:
     with store.begin() as tx:
-        tx.key_counts.put("one", [KeyCount("a", 7, 10, 1), KeyCount("b", 7, 1, 0)], now=100.0)
-        tx.key_counts.put("two", [KeyCount("a", 6, 90, 2)], now=100.0)
-        tx.key_counts.put("two", [KeyCount("a", 7, 5, 2)], now=110.0)
-        tx.key_counts.put("old", [KeyCount("a", 6, 90, 1)], now=110.0)
-        assert tx.key_counts.of_others("me", ["a"], window=7, now=110.0) == {"a": KeyCount("a", 7, 15, 4)}
-        assert tx.key_counts.of_others("two", ["a", "b", "c"], window=7, now=110.0) == {
+        minute = Windows(7, 0)
+        tx.key_counts.put("one", [KeyCount("a", 7, 10, 1), KeyCount("b", 7, 1, 0)], windows=minute, now=100.0)
+        tx.key_counts.put("two", [KeyCount("a", 6, 90, 2)], windows=minute, now=100.0)
+        tx.key_counts.put("two", [KeyCount("a", 7, 5, 2)], windows=minute, now=110.0)
+        tx.key_counts.put("old", [KeyCount("a", 6, 90, 1)], windows=minute, now=110.0)
+        assert tx.key_counts.of_others("me", ["a"], windows=minute, now=110.0) == {"a": KeyCount("a", 7, 15, 4)}
+        assert tx.key_counts.of_others("two", ["a", "b", "c"], windows=minute, now=110.0) == {
             "a": KeyCount("a", 7, 10, 2),
             "b": KeyCount("b", 7, 1, 0),
         }
-        tx.key_counts.put("me", [], now=135.0)
-        assert tx.key_counts.of_others("me", ["a"], window=7, now=135.0) == {"a": KeyCount("a", 7, 5, 3)}
+        tx.key_counts.put("me", [], windows=minute, now=135.0)
+        assert tx.key_counts.of_others("me", ["a"], windows=minute, now=135.0) == {"a": KeyCount("a", 7, 5, 3)}
+
+
+def test_bytes_of_uploads_count_until_the_end_of_their_window_although_their_process_has_ended(store: Store) -> None:
+    many = 3 * 1024**3
+    with store.begin() as tx:
+        hour = Windows(60, 1)
+        tx.key_counts.put("one", [KeyCount("a", 60, 9, 1, 1, many)], windows=hour, now=3600.0)
+        tx.key_counts.put("two", [KeyCount("a", 60, 9, 1, 0, many)], windows=hour, now=3600.0)
+        tx.key_counts.put("me", [], windows=hour, now=3700.0)
+        assert tx.key_counts.of_others("me", ["a"], windows=hour, now=3700.0) == {"a": KeyCount("a", 60, 0, 0, 1, many)}
+        next_hour = Windows(120, 2)
+        assert tx.key_counts.of_others("me", ["a"], windows=next_hour, now=7200.0)["a"].num_upload_bytes == 0
+        tx.key_counts.put("me", [], windows=next_hour, now=7200.0)
+        assert tx.key_counts.of_others("me", ["a"], windows=hour, now=3700.0) == {}
+
+
+def test_old_entries_of_the_audit_log_are_removed_in_batches(store: Store) -> None:
+    entries = [
+        AuditRecord(f"act-{day}", NOW + day * 24 * HOUR, "ann", None, "ann", "POST /x", "/x", 200, None, None)
+        for day in range(5)
+    ]
+    with store.begin() as tx:
+        tx.audit.add(entries)
+        removed = [tx.audit.remove_before(NOW + 72 * HOUR, limit=2) for _ in range(3)]
+        assert removed == [2, 1, 0]
+        assert [entry.id for entry in tx.audit.list()] == ["act-4", "act-3"]

@@ -7,7 +7,8 @@ export type Job = Schemas["Job"];
 export type JobStatus = Schemas["JobStatus"];
 export type JobEvent = Schemas["Event"];
 
-export const http = createClient<paths>({ baseUrl: "" });
+/** Of the types that a reply may have, the app reads JSON. */
+export const http = createClient<paths, "application/json">({ baseUrl: "" });
 
 /** An error reply. `message` is the service's sentence; `param` names the field at fault. */
 export class ApiError extends Error {

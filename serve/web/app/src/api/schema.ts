@@ -1865,6 +1865,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/fine_tuning/checkpoints/{checkpoint}/permissions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Refused: checkpoints cannot be shared
+         * @description `400` with code `sharing_not_supported`; `404` for a model that you do not have.
+         */
+        get: operations["list_permissions_v1_fine_tuning_checkpoints__checkpoint__permissions_get"];
+        put?: never;
+        /**
+         * Refused: checkpoints cannot be shared
+         * @description `400` with code `sharing_not_supported`; `404` for a model that you do not have.
+         */
+        post: operations["create_permissions_v1_fine_tuning_checkpoints__checkpoint__permissions_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/checkpoints/{checkpoint}/permissions/{permission}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Refused: checkpoints cannot be shared
+         * @description `400` with code `sharing_not_supported`; `404` for a model that you do not have.
+         */
+        delete: operations["delete_permission_v1_fine_tuning_checkpoints__checkpoint__permissions__permission__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/training/execute": {
         parameters: {
             query?: never;
@@ -2388,7 +2432,7 @@ export interface components {
         };
         /**
          * AuditEntry
-         * @description One action of a user.
+         * @description One action of a user, or one request with a wrong key.
          */
         AuditEntry: {
             /** Id */
@@ -7850,6 +7894,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CostReport"];
+                    "text/csv": string;
                 };
             };
             /** @description Error */
@@ -9142,6 +9187,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Comparison"];
+                    "text/html": string;
                 };
             };
             /** @description Error */
@@ -9319,6 +9365,13 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description The part of the file that `Range` asks for. */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description No such job or checkpoint, or no tuned model yet. */
             404: {
                 headers: {
@@ -9472,6 +9525,15 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description Still running: a page that reloads itself. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": unknown;
+                };
+            };
             /** @description Error */
             default: {
                 headers: {
@@ -9517,6 +9579,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TokenRowList"];
+                    "text/html": string;
                 };
             };
             /** @description Error */
@@ -9636,6 +9699,15 @@ export interface operations {
             };
         };
         responses: {
+            /** @description The dataset of the same file, with the same name and options, from before. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dataset"];
+                };
+            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -9688,6 +9760,15 @@ export interface operations {
             };
         };
         responses: {
+            /** @description The dataset of the same file, with the same name and options, from before. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dataset"];
+                };
+            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -9793,6 +9874,13 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The part of the file that `Range` asks for. */
+            206: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9935,6 +10023,15 @@ export interface operations {
             };
         };
         responses: {
+            /** @description An interrupted upload of the same file. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Upload"];
+                };
+            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -10043,9 +10140,7 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content: {
-                    "application/json": unknown;
-                };
+                content?: never;
             };
             /** @description Error */
             default: {
@@ -10116,6 +10211,15 @@ export interface operations {
             };
         };
         responses: {
+            /** @description The dataset was created before. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dataset"];
+                };
+            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -10732,6 +10836,13 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The part of the file that `Range` asks for. */
+            206: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11502,6 +11613,13 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description The part of the file that `Range` asks for. */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description Error */
             default: {
                 headers: {
@@ -11852,6 +11970,103 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["OpenAiList_OpenAiCheckpoint_"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_permissions_v1_fine_tuning_checkpoints__checkpoint__permissions_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `ft:...`, or `ft:...:ckpt-step-N`. */
+                checkpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Refused: checkpoints cannot be shared */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    create_permissions_v1_fine_tuning_checkpoints__checkpoint__permissions_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `ft:...`, or `ft:...:ckpt-step-N`. */
+                checkpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Refused: checkpoints cannot be shared */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete_permission_v1_fine_tuning_checkpoints__checkpoint__permissions__permission__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `ft:...`, or `ft:...:ckpt-step-N`. */
+                checkpoint: string;
+                permission: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Refused: checkpoints cannot be shared */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
                 };
             };
             /** @description Error */
@@ -12483,6 +12698,13 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The part of the file that `Range` asks for. */
+            206: {
                 headers: {
                     [name: string]: unknown;
                 };
