@@ -8,6 +8,11 @@ import { OlderRecords } from "../../ui/OlderRecords";
 import { TableHead } from "../../ui/TableHead";
 import { UserChoice } from "./UserChoice";
 
+const BEFORE = [
+  { user: "", label: "Everyone" },
+  { user: "-", label: "Wrong keys" },
+];
+
 /** Who did what, newest first. */
 export function AuditTab() {
   const [query] = useQueryState();
@@ -17,14 +22,14 @@ export function AuditTab() {
   return (
     <div className="parts">
       <div className="access-head">
-        <UserChoice label="Actions of" user={user} everyone="Everyone" />
+        <UserChoice label="Actions of" user={user} before={BEFORE} />
         <Button disabled={list.isFetching} onClick={() => void list.refetch()}>Look for new entries</Button>
       </div>
       {list.isPending && <Loading lines={6} />}
       {list.isError && <ErrorNote error={list.error} retry={() => void list.refetch()} />}
       {list.isSuccess && entries.length === 0 && (
         <EmptyState title="Nothing was recorded">
-          <p>Every request with a valid key that may change something is listed here, about a second later.</p>
+          <p>Every request with a key that may change something is listed here, about a second later.</p>
         </EmptyState>
       )}
       {entries.length > 0 && (
