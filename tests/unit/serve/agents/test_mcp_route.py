@@ -9,7 +9,8 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from ftlab.client import AsyncClient
-from ftlab.mcp.tool import TOOLS, Door
+from ftlab.mcp import server
+from ftlab.mcp.tool import Door
 from ftlab.schemas.accounts import Scope
 from tests.support.agents import Agent, Refused
 from tests.unit.ftlab.conftest import in_thread
@@ -18,7 +19,7 @@ from tests.unit.serve.accounts.with_keys import add_key
 ROW = '{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}]}\n'
 PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
 ACCEPT = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
-OFFERED = {tool.name: tool.scope for tool in TOOLS if tool.door in (None, Door.HTTP)}
+OFFERED = {tool.name: tool.scope for tool in server.TOOLS if tool.door in (None, Door.HTTP)}
 
 
 @pytest.fixture(scope="module")
