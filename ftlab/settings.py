@@ -102,6 +102,8 @@ class Settings(BaseModel):
     """Bytes of one owner's datasets and checkpoints; default: no limit."""
     quota_upload_bytes: int | None = Field(default=None, ge=0)
     """Bytes of one owner's datasets; default: no limit."""
+    quota_monthly_cost: Decimal | None = Field(default=None, gt=0)
+    """What the jobs of one owner may cost in a calendar month (UTC), in `currency`; default: no limit. Needs `prices`."""
     key_requests_per_minute: int | None = Field(default=1200, ge=1)
     """Requests that one API key may send in a minute."""
     key_streams: int | None = Field(default=50, ge=1)
@@ -188,6 +190,12 @@ class Settings(BaseModel):
                     f"the price of {device!r} must be between 0 and {MAX_PRICE}, with up to {MAX_DECIMALS} decimals"
                 )
         return prices
+
+    @model_validator(mode="after")
+    def _budget_has_prices(self) -> Self:
+        if self.quota_monthly_cost is not None and not self.prices:
+            raise ValueError("quota_monthly_cost needs prices, without which no job has a cost")
+        return self
 
     @field_validator("home")
     @classmethod

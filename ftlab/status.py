@@ -104,6 +104,8 @@ class StopKind(StrEnum):
     """A job of higher priority needs the devices, or a node is about to leave: save, and return to the queue."""
     TIME_LIMIT = "time_limit"
     """The job's `time_limit_s` is used up: save, and end."""
+    COST_LIMIT = "cost_limit"
+    """The job's `max_cost` is used up: save, and end."""
     PAUSE = "pause"
     """The user paused the job: save, and wait for a resume."""
     CANCEL = "cancel"
@@ -142,6 +144,7 @@ class ReasonCode(StrEnum):
     SERVICE_RESTARTED = "service_restarted"
     RETRY_BUDGET_EXHAUSTED = "retry_budget_exhausted"
     TIME_LIMIT = "time_limit"
+    COST_LIMIT = "cost_limit"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -158,8 +161,9 @@ class FailureCause(StrEnum):
     STUCK = "stuck"
     DIVERGED = "diverged"
     LEARNED_NOTHING = "learned_nothing"
-    """The time limit was used up, and the loss had not changed since the first step."""
+    """The limit of time or cost was used up, and the loss had not changed since the first step."""
     TIME_LIMIT = "time_limit"
+    COST_LIMIT = "cost_limit"
     BAD_DATA = "bad_data"
     BAD_CONFIG = "bad_config"
     TOKENIZER = "tokenizer"
@@ -207,6 +211,7 @@ CAUSES: dict[ReasonCode, FailureCause] = {
     R.COLLECTIVE_ERROR: C.COLLECTIVE_LOST,
     R.RETRY_BUDGET_EXHAUSTED: C.KILLED,
     R.TIME_LIMIT: C.TIME_LIMIT,
+    R.COST_LIMIT: C.COST_LIMIT,
     R.INTERNAL_ERROR: C.INTERNAL_ERROR,
 }
 """The cause where nothing but the reason is known. A reason that is not among them does not count as a failure."""

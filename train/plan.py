@@ -84,7 +84,9 @@ class RunPlan:
     local_base: LocalBase | None = None
     """The base model if it is in a folder that its name does not lead to, such as that of a former job."""
     time_left_s: float | None = None
-    """Rest of the job's `time_limit_s`; the run saves and stops when it is used up."""
+    """Seconds until the job's `time_limit_s` or `max_cost` is used up; the run then saves and stops."""
+    limit: StopKind = StopKind.TIME_LIMIT
+    """The limit that is used up first."""
 
     @property
     def eval_file(self) -> DataFile | None:

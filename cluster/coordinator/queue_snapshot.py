@@ -14,7 +14,7 @@ from tracking.store.records import AttemptRecord, JobRecord, QuotaRecord
 QUEUE_WINDOW = 100
 """About how many queued jobs a tick reads: the next ones of every owner."""
 MAX_MORE_JOBS = 400
-"""How many more it reads at most, so that jobs that wait for their data do not hide those behind them."""
+"""How many more it reads at most, so that jobs that cannot start do not hide those behind them."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class QueueWindow:
     """How many queued jobs a tick reads. Remembers what the last tick found."""
 
     num_owners: int = 1
-    num_waiting_for_data: int = 0
+    num_passed_over: int = 0
     """Jobs that cannot start, whichever devices are free."""
 
     @property
     def jobs_per_owner(self) -> int:
-        more = min(self.num_waiting_for_data, MAX_MORE_JOBS // self.num_owners)
+        more = min(self.num_passed_over, MAX_MORE_JOBS // self.num_owners)
         return max(1, QUEUE_WINDOW // self.num_owners) + more
 
 
@@ -76,7 +76,7 @@ def _queued_job(tick: Tick, tx: Transaction, job: JobRecord, config: JobConfig) 
         priority=job.priority,
         is_in_front=job.queue_shift < 0,
         has_run=job.attempt > 0,
-        longest_s=tick.time_limits.longest_s(tx, job, tick.now),
+        longest_s=tick.limits.longest_s(tx, job, tick.now),
     )
 
 
@@ -94,7 +94,7 @@ def _running_job(tick: Tick, tx: Transaction, job: JobRecord, attempt: AttemptRe
         priority=job.priority,
         placement=tuple(Spot(*spot) for spot in attempt.placement),
         preemptible=config is not None and config.preemptible,
-        remaining_s=tick.time_limits.longest_s(tx, job, tick.now, attempt),
+        remaining_s=tick.limits.longest_s(tx, job, tick.now, attempt),
         last_checkpoint_at=checkpoints[0].created_at if checkpoints else None,
         is_stopping=requested_stop(job) is not None,
     )

@@ -8,6 +8,7 @@ from cluster.coordinator.data_gate import DataGate
 from cluster.coordinator.failed_jobs import fail_job, fail_unreadable
 from cluster.coordinator.queue_snapshot import QUEUE_WINDOW, QueueSnapshot, QueueWindow, read_queue
 from cluster.coordinator.ray_backend import DriverLostError
+from cluster.coordinator.spending import SpendingGate
 from cluster.coordinator.stop_requests import StopRequests
 from cluster.coordinator.tick import Tick
 from cluster.coordinator.transitions import end_attempt, publish
@@ -48,9 +49,10 @@ logger = logging.getLogger(__name__)
 class JobStarter:
     """Starts queued jobs. Remembers how far it read the queue, and when it last recorded what jobs wait for."""
 
-    def __init__(self, stops: StopRequests, gate: DataGate) -> None:
+    def __init__(self, stops: StopRequests, gate: DataGate, spending: SpendingGate) -> None:
         self._stops = stops
         self._gate = gate
+        self._spending = spending
         self._window = QueueWindow()
         self._wrote_waiting_at = datetime.min.replace(tzinfo=UTC)
         self.has_waiting = False
@@ -67,10 +69,11 @@ class JobStarter:
                 fail_unreadable(tick, job, job.config)
         fleet = tick.cluster.fleet()
         queue, waits_for_data = self._gate.let_pass(tick, snapshot, fleet)
-        self._window.num_waiting_for_data = len(waits_for_data)
+        queue, held = self._spending.let_pass(tick, queue, fleet)
+        self._window.num_passed_over = len(waits_for_data) + len(held)
         decided = decide(queue, fleet, snapshot.situation)
         self.has_waiting = any(isinstance(decision, Wait | Preempt) for decision in decided)
-        decisions = [*decided, *waits_for_data]
+        decisions = [*decided, *waits_for_data, *held]
         claimed = {attempt.driver for _, attempt in snapshot.live.values()}
         has_started = False
         for decision in decisions:

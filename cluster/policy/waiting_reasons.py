@@ -77,6 +77,20 @@ def waits_behind_quota() -> str:
     return "Waiting for the quota: an earlier job of the same owner waits for it too."
 
 
+def held_by_budget(spent: str) -> str:
+    return (
+        f"Held: the budget of its owner is used up ({spent}). It starts in the next month (UTC), or when an admin "
+        "raises max_monthly_cost."
+    )
+
+
+def held_without_price() -> str:
+    return (
+        "Held: it has a max_cost, and a device that it may get has no price, so nothing would end it. It starts when "
+        "the setting 'prices' has one, or resumed without max_cost."
+    )
+
+
 def _workers(count: int) -> str:
     return f"{count} worker{'s' * (count != 1)}"
 

@@ -20,10 +20,11 @@ from cluster.machine.cpu_priority import import_behind
 from cluster.machine.memory_kills import NO_KILLS, MemoryKills, count_kills
 from cluster.names import NAMESPACE
 from cluster.policy import WorkerShape, node_labels
+from cluster.policy.retry import STOP_REASONS
 from cluster.runs.attempt_record import AttemptLog
 from cluster.runs.end_reasons import of_crash, of_force, of_stop
 from cluster.runs.phase_changes import PhaseChanges
-from cluster.runs.time_limits import SAVE_GRACE_S
+from cluster.runs.run_limits import SAVE_GRACE_S
 from cluster.runs.watchdog import LOOK_INTERVAL_S, Stall, Watchdog
 from cluster.runs.worker_process import WorkerProcess, dump_stacks, end_workers
 from ftlab.schemas import CheckpointPayload
@@ -279,7 +280,7 @@ class RunDriver:
                 logger.exception("The watchdog could not check %s", self._name)
 
     def _look(self, now: float) -> None:
-        """End the run by force when it hangs, or has far exceeded its time limit."""
+        """End the run by force when it hangs, or has far exceeded its limit of time or cost."""
         self._kills.append(count_kills())
         if stall := self._watchdog.look(now):
             self._end_hung(stall)
@@ -287,7 +288,8 @@ class RunDriver:
             # The coordinator ends it by force as well; this is for a time when there is none.
             allowed_s = self._plan.time_left_s + max(SAVE_GRACE_S, self._settings.stop_grace_s)
             if self._watchdog.is_in_work_after(allowed_s, self._phases.total_steps, now):
-                self._end_by_force(ReasonCode.TIME_LIMIT, "The job's time limit is used up.")
+                what = "max_cost" if self._plan.limit is StopKind.COST_LIMIT else "time limit"
+                self._end_by_force(STOP_REASONS[self._plan.limit], f"The job's {what} is used up.")
 
     def _end_hung(self, stall: Stall) -> None:
         plan, workers = self._plan, list(self._workers.values())

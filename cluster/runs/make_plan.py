@@ -5,10 +5,11 @@ from datetime import datetime
 from pathlib import Path
 
 from cluster.runs.model_location import job_folder, locate
-from cluster.runs.time_limits import lasted_s
+from cluster.runs.run_limits import RunLimits
 from ftlab.model_ref import parse_model_ref
 from ftlab.schemas import JobConfig
 from ftlab.settings import Settings
+from ftlab.status import StopKind
 from tracking.buckets import Buckets
 from tracking.store import Transaction
 from tracking.store.records import AttemptRecord, DatasetRecord, JobRecord
@@ -43,6 +44,7 @@ def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: Atte
     location = locate(tx, settings, parse_model_ref(config.model))
     evaluated = tx.metrics.series(job.id, ["eval_loss"], max_points=2)
     cores = settings.cpus or os.cpu_count() or 1
+    limit = RunLimits(settings).nearest(tx, job, now, attempt)
     gpu_share = attempt.gpus / config.resources.num_workers
     return RunPlan(
         job_id=job.id,
@@ -64,7 +66,8 @@ def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: Atte
         use_cuda=attempt.gpus > 0,
         gpu_fraction=gpu_share if 0 < gpu_share < 1 else None,
         resume_from=job.resume_from,
-        time_left_s=_time_left_s(tx, job, config, now),
+        time_left_s=None if limit is None else max(0.0, limit.left_s),
+        limit=StopKind.TIME_LIMIT if limit is None else limit.kind,
     )
 
 
@@ -75,9 +78,3 @@ def _recorded_step(tx: Transaction, job: JobRecord) -> int:
     if job.resume_from is None:
         return job.step
     return min(job.step, tx.checkpoints.get(job.id, job.resume_from).step)
-
-
-def _time_left_s(tx: Transaction, job: JobRecord, config: JobConfig, now: datetime) -> float | None:
-    if config.time_limit_s is None:
-        return None
-    return max(0.0, config.time_limit_s - lasted_s(tx.attempts.of_job(job.id), now))

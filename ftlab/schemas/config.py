@@ -8,6 +8,7 @@ from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, mode
 
 from ftlab.schemas.auto import is_auto
 from ftlab.schemas.common import Name, StrictModel
+from ftlab.schemas.costs import Amount
 from ftlab.schemas.lora import LoraConfig
 from ftlab.schemas.methods import GrpoMethod, Method, SftMethod
 from ftlab.schemas.sharding import obstacle_to_sharding
@@ -142,6 +143,8 @@ class JobConfig(StrictModel):
     """Whether a job of a higher priority may take this one's devices; it continues from its checkpoint later."""
     time_limit_s: int | None = Field(default=None, ge=60, le=YEAR_S)
     """Seconds that the job may train, all its attempts together; then it saves and ends."""
+    max_cost: Amount | None = None
+    """What the job may cost, all its attempts together, in the currency of the service; then it saves and ends."""
     stuck_timeout_s: int = Field(default=600, ge=10, le=YEAR_S)
     """Seconds without progress after which the attempt counts as hung and is tried again."""
     first_step_timeout_s: int = Field(default=3600, ge=30, le=YEAR_S)

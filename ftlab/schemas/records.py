@@ -1,6 +1,7 @@
 """Records that the service replies with: jobs, attempts, metric points, checkpoints, models, the queue, quotas."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from pydantic import Field
@@ -258,6 +259,12 @@ class Quota(WireModel):
     max_upload_bytes: int | None = None
     weight: float = 1.0
     """Weight of the owner's share of the devices while other owners wait too."""
+    max_monthly_cost: Decimal | None = None
+    """Budget for a calendar month (UTC). Once it is used up, queued jobs are held until the next month."""
+    monthly_cost: Decimal = Decimal(0)
+    """What jobs have cost this month, those that run until now."""
+    currency: str | None = None
+    """Currency of the two; `None` where the service has no prices."""
     queued_jobs: int = 0
     running_gpus: float = 0.0
     running_cpus: int = 0

@@ -4,18 +4,22 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
 from cluster.coordinator.preparation import DataKey
 from cluster.runs.failure_record import find_analysis
 from cluster.runs.model_location import job_folder
+from cluster.runs.run_limits import max_cost, spent
 from ftlab.errors import ConflictError, InvalidRequestError, NotFoundError
+from ftlab.formatting import money
 from ftlab.schemas import JobConfig, NoticePayload
 from ftlab.schemas.adjustments import AdjustedBy, Adjustment
 from ftlab.schemas.auto import auto_settings
 from ftlab.schemas.config_changes import adjusted, changes_between, undone
 from ftlab.schemas.failures import Change, FailureAnalysis
+from ftlab.settings import Settings
 from ftlab.status import REOPENED, JobStatus
 from serve.accounts import quotas
 from serve.context import Services
@@ -119,7 +123,7 @@ def resume(services: Services, owner: str, job: str, order: ResumeOrder, answer:
             _require_datasets(tx, record)
         if base := tx.jobs.base_of(record.id):
             hold_base(tx, base)
-        _require_time_left(tx, tx.jobs.get(record.id), now)
+        _require_limits_left(tx, services.settings, tx.jobs.get(record.id), now)
         return [*events, _queue(tx, record, choice, name, now)]
 
     return change_job(services, owner, read.id, queue_again)
@@ -271,7 +275,7 @@ def _require_datasets(tx: Transaction, record: JobRecord) -> None:
         raise refused(record, "dataset_deleted", "a dataset that it needs is no longer there") from None
 
 
-def _require_time_left(tx: Transaction, record: JobRecord, now: datetime) -> None:
+def _require_limits_left(tx: Transaction, settings: Settings, record: JobRecord, now: datetime) -> None:
     limit_s = record.config.time_limit_s if isinstance(record.config, JobConfig) else None
     ran_s = tx.attempts.run_times([record.id], now=now).get(record.id, 0.0)
     if limit_s is not None and ran_s >= limit_s:
@@ -280,6 +284,16 @@ def _require_time_left(tx: Transaction, record: JobRecord, now: datetime) -> Non
             "it with a higher time_limit_s.",
             "time_limit_used_up",
             "config_adjustments.time_limit_s",
+        )
+    most = max_cost(record)
+    amount = Decimal(0) if most is None else spent(tx, settings, record, now)[0]
+    if most is not None and amount >= most:
+        currency = settings.currency
+        raise InvalidRequestError(
+            f"Job {record.id!r} has cost {money(amount, currency)}, and max_cost is {money(most, currency)}: it would "
+            "end at once. Resume it with a higher max_cost.",
+            "max_cost_used_up",
+            "config_adjustments.max_cost",
         )
 
 

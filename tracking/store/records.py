@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +320,8 @@ class QuotaRecord:
     max_upload_bytes: int | None = None
     weight: float | None = None
     """Relative share of the devices while other owners wait too; the default is 1."""
+    max_monthly_cost: Decimal | None = None
+    """What the owner's jobs may cost in a calendar month, in the service's currency."""
 
 
 @dataclass(frozen=True)

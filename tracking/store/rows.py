@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from ftlab.schemas import EventKind
 from ftlab.status import LIVE_STATUSES, JobStatus, Phase, ReasonCode, StopKind
-from tracking.store.column_types import AdjustmentList, CleanText, ConfigText, EnumText, UtcDateTime
+from tracking.store.column_types import AdjustmentList, CleanText, ConfigText, DecimalText, EnumText, UtcDateTime
 
 """Statuses of jobs that a starting coordinator must take over."""
 
@@ -365,6 +365,7 @@ quotas = Table(
     Column("max_disk_bytes", BigInteger),
     Column("max_upload_bytes", BigInteger),
     Column("weight", Double),
+    Column("max_monthly_cost", DecimalText),
 )
 
 owner_usage = Table(

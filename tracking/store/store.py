@@ -10,6 +10,7 @@ from tracking.store.adjustments import AdjustmentRepository
 from tracking.store.api_keys import KeyRepository
 from tracking.store.attempts import AttemptRepository
 from tracking.store.audit import AuditRepository
+from tracking.store.budget_warnings import BudgetWarningRepository
 from tracking.store.channels import ChannelRepository
 from tracking.store.checkpoints import CheckpointRepository
 from tracking.store.claims import ClaimRepository
@@ -61,6 +62,7 @@ class Transaction:
         self.notifications = NotificationRepository(connection)
         self.channels = ChannelRepository(connection)
         self.costs = CostRepository(connection)
+        self.budget_warnings = BudgetWarningRepository(connection)
         self.usage = UsageRepository(connection)
         self.totals = TotalsRepository(connection)
         self.users = UserRepository(connection)
