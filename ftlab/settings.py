@@ -10,10 +10,10 @@ import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ftlab.errors import InvalidRequestError
 from ftlab.model_ref import parse_model_ref
@@ -129,6 +129,10 @@ class Settings(BaseModel):
     smtp_from: str | None = None
     """Sender of the mails; default: `ftlab@` and the name of this machine."""
 
+    gpu_fault_jobs: int = Field(default=3, ge=0)
+    """How many different jobs must fail on a GPU, with `gpu_lost`, until it is taken out; 0 for never."""
+    gpu_fault_window_s: float = Field(default=86_400.0, gt=0)
+    """Seconds within which these jobs failed."""
     prices: dict[str, Decimal] = Field(default_factory=dict)
     """Price of one device for one hour: `cpu` for a core, `gpu` for a GPU, and the types of GPUs, such as `H100`, whose
     price differs; and `kwh` for a kilowatt-hour of the GPUs' electricity. Without prices, no job has a cost.

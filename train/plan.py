@@ -162,10 +162,13 @@ class Failure:
     """The setting at fault, for example `training.dtype`; `None` where there is none, or it is not known."""
     notes: tuple[str, ...] = ()
     """Evidence that is lost with the run, one sentence each: the rows of the step, what Ray and the kernel report."""
+    rank: int | None = None
+    """Worker that reported it; `None` where the run's driver found it."""
 
     def to_details(self) -> dict[str, Any]:
         """What the record of the attempt keeps besides reason and message, as JSON values."""
-        return {"cause": self.cause, "field": self.field, "notes": list(self.notes), "traceback": self.traceback}
+        details = {"cause": self.cause, "field": self.field, "notes": list(self.notes), "traceback": self.traceback}
+        return details if self.rank is None else details | {"rank": self.rank}
 
     @classmethod
     def from_details(cls, reason: ReasonCode, message: str, details: Mapping[str, Any]) -> "Failure":
@@ -173,7 +176,15 @@ class Failure:
         known = {cause.value for cause in FailureCause}
         cause = FailureCause(details["cause"]) if details.get("cause") in known else None
         notes = tuple(map(str, details.get("notes", ())))
-        return cls(reason, message, str(details.get("traceback", "")), cause, details.get("field"), notes)
+        return cls(
+            reason,
+            message,
+            str(details.get("traceback", "")),
+            cause,
+            details.get("field"),
+            notes,
+            rank=details.get("rank"),
+        )
 
 
 @dataclass(frozen=True)

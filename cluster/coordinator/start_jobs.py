@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 from cluster.coordinator.data_gate import DataGate
+from cluster.coordinator.faulty_gpus import usable
 from cluster.coordinator.failed_jobs import fail_job, fail_unreadable
 from cluster.coordinator.queue_snapshot import QUEUE_WINDOW, QueueSnapshot, QueueWindow, read_queue
 from cluster.coordinator.ray_backend import DriverLostError
@@ -67,7 +68,7 @@ class JobStarter:
         for job in snapshot.jobs.values():
             if isinstance(job.config, UnreadableConfig):
                 fail_unreadable(tick, job, job.config)
-        fleet = tick.cluster.fleet()
+        fleet = usable(tick.store, tick.cluster.fleet())
         queue, waits_for_data = self._gate.let_pass(tick, snapshot, fleet)
         queue, held = self._spending.let_pass(tick, queue, fleet)
         self._window.num_passed_over = len(waits_for_data) + len(held)

@@ -21,7 +21,10 @@ def too_large(shape: WorkerShape, fleet: Fleet) -> str:
 
 
 def waits_for_machines(shape: WorkerShape, fleet: Fleet) -> str:
-    there = f"the available machines offer {fleet.total}" if fleet.nodes else "no machine is available"
+    there = f"the available machines offer {fleet.in_use}" if fleet.nodes else "no machine is available"
+    if shape.gpus_per_worker and fleet.num_out:
+        there += f", and {gpus_in_words(fleet.num_out)} {'is' if fleet.num_out == 1 else 'are'} taken out because of "
+        there += "failures; see 'ftlab nodes'"
     return f"Waiting for {shape.total}; {there}."
 
 
@@ -86,8 +89,8 @@ def held_by_budget(spent: str) -> str:
 
 def held_without_price() -> str:
     return (
-        "Held: it has a max_cost, and a device that it may get has no price, so nothing would end it. It starts when "
-        "the setting 'prices' has one, or resumed without max_cost."
+        "Held: it has a max_cost, and a device that it may get has no price, so the limit would never be reached. Set "
+        "a price in the setting 'prices', or cancel the job and resume it without max_cost."
     )
 
 

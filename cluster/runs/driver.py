@@ -147,7 +147,7 @@ class RunDriver:
     def fail(self, rank: int, failure: Failure) -> None:
         """For workers: report why the run is about to fail. The first cause that is not a lost peer counts."""
         if self._failure is None or self._failure.reason is ReasonCode.COLLECTIVE_ERROR:
-            self._failure = failure
+            self._failure = replace(failure, rank=rank)
         self._watchdog.has_told_its_end(time.monotonic())
 
     def leave(self, rank: int) -> None:

@@ -18,6 +18,7 @@ from tracking.store.costs import CostRepository
 from tracking.store.database import Database
 from tracking.store.datasets import DatasetRepository
 from tracking.store.deletions import DeletionRepository
+from tracking.store.device_faults import DeviceFaultRepository
 from tracking.store.disk import DiskRepository
 from tracking.store.events import EventRepository
 from tracking.store.job_files import JobFileRepository
@@ -63,6 +64,7 @@ class Transaction:
         self.channels = ChannelRepository(connection)
         self.costs = CostRepository(connection)
         self.budget_warnings = BudgetWarningRepository(connection)
+        self.device_faults = DeviceFaultRepository(connection)
         self.usage = UsageRepository(connection)
         self.totals = TotalsRepository(connection)
         self.users = UserRepository(connection)
