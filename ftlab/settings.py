@@ -103,7 +103,7 @@ class Settings(BaseModel):
     quota_upload_bytes: int | None = Field(default=None, ge=0)
     """Bytes of one owner's datasets; default: no limit."""
     quota_monthly_cost: Decimal | None = Field(default=None, gt=0)
-    """What the jobs of one owner may cost in a calendar month (UTC), in `currency`; default: no limit. Needs `prices`."""
+    """What the jobs of one owner may cost in a calendar month (UTC); default: no limit. Needs `prices`."""
     key_requests_per_minute: int | None = Field(default=1200, ge=1)
     """Requests that one API key may send in a minute."""
     key_streams: int | None = Field(default=50, ge=1)

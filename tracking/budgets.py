@@ -46,7 +46,7 @@ def month_of(moment: datetime) -> datetime:
 
 
 def spent_in_month(tx: Transaction, settings: Settings, owner: str, now: datetime) -> Decimal:
-    """What the owner's attempts cost that ended this month, and those that have no record yet, in the service's currency.
+    """What the owner's attempts cost that ended this month or have no record yet, in the currency of the service.
 
     An attempt counts whole, in the month in which it ends, as in the report by month.
     """

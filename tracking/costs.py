@@ -108,8 +108,8 @@ def job_cost(
     `pending` are the attempts without a record: the live one, and one that has just ended.
     """
     amounts = [(record.amount, record.currency) for record in records]
-    for attempt in pending:
-        amounts.append((_amount_of(devices_of(settings, attempt, attempt.ended_at or now)), settings.currency))
+    held = (_amount_of(devices_of(settings, attempt, attempt.ended_at or now)) for attempt in pending)
+    amounts += [(amount, settings.currency) for amount in held]
     priced = [(amount, currency) for amount, currency in amounts if amount is not None and currency is not None]
     if not priced:
         return None

@@ -88,7 +88,8 @@ class Coordinator:
         """Make the cluster match the database once. Raises `FencedError` when another coordinator has taken over.
 
         1. Hold the lease, list the run drivers, and read the live jobs and attempts.
-        2. Take out GPUs on which one job after another failed. Add the device time of ended attempts to their owners' usage, and warn owners whose budget is nearly used up.
+        2. For ended attempts: take out GPUs on which one job after another failed, add the device time to the usage of
+           the owner, and warn owners whose budget is nearly used up.
         3. Check the live attempts: end the lost ones, and stop those that are requested or due to stop.
         4. Decide what follows for jobs whose attempt has ended: they are queued, stay stopped, or end.
         5. End drivers without an attempt, release what ended attempts still hold, and set faulty GPUs aside.

@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cluster.policy import Spot
 
 PATIENCE_S = 30.0
-"""How long GPUs that are not wanted are held while the wanted one is not to be had, before others may use them again."""
+"""How long GPUs that are not wanted are held while the wanted one is not free, before others may use them again."""
 
 
 class Holder(Protocol):
@@ -66,9 +66,7 @@ class _Search:
 class GpuHolds:
     """The GPUs that are held. Called by one thread, about once a second."""
 
-    def __init__(
-        self, start: Callable[[str], Holder] = RayHolder, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, start: Callable[[str], Holder] = RayHolder, clock: Callable[[], float] = time.monotonic) -> None:
         """`start` starts a holder on the machine with the given id."""
         self._start = start
         self._clock = clock

@@ -5,8 +5,8 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 from cluster.coordinator.data_gate import DataGate
-from cluster.coordinator.faulty_gpus import usable
 from cluster.coordinator.failed_jobs import fail_job, fail_unreadable
+from cluster.coordinator.faulty_gpus import usable
 from cluster.coordinator.queue_snapshot import QUEUE_WINDOW, QueueSnapshot, QueueWindow, read_queue
 from cluster.coordinator.ray_backend import DriverLostError
 from cluster.coordinator.spending import SpendingGate

@@ -11,6 +11,7 @@ from ftlab.schemas.auto import AutoValue, without_auto
 from ftlab.schemas.common import WireModel
 from ftlab.schemas.config import DEFAULT_PRIORITY
 from ftlab.schemas.costs import JobCost
+from ftlab.schemas.telemetry import GpuOut
 from ftlab.status import JobStatus, Phase, ReasonCode
 
 
@@ -234,6 +235,8 @@ class Queue(WireModel):
     """Value of `after` for the next page."""
     waiting_for: str | None = None
     """What the head of the queue waits for, in one sentence."""
+    gpus_out: list[GpuOut] = Field(default=[])
+    """GPUs that no job gets, because one job after another failed on them."""
 
 
 class ServiceInfo(WireModel):

@@ -40,8 +40,9 @@ class Start:
 def preflight(services: Services, owner: str, config: JobConfig, model: Checked) -> Start:
     """Check all that the files on this machine say. Blocks on the store where the model is one of this service.
 
-    Raise `InvalidRequestError` (`invalid_config`) for settings that cannot work, `max_cost_without_price`, `model_invalid` for damaged files, and
-    `NotFoundError` (`model_not_found`) for a model of this service that does not exist.
+    Raise `InvalidRequestError` (`invalid_config`) for settings that cannot work, `max_cost_without_price`,
+    `model_invalid` for damaged files, and `NotFoundError` (`model_not_found`) for a model of this service that does not
+    exist.
     """
     config = config.model_copy(update={"model": str(model.ref)})
     notices = _unused(config)

@@ -8,7 +8,15 @@ from train.failures.evidence import evidence_of
 from train.failures.facts import FailureFacts, SavedCheckpoint
 from train.failures.memory_suggestions import for_main_memory, for_memory
 from train.failures.sentences import sentence_of
-from train.failures.suggestions import for_config, for_cost, for_disk, for_divergence, for_no_learning, for_stall, for_time
+from train.failures.suggestions import (
+    for_config,
+    for_cost,
+    for_disk,
+    for_divergence,
+    for_no_learning,
+    for_stall,
+    for_time,
+)
 from train.failures.traceback_text import phase_of
 
 C = FailureCause

@@ -89,5 +89,5 @@ def test_the_setting_is_the_budget_of_owners_without_one(priced: World):
     priced.settings = priced.settings.model_copy(update={"quota_monthly_cost": Decimal("0.05")})
     priced.coordinator = priced.new_coordinator()
     job_id = priced.running(resources=ONE_CORE)
-    last_until(priced, job_id, 60)
-    assert [title for title, _ in warnings(priced)] == ["100 % of the budget is used"]
+    last_until(priced, job_id, 40)
+    assert [title for title, _ in warnings(priced)] == ["80 % of the budget is used"]

@@ -4,9 +4,9 @@ from decimal import Decimal
 
 import pytest
 
-from cluster.runs.run_limits import is_priced
 from cluster.policy import Fleet
 from cluster.policy.fleet import Node
+from cluster.runs.run_limits import is_priced
 from ftlab.schemas import EventKind, Resources
 from ftlab.settings import Settings
 from ftlab.status import JobStatus, ReasonCode, StopKind
