@@ -50,7 +50,7 @@ def read_history(
     with services.store.read() as tx:
         stored = tx.telemetry.of_node(node, after=after, until=until)
         if not stored and not tx.telemetry.has_node(node):
-            raise NotFoundError(f"There are no measurements of a machine {node!r}.", "node_not_found", "node")
+            raise NotFoundError("There are no measurements of a machine with this name.", "node_not_found", "node")
     found = [series for series in stored if series.points.times]
     interval_s = _interval_s(found, max_points)
     data = [

@@ -21,7 +21,7 @@ from ftlab.errors import NotFoundError
 from ftlab.schemas import ModelCheck, NodeStatus, Page, Queue, Quota, ServiceInfo, TunedModel
 from ftlab.schemas.accounts import AuditEntry, Session
 from ftlab.schemas.disk import DiskReport
-from ftlab.schemas.replies import DeviceUse
+from ftlab.schemas.replies import DeviceUse, JobSeries
 from ftlab.schemas.telemetry import NodeHistory
 
 
@@ -63,6 +63,17 @@ class Client:
     def queue(self, *, after: str | None = None, limit: int = MAX_PAGE) -> Queue:
         """The running jobs and the first waiting jobs; `after` is the `next_cursor` of the previous page."""
         return self._transport.read(Queue, Request("GET", "/api/training/queue", {"after": after, "limit": limit}))
+
+    def series(
+        self, jobs: Sequence[str], names: str | Sequence[str] | None = None, max_points: int | None = None
+    ) -> Sequence[JobSeries]:
+        """Metric series of up to 100 jobs at once, by job id and name; `names` is one name or several, default `loss`.
+
+        Jobs that do not exist are left out.
+        """
+        wanted = [names] if isinstance(names, str) else names
+        params = {"job": list(jobs), "name": wanted, "max_points": max_points}
+        return self._transport.items(Listing[JobSeries], Request("GET", "/api/training/metrics", params))
 
     def nodes(self) -> Sequence[NodeStatus]:
         """The machines of the service, with their GPUs, their newest samples and the jobs on them.

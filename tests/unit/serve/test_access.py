@@ -123,6 +123,8 @@ def bob(client: TestClient, services: Services, store) -> dict[str, str]:
         "key_id": headers["authorization"].split("_")[1],
         "name": CANARY,
         "token": "not-a-token",
+        "node": "alpha-x1y2",
+        "device": "gpu-0",
     }
 
 
