@@ -159,7 +159,8 @@ def _settle_ended(tick: Tick, job: JobRecord, reason: ReasonCode, message: str, 
         notices = [*notices, *_cost_notice(tick, job, limit_reason)]
         move_job(tick, job, JobStatus.FAILED, reason=limit_reason, message=message, notices=notices)
     elif isinstance(follows, GiveUp):
-        if limit is None and try_recovery(tick, job, config, reason, message, notices):
+        recoverable = None if limit is not None else job.training_config
+        if recoverable is not None and try_recovery(tick, job, recoverable, reason, message, notices):
             return
         move_job(tick, job, JobStatus.FAILED, reason=follows.reason, message=follows.message, notices=notices)
     else:

@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from cluster.policy import Fleet, shape_of
-from ftlab.schemas import JobConfig, Resources
+from ftlab.schemas import BaseJobConfig, Resources
 from ftlab.settings import Settings
 from ftlab.status import StopKind
 from tracking.costs import KWH, cost_so_far, held_devices, rate_of, seconds_for
@@ -38,12 +38,17 @@ def lasted_s(attempts: Iterable[AttemptRecord], now: datetime) -> float:
 
 def has_limit(job: JobRecord) -> bool:
     """Whether the job has a limit of time or cost; false for a config that cannot be read."""
-    return isinstance(job.config, JobConfig) and (job.config.time_limit_s, job.config.max_cost) != (None, None)
+    return (time_limit_s(job), max_cost(job)) != (None, None)
+
+
+def time_limit_s(job: JobRecord) -> int | None:
+    """The time for all its attempts together; `None` without a limit, and for a config that cannot be read."""
+    return job.config.time_limit_s if isinstance(job.config, BaseJobConfig) else None
 
 
 def max_cost(job: JobRecord) -> Decimal | None:
     """What all its attempts may cost together; `None` without a limit, and for a config that cannot be read."""
-    return job.config.max_cost if isinstance(job.config, JobConfig) else None
+    return job.config.max_cost if isinstance(job.config, BaseJobConfig) else None
 
 
 def spent(tx: Transaction, settings: Settings, job: JobRecord, now: datetime) -> tuple[Decimal, Decimal]:
@@ -97,7 +102,7 @@ class RunLimits:
         return None if nearest is None else max(0.0, nearest.left_s) + SAVE_GRACE_S
 
     def _of_time(self, tx: Transaction, job: JobRecord, now: datetime, live: AttemptRecord | None) -> Limit | None:
-        limit_s = job.config.time_limit_s if isinstance(job.config, JobConfig) else None
+        limit_s = time_limit_s(job)
         if limit_s is None:
             return None
         before_s = 0.0 if job.attempt == 0 else self._ended_s(tx, job, now, live)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cluster.runs.run_limits import is_priced
 from ftlab.errors import FineTuneLabError, InvalidRequestError
-from ftlab.schemas import GrpoMethod, JobConfig, NoticePayload
+from ftlab.schemas import BaseJobConfig, GrpoMethod, JobConfig, NoticePayload
 from ftlab.schemas.lora import LoraConfig
 from serve.context import Services
 from serve.models.base_model import Checked, Tuned, find_tuned
@@ -46,7 +46,7 @@ def preflight(services: Services, owner: str, config: JobConfig, model: Checked)
     """
     config = config.model_copy(update={"model": str(model.ref)})
     notices = _unused(config)
-    _check_max_cost(services, config)
+    check_max_cost(services, config)
     if isinstance(config.method, GrpoMethod):
         method = checked_rewards(config.method, services.settings.reward_files)
         config = config.model_copy(update={"method": method})
@@ -74,7 +74,7 @@ def preflight(services: Services, owner: str, config: JobConfig, model: Checked)
     return Start(model, config, tuple(notices), tuned)
 
 
-def _check_max_cost(services: Services, config: JobConfig) -> None:
+def check_max_cost(services: Services, config: BaseJobConfig) -> None:
     """Refuse a `max_cost` that would never be used up."""
     if config.max_cost is None:
         return
