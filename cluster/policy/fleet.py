@@ -60,7 +60,7 @@ class Fleet:
         return Devices(sum(node.cpus for node in self.nodes), sum(node.gpus for node in self.nodes))
 
     @property
-    def in_use(self) -> Devices:
+    def offered(self) -> Devices:
         """The devices without those that are taken out."""
         return Devices(self.total.cpus, self.total.gpus - self.num_out)
 

@@ -21,7 +21,7 @@ def too_large(shape: WorkerShape, fleet: Fleet) -> str:
 
 
 def waits_for_machines(shape: WorkerShape, fleet: Fleet) -> str:
-    there = f"the available machines offer {fleet.in_use}" if fleet.nodes else "no machine is available"
+    there = f"the available machines offer {fleet.offered}" if fleet.nodes else "no machine is available"
     if shape.gpus_per_worker and fleet.num_out:
         there += f", and {gpus_in_words(fleet.num_out)} {'is' if fleet.num_out == 1 else 'are'} taken out because of "
         there += "failures; see 'ftlab nodes'"
