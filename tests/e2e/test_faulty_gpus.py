@@ -34,10 +34,11 @@ class Worker:
 hold(1, 3)
 workers = [Worker.remote() for _ in range(3)]
 calls = [worker.gpu.remote() for worker in workers]
-done, waiting = ray.wait(calls, num_returns=3, timeout=5)
+ray.wait(calls, num_returns=2, timeout=60)
+done, waiting = ray.wait(calls, num_returns=3, timeout=3)
 print(sorted(ray.get(done)), len(waiting), flush=True)
 holds.hold({Spot(node, 1)}, ())
-print(sorted(ray.get(calls, timeout=30)), flush=True)
+print(sorted(ray.get(calls, timeout=60)), flush=True)
 """
 
 
