@@ -137,6 +137,8 @@ class ServiceFeed:
                 self._is_streaming = True
                 self._take(message)
         except FineTuneLabError:
+            pass  # the lists are polled from now on
+        finally:
             self._is_streaming = False
 
     def _take(self, message: StreamMessage) -> None:
