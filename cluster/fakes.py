@@ -2,14 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.coordinator.ray_backend import DriverLostError
 from cluster.data.requests import PrepareRequest, WorkState, WorkStatus
 from cluster.interfaces import EventDocument
-from cluster.policy import Fleet, WorkerShape
+from cluster.policy import Fleet, Spot, WorkerShape
 from train.plan import RunPlan, StopKind
 
 
@@ -40,6 +40,8 @@ class FakeCluster:
         """Names of the drivers that were ended, in order."""
         self.released: list[str] = []
         """Placement groups that were released, in order."""
+        self.gpus_aside: set[Spot] = set()
+        """GPUs that no run may get."""
         self.on_assign: Callable[[str], None] | None = None
         """Called with the driver's name before it takes a job, to play what happens at that moment."""
         self.preparations: dict[str, WorkState | None] = {}
@@ -91,6 +93,9 @@ class FakeCluster:
 
     def release(self, placement_groups: Iterable[str]) -> None:
         self.released += placement_groups
+
+    def set_aside(self, gpus: Collection[Spot], in_use: Collection[Spot]) -> None:
+        self.gpus_aside = set(gpus) - set(in_use)
 
     def prepare(self, request: PrepareRequest) -> WorkState | None:
         self.asked_to_prepare.append(request)

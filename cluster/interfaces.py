@@ -43,6 +43,15 @@ def new_job_of(owner: str) -> EventDocument:
     return EventDocument("", 0, owner, 0, NEW_JOB, is_end=False, text="")
 
 
+DELETED_JOB = "deleted job"
+"""Kind of a document for followers of all jobs of its owner, and of this job: it was deleted, with its log."""
+
+
+def deleted_job_of(owner: str, job_id: str) -> EventDocument:
+    """Published after a job was deleted."""
+    return EventDocument(job_id, 0, owner, 0, DELETED_JOB, is_end=False, text="")
+
+
 class CoordinatorClient(Protocol):
     def wake(self) -> None:
         """Ask for a tick now, instead of at the next interval."""

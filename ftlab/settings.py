@@ -10,10 +10,10 @@ import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ftlab.errors import InvalidRequestError
 from ftlab.model_ref import parse_model_ref
@@ -102,6 +102,8 @@ class Settings(BaseModel):
     """Bytes of one owner's datasets and checkpoints; default: no limit."""
     quota_upload_bytes: int | None = Field(default=None, ge=0)
     """Bytes of one owner's datasets; default: no limit."""
+    quota_monthly_cost: Decimal | None = Field(default=None, gt=0)
+    """What the jobs of one owner may cost in a calendar month (UTC); default: no limit. Needs `prices`."""
     key_requests_per_minute: int | None = Field(default=1200, ge=1)
     """Requests that one API key may send in a minute."""
     key_streams: int | None = Field(default=50, ge=1)
@@ -133,6 +135,10 @@ class Settings(BaseModel):
     smtp_from: str | None = None
     """Sender of the mails; default: `ftlab@` and the name of this machine."""
 
+    gpu_fault_jobs: int = Field(default=3, ge=0)
+    """How many different jobs must fail on a GPU, with `gpu_lost`, until it is taken out; 0 for never."""
+    gpu_fault_window_s: float = Field(default=86_400.0, gt=0)
+    """Seconds within which these jobs failed."""
     prices: dict[str, Decimal] = Field(default_factory=dict)
     """Price of one device for one hour: `cpu` for a core, `gpu` for a GPU, and the types of GPUs, such as `H100`, whose
     price differs; and `kwh` for a kilowatt-hour of the GPUs' electricity. Without prices, no job has a cost.
@@ -194,6 +200,12 @@ class Settings(BaseModel):
                     f"the price of {device!r} must be between 0 and {MAX_PRICE}, with up to {MAX_DECIMALS} decimals"
                 )
         return prices
+
+    @model_validator(mode="after")
+    def _budget_has_prices(self) -> Self:
+        if self.quota_monthly_cost is not None and not self.prices:
+            raise ValueError("quota_monthly_cost needs prices, without which no job has a cost")
+        return self
 
     @field_validator("home")
     @classmethod

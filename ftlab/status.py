@@ -1,6 +1,16 @@
-"""The life of a job: its statuses, the allowed transitions, its run's phases, why it is stopped, and why it can end."""
+"""The life of a job: kinds, statuses, allowed transitions, its run's phases, why it is stopped, and why it can end."""
 
+from collections.abc import Mapping
 from enum import StrEnum
+
+
+class JobKind(StrEnum):
+    """What a job does; `kind` in its config."""
+
+    TRAINING = "training"
+    """Trains a model, and delivers it."""
+    EVALUATION = "evaluation"
+    """Measures models on a dataset, and delivers the results."""
 
 
 class JobStatus(StrEnum):
@@ -23,7 +33,7 @@ class JobStatus(StrEnum):
 
     @property
     def sentence(self) -> str:
-        """The status in one sentence."""
+        """The status of a training job in one sentence."""
         return SENTENCES[self]
 
 
@@ -65,6 +75,19 @@ SENTENCES: dict[JobStatus, str] = {
     S.CANCELLED: "The job was cancelled; its checkpoints are kept.",
 }
 
+SENTENCES_OF_KINDS: Mapping[JobKind, Mapping[JobStatus, str]] = {
+    JobKind.EVALUATION: {
+        S.INITIALIZING: "The worker is up and is loading the rows and the first model.",
+        S.RUNNING: "The models are being measured.",
+        S.PAUSING: "The evaluation stops before it releases its devices; rows that are scored are kept.",
+        S.PAUSED: "The evaluation is paused; resume it to continue with the next row.",
+        S.CANCELLING: "The evaluation is being stopped.",
+        S.COMPLETED: "The evaluation is finished; see its results.",
+        S.CANCELLED: "The evaluation was cancelled.",
+    }
+}
+"""The sentences that are different for other kinds than training."""
+
 
 def sources_of(target: JobStatus) -> tuple[JobStatus, ...]:
     """The statuses from which `target` can be reached."""
@@ -104,6 +127,8 @@ class StopKind(StrEnum):
     """A job of higher priority needs the devices, or a node is about to leave: save, and return to the queue."""
     TIME_LIMIT = "time_limit"
     """The job's `time_limit_s` is used up: save, and end."""
+    COST_LIMIT = "cost_limit"
+    """The job's `max_cost` is used up: save, and end."""
     PAUSE = "pause"
     """The user paused the job: save, and wait for a resume."""
     CANCEL = "cancel"
@@ -142,6 +167,7 @@ class ReasonCode(StrEnum):
     SERVICE_RESTARTED = "service_restarted"
     RETRY_BUDGET_EXHAUSTED = "retry_budget_exhausted"
     TIME_LIMIT = "time_limit"
+    COST_LIMIT = "cost_limit"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -158,8 +184,9 @@ class FailureCause(StrEnum):
     STUCK = "stuck"
     DIVERGED = "diverged"
     LEARNED_NOTHING = "learned_nothing"
-    """The time limit was used up, and the loss had not changed since the first step."""
+    """The limit of time or cost was used up, and the loss had not changed since the first step."""
     TIME_LIMIT = "time_limit"
+    COST_LIMIT = "cost_limit"
     BAD_DATA = "bad_data"
     BAD_CONFIG = "bad_config"
     TOKENIZER = "tokenizer"
@@ -207,6 +234,7 @@ CAUSES: dict[ReasonCode, FailureCause] = {
     R.COLLECTIVE_ERROR: C.COLLECTIVE_LOST,
     R.RETRY_BUDGET_EXHAUSTED: C.KILLED,
     R.TIME_LIMIT: C.TIME_LIMIT,
+    R.COST_LIMIT: C.COST_LIMIT,
     R.INTERNAL_ERROR: C.INTERNAL_ERROR,
 }
 """The cause where nothing but the reason is known. A reason that is not among them does not count as a failure."""

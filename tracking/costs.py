@@ -83,6 +83,23 @@ def amount_of(rate_per_hour: Decimal, time_s: float) -> Decimal:
     return _rounded(rate_per_hour * Decimal(str(time_s)) / SECONDS_PER_HOUR)
 
 
+def seconds_for(amount: Decimal, rate_per_hour: Decimal) -> float:
+    """How long devices can be held for an amount."""
+    return float(amount / rate_per_hour * SECONDS_PER_HOUR)
+
+
+def cost_so_far(
+    settings: Settings, amounts: Iterable[Decimal], pending: Sequence[AttemptRecord], now: datetime
+) -> tuple[Decimal, Decimal]:
+    """What attempts cost together until now, and what the live ones cost an hour.
+
+    `amounts` are those of records in the currency of the settings, and `pending` the attempts without a record.
+    """
+    held = [_amount_of(devices_of(settings, attempt, attempt.ended_at or now)) for attempt in pending]
+    amount = sum((each for each in held if each is not None), sum(amounts, Decimal(0)))
+    return amount, _rate_now(settings, pending)
+
+
 def job_cost(
     settings: Settings, job: JobRecord, records: Sequence[CostRecord], pending: Sequence[AttemptRecord], now: datetime
 ) -> JobCost | None:
@@ -91,20 +108,15 @@ def job_cost(
     `pending` are the attempts without a record: the live one, and one that has just ended.
     """
     amounts = [(record.amount, record.currency) for record in records]
-    rate = Decimal(0)
-    for attempt in pending:
-        devices = devices_of(settings, attempt, attempt.ended_at or now)
-        amounts.append((_amount_of(devices), settings.currency))
-        if attempt.ended_at is None:
-            held = held_devices(attempt.cpus, attempt.gpus, attempt.gpu_types)
-            rate += rate_of(settings, held) or Decimal(0)
+    held = (_amount_of(devices_of(settings, attempt, attempt.ended_at or now)) for attempt in pending)
+    amounts += [(amount, settings.currency) for amount in held]
     priced = [(amount, currency) for amount, currency in amounts if amount is not None and currency is not None]
     if not priced:
         return None
     currency = priced[-1][1]
     # Where the currency was changed meanwhile, what was spent in another one is in its records only.
     amount = sum((amount for amount, each in priced if each == currency), Decimal(0))
-    expected = None
+    rate, expected = _rate_now(settings, pending), None
     if rate and job.eta_s is not None:
         expected = amount + amount_of(rate, job.eta_s)
     return JobCost(
@@ -115,6 +127,11 @@ def job_cost(
         expected=expected,
         estimated=_estimated(settings, job, records, pending),
     )
+
+
+def _rate_now(settings: Settings, pending: Sequence[AttemptRecord]) -> Decimal:
+    held = (held_devices(each.cpus, each.gpus, each.gpu_types) for each in pending if each.ended_at is None)
+    return sum((rate_of(settings, devices) or Decimal(0) for devices in held), Decimal(0))
 
 
 def _estimated(

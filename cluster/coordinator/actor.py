@@ -7,6 +7,7 @@ import time
 import ray
 
 from cluster.coordinator.coordinator import Coordinator, run_forever, wait_until_abandoned
+from cluster.coordinator.faulty_gpus import usable
 from cluster.coordinator.ray_backend import RayCluster
 from cluster.coordinator.tick_timer import TickTimer
 from cluster.events.event_hub import RayEventHubClient
@@ -39,11 +40,11 @@ class CoordinatorActor:
 
     def why_too_large(self, resources: Resources) -> str | None:
         """The reason why a job with these resources would be refused, before it is submitted."""
-        return why_too_large(resources, self._cluster.fleet())
+        return why_too_large(resources, self.machines())
 
     def machines(self) -> Fleet:
         """The machines, with the devices they give to training."""
-        return self._cluster.fleet()
+        return usable(self._store, self._cluster.fleet())
 
     def drain(self) -> None:
         """As `Coordinator.drain`, with a tick at once."""

@@ -10,14 +10,16 @@ from functools import partial
 from cluster.coordinator.data_gate import DataGate
 from cluster.coordinator.drivers import Drivers
 from cluster.coordinator.ended_attempts import OrphanedDrivers, count_device_usage, release_ended, settle_jobs
+from cluster.coordinator.faulty_gpus import FaultyGpus
 from cluster.coordinator.live_attempts import LiveAttempts
 from cluster.coordinator.ray_backend import Cluster
+from cluster.coordinator.spending import SpendingGate
 from cluster.coordinator.start_jobs import JobStarter, Standby
 from cluster.coordinator.stop_requests import StopRequests
 from cluster.coordinator.tick import Tick
 from cluster.interfaces import EventHubClient
 from cluster.policy import Rules
-from cluster.runs.time_limits import TimeLimits
+from cluster.runs.run_limits import RunLimits
 from ftlab.settings import Settings
 from tracking.store import StaleJobError, Store
 from tracking.store.ids import new_id
@@ -71,32 +73,38 @@ class Coordinator:
             settings=settings,
             rules=rules or Rules(min_run_s=settings.preemption_min_run_s),
             drivers=self._drivers,
-            time_limits=TimeLimits(),
+            limits=RunLimits(settings),
         )
         stops = StopRequests()
         self._data_gate = DataGate()
         self._live_attempts = LiveAttempts(stops)
         self._orphaned_drivers = OrphanedDrivers()
-        self._job_starter = JobStarter(stops, self._data_gate)
+        self._faulty_gpus = FaultyGpus()
+        self._spending_gate = SpendingGate()
+        self._job_starter = JobStarter(stops, self._data_gate, self._spending_gate)
         self._standby = Standby()
 
     def tick(self) -> None:
         """Make the cluster match the database once. Raises `FencedError` when another coordinator has taken over.
 
         1. Hold the lease, list the run drivers, and read the live jobs and attempts.
-        2. Add the device time of ended attempts to their owners' usage.
+        2. For ended attempts: take out GPUs on which one job after another failed, add the device time to the usage of
+           the owner, and warn owners whose budget is nearly used up.
         3. Check the live attempts: end the lost ones, and stop those that are requested or due to stop.
         4. Decide what follows for jobs whose attempt has ended: they are queued, stay stopped, or end.
-        5. End drivers without an attempt, and release what ended attempts still hold.
+        5. End drivers without an attempt, release what ended attempts still hold, and set faulty GPUs aside.
         6. Start jobs of the queue, and keep a standby run. While draining: note when no attempt is live any more.
         7. Note that everything left by an earlier life of the cluster has been cleaned up.
         """
         tick = self._begin()
+        self._faulty_gpus.note(tick)
         count_device_usage(tick)
+        self._spending_gate.watch(tick)
         self._live_attempts.check(tick, self._data_gate.jobs_to_extend(tick))
         settle_jobs(tick)
         self._orphaned_drivers.end(tick)
         release_ended(tick)
+        self._faulty_gpus.keep_out(tick)
         if not tick.is_draining:
             is_starting = self._job_starter.start(tick)
             self._standby.keep(tick, is_starting=is_starting, has_waiting=self._job_starter.has_waiting)

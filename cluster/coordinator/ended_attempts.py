@@ -11,9 +11,21 @@ from cluster.coordinator.tick import Tick
 from cluster.coordinator.transitions import move_job
 from cluster.machine.orphans import sweep_job
 from cluster.policy import Devices
-from cluster.policy.retry import GiveUp, Retry, Stopped, after_attempt, after_stop, time_is_up
+from cluster.policy.retry import (
+    LIMITS,
+    STOP_REASONS,
+    GiveUp,
+    Retry,
+    Stopped,
+    after_attempt,
+    after_stop,
+    limit_is_used_up,
+)
 from cluster.runs.model_location import job_folder
-from cluster.runs.time_limits import lasted_s
+from cluster.runs.run_limits import has_limit, lasted_s, max_cost, spent
+from ftlab.formatting import money
+from ftlab.schemas import NoticePayload
+from ftlab.schemas.events import COST_LIMIT_REACHED
 from ftlab.status import JobStatus, ReasonCode, StopKind
 from tracking.costs import KWH, record_of
 from tracking.energy import energy_kwh
@@ -129,6 +141,7 @@ def _settle_stopped(
         case GiveUp(reason, message):
             move_job(tick, job, JobStatus.FAILED, reason=reason, message=message, notices=notices)
         case Stopped(status, message, stop_reason, to_front):
+            notices = [*notices, *_cost_notice(tick, job, stop_reason)]
             move_job(tick, job, status, reason=stop_reason, message=message, to_front=to_front, notices=notices)
 
 
@@ -140,11 +153,14 @@ def _settle_ended(tick: Tick, job: JobRecord, reason: ReasonCode, message: str, 
     follows = after_attempt(
         reason, message, retries_used=job.retries_used, max_retries=config.max_retries, now=tick.now
     )
-    if reason is ReasonCode.TIME_LIMIT or (isinstance(follows, Retry) and _is_time_up(tick, job)):
-        message = time_is_up(_saved_step(tick, job))
-        move_job(tick, job, JobStatus.FAILED, reason=ReasonCode.TIME_LIMIT, message=message, notices=notices)
+    limit = LIMITS.get(reason) or _used_up_limit(tick, job)
+    if limit is not None and (reason in LIMITS or isinstance(follows, Retry)):
+        message, limit_reason = limit_is_used_up(limit, _saved_step(tick, job)), STOP_REASONS[limit]
+        notices = [*notices, *_cost_notice(tick, job, limit_reason)]
+        move_job(tick, job, JobStatus.FAILED, reason=limit_reason, message=message, notices=notices)
     elif isinstance(follows, GiveUp):
-        if not _is_time_up(tick, job) and try_recovery(tick, job, config, reason, message, notices):
+        recoverable = None if limit is not None else job.training_config
+        if recoverable is not None and try_recovery(tick, job, recoverable, reason, message, notices):
             return
         move_job(tick, job, JobStatus.FAILED, reason=follows.reason, message=follows.message, notices=notices)
     else:
@@ -160,10 +176,23 @@ def _settle_ended(tick: Tick, job: JobRecord, reason: ReasonCode, message: str, 
         )
 
 
-def _is_time_up(tick: Tick, job: JobRecord) -> bool:
+def _used_up_limit(tick: Tick, job: JobRecord) -> StopKind | None:
+    if not has_limit(job):
+        return None
     with tick.store.read() as tx:
-        left_s = tick.time_limits.left_s(tx, job, tick.now)
-    return left_s is not None and left_s <= 0
+        return tick.limits.used_up(tx, job, tick.now)
+
+
+def _cost_notice(tick: Tick, job: JobRecord, reason: ReasonCode | None) -> list[NewEvent]:
+    """The notice about what a job cost whose `max_cost` is used up; none for one that ends for another reason."""
+    most = max_cost(job)
+    if reason is not ReasonCode.COST_LIMIT or most is None:
+        return []
+    with tick.store.read() as tx:
+        amount, _ = spent(tx, tick.settings, job, tick.now)
+    currency = tick.settings.currency
+    text = f"The job cost {money(amount, currency)} so far, and its max_cost is {money(most, currency)}."
+    return [NewEvent(NoticePayload(code=COST_LIMIT_REACHED, message=text), tick.now)]
 
 
 def _saved_step(tick: Tick, job: JobRecord) -> int | None:

@@ -10,7 +10,7 @@ from cluster.coordinator.stop_requests import HEARTBEAT_TIMEOUT_S, StopRequests,
 from cluster.coordinator.tick import Tick
 from cluster.coordinator.transitions import end_attempt
 from cluster.runs.make_plan import make_plan
-from cluster.runs.time_limits import time_limit_s
+from cluster.runs.run_limits import has_limit
 from ftlab.status import JobStatus, ReasonCode, StopKind
 from tracking.store.records import AttemptRecord, JobRecord
 
@@ -20,6 +20,7 @@ STOP_MESSAGES = {
     StopKind.EXTEND: "The job saves a checkpoint and continues with the files that were appended.",
     StopKind.DRAIN: "The service is about to stop; the job saves a checkpoint and returns to the queue.",
     StopKind.TIME_LIMIT: "The job's time limit is used up; it saves a checkpoint and ends.",
+    StopKind.COST_LIMIT: "The job's max_cost is used up; it saves a checkpoint and ends.",
 }
 
 logger = logging.getLogger(__name__)
@@ -101,11 +102,11 @@ def _why_driver_lost(tick: Tick, attempt: AttemptRecord, job: JobRecord | None) 
 def _due_stop(tick: Tick, job: JobRecord, attempt: AttemptRecord, *, extends: bool) -> StopKind | None:
     """A stop that the service has to request, and that is more urgent than what was requested so far."""
     kind = StopKind.DRAIN if tick.is_draining else StopKind.EXTEND if extends else None
-    if time_limit_s(job) is not None:
+    if has_limit(job):
         with tick.store.read() as tx:
-            left_s = tick.time_limits.left_s(tx, job, tick.now, attempt)
-        if left_s is not None and left_s <= 0:
-            kind = StopKind.TIME_LIMIT
+            nearest = tick.limits.nearest(tx, job, tick.now, attempt)
+        if nearest is not None and nearest.left_s <= 0:
+            kind = nearest.kind
     held = requested_stop(job)
     is_news = kind is not None and (held is None or held.urgency < kind.urgency)
     return kind if is_news else None

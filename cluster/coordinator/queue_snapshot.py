@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cluster.coordinator.stop_requests import requested_stop
 from cluster.coordinator.tick import Tick
 from cluster.policy import QueuedJob, RunningJob, Share, Situation, Spot, WorkerShape
-from ftlab.schemas import JobConfig
+from ftlab.schemas import AnyJobConfig, BaseJobConfig
 from tracking.store import Transaction
 from tracking.store.quotas import effective_quota
 from tracking.store.records import AttemptRecord, JobRecord, QuotaRecord
@@ -14,7 +14,7 @@ from tracking.store.records import AttemptRecord, JobRecord, QuotaRecord
 QUEUE_WINDOW = 100
 """About how many queued jobs a tick reads: the next ones of every owner."""
 MAX_MORE_JOBS = 400
-"""How many more it reads at most, so that jobs that wait for their data do not hide those behind them."""
+"""How many more it reads at most, so that jobs that cannot start do not hide those behind them."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class QueueWindow:
     """How many queued jobs a tick reads. Remembers what the last tick found."""
 
     num_owners: int = 1
-    num_waiting_for_data: int = 0
+    num_passed_over: int = 0
     """Jobs that cannot start, whichever devices are free."""
 
     @property
     def jobs_per_owner(self) -> int:
-        more = min(self.num_waiting_for_data, MAX_MORE_JOBS // self.num_owners)
+        more = min(self.num_passed_over, MAX_MORE_JOBS // self.num_owners)
         return max(1, QUEUE_WINDOW // self.num_owners) + more
 
 
@@ -53,7 +53,9 @@ def read_queue(tick: Tick, window: QueueWindow) -> QueueSnapshot | None:
             return None
         owners = {job.owner for job in queued.values()}
         window.num_owners = len(owners)
-        queue = [_queued_job(tick, tx, job, job.config) for job in queued.values() if isinstance(job.config, JobConfig)]
+        queue = [
+            _queued_job(tick, tx, job, job.config) for job in queued.values() if isinstance(job.config, BaseJobConfig)
+        ]
         jobs = {job.id: job for job in tx.jobs.live()}
         attempts = tx.attempts.live()
         live = {attempt.job_id: (jobs[attempt.job_id], attempt) for attempt in attempts if attempt.job_id in jobs}
@@ -68,7 +70,7 @@ def held_shape(attempt: AttemptRecord, num_workers: int) -> WorkerShape:
     return WorkerShape(num_workers, attempt.cpus // num_workers, attempt.gpus / num_workers)
 
 
-def _queued_job(tick: Tick, tx: Transaction, job: JobRecord, config: JobConfig) -> QueuedJob:
+def _queued_job(tick: Tick, tx: Transaction, job: JobRecord, config: AnyJobConfig) -> QueuedJob:
     return QueuedJob(
         id=job.id,
         owner=job.owner,
@@ -76,13 +78,13 @@ def _queued_job(tick: Tick, tx: Transaction, job: JobRecord, config: JobConfig) 
         priority=job.priority,
         is_in_front=job.queue_shift < 0,
         has_run=job.attempt > 0,
-        longest_s=tick.time_limits.longest_s(tx, job, tick.now),
+        longest_s=tick.limits.longest_s(tx, job, tick.now),
     )
 
 
 def _running_job(tick: Tick, tx: Transaction, job: JobRecord, attempt: AttemptRecord, highest: int) -> RunningJob:
     """`highest` is the highest priority in the queue."""
-    config = job.config if isinstance(job.config, JobConfig) else None
+    config = job.config if isinstance(job.config, BaseJobConfig) else None
     # When the newest checkpoint was made matters only where another job could take this one's devices.
     checkpoints = tx.checkpoints.of_job(job.id) if config and config.preemptible and job.priority < highest else []
     return RunningJob(
@@ -94,7 +96,7 @@ def _running_job(tick: Tick, tx: Transaction, job: JobRecord, attempt: AttemptRe
         priority=job.priority,
         placement=tuple(Spot(*spot) for spot in attempt.placement),
         preemptible=config is not None and config.preemptible,
-        remaining_s=tick.time_limits.longest_s(tx, job, tick.now, attempt),
+        remaining_s=tick.limits.longest_s(tx, job, tick.now, attempt),
         last_checkpoint_at=checkpoints[0].created_at if checkpoints else None,
         is_stopping=requested_stop(job) is not None,
     )

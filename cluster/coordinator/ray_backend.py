@@ -1,18 +1,19 @@
 """Interface that the coordinator needs from a cluster, and its implementation on Ray."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Protocol
 
 import ray
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+from cluster.coordinator.gpu_holds import GpuHolds
 from cluster.data.client import PrepareCalls
 from cluster.data.requests import PrepareRequest, WorkState
 from cluster.machine.cpu_priority import python_for_training
 from cluster.named_actor import ActorUnreachableError, NamedActor
-from cluster.names import HEAD_RESOURCE, NAMESPACE, ON_HEAD, RUN_PREFIX, STANDBY_PREFIX
-from cluster.policy import Fleet, Node, WorkerShape
+from cluster.names import HEAD_RESOURCE, NAMESPACE, ON_HEAD, RUN_PREFIX, STANDBY_PREFIX, node_names
+from cluster.policy import Fleet, Node, Spot, WorkerShape
 from ftlab.settings import Settings
 from train.plan import RunPlan, StopKind
 
@@ -55,6 +56,12 @@ class Cluster(Protocol):
     def release(self, placement_groups: Iterable[str]) -> None:
         """Release placement groups that may have outlived their run."""
 
+    def set_aside(self, gpus: Collection[Spot], in_use: Collection[Spot]) -> None:
+        """Have Ray give these GPUs to no run, and release all others that were set aside. Returns at once.
+
+        Those `in_use` by a run are set aside by a later call, once the run has released them.
+        """
+
     def prepare(self, request: PrepareRequest) -> WorkState | None:
         """Have the data worker prepare a job's data, and report how far it is; `None` when it does not answer."""
 
@@ -65,12 +72,15 @@ class RayCluster:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._prepare_calls = PrepareCalls()
+        self._gpu_holds = GpuHolds()
 
     def session(self) -> str:
         return str(ray.get_runtime_context().get_session_name())
 
     def fleet(self) -> Fleet:
-        nodes = (self._node(node) for node in ray.nodes() if node["Alive"])
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        names = node_names(alive)
+        nodes = [self._node(node, names[node["NodeID"]]) for node in alive]
         # A machine without cores, like the head of a cluster that trains elsewhere, takes no worker.
         return Fleet(tuple(sorted((node for node in nodes if node.cpus), key=lambda node: node.id)))
 
@@ -119,10 +129,13 @@ class RayCluster:
         for group in placement_groups:
             remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
 
+    def set_aside(self, gpus: Collection[Spot], in_use: Collection[Spot]) -> None:
+        self._gpu_holds.hold(gpus, in_use)
+
     def prepare(self, request: PrepareRequest) -> WorkState | None:
         return self._prepare_calls.ask(request)
 
-    def _node(self, node: dict[str, Any]) -> Node:
+    def _node(self, node: dict[str, Any], name: str) -> Node:
         """One of Ray's nodes. On the head, Ray counts one core more than training may use (see the supervisor)."""
         resources = node["Resources"]
         cpus = int(resources.get("CPU", 0))
@@ -132,7 +145,7 @@ class RayCluster:
         memory = int(resources.get("memory", 0) + resources.get("object_store_memory", 0))
         gpu_types = [name.removeprefix(GPU_TYPE) for name in resources if name.startswith(GPU_TYPE)]
         gpus = int(resources.get("GPU", 0))
-        return Node(node["NodeID"], cpus, gpus, memory or None, gpu_types[0] if gpus and gpu_types else None)
+        return Node(node["NodeID"], cpus, gpus, memory or None, gpu_types[0] if gpus and gpu_types else None, name)
 
     def _call(self, name: str, method: str, *arguments: Any) -> Any:
         try:

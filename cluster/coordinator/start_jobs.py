@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 from cluster.coordinator.data_gate import DataGate
 from cluster.coordinator.failed_jobs import fail_job, fail_unreadable
+from cluster.coordinator.faulty_gpus import usable
 from cluster.coordinator.queue_snapshot import QUEUE_WINDOW, QueueSnapshot, QueueWindow, read_queue
 from cluster.coordinator.ray_backend import DriverLostError
+from cluster.coordinator.spending import SpendingGate
 from cluster.coordinator.stop_requests import StopRequests
 from cluster.coordinator.tick import Tick
 from cluster.coordinator.transitions import end_attempt, publish
@@ -16,9 +18,9 @@ from cluster.names import RUN_PREFIX, STANDBY_PREFIX
 from cluster.policy import Decision, Fleet, Preempt, Refuse, Start, Wait, WorkerShape, decide, gpus_by_type, on_nodes
 from cluster.runs.make_plan import make_plan, step_to_resume
 from ftlab.errors import InvalidRequestError, NotFoundError
-from ftlab.schemas import EventKind, JobConfig, NoticePayload
+from ftlab.schemas import EventKind, NoticePayload
 from ftlab.schemas.events import DATA_CHECKED
-from ftlab.status import JobStatus, ReasonCode, StopKind
+from ftlab.status import JobKind, JobStatus, ReasonCode, StopKind
 from tracking.store import StaleJobError, Transaction
 from tracking.store.ids import new_id
 from tracking.store.records import AttemptRecord, EventRecord, JobRecord, JobRef, NewEvent, UnreadableConfig
@@ -48,9 +50,10 @@ logger = logging.getLogger(__name__)
 class JobStarter:
     """Starts queued jobs. Remembers how far it read the queue, and when it last recorded what jobs wait for."""
 
-    def __init__(self, stops: StopRequests, gate: DataGate) -> None:
+    def __init__(self, stops: StopRequests, gate: DataGate, spending: SpendingGate) -> None:
         self._stops = stops
         self._gate = gate
+        self._spending = spending
         self._window = QueueWindow()
         self._wrote_waiting_at = datetime.min.replace(tzinfo=UTC)
         self.has_waiting = False
@@ -65,12 +68,13 @@ class JobStarter:
         for job in snapshot.jobs.values():
             if isinstance(job.config, UnreadableConfig):
                 fail_unreadable(tick, job, job.config)
-        fleet = tick.cluster.fleet()
+        fleet = usable(tick.store, tick.cluster.fleet())
         queue, waits_for_data = self._gate.let_pass(tick, snapshot, fleet)
-        self._window.num_waiting_for_data = len(waits_for_data)
+        queue, held = self._spending.let_pass(tick, queue, fleet)
+        self._window.num_passed_over = len(waits_for_data) + len(held)
         decided = decide(queue, fleet, snapshot.situation)
         self.has_waiting = any(isinstance(decision, Wait | Preempt) for decision in decided)
-        decisions = [*decided, *waits_for_data]
+        decisions = [*decided, *waits_for_data, *held]
         claimed = {attempt.driver for _, attempt in snapshot.live.values()}
         has_started = False
         for decision in decisions:
@@ -87,9 +91,9 @@ class JobStarter:
 
     def _start(self, tick: Tick, job: JobRecord, start: Start, fleet: Fleet, claimed: set[str]) -> bool:
         """Claim the job, then hand it to the standby run or launch a run of its own."""
-        assert isinstance(job.config, JobConfig), "a job whose config cannot be read is never started"
         try:
-            check_devices(job.config, use_cuda=start.shape.total.gpus > 0)
+            if (config := job.training_config) is not None:
+                check_devices(config, use_cuda=start.shape.total.gpus > 0)
         except InvalidRequestError as error:
             fail_job(tick, job, Failure(ReasonCode.CONFIG_INVALID, error.message, field=error.param))
             return False
@@ -228,10 +232,13 @@ def _can_spare_a_core(tick: Tick, fleet: Fleet, *, has_waiting: bool) -> bool:
 
 
 def _has_no_step(job: JobRecord) -> bool:
-    """Whether the job has not completed a step in this attempt: the first one brings an estimate of the time left."""
+    """Whether the job has not completed a step in this attempt: the first one brings an estimate of the time left.
+
+    A kind without steps never brings one: it counts as started once it runs.
+    """
     if job.status in (JobStatus.PENDING, JobStatus.INITIALIZING):
         return True
-    return job.status is JobStatus.RUNNING and job.eta_s is None
+    return job.kind is JobKind.TRAINING and job.status is JobStatus.RUNNING and job.eta_s is None
 
 
 def _hand_over(tick: Tick, driver: str, plan: RunPlan, shape: WorkerShape) -> bool:

@@ -6,7 +6,7 @@ from cluster.coordinator.ray_backend import DriverLostError
 from cluster.coordinator.tick import Tick
 from cluster.coordinator.transitions import end_attempt, move_job
 from cluster.policy.retry import STOP_REASONS
-from cluster.runs.time_limits import SAVE_GRACE_S
+from cluster.runs.run_limits import SAVE_GRACE_S
 from ftlab.status import JobStatus, StopKind
 from tracking.store import StaleJobError
 from tracking.store.records import AttemptRecord, JobRecord, JobRef

@@ -8,7 +8,7 @@ from cluster.coordinator.drivers import Drivers
 from cluster.coordinator.ray_backend import Cluster
 from cluster.interfaces import EventHubClient
 from cluster.policy import Rules
-from cluster.runs.time_limits import TimeLimits
+from cluster.runs.run_limits import RunLimits
 from ftlab.settings import Settings
 from tracking.store import Store
 from tracking.store.records import AttemptRecord, JobRecord, Lease
@@ -24,7 +24,7 @@ class Tick:
     settings: Settings
     rules: Rules
     drivers: Drivers
-    time_limits: TimeLimits
+    limits: RunLimits
     now: datetime
     lease: Lease
     is_new_session: bool

@@ -29,7 +29,7 @@ def decide(queue: Sequence[QueuedJob], fleet: Fleet, situation: Situation) -> li
 def why_too_large(resources: Resources, fleet: Fleet) -> str | None:
     """The reason why a job can never start on these machines; `None` where it can, and while there is no machine."""
     shape = shape_of(resources, fleet)
-    if not fleet.nodes or Room.of(fleet).slots(shape) >= shape.num_workers:
+    if not fleet.nodes or _fits_with_all(shape, fleet):
         return None
     return waiting_reasons.too_large(shape, fleet)
 
@@ -58,7 +58,7 @@ class _Pass:
     def decide(self, job: QueuedJob) -> Decision:
         shape = shape_of(job.config.resources, self._fleet)
         if self._empty.slots(shape) < shape.num_workers:
-            if job.has_run or not self._fleet.nodes:
+            if job.has_run or not self._fleet.nodes or _fits_with_all(shape, self._fleet):
                 return Wait(job.id, waiting_reasons.waits_for_machines(shape, self._fleet))
             return Refuse(job.id, waiting_reasons.too_large(shape, self._fleet))
         if why := self._over_quota(job, shape):
@@ -138,6 +138,11 @@ class _Pass:
             self._releases[victim.id] = Release(0.0, victim.shape, victim.placement)
         why = waiting_reasons.waits_for_stopping(shape, [*stopping, *victims])
         return Preempt(job.id, tuple(victim.id for victim in victims), why)
+
+
+def _fits_with_all(shape: WorkerShape, fleet: Fleet) -> bool:
+    """Whether a run would fit on the idle machines with the GPUs that are taken out."""
+    return Room.of(fleet.without(())).slots(shape) >= shape.num_workers
 
 
 def _placed(running: Sequence[RunningJob], fleet: Fleet) -> Iterator[RunningJob]:

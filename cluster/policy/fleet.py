@@ -1,6 +1,7 @@
 """Machines, and the devices that a run needs."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from ftlab.schemas import Resources
@@ -37,6 +38,10 @@ class Node:
     """Main memory that was available when Ray started there; `None` where it is not known."""
     gpu_type: str | None = None
     """Type of the GPUs in Ray's words, for example `H100`."""
+    name: str = ""
+    """Its host name, which stays when Ray gives it another id."""
+    gpus_out: frozenset[int] = frozenset()
+    """Numbers of the GPUs that kept failing, and that no run gets."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,25 @@ class Fleet:
     @property
     def total(self) -> Devices:
         return Devices(sum(node.cpus for node in self.nodes), sum(node.gpus for node in self.nodes))
+
+    @property
+    def offered(self) -> Devices:
+        """The devices without those that are taken out."""
+        return Devices(self.total.cpus, self.total.gpus - self.num_out)
+
+    @property
+    def num_out(self) -> int:
+        """How many GPUs are taken out."""
+        return sum(len(node.gpus_out) for node in self.nodes)
+
+    def without(self, gpus: Collection[tuple[str, int]]) -> "Fleet":
+        """The machines with these GPUs taken out; each is the name of its machine and its number."""
+        return Fleet(
+            tuple(
+                replace(node, gpus_out=frozenset(gpu for gpu in range(node.gpus) if (node.name, gpu) in gpus))
+                for node in self.nodes
+            )
+        )
 
     def weigh(self, held: Devices) -> float:
         """Weight of held devices in a fair share: CPU cores, or where there are GPUs, GPUs.

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from cluster.policy.fleet import WHOLE_GPU, Fleet, Placement, Spot, WorkerShape
+from cluster.policy.fleet import WHOLE_GPU, Fleet, Node, Placement, Spot, WorkerShape
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Room:
     @classmethod
     def of(cls, fleet: Fleet) -> "Room":
         """The machines when nothing runs."""
-        return cls({node.id: NodeRoom(node.cpus, (WHOLE_GPU,) * node.gpus) for node in fleet.nodes})
+        return cls({node.id: NodeRoom(node.cpus, _whole_gpus(node)) for node in fleet.nodes})
 
     def slots(self, shape: WorkerShape) -> int:
         return sum(node.slots(shape) for node in self.nodes.values())
@@ -93,6 +93,10 @@ def place(shape: WorkerShape, room: Room) -> Placement | None:
             name = min(slots, key=lambda name: (-slots[name], name))
         spots += _spots(name, room.nodes[name], shape, min(left, slots.pop(name)))
     return tuple(spots)
+
+
+def _whole_gpus(node: Node) -> tuple[float, ...]:
+    return tuple(0.0 if gpu in node.gpus_out else WHOLE_GPU for gpu in range(node.gpus))
 
 
 def _spots(name: str, node: NodeRoom, shape: WorkerShape, count: int) -> list[Spot]:

@@ -17,6 +17,7 @@ fault before it could stop:
 | `PREEMPT`, `EXTEND` | queued, ahead of the jobs of its priority |
 | `DRAIN`             | queued                                    |
 | `TIME_LIMIT`        | failed, with its checkpoint kept          |
+| `COST_LIMIT`        | failed, with its checkpoint kept          |
 """
 
 from dataclasses import dataclass
@@ -31,11 +32,14 @@ STOP_REASONS = {
     StopKind.CANCEL: ReasonCode.USER_CANCELLED,
     StopKind.PAUSE: ReasonCode.OK,
     StopKind.TIME_LIMIT: ReasonCode.TIME_LIMIT,
+    StopKind.COST_LIMIT: ReasonCode.COST_LIMIT,
     StopKind.PREEMPT: ReasonCode.PREEMPTED,
     StopKind.EXTEND: ReasonCode.OK,
     StopKind.DRAIN: ReasonCode.SERVICE_RESTARTED,
 }
 """The reason with which a stopped attempt ends."""
+LIMITS = {ReasonCode.TIME_LIMIT: StopKind.TIME_LIMIT, ReasonCode.COST_LIMIT: StopKind.COST_LIMIT}
+"""The limits of a job that a run finds used up by itself, by the reason with which it then ends."""
 SURVIVED_STOPS = frozenset({*STOP_REASONS.values(), ReasonCode.DISK_FULL})
 """Reasons after which a job that was requested to stop can continue later. Where the disk had no room for the last
 checkpoint, the one before is intact."""
@@ -96,12 +100,12 @@ def after_stop(
     """
     if RETRY_CLASSES[reason] is RetryClass.NEVER and reason not in SURVIVED_STOPS:
         return GiveUp(reason, message)
-    if reason is ReasonCode.TIME_LIMIT and kind.urgency < StopKind.TIME_LIMIT.urgency:
-        kind = StopKind.TIME_LIMIT  # the run saw it first
+    if reason in LIMITS and kind.urgency < LIMITS[reason].urgency:
+        kind = LIMITS[reason]  # the run saw it first
     continues = _continues(step, saved_step)
     match kind:
-        case StopKind.TIME_LIMIT:
-            return Stopped(JobStatus.FAILED, time_is_up(saved_step), ReasonCode.TIME_LIMIT)
+        case StopKind.TIME_LIMIT | StopKind.COST_LIMIT:
+            return Stopped(JobStatus.FAILED, limit_is_used_up(kind, saved_step), STOP_REASONS[kind])
         case StopKind.PREEMPT:
             text = f"Queued again after {ReasonCode.PREEMPTED.value}: a job of higher priority needed the devices."
             return Stopped(JobStatus.QUEUED, f"{text} {continues}", to_front=True)
@@ -114,8 +118,15 @@ def after_stop(
     return Stopped(JobStatus.PAUSED, f"The job is paused. {continues}{cause}")
 
 
-def time_is_up(saved_step: int | None) -> str:
-    """The message of a job that has used up its time limit."""
+def limit_is_used_up(kind: StopKind, saved_step: int | None) -> str:
+    """The message of a job that has used up its `time_limit_s` or its `max_cost`."""
+    if kind is StopKind.COST_LIMIT:
+        if saved_step is None:
+            return "The job's max_cost was used up before its first checkpoint. Resume it with a higher max_cost."
+        return (
+            f"The job's max_cost is used up. Its checkpoint of step {saved_step} is kept: resume it with a higher "
+            "max_cost to continue from there."
+        )
     if saved_step is None:
         return "The job's time_limit_s was used up before its first checkpoint. Submit it again with more time."
     return (

@@ -21,7 +21,10 @@ def too_large(shape: WorkerShape, fleet: Fleet) -> str:
 
 
 def waits_for_machines(shape: WorkerShape, fleet: Fleet) -> str:
-    there = f"the available machines offer {fleet.total}" if fleet.nodes else "no machine is available"
+    there = f"the available machines offer {fleet.offered}" if fleet.nodes else "no machine is available"
+    if shape.gpus_per_worker and fleet.num_out:
+        there += f", and {gpus_in_words(fleet.num_out)} {'is' if fleet.num_out == 1 else 'are'} taken out because of "
+        there += "failures; see 'ftlab nodes'"
     return f"Waiting for {shape.total}; {there}."
 
 
@@ -75,6 +78,20 @@ def waits_for_quota(held: Devices, needed: Devices, share: Share) -> str | None:
 
 def waits_behind_quota() -> str:
     return "Waiting for the quota: an earlier job of the same owner waits for it too."
+
+
+def held_by_budget(spent: str) -> str:
+    return (
+        f"Held: the budget of its owner is used up ({spent}). It starts in the next month (UTC), or when an admin "
+        "raises max_monthly_cost."
+    )
+
+
+def held_without_price() -> str:
+    return (
+        "Held: it has a max_cost, and a device that it may get has no price, so the limit would never be reached. Set "
+        "a price in the setting 'prices', or cancel the job and resume it without max_cost."
+    )
 
 
 def _workers(count: int) -> str:

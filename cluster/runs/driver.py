@@ -20,10 +20,11 @@ from cluster.machine.cpu_priority import import_behind
 from cluster.machine.memory_kills import NO_KILLS, MemoryKills, count_kills
 from cluster.names import NAMESPACE
 from cluster.policy import WorkerShape, node_labels
+from cluster.policy.retry import STOP_REASONS
 from cluster.runs.attempt_record import AttemptLog
 from cluster.runs.end_reasons import of_crash, of_force, of_stop
 from cluster.runs.phase_changes import PhaseChanges
-from cluster.runs.time_limits import SAVE_GRACE_S
+from cluster.runs.run_limits import SAVE_GRACE_S
 from cluster.runs.watchdog import LOOK_INTERVAL_S, Stall, Watchdog
 from cluster.runs.worker_process import WorkerProcess, dump_stacks, end_workers
 from ftlab.schemas import CheckpointPayload
@@ -33,7 +34,7 @@ from tracking.store import Store
 from tracking.store.ids import new_id
 from tracking.store.records import JobRecord, JobRef, ModelRecord
 from train.failures.stacks import training_frames
-from train.plan import Beat, Ending, Failure, Outcome, RunPlan, StopKind
+from train.plan import Beat, Ending, Failure, Outcome, RunPlan, StopKind, TrainingPlan
 from train.reporting.event_sender import Emitted
 
 PLAN_POLL_S = 30.0
@@ -146,7 +147,7 @@ class RunDriver:
     def fail(self, rank: int, failure: Failure) -> None:
         """For workers: report why the run is about to fail. The first cause that is not a lost peer counts."""
         if self._failure is None or self._failure.reason is ReasonCode.COLLECTIVE_ERROR:
-            self._failure = failure
+            self._failure = replace(failure, rank=rank)
         self._watchdog.has_told_its_end(time.monotonic())
 
     def leave(self, rank: int) -> None:
@@ -159,12 +160,15 @@ class RunDriver:
         self._outcome = outcome
         self._watchdog.has_told_its_end(time.monotonic())
         if outcome.ending is Ending.FINISHED:
-            model_id = new_id("mdl")
-            assert self._plan is not None
-            num_files = len(self._plan.train_files)
-            self._log.complete(
-                lambda job: self._model(outcome, job, model_id), num_files, ended_early=outcome.ended_early
-            )
+            plan = self._plan
+            assert plan is not None
+            if isinstance(plan, TrainingPlan):
+                model_id, num_files = new_id("mdl"), len(plan.train_files)
+                self._log.complete(
+                    lambda job: _model(plan, outcome, job, model_id), num_files, ended_early=outcome.ended_early
+                )
+            else:
+                self._log.complete_without_model()
         else:
             # Told now, because leaving takes seconds in which the coordinator might end the run by force.
             self._log.end(self._ending(None))
@@ -181,7 +185,8 @@ class RunDriver:
         self._kills.append(count_kills())
         self._watchdog = _watchdog_of(plan)
         self._phases = PhaseChanges(plan.recorded_step)
-        self._newest_checkpoint = max(plan.recorded_checkpoints, default=None)
+        recorded = plan.recorded_checkpoints if isinstance(plan, TrainingPlan) else ()
+        self._newest_checkpoint = max(recorded, default=None)
         ref = JobRef(plan.job_id, plan.attempt)
         self._log = AttemptLog(self._store, self._hub, ref, self._coordinator.attempt_ended)
         if self._workers:
@@ -279,7 +284,7 @@ class RunDriver:
                 logger.exception("The watchdog could not check %s", self._name)
 
     def _look(self, now: float) -> None:
-        """End the run by force when it hangs, or has far exceeded its time limit."""
+        """End the run by force when it hangs, or has far exceeded its limit of time or cost."""
         self._kills.append(count_kills())
         if stall := self._watchdog.look(now):
             self._end_hung(stall)
@@ -287,7 +292,8 @@ class RunDriver:
             # The coordinator ends it by force as well; this is for a time when there is none.
             allowed_s = self._plan.time_left_s + max(SAVE_GRACE_S, self._settings.stop_grace_s)
             if self._watchdog.is_in_work_after(allowed_s, self._phases.total_steps, now):
-                self._end_by_force(ReasonCode.TIME_LIMIT, "The job's time limit is used up.")
+                what = "max_cost" if self._plan.limit is StopKind.COST_LIMIT else "time limit"
+                self._end_by_force(STOP_REASONS[self._plan.limit], f"The job's {what} is used up.")
 
     def _end_hung(self, stall: Stall) -> None:
         plan, workers = self._plan, list(self._workers.values())
@@ -311,25 +317,6 @@ class RunDriver:
         if not self._ended.wait(FIT_END_TIMEOUT_S):
             self._close(None)
 
-    def _model(self, outcome: Outcome, job: JobRecord, model_id: str) -> ModelRecord:
-        plan = self._plan
-        assert plan is not None
-        assert outcome.delivered_step is not None
-        assert outcome.base_model is not None
-        return ModelRecord(
-            id=model_id,
-            owner=job.owner,
-            job_id=job.id,
-            name=job.name,
-            kind="adapter" if plan.config.tuning == "lora" else "full",
-            base_model=outcome.base_model,
-            base_revision=outcome.base_revision,
-            step=outcome.delivered_step,
-            path=plan.model_folder,
-            mlflow_version=None,
-            created_at=datetime.now(UTC),
-        )
-
 
 class _GpuHolder:
     """Holds a GPU for the job that a standby run took; its repr leads from the job to the run."""
@@ -350,6 +337,24 @@ class StartedRunDriver(RunDriver):
     def __init__(self, name: str, shape: WorkerShape | None, plan: RunPlan | None) -> None:
         super().__init__(name, shape, plan)
         self.start()
+
+
+def _model(plan: TrainingPlan, outcome: Outcome, job: JobRecord, model_id: str) -> ModelRecord:
+    assert outcome.delivered_step is not None
+    assert outcome.base_model is not None
+    return ModelRecord(
+        id=model_id,
+        owner=job.owner,
+        job_id=job.id,
+        name=job.name,
+        kind="adapter" if plan.config.tuning == "lora" else "full",
+        base_model=outcome.base_model,
+        base_revision=outcome.base_revision,
+        step=outcome.delivered_step,
+        path=plan.model_folder,
+        mlflow_version=None,
+        created_at=datetime.now(UTC),
+    )
 
 
 def stacks_file(plan: RunPlan) -> Path:

@@ -23,6 +23,7 @@ _LEADS = {
     StopKind.CANCEL: "Cancelled",
     StopKind.PAUSE: "Paused",
     StopKind.TIME_LIMIT: "Ended by the job's time limit",
+    StopKind.COST_LIMIT: "Ended by the job's max_cost",
     StopKind.PREEMPT: "Made room for a job of higher priority",
     StopKind.EXTEND: "Stopped to continue with the appended files",
     StopKind.DRAIN: "Stopped with the service",

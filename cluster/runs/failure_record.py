@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from cluster.runs.model_location import job_folder
-from cluster.runs.time_limits import lasted_s
+from cluster.runs.run_limits import lasted_s, max_cost, spent
 from ftlab.schemas import EventKind, FailurePayload, JobConfig, LogPayload, NoticePayload, TrialPayload
 from ftlab.schemas.events import ALARMS
 from ftlab.schemas.failures import FailureAnalysis
@@ -42,7 +42,7 @@ def analysis_of(
     attempts = tx.attempts.of_job(job.id)
     notices = tx.events.tail(job.id, EventKind.NOTICE, MAX_NOTICES)
     points = [point for point in tx.metrics.last(job.id, MAX_POINTS) if point.name in SERIES]
-    config = job.config if isinstance(job.config, JobConfig) else None
+    config = job.training_config
     earlier = [each.reason.value for each in attempts if each.number < number and each.reason in CAUSES and each.reason]
     facts = FailureFacts(
         failure=failure,
@@ -58,6 +58,7 @@ def analysis_of(
         checkpoints=_checkpoints(tx, job),
         memory=_memory(settings, job, config, notices, number),
         run_time_s=lasted_s(attempts, now),
+        spent=spent(tx, settings, job, now)[0] if max_cost(job) is not None else None,
         earlier=tuple(earlier),
     )
     return analyse(facts)

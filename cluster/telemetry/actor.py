@@ -10,7 +10,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.named_actor import start_actor
-from cluster.names import TELEMETRY
+from cluster.names import TELEMETRY, node_names
 from cluster.telemetry.collector import Collector
 from cluster.telemetry.sampler import Sampler, find_gpu_reader
 from cluster.telemetry.samples import NodeSamples, Sample, WatchedAttempts
@@ -116,15 +116,6 @@ class TelemetryActor:
     def newest(self) -> dict[str, tuple[str, Sample | None]]:
         """As `Collector.newest`."""
         return self._collector.newest
-
-
-def node_names(nodes: list[dict[str, Any]]) -> dict[str, str]:
-    """Names of machines by their Ray ids: host names, with a part of the id where two machines have the same one."""
-    hosts = [node["NodeManagerHostname"] for node in nodes]
-    return {
-        node["NodeID"]: host if hosts.count(host) == 1 else f"{host}-{node['NodeID'][:6]}"
-        for node, host in zip(nodes, hosts, strict=True)
-    }
 
 
 def start_telemetry() -> ray.actor.ActorHandle:

@@ -18,7 +18,17 @@ def node_rows(node: "NodeStatus") -> Iterator[tuple[str, ...]]:
     yield node.name, cores_of(node), *_host_cells(node.host), job_names(node.jobs)
     for gpu in node.devices:
         name = f"GPU {gpu.index} {gpu.name or ''}".rstrip()
-        yield node.name, name, *_gpu_cells(gpu), job_names([job for job in node.jobs if gpu.index in job.gpus])
+        yield (
+            node.name,
+            name,
+            *_gpu_cells(gpu, is_out=is_out(node, gpu)),
+            job_names([job for job in node.jobs if gpu.index in job.gpus]),
+        )
+
+
+def is_out(node: "NodeStatus", gpu: "GpuSample") -> bool:
+    """Whether no job gets the GPU, because one job after another failed on it."""
+    return any(out.gpu == gpu.index for out in node.gpus_out)
 
 
 def cores_of(node: "NodeStatus") -> str:
@@ -62,13 +72,13 @@ def _host_cells(host: "HostSample | None") -> tuple[str, ...]:
     return _with_unit(host.cpu_percent, "%"), used_of(host.memory_used_bytes, host.memory_total_bytes), "", "", ""
 
 
-def _gpu_cells(gpu: "GpuSample") -> tuple[str, ...]:
+def _gpu_cells(gpu: "GpuSample", *, is_out: bool) -> tuple[str, ...]:
     return (
         _with_unit(gpu.utilization_percent, "%"),
         used_of(gpu.memory_used_bytes, gpu.memory_total_bytes),
         _with_unit(gpu.temperature_celsius, "°C"),
         _with_unit(gpu.power_watts, "W"),
-        gpu.error or gpu.throttled,
+        "; ".join(filter(None, ("taken out" if is_out else "", gpu.error or gpu.throttled))),
     )
 
 

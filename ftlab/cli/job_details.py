@@ -151,11 +151,15 @@ def _load(session: Session, job: "Job") -> str | None:
 
 
 def _cost(job: "Job") -> str | None:
+    from decimal import Decimal
+
     from ftlab.formatting import money
 
     if job.cost is None:
         return None
     text = money(job.cost.amount, job.cost.currency)
+    if (most := (job.resolved_config or job.config).get("max_cost")) is not None:
+        text = f"{money(job.cost.amount, None)} of at most {money(Decimal(str(most)), job.cost.currency)}"
     if job.cost.expected is not None:
         text += f"; about {money(job.cost.expected, job.cost.currency)} at the last step"
     if job.cost.estimated is not None:

@@ -80,13 +80,13 @@ async def _print_once(session: Session, job: str | None, *, as_ascii: bool) -> N
 
 async def _fetch(client: "AsyncClient", job: str | None) -> "tuple[Snapshot, JobDetail | None]":
     from ftlab.tui.detail_feed import load
-    from ftlab.tui.job_feed import TRENDS_OF_ENDED, PollingFeed
+    from ftlab.tui.job_feed import ServiceFeed
 
     # The first request raises what is wrong: a poll only notes it.
     detail = None if job is None else await load(client, job)
     if job is None:
         await client.queue(limit=1)
-    return await PollingFeed(client, max_trends=TRENDS_OF_ENDED).poll(), detail
+    return await ServiceFeed(client).poll(), detail
 
 
 def _application() -> "ModuleType":

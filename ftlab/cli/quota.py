@@ -57,7 +57,19 @@ def _fields(quota: "Quota") -> dict[str, object]:
         "Disk": bytes_of(quota.disk_bytes, quota.max_disk_bytes),
         "Uploads": bytes_of(quota.upload_bytes, quota.max_upload_bytes),
         "Weight": number(quota.weight),
+        "Cost this month": _cost(quota),
     }
+
+
+def _cost(quota: "Quota") -> str | None:
+    from ftlab.formatting import money
+
+    if quota.currency is None:
+        return None
+    spent = money(quota.monthly_cost, quota.currency)
+    if quota.max_monthly_cost is None:
+        return f"{spent}, no limit"
+    return f"{money(quota.monthly_cost, None)} of {money(quota.max_monthly_cost, quota.currency)}"
 
 
 def _text(limit: float | None) -> str | None:

@@ -96,11 +96,12 @@ class Session:
 
 
 def command(
-    app: typer.Typer, name: str | None = None, *, patient: bool = False
+    app: typer.Typer, name: str | None = None, *, patient: bool = False, is_default: bool = False
 ) -> Callable[[Callable[Concatenate[Session, P], None]], Callable[Concatenate[Session, P], None]]:
     """Register a command with the options `--server`, `--json` and `--quiet`; it gets a `Session` first.
 
-    `patient` is for commands that follow a job: they outlive a restart of the service from the start.
+    `patient` is for commands that follow a job: they outlive a restart of the service from the start. `is_default` is
+    for what a group of commands does without one of them.
     """
 
     def register(function: Callable[Concatenate[Session, P], None]) -> Callable[Concatenate[Session, P], None]:
@@ -109,6 +110,8 @@ def command(
             from ftlab.cli.output import Output
             from ftlab.errors import FineTuneLabError
 
+            if context.invoked_subcommand is not None:
+                return
             as_json = as_json or before_command(context, "as_json")
             output = Output(as_json, quiet or before_command(context, "quiet"))
             with Session(server or before_command(context, "server"), output, patient) as session:
@@ -130,7 +133,10 @@ def command(
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         run.__doc__ = function.__doc__
-        app.command(name or function.__name__)(run)
+        if is_default:
+            app.callback(invoke_without_command=True)(run)
+        else:
+            app.command(name or function.__name__)(run)
         return function
 
     return register

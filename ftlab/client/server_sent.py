@@ -43,4 +43,4 @@ class MessageReader:
                 self._id = value
 
 
-KNOWN_TYPES = frozenset({"open", "events", "queue", "end", "close"})
+KNOWN_TYPES = frozenset({"open", "events", "queue", "deleted", "end", "close"})

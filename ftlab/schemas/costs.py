@@ -3,10 +3,17 @@
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
 from ftlab.schemas.common import WireModel
+
+MAX_AMOUNT = 1_000_000_000
+Amount = Annotated[
+    Decimal, Field(strict=False, gt=0, le=MAX_AMOUNT, decimal_places=6, max_digits=16, allow_inf_nan=False)
+]
+"""An amount that a user sets, in the service's currency: a number, or a string such as `"12.50"`."""
 
 
 class CostGroup(StrEnum):

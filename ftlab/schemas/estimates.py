@@ -97,6 +97,9 @@ class JobEstimate(WireModel):
     cost: Decimal | None = None
     """What the training costs: `time_s` on the first of `devices`; `None` where the time or the price is not known."""
     currency: str | None = None
+    max_cost_after_s: float | None = None
+    """Seconds of training after which the job's `max_cost` is used up; `None` where that is not before its end, or the
+    price is not known."""
     measured_job_id: str | None = None
     """The earlier job."""
     memory_correction: float | None = None

@@ -13,6 +13,8 @@ from ftlab.schemas.common import WireModel
 from ftlab.schemas.failures import Change, FailureAnalysis
 from ftlab.status import JobStatus, Phase, ReasonCode
 
+COST_LIMIT_REACHED = "cost_limit_reached"
+"""What a job cost whose `max_cost` is used up."""
 RESUMED = "resumed"
 """Code of the notice that reports what an attempt resumed from."""
 TRIED = "trial_pass"

@@ -37,6 +37,10 @@ class NotificationKind(StrEnum):
     """The job made room for another one, or the service stopped: it is in the queue again."""
     ALARM = "alarm"
     """The measurements of the run look wrong."""
+    BUDGET = "budget"
+    """80 % or all of the budget of a month is used up."""
+    GPU_OUT = "gpu_out"
+    """A GPU on which one job after another failed was taken out."""
     CHANNEL_OFF = "channel_off"
     """A channel was switched off, because it failed for days."""
     TEST = "test"
@@ -61,12 +65,12 @@ class WebhookFormat(StrEnum):
 
 
 class Notification(WireModel):
-    """One life event of a job, or of a channel."""
+    """One life event of a job, or news about a channel, a budget or a GPU."""
 
     id: str
     kind: NotificationKind
     job_id: str | None = None
-    """`None` for notifications about channels. The job may have been deleted since."""
+    """`None` for notifications about channels, budgets and GPUs. The job may have been deleted since."""
     job_name: str | None = None
     event_seq: int | None = None
     """Number of the event in the job's log that it reports."""

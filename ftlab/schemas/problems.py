@@ -23,6 +23,7 @@ _OTHER_NAMES = {
     "epochs": "training.num_train_epochs",
     "num_epochs": "training.num_train_epochs",
     "grad_accum": "training.gradient_accumulation_steps",
+    "max_hours": "time_limit_s",
     "lr": "training.learning_rate",
     "max_seq_length": "method.max_length",
     "num_gpus": "resources.gpus_per_worker",

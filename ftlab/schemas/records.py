@@ -1,31 +1,34 @@
 """Records that the service replies with: jobs, attempts, metric points, checkpoints, models, the queue, quotas."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from pydantic import Field
 
 from ftlab.schemas.adjustments import Adjustment
 from ftlab.schemas.auto import AutoValue, without_auto
+from ftlab.schemas.base_config import DEFAULT_PRIORITY
 from ftlab.schemas.common import WireModel
-from ftlab.schemas.config import DEFAULT_PRIORITY
 from ftlab.schemas.costs import JobCost
-from ftlab.status import JobStatus, Phase, ReasonCode
+from ftlab.schemas.telemetry import GpuOut
+from ftlab.status import JobKind, JobStatus, Phase, ReasonCode
 
 
 class Job(WireModel):
-    """One fine-tuning job."""
+    """One job."""
 
     id: str
     owner: str
     name: str
+    kind: JobKind = JobKind.TRAINING
     status: JobStatus
     message: str
     """One sentence: what the job is doing, or why it ended and what to do."""
     reason: ReasonCode | None = None
     """Set once the job is terminal."""
     config: dict[str, Any]
-    """The `JobConfig` it was submitted with, with the files that were appended and with its `adjustments`."""
+    """The config of its kind that it was submitted with, with the files that were appended and its `adjustments`."""
     resolved_config: dict[str, Any] | None = None
     """The same with every default filled in, as it was at the submission, and a value for each `auto`; `None` where
     this version cannot read it."""
@@ -81,7 +84,7 @@ class Job(WireModel):
     def datasets(self) -> list[str]:
         """The ids of its files, in their order."""
         named = self.config.get("dataset")
-        return [str(item) for item in (named if isinstance(named, list) else [named])]
+        return [str(item) for item in (named if isinstance(named, list) else [named] if named else [])]
 
     @property
     def fixed_config(self) -> dict[str, Any]:
@@ -188,6 +191,7 @@ class QueueEntry(WireModel):
     position: int
     job_id: str
     name: str
+    kind: JobKind = JobKind.TRAINING
     owner: str | None = None
     priority: int = DEFAULT_PRIORITY
     waiting_for: str | None = None
@@ -200,6 +204,7 @@ class RunningEntry(WireModel):
 
     job_id: str
     name: str
+    kind: JobKind = JobKind.TRAINING
     owner: str | None = None
     status: JobStatus
     """`pending`, `initializing`, `running`, `pausing` or `cancelling`."""
@@ -233,6 +238,8 @@ class Queue(WireModel):
     """Value of `after` for the next page."""
     waiting_for: str | None = None
     """What the head of the queue waits for, in one sentence."""
+    gpus_out: list[GpuOut] = Field(default=[])
+    """GPUs that no job gets, because one job after another failed on them."""
 
 
 class ServiceInfo(WireModel):
@@ -258,6 +265,12 @@ class Quota(WireModel):
     max_upload_bytes: int | None = None
     weight: float = 1.0
     """Weight of the owner's share of the devices while other owners wait too."""
+    max_monthly_cost: Decimal | None = None
+    """Budget for a calendar month (UTC). Once it is used up, queued jobs are held until the next month."""
+    monthly_cost: Decimal = Decimal(0)
+    """What jobs have cost this month, those that run until now."""
+    currency: str | None = None
+    """Currency of the two; `None` where the service has no prices."""
     queued_jobs: int = 0
     running_gpus: float = 0.0
     running_cpus: int = 0

@@ -84,6 +84,8 @@ class DeviceUse(WireModel):
     """Number of them; `None` while the scheduler does not respond, or if no machine that has them is there any more."""
     used: float
     """Number of those that jobs hold, of all owners; a share of a GPU as a fraction."""
+    out: float = 0
+    """Number of those that are taken out, because one job after another failed on them."""
     free: float | None
 
 

@@ -6,6 +6,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from ftlab.schemas.common import Name, StrictModel
 from ftlab.schemas.config import MAX_DATASETS, DatasetId
+from ftlab.schemas.costs import Amount
 from ftlab.schemas.templates import MAX_CHARS
 from ftlab.settings import DEFAULT_BUCKET
 
@@ -103,6 +104,8 @@ class QuotaChange(StrictModel):
     max_disk_bytes: int | None = Field(default=None, ge=0, le=MAX_BYTES)
     max_upload_bytes: int | None = Field(default=None, ge=0, le=MAX_BYTES)
     weight: float | None = Field(default=None, gt=0, le=1000)
+    max_monthly_cost: Amount | None = None
+    """What the jobs may cost in a calendar month (UTC), in the currency of the service."""
 
 
 class UploadStart(StrictModel):

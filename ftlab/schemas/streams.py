@@ -31,6 +31,13 @@ class QueueMessage(WireModel):
     type: Literal["queue"] = "queue"
 
 
+class DeletedMessage(WireModel):
+    """A job was deleted, with its events (streams of all jobs)."""
+
+    type: Literal["deleted"] = "deleted"
+    job_id: str
+
+
 class EndMessage(WireModel):
     """The job has ended, and all its events have been sent (streams of one job)."""
 
@@ -70,11 +77,12 @@ class AckMessage(WireModel):
 
 
 StreamMessage = Annotated[
-    OpenMessage | EventsMessage | QueueMessage | EndMessage | CloseMessage, Field(discriminator="type")
+    OpenMessage | EventsMessage | QueueMessage | DeletedMessage | EndMessage | CloseMessage, Field(discriminator="type")
 ]
 """What server-sent events carry as `data`; the field `event` repeats `type`."""
 SocketMessage = Annotated[
-    OpenMessage | EventsMessage | QueueMessage | EndMessage | PingMessage | ErrorMessage, Field(discriminator="type")
+    OpenMessage | EventsMessage | QueueMessage | DeletedMessage | EndMessage | PingMessage | ErrorMessage,
+    Field(discriminator="type"),
 ]
 """Frames that the service sends over a WebSocket."""
 

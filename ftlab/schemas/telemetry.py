@@ -72,6 +72,18 @@ class HeldDevices(WireModel):
     """Numbers of its GPUs; several jobs may share one."""
 
 
+class GpuOut(WireModel):
+    """A GPU that no job gets, because one job after another failed on it."""
+
+    node: str
+    """Name of the machine."""
+    gpu: int
+    """Its number on the machine."""
+    since: datetime
+    reason: str
+    """Which jobs failed, and how the last of them did."""
+
+
 class NodeStatus(WireModel):
     """One machine: what it gives to training, its newest sample, and which jobs are on it."""
 
@@ -87,6 +99,8 @@ class NodeStatus(WireModel):
     host: HostSample | None = None
     devices: list[GpuSample] = Field(default=[])
     jobs: list[HeldDevices] = Field(default=[])
+    gpus_out: list[GpuOut] = Field(default=[])
+    """GPUs that are taken out. They count in `gpus`."""
 
 
 class NodeList(WireModel):
@@ -114,6 +128,27 @@ class DeviceSeries(WireModel):
     """The attempt of each point."""
     values: dict[str, Spread]
     """Series by name, each with one value per time."""
+
+
+class NodeSeries(WireModel):
+    """What a machine or one of its GPUs did over time."""
+
+    device: str
+    """`host`, or `gpu-0` and so on."""
+    times: list[datetime]
+    """When each point begins."""
+    values: dict[str, Spread]
+    """Series by name, each with one value per time."""
+
+
+class NodeHistory(WireModel):
+    """The series of one machine and its GPUs."""
+
+    node: str
+    """Name of the machine."""
+    interval_s: float
+    """Seconds between two points, where the machine was sampled without a gap."""
+    data: list[NodeSeries]
 
 
 class JobTelemetry(WireModel):

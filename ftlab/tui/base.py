@@ -12,7 +12,7 @@ from ftlab.schemas import Job
 from ftlab.tui.charts import ChartOptions
 from ftlab.tui.detail_feed import DetailFeed
 from ftlab.tui.frame import MIN_SIZE, hint_line, title_line, too_small
-from ftlab.tui.job_feed import JobFeed, PollingFeed
+from ftlab.tui.job_feed import JobFeed, ServiceFeed
 from ftlab.tui.job_pane import JobPane
 from ftlab.tui.job_table import JobTable
 from ftlab.tui.line_area import LineArea
@@ -49,7 +49,7 @@ class MonitorBase(App[None]):
     ) -> None:
         super().__init__()
         self.reads, self.acts = reads, acts
-        self.feed = feed or PollingFeed(reads, clock, job_id)
+        self.feed = feed or ServiceFeed(reads, clock, job_id)
         self.is_readonly, self.is_ascii = is_readonly, is_ascii
         self.clock = clock
         self.snapshot = Snapshot(Link(reads.base_url))

@@ -14,9 +14,11 @@ from ftlab.schemas import (
     Job,
     MetricsPayload,
     ProgressPayload,
+    SamplePayload,
     StatusPayload,
 )
 from ftlab.schemas.log_lines import log_lines
+from ftlab.schemas.sample_prompts import answers_by_prompt
 from ftlab.status import JobStatus
 from ftlab.tui.series import Point, extended, series_by_name
 from ftlab.tui.snapshot import JobDetail
@@ -47,6 +49,7 @@ async def load(client: AsyncClient, job_id: str) -> JobDetail:
         tuple(logs),
         tuple(events[-EVENTS:]),
         tuple(checkpoints),
+        answers_by_prompt(event.payload for event in events),
         tuple(attempts),
         failure,
         is_live=not job.status.is_terminal,
@@ -136,6 +139,10 @@ def with_event(detail: JobDetail, event: Event) -> JobDetail:
     loaded = {(line.at, line.text) for line in detail.logs[-20:]}
     lines = log_lines(payload, at=event.at, attempt=event.attempt)
     fresh = [line for line in lines if (line.at, line.text) not in loaded]
+    samples = detail.samples
+    if isinstance(payload, SamplePayload):
+        by_step = {**samples.get(payload.number, {}), payload.step: payload}
+        samples = {**samples, payload.number: by_step}
     shown = event.kind in SHOWN_KINDS and all(event.seq != known.seq for known in detail.events[-20:])
     return replace(
         detail,
@@ -143,4 +150,5 @@ def with_event(detail: JobDetail, event: Event) -> JobDetail:
         series=series,
         logs=(*detail.logs, *fresh)[-2 * LOG_LINES :] if fresh else detail.logs,
         events=(*detail.events, event)[-EVENTS:] if shown else detail.events,
+        samples=samples,
     )

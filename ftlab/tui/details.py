@@ -33,13 +33,18 @@ class Tab(StrEnum):
     CHECKPOINTS = "Checkpoints"
     EVENTS = "Events"
     CONFIG = "Config"
+    SAMPLES = "Samples"
     WHY = "Why"
 
 
 def tabs_of(detail: JobDetail | None) -> tuple[Tab, ...]:
-    """The tabs that the job has: `Why` only after a failure."""
-    has_failed = detail is not None and detail.failure is not None
-    return tuple(tab for tab in Tab if tab is not Tab.WHY or has_failed)
+    """The tabs that the job has: `Samples` only with answers to prompts, `Why` only after a failure."""
+    missing = set[Tab]()
+    if detail is None or not detail.samples:
+        missing.add(Tab.SAMPLES)
+    if detail is None or detail.failure is None:
+        missing.add(Tab.WHY)
+    return tuple(tab for tab in Tab if tab not in missing)
 
 
 def head(job: Job, detail: JobDetail | None, snapshot: Snapshot, size: tuple[int, int], now: datetime) -> list[Line]:
@@ -203,6 +208,22 @@ def _attempt(attempt: Attempt) -> Line:
         return (*begin, ("alive", "active"))
     role = "good" if attempt.reason is ReasonCode.OK else "warning"
     return (*begin, *line((f"{attempt.reason or ''} ", role), attempt.message or ""))
+
+
+def sample_tab(detail: JobDetail, width: int) -> list[Line]:
+    """Each prompt with its answers, the earliest step first."""
+    lines: list[Line] = []
+    for place, by_step in detail.samples.items():
+        prompt = next(iter(by_step.values())).prompt
+        lines += [line((text, "head")) for text in textwrap.wrap(f"{place}  {one_line(prompt)}", max(20, width))]
+        for step, answer in by_step.items():
+            cut = ", cut" if answer.is_cut else ""
+            lines.append(line((f"  step {step}", "accent"), (f"  {answer.num_tokens} tokens{cut}", "muted")))
+            for paragraph in answer.text.splitlines():
+                wrapped = textwrap.wrap(one_line(paragraph), max(20, width - 4)) or [""]
+                lines += [line(" " * 4, text) for text in wrapped]
+        lines.append(())
+    return lines
 
 
 def why_tab(detail: JobDetail, width: int) -> list[Line]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ftlab.cli.device_text import cores_of, job_names
+from ftlab.cli.device_text import cores_of, is_out, job_names
 from ftlab.cli.text import fitted
 from ftlab.formatting import used_of
 from ftlab.schemas import GpuSample, NodeStatus
@@ -43,7 +43,10 @@ def _of_node(node: NodeStatus) -> list[Line]:
         lines += _below(job_names(node.jobs), "")
     for gpu in node.devices:
         lines.append(_of_gpu(gpu))
-        lines += _below(job_names([job for job in node.jobs if gpu.index in job.gpus]), gpu.throttled)
+        out = "taken out because of failures" if is_out(node, gpu) else ""
+        warning = ", ".join(filter(None, (out, gpu.throttled)))
+        lines += _below(job_names([job for job in node.jobs if gpu.index in job.gpus]), warning)
+    lines += [line(("    ", ""), (f"GPU {out.gpu}: {out.reason}", "warning")) for out in node.gpus_out]
     return lines
 
 
@@ -69,7 +72,7 @@ def _device(name: str, percent: float | None, values: Sequence[str]) -> Line:
     return (*head, *line((filled, role), (rest, "muted"), f" {percent:3.0f} %  ", "  ".join(filter(None, values))))
 
 
-def _below(names: str, throttled: str) -> list[Line]:
-    """The jobs that hold a device, and why its clock is held back; no line without either."""
-    found = joined([line((names, "accent")), line((throttled, "warning"))])
+def _below(names: str, warning: str) -> list[Line]:
+    """The jobs that hold a device, and what is wrong with it; no line without either."""
+    found = joined([line((names, "accent")), line((warning, "warning"))])
     return [(("    ", ""), *found)] if found else []

@@ -1,7 +1,10 @@
-"""Snapshots of all jobs, fetched by polling. A stream of all jobs can take its place: the app only reads snapshots."""
+"""Snapshots of all jobs: lists that are fetched when the stream of all jobs says that something has changed.
+
+Where the service has no stream, or it is not connected, the lists are polled.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -14,24 +17,26 @@ from ftlab.errors import (
     PermissionDeniedError,
     ServiceUnavailableError,
 )
-from ftlab.schemas import Job, MetricPoint, NodeStatus
+from ftlab.schemas import Job, NodeStatus
+from ftlab.schemas.streams import DeletedMessage, OpenMessage, StreamMessage
 from ftlab.status import LIVE_STATUSES, JobStatus
 from ftlab.tui.snapshot import Link, LinkState, Snapshot, Trend, in_table_order
 
 MAX_JOBS = 500
 """Newest jobs that are listed, besides those that have not ended."""
 FULL_EVERY_S = 60.0
-"""How often the whole list is fetched again: jobs that were deleted leave it then."""
+"""How often the whole list is fetched again, in case that something was missed."""
 BUSY_S, WAITING_S, IDLE_S = 1.0, 2.0, 5.0
-"""Pauses between two polls while jobs run, while jobs wait, and while all have ended."""
+"""Pauses between two polls without a stream: while jobs run, while jobs wait, and while all have ended. With one, lists
+are not fetched more often than every `BUSY_S`, and only after news."""
 NODES_EVERY_S = 2.0
+STREAM_RATE = 2.0
+"""Messages with events a second: they only say that there is something to fetch."""
 NEWEST = 20
 TREND_METRICS = ("loss", "reward", "learning_rate", "tokens_per_s")
 TREND_POINTS = 32
-MAX_TRENDS = 8
-"""Jobs whose measurements are fetched in one poll."""
-TRENDS_OF_ENDED = 40
-"""Jobs at the top of the table that get a trend although they have ended: fetched once."""
+MAX_TRENDS = 40
+"""Jobs at the top of the table that get a trend; those of ended jobs are fetched once."""
 
 _ACTIVE = [status for status in JobStatus if not status.is_terminal]
 
@@ -46,20 +51,18 @@ class JobFeed(Protocol):
         """Fetch the next snapshot at once: something was changed."""
 
 
-class PollingFeed:
-    """Polls the list of jobs: all of it at first, then only what can change."""
+class ServiceFeed:
+    """Fetches the list of jobs: all of it at first, then only what can change."""
 
     def __init__(
         self,
         client: AsyncClient,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         pinned_id: str | None = None,
-        max_trends: int = MAX_TRENDS,
     ) -> None:
-        """`pinned_id` is a job that is listed however old it is; `max_trends` are fetched in one poll."""
+        """`pinned_id` is a job that is listed however old it is."""
         self._client = client
         self._pinned_id = pinned_id
-        self._max_trends = max_trends
         self._clock = clock
         self._jobs: dict[str, Job] = {}
         self._trends: dict[str, Trend] = {}
@@ -70,20 +73,30 @@ class PollingFeed:
         self._link = Link(client.base_url)
         self._listed_at: datetime | None = None
         self._wake = asyncio.Event()
+        self._is_streaming = False
+        """Whether the stream says when something changes."""
+        self._has_news = True
+        """Whether the lists may have changed since they were fetched."""
+        self._polled_at = 0.0
 
     async def snapshots(self) -> AsyncIterator[Snapshot]:
         """A snapshot after every poll, also one that failed: then with the last data and the problem."""
-        while True:
-            yield await self.poll()
-            self._wake.clear()
-            try:
-                async with asyncio.timeout(self.pause_s):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
+        stream = asyncio.create_task(self._follow())
+        try:
+            while True:
+                yield await self.poll()
+                self._wake.clear()
+                try:
+                    async with asyncio.timeout(self.pause_s):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
+        finally:
+            stream.cancel()
 
     def hurry(self) -> None:
-        """End the pause before the next poll."""
+        """End the pause before the next poll, which fetches the lists."""
+        self._has_news = True
         self._wake.set()
 
     @property
@@ -93,6 +106,8 @@ class PollingFeed:
             return IDLE_S
         if self._link.state is LinkState.LOST:
             return WAITING_S
+        if self._is_streaming:
+            return BUSY_S if self._has_news else NODES_EVERY_S
         statuses = {job.status for job in self._jobs.values()}
         if statuses & LIVE_STATUSES:
             return BUSY_S
@@ -100,22 +115,54 @@ class PollingFeed:
 
     async def poll(self) -> Snapshot:
         """Fetch what can have changed."""
+        self._polled_at = asyncio.get_running_loop().time()
+        has_news, self._has_news = self._has_news or not self._is_streaming, False
         try:
-            await self._fetch()
+            await self._fetch(has_news=has_news)
         except (AuthenticationError, PermissionDeniedError) as error:
             self._link = replace(self._link, state=LinkState.REFUSED, problem=error.message)
         except FineTuneLabError as error:
             self._link = replace(self._link, state=LinkState.LOST, problem=error.message)
+            self._has_news = True
         else:
             self._link = replace(self._link, state=LinkState.LIVE, fetched_at=self._clock(), problem="")
         jobs = in_table_order(list(self._jobs.values()))
         trends = {job.id: self._trends[job.id] for job in jobs if job.id in self._trends}
         return Snapshot(self._link, jobs, trends, self._nodes)
 
-    async def _fetch(self) -> None:
+    async def _follow(self) -> None:
+        """Note what the stream says, until it is refused: a service of an earlier version has none."""
+        try:
+            async for message in self._client.jobs.follow_all(rate=STREAM_RATE).messages():
+                self._is_streaming = True
+                self._take(message)
+        except FineTuneLabError:
+            pass  # the lists are polled from now on
+        finally:
+            self._is_streaming = False
+
+    def _take(self, message: StreamMessage) -> None:
+        if isinstance(message, DeletedMessage):
+            self._jobs.pop(message.job_id, None)
+        if isinstance(message, DeletedMessage | OpenMessage):
+            # The whole list: a poll under way may have the deleted job, and those before the connection were missed.
+            self._listed_at = None
+        if not self._has_news:
+            self._has_news = True
+            loop = asyncio.get_running_loop()
+            loop.call_at(max(loop.time(), self._polled_at + BUSY_S), self._wake.set)
+
+    async def _fetch(self, *, has_news: bool) -> None:
         now = self._clock()
+        is_due = self._listed_at is None or (now - self._listed_at).total_seconds() >= FULL_EVERY_S
+        if has_news or is_due:
+            await self._fetch_jobs(now, is_whole=is_due)
+            await self._fetch_trends()
+        await self._fetch_nodes(now)
+
+    async def _fetch_jobs(self, now: datetime, *, is_whole: bool) -> None:
         active = [job async for job in self._client.jobs.list(_ACTIVE)]
-        if self._listed_at is None or (now - self._listed_at).total_seconds() >= FULL_EVERY_S:
+        if is_whole:
             newest = [job async for job in self._client.jobs.list(limit=MAX_JOBS)]
             self._jobs = {}
             self._listed_at = now
@@ -128,8 +175,6 @@ class PollingFeed:
             if not job.status.is_terminal and job.id not in found:
                 await self._fetch_one(job.id)
         self._jobs |= found
-        await self._fetch_trends()
-        await self._fetch_nodes(now)
 
     async def _fetch_nodes(self, now: datetime) -> None:
         """The machines, which a service that starts does not know, and one of an earlier version does not list."""
@@ -153,23 +198,21 @@ class PollingFeed:
                 self._pinned_id = job.id
 
     async def _fetch_trends(self) -> None:
-        """Measurements of running jobs that made a step, and once those of ended jobs."""
+        """Measurements of running jobs that made a step, and once those of ended jobs, in one request."""
         ordered = in_table_order(list(self._jobs.values()))
-        wanted = [job for job in ordered[:TRENDS_OF_ENDED] if job.step and self._trend_steps.get(job.id) != job.step]
-        for job in wanted[: self._max_trends]:
-            try:
-                points = await self._client.jobs.metrics(job.id, TREND_METRICS, TREND_POINTS)
-            except NotFoundError:
-                continue
-            self._trends[job.id] = trend_of(points)
+        wanted = [job for job in ordered[:MAX_TRENDS] if job.step and self._trend_steps.get(job.id) != job.step]
+        if not wanted:
+            return
+        series: dict[str, dict[str, list[float]]] = {job.id: {} for job in wanted}
+        for found in await self._client.series([job.id for job in wanted], TREND_METRICS, TREND_POINTS):
+            series[found.job_id][found.name] = found.values
+        for job in wanted:
+            self._trends[job.id] = trend_of(series[job.id])
             self._trend_steps[job.id] = job.step
 
 
-def trend_of(points: Iterable[MetricPoint]) -> Trend:
-    """The trend in metric points; `grpo` jobs without a loss show their reward."""
-    values: dict[str, list[float]] = {}
-    for point in points:
-        values.setdefault(point.name, []).append(point.value)
+def trend_of(values: Mapping[str, Sequence[float]]) -> Trend:
+    """The trend in metric values by name; `grpo` jobs without a loss show their reward."""
 
     def newest(name: str) -> float | None:
         return values[name][-1] if name in values else None

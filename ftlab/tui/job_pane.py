@@ -15,6 +15,7 @@ from ftlab.tui.details import (
     event_tab,
     head,
     log_tab,
+    sample_tab,
     tabs_of,
     why_tab,
 )
@@ -119,6 +120,8 @@ class JobPane(Vertical):
                 return event_tab(detail, region.width)
             case Tab.CONFIG:
                 return config_tab(detail, region.width)
+            case Tab.SAMPLES:
+                return sample_tab(detail, region.width)
             case Tab.WHY:
                 return why_tab(detail, region.width)
         options = cast("MonitorBase", self.app).chart_options

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from ftlab.formatting import duration
-from ftlab.schemas import Attempt, Checkpoint, Event, FailureAnalysis, Job, LogLine, NodeStatus
+from ftlab.schemas import Attempt, Checkpoint, Event, FailureAnalysis, Job, LogLine, NodeStatus, SamplePayload
 from ftlab.schemas.config_changes import flat
 from ftlab.status import LIVE_STATUSES, JobStatus
 from ftlab.tui.series import Series
@@ -80,6 +80,8 @@ class JobDetail:
     """The newest ones, without metrics, progress and log lines."""
     checkpoints: tuple[Checkpoint, ...] = ()
     """Newest first."""
+    samples: Mapping[int, Mapping[int, SamplePayload]] = field(default_factory=dict)
+    """Answers to the prompts of the job, by number of the prompt and by step."""
     attempts: tuple[Attempt, ...] = ()
     failure: FailureAnalysis | None = None
     is_live: bool = False

@@ -45,6 +45,8 @@ RULES: dict[str, Rule] = {
     "/api/quota": MANAGE,
     "/api/costs": READ,
     "/api/nodes": READ,
+    "/api/nodes/{node}/history": READ,
+    "/api/nodes/{node}/devices/{device}/restore": ADMIN,
     "/api/disk": READ,
     # Jobs.
     "/api/training/jobs": TRAIN,

@@ -1,24 +1,26 @@
 """`/api/quota`, and the checks of an owner's quotas. Every function that is not a route blocks on the store.
 
 Quotas of queued jobs, of the disk and of uploads are checked here, when a request comes in; those of running devices
-by the scheduler, which lets jobs wait for them.
+and the budget of a month by the scheduler, which lets jobs wait for them.
 """
 
 from dataclasses import fields
+from datetime import UTC, datetime
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from ftlab.errors import RateLimitError
+from ftlab.errors import InvalidRequestError, RateLimitError
 from ftlab.schemas import Quota
 from ftlab.schemas.requests import QuotaChange
 from ftlab.settings import Settings
 from serve.context import Caller, Services
 from serve.http.json_body import JsonBody, JsonRoute
 from serve.http.responses import reply
+from tracking.budgets import spent_in_month
 from tracking.store import Transaction
 from tracking.store.quotas import effective_quota
-from tracking.store.records import QuotaRecord, UsageRecord
+from tracking.store.records import QuotaRecord
 
 router = APIRouter(prefix="/api/quota", tags=["quota"], route_class=JsonRoute)
 
@@ -37,14 +39,23 @@ async def put_quota(caller: Caller, change: JsonBody[QuotaChange]) -> Response:
 def read_quota(services: Services, owner: str) -> Quota:
     """The owner's limits and current use."""
     with services.store.read() as tx:
-        return _to_quota(effective_quota(tx.quotas.get(owner), services.settings), tx.usage.of(owner))
+        return _to_quota(tx, services.settings, effective_quota(tx.quotas.get(owner), services.settings))
 
 
 def change_quota(services: Services, owner: str, change: QuotaChange) -> Quota:
-    """Set the given fields; `None` returns to the setting."""
+    """Set the given fields; `None` returns to the setting.
+
+    Raise `InvalidRequestError` (`no_prices`) for a budget where nothing has a price: it could never be used up.
+    """
+    if change.max_monthly_cost is not None and not services.settings.prices:
+        raise InvalidRequestError(
+            "max_monthly_cost has no effect, because the service has no prices; set 'prices' in its settings first.",
+            "no_prices",
+            "max_monthly_cost",
+        )
     with services.store.begin() as tx:
         quota = tx.quotas.set(owner, **change.model_dump(exclude_unset=True))
-        return _to_quota(effective_quota(quota, services.settings), tx.usage.of(owner))
+        return _to_quota(tx, services.settings, effective_quota(quota, services.settings))
 
 
 def check_submit(tx: Transaction, settings: Settings, owner: str) -> None:
@@ -75,9 +86,14 @@ def _limits(tx: Transaction, settings: Settings, owner: str) -> QuotaRecord:
     return effective_quota(tx.quotas.lock(owner), settings)
 
 
-def _to_quota(limits: QuotaRecord, usage: UsageRecord) -> Quota:
+def _to_quota(tx: Transaction, settings: Settings, limits: QuotaRecord) -> Quota:
+    usage = tx.usage.of(limits.owner)
     values = {field.name: getattr(record, field.name) for record in (limits, usage) for field in fields(record)}
-    return Quota(**values)
+    return Quota(
+        **values,
+        monthly_cost=spent_in_month(tx, settings, limits.owner, datetime.now(UTC)),
+        currency=settings.currency if settings.prices else None,
+    )
 
 
 def _exceeded(what: str, limit: str) -> RateLimitError:

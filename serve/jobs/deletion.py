@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from cluster.interfaces import deleted_job_of
 from serve.context import CallerContext, Services
 from tracking.deleted_folders import remove_folder
 from tracking.notifications.collect import read_news, save
@@ -49,4 +50,5 @@ def delete(services: Services, owner: str, job: str) -> None:
         record = tx.jobs.resolve(job, owner=owner, by_prefix=False)
         save(tx, [read_news(tx, tx.notifications.cursor(record.id))])  # its log goes with it
         tx.deletions.delete_job(record.id, now=now)
+    services.event_hub.publish([deleted_job_of(owner, record.id)])
     remove_folder(services.store, services.settings.home / "jobs", record.id)

@@ -31,7 +31,10 @@ def read_devices(services: Services, owner: str) -> DeviceList:
     fleet = services.coordinator.machines()
     total = totals_of(fleet) if fleet else dict.fromkeys(used)
     names = sorted({*total, *used}, key=lambda name: (name == CPU, name))
-    return DeviceList(data=[_use_of(name, total.get(name), Decimal(used[name])) for name in names])
+    out = Counter[str]()
+    for node in fleet.nodes if fleet else ():
+        out[node.gpu_type or GPU] += len(node.gpus_out)
+    return DeviceList(data=[_use_of(name, total.get(name), Decimal(used[name]), out[name]) for name in names])
 
 
 def totals_of(fleet: Fleet) -> dict[str, Decimal | None]:
@@ -43,9 +46,9 @@ def totals_of(fleet: Fleet) -> dict[str, Decimal | None]:
     return {name: Decimal(number) for name, number in found.items() if number}
 
 
-def _use_of(name: str, total: Decimal | None, used: Decimal) -> DeviceUse:
-    free = None if total is None else max(Decimal(0), total - used)
-    return DeviceUse(device=name, total=_number(total), used=float(used), free=_number(free))
+def _use_of(name: str, total: Decimal | None, used: Decimal, out: int) -> DeviceUse:
+    free = None if total is None else max(Decimal(0), total - used - out)
+    return DeviceUse(device=name, total=_number(total), used=float(used), out=out, free=_number(free))
 
 
 def _number(value: Decimal | None) -> float | None:

@@ -1,7 +1,10 @@
 """Estimate what a job would need, from the files of its model and the rows of its datasets. Nothing is stored."""
 
+from decimal import Decimal
+
 from cluster.policy import Fleet, shape_of
 from ftlab.errors import ServiceUnavailableError
+from ftlab.formatting import duration, money
 from ftlab.schemas import GrpoMethod, JobConfig, JobEstimate, RowEstimate
 from ftlab.settings import Settings
 from serve.context import Caller
@@ -10,7 +13,7 @@ from serve.jobs.auto import resolve_auto
 from serve.jobs.estimate_devices import Pool, alternatives_on, estimate_pool, pools_of, with_sharding_on
 from serve.jobs.job_facts import JobFacts, job_facts
 from serve.models.base_model import ask_huggingface
-from tracking.costs import amount_of, held_devices, rate_of
+from tracking.costs import amount_of, held_devices, rate_of, seconds_for
 from train.data.tokens.row_lengths import RowLengths
 from train.dataset_mix import mix_of
 from train.estimate.devices import Fit, has_fast_bfloat16
@@ -76,7 +79,23 @@ def _with_cost(estimate: JobEstimate, settings: Settings, config: JobConfig, fle
     ]
     rate, time_s = devices[0].cost_per_hour, estimate.time_s
     cost = None if rate is None or time_s is None else amount_of(rate, time_s)
-    return estimate.model_copy(update={"devices": devices, "cost": cost, "currency": settings.currency})
+    found = estimate.model_copy(update={"devices": devices, "cost": cost, "currency": settings.currency})
+    return _with_max_cost(found, config, rate)
+
+
+def _with_max_cost(estimate: JobEstimate, config: JobConfig, rate: Decimal | None) -> JobEstimate:
+    """The estimate with when `max_cost` ends the job, where that is before its end, or its end is not known."""
+    if config.max_cost is None or not rate:
+        return estimate
+    after_s = seconds_for(config.max_cost, rate)
+    if estimate.time_s is not None and after_s >= estimate.time_s:
+        return estimate
+    amount = money(config.max_cost, estimate.currency)
+    ends = f"is used up after {duration(after_s)}, and the job then saves and ends"
+    note = f"max_cost ({amount}) {ends}; all steps take {duration(estimate.time_s)}."
+    if estimate.time_s is None:
+        note = f"max_cost ({amount}) {ends}, where its steps take longer."
+    return estimate.model_copy(update={"max_cost_after_s": after_s, "notes": [*estimate.notes, note]})
 
 
 def _reply(model: str, facts: JobFacts, rows: list[RowLengths] | None, notes: list[str]) -> JobEstimate:

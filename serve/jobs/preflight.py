@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftlab.errors import FineTuneLabError
-from ftlab.schemas import GrpoMethod, JobConfig, NoticePayload
+from cluster.runs.run_limits import is_priced
+from ftlab.errors import FineTuneLabError, InvalidRequestError
+from ftlab.schemas import BaseJobConfig, GrpoMethod, JobConfig, NoticePayload
 from ftlab.schemas.lora import LoraConfig
 from serve.context import Services
 from serve.models.base_model import Checked, Tuned, find_tuned
@@ -39,11 +40,13 @@ class Start:
 def preflight(services: Services, owner: str, config: JobConfig, model: Checked) -> Start:
     """Check all that the files on this machine say. Blocks on the store where the model is one of this service.
 
-    Raise `InvalidRequestError` (`invalid_config`) for settings that cannot work, `model_invalid` for damaged files, and
-    `NotFoundError` (`model_not_found`) for a model of this service that does not exist.
+    Raise `InvalidRequestError` (`invalid_config`) for settings that cannot work, `max_cost_without_price`,
+    `model_invalid` for damaged files, and `NotFoundError` (`model_not_found`) for a model of this service that does not
+    exist.
     """
     config = config.model_copy(update={"model": str(model.ref)})
     notices = _unused(config)
+    check_max_cost(services, config)
     if isinstance(config.method, GrpoMethod):
         method = checked_rewards(config.method, services.settings.reward_files)
         config = config.model_copy(update={"method": method})
@@ -69,6 +72,19 @@ def preflight(services: Services, owner: str, config: JobConfig, model: Checked)
         return Start(model, *_continued(config, str(tuned.ref), adapter, base), tuned)
     check_use(ModelUse.of(config), facts_of(tuned.folder))
     return Start(model, config, tuple(notices), tuned)
+
+
+def check_max_cost(services: Services, config: BaseJobConfig) -> None:
+    """Refuse a `max_cost` that would never be used up."""
+    if config.max_cost is None:
+        return
+    if not is_priced(services.settings, config.resources, services.coordinator.machines()):
+        raise InvalidRequestError(
+            "max_cost needs a price for the devices of the job, or it would never be used up; set 'prices' in the "
+            "settings of the service, or use time_limit_s.",
+            "max_cost_without_price",
+            "max_cost",
+        )
 
 
 def _continued(

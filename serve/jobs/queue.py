@@ -10,6 +10,7 @@ from ftlab.status import JobStatus, Phase
 from serve.context import Caller, Services
 from serve.http.query import After, Limit
 from serve.http.responses import reply
+from serve.telemetry.nodes import gpus_out
 from tracking.store import Transaction
 from tracking.store.leases import COORDINATOR
 from tracking.store.records import AttemptRecord, JobRecord
@@ -34,6 +35,7 @@ def read_queue(services: Services, owner: str, after: str | None, limit: int) ->
         num_queued = tx.jobs.num_queued(owner)
         held = {attempt.job_id: attempt for attempt in tx.attempts.live()} if running else {}
         is_at_work = is_scheduling(tx, now) if heads else False
+        out = gpus_out(tx)
     return Queue(
         running=[
             RunningEntry.of(job, job_id=job.id, eta_s=eta_of(job), phase=phase_of(job), **devices_of(held.get(job.id)))
@@ -53,6 +55,7 @@ def read_queue(services: Services, owner: str, after: str | None, limit: int) ->
         has_more=len(queued) > limit,
         next_cursor=queued[limit - 1].id if len(queued) > limit else None,
         waiting_for=_head_waits_for(heads[0], len(running), now, is_scheduling=is_at_work) if heads else None,
+        gpus_out=out,
     )
 
 

@@ -158,12 +158,18 @@ class LiveStream:
             if self._subscription.queue_changed and self._now() >= self._next_queue_at:
                 await self._send_queue_changed()
             elif not await self._send_next_events():
-                await self._wait()
+                if self._subscription.deleted:
+                    await self._send_deleted(self._subscription.deleted.popleft())
+                else:
+                    await self._wait()
 
     async def _send_queue_changed(self) -> None:
         self._subscription.queue_changed = False
         self._next_queue_at = self._now() + QUEUE_INTERVAL_S
         await self._send(self._connection.send_message({"type": "queue"}))
+
+    async def _send_deleted(self, job_id: str) -> None:
+        await self._send(self._connection.send_message({"type": "deleted", "job_id": job_id}))
 
     async def _send_next_events(self) -> bool:
         """Send what comes next, as far as the client has room; whether there was anything."""

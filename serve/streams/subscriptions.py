@@ -7,16 +7,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
-from cluster.interfaces import FROM_NOW, NEW_JOB, QUEUE_CHANGED, SERVICE_STOPS, EventDocument, EventHubClient
+from cluster.interfaces import (
+    DELETED_JOB,
+    FROM_NOW,
+    NEW_JOB,
+    QUEUE_CHANGED,
+    SERVICE_STOPS,
+    EventDocument,
+    EventHubClient,
+)
 from ftlab.backoff import backoff_s
 from ftlab.errors import FineTuneLabError
 from ftlab.schemas import EventKind
 from serve.streams.event_pages import EventPages, EventSlice, slices_of
-from serve.streams.logs import Log, OwnerLog, logs_of
+from serve.streams.logs import JobLog, Log, OwnerLog, logs_of
 
 PENDING_EVENTS = 1_000
 PENDING_BYTES = 2 * 1024**2
 MAX_BACKOFF_S = 2.0
+MAX_DELETED = 1_000
+"""Deletions that wait until a slow client has read; the oldest are dropped beyond that."""
 STOP_TIMEOUT_S = 5.0
 QUEUE_KINDS = frozenset({QUEUE_CHANGED.kind, NEW_JOB, EventKind.STATUS.value})
 """Kinds of documents after which the queue of any owner may look different."""
@@ -42,6 +52,8 @@ class Subscription:
         self.wake = asyncio.Event()
         self.queue_changed = False
         """Whether the order of the queue, or what a job waits for, may have changed; of an owner's log only."""
+        self.deleted: deque[str] = deque(maxlen=MAX_DELETED)
+        """Ids of jobs that were deleted; of an owner's log only."""
         self.stale = True
         """Whether the log may have events that the feed did not deliver."""
         self._pending: deque[EventSlice] = deque()
@@ -61,6 +73,10 @@ class Subscription:
 
     def mark_queue(self) -> None:
         self.queue_changed = True
+        self.wake.set()
+
+    def mark_deleted(self, job_id: str) -> None:
+        self.deleted.append(job_id)
         self.wake.set()
 
     def take(self, after: int, *, joined: bool = False) -> EventSlice | None:
@@ -187,6 +203,10 @@ class EventFeed:
             if event.kind == NEW_JOB:
                 self._wake(OwnerLog(event.owner))
                 continue
+            if event.kind == DELETED_JOB:
+                self._wake(JobLog(event.job_id))
+                self._mark_deleted(event)
+                continue
             for log in logs_of(event):
                 if log in self._subscriptions:
                     followed.setdefault(log, []).append(event)
@@ -215,6 +235,10 @@ class EventFeed:
     def _wake(self, log: Log) -> None:
         for subscription in self._subscriptions.get(log, ()):
             subscription.mark_stale()
+
+    def _mark_deleted(self, event: EventDocument) -> None:
+        for subscription in self._subscriptions.get(OwnerLog(event.owner), ()):
+            subscription.mark_deleted(event.job_id)
 
     def _mark_queue(self) -> None:
         for log, followers in self._subscriptions.items():

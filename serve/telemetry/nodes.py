@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 from cluster.policy import Node
 from cluster.telemetry.samples import Sample
-from ftlab.errors import ServiceUnavailableError
-from ftlab.schemas.telemetry import HeldDevices, NodeList, NodeStatus
+from ftlab.errors import NotFoundError, ServiceUnavailableError
+from ftlab.schemas.telemetry import GpuOut, HeldDevices, NodeList, NodeStatus
 from serve.context import Services
+from tracking.store import Transaction
 from tracking.store.records import AttemptRecord, JobRecord
 
 
@@ -27,14 +28,29 @@ def read_nodes(services: Services, owner: str) -> NodeList:
     with services.store.read() as tx:
         attempts = tx.attempts.live()
         jobs = {job.id: job for job in tx.jobs.live()} if attempts else {}
+        out = gpus_out(tx)
     sampled = newest or {}
     trains = {node.id: node for node in fleet.nodes} if fleet else {}
     found = []
     for node_id in {*sampled, *trains}:
-        name, sample = sampled.get(node_id, (node_id, None))
+        known = trains[node_id].name if node_id in trains else ""
+        name, sample = sampled.get(node_id, (known or node_id, None))
         node = trains.get(node_id, Node(node_id, cpus=0, gpus=0)) if fleet else None
-        found.append(_status(node_id, name, node, sample, _held(node_id, attempts, jobs, owner)))
+        status = _status(node_id, name, node, sample, _held(node_id, attempts, jobs, owner))
+        found.append(status.model_copy(update={"gpus_out": [gpu for gpu in out if gpu.node == name]}))
     return NodeList(data=sorted(found, key=lambda status: (status.name, status.id)))
+
+
+def restore_gpu(services: Services, owner: str, node: str, device: str) -> None:
+    """Give a GPU that was taken out to jobs again. Raises `NotFoundError` where it is not out."""
+    with services.store.begin() as tx:
+        if not tx.device_faults.restore(node, int(device.removeprefix("gpu-"))):
+            raise NotFoundError(f"No device {device!r} of {node!r} is taken out.", "device_not_out", "device")
+
+
+def gpus_out(tx: Transaction) -> list[GpuOut]:
+    """The GPUs that are taken out."""
+    return [GpuOut(**vars(gpu)) for gpu in tx.device_faults.out()]
 
 
 def _status(node_id: str, name: str, node: Node | None, sample: Sample | None, jobs: list[HeldDevices]) -> NodeStatus:

@@ -3,6 +3,7 @@
 import pytest
 
 from ftlab import Client
+from ftlab.errors import InvalidRequestError
 from ftlab.schemas import Dataset, Event, Job
 from ftlab.status import JobStatus, ReasonCode
 from tests.support.lab import Lab, at_step, follow_until, tiny_job, wait_for
@@ -65,6 +66,26 @@ def test_a_running_job_rests_and_goes_on_from_the_checkpoint_that_is_named(
     assert not [event for event in client.jobs.events(job.id, kinds="notice") if event.data["code"] == "record_differs"]
     [adjustment] = client.jobs.get(job.id).adjustments
     assert (adjustment.by, adjustment.attempt) == ("user", 2)
+    client.jobs.cancel(job.id)
+    client.jobs.wait(job.id, timeout_s=PATIENT_S, raise_on_failure=False)
+
+
+def test_a_job_that_has_cost_its_limit_saves_and_goes_on_with_a_higher_one(
+    lab: Lab, client: Client, dataset: Dataset
+) -> None:
+    """A core costs a cent a second here."""
+    one_core = {"cpus_per_worker": 1}
+    job = client.jobs.create(tiny_job(dataset, max_steps=MANY_STEPS, resources=one_core, max_cost="0.30"))
+    ended = client.jobs.wait(job.id, timeout_s=PATIENT_S, raise_on_failure=False)
+
+    assert (ended.status, ended.reason) == (JobStatus.FAILED, ReasonCode.COST_LIMIT)
+    assert client.jobs.checkpoints(job.id)[0].step == ended.step > 0
+    assert "its max_cost is 0.30 EUR" in notice("cost_limit_reached", job, client).data["message"]
+    with pytest.raises(InvalidRequestError, match="max_cost"):
+        client.jobs.resume(job.id)
+    client.jobs.resume(job.id, config_adjustments={"max_cost": 9})
+    follow_until(client, job, lambda event: event.attempt == 2 and at_step(ended.step + 1)(event))
+    assert client.jobs.attempts(job.id)[-1].resumed_from_step == ended.step
     client.jobs.cancel(job.id)
     client.jobs.wait(job.id, timeout_s=PATIENT_S, raise_on_failure=False)
 

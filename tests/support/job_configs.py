@@ -98,7 +98,7 @@ def _values(schema: Schema, definitions: Schema) -> Iterator[Any]:
         case "integer":
             yield from (lowest + 7, lowest + 1, lowest, lowest + 1000)
         case "number":
-            yield from (1 / 3, lowest + 1 / 3)
+            yield from (1 / 3, lowest + 1 / 3, lowest + 1.5)
         case "string":
             yield from ("no", "word")
         case "array":

@@ -93,6 +93,8 @@ def _commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
     if not hasattr(command, "commands"):
         yield name, command
         return
+    if command.invoke_without_command:
+        yield name, command
     for child, below in command.commands.items():
         yield from _commands(below, f"{name} {child}")
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select, update
+from sqlalchemy import Connection, Row, Select, or_, select, update
 
 from ftlab.errors import NotFoundError
 from ftlab.status import ReasonCode
@@ -52,6 +52,13 @@ class AttemptRepository:
         """Attempts of these jobs that are live, or whose use is not counted yet."""
         statement = select(*COLUMNS).where(attempts.c.job_id.in_(job_ids), attempts.c.counted_at.is_(None))
         return self._records(statement.order_by(attempts.c.job_id, attempts.c.number))
+
+    def without_cost_record_of(self, owner: str) -> list[AttemptRecord]:
+        """Attempts of this owner's jobs that are live, or whose use is not counted yet."""
+        # From the few attempts to their jobs; a join would start from the owner's many jobs.
+        owner_of_attempt = select(jobs.c.owner).where(jobs.c.id == attempts.c.job_id).scalar_subquery()
+        is_open = or_(attempts.c.ended_at.is_(None), IS_UNCOUNTED)
+        return self._records(select(*COLUMNS).where(is_open, owner_of_attempt == owner))
 
     def heartbeat(self, ref: JobRef, *, now: datetime) -> JobState | None:
         """Record a sign of life.

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from datetime import datetime
+from decimal import Decimal
 
 from sqlalchemy import Connection, Select, insert, select
 
@@ -38,6 +39,16 @@ class CostRepository:
         if until is not None:
             conditions.append(cost_records.c.held_until < until)
         return self._read(select(*COLUMNS).where(*conditions).order_by(cost_records.c.held_until, cost_records.c.seq))
+
+    def amounts(self, *, owner: str, since: datetime, currency: str) -> list[Decimal]:
+        """What the owner's attempts cost that ended from `since` on, in one currency."""
+        conditions = (
+            cost_records.c.owner == owner,
+            cost_records.c.held_until >= since,
+            cost_records.c.currency == currency,
+            cost_records.c.amount.is_not(None),
+        )
+        return list(self._connection.execute(select(cost_records.c.amount).where(*conditions)).scalars())
 
     def _read(self, statement: Select[tuple[object, ...]]) -> Iterator[CostRecord]:
         rows = self._connection.execute(statement.execution_options(yield_per=BATCH))

@@ -1,6 +1,7 @@
 """Quotas of owners, which override the defaults of the settings."""
 
 from dataclasses import fields
+from decimal import Decimal
 from typing import TypedDict, Unpack
 
 from sqlalchemy import Connection, bindparam, func, select
@@ -26,6 +27,7 @@ class QuotaFields(TypedDict, total=False):
     max_disk_bytes: int | None
     max_upload_bytes: int | None
     weight: float | None
+    max_monthly_cost: Decimal | None
 
 
 class QuotaRepository:
@@ -72,6 +74,7 @@ def default_quota(settings: Settings, owner: str) -> QuotaRecord:
         max_disk_bytes=settings.quota_disk_bytes,
         max_upload_bytes=settings.quota_upload_bytes,
         weight=1.0,
+        max_monthly_cost=settings.quota_monthly_cost,
     )
 
 

@@ -10,6 +10,7 @@ from tracking.store.adjustments import AdjustmentRepository
 from tracking.store.api_keys import KeyRepository
 from tracking.store.attempts import AttemptRepository
 from tracking.store.audit import AuditRepository
+from tracking.store.budget_warnings import BudgetWarningRepository
 from tracking.store.channels import ChannelRepository
 from tracking.store.checkpoints import CheckpointRepository
 from tracking.store.claims import ClaimRepository
@@ -17,6 +18,7 @@ from tracking.store.costs import CostRepository
 from tracking.store.database import Database
 from tracking.store.datasets import DatasetRepository
 from tracking.store.deletions import DeletionRepository
+from tracking.store.device_faults import DeviceFaultRepository
 from tracking.store.disk import DiskRepository
 from tracking.store.events import EventRepository
 from tracking.store.job_files import JobFileRepository
@@ -61,6 +63,8 @@ class Transaction:
         self.notifications = NotificationRepository(connection)
         self.channels = ChannelRepository(connection)
         self.costs = CostRepository(connection)
+        self.budget_warnings = BudgetWarningRepository(connection)
+        self.device_faults = DeviceFaultRepository(connection)
         self.usage = UsageRepository(connection)
         self.totals = TotalsRepository(connection)
         self.users = UserRepository(connection)

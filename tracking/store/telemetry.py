@@ -47,7 +47,7 @@ class SeriesKey:
 
 @dataclass(frozen=True)
 class StoredSeries:
-    """Points of one device of a job on one machine; the series `ATTEMPT` has the attempt of each."""
+    """Points of one device on one machine; for a job's, the series `ATTEMPT` has the attempt of each."""
 
     node: str
     device: str
@@ -74,7 +74,20 @@ class TelemetryRepository:
         self, job_id: str, *, after: datetime | None = None, until: datetime | None = None
     ) -> list[StoredSeries]:
         """The series of the job's devices and processes, by machine and device, with points from `after` to `until`."""
-        wanted = [telemetry.c.job_id == job_id]
+        return self._read([telemetry.c.job_id == job_id], after, until)
+
+    def of_node(self, node: str, *, after: datetime | None = None, until: datetime | None = None) -> list[StoredSeries]:
+        """The series of a machine and its GPUs, by device, with points from `after` to `until`."""
+        return self._read([telemetry.c.job_id == NO_JOB, telemetry.c.node == node], after, until)
+
+    def has_node(self, node: str) -> bool:
+        """Whether there are series of a machine with this name."""
+        statement = select(exists().where(telemetry.c.job_id == NO_JOB, telemetry.c.node == node))
+        return bool(self._connection.execute(statement).scalar_one())
+
+    def _read(
+        self, wanted: list[ColumnElement[bool]], after: datetime | None, until: datetime | None
+    ) -> list[StoredSeries]:
         if until is not None:
             wanted.append(telemetry.c.begin_ms <= until.timestamp() * 1000)
         if after is not None:

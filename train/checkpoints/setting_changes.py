@@ -52,6 +52,7 @@ SETTING_CHANGES: dict[str, tuple[Effect, str]] = {
     "priority": (F, "decides the place in the queue"),
     "preemptible": (F, "read by the scheduler"),
     "time_limit_s": (F, "all attempts together count, those before the resume too"),
+    "max_cost": (F, "all attempts together count, those before the resume too"),
     "stuck_timeout_s": (F, "read by the watchdog"),
     "first_step_timeout_s": (F, "read by the watchdog"),
     "lora.r": (N, _ADAPTER),

@@ -8,7 +8,15 @@ from train.failures.evidence import evidence_of
 from train.failures.facts import FailureFacts, SavedCheckpoint
 from train.failures.memory_suggestions import for_main_memory, for_memory
 from train.failures.sentences import sentence_of
-from train.failures.suggestions import for_config, for_disk, for_divergence, for_no_learning, for_stall, for_time
+from train.failures.suggestions import (
+    for_config,
+    for_cost,
+    for_disk,
+    for_divergence,
+    for_no_learning,
+    for_stall,
+    for_time,
+)
 from train.failures.traceback_text import phase_of
 
 C = FailureCause
@@ -28,6 +36,7 @@ _SUGGESTIONS = {
     C.DIVERGED: for_divergence,
     C.LEARNED_NOTHING: for_no_learning,
     C.TIME_LIMIT: for_time,
+    C.COST_LIMIT: for_cost,
     C.BAD_CONFIG: for_config,
 }
 
@@ -56,7 +65,7 @@ def _cause_of(facts: FailureFacts, phase: Phase | None) -> FailureCause:
         return C.GPU_MEMORY_TRAINING
     if cause is C.GPU_MEMORY and phase is Phase.EVALUATING:
         return C.GPU_MEMORY_EVALUATION
-    if cause is C.TIME_LIMIT and LOSS_FLAT in facts.alarms:
+    if cause in (C.TIME_LIMIT, C.COST_LIMIT) and LOSS_FLAT in facts.alarms:
         return C.LEARNED_NOTHING
     return cause
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from ftlab.schemas import JobConfig
 from ftlab.status import Phase
@@ -46,5 +47,7 @@ class FailureFacts:
     memory: JobMemory | None = None
     run_time_s: float | None = None
     """Seconds of all attempts of the job."""
+    spent: Decimal | None = None
+    """What the job cost so far; only where it has a `max_cost`."""
     earlier: tuple[str, ...] = ()
     """Reason codes of the failed attempts before this one, oldest first."""

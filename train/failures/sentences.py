@@ -1,6 +1,6 @@
 """What happened, in one sentence for people."""
 
-from ftlab.status import FailureCause, Phase
+from ftlab.status import FailureCause, Phase, ReasonCode
 from train.failures.divergence import is_by_rows
 from train.failures.facts import FailureFacts
 
@@ -26,7 +26,8 @@ def sentence_of(cause: FailureCause, facts: FailureFacts, phase: Phase | None) -
             what = facts.failure.message.partition(". ")[0]
             return f"The training diverged: {what[:1].lower()}{what[1:]}."
         case C.LEARNED_NOTHING:
-            return "The time limit was used up, and the loss had not changed since the first step."
+            limit = "max_cost" if facts.failure.reason is ReasonCode.COST_LIMIT else "time limit"
+            return f"The {limit} was used up, and the loss had not changed since the first step."
         case C.KILLED:
             return f"A process of the run exited without an error message {where}: killed, or a crash in native code."
         case C.COLLECTIVE_LOST:

@@ -1,11 +1,13 @@
 """Changes of a config that cure what is not a lack of memory."""
 
 from collections.abc import Mapping
+from decimal import ROUND_UP, Decimal
 from statistics import median
 from typing import Any
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import JobConfig
+from ftlab.schemas.costs import MAX_AMOUNT
 from ftlab.schemas.failures import Change, Suggestion
 from ftlab.status import Phase
 from train.estimate.alternatives import changed
@@ -17,6 +19,7 @@ WARMUP_SHARE = 0.05
 MIN_WARMUP_STEPS = 10
 USUAL_GRAD_NORM = 1.0
 TIME_MARGIN = 1.1
+CENT = Decimal("0.01")
 LONGEST_S = 31_536_000
 
 
@@ -35,13 +38,13 @@ def suggestion(
 
 
 def value_of(config: JobConfig, name: str) -> Any:
-    """The value of a setting by its path, with computed defaults."""
+    """The value of a setting by its path, as documents hold it, with computed defaults."""
     if name == "training.learning_rate":
         return config.learning_rate
     value: Any = config
     for part in name.split("."):
         value = getattr(value, part)
-    return value
+    return str(value) if isinstance(value, Decimal) else value
 
 
 def for_divergence(facts: FailureFacts) -> list[Suggestion]:
@@ -120,6 +123,21 @@ def for_time(facts: FailureFacts) -> list[Suggestion]:
     reason = f"{facts.step} of {facts.total_steps} steps took {facts.run_time_s:.0f} s."
     effect = "Enough for all steps at the same pace, with a tenth in reserve."
     return suggestion(config, {"time_limit_s": max(needed_s, config.time_limit_s)}, reason, effect)
+
+
+def for_cost(facts: FailureFacts) -> list[Suggestion]:
+    """The cost that the steps that are left would bring it to."""
+    config = facts.config
+    assert config is not None
+    if not (config.max_cost and facts.spent and facts.step and facts.total_steps):
+        return []
+    needed = min(Decimal(MAX_AMOUNT), facts.spent * facts.total_steps / facts.step * Decimal(str(TIME_MARGIN)))
+    to = max(needed.quantize(CENT, ROUND_UP), config.max_cost)
+    if to == config.max_cost:
+        return []
+    reason = f"{facts.step} of {facts.total_steps} steps cost {facts.spent.quantize(CENT, ROUND_UP)}."
+    effect = "Enough for all steps at the same pace and price, with a tenth in reserve."
+    return suggestion(config, {"max_cost": str(to)}, reason, effect)
 
 
 def for_stall(facts: FailureFacts) -> list[Suggestion]:

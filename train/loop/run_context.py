@@ -8,7 +8,7 @@ from statistics import median
 
 from ftlab.status import StopKind
 from train.all_ranks import highest
-from train.plan import Beat, Phase, RunLink, RunPlan
+from train.plan import Beat, Phase, RunLink, TrainingPlan
 
 REMEMBERED_STEPS = 64
 
@@ -17,15 +17,15 @@ REMEMBERED_STEPS = 64
 class RunContext:
     """One attempt of a job, as the parts of its training process see it."""
 
-    plan: RunPlan
+    plan: TrainingPlan
     link: RunLink
     heartbeat: "Heartbeat"
     stop_poll: "StopPoll"
 
     @classmethod
-    def of(cls, plan: RunPlan, link: RunLink) -> "RunContext":
+    def of(cls, plan: TrainingPlan, link: RunLink) -> "RunContext":
         """Start the clock of the attempt."""
-        return cls(plan, link, Heartbeat(link), StopPoll(link, plan.time_left_s))
+        return cls(plan, link, Heartbeat(link), StopPoll(link, plan.time_left_s, plan.limit))
 
 
 class Heartbeat:
@@ -78,15 +78,21 @@ class StepRequests:
 
 
 class StopPoll:
-    """Polls for stop and save requests, of which one is the run's time limit.
+    """Polls for stop and save requests, of which one is the run's limit of time or cost.
 
     All ranks agree on the answer: every rank calls the same methods in the same order.
     """
 
     def __init__(
-        self, link: RunLink, time_left_s: float | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        link: RunLink,
+        time_left_s: float | None = None,
+        limit: StopKind = StopKind.TIME_LIMIT,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`limit` is the stop that is due once `time_left_s` is over."""
         self._link = link
+        self._limit = limit
         self._clock = clock
         self._ends_at = None if time_left_s is None else clock() + time_left_s
 
@@ -120,8 +126,8 @@ class StopPoll:
     def _requested(self, *, check_time_limit: bool) -> StopKind | None:
         requested = self._link.stop_requested()
         is_over = check_time_limit and self._ends_at is not None and self._clock() >= self._ends_at
-        if is_over and (requested is None or requested.urgency < StopKind.TIME_LIMIT.urgency):
-            return StopKind.TIME_LIMIT
+        if is_over and (requested is None or requested.urgency < self._limit.urgency):
+            return self._limit
         return requested
 
 

@@ -36,7 +36,7 @@ class AsyncEventStream:
                     yield event
 
     async def messages(self) -> AsyncGenerator[StreamMessage]:
-        """Everything that the stream says: that it is open, events, and that the queue has changed.
+        """Everything that the stream says: that it is open, events, changes of the queue, and jobs that were deleted.
 
         `position` stays where it is: keep that of the messages.
         """

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,11 +16,14 @@ from ftlab.client._async.notifications import AsyncNotifications
 from ftlab.client._async.templates import AsyncTemplates
 from ftlab.client._async.transport import AsyncTransport
 from ftlab.client.endpoint import RetryPolicy, find_endpoint
+from ftlab.client.retry import Retries
 from ftlab.client.wire import MAX_PAGE, Listing, Request, key_for_retries, segment
+from ftlab.errors import NotFoundError
 from ftlab.schemas import ModelCheck, NodeStatus, Page, Queue, Quota, ServiceInfo, TunedModel
 from ftlab.schemas.accounts import AuditEntry, Session
 from ftlab.schemas.disk import DiskReport
-from ftlab.schemas.replies import DeviceUse
+from ftlab.schemas.replies import DeviceUse, JobSeries
+from ftlab.schemas.telemetry import NodeHistory
 
 
 class AsyncClient:
@@ -65,12 +69,55 @@ class AsyncClient:
             Queue, Request("GET", "/api/training/queue", {"after": after, "limit": limit})
         )
 
+    async def series(
+        self, jobs: Sequence[str], names: str | Sequence[str] | None = None, max_points: int | None = None
+    ) -> Sequence[JobSeries]:
+        """Metric series of up to 100 jobs at once, by job id and name; `names` is one name or several, default `loss`.
+
+        Jobs that do not exist are left out.
+        """
+        wanted = [names] if isinstance(names, str) else names
+        params = {"job": list(jobs), "name": wanted, "max_points": max_points}
+        return await self._transport.items(Listing[JobSeries], Request("GET", "/api/training/metrics", params))
+
     async def nodes(self) -> Sequence[NodeStatus]:
         """The machines of the service, with their GPUs, their newest samples and the jobs on them.
 
         Raises `ServiceUnavailableError` while nothing knows them, shortly after the service has started.
         """
         return await self._transport.items(Listing[NodeStatus], Request("GET", "/api/nodes"))
+
+    async def node_history(
+        self,
+        node: str,
+        names: str | Sequence[str] | None = None,
+        *,
+        after: datetime | None = None,
+        until: datetime | None = None,
+        max_points: int | None = None,
+    ) -> NodeHistory:
+        """The load of a machine and its GPUs over time, of the last 30 days, at most `max_points` points for each.
+
+        `names` is one name or several, such as `cpu_percent`. Raises `NotFoundError` for a machine that was never
+        measured.
+        """
+        wanted = [names] if isinstance(names, str) else names
+        params = {"name": wanted, "after": after, "until": until, "max_points": max_points}
+        return await self._transport.read(NodeHistory, Request("GET", f"/api/nodes/{segment(node)}/history", params))
+
+    async def restore_device(self, node: str, device: str) -> None:
+        """Give a GPU, such as `gpu-0`, that was taken out to jobs again; for admins.
+
+        Raises `NotFoundError` where it is not out.
+        """
+        path = f"/api/nodes/{segment(node)}/devices/{segment(device)}/restore"
+        retries = Retries(self._transport.endpoint, Request("POST", path, may_repeat=True))
+        try:
+            await self._transport.exchange(retries)
+        except NotFoundError:
+            # The first try may have done what a later one is refused for.
+            if not retries.was_repeated:
+                raise
 
     async def devices(self) -> Sequence[DeviceUse]:
         """The devices by type: how many there are, how many jobs hold, and how many are free."""

@@ -1,6 +1,7 @@
 """A migrated SQLite store of each test's own, and a coordinator around it."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,15 @@ def store(database: Path) -> Iterator[Store]:
 @pytest.fixture
 def world(store: Store, tmp_path: Path) -> World:
     return World(store, tmp_path)
+
+
+@pytest.fixture
+def priced(world: World) -> World:
+    """A service where a CPU core costs 3.60 EUR an hour: a tenth of a cent a second."""
+    prices = {"cpu": Decimal("3.60")}
+    world.settings = world.settings.model_copy(update={"prices": prices, "currency": "EUR"})
+    world.coordinator = world.new_coordinator()
+    return world
 
 
 @pytest.fixture

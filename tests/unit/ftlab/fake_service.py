@@ -206,6 +206,7 @@ def build(fake: FakeService) -> Starlette:
             Route(f"{jobs}/{{job}}/{{what}}", _Endpoint(fake, job_list)),
             Route(f"{jobs}/{{job}}/download/{{what}}", _Endpoint(fake, download)),
             Route("/api/training/queue", _Endpoint(fake, queue)),
+            Route("/api/training/metrics", _Endpoint(fake, series)),
             Route("/api/nodes", _Endpoint(fake, list_nodes)),
             Route("/api/quota", _Endpoint(fake, quota), methods=["GET", "PUT"]),
             Route("/api/datasets", _Endpoint(fake, upload), methods=["POST"]),
@@ -323,6 +324,19 @@ async def job_list(fake: FakeService, request: Request) -> Response:
             }
             return JSONResponse({"data": [checkpoint]})
     raise NotFoundError("There is nothing at this path.")
+
+
+async def series(fake: FakeService, request: Request) -> Response:
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for job_id in request.query_params.getlist("job"):
+        for event in fake.jobs[job_id].events if job_id in fake.jobs else ():
+            for name, value in (event["data"]["values"] if event["kind"] == "metrics" else {}).items():
+                of_name = {"job_id": job_id, "name": name, "steps": [], "values": []}
+                one = found.setdefault((job_id, name), of_name)
+                one["steps"].append(event["data"]["step"])
+                one["values"].append(value)
+    wanted = request.query_params.getlist("name")
+    return JSONResponse({"data": [one for one in found.values() if one["name"] in wanted]})
 
 
 async def list_nodes(fake: FakeService, request: Request) -> Response:

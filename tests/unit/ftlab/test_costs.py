@@ -46,6 +46,26 @@ def test_costs_in_the_sdk(client, job_id):
         client.costs.of_job("unknown")
 
 
+def test_the_limit_of_a_job_and_the_budget_of_a_month_on_the_command_line(cli, world):
+    job_id = add_job(world.store, name="capped", config={"max_cost": "7.5"}).id
+    ref = start(world.store, job_id)
+    with world.store.begin() as tx:
+        tx.attempts.end(ref, reason=ReasonCode.OK, message="", now=later(3600))
+        tx.jobs.move(ref, JobStatus.COMPLETED, now=later(3600))
+        tx.attempts.count(ref, now=later(3600))
+        tx.costs.add(record_of(PRICED, tx.jobs.get(job_id), tx.attempts.get(ref)))
+    assert any(
+        line.split() == ["Cost", "0.20", "of", "at", "most", "7.50", "EUR"] for line in cli("show", job_id).lines
+    )
+    refused = cli("quota", "--set", "max_monthly_cost=100")
+    assert "has no effect, because the service has no prices" in refused.err
+    world.settings.prices["cpu"] = Decimal("0.1")
+    shown = cli("quota", "--set", "max_monthly_cost=100").lines
+    assert any(line.split() == ["Cost", "this", "month", "0.00", "of", "100.00", "USD"] for line in shown)
+    shown = cli("quota", "--set", "max_monthly_cost=null").lines
+    assert any(line.split()[3:] == ["0.00", "USD,", "no", "limit"] for line in shown)
+
+
 def test_costs_on_the_command_line(cli, job_id):
     assert cli("costs").lines == [
         "MODEL\tNAME\tATTEMPTS\tCPU HOURS\tGPU HOURS\tENERGY KWH\tAMOUNT\tCURRENCY",

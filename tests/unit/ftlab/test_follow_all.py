@@ -10,7 +10,7 @@ from ftlab.client import AsyncClient
 from ftlab.client._sync.all_jobs import EventStream
 from ftlab.client.server_sent import MessageReader
 from ftlab.client.wire import Fault
-from ftlab.schemas.streams import EventsMessage, OpenMessage, QueueMessage
+from ftlab.schemas.streams import DeletedMessage, EventsMessage, OpenMessage, QueueMessage
 from tests.unit.ftlab.cli_runs import Cli
 from tests.unit.ftlab.conftest import QUICK
 
@@ -31,6 +31,7 @@ def test_messages_are_read_line_by_line():
     text = 'retry: 5\nid: 7\nevent: open\ndata: {"type":"open",\ndata: "position":7}\n\n: ping\nid: 9\n\nevent: queue\n'
     *found, last_id = lines(text + 'data: {"type":"queue"}\n\nid: 12\nevent: queue')
     assert [each for each in found if each] == [OpenMessage(position=7), QueueMessage()]
+    assert lines('event: deleted\ndata: {"type":"deleted","job_id":"job-1"}\n\n')[2] == DeletedMessage(job_id="job-1")
     assert last_id == "9"  # the last message is not complete
 
 

@@ -11,7 +11,8 @@ from ftlab.formatting import used_of
 from ftlab.schemas.telemetry import HostSample
 from tests.unit.ftlab.device_samples import GPU, LOST
 from tests.unit.tracking.samples import add_job, start
-from tracking.store.records import JobRef
+from tracking.store.device_faults import GpuOut
+from tracking.store.records import JobRef, MetricRecord
 from tracking.store.telemetry import SeriesKey
 from tracking.store.telemetry_points import from_readings
 
@@ -40,6 +41,40 @@ def ref(world) -> JobRef:
             points = from_readings([(begin + second, values) for second in range(10)])
             tx.telemetry.add(SeriesKey("alpha", device, ref.id, ref.attempt), points)
     return ref
+
+
+def test_a_gpu_that_is_taken_out_and_the_history_of_a_machine(client, cli, world, ref):
+    with world.store.begin() as tx:
+        tx.device_faults.take_out(GpuOut("alpha", 1, datetime.now(UTC), "3 jobs failed on it: a, b, c."))
+        points = from_readings([(datetime.now(UTC).timestamp(), {"cpu_percent": 5.0, "memory_used_bytes": 1.0})])
+        tx.telemetry.add(SeriesKey("alpha", "host"), points)
+    [node] = client.nodes()
+    assert [(gpu.gpu, gpu.reason) for gpu in node.gpus_out] == [(1, "3 jobs failed on it: a, b, c.")]
+    assert [gpu.node for gpu in client.queue().gpus_out] == ["alpha"]
+    shown = cli("nodes")
+    assert shown.lines[3].split("\t")[6].startswith("taken out; ")
+    assert "GPU 1 of alpha is taken out: 3 jobs failed on it: a, b, c." in shown.err
+    assert cli("nodes", "restore", "alpha", "gpu-1").err == "Jobs can get gpu-1 of alpha again.\n"
+    assert client.nodes()[0].gpus_out == []
+    again = cli("nodes", "restore", "alpha", "gpu-1")
+    assert again.code != 0
+    assert "No device 'gpu-1' of 'alpha' is taken out." in again.err
+    [host] = client.node_history("alpha", "cpu_percent").data
+    assert (host.device, host.values["cpu_percent"].mean, list(host.values)) == ("host", [5.0], ["cpu_percent"])
+    with pytest.raises(errors.NotFoundError):
+        client.node_history("beta")
+
+
+def test_series_of_several_jobs(client, world, ref):
+    other = add_job(world.store, name="other").id
+    now = datetime.now(UTC)
+    with world.store.begin() as tx:
+        tx.metrics.add(
+            [MetricRecord(ref.id, name, step, step / 2, now, 1) for name in ("loss", "x") for step in (1, 2)]
+        )
+    [found] = client.series([ref.id, other, "job-404"])
+    assert (found.job_id, found.name, found.steps, found.values) == (ref.id, "loss", [1, 2], [0.5, 1.0])
+    assert [each.name for each in client.series([ref.id], ["loss", "x"], max_points=2)] == ["loss", "x"]
 
 
 def test_telemetry_in_the_sdk(client, ref):

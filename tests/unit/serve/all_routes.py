@@ -102,6 +102,8 @@ def records_of_bob(client: TestClient, store: Store) -> dict[str, str]:
         "name": CANARY,
         "token": "not-a-token",
         "page": "README.md",
+        "node": "alpha-x1y2",
+        "device": "gpu-0",
     }
 
 

@@ -49,11 +49,13 @@ describe("events", () => {
 describe("the connection", () => {
   const states: string[] = [];
   const received: JobEvent[] = [];
+  const deleted: string[] = [];
   let gaps = 0;
   const listener: Listener = {
     onState: (state) => void states.push(state),
     onEvents: (events) => void received.push(...events),
     onQueue: () => undefined,
+    onDeleted: (id) => void deleted.push(id),
     onGap: () => { gaps += 1; },
   };
   const stream = (id: number, seq: number) =>
@@ -89,6 +91,17 @@ describe("the connection", () => {
     await vi.advanceTimersByTimeAsync(10_000);
     expect(gaps).toBe(1);
     expect(received).toHaveLength(2);
+  });
+
+  it("reports a job that was deleted", async () => {
+    const message = 'event: open\ndata: {}\n\nevent: deleted\ndata: {"type": "deleted", "job_id": "job-9"}\n\n';
+    const replies = [new Response(message)];
+    const connection = new LiveConnection(listener, () =>
+      Promise.resolve(replies.shift() ?? new Response(null, { status: 404 })),
+    );
+    connection.open([]);
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(deleted).toEqual(["job-9"]);
   });
 
   it("waits longer each time while the service is down, and not at all while it is asleep", async () => {

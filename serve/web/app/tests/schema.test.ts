@@ -14,6 +14,7 @@ const DOCUMENT = {
           model: { type: "string", description: "Base model." },
           method: { oneOf: [{ $ref: "#/components/schemas/Sft" }, { $ref: "#/components/schemas/Dpo" }] },
           training: { $ref: "#/components/schemas/Training", default: {} },
+          max_cost: { anyOf: [{ type: "number", exclusiveMinimum: 0, maximum: 9 }, { type: "string" }, { type: "null" }] },
         },
       },
       Sft: {
@@ -73,6 +74,11 @@ describe("the settings of a job", () => {
     expect(setting("method.packing")).toMatchObject({ kind: "boolean", choices: [true, false], words: ["auto"] });
     expect(setting("training.modules")).toMatchObject({ kind: "value", words: ["all-linear"] });
     expect(setting("model")).toMatchObject({ kind: "text", isRequired: true, text: "Base model." });
+  });
+
+  it("are numbers where a decimal may be a string too", () => {
+    const cost = schema.settings("sft").find(({ path }) => path === "max_cost");
+    expect([cost?.kind, cost?.min, cost?.max, cost?.isAbove]).toEqual(["number", 0, 9, true]);
   });
 
   it("have items where they are lists", () => {

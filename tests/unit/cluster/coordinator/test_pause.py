@@ -3,7 +3,7 @@
 import pytest
 
 from cluster.coordinator.stop_requests import HEARTBEAT_TIMEOUT_S
-from cluster.runs.time_limits import SAVE_GRACE_S
+from cluster.runs.run_limits import SAVE_GRACE_S
 from ftlab.status import JobStatus, ReasonCode, StopKind
 from tests.unit.cluster.coordinator.world import World, add_checkpoint
 from tracking.store.records import JobRecord, MetricRecord

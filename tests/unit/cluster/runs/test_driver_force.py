@@ -8,7 +8,7 @@ import pytest
 
 from cluster.runs import driver as driver_module
 from cluster.runs.driver import RunDriver, stacks_file
-from cluster.runs.time_limits import SAVE_GRACE_S
+from cluster.runs.run_limits import SAVE_GRACE_S
 from cluster.runs.watchdog import START_TIMEOUT_S, Watchdog
 from cluster.runs.worker_process import WorkerProcess
 from ftlab.schemas import CheckpointPayload, ProgressPayload

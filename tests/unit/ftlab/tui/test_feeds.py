@@ -1,7 +1,7 @@
 """The feeds against the fake service: real HTTP and WebSockets."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 
 import pytest
@@ -9,9 +9,10 @@ from starlette.responses import JSONResponse
 
 from ftlab.client import AsyncClient, RetryPolicy
 from ftlab.errors import AuthenticationError
+from ftlab.schemas.streams import DeletedMessage, EventsMessage, OpenMessage, StreamMessage
 from ftlab.status import JobStatus
 from ftlab.tui.detail_feed import DetailFeed, load, with_event
-from ftlab.tui.job_feed import BUSY_S, FULL_EVERY_S, IDLE_S, WAITING_S, PollingFeed
+from ftlab.tui.job_feed import BUSY_S, FULL_EVERY_S, IDLE_S, WAITING_S, ServiceFeed
 from ftlab.tui.snapshot import LinkState
 from tests.unit.ftlab.fake_service import FakeService
 from tests.unit.ftlab.tui.sample_jobs import NOW, detail_of, event, running
@@ -25,6 +26,20 @@ class Clock:
 
     def __call__(self):
         return self.now
+
+
+class ScriptedStream:
+    """The stream of all jobs, as a test writes it."""
+
+    def __init__(self) -> None:
+        self._messages: asyncio.Queue[StreamMessage] = asyncio.Queue()
+
+    def put(self, message: StreamMessage) -> None:
+        self._messages.put_nowait(message)
+
+    async def messages(self) -> AsyncIterator[StreamMessage]:
+        while True:
+            yield await self._messages.get()
 
 
 def with_client(fake: FakeService, test: Callable) -> None:
@@ -48,7 +63,7 @@ def test_the_first_poll_lists_everything_and_later_ones_only_what_can_change(fak
 
     async def test(client):
         clock = Clock()
-        feed = PollingFeed(client, clock)
+        feed = ServiceFeed(client, clock)
         snapshot = await feed.poll()
         assert snapshot.link.state is LinkState.LIVE
         assert len(snapshot.jobs) == 31
@@ -73,11 +88,44 @@ def test_the_first_poll_lists_everything_and_later_ones_only_what_can_change(fak
     with_client(fake, test)
 
 
+def test_with_a_stream_lists_are_fetched_after_news_only_and_a_deleted_job_leaves_at_once(fake, monkeypatch):
+    monkeypatch.setattr("ftlab.tui.job_feed.BUSY_S", 0.05)
+    monkeypatch.setattr("ftlab.tui.job_feed.NODES_EVERY_S", 0.05)
+    job, other = fake.add_job(1, S.COMPLETED), fake.add_job(1)
+
+    async def test(client):
+        stream = ScriptedStream()
+        monkeypatch.setattr(client.jobs, "follow_all", lambda rate: stream)
+        snapshots = ServiceFeed(client, Clock()).snapshots()
+        await anext(snapshots)
+        stream.put(OpenMessage(position=7))
+        await anext(snapshots)  # once more, for what was missed before the stream was open
+        while paths(fake):
+            await anext(snapshots)
+        for _ in range(3):  # nothing happens: a job trains, and still nothing is listed
+            assert len((await anext(snapshots)).jobs) == 2
+        assert paths(fake) == []
+        other.add("metrics", step=2, total_steps=10, values={"loss": 1.0})
+        stream.put(EventsMessage(position=8, events=[]))
+        while not (found := paths(fake)):
+            snapshot = await anext(snapshots)
+        assert found == ["list", "list", "/api/training/metrics"]
+        assert len(snapshot.trends[other.id].losses) == 2
+        del fake.jobs[job.id]
+        stream.put(DeletedMessage(job_id=job.id))
+        async with asyncio.timeout(5):
+            while len((await anext(snapshots)).jobs) == 2:
+                pass
+        await snapshots.aclose()
+
+    with_client(fake, test)
+
+
 def test_a_job_that_vanished_leaves_the_table(fake):
     job = fake.add_job(1)
 
     async def test(client):
-        feed = PollingFeed(client, Clock())
+        feed = ServiceFeed(client, Clock())
         assert len((await feed.poll()).jobs) == 1
         del fake.jobs[job.id]
         assert (await feed.poll()).jobs == ()
@@ -91,7 +139,7 @@ def test_a_pinned_job_is_listed_however_old_it_is(fake, monkeypatch):
     jobs = [fake.add_job(1, S.COMPLETED) for _ in range(4)]
 
     async def test(client):
-        snapshot = await PollingFeed(client, Clock(), jobs[0].id).poll()
+        snapshot = await ServiceFeed(client, Clock(), jobs[0].id).poll()
         assert {job.id for job in snapshot.jobs} == {jobs[0].id, jobs[2].id, jobs[3].id}
 
     with_client(fake, test)
@@ -102,7 +150,7 @@ def test_an_outage_keeps_the_data_and_its_age(fake):
 
     async def test(client):
         clock = Clock()
-        feed = PollingFeed(client, clock)
+        feed = ServiceFeed(client, clock)
         await feed.poll()
         clock.now += timedelta(seconds=30)
         fake.faults = [lambda _: JSONResponse({}, 503)]
@@ -126,7 +174,7 @@ def test_a_refused_key_is_a_state_of_its_own(fake):
 
     async def test(client):
         fake.faults = [refuse]
-        snapshot = await PollingFeed(client, Clock()).poll()
+        snapshot = await ServiceFeed(client, Clock()).poll()
         assert snapshot.link.state is LinkState.REFUSED
         assert snapshot.link.problem == "The API key is not valid."
 
@@ -135,7 +183,7 @@ def test_a_refused_key_is_a_state_of_its_own(fake):
 
 def test_the_feed_wakes_when_something_was_changed(fake):
     async def test(client):
-        feed = PollingFeed(client, Clock())
+        feed = ServiceFeed(client, Clock())
         snapshots = feed.snapshots()
         await anext(snapshots)
         waiting = asyncio.ensure_future(anext(snapshots))

@@ -7,7 +7,19 @@ from ftlab.status import JobStatus
 from ftlab.tui.actions import Action, changes_in, changes_text, downloadable, why_not
 from ftlab.tui.charts import ChartOptions
 from ftlab.tui.comparison import comparison, differences
-from ftlab.tui.details import Tab, checkpoint_tab, config_tab, event_tab, head, log_lines, log_tab, tabs_of, why_tab
+from ftlab.tui.detail_feed import with_event
+from ftlab.tui.details import (
+    Tab,
+    checkpoint_tab,
+    config_tab,
+    event_tab,
+    head,
+    log_lines,
+    log_tab,
+    sample_tab,
+    tabs_of,
+    why_tab,
+)
 from ftlab.tui.frame import empty_lines, hint_line, title_line
 from ftlab.tui.job_columns import RowContext, TableLayout, glyph, passes, short
 from ftlab.tui.line_area import highlighted
@@ -19,6 +31,7 @@ from tests.unit.ftlab.tui.sample_jobs import (
     analysis,
     detail_of,
     ended,
+    event,
     failed,
     make_job,
     queued,
@@ -159,6 +172,26 @@ def test_only_a_failed_job_has_the_tab_why():
     shown = text(why_tab(detail_of(failed()), 60))
     assert "Suggestions" in shown
     assert "  1. training.learning_rate: 0.01 -> 0.001" in shown
+
+
+def test_only_a_job_with_answers_has_the_tab_samples():
+    assert Tab.SAMPLES not in tabs_of(detail_of(running()))
+    said = {"number": 1, "prompt": "What is\n2 + 2?", "num_tokens": 3}
+    before = event("job-run", 70, "sample", step=0, text="No idea.", is_cut=True, **said)
+    after = event("job-run", 71, "sample", step=9, text="Four.\n\nOr maybe five, as far as I can see it.", **said)
+    detail = with_event(with_event(detail_of(running()), before), after)
+    assert tabs_of(detail)[-1] is Tab.SAMPLES
+    assert text(sample_tab(detail, 30)) == [
+        "1  What is 2 + 2?",
+        "  step 0  3 tokens, cut",
+        "    No idea.",
+        "  step 9  3 tokens",
+        "    Four.",
+        "",
+        "    Or maybe five, as far as I",
+        "    can see it.",
+        "",
+    ]
 
 
 def test_the_log_is_wrapped_below_its_time(monkeypatch):

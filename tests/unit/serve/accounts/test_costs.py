@@ -111,3 +111,29 @@ def test_the_first_and_the_last_day_of_the_calendar(client, day):
 def test_another_owners_job_is_unknown(client, store, settings):
     job_id = completed(store, settings, owner="someone")
     assert client.get(f"/api/training/jobs/{job_id}/costs").status_code == 404
+
+
+def test_the_budget_of_a_month_and_what_was_spent_of_it(client, store, settings):
+    ref = start(store, add_job(store).id)  # since last spring, and not counted yet
+    completed(store, settings, owner="somebody")
+    quota = client.put("/api/quota", json={"max_monthly_cost": 12.5}).json()
+    assert (quota["max_monthly_cost"], quota["currency"]) == ("12.5", "EUR")
+    hours = (datetime.now(UTC) - NOW).total_seconds() / 3600
+    assert float(quota["monthly_cost"]) == pytest.approx(0.1 * 2 * hours, rel=0.001)
+    with store.begin() as tx:
+        tx.attempts.end(ref, reason=ReasonCode.OK, message="", now=later(3600))
+        tx.attempts.count(ref, now=later(3600))
+        tx.costs.add(record_of(settings, tx.jobs.get(ref.id), tx.attempts.get(ref)))
+    assert float(client.get("/api/quota").json()["monthly_cost"]) == 0  # it ended in another month
+    assert client.put("/api/quota", json={"max_monthly_cost": None}).json()["max_monthly_cost"] is None
+
+
+@pytest.mark.parametrize("amount", [0, -1, "a lot", "NaN", "0.0000001", True, 1e12])
+def test_what_is_no_amount_is_refused(client, amount):
+    assert client.put("/api/quota", json={"max_monthly_cost": amount}).status_code == 422
+
+
+def test_a_budget_without_prices_is_refused(client, services):
+    object.__setattr__(services, "settings", services.settings.model_copy(update={"prices": {}}))
+    reply = client.put("/api/quota", json={"max_monthly_cost": 5})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (422, "no_prices")

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from cluster.fakes import FakeEventHub
+from cluster.interfaces import deleted_job_of
 from ftlab.errors import NotFoundError
 from ftlab.settings import Settings
 from ftlab.status import JobStatus
@@ -72,6 +74,14 @@ def test_a_job_that_has_ended_is_gone_with_its_folder(
         assert error_of(client.get(f"{JOBS}/{job}{path}")) == (404, "job_not_found")
     assert client.get("/api/models").json()["data"] == client.get(JOBS).json()["data"] == []
     assert error_of(client.delete(f"{JOBS}/{job}")) == (404, "job_not_found")
+
+
+def test_followers_of_all_jobs_are_told(client: TestClient, store: Store, hub: FakeEventHub, job: str) -> None:
+    assert client.delete(f"{JOBS}/{job}").status_code == 409
+    assert deleted_job_of("local", job) not in hub.published
+    end(store, job)
+    assert client.delete(f"{JOBS}/{job}").status_code == 204
+    assert hub.published.count(deleted_job_of("local", job)) == 1
 
 
 @pytest.mark.parametrize("status", [status for status in S if not status.is_terminal])

@@ -30,6 +30,14 @@ def test_devices_of_all_machines_and_jobs_by_type(client, store, coordinator):
     assert devices(client) == [("H100", 4, 1.6, 2.4), ("L4", 1, 0, 1), ("gpu", 1, 0.2, 0.8), ("cpu", 14, 5, 9)]
 
 
+def test_gpus_that_are_taken_out_are_not_free(client, store, coordinator):
+    nodes = Node("a", 8, 4, gpu_type="H100", name="alpha"), Node("b", 8, 2, gpu_type="H100", name="beta")
+    coordinator.fleet = Fleet(nodes).without({("alpha", 0), ("alpha", 3), ("beta", 1)})
+    hold(store, cpus=2, gpus=1, types={"H100": 1})
+    assert devices(client) == [("H100", 6, 1, 2), ("cpu", 16, 2, 14)]
+    assert client.get("/api/training/devices").json()["data"][0]["out"] == 3
+
+
 def test_what_jobs_hold_is_known_without_the_scheduler(client, store, coordinator):
     assert devices(client) == []
     hold(store, cpus=2)

@@ -279,3 +279,29 @@ def test_each_type_of_gpu_has_its_price(client, here, coordinator):
     costs = {device.device: device.cost_per_hour for device in found.devices}
     assert costs == {"H100": Decimal("2.4"), "A100": Decimal("1.9"), "GPU": Decimal("1.9")}
     assert found.cost is None
+
+
+@pytest.mark.usefixtures("priced")
+def test_a_cap_that_ends_the_job_before_its_last_step_is_pointed_out(client, here, services):
+    unknown = estimate(client, here | {"max_cost": "0.36"})
+    assert unknown.max_cost_after_s == 360
+    assert "max_cost (0.36 EUR) is used up after 6:00, and the job then saves and ends, where its" in unknown.notes[-1]
+    job_id = client.post(JOBS, json=here).json()["id"]
+    ref = bring(services.store, job_id, JobStatus.COMPLETED)
+    with services.store.begin() as tx:
+        tx.metrics.add([MetricRecord(job_id, "tokens_per_s", 1, 100.0, NOW, ref.attempt)])
+    cost = estimate(client, here).cost
+    assert cost is not None
+    early = estimate(client, here | {"max_cost": str(cost / 2)})
+    assert early.max_cost_after_s == pytest.approx((early.time_s or 0) / 2)
+    assert "all steps take" in early.notes[-1]
+    enough = estimate(client, here | {"max_cost": str(cost * 2)})
+    assert enough.max_cost_after_s is None
+    assert not any("max_cost" in note for note in enough.notes)
+
+
+@pytest.mark.parametrize("path", [JOBS, f"{JOBS}/estimate"])
+def test_a_cap_without_a_price_is_refused(client, here, path):
+    reply = client.post(path, json=here | {"max_cost": 5})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (422, "max_cost_without_price")
+    assert reply.json()["error"]["param"] == "max_cost"

@@ -1,6 +1,7 @@
 """Resuming ended and paused jobs, with other settings."""
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -193,6 +194,17 @@ def test_a_used_up_time_limit_must_be_raised(client, store, settings, config):
     assert (error["code"], error["param"]) == ("time_limit_used_up", "config_adjustments.time_limit_s")
     assert "has run for 61 s" in error["message"]
     assert job.resume(config_adjustments={"time_limit_s": 90}).status_code == 202
+
+
+def test_a_used_up_cost_must_be_raised(client, store, settings, config, services):
+    priced = services.settings.model_copy(update={"prices": {"cpu": Decimal("3.6")}, "currency": "EUR"})
+    object.__setattr__(services, "settings", priced)
+    job = Resumable(client, store, settings, config | {"max_cost": 0.05}, S.FAILED, ran_s=60)
+    error = job.refused()
+    assert (error["code"], error["param"]) == ("max_cost_used_up", "config_adjustments.max_cost")
+    assert "has cost 0.06 EUR, and max_cost is 0.05 EUR" in error["message"]
+    assert job.resume(config_adjustments={"max_cost": "0.07"}).status_code == 202
+    assert job.document()["resolved_config"]["max_cost"] == "0.07"
 
 
 def test_the_first_suggestion_is_taken_and_what_the_user_changes_besides(ended):

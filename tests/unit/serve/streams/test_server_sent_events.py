@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import httpx2
 import pytest
 
-from cluster.interfaces import QUEUE_CHANGED, SERVICE_STOPS, new_job_of
+from cluster.interfaces import QUEUE_CHANGED, SERVICE_STOPS, deleted_job_of, new_job_of
 from ftlab.schemas import NoticePayload
 from ftlab.status import JobStatus
 from serve.streams import server_sent_events
@@ -176,6 +176,33 @@ def test_a_rate_gathers_events_and_drops_none(tmp_path):
     asyncio.run(main())
 
 
+def test_a_deleted_job_is_reported_to_its_owner_and_ends_its_own_stream(tmp_path):
+    """At once: without an event hub, the lists would show it until they are read again."""
+
+    async def main():
+        async with running(tmp_path, resync_interval_s=60.0) as world:
+            ref = world.add_job()
+            world.append(ref, 1)
+            async with opened(world) as everything, opened(world, OF_JOB) as own:
+                await own.receive()
+                bring(world.store, JOB, JobStatus.CANCELLED)
+                with world.store.begin() as tx:
+                    tx.deletions.delete_job(JOB, now=datetime.now(UTC))
+                world.hub.publish([deleted_job_of("local", JOB), deleted_job_of("somebody", "job-of-somebody")])
+                message = await everything.receive()
+                assert (message.type, message.id, message.data) == (
+                    "deleted",
+                    None,
+                    {"type": "deleted", "job_id": JOB},
+                )
+                with pytest.raises(TimeoutError):
+                    await everything.receive(timeout_s=0.3)
+                closing = await own.receive()
+                assert (closing.type, closing.data["code"]) == ("close", "job_deleted")
+
+    asyncio.run(main())
+
+
 def test_a_change_of_the_queue_is_reported_at_most_once_a_second(tmp_path):
     async def main():
         async with running(tmp_path, resync_interval_s=60.0) as world:
@@ -336,7 +363,14 @@ def test_the_messages_are_in_the_api_description(tmp_path):
             assert list(content) == [server_sent_events.MEDIA_TYPE]
             schema = content[server_sent_events.MEDIA_TYPE]["schema"]
             names = {each["$ref"].rpartition("/")[2] for each in schema["oneOf"]}
-            assert names == {"OpenMessage", "EventsMessage", "QueueMessage", "EndMessage", "CloseMessage"}
+            assert names == {
+                "OpenMessage",
+                "EventsMessage",
+                "QueueMessage",
+                "DeletedMessage",
+                "EndMessage",
+                "CloseMessage",
+            }
             assert names <= document["components"]["schemas"].keys()
 
     asyncio.run(main())

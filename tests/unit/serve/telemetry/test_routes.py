@@ -15,6 +15,7 @@ from serve.app import create_app
 from serve.context import Services
 from tests.support.service_fakes import FakeCoordinator, FakeTelemetry
 from tracking.store import Store
+from tracking.store.device_faults import GpuOut
 from tracking.store.leases import COORDINATOR
 from tracking.store.records import JobRef
 from tracking.store.telemetry import SeriesKey
@@ -148,3 +149,49 @@ def test_a_job_of_another_owner(client: TestClient, store: Store, ref: JobRef) -
     with store.begin() as tx:
         tx.jobs._connection.exec_driver_sql("UPDATE jobs SET owner = 'somebody'")
     assert client.get(f"/api/training/jobs/{ref.id}/gpu").status_code == 404
+
+
+def add_host_load(store: Store, seconds: int) -> None:
+    readings = [(NOON.timestamp() + second, {"cpu_percent": float(second)}) for second in range(seconds)]
+    with store.begin() as tx:
+        tx.telemetry.add(SeriesKey("alpha", "host"), from_readings(readings))
+        tx.telemetry.add(SeriesKey("beta", "host"), from_readings(readings))
+        tx.telemetry.add(SeriesKey("alpha", "gpu-0"), from_readings([(NOON.timestamp(), {"power_watts": 300.0})]))
+
+
+def test_the_history_of_a_machine(client: TestClient, store: Store, ref: JobRef) -> None:
+    path = "/api/nodes/alpha/history"
+    missing = client.get(path)
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "node_not_found")
+    add_host_load(store, 100)
+    add_load(store, ref, 100)  # of a job: not part of it
+    found = client.get(path).json()
+    gpu, host = found["data"]
+    assert (found["node"], found["interval_s"], gpu["device"], host["device"]) == ("alpha", 1, "gpu-0", "host")
+    assert gpu["values"]["power_watts"]["mean"] == [300]
+    assert (len(host["times"]), host["values"]["cpu_percent"]["mean"][:3]) == (100, [0, 1, 2])
+    few = client.get(path, params={"max_points": 11, "name": "cpu_percent", "until": "2026-03-01T12:01:40Z"}).json()
+    assert few["interval_s"] == 10
+    [points] = [each["values"]["cpu_percent"] for each in few["data"] if each["values"]]
+    assert (points["min"][1], points["mean"][1], points["max"][1]) == (10, 14.5, 19)
+    later = client.get(path, params={"after": "2026-03-02T00:00:00Z"})
+    assert (later.status_code, later.json()["data"]) == (200, [])
+
+
+def test_a_gpu_that_was_taken_out_is_shown_and_restored(
+    client: TestClient, coordinator: FakeCoordinator, telemetry: FakeTelemetry, store: Store
+) -> None:
+    coordinator.fleet = Fleet((ALPHA,))
+    telemetry.found = {"node-1": ("alpha", None)}
+    with store.begin() as tx:
+        assert tx.device_faults.take_out(GpuOut("alpha", 1, NOON, "3 jobs failed on it."))
+    out = [{"node": "alpha", "gpu": 1, "since": "2026-03-01T12:00:00Z", "reason": "3 jobs failed on it."}]
+    assert client.get("/api/nodes").json()["data"][0]["gpus_out"] == out
+    assert client.get("/api/training/queue").json()["gpus_out"] == out
+    wakes = coordinator.num_wakes
+    assert client.post("/api/nodes/alpha/devices/gpu-1/restore").status_code == 204
+    assert coordinator.num_wakes == wakes + 1
+    assert client.get("/api/nodes").json()["data"][0]["gpus_out"] == []
+    again = client.post("/api/nodes/alpha/devices/gpu-1/restore")
+    assert (again.status_code, again.json()["error"]["code"]) == (404, "device_not_out")
+    assert client.post("/api/nodes/alpha/devices/cpu/restore").status_code == 422

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,15 @@ def test_a_time_limit_and_a_flat_loss():
     flat = analyse(replace(late, alarms=frozenset({LOSS_FLAT})))
     assert (flat.cause, flat.confidence) == (C.LEARNED_NOTHING, "likely")
     assert flat.suggestions[0].changes[0].to == pytest.approx(6e-4)
+
+
+def test_a_cost_limit_and_what_all_steps_would_cost():
+    capped = facts(R.COST_LIMIT, spent=Decimal("10.02"), config=config(max_cost="10"))
+    found = analyse(capped)
+    assert (found.cause, found.confidence) == (C.COST_LIMIT, "certain")
+    [change] = found.suggestions[0].changes
+    assert (change.from_, change.to) == ("10", "22.05")  # half of the steps, and a tenth in reserve
+    assert analyse(replace(capped, alarms=frozenset({LOSS_FLAT}))).cause == C.LEARNED_NOTHING
 
 
 # Suggestions

@@ -356,7 +356,7 @@ export interface paths {
         put?: never;
         /**
          * Submit a job
-         * @description The reply is sent after the job is durable: it survives any crash.
+         * @description The reply is sent after the job is durable: it survives any crash. `kind` says what the job does.
          */
         post: operations["create_job_api_training_jobs_post"];
         delete?: never;
@@ -713,6 +713,48 @@ export interface paths {
         get: operations["get_nodes_api_nodes_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/nodes/{node}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the load of a machine and its GPUs over time
+         * @description One point a second of the last hour or two, fewer of the time before; kept for 30 days.
+         *
+         *     Each point has the least, the mean and the greatest value of its interval. The newest points are up to a minute old.
+         */
+        get: operations["get_node_history_api_nodes__node__history_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/nodes/{node}/devices/{device}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give a GPU that was taken out to jobs again
+         * @description The failures of jobs on it are forgotten.
+         */
+        post: operations["post_restore_api_nodes__node__devices__device__restore_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2530,6 +2572,17 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * Bleu
+         * @description BLEU of all answers together, as sacreBLEU computes it: 0 to 100.
+         */
+        Bleu: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "bleu";
+        };
+        /**
          * Change
          * @description A new value of one setting.
          */
@@ -2857,6 +2910,23 @@ export interface components {
              * @default false
              */
             dry_run: boolean;
+        };
+        /**
+         * Chrf
+         * @description chrF of all answers together, as sacreBLEU computes it: 0 to 100.
+         */
+        Chrf: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "chrf";
+            /**
+             * Word Order
+             * @description Longest word n-grams besides those of characters; 2 is chrF++.
+             * @default 0
+             */
+            word_order: number;
         };
         /**
          * ComparedAnswer
@@ -3414,6 +3484,11 @@ export interface components {
             total: number | null;
             /** Used */
             used: number;
+            /**
+             * Out
+             * @default 0
+             */
+            out: number;
             /** Free */
             free: number | null;
         } & {
@@ -3608,6 +3683,135 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * EvaluationConfig
+         * @description Everything that defines an evaluation; the same document as a YAML file, in Python and over HTTP.
+         * @example {
+         *       "dataset": "ds-4k0x9r2m7q1z",
+         *       "kind": "evaluation",
+         *       "metrics": [
+         *         {
+         *           "type": "perplexity"
+         *         },
+         *         {
+         *           "type": "exact_match"
+         *         }
+         *       ],
+         *       "models": [
+         *         "job:job-4k0x9r2m7q1z"
+         *       ]
+         *     }
+         */
+        EvaluationConfig: {
+            /**
+             * Kind
+             * @description Kind of the job.
+             * @default evaluation
+             * @constant
+             */
+            kind: "evaluation";
+            /**
+             * Name
+             * @description Display name; it need not be unique. Default: the names of the model and the dataset.
+             */
+            name?: string | null;
+            /**
+             * Models
+             * @description The models to measure, each named like `model` of a training job. Their base models are measured before them, without being named.
+             */
+            models: string[];
+            /**
+             * Dataset
+             * @description Id or unique name of the dataset whose rows the models answer.
+             */
+            dataset: string;
+            /**
+             * Metrics
+             * @description What is measured.
+             * @default [
+             *       {
+             *         "type": "perplexity",
+             *         "max_length": 1024,
+             *         "assistant_only_loss": true
+             *       }
+             *     ]
+             */
+            metrics: (components["schemas"]["Perplexity"] | components["schemas"]["ExactMatch"] | components["schemas"]["NormalisedMatch"] | components["schemas"]["F1"] | components["schemas"]["Rouge"] | components["schemas"]["Bleu"] | components["schemas"]["Chrf"] | components["schemas"]["NumericAnswer"] | components["schemas"]["Regex"] | components["schemas"]["JsonSchema"] | components["schemas"]["PythonFile"])[];
+            /**
+             * @description How the models answer; not used by `perplexity`.
+             * @default {
+             *       "max_new_tokens": 256,
+             *       "temperature": 0,
+             *       "top_p": 1,
+             *       "top_k": 0
+             *     }
+             */
+            generation: components["schemas"]["Generation"];
+            /**
+             * Max Rows
+             * @description Number of rows, from the first. Default: all.
+             */
+            max_rows?: number | null;
+            /**
+             * Batch Size
+             * @description Rows that a model processes at a time. Default: as many as fit the memory.
+             */
+            batch_size?: number | null;
+            /**
+             * Seed
+             * @description Seed of drawn tokens, of the intervals and of the tests.
+             * @default 0
+             */
+            seed: number;
+            /**
+             * @description Devices for the job.
+             * @default {
+             *       "num_workers": 1,
+             *       "sharding": "auto"
+             *     }
+             */
+            resources: components["schemas"]["Resources"];
+            /**
+             * Max Retries
+             * @description How often the job is retried after a failure that it caused itself.
+             * @default 3
+             */
+            max_retries: number;
+            /**
+             * Priority
+             * @description Jobs of a higher priority start first.
+             * @default 50
+             */
+            priority: number;
+            /**
+             * Preemptible
+             * @description Whether a job of a higher priority may take this one's devices; it continues from where it was later.
+             * @default true
+             */
+            preemptible: boolean;
+            /**
+             * Time Limit S
+             * @description Seconds that the job may run, all its attempts together; then it saves and ends.
+             */
+            time_limit_s?: number | null;
+            /**
+             * Max Cost
+             * @description What the job may cost, all its attempts together, in the currency of the service; then it saves and ends.
+             */
+            max_cost?: number | string | null;
+            /**
+             * Stuck Timeout S
+             * @description Seconds without progress after which the attempt counts as hung and is tried again.
+             * @default 600
+             */
+            stuck_timeout_s: number;
+            /**
+             * First Step Timeout S
+             * @description The limit instead of `stuck_timeout_s` until the first step, which waits for the model and the data, and while a checkpoint is written.
+             * @default 3600
+             */
+            first_step_timeout_s: number;
+        };
+        /**
          * Event
          * @description One line of a job's append-only event log. `seq` starts at 1 and has no gap.
          */
@@ -3644,6 +3848,28 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * ExactMatch
+         * @description 1 where the answer equals the reference answer, else 0.
+         */
+        ExactMatch: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "exact_match";
+            /**
+             * Strip
+             * @description Ignore white space at both ends.
+             * @default true
+             */
+            strip: boolean;
+            /**
+             * Ignore Case
+             * @default false
+             */
+            ignore_case: boolean;
+        };
+        /**
          * ExactMatchReward
          * @description 1 where the answer equals the reference answer, else 0.
          */
@@ -3670,6 +3896,17 @@ export interface components {
              * @default false
              */
             ignore_case: boolean;
+        };
+        /**
+         * F1
+         * @description How many words the answer and the reference answer share, as in SQuAD: 0 to 1.
+         */
+        F1: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "f1";
         };
         /**
          * FailureAnalysis
@@ -3754,6 +3991,55 @@ export interface components {
             at_best?: number | null;
             /** Is Widening */
             is_widening?: boolean | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * Generation
+         * @description How the models answer.
+         */
+        Generation: {
+            /**
+             * Max New Tokens
+             * @description Maximum number of tokens of an answer.
+             * @default 256
+             */
+            max_new_tokens: number;
+            /**
+             * Temperature
+             * @description 0 takes the likeliest token each time; above it, tokens are drawn.
+             * @default 0
+             */
+            temperature: number;
+            /**
+             * Top P
+             * @description Share of the probability from whose most likely tokens the next one is drawn.
+             * @default 1
+             */
+            top_p: number;
+            /**
+             * Top K
+             * @description Number of most likely tokens from which the next one is drawn; 0 for all.
+             * @default 0
+             */
+            top_k: number;
+        };
+        /**
+         * GpuOut
+         * @description A GPU that no job gets, because one job after another failed on it.
+         */
+        GpuOut: {
+            /** Node */
+            node: string;
+            /** Gpu */
+            gpu: number;
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+            /** Reason */
+            reason: string;
         } & {
             [key: string]: unknown;
         };
@@ -4028,7 +4314,7 @@ export interface components {
         };
         /**
          * Job
-         * @description One fine-tuning job.
+         * @description One job.
          */
         Job: {
             /** Id */
@@ -4037,6 +4323,8 @@ export interface components {
             owner: string;
             /** Name */
             name: string;
+            /** @default training */
+            kind: components["schemas"]["JobKind"];
             status: components["schemas"]["JobStatus"];
             /** Message */
             message: string;
@@ -4178,7 +4466,7 @@ export interface components {
         };
         /**
          * JobConfig
-         * @description Everything that defines a job; the same document as a YAML file, in Python and over HTTP.
+         * @description Everything that defines a training job; the same document as a YAML file, in Python and over HTTP.
          * @example {
          *       "dataset": "ds-4k0x9r2m7q1z",
          *       "model": "HuggingFaceTB/SmolLM2-135M-Instruct",
@@ -4191,8 +4479,15 @@ export interface components {
          */
         JobConfig: {
             /**
+             * Kind
+             * @description Kind of the job. A config without one is that of a training job, and is written without one.
+             * @default training
+             * @constant
+             */
+            kind: "training";
+            /**
              * Name
-             * @description Display name; it need not be unique. Default: the names of the base model and the dataset.
+             * @description Display name; it need not be unique. Default: the names of the model and the dataset.
              */
             name?: string | null;
             /**
@@ -4335,15 +4630,20 @@ export interface components {
             priority: number;
             /**
              * Preemptible
-             * @description Whether a job of a higher priority may take this one's devices; it continues from its checkpoint later.
+             * @description Whether a job of a higher priority may take this one's devices; it continues from where it was later.
              * @default true
              */
             preemptible: boolean;
             /**
              * Time Limit S
-             * @description Seconds that the job may train, all its attempts together; then it saves and ends.
+             * @description Seconds that the job may run, all its attempts together; then it saves and ends.
              */
             time_limit_s?: number | null;
+            /**
+             * Max Cost
+             * @description What the job may cost, all its attempts together, in the currency of the service; then it saves and ends.
+             */
+            max_cost?: number | string | null;
             /**
              * Stuck Timeout S
              * @description Seconds without progress after which the attempt counts as hung and is tried again.
@@ -4418,6 +4718,8 @@ export interface components {
             cost?: string | null;
             /** Currency */
             currency?: string | null;
+            /** Max Cost After S */
+            max_cost_after_s?: number | null;
             /** Measured Job Id */
             measured_job_id?: string | null;
             /** Memory Correction */
@@ -4443,6 +4745,12 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
+        /**
+         * JobKind
+         * @description What a job does; `kind` in its config.
+         * @enum {string}
+         */
+        JobKind: "training" | "evaluation";
         /**
          * JobOverview
          * @description A job with its dataset and newest metric points, as the earlier clients read it.
@@ -4504,6 +4812,8 @@ export interface components {
             owner: string;
             /** Name */
             name: string;
+            /** @default training */
+            kind: components["schemas"]["JobKind"];
             status: components["schemas"]["JobStatus"];
             /** Message */
             message: string;
@@ -4597,6 +4907,24 @@ export interface components {
             job_id: string;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * JsonSchema
+         * @description 1 where the answer is valid JSON and follows the schema, else 0.
+         */
+        JsonSchema: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "json_schema";
+            /**
+             * Definition
+             * @description A JSON Schema (draft 2020-12); without one, any JSON text is valid. References to other documents fail.
+             */
+            definition?: {
+                [key: string]: unknown;
+            } | null;
         };
         /**
          * JsonSchemaReward
@@ -5073,10 +5401,40 @@ export interface components {
              */
             name: string;
         };
+        /**
+         * NodeHistory
+         * @description The series of one machine and its GPUs.
+         */
+        NodeHistory: {
+            /** Node */
+            node: string;
+            /** Interval S */
+            interval_s: number;
+            /** Data */
+            data: components["schemas"]["NodeSeries"][];
+        } & {
+            [key: string]: unknown;
+        };
         /** NodeList */
         NodeList: {
             /** Data */
             data: components["schemas"]["NodeStatus"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * NodeSeries
+         * @description What a machine or one of its GPUs did over time.
+         */
+        NodeSeries: {
+            /** Device */
+            device: string;
+            /** Times */
+            times: string[];
+            /** Values */
+            values: {
+                [key: string]: components["schemas"]["Spread"];
+            };
         } & {
             [key: string]: unknown;
         };
@@ -5108,8 +5466,24 @@ export interface components {
              * @default []
              */
             jobs: components["schemas"]["HeldDevices"][];
+            /**
+             * Gpus Out
+             * @default []
+             */
+            gpus_out: components["schemas"]["GpuOut"][];
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * NormalisedMatch
+         * @description 1 where the answer equals the reference answer without case, punctuation, articles and extra white space.
+         */
+        NormalisedMatch: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "normalised_match";
         };
         /**
          * NoticePayload
@@ -5134,7 +5508,7 @@ export interface components {
         };
         /**
          * Notification
-         * @description One life event of a job, or of a channel.
+         * @description One life event of a job, or news about a channel, a budget or a GPU.
          */
         Notification: {
             /** Id */
@@ -5168,7 +5542,7 @@ export interface components {
          * @description What a notification reports.
          * @enum {string}
          */
-        NotificationKind: "submitted" | "started" | "completed" | "failed" | "cancelled" | "paused" | "resumed" | "retried" | "recovered" | "requeued" | "alarm" | "channel_off" | "test";
+        NotificationKind: "submitted" | "started" | "completed" | "failed" | "cancelled" | "paused" | "resumed" | "retried" | "recovered" | "requeued" | "alarm" | "budget" | "gpu_out" | "channel_off" | "test";
         /**
          * NotificationPage
          * @description Notifications, newest first.
@@ -5184,6 +5558,23 @@ export interface components {
             num_unread: number;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * NumericAnswer
+         * @description 1 where the last number of the answer equals that of the reference answer, else 0.
+         */
+        NumericAnswer: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "numeric_answer";
+            /**
+             * Tolerance
+             * @description Largest difference between two numbers that count as equal.
+             * @default 0
+             */
+            tolerance: number;
         };
         /**
          * NumericAnswerReward
@@ -5721,6 +6112,29 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * Perplexity
+         * @description How surprised a model is by the reference answers: `exp` of the mean loss of their tokens. Lower is better.
+         */
+        Perplexity: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "perplexity";
+            /**
+             * Max Length
+             * @description Maximum number of tokens of a row; longer rows are truncated on the right, as in training.
+             * @default 1024
+             */
+            max_length: number;
+            /**
+             * Assistant Only Loss
+             * @description Whether only the answers count, or every token of a conversation.
+             * @default true
+             */
+            assistant_only_loss: boolean;
+        };
+        /**
          * Phase
          * @description Phases of a run.
          *
@@ -5790,6 +6204,39 @@ export interface components {
             content: string;
         };
         /**
+         * PythonFile
+         * @description Whatever a function in a Python file returns. The settings of the service list the files that may be used.
+         */
+        PythonFile: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "python_file";
+            /**
+             * Path
+             * @description Absolute path on the machines that train.
+             */
+            path: string;
+            /**
+             * Function
+             * @description Name of the function. It gets `completions` and `references`, and returns one number for each answer.
+             * @default reward
+             */
+            function: string;
+            /**
+             * Sha256
+             * @description SHA-256 of the file; filled in at the submission. A job does not run with a file of another content.
+             */
+            sha256?: string | null;
+            /**
+             * Timeout S
+             * @description Seconds that one call, for all answers of a worker, may take.
+             * @default 60
+             */
+            timeout_s: number;
+        };
+        /**
          * PythonFileReward
          * @description Whatever a function in a Python file returns. The settings of the service list the files that may be used.
          */
@@ -5851,6 +6298,11 @@ export interface components {
             next_cursor?: string | null;
             /** Waiting For */
             waiting_for?: string | null;
+            /**
+             * Gpus Out
+             * @default []
+             */
+            gpus_out: components["schemas"]["GpuOut"][];
         } & {
             [key: string]: unknown;
         };
@@ -5862,6 +6314,8 @@ export interface components {
             job_id: string;
             /** Name */
             name: string;
+            /** @default training */
+            kind: components["schemas"]["JobKind"];
             /** Owner */
             owner?: string | null;
             /**
@@ -5901,6 +6355,15 @@ export interface components {
              * @default 1
              */
             weight: number;
+            /** Max Monthly Cost */
+            max_monthly_cost?: string | null;
+            /**
+             * Monthly Cost
+             * @default 0
+             */
+            monthly_cost: string;
+            /** Currency */
+            currency?: string | null;
             /**
              * Queued Jobs
              * @default 0
@@ -5946,6 +6409,11 @@ export interface components {
             max_upload_bytes?: number | null;
             /** Weight */
             weight?: number | null;
+            /**
+             * Max Monthly Cost
+             * @description What the jobs may cost in a calendar month (UTC), in the currency of the service.
+             */
+            max_monthly_cost?: number | string | null;
         };
         /**
          * ReadUntil
@@ -5980,7 +6448,29 @@ export interface components {
          * @description Why a job, or one attempt of it, ended.
          * @enum {string}
          */
-        ReasonCode: "ok" | "user_cancelled" | "config_invalid" | "dataset_invalid" | "model_not_found" | "model_access_denied" | "device_oom" | "host_oom" | "disk_full" | "storage_error" | "checkpoint_corrupt" | "loss_diverged" | "worker_crashed" | "worker_hung" | "node_lost" | "gpu_lost" | "collective_error" | "preempted" | "service_restarted" | "retry_budget_exhausted" | "time_limit" | "internal_error";
+        ReasonCode: "ok" | "user_cancelled" | "config_invalid" | "dataset_invalid" | "model_not_found" | "model_access_denied" | "device_oom" | "host_oom" | "disk_full" | "storage_error" | "checkpoint_corrupt" | "loss_diverged" | "worker_crashed" | "worker_hung" | "node_lost" | "gpu_lost" | "collective_error" | "preempted" | "service_restarted" | "retry_budget_exhausted" | "time_limit" | "cost_limit" | "internal_error";
+        /**
+         * Regex
+         * @description 1 where the answer matches a regular expression, else 0. A match that takes longer than a second is none.
+         */
+        Regex: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "regex";
+            /**
+             * Pattern
+             * @description A regular expression of Python; begin it with `(?s)` where `.` is to match line breaks.
+             */
+            pattern: string;
+            /**
+             * Full Match
+             * @description Whether the whole answer must match, not only a part of it.
+             * @default false
+             */
+            full_match: boolean;
+        };
         /**
          * RegexReward
          * @description 1 where the answer matches a regular expression, else 0. A match that takes longer than a second is none.
@@ -6257,6 +6747,30 @@ export interface components {
             keep_old_secret_active_for_24_hours: boolean;
         };
         /**
+         * Rouge
+         * @description ROUGE F-measure against the reference answer: 0 to 1.
+         */
+        Rouge: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "rouge";
+            /**
+             * Variant
+             * @description Shared words, shared pairs of words, or the longest common subsequence (`rougeLsum`: line by line).
+             * @default rougeL
+             * @enum {string}
+             */
+            variant: "rouge1" | "rouge2" | "rougeL" | "rougeLsum";
+            /**
+             * Use Stemmer
+             * @description Whether English words count by their stems.
+             * @default false
+             */
+            use_stemmer: boolean;
+        };
+        /**
          * RowEstimate
          * @description The rows of the training datasets as the trainer reads them.
          */
@@ -6287,6 +6801,8 @@ export interface components {
             job_id: string;
             /** Name */
             name: string;
+            /** @default training */
+            kind: components["schemas"]["JobKind"];
             /** Owner */
             owner?: string | null;
             status: components["schemas"]["JobStatus"];
@@ -7213,6 +7729,21 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * DeletedMessage
+         * @description A job was deleted, with its events (streams of all jobs).
+         */
+        DeletedMessage: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "deleted";
+            /** Job Id */
+            job_id: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * EndMessage
          * @description The job has ended, and all its events have been sent (streams of one job).
          */
@@ -7320,6 +7851,7 @@ export type SchemaAutoValue = components['schemas']['AutoValue'];
 export type SchemaBatches = components['schemas']['Batches'];
 export type SchemaBestEvaluation = components['schemas']['BestEvaluation'];
 export type SchemaBestValue = components['schemas']['BestValue'];
+export type SchemaBleu = components['schemas']['Bleu'];
 export type SchemaChange = components['schemas']['Change'];
 export type SchemaChangeEndpoint = components['schemas']['ChangeEndpoint'];
 export type SchemaChannel = components['schemas']['Channel'];
@@ -7335,6 +7867,7 @@ export type SchemaCheckpointList = components['schemas']['CheckpointList'];
 export type SchemaCheckpointPayload = components['schemas']['CheckpointPayload'];
 export type SchemaCheckpointPrune = components['schemas']['CheckpointPrune'];
 export type SchemaCheckpointRule = components['schemas']['CheckpointRule'];
+export type SchemaChrf = components['schemas']['Chrf'];
 export type SchemaComparedAnswer = components['schemas']['ComparedAnswer'];
 export type SchemaComparedCurve = components['schemas']['ComparedCurve'];
 export type SchemaComparedDataset = components['schemas']['ComparedDataset'];
@@ -7371,14 +7904,19 @@ export type SchemaDpoSettings = components['schemas']['DpoSettings'];
 export type SchemaDuplicates = components['schemas']['Duplicates'];
 export type SchemaEarlierRun = components['schemas']['EarlierRun'];
 export type SchemaEnergyCost = components['schemas']['EnergyCost'];
+export type SchemaEvaluationConfig = components['schemas']['EvaluationConfig'];
 export type SchemaEvent = components['schemas']['Event'];
 export type SchemaEventKind = components['schemas']['EventKind'];
 export type SchemaEventList = components['schemas']['EventList'];
+export type SchemaExactMatch = components['schemas']['ExactMatch'];
 export type SchemaExactMatchReward = components['schemas']['ExactMatchReward'];
+export type SchemaF1 = components['schemas']['F1'];
 export type SchemaFailureAnalysis = components['schemas']['FailureAnalysis'];
 export type SchemaFailurePayload = components['schemas']['FailurePayload'];
 export type SchemaFinding = components['schemas']['Finding'];
 export type SchemaGap = components['schemas']['Gap'];
+export type SchemaGeneration = components['schemas']['Generation'];
+export type SchemaGpuOut = components['schemas']['GpuOut'];
 export type SchemaGpuProcess = components['schemas']['GpuProcess'];
 export type SchemaGpuSample = components['schemas']['GpuSample'];
 export type SchemaGraderCheck = components['schemas']['GraderCheck'];
@@ -7396,11 +7934,13 @@ export type SchemaJobConfig = components['schemas']['JobConfig'];
 export type SchemaJobCost = components['schemas']['JobCost'];
 export type SchemaJobDisk = components['schemas']['JobDisk'];
 export type SchemaJobEstimate = components['schemas']['JobEstimate'];
+export type SchemaJobKind = components['schemas']['JobKind'];
 export type SchemaJobOverview = components['schemas']['JobOverview'];
 export type SchemaJobSeries = components['schemas']['JobSeries'];
 export type SchemaJobStatus = components['schemas']['JobStatus'];
 export type SchemaJobTelemetry = components['schemas']['JobTelemetry'];
 export type SchemaJobWithId = components['schemas']['JobWithId'];
+export type SchemaJsonSchema = components['schemas']['JsonSchema'];
 export type SchemaJsonSchemaReward = components['schemas']['JsonSchemaReward'];
 export type SchemaKeptCheckpoint = components['schemas']['KeptCheckpoint'];
 export type SchemaKeyList = components['schemas']['KeyList'];
@@ -7423,12 +7963,16 @@ export type SchemaModelReference = components['schemas']['ModelReference'];
 export type SchemaMove = components['schemas']['Move'];
 export type SchemaNewKey = components['schemas']['NewKey'];
 export type SchemaNewUser = components['schemas']['NewUser'];
+export type SchemaNodeHistory = components['schemas']['NodeHistory'];
 export type SchemaNodeList = components['schemas']['NodeList'];
+export type SchemaNodeSeries = components['schemas']['NodeSeries'];
 export type SchemaNodeStatus = components['schemas']['NodeStatus'];
+export type SchemaNormalisedMatch = components['schemas']['NormalisedMatch'];
 export type SchemaNoticePayload = components['schemas']['NoticePayload'];
 export type SchemaNotification = components['schemas']['Notification'];
 export type SchemaNotificationKind = components['schemas']['NotificationKind'];
 export type SchemaNotificationPage = components['schemas']['NotificationPage'];
+export type SchemaNumericAnswer = components['schemas']['NumericAnswer'];
 export type SchemaNumericAnswerReward = components['schemas']['NumericAnswerReward'];
 export type SchemaOpenAiCheckpoint = components['schemas']['OpenAiCheckpoint'];
 export type SchemaOpenAiDeleted = components['schemas']['OpenAiDeleted'];
@@ -7455,10 +7999,12 @@ export type SchemaPageDataset = components['schemas']['Page_Dataset_'];
 export type SchemaPageJob = components['schemas']['Page_Job_'];
 export type SchemaPageTunedModel = components['schemas']['Page_TunedModel_'];
 export type SchemaPart = components['schemas']['Part'];
+export type SchemaPerplexity = components['schemas']['Perplexity'];
 export type SchemaPhase = components['schemas']['Phase'];
 export type SchemaPreviewRow = components['schemas']['PreviewRow'];
 export type SchemaProgressPayload = components['schemas']['ProgressPayload'];
 export type SchemaPromptMessage = components['schemas']['PromptMessage'];
+export type SchemaPythonFile = components['schemas']['PythonFile'];
 export type SchemaPythonFileReward = components['schemas']['PythonFileReward'];
 export type SchemaQueue = components['schemas']['Queue'];
 export type SchemaQueueEntry = components['schemas']['QueueEntry'];
@@ -7467,6 +8013,7 @@ export type SchemaQuotaChange = components['schemas']['QuotaChange'];
 export type SchemaReadUntil = components['schemas']['ReadUntil'];
 export type SchemaReadiness = components['schemas']['Readiness'];
 export type SchemaReasonCode = components['schemas']['ReasonCode'];
+export type SchemaRegex = components['schemas']['Regex'];
 export type SchemaRegexReward = components['schemas']['RegexReward'];
 export type SchemaReinforcementHyperparameters = components['schemas']['ReinforcementHyperparameters'];
 export type SchemaReinforcementSettings = components['schemas']['ReinforcementSettings'];
@@ -7477,6 +8024,7 @@ export type SchemaResumedPayload = components['schemas']['ResumedPayload'];
 export type SchemaRewardMethod = components['schemas']['RewardMethod'];
 export type SchemaRoleFacts = components['schemas']['RoleFacts'];
 export type SchemaRotateSecret = components['schemas']['RotateSecret'];
+export type SchemaRouge = components['schemas']['Rouge'];
 export type SchemaRowEstimate = components['schemas']['RowEstimate'];
 export type SchemaRunningEntry = components['schemas']['RunningEntry'];
 export type SchemaSamplePayload = components['schemas']['SamplePayload'];
@@ -7520,6 +8068,7 @@ export type SchemaUserList = components['schemas']['UserList'];
 export type SchemaError = components['schemas']['Error'];
 export type SchemaAckMessage = components['schemas']['AckMessage'];
 export type SchemaCloseMessage = components['schemas']['CloseMessage'];
+export type SchemaDeletedMessage = components['schemas']['DeletedMessage'];
 export type SchemaEndMessage = components['schemas']['EndMessage'];
 export type SchemaErrorMessage = components['schemas']['ErrorMessage'];
 export type SchemaEventsMessage = components['schemas']['EventsMessage'];
@@ -7555,7 +8104,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["CloseMessage"];
+                    "text/event-stream": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["DeletedMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["CloseMessage"];
                 };
             };
             /** @description Error */
@@ -7599,7 +8148,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["CloseMessage"];
+                    "text/event-stream": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["DeletedMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["CloseMessage"];
                 };
             };
             /** @description The job has ended, and `Last-Event-ID` is its last event. */
@@ -8322,6 +8871,8 @@ export interface operations {
         parameters: {
             query?: {
                 status?: components["schemas"]["JobStatus"][] | null;
+                /** @description Kinds of jobs to list; default: all. */
+                kind?: components["schemas"]["JobKind"][] | null;
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
@@ -8371,7 +8922,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["JobConfig"];
+                "application/json": components["schemas"]["JobConfig"] | components["schemas"]["EvaluationConfig"];
             };
         };
         responses: {
@@ -9109,6 +9660,79 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["NodeList"];
                 };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_node_history_api_nodes__node__history_get: {
+        parameters: {
+            query?: {
+                /** @description Names of series; default: all. */
+                name?: string[] | null;
+                /** @description Only points after this time. */
+                after?: string | null;
+                /** @description Only points up to this time. */
+                until?: string | null;
+                /** @description Most points for each device. */
+                max_points?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Name of the machine. */
+                node: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NodeHistory"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    post_restore_api_nodes__node__devices__device__restore_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name of the machine. */
+                node: string;
+                /** @description `gpu-0` and so on. */
+                device: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Error */
             default: {
@@ -12813,7 +13437,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["PingMessage"] | components["schemas"]["ErrorMessage"];
+                    "application/json": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["DeletedMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["PingMessage"] | components["schemas"]["ErrorMessage"];
                 };
             };
             /** @description Error */
@@ -12854,7 +13478,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["PingMessage"] | components["schemas"]["ErrorMessage"];
+                    "application/json": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["DeletedMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["PingMessage"] | components["schemas"]["ErrorMessage"];
                 };
             };
             /** @description Error */

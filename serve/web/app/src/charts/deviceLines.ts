@@ -1,5 +1,5 @@
 /** The charts of a job's GPUs and processes: each has a line of means for each device, and a faint one of the peaks. */
-import type { DeviceSeries } from "../api/nodes";
+import type { DeviceSeries, NodeHistory } from "../api/nodes";
 import type { Line } from "./lines";
 
 export interface DeviceChart {
@@ -38,6 +38,16 @@ export function deviceCharts(devices: DeviceSeries[], start: number): DeviceChar
   })).filter((chart) => chart.lines.length > 0);
 }
 
+/** The load of a machine and its GPUs; time 0 is the first point. */
+export function loadLines(history: NodeHistory): Line[] {
+  const start = Math.min(...history.data.flatMap((series) => series.times.slice(0, 1)).map((at) => Date.parse(at)));
+  return history.data.flatMap((series, index) => {
+    const name = series.device === "host" ? "cpu_percent" : "utilization_percent";
+    const device = { ...series, node: history.node, attempts: [] };
+    return series.values[name] ? linesOf(device, name, 1, start, true, index) : [];
+  });
+}
+
 function linesOf(
   device: DeviceSeries, name: string, unit: number, start: number, hasOneNode: boolean, index: number,
 ): Line[] {
@@ -52,6 +62,7 @@ function linesOf(
 
 /** `gpu-0` as `GPU 0`. */
 function nameOf(device: string): string {
+  if (device === "host") return "Processors";
   return device.replace("gpu-", "GPU ");
 }
 

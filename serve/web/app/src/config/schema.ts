@@ -102,8 +102,8 @@ export class JobSchema {
     const words = variants.map((variant) => variant["const"]).filter((value) => typeof value === "string");
     const others = variants.filter((variant) => typeof variant["const"] !== "string");
     const plain = { items: null, choices: [], words, isAbove: false, isBelow: false };
-    const only = others[0];
-    if (only === undefined || others.length > 1) {
+    const only = decimalOf(others) ?? others[0];
+    if (only === undefined || (others.length > 1 && !decimalOf(others))) {
       return { ...plain, kind: "value", words: [...words, ...others.flatMap(wordsOf)] };
     }
     if (Array.isArray(only["enum"])) return { ...plain, kind: "choice", choices: only["enum"] as unknown[] };
@@ -146,6 +146,12 @@ export class JobSchema {
     if (typeof reference !== "string") return (schema ?? {}) as Json;
     return this.schemas[reference.split("/").at(-1) ?? ""] ?? {};
   }
+}
+
+/** The number of a decimal, which may also be written as a string. */
+function decimalOf(variants: Json[]): Json | undefined {
+  const types = variants.map((variant) => variant["type"]);
+  return types.length === 2 && types.includes("string") ? variants[types.indexOf("number")] : undefined;
 }
 
 function wordsOf(schema: Json): string[] {

@@ -4,7 +4,7 @@ import type { Job } from "../api/client";
 import { jobKeys, type JobPages } from "../api/jobs";
 import { notificationKeys } from "../api/notifications";
 import { isTerminal } from "../format/status";
-import { applyEvents } from "./apply";
+import { applyDeletion, applyEvents } from "./apply";
 import { LiveConnection, type LinkState } from "./connection";
 
 const KINDS = ["status", "progress", "metrics", "notice", "checkpoint"];
@@ -91,6 +91,10 @@ function useConnection(
         if (events.some(({ kind }) => kind === "status" || kind === "notice")) refreshNotifications();
       },
       onQueue: () => { refresh([["queue"], jobKeys.lists]); },
+      onDeleted: (id) => {
+        applyDeletion(client, id);
+        refresh([["queue"], jobKeys.lists]);
+      },
       onGap: () => { void client.invalidateQueries(); },
     });
   });

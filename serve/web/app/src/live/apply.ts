@@ -53,6 +53,16 @@ export function applyEvents(client: QueryClient, events: JobEvent[]): (readonly 
   return stale;
 }
 
+/** Drop a deleted job from what is shown. Its open page reads it again, and says that it is gone. */
+export function applyDeletion(client: QueryClient, id: string): void {
+  client.setQueriesData<JobPages>({ queryKey: jobKeys.lists }, (pages) => pages && withoutJob(pages, id));
+  void client.invalidateQueries({ queryKey: jobKeys.job(id) });
+}
+
+function withoutJob(pages: JobPages, id: string): JobPages {
+  return { ...pages, pages: pages.pages.map((page) => ({ ...page, data: page.data.filter((job) => job.id !== id) })) };
+}
+
 function staleAfter(id: string, events: JobEvent[]): (readonly string[])[] {
   const kinds = new Set(events.map((event) => event.kind));
   const stale: (readonly string[])[] = [];

@@ -9,6 +9,7 @@ export interface Listener {
   onState(state: LinkState): void;
   onEvents(events: JobEvent[]): void;
   onQueue(): void;
+  onDeleted(jobId: string): void;
   /** What is shown may have gaps: everything has to be loaded again. */
   onGap(): void;
 }
@@ -115,6 +116,8 @@ export class LiveConnection {
       this.listener.onEvents((JSON.parse(message.data) as { events: JobEvent[] }).events);
     } else if (message.event === "queue") {
       this.listener.onQueue();
+    } else if (message.event === "deleted") {
+      this.listener.onDeleted((JSON.parse(message.data) as { job_id: string }).job_id);
     }
   }
 

@@ -43,13 +43,14 @@ function GpuRow({ gpu, node }: { gpu: GpuSample; node: NodeStatus }) {
       <td className="numeric" data-label="Temperature">{withUnit(gpu.temperature_celsius, "°C")}</td>
       <td className="numeric" data-label="Power">{powerOf(gpu)}</td>
       <td className="numeric" data-label="Clock">{withUnit(gpu.clock_mhz, "MHz")}</td>
-      <td data-label="State"><State gpu={gpu} /></td>
+      <td data-label="State"><State gpu={gpu} isOut={node.gpus_out.some((out) => out.gpu === gpu.index)} /></td>
       <td data-label="Jobs"><Jobs jobs={node.jobs.filter((job) => job.gpus.includes(gpu.index))} /></td>
     </tr>
   );
 }
 
-function State({ gpu }: { gpu: GpuSample }) {
+function State({ gpu, isOut }: { gpu: GpuSample; isOut: boolean }) {
+  if (isOut) return <span className="device-lost">taken out</span>;
   if (gpu.error) return <span className="device-lost">{gpu.error}</span>;
   if (gpu.throttle_reasons.length > 0) return <span className="device-slow">throttled: {gpu.throttle_reasons.join(", ")}</span>;
   return <>ok</>;

@@ -4,6 +4,8 @@ import { useTitle } from "../../app/useTitle";
 import { bytes, clock, counted } from "../../format/format";
 import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
 import { DeviceTable } from "./DeviceTable";
+import { NodeChart } from "./NodeChart";
+import { TakenOut } from "./TakenOut";
 import "../records.css";
 import "./nodes.css";
 
@@ -39,6 +41,8 @@ function Node({ node }: { node: NodeStatus }) {
         <p className="muted small">{factsOf(node).join(" · ")}</p>
       </header>
       <DeviceTable node={node} />
+      <TakenOut gpus={node.gpus_out} />
+      <NodeChart name={node.name} />
     </section>
   );
 }

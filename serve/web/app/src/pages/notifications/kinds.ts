@@ -14,6 +14,8 @@ export const KINDS: Record<NotificationKind, StateLook> = {
   recovered: { glyph: "↻", label: "Recovered", tone: "warn" },
   requeued: { glyph: "○", label: "Queued again", tone: "quiet" },
   alarm: { glyph: "!", label: "Alarm", tone: "warn" },
+  budget: { glyph: "!", label: "Budget", tone: "bad" },
+  gpu_out: { glyph: "!", label: "GPU taken out", tone: "bad" },
   channel_off: { glyph: "!", label: "Channel off", tone: "bad" },
   test: { glyph: "·", label: "Test", tone: "quiet" },
 };

@@ -23,12 +23,12 @@ export function Devices() {
   );
 }
 
-function Use({ use: { device, total, used, free } }: { use: DeviceUse }) {
+function Use({ use: { device, total, used, out, free } }: { use: DeviceUse }) {
   if (total === null || free === null) return <p className="muted">{number(used)} used; the total is not known at the moment</p>;
   return (
     <>
       <p>
-        <b className="numeric">{number(free)} free</b> <span className="muted numeric">of {number(total)}, {number(used)} used</span>
+        <b className="numeric">{number(free)} free</b> <span className="muted numeric">of {number(total)}, {number(used)} used{out > 0 && `, ${number(out)} taken out`}</span>
       </p>
       <meter min={0} max={total} value={Math.min(used, total)} aria-label={`${nameOf(device)} used`} />
     </>

@@ -3,6 +3,7 @@ import { useTitle } from "../../app/useTitle";
 import { queueQuery, type Queue } from "../../api/queue";
 import { Link } from "../../router/Link";
 import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
+import { TakenOut } from "../nodes/TakenOut";
 import { Devices } from "./Devices";
 import { QueueList } from "./QueueList";
 import { Running } from "./Running";
@@ -19,6 +20,7 @@ export default function QueuePage() {
       <Devices />
       {error && <ErrorNote error={error} retry={() => void refetch()} />}
       {!queue && !error && <Loading />}
+      {queue && <TakenOut gpus={queue.gpus_out} />}
       {queue && <Content queue={queue} />}
     </>
   );

@@ -1,12 +1,13 @@
-"""What the devices and processes of a job did over time. Blocks on the store."""
+"""What the devices and processes of a job, and machines, did over time. Every function blocks on the store."""
 
 from collections.abc import Collection
 from datetime import UTC, datetime
 
-from ftlab.schemas.telemetry import DeviceSeries, JobTelemetry, Spread
+from ftlab.errors import NotFoundError
+from ftlab.schemas.telemetry import DeviceSeries, JobTelemetry, NodeHistory, NodeSeries, Spread
 from serve.context import Services
 from tracking.store.telemetry import ATTEMPT, StoredSeries
-from tracking.store.telemetry_points import widen
+from tracking.store.telemetry_points import Points, widen
 
 INTERVALS_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14_400, 28_800, 86_400)
 
@@ -35,6 +36,31 @@ def read_telemetry(
     )
 
 
+def read_history(
+    services: Services,
+    owner: str,
+    node: str,
+    *,
+    names: Collection[str],
+    after: datetime | None,
+    until: datetime | None,
+    max_points: int,
+) -> NodeHistory:
+    """The series of a machine and its GPUs, which are the same for every owner; otherwise as `read_telemetry`."""
+    with services.store.read() as tx:
+        stored = tx.telemetry.of_node(node, after=after, until=until)
+        if not stored and not tx.telemetry.has_node(node):
+            raise NotFoundError("There are no measurements of a machine with this name.", "node_not_found", "node")
+    found = [series for series in stored if series.points.times]
+    interval_s = _interval_s(found, max_points)
+    data = [
+        NodeSeries(device=series.device, times=_times(points), values=_values(points, names))
+        for series in found
+        for points in [widen(series.points, interval_s)]
+    ]
+    return NodeHistory(node=node, interval_s=interval_s, data=data)
+
+
 def _interval_s(found: list[StoredSeries], max_points: int) -> int:
     """The shortest interval that makes few enough points of the longest series."""
     span_s = max((max(series.points.times) - min(series.points.times) for series in found), default=0.0)
@@ -48,11 +74,19 @@ def _to_wire(series: StoredSeries, interval_s: int, names: Collection[str]) -> D
     return DeviceSeries(
         node=series.node,
         device=series.device,
-        times=[datetime.fromtimestamp(at, UTC) for at in points.times],
+        times=_times(points),
         attempts=[int(attempt or 0) for attempt in points.series[ATTEMPT].max],
-        values={
-            name: Spread(min=each.min, mean=each.mean, max=each.max)
-            for name, each in points.series.items()
-            if name != ATTEMPT and (not names or name in names)
-        },
+        values=_values(points, names),
     )
+
+
+def _times(points: Points) -> list[datetime]:
+    return [datetime.fromtimestamp(at, UTC) for at in points.times]
+
+
+def _values(points: Points, names: Collection[str]) -> dict[str, Spread]:
+    return {
+        name: Spread(min=each.min, mean=each.mean, max=each.max)
+        for name, each in points.series.items()
+        if name != ATTEMPT and (not names or name in names)
+    }
