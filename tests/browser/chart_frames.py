@@ -1,6 +1,6 @@
 """The charts of a job's page: how many frames a second, with many points and live metrics.
 
-    python -m tests.bench.chart_frames [--points 100000] [--metrics-per-s 10] [--seconds 10]
+    python -m tests.browser.chart_frames [--points 100000] [--metrics-per-s 10] [--seconds 10]
 
 A job with so many points in each metric is shown in Chromium while its run goes on. The mouse moves over the chart of
 the loss all the time, then drags it to zoom and moves on. A frame's time is that between two animation frames of the
@@ -92,7 +92,7 @@ def watch(url: str, job_id: str, duration_s: float) -> dict[str, list[float]]:
     """Milliseconds of each frame: while the mouse moves over the whole chart, and after a zoom."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(base_url=url, viewport={"width": WIDE["width"], "height": WIDE["height"]})
+        page = browser.new_page(base_url=url, viewport=WIDE)
         page.goto(f"/jobs/{job_id}")
         chart = page.get_by_role("img", name="Chart of Loss").first
         chart.wait_for()
