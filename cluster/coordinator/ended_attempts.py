@@ -125,7 +125,7 @@ def _settle(tick: Tick, job: JobRecord, attempt: AttemptRecord) -> None:
 def _settle_stopped(
     tick: Tick, job: JobRecord, stop: StopKind, reason: ReasonCode, message: str, notices: Sequence[NewEvent]
 ) -> None:
-    match after_stop(stop, reason, message, step=job.step, saved_step=_saved_step(tick, job)):
+    match after_stop(stop, reason, message, step=job.step, saved_step=_saved_step(tick, job), job_kind=job.kind):
         case GiveUp(reason, message):
             move_job(tick, job, JobStatus.FAILED, reason=reason, message=message, notices=notices)
         case Stopped(status, message, stop_reason, to_front):
@@ -141,7 +141,7 @@ def _settle_ended(tick: Tick, job: JobRecord, reason: ReasonCode, message: str, 
         reason, message, retries_used=job.retries_used, max_retries=config.max_retries, now=tick.now
     )
     if reason is ReasonCode.TIME_LIMIT or (isinstance(follows, Retry) and _is_time_up(tick, job)):
-        message = time_is_up(_saved_step(tick, job))
+        message = time_is_up(_saved_step(tick, job), job.kind)
         move_job(tick, job, JobStatus.FAILED, reason=ReasonCode.TIME_LIMIT, message=message, notices=notices)
     elif isinstance(follows, GiveUp):
         recoverable = None if _is_time_up(tick, job) else job.training_config

@@ -8,7 +8,7 @@ import ray
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from cluster.data.client import PrepareCalls
-from cluster.data.requests import PrepareRequest, WorkState
+from cluster.data.requests import DataRequest, WorkState
 from cluster.machine.cpu_priority import python_for_training
 from cluster.named_actor import ActorUnreachableError, NamedActor
 from cluster.names import HEAD_RESOURCE, NAMESPACE, ON_HEAD, RUN_PREFIX, STANDBY_PREFIX
@@ -55,7 +55,7 @@ class Cluster(Protocol):
     def release(self, placement_groups: Iterable[str]) -> None:
         """Release placement groups that may have outlived their run."""
 
-    def prepare(self, request: PrepareRequest) -> WorkState | None:
+    def prepare(self, request: DataRequest) -> WorkState | None:
         """Have the data worker prepare a job's data, and report how far it is; `None` when it does not answer."""
 
 
@@ -119,7 +119,7 @@ class RayCluster:
         for group in placement_groups:
             remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
 
-    def prepare(self, request: PrepareRequest) -> WorkState | None:
+    def prepare(self, request: DataRequest) -> WorkState | None:
         return self._prepare_calls.ask(request)
 
     def _node(self, node: dict[str, Any]) -> Node:

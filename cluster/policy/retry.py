@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ftlab.backoff import backoff_s
-from ftlab.status import RETRY_CLASSES, JobStatus, ReasonCode, RetryClass, StopKind
+from ftlab.status import RETRY_CLASSES, JobKind, JobStatus, ReasonCode, RetryClass, StopKind
 
 FIRST_BACKOFF_S = 1.0
 LONGEST_BACKOFF_S = 60.0
@@ -39,6 +39,10 @@ STOP_REASONS = {
 SURVIVED_STOPS = frozenset({*STOP_REASONS.values(), ReasonCode.DISK_FULL})
 """Reasons after which a job that was requested to stop can continue later. Where the disk had no room for the last
 checkpoint, the one before is intact."""
+
+
+CONTINUES = {JobKind.EVALUATION: "It continues with the rows that are not measured yet."}
+"""How a job of a kind without checkpoints continues after a stop."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,13 @@ def after_attempt(
 
 
 def after_stop(
-    kind: StopKind, reason: ReasonCode, message: str, *, step: int, saved_step: int | None
+    kind: StopKind,
+    reason: ReasonCode,
+    message: str,
+    *,
+    step: int,
+    saved_step: int | None,
+    job_kind: JobKind = JobKind.TRAINING,
 ) -> Stopped | GiveUp:
     """Decide after an attempt that was requested to stop, however it then ended. The job's retries are not touched.
 
@@ -98,10 +108,10 @@ def after_stop(
         return GiveUp(reason, message)
     if reason is ReasonCode.TIME_LIMIT and kind.urgency < StopKind.TIME_LIMIT.urgency:
         kind = StopKind.TIME_LIMIT  # the run saw it first
-    continues = _continues(step, saved_step)
+    continues = CONTINUES.get(job_kind) or _continues(step, saved_step)
     match kind:
         case StopKind.TIME_LIMIT:
-            return Stopped(JobStatus.FAILED, time_is_up(saved_step), ReasonCode.TIME_LIMIT)
+            return Stopped(JobStatus.FAILED, time_is_up(saved_step, job_kind), ReasonCode.TIME_LIMIT)
         case StopKind.PREEMPT:
             text = f"Queued again after {ReasonCode.PREEMPTED.value}: a job of higher priority needed the devices."
             return Stopped(JobStatus.QUEUED, f"{text} {continues}", to_front=True)
@@ -114,8 +124,10 @@ def after_stop(
     return Stopped(JobStatus.PAUSED, f"The job is paused. {continues}{cause}")
 
 
-def time_is_up(saved_step: int | None) -> str:
+def time_is_up(saved_step: int | None, kind: JobKind = JobKind.TRAINING) -> str:
     """The message of a job that has used up its time limit."""
+    if kind is not JobKind.TRAINING:
+        return "The job's time_limit_s is used up. Submit it again with more time."
     if saved_step is None:
         return "The job's time_limit_s was used up before its first checkpoint. Submit it again with more time."
     return (

@@ -74,6 +74,8 @@ class Submitted:
 
     job: Job
     is_replay: bool = False
+    is_cached: bool = False
+    """Whether it is an earlier evaluation that measured the same."""
 
 
 def submit(services: Services, owner: str, submission: Submission, answer: HubAnswer) -> Submitted:

@@ -20,6 +20,7 @@ from tracking.store.rows import (
     attempts,
     checkpoints,
     deleted_records,
+    evaluations,
     events,
     job_files,
     job_sources,
@@ -30,7 +31,8 @@ from tracking.store.rows import (
 from tracking.store.telemetry_rows import telemetry
 
 TABLES_OF_JOB = (
-    *(events, metrics, telemetry, checkpoints, job_files, job_sources, models, attempts, openai_jobs, job_metadata),
+    *(events, metrics, telemetry, checkpoints, job_files, job_sources, evaluations, models, attempts),
+    *(openai_jobs, job_metadata),
 )
 
 

@@ -121,6 +121,18 @@ job_sources = Table(
     job_id_column(),
     Column("source_job_id", String, primary_key=True),
 )
+# What an evaluation measures: a completed one answers a later one with the same key.
+evaluations = Table(
+    "evaluations",
+    metadata,
+    job_id_column(),
+    Column("owner", String, nullable=False),
+    # A hash of the models, the rows and the settings; `NULL` where a model was not known at the submission.
+    Column("key", String),
+    # What each model was at the submission.
+    Column("identities", JSON(none_as_null=True)),
+)
+Index("ix_evaluations_key", evaluations.c.owner, evaluations.c.key)
 Index("ix_job_sources_source", job_sources.c.source_job_id, job_sources.c.job_id)
 
 
