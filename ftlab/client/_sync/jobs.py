@@ -75,7 +75,8 @@ class Jobs:
     ) -> Job:
         """Submit a job. Every submission carries an idempotency key, given or generated, so that a retry is safe.
 
-        A key that was used before returns the first job, with `is_replay` set. With the name of a `template`, the
+        A key that was used before returns the first job, with `is_replay` set; an evaluation that was made before
+        returns that one, with `is_cached` set. With the name of a `template`, the
         config needs only what the template leaves out or what differs from it.
 
         Raises `InvalidRequestError` for a config that the service would refuse, before anything is sent, and
@@ -92,7 +93,8 @@ class Jobs:
         job = retries.read(Job, response)
         # After a retry, it may be the first try that made the job.
         is_replay = response.headers.get("idempotent-replay") == "true" and not retries.was_repeated
-        return job.model_copy(update={"is_replay": is_replay})
+        is_cached = response.headers.get("evaluation-cached") == "true"
+        return job.model_copy(update={"is_replay": is_replay, "is_cached": is_cached})
 
     def estimate(self, config: JobConfig | Mapping[str, Any]) -> JobEstimate:
         """What a job would need: memory, steps, tokens, time and disk. Nothing is stored.
