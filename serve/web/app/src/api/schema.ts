@@ -131,6 +131,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/training/jobs/{job_id}/evaluation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get what an evaluation found
+         * @description Values with intervals, tests, and the worst and best rows. The base models come first.
+         */
+        get: operations["get_results_api_training_jobs__job_id__evaluation_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/training/jobs/{job_id}/evaluation/rows": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the rows of an evaluation
+         * @description The answer of every model to each row, with its scores, in the order of the dataset.
+         */
+        get: operations["get_rows_api_training_jobs__job_id__evaluation_rows_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/quota": {
         parameters: {
             query?: never;
@@ -356,7 +396,7 @@ export interface paths {
         put?: never;
         /**
          * Submit a job
-         * @description The reply is sent after the job is durable: it survives any crash.
+         * @description The reply is sent after the job is durable: it survives any crash. `kind` says what the job does.
          */
         post: operations["create_job_api_training_jobs_post"];
         delete?: never;
@@ -2283,6 +2323,61 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * AnsweredRow
+         * @description A row of an evaluation with what each model made of it.
+         */
+        AnsweredRow: {
+            /** Row */
+            row: number;
+            /**
+             * Line
+             * @default 0
+             */
+            line: number;
+            /**
+             * Question
+             * @default
+             */
+            question: string;
+            /** Reference */
+            reference?: string | null;
+            /** Answers */
+            answers?: {
+                [key: string]: string;
+            };
+            /** Cut */
+            cut?: string[];
+            /** Scores */
+            scores?: {
+                [key: string]: {
+                    [key: string]: number;
+                };
+            };
+            /** Skipped */
+            skipped?: {
+                [key: string]: {
+                    [key: string]: string;
+                };
+            };
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * AnsweredRowList
+         * @description One page of the rows of an evaluation; the number of its last row goes into `after` of the next request.
+         */
+        AnsweredRowList: {
+            /** Data */
+            data: components["schemas"]["AnsweredRow"][];
+            /**
+             * Has More
+             * @default false
+             */
+            has_more: boolean;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * ApiKey
          * @description An API key, without its secret.
          */
@@ -2444,6 +2539,24 @@ export interface components {
             value: number;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * Bleu
+         * @description BLEU of all answers together, as sacreBLEU computes it: 0 to 100.
+         */
+        Bleu: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "bleu";
+            /**
+             * Tokenizer
+             * @description How sacreBLEU finds the words: `13a` for languages with spaces, `char` for those without.
+             * @default 13a
+             * @enum {string}
+             */
+            tokenizer: "13a" | "intl" | "char" | "none";
         };
         /**
          * Change
@@ -2773,6 +2886,23 @@ export interface components {
              * @default false
              */
             dry_run: boolean;
+        };
+        /**
+         * Chrf
+         * @description chrF of all answers together, as sacreBLEU computes it: 0 to 100.
+         */
+        Chrf: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "chrf";
+            /**
+             * Word Order
+             * @description Longest word n-grams besides those of characters; 2 is chrF++.
+             * @default 0
+             */
+            word_order: number;
         };
         /**
          * ComparedAnswer
@@ -3524,6 +3654,159 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * EvaluationConfig
+         * @description Everything that defines an evaluation; the same document as a YAML file, in Python and over HTTP.
+         * @example {
+         *       "dataset": "ds-4k0x9r2m7q1z",
+         *       "kind": "evaluation",
+         *       "metrics": [
+         *         {
+         *           "type": "perplexity"
+         *         },
+         *         {
+         *           "type": "exact_match"
+         *         }
+         *       ],
+         *       "models": [
+         *         "job:job-4k0x9r2m7q1z"
+         *       ]
+         *     }
+         */
+        EvaluationConfig: {
+            /**
+             * Kind
+             * @description Kind of the job.
+             * @default evaluation
+             * @constant
+             */
+            kind: "evaluation";
+            /**
+             * Name
+             * @description Display name; it need not be unique. Default: the names of the model and the dataset.
+             */
+            name?: string | null;
+            /**
+             * Models
+             * @description The models to measure, each named like `model` of a training job. Their base models are measured before them, without being named.
+             */
+            models: string[];
+            /**
+             * Dataset
+             * @description Id or unique name of the dataset whose rows the models answer.
+             */
+            dataset: string;
+            /**
+             * Metrics
+             * @description What is measured.
+             * @default [
+             *       {
+             *         "type": "perplexity",
+             *         "max_length": 1024,
+             *         "assistant_only_loss": true
+             *       }
+             *     ]
+             */
+            metrics: (components["schemas"]["Perplexity"] | components["schemas"]["ExactMatch"] | components["schemas"]["NormalisedMatch"] | components["schemas"]["F1"] | components["schemas"]["Rouge"] | components["schemas"]["Bleu"] | components["schemas"]["Chrf"] | components["schemas"]["NumericAnswer"] | components["schemas"]["Regex"] | components["schemas"]["JsonSchema"] | components["schemas"]["PythonFile"])[];
+            /**
+             * @description How the models answer; not used by `perplexity`.
+             * @default {
+             *       "max_new_tokens": 256,
+             *       "temperature": 0,
+             *       "top_p": 1,
+             *       "top_k": 0
+             *     }
+             */
+            generation: components["schemas"]["Generation"];
+            /**
+             * Max Rows
+             * @description Number of rows, from the first. Default: all.
+             */
+            max_rows?: number | null;
+            /**
+             * Batch Size
+             * @description Rows that a model processes at a time. Default: as many as fit the memory.
+             */
+            batch_size?: number | null;
+            /**
+             * Seed
+             * @description Seed of drawn tokens, of the intervals and of the tests.
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Reuse
+             * @description Whether an evaluation that completed earlier answers at once, where it measured the same models on the same rows with the same settings.
+             * @default true
+             */
+            reuse: boolean;
+            /**
+             * @description Devices for the job.
+             * @default {
+             *       "num_workers": 1,
+             *       "sharding": "auto"
+             *     }
+             */
+            resources: components["schemas"]["Resources"];
+            /**
+             * Max Retries
+             * @description How often the job is retried after a failure that it caused itself.
+             * @default 3
+             */
+            max_retries: number;
+            /**
+             * Priority
+             * @description Jobs of a higher priority start first.
+             * @default 50
+             */
+            priority: number;
+            /**
+             * Preemptible
+             * @description Whether a job of a higher priority may take this one's devices; it continues from where it was later.
+             * @default true
+             */
+            preemptible: boolean;
+            /**
+             * Time Limit S
+             * @description Seconds that the job may run, all its attempts together; then it saves and ends.
+             */
+            time_limit_s?: number | null;
+            /**
+             * Stuck Timeout S
+             * @description Seconds without progress after which the attempt counts as hung and is tried again.
+             * @default 600
+             */
+            stuck_timeout_s: number;
+            /**
+             * First Step Timeout S
+             * @description The limit instead of `stuck_timeout_s` until the first step, which waits for the model and the data, and while a checkpoint is written.
+             * @default 3600
+             */
+            first_step_timeout_s: number;
+        };
+        /**
+         * EvaluationResults
+         * @description What an evaluation found. Base models come first.
+         */
+        EvaluationResults: {
+            /** Job Id */
+            job_id: string;
+            /** Dataset Id */
+            dataset_id: string;
+            /** Num Rows */
+            num_rows: number;
+            /** Models */
+            models: components["schemas"]["ModelResult"][];
+            /** Tests */
+            tests?: components["schemas"]["PairedTest"][];
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * Event
          * @description One line of a job's append-only event log. `seq` starts at 1 and has no gap.
          */
@@ -3560,6 +3843,28 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * ExactMatch
+         * @description 1 where the answer equals the reference answer, else 0.
+         */
+        ExactMatch: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "exact_match";
+            /**
+             * Strip
+             * @description Ignore white space at both ends.
+             * @default true
+             */
+            strip: boolean;
+            /**
+             * Ignore Case
+             * @default false
+             */
+            ignore_case: boolean;
+        };
+        /**
          * ExactMatchReward
          * @description 1 where the answer equals the reference answer, else 0.
          */
@@ -3586,6 +3891,17 @@ export interface components {
              * @default false
              */
             ignore_case: boolean;
+        };
+        /**
+         * F1
+         * @description How many words the answer and the reference answer share, as in SQuAD: 0 to 1.
+         */
+        F1: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "f1";
         };
         /**
          * FailureAnalysis
@@ -3672,6 +3988,36 @@ export interface components {
             is_widening?: boolean | null;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * Generation
+         * @description How the models answer.
+         */
+        Generation: {
+            /**
+             * Max New Tokens
+             * @description Maximum number of tokens of an answer.
+             * @default 256
+             */
+            max_new_tokens: number;
+            /**
+             * Temperature
+             * @description 0 takes the likeliest token each time; above it, tokens are drawn.
+             * @default 0
+             */
+            temperature: number;
+            /**
+             * Top P
+             * @description Share of the probability from whose most likely tokens the next one is drawn.
+             * @default 1
+             */
+            top_p: number;
+            /**
+             * Top K
+             * @description Number of most likely tokens from which the next one is drawn; 0 for all.
+             * @default 0
+             */
+            top_k: number;
         };
         /**
          * GpuProcess
@@ -3944,7 +4290,7 @@ export interface components {
         };
         /**
          * Job
-         * @description One fine-tuning job.
+         * @description One job.
          */
         Job: {
             /** Id */
@@ -3953,6 +4299,8 @@ export interface components {
             owner: string;
             /** Name */
             name: string;
+            /** @default training */
+            kind: components["schemas"]["JobKind"];
             status: components["schemas"]["JobStatus"];
             /** Message */
             message: string;
@@ -4094,7 +4442,7 @@ export interface components {
         };
         /**
          * JobConfig
-         * @description Everything that defines a job; the same document as a YAML file, in Python and over HTTP.
+         * @description Everything that defines a training job; the same document as a YAML file, in Python and over HTTP.
          * @example {
          *       "dataset": "ds-4k0x9r2m7q1z",
          *       "model": "HuggingFaceTB/SmolLM2-135M-Instruct",
@@ -4107,8 +4455,15 @@ export interface components {
          */
         JobConfig: {
             /**
+             * Kind
+             * @description Kind of the job. A config without one is that of a training job, and is written without one.
+             * @default training
+             * @constant
+             */
+            kind: "training";
+            /**
              * Name
-             * @description Display name; it need not be unique. Default: the names of the base model and the dataset.
+             * @description Display name; it need not be unique. Default: the names of the model and the dataset.
              */
             name?: string | null;
             /**
@@ -4251,13 +4606,13 @@ export interface components {
             priority: number;
             /**
              * Preemptible
-             * @description Whether a job of a higher priority may take this one's devices; it continues from its checkpoint later.
+             * @description Whether a job of a higher priority may take this one's devices; it continues from where it was later.
              * @default true
              */
             preemptible: boolean;
             /**
              * Time Limit S
-             * @description Seconds that the job may train, all its attempts together; then it saves and ends.
+             * @description Seconds that the job may run, all its attempts together; then it saves and ends.
              */
             time_limit_s?: number | null;
             /**
@@ -4360,6 +4715,12 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * JobKind
+         * @description What a job does; `kind` in its config.
+         * @enum {string}
+         */
+        JobKind: "training" | "evaluation";
+        /**
          * JobOverview
          * @description A job with its dataset and newest metric points, as the earlier clients read it.
          */
@@ -4420,6 +4781,8 @@ export interface components {
             owner: string;
             /** Name */
             name: string;
+            /** @default training */
+            kind: components["schemas"]["JobKind"];
             status: components["schemas"]["JobStatus"];
             /** Message */
             message: string;
@@ -4513,6 +4876,24 @@ export interface components {
             job_id: string;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * JsonSchema
+         * @description 1 where the answer is valid JSON and follows the schema, else 0.
+         */
+        JsonSchema: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "json_schema";
+            /**
+             * Definition
+             * @description A JSON Schema (draft 2020-12); without one, any JSON text is valid. References to other documents fail.
+             */
+            definition?: {
+                [key: string]: unknown;
+            } | null;
         };
         /**
          * JsonSchemaReward
@@ -4858,6 +5239,40 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * MetricResult
+         * @description A metric of one model.
+         */
+        MetricResult: {
+            /** Metric */
+            metric: string;
+            /** Value */
+            value?: number | null;
+            /** Low */
+            low?: number | null;
+            /** High */
+            high?: number | null;
+            /**
+             * Num Rows
+             * @default 0
+             */
+            num_rows: number;
+            /** Skipped */
+            skipped?: {
+                [key: string]: number;
+            };
+            /**
+             * Is Lower Better
+             * @default false
+             */
+            is_lower_better: boolean;
+            /** Worst */
+            worst?: components["schemas"]["ScoredRow"][];
+            /** Best */
+            best?: components["schemas"]["ScoredRow"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * MetricsPayload
          * @description Measured values of one step, with the position of the training.
          */
@@ -4938,6 +5353,24 @@ export interface components {
              * @description Reference as in a job's config.
              */
             model: string;
+        };
+        /**
+         * ModelResult
+         * @description One model of an evaluation.
+         */
+        ModelResult: {
+            /** Key */
+            key: string;
+            /** Name */
+            name: string;
+            /** Base */
+            base?: string | null;
+            /** Revision */
+            revision?: string | null;
+            /** Metrics */
+            metrics?: components["schemas"]["MetricResult"][];
+        } & {
+            [key: string]: unknown;
         };
         /**
          * Move
@@ -5028,6 +5461,17 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * NormalisedMatch
+         * @description 1 where the answer equals the reference answer without case, punctuation, articles and extra white space.
+         */
+        NormalisedMatch: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "normalised_match";
+        };
+        /**
          * NoticePayload
          * @description Something that a user should know; `code` names the subject.
          */
@@ -5100,6 +5544,23 @@ export interface components {
             num_unread: number;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * NumericAnswer
+         * @description 1 where the last number of the answer equals that of the reference answer, else 0.
+         */
+        NumericAnswer: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "numeric_answer";
+            /**
+             * Tolerance
+             * @description Largest difference between two numbers that count as equal.
+             * @default 0
+             */
+            tolerance: number;
         };
         /**
          * NumericAnswerReward
@@ -5625,6 +6086,29 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * PairedTest
+         * @description Whether two models differ in a metric, on the rows that both were measured on.
+         */
+        PairedTest: {
+            /** Metric */
+            metric: string;
+            /** Model */
+            model: string;
+            /** Other */
+            other: string;
+            /** Difference */
+            difference?: number | null;
+            /** P Value */
+            p_value?: number | null;
+            /**
+             * Num Rows
+             * @default 0
+             */
+            num_rows: number;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * Part
          * @description Something that the service depends on.
          */
@@ -5635,6 +6119,29 @@ export interface components {
             message: string;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * Perplexity
+         * @description How surprised a model is by the reference answers: `exp` of the mean loss of their tokens. Lower is better.
+         */
+        Perplexity: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "perplexity";
+            /**
+             * Max Length
+             * @description Maximum number of tokens of a row; longer rows are truncated on the right, as in training.
+             * @default 1024
+             */
+            max_length: number;
+            /**
+             * Assistant Only Loss
+             * @description Whether only the answers count, or every token of a conversation.
+             * @default true
+             */
+            assistant_only_loss: boolean;
         };
         /**
          * Phase
@@ -5704,6 +6211,39 @@ export interface components {
             role: "system" | "user" | "assistant";
             /** Content */
             content: string;
+        };
+        /**
+         * PythonFile
+         * @description Whatever a function in a Python file returns. The settings of the service list the files that may be used.
+         */
+        PythonFile: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "python_file";
+            /**
+             * Path
+             * @description Absolute path on the machines that train.
+             */
+            path: string;
+            /**
+             * Function
+             * @description Name of the function. It gets `completions` and `references`, and returns one number for each answer.
+             * @default reward
+             */
+            function: string;
+            /**
+             * Sha256
+             * @description SHA-256 of the file; filled in at the submission. A job does not run with a file of another content.
+             */
+            sha256?: string | null;
+            /**
+             * Timeout S
+             * @description Seconds that one call, for all answers of a worker, may take.
+             * @default 60
+             */
+            timeout_s: number;
         };
         /**
          * PythonFileReward
@@ -5778,6 +6318,8 @@ export interface components {
             job_id: string;
             /** Name */
             name: string;
+            /** @default training */
+            kind: components["schemas"]["JobKind"];
             /** Owner */
             owner?: string | null;
             /**
@@ -5897,6 +6439,28 @@ export interface components {
          * @enum {string}
          */
         ReasonCode: "ok" | "user_cancelled" | "config_invalid" | "dataset_invalid" | "model_not_found" | "model_access_denied" | "device_oom" | "host_oom" | "disk_full" | "storage_error" | "checkpoint_corrupt" | "loss_diverged" | "worker_crashed" | "worker_hung" | "node_lost" | "gpu_lost" | "collective_error" | "preempted" | "service_restarted" | "retry_budget_exhausted" | "time_limit" | "internal_error";
+        /**
+         * Regex
+         * @description 1 where the answer matches a regular expression, else 0. A match that takes longer than a second is none.
+         */
+        Regex: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "regex";
+            /**
+             * Pattern
+             * @description A regular expression of Python; begin it with `(?s)` where `.` is to match line breaks.
+             */
+            pattern: string;
+            /**
+             * Full Match
+             * @description Whether the whole answer must match, not only a part of it.
+             * @default false
+             */
+            full_match: boolean;
+        };
         /**
          * RegexReward
          * @description 1 where the answer matches a regular expression, else 0. A match that takes longer than a second is none.
@@ -6173,6 +6737,24 @@ export interface components {
             keep_old_secret_active_for_24_hours: boolean;
         };
         /**
+         * Rouge
+         * @description ROUGE F-measure against the reference answer: 0 to 1.
+         */
+        Rouge: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "rouge";
+            /**
+             * Variant
+             * @description Shared words, shared pairs of words, or the longest common subsequence of words.
+             * @default rougeL
+             * @enum {string}
+             */
+            variant: "rouge1" | "rouge2" | "rougeL";
+        };
+        /**
          * RowEstimate
          * @description The rows of the training datasets as the trainer reads them.
          */
@@ -6203,6 +6785,8 @@ export interface components {
             job_id: string;
             /** Name */
             name: string;
+            /** @default training */
+            kind: components["schemas"]["JobKind"];
             /** Owner */
             owner?: string | null;
             status: components["schemas"]["JobStatus"];
@@ -6281,6 +6865,27 @@ export interface components {
          * @enum {string}
          */
         Scope: "read" | "train" | "admin";
+        /**
+         * ScoredRow
+         * @description A row among the worst or the best ones of a metric.
+         */
+        ScoredRow: {
+            /** Row */
+            row: number;
+            /** Score */
+            score?: number | null;
+            /**
+             * Question
+             * @default
+             */
+            question: string;
+            /** Reference */
+            reference?: string | null;
+            /** Answer */
+            answer?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
         /** SeriesList */
         SeriesList: {
             /** Data */
@@ -7228,6 +7833,8 @@ export type SchemaAdjustedBy = components['schemas']['AdjustedBy'];
 export type SchemaAdjustedPayload = components['schemas']['AdjustedPayload'];
 export type SchemaAdjustment = components['schemas']['Adjustment'];
 export type SchemaAlternative = components['schemas']['Alternative'];
+export type SchemaAnsweredRow = components['schemas']['AnsweredRow'];
+export type SchemaAnsweredRowList = components['schemas']['AnsweredRowList'];
 export type SchemaApiKey = components['schemas']['ApiKey'];
 export type SchemaAttempt = components['schemas']['Attempt'];
 export type SchemaAttemptList = components['schemas']['AttemptList'];
@@ -7236,6 +7843,7 @@ export type SchemaAutoValue = components['schemas']['AutoValue'];
 export type SchemaBatches = components['schemas']['Batches'];
 export type SchemaBestEvaluation = components['schemas']['BestEvaluation'];
 export type SchemaBestValue = components['schemas']['BestValue'];
+export type SchemaBleu = components['schemas']['Bleu'];
 export type SchemaChange = components['schemas']['Change'];
 export type SchemaChangeEndpoint = components['schemas']['ChangeEndpoint'];
 export type SchemaChannel = components['schemas']['Channel'];
@@ -7251,6 +7859,7 @@ export type SchemaCheckpointList = components['schemas']['CheckpointList'];
 export type SchemaCheckpointPayload = components['schemas']['CheckpointPayload'];
 export type SchemaCheckpointPrune = components['schemas']['CheckpointPrune'];
 export type SchemaCheckpointRule = components['schemas']['CheckpointRule'];
+export type SchemaChrf = components['schemas']['Chrf'];
 export type SchemaComparedAnswer = components['schemas']['ComparedAnswer'];
 export type SchemaComparedCurve = components['schemas']['ComparedCurve'];
 export type SchemaComparedDataset = components['schemas']['ComparedDataset'];
@@ -7287,14 +7896,19 @@ export type SchemaDpoSettings = components['schemas']['DpoSettings'];
 export type SchemaDuplicates = components['schemas']['Duplicates'];
 export type SchemaEarlierRun = components['schemas']['EarlierRun'];
 export type SchemaEnergyCost = components['schemas']['EnergyCost'];
+export type SchemaEvaluationConfig = components['schemas']['EvaluationConfig'];
+export type SchemaEvaluationResults = components['schemas']['EvaluationResults'];
 export type SchemaEvent = components['schemas']['Event'];
 export type SchemaEventKind = components['schemas']['EventKind'];
 export type SchemaEventList = components['schemas']['EventList'];
+export type SchemaExactMatch = components['schemas']['ExactMatch'];
 export type SchemaExactMatchReward = components['schemas']['ExactMatchReward'];
+export type SchemaF1 = components['schemas']['F1'];
 export type SchemaFailureAnalysis = components['schemas']['FailureAnalysis'];
 export type SchemaFailurePayload = components['schemas']['FailurePayload'];
 export type SchemaFinding = components['schemas']['Finding'];
 export type SchemaGap = components['schemas']['Gap'];
+export type SchemaGeneration = components['schemas']['Generation'];
 export type SchemaGpuProcess = components['schemas']['GpuProcess'];
 export type SchemaGpuSample = components['schemas']['GpuSample'];
 export type SchemaGraderCheck = components['schemas']['GraderCheck'];
@@ -7312,11 +7926,13 @@ export type SchemaJobConfig = components['schemas']['JobConfig'];
 export type SchemaJobCost = components['schemas']['JobCost'];
 export type SchemaJobDisk = components['schemas']['JobDisk'];
 export type SchemaJobEstimate = components['schemas']['JobEstimate'];
+export type SchemaJobKind = components['schemas']['JobKind'];
 export type SchemaJobOverview = components['schemas']['JobOverview'];
 export type SchemaJobSeries = components['schemas']['JobSeries'];
 export type SchemaJobStatus = components['schemas']['JobStatus'];
 export type SchemaJobTelemetry = components['schemas']['JobTelemetry'];
 export type SchemaJobWithId = components['schemas']['JobWithId'];
+export type SchemaJsonSchema = components['schemas']['JsonSchema'];
 export type SchemaJsonSchemaReward = components['schemas']['JsonSchemaReward'];
 export type SchemaKeptCheckpoint = components['schemas']['KeptCheckpoint'];
 export type SchemaKeyList = components['schemas']['KeyList'];
@@ -7333,18 +7949,22 @@ export type SchemaMemoryParts = components['schemas']['MemoryParts'];
 export type SchemaMethodChoice = components['schemas']['MethodChoice'];
 export type SchemaMetricList = components['schemas']['MetricList'];
 export type SchemaMetricPoint = components['schemas']['MetricPoint'];
+export type SchemaMetricResult = components['schemas']['MetricResult'];
 export type SchemaMetricsPayload = components['schemas']['MetricsPayload'];
 export type SchemaModelCheck = components['schemas']['ModelCheck'];
 export type SchemaModelReference = components['schemas']['ModelReference'];
+export type SchemaModelResult = components['schemas']['ModelResult'];
 export type SchemaMove = components['schemas']['Move'];
 export type SchemaNewKey = components['schemas']['NewKey'];
 export type SchemaNewUser = components['schemas']['NewUser'];
 export type SchemaNodeList = components['schemas']['NodeList'];
 export type SchemaNodeStatus = components['schemas']['NodeStatus'];
+export type SchemaNormalisedMatch = components['schemas']['NormalisedMatch'];
 export type SchemaNoticePayload = components['schemas']['NoticePayload'];
 export type SchemaNotification = components['schemas']['Notification'];
 export type SchemaNotificationKind = components['schemas']['NotificationKind'];
 export type SchemaNotificationPage = components['schemas']['NotificationPage'];
+export type SchemaNumericAnswer = components['schemas']['NumericAnswer'];
 export type SchemaNumericAnswerReward = components['schemas']['NumericAnswerReward'];
 export type SchemaOpenAiCheckpoint = components['schemas']['OpenAiCheckpoint'];
 export type SchemaOpenAiDeleted = components['schemas']['OpenAiDeleted'];
@@ -7370,11 +7990,14 @@ export type SchemaPageAuditEntry = components['schemas']['Page_AuditEntry_'];
 export type SchemaPageDataset = components['schemas']['Page_Dataset_'];
 export type SchemaPageJob = components['schemas']['Page_Job_'];
 export type SchemaPageTunedModel = components['schemas']['Page_TunedModel_'];
+export type SchemaPairedTest = components['schemas']['PairedTest'];
 export type SchemaPart = components['schemas']['Part'];
+export type SchemaPerplexity = components['schemas']['Perplexity'];
 export type SchemaPhase = components['schemas']['Phase'];
 export type SchemaPreviewRow = components['schemas']['PreviewRow'];
 export type SchemaProgressPayload = components['schemas']['ProgressPayload'];
 export type SchemaPromptMessage = components['schemas']['PromptMessage'];
+export type SchemaPythonFile = components['schemas']['PythonFile'];
 export type SchemaPythonFileReward = components['schemas']['PythonFileReward'];
 export type SchemaQueue = components['schemas']['Queue'];
 export type SchemaQueueEntry = components['schemas']['QueueEntry'];
@@ -7383,6 +8006,7 @@ export type SchemaQuotaChange = components['schemas']['QuotaChange'];
 export type SchemaReadUntil = components['schemas']['ReadUntil'];
 export type SchemaReadiness = components['schemas']['Readiness'];
 export type SchemaReasonCode = components['schemas']['ReasonCode'];
+export type SchemaRegex = components['schemas']['Regex'];
 export type SchemaRegexReward = components['schemas']['RegexReward'];
 export type SchemaReinforcementHyperparameters = components['schemas']['ReinforcementHyperparameters'];
 export type SchemaReinforcementSettings = components['schemas']['ReinforcementSettings'];
@@ -7393,10 +8017,12 @@ export type SchemaResumedPayload = components['schemas']['ResumedPayload'];
 export type SchemaRewardMethod = components['schemas']['RewardMethod'];
 export type SchemaRoleFacts = components['schemas']['RoleFacts'];
 export type SchemaRotateSecret = components['schemas']['RotateSecret'];
+export type SchemaRouge = components['schemas']['Rouge'];
 export type SchemaRowEstimate = components['schemas']['RowEstimate'];
 export type SchemaRunningEntry = components['schemas']['RunningEntry'];
 export type SchemaSamplePayload = components['schemas']['SamplePayload'];
 export type SchemaScope = components['schemas']['Scope'];
+export type SchemaScoredRow = components['schemas']['ScoredRow'];
 export type SchemaSeriesList = components['schemas']['SeriesList'];
 export type SchemaServiceInfo = components['schemas']['ServiceInfo'];
 export type SchemaSession = components['schemas']['Session'];
@@ -7684,6 +8310,74 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CheckpointPrune"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_results_api_training_jobs__job_id__evaluation_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The job's id, unique name or unique id prefix. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvaluationResults"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_rows_api_training_jobs__job_id__evaluation_rows_get: {
+        parameters: {
+            query?: {
+                /** @description Number of the last row of the page before. */
+                after?: number;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The job's id, unique name or unique id prefix. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnsweredRowList"];
                 };
             };
             /** @description Error */
@@ -8182,6 +8876,8 @@ export interface operations {
         parameters: {
             query?: {
                 status?: components["schemas"]["JobStatus"][] | null;
+                /** @description Kinds of jobs to list; default: all. */
+                kind?: components["schemas"]["JobKind"][] | null;
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
@@ -8226,7 +8922,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["JobConfig"];
+                "application/json": components["schemas"]["JobConfig"] | components["schemas"]["EvaluationConfig"];
             };
         };
         responses: {
