@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ftlab.schemas import AnyJobConfig, EvaluationConfig, EventPayload, JobConfig
+from ftlab.schemas.evaluation_results import RESULTS_FOLDER
 from ftlab.status import FailureCause, JobKind, Phase, ReasonCode, StopKind
 
 __all__ = [
@@ -25,10 +26,6 @@ __all__ = [
     "StopKind",
     "TrainingPlan",
 ]
-
-
-RESULTS_FOLDER = "evaluation"
-"""Folder of an evaluation's results below that of its job."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,13 @@ from pydantic import Field
 
 from ftlab.schemas.common import WireModel
 
+RESULTS_FOLDER = "evaluation"
+"""Folder of the results of an evaluation below that of its job."""
+RESULTS_FILE = "results.json"
+"""An `EvaluationResults` in this folder."""
+ROWS_FILE = "rows.jsonl"
+"""An `AnsweredRow` on each line of a file there."""
+
 
 class ScoredRow(WireModel):
     """A row among the worst or the best ones of a metric."""

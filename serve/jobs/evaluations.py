@@ -13,7 +13,13 @@ from cluster.runs.model_location import job_folder
 from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
 from ftlab.schemas import EvaluationConfig, NoticePayload, SftMethod
 from ftlab.schemas.evaluation import Perplexity
-from ftlab.schemas.evaluation_results import AnsweredRow, EvaluationResults
+from ftlab.schemas.evaluation_results import (
+    RESULTS_FILE,
+    RESULTS_FOLDER,
+    ROWS_FILE,
+    AnsweredRow,
+    EvaluationResults,
+)
 from ftlab.schemas.methods import RowKind
 from ftlab.schemas.replies import AnsweredRowList
 from ftlab.status import JobKind, JobStatus
@@ -26,10 +32,8 @@ from serve.models.base_model import UNCHECKED, HubAnswer, ask_huggingface, check
 from tracking.store import Transaction
 from tracking.store.records import DatasetRecord, JobRecord
 from train.evaluation.cache_key import cache_key
-from train.evaluation.files import RESULTS_FILE, ROWS_FILE
 from train.model.identity import known_identity
 from train.model.reward_head import check_files
-from train.plan import RESULTS_FOLDER
 from train.rewards import checked_scores
 
 router = APIRouter(prefix="/api/training/jobs", tags=["jobs"], route_class=JsonRoute)

@@ -11,6 +11,8 @@ import numpy as np
 
 from ftlab.files import replacing
 from ftlab.schemas.evaluation_results import (
+    RESULTS_FILE,
+    ROWS_FILE,
     AnsweredRow,
     EvaluationResults,
     MetricResult,
@@ -19,7 +21,6 @@ from ftlab.schemas.evaluation_results import (
     ScoredRow,
 )
 from train.evaluation.cases import Case, Skip
-from train.evaluation.files import RESULTS_FILE, ROWS_FILE
 from train.evaluation.measures import Answer, Measure, Numbers
 from train.evaluation.statistics import Matrix, interval, permutation_p_value
 from train.plan import EvaluationPlan

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from train.evaluation.cases import Skip
-from train.evaluation.files import PROGRESS_FILE
 from train.evaluation.measures import Answer, Numbers
 
+PROGRESS_FILE = "measured.jsonl"
 ANSWERS = "answers"
 """Name of the part of a model's work that generates answers; the others are named by a metric."""
 

@@ -80,9 +80,10 @@ class _Evaluation:
         self._heartbeat.enter(Phase.DELIVERING)
         results = make_report(plan, self._cases, self._measures, models)
         write_report(plan.results_folder, results, plan, self._cases, self._measures, models)
-        for result in results.models:
-            values = {f"{result.key}/{metric.metric}": metric.value for metric in result.metrics}
-            self._link.emit(MetricsPayload(**self._position().to_data(), values=values))
+        values = {
+            f"eval_{model.key}/{metric.metric}": metric.value for model in results.models for metric in model.metrics
+        }
+        self._link.emit(MetricsPayload(**self._position().to_data(), values=values))
 
     def _measured(self, place: int, planned: MeasuredModel) -> ModelRows:
         base = self._find(place, planned)

@@ -12,13 +12,13 @@ import torch
 
 from ftlab.errors import ConflictError
 from ftlab.schemas import EvaluationConfig, EventKind
-from ftlab.schemas.evaluation_results import EvaluationResults
+from ftlab.schemas.evaluation_results import RESULTS_FILE, ROWS_FILE, EvaluationResults
 from ftlab.status import StopKind
 from tests.unit.train.runs import MODEL, Job, Link, write_messages, write_rows
 from train.data.rows.canonical import CanonicalFile
 from train.data.tokens.prompts import prompts
 from train.data.tokens.render import Renderer
-from train.evaluation.files import PROGRESS_FILE, RESULTS_FILE, ROWS_FILE
+from train.evaluation.row_store import PROGRESS_FILE
 from train.evaluation.run import run
 from train.evaluation.work import LoadedModel, generate
 from train.loop.generation import generating
@@ -81,8 +81,8 @@ def test_perplexity_is_exp_of_the_eval_loss_of_the_job(job: Job):
     [test] = results_of(plan).tests
     assert (test.model, test.other, test.num_rows) == ("model", "base", 4)
     assert test.difference == pytest.approx(second.value - first.value)
-    values = {name: value for data in told.told(EventKind.METRICS) for name, value in data["values"].items()}
-    assert values == {"base/perplexity": first.value, "model/perplexity": second.value}
+    [measured] = told.told(EventKind.METRICS)
+    assert measured["values"] == {"eval_base/perplexity": first.value, "eval_model/perplexity": second.value}
 
 
 def test_answers_of_a_padded_batch_are_those_of_one_by_one(job: Job, models: Path):
