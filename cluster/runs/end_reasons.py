@@ -51,7 +51,7 @@ def of_stop(outcome: Outcome, wanted: StopKind | None) -> Failure:
 def of_force(
     reason: ReasonCode, why: str, newest_checkpoint: int | None, notes: Sequence[str] = (), *, saves: bool = True
 ) -> Failure:
-    """Reason and message of a run that its driver ended; `saves` tells whether it is of a kind with checkpoints."""
+    """Reason and message of a run that its driver ended; `saves` says that its kind has checkpoints."""
     if not saves:
         return Failure(reason, why, notes=tuple(notes))
     saved = (

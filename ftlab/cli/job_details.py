@@ -195,7 +195,7 @@ def _settings(session: Session, job: "Job") -> dict[str, object]:
 
 
 def _settings_of_kind(session: Session, job: "Job") -> dict[str, object]:
-    """What a job of another kind than training works on."""
+    """What a job that does not train works on."""
     config: Mapping[str, Any] = job.resolved_config or job.config
     metrics = [str(metric.get("type")) for metric in config.get("metrics") or ()]
     return {

@@ -14,7 +14,7 @@ MAX_MODELS = 20
 MAX_METRICS = 20
 
 ModelReference = Annotated[str, Field(min_length=1, max_length=512)]
-"""A base model or a model of the service, as `model` of a training job names it."""
+"""A reference like that in `model` of a training job."""
 
 
 class Perplexity(StrictModel):

@@ -117,7 +117,9 @@ COLUMNS = (
 
 def passes(job: Job, wanted: str) -> bool:
     """Whether all words of a filter are in the name, id, kind, status, method or model of the job."""
-    text = " ".join((job.name, job.id, job.kind, job.status, method_of(job), model_of(job), job.reason or "")).casefold()
+    text = " ".join(
+        (job.name, job.id, job.kind, job.status, method_of(job), model_of(job), job.reason or "")
+    ).casefold()
     return all(word in text for word in wanted.casefold().split())
 
 

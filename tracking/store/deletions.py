@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, delete, insert, literal, or_, select, un
 
 from ftlab.errors import ConflictError
 from tracking.store.errors import JobBusyError
+from tracking.store.evaluations import evaluations, job_sources
 from tracking.store.naming import not_found
 from tracking.store.openai_jobs import job_metadata, openai_jobs
 from tracking.store.rows import (
@@ -20,10 +21,8 @@ from tracking.store.rows import (
     attempts,
     checkpoints,
     deleted_records,
-    evaluations,
     events,
     job_files,
-    job_sources,
     jobs,
     metrics,
     models,

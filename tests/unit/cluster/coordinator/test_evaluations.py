@@ -1,4 +1,4 @@
-"""Evaluations in the queue: scheduled, interrupted and ended like every job, without a checkpoint and without a model."""
+"""Evaluations in the queue: scheduled, interrupted and ended like every job, but without checkpoints and models."""
 
 from pathlib import Path
 
