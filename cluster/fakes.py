@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.coordinator.ray_backend import DriverLostError
-from cluster.data.requests import PrepareRequest, WorkState, WorkStatus
+from cluster.data.requests import DataRequest, WorkState, WorkStatus
 from cluster.interfaces import EventDocument
 from cluster.policy import Fleet, Spot, WorkerShape
 from train.plan import RunPlan, StopKind
@@ -46,7 +46,7 @@ class FakeCluster:
         """Called with the driver's name before it takes a job, to play what happens at that moment."""
         self.preparations: dict[str, WorkState | None] = {}
         """Progress of each dataset's data; other data is ready at once."""
-        self.asked_to_prepare: list[PrepareRequest] = []
+        self.asked_to_prepare: list[DataRequest] = []
         self.prepares_at_once = True
         """Otherwise the first answer about any data is that it is being prepared, as a data worker's is."""
         self._begun: set[str] = set()
@@ -97,7 +97,7 @@ class FakeCluster:
     def set_aside(self, gpus: Collection[Spot], in_use: Collection[Spot]) -> None:
         self.gpus_aside = set(gpus) - set(in_use)
 
-    def prepare(self, request: PrepareRequest) -> WorkState | None:
+    def prepare(self, request: DataRequest) -> WorkState | None:
         self.asked_to_prepare.append(request)
         if not self.prepares_at_once and request.key not in self._begun:
             self._begun.add(request.key)

@@ -20,7 +20,7 @@ from ftlab.cli.job_source import read_job
 from ftlab.client import AsyncClient, Client
 from ftlab.mcp import server as agents
 from ftlab.schemas import EventKind, SftMethod, streams
-from ftlab.schemas.job_file import parse_job_config, read_yaml
+from ftlab.schemas.job_file import parse_any_config, read_yaml
 from ftlab.schemas.methods import METHODS, TrainingMethod
 from ftlab.schemas.templates import BUILT_IN
 from ftlab.settings import Settings
@@ -357,7 +357,7 @@ def test_python_blocks_compile_and_import_public_names(source: Block) -> None:
 
 @pytest.mark.parametrize("document", blocks_of("yaml"), ids=str)
 def test_yaml_blocks_are_jobs(document: Block) -> None:
-    parse_job_config(read_yaml(document.text, str(document)), str(document))
+    parse_any_config(read_yaml(document.text, str(document)), str(document))
 
 
 @pytest.mark.parametrize("document", blocks_of("json"), ids=str)

@@ -20,10 +20,10 @@ from train.model.base_model import BaseModel
 from train.model.folder import facts_of
 from train.model.load import load_model
 from train.model.preflight import check_sharding_of_adapter
-from train.plan import TrainingPlan
+from train.plan import RunPlan, TrainingPlan
 
 
-def place_of(plan: TrainingPlan) -> Place:
+def place_of(plan: RunPlan) -> Place:
     """What the ranks of a run train on; where their GPUs differ, what the least of them can do. Every rank calls it."""
     if not plan.use_cuda:
         return Place(use_cuda=False, has_fast_bfloat16=has_fast_bfloat16())

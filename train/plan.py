@@ -6,15 +6,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from ftlab.schemas import AnyJobConfig, EventPayload, JobConfig
+from ftlab.schemas import AnyJobConfig, EvaluationConfig, EventPayload, JobConfig
+from ftlab.schemas.evaluation_results import RESULTS_FOLDER
 from ftlab.status import FailureCause, JobKind, Phase, ReasonCode, StopKind
 
 __all__ = [
     "Beat",
     "DataFile",
     "Ending",
+    "EvaluationPlan",
     "Failure",
     "LocalBase",
+    "MeasuredModel",
     "ModelLoaded",
     "Outcome",
     "Phase",
@@ -124,6 +127,39 @@ class TrainingPlan(RunPlan):
 
 
 @dataclass(frozen=True)
+class MeasuredModel:
+    """One model of an evaluation."""
+
+    name: str
+    """Name for its owner: a reference as in the config, or the name of a base model."""
+    key: str
+    """Short name in metrics: `base` or `model`, numbered where there are several."""
+    model: str
+    """A hub id, or the path of a local folder or adapter, as in `TrainingPlan`."""
+    pinned_revision: str | None = None
+    """The commit of a hub model, or of the base model of an adapter; `None` for that which is found."""
+    local_base: LocalBase | None = None
+    base: int | None = None
+    """The place of its base model among the models; `None` for a base model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationPlan(RunPlan):
+    """What the process of an evaluation needs to know."""
+
+    config: EvaluationConfig
+    dataset: DataFile
+    models: tuple[MeasuredModel, ...]
+    """Base models first."""
+    identities: tuple[str, ...] | None = None
+    """What the models were at the submission, if that was known: they must be the same now."""
+
+    @property
+    def results_folder(self) -> Path:
+        return self.job_folder / RESULTS_FOLDER
+
+
+@dataclass(frozen=True)
 class Beat:
     """The newest heartbeat of a run."""
 
@@ -157,6 +193,8 @@ class Outcome:
     """Step of the checkpoint that `job_folder/model` was made from; `None` where the run delivered no model."""
     ended_early: str | None = None
     """Sentence about why the run ended before its last scheduled step; `None` where it did not."""
+    kept: str | None = None
+    """Clause about what a stop keeps, for a kind of jobs without checkpoints."""
     base_model: str | None = None
     base_revision: str | None = None
 
@@ -201,10 +239,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class ModelLoaded:
-    """The base model is in memory and training begins: the job is running now."""
+    """The model is in memory and the work begins: the job is running now."""
 
-    revision: str
-    """Revision of the base model, to be kept for the job's later attempts."""
+    revision: str | None = None
+    """Revision of the base model, to be kept for the job's later attempts; `None` where there is nothing to keep."""
     num_tokens: int | None = None
     """Tokens of all steps of the job, as an estimate counts them."""
 

@@ -10,8 +10,7 @@ from dataclasses import replace
 import psutil
 import torch
 from datasets import Dataset, concatenate_datasets
-from transformers import PreTrainedTokenizerBase, set_seed
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedTokenizerBase
 
 from ftlab.errors import ConflictError, FineTuneLabError
 from ftlab.schemas import NoticePayload
@@ -40,6 +39,7 @@ from train.model.folder import facts_of
 from train.model.preflight import check_devices
 from train.model.tokenizer import load_tokenizer
 from train.plan import Ending, ModelLoaded, Outcome, Phase, RunLink, TrainingPlan
+from train.process import prepare_process
 from train.reporting.run_metrics import eval_losses
 from train.row_schedule import RowSchedule
 
@@ -50,11 +50,7 @@ def run(plan: TrainingPlan, link: RunLink) -> Outcome:
     Raises any error; `train.failures.classify.classify` derives the reason from it.
     """
     # Set up the process.
-    transformers_logging.disable_progress_bar()
-    torch.set_num_threads(plan.threads)
-    if plan.use_cuda and plan.gpu_fraction is not None:
-        torch.cuda.set_per_process_memory_fraction(plan.gpu_fraction)
-    set_seed(plan.config.training.seed)
+    prepare_process(plan, plan.config.training.seed)
     place = place_of(plan)
     plan = replace(plan, config=with_device_defaults(plan.config, place))
     context = RunContext.of(plan, link)

@@ -1,7 +1,7 @@
 """The gate before the start: a job holds no device until the data worker has prepared its data.
 
-A training job whose data is not ready is passed over; it holds nothing, and no job behind it waits for it. There are
-three exceptions:
+A job whose data is not ready is passed over; it holds nothing, and no job behind it waits for it. There are three
+exceptions:
 - A job that has run with the same files starts at once: it would lose its place because of a late answer.
 - So does a job whose data was ready before: it would lose its place when the service restarts.
 - A running job to which files are appended keeps training until they are prepared.
@@ -9,7 +9,7 @@ The cache on disk determines what is ready: a coordinator without this state ask
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from datetime import datetime, timedelta
 
 from cluster.coordinator.failed_jobs import fail_job
@@ -17,10 +17,10 @@ from cluster.coordinator.preparation import DataKey, Preparation, Progress
 from cluster.coordinator.queue_snapshot import QueueSnapshot
 from cluster.coordinator.stop_requests import requested_stop
 from cluster.coordinator.tick import Tick
-from cluster.data.requests import FINDINGS, PrepareRequest, prepare_request
+from cluster.data.requests import FINDINGS, DataRequest, data_request
 from cluster.policy import Fleet, QueuedJob, Wait, fair_order, waiting_reasons
 from ftlab.errors import NotFoundError
-from ftlab.schemas import JobConfig
+from ftlab.schemas import AnyJobConfig, JobConfig
 from ftlab.status import ReasonCode
 from tracking.store.records import JobRecord
 from train.plan import Failure
@@ -43,7 +43,7 @@ class DataGate:
     """Gate that requests the data that jobs need, and passes the jobs whose data is ready. Remembers the answers."""
 
     def __init__(self) -> None:
-        self._preparations: dict[DataKey, Preparation] = {}
+        self._preparations: dict[Hashable, Preparation] = {}
         self._of_queued: dict[str, Preparation] = {}
         """By job: those of the queue, when it was last read."""
         self._for_running: Asked = {}
@@ -82,7 +82,7 @@ class DataGate:
         self._of_queued = {
             job.id: self._preparation_of(snapshot.jobs[job.id], job.config, tick.now)
             for job in snapshot.queue
-            if isinstance(job.config, JobConfig)
+            if job.config.datasets
         }
         for preparation in self._of_queued.values():
             preparation.expire(tick.now)
@@ -93,10 +93,9 @@ class DataGate:
         waits: list[Wait] = []
         # The worker gets the data first that is needed first.
         for queued in fair_order(snapshot.queue, fleet, snapshot.situation):
-            job, config = snapshot.jobs[queued.id], queued.config
-            if not isinstance(config, JobConfig):
+            if queued.id not in self._of_queued:
                 continue
-            preparation = self._of_queued[queued.id]
+            job, config, preparation = snapshot.jobs[queued.id], queued.config, self._of_queued[queued.id]
             if not preparation.is_ready and preparation not in asked:
                 progress = self._ask_in_turn(tick, preparation, job, config, asked)
                 preparation.note_progress(progress, tick.now, is_ready=progress.lets_start)
@@ -119,11 +118,13 @@ class DataGate:
         result = preparation.answer.result if preparation else None
         return result.get(FINDINGS) if result else job.data_findings
 
-    def _preparation_of(self, job: JobRecord, config: JobConfig, now: datetime) -> Preparation:
-        return self._preparations.setdefault(DataKey.of(config, job.model_revision), Preparation(now, now))
+    def _preparation_of(self, job: JobRecord, config: AnyJobConfig, now: datetime) -> Preparation:
+        """The preparation of a job's data; of a job that reads its rows as they are, that these are here."""
+        key = DataKey.of(config, job.model_revision) if isinstance(config, JobConfig) else tuple(config.datasets)
+        return self._preparations.setdefault(key, Preparation(now, now))
 
     def _ask_in_turn(
-        self, tick: Tick, preparation: Preparation, job: JobRecord, config: JobConfig, asked: Asked
+        self, tick: Tick, preparation: Preparation, job: JobRecord, config: AnyJobConfig, asked: Asked
     ) -> Progress:
         """Ask for the data of a queued job, unless enough other data is being prepared.
 
@@ -137,7 +138,7 @@ class DataGate:
             return Progress.LEFT_TO_RUN
         return progress
 
-    def _ask(self, tick: Tick, preparation: Preparation, job: JobRecord, config: JobConfig) -> Progress:
+    def _ask(self, tick: Tick, preparation: Preparation, job: JobRecord, config: AnyJobConfig) -> Progress:
         """Poll the data worker for its progress; the first request starts the work."""
         request = self._request(tick, preparation, job, config)
         if request is None:
@@ -149,19 +150,19 @@ class DataGate:
         return Progress.of(preparation.answer)
 
     def _request(
-        self, tick: Tick, preparation: Preparation, job: JobRecord, config: JobConfig
-    ) -> PrepareRequest | None:
+        self, tick: Tick, preparation: Preparation, job: JobRecord, config: AnyJobConfig
+    ) -> DataRequest | None:
         """`None` when a dataset or the base model is gone."""
         if preparation.request is None:
             try:
                 with tick.store.read() as tx:
-                    preparation.request = prepare_request(tx, tick.settings, config, job.model_revision)
+                    preparation.request = data_request(tx, tick.settings, config, job.model_revision)
             except NotFoundError:
                 return None
         return preparation.request
 
     def _may_start_at_once(
-        self, tick: Tick, preparation: Preparation, job: JobRecord, config: JobConfig, progress: Progress
+        self, tick: Tick, preparation: Preparation, job: JobRecord, config: AnyJobConfig, progress: Progress
     ) -> bool:
         """Whether the job passed before, and its run can prepare by itself what is not prepared any more."""
         has_passed = (job.attempt > 0 and not job.has_new_files) or job.data_findings is not None

@@ -137,7 +137,7 @@ def _settle(tick: Tick, job: JobRecord, attempt: AttemptRecord) -> None:
 def _settle_stopped(
     tick: Tick, job: JobRecord, stop: StopKind, reason: ReasonCode, message: str, notices: Sequence[NewEvent]
 ) -> None:
-    match after_stop(stop, reason, message, step=job.step, saved_step=_saved_step(tick, job)):
+    match after_stop(stop, reason, message, step=job.step, saved_step=_saved_step(tick, job), job_kind=job.kind):
         case GiveUp(reason, message):
             move_job(tick, job, JobStatus.FAILED, reason=reason, message=message, notices=notices)
         case Stopped(status, message, stop_reason, to_front):
@@ -155,7 +155,7 @@ def _settle_ended(tick: Tick, job: JobRecord, reason: ReasonCode, message: str, 
     )
     limit = LIMITS.get(reason) or _used_up_limit(tick, job)
     if limit is not None and (reason in LIMITS or isinstance(follows, Retry)):
-        message, limit_reason = limit_is_used_up(limit, _saved_step(tick, job)), STOP_REASONS[limit]
+        message, limit_reason = limit_is_used_up(limit, _saved_step(tick, job), job.kind), STOP_REASONS[limit]
         notices = [*notices, *_cost_notice(tick, job, limit_reason)]
         move_job(tick, job, JobStatus.FAILED, reason=limit_reason, message=message, notices=notices)
     elif isinstance(follows, GiveUp):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
-from cluster.data.requests import PrepareRequest, WorkState, WorkStatus
+from cluster.data.requests import DataRequest, WorkState, WorkStatus
 from ftlab.schemas import JobConfig
 from ftlab.schemas.methods import Method
 from ftlab.status import RETRY_CLASSES, ReasonCode, RetryClass
@@ -108,7 +108,7 @@ class Preparation:
     """The last answer of the data worker."""
     num_deaths: int = 0
     """Number of data workers that died while working on it."""
-    request: PrepareRequest | None = None
+    request: DataRequest | None = None
     """`None` before the first question."""
     asked_at: datetime | None = None
     """`None` where it was not asked for in the last tick that needed it."""

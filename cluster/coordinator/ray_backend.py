@@ -9,7 +9,7 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from cluster.coordinator.gpu_holds import GpuHolds
 from cluster.data.client import PrepareCalls
-from cluster.data.requests import PrepareRequest, WorkState
+from cluster.data.requests import DataRequest, WorkState
 from cluster.machine.cpu_priority import python_for_training
 from cluster.named_actor import ActorUnreachableError, NamedActor
 from cluster.names import HEAD_RESOURCE, NAMESPACE, ON_HEAD, RUN_PREFIX, STANDBY_PREFIX, node_names
@@ -62,7 +62,7 @@ class Cluster(Protocol):
         Those `in_use` by a run are set aside by a later call, once the run has released them.
         """
 
-    def prepare(self, request: PrepareRequest) -> WorkState | None:
+    def prepare(self, request: DataRequest) -> WorkState | None:
         """Have the data worker prepare a job's data, and report how far it is; `None` when it does not answer."""
 
 
@@ -132,7 +132,7 @@ class RayCluster:
     def set_aside(self, gpus: Collection[Spot], in_use: Collection[Spot]) -> None:
         self._gpu_holds.hold(gpus, in_use)
 
-    def prepare(self, request: PrepareRequest) -> WorkState | None:
+    def prepare(self, request: DataRequest) -> WorkState | None:
         return self._prepare_calls.ask(request)
 
     def _node(self, node: dict[str, Any], name: str) -> Node:

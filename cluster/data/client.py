@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from cluster.data.requests import CheckRequest, LengthsRequest, PrepareRequest, TokensRequest, WorkState
+from cluster.data.requests import CheckRequest, DataRequest, LengthsRequest, TokensRequest, WorkState
 from cluster.data.worker import start_data_worker
 from cluster.named_actor import ActorUnreachableError, NamedActor
 from cluster.names import DATA_WORKER
@@ -32,7 +32,7 @@ class PrepareCalls:
     def __init__(self) -> None:
         self._pending: dict[str, ray.ObjectRef] = {}
 
-    def ask(self, request: PrepareRequest) -> WorkState | None:
+    def ask(self, request: DataRequest) -> WorkState | None:
         """Progress of the work; `None` while the worker does not answer because it has died or is starting."""
         call = self._pending.pop(request.key, None) or start_data_worker().prepare.remote(request)
         try:

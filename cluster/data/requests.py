@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cluster.runs.make_plan import dataset_rows
 from cluster.runs.model_location import locate
 from ftlab.model_ref import parse_model_ref
-from ftlab.schemas import JobConfig
+from ftlab.schemas import AnyJobConfig, JobConfig
 from ftlab.schemas.checks import DEFAULT_MAX_FINDINGS
 from ftlab.schemas.methods import Method
 from ftlab.settings import Settings
@@ -120,6 +120,21 @@ class PrepareRequest(_Request):
 
 
 @dataclass(frozen=True)
+class FetchRequest(_Request):
+    """Bring the rows of datasets to this machine, for a job that reads them as they are."""
+
+    files: tuple[SourceFile, ...]
+
+    @property
+    def all_files(self) -> tuple[SourceFile, ...]:
+        return self.files
+
+
+DataRequest = PrepareRequest | FetchRequest
+"""What a job needs of its data before it starts."""
+
+
+@dataclass(frozen=True)
 class CheckRequest(_Request):
     """Check a dataset."""
 
@@ -182,11 +197,11 @@ def base_ref(tx: Transaction, settings: Settings, model: str, pinned_revision: s
     return BaseRef(location.model, settings.home / "models", pinned_revision, location.local_base)
 
 
-def prepare_request(
-    tx: Transaction, settings: Settings, config: JobConfig, pinned_revision: str | None
-) -> PrepareRequest:
-    """What a job needs to be prepared. Raises `NotFoundError` when a dataset or the base model is gone."""
+def data_request(tx: Transaction, settings: Settings, config: AnyJobConfig, pinned_revision: str | None) -> DataRequest:
+    """What a job needs of its data. Raises `NotFoundError` when a dataset or the base model is gone."""
     files = tuple(source_file(settings, tx.datasets.get(dataset_id)) for dataset_id in config.datasets)
+    if not isinstance(config, JobConfig):
+        return FetchRequest(files)
     eval_file = source_file(settings, tx.datasets.get(config.eval_dataset)) if config.eval_dataset else None
     base = base_ref(tx, settings, config.model, pinned_revision)
     use, samples = ModelUse.of(config), SampleSettings.of(config.training)

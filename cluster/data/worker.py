@@ -20,6 +20,8 @@ from cluster.data.checks import DataChecks, KnownEvalRows, Watch
 from cluster.data.requests import (
     FINDINGS,
     CheckRequest,
+    DataRequest,
+    FetchRequest,
     LengthsRequest,
     PrepareRequest,
     SourceFile,
@@ -73,9 +75,15 @@ class DataWorker:
         self._checks = TaskTable(CHECKS, self._cache, reported_kept_s=CHECK_KEPT_S)
         self._doctor = DataChecks(self._cache, self._fetch)
 
-    def prepare(self, request: PrepareRequest) -> WorkState:
-        """Make the rows of a job ready for training; safe to repeat."""
-        state = self._preparations.ask(request.key, lambda on_progress: self._prepare(request, on_progress))
+    def prepare(self, request: DataRequest) -> WorkState:
+        """Make the rows of a job ready; safe to repeat."""
+
+        def work(on_progress: OnProgress) -> dict[str, Any]:
+            if isinstance(request, FetchRequest):
+                return {"files": [str(self._fetch(file)) for file in request.files]}
+            return self._prepare(request, on_progress)
+
+        state = self._preparations.ask(request.key, work)
         return replace(state, worker=os.getpid())
 
     def check(self, request: CheckRequest) -> WorkState:

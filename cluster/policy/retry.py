@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ftlab.backoff import backoff_s
-from ftlab.status import RETRY_CLASSES, JobStatus, ReasonCode, RetryClass, StopKind
+from ftlab.status import RETRY_CLASSES, JobKind, JobStatus, ReasonCode, RetryClass, StopKind
 
 FIRST_BACKOFF_S = 1.0
 LONGEST_BACKOFF_S = 60.0
@@ -43,6 +43,10 @@ LIMITS = {ReasonCode.TIME_LIMIT: StopKind.TIME_LIMIT, ReasonCode.COST_LIMIT: Sto
 SURVIVED_STOPS = frozenset({*STOP_REASONS.values(), ReasonCode.DISK_FULL})
 """Reasons after which a job that was requested to stop can continue later. Where the disk had no room for the last
 checkpoint, the one before is intact."""
+
+
+CONTINUES = {JobKind.EVALUATION: "It continues with the rows that are not measured yet."}
+"""How a job of a kind without checkpoints continues after a stop."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,13 @@ def after_attempt(
 
 
 def after_stop(
-    kind: StopKind, reason: ReasonCode, message: str, *, step: int, saved_step: int | None
+    kind: StopKind,
+    reason: ReasonCode,
+    message: str,
+    *,
+    step: int,
+    saved_step: int | None,
+    job_kind: JobKind = JobKind.TRAINING,
 ) -> Stopped | GiveUp:
     """Decide after an attempt that was requested to stop, however it then ended. The job's retries are not touched.
 
@@ -102,10 +112,10 @@ def after_stop(
         return GiveUp(reason, message)
     if reason in LIMITS and kind.urgency < LIMITS[reason].urgency:
         kind = LIMITS[reason]  # the run saw it first
-    continues = _continues(step, saved_step)
+    continues = CONTINUES.get(job_kind) or _continues(step, saved_step)
     match kind:
         case StopKind.TIME_LIMIT | StopKind.COST_LIMIT:
-            return Stopped(JobStatus.FAILED, limit_is_used_up(kind, saved_step), STOP_REASONS[kind])
+            return Stopped(JobStatus.FAILED, limit_is_used_up(kind, saved_step, job_kind), STOP_REASONS[kind])
         case StopKind.PREEMPT:
             text = f"Queued again after {ReasonCode.PREEMPTED.value}: a job of higher priority needed the devices."
             return Stopped(JobStatus.QUEUED, f"{text} {continues}", to_front=True)
@@ -118,8 +128,11 @@ def after_stop(
     return Stopped(JobStatus.PAUSED, f"The job is paused. {continues}{cause}")
 
 
-def limit_is_used_up(kind: StopKind, saved_step: int | None) -> str:
+def limit_is_used_up(kind: StopKind, saved_step: int | None, job_kind: JobKind = JobKind.TRAINING) -> str:
     """The message of a job that has used up its `time_limit_s` or its `max_cost`."""
+    if job_kind is not JobKind.TRAINING:
+        setting = "max_cost" if kind is StopKind.COST_LIMIT else "time_limit_s"
+        return f"The job's {setting} is used up. Submit it again with a higher one."
     if kind is StopKind.COST_LIMIT:
         if saved_step is None:
             return "The job's max_cost was used up before its first checkpoint. Resume it with a higher max_cost."

@@ -267,7 +267,8 @@ class AttemptLog:
             if isinstance(event.payload, ModelLoaded):
                 written += tx.events.append(self._ref, new)
                 new = []
-                tx.jobs.set_model_revision(self._ref, event.payload.revision)
+                if event.payload.revision is not None:
+                    tx.jobs.set_model_revision(self._ref, event.payload.revision)
                 self._write_estimate(tx, event.payload.num_tokens)
                 written += self._move(tx, JobStatus.RUNNING)
             else:

@@ -312,7 +312,8 @@ class RunDriver:
         """End the workers, so that `fit()` returns; where even that hangs, the coordinator ends this process."""
         logger.warning("Ending the run %s by force: %s", self._name, why)
         if self._failure is None:
-            self._verdict = of_force(reason, why, self._newest_checkpoint, notes)
+            saves = isinstance(self._plan, TrainingPlan)
+            self._verdict = of_force(reason, why, self._newest_checkpoint, notes, saves=saves)
         end_workers(list(self._workers.values()))
         if not self._ended.wait(FIT_END_TIMEOUT_S):
             self._close(None)

@@ -38,7 +38,9 @@ def of_stop(outcome: Outcome, wanted: StopKind | None) -> Failure:
     kind = max(outcome.stop, wanted or outcome.stop, key=lambda each: each.urgency)
     if kind is StopKind.FENCED:
         return Failure(ReasonCode.INTERNAL_ERROR, "Stopped because a newer attempt had taken over.")
-    if outcome.has_saved:
+    if outcome.kept is not None:
+        saved = f"{outcome.kept}."
+    elif outcome.has_saved:
         saved = f"its checkpoint of step {outcome.saved_step} was saved."
     elif outcome.saved_step is not None:
         saved = f"there was nothing to save after the checkpoint of step {outcome.saved_step}."
@@ -47,8 +49,12 @@ def of_stop(outcome: Outcome, wanted: StopKind | None) -> Failure:
     return Failure(STOP_REASONS[kind], f"{_LEADS[kind]} at step {outcome.step}; {saved}")
 
 
-def of_force(reason: ReasonCode, why: str, newest_checkpoint: int | None, notes: Sequence[str] = ()) -> Failure:
-    """Reason and message of a run that its driver ended."""
+def of_force(
+    reason: ReasonCode, why: str, newest_checkpoint: int | None, notes: Sequence[str] = (), *, saves: bool = True
+) -> Failure:
+    """Reason and message of a run that its driver ended; `saves` says that its kind has checkpoints."""
+    if not saves:
+        return Failure(reason, why, notes=tuple(notes))
     saved = (
         "There is no checkpoint yet."
         if newest_checkpoint is None

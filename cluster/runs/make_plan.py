@@ -5,16 +5,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypedDict
 
+from cluster.runs.evaluated_models import evaluated_models
 from cluster.runs.model_location import job_folder, locate
 from cluster.runs.run_limits import RunLimits
 from ftlab.model_ref import parse_model_ref
-from ftlab.schemas import BaseJobConfig, JobConfig
+from ftlab.schemas import BaseJobConfig, EvaluationConfig, JobConfig
 from ftlab.settings import Settings
 from ftlab.status import StopKind
 from tracking.buckets import Buckets
 from tracking.store import Transaction
 from tracking.store.records import AttemptRecord, DatasetRecord, JobRecord
-from train.plan import DataFile, RunPlan, TrainingPlan
+from train.plan import DataFile, EvaluationPlan, RunPlan, TrainingPlan
 
 
 class _CommonParts(TypedDict):
@@ -75,7 +76,23 @@ def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: Atte
     match config:
         case JobConfig():
             return _training_plan(tx, settings, job, config, common)
+        case EvaluationConfig():
+            return _evaluation_plan(tx, settings, job, config, common)
     raise AssertionError(f"jobs of the kind {job.kind} have no plan")
+
+
+def _evaluation_plan(
+    tx: Transaction, settings: Settings, job: JobRecord, config: EvaluationConfig, common: _CommonParts
+) -> EvaluationPlan:
+    dataset = tx.datasets.get(config.dataset)
+    submitted = tx.evaluations.get(job.id)
+    return EvaluationPlan(
+        **common,
+        config=config,
+        dataset=DataFile(dataset.id, dataset_rows(settings, dataset)),
+        models=evaluated_models(tx, settings, config.models),
+        identities=submitted.identities if submitted else None,
+    )
 
 
 def _training_plan(

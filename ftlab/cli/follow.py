@@ -11,6 +11,7 @@ from ftlab.cli.run_view import RunView
 from ftlab.cli.session import Session
 from ftlab.formatting import duration, number
 from ftlab.schemas import Event, EventKind, Job
+from ftlab.status import JobKind
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -31,6 +32,9 @@ def follow_to_end(session: Session, job: Job, after: int) -> Job:
     results = [("loss", ended.loss), ("eval loss", ended.eval_loss)]
     shown = "".join(f", {name} {number(value)}" for name, value in results if value is not None)
     took = duration(ended.run_time_s)
+    if ended.kind is not JobKind.TRAINING:
+        session.output.talk(f"Completed after {took}.")
+        return ended
     session.output.talk(f"Completed after {took} at step {ended.step}{shown}.")
     session.output.talk(f"Download the model with 'ftlab download {ended.id}'.")
     return ended

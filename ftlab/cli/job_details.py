@@ -105,17 +105,19 @@ def _where(attempt: "Attempt") -> str:
 def _fields(session: Session, job: "Job") -> dict[str, object]:
     from ftlab.cli.text import GLYPHS, files, local_time, status_and_phase, steps
     from ftlab.formatting import duration, number
-    from ftlab.status import ReasonCode
+    from ftlab.status import JobKind, ReasonCode
 
+    settings = _settings if job.kind is JobKind.TRAINING else _settings_of_kind
     return {
         "Id": job.id,
         "Name": job.name,
+        "Kind": None if job.kind is JobKind.TRAINING else job.kind,
         "Status": f"{GLYPHS[job.status]} {status_and_phase(job.status, job.phase)}",
         "Message": job.message,
         "Reason": None if job.reason is ReasonCode.OK else job.reason,
         "Priority": job.priority,
         "Queue place": job.queue_position,
-        **_settings(session, job),
+        **settings(session, job),
         "Step": steps(job.step, job.total_steps) if job.step else None,
         "File": files(job.file, job.num_files, job.file_progress).removeprefix("file ") or None,
         "Epoch": number(job.epoch),
@@ -193,6 +195,17 @@ def _settings(session: Session, job: "Job") -> dict[str, object]:
         "Length": f"{steps} steps" if steps else f"{epochs:g} epochs" if epochs else None,
         "Batch": (f"{rows} x {accumulated} accumulated" if accumulated > 1 else rows) if rows else None,
         "Max length": f"{method['max_length']} tokens" if method.get("max_length") else None,
+    }
+
+
+def _settings_of_kind(session: Session, job: "Job") -> dict[str, object]:
+    """What a job that does not train works on."""
+    config: Mapping[str, Any] = job.resolved_config or job.config
+    metrics = [str(metric.get("type")) for metric in config.get("metrics") or ()]
+    return {
+        "Models": ", ".join(config.get("models") or ()) or None,
+        "Dataset": ", ".join(_dataset(session, dataset) for dataset in job.datasets) or None,
+        "Metrics": ", ".join(metrics) or None,
     }
 
 

@@ -71,6 +71,11 @@ def read_job(
         assign(document, assignment)
     if template is not None:
         _require_the_rest(document, template)
+    return source_of(document, folder, source)
+
+
+def source_of(document: Mapping[str, Any], folder: Path, source: str) -> JobSource:
+    """Check a document whose dataset files are named relative to `folder`; `source` names it in errors."""
     named: dict[str, list[str | Path]] = {}
     stand_ins = dict(document)
     for field in DATASET_FIELDS:

@@ -59,16 +59,16 @@ def ls(
             number(job.loss),
             duration(job.eta_s or None),
             job.created_at,
-            _what_for(job.waiting_for),
             job.kind,
+            _what_for(job.waiting_for),
         )
         for job in shown
     ]
     if sys.stdout.isatty() and all(job.priority == DEFAULT_PRIORITY for job in shown):
         rows = [(*row[:3], "", *row[4:]) for row in rows]
     if sys.stdout.isatty() and all(job.kind is JobKind.TRAINING for job in shown):
-        rows = [(*row[:-1], "") for row in rows]
-    columns = ("ID", "NAME", "STATUS", "PRIORITY", "STEP", "LOSS", "ETA", "CREATED", "WAITING FOR", "KIND")
+        rows = [(*row[:8], "", row[9]) for row in rows]
+    columns = ("ID", "NAME", "STATUS", "PRIORITY", "STEP", "LOSS", "ETA", "CREATED", "KIND", "WAITING FOR")
     session.output.table(columns, rows, shrink=("NAME", "WAITING FOR"))
     if has_more:
         session.output.talk(f"There are more jobs; show them with '--limit {2 * limit}'.")
@@ -126,16 +126,16 @@ def queue(
             steps(job.step, job.total_steps) if job.step else "",
             duration(job.eta_s or None),
             job.created_at,
-            "",
             job.kind,
+            "",
         )
         for job in found.running
     ]
     rows += [
-        (job.position, job.job_id, job.name, job.priority, "", "", job.created_at, _what_for(job.waiting_for), job.kind)
+        (job.position, job.job_id, job.name, job.priority, "", "", job.created_at, job.kind, _what_for(job.waiting_for))
         for job in found.queued
     ]
-    columns = ("PLACE", "ID", "NAME", "PRIORITY", "STEP", "ETA", "CREATED", "WAITING FOR", "KIND")
+    columns = ("PLACE", "ID", "NAME", "PRIORITY", "STEP", "ETA", "CREATED", "KIND", "WAITING FOR")
     session.output.table(columns, rows, shrink=("NAME", "WAITING FOR"))
     if found.has_more:
         session.output.talk(f"{found.num_queued - len(found.queued)} more in the queue.")

@@ -107,7 +107,8 @@ def report_submitted(session: Session, job: "Job") -> None:
     _print_job(session, job)
     _print_notices(session, job)
     _print_auto(session, job)
-    session.output.talk(f"Follow it with 'ftlab wait -f {job.id}'.")
+    how = f"'ftlab results {job.id}'" if job.is_cached else f"'ftlab wait -f {job.id}'"
+    session.output.talk(f"{'See it' if job.is_cached else 'Follow it'} with {how}.")
 
 
 def upload(session: Session, path: Path, options: "UploadOptions | None" = None) -> "Dataset":
@@ -159,6 +160,9 @@ def dataset_id(session: Session, path: Path) -> str:
 
 
 def _say_submitted(session: Session, job: "Job") -> None:
+    if job.is_cached:
+        session.output.talk(f"These models were measured before on these rows, by job {job.name!r}.")
+        return
     if job.is_replay:
         session.output.talk(f"This idempotency key was used before, for job {job.name!r}; it is {job.status}.")
         return
@@ -171,7 +175,7 @@ def _print_notices(session: Session, job: "Job") -> None:
     from ftlab.schemas import NoticePayload
     from ftlab.schemas.events import AUTO_RESOLVED
 
-    if session.output.quiet or job.is_replay or job.last_seq <= 1:
+    if session.output.quiet or job.is_replay or job.is_cached or job.last_seq <= 1:
         return
     for event in session.client.jobs.events(job.id, kinds="notice"):
         if isinstance(event.payload, NoticePayload) and event.payload.code != AUTO_RESOLVED:

@@ -14,7 +14,7 @@ MAX_MODELS = 20
 MAX_METRICS = 20
 
 ModelReference = Annotated[str, Field(min_length=1, max_length=512)]
-"""A base model or a model of the service, as `model` of a training job names it."""
+"""A reference like that in `model` of a training job."""
 
 
 class Perplexity(StrictModel):
@@ -54,10 +54,8 @@ class Rouge(AnswerScore):
     needs_reference = True
 
     type: Literal["rouge"] = "rouge"
-    variant: Literal["rouge1", "rouge2", "rougeL", "rougeLsum"] = "rougeL"
-    """Shared words, shared pairs of words, or the longest common subsequence (`rougeLsum`: line by line)."""
-    use_stemmer: bool = False
-    """Whether English words count by their stems."""
+    variant: Literal["rouge1", "rouge2", "rougeL"] = "rougeL"
+    """Shared words, shared pairs of words, or the longest common subsequence of words."""
 
 
 class Bleu(AnswerScore):
@@ -66,6 +64,8 @@ class Bleu(AnswerScore):
     needs_reference = True
 
     type: Literal["bleu"] = "bleu"
+    tokenizer: Literal["13a", "intl", "char", "none"] = "13a"
+    """How sacreBLEU finds the words: `13a` for languages with spaces, `char` for those without."""
 
 
 class Chrf(AnswerScore):
@@ -147,6 +147,9 @@ class EvaluationConfig(BaseJobConfig):
     """Rows that a model processes at a time. Default: as many as fit the memory."""
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
     """Seed of drawn tokens, of the intervals and of the tests."""
+    reuse: bool = True
+    """Whether an evaluation that completed earlier answers at once, where it measured the same models on the same rows
+    with the same settings."""
 
     @model_validator(mode="after")
     def _each_model_once(self) -> Self:

@@ -79,6 +79,8 @@ class Job(WireModel):
 
     is_replay: bool = Field(default=False, exclude=True)
     """Set by the client: the submission found this job by its idempotency key, instead of creating a new one."""
+    is_cached: bool = Field(default=False, exclude=True)
+    """Set by the client: it is a completed evaluation that had measured the same."""
 
     @property
     def datasets(self) -> list[str]:

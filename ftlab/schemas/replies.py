@@ -9,6 +9,7 @@ from ftlab.schemas.checks import TokenRow
 from ftlab.schemas.common import WireModel
 from ftlab.schemas.costs import CostRecord
 from ftlab.schemas.datasets import Dataset, Upload
+from ftlab.schemas.evaluation_results import AnsweredRow
 from ftlab.schemas.events import Event, LogLine
 from ftlab.schemas.notifications import Channel
 from ftlab.schemas.records import Attempt, Checkpoint, Job, MetricPoint
@@ -44,6 +45,13 @@ class EventList(WireModel):
 
 class LogList(WireModel):
     data: list[LogLine]
+
+
+class AnsweredRowList(WireModel):
+    """One page of the rows of an evaluation; the number of its last row goes into `after` of the next request."""
+
+    data: list[AnsweredRow]
+    has_more: bool = False
 
 
 class CheckpointList(WireModel):

@@ -7,7 +7,7 @@ from datetime import datetime
 from ftlab.cli.text import GLYPHS, fitted, steps
 from ftlab.formatting import duration, one_line
 from ftlab.schemas import Job
-from ftlab.status import LIVE_STATUSES, JobStatus
+from ftlab.status import LIVE_STATUSES, JobKind, JobStatus
 from ftlab.tui.braille import bar, sparkline
 from ftlab.tui.charts import compact
 from ftlab.tui.snapshot import Snapshot, Trend, start_estimate, starts_again
@@ -69,14 +69,17 @@ def short(value: float | None) -> str:
 
 
 def method_of(job: Job) -> str:
-    """`sft`, `dpo` and so on."""
+    """`sft`, `dpo` and so on; of another kind of job, the beginning of its kind."""
+    if job.kind is not JobKind.TRAINING:
+        return job.kind[:4]
     method = (job.resolved_config or job.config).get("method")
     return str(method.get("type") or "sft") if isinstance(method, dict) else "sft"
 
 
 def model_of(job: Job) -> str:
-    """The last part of the base model's name."""
-    return str(job.config.get("model", "")).rsplit("/", 1)[-1]
+    """The last part of the name of the base model, or of the last model of several."""
+    models = job.config.get("models") or [job.config.get("model", "")]
+    return str(models[-1]).rsplit("/", 1)[-1]
 
 
 def elapsed_s(job: Job, now: datetime) -> float | None:
@@ -113,8 +116,10 @@ COLUMNS = (
 
 
 def passes(job: Job, wanted: str) -> bool:
-    """Whether all words of a filter are in the name, id, status, method or model of the job."""
-    text = " ".join((job.name, job.id, job.status, method_of(job), model_of(job), job.reason or "")).casefold()
+    """Whether all words of a filter are in the name, id, kind, status, method or model of the job."""
+    text = " ".join(
+        (job.name, job.id, job.kind, job.status, method_of(job), model_of(job), job.reason or "")
+    ).casefold()
     return all(word in text for word in wanted.casefold().split())
 
 
@@ -159,6 +164,7 @@ class TableLayout:
         is_next = (job.queue_position or 1) == 1
         what = (estimate or job.waiting_for or job.message).removesuffix(".")
         parts = ["" if is_next and estimate else "next: " if is_next else f"no. {job.queue_position}: "]
+        parts += [f"{job.kind}, " if job.kind is not JobKind.TRAINING else ""]
         parts += [f"attempt {job.attempt + 1}, " if starts_again(job) else "", what[:1].lower(), what[1:]]
         return fitted(one_line("".join(parts)), _width_of(self.columns) - len(GAP))
 

@@ -70,6 +70,8 @@ RULES: dict[str, Rule] = {
     "/api/training/jobs/{job_id}/failure": READ,
     "/api/training/jobs/{job_id}/analytics": READ,
     "/api/training/jobs/{job_id}/gpu": READ,
+    "/api/training/jobs/{job_id}/evaluation": READ,
+    "/api/training/jobs/{job_id}/evaluation/rows": READ,
     "/api/training/jobs/{job_id}/download/model": READ,
     "/api/training/jobs/{job_id}/download/logs": READ,
     "/api/training/metrics": READ,

@@ -64,7 +64,7 @@ class _StrictJson:
     """Has pydantic read the annotated model from the bytes of a JSON document."""
 
     def __init__(self, choose: Callable[[dict[str, Any]], type[BaseModel]] | None = None) -> None:
-        """Where the annotated type is a union of models, `choose` tells which one a document is."""
+        """Where the annotated type is a union of models, `choose` finds the one that a document is."""
         self._choose = choose
 
     def __get_pydantic_core_schema__(self, model: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

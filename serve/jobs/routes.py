@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ftlab.errors import InvalidRequestError
-from ftlab.schemas import EventKind, FailureAnalysis, Job, JobAnalytics, JobConfig, JobEstimate, Page
+from ftlab.schemas import EvaluationConfig, EventKind, FailureAnalysis, Job, JobAnalytics, JobConfig, JobEstimate, Page
 from ftlab.schemas.auto import auto_settings
 from ftlab.schemas.replies import AttemptList, CheckpointList, CostRecordList, EventList, LogList, MetricList
 from ftlab.schemas.requests import Batches, JobChange, Move, Resume
@@ -24,6 +24,7 @@ from serve.jobs.auto import resolve_auto
 from serve.jobs.changes import Changed
 from serve.jobs.checkpoint_choice import CheckpointChoice
 from serve.jobs.deletion import delete_when_released
+from serve.jobs.evaluations import submit_evaluation
 from serve.jobs.resume import ResumeOrder
 from serve.models.base_model import NOT_ASKED, ask_huggingface
 
@@ -193,12 +194,15 @@ async def get_analytics(caller: Caller, job_id: JobId) -> Response:
 
 
 async def submitted(caller: Caller, submission: submit.Submission) -> Response:
-    """Submit and answer: 201 with the job's address, also for a replay."""
+    """Submit and answer: 201 with the job's address, also for a replay; 200 for an evaluation that was made before."""
     result = await submit_job(caller, submission)
     headers = {"location": f"/api/training/jobs/{result.job.id}"}
     if result.is_replay:
         headers["idempotent-replay"] = "true"
         return reply(result.job, 201, headers)
+    if result.is_cached:
+        headers["evaluation-cached"] = "true"
+        return reply(result.job, 200, headers)
     return reply(result.job, 201, headers, caller.services.new_job_announcement(caller.owner))
 
 
@@ -209,8 +213,8 @@ async def submit_job(
     if (earlier := await _submitted_before(caller, submission)) is not None:
         return earlier
     config = submission.config
-    if not isinstance(config, JobConfig):
-        raise InvalidRequestError(f"Jobs of the kind '{config.kind}' cannot be submitted.", "invalid_config", "kind")
+    if isinstance(config, EvaluationConfig):
+        return await submit_evaluation(caller, submission)
     answer = await ask_huggingface(caller.services, config.model)
     found = await resolve_auto(caller, config, answer)
     submission = replace(submission, config=found.config, auto=found.auto)

@@ -74,6 +74,8 @@ class Submitted:
 
     job: Job
     is_replay: bool = False
+    is_cached: bool = False
+    """It is an earlier evaluation that measured the same."""
 
 
 def submit(services: Services, owner: str, submission: Submission, answer: HubAnswer) -> Submitted:
@@ -95,9 +97,8 @@ def submit(services: Services, owner: str, submission: Submission, answer: HubAn
 
         def complete(tx: Transaction) -> NewJob:
             resolved, datasets = with_ids(tx, owner, start.config)
-            model_name = start.tuned.name if start.tuned else short_name(start.model.ref)
-            notices = (*unchecked, *start.notices, *auto_notices(submission.auto))
-            return NewJob(resolved, f"{model_name} {datasets[0].name}", notices, **base)
+            name = f"{start.tuned.name if start.tuned else short_name(start.model.ref)} {datasets[0].name}"
+            return NewJob(resolved, name, (*unchecked, *start.notices, *auto_notices(submission.auto)), **base)
 
         return complete
 

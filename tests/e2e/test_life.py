@@ -1,6 +1,7 @@
 """The life of a job as a user meets it: in, watched, out."""
 
 import json
+import math
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -8,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from ftlab import Client
+from ftlab import Client, EvaluationConfig
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import Dataset, EventKind, Job
 from ftlab.status import JobStatus, ReasonCode
-from tests.support.lab import Lab, at_step, follow_until, tiny_job, wait_for
+from tests.support.lab import TINY, Lab, at_step, follow_until, tiny_job, wait_for
 from tests.support.tiny_models import make_tiny_model
 
 
@@ -234,3 +235,35 @@ def test_the_queue_is_first_in_first_out_with_visible_positions(client: Client, 
     assert done[0].finished_at is not None
     assert done[1].started_at is not None
     assert done[0].finished_at <= done[1].started_at
+
+
+def test_a_tuned_model_is_measured_after_its_base_and_the_second_time_at_once(
+    client: Client, finished: Job, dataset: Dataset
+) -> None:
+    config = EvaluationConfig.model_validate_json(
+        json.dumps(
+            {
+                "kind": "evaluation",
+                "models": [f"job:{finished.id}"],
+                "dataset": dataset.id,
+                "metrics": [{"type": "perplexity"}, {"type": "exact_match"}],
+                "generation": {"max_new_tokens": 4},
+            }
+        )
+    )
+    job = client.jobs.wait(client.jobs.create(config).id, timeout_s=120)
+
+    assert (job.kind, job.reason, job.model_id, job.is_cached) == ("evaluation", ReasonCode.OK, None, False)
+    statuses = [event.data["status"] for event in client.jobs.events(job.id, kinds="status")]
+    assert statuses == ["queued", "pending", "initializing", "running", "completed"]
+    results = client.evaluations.results(job.id)
+    assert [(model.key, model.name) for model in results.models] == [("base", TINY), ("model", f"job:{finished.id}")]
+    losses = {point.step: point.value for point in client.jobs.metrics(finished.id, names=["eval_loss"])}
+    base = results.models[0].metrics[0]
+    assert base.value == pytest.approx(math.exp(losses[0]), rel=1e-6)
+    rows = list(client.evaluations.rows(job.id))
+    assert len(rows) == results.num_rows == dataset.num_rows
+    assert all(set(row.answers) == {"base", "model"} for row in rows)
+    again = client.jobs.create(config)
+    assert (again.id, again.is_cached) == (job.id, True)
+    assert [each.id for each in client.jobs.list(kind="evaluation")] == [job.id]

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from ftlab.manifest import MANIFEST, read_manifest
+from ftlab.schemas.evaluation_results import RESULTS_FILE, RESULTS_FOLDER, ROWS_FILE
 from ftlab.schemas.events import parse_payload
 from ftlab.schemas.failure_text import failure_markdown
 from ftlab.schemas.failures import FailureAnalysis
@@ -55,6 +56,12 @@ def upload_logs(api: MlflowApi, run_id: str, job_folder: Path) -> None:
     for pattern in ("attempt-*.jsonl", "attempt-*-stacks.txt"):
         for file in sorted((job_folder / "logs").glob(pattern)):
             api.upload(run_id, file, "logs")
+
+
+def upload_results(api: MlflowApi, run_id: str, job_folder: Path) -> None:
+    """Upload the results of an evaluation, and its rows. Raises `FileNotFoundError` when one is missing."""
+    for name in (RESULTS_FILE, ROWS_FILE):
+        api.upload(run_id, job_folder / RESULTS_FOLDER / name, RESULTS_FOLDER)
 
 
 def upload_model(api: MlflowApi, run_id: str, folder: Path) -> None:

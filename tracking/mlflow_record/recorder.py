@@ -22,6 +22,7 @@ from tracking.mlflow_record.artifacts import (
     upload_failure,
     upload_logs,
     upload_model,
+    upload_results,
     upload_sample,
     upload_sample_table,
 )
@@ -228,6 +229,8 @@ class Recorder:
         try:
             upload_config(self._api, run_id, job_file(job))
             upload_logs(self._api, run_id, folder)
+            if job.kind is JobKind.EVALUATION and status is JobStatus.COMPLETED:
+                upload_results(self._api, run_id, folder)
             if job.kind is JobKind.TRAINING and status is JobStatus.COMPLETED and not page.facts.models:
                 upload_model(self._api, run_id, folder / "model")
                 return "The job has no tuned model."

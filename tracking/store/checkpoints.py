@@ -9,8 +9,9 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 from ftlab.errors import NotFoundError
 from tracking.store.attempts import require_live_attempt
 from tracking.store.database import insert_into
+from tracking.store.evaluations import job_sources
 from tracking.store.records import CheckpointRecord, JobRef
-from tracking.store.rows import UNFINISHED, checkpoints, columns_of, job_sources, jobs
+from tracking.store.rows import UNFINISHED, checkpoints, columns_of, jobs
 
 COLUMNS = columns_of(checkpoints, CheckpointRecord)
 KEYS = ("job_id", "step")

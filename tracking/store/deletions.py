@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, delete, insert, literal, or_, select, un
 
 from ftlab.errors import ConflictError
 from tracking.store.errors import JobBusyError
+from tracking.store.evaluations import evaluations, job_sources
 from tracking.store.naming import not_found
 from tracking.store.openai_jobs import job_metadata, openai_jobs
 from tracking.store.rows import (
@@ -22,7 +23,6 @@ from tracking.store.rows import (
     deleted_records,
     events,
     job_files,
-    job_sources,
     jobs,
     metrics,
     models,
@@ -30,7 +30,8 @@ from tracking.store.rows import (
 from tracking.store.telemetry_rows import telemetry
 
 TABLES_OF_JOB = (
-    *(events, metrics, telemetry, checkpoints, job_files, job_sources, models, attempts, openai_jobs, job_metadata),
+    *(events, metrics, telemetry, checkpoints, job_files, job_sources, evaluations, models, attempts),
+    *(openai_jobs, job_metadata),
 )
 
 

@@ -6,9 +6,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, or_, select, union_all
 
 from ftlab.status import JobKind, JobStatus
+from tracking.store.errors import StaleJobError
+from tracking.store.evaluations import job_sources
 from tracking.store.naming import find_key, not_found
 from tracking.store.paging import newest_first
-from tracking.store.records import JobRecord
+from tracking.store.records import JobRecord, JobRef
 from tracking.store.rows import IS_BEHIND_MLFLOW, IS_LIVE, columns_of, idempotency_keys, jobs
 
 COLUMNS = columns_of(jobs, JobRecord, submitted_config="config", config="resolved_config")
@@ -16,7 +18,7 @@ JobRecords = list[JobRecord]
 
 
 class JobReads:
-    """Base class of `JobRepository`: queries."""
+    """Base class of `JobRepository`: queries, also those that lock a job."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -93,6 +95,29 @@ class JobReads:
         """Those of the ids that are jobs of this owner."""
         found = select(jobs.c.id).where(jobs.c.id.in_(job_ids), jobs.c.owner == owner)
         return set(self._connection.execute(found).scalars())
+
+    def lock(self, ref: JobRef) -> JobRecord:
+        """The job, locked until the transaction ends.
+
+        Raises `StaleJobError` when it has a newer attempt than `ref`.
+        """
+        mine = select(*COLUMNS).where(jobs.c.id == ref.id, jobs.c.attempt == ref.attempt)
+        found = self._records(mine.with_for_update(key_share=True))
+        if not found:
+            raise StaleJobError(f"Attempt {ref.attempt} of job {ref.id!r} is no longer the newest.")
+        return found[0]
+
+    def hold(self, job_id: str) -> None:
+        """Keep a job from being deleted until the transaction ends. Raises `NotFoundError` when there is none."""
+        held = select(jobs.c.id).where(jobs.c.id == job_id).with_for_update(read=True, key_share=True)
+        if self._connection.execute(held).one_or_none() is None:
+            raise not_found("job", job_id)
+
+    def bases_of(self, job_id: str) -> Sequence[str]:
+        """The jobs whose files this job starts from or reads, also those that were deleted."""
+        base: str | None = self._connection.execute(select(jobs.c.base_job_id).where(jobs.c.id == job_id)).scalar_one()
+        sources = select(job_sources.c.source_job_id).where(job_sources.c.job_id == job_id)
+        return [*([base] if base else []), *self._connection.execute(sources).scalars()]
 
     def live(self) -> JobRecords:
         """Jobs with devices or about to get them: pending to cancelling."""

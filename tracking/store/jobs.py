@@ -22,13 +22,12 @@ from ftlab.status import (
 )
 from tracking.store.column_types import clean_text, finite_or_none
 from tracking.store.errors import DuplicateError, StaleJobError
+from tracking.store.evaluations import job_sources
 from tracking.store.events import write_events
 from tracking.store.job_queue import JobQueue
-from tracking.store.job_reads import COLUMNS
 from tracking.store.leases import COORDINATOR
-from tracking.store.naming import not_found
 from tracking.store.records import AttemptRecord, EventRecord, JobRecord, JobRef, MlflowCursor, NewEvent
-from tracking.store.rows import attempts, idempotency_keys, job_sources, jobs, leases
+from tracking.store.rows import attempts, idempotency_keys, jobs, leases
 
 DEFAULT_REASONS = {
     JobStatus.COMPLETED: ReasonCode.OK,
@@ -103,29 +102,6 @@ class JobRepository(JobQueue):
         record = JobRecord(queue_seq=queue_seq, submitted_config=submitted, config=resolved, **values)
         self._write_status(record.ref, record.last_seq, record.status, record.message, None, now)
         return record
-
-    def lock(self, ref: JobRef) -> JobRecord:
-        """The job, locked until the transaction ends.
-
-        Raises `StaleJobError` when it has a newer attempt than `ref`.
-        """
-        mine = select(*COLUMNS).where(jobs.c.id == ref.id, jobs.c.attempt == ref.attempt)
-        found = self._records(mine.with_for_update(key_share=True))
-        if not found:
-            raise StaleJobError(f"Attempt {ref.attempt} of job {ref.id!r} is no longer the newest.")
-        return found[0]
-
-    def hold(self, job_id: str) -> None:
-        """Keep a job from being deleted until the transaction ends. Raises `NotFoundError` when there is none."""
-        held = select(jobs.c.id).where(jobs.c.id == job_id).with_for_update(read=True, key_share=True)
-        if self._connection.execute(held).one_or_none() is None:
-            raise not_found("job", job_id)
-
-    def bases_of(self, job_id: str) -> list[str]:
-        """The jobs whose files this job starts from or reads, also those that were deleted."""
-        base: str | None = self._connection.execute(select(jobs.c.base_job_id).where(jobs.c.id == job_id)).scalar_one()
-        sources = select(job_sources.c.source_job_id).where(job_sources.c.job_id == job_id)
-        return [*([base] if base else []), *self._connection.execute(sources).scalars()]
 
     def move(
         self,

@@ -113,16 +113,6 @@ jobs = Table(
     Column("kind", EnumText(JobKind), nullable=False, server_default=JobKind.TRAINING),
 )
 
-# The jobs whose files an evaluation reads, one for each of its models that is of this service. No foreign key to them:
-# they may be deleted once the evaluation has ended.
-job_sources = Table(
-    "job_sources",
-    metadata,
-    job_id_column(),
-    Column("source_job_id", String, primary_key=True),
-)
-Index("ix_job_sources_source", job_sources.c.source_job_id, job_sources.c.job_id)
-
 
 # A literal, not a parameter: otherwise neither database can prove that a partial index applies.
 def is_queued(table: FromClause) -> ColumnElement[bool]:

@@ -20,6 +20,7 @@ from tracking.store.datasets import DatasetRepository
 from tracking.store.deletions import DeletionRepository
 from tracking.store.device_faults import DeviceFaultRepository
 from tracking.store.disk import DiskRepository
+from tracking.store.evaluations import EvaluationRepository
 from tracking.store.events import EventRepository
 from tracking.store.job_files import JobFileRepository
 from tracking.store.jobs import JobRepository
@@ -56,6 +57,7 @@ class Transaction:
         self.claims = ClaimRepository(connection)
         self.models = ModelRepository(connection)
         self.openai_jobs = OpenAiJobRepository(connection)
+        self.evaluations = EvaluationRepository(connection)
         self.deletions = DeletionRepository(connection)
         self.leases = LeaseRepository(connection)
         self.quotas = QuotaRepository(connection)

@@ -6,18 +6,17 @@ the random state is preserved by the caller, and the model returns to the mode t
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 
 from ftlab.schemas import NoticePayload, SamplePayload
 from ftlab.schemas.sample_prompts import shown_prompt
 from train.all_ranks import is_main_rank
 from train.data.tokens.sample_prompts import SampleSettings, encode_prompts
+from train.loop.generation import end_ids, generating, generation_config
 from train.loop.run_context import RunContext
 from train.plan import StopKind
 
@@ -62,7 +61,7 @@ class PromptSampler:
             return turns.stop
         if not self._has_failed:
             try:
-                with _generating(model):
+                with generating(model):
                     self._answer_all(model, step, turns)
             except Exception as error:
                 # The samples are for reading only: training continues without them.
@@ -74,7 +73,7 @@ class PromptSampler:
         return turns.stop
 
     def _answer_all(self, model: PreTrainedModel | PeftModel, step: int, turns: "_Turns") -> None:
-        config = self._generation_config(model)
+        config = generation_config(model, self._tokenizer, self._max_new_tokens)
         for number, (tokens, shown) in enumerate(zip(self._tokens, self._shown, strict=True), 1):
             ids = torch.tensor([tokens], device=model.device)
             options: dict[str, Any] = {"attention_mask": torch.ones_like(ids), "stopping_criteria": [turns]}
@@ -88,25 +87,9 @@ class PromptSampler:
                     prompt=shown,
                     text=self._tokenizer.decode(answer, skip_special_tokens=True),
                     num_tokens=len(answer),
-                    is_cut=answer[-1] not in self._end_ids(model),
+                    is_cut=answer[-1] not in end_ids(model, self._tokenizer),
                 )
             )
-
-    def _generation_config(self, model: PreTrainedModel | PeftModel) -> GenerationConfig:
-        return GenerationConfig(
-            do_sample=False,
-            num_beams=1,
-            max_new_tokens=self._max_new_tokens,
-            use_cache=True,
-            pad_token_id=self._tokenizer.pad_token_id,
-            eos_token_id=self._end_ids(model),
-            disable_compile=True,
-        )
-
-    def _end_ids(self, model: PreTrainedModel | PeftModel) -> list[int]:
-        of_model = model.generation_config.eos_token_id
-        known = of_model if isinstance(of_model, list) else [of_model]
-        return sorted({token for token in [*known, self._tokenizer.eos_token_id] if token is not None})
 
 
 class _Turns(StoppingCriteria):
@@ -134,18 +117,6 @@ class _Turns(StoppingCriteria):
         if self._num_tokens % TOKENS_PER_TURN == 0 and not self.are_over:
             self.take(is_done=False)
         return torch.full((len(input_ids),), self.stop is not None, device=input_ids.device)
-
-
-@contextmanager
-def _generating(model: PreTrainedModel | PeftModel) -> Iterator[None]:
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _failure(step: int, error: Exception) -> NoticePayload:

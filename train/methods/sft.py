@@ -94,6 +94,15 @@ def measure_batch(model: Any, batch: Batch) -> BatchSums:
     return {name: (values.double().sum(), num_trained) for name, values in sums.items()}
 
 
+def measure_rows(model: Any, batch: Batch) -> list[tuple[float, int]]:
+    """For each row of `batch`, the sum of the loss over its trained tokens, and their number."""
+    del batch[NUM_TOKENS]
+    outputs = model(**batch, use_cache=False, fused_lm_head=True)
+    losses: list[float] = (-outputs.log_probs).double().sum(dim=1).tolist()
+    counts: list[int] = outputs.label_mask.sum(dim=1).tolist()
+    return list(zip(losses, counts, strict=True))
+
+
 def evaluate(
     model: PreTrainedModel | PeftModel,
     rows: Dataset,

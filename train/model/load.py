@@ -28,6 +28,9 @@ from train.model.load_errors import check_loaded, load_errors, model_invalid, na
 from train.model.preflight import ModelUse, check_devices, check_modules
 from train.model.reward_head import HEAD, HEAD_WEIGHT, TASK_TYPE, check_files, has_own_head, is_reward_adapter
 
+AS_TRAINED = JobConfig(model="any", dataset="any")
+"""The defaults of a training job say how the weights of a model that only answers are loaded."""
+
 
 def load_model(
     base: BaseModel, config: JobConfig, *, use_cuda: bool, attention: str | None = None
@@ -72,6 +75,21 @@ def load_delivered(base: BaseModel, folder: Path, config: JobConfig, *, use_cuda
     else:
         model = _load_adapter(_load_base(base, config, use_cuda=use_cuda), folder, config)
     return model.to("cuda") if use_cuda and config.quantised_by is None else model
+
+
+def load_for_answers(base: BaseModel, *, use_cuda: bool, attention: str | None = None) -> PreTrainedModel | PeftModel:
+    """Load a language model to answer with: the base model, with its adapter if it has one.
+
+    `attention` is as for `load_model`. Raise `InvalidRequestError` (`model_invalid`, `unsupported_model`) for files
+    that cannot be loaded completely.
+    """
+    for folder in filter(None, (base.adapter, base.folder)):
+        check_files(AS_TRAINED.method, folder)
+    model = _load_base(base, AS_TRAINED, use_cuda=use_cuda)
+    if attention is not None and model._supports_flash_attn:
+        model.set_attn_implementation(attention)
+    adapted = model if base.adapter is None else _load_adapter(model, base.adapter, AS_TRAINED)
+    return adapted.to("cuda") if use_cuda else adapted
 
 
 def _load_base(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrainedModel:

@@ -3,18 +3,12 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any, TypeVar, assert_never
 
 from ftlab.errors import InvalidRequestError
+from ftlab.schemas.answer_scores import ExactMatch, JsonSchema, NumericAnswer, PythonFile, Regex
 from ftlab.schemas.methods import GrpoMethod
-from ftlab.schemas.rewards import (
-    ExactMatchReward,
-    JsonSchemaReward,
-    LengthReward,
-    NumericAnswerReward,
-    PythonFileReward,
-    RegexReward,
-)
+from ftlab.schemas.rewards import LengthReward
 from train.rewards.python_file import FileReward, checked
 from train.rewards.scores import (
     exact_match,
@@ -25,16 +19,19 @@ from train.rewards.scores import (
     schema_validator,
 )
 
-BuiltInReward = ExactMatchReward | RegexReward | NumericAnswerReward | JsonSchemaReward | LengthReward
+BuiltInScore = ExactMatch | Regex | NumericAnswer | JsonSchema | LengthReward
+
+
+ScoreT = TypeVar("ScoreT")
 
 
 class RewardFunction:
-    """One built-in reward of a job. `__name__` is its name in the metrics of TRL."""
+    """One built-in reward of a job, or metric of an evaluation. `__name__` is its name in the metrics of TRL."""
 
-    def __init__(self, config: BuiltInReward, name: str) -> None:
+    def __init__(self, config: BuiltInScore, name: str) -> None:
         self.__name__ = name
         self._config = config
-        schema = config.definition if isinstance(config, JsonSchemaReward) else None
+        schema = config.definition if isinstance(config, JsonSchema) else None
         self._validator = None if schema is None else schema_validator(schema)
 
     def __call__(
@@ -52,13 +49,13 @@ class RewardFunction:
     def _score(self, answer: str, num_tokens: int, reference: str) -> float:
         config = self._config
         match config:
-            case ExactMatchReward():
+            case ExactMatch():
                 return exact_match(answer, reference, strip=config.strip, ignore_case=config.ignore_case)
-            case RegexReward():
+            case Regex():
                 return matches(answer, config.pattern, full_match=config.full_match)
-            case NumericAnswerReward():
+            case NumericAnswer():
                 return numeric_match(answer, reference, config.tolerance)
-            case JsonSchemaReward():
+            case JsonSchema():
                 return follows_schema(answer, self._validator)
             case LengthReward():
                 length = num_tokens if config.unit == "tokens" else len(answer)
@@ -76,7 +73,7 @@ def reward_functions(method: GrpoMethod) -> list[RewardFunction | FileReward]:
     for place, reward in enumerate(method.rewards):
         seen[reward.type] += 1
         name = f"{reward.type}_{seen[reward.type]}" if seen[reward.type] > 1 else reward.type
-        if isinstance(reward, PythonFileReward):
+        if isinstance(reward, PythonFile):
             functions.append(FileReward(reward, name, f"method.rewards.{place}"))
         else:
             functions.append(RewardFunction(reward, name))
@@ -84,18 +81,23 @@ def reward_functions(method: GrpoMethod) -> list[RewardFunction | FileReward]:
 
 
 def checked_rewards(method: GrpoMethod, reward_files: Sequence[Path]) -> GrpoMethod:
-    """The method with the hashes of its Python files, which must be among `reward_files` or below one of them.
+    """The method with the hashes of its Python files. Raise what `checked_scores` raises."""
+    return method.model_copy(update={"rewards": checked_scores(method.rewards, "method.rewards", reward_files)})
 
-    Raise `InvalidRequestError` for a reward that cannot be computed.
+
+def checked_scores(scores: Sequence[ScoreT], field: str, allowed: Sequence[Path]) -> list[ScoreT]:
+    """The scores in the list `field`, with the hashes of their Python files, which must be among or below `allowed`.
+
+    Raise `InvalidRequestError` for a score that cannot be computed.
     """
-    rewards = list(method.rewards)
-    for number, reward in enumerate(rewards):
-        field = f"method.rewards.{number}"
-        if isinstance(reward, PythonFileReward):
-            rewards[number] = checked(reward, field, reward_files)
-        elif isinstance(reward, JsonSchemaReward) and reward.definition is not None:
-            _check_schema(reward.definition, f"{field}.definition")
-    return method.model_copy(update={"rewards": rewards})
+    found = list(scores)
+    for number, score in enumerate(found):
+        place = f"{field}.{number}"
+        if isinstance(score, PythonFile):
+            found[number] = checked(score, place, allowed)
+        elif isinstance(score, JsonSchema) and score.definition is not None:
+            _check_schema(score.definition, f"{place}.definition")
+    return found
 
 
 def _check_schema(definition: dict[str, Any], field: str) -> None:

@@ -11,6 +11,7 @@ import httpx2
 from ftlab.client._async.accounts import AsyncKeys, AsyncUsers
 from ftlab.client._async.costs import AsyncCosts
 from ftlab.client._async.datasets import AsyncDatasets
+from ftlab.client._async.evaluations import AsyncEvaluations
 from ftlab.client._async.jobs import AsyncJobs
 from ftlab.client._async.notifications import AsyncNotifications
 from ftlab.client._async.templates import AsyncTemplates
@@ -53,6 +54,7 @@ class AsyncClient:
         self.datasets = AsyncDatasets(self._transport)
         self.templates = AsyncTemplates(self._transport)
         self.models = AsyncModels(self._transport)
+        self.evaluations = AsyncEvaluations(self._transport)
         self.notifications = AsyncNotifications(self._transport)
         self.costs = AsyncCosts(self._transport)
         self.quota = AsyncQuotas(self._transport)

@@ -12,6 +12,7 @@ import httpx2
 from ftlab.client._sync.accounts import Keys, Users
 from ftlab.client._sync.costs import Costs
 from ftlab.client._sync.datasets import Datasets
+from ftlab.client._sync.evaluations import Evaluations
 from ftlab.client._sync.jobs import Jobs
 from ftlab.client._sync.notifications import Notifications
 from ftlab.client._sync.templates import Templates
@@ -54,6 +55,7 @@ class Client:
         self.datasets = Datasets(self._transport)
         self.templates = Templates(self._transport)
         self.models = Models(self._transport)
+        self.evaluations = Evaluations(self._transport)
         self.notifications = Notifications(self._transport)
         self.costs = Costs(self._transport)
         self.quota = Quotas(self._transport)

@@ -49,7 +49,7 @@ from ftlab.schemas.comparisons import Comparison
 from ftlab.schemas.job_file import parse_any_config, parse_job_config
 from ftlab.schemas.replies import CheckpointPrune
 from ftlab.schemas.templates import merged
-from ftlab.status import JobKind, JobStatus
+from ftlab.status import JobStatus
 
 RESUMED = frozenset({JobStatus.QUEUED, JobStatus.PENDING, JobStatus.INITIALIZING, JobStatus.RUNNING})
 """Statuses of a job that has just been resumed."""
@@ -75,8 +75,8 @@ class Jobs:
     ) -> Job:
         """Submit a job. Every submission carries an idempotency key, given or generated, so that a retry is safe.
 
-        A key that was used before returns the first job, with `is_replay` set. With the name of a `template`, the
-        config needs only what the template leaves out or what differs from it.
+        A key that was used before returns the first job, with `is_replay` set; an evaluation that was made before is
+        returned with `is_cached` set. With a `template`, the config needs only what that leaves out or what differs.
 
         Raises `InvalidRequestError` for a config that the service would refuse, before anything is sent, and
         `NotFoundError` for a template that does not exist.
@@ -92,7 +92,8 @@ class Jobs:
         job = retries.read(Job, response)
         # After a retry, it may be the first try that made the job.
         is_replay = response.headers.get("idempotent-replay") == "true" and not retries.was_repeated
-        return job.model_copy(update={"is_replay": is_replay})
+        found = {"is_replay": is_replay, "is_cached": response.headers.get("evaluation-cached") == "true"}
+        return job.model_copy(update=found)
 
     def estimate(self, config: JobConfig | Mapping[str, Any]) -> JobEstimate:
         """What a job would need: memory, steps, tokens, time and disk. Nothing is stored.
@@ -108,10 +109,8 @@ class Jobs:
         """Raises `NotFoundError`, and `ConflictError` when several jobs fit."""
         return self._transport.read(Job, Request("GET", job_path(job)))
 
-    def list(
-        self, status: Statuses = None, limit: int | None = None, *, kind: JobKind | str | None = None
-    ) -> Iterator[Job]:
-        """Jobs, newest first, fetched page by page; `limit` is the most jobs to yield, `kind` the only kind of them."""
+    def list(self, status: Statuses = None, limit: int | None = None, *, kind: str | None = None) -> Iterator[Job]:
+        """Jobs of every kind or of one, newest first, fetched page by page; `limit` is the most jobs to yield."""
         return self._transport.pages(Page[Job], Request("GET", JOBS_PATH, {"status": status, "kind": kind}), limit)
 
     def wait(

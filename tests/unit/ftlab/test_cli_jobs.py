@@ -37,7 +37,7 @@ def test_ls_is_tab_separated_in_a_pipe(cli, fake):
     fake.add_job(end=JobStatus.FAILED, name="second")
     run = cli("ls")
     assert run.lines[0].split("\t") == (
-        ["ID", "NAME", "STATUS", "PRIORITY", "STEP", "LOSS", "ETA", "CREATED", "WAITING FOR"]
+        ["ID", "NAME", "STATUS", "PRIORITY", "STEP", "LOSS", "ETA", "CREATED", "KIND", "WAITING FOR"]
     )
     assert [line.split("\t")[:6] for line in run.lines[1:]] == [
         ["job-001", "first", "● running", "50", "3/10", "2.7"],

@@ -1,4 +1,4 @@
-"""The kind of each job, and the jobs whose files an evaluation reads."""
+"""The kind of each job, the jobs whose files an evaluation reads, and what it measures."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,9 +18,18 @@ def upgrade() -> None:
         sa.Column("source_job_id", sa.String(), primary_key=True),
     )
     op.create_index("ix_job_sources_source", "job_sources", ["source_job_id", "job_id"])
+    op.create_table(
+        "evaluations",
+        sa.Column("job_id", sa.String(), sa.ForeignKey("jobs.id"), primary_key=True),
+        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("key", sa.String()),
+        sa.Column("identities", sa.JSON()),
+    )
+    op.create_index("ix_evaluations_key", "evaluations", ["owner", "key"])
 
 
 def downgrade() -> None:
+    op.drop_table("evaluations")
     op.drop_table("job_sources")
     op.drop_index("ix_jobs_owner_kind", "jobs")
     op.drop_column("jobs", "kind")

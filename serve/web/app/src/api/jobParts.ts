@@ -43,6 +43,12 @@ export const failureQuery = (id: string) =>
     queryFn: ({ signal }) => unwrap(http.GET("/api/training/jobs/{job_id}/failure", { params: path(id), signal })),
   });
 
+export const evaluationQuery = (id: string) =>
+  queryOptions({
+    queryKey: jobKeys.part(id, "evaluation"),
+    queryFn: ({ signal }) => unwrap(http.GET("/api/training/jobs/{job_id}/evaluation", { params: path(id), signal })),
+  });
+
 export const analyticsQuery = (id: string) =>
   queryOptions({
     queryKey: jobKeys.part(id, "analytics"),

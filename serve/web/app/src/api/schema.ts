@@ -131,6 +131,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/training/jobs/{job_id}/evaluation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get what an evaluation found
+         * @description Values with intervals, tests, and the worst and best rows. The base models come first.
+         */
+        get: operations["get_results_api_training_jobs__job_id__evaluation_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/training/jobs/{job_id}/evaluation/rows": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the rows of an evaluation
+         * @description The answer of every model to each row, with its scores, in the order of the dataset.
+         */
+        get: operations["get_rows_api_training_jobs__job_id__evaluation_rows_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/quota": {
         parameters: {
             query?: never;
@@ -713,48 +753,6 @@ export interface paths {
         get: operations["get_nodes_api_nodes_get"];
         put?: never;
         post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/nodes/{node}/history": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Get the load of a machine and its GPUs over time
-         * @description One point a second of the last hour or two, fewer of the time before; kept for 30 days.
-         *
-         *     Each point has the least, the mean and the greatest value of its interval. The newest points are up to a minute old.
-         */
-        get: operations["get_node_history_api_nodes__node__history_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/nodes/{node}/devices/{device}/restore": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Give a GPU that was taken out to jobs again
-         * @description The failures of jobs on it are forgotten.
-         */
-        post: operations["post_restore_api_nodes__node__devices__device__restore_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1729,46 +1727,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/llms.txt": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Get the introduction for language models
-         * @description What the service is, the most important calls, and links to the documentation, as Markdown.
-         */
-        get: operations["get_llms_txt_llms_txt_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/guide/{page}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Get a page of the documentation as Markdown
-         * @description The pages that `/llms.txt` and other pages link to, such as `howto/submit-a-job.md`.
-         */
-        get: operations["get_page_guide__page__get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/v1/fine_tuning/jobs": {
         parameters: {
             query?: never;
@@ -1902,50 +1860,6 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/fine_tuning/checkpoints/{checkpoint}/permissions": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Refused: checkpoints cannot be shared
-         * @description `400` with code `sharing_not_supported`; `404` for a model that you do not have.
-         */
-        get: operations["list_permissions_v1_fine_tuning_checkpoints__checkpoint__permissions_get"];
-        put?: never;
-        /**
-         * Refused: checkpoints cannot be shared
-         * @description `400` with code `sharing_not_supported`; `404` for a model that you do not have.
-         */
-        post: operations["create_permissions_v1_fine_tuning_checkpoints__checkpoint__permissions_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/fine_tuning/checkpoints/{checkpoint}/permissions/{permission}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        post?: never;
-        /**
-         * Refused: checkpoints cannot be shared
-         * @description `400` with code `sharing_not_supported`; `404` for a model that you do not have.
-         */
-        delete: operations["delete_permission_v1_fine_tuning_checkpoints__checkpoint__permissions__permission__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -2409,6 +2323,61 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * AnsweredRow
+         * @description A row of an evaluation with what each model made of it.
+         */
+        AnsweredRow: {
+            /** Row */
+            row: number;
+            /**
+             * Line
+             * @default 0
+             */
+            line: number;
+            /**
+             * Question
+             * @default
+             */
+            question: string;
+            /** Reference */
+            reference?: string | null;
+            /** Answers */
+            answers?: {
+                [key: string]: string;
+            };
+            /** Cut */
+            cut?: string[];
+            /** Scores */
+            scores?: {
+                [key: string]: {
+                    [key: string]: number;
+                };
+            };
+            /** Skipped */
+            skipped?: {
+                [key: string]: {
+                    [key: string]: string;
+                };
+            };
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * AnsweredRowList
+         * @description One page of the rows of an evaluation; the number of its last row goes into `after` of the next request.
+         */
+        AnsweredRowList: {
+            /** Data */
+            data: components["schemas"]["AnsweredRow"][];
+            /**
+             * Has More
+             * @default false
+             */
+            has_more: boolean;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * ApiKey
          * @description An API key, without its secret.
          */
@@ -2474,7 +2443,7 @@ export interface components {
         };
         /**
          * AuditEntry
-         * @description One action of a user, or one request with a wrong key.
+         * @description One action of a user.
          */
         AuditEntry: {
             /** Id */
@@ -2581,6 +2550,13 @@ export interface components {
              * @enum {string}
              */
             type: "bleu";
+            /**
+             * Tokenizer
+             * @description How sacreBLEU finds the words: `13a` for languages with spaces, `char` for those without.
+             * @default 13a
+             * @enum {string}
+             */
+            tokenizer: "13a" | "intl" | "char" | "none";
         };
         /**
          * Change
@@ -3484,11 +3460,6 @@ export interface components {
             total: number | null;
             /** Used */
             used: number;
-            /**
-             * Out
-             * @default 0
-             */
-            out: number;
             /** Free */
             free: number | null;
         } & {
@@ -3763,6 +3734,12 @@ export interface components {
              */
             seed: number;
             /**
+             * Reuse
+             * @description Whether an evaluation that completed earlier answers at once, where it measured the same models on the same rows with the same settings.
+             * @default true
+             */
+            reuse: boolean;
+            /**
              * @description Devices for the job.
              * @default {
              *       "num_workers": 1,
@@ -3794,11 +3771,6 @@ export interface components {
              */
             time_limit_s?: number | null;
             /**
-             * Max Cost
-             * @description What the job may cost, all its attempts together, in the currency of the service; then it saves and ends.
-             */
-            max_cost?: number | string | null;
-            /**
              * Stuck Timeout S
              * @description Seconds without progress after which the attempt counts as hung and is tried again.
              * @default 600
@@ -3810,6 +3782,29 @@ export interface components {
              * @default 3600
              */
             first_step_timeout_s: number;
+        };
+        /**
+         * EvaluationResults
+         * @description What an evaluation found. Base models come first.
+         */
+        EvaluationResults: {
+            /** Job Id */
+            job_id: string;
+            /** Dataset Id */
+            dataset_id: string;
+            /** Num Rows */
+            num_rows: number;
+            /** Models */
+            models: components["schemas"]["ModelResult"][];
+            /** Tests */
+            tests?: components["schemas"]["PairedTest"][];
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+        } & {
+            [key: string]: unknown;
         };
         /**
          * Event
@@ -4023,25 +4018,6 @@ export interface components {
              * @default 0
              */
             top_k: number;
-        };
-        /**
-         * GpuOut
-         * @description A GPU that no job gets, because one job after another failed on it.
-         */
-        GpuOut: {
-            /** Node */
-            node: string;
-            /** Gpu */
-            gpu: number;
-            /**
-             * Since
-             * Format: date-time
-             */
-            since: string;
-            /** Reason */
-            reason: string;
-        } & {
-            [key: string]: unknown;
         };
         /**
          * GpuProcess
@@ -4640,11 +4616,6 @@ export interface components {
              */
             time_limit_s?: number | null;
             /**
-             * Max Cost
-             * @description What the job may cost, all its attempts together, in the currency of the service; then it saves and ends.
-             */
-            max_cost?: number | string | null;
-            /**
              * Stuck Timeout S
              * @description Seconds without progress after which the attempt counts as hung and is tried again.
              * @default 600
@@ -4718,8 +4689,6 @@ export interface components {
             cost?: string | null;
             /** Currency */
             currency?: string | null;
-            /** Max Cost After S */
-            max_cost_after_s?: number | null;
             /** Measured Job Id */
             measured_job_id?: string | null;
             /** Memory Correction */
@@ -5270,6 +5239,40 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * MetricResult
+         * @description A metric of one model.
+         */
+        MetricResult: {
+            /** Metric */
+            metric: string;
+            /** Value */
+            value?: number | null;
+            /** Low */
+            low?: number | null;
+            /** High */
+            high?: number | null;
+            /**
+             * Num Rows
+             * @default 0
+             */
+            num_rows: number;
+            /** Skipped */
+            skipped?: {
+                [key: string]: number;
+            };
+            /**
+             * Is Lower Better
+             * @default false
+             */
+            is_lower_better: boolean;
+            /** Worst */
+            worst?: components["schemas"]["ScoredRow"][];
+            /** Best */
+            best?: components["schemas"]["ScoredRow"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * MetricsPayload
          * @description Measured values of one step, with the position of the training.
          */
@@ -5352,6 +5355,24 @@ export interface components {
             model: string;
         };
         /**
+         * ModelResult
+         * @description One model of an evaluation.
+         */
+        ModelResult: {
+            /** Key */
+            key: string;
+            /** Name */
+            name: string;
+            /** Base */
+            base?: string | null;
+            /** Revision */
+            revision?: string | null;
+            /** Metrics */
+            metrics?: components["schemas"]["MetricResult"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * Move
          * @description A new place in the queue, among the jobs with the same priority.
          */
@@ -5401,40 +5422,10 @@ export interface components {
              */
             name: string;
         };
-        /**
-         * NodeHistory
-         * @description The series of one machine and its GPUs.
-         */
-        NodeHistory: {
-            /** Node */
-            node: string;
-            /** Interval S */
-            interval_s: number;
-            /** Data */
-            data: components["schemas"]["NodeSeries"][];
-        } & {
-            [key: string]: unknown;
-        };
         /** NodeList */
         NodeList: {
             /** Data */
             data: components["schemas"]["NodeStatus"][];
-        } & {
-            [key: string]: unknown;
-        };
-        /**
-         * NodeSeries
-         * @description What a machine or one of its GPUs did over time.
-         */
-        NodeSeries: {
-            /** Device */
-            device: string;
-            /** Times */
-            times: string[];
-            /** Values */
-            values: {
-                [key: string]: components["schemas"]["Spread"];
-            };
         } & {
             [key: string]: unknown;
         };
@@ -5466,11 +5457,6 @@ export interface components {
              * @default []
              */
             jobs: components["schemas"]["HeldDevices"][];
-            /**
-             * Gpus Out
-             * @default []
-             */
-            gpus_out: components["schemas"]["GpuOut"][];
         } & {
             [key: string]: unknown;
         };
@@ -5508,7 +5494,7 @@ export interface components {
         };
         /**
          * Notification
-         * @description One life event of a job, or news about a channel, a budget or a GPU.
+         * @description One life event of a job, or of a channel.
          */
         Notification: {
             /** Id */
@@ -5542,7 +5528,7 @@ export interface components {
          * @description What a notification reports.
          * @enum {string}
          */
-        NotificationKind: "submitted" | "started" | "completed" | "failed" | "cancelled" | "paused" | "resumed" | "retried" | "recovered" | "requeued" | "alarm" | "budget" | "gpu_out" | "channel_off" | "test";
+        NotificationKind: "submitted" | "started" | "completed" | "failed" | "cancelled" | "paused" | "resumed" | "retried" | "recovered" | "requeued" | "alarm" | "channel_off" | "test";
         /**
          * NotificationPage
          * @description Notifications, newest first.
@@ -6100,6 +6086,29 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * PairedTest
+         * @description Whether two models differ in a metric, on the rows that both were measured on.
+         */
+        PairedTest: {
+            /** Metric */
+            metric: string;
+            /** Model */
+            model: string;
+            /** Other */
+            other: string;
+            /** Difference */
+            difference?: number | null;
+            /** P Value */
+            p_value?: number | null;
+            /**
+             * Num Rows
+             * @default 0
+             */
+            num_rows: number;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * Part
          * @description Something that the service depends on.
          */
@@ -6298,11 +6307,6 @@ export interface components {
             next_cursor?: string | null;
             /** Waiting For */
             waiting_for?: string | null;
-            /**
-             * Gpus Out
-             * @default []
-             */
-            gpus_out: components["schemas"]["GpuOut"][];
         } & {
             [key: string]: unknown;
         };
@@ -6355,15 +6359,6 @@ export interface components {
              * @default 1
              */
             weight: number;
-            /** Max Monthly Cost */
-            max_monthly_cost?: string | null;
-            /**
-             * Monthly Cost
-             * @default 0
-             */
-            monthly_cost: string;
-            /** Currency */
-            currency?: string | null;
             /**
              * Queued Jobs
              * @default 0
@@ -6409,11 +6404,6 @@ export interface components {
             max_upload_bytes?: number | null;
             /** Weight */
             weight?: number | null;
-            /**
-             * Max Monthly Cost
-             * @description What the jobs may cost in a calendar month (UTC), in the currency of the service.
-             */
-            max_monthly_cost?: number | string | null;
         };
         /**
          * ReadUntil
@@ -6448,7 +6438,7 @@ export interface components {
          * @description Why a job, or one attempt of it, ended.
          * @enum {string}
          */
-        ReasonCode: "ok" | "user_cancelled" | "config_invalid" | "dataset_invalid" | "model_not_found" | "model_access_denied" | "device_oom" | "host_oom" | "disk_full" | "storage_error" | "checkpoint_corrupt" | "loss_diverged" | "worker_crashed" | "worker_hung" | "node_lost" | "gpu_lost" | "collective_error" | "preempted" | "service_restarted" | "retry_budget_exhausted" | "time_limit" | "cost_limit" | "internal_error";
+        ReasonCode: "ok" | "user_cancelled" | "config_invalid" | "dataset_invalid" | "model_not_found" | "model_access_denied" | "device_oom" | "host_oom" | "disk_full" | "storage_error" | "checkpoint_corrupt" | "loss_diverged" | "worker_crashed" | "worker_hung" | "node_lost" | "gpu_lost" | "collective_error" | "preempted" | "service_restarted" | "retry_budget_exhausted" | "time_limit" | "internal_error";
         /**
          * Regex
          * @description 1 where the answer matches a regular expression, else 0. A match that takes longer than a second is none.
@@ -6758,17 +6748,11 @@ export interface components {
             type: "rouge";
             /**
              * Variant
-             * @description Shared words, shared pairs of words, or the longest common subsequence (`rougeLsum`: line by line).
+             * @description Shared words, shared pairs of words, or the longest common subsequence of words.
              * @default rougeL
              * @enum {string}
              */
-            variant: "rouge1" | "rouge2" | "rougeL" | "rougeLsum";
-            /**
-             * Use Stemmer
-             * @description Whether English words count by their stems.
-             * @default false
-             */
-            use_stemmer: boolean;
+            variant: "rouge1" | "rouge2" | "rougeL";
         };
         /**
          * RowEstimate
@@ -6881,6 +6865,27 @@ export interface components {
          * @enum {string}
          */
         Scope: "read" | "train" | "admin";
+        /**
+         * ScoredRow
+         * @description A row among the worst or the best ones of a metric.
+         */
+        ScoredRow: {
+            /** Row */
+            row: number;
+            /** Score */
+            score?: number | null;
+            /**
+             * Question
+             * @default
+             */
+            question: string;
+            /** Reference */
+            reference?: string | null;
+            /** Answer */
+            answer?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
         /** SeriesList */
         SeriesList: {
             /** Data */
@@ -7729,21 +7734,6 @@ export interface components {
             [key: string]: unknown;
         };
         /**
-         * DeletedMessage
-         * @description A job was deleted, with its events (streams of all jobs).
-         */
-        DeletedMessage: {
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            type: "deleted";
-            /** Job Id */
-            job_id: string;
-        } & {
-            [key: string]: unknown;
-        };
-        /**
          * EndMessage
          * @description The job has ended, and all its events have been sent (streams of one job).
          */
@@ -7843,6 +7833,8 @@ export type SchemaAdjustedBy = components['schemas']['AdjustedBy'];
 export type SchemaAdjustedPayload = components['schemas']['AdjustedPayload'];
 export type SchemaAdjustment = components['schemas']['Adjustment'];
 export type SchemaAlternative = components['schemas']['Alternative'];
+export type SchemaAnsweredRow = components['schemas']['AnsweredRow'];
+export type SchemaAnsweredRowList = components['schemas']['AnsweredRowList'];
 export type SchemaApiKey = components['schemas']['ApiKey'];
 export type SchemaAttempt = components['schemas']['Attempt'];
 export type SchemaAttemptList = components['schemas']['AttemptList'];
@@ -7905,6 +7897,7 @@ export type SchemaDuplicates = components['schemas']['Duplicates'];
 export type SchemaEarlierRun = components['schemas']['EarlierRun'];
 export type SchemaEnergyCost = components['schemas']['EnergyCost'];
 export type SchemaEvaluationConfig = components['schemas']['EvaluationConfig'];
+export type SchemaEvaluationResults = components['schemas']['EvaluationResults'];
 export type SchemaEvent = components['schemas']['Event'];
 export type SchemaEventKind = components['schemas']['EventKind'];
 export type SchemaEventList = components['schemas']['EventList'];
@@ -7916,7 +7909,6 @@ export type SchemaFailurePayload = components['schemas']['FailurePayload'];
 export type SchemaFinding = components['schemas']['Finding'];
 export type SchemaGap = components['schemas']['Gap'];
 export type SchemaGeneration = components['schemas']['Generation'];
-export type SchemaGpuOut = components['schemas']['GpuOut'];
 export type SchemaGpuProcess = components['schemas']['GpuProcess'];
 export type SchemaGpuSample = components['schemas']['GpuSample'];
 export type SchemaGraderCheck = components['schemas']['GraderCheck'];
@@ -7957,15 +7949,15 @@ export type SchemaMemoryParts = components['schemas']['MemoryParts'];
 export type SchemaMethodChoice = components['schemas']['MethodChoice'];
 export type SchemaMetricList = components['schemas']['MetricList'];
 export type SchemaMetricPoint = components['schemas']['MetricPoint'];
+export type SchemaMetricResult = components['schemas']['MetricResult'];
 export type SchemaMetricsPayload = components['schemas']['MetricsPayload'];
 export type SchemaModelCheck = components['schemas']['ModelCheck'];
 export type SchemaModelReference = components['schemas']['ModelReference'];
+export type SchemaModelResult = components['schemas']['ModelResult'];
 export type SchemaMove = components['schemas']['Move'];
 export type SchemaNewKey = components['schemas']['NewKey'];
 export type SchemaNewUser = components['schemas']['NewUser'];
-export type SchemaNodeHistory = components['schemas']['NodeHistory'];
 export type SchemaNodeList = components['schemas']['NodeList'];
-export type SchemaNodeSeries = components['schemas']['NodeSeries'];
 export type SchemaNodeStatus = components['schemas']['NodeStatus'];
 export type SchemaNormalisedMatch = components['schemas']['NormalisedMatch'];
 export type SchemaNoticePayload = components['schemas']['NoticePayload'];
@@ -7998,6 +7990,7 @@ export type SchemaPageAuditEntry = components['schemas']['Page_AuditEntry_'];
 export type SchemaPageDataset = components['schemas']['Page_Dataset_'];
 export type SchemaPageJob = components['schemas']['Page_Job_'];
 export type SchemaPageTunedModel = components['schemas']['Page_TunedModel_'];
+export type SchemaPairedTest = components['schemas']['PairedTest'];
 export type SchemaPart = components['schemas']['Part'];
 export type SchemaPerplexity = components['schemas']['Perplexity'];
 export type SchemaPhase = components['schemas']['Phase'];
@@ -8029,6 +8022,7 @@ export type SchemaRowEstimate = components['schemas']['RowEstimate'];
 export type SchemaRunningEntry = components['schemas']['RunningEntry'];
 export type SchemaSamplePayload = components['schemas']['SamplePayload'];
 export type SchemaScope = components['schemas']['Scope'];
+export type SchemaScoredRow = components['schemas']['ScoredRow'];
 export type SchemaSeriesList = components['schemas']['SeriesList'];
 export type SchemaServiceInfo = components['schemas']['ServiceInfo'];
 export type SchemaSession = components['schemas']['Session'];
@@ -8068,7 +8062,6 @@ export type SchemaUserList = components['schemas']['UserList'];
 export type SchemaError = components['schemas']['Error'];
 export type SchemaAckMessage = components['schemas']['AckMessage'];
 export type SchemaCloseMessage = components['schemas']['CloseMessage'];
-export type SchemaDeletedMessage = components['schemas']['DeletedMessage'];
 export type SchemaEndMessage = components['schemas']['EndMessage'];
 export type SchemaErrorMessage = components['schemas']['ErrorMessage'];
 export type SchemaEventsMessage = components['schemas']['EventsMessage'];
@@ -8080,8 +8073,6 @@ export interface operations {
     stream_all_jobs_api_training_events_stream_get: {
         parameters: {
             query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
                 /** @description Number of the last event that you have. */
                 after?: number | null;
                 /** @description Kinds of events to send; default: all. */
@@ -8104,7 +8095,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["DeletedMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["CloseMessage"];
+                    "text/event-stream": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["CloseMessage"];
                 };
             };
             /** @description Error */
@@ -8121,8 +8112,6 @@ export interface operations {
     stream_job_api_training_jobs__job_id__events_stream_get: {
         parameters: {
             query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
                 /** @description Number of the last event that you have. */
                 after?: number | null;
                 /** @description Kinds of events to send; default: all. */
@@ -8148,7 +8137,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["DeletedMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["CloseMessage"];
+                    "text/event-stream": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["CloseMessage"];
                 };
             };
             /** @description The job has ended, and `Last-Event-ID` is its last event. */
@@ -8175,8 +8164,6 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -8206,10 +8193,7 @@ export interface operations {
     };
     get_devices_api_training_devices_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -8238,10 +8222,7 @@ export interface operations {
     };
     delete_checkpoint_api_training_jobs__job_id__checkpoints__name__delete: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -8273,10 +8254,7 @@ export interface operations {
     };
     change_checkpoint_api_training_jobs__job_id__checkpoints__name__patch: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -8314,10 +8292,7 @@ export interface operations {
     };
     prune_checkpoints_api_training_checkpoints_prune_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -8348,12 +8323,77 @@ export interface operations {
             };
         };
     };
-    get_quota_api_quota_get: {
+    get_results_api_training_jobs__job_id__evaluation_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The job's id, unique name or unique id prefix. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvaluationResults"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_rows_api_training_jobs__job_id__evaluation_rows_get: {
         parameters: {
             query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
+                /** @description Number of the last row of the page before. */
+                after?: number;
+                limit?: number;
             };
+            header?: never;
+            path: {
+                /** @description The job's id, unique name or unique id prefix. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnsweredRowList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_quota_api_quota_get: {
+        parameters: {
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -8382,10 +8422,7 @@ export interface operations {
     };
     put_quota_api_quota_put: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -8427,8 +8464,6 @@ export interface operations {
                 until?: string | null;
                 /** @description Format of the reply. */
                 format?: "json" | "csv";
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -8443,7 +8478,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CostReport"];
-                    "text/csv": string;
                 };
             };
             /** @description Error */
@@ -8459,10 +8493,7 @@ export interface operations {
     };
     get_session_api_session_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -8551,10 +8582,7 @@ export interface operations {
     };
     list_users_api_users_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -8583,10 +8611,7 @@ export interface operations {
     };
     add_user_api_users_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -8619,10 +8644,7 @@ export interface operations {
     };
     change_user_api_users__name__patch: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The user's name. */
@@ -8658,10 +8680,7 @@ export interface operations {
     };
     list_keys_api_keys_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -8690,10 +8709,7 @@ export interface operations {
     };
     create_key_api_keys_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -8726,10 +8742,7 @@ export interface operations {
     };
     rotate_key_api_keys__key_id__rotate_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The key's id: the middle part of the key. */
@@ -8765,10 +8778,7 @@ export interface operations {
     };
     revoke_key_api_keys__key_id__delete: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The key's id: the middle part of the key. */
@@ -8806,8 +8816,6 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -8837,10 +8845,7 @@ export interface operations {
     };
     get_disk_api_disk_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -8878,8 +8883,6 @@ export interface operations {
                 limit?: number;
                 /** @description Part of the name, or beginning of the id. */
                 search?: string | null;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -8909,10 +8912,7 @@ export interface operations {
     };
     create_job_api_training_jobs_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: {
                 /** @description A repeated submit with the same key returns the first job instead of creating another. */
                 "Idempotency-Key"?: string | null;
@@ -8948,10 +8948,7 @@ export interface operations {
     };
     estimate_job_api_training_jobs_estimate_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -8984,10 +8981,7 @@ export interface operations {
     };
     get_job_api_training_jobs__job_id__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9019,10 +9013,7 @@ export interface operations {
     };
     delete_job_api_training_jobs__job_id__delete: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -9052,10 +9043,7 @@ export interface operations {
     };
     change_job_api_training_jobs__job_id__patch: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9091,10 +9079,7 @@ export interface operations {
     };
     cancel_job_api_training_jobs__job_id__cancel_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9126,10 +9111,7 @@ export interface operations {
     };
     pause_job_api_training_jobs__job_id__pause_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9161,10 +9143,7 @@ export interface operations {
     };
     resume_job_api_training_jobs__job_id__resume_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9200,10 +9179,7 @@ export interface operations {
     };
     append_batches_api_training_jobs__job_id__batches_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9239,10 +9215,7 @@ export interface operations {
     };
     append_batches_api_training_jobs__job_id__append_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9278,10 +9251,7 @@ export interface operations {
     };
     move_job_api_training_jobs__job_id__move_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9321,8 +9291,6 @@ export interface operations {
                 /** @description Names of the series, separated by commas; default: all. */
                 names?: string[] | null;
                 max_points?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -9360,8 +9328,6 @@ export interface operations {
                 limit?: number;
                 /** @description Kinds of events to return; default: all. */
                 kind?: components["schemas"]["EventKind"][] | null;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -9396,8 +9362,6 @@ export interface operations {
         parameters: {
             query?: {
                 tail?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -9430,10 +9394,7 @@ export interface operations {
     };
     get_checkpoints_api_training_jobs__job_id__checkpoints_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9465,10 +9426,7 @@ export interface operations {
     };
     get_attempts_api_training_jobs__job_id__attempts_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9500,10 +9458,7 @@ export interface operations {
     };
     get_costs_api_training_jobs__job_id__costs_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9535,10 +9490,7 @@ export interface operations {
     };
     get_failure_api_training_jobs__job_id__failure_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9570,10 +9522,7 @@ export interface operations {
     };
     get_analytics_api_training_jobs__job_id__analytics_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9611,8 +9560,6 @@ export interface operations {
                 /** @description Names of the series; default: loss. */
                 name?: string[] | null;
                 max_points?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -9642,10 +9589,7 @@ export interface operations {
     };
     get_nodes_api_nodes_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -9672,79 +9616,6 @@ export interface operations {
             };
         };
     };
-    get_node_history_api_nodes__node__history_get: {
-        parameters: {
-            query?: {
-                /** @description Names of series; default: all. */
-                name?: string[] | null;
-                /** @description Only points after this time. */
-                after?: string | null;
-                /** @description Only points up to this time. */
-                until?: string | null;
-                /** @description Most points for each device. */
-                max_points?: number;
-            };
-            header?: never;
-            path: {
-                /** @description Name of the machine. */
-                node: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["NodeHistory"];
-                };
-            };
-            /** @description Error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
-    post_restore_api_nodes__node__devices__device__restore_post: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description Name of the machine. */
-                node: string;
-                /** @description `gpu-0` and so on. */
-                device: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
     get_job_telemetry_api_training_jobs__job_id__gpu_get: {
         parameters: {
             query?: {
@@ -9756,8 +9627,6 @@ export interface operations {
                 until?: string | null;
                 /** @description Most points for each device. */
                 max_points?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -9795,8 +9664,6 @@ export interface operations {
                 job: string[];
                 /** @description `html` is a report in one file. */
                 format?: "json" | "html";
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -9811,7 +9678,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Comparison"];
-                    "text/html": string;
                 };
             };
             /** @description Error */
@@ -9827,10 +9693,7 @@ export interface operations {
     };
     list_templates_api_templates_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -9859,10 +9722,7 @@ export interface operations {
     };
     get_template_api_templates__name__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The template's name. */
@@ -9894,10 +9754,7 @@ export interface operations {
     };
     put_template_api_templates__name__put: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The template's name. */
@@ -9933,10 +9790,7 @@ export interface operations {
     };
     delete_template_api_templates__name__delete: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The template's name. */
@@ -9971,8 +9825,6 @@ export interface operations {
                 checkpoint?: string | null;
                 /** @description `state` adds the files that a resume needs. */
                 include?: "state" | null;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -9984,13 +9836,6 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description The part of the file that `Range` asks for. */
-            206: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10016,10 +9861,7 @@ export interface operations {
     };
     download_logs_api_training_jobs__job_id__download_logs_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 job_id: string;
@@ -10058,8 +9900,6 @@ export interface operations {
             query: {
                 /** @description Maximum findings to describe; all are counted. */
                 max_findings?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
                 /** @description Evaluation dataset: also checked; it must share no rows with the dataset. */
                 eval_dataset?: string | null;
                 /** @description Types of the rewards of a 'grpo' job, separated by commas: where one compares with the reference answers of the rows, these are checked. */
@@ -10116,8 +9956,6 @@ export interface operations {
             query: {
                 /** @description Maximum findings to describe; all are counted. */
                 max_findings?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
                 /** @description Evaluation dataset: also checked; it must share no rows with the dataset. */
                 eval_dataset?: string | null;
                 /** @description Types of the rewards of a 'grpo' job, separated by commas: where one compares with the reference answers of the rows, these are checked. */
@@ -10149,15 +9987,6 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description Still running: a page that reloads itself. */
-            202: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "text/html": unknown;
-                };
-            };
             /** @description Error */
             default: {
                 headers: {
@@ -10176,8 +10005,6 @@ export interface operations {
                 row: number;
                 /** @description JSON document or HTML page. */
                 format?: "json" | "html";
-                /** @description Another owner, for admins. */
-                owner?: string | null;
                 /** @description A model, as in a job's config. */
                 model: string;
                 /** @description Maximum tokens per row. */
@@ -10203,7 +10030,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TokenRowList"];
-                    "text/html": string;
                 };
             };
             /** @description Error */
@@ -10224,8 +10050,6 @@ export interface operations {
                 rows?: number;
                 /** @description Model whose chat template is applied, as in a job's config. */
                 model?: string | null;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -10262,8 +10086,6 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -10294,8 +10116,6 @@ export interface operations {
     put_dataset_api_datasets_put: {
         parameters: {
             query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
                 /** @description Display name; default: the file's name. */
                 name?: string | null;
                 /** @description Bucket to store it in. */
@@ -10323,15 +10143,6 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The dataset of the same file, with the same name and options, from before. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Dataset"];
-                };
-            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -10355,8 +10166,6 @@ export interface operations {
     create_dataset_api_datasets_post: {
         parameters: {
             query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
                 /** @description Display name; default: the file's name. */
                 name?: string | null;
                 /** @description Bucket to store it in. */
@@ -10384,15 +10193,6 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The dataset of the same file, with the same name and options, from before. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Dataset"];
-                };
-            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -10415,10 +10215,7 @@ export interface operations {
     };
     get_dataset_api_datasets__dataset_id__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10450,10 +10247,7 @@ export interface operations {
     };
     delete_dataset_api_datasets__dataset_id__delete: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10483,10 +10277,7 @@ export interface operations {
     };
     get_content_api_datasets__dataset_id__content_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10498,13 +10289,6 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description The part of the file that `Range` asks for. */
-            206: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10523,10 +10307,7 @@ export interface operations {
     };
     move_dataset_api_datasets__dataset_id__move_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10562,10 +10343,7 @@ export interface operations {
     };
     create_url_api_datasets__dataset_id__url_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10601,10 +10379,7 @@ export interface operations {
     };
     list_uploads_api_uploads_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -10633,10 +10408,7 @@ export interface operations {
     };
     create_upload_api_uploads_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -10647,15 +10419,6 @@ export interface operations {
             };
         };
         responses: {
-            /** @description An interrupted upload of the same file. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Upload"];
-                };
-            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -10678,10 +10441,7 @@ export interface operations {
     };
     get_upload_api_uploads__upload_id__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10713,10 +10473,7 @@ export interface operations {
     };
     delete_upload_api_uploads__upload_id__delete: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10746,10 +10503,7 @@ export interface operations {
     };
     head_upload_api_uploads__upload_id__head: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10764,7 +10518,9 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/json": unknown;
+                };
             };
             /** @description Error */
             default: {
@@ -10779,10 +10535,7 @@ export interface operations {
     };
     send_piece_api_uploads__upload_id__patch: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header: {
                 "upload-offset": number;
             };
@@ -10818,10 +10571,7 @@ export interface operations {
     };
     complete_upload_api_uploads__upload_id__complete_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10835,15 +10585,6 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The dataset was created before. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Dataset"];
-                };
-            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -10870,8 +10611,6 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -10901,10 +10640,7 @@ export interface operations {
     };
     check_model_api_models_check_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -10937,10 +10673,7 @@ export interface operations {
     };
     get_model_api_models__model_id__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10982,8 +10715,6 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -11013,10 +10744,7 @@ export interface operations {
     };
     read_all_api_notifications_read_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -11049,10 +10777,7 @@ export interface operations {
     };
     read_one_api_notifications__notification_id__read_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The notification's id. */
@@ -11084,10 +10809,7 @@ export interface operations {
     };
     list_channels_api_notifications_channels_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -11116,10 +10838,7 @@ export interface operations {
     };
     get_channel_api_notifications_channels__name__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -11151,10 +10870,7 @@ export interface operations {
     };
     put_channel_api_notifications_channels__name__put: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -11190,10 +10906,7 @@ export interface operations {
     };
     delete_channel_api_notifications_channels__name__delete: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -11223,10 +10936,7 @@ export interface operations {
     };
     switch_channel_api_notifications_channels__name__patch: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -11262,10 +10972,7 @@ export interface operations {
     };
     test_channel_api_notifications_channels__name__test_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -11303,8 +11010,6 @@ export interface operations {
                 limit?: number;
                 order?: "asc" | "desc";
                 purpose?: string | null;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -11334,10 +11039,7 @@ export interface operations {
     };
     create_file_v1_files_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -11375,10 +11077,7 @@ export interface operations {
     };
     get_file_v1_files__file_id__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `file-...` */
@@ -11410,10 +11109,7 @@ export interface operations {
     };
     delete_file_v1_files__file_id__delete: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `file-...` */
@@ -11445,10 +11141,7 @@ export interface operations {
     };
     get_file_content_v1_files__file_id__content_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `file-...` */
@@ -11460,13 +11153,6 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description The part of the file that `Range` asks for. */
-            206: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11485,10 +11171,7 @@ export interface operations {
     };
     create_upload_v1_uploads_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -11521,10 +11204,7 @@ export interface operations {
     };
     add_part_v1_uploads__upload__parts_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `upload_...` */
@@ -11563,10 +11243,7 @@ export interface operations {
     };
     complete_upload_v1_uploads__upload__complete_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `upload_...` */
@@ -11602,10 +11279,7 @@ export interface operations {
     };
     cancel_upload_v1_uploads__upload__cancel_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `upload_...` */
@@ -11637,10 +11311,7 @@ export interface operations {
     };
     list_models_v1_models_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -11669,10 +11340,7 @@ export interface operations {
     };
     get_model_v1_models__model__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `ft:...`, or the name of a base model. */
@@ -11704,10 +11372,7 @@ export interface operations {
     };
     delete_model_v1_models__model__delete: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `ft:...`, or the name of a base model. */
@@ -11739,10 +11404,7 @@ export interface operations {
     };
     run_grader_v1_fine_tuning_alpha_graders_run_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -11777,10 +11439,7 @@ export interface operations {
     };
     validate_grader_v1_fine_tuning_alpha_graders_validate_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -11815,10 +11474,7 @@ export interface operations {
     };
     list_event_types_v1_webhook_event_types_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -11851,8 +11507,6 @@ export interface operations {
                 /** @description Id of the last item of the page before. */
                 after?: string | null;
                 limit?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -11882,10 +11536,7 @@ export interface operations {
     };
     create_endpoint_v1_webhook_endpoints_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -11918,10 +11569,7 @@ export interface operations {
     };
     get_endpoint_v1_webhook_endpoints__endpoint__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -11953,10 +11601,7 @@ export interface operations {
     };
     change_endpoint_v1_webhook_endpoints__endpoint__post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -11992,10 +11637,7 @@ export interface operations {
     };
     delete_endpoint_v1_webhook_endpoints__endpoint__delete: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -12027,10 +11669,7 @@ export interface operations {
     };
     rotate_secret_v1_webhook_endpoints__endpoint__rotate_secret_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -12066,10 +11705,7 @@ export interface operations {
     };
     test_endpoint_v1_webhook_endpoints__endpoint__test_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -12237,73 +11873,6 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The part of the file that `Range` asks for. */
-            206: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
-    get_llms_txt_llms_txt_get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "text/plain": string;
-                };
-            };
-            /** @description Error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
-    get_page_guide__page__get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                page: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "text/markdown": string;
-                };
-            };
             /** @description Error */
             default: {
                 headers: {
@@ -12323,8 +11892,6 @@ export interface operations {
                 limit?: number;
                 /** @description `null`: jobs without metadata; `metadata[KEY]=VALUE`: jobs with this pair. */
                 metadata?: string | null;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -12354,10 +11921,7 @@ export interface operations {
     };
     create_job_v1_fine_tuning_jobs_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: {
                 /** @description A repeated submit with the same key returns the first job instead of creating another. */
                 "Idempotency-Key"?: string | null;
@@ -12393,10 +11957,7 @@ export interface operations {
     };
     get_job_v1_fine_tuning_jobs__fine_tune__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `ftjob-...` */
@@ -12428,10 +11989,7 @@ export interface operations {
     };
     cancel_job_v1_fine_tuning_jobs__fine_tune__cancel_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `ftjob-...` */
@@ -12463,10 +12021,7 @@ export interface operations {
     };
     pause_job_v1_fine_tuning_jobs__fine_tune__pause_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `ftjob-...` */
@@ -12498,10 +12053,7 @@ export interface operations {
     };
     resume_job_v1_fine_tuning_jobs__fine_tune__resume_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `ftjob-...` */
@@ -12537,8 +12089,6 @@ export interface operations {
                 /** @description Id of the last item of the page before. */
                 after?: string | null;
                 limit?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -12575,8 +12125,6 @@ export interface operations {
                 /** @description Id of the last item of the page before. */
                 after?: string | null;
                 limit?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -12607,109 +12155,9 @@ export interface operations {
             };
         };
     };
-    list_permissions_v1_fine_tuning_checkpoints__checkpoint__permissions_get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description `ft:...`, or `ft:...:ckpt-step-N`. */
-                checkpoint: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Refused: checkpoints cannot be shared */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": unknown;
-                };
-            };
-            /** @description Error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
-    create_permissions_v1_fine_tuning_checkpoints__checkpoint__permissions_post: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description `ft:...`, or `ft:...:ckpt-step-N`. */
-                checkpoint: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Refused: checkpoints cannot be shared */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": unknown;
-                };
-            };
-            /** @description Error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
-    delete_permission_v1_fine_tuning_checkpoints__checkpoint__permissions__permission__delete: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description `ft:...`, or `ft:...:ckpt-step-N`. */
-                checkpoint: string;
-                permission: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Refused: checkpoints cannot be shared */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": unknown;
-                };
-            };
-            /** @description Error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
     start_job_api_training_execute_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: {
                 /** @description A repeated submit with the same key returns the first job instead of creating another. */
                 "Idempotency-Key"?: string | null;
@@ -12741,10 +12189,7 @@ export interface operations {
     };
     start_job_api_training_start_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: {
                 /** @description A repeated submit with the same key returns the first job instead of creating another. */
                 "Idempotency-Key"?: string | null;
@@ -12776,10 +12221,7 @@ export interface operations {
     };
     get_status_api_training_status__job_id__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12811,10 +12253,7 @@ export interface operations {
     };
     get_metrics_api_training_metrics__job_id__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12848,8 +12287,6 @@ export interface operations {
         parameters: {
             query?: {
                 tail?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -12884,8 +12321,6 @@ export interface operations {
         parameters: {
             query?: {
                 tail?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -12918,10 +12353,7 @@ export interface operations {
     };
     cancel_job_api_jobs__job_id__cancel_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12953,10 +12385,7 @@ export interface operations {
     };
     cancel_job_api_training_cancel__job_id__post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12990,8 +12419,6 @@ export interface operations {
         parameters: {
             query?: {
                 max_points?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -13024,10 +12451,7 @@ export interface operations {
     };
     pause_job_api_training_pause__job_id__post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -13062,8 +12486,6 @@ export interface operations {
             query?: {
                 /** @description A checkpoint's name, its step, or a path that ends with one. */
                 checkpoint_path?: string | null;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -13096,10 +12518,7 @@ export interface operations {
     };
     resume_adjusted_job_api_training_local__job_id__resume_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -13135,8 +12554,6 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -13166,10 +12583,7 @@ export interface operations {
     };
     analyze_failure_api_training_local__job_id__analyze_failure_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -13201,10 +12615,7 @@ export interface operations {
     };
     analyze_failure_api_training_local__job_id__analyze_failure_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -13236,10 +12647,7 @@ export interface operations {
     };
     get_checkpoints_api_training__job_id__checkpoints_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -13271,10 +12679,7 @@ export interface operations {
     };
     get_analytics_api_training__job_id__analytics_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -13308,8 +12713,6 @@ export interface operations {
         parameters: {
             query?: {
                 checkpoint?: string | null;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -13322,13 +12725,6 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description The part of the file that `Range` asks for. */
-            206: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -13347,10 +12743,7 @@ export interface operations {
     };
     download_logs_api_training__job_id__download_logs_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -13380,10 +12773,7 @@ export interface operations {
     };
     get_overview_api_jobs__job_id__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -13416,8 +12806,6 @@ export interface operations {
     stream_all_jobs_api_training_events_stream_get_socket: {
         parameters: {
             query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
                 /** @description Number of the last event that you have. */
                 after?: number | null;
                 /** @description Kinds of events to send; default: all. */
@@ -13437,7 +12825,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["DeletedMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["PingMessage"] | components["schemas"]["ErrorMessage"];
+                    "application/json": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["PingMessage"] | components["schemas"]["ErrorMessage"];
                 };
             };
             /** @description Error */
@@ -13454,8 +12842,6 @@ export interface operations {
     stream_job_api_training_jobs__job_id__events_stream_get_socket: {
         parameters: {
             query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
                 /** @description Number of the last event that you have. */
                 after?: number | null;
                 /** @description Kinds of events to send; default: all. */
@@ -13478,7 +12864,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["DeletedMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["PingMessage"] | components["schemas"]["ErrorMessage"];
+                    "application/json": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["PingMessage"] | components["schemas"]["ErrorMessage"];
                 };
             };
             /** @description Error */

@@ -68,7 +68,8 @@ export class JobSchema {
   /** Every setting of a job with this method, in the order of the service. */
   settings(method: string): Setting[] {
     const config = this.schemas[CONFIG] ?? {};
-    const own = this.settingsIn(config, "").filter(({ path }) => !GROUPS.includes(path));
+    // The form makes training jobs, which need not say so.
+    const own = this.settingsIn(config, "").filter(({ path }) => path !== "kind" && !GROUPS.includes(path));
     const groups = GROUPS.flatMap((group) => {
       const schema = group === "method" ? this.methodSchema(method) : this.resolved(at(config, "properties", group));
       return this.settingsIn(schema, group).filter(({ path }) => path !== "method.type");

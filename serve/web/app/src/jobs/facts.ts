@@ -8,14 +8,16 @@ export function configOf(job: Job): Config {
   return (job.resolved_config ?? job.config) as Config;
 }
 
-/** The base model without its organisation or folders. */
+/** The base model, or the last of several models, without its organisation or folders. */
 export function modelOf(job: Job): string {
-  const model = configOf(job).model ?? "";
+  const { models } = configOf(job) as { models?: string[] };
+  const model = configOf(job).model ?? models?.at(-1) ?? "";
   return model.split("/").findLast((part) => part !== "") ?? model;
 }
 
-/** Method and tuning: `SFT, LoRA`. */
+/** Method and tuning: `SFT, LoRA`; of a job that does not train, its kind. */
 export function methodOf(job: Job): string {
+  if (job.kind === "evaluation") return "evaluation";
   const config = configOf(job);
   const method = config.method as { type?: string } | undefined;
   const tuning = TUNINGS[String(config.tuning)] ?? String(config.tuning ?? "");

@@ -97,11 +97,14 @@ function Eta({ job }: { job: Job }) {
 function Cards({ job }: { job: Job }) {
   const { data: series } = useQuery({ ...seriesQuery(job.id), enabled: (job.step ?? 0) > 0 });
   const last = (name: string) => series?.[name]?.values.at(-1);
-  const cards = [
+  const ofTraining = [
     { label: "Loss", value: number(job.loss) },
     { label: "Eval loss", value: number(job.eval_loss) },
     { label: "Learning rate", value: number(last("learning_rate")) },
     { label: "Tokens per second", value: number(last("tokens_per_s"), 3) },
+  ];
+  const cards = [
+    ...(job.kind === "evaluation" ? [] : ofTraining),
     { label: "Ran for", value: duration(job.run_time_s) },
     { label: "Attempts", value: count(job.attempt) },
     ...(job.cost ? [{ label: "Cost", value: money(job.cost.amount, job.cost.currency) }] : []),

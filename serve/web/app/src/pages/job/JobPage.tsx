@@ -20,7 +20,13 @@ export interface TabProps {
   job: Job;
 }
 
-const TABS: { name: string; label: string; component: ComponentType<TabProps> }[] = [
+interface Tab {
+  name: string;
+  label: string;
+  component: ComponentType<TabProps>;
+}
+
+const TABS: Tab[] = [
   { name: "metrics", label: "Metrics", component: lazy(() => import("./MetricsTab")) },
   { name: "samples", label: "Samples", component: lazy(() => import("./SamplesTab")) },
   { name: "logs", label: "Logs", component: lazy(() => import("./LogsTab")) },
@@ -30,6 +36,13 @@ const TABS: { name: string; label: string; component: ComponentType<TabProps> }[
   { name: "data", label: "Data", component: lazy(() => import("./DataTab")) },
   { name: "info", label: "Info", component: lazy(() => import("./InfoTab")) },
 ];
+
+const RESULTS: Tab = { name: "results", label: "Results", component: lazy(() => import("./ResultsTab")) };
+const OF_TRAINING = ["metrics", "samples", "checkpoints", "data"];
+
+/** The tabs of a kind of jobs; the first one is shown first. */
+const tabsOf = (job: Job): Tab[] =>
+  job.kind === "evaluation" ? [RESULTS, ...TABS.filter(({ name }) => !OF_TRAINING.includes(name))] : TABS;
 
 export default function JobPage({ params }: PageProps) {
   const given = params["id"] ?? "";
@@ -54,13 +67,14 @@ export default function JobPage({ params }: PageProps) {
 
 function JobTabs({ job }: TabProps) {
   const [query, setQuery] = useQueryState();
-  const current = TABS.find(({ name }) => name === query.get("tab")) ?? TABS[0];
-  const select = (name: string) => { setQuery({ tab: name === "metrics" ? null : name }); };
-  useShortcuts(TABS.map(({ name, label }, index) => ({ keys: String(index + 1), label, run: () => { select(name); } })));
+  const tabs = tabsOf(job);
+  const current = tabs.find(({ name }) => name === query.get("tab")) ?? tabs[0];
+  const select = (name: string) => { setQuery({ tab: name === tabs[0]?.name ? null : name }); };
+  useShortcuts(tabs.map(({ name, label }, index) => ({ keys: String(index + 1), label, run: () => { select(name); } })));
   if (!current) return null;
   const Content = current.component;
   return (
-    <Tabs tabs={TABS} current={current.name} onSelect={select} label="Parts of the job">
+    <Tabs tabs={tabs} current={current.name} onSelect={select} label="Parts of the job">
       <Suspense fallback={<Loading lines={3} />}>
         <Content job={job} />
       </Suspense>

@@ -1,0 +1,164 @@
+"""`ftlab eval` and `ftlab results`: models measured on a dataset, and what an evaluation found."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ftlab.cli.app import app
+from ftlab.cli.session import Session, command
+from ftlab.cli.watch import JobArgument
+
+if TYPE_CHECKING:
+    from ftlab.schemas.evaluation_results import EvaluationResults, MetricResult, PairedTest, ScoredRow
+
+SIGNIFICANT = 0.05
+
+
+@command(app, name="eval", patient=True)
+def evaluate(
+    session: Session,
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Models, as 'job:ID', 'model:ID', 'org/name' or a path.")
+    ],
+    dataset: Annotated[
+        str, typer.Option("--dataset", metavar="DATASET", help="File, id or name of the dataset to measure on.")
+    ],
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric", "-m", metavar="METRIC", help="Type of a metric, or '{type: TYPE, ...}'; may be repeated."
+        ),
+    ] = None,
+    max_rows: Annotated[int | None, typer.Option("--max-rows", help="Measure only the first rows.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the evaluation.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set another setting, as a.b=value.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Measure again what was measured before.")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the results and print them.")] = True,
+) -> None:
+    """Measure models and their base models on a dataset: is the tuned model better?"""
+    from ftlab.cli.follow import detaching, follow_to_end
+    from ftlab.cli.job_source import assign, source_of
+    from ftlab.cli.submit import dataset_id, report_submitted, require_dataset
+
+    document = _document(models, dataset, metrics or ["perplexity"], max_rows, name)
+    if again:
+        document["reuse"] = False
+    for assignment in assignments or []:
+        assign(document, assignment)
+    source = source_of(document, Path.cwd(), "ftlab eval")
+    for missing in source.missing_files:
+        require_dataset(session, missing, "ftlab eval")
+    job = session.client.jobs.create(source.with_ids({path: dataset_id(session, path) for path in source.files}))
+    if not wait:
+        report_submitted(session, job)
+        return
+    if job.is_cached:
+        session.output.talk(f"These models were measured before on these rows, by job {job.id}.")
+    elif session.output.as_json:
+        session.client.jobs.wait(job.id)
+    else:
+        with detaching(session, job.id):
+            follow_to_end(session, job, after=0)
+    _print_results(session, session.client.evaluations.results(job.id))
+
+
+@command(app)
+def results(
+    session: Session,
+    job: JobArgument,
+    rows: Annotated[bool, typer.Option("--rows", help="Print every row with its answers and scores, as JSON.")] = False,
+) -> None:
+    """Show what an evaluation found: values with intervals, tests, and the worst and best rows."""
+    if rows:
+        for row in session.client.evaluations.rows(job):
+            session.output.data(row.model_dump_json(exclude_defaults=True))
+        return
+    _print_results(session, session.client.evaluations.results(job))
+
+
+def _document(
+    models: list[str], dataset: str, metrics: list[str], max_rows: int | None, name: str | None
+) -> dict[str, Any]:
+    given = {"max_rows": max_rows, "name": name}
+    return {
+        "kind": "evaluation",
+        "models": models,
+        "dataset": dataset,
+        "metrics": [_metric(text) for text in metrics],
+    } | {key: value for key, value in given.items() if value is not None}
+
+
+def _metric(text: str) -> Any:
+    """The metric that an option names: a type, or a mapping in YAML."""
+    from ftlab.schemas.job_file import read_yaml
+
+    value = read_yaml(text, "--metric")
+    return {"type": value} if isinstance(value, str) else value
+
+
+def _print_results(session: Session, found: "EvaluationResults") -> None:
+    if session.output.as_json:
+        session.output.json(found)
+        return
+    columns = ("MODEL", "METRIC", "VALUE", "95% INTERVAL", "ROWS", "SKIPPED", "AGAINST BASE", "P")
+    session.output.table(columns, list(_lines(found)), shrink=("MODEL",))
+    own = {(model.key, model.base) for model in found.models}
+    for test in found.tests:
+        if (test.model, test.other) not in own:
+            session.output.data(_comparison(found, test))
+    for model in found.models:
+        for metric in model.metrics:
+            if metric.worst:
+                session.output.talk(f"{model.name}, {metric.metric}:")
+                _print_rows(session, "worst", metric.worst)
+                _print_rows(session, "best", metric.best)
+
+
+def _lines(found: "EvaluationResults") -> Iterator[tuple[object, ...]]:
+    tests = {(test.model, test.other, test.metric): test for test in found.tests}
+    for model in found.models:
+        for metric in model.metrics:
+            test = tests.get((model.key, model.base or "", metric.metric))
+            yield (
+                f"{model.name} (base)" if model.base is None else model.name,
+                metric.metric,
+                _number(metric.value),
+                "" if metric.low is None else f"{_number(metric.low)} to {_number(metric.high)}",
+                metric.num_rows,
+                ", ".join(f"{count} {reason}" for reason, count in metric.skipped.items()),
+                "" if test is None else _verdict(metric, test),
+                "" if test is None or test.p_value is None else f"{test.p_value:.3f}",
+            )
+
+
+def _verdict(metric: "MetricResult", test: "PairedTest") -> str:
+    """The difference, and whether the test calls it better or worse."""
+    if test.difference is None:
+        return ""
+    shown = f"{test.difference:+.4g}"
+    if test.p_value is None or test.p_value >= SIGNIFICANT or not test.difference:
+        return f"{shown}, not significant"
+    return f"{shown}, {'better' if (test.difference < 0) == metric.is_lower_better else 'worse'}"
+
+
+def _comparison(found: "EvaluationResults", test: "PairedTest") -> str:
+    names = {model.key: model.name for model in found.models}
+    difference = "not known" if test.difference is None else f"{test.difference:+.4g}"
+    p_value = "" if test.p_value is None else f", p {test.p_value:.3f}"
+    return f"{names[test.model]} against {names[test.other]}, {test.metric}: {difference}{p_value}"
+
+
+def _print_rows(session: Session, which: str, rows: "list[ScoredRow]") -> None:
+    from ftlab.formatting import one_line
+
+    for row in rows:
+        answer = "" if row.answer is None else f" -> {one_line(row.answer)}"
+        session.output.talk(f"  {which}: row {row.row}, {_number(row.score)}: {one_line(row.question)}{answer}")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

@@ -1,0 +1,107 @@
+"""What an evaluation found."""
+
+from pydantic import Field
+
+from ftlab.schemas.common import WireModel
+
+RESULTS_FOLDER = "evaluation"
+"""Folder of the results of an evaluation below that of its job."""
+RESULTS_FILE = "results.json"
+"""An `EvaluationResults` in this folder."""
+ROWS_FILE = "rows.jsonl"
+"""An `AnsweredRow` on each line of a file there."""
+
+
+class ScoredRow(WireModel):
+    """A row among the worst or the best ones of a metric."""
+
+    row: int
+    """Number in the dataset; 1 is the first."""
+    score: float | None = None
+    """The metric of this row alone; `None` where the number is not finite."""
+    question: str = ""
+    """The last message before the answer; only the beginning of a long one."""
+    reference: str | None = None
+    answer: str | None = None
+    """`None` for `perplexity`, which needs no answer."""
+
+
+class MetricResult(WireModel):
+    """A metric of one model."""
+
+    metric: str
+    """Its type or variant, numbered where that repeats."""
+    value: float | None = None
+    """`None` where no row has a score, or the number is not finite."""
+    low: float | None = None
+    """Lower end of the 95 % interval, by the bootstrap over rows; `None` for fewer than two rows."""
+    high: float | None = None
+    num_rows: int = 0
+    """Rows with a score."""
+    skipped: dict[str, int] = Field(default_factory=dict)
+    """Number of rows without a score, by reason."""
+    is_lower_better: bool = False
+    worst: list[ScoredRow] = Field(default_factory=list)
+    """The worst rows, the worst first."""
+    best: list[ScoredRow] = Field(default_factory=list)
+    """The best rows, the best first."""
+
+
+class ModelResult(WireModel):
+    """One model of an evaluation."""
+
+    key: str
+    """`base` or `model`, numbered where there are several."""
+    name: str
+    """A reference as in the config, or the name of a base model."""
+    base: str | None = None
+    """Key of its base model; `None` for a base model."""
+    revision: str | None = None
+    """Revision of the base model that was loaded."""
+    metrics: list[MetricResult] = Field(default_factory=list)
+
+
+class PairedTest(WireModel):
+    """Whether two models differ in a metric, on the rows that both were measured on."""
+
+    metric: str
+    model: str
+    """Key of the one model."""
+    other: str
+    """Key of the other one."""
+    difference: float | None = None
+    """Value of `model` minus that of `other` on these rows."""
+    p_value: float | None = None
+    """Of a two-sided paired permutation test; `None` for fewer than two rows."""
+    num_rows: int = 0
+
+
+class EvaluationResults(WireModel):
+    """What an evaluation found. Base models come first."""
+
+    job_id: str
+    dataset_id: str
+    num_rows: int
+    """Rows that were read."""
+    models: list[ModelResult]
+    tests: list[PairedTest] = Field(default_factory=list)
+    """Each model against its base, then the first two models against each other."""
+    seed: int = 0
+
+
+class AnsweredRow(WireModel):
+    """A row of an evaluation with what each model made of it."""
+
+    row: int
+    line: int = 0
+    """Number of the line in the uploaded file."""
+    question: str = ""
+    reference: str | None = None
+    answers: dict[str, str] = Field(default_factory=dict)
+    """Answers by the key of the model."""
+    cut: list[str] = Field(default_factory=list)
+    """Keys of the models whose answer reached `generation.max_new_tokens` before its end."""
+    scores: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """Scores by the key of the model and by metric."""
+    skipped: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Why a metric has no score, by the key of the model and by metric."""

@@ -1,0 +1,204 @@
+"""Evaluations: how they are submitted, and what they found. Every function that is not a route blocks on the store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from cluster.runs.evaluated_models import evaluated_models
+from cluster.runs.model_location import job_folder
+from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
+from ftlab.schemas import EvaluationConfig, NoticePayload, SftMethod
+from ftlab.schemas.evaluation import Perplexity
+from ftlab.schemas.evaluation_results import (
+    RESULTS_FILE,
+    RESULTS_FOLDER,
+    ROWS_FILE,
+    AnsweredRow,
+    EvaluationResults,
+)
+from ftlab.schemas.methods import RowKind
+from ftlab.schemas.replies import AnsweredRowList
+from ftlab.status import JobKind, JobStatus
+from serve.context import Caller, Services
+from serve.http.json_body import JsonRoute
+from serve.http.query import JobId
+from serve.http.responses import reply
+from serve.jobs.submit import NewJob, Submission, Submitted, add_once, check_size, describe, find_dataset
+from serve.models.base_model import UNCHECKED, HubAnswer, ask_huggingface, check, find_tuned, job_of_folder, short_name
+from tracking.store import Transaction
+from tracking.store.records import DatasetRecord, JobRecord
+from train.evaluation.cache_key import cache_key
+from train.model.identity import known_identity
+from train.model.reward_head import check_files
+from train.rewards import checked_scores
+
+router = APIRouter(prefix="/api/training/jobs", tags=["jobs"], route_class=JsonRoute)
+
+_ANSWERED = (RowKind.MESSAGES, RowKind.PROMPTS)
+"""Kinds of rows that a model can answer."""
+_LEARNED = (RowKind.MESSAGES, RowKind.TEXT)
+"""Kinds of rows that a perplexity can be measured of."""
+
+
+@router.get("/{job_id}/evaluation", response_model=EvaluationResults, summary="Get what an evaluation found")
+async def get_results(caller: Caller, job_id: JobId) -> Response:
+    """Values with intervals, tests, and the worst and best rows. The base models come first."""
+    return reply(await caller.call(results, job_id))
+
+
+@router.get("/{job_id}/evaluation/rows", response_model=AnsweredRowList, summary="List the rows of an evaluation")
+async def get_rows(
+    caller: Caller,
+    job_id: JobId,
+    after: Annotated[int, Query(ge=0, le=2**53, description="Number of the last row of the page before.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Response:
+    """The answer of every model to each row, with its scores, in the order of the dataset."""
+    return reply(await caller.call(rows, job_id, after, limit))
+
+
+async def submit_evaluation(caller: Caller, submission: Submission) -> Submitted:
+    """Make the job, or find an equal one: of the same idempotency key, or a completed one that measured the same.
+
+    Raises what `serve.models.base_model.check` raises for a model, and what `serve.jobs.submit.add_once` raises.
+    """
+    config = submission.config
+    assert isinstance(config, EvaluationConfig)
+    answers = [await ask_huggingface(caller.services, model) for model in config.models]
+    return await caller.call(_submit, submission, config, answers)
+
+
+def results(services: Services, owner: str, job: str) -> EvaluationResults:
+    """Raise `ConflictError` for a job of another kind (`not_an_evaluation`), and for one that has not completed."""
+    text = _file_text(services, owner, job, RESULTS_FILE)
+    return EvaluationResults.model_validate_json(text)
+
+
+def rows(services: Services, owner: str, job: str, after: int, limit: int) -> AnsweredRowList:
+    """One page of the rows. Raises what `results` raises."""
+    lines = _file_text(services, owner, job, ROWS_FILE).splitlines()
+    found = (AnsweredRow.model_validate_json(line) for line in islice(lines, after, after + limit + 1))
+    page = list(found)
+    return AnsweredRowList(data=page[:limit], has_more=len(page) > limit)
+
+
+def _file_text(services: Services, owner: str, job: str, name: str) -> str:
+    with services.store.read() as tx:
+        record = tx.jobs.resolve(job, owner=owner)
+    if record.kind is not JobKind.EVALUATION:
+        raise ConflictError(
+            f"Job {record.id!r} is of the kind '{record.kind}', and not an evaluation.", "not_an_evaluation"
+        )
+    if record.status is not JobStatus.COMPLETED:
+        raise ConflictError(
+            f"Evaluation {record.id!r} is {record.status}; its results are there once it has completed.",
+            "evaluation_not_completed",
+        )
+    try:
+        return (job_folder(services.settings, record.id) / RESULTS_FOLDER / name).read_text("utf-8")
+    except FileNotFoundError:
+        raise NotFoundError("The files of this evaluation no longer exist.", "results_not_found", "job_id") from None
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """An evaluation whose models and metrics are checked."""
+
+    config: EvaluationConfig
+    name: str
+    """Name of the last model."""
+    source_job_ids: tuple[str, ...]
+    is_unchecked: bool
+
+
+def _submit(
+    services: Services, owner: str, submission: Submission, config: EvaluationConfig, answers: Sequence[HubAnswer]
+) -> Submitted:
+    checked = _check(services, owner, config, answers)
+    with services.store.read() as tx:
+        dataset = find_dataset(tx, owner, config.dataset, "dataset")
+        _check_rows(checked.config, dataset)
+        models = evaluated_models(tx, services.settings, checked.config.models)
+    known = [known_identity(model, services.settings.home / "models") for model in models]
+    identities = [each for each in known if each is not None] if all(known) else None
+    key = cache_key(checked.config, dataset.canonical, identities) if identities else None
+    if config.reuse and key is not None and (earlier := _earlier(services, owner, key)) is not None:
+        return earlier
+
+    def complete(tx: Transaction) -> NewJob:
+        current = find_dataset(tx, owner, config.dataset, "dataset")
+        resolved = checked.config.model_copy(update={"dataset": current.id})
+        notices = [NoticePayload(code="model_unchecked", message=UNCHECKED)] if checked.is_unchecked else []
+        name = f"{checked.name} on {current.name}"
+        return NewJob(resolved, name, notices, source_job_ids=checked.source_job_ids)
+
+    def note(tx: Transaction, record: JobRecord) -> None:
+        tx.evaluations.add(record.id, owner=owner, key=key, identities=identities)
+
+    return add_once(services, owner, replace(submission, on_add=note), lambda: complete)
+
+
+def _earlier(services: Services, owner: str, key: str) -> Submitted | None:
+    """The completed evaluation with this key whose results still exist."""
+    with services.store.read() as tx:
+        found = tx.evaluations.completed(key, owner=owner)
+        if found is None or not (job_folder(services.settings, found) / RESULTS_FOLDER / RESULTS_FILE).is_file():
+            return None
+        return Submitted(describe(services.settings, tx, tx.jobs.get(found)), is_cached=True)
+
+
+def _check(services: Services, owner: str, config: EvaluationConfig, answers: Sequence[HubAnswer]) -> _Checked:
+    check_size(services, config.resources)
+    settings = services.settings
+    metrics = checked_scores(config.metrics, "metrics", settings.reward_files)
+    models: list[str] = []
+    sources: list[str] = []
+    name = ""
+    for place, (text, answer) in enumerate(zip(config.models, answers, strict=True)):
+        try:
+            found = check(text, settings, answer)
+            with services.store.read() as tx:
+                tuned = find_tuned(found.ref, tx, settings, owner)
+            if tuned is not None:
+                check_files(SftMethod(), tuned.folder)
+        except FineTuneLabError as error:
+            raise type(error)(error.message, error.code, f"models.{place}") from None
+        if tuned is not None:
+            models.append(str(tuned.ref))
+            sources.append(tuned.job_id)
+            name = tuned.name
+            continue
+        # The files that are measured are those of the commit that was found now.
+        is_pinned = found.adapter is None and found.revision is not None and found.ref.kind == "hub"
+        ref = replace(found.ref, revision=found.revision) if is_pinned else found.ref
+        models.append(str(ref))
+        sources += filter(None, [job_of_folder(found.ref, settings)])
+        name = short_name(found.ref)
+    is_unchecked = any(answer.is_away for answer in answers)
+    config = config.model_copy(update={"models": list(dict.fromkeys(models)), "metrics": metrics})
+    return _Checked(config, name, tuple(dict.fromkeys(sources)), is_unchecked)
+
+
+def _check_rows(config: EvaluationConfig, dataset: DatasetRecord) -> None:
+    """Raise `InvalidRequestError` for rows that a metric cannot be computed on."""
+    kind = RowKind(dataset.kind)
+    for metric, name in zip(config.metrics, config.metric_names, strict=True):
+        kinds = _LEARNED if isinstance(metric, Perplexity) else _ANSWERED
+        if kind not in kinds:
+            raise InvalidRequestError(
+                f"dataset has rows of the kind '{kind}', and metric '{name}' measures {' or '.join(kinds)} only; "
+                "choose another dataset or metric.",
+                "dataset_kind_mismatch",
+                "dataset",
+            )
+        if kind is RowKind.PROMPTS and metric.needs_reference:
+            raise InvalidRequestError(
+                f"dataset has prompts without reference answers, and metric '{name}' compares with them; upload the "
+                "rows with their answers as 'completion', or choose a metric that needs none.",
+                "dataset_kind_mismatch",
+                "dataset",
+            )

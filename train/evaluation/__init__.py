@@ -1,0 +1,1 @@
+"""Evaluations: models measured on a dataset."""

@@ -1,0 +1,77 @@
+"""What an evaluation has measured so far, in a file that survives its attempts."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from train.evaluation.cases import Skip
+from train.evaluation.measures import Answer, Numbers
+
+PROGRESS_FILE = "measured.jsonl"
+ANSWERS = "answers"
+"""Name of the part of a model's work that generates answers; the others are named by a metric."""
+
+
+class RowStore:
+    """Rows that are measured, by model and part: appended at once, and found again by the next attempt.
+
+    A line that a killed attempt left half-written is the last one, and is measured again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / PROGRESS_FILE
+        self._found: dict[tuple[int, str], dict[int, Any]] = {}
+        self._file: TextIO | None = None
+        self._read()
+
+    @property
+    def num_measured(self) -> int:
+        return sum(map(len, self._found.values()))
+
+    def part(self, model: int, part: str) -> Mapping[int, Any]:
+        """What is measured, by the number of the row: an `Answer`, the numbers of a loss, or a `Skip`."""
+        return self._found.get((model, part), {})
+
+    def add(self, model: int, part: str, rows: Mapping[int, "Answer | Numbers | Skip"]) -> None:
+        if self._file is None:
+            self._file = self._path.open("a", encoding="utf-8")
+        for row, value in rows.items():
+            entry = {"model": model, "part": part, "row": row} | _document(value)
+            self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        self._file.flush()
+        self._found.setdefault((model, part), {}).update(rows)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _read(self) -> None:
+        try:
+            content = self._path.read_bytes()
+        except FileNotFoundError:
+            return
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            with self._path.open("r+b") as file:
+                file.truncate(len(whole))
+        for line in whole.decode("utf-8").splitlines():
+            entry = json.loads(line)
+            self._found.setdefault((entry["model"], entry["part"]), {})[entry["row"]] = _value(entry)
+
+
+def _document(value: "Answer | Numbers | Skip") -> dict[str, Any]:
+    if isinstance(value, Skip):
+        return {"skipped": value}
+    if isinstance(value, Answer):
+        return {"text": value.text, "ids": list(value.ids), "is_cut": value.is_cut}
+    return {"numbers": list(value)}
+
+
+def _value(entry: Mapping[str, Any]) -> "Answer | Numbers | Skip":
+    if "skipped" in entry:
+        return Skip(entry["skipped"])
+    if "numbers" in entry:
+        return tuple(entry["numbers"])
+    return Answer(entry["text"], entry["ids"], entry["is_cut"])
