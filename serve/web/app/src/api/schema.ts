@@ -759,6 +759,48 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/nodes/{node}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the load of a machine and its GPUs over time
+         * @description One point a second of the last hour or two, fewer of the time before; kept for 30 days.
+         *
+         *     Each point has the least, the mean and the greatest value of its interval. The newest points are up to a minute old.
+         */
+        get: operations["get_node_history_api_nodes__node__history_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/nodes/{node}/devices/{device}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give a GPU that was taken out to jobs again
+         * @description The failures of jobs on it are forgotten.
+         */
+        post: operations["post_restore_api_nodes__node__devices__device__restore_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/training/jobs/{job_id}/gpu": {
         parameters: {
             query?: never;
@@ -1727,6 +1769,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/llms.txt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the introduction for language models
+         * @description What the service is, the most important calls, and links to the documentation, as Markdown.
+         */
+        get: operations["get_llms_txt_llms_txt_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/guide/{page}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a page of the documentation as Markdown
+         * @description The pages that `/llms.txt` and other pages link to, such as `howto/submit-a-job.md`.
+         */
+        get: operations["get_page_guide__page__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/fine_tuning/jobs": {
         parameters: {
             query?: never;
@@ -1860,6 +1942,50 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/checkpoints/{checkpoint}/permissions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Refused: checkpoints cannot be shared
+         * @description `400` with code `sharing_not_supported`; `404` for a model that you do not have.
+         */
+        get: operations["list_permissions_v1_fine_tuning_checkpoints__checkpoint__permissions_get"];
+        put?: never;
+        /**
+         * Refused: checkpoints cannot be shared
+         * @description `400` with code `sharing_not_supported`; `404` for a model that you do not have.
+         */
+        post: operations["create_permissions_v1_fine_tuning_checkpoints__checkpoint__permissions_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/checkpoints/{checkpoint}/permissions/{permission}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Refused: checkpoints cannot be shared
+         * @description `400` with code `sharing_not_supported`; `404` for a model that you do not have.
+         */
+        delete: operations["delete_permission_v1_fine_tuning_checkpoints__checkpoint__permissions__permission__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -2443,7 +2569,7 @@ export interface components {
         };
         /**
          * AuditEntry
-         * @description One action of a user.
+         * @description One action of a user, or one request with a wrong key.
          */
         AuditEntry: {
             /** Id */
@@ -3460,6 +3586,11 @@ export interface components {
             total: number | null;
             /** Used */
             used: number;
+            /**
+             * Out
+             * @default 0
+             */
+            out: number;
             /** Free */
             free: number | null;
         } & {
@@ -3771,6 +3902,11 @@ export interface components {
              */
             time_limit_s?: number | null;
             /**
+             * Max Cost
+             * @description What the job may cost, all its attempts together, in the currency of the service; then it saves and ends.
+             */
+            max_cost?: number | string | null;
+            /**
              * Stuck Timeout S
              * @description Seconds without progress after which the attempt counts as hung and is tried again.
              * @default 600
@@ -4018,6 +4154,25 @@ export interface components {
              * @default 0
              */
             top_k: number;
+        };
+        /**
+         * GpuOut
+         * @description A GPU that no job gets, because one job after another failed on it.
+         */
+        GpuOut: {
+            /** Node */
+            node: string;
+            /** Gpu */
+            gpu: number;
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+            /** Reason */
+            reason: string;
+        } & {
+            [key: string]: unknown;
         };
         /**
          * GpuProcess
@@ -4616,6 +4771,11 @@ export interface components {
              */
             time_limit_s?: number | null;
             /**
+             * Max Cost
+             * @description What the job may cost, all its attempts together, in the currency of the service; then it saves and ends.
+             */
+            max_cost?: number | string | null;
+            /**
              * Stuck Timeout S
              * @description Seconds without progress after which the attempt counts as hung and is tried again.
              * @default 600
@@ -4689,6 +4849,8 @@ export interface components {
             cost?: string | null;
             /** Currency */
             currency?: string | null;
+            /** Max Cost After S */
+            max_cost_after_s?: number | null;
             /** Measured Job Id */
             measured_job_id?: string | null;
             /** Memory Correction */
@@ -5422,10 +5584,40 @@ export interface components {
              */
             name: string;
         };
+        /**
+         * NodeHistory
+         * @description The series of one machine and its GPUs.
+         */
+        NodeHistory: {
+            /** Node */
+            node: string;
+            /** Interval S */
+            interval_s: number;
+            /** Data */
+            data: components["schemas"]["NodeSeries"][];
+        } & {
+            [key: string]: unknown;
+        };
         /** NodeList */
         NodeList: {
             /** Data */
             data: components["schemas"]["NodeStatus"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * NodeSeries
+         * @description What a machine or one of its GPUs did over time.
+         */
+        NodeSeries: {
+            /** Device */
+            device: string;
+            /** Times */
+            times: string[];
+            /** Values */
+            values: {
+                [key: string]: components["schemas"]["Spread"];
+            };
         } & {
             [key: string]: unknown;
         };
@@ -5457,6 +5649,11 @@ export interface components {
              * @default []
              */
             jobs: components["schemas"]["HeldDevices"][];
+            /**
+             * Gpus Out
+             * @default []
+             */
+            gpus_out: components["schemas"]["GpuOut"][];
         } & {
             [key: string]: unknown;
         };
@@ -5494,7 +5691,7 @@ export interface components {
         };
         /**
          * Notification
-         * @description One life event of a job, or of a channel.
+         * @description One life event of a job, or news about a channel, a budget or a GPU.
          */
         Notification: {
             /** Id */
@@ -5528,7 +5725,7 @@ export interface components {
          * @description What a notification reports.
          * @enum {string}
          */
-        NotificationKind: "submitted" | "started" | "completed" | "failed" | "cancelled" | "paused" | "resumed" | "retried" | "recovered" | "requeued" | "alarm" | "channel_off" | "test";
+        NotificationKind: "submitted" | "started" | "completed" | "failed" | "cancelled" | "paused" | "resumed" | "retried" | "recovered" | "requeued" | "alarm" | "budget" | "gpu_out" | "channel_off" | "test";
         /**
          * NotificationPage
          * @description Notifications, newest first.
@@ -6307,6 +6504,11 @@ export interface components {
             next_cursor?: string | null;
             /** Waiting For */
             waiting_for?: string | null;
+            /**
+             * Gpus Out
+             * @default []
+             */
+            gpus_out: components["schemas"]["GpuOut"][];
         } & {
             [key: string]: unknown;
         };
@@ -6359,6 +6561,15 @@ export interface components {
              * @default 1
              */
             weight: number;
+            /** Max Monthly Cost */
+            max_monthly_cost?: string | null;
+            /**
+             * Monthly Cost
+             * @default 0
+             */
+            monthly_cost: string;
+            /** Currency */
+            currency?: string | null;
             /**
              * Queued Jobs
              * @default 0
@@ -6404,6 +6615,11 @@ export interface components {
             max_upload_bytes?: number | null;
             /** Weight */
             weight?: number | null;
+            /**
+             * Max Monthly Cost
+             * @description What the jobs may cost in a calendar month (UTC), in the currency of the service.
+             */
+            max_monthly_cost?: number | string | null;
         };
         /**
          * ReadUntil
@@ -6438,7 +6654,7 @@ export interface components {
          * @description Why a job, or one attempt of it, ended.
          * @enum {string}
          */
-        ReasonCode: "ok" | "user_cancelled" | "config_invalid" | "dataset_invalid" | "model_not_found" | "model_access_denied" | "device_oom" | "host_oom" | "disk_full" | "storage_error" | "checkpoint_corrupt" | "loss_diverged" | "worker_crashed" | "worker_hung" | "node_lost" | "gpu_lost" | "collective_error" | "preempted" | "service_restarted" | "retry_budget_exhausted" | "time_limit" | "internal_error";
+        ReasonCode: "ok" | "user_cancelled" | "config_invalid" | "dataset_invalid" | "model_not_found" | "model_access_denied" | "device_oom" | "host_oom" | "disk_full" | "storage_error" | "checkpoint_corrupt" | "loss_diverged" | "worker_crashed" | "worker_hung" | "node_lost" | "gpu_lost" | "collective_error" | "preempted" | "service_restarted" | "retry_budget_exhausted" | "time_limit" | "cost_limit" | "internal_error";
         /**
          * Regex
          * @description 1 where the answer matches a regular expression, else 0. A match that takes longer than a second is none.
@@ -7734,6 +7950,21 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * DeletedMessage
+         * @description A job was deleted, with its events (streams of all jobs).
+         */
+        DeletedMessage: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "deleted";
+            /** Job Id */
+            job_id: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * EndMessage
          * @description The job has ended, and all its events have been sent (streams of one job).
          */
@@ -7909,6 +8140,7 @@ export type SchemaFailurePayload = components['schemas']['FailurePayload'];
 export type SchemaFinding = components['schemas']['Finding'];
 export type SchemaGap = components['schemas']['Gap'];
 export type SchemaGeneration = components['schemas']['Generation'];
+export type SchemaGpuOut = components['schemas']['GpuOut'];
 export type SchemaGpuProcess = components['schemas']['GpuProcess'];
 export type SchemaGpuSample = components['schemas']['GpuSample'];
 export type SchemaGraderCheck = components['schemas']['GraderCheck'];
@@ -7957,7 +8189,9 @@ export type SchemaModelResult = components['schemas']['ModelResult'];
 export type SchemaMove = components['schemas']['Move'];
 export type SchemaNewKey = components['schemas']['NewKey'];
 export type SchemaNewUser = components['schemas']['NewUser'];
+export type SchemaNodeHistory = components['schemas']['NodeHistory'];
 export type SchemaNodeList = components['schemas']['NodeList'];
+export type SchemaNodeSeries = components['schemas']['NodeSeries'];
 export type SchemaNodeStatus = components['schemas']['NodeStatus'];
 export type SchemaNormalisedMatch = components['schemas']['NormalisedMatch'];
 export type SchemaNoticePayload = components['schemas']['NoticePayload'];
@@ -8062,6 +8296,7 @@ export type SchemaUserList = components['schemas']['UserList'];
 export type SchemaError = components['schemas']['Error'];
 export type SchemaAckMessage = components['schemas']['AckMessage'];
 export type SchemaCloseMessage = components['schemas']['CloseMessage'];
+export type SchemaDeletedMessage = components['schemas']['DeletedMessage'];
 export type SchemaEndMessage = components['schemas']['EndMessage'];
 export type SchemaErrorMessage = components['schemas']['ErrorMessage'];
 export type SchemaEventsMessage = components['schemas']['EventsMessage'];
@@ -8073,6 +8308,8 @@ export interface operations {
     stream_all_jobs_api_training_events_stream_get: {
         parameters: {
             query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Number of the last event that you have. */
                 after?: number | null;
                 /** @description Kinds of events to send; default: all. */
@@ -8095,7 +8332,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["CloseMessage"];
+                    "text/event-stream": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["DeletedMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["CloseMessage"];
                 };
             };
             /** @description Error */
@@ -8112,6 +8349,8 @@ export interface operations {
     stream_job_api_training_jobs__job_id__events_stream_get: {
         parameters: {
             query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Number of the last event that you have. */
                 after?: number | null;
                 /** @description Kinds of events to send; default: all. */
@@ -8137,7 +8376,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["CloseMessage"];
+                    "text/event-stream": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["DeletedMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["CloseMessage"];
                 };
             };
             /** @description The job has ended, and `Last-Event-ID` is its last event. */
@@ -8164,6 +8403,8 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -8193,7 +8434,10 @@ export interface operations {
     };
     get_devices_api_training_devices_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8222,7 +8466,10 @@ export interface operations {
     };
     delete_checkpoint_api_training_jobs__job_id__checkpoints__name__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -8254,7 +8501,10 @@ export interface operations {
     };
     change_checkpoint_api_training_jobs__job_id__checkpoints__name__patch: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -8292,7 +8542,10 @@ export interface operations {
     };
     prune_checkpoints_api_training_checkpoints_prune_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8325,7 +8578,10 @@ export interface operations {
     };
     get_results_api_training_jobs__job_id__evaluation_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -8361,6 +8617,8 @@ export interface operations {
                 /** @description Number of the last row of the page before. */
                 after?: number;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -8393,7 +8651,10 @@ export interface operations {
     };
     get_quota_api_quota_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8422,7 +8683,10 @@ export interface operations {
     };
     put_quota_api_quota_put: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8464,6 +8728,8 @@ export interface operations {
                 until?: string | null;
                 /** @description Format of the reply. */
                 format?: "json" | "csv";
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -8478,6 +8744,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CostReport"];
+                    "text/csv": string;
                 };
             };
             /** @description Error */
@@ -8493,7 +8760,10 @@ export interface operations {
     };
     get_session_api_session_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8582,7 +8852,10 @@ export interface operations {
     };
     list_users_api_users_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8611,7 +8884,10 @@ export interface operations {
     };
     add_user_api_users_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8644,7 +8920,10 @@ export interface operations {
     };
     change_user_api_users__name__patch: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The user's name. */
@@ -8680,7 +8959,10 @@ export interface operations {
     };
     list_keys_api_keys_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8709,7 +8991,10 @@ export interface operations {
     };
     create_key_api_keys_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8742,7 +9027,10 @@ export interface operations {
     };
     rotate_key_api_keys__key_id__rotate_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The key's id: the middle part of the key. */
@@ -8778,7 +9066,10 @@ export interface operations {
     };
     revoke_key_api_keys__key_id__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The key's id: the middle part of the key. */
@@ -8816,6 +9107,8 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -8845,7 +9138,10 @@ export interface operations {
     };
     get_disk_api_disk_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8883,6 +9179,8 @@ export interface operations {
                 limit?: number;
                 /** @description Part of the name, or beginning of the id. */
                 search?: string | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -8912,7 +9210,10 @@ export interface operations {
     };
     create_job_api_training_jobs_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: {
                 /** @description A repeated submit with the same key returns the first job instead of creating another. */
                 "Idempotency-Key"?: string | null;
@@ -8948,7 +9249,10 @@ export interface operations {
     };
     estimate_job_api_training_jobs_estimate_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8981,7 +9285,10 @@ export interface operations {
     };
     get_job_api_training_jobs__job_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9013,7 +9320,10 @@ export interface operations {
     };
     delete_job_api_training_jobs__job_id__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -9043,7 +9353,10 @@ export interface operations {
     };
     change_job_api_training_jobs__job_id__patch: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9079,7 +9392,10 @@ export interface operations {
     };
     cancel_job_api_training_jobs__job_id__cancel_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9111,7 +9427,10 @@ export interface operations {
     };
     pause_job_api_training_jobs__job_id__pause_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9143,7 +9462,10 @@ export interface operations {
     };
     resume_job_api_training_jobs__job_id__resume_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9179,7 +9501,10 @@ export interface operations {
     };
     append_batches_api_training_jobs__job_id__batches_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9215,7 +9540,10 @@ export interface operations {
     };
     append_batches_api_training_jobs__job_id__append_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9251,7 +9579,10 @@ export interface operations {
     };
     move_job_api_training_jobs__job_id__move_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9291,6 +9622,8 @@ export interface operations {
                 /** @description Names of the series, separated by commas; default: all. */
                 names?: string[] | null;
                 max_points?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -9328,6 +9661,8 @@ export interface operations {
                 limit?: number;
                 /** @description Kinds of events to return; default: all. */
                 kind?: components["schemas"]["EventKind"][] | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -9362,6 +9697,8 @@ export interface operations {
         parameters: {
             query?: {
                 tail?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -9394,7 +9731,10 @@ export interface operations {
     };
     get_checkpoints_api_training_jobs__job_id__checkpoints_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9426,7 +9766,10 @@ export interface operations {
     };
     get_attempts_api_training_jobs__job_id__attempts_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9458,7 +9801,10 @@ export interface operations {
     };
     get_costs_api_training_jobs__job_id__costs_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9490,7 +9836,10 @@ export interface operations {
     };
     get_failure_api_training_jobs__job_id__failure_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9522,7 +9871,10 @@ export interface operations {
     };
     get_analytics_api_training_jobs__job_id__analytics_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9560,6 +9912,8 @@ export interface operations {
                 /** @description Names of the series; default: loss. */
                 name?: string[] | null;
                 max_points?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -9589,7 +9943,10 @@ export interface operations {
     };
     get_nodes_api_nodes_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -9616,6 +9973,84 @@ export interface operations {
             };
         };
     };
+    get_node_history_api_nodes__node__history_get: {
+        parameters: {
+            query?: {
+                /** @description Names of series; default: all. */
+                name?: string[] | null;
+                /** @description Only points after this time. */
+                after?: string | null;
+                /** @description Only points up to this time. */
+                until?: string | null;
+                /** @description Most points for each device. */
+                max_points?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description Name of the machine. */
+                node: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NodeHistory"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    post_restore_api_nodes__node__devices__device__restore_post: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description Name of the machine. */
+                node: string;
+                /** @description `gpu-0` and so on. */
+                device: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     get_job_telemetry_api_training_jobs__job_id__gpu_get: {
         parameters: {
             query?: {
@@ -9627,6 +10062,8 @@ export interface operations {
                 until?: string | null;
                 /** @description Most points for each device. */
                 max_points?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -9664,6 +10101,8 @@ export interface operations {
                 job: string[];
                 /** @description `html` is a report in one file. */
                 format?: "json" | "html";
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -9678,6 +10117,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Comparison"];
+                    "text/html": string;
                 };
             };
             /** @description Error */
@@ -9693,7 +10133,10 @@ export interface operations {
     };
     list_templates_api_templates_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -9722,7 +10165,10 @@ export interface operations {
     };
     get_template_api_templates__name__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The template's name. */
@@ -9754,7 +10200,10 @@ export interface operations {
     };
     put_template_api_templates__name__put: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The template's name. */
@@ -9790,7 +10239,10 @@ export interface operations {
     };
     delete_template_api_templates__name__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The template's name. */
@@ -9825,6 +10277,8 @@ export interface operations {
                 checkpoint?: string | null;
                 /** @description `state` adds the files that a resume needs. */
                 include?: "state" | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -9836,6 +10290,13 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The part of the file that `Range` asks for. */
+            206: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9861,7 +10322,10 @@ export interface operations {
     };
     download_logs_api_training_jobs__job_id__download_logs_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 job_id: string;
@@ -9900,6 +10364,8 @@ export interface operations {
             query: {
                 /** @description Maximum findings to describe; all are counted. */
                 max_findings?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Evaluation dataset: also checked; it must share no rows with the dataset. */
                 eval_dataset?: string | null;
                 /** @description Types of the rewards of a 'grpo' job, separated by commas: where one compares with the reference answers of the rows, these are checked. */
@@ -9956,6 +10422,8 @@ export interface operations {
             query: {
                 /** @description Maximum findings to describe; all are counted. */
                 max_findings?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Evaluation dataset: also checked; it must share no rows with the dataset. */
                 eval_dataset?: string | null;
                 /** @description Types of the rewards of a 'grpo' job, separated by commas: where one compares with the reference answers of the rows, these are checked. */
@@ -9987,6 +10455,15 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description Still running: a page that reloads itself. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": unknown;
+                };
+            };
             /** @description Error */
             default: {
                 headers: {
@@ -10005,6 +10482,8 @@ export interface operations {
                 row: number;
                 /** @description JSON document or HTML page. */
                 format?: "json" | "html";
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description A model, as in a job's config. */
                 model: string;
                 /** @description Maximum tokens per row. */
@@ -10030,6 +10509,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TokenRowList"];
+                    "text/html": string;
                 };
             };
             /** @description Error */
@@ -10050,6 +10530,8 @@ export interface operations {
                 rows?: number;
                 /** @description Model whose chat template is applied, as in a job's config. */
                 model?: string | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -10086,6 +10568,8 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -10116,6 +10600,8 @@ export interface operations {
     put_dataset_api_datasets_put: {
         parameters: {
             query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Display name; default: the file's name. */
                 name?: string | null;
                 /** @description Bucket to store it in. */
@@ -10143,6 +10629,15 @@ export interface operations {
             };
         };
         responses: {
+            /** @description The dataset of the same file, with the same name and options, from before. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dataset"];
+                };
+            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -10166,6 +10661,8 @@ export interface operations {
     create_dataset_api_datasets_post: {
         parameters: {
             query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Display name; default: the file's name. */
                 name?: string | null;
                 /** @description Bucket to store it in. */
@@ -10193,6 +10690,15 @@ export interface operations {
             };
         };
         responses: {
+            /** @description The dataset of the same file, with the same name and options, from before. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dataset"];
+                };
+            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -10215,7 +10721,10 @@ export interface operations {
     };
     get_dataset_api_datasets__dataset_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10247,7 +10756,10 @@ export interface operations {
     };
     delete_dataset_api_datasets__dataset_id__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10277,7 +10789,10 @@ export interface operations {
     };
     get_content_api_datasets__dataset_id__content_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10289,6 +10804,13 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The part of the file that `Range` asks for. */
+            206: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10307,7 +10829,10 @@ export interface operations {
     };
     move_dataset_api_datasets__dataset_id__move_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10343,7 +10868,10 @@ export interface operations {
     };
     create_url_api_datasets__dataset_id__url_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10379,7 +10907,10 @@ export interface operations {
     };
     list_uploads_api_uploads_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -10408,7 +10939,10 @@ export interface operations {
     };
     create_upload_api_uploads_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -10419,6 +10953,15 @@ export interface operations {
             };
         };
         responses: {
+            /** @description An interrupted upload of the same file. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Upload"];
+                };
+            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -10441,7 +10984,10 @@ export interface operations {
     };
     get_upload_api_uploads__upload_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10473,7 +11019,10 @@ export interface operations {
     };
     delete_upload_api_uploads__upload_id__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10503,7 +11052,10 @@ export interface operations {
     };
     head_upload_api_uploads__upload_id__head: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10518,9 +11070,7 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content: {
-                    "application/json": unknown;
-                };
+                content?: never;
             };
             /** @description Error */
             default: {
@@ -10535,7 +11085,10 @@ export interface operations {
     };
     send_piece_api_uploads__upload_id__patch: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header: {
                 "upload-offset": number;
             };
@@ -10571,7 +11124,10 @@ export interface operations {
     };
     complete_upload_api_uploads__upload_id__complete_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10585,6 +11141,15 @@ export interface operations {
             };
         };
         responses: {
+            /** @description The dataset was created before. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dataset"];
+                };
+            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -10611,6 +11176,8 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -10640,7 +11207,10 @@ export interface operations {
     };
     check_model_api_models_check_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -10673,7 +11243,10 @@ export interface operations {
     };
     get_model_api_models__model_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10715,6 +11288,8 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -10744,7 +11319,10 @@ export interface operations {
     };
     read_all_api_notifications_read_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -10777,7 +11355,10 @@ export interface operations {
     };
     read_one_api_notifications__notification_id__read_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The notification's id. */
@@ -10809,7 +11390,10 @@ export interface operations {
     };
     list_channels_api_notifications_channels_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -10838,7 +11422,10 @@ export interface operations {
     };
     get_channel_api_notifications_channels__name__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -10870,7 +11457,10 @@ export interface operations {
     };
     put_channel_api_notifications_channels__name__put: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -10906,7 +11496,10 @@ export interface operations {
     };
     delete_channel_api_notifications_channels__name__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -10936,7 +11529,10 @@ export interface operations {
     };
     switch_channel_api_notifications_channels__name__patch: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -10972,7 +11568,10 @@ export interface operations {
     };
     test_channel_api_notifications_channels__name__test_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -11010,6 +11609,8 @@ export interface operations {
                 limit?: number;
                 order?: "asc" | "desc";
                 purpose?: string | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -11039,7 +11640,10 @@ export interface operations {
     };
     create_file_v1_files_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -11077,7 +11681,10 @@ export interface operations {
     };
     get_file_v1_files__file_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `file-...` */
@@ -11109,7 +11716,10 @@ export interface operations {
     };
     delete_file_v1_files__file_id__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `file-...` */
@@ -11141,7 +11751,10 @@ export interface operations {
     };
     get_file_content_v1_files__file_id__content_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `file-...` */
@@ -11153,6 +11766,13 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The part of the file that `Range` asks for. */
+            206: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11171,7 +11791,10 @@ export interface operations {
     };
     create_upload_v1_uploads_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -11204,7 +11827,10 @@ export interface operations {
     };
     add_part_v1_uploads__upload__parts_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `upload_...` */
@@ -11243,7 +11869,10 @@ export interface operations {
     };
     complete_upload_v1_uploads__upload__complete_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `upload_...` */
@@ -11279,7 +11908,10 @@ export interface operations {
     };
     cancel_upload_v1_uploads__upload__cancel_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `upload_...` */
@@ -11311,7 +11943,10 @@ export interface operations {
     };
     list_models_v1_models_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -11340,7 +11975,10 @@ export interface operations {
     };
     get_model_v1_models__model__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `ft:...`, or the name of a base model. */
@@ -11372,7 +12010,10 @@ export interface operations {
     };
     delete_model_v1_models__model__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `ft:...`, or the name of a base model. */
@@ -11404,7 +12045,10 @@ export interface operations {
     };
     run_grader_v1_fine_tuning_alpha_graders_run_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -11439,7 +12083,10 @@ export interface operations {
     };
     validate_grader_v1_fine_tuning_alpha_graders_validate_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -11474,7 +12121,10 @@ export interface operations {
     };
     list_event_types_v1_webhook_event_types_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -11507,6 +12157,8 @@ export interface operations {
                 /** @description Id of the last item of the page before. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -11536,7 +12188,10 @@ export interface operations {
     };
     create_endpoint_v1_webhook_endpoints_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -11569,7 +12224,10 @@ export interface operations {
     };
     get_endpoint_v1_webhook_endpoints__endpoint__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -11601,7 +12259,10 @@ export interface operations {
     };
     change_endpoint_v1_webhook_endpoints__endpoint__post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -11637,7 +12298,10 @@ export interface operations {
     };
     delete_endpoint_v1_webhook_endpoints__endpoint__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -11669,7 +12333,10 @@ export interface operations {
     };
     rotate_secret_v1_webhook_endpoints__endpoint__rotate_secret_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -11705,7 +12372,10 @@ export interface operations {
     };
     test_endpoint_v1_webhook_endpoints__endpoint__test_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -11873,6 +12543,73 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description The part of the file that `Range` asks for. */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_llms_txt_llms_txt_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_page_guide__page__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                page: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/markdown": string;
+                };
+            };
             /** @description Error */
             default: {
                 headers: {
@@ -11892,6 +12629,8 @@ export interface operations {
                 limit?: number;
                 /** @description `null`: jobs without metadata; `metadata[KEY]=VALUE`: jobs with this pair. */
                 metadata?: string | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -11921,7 +12660,10 @@ export interface operations {
     };
     create_job_v1_fine_tuning_jobs_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: {
                 /** @description A repeated submit with the same key returns the first job instead of creating another. */
                 "Idempotency-Key"?: string | null;
@@ -11957,7 +12699,10 @@ export interface operations {
     };
     get_job_v1_fine_tuning_jobs__fine_tune__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `ftjob-...` */
@@ -11989,7 +12734,10 @@ export interface operations {
     };
     cancel_job_v1_fine_tuning_jobs__fine_tune__cancel_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `ftjob-...` */
@@ -12021,7 +12769,10 @@ export interface operations {
     };
     pause_job_v1_fine_tuning_jobs__fine_tune__pause_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `ftjob-...` */
@@ -12053,7 +12804,10 @@ export interface operations {
     };
     resume_job_v1_fine_tuning_jobs__fine_tune__resume_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `ftjob-...` */
@@ -12089,6 +12843,8 @@ export interface operations {
                 /** @description Id of the last item of the page before. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -12125,6 +12881,8 @@ export interface operations {
                 /** @description Id of the last item of the page before. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -12155,9 +12913,118 @@ export interface operations {
             };
         };
     };
+    list_permissions_v1_fine_tuning_checkpoints__checkpoint__permissions_get: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description `ft:...`, or `ft:...:ckpt-step-N`. */
+                checkpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Refused: checkpoints cannot be shared */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    create_permissions_v1_fine_tuning_checkpoints__checkpoint__permissions_post: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description `ft:...`, or `ft:...:ckpt-step-N`. */
+                checkpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Refused: checkpoints cannot be shared */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete_permission_v1_fine_tuning_checkpoints__checkpoint__permissions__permission__delete: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description `ft:...`, or `ft:...:ckpt-step-N`. */
+                checkpoint: string;
+                permission: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Refused: checkpoints cannot be shared */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     start_job_api_training_execute_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: {
                 /** @description A repeated submit with the same key returns the first job instead of creating another. */
                 "Idempotency-Key"?: string | null;
@@ -12189,7 +13056,10 @@ export interface operations {
     };
     start_job_api_training_start_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: {
                 /** @description A repeated submit with the same key returns the first job instead of creating another. */
                 "Idempotency-Key"?: string | null;
@@ -12221,7 +13091,10 @@ export interface operations {
     };
     get_status_api_training_status__job_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12253,7 +13126,10 @@ export interface operations {
     };
     get_metrics_api_training_metrics__job_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12287,6 +13163,8 @@ export interface operations {
         parameters: {
             query?: {
                 tail?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -12321,6 +13199,8 @@ export interface operations {
         parameters: {
             query?: {
                 tail?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -12353,7 +13233,10 @@ export interface operations {
     };
     cancel_job_api_jobs__job_id__cancel_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12385,7 +13268,10 @@ export interface operations {
     };
     cancel_job_api_training_cancel__job_id__post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12419,6 +13305,8 @@ export interface operations {
         parameters: {
             query?: {
                 max_points?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -12451,7 +13339,10 @@ export interface operations {
     };
     pause_job_api_training_pause__job_id__post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12486,6 +13377,8 @@ export interface operations {
             query?: {
                 /** @description A checkpoint's name, its step, or a path that ends with one. */
                 checkpoint_path?: string | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -12518,7 +13411,10 @@ export interface operations {
     };
     resume_adjusted_job_api_training_local__job_id__resume_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12554,6 +13450,8 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -12583,7 +13481,10 @@ export interface operations {
     };
     analyze_failure_api_training_local__job_id__analyze_failure_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12615,7 +13516,10 @@ export interface operations {
     };
     analyze_failure_api_training_local__job_id__analyze_failure_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12647,7 +13551,10 @@ export interface operations {
     };
     get_checkpoints_api_training__job_id__checkpoints_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12679,7 +13586,10 @@ export interface operations {
     };
     get_analytics_api_training__job_id__analytics_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12713,6 +13623,8 @@ export interface operations {
         parameters: {
             query?: {
                 checkpoint?: string | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -12725,6 +13637,13 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The part of the file that `Range` asks for. */
+            206: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -12743,7 +13662,10 @@ export interface operations {
     };
     download_logs_api_training__job_id__download_logs_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12773,7 +13695,10 @@ export interface operations {
     };
     get_overview_api_jobs__job_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12806,6 +13731,8 @@ export interface operations {
     stream_all_jobs_api_training_events_stream_get_socket: {
         parameters: {
             query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Number of the last event that you have. */
                 after?: number | null;
                 /** @description Kinds of events to send; default: all. */
@@ -12825,7 +13752,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["PingMessage"] | components["schemas"]["ErrorMessage"];
+                    "application/json": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["DeletedMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["PingMessage"] | components["schemas"]["ErrorMessage"];
                 };
             };
             /** @description Error */
@@ -12842,6 +13769,8 @@ export interface operations {
     stream_job_api_training_jobs__job_id__events_stream_get_socket: {
         parameters: {
             query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Number of the last event that you have. */
                 after?: number | null;
                 /** @description Kinds of events to send; default: all. */
@@ -12864,7 +13793,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["PingMessage"] | components["schemas"]["ErrorMessage"];
+                    "application/json": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["DeletedMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["PingMessage"] | components["schemas"]["ErrorMessage"];
                 };
             };
             /** @description Error */
