@@ -58,6 +58,7 @@ describe("the settings of a job", () => {
   it("are those of the chosen method", () => {
     expect(schema.settings("sft").map(({ path }) => path)).toEqual([
       "model",
+      "max_cost",
       "method.packing",
       "training.learning_rate",
       "training.optim",
