@@ -105,6 +105,8 @@ RULES: dict[str, Rule] = {
     "/api/notifications/channels/{name}": TRAIN,
     "/api/notifications/channels/{name}/test": TRAIN,
     # The OpenAI-compatible API.
+    "/v1/chat/completions": TRAIN,
+    "/v1/completions": TRAIN,
     "/v1/files": TRAIN,
     "/v1/files/{file_id}": TRAIN,
     "/v1/files/{file_id}/content": READ,

@@ -19,6 +19,7 @@ from ftlab.schemas.sample_prompts import shown_prompt
 from train.all_ranks import is_main_rank
 from train.data.tokens.sample_prompts import SampleSettings, encode_prompts
 from train.loop.run_context import RunContext
+from train.model.generation import end_token_ids
 from train.plan import StopKind
 
 TOKENS_PER_TURN = 16
@@ -88,7 +89,7 @@ class PromptSampler:
                     prompt=shown,
                     text=self._tokenizer.decode(answer, skip_special_tokens=True),
                     num_tokens=len(answer),
-                    is_cut=answer[-1] not in self._end_ids(model),
+                    is_cut=answer[-1] not in end_token_ids(model, self._tokenizer),
                 )
             )
 
@@ -99,14 +100,9 @@ class PromptSampler:
             max_new_tokens=self._max_new_tokens,
             use_cache=True,
             pad_token_id=self._tokenizer.pad_token_id,
-            eos_token_id=self._end_ids(model),
+            eos_token_id=end_token_ids(model, self._tokenizer),
             disable_compile=True,
         )
-
-    def _end_ids(self, model: PreTrainedModel | PeftModel) -> list[int]:
-        of_model = model.generation_config.eos_token_id
-        known = of_model if isinstance(of_model, list) else [of_model]
-        return sorted({token for token in [*known, self._tokenizer.eos_token_id] if token is not None})
 
 
 class _Turns(StoppingCriteria):
