@@ -1,6 +1,16 @@
-"""The life of a job: its statuses, the allowed transitions, its run's phases, why it is stopped, and why it can end."""
+"""The life of a job: kinds, statuses, allowed transitions, its run's phases, why it is stopped, and why it can end."""
 
+from collections.abc import Mapping
 from enum import StrEnum
+
+
+class JobKind(StrEnum):
+    """What a job does; `kind` in its config."""
+
+    TRAINING = "training"
+    """Trains a model, and delivers it."""
+    EVALUATION = "evaluation"
+    """Measures models on a dataset, and delivers the results."""
 
 
 class JobStatus(StrEnum):
@@ -23,7 +33,7 @@ class JobStatus(StrEnum):
 
     @property
     def sentence(self) -> str:
-        """The status in one sentence."""
+        """The status of a training job in one sentence."""
         return SENTENCES[self]
 
 
@@ -64,6 +74,19 @@ SENTENCES: dict[JobStatus, str] = {
     S.FAILED: "The job failed; the reason and what to do are in its message.",
     S.CANCELLED: "The job was cancelled; its checkpoints are kept.",
 }
+
+SENTENCES_OF_KINDS: Mapping[JobKind, Mapping[JobStatus, str]] = {
+    JobKind.EVALUATION: {
+        S.INITIALIZING: "The worker is up and is loading the rows and the first model.",
+        S.RUNNING: "The models are being measured.",
+        S.PAUSING: "The evaluation stops before it releases its devices; rows that are scored are kept.",
+        S.PAUSED: "The evaluation is paused; resume it to continue with the next row.",
+        S.CANCELLING: "The evaluation is being stopped.",
+        S.COMPLETED: "The evaluation is finished; see its results.",
+        S.CANCELLED: "The evaluation was cancelled.",
+    }
+}
+"""The sentences that are different for other kinds than training."""
 
 
 def sources_of(target: JobStatus) -> tuple[JobStatus, ...]:

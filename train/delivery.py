@@ -21,7 +21,7 @@ from train.loop.run_context import EarlyStop, RunContext
 from train.methods import EVALUATE
 from train.model.base_model import BaseModel
 from train.model.load import load_delivered
-from train.plan import Outcome, Phase, RunLink, RunPlan
+from train.plan import Outcome, Phase, RunLink, TrainingPlan
 from train.reporting.run_metrics import best_evaluated_step
 
 FLOAT32_TOLERANCE = 1e-5
@@ -73,7 +73,7 @@ def deliver(run: RunContext, trained: TrainedRun) -> Outcome:
     return replace(trained.outcome, delivered_step=delivered.step)
 
 
-def _publish(plan: RunPlan, link: RunLink) -> Manifest:
+def _publish(plan: TrainingPlan, link: RunLink) -> Manifest:
     """Publish the best checkpoint, or the last one if no eval loss was measured; return the manifest of the model.
 
     A checkpoint that broke since its commit is set aside, and the next best takes its place.

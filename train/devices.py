@@ -20,10 +20,10 @@ from train.model.base_model import BaseModel
 from train.model.folder import facts_of
 from train.model.load import load_model
 from train.model.preflight import check_sharding_of_adapter
-from train.plan import RunPlan
+from train.plan import TrainingPlan
 
 
-def place_of(plan: RunPlan) -> Place:
+def place_of(plan: TrainingPlan) -> Place:
     """What the ranks of a run train on; where their GPUs differ, what the least of them can do. Every rank calls it."""
     if not plan.use_cuda:
         return Place(use_cuda=False, has_fast_bfloat16=has_fast_bfloat16())
@@ -66,14 +66,14 @@ def load_on_devices(run: RunContext, place: Place, base: BaseModel) -> PreTraine
     return model
 
 
-def _longest(plan: RunPlan, train_sets: list[Dataset]) -> int:
+def _longest(plan: TrainingPlan, train_sets: list[Dataset]) -> int:
     """Tokens of the longest row."""
     if isinstance(plan.config.method, GrpoMethod):
         return plan.config.method.max_length
     return max(longest_rows(rows, 1)[1] for rows in train_sets)
 
 
-def _gpu_memory(plan: RunPlan) -> tuple[int, int] | None:
+def _gpu_memory(plan: TrainingPlan) -> tuple[int, int] | None:
     """Bytes of the smallest GPU of all ranks, twice; `None` without GPUs."""
     if not plan.use_cuda:
         return None

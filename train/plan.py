@@ -6,8 +6,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from ftlab.schemas import EventPayload, JobConfig
-from ftlab.status import FailureCause, Phase, ReasonCode, StopKind
+from ftlab.schemas import AnyJobConfig, EventPayload, JobConfig
+from ftlab.status import FailureCause, JobKind, Phase, ReasonCode, StopKind
 
 __all__ = [
     "Beat",
@@ -21,6 +21,7 @@ __all__ = [
     "RunLink",
     "RunPlan",
     "StopKind",
+    "TrainingPlan",
 ]
 
 
@@ -44,17 +45,45 @@ class LocalBase:
     """The command that downloads its files; `None` for a model that the service did not train."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunPlan:
-    """Everything a training process needs to know about its attempt."""
+    """What the process of a run of any kind needs to know about its attempt."""
 
     job_id: str
     attempt: int
-    config: JobConfig
+    config: AnyJobConfig
     job_folder: Path
-    """Folder of the job's checkpoints, logs and tuned model."""
+    """Folder of the job's checkpoints, logs and results."""
     models_folder: Path
     """Base models on this machine, one folder `<org>--<name>` each."""
+    cache_folder: Path
+    """Folder for data of all jobs that can be recreated, mainly prepared data."""
+    threads: int
+    """CPU threads of one worker."""
+    recorded_step: int = 0
+    """Newest step that is in the record."""
+    use_cuda: bool = False
+    cuda_device: str | None = None
+    """The GPU to use where Ray did not choose it already (standby runs)."""
+    gpu_fraction: float | None = None
+    """The share of the GPU's memory that the run may use; `None` is all of it."""
+    time_left_s: float | None = None
+    """Rest of the job's `time_limit_s`; the run saves and stops when it is used up."""
+
+    @property
+    def kind(self) -> JobKind:
+        return JobKind(self.config.kind)
+
+    @property
+    def log_file(self) -> Path:
+        return self.job_folder / "logs" / f"attempt-{self.attempt}.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan(RunPlan):
+    """What a training process needs to know."""
+
+    config: JobConfig
     model: str
     """Base model: a hub id (`org/name` or `org/name@revision`), or the path of a local folder or adapter."""
     pinned_revision: str | None
@@ -62,29 +91,16 @@ class RunPlan:
     train_files: tuple[DataFile, ...]
     """Files to train on, one after another."""
     eval_rows: Path | None
-    cache_folder: Path
-    """Folder for data of all jobs that can be recreated, mainly prepared data."""
-    threads: int
-    """CPU threads of one worker."""
     model_number: int = 1
     """How often the job will have completed with this attempt; every time it delivers a model of its own."""
-    recorded_step: int = 0
-    """Newest step whose training metrics are in the record."""
     recorded_eval_step: int = -1
     """Newest step whose evaluation is in the record; -1 before the first."""
     recorded_checkpoints: tuple[int, ...] = ()
     """Steps of the checkpoints in the record."""
-    use_cuda: bool = False
-    cuda_device: str | None = None
-    """The GPU to use where Ray did not choose it already (standby runs)."""
-    gpu_fraction: float | None = None
-    """The share of the GPU's memory that the run may use; `None` is all of it."""
     resume_from: str | None = None
     """Name of the checkpoint to resume from, removing the newer ones; `None` means the newest intact one."""
     local_base: LocalBase | None = None
     """The base model if it is in a folder that its name does not lead to, such as that of a former job."""
-    time_left_s: float | None = None
-    """Rest of the job's `time_limit_s`; the run saves and stops when it is used up."""
 
     @property
     def eval_file(self) -> DataFile | None:
@@ -103,10 +119,6 @@ class RunPlan:
     @property
     def model_folder(self) -> Path:
         return self.job_folder / ("model" if self.model_number == 1 else f"model-{self.model_number}")
-
-    @property
-    def log_file(self) -> Path:
-        return self.job_folder / "logs" / f"attempt-{self.attempt}.jsonl"
 
 
 @dataclass(frozen=True)
@@ -140,7 +152,7 @@ class Outcome:
     saved_step: int | None = None
     """Step of the newest checkpoint, where a resume continues; `None` if there is none."""
     delivered_step: int | None = None
-    """Step of the checkpoint that `job_folder/model` was made from."""
+    """Step of the checkpoint that `job_folder/model` was made from; `None` where the run delivered no model."""
     ended_early: str | None = None
     """Sentence about why the run ended before its last scheduled step; `None` where it did not."""
     base_model: str | None = None

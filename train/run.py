@@ -39,12 +39,12 @@ from train.model.base_model import BaseModel, find_model
 from train.model.folder import facts_of
 from train.model.preflight import check_devices
 from train.model.tokenizer import load_tokenizer
-from train.plan import Ending, ModelLoaded, Outcome, Phase, RunLink, RunPlan
+from train.plan import Ending, ModelLoaded, Outcome, Phase, RunLink, TrainingPlan
 from train.reporting.run_metrics import eval_losses
 from train.row_schedule import RowSchedule
 
 
-def run(plan: RunPlan, link: RunLink) -> Outcome:
+def run(plan: TrainingPlan, link: RunLink) -> Outcome:
     """Train as `plan` says. Every rank of the run calls it; rank 0 commits and delivers.
 
     Raises any error; `train.failures.classify.classify` derives the reason from it.
@@ -170,7 +170,11 @@ def _num_tokens(schedule: RowSchedule, lengths: Sequence[Mapping[int, int]], met
 
 
 def _write_memory(
-    plan: RunPlan, place: Place, base: BaseModel, file_lengths: Sequence[Mapping[int, int]], eval_set: Dataset | None
+    plan: TrainingPlan,
+    place: Place,
+    base: BaseModel,
+    file_lengths: Sequence[Mapping[int, int]],
+    eval_set: Dataset | None,
 ) -> None:
     """Write down what the job's memory is computed from: should the run be killed, nothing else knows it."""
     lengths = Counter[int]()
@@ -215,7 +219,7 @@ def _report_mix(run: RunContext, mix: Mix | None) -> None:
         run.link.emit(NoticePayload(code=DATASETS_MIXED, message=message))
 
 
-def _check_revision(base: BaseModel, plan: RunPlan) -> None:
+def _check_revision(base: BaseModel, plan: TrainingPlan) -> None:
     if plan.pinned_revision not in (None, base.revision):
         raise ConflictError(
             f"The base model {base.name} changed since the job's first attempt (was {plan.pinned_revision}, is "

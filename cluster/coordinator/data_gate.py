@@ -1,7 +1,7 @@
 """The gate before the start: a job holds no device until the data worker has prepared its data.
 
-A job whose data is not ready is passed over; it holds nothing, and no job behind it waits for it. There are three
-exceptions:
+A training job whose data is not ready is passed over; it holds nothing, and no job behind it waits for it. There are
+three exceptions:
 - A job that has run with the same files starts at once: it would lose its place because of a late answer.
 - So does a job whose data was ready before: it would lose its place when the service restarts.
 - A running job to which files are appended keeps training until they are prepared.
@@ -80,24 +80,29 @@ class DataGate:
         A job whose data can never be prepared fails.
         """
         self._of_queued = {
-            job.id: self._preparation_of(snapshot.jobs[job.id], job.config, tick.now) for job in snapshot.queue
+            job.id: self._preparation_of(snapshot.jobs[job.id], job.config, tick.now)
+            for job in snapshot.queue
+            if isinstance(job.config, JobConfig)
         }
         for preparation in self._of_queued.values():
             preparation.expire(tick.now)
         if all(preparation.is_ready for preparation in self._of_queued.values()):
             return list(snapshot.queue), []
         asked: Asked = {}
-        passed: set[str] = set()
+        passed = {job.id for job in snapshot.queue if job.id not in self._of_queued}
         waits: list[Wait] = []
         # The worker gets the data first that is needed first.
         for queued in fair_order(snapshot.queue, fleet, snapshot.situation):
-            job, preparation = snapshot.jobs[queued.id], self._of_queued[queued.id]
+            job, config = snapshot.jobs[queued.id], queued.config
+            if not isinstance(config, JobConfig):
+                continue
+            preparation = self._of_queued[queued.id]
             if not preparation.is_ready and preparation not in asked:
-                progress = self._ask_in_turn(tick, preparation, job, queued.config, asked)
+                progress = self._ask_in_turn(tick, preparation, job, config, asked)
                 preparation.note_progress(progress, tick.now, is_ready=progress.lets_start)
                 asked[preparation] = progress
             progress = asked.get(preparation, Progress.READY)
-            if progress.lets_start or self._may_start_at_once(tick, preparation, job, queued.config, progress):
+            if progress.lets_start or self._may_start_at_once(tick, preparation, job, config, progress):
                 passed.add(job.id)
             elif progress is Progress.INVALID:
                 answer = preparation.answer

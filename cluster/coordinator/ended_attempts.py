@@ -144,7 +144,8 @@ def _settle_ended(tick: Tick, job: JobRecord, reason: ReasonCode, message: str, 
         message = time_is_up(_saved_step(tick, job))
         move_job(tick, job, JobStatus.FAILED, reason=ReasonCode.TIME_LIMIT, message=message, notices=notices)
     elif isinstance(follows, GiveUp):
-        if not _is_time_up(tick, job) and try_recovery(tick, job, config, reason, message, notices):
+        recoverable = None if _is_time_up(tick, job) else job.training_config
+        if recoverable is not None and try_recovery(tick, job, recoverable, reason, message, notices):
             return
         move_job(tick, job, JobStatus.FAILED, reason=follows.reason, message=follows.message, notices=notices)
     else:

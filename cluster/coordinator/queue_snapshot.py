@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cluster.coordinator.stop_requests import requested_stop
 from cluster.coordinator.tick import Tick
 from cluster.policy import QueuedJob, RunningJob, Share, Situation, Spot, WorkerShape
-from ftlab.schemas import JobConfig
+from ftlab.schemas import AnyJobConfig, BaseJobConfig
 from tracking.store import Transaction
 from tracking.store.quotas import effective_quota
 from tracking.store.records import AttemptRecord, JobRecord, QuotaRecord
@@ -53,7 +53,9 @@ def read_queue(tick: Tick, window: QueueWindow) -> QueueSnapshot | None:
             return None
         owners = {job.owner for job in queued.values()}
         window.num_owners = len(owners)
-        queue = [_queued_job(tick, tx, job, job.config) for job in queued.values() if isinstance(job.config, JobConfig)]
+        queue = [
+            _queued_job(tick, tx, job, job.config) for job in queued.values() if isinstance(job.config, BaseJobConfig)
+        ]
         jobs = {job.id: job for job in tx.jobs.live()}
         attempts = tx.attempts.live()
         live = {attempt.job_id: (jobs[attempt.job_id], attempt) for attempt in attempts if attempt.job_id in jobs}
@@ -68,7 +70,7 @@ def held_shape(attempt: AttemptRecord, num_workers: int) -> WorkerShape:
     return WorkerShape(num_workers, attempt.cpus // num_workers, attempt.gpus / num_workers)
 
 
-def _queued_job(tick: Tick, tx: Transaction, job: JobRecord, config: JobConfig) -> QueuedJob:
+def _queued_job(tick: Tick, tx: Transaction, job: JobRecord, config: AnyJobConfig) -> QueuedJob:
     return QueuedJob(
         id=job.id,
         owner=job.owner,
@@ -82,7 +84,7 @@ def _queued_job(tick: Tick, tx: Transaction, job: JobRecord, config: JobConfig) 
 
 def _running_job(tick: Tick, tx: Transaction, job: JobRecord, attempt: AttemptRecord, highest: int) -> RunningJob:
     """`highest` is the highest priority in the queue."""
-    config = job.config if isinstance(job.config, JobConfig) else None
+    config = job.config if isinstance(job.config, BaseJobConfig) else None
     # When the newest checkpoint was made matters only where another job could take this one's devices.
     checkpoints = tx.checkpoints.of_job(job.id) if config and config.preemptible and job.priority < highest else []
     return RunningJob(

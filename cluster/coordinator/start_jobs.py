@@ -16,9 +16,9 @@ from cluster.names import RUN_PREFIX, STANDBY_PREFIX
 from cluster.policy import Decision, Fleet, Preempt, Refuse, Start, Wait, WorkerShape, decide, gpus_by_type, on_nodes
 from cluster.runs.make_plan import make_plan, step_to_resume
 from ftlab.errors import InvalidRequestError, NotFoundError
-from ftlab.schemas import EventKind, JobConfig, NoticePayload
+from ftlab.schemas import EventKind, NoticePayload
 from ftlab.schemas.events import DATA_CHECKED
-from ftlab.status import JobStatus, ReasonCode, StopKind
+from ftlab.status import JobKind, JobStatus, ReasonCode, StopKind
 from tracking.store import StaleJobError, Transaction
 from tracking.store.ids import new_id
 from tracking.store.records import AttemptRecord, EventRecord, JobRecord, JobRef, NewEvent, UnreadableConfig
@@ -87,9 +87,9 @@ class JobStarter:
 
     def _start(self, tick: Tick, job: JobRecord, start: Start, fleet: Fleet, claimed: set[str]) -> bool:
         """Claim the job, then hand it to the standby run or launch a run of its own."""
-        assert isinstance(job.config, JobConfig), "a job whose config cannot be read is never started"
         try:
-            check_devices(job.config, use_cuda=start.shape.total.gpus > 0)
+            if (config := job.training_config) is not None:
+                check_devices(config, use_cuda=start.shape.total.gpus > 0)
         except InvalidRequestError as error:
             fail_job(tick, job, Failure(ReasonCode.CONFIG_INVALID, error.message, field=error.param))
             return False
@@ -228,10 +228,13 @@ def _can_spare_a_core(tick: Tick, fleet: Fleet, *, has_waiting: bool) -> bool:
 
 
 def _has_no_step(job: JobRecord) -> bool:
-    """Whether the job has not completed a step in this attempt: the first one brings an estimate of the time left."""
+    """Whether the job has not completed a step in this attempt: the first one brings an estimate of the time left.
+
+    A kind without steps never brings one: it counts as started once it runs.
+    """
     if job.status in (JobStatus.PENDING, JobStatus.INITIALIZING):
         return True
-    return job.status is JobStatus.RUNNING and job.eta_s is None
+    return job.kind is JobKind.TRAINING and job.status is JobStatus.RUNNING and job.eta_s is None
 
 
 def _hand_over(tick: Tick, driver: str, plan: RunPlan, shape: WorkerShape) -> bool:

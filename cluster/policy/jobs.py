@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from cluster.policy.fleet import Placement, WorkerShape
-from ftlab.schemas import JobConfig
-from ftlab.schemas.config import DEFAULT_PRIORITY
+from ftlab.schemas import AnyJobConfig
+from ftlab.schemas.base_config import DEFAULT_PRIORITY
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class QueuedJob:
 
     id: str
     owner: str
-    config: JobConfig
+    config: AnyJobConfig
     priority: int = DEFAULT_PRIORITY
     is_in_front: bool = False
     """Moved to the front of its priority: fair shares come after it."""

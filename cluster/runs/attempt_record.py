@@ -12,7 +12,7 @@ from cluster.interfaces import EventHubClient
 from cluster.runs.earlier_runs import earlier_runs
 from ftlab.backoff import backoff_s
 from ftlab.errors import ServiceUnavailableError
-from ftlab.schemas import CheckpointPayload, JobConfig, MetricsPayload, ProgressPayload
+from ftlab.schemas import CheckpointPayload, MetricsPayload, ProgressPayload
 from ftlab.status import CAUSES, JobStatus, ReasonCode
 from tracking.store import StaleJobError, Store, Transaction
 from tracking.store.records import (
@@ -27,6 +27,8 @@ from tracking.store.records import (
 from train.plan import Failure, ModelLoaded, StopKind
 from train.reporting.event_sender import Emitted
 
+FINISHED = "The job is finished."
+"""Message of an attempt after which nothing is left to do."""
 HEARTBEAT_INTERVAL_S = 1.0
 LONGEST_BACKOFF_S = 5.0
 
@@ -129,10 +131,8 @@ class AttemptLog:
             now = datetime.now(UTC)
             job = tx.jobs.lock(self._ref)
             is_extended = job.num_files > num_files
-            message = "All files that it was started with are trained." if is_extended else "The job is finished."
-            if not tx.attempts.end(self._ref, reason=ReasonCode.OK, message=message, now=now):
-                raise StaleJobError("The attempt was ended before it delivered.")
-            self._has_ended = True
+            message = "All files that it was started with are trained." if is_extended else FINISHED
+            self._end_well(tx, message, now)
             if is_extended or job.status is JobStatus.CANCELLING:
                 return []  # the user was first; the coordinator ends a cancelled job
             model = make_model(job)
@@ -141,6 +141,24 @@ class AttemptLog:
             return [tx.jobs.move(self._ref, done, now=now, message=ended_early, reason=ok, model_id=model.id)]
 
         self._queue.put(write)
+
+    def complete_without_model(self) -> None:
+        """The attempt of a job that delivers no model is done: job and attempt change in one transaction."""
+
+        def write(tx: Transaction) -> list[EventRecord]:
+            now = datetime.now(UTC)
+            job = tx.jobs.lock(self._ref)
+            self._end_well(tx, FINISHED, now)
+            if job.status is JobStatus.CANCELLING:
+                return []  # the user was first; the coordinator ends a cancelled job
+            return [tx.jobs.move(self._ref, JobStatus.COMPLETED, now=now, reason=ReasonCode.OK)]
+
+        self._queue.put(write)
+
+    def _end_well(self, tx: Transaction, message: str, now: datetime) -> None:
+        if not tx.attempts.end(self._ref, reason=ReasonCode.OK, message=message, now=now):
+            raise StaleJobError("The attempt was ended before it delivered.")
+        self._has_ended = True
 
     def end(self, ending: Failure) -> None:
         """The attempt is over without a model; the coordinator decides what follows."""
@@ -267,7 +285,8 @@ class AttemptLog:
         if num_tokens is None or self._ref.attempt > 1:
             return
         job = tx.jobs.get(self._ref.id)
-        if isinstance(job.config, JobConfig) and (speed := earlier_runs(tx, job.owner, job.config).speed):
+        config = job.training_config
+        if config is not None and (speed := earlier_runs(tx, job.owner, config).speed):
             tx.jobs.set_estimate(self._ref, num_tokens / speed.tokens_per_s)
 
     def _write_metrics(self, tx: Transaction, emitted: Sequence[Emitted]) -> None:

@@ -33,7 +33,7 @@ from tracking.store import Store
 from tracking.store.ids import new_id
 from tracking.store.records import JobRecord, JobRef, ModelRecord
 from train.failures.stacks import training_frames
-from train.plan import Beat, Ending, Failure, Outcome, RunPlan, StopKind
+from train.plan import Beat, Ending, Failure, Outcome, RunPlan, StopKind, TrainingPlan
 from train.reporting.event_sender import Emitted
 
 PLAN_POLL_S = 30.0
@@ -159,12 +159,15 @@ class RunDriver:
         self._outcome = outcome
         self._watchdog.has_told_its_end(time.monotonic())
         if outcome.ending is Ending.FINISHED:
-            model_id = new_id("mdl")
-            assert self._plan is not None
-            num_files = len(self._plan.train_files)
-            self._log.complete(
-                lambda job: self._model(outcome, job, model_id), num_files, ended_early=outcome.ended_early
-            )
+            plan = self._plan
+            assert plan is not None
+            if isinstance(plan, TrainingPlan):
+                model_id, num_files = new_id("mdl"), len(plan.train_files)
+                self._log.complete(
+                    lambda job: _model(plan, outcome, job, model_id), num_files, ended_early=outcome.ended_early
+                )
+            else:
+                self._log.complete_without_model()
         else:
             # Told now, because leaving takes seconds in which the coordinator might end the run by force.
             self._log.end(self._ending(None))
@@ -181,7 +184,8 @@ class RunDriver:
         self._kills.append(count_kills())
         self._watchdog = _watchdog_of(plan)
         self._phases = PhaseChanges(plan.recorded_step)
-        self._newest_checkpoint = max(plan.recorded_checkpoints, default=None)
+        recorded = plan.recorded_checkpoints if isinstance(plan, TrainingPlan) else ()
+        self._newest_checkpoint = max(recorded, default=None)
         ref = JobRef(plan.job_id, plan.attempt)
         self._log = AttemptLog(self._store, self._hub, ref, self._coordinator.attempt_ended)
         if self._workers:
@@ -311,25 +315,6 @@ class RunDriver:
         if not self._ended.wait(FIT_END_TIMEOUT_S):
             self._close(None)
 
-    def _model(self, outcome: Outcome, job: JobRecord, model_id: str) -> ModelRecord:
-        plan = self._plan
-        assert plan is not None
-        assert outcome.delivered_step is not None
-        assert outcome.base_model is not None
-        return ModelRecord(
-            id=model_id,
-            owner=job.owner,
-            job_id=job.id,
-            name=job.name,
-            kind="adapter" if plan.config.tuning == "lora" else "full",
-            base_model=outcome.base_model,
-            base_revision=outcome.base_revision,
-            step=outcome.delivered_step,
-            path=plan.model_folder,
-            mlflow_version=None,
-            created_at=datetime.now(UTC),
-        )
-
 
 class _GpuHolder:
     """Holds a GPU for the job that a standby run took; its repr leads from the job to the run."""
@@ -350,6 +335,24 @@ class StartedRunDriver(RunDriver):
     def __init__(self, name: str, shape: WorkerShape | None, plan: RunPlan | None) -> None:
         super().__init__(name, shape, plan)
         self.start()
+
+
+def _model(plan: TrainingPlan, outcome: Outcome, job: JobRecord, model_id: str) -> ModelRecord:
+    assert outcome.delivered_step is not None
+    assert outcome.base_model is not None
+    return ModelRecord(
+        id=model_id,
+        owner=job.owner,
+        job_id=job.id,
+        name=job.name,
+        kind="adapter" if plan.config.tuning == "lora" else "full",
+        base_model=outcome.base_model,
+        base_revision=outcome.base_revision,
+        step=outcome.delivered_step,
+        path=plan.model_folder,
+        mlflow_version=None,
+        created_at=datetime.now(UTC),
+    )
 
 
 def stacks_file(plan: RunPlan) -> Path:

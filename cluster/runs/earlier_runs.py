@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from ftlab.schemas import EventKind, JobConfig, TrialPayload
+from ftlab.status import JobKind
 from tracking.store import Transaction
 from tracking.store.records import JobRecord
 from train.estimate.memory import Place, training_peak
@@ -42,7 +43,7 @@ def earlier_runs(tx: Transaction, owner: str, config: JobConfig) -> Earlier:
     """Search the newest jobs for those that trained as `config` would."""
     speed: Speed | None = None
     peak: MeasuredPeak | None = None
-    for job in tx.jobs.list(owner=owner, limit=MAX_EARLIER_JOBS):
+    for job in tx.jobs.list(owner=owner, kinds={JobKind.TRAINING}, limit=MAX_EARLIER_JOBS):
         if not isinstance(job.config, JobConfig) or _pace(job.config) != _pace(config):
             continue
         since = _attempts_before_changes(job)
@@ -58,7 +59,7 @@ def memory_ratio(tx: Transaction, owner: str, config: JobConfig, shape: ModelSha
 
     Unlike in `earlier_runs`, its batches and rows may have another size. `None` without a measurement.
     """
-    for job in tx.jobs.list(owner=owner, limit=MAX_EARLIER_JOBS):
+    for job in tx.jobs.list(owner=owner, kinds={JobKind.TRAINING}, limit=MAX_EARLIER_JOBS):
         if not isinstance(job.config, JobConfig) or _memory_kind(job.config) != _memory_kind(config):
             continue
         if (peak := _peak(tx, job.id, _attempts_before_changes(job))) is not None:

@@ -42,7 +42,7 @@ def analysis_of(
     attempts = tx.attempts.of_job(job.id)
     notices = tx.events.tail(job.id, EventKind.NOTICE, MAX_NOTICES)
     points = [point for point in tx.metrics.last(job.id, MAX_POINTS) if point.name in SERIES]
-    config = job.config if isinstance(job.config, JobConfig) else None
+    config = job.training_config
     earlier = [each.reason.value for each in attempts if each.number < number and each.reason in CAUSES and each.reason]
     facts = FailureFacts(
         failure=failure,

@@ -3,16 +3,32 @@
 import os
 from datetime import datetime
 from pathlib import Path
+from typing import TypedDict
 
 from cluster.runs.model_location import job_folder, locate
 from cluster.runs.time_limits import lasted_s
 from ftlab.model_ref import parse_model_ref
-from ftlab.schemas import JobConfig
+from ftlab.schemas import BaseJobConfig, JobConfig
 from ftlab.settings import Settings
 from tracking.buckets import Buckets
 from tracking.store import Transaction
 from tracking.store.records import AttemptRecord, DatasetRecord, JobRecord
-from train.plan import DataFile, RunPlan
+from train.plan import DataFile, RunPlan, TrainingPlan
+
+
+class _CommonParts(TypedDict):
+    """The parts of a plan that do not depend on the kind of the job."""
+
+    job_id: str
+    attempt: int
+    job_folder: Path
+    models_folder: Path
+    cache_folder: Path
+    threads: int
+    recorded_step: int
+    use_cuda: bool
+    gpu_fraction: float | None
+    time_left_s: float | None
 
 
 def dataset_rows(settings: Settings, dataset: DatasetRecord) -> Path:
@@ -37,34 +53,46 @@ def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: Atte
     Raises `NotFoundError` when the base model, a dataset, or the checkpoint that a resume named no longer exists.
     """
     config = job.config
-    assert isinstance(config, JobConfig), "a job whose config cannot be read is never started"
+    assert isinstance(config, BaseJobConfig), "a job whose config cannot be read is never started"
+    cores = settings.cpus or os.cpu_count() or 1
+    gpu_share = attempt.gpus / config.resources.num_workers
+    common: _CommonParts = {
+        "job_id": job.id,
+        "attempt": attempt.number,
+        "job_folder": job_folder(settings, job.id),
+        "models_folder": settings.home / "models",
+        "cache_folder": settings.home / "cache",
+        "threads": max(1, (attempt.cpus if not attempt.gpus else cores) // config.resources.num_workers),
+        "recorded_step": _recorded_step(tx, job),
+        "use_cuda": attempt.gpus > 0,
+        "gpu_fraction": gpu_share if 0 < gpu_share < 1 else None,
+        "time_left_s": _time_left_s(tx, job, config, now),
+    }
+    match config:
+        case JobConfig():
+            return _training_plan(tx, settings, job, config, common)
+    raise AssertionError(f"jobs of the kind {job.kind} have no plan")
+
+
+def _training_plan(
+    tx: Transaction, settings: Settings, job: JobRecord, config: JobConfig, common: _CommonParts
+) -> TrainingPlan:
     train_sets = [tx.datasets.get(dataset_id) for dataset_id in config.datasets]
     eval_set = tx.datasets.get(job.eval_dataset_id) if job.eval_dataset_id else None
     location = locate(tx, settings, parse_model_ref(config.model))
     evaluated = tx.metrics.series(job.id, ["eval_loss"], max_points=2)
-    cores = settings.cpus or os.cpu_count() or 1
-    gpu_share = attempt.gpus / config.resources.num_workers
-    return RunPlan(
-        job_id=job.id,
-        attempt=attempt.number,
+    return TrainingPlan(
+        **common,
         config=config,
-        job_folder=job_folder(settings, job.id),
-        models_folder=settings.home / "models",
         model=location.model,
         local_base=location.local_base,
         pinned_revision=job.model_revision,
         train_files=tuple(DataFile(dataset.id, dataset_rows(settings, dataset)) for dataset in train_sets),
         eval_rows=dataset_rows(settings, eval_set) if eval_set else None,
-        cache_folder=settings.home / "cache",
         model_number=len(tx.models.all_of_job(job.id)) + 1,
-        threads=max(1, (attempt.cpus if not attempt.gpus else cores) // config.resources.num_workers),
-        recorded_step=_recorded_step(tx, job),
         recorded_eval_step=evaluated[-1].step if evaluated else -1,
         recorded_checkpoints=tuple(row.step for row in tx.checkpoints.of_job(job.id)),
-        use_cuda=attempt.gpus > 0,
-        gpu_fraction=gpu_share if 0 < gpu_share < 1 else None,
         resume_from=job.resume_from,
-        time_left_s=_time_left_s(tx, job, config, now),
     )
 
 
@@ -77,7 +105,7 @@ def _recorded_step(tx: Transaction, job: JobRecord) -> int:
     return min(job.step, tx.checkpoints.get(job.id, job.resume_from).step)
 
 
-def _time_left_s(tx: Transaction, job: JobRecord, config: JobConfig, now: datetime) -> float | None:
+def _time_left_s(tx: Transaction, job: JobRecord, config: BaseJobConfig, now: datetime) -> float | None:
     if config.time_limit_s is None:
         return None
     return max(0.0, config.time_limit_s - lasted_s(tx.attempts.of_job(job.id), now))

@@ -19,7 +19,7 @@ FOLDER_PREFIX = "folder:"
 
 @dataclass(frozen=True)
 class ModelLocation:
-    """Where a run finds its model; the fields have the meaning that they have in `train.plan.RunPlan`."""
+    """Where a run finds its model; the fields have the meaning that they have in `train.plan.TrainingPlan`."""
 
     model: str
     local_base: LocalBase | None = None

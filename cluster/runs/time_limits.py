@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from datetime import datetime
 
-from ftlab.schemas import JobConfig
+from ftlab.schemas import BaseJobConfig
 from tracking.store import Transaction
 from tracking.store.records import AttemptRecord, JobRecord, JobRef
 
@@ -22,7 +22,7 @@ def lasted_s(attempts: Iterable[AttemptRecord], now: datetime) -> float:
 
 def time_limit_s(job: JobRecord) -> int | None:
     """The limit for all its attempts together; `None` without one, and for a config that cannot be read."""
-    return job.config.time_limit_s if isinstance(job.config, JobConfig) else None
+    return job.config.time_limit_s if isinstance(job.config, BaseJobConfig) else None
 
 
 class TimeLimits:

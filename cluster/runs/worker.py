@@ -85,7 +85,7 @@ class _DriverLink:
 
 
 def train_loop(loop_config: dict[str, Any]) -> None:
-    """The `train_loop_per_worker` of every `TorchTrainer` run.
+    """The `train_loop_per_worker` of every `TorchTrainer` run, whatever the kind of the job.
 
     A standby run has no plan yet: it imports everything, touches no device, and waits for one.
     """
@@ -95,10 +95,10 @@ def train_loop(loop_config: dict[str, Any]) -> None:
 
     # The imports that take seconds happen here, before the plan is known.
     if loop_config["plan"] is None:
-        import_behind("train.run")
+        import_behind("train.run_job")
     from train.failures.classify import classify
     from train.reporting.logs import run_log
-    from train.run import run
+    from train.run_job import run_job
 
     _let_debuggers_in()
     ray.get(driver.hello.remote(WorkerProcess.current(rank)))
@@ -113,7 +113,7 @@ def train_loop(loop_config: dict[str, Any]) -> None:
     try:
         with run_log(plan.log_file if rank == 0 else Path(os.devnull), link) as log:
             try:
-                outcome = run(plan, link)
+                outcome = run_job(plan, link)
             except BaseException as error:
                 failure = classify(error, plan.job_folder)
                 log.error("The run failed: %s", failure.message, exc_info=error)

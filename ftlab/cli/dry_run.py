@@ -57,13 +57,16 @@ def estimated(session: "Session", source: "JobSource") -> "tuple[JobEstimate | N
     Raise the error with which a submission would be refused.
     """
     from ftlab.errors import ServiceUnavailableError, UnreachableError
+    from ftlab.schemas import JobConfig
 
     try:
         ids = {path: find_uploaded(session, path) for path in source.files}
         if missing := [path.name for path, found in ids.items() if found is None]:
             return None, f"{missing[0]} is not on the service yet; 'ftlab datasets upload' brings it there."
-        known = {path: found for path, found in ids.items() if found is not None}
-        return session.client.jobs.estimate(source.with_ids(known)), None
+        config = source.with_ids({path: found for path, found in ids.items() if found is not None})
+        if not isinstance(config, JobConfig):
+            return None, f"the service estimates training jobs, and this is a job of the kind '{config.kind}'."
+        return session.client.jobs.estimate(config), None
     except (ServiceUnavailableError, UnreachableError) as error:
         return None, error.message
 

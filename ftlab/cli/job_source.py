@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ftlab.errors import InvalidRequestError
-from ftlab.schemas import JobConfig, Template
+from ftlab.schemas import AnyJobConfig, JobConfig, Template
 from ftlab.schemas.dataset_files import DATASET_SUFFIXES
-from ftlab.schemas.job_file import parse_job_config, read_yaml
+from ftlab.schemas.job_file import parse_any_config, read_yaml
 from ftlab.schemas.templates import STAND_INS, merged
 
 DATASET_FIELDS = ("dataset", "eval_dataset")
@@ -19,7 +19,7 @@ DATASET_FIELDS = ("dataset", "eval_dataset")
 class JobSource:
     """A config that is valid except for the dataset files, which have no ids yet."""
 
-    config: JobConfig
+    config: AnyJobConfig
     named: dict[str, list[str | Path]]
     """By field: the datasets that it names, each a local file to upload, or an id or name."""
 
@@ -31,11 +31,12 @@ class JobSource:
     @property
     def missing_files(self) -> list[str]:
         """Names of datasets that look like files, though there are no local files of these names."""
-        eval_names = [self.config.eval_dataset] if self.config.eval_dataset else []
+        eval_dataset = self.config.eval_dataset if isinstance(self.config, JobConfig) else None
+        eval_names = [eval_dataset] if eval_dataset else []
         local = {item.name[:200] for item in self.files}
         return [name for name in [*self.config.datasets, *eval_names] if looks_like_file(name) and name not in local]
 
-    def with_ids(self, ids: Mapping[Path, str]) -> JobConfig:
+    def with_ids(self, ids: Mapping[Path, str]) -> AnyJobConfig:
         """The config with the ids of the files."""
         return self.config.model_copy(update=self.document(ids))
 
@@ -80,7 +81,7 @@ def read_job(
             named[field] = found
             shown = [item.name[:200] if isinstance(item, Path) else item for item in found]
             stand_ins[field] = shown if isinstance(given, list) else shown[0]
-    return JobSource(parse_job_config(stand_ins, source), named)
+    return JobSource(parse_any_config(stand_ins, source), named)
 
 
 def _read(path: Path | None, template: Template | None) -> tuple[str, dict[str, Any]]:

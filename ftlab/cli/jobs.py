@@ -26,14 +26,16 @@ def ls(
     status: Annotated[
         list[str] | None, typer.Option("--status", "-s", help="Show only jobs with this status; may be repeated.")
     ] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Show only jobs of this kind, such as evaluation.")] = None,
     limit: LimitOption = 20,
 ) -> None:
     """List jobs: active ones first, then the newest."""
     from ftlab.cli.text import GLYPHS, status_and_phase, steps
     from ftlab.formatting import duration, number
-    from ftlab.schemas.config import DEFAULT_PRIORITY
+    from ftlab.schemas.base_config import DEFAULT_PRIORITY
+    from ftlab.status import JobKind
 
-    jobs = _active_first(session, _statuses(status), limit + 1)
+    jobs = _active_first(session, _statuses(status), _kind(kind), limit + 1)
     shown, has_more = jobs[:limit], len(jobs) > limit
     if session.output.as_json:
         session.output.json(shown)
@@ -42,6 +44,8 @@ def ls(
         session.output.talk(
             f"No job is {' or '.join(status)}."
             if status
+            else f"There is no job of the kind '{kind}'."
+            if kind
             else "There are no jobs. Create one with 'ftlab submit CONFIG.yaml'."
         )
         return
@@ -56,12 +60,15 @@ def ls(
             duration(job.eta_s or None),
             job.created_at,
             _what_for(job.waiting_for),
+            job.kind,
         )
         for job in shown
     ]
     if sys.stdout.isatty() and all(job.priority == DEFAULT_PRIORITY for job in shown):
         rows = [(*row[:3], "", *row[4:]) for row in rows]
-    columns = ("ID", "NAME", "STATUS", "PRIORITY", "STEP", "LOSS", "ETA", "CREATED", "WAITING FOR")
+    if sys.stdout.isatty() and all(job.kind is JobKind.TRAINING for job in shown):
+        rows = [(*row[:-1], "") for row in rows]
+    columns = ("ID", "NAME", "STATUS", "PRIORITY", "STEP", "LOSS", "ETA", "CREATED", "WAITING FOR", "KIND")
     session.output.table(columns, rows, shrink=("NAME", "WAITING FOR"))
     if has_more:
         session.output.talk(f"There are more jobs; show them with '--limit {2 * limit}'.")
@@ -120,14 +127,15 @@ def queue(
             duration(job.eta_s or None),
             job.created_at,
             "",
+            job.kind,
         )
         for job in found.running
     ]
     rows += [
-        (job.position, job.job_id, job.name, job.priority, "", "", job.created_at, _what_for(job.waiting_for))
+        (job.position, job.job_id, job.name, job.priority, "", "", job.created_at, _what_for(job.waiting_for), job.kind)
         for job in found.queued
     ]
-    columns = ("PLACE", "ID", "NAME", "PRIORITY", "STEP", "ETA", "CREATED", "WAITING FOR")
+    columns = ("PLACE", "ID", "NAME", "PRIORITY", "STEP", "ETA", "CREATED", "WAITING FOR", "KIND")
     session.output.table(columns, rows, shrink=("NAME", "WAITING FOR"))
     if found.has_more:
         session.output.talk(f"{found.num_queued - len(found.queued)} more in the queue.")
@@ -154,7 +162,14 @@ def _statuses(given: list[str] | None) -> list[str] | None:
     return given or None
 
 
-def _active_first(session: Session, statuses: list[str] | None, limit: int) -> "list[Job]":
+def _kind(given: str | None) -> str | None:
+    from ftlab.status import JobKind
+
+    refuse_unknown([given] if given else None, [str(kind) for kind in JobKind], "a kind of jobs", "The kinds are")
+    return given
+
+
+def _active_first(session: Session, statuses: list[str] | None, kind: str | None, limit: int) -> "list[Job]":
     """Up to `limit` jobs: running ones, then waiting ones, then ended ones; each group newest first."""
     from ftlab.status import JobStatus
 
@@ -165,7 +180,7 @@ def _active_first(session: Session, statuses: list[str] | None, limit: int) -> "
     for group in (holding, waiting, ended):
         wanted = [status for status in group if statuses is None or status in statuses]
         if wanted and len(found) < limit:
-            found += session.client.jobs.list(wanted, limit - len(found))
+            found += session.client.jobs.list(wanted, limit - len(found), kind=kind)
     return found
 
 

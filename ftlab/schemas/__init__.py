@@ -2,11 +2,13 @@
 
 from ftlab.schemas.analytics import EarlierRun, JobAnalytics, TimeUse
 from ftlab.schemas.auto import AUTO, AutoValue
+from ftlab.schemas.base_config import BaseJobConfig, Resources
 from ftlab.schemas.common import Page, StrictModel, WireModel
-from ftlab.schemas.config import JobConfig, Resources
+from ftlab.schemas.config import JobConfig
 from ftlab.schemas.costs import CostRecord, CostReport, JobCost
 from ftlab.schemas.datasets import Dataset, DatasetField, DatasetPreview, PreviewRow, SignedUrl, Upload
 from ftlab.schemas.estimates import Alternative, DeviceEstimate, JobEstimate, MemoryParts, RowEstimate
+from ftlab.schemas.evaluation import EvaluationConfig
 from ftlab.schemas.events import (
     CheckpointPayload,
     Event,
@@ -24,6 +26,7 @@ from ftlab.schemas.events import (
     TrialPayload,
 )
 from ftlab.schemas.failures import FailureAnalysis, ResumeFrom, Suggestion
+from ftlab.schemas.job_kinds import AnyJobConfig
 from ftlab.schemas.lora import LoraConfig
 from ftlab.schemas.methods import DpoMethod, GrpoMethod, KtoMethod, Method, RewardMethod, SftMethod
 from ftlab.schemas.notifications import (
@@ -53,8 +56,10 @@ from ftlab.schemas.training import TrainingConfig
 __all__ = [
     "AUTO",
     "Alternative",
+    "AnyJobConfig",
     "Attempt",
     "AutoValue",
+    "BaseJobConfig",
     "Channel",
     "ChannelType",
     "Checkpoint",
@@ -68,6 +73,7 @@ __all__ = [
     "DeviceSeries",
     "DpoMethod",
     "EarlierRun",
+    "EvaluationConfig",
     "Event",
     "EventKind",
     "EventPayload",

@@ -9,7 +9,7 @@ from pydantic_core import CoreSchema, core_schema
 from ftlab.schemas.common import WireModel
 
 if TYPE_CHECKING:
-    from ftlab.schemas.config import JobConfig
+    from ftlab.schemas.base_config import BaseJobConfig
 
 AUTO: Any = "auto"
 """Value of a setting that the service derives; its type fits every setting."""
@@ -66,18 +66,18 @@ def is_auto(value: object) -> bool:
     return isinstance(value, str) and value == AUTO
 
 
-def setting(config: "JobConfig", name: str) -> Any:
-    """The value of a setting by its dotted name; `None` where the method does not have it."""
+def setting(config: "BaseJobConfig", name: str) -> Any:
+    """The value of a setting by its dotted name; `None` where the kind or the method does not have it."""
     group, _, field = name.partition(".")
-    return getattr(getattr(config, group), field, None)
+    return getattr(getattr(config, group, None), field, None)
 
 
-def auto_settings(config: "JobConfig") -> list[str]:
+def auto_settings(config: "BaseJobConfig") -> list[str]:
     """The settings of a config that are `auto`, by their dotted names."""
     return [name for name in AUTO_SETTINGS if is_auto(setting(config, name))]
 
 
-def as_submitted(config: "JobConfig", names: Iterable[str]) -> dict[str, Any]:
+def as_submitted(config: "BaseJobConfig", names: Iterable[str]) -> dict[str, Any]:
     """The document of a resolved config in which the settings of these names are `auto` again."""
     return with_settings(config.model_dump(mode="json"), dict.fromkeys(names, AUTO))
 

@@ -7,46 +7,12 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from ftlab.schemas.auto import is_auto
-from ftlab.schemas.common import Name, StrictModel
+from ftlab.schemas.base_config import BaseJobConfig
+from ftlab.schemas.common import Name
 from ftlab.schemas.lora import LoraConfig
 from ftlab.schemas.methods import GrpoMethod, Method, SftMethod
 from ftlab.schemas.sharding import obstacle_to_sharding
 from ftlab.schemas.training import TrainingConfig
-
-DEFAULT_PRIORITY = 50
-GPU_SHARES = (0, 0.25, 0.5, 1)
-YEAR_S = 31_536_000
-
-
-def _is_a_gpu_share(value: float) -> float:
-    if value not in GPU_SHARES:
-        raise ValueError("must be 0, 0.25, 0.5 or 1")
-    return value
-
-
-GpuShare = Annotated[float, AfterValidator(_is_a_gpu_share), Field(json_schema_extra={"enum": list(GPU_SHARES)})]
-
-
-class Resources(StrictModel):
-    """Devices for the job: GPUs where the machine has them, else CPU cores."""
-
-    num_workers: int = Field(default=1, ge=1, le=1024)
-    """Training processes; more than one trains data-parallel: each on a part of the rows of a step."""
-    gpus_per_worker: GpuShare | None = None
-    """Default: 1 on a machine with GPUs, else 0. A share of a GPU is for one worker only: NCCL, which connects several,
-    refuses two on one GPU."""
-    cpus_per_worker: int | None = Field(default=None, ge=1, le=1024)
-    """CPU cores of one worker. Default: the machine's cores shared out among the workers."""
-    sharding: Literal["auto", "none", "fsdp"] = "auto"
-    """Whether several workers divide weights, gradients and optimizer among them (`fsdp`) or each holds them whole
-    (`none`). `auto` divides them where the job needs more memory than one GPU has."""
-
-    @model_validator(mode="after")
-    def _a_share_is_for_one_worker(self) -> Self:
-        if self.num_workers > 1 and self.gpus_per_worker in (0.25, 0.5):
-            raise ValueError("resources.gpus_per_worker must be 0 or 1 when resources.num_workers is above 1")
-        return self
-
 
 DatasetId = Annotated[str, Field(min_length=1, max_length=200)]
 """An id or a unique name; a job keeps the id."""
@@ -77,8 +43,8 @@ def _is_a_registered_name(value: Literal[False] | str) -> Literal[False] | str:
 RegisterAs = Annotated[Literal[False] | Name, AfterValidator(_is_a_registered_name)]
 
 
-class JobConfig(StrictModel):
-    """Everything that defines a job; the same document as a YAML file, in Python and over HTTP."""
+class JobConfig(BaseJobConfig):
+    """Everything that defines a training job; the same document as a YAML file, in Python and over HTTP."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -93,8 +59,8 @@ class JobConfig(StrictModel):
         }
     )
 
-    name: Name | None = None
-    """Display name; it need not be unique. Default: the names of the base model and the dataset."""
+    kind: Literal["training"] = Field(default="training", exclude=True)
+    """Kind of the job. A config without one is that of a training job, and is written without one."""
     register_as: RegisterAs | None = None
     """Registered model in MLflow that gets the tuned model as a new version, or `false` for none. Default: `name`; a
     job without a name is not registered."""
@@ -129,24 +95,9 @@ class JobConfig(StrictModel):
     """Settings of the adapter, for `tuning: lora`."""
     training: TrainingConfig = TrainingConfig()
     """How to train."""
-    resources: Resources = Resources()
-    """Devices for the job."""
-    max_retries: int = Field(default=3, ge=0, le=100)
-    """How often the job is retried after a failure that it caused itself."""
     recovery: Literal["none", "auto"] | None = None
     """`auto`: after a lack of memory or a diverged loss, the job is queued again with settings that are likely to cure
     it. Default: the service's setting `recovery`, which is `none` unless it was changed."""
-    priority: int = Field(default=DEFAULT_PRIORITY, ge=0, le=100)
-    """Jobs of a higher priority start first."""
-    preemptible: bool = True
-    """Whether a job of a higher priority may take this one's devices; it continues from its checkpoint later."""
-    time_limit_s: int | None = Field(default=None, ge=60, le=YEAR_S)
-    """Seconds that the job may train, all its attempts together; then it saves and ends."""
-    stuck_timeout_s: int = Field(default=600, ge=10, le=YEAR_S)
-    """Seconds without progress after which the attempt counts as hung and is tried again."""
-    first_step_timeout_s: int = Field(default=3600, ge=30, le=YEAR_S)
-    """The limit instead of `stuck_timeout_s` until the first step, which waits for the model and the data, and while a
-    checkpoint is written."""
 
     @model_validator(mode="after")
     def _one_weight_for_each_dataset(self) -> Self:
@@ -330,6 +281,5 @@ class JobConfig(StrictModel):
         return self.training.learning_rate or self.method.learning_rates[self.tuning]
 
     def resolved(self) -> Self:
-        """A copy with the defaults filled in that depend on other fields. Those of `resources` need the machine."""
         training = self.training.model_copy(update={"learning_rate": self.learning_rate})
         return self.model_copy(update={"training": training})

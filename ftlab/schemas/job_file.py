@@ -7,13 +7,15 @@ in a job file, so scalars are resolved by the core schema of YAML 1.2 instead, w
 import json
 import re
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from pydantic import ValidationError
 
 from ftlab.errors import InvalidRequestError
+from ftlab.schemas.base_config import BaseJobConfig
 from ftlab.schemas.config import JobConfig
+from ftlab.schemas.job_kinds import AnyJobConfig, config_class
 from ftlab.schemas.methods import GrpoMethod
 from ftlab.schemas.problems import problems_of, summary
 
@@ -107,24 +109,33 @@ def write_yaml(value: Any) -> str:
 
 
 def parse_job_config(value: Any, source: str = "The job config") -> JobConfig:
-    """Check a decoded document by the service's own rules.
+    """Check a decoded document of a training job by the service's own rules.
 
     Raises `InvalidRequestError` that names every field at fault, in one line.
     """
-    if isinstance(value, JobConfig):
-        return value
+    return value if isinstance(value, JobConfig) else cast("JobConfig", _parse(JobConfig, value, source))
+
+
+def parse_any_config(value: Any, source: str = "The job config") -> AnyJobConfig:
+    """Check a decoded document of a job of any kind. Raises what `parse_job_config` raises."""
+    if isinstance(value, BaseJobConfig):
+        return cast("AnyJobConfig", value)
+    return _parse(config_class(value) if isinstance(value, dict) else JobConfig, value, source)
+
+
+def _parse(model: type[AnyJobConfig], value: Any, source: str) -> AnyJobConfig:
     if not isinstance(value, dict):
         raise InvalidRequestError(f"{source} must be a mapping of settings, such as 'model: org/name'.", "invalid_body")
     try:
         # Over JSON, as the service reads it, so that both judge alike.
-        return JobConfig.model_validate_json(json.dumps(value, default=str))
+        return model.model_validate_json(json.dumps(value, default=str))
     except ValidationError as error:
-        problems = problems_of(error, JobConfig)
+        problems = problems_of(error, model)
         message = f"{source}: {summary(problems)}"
         raise InvalidRequestError(message, "invalid_config", problems[0].field or None) from None
 
 
-def config_document(config: JobConfig) -> dict[str, Any]:
+def config_document(config: AnyJobConfig) -> dict[str, Any]:
     """The config as plain data, with every default written out."""
     return config.model_dump(mode="json", exclude_none=True)
 

@@ -7,25 +7,26 @@ from pydantic import Field
 
 from ftlab.schemas.adjustments import Adjustment
 from ftlab.schemas.auto import AutoValue, without_auto
+from ftlab.schemas.base_config import DEFAULT_PRIORITY
 from ftlab.schemas.common import WireModel
-from ftlab.schemas.config import DEFAULT_PRIORITY
 from ftlab.schemas.costs import JobCost
-from ftlab.status import JobStatus, Phase, ReasonCode
+from ftlab.status import JobKind, JobStatus, Phase, ReasonCode
 
 
 class Job(WireModel):
-    """One fine-tuning job."""
+    """One job."""
 
     id: str
     owner: str
     name: str
+    kind: JobKind = JobKind.TRAINING
     status: JobStatus
     message: str
     """One sentence: what the job is doing, or why it ended and what to do."""
     reason: ReasonCode | None = None
     """Set once the job is terminal."""
     config: dict[str, Any]
-    """The `JobConfig` it was submitted with, with the files that were appended and with its `adjustments`."""
+    """The config of its kind that it was submitted with, with the files that were appended and its `adjustments`."""
     resolved_config: dict[str, Any] | None = None
     """The same with every default filled in, as it was at the submission, and a value for each `auto`; `None` where
     this version cannot read it."""
@@ -81,7 +82,7 @@ class Job(WireModel):
     def datasets(self) -> list[str]:
         """The ids of its files, in their order."""
         named = self.config.get("dataset")
-        return [str(item) for item in (named if isinstance(named, list) else [named])]
+        return [str(item) for item in (named if isinstance(named, list) else [named] if named else [])]
 
     @property
     def fixed_config(self) -> dict[str, Any]:
@@ -188,6 +189,7 @@ class QueueEntry(WireModel):
     position: int
     job_id: str
     name: str
+    kind: JobKind = JobKind.TRAINING
     owner: str | None = None
     priority: int = DEFAULT_PRIORITY
     waiting_for: str | None = None
@@ -200,6 +202,7 @@ class RunningEntry(WireModel):
 
     job_id: str
     name: str
+    kind: JobKind = JobKind.TRAINING
     owner: str | None = None
     status: JobStatus
     """`pending`, `initializing`, `running`, `pausing` or `cancelling`."""

@@ -18,6 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ftlab.errors import FineTuneLabError, MalformedRequestError
+from ftlab.schemas import AnyJobConfig
+from ftlab.schemas.job_kinds import config_class
 from serve.http.problems import body_error, invalid_body, refused_body
 
 MAX_JSON_BYTES = 1024**2
@@ -61,18 +63,24 @@ class _RawRequest(Request):
 class _StrictJson:
     """Has pydantic read the annotated model from the bytes of a JSON document."""
 
-    def __get_pydantic_core_schema__(self, model: type[BaseModel], handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(partial(_read, model), handler(model))
+    def __init__(self, choose: Callable[[dict[str, Any]], type[BaseModel]] | None = None) -> None:
+        """Where the annotated type is a union of models, `choose` tells which one a document is."""
+        self._choose = choose
+
+    def __get_pydantic_core_schema__(self, model: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        read = partial(_read, self._choose or (lambda _: model))
+        return core_schema.no_info_before_validator_function(read, handler(model))
 
 
 JsonBody = Annotated[Model, _StrictJson(), Body()]
 """The body of a `JsonRoute`. With a default it may be left out."""
+JobBody = Annotated[AnyJobConfig, _StrictJson(config_class), Body()]
+"""The config of a job of any kind as the body of a `JsonRoute`."""
 
 
-def _read(model: type[Model], raw: bytes) -> Model:
+def _read(choose: Callable[[dict[str, Any]], type[Model]], raw: bytes) -> Model:
     try:
-        parse_object(raw)
-        return validate(model, raw)
+        return validate(choose(parse_object(raw)), raw)
     except FineTuneLabError as error:
         # As an error of pydantic it comes after those of the other parameters.
         raise refused_body(error) from None

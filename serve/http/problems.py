@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
 from ftlab.errors import FineTuneLabError, InvalidRequestError, PermissionDeniedError
-from ftlab.schemas import JobConfig
+from ftlab.schemas import BaseJobConfig
 from ftlab.schemas.common import did_you_mean
 from ftlab.schemas.error_rules import broken_rule
 from ftlab.schemas.problems import first_problem
@@ -38,7 +38,7 @@ def body_error(error: ValidationError, model: type[BaseModel]) -> FineTuneLabErr
     first = first_problem(entries, model)
     if unknown:
         return InvalidRequestError(_ended(str(first)), "unknown_field", first.field)
-    code = "invalid_config" if model is JobConfig else "invalid_body"
+    code = "invalid_config" if issubclass(model, BaseJobConfig) else "invalid_body"
     if first.field == "model" and not first.sentence.endswith("is required"):
         code = "invalid_model_id"
     return InvalidRequestError(_ended(str(first)), code, first.field or None)

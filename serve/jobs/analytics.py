@@ -8,6 +8,7 @@ from ftlab.schemas import EarlierRun, EventKind, JobAnalytics, JobConfig, Metric
 from ftlab.schemas.events import CheckpointPayload, ProgressPayload, StatusPayload
 from ftlab.status import JobStatus
 from serve.context import Services
+from serve.jobs.changes import require_training
 from tracking.store import Transaction
 from tracking.store.records import EventRecord, JobRecord
 from train.analytics.analyze import JobFacts, analyze, goal_of, series_of
@@ -33,12 +34,13 @@ def analytics(services: Services, owner: str, job: str) -> JobAnalytics:
     now = datetime.now(UTC)
     with services.store.read() as tx:
         record = tx.jobs.resolve(job, owner=owner)
+        require_training(record, "has an analysis of its training")
         names = [name for name in tx.metrics.names(record.id) if name in TRAIN_SERIES or name.startswith("eval_")]
         measured = measured_series(tx, record.id, names)
         resumed_from = resumed_from_steps(tx, record.id)
         time = _time_use(tx, record, now)
         earlier = _earlier_runs(tx, record, now)
-    config = record.config if isinstance(record.config, JobConfig) else None
+    config = record.training_config
     facts = JobFacts(record.id, record.status, config, record.step, record.total_steps)
     is_thinned = any(len(points) >= MAX_POINTS for points in measured.values())
     return analyze(facts, measured, resumed_from, time, earlier, is_thinned=is_thinned)
@@ -95,12 +97,15 @@ def _reading(event: EventRecord) -> Reading | None:
 
 def _earlier_runs(tx: Transaction, record: JobRecord, now: datetime) -> list[EarlierRun]:
     """The owner's newest completed jobs of the same kind that were submitted before this one."""
-    config = record.config
-    if not isinstance(config, JobConfig):
+    config = record.training_config
+    if config is None:
         return []
     found: list[EarlierRun] = []
     completed = {JobStatus.COMPLETED}
-    for other in tx.jobs.list(owner=record.owner, statuses=completed, after=record.id, limit=SEARCHED_JOBS):
+    kinds = {record.kind}
+    for other in tx.jobs.list(
+        owner=record.owner, statuses=completed, kinds=kinds, after=record.id, limit=SEARCHED_JOBS
+    ):
         if isinstance(other.config, JobConfig) and is_same_kind(config, other.config):
             found.append(_earlier_run(tx, other, other.config, config, now))
         if len(found) == MAX_EARLIER_RUNS:

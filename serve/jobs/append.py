@@ -9,12 +9,21 @@ from ftlab.schemas.config import MAX_DATASETS
 from ftlab.status import JobStatus
 from serve.accounts import quotas
 from serve.context import Services
-from serve.jobs.changes import Changed, change_job, notice, refused, require_unfinished
+from serve.jobs.changes import (
+    Changed,
+    change_job,
+    notice,
+    refused,
+    require_training,
+    require_unfinished,
+    training_config_of,
+)
 from serve.jobs.submit import check_kinds, find_dataset, hold_base
 from tracking.store import Transaction
-from tracking.store.records import DatasetRecord, EventRecord, JobRecord, UnreadableConfig
+from tracking.store.records import DatasetRecord, EventRecord, JobRecord
 
 S = JobStatus
+_WHAT = "takes more files"
 
 
 def append(services: Services, owner: str, job: str, datasets: Sequence[str], after: int | None = None) -> Changed:
@@ -31,7 +40,7 @@ def append(services: Services, owner: str, job: str, datasets: Sequence[str], af
         ids = _check(tx, owner, record, datasets, after)
         if record.status is S.COMPLETED:
             quotas.check_submit(tx, services.settings, owner)
-            if base := tx.jobs.base_of(record.id):
+            for base in tx.jobs.bases_of(record.id):
                 hold_base(tx, base)
         files = tx.job_files.append(record, ids, now=now)
         were = "one file was" if len(datasets) == 1 else f"{len(datasets)} files were"
@@ -48,6 +57,7 @@ def append(services: Services, owner: str, job: str, datasets: Sequence[str], af
 
 def _check(tx: Transaction, owner: str, record: JobRecord, datasets: Sequence[str], after: int | None) -> list[str]:
     """The ids of the datasets, each given by id or name. Raise the error for a job or datasets that rule it out."""
+    require_training(record, _WHAT)
     if record.status is not S.COMPLETED:
         require_unfinished(record)
     if record.status is S.CANCELLING:
@@ -64,9 +74,7 @@ def _check(tx: Transaction, owner: str, record: JobRecord, datasets: Sequence[st
             "too_many_datasets",
             "datasets",
         )
-    config = record.config
-    if isinstance(config, UnreadableConfig):
-        raise refused(record, "config_invalid", f"this version cannot read its config: {config.why}")
+    config = training_config_of(record, _WHAT)
     if config.dataset_weights is not None:
         raise ConflictError(
             f"Job {record.id!r} mixes its datasets by dataset_weights, which has no weight for an appended one. Submit "

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ftlab.errors import ConflictError
-from ftlab.schemas import Job, NoticePayload
-from ftlab.status import JobStatus, ReasonCode, StopKind
+from ftlab.schemas import Job, JobConfig, NoticePayload
+from ftlab.status import JobKind, JobStatus, ReasonCode, StopKind
 from serve.context import Services
 from serve.jobs.submit import describe
 from tracking.store import StaleJobError, Transaction
-from tracking.store.records import EventRecord, JobRecord, NewEvent
+from tracking.store.records import EventRecord, JobRecord, NewEvent, UnreadableConfig
 
 MAX_RACES = 5
 """Tries of a change whose job changes at the same time."""
@@ -157,6 +157,26 @@ def require_unfinished(record: JobRecord) -> None:
     """Raise `ConflictError` (code `job_ended`) for a job that has ended."""
     if record.status.is_terminal:
         raise ConflictError(f"Job {record.id!r} has ended with status {record.status}.", "job_ended")
+
+
+def training_config_of(record: JobRecord, what: str) -> JobConfig:
+    """The config of a training job.
+
+    Raise `ConflictError` for a job of another kind (code `not_a_training_job`, `what` only a training job does), and
+    where the config is unreadable (code `config_invalid`).
+    """
+    require_training(record, what)
+    if isinstance(record.config, JobConfig):
+        return record.config
+    why = f": {record.config.why}" if isinstance(record.config, UnreadableConfig) else ""
+    raise refused(record, "config_invalid", f"this version cannot read its config{why}")
+
+
+def require_training(record: JobRecord, what: str) -> None:
+    """Raise `ConflictError` (code `not_a_training_job`) for a job of another kind; `what` only a training job does."""
+    if record.kind is not JobKind.TRAINING:
+        message = f"Job {record.id!r} is of the kind '{record.kind}', and only a training job {what}."
+        raise ConflictError(message, "not_a_training_job")
 
 
 def refused(record: JobRecord, code: str, why: str) -> ConflictError:

@@ -99,7 +99,7 @@ def why_needed(
     if checkpoint.is_best and not job.status.is_terminal:
         return f"{name} is the best checkpoint so far of job {job.id!r}, which has not ended and may deliver it."
     if user := _user_of(tx, job, checkpoint):
-        return f"Job {user!r} starts from {name} of job {job.id!r}. Delete that job first."
+        return f"Job {user!r} needs {name} of job {job.id!r}. Delete that job first."
     return None
 
 
@@ -124,9 +124,9 @@ def _matching(
 
 
 def _user_of(tx: Transaction, job: JobRecord, checkpoint: CheckpointRecord) -> str | None:
-    """A job that starts from this checkpoint, or may: its adapter names the checkpoint as its base model."""
+    """A job that starts from this checkpoint or evaluates it, or may start from it: its adapter names it as base."""
     has_model = tx.models.of_job(job.id) is not None
-    for user, model in tx.checkpoints.users_of(job.id).items():
+    for user, model in tx.checkpoints.users_of(job.id):
         if not model.startswith("job:"):
             continue
         step = parse_model_ref(model).step

@@ -26,6 +26,7 @@ from serve.accounts.costs import costs_of
 from serve.context import Caller, Services
 from serve.http.responses import reply
 from serve.jobs.analytics import TRAIN_SERIES, measured_series, resumed_from_steps
+from serve.jobs.changes import require_training
 from tracking.store import Transaction
 from tracking.store.records import DatasetRecord, JobRecord
 from train.analytics.analyze import goal_of, series_of
@@ -72,12 +73,14 @@ def compare(services: Services, owner: str, jobs: Sequence[str]) -> Comparison:
     with services.store.read() as tx:
         records = [tx.jobs.resolve(job, owner=owner) for job in jobs]
         _refuse_twice(records)
+        for record in records:
+            require_training(record, "can be compared with others")
         run_times = tx.attempts.run_times([record.id for record in records if record.attempt], now=now)
         costs = costs_of(services.settings, tx, records, now)
         series = [_series(tx, record) for record in records]
         datasets = _datasets(tx, owner, records)
         samples = _samples(tx, records)
-    configs = [record.config if isinstance(record.config, JobConfig) else None for record in records]
+    configs = [record.training_config for record in records]
     groups = evaluation_groups(configs)
     runs = [
         _run(record, config, own, group, run_times.get(record.id), costs.get(record.id))

@@ -10,24 +10,25 @@ from typing import Any
 from cluster.coordinator.preparation import DataKey
 from cluster.runs.failure_record import find_analysis
 from cluster.runs.model_location import job_folder
+from cluster.runs.time_limits import time_limit_s
 from ftlab.errors import ConflictError, InvalidRequestError, NotFoundError
 from ftlab.schemas import JobConfig, NoticePayload
 from ftlab.schemas.adjustments import AdjustedBy, Adjustment
 from ftlab.schemas.auto import auto_settings
 from ftlab.schemas.config_changes import adjusted, changes_between, undone
 from ftlab.schemas.failures import Change, FailureAnalysis
-from ftlab.status import REOPENED, JobStatus
+from ftlab.status import REOPENED, JobKind, JobStatus
 from serve.accounts import quotas
 from serve.context import Services
 from serve.http.json_body import validate
-from serve.jobs.changes import Changed, change_job, refused
+from serve.jobs.changes import Changed, change_job, refused, training_config_of
 from serve.jobs.checkpoint_choice import CheckpointChoice, check_whole
 from serve.jobs.preflight import Start, preflight
 from serve.jobs.submit import base_columns, check_size, hold_base, with_ids
 from serve.models.base_model import NOT_ASKED, HubAnswer, check
 from tracking.store import StaleJobError, Transaction
 from tracking.store.checkpoints import pinned_after
-from tracking.store.records import CheckpointRecord, EventRecord, JobRecord, NewEvent, UnreadableConfig
+from tracking.store.records import CheckpointRecord, EventRecord, JobRecord, NewEvent
 from train.checkpoints.setting_changes import changed_config, refused_changes
 from train.model.preflight import unused_settings
 
@@ -117,7 +118,7 @@ def resume(services: Services, owner: str, job: str, order: ResumeOrder, answer:
         else:
             events = []
             _require_datasets(tx, record)
-        if base := tx.jobs.base_of(record.id):
+        for base in tx.jobs.bases_of(record.id):
             hold_base(tx, base)
         _require_time_left(tx, tx.jobs.get(record.id), now)
         return [*events, _queue(tx, record, choice, name, now)]
@@ -138,9 +139,7 @@ def _require_no_newer_pin(tx: Transaction, record: JobRecord, name: str) -> None
 
 def _steps(record: JobRecord, order: ResumeOrder, analysis: FailureAnalysis | None) -> list[_Step]:
     """The changes in their order: back to the original, those that are suggested, those of the user."""
-    config = record.config
-    if isinstance(config, UnreadableConfig):
-        raise refused(record, "config_invalid", f"this version cannot read its config: {config.why}")
+    training_config_of(record, "continues with other settings")
     document, steps = record.document, []
     if order.original:
         document = undone(document, record.adjustments)
@@ -179,9 +178,9 @@ def _analysis(tx: Transaction, services: Services, record: JobRecord) -> Failure
         why = f"the analysis of its failure ({found.cause}) suggests no change of the settings; see 'ftlab why'"
         raise refused(record, "no_suggestion", why)
     first = found.suggestions[0]  # where the job can take none, the error says why it cannot take this one
-    if isinstance(record.config, JobConfig):
+    if (config := record.training_config) is not None:
         has_checkpoint = bool(tx.checkpoints.of_job(record.id))
-        possible = partial(changed_config, record.config, record.document, has_checkpoint=has_checkpoint)
+        possible = partial(changed_config, config, record.document, has_checkpoint=has_checkpoint)
         first = next((each for each in found.suggestions if possible(each.changes)), first)
     return found.model_copy(update={"suggestions": [first]})
 
@@ -256,6 +255,8 @@ def _queue(
     checkpoints = tx.checkpoints.of_job(record.id)
     newest = f"its newest checkpoint, of step {checkpoints[0].step}" if checkpoints else None
     where = f"continues from {name or newest}" if name or newest else "has no checkpoint and starts from its base model"
+    if record.kind is not JobKind.TRAINING:
+        where = "continues where it stopped"
     ended = "failed" if record.status is JobStatus.FAILED else "was cancelled"
     message = f"The job was resumed after it {ended}; it {where}."
     return tx.jobs.reopen(record.ref, message=message, now=now, source=record.status, resume_from=name)
@@ -272,7 +273,7 @@ def _require_datasets(tx: Transaction, record: JobRecord) -> None:
 
 
 def _require_time_left(tx: Transaction, record: JobRecord, now: datetime) -> None:
-    limit_s = record.config.time_limit_s if isinstance(record.config, JobConfig) else None
+    limit_s = time_limit_s(record)
     ran_s = tx.attempts.run_times([record.id], now=now).get(record.id, 0.0)
     if limit_s is not None and ran_s >= limit_s:
         raise InvalidRequestError(

@@ -13,10 +13,10 @@ from ftlab.schemas import EventKind, FailureAnalysis, Job, JobAnalytics, JobConf
 from ftlab.schemas.auto import auto_settings
 from ftlab.schemas.replies import AttemptList, CheckpointList, CostRecordList, EventList, LogList, MetricList
 from ftlab.schemas.requests import Batches, JobChange, Move, Resume
-from ftlab.status import JobStatus
+from ftlab.status import JobKind, JobStatus
 from serve.accounts import costs
 from serve.context import Caller
-from serve.http.json_body import JsonBody, JsonRoute
+from serve.http.json_body import JobBody, JsonBody, JsonRoute
 from serve.http.query import After, Count, JobId, Limit, RecordId
 from serve.http.responses import reply
 from serve.jobs import analytics, append, changes, estimate, history, resume, submit
@@ -47,9 +47,9 @@ IdempotencyKey = Annotated[
 
 @router.post("", status_code=201, response_model=Job, summary="Submit a job")
 async def create_job(
-    request: Request, caller: Caller, config: JsonBody[JobConfig], idempotency_key: IdempotencyKey = None
+    request: Request, caller: Caller, config: JobBody, idempotency_key: IdempotencyKey = None
 ) -> Response:
-    """The reply is sent after the job is durable: it survives any crash."""
+    """The reply is sent after the job is durable: it survives any crash. `kind` says what the job does."""
     return await submitted(caller, submit.Submission(config, await request.body(), idempotency_key))
 
 
@@ -63,13 +63,15 @@ async def estimate_job(caller: Caller, config: JsonBody[JobConfig]) -> Response:
 async def list_jobs(
     caller: Caller,
     status: Annotated[list[JobStatus] | None, Query()] = None,
+    kind: Annotated[list[JobKind] | None, Query(description="Kinds of jobs to list; default: all.")] = None,
     after: After = None,
     limit: Limit = 20,
     search: Annotated[
         str | None, Query(min_length=1, max_length=200, description="Part of the name, or beginning of the id.")
     ] = None,
 ) -> Response:
-    return reply(await caller.call(submit.list_jobs, set(status) if status else None, after, limit, search))
+    statuses, kinds = set(status) if status else None, set(kind) if kind else None
+    return reply(await caller.call(submit.list_jobs, statuses, after, limit, search, kinds))
 
 
 @router.get("/{job_id}", response_model=Job, summary="Get a job")
@@ -206,8 +208,11 @@ async def submit_job(
     """Make the job, or find the one of the same idempotency key. `before_add` runs just before it is made."""
     if (earlier := await _submitted_before(caller, submission)) is not None:
         return earlier
-    answer = await ask_huggingface(caller.services, submission.config.model)
-    found = await resolve_auto(caller, submission.config, answer)
+    config = submission.config
+    if not isinstance(config, JobConfig):
+        raise InvalidRequestError(f"Jobs of the kind '{config.kind}' cannot be submitted.", "invalid_config", "kind")
+    answer = await ask_huggingface(caller.services, config.model)
+    found = await resolve_auto(caller, config, answer)
     submission = replace(submission, config=found.config, auto=found.auto)
     if before_add is not None:
         await before_add()

@@ -1,19 +1,19 @@
 """Submit jobs and look them up. Every function blocks on the store: call it beside the event loop."""
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypedDict
 
 from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
-from ftlab.schemas import GrpoMethod, Job, JobConfig, NoticePayload, Page
+from ftlab.schemas import AnyJobConfig, GrpoMethod, Job, JobConfig, NoticePayload, Page
 from ftlab.schemas.auto import AutoValue, setting
-from ftlab.schemas.config import Resources
+from ftlab.schemas.base_config import Resources
 from ftlab.schemas.events import AUTO_RESOLVED
 from ftlab.schemas.methods import METHODS, RowKind
 from ftlab.settings import Settings
-from ftlab.status import JobStatus, ReasonCode
+from ftlab.status import JobKind, JobStatus, ReasonCode
 from serve.accounts import quotas
 from serve.accounts.costs import costs_of
 from serve.context import Services
@@ -35,7 +35,7 @@ DEFAULT_RESOURCES = Resources()
 class Submission:
     """A job's config with the body that it came in. Equal bodies under one idempotency key are one job."""
 
-    config: JobConfig
+    config: AnyJobConfig
     body: bytes
     idempotency_key: str | None = None
     auto: Mapping[str, AutoValue] | None = None
@@ -49,6 +49,26 @@ class Submission:
 
 
 @dataclass(frozen=True)
+class NewJob:
+    """What the record of a new job says, once its config is checked."""
+
+    config: AnyJobConfig
+    """With the ids of what it gives by name."""
+    name: str
+    """Name where the config has none."""
+    notices: Sequence[NoticePayload] = ()
+    base_job_id: str | None = None
+    """The job whose files it starts from."""
+    source_job_ids: Collection[str] = ()
+    """The jobs whose files it only reads."""
+    model_revision: str | None = None
+
+
+Completion = Callable[[Transaction], NewJob]
+"""Completes a checked job in the transaction that adds it."""
+
+
+@dataclass(frozen=True)
 class Submitted:
     """The job, and whether it was made by an earlier submit with the same idempotency key."""
 
@@ -57,19 +77,42 @@ class Submitted:
 
 
 def submit(services: Services, owner: str, submission: Submission, answer: HubAnswer) -> Submitted:
-    """Make the job durable, or find the one that the same idempotency key made before.
+    """Make a training job durable, or find the one that the same idempotency key made before.
 
-    `answer` is what Hugging Face says about the base model. Raise what `serve.models.base_model.check` and
-    `serve.jobs.preflight.preflight` raise, `NotFoundError` for a dataset that does not exist, `RateLimitError` with
-    code `quota_exceeded`, and `InvalidRequestError` with code `config_invalid` for a job that no machine can run, or
-    with code `idempotency_key_reused` when the key belongs to another body. Raise `ConflictError` with code
-    `job_deleted` when the job of the same key was deleted.
+    The config has a value for each `auto`; `answer` is what Hugging Face says about the base model. Raise what
+    `serve.models.base_model.check` and `serve.jobs.preflight.preflight` raise, `NotFoundError` for a dataset that does
+    not exist, `InvalidRequestError` with code `config_invalid` for a job that no machine can run, and what `add_once`
+    raises.
+    """
+    config = submission.config
+    assert isinstance(config, JobConfig)
+
+    def checked() -> Completion:
+        start = preflight(services, owner, config, check(config.model, services.settings, answer))
+        check_size(services, config.resources)
+        unchecked = [NoticePayload(code="model_unchecked", message=UNCHECKED)] if answer.is_away else []
+        base = base_columns(services, start)
+
+        def complete(tx: Transaction) -> NewJob:
+            resolved, datasets = with_ids(tx, owner, start.config)
+            model_name = start.tuned.name if start.tuned else short_name(start.model.ref)
+            notices = (*unchecked, *start.notices, *auto_notices(submission.auto))
+            return NewJob(resolved, f"{model_name} {datasets[0].name}", notices, **base)
+
+        return complete
+
+    return add_once(services, owner, submission, checked)
+
+
+def add_once(services: Services, owner: str, submission: Submission, checked: Callable[[], Completion]) -> Submitted:
+    """Make a job of any kind durable, or find the one that the same idempotency key made before.
+
+    `checked` checks the config, and returns what completes it in the transaction that adds the job. Raise
+    `RateLimitError` with code `quota_exceeded`, `InvalidRequestError` with code `idempotency_key_reused` when the key
+    belongs to another body, and `ConflictError` with code `job_deleted` when the job of the same key was deleted.
     """
     try:
-        model = check(submission.config.model, services.settings, answer)
-        start = preflight(services, owner, submission.config, model)
-        check_size(services, submission.config.resources)
-        return _add(services, owner, submission, start, is_unchecked=answer.is_away)
+        return _add(services, owner, submission, checked())
     except FineTuneLabError:
         # A new job is by far the most common case, so the key is looked up only after an error: the key itself is
         # taken, or something has changed since an earlier submit with this key was accepted.
@@ -91,10 +134,11 @@ def list_jobs(
     after: str | None,
     limit: int,
     search: str | None = None,
+    kinds: Collection[JobKind] | None = None,
 ) -> Page[Job]:
     """One page, newest first. `after` is the last id of the page before, `search` a part of the name."""
     with services.store.read() as tx:
-        records = tx.jobs.list(owner=owner, statuses=statuses, search=search, after=after, limit=limit + 1)
+        records = tx.jobs.list(owner=owner, statuses=statuses, kinds=kinds, search=search, after=after, limit=limit + 1)
         return to_page(describe_all(services.settings, tx, records), limit)
 
 
@@ -131,33 +175,30 @@ def replay(services: Services, owner: str, submission: Submission) -> Submitted 
     )
 
 
-def _add(services: Services, owner: str, submission: Submission, start: Start, *, is_unchecked: bool) -> Submitted:
-    tuned, model = start.tuned, start.model
-    base = base_columns(services, start)
+def _add(services: Services, owner: str, submission: Submission, complete: Completion) -> Submitted:
     with services.store.begin() as tx:
-        if base["base_job_id"] is not None:
-            hold_base(tx, base["base_job_id"])
-        config, datasets = with_ids(tx, owner, start.config)
-        model_name = tuned.name if tuned else short_name(model.ref)
+        new = complete(tx)
+        for base in sorted({*new.source_job_ids, *filter(None, [new.base_job_id])}):
+            hold_base(tx, base)
         quotas.check_submit(tx, services.settings, owner)
         record = tx.jobs.add(
             new_id("job"),
             owner=owner,
-            name=config.name or f"{model_name} {datasets[0].name}"[:200],
-            config=config,
+            name=new.config.name or new.name[:200],
+            config=new.config,
             idempotency_key=submission.idempotency_key,
             body_sha256=submission.body_sha256,
             now=datetime.now(UTC),
-            **base,
+            model_revision=new.model_revision,
+            base_job_id=new.base_job_id,
+            source_job_ids=new.source_job_ids,
             auto={name: value.model_dump(mode="json") for name, value in (submission.auto or {}).items()},
         )
-        if len(config.datasets) > 1:
-            tx.job_files.add(record.id, config.datasets, now=record.created_at)
+        if len(new.config.datasets) > 1:
+            tx.job_files.add(record.id, new.config.datasets, now=record.created_at)
         if submission.on_add is not None:
             submission.on_add(tx, record)
-        unchecked = [NoticePayload(code="model_unchecked", message=UNCHECKED)] if is_unchecked else []
-        chosen = auto_notices(submission.auto)
-        if notices := [NewEvent(notice, record.created_at) for notice in (*unchecked, *start.notices, *chosen)]:
+        if notices := [NewEvent(notice, record.created_at) for notice in new.notices]:
             record = replace(record, last_seq=tx.events.append(record.ref, notices)[-1].seq)
         return Submitted(describe(services.settings, tx, record))
 
@@ -332,12 +373,12 @@ def _to_job(
     if position is not None:
         waiting_for = waits_for(record, position, now, is_scheduling=is_scheduling)
         message = queued_message(position, waiting_for)
-    config, experiment, run = record.config, record.mlflow_experiment_id, record.mlflow_run_id
+    config, experiment, run = record.training_config, record.mlflow_experiment_id, record.mlflow_run_id
     return Job.of(
         record,
         config=record.submitted_config,
-        num_files=1 if isinstance(config, JobConfig) and config.dataset_weights is not None else record.num_files,
-        resolved_config=config.model_dump(mode="json") if isinstance(config, JobConfig) else None,
+        num_files=1 if config is not None and config.dataset_weights is not None else record.num_files,
+        resolved_config=record.resolved_document,
         auto=_chosen(record),
         message=message,
         waiting_for=waiting_for,
@@ -350,7 +391,8 @@ def _to_job(
 
 def _chosen(record: JobRecord) -> dict[str, AutoValue]:
     """What each `auto` became; without settings that have another value by now."""
-    if not record.auto or not isinstance(record.config, JobConfig):
+    config = record.training_config
+    if not record.auto or config is None:
         return {}
     chosen = {name: AutoValue.model_validate(value) for name, value in record.auto.items()}
-    return {name: value for name, value in chosen.items() if setting(record.config, name) == value.value}
+    return {name: value for name, value in chosen.items() if setting(config, name) == value.value}

@@ -11,6 +11,7 @@ from ftlab.schemas import FailureAnalysis, Job, JobAnalytics, JobConfig, Page
 from ftlab.schemas.replies import CheckpointList, JobOverview, LogList, MetricList
 from ftlab.schemas.requests import Resume
 from ftlab.schemas.telemetry import JobTelemetry
+from ftlab.status import JobKind
 from serve.context import Caller
 from serve.downloads import routes as downloads
 from serve.http.json_body import parse_object, validate
@@ -97,7 +98,7 @@ async def resume_adjusted_job(request: Request, caller: Caller, job_id: JobId) -
 
 @router.get("/api/training/local/jobs", response_model=Page[Job])
 async def list_jobs(caller: Caller, after: After = None, limit: Limit = 20) -> Response:
-    return await jobs.list_jobs(caller, after=after, limit=limit)
+    return await jobs.list_jobs(caller, kind=[JobKind.TRAINING], after=after, limit=limit)
 
 
 @router.get("/api/training/local/{job_id}/analyze-failure", response_model=FailureAnalysis)

@@ -7,13 +7,14 @@ from typing import Any
 from ftlab.openai.ids import in_openai_ids
 from ftlab.schemas import Job, JobConfig
 from ftlab.settings import Settings
-from ftlab.status import JobStatus, ReasonCode, StopKind
+from ftlab.status import JobKind, JobStatus, ReasonCode, StopKind
 from serve.jobs.submit import describe_all
 from serve.openai.ids import file_id, fine_tune_id, result_file_id, seconds
 from serve.openai.job_config import hyperparameters_of, method_name, own_fields_of
 from serve.openai.names import base_name, tuned_name
 from serve.openai.objects import JobState, OpenAiHyperparameters, OpenAiJob, OpenAiJobError
 from tracking.store import Transaction
+from tracking.store.naming import not_found
 from tracking.store.openai_jobs import OpenAiJobRecord
 from tracking.store.records import JobRecord
 
@@ -42,13 +43,21 @@ def to_jobs(settings: Settings, tx: Transaction, records: Sequence[JobRecord]) -
     return [_to_job(tx, record, job, requests.get(record.id)) for record, job in zip(records, described, strict=True)]
 
 
+def fine_tuning_job(tx: Transaction, owner: str, job: str) -> JobRecord:
+    """The job with our id. Raises `NotFoundError`, also for a job of another kind, which OpenAI's API does not have."""
+    record = tx.jobs.get(job, owner=owner)
+    if record.kind is not JobKind.TRAINING:
+        raise not_found("job", job)
+    return record
+
+
 def has_results(record: JobRecord) -> bool:
     """Whether the job has a file with its results: it has ended, and trained at least a step."""
-    return record.status.is_terminal and record.step > 0
+    return record.kind is JobKind.TRAINING and record.status.is_terminal and record.step > 0
 
 
 def _to_job(tx: Transaction, record: JobRecord, job: Job, request: OpenAiJobRecord | None) -> OpenAiJob:
-    config = record.config if isinstance(record.config, JobConfig) else None
+    config = record.training_config
     hyperparameters = hyperparameters_of(config) if config else {}
     is_done = record.status is S.COMPLETED
     details = {name: getattr(job, name) for name in _DETAILS}

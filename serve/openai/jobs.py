@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from starlette.requests import ClientDisconnect, Request
 
 from ftlab.errors import FineTuneLabError, InvalidRequestError, NotFoundError
+from ftlab.status import JobKind
 from serve.context import Caller, Services
 from serve.http.json_body import canonical
 from serve.http.problems import unknown_parameter
@@ -17,7 +18,7 @@ from serve.jobs.submit import Submission
 from serve.openai.graders import item_of
 from serve.openai.ids import dataset_id, job_id
 from serve.openai.job_config import GRADER, requested_method, to_config
-from serve.openai.job_views import to_jobs
+from serve.openai.job_views import fine_tuning_job, to_jobs
 from serve.openai.names import own_reference
 from serve.openai.objects import OpenAiJob, OpenAiList, page
 from serve.openai.requests import CreateJob
@@ -62,13 +63,13 @@ async def create(caller: Caller, request: Request, body: CreateJob, key: str | N
 def get(services: Services, owner: str, job: str) -> OpenAiJob:
     """The job with our id. Raises `NotFoundError`."""
     with services.store.read() as tx:
-        return to_jobs(services.settings, tx, [tx.jobs.get(job, owner=owner)])[0]
+        return to_jobs(services.settings, tx, [fine_tuning_job(tx, owner, job)])[0]
 
 
 def known(services: Services, owner: str, job: str) -> str:
     """The id, if there is such a job. Raises `NotFoundError`."""
     with services.store.read() as tx:
-        return tx.jobs.get(job, owner=owner).id
+        return fine_tuning_job(tx, owner, job).id
 
 
 def list_jobs(
@@ -78,7 +79,9 @@ def list_jobs(
     conditions = [] if metadata is None else has_metadata(metadata) or [has_no_metadata()]
     with services.store.read() as tx:
         cursor = after and job_id(after)
-        found = tx.jobs.list(owner=owner, after=cursor, limit=limit + 1, conditions=conditions)
+        found = tx.jobs.list(
+            owner=owner, kinds={JobKind.TRAINING}, after=cursor, limit=limit + 1, conditions=conditions
+        )
         return page(to_jobs(services.settings, tx, found[:limit]), has_more=len(found) > limit)
 
 

@@ -9,6 +9,7 @@ from ftlab.schemas.events import ALARMS, FAILURE_ANALYSED
 from ftlab.status import JobStatus
 from serve.context import Services
 from serve.openai.ids import checkpoint_id, checkpoint_step, event_id, event_seq, fine_tune_id, seconds
+from serve.openai.job_views import fine_tuning_job
 from serve.openai.names import checkpoint_name, tuned_name
 from serve.openai.objects import OpenAiCheckpoint, OpenAiEvent, OpenAiList, page
 from tracking.store import Transaction
@@ -35,7 +36,7 @@ Level = Literal["info", "warn", "error"]
 def list_events(services: Services, owner: str, job: str, after: str | None, limit: int) -> OpenAiList[OpenAiEvent]:
     """One page, newest first. Raises `NotFoundError`, and `MalformedRequestError` (`invalid_cursor`)."""
     with services.store.read() as tx:
-        record = tx.jobs.get(job, owner=owner)
+        record = fine_tuning_job(tx, owner, job)
         before = record.last_seq + 1 if after is None else event_seq(after, record.id)
         if before is None:
             raise invalid_cursor()
@@ -49,7 +50,7 @@ def list_checkpoints(
 ) -> OpenAiList[OpenAiCheckpoint]:
     """One page, newest first. Raises as `list_events` does."""
     with services.store.read() as tx:
-        record = tx.jobs.get(job, owner=owner)
+        record = fine_tuning_job(tx, owner, job)
         found = tx.checkpoints.of_job(record.id)
         if after is not None:
             last = checkpoint_step(after, record.id)

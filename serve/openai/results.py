@@ -4,7 +4,7 @@ import csv
 import io
 
 from ftlab.errors import ConflictError
-from ftlab.status import JobStatus
+from ftlab.status import JobKind, JobStatus
 from serve.context import Services
 from serve.openai.ids import file_id, fine_tune_id, job_of_result, no_such_file, result_file_id, seconds
 from serve.openai.job_views import has_results
@@ -50,7 +50,9 @@ def list_files(
     with services.store.read() as tx:
         found: list[JobRecord] = []
         while len(found) <= limit:
-            records = tx.jobs.list(owner=owner, after=cursor, limit=limit + 1, oldest_first=oldest_first)
+            records = tx.jobs.list(
+                owner=owner, kinds={JobKind.TRAINING}, after=cursor, limit=limit + 1, oldest_first=oldest_first
+            )
             found += [record for record in records if has_results(record)]
             if len(records) <= limit:
                 break

@@ -23,7 +23,7 @@ from tests.support.service_fakes import FakeEventHub
 from tracking.store import Store
 from tracking.store.ids import new_id
 from tracking.store.records import JobRecord, JobRef, ModelRecord
-from train.plan import ModelLoaded, RunPlan
+from train.plan import ModelLoaded, RunPlan, TrainingPlan
 from train.reporting.event_sender import Emitted
 
 
@@ -39,7 +39,7 @@ class NoopCluster(FakeCluster):
 
     def launch(self, name: str, shape: WorkerShape | None, plan: RunPlan | None) -> None:
         super().launch(name, shape, plan)
-        assert plan is not None, "no standby runs here"
+        assert isinstance(plan, TrainingPlan), "no standby runs here"
         log = AttemptLog(self._store, FakeEventHub(), JobRef(plan.job_id, plan.attempt), lambda: self._end(name))
         log.move(JobStatus.INITIALIZING)
         log.record([Emitted(1, datetime.now(UTC), ModelLoaded("none"))])

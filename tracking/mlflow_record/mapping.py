@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ftlab.schemas import CheckpointPayload, JobConfig, MetricsPayload, StatusPayload
-from ftlab.schemas.auto import without_auto
+from ftlab.schemas import CheckpointPayload, MetricsPayload, StatusPayload
 from ftlab.schemas.config_changes import flat
 from ftlab.schemas.events import FINAL_EVAL_LOSS
-from ftlab.status import JobStatus
+from ftlab.status import JobKind, JobStatus
 from tracking.mlflow_record.metric_names import RUN_TIME, is_eval, metric_key, valid_key
 from tracking.store.records import AttemptRecord, DatasetRecord, EventRecord, JobRecord, ModelRecord
 
@@ -102,6 +101,7 @@ def run_tags(job: JobRecord) -> dict[str, str]:
     chosen = {"ftlab.auto": json.dumps(job.auto, ensure_ascii=False)} if job.auto else {}
     return chosen | {
         JOB_TAG: job.id,
+        "ftlab.kind": job.kind,
         "ftlab.owner": job.owner,
         "ftlab.attempt": str(job.attempt),
         "mlflow.user": job.owner,
@@ -136,8 +136,7 @@ def params_of(job: JobRecord, dataset: DatasetRecord | None, eval_dataset: Datas
 
     The first dataset and the eval dataset are recorded by id, name and sha256; a removed one only by its id.
     """
-    config = job.config
-    settings = flat(config.model_dump(mode="json") if isinstance(config, JobConfig) else job.submitted_config)
+    settings = flat(job.resolved_document or job.submitted_config)
     params = {name: _param(value) for name, value in settings.items() if value is not None}
     for role, dataset_id, record in (
         ("dataset", job.dataset_id, dataset),
@@ -153,13 +152,15 @@ def params_of(job: JobRecord, dataset: DatasetRecord | None, eval_dataset: Datas
 
 def job_file(job: JobRecord) -> dict[str, Any]:
     """The config that makes the same job when it is submitted again: as submitted, with a value for each `auto`."""
-    resolved = job.config.model_dump(mode="json") if isinstance(job.config, JobConfig) else None
-    return without_auto(job.submitted_config, resolved)
+    return job.document
 
 
-def dataset_inputs(datasets: Sequence[DatasetRecord | None], eval_dataset: DatasetRecord | None) -> list[DatasetInput]:
+def dataset_inputs(
+    job: JobRecord, datasets: Sequence[DatasetRecord | None], eval_dataset: DatasetRecord | None
+) -> list[DatasetInput]:
     """The datasets that a run used; removed ones are left out."""
-    inputs = [*((dataset, "training") for dataset in datasets), (eval_dataset, "evaluation")]
+    context = "training" if job.kind is JobKind.TRAINING else "evaluation"
+    inputs = [*((dataset, context) for dataset in datasets), (eval_dataset, "evaluation")]
     return [
         DatasetInput(record.name, record.sha256[:DIGEST_LENGTH], record.id, record.num_rows, context)
         for record, context in inputs

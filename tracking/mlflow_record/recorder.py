@@ -15,7 +15,7 @@ from pathlib import Path
 from ftlab.errors import NotFoundError
 from ftlab.manifest import MANIFEST
 from ftlab.schemas import EventKind, FailurePayload, NoticePayload, StatusPayload
-from ftlab.status import JobStatus
+from ftlab.status import JobKind, JobStatus
 from tracking.mlflow_record.api import MlflowApi, MlflowRefusedError, MlflowUnreachableError, RunKey, RunState
 from tracking.mlflow_record.artifacts import (
     upload_config,
@@ -170,8 +170,8 @@ class Recorder:
         started_at = facts.attempts[0].created_at if facts.attempts else job.created_at
         run = self._api.ensure_run(job.id, name=job.name, started_at=started_at, tags=run_tags(job))
         if self._api.run_state(run.run_id) is RunState.ACTIVE:
-            self._api.log_params(run.run_id, params_of(job, facts.datasets[0], facts.eval_dataset))
-            self._api.log_datasets(run.run_id, dataset_inputs(facts.datasets, facts.eval_dataset))
+            self._api.log_params(run.run_id, params_of(job, next(iter(facts.datasets), None), facts.eval_dataset))
+            self._api.log_datasets(run.run_id, dataset_inputs(job, facts.datasets, facts.eval_dataset))
         return run
 
     def _refill(self, page: Page) -> None:
@@ -205,7 +205,7 @@ class Recorder:
             self._api.set_tags(run_id, tags)
         if page.job.num_files > 1 and any(status is JobStatus.PENDING for status, _ in statuses):
             # Files may have been appended since the last attempt; MLflow keeps each dataset once.
-            self._api.log_datasets(run_id, dataset_inputs(page.facts.datasets, page.facts.eval_dataset))
+            self._api.log_datasets(run_id, dataset_inputs(page.job, page.facts.datasets, page.facts.eval_dataset))
         if any(status is JobStatus.COMPLETED for status, _ in statuses[:-1]):
             self._deliver(run_id, page, JobStatus.COMPLETED)  # it was re-opened before this page was read
         if statuses:
@@ -228,7 +228,7 @@ class Recorder:
         try:
             upload_config(self._api, run_id, job_file(job))
             upload_logs(self._api, run_id, folder)
-            if status is JobStatus.COMPLETED and not page.facts.models:
+            if job.kind is JobKind.TRAINING and status is JobStatus.COMPLETED and not page.facts.models:
                 upload_model(self._api, run_id, folder / "model")
                 return "The job has no tuned model."
             for model in page.facts.models:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ftlab.schemas import JobConfig
+from ftlab.schemas import EvaluationConfig, JobConfig
 from tracking.store.records import AttemptRecord, CheckpointRecord, DatasetRecord, JobRecord, ModelRecord
 
 NOTE_TAG = "mlflow.note.content"
@@ -34,7 +34,7 @@ class RunFacts:
 
 
 def run_note(facts: RunFacts, server_url: str) -> str:
-    """What was trained, the result, how to download it, and the job's record in the API."""
+    """What was done, the result, how to download it, and the job's record in the API."""
     job = facts.job
     rows = [
         ("Status", f"{job.status}. {_plain(job.message)}" if job.message else job.status),
@@ -46,7 +46,7 @@ def run_note(facts: RunFacts, server_url: str) -> str:
         ("Job", f"[{job.id}]({server_url}/api/training/jobs/{job.id})"),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows if value)
-    parts = [_trained(facts), f"| | |\n|---|---|\n{table}"]
+    parts = [_what(facts), f"| | |\n|---|---|\n{table}"]
     if facts.models:
         parts.append(f"Download the tuned model:\n\n```bash\nftlab download {job.id}\n```")
     return "\n\n".join(parts)
@@ -62,6 +62,14 @@ def model_note(facts: RunFacts, model: ModelRecord, server_url: str) -> str:
         f"Download it with `ftlab download {job.id}`.",
     ]
     return "\n\n".join(sentences)
+
+
+def _what(facts: RunFacts) -> str:
+    config = facts.job.config
+    if isinstance(config, EvaluationConfig):
+        models = ", ".join(f"`{_code(model)}`" for model in config.models)
+        return f"Evaluation of {models} and the base models on {_datasets(facts)}."
+    return _trained(facts)
 
 
 def _trained(facts: RunFacts) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import EventKind, StatusPayload
-from ftlab.status import ATTEMPT_STATUSES, JobStatus
+from ftlab.schemas.notifications import WebhookFormat
+from ftlab.status import ATTEMPT_STATUSES, JobKind, JobStatus
 from tracking.notifications.wording import NOTIFIED_KINDS, notifications_of
 from tracking.store import Store, Transaction
 from tracking.store.channels import ChannelRecord
@@ -93,10 +94,16 @@ def save(tx: Transaction, news: Iterable[News]) -> None:
             continue
         if owner not in channels:
             channels[owner] = tx.channels.list(owner=owner)
+        knowing = [channel for channel in channels[owner] if _knows(channel, each.job)]
         for new in each.notifications:
-            add_notification(tx, owner, new, channels[owner])
+            add_notification(tx, owner, new, knowing)
     for owner in channels:
         tx.notifications.prune(owner=owner, keep=MAX_KEPT)
+
+
+def _knows(channel: ChannelRecord, job: JobCursor) -> bool:
+    """Whether a channel has a format for the events of a job: OpenAI has none for other kinds than training."""
+    return job.kind is JobKind.TRAINING or channel.format is not WebhookFormat.OPENAI
 
 
 def add_notification(

@@ -7,7 +7,7 @@ from ftlab.schemas.adjustments import AdjustedBy
 from ftlab.schemas.events import ALARMS, AdjustedPayload
 from ftlab.schemas.failure_text import change_text
 from ftlab.schemas.notifications import NotificationKind
-from ftlab.status import ATTEMPT_STATUSES, JobStatus
+from ftlab.status import ATTEMPT_STATUSES, JobKind, JobStatus
 from tracking.store.notifications import JobCursor, NewNotification
 from tracking.store.records import EventRecord
 
@@ -98,12 +98,16 @@ def _of_status(
     return _new(job, event, kind, " ".join(parts), reason=reason, cause=analysis.cause)
 
 
+def _title(job: JobCursor, kind: NotificationKind) -> str:
+    return "{} has started" if kind is K.STARTED and job.kind is not JobKind.TRAINING else TITLES[kind]
+
+
 def _new(job: JobCursor, event: EventRecord, kind: NotificationKind, message: str, **more: object) -> NewNotification:
     if len(message) > MAX_MESSAGE_CHARS:
         message = f"{message[:MAX_MESSAGE_CHARS]}..."
     return NewNotification(
         kind=kind,
-        title=TITLES[kind].format(job.name),
+        title=_title(job, kind).format(job.name),
         message=message,
         at=event.at,
         job_id=job.id,

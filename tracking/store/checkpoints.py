@@ -10,7 +10,7 @@ from ftlab.errors import NotFoundError
 from tracking.store.attempts import require_live_attempt
 from tracking.store.database import insert_into
 from tracking.store.records import CheckpointRecord, JobRef
-from tracking.store.rows import checkpoints, columns_of, jobs
+from tracking.store.rows import UNFINISHED, checkpoints, columns_of, job_sources, jobs
 
 COLUMNS = columns_of(checkpoints, CheckpointRecord)
 KEYS = ("job_id", "step")
@@ -99,10 +99,16 @@ class CheckpointRepository:
         self._connection.execute(delete(checkpoints).where(*_is(job_id, step), ~IS_THERE))
         self._count_bytes(job_id)
 
-    def users_of(self, job_id: str) -> dict[str, str]:
-        """The jobs that start from this job, with the model that each of them names."""
-        rows = self._connection.execute(select(jobs.c.id, jobs.c.config).where(jobs.c.base_job_id == job_id))
-        return {row.id: str(row.config.get("model", "")) for row in rows}
+    def users_of(self, job_id: str) -> list[tuple[str, str]]:
+        """The jobs that start from this job, and the evaluations that still read it, with the models that they name."""
+        starting = select(jobs.c.id, jobs.c.config).where(jobs.c.base_job_id == job_id)
+        found = [(row.id, str(row.config.get("model", ""))) for row in self._connection.execute(starting)]
+        reading = (
+            select(jobs.c.id, jobs.c.config)
+            .join(job_sources, job_sources.c.job_id == jobs.c.id)
+            .where(job_sources.c.source_job_id == job_id, jobs.c.status.in_(UNFINISHED))
+        )
+        return found + [(row.id, model) for row in self._connection.execute(reading) for model in row.config["models"]]
 
     def _count_bytes(self, job_id: str) -> None:
         """Keep the sum in the job's row, so that the sum of an owner need not read every checkpoint."""

@@ -13,9 +13,11 @@ from pydantic import ValidationError
 from sqlalchemy import JSON, DateTime, Dialect, String
 from sqlalchemy.types import TypeDecorator
 
-from ftlab.schemas import JobConfig
+from ftlab.errors import InvalidRequestError
+from ftlab.schemas import AnyJobConfig, BaseJobConfig
 from ftlab.schemas.adjustments import Adjustment
 from ftlab.schemas.auto import auto_settings
+from ftlab.schemas.job_kinds import config_class
 from ftlab.schemas.problems import problems_of, summary
 from tracking.store.records import UnreadableConfig
 
@@ -61,28 +63,32 @@ class EnumText(TypeDecorator[EnumT]):
         return None if value is None else self.enum_class(value)
 
 
-class ConfigText(TypeDecorator[JobConfig | UnreadableConfig]):
+class ConfigText(TypeDecorator[AnyJobConfig | UnreadableConfig]):
     """A job config as JSON text. Equal texts are parsed once."""
 
     impl = String
     cache_ok = True
 
-    def process_bind_param(self, value: JobConfig | UnreadableConfig | None, dialect: Dialect) -> str | None:
-        if not isinstance(value, JobConfig):
+    def process_bind_param(self, value: AnyJobConfig | UnreadableConfig | None, dialect: Dialect) -> str | None:
+        if not isinstance(value, BaseJobConfig):
             return None
         assert not auto_settings(value), "a run needs values, so 'auto' is resolved before a config is stored"
         return dump_json(value.model_dump(mode="json"))
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> JobConfig | UnreadableConfig | None:
+    def process_result_value(self, value: str | None, dialect: Dialect) -> AnyJobConfig | UnreadableConfig | None:
         return None if value is None else parse_config(value)
 
 
 @lru_cache(MAX_PARSED_CONFIGS)
-def parse_config(text: str) -> JobConfig | UnreadableConfig:
+def parse_config(text: str) -> AnyJobConfig | UnreadableConfig:
     try:
-        return JobConfig.model_validate_json(text)
+        model = config_class(json.loads(text))
+    except InvalidRequestError as error:
+        return UnreadableConfig(error.message)
+    try:
+        return model.model_validate_json(text)
     except ValidationError as error:
-        return UnreadableConfig(summary(problems_of(error, JobConfig)))
+        return UnreadableConfig(summary(problems_of(error, model)))
 
 
 class AdjustmentList(TypeDecorator[tuple[Adjustment, ...]]):

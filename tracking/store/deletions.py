@@ -6,10 +6,9 @@ What remains of a job: its owner's device usage, its idempotency key, which stay
 
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, delete, insert, literal, or_, select, update
+from sqlalchemy import Connection, Row, delete, insert, literal, or_, select, union, update
 
 from ftlab.errors import ConflictError
-from ftlab.status import JobStatus
 from tracking.store.errors import JobBusyError
 from tracking.store.naming import not_found
 from tracking.store.openai_jobs import job_metadata, openai_jobs
@@ -17,19 +16,22 @@ from tracking.store.rows import (
     IS_UNCOUNTED,
     IS_UNRELEASED,
     LEAVES_FILES,
+    UNFINISHED,
     attempts,
     checkpoints,
     deleted_records,
     events,
     job_files,
+    job_sources,
     jobs,
     metrics,
     models,
 )
 from tracking.store.telemetry_rows import telemetry
 
-UNFINISHED = tuple(status for status in JobStatus if not status.is_terminal)
-TABLES_OF_JOB = (events, metrics, telemetry, checkpoints, job_files, models, attempts, openai_jobs, job_metadata)
+TABLES_OF_JOB = (
+    *(events, metrics, telemetry, checkpoints, job_files, job_sources, models, attempts, openai_jobs, job_metadata),
+)
 
 
 class DeletionRepository:
@@ -42,7 +44,7 @@ class DeletionRepository:
         Its folder is the caller's.
 
         Raises `NotFoundError`; `ConflictError` (code `job_not_ended`) for a job that has not ended, and (code
-        `model_in_use`) that names an unfinished job which starts from its files; `JobBusyError` (code `job_ending` or
+        `model_in_use`) that names an unfinished job which needs its files; `JobBusyError` (code `job_ending` or
         `job_not_recorded`) while the service still needs the record.
         """
         # The strongest lock: it waits for a submission that holds the job as its base, so that the query sees that one.
@@ -93,7 +95,7 @@ class DeletionRepository:
             )
         if user := self._find_user(job.id):
             raise ConflictError(
-                f"Job {job.id!r} cannot be deleted while job {user!r} starts from its model. Cancel that job or wait "
+                f"Job {job.id!r} cannot be deleted while job {user!r} needs its model. Cancel that job or wait "
                 "until it ends.",
                 "model_in_use",
                 "job_id",
@@ -122,10 +124,14 @@ class DeletionRepository:
             )
 
     def _find_user(self, job_id: str) -> str | None:
-        """An unfinished job that starts from this one, or from an adapter that was trained on it."""
+        """An unfinished job that starts from this one or from an adapter that was trained on it, or evaluates such."""
         users = select(jobs.c.id, jobs.c.status).where(jobs.c.base_job_id == job_id).cte("users", recursive=True)
         users = users.union(select(jobs.c.id, jobs.c.status).where(jobs.c.base_job_id == users.c.id))
-        unfinished = select(users.c.id).where(users.c.status.in_(UNFINISHED)).limit(1)
+        bases = union(select(literal(job_id)), select(users.c.id)).subquery()
+        readers = select(jobs.c.id, jobs.c.status).join(job_sources, job_sources.c.job_id == jobs.c.id)
+        readers = readers.where(job_sources.c.source_job_id.in_(select(bases.c[0])))
+        found = union(select(users.c.id, users.c.status), readers).subquery()
+        unfinished = select(found.c.id).where(found.c.status.in_(UNFINISHED)).limit(1)
         return self._connection.execute(unfinished).scalar_one_or_none()
 
     def _note_deleted(self, job: Row[*tuple[object, ...]], now: datetime) -> None:

@@ -21,13 +21,10 @@ from sqlalchemy import (
     update,
 )
 
-from ftlab.status import JobStatus
 from tracking.store.errors import StaleJobError
 from tracking.store.job_reads import COLUMNS, JobReads, JobRecords
 from tracking.store.paging import invalid_cursor
-from tracking.store.rows import IS_QUEUED, QUEUE_ORDER, is_queued, jobs
-
-UNFINISHED = tuple(status for status in JobStatus if not status.is_terminal)
+from tracking.store.rows import IS_QUEUED, QUEUE_ORDER, UNFINISHED, is_queued, jobs
 
 
 class JobQueue(JobReads):

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, or_, select, union_all
 
-from ftlab.status import JobStatus
+from ftlab.status import JobKind, JobStatus
 from tracking.store.naming import find_key, not_found
 from tracking.store.paging import newest_first
 from tracking.store.records import JobRecord
@@ -49,6 +49,7 @@ class JobReads:
         *,
         owner: str | None = None,
         statuses: Collection[JobStatus] | None = None,
+        kinds: Collection[JobKind] | None = None,
         search: str | None = None,
         after: str | None = None,
         limit: int = 20,
@@ -57,6 +58,7 @@ class JobReads:
     ) -> JobRecords:
         """One page, newest first. `after` is the id of the last job of the page before.
 
+        `statuses` and `kinds` name those of the jobs that are wanted; `None` stands for all of them.
         `search` is a part of the name, in upper or lower case, or the beginning of the id; `conditions` are others that
         the jobs meet. Without both, the time does not depend on the number of jobs. Filtering by status needs an owner.
         """
@@ -71,6 +73,8 @@ class JobReads:
             limit=limit,
             oldest_first=oldest_first,
         )
+        if kinds is not None:
+            page = page.where(jobs.c.kind.in_(sorted(set(kinds))))
         if search is not None:
             page = page.where(
                 or_(jobs.c.name.icontains(search, autoescape=True), jobs.c.id.startswith(search, autoescape=True))

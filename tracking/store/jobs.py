@@ -1,6 +1,6 @@
 """Jobs. This is the only writer of their status."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypedDict, Unpack
 
@@ -8,9 +8,18 @@ from sqlalchemy import ColumnElement, case, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from ftlab.schemas import JobConfig, StatusPayload
+from ftlab.schemas import AnyJobConfig, JobConfig, StatusPayload
 from ftlab.schemas.auto import as_submitted
-from ftlab.status import ATTEMPT_STATUSES, JobStatus, Phase, ReasonCode, StopKind, sources_of
+from ftlab.status import (
+    ATTEMPT_STATUSES,
+    SENTENCES_OF_KINDS,
+    JobKind,
+    JobStatus,
+    Phase,
+    ReasonCode,
+    StopKind,
+    sources_of,
+)
 from tracking.store.column_types import clean_text, finite_or_none
 from tracking.store.errors import DuplicateError, StaleJobError
 from tracking.store.events import write_events
@@ -19,7 +28,7 @@ from tracking.store.job_reads import COLUMNS
 from tracking.store.leases import COORDINATOR
 from tracking.store.naming import not_found
 from tracking.store.records import AttemptRecord, EventRecord, JobRecord, JobRef, MlflowCursor, NewEvent
-from tracking.store.rows import attempts, idempotency_keys, jobs, leases
+from tracking.store.rows import attempts, idempotency_keys, job_sources, jobs, leases
 
 DEFAULT_REASONS = {
     JobStatus.COMPLETED: ReasonCode.OK,
@@ -49,18 +58,20 @@ class JobRepository(JobQueue):
         *,
         owner: str,
         name: str,
-        config: JobConfig,
+        config: AnyJobConfig,
         idempotency_key: str | None,
         body_sha256: str,
         now: datetime,
         model_revision: str | None = None,
         base_job_id: str | None = None,
+        source_job_ids: Collection[str] = (),
         auto: dict[str, Any] | None = None,
     ) -> JobRecord:
         """Add a job at the end of its priority in the queue, with its first event.
 
         `model_revision` pins the base model from the start; by default the first attempt does. `base_job_id` is the
-        job whose files it starts from, which the caller holds with `hold`; `auto` is as in `JobRecord`. Raises
+        job whose files it starts from, and `source_job_ids` are those whose files an evaluation reads; the caller holds
+        them with `hold`. `auto` is as in `JobRecord`. Raises
         `DuplicateError` for an idempotency key of this owner: find the job with `find_idempotent` in a new transaction.
         """
         submitted, resolved = as_submitted(config, auto or {}), config.resolved()
@@ -70,8 +81,9 @@ class JobRepository(JobQueue):
             "owner": owner,
             "name": name,
             "auto": auto or {},
-            "dataset_id": config.datasets[0],
-            "eval_dataset_id": config.eval_dataset,
+            "kind": JobKind(config.kind),
+            "dataset_id": next(iter(config.datasets), ""),
+            "eval_dataset_id": config.eval_dataset if isinstance(config, JobConfig) else None,
             "priority": config.priority,
             "model_revision": model_revision,
             "created_at": now.astimezone(UTC),
@@ -83,6 +95,9 @@ class JobRepository(JobQueue):
             if idempotency_key is not None:
                 key = {"owner": owner, "key": idempotency_key, "body_sha256": body_sha256, "job_id": job_id}
                 self._connection.execute(_ADD_KEY, key)
+            if source_job_ids:
+                sources = [{"job_id": job_id, "source_job_id": source} for source in sorted(set(source_job_ids))]
+                self._connection.execute(insert(job_sources), sources)
         except IntegrityError as error:
             raise DuplicateError("The idempotency key or the job id has been used before.") from error
         record = JobRecord(queue_seq=queue_seq, submitted_config=submitted, config=resolved, **values)
@@ -106,10 +121,11 @@ class JobRepository(JobQueue):
         if self._connection.execute(held).one_or_none() is None:
             raise not_found("job", job_id)
 
-    def base_of(self, job_id: str) -> str | None:
-        """The job whose files this job starts from, also when that one was deleted."""
+    def bases_of(self, job_id: str) -> list[str]:
+        """The jobs whose files this job starts from or reads, also those that were deleted."""
         base: str | None = self._connection.execute(select(jobs.c.base_job_id).where(jobs.c.id == job_id)).scalar_one()
-        return base
+        sources = select(job_sources.c.source_job_id).where(job_sources.c.job_id == job_id)
+        return [*([base] if base else []), *self._connection.execute(sources).scalars()]
 
     def move(
         self,
@@ -128,7 +144,7 @@ class JobRepository(JobQueue):
         `paused_at` while it is paused, `waiting_for` while it is queued, and `resume_from` until it runs. Raises
         `StaleJobError` when the job or its attempt has already moved on.
         """
-        text = clean_text(message) if message else target.sentence
+        text = clean_text(message) if message else _sentence_of_kind(target)
         reason = (reason or DEFAULT_REASONS[target]) if target.is_terminal else None
         values: dict[str, Any] = {"last_seq": jobs.c.last_seq + 1, **_STATUS_FIELDS, **fields}
         if target is JobStatus.PAUSING:
@@ -141,17 +157,17 @@ class JobRepository(JobQueue):
             values |= {"eta_s": None, "phase": None}
         if target.is_terminal:
             values["finished_at"] = now
-        last_seq = self._connection.execute(
+        moved = self._connection.execute(
             update(jobs)
             .where(jobs.c.id == ref.id, jobs.c.attempt == ref.attempt, jobs.c.status.in_(sources_of(target)))
             .values(status=target, message=text, reason=reason, updated_at=now, **values)
-            .returning(jobs.c.last_seq)
-        ).scalar_one_or_none()
-        if last_seq is None:
+            .returning(jobs.c.last_seq, jobs.c.message)
+        ).one_or_none()
+        if moved is None:
             raise StaleJobError(
                 f"Job {ref.id!r} (attempt {ref.attempt}) has moved on and cannot become {target.value} now."
             )
-        return self._write_status(ref, last_seq, target, text, reason, now)
+        return self._write_status(ref, moved.last_seq, target, moved.message, reason, now)
 
     def reopen(
         self,
@@ -333,6 +349,12 @@ class JobRepository(JobQueue):
     ) -> EventRecord:
         new = NewEvent(StatusPayload(status=status, message=message, reason=reason), now)
         return write_events(self._connection, ref, seq, [new])[0]
+
+
+def _sentence_of_kind(status: JobStatus) -> str | ColumnElement[str]:
+    """The sentence about a status, by the kind of the job in the row."""
+    special = [(jobs.c.kind == kind, known[status]) for kind, known in SENTENCES_OF_KINDS.items() if status in known]
+    return case(*special, else_=status.sentence) if special else status.sentence
 
 
 def _claim(job_id: str, epoch: int, now: datetime) -> ReturningUpdate[tuple[int, int]]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from ftlab.schemas.notifications import NotificationKind
-from ftlab.status import JobStatus, ReasonCode
+from ftlab.status import JobKind, JobStatus, ReasonCode
 from tracking.store.ids import new_id
 from tracking.store.naming import not_found
 from tracking.store.notification_rows import IS_UNREAD, deliveries, notifications
@@ -25,6 +25,7 @@ class JobCursor:
     status: JobStatus
     last_seq: int
     notified_seq: int
+    kind: JobKind = JobKind.TRAINING
 
 
 @dataclass(frozen=True)

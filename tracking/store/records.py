@@ -6,11 +6,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ftlab.schemas import EventKind, EventPayload, JobConfig
+from ftlab.schemas import AnyJobConfig, BaseJobConfig, EventKind, EventPayload, JobConfig
 from ftlab.schemas.adjustments import Adjustment
 from ftlab.schemas.auto import without_auto
 from ftlab.schemas.events import parse_payload
-from ftlab.status import JobStatus, Phase, ReasonCode, StopKind
+from ftlab.status import JobKind, JobStatus, Phase, ReasonCode, StopKind
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,13 @@ class JobRecord:
     name: str
     submitted_config: dict[str, Any]
     """As it was submitted, with the files that were appended and with the adjustments."""
-    config: JobConfig | UnreadableConfig
+    config: AnyJobConfig | UnreadableConfig
     """The same with all defaults filled in, as they were at the submission or at the last adjustment, and a value for
     each `auto`."""
     auto: dict[str, Any]
     """What each setting that was `auto` became: documents of `AutoValue` by the dotted names."""
     dataset_id: str
+    """The first of its datasets; empty for a kind that reads none."""
     eval_dataset_id: str | None
     status: JobStatus
     message: str
@@ -111,11 +112,17 @@ class JobRecord:
     updated_at: datetime
     adjustments: tuple[Adjustment, ...] = ()
     """Changes of its config since the submission, oldest first."""
+    kind: JobKind = JobKind.TRAINING
+
+    @property
+    def training_config(self) -> JobConfig | None:
+        """The config of a training job; `None` for a job of another kind, and where the config is unreadable."""
+        return self.config if isinstance(self.config, JobConfig) else None
 
     @property
     def dataset_ids(self) -> list[str]:
-        """The datasets it is trained on, in their order; only the first where the config is unreadable."""
-        return self.config.datasets if isinstance(self.config, JobConfig) else [self.dataset_id]
+        """The datasets that it reads, in their order; only the first where the config is unreadable."""
+        return self.config.datasets if isinstance(self.config, BaseJobConfig) else [self.dataset_id]
 
     @property
     def num_files(self) -> int:
@@ -124,8 +131,12 @@ class JobRecord:
     @property
     def document(self) -> dict[str, Any]:
         """The submitted config, with the resolved values in place of `auto`; adjustments change this document."""
-        resolved = self.config.model_dump(mode="json") if isinstance(self.config, JobConfig) else {}
-        return without_auto(self.submitted_config, resolved)
+        return without_auto(self.submitted_config, self.resolved_document)
+
+    @property
+    def resolved_document(self) -> dict[str, Any] | None:
+        """The document of `config`; `None` where that is unreadable."""
+        return self.config.model_dump(mode="json") if isinstance(self.config, BaseJobConfig) else None
 
     @property
     def mlflow_cursor(self) -> MlflowCursor:

@@ -24,10 +24,10 @@ from sqlalchemy import (
 )
 
 from ftlab.schemas import EventKind
-from ftlab.status import LIVE_STATUSES, JobStatus, Phase, ReasonCode, StopKind
+from ftlab.status import LIVE_STATUSES, JobKind, JobStatus, Phase, ReasonCode, StopKind
 from tracking.store.column_types import AdjustmentList, CleanText, ConfigText, EnumText, UtcDateTime
 
-"""Statuses of jobs that a starting coordinator must take over."""
+UNFINISHED = tuple(status for status in JobStatus if not status.is_terminal)
 
 metadata = MetaData(
     naming_convention={
@@ -61,6 +61,7 @@ jobs = Table(
     Column("resolved_config", ConfigText, nullable=False),
     # What each `auto` of `config` became, with the reasons.
     Column("auto", JSON, nullable=False),
+    # The first of its datasets; empty for a kind that reads none.
     Column("dataset_id", String, nullable=False),
     Column("eval_dataset_id", String),
     # The job whose model or checkpoint it starts from. No foreign key: that job may be deleted once this one has ended.
@@ -109,7 +110,18 @@ jobs = Table(
     Column("paused_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     Column("updated_at", UtcDateTime, nullable=False),
+    Column("kind", EnumText(JobKind), nullable=False, server_default=JobKind.TRAINING),
 )
+
+# The jobs whose files an evaluation reads, one for each of its models that is of this service. No foreign key to them:
+# they may be deleted once the evaluation has ended.
+job_sources = Table(
+    "job_sources",
+    metadata,
+    job_id_column(),
+    Column("source_job_id", String, primary_key=True),
+)
+Index("ix_job_sources_source", job_sources.c.source_job_id, job_sources.c.job_id)
 
 
 # A literal, not a parameter: otherwise neither database can prove that a partial index applies.
@@ -149,6 +161,7 @@ Index(
 Index("ix_jobs_owner", jobs.c.owner, jobs.c.queue_seq, jobs.c.id)
 Index("ix_jobs_owner_name", jobs.c.owner, jobs.c.name, jobs.c.queue_seq)
 Index("ix_jobs_owner_status", jobs.c.owner, jobs.c.status, jobs.c.queue_seq)
+Index("ix_jobs_owner_kind", jobs.c.owner, jobs.c.kind, jobs.c.queue_seq)
 Index("ix_jobs_owner_disk", jobs.c.owner, jobs.c.disk_bytes, sqlite_where=HAS_FILES, postgresql_where=HAS_FILES)
 Index("ix_jobs_base_job", jobs.c.base_job_id, sqlite_where=IS_BASED_ON_A_JOB, postgresql_where=IS_BASED_ON_A_JOB)
 for _name, _condition in {

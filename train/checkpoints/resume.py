@@ -11,11 +11,11 @@ from ftlab.manifest import MANIFEST, Manifest, read_manifest
 from ftlab.schemas import CheckpointPayload, MetricsPayload, NoticePayload
 from train.all_ranks import barrier
 from train.checkpoints import checkpoint_files
-from train.plan import RunLink, RunPlan
+from train.plan import RunLink, TrainingPlan
 from train.reporting.run_metrics import series_of
 
 
-def find_checkpoint(plan: RunPlan, link: RunLink | None) -> tuple[Path, Manifest] | None:
+def find_checkpoint(plan: TrainingPlan, link: RunLink | None) -> tuple[Path, Manifest] | None:
     """Find the checkpoint to resume from; `None` at the beginning.
 
     Rank 0, the one with a link, sets broken checkpoints aside and removes those after the one that the plan names; the
@@ -48,7 +48,7 @@ def find_checkpoint(plan: RunPlan, link: RunLink | None) -> tuple[Path, Manifest
     return path, manifest
 
 
-def is_evaluation_overdue(plan: RunPlan, checkpoint: Path, last_step: int) -> bool:
+def is_evaluation_overdue(plan: TrainingPlan, checkpoint: Path, last_step: int) -> bool:
     """Whether the attempt that wrote `checkpoint` was stopped before it could evaluate what it had trained."""
     state = json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))
     step, eval_steps = state["global_step"], plan.config.training.eval_steps
@@ -56,7 +56,7 @@ def is_evaluation_overdue(plan: RunPlan, checkpoint: Path, last_step: int) -> bo
     return is_due and not any("eval_loss" in entry and entry["step"] == step for entry in state["log_history"])
 
 
-def _chosen(plan: RunPlan, name: str, link: RunLink) -> tuple[Path, Manifest]:
+def _chosen(plan: TrainingPlan, name: str, link: RunLink) -> tuple[Path, Manifest]:
     """The checkpoint `name`, made the newest one. Safe to repeat after a crash in between."""
     step = checkpoint_files.step_of(name)
     if step is None:
@@ -76,7 +76,7 @@ def _chosen(plan: RunPlan, name: str, link: RunLink) -> tuple[Path, Manifest]:
     return path, manifest
 
 
-def _remove_newer(plan: RunPlan, step: int, link: RunLink) -> None:
+def _remove_newer(plan: TrainingPlan, step: int, link: RunLink) -> None:
     """Remove the checkpoints after `step`, so that a later crash does not jump ahead to one of them."""
     removed_now = checkpoint_files.remove_after(plan.checkpoints_folder, step)
     recorded = [newer for newer in plan.recorded_checkpoints if newer > step]
@@ -121,7 +121,7 @@ def checkpoint_payload(
     )
 
 
-def _report_unrecorded(plan: RunPlan, path: Path, manifest: Manifest, link: RunLink) -> None:
+def _report_unrecorded(plan: TrainingPlan, path: Path, manifest: Manifest, link: RunLink) -> None:
     """Emit again the events that the checkpoint has and the record lacks.
 
     An attempt that is killed just after a commit loses its last events: without this, the loss history would have a gap

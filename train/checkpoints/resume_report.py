@@ -19,7 +19,7 @@ from train.all_ranks import num_ranks
 from train.checkpoints.checkpoint_files import installed_versions
 from train.checkpoints.setting_changes import WITHOUT_EFFECT
 from train.data.tokens.prepare import content_of
-from train.plan import RunLink, RunPlan
+from train.plan import RunLink, TrainingPlan
 from train.row_order import file_order
 from train.row_schedule import RowSchedule
 
@@ -53,7 +53,7 @@ class RunConditions:
 class ConditionsReader:
     """Reads the conditions of the current run."""
 
-    def __init__(self, plan: RunPlan, schedule: RowSchedule) -> None:
+    def __init__(self, plan: TrainingPlan, schedule: RowSchedule) -> None:
         self._schedule = schedule
         self._seed = plan.config.training.seed
         self._files = plan.train_files
@@ -199,7 +199,7 @@ def _settings(config: JobConfig) -> dict[str, Any]:
     return flat | {"resources.num_workers": num_ranks(), "resources.sharding": config.resources.sharding}
 
 
-def _environment(plan: RunPlan) -> dict[str, str]:
+def _environment(plan: TrainingPlan) -> dict[str, str]:
     device = torch.cuda.get_device_name() if plan.use_cuda else "cpu"
     instructions = torch.backends.cpu.get_cpu_capability()
     return {"device": device, "CPU": f"{platform.machine()} {instructions}", "CPU threads": str(plan.threads)}

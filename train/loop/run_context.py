@@ -8,7 +8,7 @@ from statistics import median
 
 from ftlab.status import StopKind
 from train.all_ranks import highest
-from train.plan import Beat, Phase, RunLink, RunPlan
+from train.plan import Beat, Phase, RunLink, TrainingPlan
 
 REMEMBERED_STEPS = 64
 
@@ -17,13 +17,13 @@ REMEMBERED_STEPS = 64
 class RunContext:
     """One attempt of a job, as the parts of its training process see it."""
 
-    plan: RunPlan
+    plan: TrainingPlan
     link: RunLink
     heartbeat: "Heartbeat"
     stop_poll: "StopPoll"
 
     @classmethod
-    def of(cls, plan: RunPlan, link: RunLink) -> "RunContext":
+    def of(cls, plan: TrainingPlan, link: RunLink) -> "RunContext":
         """Start the clock of the attempt."""
         return cls(plan, link, Heartbeat(link), StopPoll(link, plan.time_left_s))
 

@@ -7,14 +7,14 @@ from ftlab.errors import FineTuneLabError
 from train.data.eval_split import SplitSpec
 from train.data.row_keys import split_files
 from train.data.rows.canonical import CanonicalFile
-from train.plan import RunPlan
+from train.plan import TrainingPlan
 from train.row_order import file_order
 from train.row_schedule import RowSchedule
 
 MAX_NAMED_LINES = 20
 
 
-def sentence_about_rows(plan: RunPlan, schedule: RowSchedule, first: int, last: int) -> str | None:
+def sentence_about_rows(plan: TrainingPlan, schedule: RowSchedule, first: int, last: int) -> str | None:
     """A sentence with the rows of the steps `first` to `last`; `None` where they cannot be named.
 
     That is so for packed rows, which hold several rows of the dataset, and where rows were skipped in preparation.
@@ -52,7 +52,7 @@ def _in_mix(sizes: Sequence[int], row: int) -> tuple[int, int]:
     return number, row
 
 
-def _lines_of(plan: RunPlan, number: int, sizes: Sequence[int], indexes: Sequence[int]) -> list[int]:
+def _lines_of(plan: TrainingPlan, number: int, sizes: Sequence[int], indexes: Sequence[int]) -> list[int]:
     """Lines of prepared rows in the uploaded file; none where rows were skipped in preparation."""
     spec = SplitSpec.of(plan.config)
     selected: Sequence[int] | None = None

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from train.loop.callback import RunCallback
 from train.loop.prompt_samples import PromptSampler
 from train.model.load import lora_config
-from train.plan import RunPlan
+from train.plan import TrainingPlan
 from train.row_schedule import RowSchedule
 
 
@@ -20,7 +20,7 @@ from train.row_schedule import RowSchedule
 class TrainerInputs:
     """Everything that a run has loaded and planned before it makes its trainer."""
 
-    plan: RunPlan
+    plan: TrainingPlan
     model: PreTrainedModel | PeftModel
     tokenizer: PreTrainedTokenizerBase
     train_set: Dataset

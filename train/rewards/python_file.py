@@ -18,16 +18,17 @@ import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ftlab.errors import InvalidRequestError
-from ftlab.schemas.rewards import PythonFileReward
+from ftlab.schemas.answer_scores import PythonFile
 
 MAX_FILE_BYTES = 1024**2
+PythonFileT = TypeVar("PythonFileT", bound=PythonFile)
 _SCRIPT = Path(__file__).with_name("file_process.py")
 
 
-def checked(config: PythonFileReward, field: str, allowed: Sequence[Path]) -> PythonFileReward:
+def checked(config: PythonFileT, field: str, allowed: Sequence[Path]) -> PythonFileT:
     """The reward with the hash of its file. The file is parsed, not run.
 
     Raise `InvalidRequestError` for a file that is not below one of the `allowed` files and folders, that cannot be
@@ -56,7 +57,7 @@ def checked(config: PythonFileReward, field: str, allowed: Sequence[Path]) -> Py
 class FileReward:
     """The reward of a Python file, run in a process of its own. `__name__` is its name in the metrics of TRL."""
 
-    def __init__(self, config: PythonFileReward, name: str, field: str) -> None:
+    def __init__(self, config: PythonFile, name: str, field: str) -> None:
         """Start the process. Raise `InvalidRequestError` for a file that changed, or that cannot be loaded."""
         self.__name__ = name
         self._config, self._field = config, field
@@ -120,7 +121,7 @@ class FileReward:
         return _refused(self._config, self._field, f"its process ended with exit code {self._process.returncode}")
 
 
-def _source(config: PythonFileReward, field: str) -> bytes:
+def _source(config: PythonFile, field: str) -> bytes:
     try:
         with Path(config.path).open("rb") as file:
             source = file.read(MAX_FILE_BYTES + 1)
@@ -133,7 +134,7 @@ def _source(config: PythonFileReward, field: str) -> bytes:
     return source
 
 
-def _refused(config: PythonFileReward, field: str, what: str) -> InvalidRequestError:
+def _refused(config: PythonFile, field: str, what: str) -> InvalidRequestError:
     return InvalidRequestError(f"{field}: Python file {config.path}: {what}.", "invalid_config", f"{field}.path")
 
 

@@ -28,7 +28,9 @@ from ftlab.client.wire import (
 )
 from ftlab.errors import ConflictError, FineTuneLabError, JobCancelledError, JobFailedError, NotFoundError
 from ftlab.schemas import (
+    AnyJobConfig,
     Attempt,
+    BaseJobConfig,
     Checkpoint,
     Dataset,
     Event,
@@ -43,10 +45,10 @@ from ftlab.schemas import (
     Page,
 )
 from ftlab.schemas.comparisons import Comparison
-from ftlab.schemas.job_file import parse_job_config
+from ftlab.schemas.job_file import parse_any_config, parse_job_config
 from ftlab.schemas.replies import CheckpointPrune
 from ftlab.schemas.templates import merged
-from ftlab.status import JobStatus
+from ftlab.status import JobKind, JobStatus
 
 RESUMED = frozenset({JobStatus.QUEUED, JobStatus.PENDING, JobStatus.INITIALIZING, JobStatus.RUNNING})
 """Statuses of a job that has just been resumed."""
@@ -58,14 +60,14 @@ LOG_TAIL = 20
 
 
 class AsyncJobs:
-    """Fine-tuning jobs. `job` is an id, a unique name or a unique id prefix."""
+    """Jobs of all kinds. `job` is an id, a unique name or a unique id prefix."""
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
     async def create(
         self,
-        config: JobConfig | Mapping[str, Any],
+        config: AnyJobConfig | Mapping[str, Any],
         idempotency_key: str | None = None,
         *,
         template: str | None = None,
@@ -79,10 +81,10 @@ class AsyncJobs:
         `NotFoundError` for a template that does not exist.
         """
         if template is not None:
-            given = config.model_dump(mode="json", exclude_unset=True) if isinstance(config, JobConfig) else config
+            given = config.model_dump(mode="json", exclude_unset=True) if isinstance(config, BaseJobConfig) else config
             config = merged((await AsyncTemplates(self._transport).get(template)).config, given)
         # What was not set is left to the service: the adapter that a job continues may decide it.
-        document = parse_job_config(config).model_dump(mode="json", exclude_unset=True)
+        document = parse_any_config(config).model_dump(mode="json", exclude_unset=True)
         key = key_for_retries(idempotency_key)
         retries = Retries(self._transport.endpoint, Request("POST", JOBS_PATH, document=document, idempotency_key=key))
         response = await self._transport.exchange(retries)
@@ -105,9 +107,11 @@ class AsyncJobs:
         """Raises `NotFoundError`, and `ConflictError` when several jobs fit."""
         return await self._transport.read(Job, Request("GET", job_path(job)))
 
-    def list(self, status: Statuses = None, limit: int | None = None) -> AsyncIterator[Job]:
-        """Jobs, newest first, fetched page by page; `limit` is the most jobs to yield."""
-        return self._transport.pages(Page[Job], Request("GET", JOBS_PATH, {"status": status}), limit)
+    def list(
+        self, status: Statuses = None, limit: int | None = None, *, kind: JobKind | str | None = None
+    ) -> AsyncIterator[Job]:
+        """Jobs, newest first, fetched page by page; `limit` is the most jobs to yield, `kind` the only kind of them."""
+        return self._transport.pages(Page[Job], Request("GET", JOBS_PATH, {"status": status, "kind": kind}), limit)
 
     async def wait(
         self,

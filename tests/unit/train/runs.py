@@ -8,7 +8,7 @@ from typing import Any
 from ftlab.schemas import EventKind, EventPayload, JobConfig
 from train.data.rows.canonical import Kind, write_canonical
 from train.loop.record_check import RECORD_DIFFERS
-from train.plan import Beat, DataFile, LocalBase, ModelLoaded, Outcome, Phase, RunPlan, StopKind
+from train.plan import Beat, DataFile, LocalBase, ModelLoaded, Outcome, Phase, StopKind, TrainingPlan
 from train.run import run
 
 MODEL = "org/tiny"
@@ -126,12 +126,12 @@ class Job:
                 recorded = (recorded | {data["step"]}) - set(data["removed_steps"])
             self.recorded_checkpoints = tuple(sorted(recorded))
 
-    def plan(self, *, training: dict[str, Any] | None = None, **config: Any) -> RunPlan:
+    def plan(self, *, training: dict[str, Any] | None = None, **config: Any) -> TrainingPlan:
         files = [self.rows] if isinstance(self.rows, Path) else self.rows
         values = {"model": MODEL, "dataset": "ds-1", "training": TRAINING | (training or {})} | config
         values.setdefault("lora", {"r": 4, "lora_alpha": 8})
         values.setdefault("method", {"type": "sft", "max_length": 64})
-        return RunPlan(
+        return TrainingPlan(
             job_id="job-1",
             attempt=self.attempts,
             config=JobConfig.model_validate(values),

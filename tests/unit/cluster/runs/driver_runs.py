@@ -11,7 +11,7 @@ from ftlab.schemas import JobConfig
 from tests.unit.cluster.coordinator.world import START, add_job
 from tracking.store import Store
 from tracking.store.records import AttemptRecord, JobRecord, JobRef
-from train.plan import DataFile, Ending, Outcome, RunPlan
+from train.plan import DataFile, Ending, Outcome, TrainingPlan
 
 CONFIG = JobConfig(model="org/name", dataset="ds-1")
 ONE_WORKER, TWO_WORKERS = WorkerShape(1, 2, 0), WorkerShape(2, 1, 0)
@@ -39,8 +39,8 @@ class Runs:
             tx.jobs.claim(self.job_id, driver="run-1", cpus=2, gpus=0, resumed_from_step=None, epoch=epoch, now=START)
 
     @property
-    def plan(self) -> RunPlan:
-        return RunPlan(
+    def plan(self) -> TrainingPlan:
+        return TrainingPlan(
             job_id=self.job_id,
             attempt=1,
             config=CONFIG,

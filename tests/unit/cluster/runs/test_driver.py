@@ -17,7 +17,7 @@ from ftlab.status import JobStatus, ReasonCode
 from tests.unit.cluster.coordinator.world import locked
 from tests.unit.cluster.runs.attempt import wait_for
 from tests.unit.cluster.runs.driver_runs import FINISHED, ONE_WORKER, TWO_WORKERS, Runs, close_log, worker
-from train.plan import Ending, Failure, Outcome, RunPlan, StopKind
+from train.plan import Ending, Failure, Outcome, StopKind, TrainingPlan
 
 
 def test_a_run_initialises_when_all_its_workers_are_there(runs: Runs):
@@ -71,7 +71,7 @@ def test_a_standby_run_takes_one_attempt_and_says_so_again(runs: Runs, monkeypat
     driver = runs.standby(monkeypatch)
     assert driver.assign(runs.plan, ONE_WORKER)
     assert driver.assign(runs.plan, ONE_WORKER)
-    other = RunPlan(**{**runs.plan.__dict__, "job_id": "job-other"})
+    other = TrainingPlan(**{**runs.plan.__dict__, "job_id": "job-other"})
     assert not driver.assign(other, ONE_WORKER)
 
 

@@ -4,7 +4,7 @@ from ftlab.schemas.job_file import parse_job_config
 from ftlab.schemas.methods import METHODS
 
 BODIES = {
-    "POST /api/training/jobs": "JobConfig",
+    "POST /api/training/jobs/estimate": "JobConfig",
     "PATCH /api/training/jobs/{job_id}": "JobChange",
     "POST /api/training/jobs/{job_id}/resume": "Resume",
     "POST /api/training/jobs/{job_id}/move": "Move",
@@ -19,6 +19,13 @@ def test_every_body_is_described(client):
         body = paths[path][method.lower()]["requestBody"]
         assert body["content"]["application/json"]["schema"]["$ref"] == f"#/components/schemas/{model}"
         assert body.get("required", False) is (model != "Resume")
+
+
+def test_a_job_of_any_kind_can_be_submitted(client):
+    body = client.get("/openapi.json").json()["paths"]["/api/training/jobs"]["post"]["requestBody"]
+    kinds = body["content"]["application/json"]["schema"]["anyOf"]
+    assert [kind["$ref"].rpartition("/")[2] for kind in kinds] == ["JobConfig", "EvaluationConfig"]
+    assert body["required"] is True
 
 
 def test_the_page_says_what_the_service_is_and_shows_a_job(client):

@@ -197,15 +197,15 @@ def test_long_values_are_cut(job: JobRecord) -> None:
     assert len(event_tags(job, [failed])["ftlab.message"]) == MAX_TAG_LENGTH
 
 
-def test_datasets_have_a_short_digest(jobs: Jobs) -> None:
+def test_datasets_have_a_short_digest(jobs: Jobs, job: JobRecord) -> None:
     train, held_out = jobs.add_dataset(), jobs.add_dataset("held out", b"other rows")
-    inputs = dataset_inputs([train, None], held_out)
+    inputs = dataset_inputs(job, [train, None], held_out)
     assert [(item.name, item.context, item.source) for item in inputs] == [
         ("hello", "training", train.id),
         ("held out", "evaluation", held_out.id),
     ]
     assert [item.digest for item in inputs] == [train.sha256[:8], held_out.sha256[:8]]
-    assert dataset_inputs([None], None) == []
+    assert dataset_inputs(job, [None], None) == []
 
 
 def test_tags_hold_the_newest_state(job: JobRecord) -> None:

@@ -157,7 +157,7 @@ class TestBase:
             tx.jobs.move(user.ref, S.CANCELLED, now=NOW)
         delete(store, base.id)
         with store.read() as tx:
-            assert tx.jobs.base_of(user.id) == base.id
+            assert tx.jobs.bases_of(user.id) == [base.id]
 
     def test_an_adapter_in_between_may_need_it(self, store: Store) -> None:
         base = ended_job(store)

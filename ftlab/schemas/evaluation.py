@@ -1,0 +1,176 @@
+"""The config of an evaluation: which models, measured by what, on which rows."""
+
+from collections import Counter
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from ftlab.schemas.answer_scores import AnswerScore, ExactMatch, JsonSchema, NumericAnswer, PythonFile, Regex
+from ftlab.schemas.base_config import BaseJobConfig
+from ftlab.schemas.common import StrictModel
+from ftlab.schemas.config import DatasetId
+
+MAX_MODELS = 20
+MAX_METRICS = 20
+
+ModelReference = Annotated[str, Field(min_length=1, max_length=512)]
+"""A base model or a model of the service, as `model` of a training job names it."""
+
+
+class Perplexity(StrictModel):
+    """How surprised a model is by the reference answers: `exp` of the mean loss of their tokens. Lower is better."""
+
+    needs_reference: ClassVar[bool] = True
+
+    type: Literal["perplexity"] = "perplexity"
+    max_length: int = Field(default=1024, ge=8, le=1_048_576)
+    """Maximum number of tokens of a row; longer rows are truncated on the right, as in training."""
+    assistant_only_loss: bool = True
+    """Whether only the answers count, or every token of a conversation."""
+
+    def model_post_init(self, _: object) -> None:
+        self.__pydantic_fields_set__.add("type")
+
+
+class NormalisedMatch(AnswerScore):
+    """1 where the answer equals the reference answer without case, punctuation, articles and extra white space."""
+
+    needs_reference = True
+
+    type: Literal["normalised_match"] = "normalised_match"
+
+
+class F1(AnswerScore):
+    """How many words the answer and the reference answer share, as in SQuAD: 0 to 1."""
+
+    needs_reference = True
+
+    type: Literal["f1"] = "f1"
+
+
+class Rouge(AnswerScore):
+    """ROUGE F-measure against the reference answer: 0 to 1."""
+
+    needs_reference = True
+
+    type: Literal["rouge"] = "rouge"
+    variant: Literal["rouge1", "rouge2", "rougeL", "rougeLsum"] = "rougeL"
+    """Shared words, shared pairs of words, or the longest common subsequence (`rougeLsum`: line by line)."""
+    use_stemmer: bool = False
+    """Whether English words count by their stems."""
+
+
+class Bleu(AnswerScore):
+    """BLEU of all answers together, as sacreBLEU computes it: 0 to 100."""
+
+    needs_reference = True
+
+    type: Literal["bleu"] = "bleu"
+
+
+class Chrf(AnswerScore):
+    """chrF of all answers together, as sacreBLEU computes it: 0 to 100."""
+
+    needs_reference = True
+
+    type: Literal["chrf"] = "chrf"
+    word_order: int = Field(default=0, ge=0, le=2)
+    """Longest word n-grams besides those of characters; 2 is chrF++."""
+
+
+Metric = Annotated[
+    Perplexity
+    | ExactMatch
+    | NormalisedMatch
+    | F1
+    | Rouge
+    | Bleu
+    | Chrf
+    | NumericAnswer
+    | Regex
+    | JsonSchema
+    | PythonFile,
+    Field(discriminator="type"),
+]
+"""Any metric; `type` says which."""
+
+
+class Generation(StrictModel):
+    """How the models answer."""
+
+    max_new_tokens: int = Field(default=256, ge=1, le=1_048_575)
+    """Maximum number of tokens of an answer."""
+    temperature: float = Field(default=0.0, ge=0.0, le=10.0)
+    """0 takes the likeliest token each time; above it, tokens are drawn."""
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Share of the probability from whose most likely tokens the next one is drawn."""
+    top_k: int = Field(default=0, ge=0, le=1_000_000)
+    """Number of most likely tokens from which the next one is drawn; 0 for all."""
+
+    @model_validator(mode="after")
+    def _greedy_answers_are_not_drawn(self) -> Self:
+        if self.temperature == 0.0 and (self.top_p < 1.0 or self.top_k > 0):
+            raise ValueError("top_p and top_k have no effect at temperature 0; set temperature, or leave them out")
+        return self
+
+
+class EvaluationConfig(BaseJobConfig):
+    """Everything that defines an evaluation; the same document as a YAML file, in Python and over HTTP."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "kind": "evaluation",
+                    "models": ["job:job-4k0x9r2m7q1z"],
+                    "dataset": "ds-4k0x9r2m7q1z",
+                    "metrics": [{"type": "perplexity"}, {"type": "exact_match"}],
+                }
+            ]
+        }
+    )
+
+    kind: Literal["evaluation"] = "evaluation"
+    """Kind of the job."""
+    models: list[ModelReference] = Field(min_length=1, max_length=MAX_MODELS)
+    """The models to measure, each named like `model` of a training job. Their base models are
+    measured before them, without being named."""
+    dataset: DatasetId
+    """Id or unique name of the dataset whose rows the models answer."""
+    metrics: list[Metric] = Field(default=[Perplexity()], min_length=1, max_length=MAX_METRICS)
+    """What is measured."""
+    generation: Generation = Generation()
+    """How the models answer; not used by `perplexity`."""
+    max_rows: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Number of rows, from the first. Default: all."""
+    batch_size: int | None = Field(default=None, ge=1, le=4096)
+    """Rows that a model processes at a time. Default: as many as fit the memory."""
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
+    """Seed of drawn tokens, of the intervals and of the tests."""
+
+    @model_validator(mode="after")
+    def _each_model_once(self) -> Self:
+        if repeated := next((name for name, count in Counter(self.models).items() if count > 1), None):
+            raise ValueError(f"models has the item {self.models.index(repeated)} twice; leave one out")
+        return self
+
+    @model_validator(mode="after")
+    def _runs_on_one_worker(self) -> Self:
+        if self.resources.num_workers > 1:
+            raise ValueError("resources.num_workers must be 1: an evaluation runs in one process")
+        return self
+
+    @property
+    def datasets(self) -> list[str]:
+        return [self.dataset]
+
+    @property
+    def metric_names(self) -> list[str]:
+        """The name of each metric in the results: its type or variant, numbered where that repeats."""
+        seen: Counter[str] = Counter()
+        names = []
+        for metric in self.metrics:
+            name = metric.variant if isinstance(metric, Rouge) else metric.type
+            seen[name] += 1
+            names.append(f"{name}_{seen[name]}" if seen[name] > 1 else name)
+        return names

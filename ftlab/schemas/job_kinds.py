@@ -1,0 +1,29 @@
+"""The config of each kind of job."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ftlab.errors import InvalidRequestError
+from ftlab.schemas.config import JobConfig
+from ftlab.schemas.evaluation import EvaluationConfig
+from ftlab.status import JobKind
+
+AnyJobConfig = JobConfig | EvaluationConfig
+"""The config of a job of any kind; `kind` says which."""
+
+CONFIGS: Mapping[JobKind, type[AnyJobConfig]] = {
+    JobKind.TRAINING: JobConfig,
+    JobKind.EVALUATION: EvaluationConfig,
+}
+
+
+def config_class(document: Mapping[str, Any]) -> type[AnyJobConfig]:
+    """The class of the kind that a document names; a document without a kind is that of a training job.
+
+    Raise `InvalidRequestError` (`invalid_config`) for a kind that does not exist.
+    """
+    kind = document.get("kind", JobKind.TRAINING)
+    if not isinstance(kind, str) or kind not in set(JobKind):
+        known = " or ".join(f"'{each}'" for each in JobKind)
+        raise InvalidRequestError(f"kind must be {known}.", "invalid_config", "kind")
+    return CONFIGS[JobKind(kind)]
