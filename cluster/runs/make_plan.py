@@ -8,12 +8,12 @@ from typing import TypedDict
 from cluster.runs.model_location import job_folder, locate
 from cluster.runs.time_limits import lasted_s
 from ftlab.model_ref import parse_model_ref
-from ftlab.schemas import BaseJobConfig, JobConfig
+from ftlab.schemas import BaseJobConfig, EngineConfig, JobConfig
 from ftlab.settings import Settings
 from tracking.buckets import Buckets
 from tracking.store import Transaction
 from tracking.store.records import AttemptRecord, DatasetRecord, JobRecord
-from train.plan import DataFile, RunPlan, TrainingPlan
+from train.plan import DataFile, EnginePlan, RunPlan, TrainingPlan
 
 
 class _CommonParts(TypedDict):
@@ -71,6 +71,15 @@ def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: Atte
     match config:
         case JobConfig():
             return _training_plan(tx, settings, job, config, common)
+        case EngineConfig():
+            location = locate(tx, settings, parse_model_ref(config.model))
+            return EnginePlan(
+                **common,
+                config=config,
+                model=location.model,
+                local_base=location.local_base,
+                pinned_revision=job.model_revision,
+            )
     raise AssertionError(f"jobs of the kind {job.kind} have no plan")
 
 

@@ -5,15 +5,17 @@ from typing import Any
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas.config import JobConfig
+from ftlab.schemas.engine import EngineConfig
 from ftlab.schemas.evaluation import EvaluationConfig
 from ftlab.status import JobKind
 
-AnyJobConfig = JobConfig | EvaluationConfig
+AnyJobConfig = JobConfig | EvaluationConfig | EngineConfig
 """The config of a job of any kind; `kind` says which."""
 
 CONFIGS: Mapping[JobKind, type[AnyJobConfig]] = {
     JobKind.TRAINING: JobConfig,
     JobKind.EVALUATION: EvaluationConfig,
+    JobKind.ENGINE: EngineConfig,
 }
 
 

@@ -111,6 +111,7 @@ def _submit(tx: Transaction, services: Services, owner: str, target: Target) -> 
         load_in_4bit=target.load_in_4bit,
         load_in_8bit=target.load_in_8bit,
         idle_timeout_s=settings.chat_idle_s,
+        max_retries=1,
         priority=settings.chat_priority,
     )
     job = tx.jobs.add(

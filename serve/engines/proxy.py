@@ -86,7 +86,9 @@ async def _release_others(caller: CallerContext, lease: Lease) -> None:
     """Ask the owner's idle engines to end, so that this one gets their devices."""
     for address in await caller.call(others, lease):
         with suppress(httpx2.HTTPError):
-            await caller.services.engine_http.post(f"{address.url}/release", headers=_headers(address), timeout=CONNECT_S)
+            await caller.services.engine_http.post(
+                f"{address.url}/release", headers=_headers(address), timeout=CONNECT_S
+            )
 
 
 async def _send(

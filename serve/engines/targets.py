@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ftlab.errors import FineTuneLabError, InvalidRequestError
 from ftlab.model_ref import ModelRef
-from ftlab.schemas import JobConfig
 from serve.context import Services
 from serve.models.base_model import Checked, HubAnswer, Tuned, check, find_tuned, job_of_folder
 from tracking.store import Transaction
@@ -61,8 +60,7 @@ def _of_tuned(tx: Transaction, tuned: Tuned, services: Services) -> Target:
         return Target(str(tuned.ref), fingerprint(folder), base_job_id=tuned.job_id)
     base = tuned.local_base
     name = base_of_adapter(folder) or ""
-    config = tx.jobs.get(tuned.job_id).config
-    is_trained_here = isinstance(config, JobConfig)
+    config = tx.jobs.get(tuned.job_id).training_config
     # A folder below the model roots has a name that only its adapters use.
     model = str(base.folder) if base is not None and not name.startswith(("job:", "model:")) else name
     revision = fingerprint(base.folder) if base is not None else _revision(services, name, tuned.base_revision)
@@ -70,8 +68,8 @@ def _of_tuned(tx: Transaction, tuned: Tuned, services: Services) -> Target:
     return Target(
         model,
         revision,
-        load_in_4bit=is_trained_here and config.load_in_4bit,
-        load_in_8bit=is_trained_here and config.load_in_8bit,
+        load_in_4bit=config is not None and config.load_in_4bit,
+        load_in_8bit=config is not None and config.load_in_8bit,
         adapter=folder,
         base_job_id=base_job,
     )

@@ -78,9 +78,7 @@ class EngineRepository:
     def set_address(self, ref: JobRef, address: str, token: str) -> None:
         """Record where an attempt listens. Raises `StaleJobError` when another job answers for its key by now."""
         changed = self._connection.execute(
-            update(engines)
-            .where(engines.c.job_id == ref.id)
-            .values(attempt=ref.attempt, address=address, token=token)
+            update(engines).where(engines.c.job_id == ref.id).values(attempt=ref.attempt, address=address, token=token)
         )
         if not changed.rowcount:
             raise StaleJobError(f"Job {ref.id!r} is not the engine of its model any more.")

@@ -130,7 +130,9 @@ def failure_of(error: Exception) -> FineTuneLabError:
             "The engine has not enough memory for this request beside the running ones; try again, or shorten it.",
             "engine_out_of_memory",
         )
-    return InternalServerError(f"The engine could not compute the answer ({type(error).__name__}); its log has details.")
+    return InternalServerError(
+        f"The engine could not compute the answer ({type(error).__name__}); its log has details."
+    )
 
 
 def token_text(tokenizer: "PreTrainedTokenizerBase", token: int) -> str:

@@ -34,7 +34,7 @@ class Batches:
         answer.cache = None
         key = self._key(answer)
         old = self._batches.get(key)
-        self._batches[key] = new if old is None else _Batch(old.answers + [answer], old.cache.joined(new.cache))
+        self._batches[key] = new if old is None else _Batch([*old.answers, answer], old.cache.joined(new.cache))
 
     def advance(self) -> None:
         """Give each answer its next token, and drop those that are over."""

@@ -76,7 +76,6 @@ class LanguageModel:
         self._whole_layers = [each for each in self._model.modules() if isinstance(each, AuxiliaryTrainingWrapper)]
         return adapter
 
-    @torch.inference_mode()
     def logits(
         self,
         tokens: Tensor,
@@ -92,7 +91,7 @@ class LanguageModel:
         inputs: dict[str, Any] = {"input_ids": tokens, "attention_mask": mask, self._cache_name: cache}
         if positions is not None and self._takes_positions:
             inputs["position_ids"] = positions
-        with self._active(adapters) as names:
+        with torch.inference_mode(), self._active(adapters) as names:
             output = self._model(**inputs, **names, **self._options, use_cache=True)
         logits: Tensor = output.logits[:, -1]
         return logits

@@ -19,6 +19,7 @@ from train.inference.sampling import Sampling
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+
 @dataclass(frozen=True)
 class Limits:
     """What the model can take."""
@@ -29,7 +30,7 @@ class Limits:
     """Number of tokens."""
 
 
-EMPTY_VALUES = (None, "", [], {})
+EMPTY_VALUES: tuple[Any, ...] = (None, "", [], {})
 _TOOLS = re.compile(r"\btools\b")
 
 

@@ -226,11 +226,12 @@ def _load_adapter(model: PreTrainedModel, folder: Path, config: JobConfig, *, is
 
 
 def _stored_weights(folder: Path) -> dict[str, torch.Tensor]:
-    weights = folder / ADAPTER_WEIGHTS
-    if not weights.is_file():
+    file = folder / ADAPTER_WEIGHTS
+    if not file.is_file():
         raise model_invalid(f"The adapter has no {ADAPTER_WEIGHTS}; start from another model.")
     with load_errors("the adapter", folder):
-        return load_file(weights)
+        weights: dict[str, torch.Tensor] = load_file(file)
+    return weights
 
 
 def _check_complete(missing: Set[str]) -> None:

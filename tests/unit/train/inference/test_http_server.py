@@ -103,7 +103,9 @@ def test_logprobs(client: OpenAI) -> None:
 def test_penalties_and_biases_change_the_answer(client: OpenAI, engine: "Engine") -> None:
     [token] = engine.tokenizer_of(None)("a")["input_ids"]
     biased = ask(client, logit_bias={str(token): 100}).choices[0].message.content
-    penalised = ask(client, logit_bias={str(token): 100}, frequency_penalty=2, max_tokens=100).choices[0].message.content
+    penalised = (
+        ask(client, logit_bias={str(token): 100}, frequency_penalty=2, max_tokens=100).choices[0].message.content
+    )
 
     assert biased == "a" * 8
     assert set(penalised) != {"a"}
@@ -208,15 +210,14 @@ def test_eight_callers_at_once_get_their_own_answers(
         return {"model": "shown", "messages": messages, "temperature": 0, "max_tokens": 24, "extra_body": extra}
 
     requests = [request(question, adapter) for question, adapter in zip(questions, kinds, strict=True)]
+
     async def ask_all() -> list[Any]:
         return await asyncio.gather(*(async_client.chat.completions.create(**each) for each in requests))
 
     alone = [client.chat.completions.create(**each) for each in requests]
     together = asyncio.run(ask_all())
 
-    assert [each.choices[0].message.content for each in together] == [
-        each.choices[0].message.content for each in alone
-    ]
+    assert [each.choices[0].message.content for each in together] == [each.choices[0].message.content for each in alone]
     assert len({each.choices[0].message.content for each in together}) == 8
 
 
@@ -244,7 +245,9 @@ def test_nobody_else_is_answered(server: "EngineServer") -> None:
         assert httpx2.post(f"{server.address}/release", headers=headers).status_code == 401
 
 
-def test_an_engine_is_released_when_it_answers_nothing(server: "EngineServer", client: OpenAI, engine: "Engine") -> None:
+def test_an_engine_is_released_when_it_answers_nothing(
+    server: "EngineServer", client: OpenAI, engine: "Engine"
+) -> None:
     headers = {"authorization": f"Bearer {TOKEN}"}
     running = ask(client, stream=True, max_tokens=1900, logit_bias={"2": -100})
     next(running)
