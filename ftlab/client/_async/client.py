@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ftlab.client._async.accounts import AsyncKeys, AsyncUsers
+from ftlab.client._async.chat import AsyncChat
 from ftlab.client._async.costs import AsyncCosts
 from ftlab.client._async.datasets import AsyncDatasets
 from ftlab.client._async.jobs import AsyncJobs
@@ -45,6 +46,7 @@ class AsyncClient:
         self.datasets = AsyncDatasets(self._transport)
         self.templates = AsyncTemplates(self._transport)
         self.models = AsyncModels(self._transport)
+        self.chat = AsyncChat(self._transport)
         self.notifications = AsyncNotifications(self._transport)
         self.costs = AsyncCosts(self._transport)
         self.quota = AsyncQuotas(self._transport)

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ftlab.client._sync.accounts import Keys, Users
+from ftlab.client._sync.chat import Chat
 from ftlab.client._sync.costs import Costs
 from ftlab.client._sync.datasets import Datasets
 from ftlab.client._sync.jobs import Jobs
@@ -46,6 +47,7 @@ class Client:
         self.datasets = Datasets(self._transport)
         self.templates = Templates(self._transport)
         self.models = Models(self._transport)
+        self.chat = Chat(self._transport)
         self.notifications = Notifications(self._transport)
         self.costs = Costs(self._transport)
         self.quota = Quotas(self._transport)

@@ -42,6 +42,7 @@ class Link:
     loaded: list[ModelLoaded] = field(default_factory=list)
     reported: list[tuple[int, Path]] = field(default_factory=list)
     beats: list[Beat] = field(default_factory=list)
+    host: str = "127.0.0.1"
 
     def emit(self, payload: EventPayload | ModelLoaded) -> None:
         if isinstance(payload, ModelLoaded):

@@ -1,6 +1,5 @@
 """`/v1/chat/completions` and `/v1/completions`: which engine gets a request, and what its caller hears meanwhile."""
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,88 +8,27 @@ from typing import Any
 import openai as openai_errors
 import pytest
 from openai import OpenAI
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.responses import JSONResponse
 from starlette.testclient import TestClient
 
 from ftlab.schemas import EngineConfig
-from ftlab.status import JobKind, JobStatus, ReasonCode
+from ftlab.status import JobStatus, ReasonCode
 from serve.context import Services
 from serve.engines import proxy
+from tests.support.fake_engines import FakeEngines
 from tests.support.model_folders import write_adapter, write_linear_model
 from tests.support.service_fakes import FakeCoordinator, running
 from tests.unit.tracking.samples import NOW, add_job, checkpoint, model, start
-from tracking.store.records import JobRecord, JobRef
+from tracking.store.records import JobRecord
+from train.checkpoints.checkpoint_files import step_name
 
 HELLO: list[Any] = [{"role": "user", "content": "Hi"}]
 BASE = "org/linear"
-REPLY: dict[str, Any] = {
-    "id": "chatcmpl-1",
-    "object": "chat.completion",
-    "created": 1,
-    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello", "refusal": None},
-                 "logprobs": None, "finish_reason": "stop"}],
-    "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
-}  # fmt: skip
-
-
-class FakeEngines:
-    """Starts the engines of the queue as soon as the coordinator is woken: one HTTP server plays all of them."""
-
-    def __init__(self, services: Services) -> None:
-        self.services = services
-        self.requests: list[dict[str, Any]] = []
-        self.error: Response | None = None
-        self.is_starting = True
-        self.num_releases = 0
-        self.cut = False
-        self.url = ""
-        routes = [
-            Route("/v1/chat/completions", self.answer, methods=["POST"]),
-            Route("/release", self.release, methods=["POST"]),
-        ]
-        self.app = Starlette(routes=routes)
-
-    async def answer(self, request: Request) -> Response:
-        token = request.headers["authorization"]
-        body = await request.json()
-        self.requests.append(body | {"token": token})
-        if self.error is not None:
-            return self.error
-        if body.get("stream"):
-            return StreamingResponse(self.parts(), media_type="text/event-stream")
-        return JSONResponse(REPLY | {"model": body["model"]})
-
-    async def parts(self) -> Any:
-        choice = {"index": 0, "delta": {"role": "assistant", "content": "Hel"}, "finish_reason": None}
-        chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
-        yield f"data: {json.dumps(chunk)}\n\n".encode()
-        if self.cut:
-            raise OSError("the engine dies")
-        yield b"data: [DONE]\n\n"
-
-    async def release(self, _: Request) -> Response:
-        self.num_releases += 1
-        return JSONResponse({})
-
-    def wake(self) -> None:
-        if not self.is_starting:
-            return
-        for job in self.jobs(JobStatus.QUEUED):
-            ref = start(self.services.store, job.id)
-            with self.services.store.begin() as tx:
-                tx.engines.set_address(ref, self.url, f"secret of {job.id}")
-
-    def jobs(self, *statuses: JobStatus) -> list[JobRecord]:
-        with self.services.store.read() as tx:
-            return list(tx.jobs.list(owner="local", kinds={JobKind.ENGINE}, statuses=set(statuses) or None))
 
 
 @pytest.fixture
 def engines(services: Services, coordinator: FakeCoordinator, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngines]:
-    fake = FakeEngines(services)
+    fake = FakeEngines(services.store)
     monkeypatch.setattr(coordinator, "wake", fake.wake)
     monkeypatch.setattr(proxy, "PATIENT_S", 0.6)
     monkeypatch.setattr(proxy, "POLL_S", 0.05)
@@ -107,7 +45,7 @@ def tuned(services: Services) -> JobRecord:
     job = add_job(store, name="support", config={"model": BASE})
     folder = home / "jobs" / job.id
     write_adapter(folder / "model", BASE)
-    write_adapter(folder / "checkpoints" / "checkpoint-10", BASE)
+    write_adapter(folder / "checkpoints" / step_name(10), BASE)
     ref = start(store, job.id)
     with store.begin() as tx:
         tx.checkpoints.add(ref, checkpoint(job.id, 10))
@@ -118,11 +56,23 @@ def tuned(services: Services) -> JobRecord:
         return tx.jobs.get(job.id)
 
 
+def saved(services: Services, *, owner: str = "local", config: dict[str, Any] | None = None, **adapter: Any) -> str:
+    """The id of a running job with a checkpoint of step 10."""
+    job = add_job(services.store, owner=owner, config={"model": BASE} | (config or {}))
+    write_adapter(services.settings.home / "jobs" / job.id / "checkpoints" / step_name(10), BASE, **adapter)
+    ref = start(services.store, job.id)
+    with services.store.begin() as tx:
+        tx.checkpoints.add(ref, checkpoint(job.id, 10))
+    return job.id
+
+
 def ask(client: OpenAI, name: str = BASE, **options: Any) -> Any:
     return client.chat.completions.create(**({"model": name, "messages": HELLO} | options))
 
 
-def test_base_tuned_and_checkpoint_share_an_engine(openai: OpenAI, engines: FakeEngines, tuned: JobRecord) -> None:
+def test_base_tuned_and_checkpoint_share_an_engine(
+    openai: OpenAI, engines: FakeEngines, tuned: JobRecord, services: Services
+) -> None:
     [shown] = [each.id for each in openai.models.list() if each.id.startswith("ft:")]
     names = [BASE, shown, f"{shown}:ckpt-step-10", "job:support", f"job:{tuned.id}/step-10", "model:mdl-1"]
     replies = [ask(openai, name) for name in names]
@@ -132,8 +82,8 @@ def test_base_tuned_and_checkpoint_share_an_engine(openai: OpenAI, engines: Fake
     [job] = engines.jobs()
     assert isinstance(job.config, EngineConfig)
     assert (job.config.model, job.config.idle_timeout_s, job.priority) == (BASE, 300, 50)
-    folder = engines.services.settings.home / "jobs" / tuned.id
-    delivered, saved = str(folder / "model"), str(folder / "checkpoints" / "checkpoint-10")
+    folder = services.settings.home / "jobs" / tuned.id
+    delivered, saved = str(folder / "model"), str(folder / "checkpoints" / step_name(10))
     assert [request.get("adapter") for request in engines.requests] == [
         *(None, delivered, saved, delivered, saved, delivered)
     ]
@@ -143,13 +93,9 @@ def test_base_tuned_and_checkpoint_share_an_engine(openai: OpenAI, engines: Fake
 def test_a_quantised_job_has_an_engine_of_its_own(
     openai: OpenAI, engines: FakeEngines, tuned: JobRecord, services: Services
 ) -> None:
-    quantised = add_job(services.store, name="small", config={"model": BASE, "load_in_4bit": True})
-    folder = services.settings.home / "jobs" / quantised.id
-    write_adapter(folder / "checkpoints" / "checkpoint-10", BASE)
-    with services.store.begin() as tx:
-        tx.checkpoints.add(JobRef(quantised.id, 0), checkpoint(quantised.id, 10, 0))
+    quantised = saved(services, config={"load_in_4bit": True})
     ask(openai, "job:support")
-    ask(openai, "job:small")
+    ask(openai, f"job:{quantised}")
 
     configs = [job.config for job in engines.jobs()]
     assert [isinstance(config, EngineConfig) and config.load_in_4bit for config in configs] == [True, False]
@@ -219,7 +165,7 @@ def test_what_the_engine_refuses_is_passed_on(openai: OpenAI, engines: FakeEngin
 
 def test_a_stream_is_passed_on(openai: OpenAI, engines: FakeEngines) -> None:
     chunks = list(ask(openai, stream=True))
-    assert [chunk.choices[0].delta.content for chunk in chunks] == ["Hel"]
+    assert [chunk.choices[0].delta.content for chunk in chunks] == ["Hel", "lo\x1b[2J"]
 
     engines.cut = True
     with pytest.raises(openai_errors.APIError, match="ended before the answer was complete"):
@@ -256,29 +202,19 @@ def test_an_unknown_model(openai: OpenAI, engines: FakeEngines, tuned: JobRecord
 
 
 def test_another_owners_model_is_unknown(openai: OpenAI, engines: FakeEngines, services: Services) -> None:
-    theirs = add_job(services.store, owner="other", config={"model": BASE})
-    write_adapter(services.settings.home / "jobs" / theirs.id / "checkpoints" / "checkpoint-10", BASE)
-    with services.store.begin() as tx:
-        tx.checkpoints.add(JobRef(theirs.id, 0), checkpoint(theirs.id, 10, 0))
+    theirs = saved(services, owner="other")
     with pytest.raises(openai_errors.NotFoundError):
-        ask(openai, f"job:{theirs.id}")
+        ask(openai, f"job:{theirs}")
     assert engines.jobs() == []
 
 
 def test_a_reward_model_cannot_answer(openai: OpenAI, engines: FakeEngines, services: Services) -> None:
-    job = add_job(services.store, config={"model": BASE})
-    write_adapter(
-        services.settings.home / "jobs" / job.id / "checkpoints" / "checkpoint-10", BASE, task_type="SEQ_CLS"
-    )
-    with services.store.begin() as tx:
-        tx.checkpoints.add(JobRef(job.id, 0), checkpoint(job.id, 10, 0))
+    job = saved(services, task_type="SEQ_CLS")
     with pytest.raises(openai_errors.BadRequestError, match="reward model"):
-        ask(openai, f"job:{job.id}")
+        ask(openai, f"job:{job}")
 
 
-def test_a_waiting_engine_asks_the_idle_ones_to_end(
-    openai: OpenAI, engines: FakeEngines, services: Services
-) -> None:
+def test_a_waiting_engine_asks_the_idle_ones_to_end(openai: OpenAI, engines: FakeEngines, services: Services) -> None:
     ask(openai)
     write_linear_model(services.settings.home / "models" / "org--second")
     engines.is_starting = False
