@@ -1,4 +1,4 @@
-"""Work for a request that is given up when its client leaves."""
+"""Work for a request that is cancelled when its client leaves."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping

@@ -1,18 +1,15 @@
-"""`ftlab chat`: talk to a model, or to the base model that it was trained from."""
+"""`ftlab chat`: chat with a model, or with the base model that it was trained from."""
 
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ftlab.cli.app import app
 from ftlab.cli.session import Session, command
 from ftlab.cli.watch import complete_job
-
-if TYPE_CHECKING:
-    from ftlab.errors import FineTuneLabError
 
 POLL_S = 3.0
 NOT_READY = "engine_not_ready"
@@ -36,7 +33,7 @@ def chat(
     message: Annotated[
         str | None, typer.Argument(help="What to say. Default: standard input, or a conversation in the terminal.")
     ] = None,
-    base: Annotated[bool, typer.Option("--base", help="Talk to the base model of the job instead.")] = False,
+    base: Annotated[bool, typer.Option("--base", help="Chat with the base model of the job instead.")] = False,
     system: Annotated[str | None, typer.Option("--system", help="System message of the conversation.")] = None,
     temperature: Annotated[
         float | None, typer.Option("--temperature", min=0.0, max=2.0, help="0 always takes the most likely token.")
@@ -44,13 +41,13 @@ def chat(
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="Longest answer.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of the random choices.")] = None,
 ) -> None:
-    """Talk to a model in the terminal."""
+    """Chat with a model in the terminal."""
     name = _name_of(session, model, base=base)
     given = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
     options = {option: value for option, value in given.items() if value is not None}
     conversation: Conversation = [{"role": "system", "content": system}] if system else []
     if message is None and sys.stdin.isatty() and not session.output.as_json:
-        _talk(session, name, conversation, options)
+        _converse(session, name, conversation, options)
         return
     if message is None:
         message = sys.stdin.read().strip()
@@ -72,9 +69,9 @@ def _name_of(session: Session, model: str, *, base: bool) -> str:
     return str(job.config["model"]) if base else f"job:{job.id}"
 
 
-def _talk(session: Session, name: str, conversation: Conversation, options: dict[str, Any]) -> None:
+def _converse(session: Session, name: str, conversation: Conversation, options: dict[str, Any]) -> None:
     """Read a message, print the answer, and so on, until the input ends."""
-    session.output.talk(f"You talk to {name}. End the conversation with Ctrl-D.")
+    session.output.talk(f"This is {name}. End the conversation with Ctrl-D.")
     with suppress(ImportError):
         import readline  # noqa: F401  history and editing of the input
 
@@ -116,14 +113,10 @@ def _patiently(session: Session, ask: Any) -> Any:
         except ServiceUnavailableError as error:
             if error.code != NOT_READY:
                 raise
-            said = _say_once(session, error, said)
+            if error.message != said:
+                said = error.message
+                session.output.talk(said)
         time.sleep(POLL_S)
-
-
-def _say_once(session: Session, error: "FineTuneLabError", said: str | None) -> str:
-    if error.message != said:
-        session.output.talk(error.message)
-    return error.message
 
 
 def _printable(text: str) -> str:

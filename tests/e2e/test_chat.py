@@ -57,7 +57,8 @@ def test_the_life_of_an_engine(chat_lab: Lab, tmp_path: Path) -> None:
 
         # Base, tuned model and checkpoint answer from one engine, streamed as whole.
         [shown] = [model.id for model in strict.models.list() if model.id.startswith("ft:")]
-        names = [TINY, shown, f"{shown}:ckpt-step-5", "job:sums"]
+        step = min(checkpoint.step for checkpoint in client.jobs.checkpoints(tuned.id))
+        names = [TINY, shown, f"{shown}:ckpt-step-{step}", "job:sums"]
         answers = {name: strict.chat.completions.create(**body(name)).choices[0].message.content for name in names}
         assert len({answers[name] for name in names[:3]}) == 3
         assert answers["job:sums"] == answers[shown]
