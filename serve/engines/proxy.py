@@ -75,7 +75,7 @@ async def _ready(caller: CallerContext, target: Target, deadline: float) -> Addr
         is_queued = lease.job.status in (JobStatus.QUEUED, JobStatus.PAUSING)
         if time.monotonic() > deadline or (is_queued and waited > PATIENT_S):
             raise ServiceUnavailableError(
-                f"The engine of this model (job {lease.job.id}) is {lease.job.status}: {lease.waits_for}",
+                f"The engine of this model is {lease.job.status}: {lease.waits_for}",
                 "engine_not_ready",
                 "model",
             )

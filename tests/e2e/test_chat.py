@@ -87,7 +87,7 @@ def test_the_life_of_an_engine(chat_lab: Lab, tmp_path: Path) -> None:
             impatient.chat.completions.create(**body(TINY))
         assert (refused.value.status_code, refused.value.code) == (503, "engine_not_ready")
         assert refused.value.response.headers["retry-after"] == "5"
-        assert f"(job {engine.id}) is queued: " in refused.value.message
+        assert "The engine of this model is queued: Waiting for " in refused.value.message
 
         # It comes back by itself, and gives the same answers.
         client.jobs.wait(high.id, timeout_s=PATIENT_S)

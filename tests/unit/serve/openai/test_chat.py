@@ -203,8 +203,12 @@ def test_an_unknown_model(openai: OpenAI, engines: FakeEngines, tuned: JobRecord
 
 def test_another_owners_model_is_unknown(openai: OpenAI, engines: FakeEngines, services: Services) -> None:
     theirs = saved(services, owner="other")
-    with pytest.raises(openai_errors.NotFoundError):
-        ask(openai, f"job:{theirs}")
+    messages = []
+    for name in (f"job:{theirs}", f"job:{theirs[:-4]}zzzz", f"job:{theirs}/step-10"):
+        with pytest.raises(openai_errors.NotFoundError) as refused:
+            ask(openai, name)
+        messages.append(refused.value.message)
+    assert len(set(messages)) == 1, "in the same words as one that does not exist"
     assert engines.jobs() == []
 
 
@@ -237,4 +241,4 @@ def test_the_number_of_engines_is_limited(
 def test_an_engine_cannot_be_submitted(client: TestClient) -> None:
     reply = client.post("/api/training/jobs", json={"kind": "engine", "model": BASE})
     assert reply.status_code == 422
-    assert "cannot be submitted" in reply.json()["error"]["message"]
+    assert "submitted by the service itself" in reply.json()["error"]["message"]
