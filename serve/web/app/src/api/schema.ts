@@ -356,7 +356,7 @@ export interface paths {
         put?: never;
         /**
          * Submit a job
-         * @description The reply is sent after the job is durable: it survives any crash.
+         * @description The reply is sent after the job is durable: it survives any crash. `kind` says what the job does.
          */
         post: operations["create_job_api_training_jobs_post"];
         delete?: never;
@@ -1264,6 +1264,46 @@ export interface paths {
          *     `last_error` of the channel show how it ends.
          */
         post: operations["test_channel_api_notifications_channels__name__test_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/chat/completions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Answer a conversation
+         * @description The first request for a model starts its engine, a job of the queue; until it runs, the status is 503.
+         */
+        post: operations["create_chat_completion_v1_chat_completions_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/completions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Continue a text
+         * @description The text is continued as it is, without the chat template of the model.
+         */
+        post: operations["create_completion_v1_completions_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2283,6 +2323,26 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * AnswerMessage
+         * @description The message that the model wrote.
+         */
+        AnswerMessage: {
+            /**
+             * Role
+             * @default assistant
+             * @constant
+             */
+            role: "assistant";
+            /** Content */
+            content: string | null;
+            /** Refusal */
+            refusal?: null;
+            /** Tool Calls */
+            tool_calls?: components["schemas"]["ToolCall"][] | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * ApiKey
          * @description An API key, without its secret.
          */
@@ -2446,6 +2506,17 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * Bleu
+         * @description BLEU of all answers together, as sacreBLEU computes it: 0 to 100.
+         */
+        Bleu: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "bleu";
+        };
+        /**
          * Change
          * @description A new value of one setting.
          */
@@ -2563,6 +2634,201 @@ export interface components {
          * @enum {string}
          */
         ChannelType: "webhook" | "mail" | "apprise";
+        /**
+         * ChatChoice
+         * @description One answer.
+         */
+        ChatChoice: {
+            /** Index */
+            index: number;
+            message: components["schemas"]["AnswerMessage"];
+            logprobs?: components["schemas"]["ChatLogprobs"] | null;
+            /**
+             * Finish Reason
+             * @enum {string}
+             */
+            finish_reason: "stop" | "length" | "tool_calls";
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ChatCompletion
+         * @description The answers to a conversation.
+         */
+        ChatCompletion: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default chat.completion
+             * @constant
+             */
+            object: "chat.completion";
+            /** Created */
+            created: number;
+            /** Model */
+            model: string;
+            /** Choices */
+            choices: components["schemas"]["ChatChoice"][];
+            usage: components["schemas"]["Usage"];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ChatLogprobs
+         * @description The tokens of an answer.
+         */
+        ChatLogprobs: {
+            /** Content */
+            content: components["schemas"]["TokenLogprob"][] | null;
+            /** Refusal */
+            refusal?: null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ChatRequest
+         * @description A conversation to be continued by the model.
+         */
+        ChatRequest: {
+            /**
+             * Model
+             * @description `ft:...`, `ft:...:ckpt-step-N`, `job:NAME`, `job:NAME/step-N`, `model:ID`, or the name of a base model.
+             */
+            model: string;
+            /**
+             * Stream
+             * @description Send the answer while it is generated, as server-sent events.
+             */
+            stream?: boolean | null;
+            /** @description Only with `stream`. */
+            stream_options?: components["schemas"]["StreamOptions"] | null;
+            /**
+             * Temperature
+             * @description 0 always takes the most likely token. Default: 1.
+             */
+            temperature?: number | null;
+            /**
+             * Top P
+             * @description Sample among the most likely tokens that have this probability together.
+             */
+            top_p?: number | null;
+            /**
+             * Top K
+             * @description Sample among this many most likely tokens. Not a field of OpenAI's.
+             */
+            top_k?: number | null;
+            /**
+             * N
+             * @description Number of answers.
+             */
+            n?: number | null;
+            /**
+             * Stop
+             * @description Texts that end an answer, which does not contain them.
+             */
+            stop?: string | string[] | null;
+            /**
+             * Seed
+             * @description Seed of the random choices of this request; the same request gets the same answer.
+             */
+            seed?: number | null;
+            /**
+             * Presence Penalty
+             * @description Subtracted from the logits of all tokens that the answer contains.
+             */
+            presence_penalty?: number | null;
+            /**
+             * Frequency Penalty
+             * @description Subtracted from the logits of a token for each time that the answer contains it.
+             */
+            frequency_penalty?: number | null;
+            /**
+             * Logit Bias
+             * @description Added to the logits of tokens, by their ids.
+             */
+            logit_bias?: {
+                [key: string]: number;
+            } | null;
+            /**
+             * User
+             * @description Not used.
+             */
+            user?: string | null;
+            /**
+             * Messages
+             * @description The conversation, as in a training row: `role` and `content`, `tool_calls`, `tool_call_id`.
+             */
+            messages: {
+                [key: string]: unknown;
+            }[];
+            /**
+             * Max Tokens
+             * @description Older name of `max_completion_tokens`.
+             */
+            max_tokens?: number | null;
+            /**
+             * Max Completion Tokens
+             * @description Largest number of tokens of an answer. Default: what the context of the model leaves.
+             */
+            max_completion_tokens?: number | null;
+            /**
+             * Logprobs
+             * @description Return the log probability of each token of the answer.
+             */
+            logprobs?: boolean | null;
+            /**
+             * Top Logprobs
+             * @description With `logprobs`: return this many of the most likely tokens at each position too.
+             */
+            top_logprobs?: number | null;
+            /**
+             * Tools
+             * @description Functions that the model may call, if its chat template knows tools.
+             */
+            tools?: {
+                [key: string]: unknown;
+            }[] | null;
+            /**
+             * Tool Choice
+             * @description `none`: do not show the tools to the model. No other choice can be enforced.
+             */
+            tool_choice?: ("auto" | "none") | null;
+            /**
+             * Parallel Tool Calls
+             * @description Must be `true`: the number of calls is not limited.
+             */
+            parallel_tool_calls?: true | null;
+            /** @description `{"type": "text"}` only. */
+            response_format?: components["schemas"]["ResponseFormat"] | null;
+            /**
+             * Metadata
+             * @description Not used.
+             */
+            metadata?: {
+                [key: string]: string;
+            } | null;
+            /**
+             * Store
+             * @description Must be `false`: answers are not stored.
+             */
+            store?: false | null;
+            /**
+             * Service Tier
+             * @description Not used.
+             */
+            service_tier?: ("auto" | "default") | null;
+            /**
+             * Safety Identifier
+             * @description Not used.
+             */
+            safety_identifier?: string | null;
+            /**
+             * Prompt Cache Key
+             * @description Not used.
+             */
+            prompt_cache_key?: string | null;
+        };
         /**
          * CheckReport
          * @description What the doctor found in a dataset for a model, at a length and with a choice of what is trained.
@@ -2775,6 +3041,23 @@ export interface components {
             dry_run: boolean;
         };
         /**
+         * Chrf
+         * @description chrF of all answers together, as sacreBLEU computes it: 0 to 100.
+         */
+        Chrf: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "chrf";
+            /**
+             * Word Order
+             * @description Longest word n-grams besides those of characters; 2 is chrF++.
+             * @default 0
+             */
+            word_order: number;
+        };
+        /**
          * ComparedAnswer
          * @description The newest answer of a job to a prompt.
          */
@@ -2918,6 +3201,142 @@ export interface components {
              * @description MD5 of the whole file.
              */
             md5?: string | null;
+        };
+        /**
+         * CompletionChoice
+         * @description One continuation of a text.
+         */
+        CompletionChoice: {
+            /** Index */
+            index: number;
+            /** Text */
+            text: string;
+            logprobs?: components["schemas"]["CompletionLogprobs"] | null;
+            /**
+             * Finish Reason
+             * @enum {string}
+             */
+            finish_reason: "stop" | "length" | "tool_calls";
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * CompletionLogprobs
+         * @description The tokens of a completion, in the older form.
+         */
+        CompletionLogprobs: {
+            /** Tokens */
+            tokens: string[];
+            /** Token Logprobs */
+            token_logprobs: number[];
+            /** Top Logprobs */
+            top_logprobs: {
+                [key: string]: number;
+            }[] | null;
+            /** Text Offset */
+            text_offset: number[];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * CompletionRequest
+         * @description A text to be continued by the model, without its chat template.
+         */
+        CompletionRequest: {
+            /**
+             * Model
+             * @description `ft:...`, `ft:...:ckpt-step-N`, `job:NAME`, `job:NAME/step-N`, `model:ID`, or the name of a base model.
+             */
+            model: string;
+            /**
+             * Stream
+             * @description Send the answer while it is generated, as server-sent events.
+             */
+            stream?: boolean | null;
+            /** @description Only with `stream`. */
+            stream_options?: components["schemas"]["StreamOptions"] | null;
+            /**
+             * Temperature
+             * @description 0 always takes the most likely token. Default: 1.
+             */
+            temperature?: number | null;
+            /**
+             * Top P
+             * @description Sample among the most likely tokens that have this probability together.
+             */
+            top_p?: number | null;
+            /**
+             * Top K
+             * @description Sample among this many most likely tokens. Not a field of OpenAI's.
+             */
+            top_k?: number | null;
+            /**
+             * N
+             * @description Number of answers.
+             */
+            n?: number | null;
+            /**
+             * Stop
+             * @description Texts that end an answer, which does not contain them.
+             */
+            stop?: string | string[] | null;
+            /**
+             * Seed
+             * @description Seed of the random choices of this request; the same request gets the same answer.
+             */
+            seed?: number | null;
+            /**
+             * Presence Penalty
+             * @description Subtracted from the logits of all tokens that the answer contains.
+             */
+            presence_penalty?: number | null;
+            /**
+             * Frequency Penalty
+             * @description Subtracted from the logits of a token for each time that the answer contains it.
+             */
+            frequency_penalty?: number | null;
+            /**
+             * Logit Bias
+             * @description Added to the logits of tokens, by their ids.
+             */
+            logit_bias?: {
+                [key: string]: number;
+            } | null;
+            /**
+             * User
+             * @description Not used.
+             */
+            user?: string | null;
+            /**
+             * Prompt
+             * @description A text, the ids of its tokens, or up to 16 of them, each of which gets `n` answers.
+             */
+            prompt: string | number[] | (string[] | number[][]);
+            /**
+             * Max Tokens
+             * @description Largest number of tokens of an answer. Default: 16.
+             */
+            max_tokens?: number | null;
+            /**
+             * Logprobs
+             * @description Return the log probabilities of each token, and of this many of the most likely ones.
+             */
+            logprobs?: number | null;
+            /**
+             * Best Of
+             * @description Must be 1.
+             */
+            best_of?: 1 | null;
+            /**
+             * Echo
+             * @description Must be `false`: answers do not repeat the prompt.
+             */
+            echo?: false | null;
+            /**
+             * Suffix
+             * @description Must be empty: text is not inserted.
+             */
+            suffix?: "" | null;
         };
         /**
          * Convergence
@@ -3524,6 +3943,130 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * EvaluationConfig
+         * @description Everything that defines an evaluation; the same document as a YAML file, in Python and over HTTP.
+         * @example {
+         *       "dataset": "ds-4k0x9r2m7q1z",
+         *       "kind": "evaluation",
+         *       "metrics": [
+         *         {
+         *           "type": "perplexity"
+         *         },
+         *         {
+         *           "type": "exact_match"
+         *         }
+         *       ],
+         *       "models": [
+         *         "job:job-4k0x9r2m7q1z"
+         *       ]
+         *     }
+         */
+        EvaluationConfig: {
+            /**
+             * Kind
+             * @description Kind of the job.
+             * @default evaluation
+             * @constant
+             */
+            kind: "evaluation";
+            /**
+             * Name
+             * @description Display name; it need not be unique. Default: the names of the model and the dataset.
+             */
+            name?: string | null;
+            /**
+             * Models
+             * @description The models to measure, each named like `model` of a training job. Their base models are measured before them, without being named.
+             */
+            models: string[];
+            /**
+             * Dataset
+             * @description Id or unique name of the dataset whose rows the models answer.
+             */
+            dataset: string;
+            /**
+             * Metrics
+             * @description What is measured.
+             * @default [
+             *       {
+             *         "type": "perplexity",
+             *         "max_length": 1024,
+             *         "assistant_only_loss": true
+             *       }
+             *     ]
+             */
+            metrics: (components["schemas"]["Perplexity"] | components["schemas"]["ExactMatch"] | components["schemas"]["NormalisedMatch"] | components["schemas"]["F1"] | components["schemas"]["Rouge"] | components["schemas"]["Bleu"] | components["schemas"]["Chrf"] | components["schemas"]["NumericAnswer"] | components["schemas"]["Regex"] | components["schemas"]["JsonSchema"] | components["schemas"]["PythonFile"])[];
+            /**
+             * @description How the models answer; not used by `perplexity`.
+             * @default {
+             *       "max_new_tokens": 256,
+             *       "temperature": 0,
+             *       "top_p": 1,
+             *       "top_k": 0
+             *     }
+             */
+            generation: components["schemas"]["Generation"];
+            /**
+             * Max Rows
+             * @description Number of rows, from the first. Default: all.
+             */
+            max_rows?: number | null;
+            /**
+             * Batch Size
+             * @description Rows that a model processes at a time. Default: as many as fit the memory.
+             */
+            batch_size?: number | null;
+            /**
+             * Seed
+             * @description Seed of drawn tokens, of the intervals and of the tests.
+             * @default 0
+             */
+            seed: number;
+            /**
+             * @description Devices for the job.
+             * @default {
+             *       "num_workers": 1,
+             *       "sharding": "auto"
+             *     }
+             */
+            resources: components["schemas"]["Resources"];
+            /**
+             * Max Retries
+             * @description How often the job is retried after a failure that it caused itself.
+             * @default 3
+             */
+            max_retries: number;
+            /**
+             * Priority
+             * @description Jobs of a higher priority start first.
+             * @default 50
+             */
+            priority: number;
+            /**
+             * Preemptible
+             * @description Whether a job of a higher priority may take this one's devices; it continues from where it was later.
+             * @default true
+             */
+            preemptible: boolean;
+            /**
+             * Time Limit S
+             * @description Seconds that the job may run, all its attempts together; then it saves and ends.
+             */
+            time_limit_s?: number | null;
+            /**
+             * Stuck Timeout S
+             * @description Seconds without progress after which the attempt counts as hung and is tried again.
+             * @default 600
+             */
+            stuck_timeout_s: number;
+            /**
+             * First Step Timeout S
+             * @description The limit instead of `stuck_timeout_s` until the first step, which waits for the model and the data, and while a checkpoint is written.
+             * @default 3600
+             */
+            first_step_timeout_s: number;
+        };
+        /**
          * Event
          * @description One line of a job's append-only event log. `seq` starts at 1 and has no gap.
          */
@@ -3560,6 +4103,28 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * ExactMatch
+         * @description 1 where the answer equals the reference answer, else 0.
+         */
+        ExactMatch: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "exact_match";
+            /**
+             * Strip
+             * @description Ignore white space at both ends.
+             * @default true
+             */
+            strip: boolean;
+            /**
+             * Ignore Case
+             * @default false
+             */
+            ignore_case: boolean;
+        };
+        /**
          * ExactMatchReward
          * @description 1 where the answer equals the reference answer, else 0.
          */
@@ -3586,6 +4151,17 @@ export interface components {
              * @default false
              */
             ignore_case: boolean;
+        };
+        /**
+         * F1
+         * @description How many words the answer and the reference answer share, as in SQuAD: 0 to 1.
+         */
+        F1: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "f1";
         };
         /**
          * FailureAnalysis
@@ -3654,6 +4230,18 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * FunctionCall
+         * @description A function, and its arguments as JSON text.
+         */
+        FunctionCall: {
+            /** Name */
+            name: string;
+            /** Arguments */
+            arguments: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * Gap
          * @description Difference of the evaluation and the training at the newest evaluation.
          */
@@ -3672,6 +4260,36 @@ export interface components {
             is_widening?: boolean | null;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * Generation
+         * @description How the models answer.
+         */
+        Generation: {
+            /**
+             * Max New Tokens
+             * @description Maximum number of tokens of an answer.
+             * @default 256
+             */
+            max_new_tokens: number;
+            /**
+             * Temperature
+             * @description 0 takes the likeliest token each time; above it, tokens are drawn.
+             * @default 0
+             */
+            temperature: number;
+            /**
+             * Top P
+             * @description Share of the probability from whose most likely tokens the next one is drawn.
+             * @default 1
+             */
+            top_p: number;
+            /**
+             * Top K
+             * @description Number of most likely tokens from which the next one is drawn; 0 for all.
+             * @default 0
+             */
+            top_k: number;
         };
         /**
          * GpuProcess
@@ -3944,7 +4562,7 @@ export interface components {
         };
         /**
          * Job
-         * @description One fine-tuning job.
+         * @description One job.
          */
         Job: {
             /** Id */
@@ -3953,6 +4571,8 @@ export interface components {
             owner: string;
             /** Name */
             name: string;
+            /** @default training */
+            kind: components["schemas"]["JobKind"];
             status: components["schemas"]["JobStatus"];
             /** Message */
             message: string;
@@ -4094,7 +4714,7 @@ export interface components {
         };
         /**
          * JobConfig
-         * @description Everything that defines a job; the same document as a YAML file, in Python and over HTTP.
+         * @description Everything that defines a training job; the same document as a YAML file, in Python and over HTTP.
          * @example {
          *       "dataset": "ds-4k0x9r2m7q1z",
          *       "model": "HuggingFaceTB/SmolLM2-135M-Instruct",
@@ -4107,8 +4727,15 @@ export interface components {
          */
         JobConfig: {
             /**
+             * Kind
+             * @description Kind of the job. A config without one is that of a training job, and is written without one.
+             * @default training
+             * @constant
+             */
+            kind: "training";
+            /**
              * Name
-             * @description Display name; it need not be unique. Default: the names of the base model and the dataset.
+             * @description Display name; it need not be unique. Default: the names of the model and the dataset.
              */
             name?: string | null;
             /**
@@ -4251,13 +4878,13 @@ export interface components {
             priority: number;
             /**
              * Preemptible
-             * @description Whether a job of a higher priority may take this one's devices; it continues from its checkpoint later.
+             * @description Whether a job of a higher priority may take this one's devices; it continues from where it was later.
              * @default true
              */
             preemptible: boolean;
             /**
              * Time Limit S
-             * @description Seconds that the job may train, all its attempts together; then it saves and ends.
+             * @description Seconds that the job may run, all its attempts together; then it saves and ends.
              */
             time_limit_s?: number | null;
             /**
@@ -4360,6 +4987,12 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * JobKind
+         * @description What a job does; `kind` in its config.
+         * @enum {string}
+         */
+        JobKind: "training" | "evaluation" | "engine";
+        /**
          * JobOverview
          * @description A job with its dataset and newest metric points, as the earlier clients read it.
          */
@@ -4420,6 +5053,8 @@ export interface components {
             owner: string;
             /** Name */
             name: string;
+            /** @default training */
+            kind: components["schemas"]["JobKind"];
             status: components["schemas"]["JobStatus"];
             /** Message */
             message: string;
@@ -4513,6 +5148,24 @@ export interface components {
             job_id: string;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * JsonSchema
+         * @description 1 where the answer is valid JSON and follows the schema, else 0.
+         */
+        JsonSchema: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "json_schema";
+            /**
+             * Definition
+             * @description A JSON Schema (draft 2020-12); without one, any JSON text is valid. References to other documents fail.
+             */
+            definition?: {
+                [key: string]: unknown;
+            } | null;
         };
         /**
          * JsonSchemaReward
@@ -5028,6 +5681,17 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * NormalisedMatch
+         * @description 1 where the answer equals the reference answer without case, punctuation, articles and extra white space.
+         */
+        NormalisedMatch: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "normalised_match";
+        };
+        /**
          * NoticePayload
          * @description Something that a user should know; `code` names the subject.
          */
@@ -5100,6 +5764,23 @@ export interface components {
             num_unread: number;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * NumericAnswer
+         * @description 1 where the last number of the answer equals that of the reference answer, else 0.
+         */
+        NumericAnswer: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "numeric_answer";
+            /**
+             * Tolerance
+             * @description Largest difference between two numbers that count as equal.
+             * @default 0
+             */
+            tolerance: number;
         };
         /**
          * NumericAnswerReward
@@ -5637,6 +6318,29 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * Perplexity
+         * @description How surprised a model is by the reference answers: `exp` of the mean loss of their tokens. Lower is better.
+         */
+        Perplexity: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "perplexity";
+            /**
+             * Max Length
+             * @description Maximum number of tokens of a row; longer rows are truncated on the right, as in training.
+             * @default 1024
+             */
+            max_length: number;
+            /**
+             * Assistant Only Loss
+             * @description Whether only the answers count, or every token of a conversation.
+             * @default true
+             */
+            assistant_only_loss: boolean;
+        };
+        /**
          * Phase
          * @description Phases of a run.
          *
@@ -5704,6 +6408,39 @@ export interface components {
             role: "system" | "user" | "assistant";
             /** Content */
             content: string;
+        };
+        /**
+         * PythonFile
+         * @description Whatever a function in a Python file returns. The settings of the service list the files that may be used.
+         */
+        PythonFile: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "python_file";
+            /**
+             * Path
+             * @description Absolute path on the machines that train.
+             */
+            path: string;
+            /**
+             * Function
+             * @description Name of the function. It gets `completions` and `references`, and returns one number for each answer.
+             * @default reward
+             */
+            function: string;
+            /**
+             * Sha256
+             * @description SHA-256 of the file; filled in at the submission. A job does not run with a file of another content.
+             */
+            sha256?: string | null;
+            /**
+             * Timeout S
+             * @description Seconds that one call, for all answers of a worker, may take.
+             * @default 60
+             */
+            timeout_s: number;
         };
         /**
          * PythonFileReward
@@ -5778,6 +6515,8 @@ export interface components {
             job_id: string;
             /** Name */
             name: string;
+            /** @default training */
+            kind: components["schemas"]["JobKind"];
             /** Owner */
             owner?: string | null;
             /**
@@ -5898,6 +6637,28 @@ export interface components {
          */
         ReasonCode: "ok" | "user_cancelled" | "config_invalid" | "dataset_invalid" | "model_not_found" | "model_access_denied" | "device_oom" | "host_oom" | "disk_full" | "storage_error" | "checkpoint_corrupt" | "loss_diverged" | "worker_crashed" | "worker_hung" | "node_lost" | "gpu_lost" | "collective_error" | "preempted" | "service_restarted" | "retry_budget_exhausted" | "time_limit" | "internal_error";
         /**
+         * Regex
+         * @description 1 where the answer matches a regular expression, else 0. A match that takes longer than a second is none.
+         */
+        Regex: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "regex";
+            /**
+             * Pattern
+             * @description A regular expression of Python; begin it with `(?s)` where `.` is to match line breaks.
+             */
+            pattern: string;
+            /**
+             * Full Match
+             * @description Whether the whole answer must match, not only a part of it.
+             * @default false
+             */
+            full_match: boolean;
+        };
+        /**
          * RegexReward
          * @description 1 where the answer matches a regular expression, else 0. A match that takes longer than a second is none.
          */
@@ -6015,6 +6776,19 @@ export interface components {
              * @enum {string}
              */
             sharding: "auto" | "none" | "fsdp";
+        };
+        /**
+         * ResponseFormat
+         * @description The form of an answer.
+         */
+        ResponseFormat: {
+            /**
+             * Type
+             * @description `text` only: answers are not constrained to JSON.
+             * @default text
+             * @constant
+             */
+            type: "text";
         };
         /**
          * Resume
@@ -6173,6 +6947,30 @@ export interface components {
             keep_old_secret_active_for_24_hours: boolean;
         };
         /**
+         * Rouge
+         * @description ROUGE F-measure against the reference answer: 0 to 1.
+         */
+        Rouge: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "rouge";
+            /**
+             * Variant
+             * @description Shared words, shared pairs of words, or the longest common subsequence (`rougeLsum`: line by line).
+             * @default rougeL
+             * @enum {string}
+             */
+            variant: "rouge1" | "rouge2" | "rougeL" | "rougeLsum";
+            /**
+             * Use Stemmer
+             * @description Whether English words count by their stems.
+             * @default false
+             */
+            use_stemmer: boolean;
+        };
+        /**
          * RowEstimate
          * @description The rows of the training datasets as the trainer reads them.
          */
@@ -6203,6 +7001,8 @@ export interface components {
             job_id: string;
             /** Name */
             name: string;
+            /** @default training */
+            kind: components["schemas"]["JobKind"];
             /** Owner */
             owner?: string | null;
             status: components["schemas"]["JobStatus"];
@@ -6471,6 +7271,22 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * StreamOptions
+         * @description What a stream contains besides the answer.
+         */
+        StreamOptions: {
+            /**
+             * Include Usage
+             * @description Send one more chunk, with the numbers of tokens.
+             */
+            include_usage?: boolean | null;
+            /**
+             * Include Obfuscation
+             * @description Must be `false`: chunks are not padded.
+             */
+            include_obfuscation?: false | null;
+        };
+        /**
          * Suggestion
          * @description Changes that belong together: half the rows in a pass with twice the passes in a step, for example.
          */
@@ -6558,6 +7374,29 @@ export interface components {
             event_type: string;
         };
         /**
+         * TextCompletion
+         * @description The continuations of a text.
+         */
+        TextCompletion: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default text_completion
+             * @constant
+             */
+            object: "text_completion";
+            /** Created */
+            created: number;
+            /** Model */
+            model: string;
+            /** Choices */
+            choices: components["schemas"]["CompletionChoice"][];
+            usage: components["schemas"]["Usage"];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * Throughput
          * @description Speed of the training, without evaluations and checkpoints.
          */
@@ -6633,6 +7472,22 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * TokenLogprob
+         * @description A token of an answer.
+         */
+        TokenLogprob: {
+            /** Token */
+            token: string;
+            /** Logprob */
+            logprob: number;
+            /** Bytes */
+            bytes: number[] | null;
+            /** Top Logprobs */
+            top_logprobs: components["schemas"]["TopLogprob"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * TokenRow
          * @description A row as the model reads it.
          */
@@ -6676,6 +7531,37 @@ export interface components {
         TokenRowList: {
             /** Data */
             data: components["schemas"]["TokenRow"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ToolCall
+         * @description A call of a tool by the model.
+         */
+        ToolCall: {
+            /** Id */
+            id: string;
+            /**
+             * Type
+             * @default function
+             * @constant
+             */
+            type: "function";
+            function: components["schemas"]["FunctionCall"];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * TopLogprob
+         * @description A token that was possible at a position.
+         */
+        TopLogprob: {
+            /** Token */
+            token: string;
+            /** Logprob */
+            logprob: number;
+            /** Bytes */
+            bytes: number[] | null;
         } & {
             [key: string]: unknown;
         };
@@ -7052,6 +7938,20 @@ export interface components {
             expires_s: number;
         };
         /**
+         * Usage
+         * @description Numbers of tokens.
+         */
+        Usage: {
+            /** Prompt Tokens */
+            prompt_tokens: number;
+            /** Completion Tokens */
+            completion_tokens: number;
+            /** Total Tokens */
+            total_tokens: number;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * User
          * @description Someone who owns jobs, datasets and models.
          */
@@ -7228,6 +8128,7 @@ export type SchemaAdjustedBy = components['schemas']['AdjustedBy'];
 export type SchemaAdjustedPayload = components['schemas']['AdjustedPayload'];
 export type SchemaAdjustment = components['schemas']['Adjustment'];
 export type SchemaAlternative = components['schemas']['Alternative'];
+export type SchemaAnswerMessage = components['schemas']['AnswerMessage'];
 export type SchemaApiKey = components['schemas']['ApiKey'];
 export type SchemaAttempt = components['schemas']['Attempt'];
 export type SchemaAttemptList = components['schemas']['AttemptList'];
@@ -7236,6 +8137,7 @@ export type SchemaAutoValue = components['schemas']['AutoValue'];
 export type SchemaBatches = components['schemas']['Batches'];
 export type SchemaBestEvaluation = components['schemas']['BestEvaluation'];
 export type SchemaBestValue = components['schemas']['BestValue'];
+export type SchemaBleu = components['schemas']['Bleu'];
 export type SchemaChange = components['schemas']['Change'];
 export type SchemaChangeEndpoint = components['schemas']['ChangeEndpoint'];
 export type SchemaChannel = components['schemas']['Channel'];
@@ -7243,6 +8145,10 @@ export type SchemaChannelChange = components['schemas']['ChannelChange'];
 export type SchemaChannelList = components['schemas']['ChannelList'];
 export type SchemaChannelSwitch = components['schemas']['ChannelSwitch'];
 export type SchemaChannelType = components['schemas']['ChannelType'];
+export type SchemaChatChoice = components['schemas']['ChatChoice'];
+export type SchemaChatCompletion = components['schemas']['ChatCompletion'];
+export type SchemaChatLogprobs = components['schemas']['ChatLogprobs'];
+export type SchemaChatRequest = components['schemas']['ChatRequest'];
 export type SchemaCheckReport = components['schemas']['CheckReport'];
 export type SchemaCheckState = components['schemas']['CheckState'];
 export type SchemaCheckpoint = components['schemas']['Checkpoint'];
@@ -7251,6 +8157,7 @@ export type SchemaCheckpointList = components['schemas']['CheckpointList'];
 export type SchemaCheckpointPayload = components['schemas']['CheckpointPayload'];
 export type SchemaCheckpointPrune = components['schemas']['CheckpointPrune'];
 export type SchemaCheckpointRule = components['schemas']['CheckpointRule'];
+export type SchemaChrf = components['schemas']['Chrf'];
 export type SchemaComparedAnswer = components['schemas']['ComparedAnswer'];
 export type SchemaComparedCurve = components['schemas']['ComparedCurve'];
 export type SchemaComparedDataset = components['schemas']['ComparedDataset'];
@@ -7259,6 +8166,9 @@ export type SchemaComparedRun = components['schemas']['ComparedRun'];
 export type SchemaComparedSetting = components['schemas']['ComparedSetting'];
 export type SchemaComparison = components['schemas']['Comparison'];
 export type SchemaCompleteUpload = components['schemas']['CompleteUpload'];
+export type SchemaCompletionChoice = components['schemas']['CompletionChoice'];
+export type SchemaCompletionLogprobs = components['schemas']['CompletionLogprobs'];
+export type SchemaCompletionRequest = components['schemas']['CompletionRequest'];
 export type SchemaConvergence = components['schemas']['Convergence'];
 export type SchemaCostGroup = components['schemas']['CostGroup'];
 export type SchemaCostRecord = components['schemas']['CostRecord'];
@@ -7287,14 +8197,19 @@ export type SchemaDpoSettings = components['schemas']['DpoSettings'];
 export type SchemaDuplicates = components['schemas']['Duplicates'];
 export type SchemaEarlierRun = components['schemas']['EarlierRun'];
 export type SchemaEnergyCost = components['schemas']['EnergyCost'];
+export type SchemaEvaluationConfig = components['schemas']['EvaluationConfig'];
 export type SchemaEvent = components['schemas']['Event'];
 export type SchemaEventKind = components['schemas']['EventKind'];
 export type SchemaEventList = components['schemas']['EventList'];
+export type SchemaExactMatch = components['schemas']['ExactMatch'];
 export type SchemaExactMatchReward = components['schemas']['ExactMatchReward'];
+export type SchemaF1 = components['schemas']['F1'];
 export type SchemaFailureAnalysis = components['schemas']['FailureAnalysis'];
 export type SchemaFailurePayload = components['schemas']['FailurePayload'];
 export type SchemaFinding = components['schemas']['Finding'];
+export type SchemaFunctionCall = components['schemas']['FunctionCall'];
 export type SchemaGap = components['schemas']['Gap'];
+export type SchemaGeneration = components['schemas']['Generation'];
 export type SchemaGpuProcess = components['schemas']['GpuProcess'];
 export type SchemaGpuSample = components['schemas']['GpuSample'];
 export type SchemaGraderCheck = components['schemas']['GraderCheck'];
@@ -7312,11 +8227,13 @@ export type SchemaJobConfig = components['schemas']['JobConfig'];
 export type SchemaJobCost = components['schemas']['JobCost'];
 export type SchemaJobDisk = components['schemas']['JobDisk'];
 export type SchemaJobEstimate = components['schemas']['JobEstimate'];
+export type SchemaJobKind = components['schemas']['JobKind'];
 export type SchemaJobOverview = components['schemas']['JobOverview'];
 export type SchemaJobSeries = components['schemas']['JobSeries'];
 export type SchemaJobStatus = components['schemas']['JobStatus'];
 export type SchemaJobTelemetry = components['schemas']['JobTelemetry'];
 export type SchemaJobWithId = components['schemas']['JobWithId'];
+export type SchemaJsonSchema = components['schemas']['JsonSchema'];
 export type SchemaJsonSchemaReward = components['schemas']['JsonSchemaReward'];
 export type SchemaKeptCheckpoint = components['schemas']['KeptCheckpoint'];
 export type SchemaKeyList = components['schemas']['KeyList'];
@@ -7341,10 +8258,12 @@ export type SchemaNewKey = components['schemas']['NewKey'];
 export type SchemaNewUser = components['schemas']['NewUser'];
 export type SchemaNodeList = components['schemas']['NodeList'];
 export type SchemaNodeStatus = components['schemas']['NodeStatus'];
+export type SchemaNormalisedMatch = components['schemas']['NormalisedMatch'];
 export type SchemaNoticePayload = components['schemas']['NoticePayload'];
 export type SchemaNotification = components['schemas']['Notification'];
 export type SchemaNotificationKind = components['schemas']['NotificationKind'];
 export type SchemaNotificationPage = components['schemas']['NotificationPage'];
+export type SchemaNumericAnswer = components['schemas']['NumericAnswer'];
 export type SchemaNumericAnswerReward = components['schemas']['NumericAnswerReward'];
 export type SchemaOpenAiCheckpoint = components['schemas']['OpenAiCheckpoint'];
 export type SchemaOpenAiDeleted = components['schemas']['OpenAiDeleted'];
@@ -7371,10 +8290,12 @@ export type SchemaPageDataset = components['schemas']['Page_Dataset_'];
 export type SchemaPageJob = components['schemas']['Page_Job_'];
 export type SchemaPageTunedModel = components['schemas']['Page_TunedModel_'];
 export type SchemaPart = components['schemas']['Part'];
+export type SchemaPerplexity = components['schemas']['Perplexity'];
 export type SchemaPhase = components['schemas']['Phase'];
 export type SchemaPreviewRow = components['schemas']['PreviewRow'];
 export type SchemaProgressPayload = components['schemas']['ProgressPayload'];
 export type SchemaPromptMessage = components['schemas']['PromptMessage'];
+export type SchemaPythonFile = components['schemas']['PythonFile'];
 export type SchemaPythonFileReward = components['schemas']['PythonFileReward'];
 export type SchemaQueue = components['schemas']['Queue'];
 export type SchemaQueueEntry = components['schemas']['QueueEntry'];
@@ -7383,16 +8304,19 @@ export type SchemaQuotaChange = components['schemas']['QuotaChange'];
 export type SchemaReadUntil = components['schemas']['ReadUntil'];
 export type SchemaReadiness = components['schemas']['Readiness'];
 export type SchemaReasonCode = components['schemas']['ReasonCode'];
+export type SchemaRegex = components['schemas']['Regex'];
 export type SchemaRegexReward = components['schemas']['RegexReward'];
 export type SchemaReinforcementHyperparameters = components['schemas']['ReinforcementHyperparameters'];
 export type SchemaReinforcementSettings = components['schemas']['ReinforcementSettings'];
 export type SchemaResources = components['schemas']['Resources'];
+export type SchemaResponseFormat = components['schemas']['ResponseFormat'];
 export type SchemaResume = components['schemas']['Resume'];
 export type SchemaResumeFrom = components['schemas']['ResumeFrom'];
 export type SchemaResumedPayload = components['schemas']['ResumedPayload'];
 export type SchemaRewardMethod = components['schemas']['RewardMethod'];
 export type SchemaRoleFacts = components['schemas']['RoleFacts'];
 export type SchemaRotateSecret = components['schemas']['RotateSecret'];
+export type SchemaRouge = components['schemas']['Rouge'];
 export type SchemaRowEstimate = components['schemas']['RowEstimate'];
 export type SchemaRunningEntry = components['schemas']['RunningEntry'];
 export type SchemaSamplePayload = components['schemas']['SamplePayload'];
@@ -7409,6 +8333,7 @@ export type SchemaSpike = components['schemas']['Spike'];
 export type SchemaSpikes = components['schemas']['Spikes'];
 export type SchemaSpread = components['schemas']['Spread'];
 export type SchemaStatusPayload = components['schemas']['StatusPayload'];
+export type SchemaStreamOptions = components['schemas']['StreamOptions'];
 export type SchemaSuggestion = components['schemas']['Suggestion'];
 export type SchemaSupervisedSettings = components['schemas']['SupervisedSettings'];
 export type SchemaTemplate = components['schemas']['Template'];
@@ -7416,11 +8341,15 @@ export type SchemaTemplateList = components['schemas']['TemplateList'];
 export type SchemaTemplateSummary = components['schemas']['TemplateSummary'];
 export type SchemaTemplateText = components['schemas']['TemplateText'];
 export type SchemaTestEvent = components['schemas']['TestEvent'];
+export type SchemaTextCompletion = components['schemas']['TextCompletion'];
 export type SchemaThroughput = components['schemas']['Throughput'];
 export type SchemaTimeUse = components['schemas']['TimeUse'];
 export type SchemaToken = components['schemas']['Token'];
+export type SchemaTokenLogprob = components['schemas']['TokenLogprob'];
 export type SchemaTokenRow = components['schemas']['TokenRow'];
 export type SchemaTokenRowList = components['schemas']['TokenRowList'];
+export type SchemaToolCall = components['schemas']['ToolCall'];
+export type SchemaTopLogprob = components['schemas']['TopLogprob'];
 export type SchemaTrainingConfig = components['schemas']['TrainingConfig'];
 export type SchemaTrialPayload = components['schemas']['TrialPayload'];
 export type SchemaTunedModel = components['schemas']['TunedModel'];
@@ -7430,6 +8359,7 @@ export type SchemaUploadEnd = components['schemas']['UploadEnd'];
 export type SchemaUploadList = components['schemas']['UploadList'];
 export type SchemaUploadStart = components['schemas']['UploadStart'];
 export type SchemaUrlRequest = components['schemas']['UrlRequest'];
+export type SchemaUsage = components['schemas']['Usage'];
 export type SchemaUser = components['schemas']['User'];
 export type SchemaUserChange = components['schemas']['UserChange'];
 export type SchemaUserList = components['schemas']['UserList'];
@@ -8182,6 +9112,8 @@ export interface operations {
         parameters: {
             query?: {
                 status?: components["schemas"]["JobStatus"][] | null;
+                /** @description Kinds of jobs to list; default: all. */
+                kind?: components["schemas"]["JobKind"][] | null;
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
@@ -8226,7 +9158,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["JobConfig"];
+                "application/json": components["schemas"]["JobConfig"] | components["schemas"]["EvaluationConfig"];
             };
         };
         responses: {
@@ -10293,6 +11225,72 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Channel"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    create_chat_completion_v1_chat_completions_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChatRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChatCompletion"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    create_completion_v1_completions_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CompletionRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TextCompletion"];
                 };
             };
             /** @description Error */

@@ -1,5 +1,6 @@
 /** Every page, one line each. */
 import type { PageRoute } from "../router/pages";
+import { routes as chat } from "./chat/routes";
 import { routes as compare } from "./compare/routes";
 import { routes as costs } from "./costs/routes";
 import { routes as datasets } from "./datasets/routes";
@@ -22,6 +23,7 @@ export const PAGES: PageRoute[] = [
   ...newJob,
   ...datasets,
   ...models,
+  ...chat,
   ...templates,
   ...costs,
   ...disk,
