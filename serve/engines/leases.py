@@ -98,8 +98,8 @@ def _submit(tx: Transaction, services: Services, owner: str, target: Target) -> 
     alive = sum(_alive(tx, record) is not None for record in tx.engines.of_owner(owner))
     if alive >= settings.chat_max_engines:
         raise RateLimitError(
-            f"You have {alive} engines, which is the limit (chat_max_engines). Cancel one of them with 'ftlab cancel', "
-            "or wait until one has been idle for long enough.",
+            f"You have as many engines as you may have ({alive}; setting chat_max_engines). Cancel one of them with "
+            "'ftlab cancel', or wait until one has been idle for long enough.",
             "quota_exceeded",
             "model",
         )

@@ -55,7 +55,10 @@ class Engine:
 
     def _tokenizer_of(self, adapter: Path | None) -> "PreTrainedTokenizerBase":
         """The tokenizer of an adapter, or of the base model. Blocks while it is read for the first time."""
-        return load_tokenizer(replace(self._base, adapter=adapter))
+        tokenizer = load_tokenizer(replace(self._base, adapter=adapter))
+        # The first call resets truncation and padding, which fails while another thread uses the tokenizer.
+        tokenizer("")
+        return tokenizer
 
     def submit(self, prompt: Prompt, send: Callable[[Piece], None]) -> Answer:
         """Begin an answer, whose pieces go to `send` on the engine's thread.

@@ -116,6 +116,23 @@ def test_a_job_and_its_base_on_the_command_line(cli, engines, world):
     assert "no job" in cli("chat", "unknown", "Hi").err
 
 
+def test_an_engine_is_shown_like_any_job(cli, engines):
+    assert cli("chat", BASE, "Hi").code == 0
+    [engine] = cli("ls", "--kind", "engine", "--json").json
+    assert (engine["kind"], engine["status"], engine["name"]) == ("engine", "running", f"engine of {BASE}")
+    for command in (
+        ("ls",),
+        ("queue",),
+        ("show", engine["id"]),
+        ("logs", engine["id"]),
+        ("checkpoints", "ls", engine["id"]),
+    ):
+        shown = cli(*command)
+        assert shown.code == 0, (command, shown.err)
+    assert cli("cancel", engine["id"], "--yes").code == 0
+    assert cli("ls", "--kind", "engine", "--json").json[0]["status"] == "cancelling"
+
+
 def test_the_command_says_what_the_engine_waits_for(cli, engines, monkeypatch):
     engines.is_starting = False
     slept = []

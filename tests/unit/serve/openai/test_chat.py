@@ -233,7 +233,7 @@ def test_the_number_of_engines_is_limited(
     monkeypatch.setitem(vars(services.settings), "chat_max_engines", 1)
     ask(openai)
     write_linear_model(services.settings.home / "models" / "org--second")
-    with pytest.raises(openai_errors.RateLimitError, match="You have 1 engines"):
+    with pytest.raises(openai_errors.RateLimitError, match="as many engines as you may have"):
         ask(openai.with_options(max_retries=0), "org/second")
     ask(openai)
 
