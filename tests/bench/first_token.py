@@ -52,13 +52,8 @@ def main(folder: Path) -> None:
 
 def _first_token_s(client: OpenAI) -> float:
     began = time.monotonic()
-    messages = [{"role": "user", "content": QUESTION}]
     stream = client.chat.completions.create(
-        model="m",
-        messages=messages,  # type: ignore[arg-type]
-        max_tokens=16,
-        temperature=0,
-        stream=True,
+        model="m", messages=[{"role": "user", "content": QUESTION}], max_tokens=16, temperature=0, stream=True
     )
     with stream:
         for chunk in stream:

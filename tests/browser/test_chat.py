@@ -54,7 +54,7 @@ def test_tuned_and_base_answer_side_by_side(world, open_page):
     page.get_by_label("Message").fill("And now?")
     page.get_by_role("button", name="Send").click()
     expect(page.get_by_role("article").nth(3)).to_contain_text("Base <b>answer</b> 2")
-    assert [message["content"] for message in asked[-1]["messages"]][0] == "Where is my order?"
+    assert asked[-1]["messages"][0]["content"] == "Where is my order?"
     assert [message["role"] for message in asked[-1]["messages"]] == ["user", "assistant", "user"]
 
 

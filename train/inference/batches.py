@@ -1,7 +1,6 @@
 """Batches of answers that are computed together, one token at a time."""
 
 import logging
-from pathlib import Path
 
 import torch
 
@@ -63,9 +62,7 @@ class Batches:
         """What the answers of a batch have in common."""
         if not self._can_pad:
             return answer
-        is_mixable = answer.adapter is None or answer.adapter.is_mixable
-        folder: Path | None = None if is_mixable or answer.adapter is None else answer.adapter.folder
-        return folder
+        return None if answer.adapter is None or answer.adapter.is_mixable else answer.adapter.key
 
 
 class _Batch:

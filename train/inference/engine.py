@@ -149,7 +149,7 @@ class Engine:
             return
         if answer.cache is None:
             if answer.prompt.adapter is not None:
-                in_use = frozenset(other.adapter.folder for other in self._batches.answers if other.adapter is not None)
+                in_use = frozenset(other.adapter.key for other in self._batches.answers if other.adapter is not None)
                 answer.adapter = self._model.load(answer.prompt.adapter, in_use)
             answer.cache = new_cache(self._model.base)
         prompt = answer.prompt.tokens

@@ -16,7 +16,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache
 
+from train.model.files import ADAPTER_WEIGHTS
 from train.model.load import add_adapter
+from train.model.load_errors import model_invalid
 
 BASE = "__base__"
 """PEFT's name for the base model in a batch of several adapters."""
@@ -24,11 +26,15 @@ MAX_ADAPTERS = 8
 """Adapters that are kept in memory; of more, the least recently used one that answers nothing is removed."""
 
 
+AdapterKey = tuple[Path, int, int]
+"""Folder of an adapter, with the size and the time of change of its weights: a changed one is another one."""
+
+
 @dataclass(frozen=True)
 class Adapter:
     """An adapter in memory."""
 
-    folder: Path
+    key: AdapterKey
     name: str
     """Its name in PEFT."""
     is_mixable: bool
@@ -42,8 +48,8 @@ class LanguageModel:
     def __init__(self, model: PreTrainedModel) -> None:
         self._base = model
         self._model: PreTrainedModel | PeftModel = model
-        self._adapters: dict[Path, Adapter] = {}
-        """By folder, the most recently used one last."""
+        self._adapters: dict[AdapterKey, Adapter] = {}
+        """The most recently used one last."""
         self._numbers = count(1)
         parameters = inspect.signature(model.forward).parameters
         self._takes_positions = "position_ids" in parameters
@@ -61,18 +67,19 @@ class LanguageModel:
         device: torch.device = self._base.device
         return device
 
-    def load(self, folder: Path, in_use: frozenset[Path]) -> Adapter:
+    def load(self, folder: Path, in_use: frozenset[AdapterKey]) -> Adapter:
         """The adapter in a folder, loaded if it is not in memory. Those `in_use` stay there.
 
         Raises `InvalidRequestError` (`model_invalid`) for a damaged adapter.
         """
-        adapter = self._adapters.pop(folder, None)
+        key = _key_of(folder)
+        adapter = self._adapters.pop(key, None)
         if adapter is None:
             name = f"adapter-{next(self._numbers)}"
             self._model = add_adapter(self._model, folder, name)
-            adapter = Adapter(folder, name, _is_mixable(self._model, name))
-        self._adapters[folder] = adapter
-        self._remove_unused(in_use | {folder})
+            adapter = Adapter(key, name, _is_mixable(self._model, name))
+        self._adapters[key] = adapter
+        self._remove_unused(in_use | {key})
         self._whole_layers = [each for each in self._model.modules() if isinstance(each, AuxiliaryTrainingWrapper)]
         return adapter
 
@@ -127,12 +134,20 @@ class LanguageModel:
             for layer in self._whole_layers:
                 layer.enable_adapters(True)
 
-    def _remove_unused(self, in_use: frozenset[Path]) -> None:
-        for folder in [folder for folder in self._adapters if folder not in in_use]:
+    def _remove_unused(self, in_use: frozenset[AdapterKey]) -> None:
+        for key in [key for key in self._adapters if key not in in_use]:
             if len(self._adapters) <= MAX_ADAPTERS:
                 return
             assert isinstance(self._model, PeftModel)
-            self._model.delete_adapter(self._adapters.pop(folder).name)
+            self._model.delete_adapter(self._adapters.pop(key).name)
+
+
+def _key_of(folder: Path) -> AdapterKey:
+    try:
+        found = (folder / ADAPTER_WEIGHTS).stat()
+    except OSError:
+        raise model_invalid(f"The adapter has no {ADAPTER_WEIGHTS} any more; choose another model.") from None
+    return folder, found.st_size, found.st_mtime_ns
 
 
 def _remove_hooks(model: PeftModel) -> None:

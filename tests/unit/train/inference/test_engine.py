@@ -1,5 +1,6 @@
 """The engine gives everyone the answer that they would get alone, whatever else it computes."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -231,6 +232,24 @@ def test_adapters_that_are_not_used_are_removed(
 
     assert len(engine._model._adapters) == 2
     assert again == first
+
+
+def test_an_adapter_that_was_changed_is_loaded_again(
+    make_engine: "Callable[[], Engine]", base_folder: Path, adapters: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(adapters["plain"], folder)
+    engine = make_engine()
+    first = ask(engine, QUESTIONS[0], folder)
+    run_all(engine)
+    for file in adapters["attention"].iterdir():
+        shutil.copy(file, folder)
+    second = ask(engine, QUESTIONS[0], folder)
+    run_all(engine)
+
+    tokens = tokens_of(engine, QUESTIONS[0])
+    assert first.text == answer_alone(base_folder, adapters["plain"], tokens)
+    assert second.text == answer_alone(base_folder, adapters["attention"], tokens)
 
 
 def test_a_closing_engine_takes_nothing_and_fails_the_rest(make_engine: "Callable[[], Engine]") -> None:
