@@ -1,6 +1,7 @@
-"""Time to the first token of a warm engine: `python -m tests.bench.first_token MODEL_FOLDER`, without Ray.
+"""Time to the first token of a warm engine: `python -m tests.bench.first_token MODEL_FOLDER [THREADS]`, without Ray.
 
 Prints the median and the longest of ten streamed answers over HTTP, with the load of the machine, as one JSON object.
+On busy cores, more threads than free cores wait for one another; a run of the service holds cores of its own.
 """
 
 import json
@@ -11,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+import torch
 from openai import OpenAI
 
 from ftlab.schemas import JobConfig
@@ -24,7 +26,8 @@ NUM_ANSWERS = 10
 QUESTION = "Why is my job still waiting in the queue, and what can I do so that it starts earlier?"
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, threads: int) -> None:
+    torch.set_num_threads(threads)
     base = BaseModel(folder.name.replace("--", "/", 1), folder, fingerprint(folder))
     model = load_for_answers(base, JobConfig(model=base.name, dataset="none"), use_cuda=False)
     engine = Engine(LanguageModel(model), base, None)
@@ -45,6 +48,7 @@ def main(folder: Path) -> None:
                 "longest_s": round(max(times), 3),
                 "load": round(os.getloadavg()[0], 1),
                 "cores": os.cpu_count(),
+                "threads": torch.get_num_threads(),
             }
         )
     )
@@ -63,4 +67,4 @@ def _first_token_s(client: OpenAI) -> float:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else torch.get_num_threads())
