@@ -124,6 +124,14 @@ class Settings(BaseModel):
     """Base models for names that existing scripts give to the OpenAI-compatible API: a name such as
     `gpt-4o-mini-2024-07-18`, and the model that a job trains instead.
     """
+    chat_idle_s: int = Field(default=300, ge=1, le=86_400)
+    """Seconds without a request after which an engine, the process that answers for a model, ends."""
+    chat_priority: int = Field(default=50, ge=0, le=100)
+    """Priority of engines in the queue. A job of a higher priority takes the devices of an engine."""
+    chat_wait_s: float = Field(default=60.0, ge=1.0, le=600.0)
+    """Seconds that a request waits for its engine to start, before it gets the status 503."""
+    chat_max_engines: int = Field(default=4, ge=1)
+    """Engines that one owner may have, running and queued."""
     notify_private_hosts: tuple[str, ...] = ()
     """Hosts in private networks to which notification channels may connect, also without TLS; `*` allows all."""
     smtp_url: str | None = None

@@ -11,6 +11,8 @@ class JobKind(StrEnum):
     """Trains a model, and delivers it."""
     EVALUATION = "evaluation"
     """Measures models on a dataset, and delivers the results."""
+    ENGINE = "engine"
+    """Keeps a base model in memory, and answers requests until there are none."""
 
 
 class JobStatus(StrEnum):
@@ -84,7 +86,16 @@ SENTENCES_OF_KINDS: Mapping[JobKind, Mapping[JobStatus, str]] = {
         S.CANCELLING: "The evaluation is being stopped.",
         S.COMPLETED: "The evaluation is finished; see its results.",
         S.CANCELLED: "The evaluation was cancelled.",
-    }
+    },
+    JobKind.ENGINE: {
+        S.INITIALIZING: "The worker is up and is loading the model.",
+        S.RUNNING: "The engine answers requests.",
+        S.PAUSING: "The engine ends its answers before it releases its devices.",
+        S.PAUSED: "The engine is paused; the next request for its model starts another one.",
+        S.CANCELLING: "The engine is being stopped.",
+        S.COMPLETED: "The engine has ended, as there were no requests; the next one starts another engine.",
+        S.CANCELLED: "The engine was cancelled; the next request for its model starts another one.",
+    },
 }
 """The sentences that are different for other kinds than training."""
 

@@ -29,6 +29,7 @@ from serve.metrics import routes as metrics
 from serve.metrics.middleware import CountRequests
 from serve.models import routes as models
 from serve.notifications import routes as notifications
+from serve.openai import chat_routes as openai_chat
 from serve.openai import file_routes as openai_files
 from serve.openai import grader_routes as openai_graders
 from serve.openai import job_routes as openai_jobs
@@ -75,6 +76,7 @@ STRICT_ROUTERS = (
     upload_routes.router,
     models.router,
     notifications.router,
+    openai_chat.router,
     openai_files.router,
     openai_models.router,
     openai_graders.router,
@@ -147,3 +149,4 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         noting.cancel()
         counting.cancel()
         await services.feed.stop()
+        await services.close()

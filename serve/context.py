@@ -6,6 +6,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Concatenate, ParamSpec, TypeVar
 
+import httpx2
 from fastapi import Depends, Query
 from starlette.background import BackgroundTask
 from starlette.requests import HTTPConnection, Request
@@ -29,6 +30,8 @@ from serve.streams.subscriptions import EventFeed
 from tracking.buckets import Buckets, DatasetFiles
 from tracking.store import Store
 from tracking.store.records import EventRecord
+
+ENGINE_CONNECT_S = 5.0
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -67,6 +70,17 @@ class Services:
     @cached_property
     def dataset_files(self) -> DatasetFiles:
         return DatasetFiles(self.store, self.buckets)
+
+    @cached_property
+    def engine_http(self) -> httpx2.AsyncClient:
+        """Connections to engines. An answer may take as long as it takes: the run's watchdog ends one that hangs."""
+        timeout = httpx2.Timeout(None, connect=ENGINE_CONNECT_S)
+        return httpx2.AsyncClient(timeout=timeout, limits=httpx2.Limits(max_connections=None), trust_env=False)
+
+    async def close(self) -> None:
+        """Close the connections that requests have opened."""
+        if "engine_http" in vars(self):
+            await self.engine_http.aclose()
 
     def announcement(self, events: Sequence[EventRecord] = ()) -> BackgroundTask:
         """A task that publishes committed events and wakes the coordinator, to run after the reply is sent.

@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from ftlab.schemas import AnyJobConfig, EvaluationConfig, EventPayload, JobConfig
+from ftlab.schemas import AnyJobConfig, EngineConfig, EvaluationConfig, EventPayload, JobConfig
 from ftlab.schemas.evaluation_results import RESULTS_FOLDER
 from ftlab.status import FailureCause, JobKind, Phase, ReasonCode, StopKind
 
@@ -14,6 +14,8 @@ __all__ = [
     "Beat",
     "DataFile",
     "Ending",
+    "EnginePlan",
+    "EngineReady",
     "EvaluationPlan",
     "Failure",
     "LocalBase",
@@ -23,6 +25,7 @@ __all__ = [
     "Phase",
     "RunLink",
     "RunPlan",
+    "RunReport",
     "StopKind",
     "TrainingPlan",
 ]
@@ -124,6 +127,19 @@ class TrainingPlan(RunPlan):
     @property
     def model_folder(self) -> Path:
         return self.job_folder / ("model" if self.model_number == 1 else f"model-{self.model_number}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnginePlan(RunPlan):
+    """What an engine needs to know."""
+
+    config: EngineConfig
+    model: str
+    """Base model: a hub id, or the path of a local folder."""
+    pinned_revision: str | None
+    """The revision that its requests are meant for."""
+    local_base: LocalBase | None = None
+    """The base model if it is in a folder that its name does not lead to."""
 
 
 @dataclass(frozen=True)
@@ -247,10 +263,28 @@ class ModelLoaded:
     """Tokens of all steps of the job, as an estimate counts them."""
 
 
+@dataclass(frozen=True)
+class EngineReady:
+    """The engine of the attempt answers requests from now on."""
+
+    address: str
+    """URL of its HTTP server."""
+    token: str
+    """What it expects of its callers; kept out of all events and logs."""
+
+
+RunReport = EventPayload | ModelLoaded | EngineReady
+"""What a run reports: events for its user, and messages for the record only."""
+
+
 class RunLink(Protocol):
     """Connection of a run to its driver. Its calls never block the training step."""
 
-    def emit(self, payload: EventPayload | ModelLoaded) -> None:
+    @property
+    def host(self) -> str:
+        """The address at which the other machines of the service reach this one."""
+
+    def emit(self, payload: RunReport) -> None:
         """Hand over one event."""
 
     def beat(self, beat: Beat) -> None:

@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 
-from ftlab.errors import ConflictError, FineTuneLabError
+from ftlab.errors import FineTuneLabError
 from ftlab.schemas import NoticePayload
 from ftlab.schemas.events import DATASETS_MIXED
 from ftlab.schemas.methods import TrainingMethod
@@ -34,7 +34,7 @@ from train.loop.prompt_samples import PromptSampler
 from train.loop.run_context import EarlyStop, RunContext
 from train.methods import make_trainer
 from train.methods.trainer_inputs import TrainerInputs
-from train.model.base_model import BaseModel, find_model
+from train.model.base_model import BaseModel, check_revision, find_model
 from train.model.folder import facts_of
 from train.model.preflight import check_devices
 from train.model.tokenizer import load_tokenizer
@@ -80,7 +80,7 @@ def _train(run: RunContext, place: Place) -> TrainedRun:
     # Find the base model, and load the rows with its tokenizer.
     check_devices(plan.config, use_cuda=plan.use_cuda)
     base = find_model(plan.model, plan.models_folder, pinned=plan.pinned_revision, local=plan.local_base)
-    _check_revision(base, plan)
+    check_revision(base, plan.pinned_revision)
     tokenizer = load_tokenizer(base)
     train_sets, eval_set = load_datasets(run, base, tokenizer)
     run = with_sharding_in_force(run, place, base, train_sets)
@@ -213,16 +213,6 @@ def _report_mix(run: RunContext, mix: Mix | None) -> None:
     if mix is not None:
         message = mix.describe([file.dataset_id for file in run.plan.train_files])
         run.link.emit(NoticePayload(code=DATASETS_MIXED, message=message))
-
-
-def _check_revision(base: BaseModel, plan: TrainingPlan) -> None:
-    if plan.pinned_revision not in (None, base.revision):
-        raise ConflictError(
-            f"The base model {base.name} changed since the job's first attempt (was {plan.pinned_revision}, is "
-            f"{base.revision}). Put the first revision back, or submit a new job.",
-            "model_changed",
-            "model",
-        )
 
 
 def _free_memory() -> None:

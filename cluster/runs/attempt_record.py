@@ -24,7 +24,7 @@ from tracking.store.records import (
     ModelRecord,
     NewEvent,
 )
-from train.plan import Failure, ModelLoaded, StopKind
+from train.plan import EngineReady, Failure, ModelLoaded, StopKind
 from train.reporting.event_sender import Emitted
 
 FINISHED = "The job is finished."
@@ -271,6 +271,8 @@ class AttemptLog:
                     tx.jobs.set_model_revision(self._ref, event.payload.revision)
                 self._write_estimate(tx, event.payload.num_tokens)
                 written += self._move(tx, JobStatus.RUNNING)
+            elif isinstance(event.payload, EngineReady):
+                tx.engines.set_address(self._ref, event.payload.address, event.payload.token)
             else:
                 new.append(NewEvent(event.payload, event.at))
         written += tx.events.append(self._ref, new)

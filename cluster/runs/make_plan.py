@@ -9,13 +9,13 @@ from cluster.runs.evaluated_models import evaluated_models
 from cluster.runs.model_location import job_folder, locate
 from cluster.runs.run_limits import RunLimits
 from ftlab.model_ref import parse_model_ref
-from ftlab.schemas import BaseJobConfig, EvaluationConfig, JobConfig
+from ftlab.schemas import BaseJobConfig, EngineConfig, EvaluationConfig, JobConfig
 from ftlab.settings import Settings
 from ftlab.status import StopKind
 from tracking.buckets import Buckets
 from tracking.store import Transaction
 from tracking.store.records import AttemptRecord, DatasetRecord, JobRecord
-from train.plan import DataFile, EvaluationPlan, RunPlan, TrainingPlan
+from train.plan import DataFile, EnginePlan, EvaluationPlan, RunPlan, TrainingPlan
 
 
 class _CommonParts(TypedDict):
@@ -78,6 +78,15 @@ def make_plan(tx: Transaction, settings: Settings, job: JobRecord, attempt: Atte
             return _training_plan(tx, settings, job, config, common)
         case EvaluationConfig():
             return _evaluation_plan(tx, settings, job, config, common)
+        case EngineConfig():
+            location = locate(tx, settings, parse_model_ref(config.model))
+            return EnginePlan(
+                **common,
+                config=config,
+                model=location.model,
+                local_base=location.local_base,
+                pinned_revision=job.model_revision,
+            )
     raise AssertionError(f"jobs of the kind {job.kind} have no plan")
 
 

@@ -14,8 +14,8 @@ from cluster.machine.cpu_priority import import_behind
 from cluster.names import NAMESPACE
 from cluster.runs.node_drain import NodeDrain
 from cluster.runs.worker_process import WorkerProcess
-from ftlab.schemas import EventPayload, NoticePayload
-from train.plan import Beat, ModelLoaded, RunPlan, StopKind
+from ftlab.schemas import NoticePayload
+from train.plan import Beat, RunPlan, RunReport, StopKind
 from train.reporting.event_sender import Emitted, Emitter
 
 SEND_TIMEOUT_S = 10.0
@@ -33,7 +33,11 @@ class _DriverLink:
         self._emitter = Emitter(self._send)
         self._emitter.start()
 
-    def emit(self, payload: EventPayload | ModelLoaded) -> None:
+    @property
+    def host(self) -> str:
+        return str(ray.util.get_node_ip_address())
+
+    def emit(self, payload: RunReport) -> None:
         if self._rank == 0:
             self._emitter.emit(payload)
 

@@ -13,6 +13,7 @@ from ftlab.cli import job_files as _job_files  # noqa: F401  isort: skip
 from ftlab.cli import watch as _watch  # noqa: F401  isort: skip
 from ftlab.cli import monitor as _monitor  # noqa: F401  isort: skip
 from ftlab.cli import samples as _samples  # noqa: F401  isort: skip
+from ftlab.cli import chat as _chat  # noqa: F401  isort: skip
 from ftlab.cli import jobs as _jobs  # noqa: F401  isort: skip
 from ftlab.cli import checkpoints as _checkpoints  # noqa: F401  isort: skip
 from ftlab.cli import job_details as _job_details  # noqa: F401  isort: skip

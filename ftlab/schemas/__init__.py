@@ -7,6 +7,7 @@ from ftlab.schemas.common import Page, StrictModel, WireModel
 from ftlab.schemas.config import JobConfig
 from ftlab.schemas.costs import CostRecord, CostReport, JobCost
 from ftlab.schemas.datasets import Dataset, DatasetField, DatasetPreview, PreviewRow, SignedUrl, Upload
+from ftlab.schemas.engine import EngineConfig
 from ftlab.schemas.estimates import Alternative, DeviceEstimate, JobEstimate, MemoryParts, RowEstimate
 from ftlab.schemas.evaluation import EvaluationConfig
 from ftlab.schemas.events import (
@@ -73,6 +74,7 @@ __all__ = [
     "DeviceSeries",
     "DpoMethod",
     "EarlierRun",
+    "EngineConfig",
     "EvaluationConfig",
     "Event",
     "EventKind",

@@ -113,6 +113,8 @@ RULES: dict[str, Rule] = {
     "/llms.txt": PUBLIC,
     "/guide/{page:path}": PUBLIC,
     # The OpenAI-compatible API.
+    "/v1/chat/completions": TRAIN,
+    "/v1/completions": TRAIN,
     "/v1/files": TRAIN,
     "/v1/files/{file_id}": TRAIN,
     "/v1/files/{file_id}/content": READ,

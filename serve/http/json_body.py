@@ -18,8 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ftlab.errors import FineTuneLabError, MalformedRequestError
-from ftlab.schemas import AnyJobConfig
-from ftlab.schemas.job_kinds import config_class
+from ftlab.schemas.job_kinds import SubmittedConfig, submitted_class
 from serve.http.problems import body_error, invalid_body, refused_body
 
 MAX_JSON_BYTES = 1024**2
@@ -74,8 +73,8 @@ class _StrictJson:
 
 JsonBody = Annotated[Model, _StrictJson(), Body()]
 """The body of a `JsonRoute`. With a default it may be left out."""
-JobBody = Annotated[AnyJobConfig, _StrictJson(config_class), Body()]
-"""The config of a job of any kind as the body of a `JsonRoute`."""
+JobBody = Annotated[SubmittedConfig, _StrictJson(submitted_class), Body()]
+"""The config of a job of any kind that users submit, as the body of a `JsonRoute`."""
 
 
 def _read(choose: Callable[[dict[str, Any]], type[Model]], raw: bytes) -> Model:

@@ -27,6 +27,7 @@ from serve.context import Caller, Services
 from serve.http.json_body import JsonRoute
 from serve.http.query import JobId
 from serve.http.responses import reply
+from serve.jobs.preflight import check_max_cost
 from serve.jobs.submit import NewJob, Submission, Submitted, add_once, check_size, describe, find_dataset
 from serve.models.base_model import UNCHECKED, HubAnswer, ask_huggingface, check, find_tuned, job_of_folder, short_name
 from tracking.store import Transaction
@@ -153,6 +154,7 @@ def _earlier(services: Services, owner: str, key: str) -> Submitted | None:
 
 def _check(services: Services, owner: str, config: EvaluationConfig, answers: Sequence[HubAnswer]) -> _Checked:
     check_size(services, config.resources)
+    check_max_cost(services, config)
     settings = services.settings
     metrics = checked_scores(config.metrics, "metrics", settings.reward_files)
     models: list[str] = []

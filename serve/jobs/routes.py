@@ -215,6 +215,8 @@ async def submit_job(
     config = submission.config
     if isinstance(config, EvaluationConfig):
         return await submit_evaluation(caller, submission)
+    if not isinstance(config, JobConfig):
+        raise InvalidRequestError(f"Jobs of the kind '{config.kind}' cannot be submitted.", "invalid_config", "kind")
     answer = await ask_huggingface(caller.services, config.model)
     found = await resolve_auto(caller, config, answer)
     submission = replace(submission, config=found.config, auto=found.auto)

@@ -30,6 +30,7 @@ PAGES = {
     "datasets": ("/datasets", "support-heldout.jsonl"),
     "dataset": ("/datasets/support-heldout.jsonl", "First rows"),
     "models": ("/models", "support-v1"),
+    "chat": ("/chat", "answers beside its base model"),
     "templates": ("/templates", "Built in"),
     "template": ("/templates/advanced", "Use it"),
     "costs": ("/costs", "Total in EUR"),

@@ -45,7 +45,7 @@ def notifications_of(
     """The notifications about new events of a job, whose status before them was `previous`; `None` before the first.
 
     The service writes the analysis of a failure, and an automatic change of the config, directly before the status that
-    follows from it.
+    follows from it. Engines come and go with requests: of their lives, only a failure is one to notify of.
     """
     analysis: FailureAnalysis | None = None
     is_recovery = False
@@ -59,7 +59,7 @@ def notifications_of(
             yield _new(job, event, K.ALARM, payload.message)
         elif isinstance(payload, StatusPayload):
             kind = _kind(payload.status, previous, is_failure=analysis is not None, is_recovery=is_recovery)
-            if kind is not None:
+            if kind is not None and (kind is K.FAILED or job.kind is not JobKind.ENGINE):
                 yield _of_status(job, event, kind, payload, analysis)
             previous, analysis, is_recovery = payload.status, None, False
 

@@ -20,6 +20,7 @@ from tracking.store.datasets import DatasetRepository
 from tracking.store.deletions import DeletionRepository
 from tracking.store.device_faults import DeviceFaultRepository
 from tracking.store.disk import DiskRepository
+from tracking.store.engines import EngineRepository
 from tracking.store.evaluations import EvaluationRepository
 from tracking.store.events import EventRepository
 from tracking.store.job_files import JobFileRepository
@@ -47,6 +48,7 @@ class Transaction:
         self.job_files = JobFileRepository(connection)
         self.adjustments = AdjustmentRepository(connection)
         self.attempts = AttemptRepository(connection)
+        self.engines = EngineRepository(connection)
         self.events = EventRepository(connection)
         self.metrics = MetricRepository(connection)
         self.telemetry = TelemetryRepository(connection)

@@ -16,9 +16,9 @@ from train.data.tokens.prompts import Prompt
 from train.data.tokens.render import Renderer
 from train.evaluation.cases import Case, Skip, labelled_texts, prompt_of
 from train.evaluation.measures import Answer
-from train.loop.generation import end_ids, generating, generation_config
 from train.methods.collator import RowCollator
 from train.methods.sft import measure_rows
+from train.model.generation import end_token_ids, generating, generation_config
 
 FIRST_BATCH_ON_GPU = 32
 FIRST_BATCH_ON_CPU = 8
@@ -128,7 +128,7 @@ def generate(
     config = generation_config(model, tokenizer, max_new_tokens, **sampling)
     options: dict[str, Any] = {"attention_mask": mask.to(model.device), "stopping_criteria": [_CheckIn(check_in)]}
     generated = model.generate(input_ids=ids.to(model.device), generation_config=config, **options)
-    ends = set(end_ids(model, tokenizer))
+    ends = set(end_token_ids(model, tokenizer))
     return [_answer(row, ends, tokenizer) for row in generated[:, width:].tolist()]
 
 

@@ -16,8 +16,8 @@ from ftlab.schemas import NoticePayload, SamplePayload
 from ftlab.schemas.sample_prompts import shown_prompt
 from train.all_ranks import is_main_rank
 from train.data.tokens.sample_prompts import SampleSettings, encode_prompts
-from train.loop.generation import end_ids, generating, generation_config
 from train.loop.run_context import RunContext
+from train.model.generation import end_token_ids, generating, generation_config
 from train.plan import StopKind
 
 TOKENS_PER_TURN = 16
@@ -87,7 +87,7 @@ class PromptSampler:
                     prompt=shown,
                     text=self._tokenizer.decode(answer, skip_special_tokens=True),
                     num_tokens=len(answer),
-                    is_cut=answer[-1] not in end_ids(model, self._tokenizer),
+                    is_cut=answer[-1] not in end_token_ids(model, self._tokenizer),
                 )
             )
 

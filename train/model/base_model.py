@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ftlab.errors import InvalidRequestError, NotFoundError, ServiceUnavailableError
+from ftlab.errors import ConflictError, InvalidRequestError, NotFoundError, ServiceUnavailableError
 from ftlab.model_ref import is_hub_id
 from train.model.adapter_files import base_name
 from train.model.download import fetch
@@ -71,6 +71,17 @@ def find_model(
         return BaseModel(name, folder, folder.name)
     check_hub_adapter(revision, named)
     return _with_adapter(find_model(named, models_folder, pinned=pinned), folder)
+
+
+def check_revision(base: BaseModel, pinned: str | None) -> None:
+    """Raise `ConflictError` (`model_changed`) for a base model that is not the one that the job began with."""
+    if pinned not in (None, base.revision):
+        raise ConflictError(
+            f"The base model {base.name} changed since the job's first attempt (was {pinned}, is {base.revision}). Put "
+            "the first revision back, or submit a new job.",
+            "model_changed",
+            "model",
+        )
 
 
 def hub_revision(model: str, pinned: str | None) -> str | None:

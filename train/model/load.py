@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +30,9 @@ from train.model.reward_head import HEAD, HEAD_WEIGHT, TASK_TYPE, check_files, h
 
 AS_TRAINED = JobConfig(model="any", dataset="any")
 """The defaults of a training job say how the weights of a model that only answers are loaded."""
+CHANGES_BASE = ("pissa", "olora", "corda", "loftq")
+"""Beginnings of initialisations that put a part of the base weights into an adapter. Those of our own jobs are saved as
+plain ones."""
 
 
 def load_model(
@@ -90,6 +93,51 @@ def load_for_answers(base: BaseModel, *, use_cuda: bool, attention: str | None =
         model.set_attn_implementation(attention)
     adapted = model if base.adapter is None else _load_adapter(model, base.adapter, AS_TRAINED)
     return adapted.to("cuda") if use_cuda else adapted
+
+
+def load_engine_model(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrainedModel:
+    """Load the whole model in `base.folder` to generate with, in the data type and the bits that `config` trains with.
+
+    Raises what `load_model` raises.
+    """
+    check_devices(config, use_cuda=use_cuda)
+    model = _load_base(base, config, use_cuda=use_cuda)
+    model.config.use_cache = True
+    if use_cuda and config.quantised_by is None:
+        model = model.to("cuda")
+    return model.requires_grad_(False).eval()
+
+
+def add_adapter(model: PreTrainedModel | PeftModel, folder: Path, name: str) -> PeftModel:
+    """Load the adapter in `folder` beside those that the model has; after an error the model is as it was.
+
+    Raise what `_load_adapter` raises, and `InvalidRequestError` (`unsupported_model`) for an adapter that would change
+    the weights below the others.
+    """
+    stored = _stored_weights(folder)
+    with load_errors("the adapter", folder):
+        settings = PeftConfig.from_pretrained(folder)
+        if str(getattr(settings, "init_lora_weights", "")).startswith(CHANGES_BASE):
+            raise InvalidRequestError(
+                f"The adapter was saved with init_lora_weights '{settings.init_lora_weights}', which changes the base "
+                "model; convert it to a plain adapter first.",
+                "unsupported_model",
+                "model",
+            )
+        settings.inference_mode = True
+        is_first = not isinstance(model, PeftModel)
+        adapted: PeftModel = get_peft_model(model, settings, adapter_name=name) if is_first else model
+        try:
+            adapted.load_adapter(str(folder), name)
+            state = get_peft_model_state_dict(adapted, adapter_name=name, save_embedding_layers=False)
+            _check_complete(state.keys() - stored.keys())
+        except Exception:
+            if is_first:
+                adapted.unload()
+            elif name in adapted.peft_config:
+                adapted.delete_adapter(name)
+            raise
+    return adapted.eval()
 
 
 def _load_base(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrainedModel:
@@ -179,11 +227,8 @@ def _load_adapter(model: PreTrainedModel, folder: Path, config: JobConfig, *, is
     PEFT would read pickles where there are no safetensors, and initialise weights that are not in the file. The adapter
     of a language model gets a new head where the method trains a reward model.
     """
-    weights = folder / ADAPTER_WEIGHTS
-    if not weights.is_file():
-        raise model_invalid(f"The adapter has no {ADAPTER_WEIGHTS}; start from another model.")
+    stored = _stored_weights(folder)
     with load_errors("the adapter", folder):
-        stored = load_file(weights)
         has_head = not config.method.scores_texts or is_reward_adapter(folder)
         if has_head:
             adapted: PeftModel = PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
@@ -193,11 +238,24 @@ def _load_adapter(model: PreTrainedModel, folder: Path, config: JobConfig, *, is
             state = get_peft_model_state_dict(adapted, save_embedding_layers=False)
             missing = state.keys() - stored.keys() - {f"base_model.model.{HEAD_WEIGHT}"}
             set_peft_model_state_dict(adapted, state | stored)
+    _check_complete(missing)
+    return adapted
+
+
+def _stored_weights(folder: Path) -> dict[str, torch.Tensor]:
+    file = folder / ADAPTER_WEIGHTS
+    if not file.is_file():
+        raise model_invalid(f"The adapter has no {ADAPTER_WEIGHTS}; start from another model.")
+    with load_errors("the adapter", folder):
+        weights: dict[str, torch.Tensor] = load_file(file)
+    return weights
+
+
+def _check_complete(missing: Set[str]) -> None:
     if missing:
         raise model_invalid(
             f"The file {ADAPTER_WEIGHTS} of the adapter lacks {named(missing)}; start from another model."
         )
-    return adapted
 
 
 def _with_new_head(model: PreTrainedModel, folder: Path, *, is_trainable: bool) -> PeftModel:

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import NamedTuple
 
-from ftlab.schemas import EventPayload
-from train.plan import Beat, ModelLoaded, StopKind
+from train.plan import Beat, RunReport, StopKind
 
 FLUSH_INTERVAL_S = 0.05
 """Least time between two batches: a metric waits at most this long in the buffer."""
@@ -25,7 +24,7 @@ class Emitted(NamedTuple):
     number: int
     """1, 2, 3, ... over the life of the sender."""
     at: datetime
-    payload: EventPayload | ModelLoaded
+    payload: RunReport
 
 
 Send = Callable[[list[Emitted], Beat | None], StopKind | None]
@@ -42,7 +41,7 @@ class Emitter:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._buffer: deque[tuple[datetime, EventPayload | ModelLoaded]] = deque()
+        self._buffer: deque[tuple[datetime, RunReport]] = deque()
         self._numbers = count(1)
         self._wake = threading.Event()
         self._closing = threading.Event()
@@ -53,7 +52,7 @@ class Emitter:
     def start(self) -> None:
         self._thread.start()
 
-    def emit(self, payload: EventPayload | ModelLoaded) -> None:
+    def emit(self, payload: RunReport) -> None:
         self._buffer.append((datetime.now(UTC), payload))
         self._wake.set()
 

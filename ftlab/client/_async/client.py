@@ -9,6 +9,7 @@ from typing import Any, Self
 import httpx2
 
 from ftlab.client._async.accounts import AsyncKeys, AsyncUsers
+from ftlab.client._async.chat import AsyncChat
 from ftlab.client._async.costs import AsyncCosts
 from ftlab.client._async.datasets import AsyncDatasets
 from ftlab.client._async.evaluations import AsyncEvaluations
@@ -55,6 +56,7 @@ class AsyncClient:
         self.templates = AsyncTemplates(self._transport)
         self.models = AsyncModels(self._transport)
         self.evaluations = AsyncEvaluations(self._transport)
+        self.chat = AsyncChat(self._transport)
         self.notifications = AsyncNotifications(self._transport)
         self.costs = AsyncCosts(self._transport)
         self.quota = AsyncQuotas(self._transport)

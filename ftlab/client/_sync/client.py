@@ -10,6 +10,7 @@ from typing import Any, Self
 import httpx2
 
 from ftlab.client._sync.accounts import Keys, Users
+from ftlab.client._sync.chat import Chat
 from ftlab.client._sync.costs import Costs
 from ftlab.client._sync.datasets import Datasets
 from ftlab.client._sync.evaluations import Evaluations
@@ -56,6 +57,7 @@ class Client:
         self.templates = Templates(self._transport)
         self.models = Models(self._transport)
         self.evaluations = Evaluations(self._transport)
+        self.chat = Chat(self._transport)
         self.notifications = Notifications(self._transport)
         self.costs = Costs(self._transport)
         self.quota = Quotas(self._transport)

@@ -8,7 +8,7 @@ from typing import Any
 from ftlab.schemas import EventKind, EventPayload, JobConfig
 from train.data.rows.canonical import Kind, write_canonical
 from train.loop.record_check import RECORD_DIFFERS
-from train.plan import Beat, DataFile, LocalBase, ModelLoaded, Outcome, Phase, StopKind, TrainingPlan
+from train.plan import Beat, DataFile, EngineReady, LocalBase, ModelLoaded, Outcome, Phase, StopKind, TrainingPlan
 from train.run import run
 
 MODEL = "org/tiny"
@@ -42,11 +42,13 @@ class Link:
     loaded: list[ModelLoaded] = field(default_factory=list)
     reported: list[tuple[int, Path]] = field(default_factory=list)
     beats: list[Beat] = field(default_factory=list)
+    host: str = "127.0.0.1"
 
-    def emit(self, payload: EventPayload | ModelLoaded) -> None:
+    def emit(self, payload: EventPayload | ModelLoaded | EngineReady) -> None:
         if isinstance(payload, ModelLoaded):
             self.loaded.append(payload)
             return
+        assert not isinstance(payload, EngineReady)
         data = payload.to_data()
         assert data.get("code") != RECORD_DIFFERS, data["message"]
         self.events.append((payload.kind, data))

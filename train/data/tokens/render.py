@@ -83,7 +83,7 @@ class Renderer:
         """
         if "text" in row:
             return self._render_text(row["text"])
-        messages = [self._without_end(_with_parsed_calls(message)) for message in row["messages"]]
+        messages = [self._without_end(with_parsed_calls(message)) for message in row["messages"]]
         # With the loss on everything, the turns of weight 0 are searched instead, to leave them out.
         wanted = [
             i
@@ -268,7 +268,7 @@ def _leading_bos(tokenizer: "PreTrainedTokenizerBase") -> str:
     return bos if bos and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id] else ""
 
 
-def _with_parsed_calls(message: Message) -> Message:
+def with_parsed_calls(message: Message) -> Message:
     """Parse arguments of tool calls, which OpenAI writes as JSON text where chat templates expect the object."""
     if "tool_calls" not in message:
         return message

@@ -1,7 +1,7 @@
 """Tokens of the prompts that a run answers while it trains (`training.sample_prompts`)."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import TrainingConfig
@@ -57,25 +57,41 @@ def encode_prompts(
 def _encode(number: int, prompt: str | tuple[tuple[str, str], ...], tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     from jinja2 import TemplateError
 
-    template = ChatTemplate.of(tokenizer)
-    if template.origin == "none":
-        text = prompt if isinstance(prompt, str) else "\n".join(content for _, content in prompt) + "\n"
-    else:
-        messages: list[Message] = (
-            [{"role": "user", "content": prompt}]
-            if isinstance(prompt, str)
-            else [{"role": role, "content": content} for role, content in prompt]
-        )
-        try:
-            text = template.render(tokenizer, messages, None, add_generation_prompt=True)
-        except (TemplateError, TypeError, ValueError, LookupError) as error:
-            raise _invalid(
-                f"The model's chat template refuses prompt {number} of {FIELD} ({str(error)[:200].rstrip('.')}). "
-                "Change its messages, or give the prompt as a text."
-            ) from error
-    tokens: list[int] = tokenizer(text, add_special_tokens=template.origin == "none")["input_ids"]
+    messages: list[Message] = (
+        [{"role": "user", "content": prompt}]
+        if isinstance(prompt, str)
+        else [{"role": role, "content": content} for role, content in prompt]
+    )
+    try:
+        tokens = conversation_tokens(messages, None, tokenizer, is_text=isinstance(prompt, str))
+    except (TemplateError, TypeError, ValueError, LookupError) as error:
+        raise _invalid(
+            f"The model's chat template refuses prompt {number} of {FIELD} ({str(error)[:200].rstrip('.')}). "
+            "Change its messages, or give the prompt as a text."
+        ) from error
     if not tokens:
         raise _invalid(f"Prompt {number} of {FIELD} has no tokens for this model; give it another text.")
+    return tokens
+
+
+def conversation_tokens(
+    messages: list[Message],
+    tools: list[dict[str, Any]] | None,
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    is_text: bool = False,
+) -> list[int]:
+    """The tokens of a conversation that the model is to continue: with its chat template and the generation prompt.
+
+    Without a template, each message is a line, as in training; a prompt that `is_text` gets no line break. Raise
+    `jinja2.TemplateError`, `TypeError`, `ValueError` or `LookupError` when the template refuses the conversation.
+    """
+    template = ChatTemplate.of(tokenizer)
+    if template.origin == "none":
+        text = "\n".join(message["content"] for message in messages) + ("" if is_text else "\n")
+    else:
+        text = template.render(tokenizer, messages, tools, add_generation_prompt=True)
+    tokens: list[int] = tokenizer(text, add_special_tokens=template.origin == "none")["input_ids"]
     return tokens
 
 

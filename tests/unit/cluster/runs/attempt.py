@@ -13,7 +13,6 @@ from ftlab.errors import ServiceUnavailableError
 from ftlab.schemas import (
     CheckpointPayload,
     EventKind,
-    EventPayload,
     LogPayload,
     MetricsPayload,
     NoticePayload,
@@ -23,7 +22,7 @@ from ftlab.status import JobStatus, ReasonCode, StopKind
 from tests.unit.cluster.coordinator.world import START, add_job
 from tracking.store import Store, Transaction
 from tracking.store.records import CheckpointRecord, EventRecord, JobRecord, JobRef, ModelRecord
-from train.plan import ModelLoaded
+from train.plan import ModelLoaded, RunReport
 from train.reporting.event_sender import Emitted
 
 
@@ -38,7 +37,7 @@ class Attempt:
         self.ref = claim(store, job_id)
         self.log = AttemptLog(store, self.hub, self.ref)
 
-    def emitted(self, payload: EventPayload | ModelLoaded) -> Emitted:
+    def emitted(self, payload: RunReport) -> Emitted:
         self._number += 1
         return Emitted(self._number, START, payload)
 

@@ -8,8 +8,9 @@ from ftlab.schemas import MetricsPayload
 from ftlab.status import JobStatus, ReasonCode
 from tests.unit.cluster.coordinator.world import START, add_job
 from tests.unit.cluster.runs.attempt import Attempt, begun, cancel, claim, model_of, pause, paused, wait_for
+from tracking.store.engines import EngineRecord
 from tracking.store.records import MetricRecord
-from train.plan import Failure, StopKind
+from train.plan import EngineReady, Failure, StopKind
 
 
 def test_events_keep_their_order_and_reach_followers_as_they_are_kept(attempt: Attempt):
@@ -72,6 +73,32 @@ def test_the_first_step_makes_the_job_run_and_pins_the_base_model(attempt: Attem
     job = attempt.job()
     assert (job.status, job.model_revision) == (JobStatus.RUNNING, "main-1")
     assert attempt.log.has_trained
+
+
+def test_where_an_engine_listens_is_recorded_and_in_no_event(store, attempt: Attempt):
+    with begun(store) as tx:
+        assert tx.engines.lock("local", "key") is None
+        tx.engines.set_job("local", "key", attempt.ref.id)
+    attempt.running()
+    attempt.log.record([attempt.emitted(EngineReady("http://127.0.0.1:7", "secret"))])
+    attempt.log.complete_without_model()
+    attempt.log.close()
+    with store.read() as tx:
+        assert tx.engines.find("local", "key") == EngineRecord(
+            "local", "key", attempt.ref.id, attempt.ref.attempt, "http://127.0.0.1:7", "secret"
+        )
+    assert "secret" not in str(attempt.events())
+    assert (attempt.job().status, attempt.job().model_id) == (JobStatus.COMPLETED, None)
+
+
+def test_an_engine_that_was_replaced_stops(store, attempt: Attempt):
+    with begun(store) as tx:
+        tx.engines.lock("local", "key")
+        tx.engines.set_job("local", "key", "job-2")
+    attempt.running()
+    attempt.log.record([attempt.emitted(EngineReady("http://127.0.0.1:7", "secret"))])
+    wait_for(lambda: attempt.log.stop is StopKind.FENCED)
+    attempt.log.close()
 
 
 def test_metrics_and_progress_become_rows(attempt: Attempt):

@@ -1,5 +1,7 @@
 """Which events become which notifications."""
 
+from dataclasses import replace
+
 import pytest
 
 from ftlab.schemas import FailurePayload, NoticePayload, StatusPayload
@@ -7,7 +9,7 @@ from ftlab.schemas.adjustments import AdjustedBy
 from ftlab.schemas.events import ALARMS, CONFIG_ADJUSTED, FAILURE_ANALYSED, AdjustedPayload
 from ftlab.schemas.failures import Change, FailureAnalysis, Suggestion
 from ftlab.schemas.notifications import NotificationKind
-from ftlab.status import JobStatus, ReasonCode
+from ftlab.status import JobKind, JobStatus, ReasonCode
 from tests.unit.tracking.samples import NOW
 from tracking.notifications.wording import MAX_MESSAGE_CHARS, notifications_of
 from tracking.store.notifications import JobCursor
@@ -36,12 +38,12 @@ def to(status, message="A sentence.", reason=None):
     return StatusPayload(status=status, message=message, reason=reason)
 
 
-def made(payloads, previous):
+def made(payloads, previous, job=JOB):
     events = [
         EventRecord("job-1", seq, 1, NOW, each.kind, each.to_data(), "local", seq)
         for seq, each in enumerate(payloads, 1)
     ]
-    return list(notifications_of(JOB, events, previous))
+    return list(notifications_of(job, events, previous))
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,13 @@ def test_a_failure_names_its_cause_and_what_to_change():
 def test_an_analysis_belongs_to_the_next_status_only():
     kinds = [each.kind for each in made([ANALYSED, to(S.QUEUED), to(S.PENDING), to(S.QUEUED)], S.RUNNING)]
     assert kinds == [K.RETRIED, K.REQUEUED]
+
+
+def test_of_an_engine_only_a_failure_is_notified_of():
+    engine = replace(JOB, kind=JobKind.ENGINE)
+    life = [to(S.QUEUED), to(S.RUNNING), to(S.QUEUED), to(S.RUNNING), to(S.COMPLETED)]
+    assert made(life, None, engine) == []
+    assert [each.kind for each in made([*life[:2], to(S.FAILED)], None, engine)] == [K.FAILED]
 
 
 def test_long_messages_are_cut():

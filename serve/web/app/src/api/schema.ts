@@ -131,46 +131,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/training/jobs/{job_id}/evaluation": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Get what an evaluation found
-         * @description Values with intervals, tests, and the worst and best rows. The base models come first.
-         */
-        get: operations["get_results_api_training_jobs__job_id__evaluation_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/training/jobs/{job_id}/evaluation/rows": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * List the rows of an evaluation
-         * @description The answer of every model to each row, with its scores, in the order of the dataset.
-         */
-        get: operations["get_rows_api_training_jobs__job_id__evaluation_rows_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/quota": {
         parameters: {
             query?: never;
@@ -759,48 +719,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/nodes/{node}/history": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Get the load of a machine and its GPUs over time
-         * @description One point a second of the last hour or two, fewer of the time before; kept for 30 days.
-         *
-         *     Each point has the least, the mean and the greatest value of its interval. The newest points are up to a minute old.
-         */
-        get: operations["get_node_history_api_nodes__node__history_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/nodes/{node}/devices/{device}/restore": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Give a GPU that was taken out to jobs again
-         * @description The failures of jobs on it are forgotten.
-         */
-        post: operations["post_restore_api_nodes__node__devices__device__restore_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/training/jobs/{job_id}/gpu": {
         parameters: {
             query?: never;
@@ -1352,6 +1270,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/chat/completions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Answer a conversation
+         * @description The first request for a model starts its engine, a job of the queue; until it runs, the status is 503.
+         */
+        post: operations["create_chat_completion_v1_chat_completions_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/completions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Continue a text
+         * @description The text is continued as it is, without the chat template of the model.
+         */
+        post: operations["create_completion_v1_completions_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/files": {
         parameters: {
             query?: never;
@@ -1769,46 +1727,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/llms.txt": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Get the introduction for language models
-         * @description What the service is, the most important calls, and links to the documentation, as Markdown.
-         */
-        get: operations["get_llms_txt_llms_txt_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/guide/{page}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Get a page of the documentation as Markdown
-         * @description The pages that `/llms.txt` and other pages link to, such as `howto/submit-a-job.md`.
-         */
-        get: operations["get_page_guide__page__get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/v1/fine_tuning/jobs": {
         parameters: {
             query?: never;
@@ -1942,50 +1860,6 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/fine_tuning/checkpoints/{checkpoint}/permissions": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Refused: checkpoints cannot be shared
-         * @description `400` with code `sharing_not_supported`; `404` for a model that you do not have.
-         */
-        get: operations["list_permissions_v1_fine_tuning_checkpoints__checkpoint__permissions_get"];
-        put?: never;
-        /**
-         * Refused: checkpoints cannot be shared
-         * @description `400` with code `sharing_not_supported`; `404` for a model that you do not have.
-         */
-        post: operations["create_permissions_v1_fine_tuning_checkpoints__checkpoint__permissions_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/fine_tuning/checkpoints/{checkpoint}/permissions/{permission}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        post?: never;
-        /**
-         * Refused: checkpoints cannot be shared
-         * @description `400` with code `sharing_not_supported`; `404` for a model that you do not have.
-         */
-        delete: operations["delete_permission_v1_fine_tuning_checkpoints__checkpoint__permissions__permission__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -2449,57 +2323,22 @@ export interface components {
             [key: string]: unknown;
         };
         /**
-         * AnsweredRow
-         * @description A row of an evaluation with what each model made of it.
+         * AnswerMessage
+         * @description The message that the model wrote.
          */
-        AnsweredRow: {
-            /** Row */
-            row: number;
+        AnswerMessage: {
             /**
-             * Line
-             * @default 0
+             * Role
+             * @default assistant
+             * @constant
              */
-            line: number;
-            /**
-             * Question
-             * @default
-             */
-            question: string;
-            /** Reference */
-            reference?: string | null;
-            /** Answers */
-            answers?: {
-                [key: string]: string;
-            };
-            /** Cut */
-            cut?: string[];
-            /** Scores */
-            scores?: {
-                [key: string]: {
-                    [key: string]: number;
-                };
-            };
-            /** Skipped */
-            skipped?: {
-                [key: string]: {
-                    [key: string]: string;
-                };
-            };
-        } & {
-            [key: string]: unknown;
-        };
-        /**
-         * AnsweredRowList
-         * @description One page of the rows of an evaluation; the number of its last row goes into `after` of the next request.
-         */
-        AnsweredRowList: {
-            /** Data */
-            data: components["schemas"]["AnsweredRow"][];
-            /**
-             * Has More
-             * @default false
-             */
-            has_more: boolean;
+            role: "assistant";
+            /** Content */
+            content: string | null;
+            /** Refusal */
+            refusal?: null;
+            /** Tool Calls */
+            tool_calls?: components["schemas"]["ToolCall"][] | null;
         } & {
             [key: string]: unknown;
         };
@@ -2569,7 +2408,7 @@ export interface components {
         };
         /**
          * AuditEntry
-         * @description One action of a user, or one request with a wrong key.
+         * @description One action of a user.
          */
         AuditEntry: {
             /** Id */
@@ -2676,13 +2515,6 @@ export interface components {
              * @enum {string}
              */
             type: "bleu";
-            /**
-             * Tokenizer
-             * @description How sacreBLEU finds the words: `13a` for languages with spaces, `char` for those without.
-             * @default 13a
-             * @enum {string}
-             */
-            tokenizer: "13a" | "intl" | "char" | "none";
         };
         /**
          * Change
@@ -2802,6 +2634,201 @@ export interface components {
          * @enum {string}
          */
         ChannelType: "webhook" | "mail" | "apprise";
+        /**
+         * ChatChoice
+         * @description One answer.
+         */
+        ChatChoice: {
+            /** Index */
+            index: number;
+            message: components["schemas"]["AnswerMessage"];
+            logprobs?: components["schemas"]["ChatLogprobs"] | null;
+            /**
+             * Finish Reason
+             * @enum {string}
+             */
+            finish_reason: "stop" | "length" | "tool_calls";
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ChatCompletion
+         * @description The answers to a conversation.
+         */
+        ChatCompletion: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default chat.completion
+             * @constant
+             */
+            object: "chat.completion";
+            /** Created */
+            created: number;
+            /** Model */
+            model: string;
+            /** Choices */
+            choices: components["schemas"]["ChatChoice"][];
+            usage: components["schemas"]["Usage"];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ChatLogprobs
+         * @description The tokens of an answer.
+         */
+        ChatLogprobs: {
+            /** Content */
+            content: components["schemas"]["TokenLogprob"][] | null;
+            /** Refusal */
+            refusal?: null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ChatRequest
+         * @description A conversation to be continued by the model.
+         */
+        ChatRequest: {
+            /**
+             * Model
+             * @description `ft:...`, `ft:...:ckpt-step-N`, `job:NAME`, `job:NAME/step-N`, `model:ID`, or the name of a base model.
+             */
+            model: string;
+            /**
+             * Stream
+             * @description Send the answer while it is generated, as server-sent events.
+             */
+            stream?: boolean | null;
+            /** @description Only with `stream`. */
+            stream_options?: components["schemas"]["StreamOptions"] | null;
+            /**
+             * Temperature
+             * @description 0 always takes the most likely token. Default: 1.
+             */
+            temperature?: number | null;
+            /**
+             * Top P
+             * @description Sample among the most likely tokens that have this probability together.
+             */
+            top_p?: number | null;
+            /**
+             * Top K
+             * @description Sample among this many most likely tokens. Not a field of OpenAI's.
+             */
+            top_k?: number | null;
+            /**
+             * N
+             * @description Number of answers.
+             */
+            n?: number | null;
+            /**
+             * Stop
+             * @description Texts that end an answer, which does not contain them.
+             */
+            stop?: string | string[] | null;
+            /**
+             * Seed
+             * @description Seed of the random choices of this request; the same request gets the same answer.
+             */
+            seed?: number | null;
+            /**
+             * Presence Penalty
+             * @description Subtracted from the logits of all tokens that the answer contains.
+             */
+            presence_penalty?: number | null;
+            /**
+             * Frequency Penalty
+             * @description Subtracted from the logits of a token for each time that the answer contains it.
+             */
+            frequency_penalty?: number | null;
+            /**
+             * Logit Bias
+             * @description Added to the logits of tokens, by their ids.
+             */
+            logit_bias?: {
+                [key: string]: number;
+            } | null;
+            /**
+             * User
+             * @description Not used.
+             */
+            user?: string | null;
+            /**
+             * Messages
+             * @description The conversation, as in a training row: `role` and `content`, `tool_calls`, `tool_call_id`.
+             */
+            messages: {
+                [key: string]: unknown;
+            }[];
+            /**
+             * Max Tokens
+             * @description Older name of `max_completion_tokens`.
+             */
+            max_tokens?: number | null;
+            /**
+             * Max Completion Tokens
+             * @description Largest number of tokens of an answer. Default: what the context of the model leaves.
+             */
+            max_completion_tokens?: number | null;
+            /**
+             * Logprobs
+             * @description Return the log probability of each token of the answer.
+             */
+            logprobs?: boolean | null;
+            /**
+             * Top Logprobs
+             * @description With `logprobs`: return this many of the most likely tokens at each position too.
+             */
+            top_logprobs?: number | null;
+            /**
+             * Tools
+             * @description Functions that the model may call, if its chat template knows tools.
+             */
+            tools?: {
+                [key: string]: unknown;
+            }[] | null;
+            /**
+             * Tool Choice
+             * @description `none`: do not show the tools to the model. No other choice can be enforced.
+             */
+            tool_choice?: ("auto" | "none") | null;
+            /**
+             * Parallel Tool Calls
+             * @description Must be `true`: the number of calls is not limited.
+             */
+            parallel_tool_calls?: true | null;
+            /** @description `{"type": "text"}` only. */
+            response_format?: components["schemas"]["ResponseFormat"] | null;
+            /**
+             * Metadata
+             * @description Not used.
+             */
+            metadata?: {
+                [key: string]: string;
+            } | null;
+            /**
+             * Store
+             * @description Must be `false`: answers are not stored.
+             */
+            store?: false | null;
+            /**
+             * Service Tier
+             * @description Not used.
+             */
+            service_tier?: ("auto" | "default") | null;
+            /**
+             * Safety Identifier
+             * @description Not used.
+             */
+            safety_identifier?: string | null;
+            /**
+             * Prompt Cache Key
+             * @description Not used.
+             */
+            prompt_cache_key?: string | null;
+        };
         /**
          * CheckReport
          * @description What the doctor found in a dataset for a model, at a length and with a choice of what is trained.
@@ -3174,6 +3201,142 @@ export interface components {
              * @description MD5 of the whole file.
              */
             md5?: string | null;
+        };
+        /**
+         * CompletionChoice
+         * @description One continuation of a text.
+         */
+        CompletionChoice: {
+            /** Index */
+            index: number;
+            /** Text */
+            text: string;
+            logprobs?: components["schemas"]["CompletionLogprobs"] | null;
+            /**
+             * Finish Reason
+             * @enum {string}
+             */
+            finish_reason: "stop" | "length" | "tool_calls";
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * CompletionLogprobs
+         * @description The tokens of a completion, in the older form.
+         */
+        CompletionLogprobs: {
+            /** Tokens */
+            tokens: string[];
+            /** Token Logprobs */
+            token_logprobs: number[];
+            /** Top Logprobs */
+            top_logprobs: {
+                [key: string]: number;
+            }[] | null;
+            /** Text Offset */
+            text_offset: number[];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * CompletionRequest
+         * @description A text to be continued by the model, without its chat template.
+         */
+        CompletionRequest: {
+            /**
+             * Model
+             * @description `ft:...`, `ft:...:ckpt-step-N`, `job:NAME`, `job:NAME/step-N`, `model:ID`, or the name of a base model.
+             */
+            model: string;
+            /**
+             * Stream
+             * @description Send the answer while it is generated, as server-sent events.
+             */
+            stream?: boolean | null;
+            /** @description Only with `stream`. */
+            stream_options?: components["schemas"]["StreamOptions"] | null;
+            /**
+             * Temperature
+             * @description 0 always takes the most likely token. Default: 1.
+             */
+            temperature?: number | null;
+            /**
+             * Top P
+             * @description Sample among the most likely tokens that have this probability together.
+             */
+            top_p?: number | null;
+            /**
+             * Top K
+             * @description Sample among this many most likely tokens. Not a field of OpenAI's.
+             */
+            top_k?: number | null;
+            /**
+             * N
+             * @description Number of answers.
+             */
+            n?: number | null;
+            /**
+             * Stop
+             * @description Texts that end an answer, which does not contain them.
+             */
+            stop?: string | string[] | null;
+            /**
+             * Seed
+             * @description Seed of the random choices of this request; the same request gets the same answer.
+             */
+            seed?: number | null;
+            /**
+             * Presence Penalty
+             * @description Subtracted from the logits of all tokens that the answer contains.
+             */
+            presence_penalty?: number | null;
+            /**
+             * Frequency Penalty
+             * @description Subtracted from the logits of a token for each time that the answer contains it.
+             */
+            frequency_penalty?: number | null;
+            /**
+             * Logit Bias
+             * @description Added to the logits of tokens, by their ids.
+             */
+            logit_bias?: {
+                [key: string]: number;
+            } | null;
+            /**
+             * User
+             * @description Not used.
+             */
+            user?: string | null;
+            /**
+             * Prompt
+             * @description A text, the ids of its tokens, or up to 16 of them, each of which gets `n` answers.
+             */
+            prompt: string | number[] | (string[] | number[][]);
+            /**
+             * Max Tokens
+             * @description Largest number of tokens of an answer. Default: 16.
+             */
+            max_tokens?: number | null;
+            /**
+             * Logprobs
+             * @description Return the log probabilities of each token, and of this many of the most likely ones.
+             */
+            logprobs?: number | null;
+            /**
+             * Best Of
+             * @description Must be 1.
+             */
+            best_of?: 1 | null;
+            /**
+             * Echo
+             * @description Must be `false`: answers do not repeat the prompt.
+             */
+            echo?: false | null;
+            /**
+             * Suffix
+             * @description Must be empty: text is not inserted.
+             */
+            suffix?: "" | null;
         };
         /**
          * Convergence
@@ -3586,11 +3749,6 @@ export interface components {
             total: number | null;
             /** Used */
             used: number;
-            /**
-             * Out
-             * @default 0
-             */
-            out: number;
             /** Free */
             free: number | null;
         } & {
@@ -3865,12 +4023,6 @@ export interface components {
              */
             seed: number;
             /**
-             * Reuse
-             * @description Whether an evaluation that completed earlier answers at once, where it measured the same models on the same rows with the same settings.
-             * @default true
-             */
-            reuse: boolean;
-            /**
              * @description Devices for the job.
              * @default {
              *       "num_workers": 1,
@@ -3902,11 +4054,6 @@ export interface components {
              */
             time_limit_s?: number | null;
             /**
-             * Max Cost
-             * @description What the job may cost, all its attempts together, in the currency of the service; then it saves and ends.
-             */
-            max_cost?: number | string | null;
-            /**
              * Stuck Timeout S
              * @description Seconds without progress after which the attempt counts as hung and is tried again.
              * @default 600
@@ -3918,29 +4065,6 @@ export interface components {
              * @default 3600
              */
             first_step_timeout_s: number;
-        };
-        /**
-         * EvaluationResults
-         * @description What an evaluation found. Base models come first.
-         */
-        EvaluationResults: {
-            /** Job Id */
-            job_id: string;
-            /** Dataset Id */
-            dataset_id: string;
-            /** Num Rows */
-            num_rows: number;
-            /** Models */
-            models: components["schemas"]["ModelResult"][];
-            /** Tests */
-            tests?: components["schemas"]["PairedTest"][];
-            /**
-             * Seed
-             * @default 0
-             */
-            seed: number;
-        } & {
-            [key: string]: unknown;
         };
         /**
          * Event
@@ -4106,6 +4230,18 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * FunctionCall
+         * @description A function, and its arguments as JSON text.
+         */
+        FunctionCall: {
+            /** Name */
+            name: string;
+            /** Arguments */
+            arguments: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * Gap
          * @description Difference of the evaluation and the training at the newest evaluation.
          */
@@ -4154,25 +4290,6 @@ export interface components {
              * @default 0
              */
             top_k: number;
-        };
-        /**
-         * GpuOut
-         * @description A GPU that no job gets, because one job after another failed on it.
-         */
-        GpuOut: {
-            /** Node */
-            node: string;
-            /** Gpu */
-            gpu: number;
-            /**
-             * Since
-             * Format: date-time
-             */
-            since: string;
-            /** Reason */
-            reason: string;
-        } & {
-            [key: string]: unknown;
         };
         /**
          * GpuProcess
@@ -4771,11 +4888,6 @@ export interface components {
              */
             time_limit_s?: number | null;
             /**
-             * Max Cost
-             * @description What the job may cost, all its attempts together, in the currency of the service; then it saves and ends.
-             */
-            max_cost?: number | string | null;
-            /**
              * Stuck Timeout S
              * @description Seconds without progress after which the attempt counts as hung and is tried again.
              * @default 600
@@ -4849,8 +4961,6 @@ export interface components {
             cost?: string | null;
             /** Currency */
             currency?: string | null;
-            /** Max Cost After S */
-            max_cost_after_s?: number | null;
             /** Measured Job Id */
             measured_job_id?: string | null;
             /** Memory Correction */
@@ -4881,7 +4991,7 @@ export interface components {
          * @description What a job does; `kind` in its config.
          * @enum {string}
          */
-        JobKind: "training" | "evaluation";
+        JobKind: "training" | "evaluation" | "engine";
         /**
          * JobOverview
          * @description A job with its dataset and newest metric points, as the earlier clients read it.
@@ -5401,40 +5511,6 @@ export interface components {
             [key: string]: unknown;
         };
         /**
-         * MetricResult
-         * @description A metric of one model.
-         */
-        MetricResult: {
-            /** Metric */
-            metric: string;
-            /** Value */
-            value?: number | null;
-            /** Low */
-            low?: number | null;
-            /** High */
-            high?: number | null;
-            /**
-             * Num Rows
-             * @default 0
-             */
-            num_rows: number;
-            /** Skipped */
-            skipped?: {
-                [key: string]: number;
-            };
-            /**
-             * Is Lower Better
-             * @default false
-             */
-            is_lower_better: boolean;
-            /** Worst */
-            worst?: components["schemas"]["ScoredRow"][];
-            /** Best */
-            best?: components["schemas"]["ScoredRow"][];
-        } & {
-            [key: string]: unknown;
-        };
-        /**
          * MetricsPayload
          * @description Measured values of one step, with the position of the training.
          */
@@ -5517,24 +5593,6 @@ export interface components {
             model: string;
         };
         /**
-         * ModelResult
-         * @description One model of an evaluation.
-         */
-        ModelResult: {
-            /** Key */
-            key: string;
-            /** Name */
-            name: string;
-            /** Base */
-            base?: string | null;
-            /** Revision */
-            revision?: string | null;
-            /** Metrics */
-            metrics?: components["schemas"]["MetricResult"][];
-        } & {
-            [key: string]: unknown;
-        };
-        /**
          * Move
          * @description A new place in the queue, among the jobs with the same priority.
          */
@@ -5584,40 +5642,10 @@ export interface components {
              */
             name: string;
         };
-        /**
-         * NodeHistory
-         * @description The series of one machine and its GPUs.
-         */
-        NodeHistory: {
-            /** Node */
-            node: string;
-            /** Interval S */
-            interval_s: number;
-            /** Data */
-            data: components["schemas"]["NodeSeries"][];
-        } & {
-            [key: string]: unknown;
-        };
         /** NodeList */
         NodeList: {
             /** Data */
             data: components["schemas"]["NodeStatus"][];
-        } & {
-            [key: string]: unknown;
-        };
-        /**
-         * NodeSeries
-         * @description What a machine or one of its GPUs did over time.
-         */
-        NodeSeries: {
-            /** Device */
-            device: string;
-            /** Times */
-            times: string[];
-            /** Values */
-            values: {
-                [key: string]: components["schemas"]["Spread"];
-            };
         } & {
             [key: string]: unknown;
         };
@@ -5649,11 +5677,6 @@ export interface components {
              * @default []
              */
             jobs: components["schemas"]["HeldDevices"][];
-            /**
-             * Gpus Out
-             * @default []
-             */
-            gpus_out: components["schemas"]["GpuOut"][];
         } & {
             [key: string]: unknown;
         };
@@ -5691,7 +5714,7 @@ export interface components {
         };
         /**
          * Notification
-         * @description One life event of a job, or news about a channel, a budget or a GPU.
+         * @description One life event of a job, or of a channel.
          */
         Notification: {
             /** Id */
@@ -5725,7 +5748,7 @@ export interface components {
          * @description What a notification reports.
          * @enum {string}
          */
-        NotificationKind: "submitted" | "started" | "completed" | "failed" | "cancelled" | "paused" | "resumed" | "retried" | "recovered" | "requeued" | "alarm" | "budget" | "gpu_out" | "channel_off" | "test";
+        NotificationKind: "submitted" | "started" | "completed" | "failed" | "cancelled" | "paused" | "resumed" | "retried" | "recovered" | "requeued" | "alarm" | "channel_off" | "test";
         /**
          * NotificationPage
          * @description Notifications, newest first.
@@ -6283,29 +6306,6 @@ export interface components {
             [key: string]: unknown;
         };
         /**
-         * PairedTest
-         * @description Whether two models differ in a metric, on the rows that both were measured on.
-         */
-        PairedTest: {
-            /** Metric */
-            metric: string;
-            /** Model */
-            model: string;
-            /** Other */
-            other: string;
-            /** Difference */
-            difference?: number | null;
-            /** P Value */
-            p_value?: number | null;
-            /**
-             * Num Rows
-             * @default 0
-             */
-            num_rows: number;
-        } & {
-            [key: string]: unknown;
-        };
-        /**
          * Part
          * @description Something that the service depends on.
          */
@@ -6504,11 +6504,6 @@ export interface components {
             next_cursor?: string | null;
             /** Waiting For */
             waiting_for?: string | null;
-            /**
-             * Gpus Out
-             * @default []
-             */
-            gpus_out: components["schemas"]["GpuOut"][];
         } & {
             [key: string]: unknown;
         };
@@ -6561,15 +6556,6 @@ export interface components {
              * @default 1
              */
             weight: number;
-            /** Max Monthly Cost */
-            max_monthly_cost?: string | null;
-            /**
-             * Monthly Cost
-             * @default 0
-             */
-            monthly_cost: string;
-            /** Currency */
-            currency?: string | null;
             /**
              * Queued Jobs
              * @default 0
@@ -6615,11 +6601,6 @@ export interface components {
             max_upload_bytes?: number | null;
             /** Weight */
             weight?: number | null;
-            /**
-             * Max Monthly Cost
-             * @description What the jobs may cost in a calendar month (UTC), in the currency of the service.
-             */
-            max_monthly_cost?: number | string | null;
         };
         /**
          * ReadUntil
@@ -6654,7 +6635,7 @@ export interface components {
          * @description Why a job, or one attempt of it, ended.
          * @enum {string}
          */
-        ReasonCode: "ok" | "user_cancelled" | "config_invalid" | "dataset_invalid" | "model_not_found" | "model_access_denied" | "device_oom" | "host_oom" | "disk_full" | "storage_error" | "checkpoint_corrupt" | "loss_diverged" | "worker_crashed" | "worker_hung" | "node_lost" | "gpu_lost" | "collective_error" | "preempted" | "service_restarted" | "retry_budget_exhausted" | "time_limit" | "cost_limit" | "internal_error";
+        ReasonCode: "ok" | "user_cancelled" | "config_invalid" | "dataset_invalid" | "model_not_found" | "model_access_denied" | "device_oom" | "host_oom" | "disk_full" | "storage_error" | "checkpoint_corrupt" | "loss_diverged" | "worker_crashed" | "worker_hung" | "node_lost" | "gpu_lost" | "collective_error" | "preempted" | "service_restarted" | "retry_budget_exhausted" | "time_limit" | "internal_error";
         /**
          * Regex
          * @description 1 where the answer matches a regular expression, else 0. A match that takes longer than a second is none.
@@ -6795,6 +6776,19 @@ export interface components {
              * @enum {string}
              */
             sharding: "auto" | "none" | "fsdp";
+        };
+        /**
+         * ResponseFormat
+         * @description The form of an answer.
+         */
+        ResponseFormat: {
+            /**
+             * Type
+             * @description `text` only: answers are not constrained to JSON.
+             * @default text
+             * @constant
+             */
+            type: "text";
         };
         /**
          * Resume
@@ -6964,11 +6958,17 @@ export interface components {
             type: "rouge";
             /**
              * Variant
-             * @description Shared words, shared pairs of words, or the longest common subsequence of words.
+             * @description Shared words, shared pairs of words, or the longest common subsequence (`rougeLsum`: line by line).
              * @default rougeL
              * @enum {string}
              */
-            variant: "rouge1" | "rouge2" | "rougeL";
+            variant: "rouge1" | "rouge2" | "rougeL" | "rougeLsum";
+            /**
+             * Use Stemmer
+             * @description Whether English words count by their stems.
+             * @default false
+             */
+            use_stemmer: boolean;
         };
         /**
          * RowEstimate
@@ -7081,27 +7081,6 @@ export interface components {
          * @enum {string}
          */
         Scope: "read" | "train" | "admin";
-        /**
-         * ScoredRow
-         * @description A row among the worst or the best ones of a metric.
-         */
-        ScoredRow: {
-            /** Row */
-            row: number;
-            /** Score */
-            score?: number | null;
-            /**
-             * Question
-             * @default
-             */
-            question: string;
-            /** Reference */
-            reference?: string | null;
-            /** Answer */
-            answer?: string | null;
-        } & {
-            [key: string]: unknown;
-        };
         /** SeriesList */
         SeriesList: {
             /** Data */
@@ -7292,6 +7271,22 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * StreamOptions
+         * @description What a stream contains besides the answer.
+         */
+        StreamOptions: {
+            /**
+             * Include Usage
+             * @description Send one more chunk, with the numbers of tokens.
+             */
+            include_usage?: boolean | null;
+            /**
+             * Include Obfuscation
+             * @description Must be `false`: chunks are not padded.
+             */
+            include_obfuscation?: false | null;
+        };
+        /**
          * Suggestion
          * @description Changes that belong together: half the rows in a pass with twice the passes in a step, for example.
          */
@@ -7379,6 +7374,29 @@ export interface components {
             event_type: string;
         };
         /**
+         * TextCompletion
+         * @description The continuations of a text.
+         */
+        TextCompletion: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default text_completion
+             * @constant
+             */
+            object: "text_completion";
+            /** Created */
+            created: number;
+            /** Model */
+            model: string;
+            /** Choices */
+            choices: components["schemas"]["CompletionChoice"][];
+            usage: components["schemas"]["Usage"];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * Throughput
          * @description Speed of the training, without evaluations and checkpoints.
          */
@@ -7454,6 +7472,22 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * TokenLogprob
+         * @description A token of an answer.
+         */
+        TokenLogprob: {
+            /** Token */
+            token: string;
+            /** Logprob */
+            logprob: number;
+            /** Bytes */
+            bytes: number[] | null;
+            /** Top Logprobs */
+            top_logprobs: components["schemas"]["TopLogprob"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * TokenRow
          * @description A row as the model reads it.
          */
@@ -7497,6 +7531,37 @@ export interface components {
         TokenRowList: {
             /** Data */
             data: components["schemas"]["TokenRow"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ToolCall
+         * @description A call of a tool by the model.
+         */
+        ToolCall: {
+            /** Id */
+            id: string;
+            /**
+             * Type
+             * @default function
+             * @constant
+             */
+            type: "function";
+            function: components["schemas"]["FunctionCall"];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * TopLogprob
+         * @description A token that was possible at a position.
+         */
+        TopLogprob: {
+            /** Token */
+            token: string;
+            /** Logprob */
+            logprob: number;
+            /** Bytes */
+            bytes: number[] | null;
         } & {
             [key: string]: unknown;
         };
@@ -7873,6 +7938,20 @@ export interface components {
             expires_s: number;
         };
         /**
+         * Usage
+         * @description Numbers of tokens.
+         */
+        Usage: {
+            /** Prompt Tokens */
+            prompt_tokens: number;
+            /** Completion Tokens */
+            completion_tokens: number;
+            /** Total Tokens */
+            total_tokens: number;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * User
          * @description Someone who owns jobs, datasets and models.
          */
@@ -7946,21 +8025,6 @@ export interface components {
             code: string;
             /** Message */
             message: string;
-        } & {
-            [key: string]: unknown;
-        };
-        /**
-         * DeletedMessage
-         * @description A job was deleted, with its events (streams of all jobs).
-         */
-        DeletedMessage: {
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            type: "deleted";
-            /** Job Id */
-            job_id: string;
         } & {
             [key: string]: unknown;
         };
@@ -8064,8 +8128,7 @@ export type SchemaAdjustedBy = components['schemas']['AdjustedBy'];
 export type SchemaAdjustedPayload = components['schemas']['AdjustedPayload'];
 export type SchemaAdjustment = components['schemas']['Adjustment'];
 export type SchemaAlternative = components['schemas']['Alternative'];
-export type SchemaAnsweredRow = components['schemas']['AnsweredRow'];
-export type SchemaAnsweredRowList = components['schemas']['AnsweredRowList'];
+export type SchemaAnswerMessage = components['schemas']['AnswerMessage'];
 export type SchemaApiKey = components['schemas']['ApiKey'];
 export type SchemaAttempt = components['schemas']['Attempt'];
 export type SchemaAttemptList = components['schemas']['AttemptList'];
@@ -8082,6 +8145,10 @@ export type SchemaChannelChange = components['schemas']['ChannelChange'];
 export type SchemaChannelList = components['schemas']['ChannelList'];
 export type SchemaChannelSwitch = components['schemas']['ChannelSwitch'];
 export type SchemaChannelType = components['schemas']['ChannelType'];
+export type SchemaChatChoice = components['schemas']['ChatChoice'];
+export type SchemaChatCompletion = components['schemas']['ChatCompletion'];
+export type SchemaChatLogprobs = components['schemas']['ChatLogprobs'];
+export type SchemaChatRequest = components['schemas']['ChatRequest'];
 export type SchemaCheckReport = components['schemas']['CheckReport'];
 export type SchemaCheckState = components['schemas']['CheckState'];
 export type SchemaCheckpoint = components['schemas']['Checkpoint'];
@@ -8099,6 +8166,9 @@ export type SchemaComparedRun = components['schemas']['ComparedRun'];
 export type SchemaComparedSetting = components['schemas']['ComparedSetting'];
 export type SchemaComparison = components['schemas']['Comparison'];
 export type SchemaCompleteUpload = components['schemas']['CompleteUpload'];
+export type SchemaCompletionChoice = components['schemas']['CompletionChoice'];
+export type SchemaCompletionLogprobs = components['schemas']['CompletionLogprobs'];
+export type SchemaCompletionRequest = components['schemas']['CompletionRequest'];
 export type SchemaConvergence = components['schemas']['Convergence'];
 export type SchemaCostGroup = components['schemas']['CostGroup'];
 export type SchemaCostRecord = components['schemas']['CostRecord'];
@@ -8128,7 +8198,6 @@ export type SchemaDuplicates = components['schemas']['Duplicates'];
 export type SchemaEarlierRun = components['schemas']['EarlierRun'];
 export type SchemaEnergyCost = components['schemas']['EnergyCost'];
 export type SchemaEvaluationConfig = components['schemas']['EvaluationConfig'];
-export type SchemaEvaluationResults = components['schemas']['EvaluationResults'];
 export type SchemaEvent = components['schemas']['Event'];
 export type SchemaEventKind = components['schemas']['EventKind'];
 export type SchemaEventList = components['schemas']['EventList'];
@@ -8138,9 +8207,9 @@ export type SchemaF1 = components['schemas']['F1'];
 export type SchemaFailureAnalysis = components['schemas']['FailureAnalysis'];
 export type SchemaFailurePayload = components['schemas']['FailurePayload'];
 export type SchemaFinding = components['schemas']['Finding'];
+export type SchemaFunctionCall = components['schemas']['FunctionCall'];
 export type SchemaGap = components['schemas']['Gap'];
 export type SchemaGeneration = components['schemas']['Generation'];
-export type SchemaGpuOut = components['schemas']['GpuOut'];
 export type SchemaGpuProcess = components['schemas']['GpuProcess'];
 export type SchemaGpuSample = components['schemas']['GpuSample'];
 export type SchemaGraderCheck = components['schemas']['GraderCheck'];
@@ -8181,17 +8250,13 @@ export type SchemaMemoryParts = components['schemas']['MemoryParts'];
 export type SchemaMethodChoice = components['schemas']['MethodChoice'];
 export type SchemaMetricList = components['schemas']['MetricList'];
 export type SchemaMetricPoint = components['schemas']['MetricPoint'];
-export type SchemaMetricResult = components['schemas']['MetricResult'];
 export type SchemaMetricsPayload = components['schemas']['MetricsPayload'];
 export type SchemaModelCheck = components['schemas']['ModelCheck'];
 export type SchemaModelReference = components['schemas']['ModelReference'];
-export type SchemaModelResult = components['schemas']['ModelResult'];
 export type SchemaMove = components['schemas']['Move'];
 export type SchemaNewKey = components['schemas']['NewKey'];
 export type SchemaNewUser = components['schemas']['NewUser'];
-export type SchemaNodeHistory = components['schemas']['NodeHistory'];
 export type SchemaNodeList = components['schemas']['NodeList'];
-export type SchemaNodeSeries = components['schemas']['NodeSeries'];
 export type SchemaNodeStatus = components['schemas']['NodeStatus'];
 export type SchemaNormalisedMatch = components['schemas']['NormalisedMatch'];
 export type SchemaNoticePayload = components['schemas']['NoticePayload'];
@@ -8224,7 +8289,6 @@ export type SchemaPageAuditEntry = components['schemas']['Page_AuditEntry_'];
 export type SchemaPageDataset = components['schemas']['Page_Dataset_'];
 export type SchemaPageJob = components['schemas']['Page_Job_'];
 export type SchemaPageTunedModel = components['schemas']['Page_TunedModel_'];
-export type SchemaPairedTest = components['schemas']['PairedTest'];
 export type SchemaPart = components['schemas']['Part'];
 export type SchemaPerplexity = components['schemas']['Perplexity'];
 export type SchemaPhase = components['schemas']['Phase'];
@@ -8245,6 +8309,7 @@ export type SchemaRegexReward = components['schemas']['RegexReward'];
 export type SchemaReinforcementHyperparameters = components['schemas']['ReinforcementHyperparameters'];
 export type SchemaReinforcementSettings = components['schemas']['ReinforcementSettings'];
 export type SchemaResources = components['schemas']['Resources'];
+export type SchemaResponseFormat = components['schemas']['ResponseFormat'];
 export type SchemaResume = components['schemas']['Resume'];
 export type SchemaResumeFrom = components['schemas']['ResumeFrom'];
 export type SchemaResumedPayload = components['schemas']['ResumedPayload'];
@@ -8256,7 +8321,6 @@ export type SchemaRowEstimate = components['schemas']['RowEstimate'];
 export type SchemaRunningEntry = components['schemas']['RunningEntry'];
 export type SchemaSamplePayload = components['schemas']['SamplePayload'];
 export type SchemaScope = components['schemas']['Scope'];
-export type SchemaScoredRow = components['schemas']['ScoredRow'];
 export type SchemaSeriesList = components['schemas']['SeriesList'];
 export type SchemaServiceInfo = components['schemas']['ServiceInfo'];
 export type SchemaSession = components['schemas']['Session'];
@@ -8269,6 +8333,7 @@ export type SchemaSpike = components['schemas']['Spike'];
 export type SchemaSpikes = components['schemas']['Spikes'];
 export type SchemaSpread = components['schemas']['Spread'];
 export type SchemaStatusPayload = components['schemas']['StatusPayload'];
+export type SchemaStreamOptions = components['schemas']['StreamOptions'];
 export type SchemaSuggestion = components['schemas']['Suggestion'];
 export type SchemaSupervisedSettings = components['schemas']['SupervisedSettings'];
 export type SchemaTemplate = components['schemas']['Template'];
@@ -8276,11 +8341,15 @@ export type SchemaTemplateList = components['schemas']['TemplateList'];
 export type SchemaTemplateSummary = components['schemas']['TemplateSummary'];
 export type SchemaTemplateText = components['schemas']['TemplateText'];
 export type SchemaTestEvent = components['schemas']['TestEvent'];
+export type SchemaTextCompletion = components['schemas']['TextCompletion'];
 export type SchemaThroughput = components['schemas']['Throughput'];
 export type SchemaTimeUse = components['schemas']['TimeUse'];
 export type SchemaToken = components['schemas']['Token'];
+export type SchemaTokenLogprob = components['schemas']['TokenLogprob'];
 export type SchemaTokenRow = components['schemas']['TokenRow'];
 export type SchemaTokenRowList = components['schemas']['TokenRowList'];
+export type SchemaToolCall = components['schemas']['ToolCall'];
+export type SchemaTopLogprob = components['schemas']['TopLogprob'];
 export type SchemaTrainingConfig = components['schemas']['TrainingConfig'];
 export type SchemaTrialPayload = components['schemas']['TrialPayload'];
 export type SchemaTunedModel = components['schemas']['TunedModel'];
@@ -8290,13 +8359,13 @@ export type SchemaUploadEnd = components['schemas']['UploadEnd'];
 export type SchemaUploadList = components['schemas']['UploadList'];
 export type SchemaUploadStart = components['schemas']['UploadStart'];
 export type SchemaUrlRequest = components['schemas']['UrlRequest'];
+export type SchemaUsage = components['schemas']['Usage'];
 export type SchemaUser = components['schemas']['User'];
 export type SchemaUserChange = components['schemas']['UserChange'];
 export type SchemaUserList = components['schemas']['UserList'];
 export type SchemaError = components['schemas']['Error'];
 export type SchemaAckMessage = components['schemas']['AckMessage'];
 export type SchemaCloseMessage = components['schemas']['CloseMessage'];
-export type SchemaDeletedMessage = components['schemas']['DeletedMessage'];
 export type SchemaEndMessage = components['schemas']['EndMessage'];
 export type SchemaErrorMessage = components['schemas']['ErrorMessage'];
 export type SchemaEventsMessage = components['schemas']['EventsMessage'];
@@ -8308,8 +8377,6 @@ export interface operations {
     stream_all_jobs_api_training_events_stream_get: {
         parameters: {
             query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
                 /** @description Number of the last event that you have. */
                 after?: number | null;
                 /** @description Kinds of events to send; default: all. */
@@ -8332,7 +8399,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["DeletedMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["CloseMessage"];
+                    "text/event-stream": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["CloseMessage"];
                 };
             };
             /** @description Error */
@@ -8349,8 +8416,6 @@ export interface operations {
     stream_job_api_training_jobs__job_id__events_stream_get: {
         parameters: {
             query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
                 /** @description Number of the last event that you have. */
                 after?: number | null;
                 /** @description Kinds of events to send; default: all. */
@@ -8376,7 +8441,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["DeletedMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["CloseMessage"];
+                    "text/event-stream": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["CloseMessage"];
                 };
             };
             /** @description The job has ended, and `Last-Event-ID` is its last event. */
@@ -8403,8 +8468,6 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -8434,10 +8497,7 @@ export interface operations {
     };
     get_devices_api_training_devices_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -8466,10 +8526,7 @@ export interface operations {
     };
     delete_checkpoint_api_training_jobs__job_id__checkpoints__name__delete: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -8501,10 +8558,7 @@ export interface operations {
     };
     change_checkpoint_api_training_jobs__job_id__checkpoints__name__patch: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -8542,10 +8596,7 @@ export interface operations {
     };
     prune_checkpoints_api_training_checkpoints_prune_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -8576,85 +8627,9 @@ export interface operations {
             };
         };
     };
-    get_results_api_training_jobs__job_id__evaluation_get: {
-        parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
-            header?: never;
-            path: {
-                /** @description The job's id, unique name or unique id prefix. */
-                job_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["EvaluationResults"];
-                };
-            };
-            /** @description Error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
-    get_rows_api_training_jobs__job_id__evaluation_rows_get: {
-        parameters: {
-            query?: {
-                /** @description Number of the last row of the page before. */
-                after?: number;
-                limit?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
-            header?: never;
-            path: {
-                /** @description The job's id, unique name or unique id prefix. */
-                job_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["AnsweredRowList"];
-                };
-            };
-            /** @description Error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
     get_quota_api_quota_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -8683,10 +8658,7 @@ export interface operations {
     };
     put_quota_api_quota_put: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -8728,8 +8700,6 @@ export interface operations {
                 until?: string | null;
                 /** @description Format of the reply. */
                 format?: "json" | "csv";
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -8744,7 +8714,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CostReport"];
-                    "text/csv": string;
                 };
             };
             /** @description Error */
@@ -8760,10 +8729,7 @@ export interface operations {
     };
     get_session_api_session_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -8852,10 +8818,7 @@ export interface operations {
     };
     list_users_api_users_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -8884,10 +8847,7 @@ export interface operations {
     };
     add_user_api_users_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -8920,10 +8880,7 @@ export interface operations {
     };
     change_user_api_users__name__patch: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The user's name. */
@@ -8959,10 +8916,7 @@ export interface operations {
     };
     list_keys_api_keys_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -8991,10 +8945,7 @@ export interface operations {
     };
     create_key_api_keys_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -9027,10 +8978,7 @@ export interface operations {
     };
     rotate_key_api_keys__key_id__rotate_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The key's id: the middle part of the key. */
@@ -9066,10 +9014,7 @@ export interface operations {
     };
     revoke_key_api_keys__key_id__delete: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The key's id: the middle part of the key. */
@@ -9107,8 +9052,6 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -9138,10 +9081,7 @@ export interface operations {
     };
     get_disk_api_disk_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -9179,8 +9119,6 @@ export interface operations {
                 limit?: number;
                 /** @description Part of the name, or beginning of the id. */
                 search?: string | null;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -9210,10 +9148,7 @@ export interface operations {
     };
     create_job_api_training_jobs_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: {
                 /** @description A repeated submit with the same key returns the first job instead of creating another. */
                 "Idempotency-Key"?: string | null;
@@ -9249,10 +9184,7 @@ export interface operations {
     };
     estimate_job_api_training_jobs_estimate_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -9285,10 +9217,7 @@ export interface operations {
     };
     get_job_api_training_jobs__job_id__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9320,10 +9249,7 @@ export interface operations {
     };
     delete_job_api_training_jobs__job_id__delete: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -9353,10 +9279,7 @@ export interface operations {
     };
     change_job_api_training_jobs__job_id__patch: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9392,10 +9315,7 @@ export interface operations {
     };
     cancel_job_api_training_jobs__job_id__cancel_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9427,10 +9347,7 @@ export interface operations {
     };
     pause_job_api_training_jobs__job_id__pause_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9462,10 +9379,7 @@ export interface operations {
     };
     resume_job_api_training_jobs__job_id__resume_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9501,10 +9415,7 @@ export interface operations {
     };
     append_batches_api_training_jobs__job_id__batches_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9540,10 +9451,7 @@ export interface operations {
     };
     append_batches_api_training_jobs__job_id__append_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9579,10 +9487,7 @@ export interface operations {
     };
     move_job_api_training_jobs__job_id__move_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9622,8 +9527,6 @@ export interface operations {
                 /** @description Names of the series, separated by commas; default: all. */
                 names?: string[] | null;
                 max_points?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -9661,8 +9564,6 @@ export interface operations {
                 limit?: number;
                 /** @description Kinds of events to return; default: all. */
                 kind?: components["schemas"]["EventKind"][] | null;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -9697,8 +9598,6 @@ export interface operations {
         parameters: {
             query?: {
                 tail?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -9731,10 +9630,7 @@ export interface operations {
     };
     get_checkpoints_api_training_jobs__job_id__checkpoints_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9766,10 +9662,7 @@ export interface operations {
     };
     get_attempts_api_training_jobs__job_id__attempts_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9801,10 +9694,7 @@ export interface operations {
     };
     get_costs_api_training_jobs__job_id__costs_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9836,10 +9726,7 @@ export interface operations {
     };
     get_failure_api_training_jobs__job_id__failure_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9871,10 +9758,7 @@ export interface operations {
     };
     get_analytics_api_training_jobs__job_id__analytics_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9912,8 +9796,6 @@ export interface operations {
                 /** @description Names of the series; default: loss. */
                 name?: string[] | null;
                 max_points?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -9943,10 +9825,7 @@ export interface operations {
     };
     get_nodes_api_nodes_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -9973,84 +9852,6 @@ export interface operations {
             };
         };
     };
-    get_node_history_api_nodes__node__history_get: {
-        parameters: {
-            query?: {
-                /** @description Names of series; default: all. */
-                name?: string[] | null;
-                /** @description Only points after this time. */
-                after?: string | null;
-                /** @description Only points up to this time. */
-                until?: string | null;
-                /** @description Most points for each device. */
-                max_points?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
-            header?: never;
-            path: {
-                /** @description Name of the machine. */
-                node: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["NodeHistory"];
-                };
-            };
-            /** @description Error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
-    post_restore_api_nodes__node__devices__device__restore_post: {
-        parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
-            header?: never;
-            path: {
-                /** @description Name of the machine. */
-                node: string;
-                /** @description `gpu-0` and so on. */
-                device: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
     get_job_telemetry_api_training_jobs__job_id__gpu_get: {
         parameters: {
             query?: {
@@ -10062,8 +9863,6 @@ export interface operations {
                 until?: string | null;
                 /** @description Most points for each device. */
                 max_points?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -10101,8 +9900,6 @@ export interface operations {
                 job: string[];
                 /** @description `html` is a report in one file. */
                 format?: "json" | "html";
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -10117,7 +9914,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Comparison"];
-                    "text/html": string;
                 };
             };
             /** @description Error */
@@ -10133,10 +9929,7 @@ export interface operations {
     };
     list_templates_api_templates_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -10165,10 +9958,7 @@ export interface operations {
     };
     get_template_api_templates__name__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The template's name. */
@@ -10200,10 +9990,7 @@ export interface operations {
     };
     put_template_api_templates__name__put: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The template's name. */
@@ -10239,10 +10026,7 @@ export interface operations {
     };
     delete_template_api_templates__name__delete: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The template's name. */
@@ -10277,8 +10061,6 @@ export interface operations {
                 checkpoint?: string | null;
                 /** @description `state` adds the files that a resume needs. */
                 include?: "state" | null;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -10290,13 +10072,6 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description The part of the file that `Range` asks for. */
-            206: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10322,10 +10097,7 @@ export interface operations {
     };
     download_logs_api_training_jobs__job_id__download_logs_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 job_id: string;
@@ -10364,8 +10136,6 @@ export interface operations {
             query: {
                 /** @description Maximum findings to describe; all are counted. */
                 max_findings?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
                 /** @description Evaluation dataset: also checked; it must share no rows with the dataset. */
                 eval_dataset?: string | null;
                 /** @description Types of the rewards of a 'grpo' job, separated by commas: where one compares with the reference answers of the rows, these are checked. */
@@ -10422,8 +10192,6 @@ export interface operations {
             query: {
                 /** @description Maximum findings to describe; all are counted. */
                 max_findings?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
                 /** @description Evaluation dataset: also checked; it must share no rows with the dataset. */
                 eval_dataset?: string | null;
                 /** @description Types of the rewards of a 'grpo' job, separated by commas: where one compares with the reference answers of the rows, these are checked. */
@@ -10455,15 +10223,6 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description Still running: a page that reloads itself. */
-            202: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "text/html": unknown;
-                };
-            };
             /** @description Error */
             default: {
                 headers: {
@@ -10482,8 +10241,6 @@ export interface operations {
                 row: number;
                 /** @description JSON document or HTML page. */
                 format?: "json" | "html";
-                /** @description Another owner, for admins. */
-                owner?: string | null;
                 /** @description A model, as in a job's config. */
                 model: string;
                 /** @description Maximum tokens per row. */
@@ -10509,7 +10266,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TokenRowList"];
-                    "text/html": string;
                 };
             };
             /** @description Error */
@@ -10530,8 +10286,6 @@ export interface operations {
                 rows?: number;
                 /** @description Model whose chat template is applied, as in a job's config. */
                 model?: string | null;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -10568,8 +10322,6 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -10600,8 +10352,6 @@ export interface operations {
     put_dataset_api_datasets_put: {
         parameters: {
             query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
                 /** @description Display name; default: the file's name. */
                 name?: string | null;
                 /** @description Bucket to store it in. */
@@ -10629,15 +10379,6 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The dataset of the same file, with the same name and options, from before. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Dataset"];
-                };
-            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -10661,8 +10402,6 @@ export interface operations {
     create_dataset_api_datasets_post: {
         parameters: {
             query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
                 /** @description Display name; default: the file's name. */
                 name?: string | null;
                 /** @description Bucket to store it in. */
@@ -10690,15 +10429,6 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The dataset of the same file, with the same name and options, from before. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Dataset"];
-                };
-            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -10721,10 +10451,7 @@ export interface operations {
     };
     get_dataset_api_datasets__dataset_id__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10756,10 +10483,7 @@ export interface operations {
     };
     delete_dataset_api_datasets__dataset_id__delete: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10789,10 +10513,7 @@ export interface operations {
     };
     get_content_api_datasets__dataset_id__content_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10804,13 +10525,6 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description The part of the file that `Range` asks for. */
-            206: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10829,10 +10543,7 @@ export interface operations {
     };
     move_dataset_api_datasets__dataset_id__move_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10868,10 +10579,7 @@ export interface operations {
     };
     create_url_api_datasets__dataset_id__url_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10907,10 +10615,7 @@ export interface operations {
     };
     list_uploads_api_uploads_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -10939,10 +10644,7 @@ export interface operations {
     };
     create_upload_api_uploads_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -10953,15 +10655,6 @@ export interface operations {
             };
         };
         responses: {
-            /** @description An interrupted upload of the same file. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Upload"];
-                };
-            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -10984,10 +10677,7 @@ export interface operations {
     };
     get_upload_api_uploads__upload_id__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -11019,10 +10709,7 @@ export interface operations {
     };
     delete_upload_api_uploads__upload_id__delete: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -11052,10 +10739,7 @@ export interface operations {
     };
     head_upload_api_uploads__upload_id__head: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -11070,7 +10754,9 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/json": unknown;
+                };
             };
             /** @description Error */
             default: {
@@ -11085,10 +10771,7 @@ export interface operations {
     };
     send_piece_api_uploads__upload_id__patch: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header: {
                 "upload-offset": number;
             };
@@ -11124,10 +10807,7 @@ export interface operations {
     };
     complete_upload_api_uploads__upload_id__complete_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -11141,15 +10821,6 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The dataset was created before. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Dataset"];
-                };
-            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -11176,8 +10847,6 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -11207,10 +10876,7 @@ export interface operations {
     };
     check_model_api_models_check_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -11243,10 +10909,7 @@ export interface operations {
     };
     get_model_api_models__model_id__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -11288,8 +10951,6 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -11319,10 +10980,7 @@ export interface operations {
     };
     read_all_api_notifications_read_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -11355,10 +11013,7 @@ export interface operations {
     };
     read_one_api_notifications__notification_id__read_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The notification's id. */
@@ -11390,10 +11045,7 @@ export interface operations {
     };
     list_channels_api_notifications_channels_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -11422,10 +11074,7 @@ export interface operations {
     };
     get_channel_api_notifications_channels__name__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -11457,10 +11106,7 @@ export interface operations {
     };
     put_channel_api_notifications_channels__name__put: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -11496,10 +11142,7 @@ export interface operations {
     };
     delete_channel_api_notifications_channels__name__delete: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -11529,10 +11172,7 @@ export interface operations {
     };
     switch_channel_api_notifications_channels__name__patch: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -11568,10 +11208,7 @@ export interface operations {
     };
     test_channel_api_notifications_channels__name__test_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -11601,6 +11238,72 @@ export interface operations {
             };
         };
     };
+    create_chat_completion_v1_chat_completions_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChatRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChatCompletion"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    create_completion_v1_completions_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CompletionRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TextCompletion"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     list_files_v1_files_get: {
         parameters: {
             query?: {
@@ -11609,8 +11312,6 @@ export interface operations {
                 limit?: number;
                 order?: "asc" | "desc";
                 purpose?: string | null;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -11640,10 +11341,7 @@ export interface operations {
     };
     create_file_v1_files_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -11681,10 +11379,7 @@ export interface operations {
     };
     get_file_v1_files__file_id__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `file-...` */
@@ -11716,10 +11411,7 @@ export interface operations {
     };
     delete_file_v1_files__file_id__delete: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `file-...` */
@@ -11751,10 +11443,7 @@ export interface operations {
     };
     get_file_content_v1_files__file_id__content_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `file-...` */
@@ -11766,13 +11455,6 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description The part of the file that `Range` asks for. */
-            206: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11791,10 +11473,7 @@ export interface operations {
     };
     create_upload_v1_uploads_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -11827,10 +11506,7 @@ export interface operations {
     };
     add_part_v1_uploads__upload__parts_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `upload_...` */
@@ -11869,10 +11545,7 @@ export interface operations {
     };
     complete_upload_v1_uploads__upload__complete_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `upload_...` */
@@ -11908,10 +11581,7 @@ export interface operations {
     };
     cancel_upload_v1_uploads__upload__cancel_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `upload_...` */
@@ -11943,10 +11613,7 @@ export interface operations {
     };
     list_models_v1_models_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -11975,10 +11642,7 @@ export interface operations {
     };
     get_model_v1_models__model__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `ft:...`, or the name of a base model. */
@@ -12010,10 +11674,7 @@ export interface operations {
     };
     delete_model_v1_models__model__delete: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `ft:...`, or the name of a base model. */
@@ -12045,10 +11706,7 @@ export interface operations {
     };
     run_grader_v1_fine_tuning_alpha_graders_run_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -12083,10 +11741,7 @@ export interface operations {
     };
     validate_grader_v1_fine_tuning_alpha_graders_validate_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -12121,10 +11776,7 @@ export interface operations {
     };
     list_event_types_v1_webhook_event_types_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -12157,8 +11809,6 @@ export interface operations {
                 /** @description Id of the last item of the page before. */
                 after?: string | null;
                 limit?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -12188,10 +11838,7 @@ export interface operations {
     };
     create_endpoint_v1_webhook_endpoints_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -12224,10 +11871,7 @@ export interface operations {
     };
     get_endpoint_v1_webhook_endpoints__endpoint__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -12259,10 +11903,7 @@ export interface operations {
     };
     change_endpoint_v1_webhook_endpoints__endpoint__post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -12298,10 +11939,7 @@ export interface operations {
     };
     delete_endpoint_v1_webhook_endpoints__endpoint__delete: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -12333,10 +11971,7 @@ export interface operations {
     };
     rotate_secret_v1_webhook_endpoints__endpoint__rotate_secret_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -12372,10 +12007,7 @@ export interface operations {
     };
     test_endpoint_v1_webhook_endpoints__endpoint__test_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -12543,73 +12175,6 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The part of the file that `Range` asks for. */
-            206: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
-    get_llms_txt_llms_txt_get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "text/plain": string;
-                };
-            };
-            /** @description Error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
-    get_page_guide__page__get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                page: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "text/markdown": string;
-                };
-            };
             /** @description Error */
             default: {
                 headers: {
@@ -12629,8 +12194,6 @@ export interface operations {
                 limit?: number;
                 /** @description `null`: jobs without metadata; `metadata[KEY]=VALUE`: jobs with this pair. */
                 metadata?: string | null;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -12660,10 +12223,7 @@ export interface operations {
     };
     create_job_v1_fine_tuning_jobs_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: {
                 /** @description A repeated submit with the same key returns the first job instead of creating another. */
                 "Idempotency-Key"?: string | null;
@@ -12699,10 +12259,7 @@ export interface operations {
     };
     get_job_v1_fine_tuning_jobs__fine_tune__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `ftjob-...` */
@@ -12734,10 +12291,7 @@ export interface operations {
     };
     cancel_job_v1_fine_tuning_jobs__fine_tune__cancel_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `ftjob-...` */
@@ -12769,10 +12323,7 @@ export interface operations {
     };
     pause_job_v1_fine_tuning_jobs__fine_tune__pause_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `ftjob-...` */
@@ -12804,10 +12355,7 @@ export interface operations {
     };
     resume_job_v1_fine_tuning_jobs__fine_tune__resume_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description `ftjob-...` */
@@ -12843,8 +12391,6 @@ export interface operations {
                 /** @description Id of the last item of the page before. */
                 after?: string | null;
                 limit?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -12881,8 +12427,6 @@ export interface operations {
                 /** @description Id of the last item of the page before. */
                 after?: string | null;
                 limit?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -12913,118 +12457,9 @@ export interface operations {
             };
         };
     };
-    list_permissions_v1_fine_tuning_checkpoints__checkpoint__permissions_get: {
-        parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
-            header?: never;
-            path: {
-                /** @description `ft:...`, or `ft:...:ckpt-step-N`. */
-                checkpoint: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Refused: checkpoints cannot be shared */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": unknown;
-                };
-            };
-            /** @description Error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
-    create_permissions_v1_fine_tuning_checkpoints__checkpoint__permissions_post: {
-        parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
-            header?: never;
-            path: {
-                /** @description `ft:...`, or `ft:...:ckpt-step-N`. */
-                checkpoint: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Refused: checkpoints cannot be shared */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": unknown;
-                };
-            };
-            /** @description Error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
-    delete_permission_v1_fine_tuning_checkpoints__checkpoint__permissions__permission__delete: {
-        parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
-            header?: never;
-            path: {
-                /** @description `ft:...`, or `ft:...:ckpt-step-N`. */
-                checkpoint: string;
-                permission: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Refused: checkpoints cannot be shared */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": unknown;
-                };
-            };
-            /** @description Error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
     start_job_api_training_execute_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: {
                 /** @description A repeated submit with the same key returns the first job instead of creating another. */
                 "Idempotency-Key"?: string | null;
@@ -13056,10 +12491,7 @@ export interface operations {
     };
     start_job_api_training_start_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: {
                 /** @description A repeated submit with the same key returns the first job instead of creating another. */
                 "Idempotency-Key"?: string | null;
@@ -13091,10 +12523,7 @@ export interface operations {
     };
     get_status_api_training_status__job_id__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -13126,10 +12555,7 @@ export interface operations {
     };
     get_metrics_api_training_metrics__job_id__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -13163,8 +12589,6 @@ export interface operations {
         parameters: {
             query?: {
                 tail?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -13199,8 +12623,6 @@ export interface operations {
         parameters: {
             query?: {
                 tail?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -13233,10 +12655,7 @@ export interface operations {
     };
     cancel_job_api_jobs__job_id__cancel_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -13268,10 +12687,7 @@ export interface operations {
     };
     cancel_job_api_training_cancel__job_id__post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -13305,8 +12721,6 @@ export interface operations {
         parameters: {
             query?: {
                 max_points?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -13339,10 +12753,7 @@ export interface operations {
     };
     pause_job_api_training_pause__job_id__post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -13377,8 +12788,6 @@ export interface operations {
             query?: {
                 /** @description A checkpoint's name, its step, or a path that ends with one. */
                 checkpoint_path?: string | null;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -13411,10 +12820,7 @@ export interface operations {
     };
     resume_adjusted_job_api_training_local__job_id__resume_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -13450,8 +12856,6 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -13481,10 +12885,7 @@ export interface operations {
     };
     analyze_failure_api_training_local__job_id__analyze_failure_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -13516,10 +12917,7 @@ export interface operations {
     };
     analyze_failure_api_training_local__job_id__analyze_failure_post: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -13551,10 +12949,7 @@ export interface operations {
     };
     get_checkpoints_api_training__job_id__checkpoints_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -13586,10 +12981,7 @@ export interface operations {
     };
     get_analytics_api_training__job_id__analytics_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -13623,8 +13015,6 @@ export interface operations {
         parameters: {
             query?: {
                 checkpoint?: string | null;
-                /** @description Another owner, for admins. */
-                owner?: string | null;
             };
             header?: never;
             path: {
@@ -13637,13 +13027,6 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description The part of the file that `Range` asks for. */
-            206: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -13662,10 +13045,7 @@ export interface operations {
     };
     download_logs_api_training__job_id__download_logs_get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -13695,10 +13075,7 @@ export interface operations {
     };
     get_overview_api_jobs__job_id__get: {
         parameters: {
-            query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
-            };
+            query?: never;
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -13731,8 +13108,6 @@ export interface operations {
     stream_all_jobs_api_training_events_stream_get_socket: {
         parameters: {
             query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
                 /** @description Number of the last event that you have. */
                 after?: number | null;
                 /** @description Kinds of events to send; default: all. */
@@ -13752,7 +13127,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["DeletedMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["PingMessage"] | components["schemas"]["ErrorMessage"];
+                    "application/json": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["PingMessage"] | components["schemas"]["ErrorMessage"];
                 };
             };
             /** @description Error */
@@ -13769,8 +13144,6 @@ export interface operations {
     stream_job_api_training_jobs__job_id__events_stream_get_socket: {
         parameters: {
             query?: {
-                /** @description Another owner, for admins. */
-                owner?: string | null;
                 /** @description Number of the last event that you have. */
                 after?: number | null;
                 /** @description Kinds of events to send; default: all. */
@@ -13793,7 +13166,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["DeletedMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["PingMessage"] | components["schemas"]["ErrorMessage"];
+                    "application/json": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["PingMessage"] | components["schemas"]["ErrorMessage"];
                 };
             };
             /** @description Error */

@@ -1,6 +1,7 @@
 /** Every page, one line each. */
 import type { PageRoute } from "../router/pages";
 import { routes as access } from "./access/routes";
+import { routes as chat } from "./chat/routes";
 import { routes as compare } from "./compare/routes";
 import { routes as costs } from "./costs/routes";
 import { routes as datasets } from "./datasets/routes";
@@ -23,6 +24,7 @@ export const PAGES: PageRoute[] = [
   ...newJob,
   ...datasets,
   ...models,
+  ...chat,
   ...templates,
   ...costs,
   ...disk,

@@ -54,6 +54,9 @@ function Table({ models }: { models: TunedModel[] }) {
             <td data-label="Delivered">{ago(model.created_at)}</td>
             <td className="record-actions">
               <div className="buttons">
+                <Link className="button" to={`/chat?model=${encodeURIComponent(model.id)}`} aria-label={`Chat with ${model.name}`}>
+                  Chat
+                </Link>
                 <Link className="button" to={`/new?model=${encodeURIComponent(`model:${model.id}`)}`} aria-label={`Use as base: ${model.name}`}>
                   Use as base
                 </Link>

@@ -9,7 +9,7 @@ from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
-def end_ids(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def end_token_ids(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The tokens that end an answer: those of the model, and the tokenizer's end of text."""
     of_model = model.generation_config.eos_token_id
     known = of_model if isinstance(of_model, list) else [of_model]
@@ -26,7 +26,7 @@ def generation_config(
         max_new_tokens=max_new_tokens,
         use_cache=True,
         pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=end_ids(model, tokenizer),
+        eos_token_id=end_token_ids(model, tokenizer),
         disable_compile=True,
     )
 

@@ -1,0 +1,129 @@
+"""Engines as leases of the queue: find the one that answers for a base model, or submit it. Every function blocks."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ftlab.errors import RateLimitError, ServiceUnavailableError
+from ftlab.schemas import EngineConfig
+from ftlab.status import JobStatus
+from serve.accounts import quotas
+from serve.context import Services
+from serve.engines.targets import Target
+from serve.jobs.queue import is_scheduling, waits_for
+from serve.jobs.submit import hold_base
+from tracking.store import Transaction
+from tracking.store.engines import EngineRecord
+from tracking.store.ids import new_id
+from tracking.store.records import JobRecord
+
+ABSENT = (JobStatus.CANCELLING, JobStatus.PAUSED)
+"""Statuses of a job that has not ended, and yet will not answer: another engine takes its place."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where an engine listens."""
+
+    job_id: str
+    url: str
+    token: str
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The engine of a target."""
+
+    job: JobRecord
+    address: Address | None = None
+    """`None` until its process listens."""
+    waits_for: str = ""
+    """A sentence about what it waits for."""
+
+
+def find_or_submit(services: Services, owner: str, target: Target, after: str | None = None) -> tuple[Lease, bool]:
+    """The engine of a target, and whether it was submitted now. Of concurrent callers, one submits it.
+
+    Raise `RateLimitError` (`quota_exceeded`) when the owner may have no more engines, or no more jobs in the queue, and
+    `ServiceUnavailableError` (`engine_failed`) when the job `after`, which the caller has waited for, has failed.
+    """
+    with services.store.read() as tx:
+        record = tx.engines.find(owner, target.key)
+        if (lease := _alive(tx, record)) is not None:
+            return lease, False
+        if record is not None and record.job_id == after:
+            _raise_if_failed(tx, record.job_id)
+    with services.store.begin() as tx:
+        if (lease := _alive(tx, tx.engines.lock(owner, target.key))) is not None:
+            return lease, False
+        return Lease(_submit(tx, services, owner, target), waits_for="Waiting for its turn."), True
+
+
+def others(services: Services, owner: str, lease: Lease) -> list[Address]:
+    """Where the owner's other engines listen."""
+    with services.store.read() as tx:
+        leases = [_alive(tx, record) for record in tx.engines.of_owner(owner)]
+    return [found.address for found in leases if found and found.address and found.job.id != lease.job.id]
+
+
+def _alive(tx: Transaction, record: EngineRecord | None) -> Lease | None:
+    job = _job(tx, record)
+    if record is None or job is None or job.status.is_terminal or job.status in ABSENT:
+        return None
+    if job.status is JobStatus.RUNNING and record.attempt == job.attempt and record.address and record.token:
+        return Lease(job, Address(job.id, record.address, record.token))
+    return Lease(job, waits_for=_waits_for(tx, job))
+
+
+def _job(tx: Transaction, record: EngineRecord | None) -> JobRecord | None:
+    return tx.jobs.get(record.job_id) if record is not None and tx.jobs.exists(record.job_id) else None
+
+
+def _raise_if_failed(tx: Transaction, job_id: str) -> None:
+    job = tx.jobs.get(job_id) if tx.jobs.exists(job_id) else None
+    if job is not None and job.status is JobStatus.FAILED:
+        raise ServiceUnavailableError(f"The engine of this model failed: {job.message}", "engine_failed", "model")
+
+
+def _waits_for(tx: Transaction, job: JobRecord) -> str:
+    if job.status is not JobStatus.QUEUED:
+        return job.message
+    now = datetime.now(UTC)
+    position = tx.jobs.queue_positions([job.id])[job.id]
+    return waits_for(job, position, now, is_scheduling=is_scheduling(tx, now))
+
+
+def _submit(tx: Transaction, services: Services, owner: str, target: Target) -> JobRecord:
+    settings = services.settings
+    alive = sum(_alive(tx, record) is not None for record in tx.engines.of_owner(owner))
+    if alive >= settings.chat_max_engines:
+        raise RateLimitError(
+            f"You have as many engines as you may have ({alive}; setting chat_max_engines). Cancel one of them with "
+            "'ftlab cancel', or wait until one has been idle for long enough.",
+            "quota_exceeded",
+            "model",
+        )
+    quotas.check_submit(tx, settings, owner)
+    if target.base_job_id is not None:
+        hold_base(tx, target.base_job_id)
+    config = EngineConfig(
+        model=target.model,
+        load_in_4bit=target.load_in_4bit,
+        load_in_8bit=target.load_in_8bit,
+        idle_timeout_s=settings.chat_idle_s,
+        max_retries=1,
+        priority=settings.chat_priority,
+    )
+    job = tx.jobs.add(
+        new_id("job"),
+        owner=owner,
+        name=f"engine of {target.model}"[:200],
+        config=config,
+        idempotency_key=None,
+        body_sha256=hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
+        now=datetime.now(UTC),
+        model_revision=target.revision,
+        base_job_id=target.base_job_id,
+    )
+    tx.engines.set_job(owner, target.key, job.id)
+    return job

@@ -1,0 +1,48 @@
+"""An engine in the queue: it starts without data, makes room for a job of higher priority, and comes back."""
+
+from ftlab.schemas import EngineConfig
+from ftlab.status import JobStatus, ReasonCode, StopKind
+from tests.unit.cluster.coordinator.world import World
+from tracking.store.ids import new_id
+from train.plan import EnginePlan
+
+
+def add_engine(world: World) -> str:
+    with world.store.begin() as tx:
+        return tx.jobs.add(
+            new_id("job"),
+            owner="local",
+            name="engine of org/name",
+            config=EngineConfig(model="org/name", idle_timeout_s=7),
+            idempotency_key=None,
+            body_sha256="0" * 64,
+            now=world.now,
+            model_revision="local-1",
+        ).id
+
+
+def test_an_engine_starts_without_data(world: World):
+    engine = add_engine(world)
+    world.tick()
+
+    plan = world.driver(engine).plan
+    assert isinstance(plan, EnginePlan)
+    assert (plan.model, plan.pinned_revision, plan.config.idle_timeout_s) == ("org/name", "local-1", 7)
+
+
+def test_an_engine_makes_room_and_comes_back(world: World):
+    engine = add_engine(world)
+    world.tick()
+    world.trains(engine)
+    urgent = world.submit(priority=90)
+    world.tick(after_s=world.settings.preemption_min_run_s + 1)
+    assert (world.status(engine), world.job(engine).stop_kind) == (JobStatus.PAUSING, StopKind.PREEMPT)
+
+    world.stops(engine, ReasonCode.PREEMPTED)
+    assert world.status(engine) is JobStatus.QUEUED
+    world.trains(urgent)
+    world.end_attempt(urgent, ReasonCode.USER_CANCELLED)
+    world.tick(after_s=1)
+    world.tick(after_s=1)
+    assert world.status(engine) is JobStatus.PENDING
+    assert world.attempt(engine).number == 2
