@@ -172,6 +172,7 @@ def test_what_cannot_be_measured_is_refused(evaluator: Evaluator, client: TestCl
     assert refusal(evaluator.post("org/tiny-model", metrics=schema), 422)["param"] == "metrics.0.definition"
     assert refusal(evaluator.post("org/tiny-model", kind="measurement"), 422)["param"] == "kind"
     assert refusal(evaluator.post("org/tiny-model", resources={"num_workers": 2}), 422)["code"] == "invalid_config"
+    assert refusal(evaluator.post("org/tiny-model", max_cost="1.00"), 422)["code"] == "max_cost_without_price"
     prompts = b'{"prompt": "What is a queue?"}\n{"prompt": "Why?"}\n'
     reply = client.post("/api/datasets", content=prompts, headers={"x-filename": "prompts.jsonl"})
     assert reply.status_code == 201, reply.text

@@ -131,6 +131,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/training/jobs/{job_id}/evaluation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get what an evaluation found
+         * @description Values with intervals, tests, and the worst and best rows. The base models come first.
+         */
+        get: operations["get_results_api_training_jobs__job_id__evaluation_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/training/jobs/{job_id}/evaluation/rows": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the rows of an evaluation
+         * @description The answer of every model to each row, with its scores, in the order of the dataset.
+         */
+        get: operations["get_rows_api_training_jobs__job_id__evaluation_rows_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/quota": {
         parameters: {
             query?: never;
@@ -713,6 +753,48 @@ export interface paths {
         get: operations["get_nodes_api_nodes_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/nodes/{node}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the load of a machine and its GPUs over time
+         * @description One point a second of the last hour or two, fewer of the time before; kept for 30 days.
+         *
+         *     Each point has the least, the mean and the greatest value of its interval. The newest points are up to a minute old.
+         */
+        get: operations["get_node_history_api_nodes__node__history_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/nodes/{node}/devices/{device}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give a GPU that was taken out to jobs again
+         * @description The failures of jobs on it are forgotten.
+         */
+        post: operations["post_restore_api_nodes__node__devices__device__restore_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1727,6 +1809,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/llms.txt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the introduction for language models
+         * @description What the service is, the most important calls, and links to the documentation, as Markdown.
+         */
+        get: operations["get_llms_txt_llms_txt_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/guide/{page}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a page of the documentation as Markdown
+         * @description The pages that `/llms.txt` and other pages link to, such as `howto/submit-a-job.md`.
+         */
+        get: operations["get_page_guide__page__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/fine_tuning/jobs": {
         parameters: {
             query?: never;
@@ -1860,6 +1982,50 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/checkpoints/{checkpoint}/permissions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Refused: checkpoints cannot be shared
+         * @description `400` with code `sharing_not_supported`; `404` for a model that you do not have.
+         */
+        get: operations["list_permissions_v1_fine_tuning_checkpoints__checkpoint__permissions_get"];
+        put?: never;
+        /**
+         * Refused: checkpoints cannot be shared
+         * @description `400` with code `sharing_not_supported`; `404` for a model that you do not have.
+         */
+        post: operations["create_permissions_v1_fine_tuning_checkpoints__checkpoint__permissions_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/checkpoints/{checkpoint}/permissions/{permission}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Refused: checkpoints cannot be shared
+         * @description `400` with code `sharing_not_supported`; `404` for a model that you do not have.
+         */
+        delete: operations["delete_permission_v1_fine_tuning_checkpoints__checkpoint__permissions__permission__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -2343,6 +2509,61 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * AnsweredRow
+         * @description A row of an evaluation with what each model made of it.
+         */
+        AnsweredRow: {
+            /** Row */
+            row: number;
+            /**
+             * Line
+             * @default 0
+             */
+            line: number;
+            /**
+             * Question
+             * @default
+             */
+            question: string;
+            /** Reference */
+            reference?: string | null;
+            /** Answers */
+            answers?: {
+                [key: string]: string;
+            };
+            /** Cut */
+            cut?: string[];
+            /** Scores */
+            scores?: {
+                [key: string]: {
+                    [key: string]: number;
+                };
+            };
+            /** Skipped */
+            skipped?: {
+                [key: string]: {
+                    [key: string]: string;
+                };
+            };
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * AnsweredRowList
+         * @description One page of the rows of an evaluation; the number of its last row goes into `after` of the next request.
+         */
+        AnsweredRowList: {
+            /** Data */
+            data: components["schemas"]["AnsweredRow"][];
+            /**
+             * Has More
+             * @default false
+             */
+            has_more: boolean;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * ApiKey
          * @description An API key, without its secret.
          */
@@ -2408,7 +2629,7 @@ export interface components {
         };
         /**
          * AuditEntry
-         * @description One action of a user.
+         * @description One action of a user, or one request with a wrong key.
          */
         AuditEntry: {
             /** Id */
@@ -2515,6 +2736,13 @@ export interface components {
              * @enum {string}
              */
             type: "bleu";
+            /**
+             * Tokenizer
+             * @description How sacreBLEU finds the words: `13a` for languages with spaces, `char` for those without.
+             * @default 13a
+             * @enum {string}
+             */
+            tokenizer: "13a" | "intl" | "char" | "none";
         };
         /**
          * Change
@@ -3749,6 +3977,11 @@ export interface components {
             total: number | null;
             /** Used */
             used: number;
+            /**
+             * Out
+             * @default 0
+             */
+            out: number;
             /** Free */
             free: number | null;
         } & {
@@ -4023,6 +4256,12 @@ export interface components {
              */
             seed: number;
             /**
+             * Reuse
+             * @description Whether an evaluation that completed earlier answers at once, where it measured the same models on the same rows with the same settings.
+             * @default true
+             */
+            reuse: boolean;
+            /**
              * @description Devices for the job.
              * @default {
              *       "num_workers": 1,
@@ -4054,6 +4293,11 @@ export interface components {
              */
             time_limit_s?: number | null;
             /**
+             * Max Cost
+             * @description What the job may cost, all its attempts together, in the currency of the service; then it saves and ends.
+             */
+            max_cost?: number | string | null;
+            /**
              * Stuck Timeout S
              * @description Seconds without progress after which the attempt counts as hung and is tried again.
              * @default 600
@@ -4065,6 +4309,29 @@ export interface components {
              * @default 3600
              */
             first_step_timeout_s: number;
+        };
+        /**
+         * EvaluationResults
+         * @description What an evaluation found. Base models come first.
+         */
+        EvaluationResults: {
+            /** Job Id */
+            job_id: string;
+            /** Dataset Id */
+            dataset_id: string;
+            /** Num Rows */
+            num_rows: number;
+            /** Models */
+            models: components["schemas"]["ModelResult"][];
+            /** Tests */
+            tests?: components["schemas"]["PairedTest"][];
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+        } & {
+            [key: string]: unknown;
         };
         /**
          * Event
@@ -4290,6 +4557,25 @@ export interface components {
              * @default 0
              */
             top_k: number;
+        };
+        /**
+         * GpuOut
+         * @description A GPU that no job gets, because one job after another failed on it.
+         */
+        GpuOut: {
+            /** Node */
+            node: string;
+            /** Gpu */
+            gpu: number;
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+            /** Reason */
+            reason: string;
+        } & {
+            [key: string]: unknown;
         };
         /**
          * GpuProcess
@@ -4888,6 +5174,11 @@ export interface components {
              */
             time_limit_s?: number | null;
             /**
+             * Max Cost
+             * @description What the job may cost, all its attempts together, in the currency of the service; then it saves and ends.
+             */
+            max_cost?: number | string | null;
+            /**
              * Stuck Timeout S
              * @description Seconds without progress after which the attempt counts as hung and is tried again.
              * @default 600
@@ -4961,6 +5252,8 @@ export interface components {
             cost?: string | null;
             /** Currency */
             currency?: string | null;
+            /** Max Cost After S */
+            max_cost_after_s?: number | null;
             /** Measured Job Id */
             measured_job_id?: string | null;
             /** Memory Correction */
@@ -5511,6 +5804,40 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * MetricResult
+         * @description A metric of one model.
+         */
+        MetricResult: {
+            /** Metric */
+            metric: string;
+            /** Value */
+            value?: number | null;
+            /** Low */
+            low?: number | null;
+            /** High */
+            high?: number | null;
+            /**
+             * Num Rows
+             * @default 0
+             */
+            num_rows: number;
+            /** Skipped */
+            skipped?: {
+                [key: string]: number;
+            };
+            /**
+             * Is Lower Better
+             * @default false
+             */
+            is_lower_better: boolean;
+            /** Worst */
+            worst?: components["schemas"]["ScoredRow"][];
+            /** Best */
+            best?: components["schemas"]["ScoredRow"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * MetricsPayload
          * @description Measured values of one step, with the position of the training.
          */
@@ -5593,6 +5920,24 @@ export interface components {
             model: string;
         };
         /**
+         * ModelResult
+         * @description One model of an evaluation.
+         */
+        ModelResult: {
+            /** Key */
+            key: string;
+            /** Name */
+            name: string;
+            /** Base */
+            base?: string | null;
+            /** Revision */
+            revision?: string | null;
+            /** Metrics */
+            metrics?: components["schemas"]["MetricResult"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * Move
          * @description A new place in the queue, among the jobs with the same priority.
          */
@@ -5642,10 +5987,40 @@ export interface components {
              */
             name: string;
         };
+        /**
+         * NodeHistory
+         * @description The series of one machine and its GPUs.
+         */
+        NodeHistory: {
+            /** Node */
+            node: string;
+            /** Interval S */
+            interval_s: number;
+            /** Data */
+            data: components["schemas"]["NodeSeries"][];
+        } & {
+            [key: string]: unknown;
+        };
         /** NodeList */
         NodeList: {
             /** Data */
             data: components["schemas"]["NodeStatus"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * NodeSeries
+         * @description What a machine or one of its GPUs did over time.
+         */
+        NodeSeries: {
+            /** Device */
+            device: string;
+            /** Times */
+            times: string[];
+            /** Values */
+            values: {
+                [key: string]: components["schemas"]["Spread"];
+            };
         } & {
             [key: string]: unknown;
         };
@@ -5677,6 +6052,11 @@ export interface components {
              * @default []
              */
             jobs: components["schemas"]["HeldDevices"][];
+            /**
+             * Gpus Out
+             * @default []
+             */
+            gpus_out: components["schemas"]["GpuOut"][];
         } & {
             [key: string]: unknown;
         };
@@ -5714,7 +6094,7 @@ export interface components {
         };
         /**
          * Notification
-         * @description One life event of a job, or of a channel.
+         * @description One life event of a job, or news about a channel, a budget or a GPU.
          */
         Notification: {
             /** Id */
@@ -5748,7 +6128,7 @@ export interface components {
          * @description What a notification reports.
          * @enum {string}
          */
-        NotificationKind: "submitted" | "started" | "completed" | "failed" | "cancelled" | "paused" | "resumed" | "retried" | "recovered" | "requeued" | "alarm" | "channel_off" | "test";
+        NotificationKind: "submitted" | "started" | "completed" | "failed" | "cancelled" | "paused" | "resumed" | "retried" | "recovered" | "requeued" | "alarm" | "budget" | "gpu_out" | "channel_off" | "test";
         /**
          * NotificationPage
          * @description Notifications, newest first.
@@ -6306,6 +6686,29 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * PairedTest
+         * @description Whether two models differ in a metric, on the rows that both were measured on.
+         */
+        PairedTest: {
+            /** Metric */
+            metric: string;
+            /** Model */
+            model: string;
+            /** Other */
+            other: string;
+            /** Difference */
+            difference?: number | null;
+            /** P Value */
+            p_value?: number | null;
+            /**
+             * Num Rows
+             * @default 0
+             */
+            num_rows: number;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * Part
          * @description Something that the service depends on.
          */
@@ -6504,6 +6907,11 @@ export interface components {
             next_cursor?: string | null;
             /** Waiting For */
             waiting_for?: string | null;
+            /**
+             * Gpus Out
+             * @default []
+             */
+            gpus_out: components["schemas"]["GpuOut"][];
         } & {
             [key: string]: unknown;
         };
@@ -6556,6 +6964,15 @@ export interface components {
              * @default 1
              */
             weight: number;
+            /** Max Monthly Cost */
+            max_monthly_cost?: string | null;
+            /**
+             * Monthly Cost
+             * @default 0
+             */
+            monthly_cost: string;
+            /** Currency */
+            currency?: string | null;
             /**
              * Queued Jobs
              * @default 0
@@ -6601,6 +7018,11 @@ export interface components {
             max_upload_bytes?: number | null;
             /** Weight */
             weight?: number | null;
+            /**
+             * Max Monthly Cost
+             * @description What the jobs may cost in a calendar month (UTC), in the currency of the service.
+             */
+            max_monthly_cost?: number | string | null;
         };
         /**
          * ReadUntil
@@ -6635,7 +7057,7 @@ export interface components {
          * @description Why a job, or one attempt of it, ended.
          * @enum {string}
          */
-        ReasonCode: "ok" | "user_cancelled" | "config_invalid" | "dataset_invalid" | "model_not_found" | "model_access_denied" | "device_oom" | "host_oom" | "disk_full" | "storage_error" | "checkpoint_corrupt" | "loss_diverged" | "worker_crashed" | "worker_hung" | "node_lost" | "gpu_lost" | "collective_error" | "preempted" | "service_restarted" | "retry_budget_exhausted" | "time_limit" | "internal_error";
+        ReasonCode: "ok" | "user_cancelled" | "config_invalid" | "dataset_invalid" | "model_not_found" | "model_access_denied" | "device_oom" | "host_oom" | "disk_full" | "storage_error" | "checkpoint_corrupt" | "loss_diverged" | "worker_crashed" | "worker_hung" | "node_lost" | "gpu_lost" | "collective_error" | "preempted" | "service_restarted" | "retry_budget_exhausted" | "time_limit" | "cost_limit" | "internal_error";
         /**
          * Regex
          * @description 1 where the answer matches a regular expression, else 0. A match that takes longer than a second is none.
@@ -6958,17 +7380,11 @@ export interface components {
             type: "rouge";
             /**
              * Variant
-             * @description Shared words, shared pairs of words, or the longest common subsequence (`rougeLsum`: line by line).
+             * @description Shared words, shared pairs of words, or the longest common subsequence of words.
              * @default rougeL
              * @enum {string}
              */
-            variant: "rouge1" | "rouge2" | "rougeL" | "rougeLsum";
-            /**
-             * Use Stemmer
-             * @description Whether English words count by their stems.
-             * @default false
-             */
-            use_stemmer: boolean;
+            variant: "rouge1" | "rouge2" | "rougeL";
         };
         /**
          * RowEstimate
@@ -7081,6 +7497,27 @@ export interface components {
          * @enum {string}
          */
         Scope: "read" | "train" | "admin";
+        /**
+         * ScoredRow
+         * @description A row among the worst or the best ones of a metric.
+         */
+        ScoredRow: {
+            /** Row */
+            row: number;
+            /** Score */
+            score?: number | null;
+            /**
+             * Question
+             * @default
+             */
+            question: string;
+            /** Reference */
+            reference?: string | null;
+            /** Answer */
+            answer?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
         /** SeriesList */
         SeriesList: {
             /** Data */
@@ -8029,6 +8466,21 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * DeletedMessage
+         * @description A job was deleted, with its events (streams of all jobs).
+         */
+        DeletedMessage: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "deleted";
+            /** Job Id */
+            job_id: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * EndMessage
          * @description The job has ended, and all its events have been sent (streams of one job).
          */
@@ -8129,6 +8581,8 @@ export type SchemaAdjustedPayload = components['schemas']['AdjustedPayload'];
 export type SchemaAdjustment = components['schemas']['Adjustment'];
 export type SchemaAlternative = components['schemas']['Alternative'];
 export type SchemaAnswerMessage = components['schemas']['AnswerMessage'];
+export type SchemaAnsweredRow = components['schemas']['AnsweredRow'];
+export type SchemaAnsweredRowList = components['schemas']['AnsweredRowList'];
 export type SchemaApiKey = components['schemas']['ApiKey'];
 export type SchemaAttempt = components['schemas']['Attempt'];
 export type SchemaAttemptList = components['schemas']['AttemptList'];
@@ -8198,6 +8652,7 @@ export type SchemaDuplicates = components['schemas']['Duplicates'];
 export type SchemaEarlierRun = components['schemas']['EarlierRun'];
 export type SchemaEnergyCost = components['schemas']['EnergyCost'];
 export type SchemaEvaluationConfig = components['schemas']['EvaluationConfig'];
+export type SchemaEvaluationResults = components['schemas']['EvaluationResults'];
 export type SchemaEvent = components['schemas']['Event'];
 export type SchemaEventKind = components['schemas']['EventKind'];
 export type SchemaEventList = components['schemas']['EventList'];
@@ -8210,6 +8665,7 @@ export type SchemaFinding = components['schemas']['Finding'];
 export type SchemaFunctionCall = components['schemas']['FunctionCall'];
 export type SchemaGap = components['schemas']['Gap'];
 export type SchemaGeneration = components['schemas']['Generation'];
+export type SchemaGpuOut = components['schemas']['GpuOut'];
 export type SchemaGpuProcess = components['schemas']['GpuProcess'];
 export type SchemaGpuSample = components['schemas']['GpuSample'];
 export type SchemaGraderCheck = components['schemas']['GraderCheck'];
@@ -8250,13 +8706,17 @@ export type SchemaMemoryParts = components['schemas']['MemoryParts'];
 export type SchemaMethodChoice = components['schemas']['MethodChoice'];
 export type SchemaMetricList = components['schemas']['MetricList'];
 export type SchemaMetricPoint = components['schemas']['MetricPoint'];
+export type SchemaMetricResult = components['schemas']['MetricResult'];
 export type SchemaMetricsPayload = components['schemas']['MetricsPayload'];
 export type SchemaModelCheck = components['schemas']['ModelCheck'];
 export type SchemaModelReference = components['schemas']['ModelReference'];
+export type SchemaModelResult = components['schemas']['ModelResult'];
 export type SchemaMove = components['schemas']['Move'];
 export type SchemaNewKey = components['schemas']['NewKey'];
 export type SchemaNewUser = components['schemas']['NewUser'];
+export type SchemaNodeHistory = components['schemas']['NodeHistory'];
 export type SchemaNodeList = components['schemas']['NodeList'];
+export type SchemaNodeSeries = components['schemas']['NodeSeries'];
 export type SchemaNodeStatus = components['schemas']['NodeStatus'];
 export type SchemaNormalisedMatch = components['schemas']['NormalisedMatch'];
 export type SchemaNoticePayload = components['schemas']['NoticePayload'];
@@ -8289,6 +8749,7 @@ export type SchemaPageAuditEntry = components['schemas']['Page_AuditEntry_'];
 export type SchemaPageDataset = components['schemas']['Page_Dataset_'];
 export type SchemaPageJob = components['schemas']['Page_Job_'];
 export type SchemaPageTunedModel = components['schemas']['Page_TunedModel_'];
+export type SchemaPairedTest = components['schemas']['PairedTest'];
 export type SchemaPart = components['schemas']['Part'];
 export type SchemaPerplexity = components['schemas']['Perplexity'];
 export type SchemaPhase = components['schemas']['Phase'];
@@ -8321,6 +8782,7 @@ export type SchemaRowEstimate = components['schemas']['RowEstimate'];
 export type SchemaRunningEntry = components['schemas']['RunningEntry'];
 export type SchemaSamplePayload = components['schemas']['SamplePayload'];
 export type SchemaScope = components['schemas']['Scope'];
+export type SchemaScoredRow = components['schemas']['ScoredRow'];
 export type SchemaSeriesList = components['schemas']['SeriesList'];
 export type SchemaServiceInfo = components['schemas']['ServiceInfo'];
 export type SchemaSession = components['schemas']['Session'];
@@ -8366,6 +8828,7 @@ export type SchemaUserList = components['schemas']['UserList'];
 export type SchemaError = components['schemas']['Error'];
 export type SchemaAckMessage = components['schemas']['AckMessage'];
 export type SchemaCloseMessage = components['schemas']['CloseMessage'];
+export type SchemaDeletedMessage = components['schemas']['DeletedMessage'];
 export type SchemaEndMessage = components['schemas']['EndMessage'];
 export type SchemaErrorMessage = components['schemas']['ErrorMessage'];
 export type SchemaEventsMessage = components['schemas']['EventsMessage'];
@@ -8377,6 +8840,8 @@ export interface operations {
     stream_all_jobs_api_training_events_stream_get: {
         parameters: {
             query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Number of the last event that you have. */
                 after?: number | null;
                 /** @description Kinds of events to send; default: all. */
@@ -8399,7 +8864,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["CloseMessage"];
+                    "text/event-stream": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["DeletedMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["CloseMessage"];
                 };
             };
             /** @description Error */
@@ -8416,6 +8881,8 @@ export interface operations {
     stream_job_api_training_jobs__job_id__events_stream_get: {
         parameters: {
             query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Number of the last event that you have. */
                 after?: number | null;
                 /** @description Kinds of events to send; default: all. */
@@ -8441,7 +8908,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["CloseMessage"];
+                    "text/event-stream": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["DeletedMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["CloseMessage"];
                 };
             };
             /** @description The job has ended, and `Last-Event-ID` is its last event. */
@@ -8468,6 +8935,8 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -8497,7 +8966,10 @@ export interface operations {
     };
     get_devices_api_training_devices_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8526,7 +8998,10 @@ export interface operations {
     };
     delete_checkpoint_api_training_jobs__job_id__checkpoints__name__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -8558,7 +9033,10 @@ export interface operations {
     };
     change_checkpoint_api_training_jobs__job_id__checkpoints__name__patch: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -8596,7 +9074,10 @@ export interface operations {
     };
     prune_checkpoints_api_training_checkpoints_prune_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8627,9 +9108,85 @@ export interface operations {
             };
         };
     };
+    get_results_api_training_jobs__job_id__evaluation_get: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description The job's id, unique name or unique id prefix. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvaluationResults"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_rows_api_training_jobs__job_id__evaluation_rows_get: {
+        parameters: {
+            query?: {
+                /** @description Number of the last row of the page before. */
+                after?: number;
+                limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description The job's id, unique name or unique id prefix. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnsweredRowList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     get_quota_api_quota_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8658,7 +9215,10 @@ export interface operations {
     };
     put_quota_api_quota_put: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8700,6 +9260,8 @@ export interface operations {
                 until?: string | null;
                 /** @description Format of the reply. */
                 format?: "json" | "csv";
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -8714,6 +9276,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CostReport"];
+                    "text/csv": string;
                 };
             };
             /** @description Error */
@@ -8729,7 +9292,10 @@ export interface operations {
     };
     get_session_api_session_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8818,7 +9384,10 @@ export interface operations {
     };
     list_users_api_users_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8847,7 +9416,10 @@ export interface operations {
     };
     add_user_api_users_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8880,7 +9452,10 @@ export interface operations {
     };
     change_user_api_users__name__patch: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The user's name. */
@@ -8916,7 +9491,10 @@ export interface operations {
     };
     list_keys_api_keys_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8945,7 +9523,10 @@ export interface operations {
     };
     create_key_api_keys_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -8978,7 +9559,10 @@ export interface operations {
     };
     rotate_key_api_keys__key_id__rotate_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The key's id: the middle part of the key. */
@@ -9014,7 +9598,10 @@ export interface operations {
     };
     revoke_key_api_keys__key_id__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The key's id: the middle part of the key. */
@@ -9052,6 +9639,8 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -9081,7 +9670,10 @@ export interface operations {
     };
     get_disk_api_disk_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -9119,6 +9711,8 @@ export interface operations {
                 limit?: number;
                 /** @description Part of the name, or beginning of the id. */
                 search?: string | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -9148,7 +9742,10 @@ export interface operations {
     };
     create_job_api_training_jobs_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: {
                 /** @description A repeated submit with the same key returns the first job instead of creating another. */
                 "Idempotency-Key"?: string | null;
@@ -9184,7 +9781,10 @@ export interface operations {
     };
     estimate_job_api_training_jobs_estimate_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -9217,7 +9817,10 @@ export interface operations {
     };
     get_job_api_training_jobs__job_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9249,7 +9852,10 @@ export interface operations {
     };
     delete_job_api_training_jobs__job_id__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -9279,7 +9885,10 @@ export interface operations {
     };
     change_job_api_training_jobs__job_id__patch: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9315,7 +9924,10 @@ export interface operations {
     };
     cancel_job_api_training_jobs__job_id__cancel_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9347,7 +9959,10 @@ export interface operations {
     };
     pause_job_api_training_jobs__job_id__pause_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9379,7 +9994,10 @@ export interface operations {
     };
     resume_job_api_training_jobs__job_id__resume_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9415,7 +10033,10 @@ export interface operations {
     };
     append_batches_api_training_jobs__job_id__batches_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9451,7 +10072,10 @@ export interface operations {
     };
     append_batches_api_training_jobs__job_id__append_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9487,7 +10111,10 @@ export interface operations {
     };
     move_job_api_training_jobs__job_id__move_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9527,6 +10154,8 @@ export interface operations {
                 /** @description Names of the series, separated by commas; default: all. */
                 names?: string[] | null;
                 max_points?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -9564,6 +10193,8 @@ export interface operations {
                 limit?: number;
                 /** @description Kinds of events to return; default: all. */
                 kind?: components["schemas"]["EventKind"][] | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -9598,6 +10229,8 @@ export interface operations {
         parameters: {
             query?: {
                 tail?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -9630,7 +10263,10 @@ export interface operations {
     };
     get_checkpoints_api_training_jobs__job_id__checkpoints_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9662,7 +10298,10 @@ export interface operations {
     };
     get_attempts_api_training_jobs__job_id__attempts_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9694,7 +10333,10 @@ export interface operations {
     };
     get_costs_api_training_jobs__job_id__costs_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9726,7 +10368,10 @@ export interface operations {
     };
     get_failure_api_training_jobs__job_id__failure_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9758,7 +10403,10 @@ export interface operations {
     };
     get_analytics_api_training_jobs__job_id__analytics_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -9796,6 +10444,8 @@ export interface operations {
                 /** @description Names of the series; default: loss. */
                 name?: string[] | null;
                 max_points?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -9825,7 +10475,10 @@ export interface operations {
     };
     get_nodes_api_nodes_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -9852,6 +10505,84 @@ export interface operations {
             };
         };
     };
+    get_node_history_api_nodes__node__history_get: {
+        parameters: {
+            query?: {
+                /** @description Names of series; default: all. */
+                name?: string[] | null;
+                /** @description Only points after this time. */
+                after?: string | null;
+                /** @description Only points up to this time. */
+                until?: string | null;
+                /** @description Most points for each device. */
+                max_points?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description Name of the machine. */
+                node: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NodeHistory"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    post_restore_api_nodes__node__devices__device__restore_post: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description Name of the machine. */
+                node: string;
+                /** @description `gpu-0` and so on. */
+                device: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     get_job_telemetry_api_training_jobs__job_id__gpu_get: {
         parameters: {
             query?: {
@@ -9863,6 +10594,8 @@ export interface operations {
                 until?: string | null;
                 /** @description Most points for each device. */
                 max_points?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -9900,6 +10633,8 @@ export interface operations {
                 job: string[];
                 /** @description `html` is a report in one file. */
                 format?: "json" | "html";
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -9914,6 +10649,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Comparison"];
+                    "text/html": string;
                 };
             };
             /** @description Error */
@@ -9929,7 +10665,10 @@ export interface operations {
     };
     list_templates_api_templates_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -9958,7 +10697,10 @@ export interface operations {
     };
     get_template_api_templates__name__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The template's name. */
@@ -9990,7 +10732,10 @@ export interface operations {
     };
     put_template_api_templates__name__put: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The template's name. */
@@ -10026,7 +10771,10 @@ export interface operations {
     };
     delete_template_api_templates__name__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The template's name. */
@@ -10061,6 +10809,8 @@ export interface operations {
                 checkpoint?: string | null;
                 /** @description `state` adds the files that a resume needs. */
                 include?: "state" | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -10072,6 +10822,13 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The part of the file that `Range` asks for. */
+            206: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10097,7 +10854,10 @@ export interface operations {
     };
     download_logs_api_training_jobs__job_id__download_logs_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 job_id: string;
@@ -10136,6 +10896,8 @@ export interface operations {
             query: {
                 /** @description Maximum findings to describe; all are counted. */
                 max_findings?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Evaluation dataset: also checked; it must share no rows with the dataset. */
                 eval_dataset?: string | null;
                 /** @description Types of the rewards of a 'grpo' job, separated by commas: where one compares with the reference answers of the rows, these are checked. */
@@ -10192,6 +10954,8 @@ export interface operations {
             query: {
                 /** @description Maximum findings to describe; all are counted. */
                 max_findings?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Evaluation dataset: also checked; it must share no rows with the dataset. */
                 eval_dataset?: string | null;
                 /** @description Types of the rewards of a 'grpo' job, separated by commas: where one compares with the reference answers of the rows, these are checked. */
@@ -10223,6 +10987,15 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description Still running: a page that reloads itself. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": unknown;
+                };
+            };
             /** @description Error */
             default: {
                 headers: {
@@ -10241,6 +11014,8 @@ export interface operations {
                 row: number;
                 /** @description JSON document or HTML page. */
                 format?: "json" | "html";
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description A model, as in a job's config. */
                 model: string;
                 /** @description Maximum tokens per row. */
@@ -10266,6 +11041,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TokenRowList"];
+                    "text/html": string;
                 };
             };
             /** @description Error */
@@ -10286,6 +11062,8 @@ export interface operations {
                 rows?: number;
                 /** @description Model whose chat template is applied, as in a job's config. */
                 model?: string | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -10322,6 +11100,8 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -10352,6 +11132,8 @@ export interface operations {
     put_dataset_api_datasets_put: {
         parameters: {
             query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Display name; default: the file's name. */
                 name?: string | null;
                 /** @description Bucket to store it in. */
@@ -10379,6 +11161,15 @@ export interface operations {
             };
         };
         responses: {
+            /** @description The dataset of the same file, with the same name and options, from before. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dataset"];
+                };
+            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -10402,6 +11193,8 @@ export interface operations {
     create_dataset_api_datasets_post: {
         parameters: {
             query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Display name; default: the file's name. */
                 name?: string | null;
                 /** @description Bucket to store it in. */
@@ -10429,6 +11222,15 @@ export interface operations {
             };
         };
         responses: {
+            /** @description The dataset of the same file, with the same name and options, from before. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dataset"];
+                };
+            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -10451,7 +11253,10 @@ export interface operations {
     };
     get_dataset_api_datasets__dataset_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10483,7 +11288,10 @@ export interface operations {
     };
     delete_dataset_api_datasets__dataset_id__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10513,7 +11321,10 @@ export interface operations {
     };
     get_content_api_datasets__dataset_id__content_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10525,6 +11336,13 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The part of the file that `Range` asks for. */
+            206: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10543,7 +11361,10 @@ export interface operations {
     };
     move_dataset_api_datasets__dataset_id__move_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10579,7 +11400,10 @@ export interface operations {
     };
     create_url_api_datasets__dataset_id__url_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10615,7 +11439,10 @@ export interface operations {
     };
     list_uploads_api_uploads_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -10644,7 +11471,10 @@ export interface operations {
     };
     create_upload_api_uploads_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -10655,6 +11485,15 @@ export interface operations {
             };
         };
         responses: {
+            /** @description An interrupted upload of the same file. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Upload"];
+                };
+            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -10677,7 +11516,10 @@ export interface operations {
     };
     get_upload_api_uploads__upload_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10709,7 +11551,10 @@ export interface operations {
     };
     delete_upload_api_uploads__upload_id__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10739,7 +11584,10 @@ export interface operations {
     };
     head_upload_api_uploads__upload_id__head: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10754,9 +11602,7 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content: {
-                    "application/json": unknown;
-                };
+                content?: never;
             };
             /** @description Error */
             default: {
@@ -10771,7 +11617,10 @@ export interface operations {
     };
     send_piece_api_uploads__upload_id__patch: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header: {
                 "upload-offset": number;
             };
@@ -10807,7 +11656,10 @@ export interface operations {
     };
     complete_upload_api_uploads__upload_id__complete_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10821,6 +11673,15 @@ export interface operations {
             };
         };
         responses: {
+            /** @description The dataset was created before. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dataset"];
+                };
+            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -10847,6 +11708,8 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -10876,7 +11739,10 @@ export interface operations {
     };
     check_model_api_models_check_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -10909,7 +11775,10 @@ export interface operations {
     };
     get_model_api_models__model_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The record's id or, for datasets, models and jobs, its unique name. */
@@ -10951,6 +11820,8 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -10980,7 +11851,10 @@ export interface operations {
     };
     read_all_api_notifications_read_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -11013,7 +11887,10 @@ export interface operations {
     };
     read_one_api_notifications__notification_id__read_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The notification's id. */
@@ -11045,7 +11922,10 @@ export interface operations {
     };
     list_channels_api_notifications_channels_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -11074,7 +11954,10 @@ export interface operations {
     };
     get_channel_api_notifications_channels__name__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -11106,7 +11989,10 @@ export interface operations {
     };
     put_channel_api_notifications_channels__name__put: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -11142,7 +12028,10 @@ export interface operations {
     };
     delete_channel_api_notifications_channels__name__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -11172,7 +12061,10 @@ export interface operations {
     };
     switch_channel_api_notifications_channels__name__patch: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -11208,7 +12100,10 @@ export interface operations {
     };
     test_channel_api_notifications_channels__name__test_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The channel's name: a-z, 0-9 and '-'. */
@@ -11240,7 +12135,10 @@ export interface operations {
     };
     create_chat_completion_v1_chat_completions_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -11273,7 +12171,10 @@ export interface operations {
     };
     create_completion_v1_completions_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -11312,6 +12213,8 @@ export interface operations {
                 limit?: number;
                 order?: "asc" | "desc";
                 purpose?: string | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -11341,7 +12244,10 @@ export interface operations {
     };
     create_file_v1_files_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -11379,7 +12285,10 @@ export interface operations {
     };
     get_file_v1_files__file_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `file-...` */
@@ -11411,7 +12320,10 @@ export interface operations {
     };
     delete_file_v1_files__file_id__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `file-...` */
@@ -11443,7 +12355,10 @@ export interface operations {
     };
     get_file_content_v1_files__file_id__content_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `file-...` */
@@ -11455,6 +12370,13 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The part of the file that `Range` asks for. */
+            206: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11473,7 +12395,10 @@ export interface operations {
     };
     create_upload_v1_uploads_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -11506,7 +12431,10 @@ export interface operations {
     };
     add_part_v1_uploads__upload__parts_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `upload_...` */
@@ -11545,7 +12473,10 @@ export interface operations {
     };
     complete_upload_v1_uploads__upload__complete_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `upload_...` */
@@ -11581,7 +12512,10 @@ export interface operations {
     };
     cancel_upload_v1_uploads__upload__cancel_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `upload_...` */
@@ -11613,7 +12547,10 @@ export interface operations {
     };
     list_models_v1_models_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -11642,7 +12579,10 @@ export interface operations {
     };
     get_model_v1_models__model__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `ft:...`, or the name of a base model. */
@@ -11674,7 +12614,10 @@ export interface operations {
     };
     delete_model_v1_models__model__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `ft:...`, or the name of a base model. */
@@ -11706,7 +12649,10 @@ export interface operations {
     };
     run_grader_v1_fine_tuning_alpha_graders_run_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -11741,7 +12687,10 @@ export interface operations {
     };
     validate_grader_v1_fine_tuning_alpha_graders_validate_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -11776,7 +12725,10 @@ export interface operations {
     };
     list_event_types_v1_webhook_event_types_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -11809,6 +12761,8 @@ export interface operations {
                 /** @description Id of the last item of the page before. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -11838,7 +12792,10 @@ export interface operations {
     };
     create_endpoint_v1_webhook_endpoints_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -11871,7 +12828,10 @@ export interface operations {
     };
     get_endpoint_v1_webhook_endpoints__endpoint__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -11903,7 +12863,10 @@ export interface operations {
     };
     change_endpoint_v1_webhook_endpoints__endpoint__post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -11939,7 +12902,10 @@ export interface operations {
     };
     delete_endpoint_v1_webhook_endpoints__endpoint__delete: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -11971,7 +12937,10 @@ export interface operations {
     };
     rotate_secret_v1_webhook_endpoints__endpoint__rotate_secret_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -12007,7 +12976,10 @@ export interface operations {
     };
     test_endpoint_v1_webhook_endpoints__endpoint__test_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `we_...` */
@@ -12175,6 +13147,73 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description The part of the file that `Range` asks for. */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_llms_txt_llms_txt_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_page_guide__page__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                page: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/markdown": string;
+                };
+            };
             /** @description Error */
             default: {
                 headers: {
@@ -12194,6 +13233,8 @@ export interface operations {
                 limit?: number;
                 /** @description `null`: jobs without metadata; `metadata[KEY]=VALUE`: jobs with this pair. */
                 metadata?: string | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -12223,7 +13264,10 @@ export interface operations {
     };
     create_job_v1_fine_tuning_jobs_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: {
                 /** @description A repeated submit with the same key returns the first job instead of creating another. */
                 "Idempotency-Key"?: string | null;
@@ -12259,7 +13303,10 @@ export interface operations {
     };
     get_job_v1_fine_tuning_jobs__fine_tune__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `ftjob-...` */
@@ -12291,7 +13338,10 @@ export interface operations {
     };
     cancel_job_v1_fine_tuning_jobs__fine_tune__cancel_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `ftjob-...` */
@@ -12323,7 +13373,10 @@ export interface operations {
     };
     pause_job_v1_fine_tuning_jobs__fine_tune__pause_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `ftjob-...` */
@@ -12355,7 +13408,10 @@ export interface operations {
     };
     resume_job_v1_fine_tuning_jobs__fine_tune__resume_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description `ftjob-...` */
@@ -12391,6 +13447,8 @@ export interface operations {
                 /** @description Id of the last item of the page before. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -12427,6 +13485,8 @@ export interface operations {
                 /** @description Id of the last item of the page before. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -12457,9 +13517,118 @@ export interface operations {
             };
         };
     };
+    list_permissions_v1_fine_tuning_checkpoints__checkpoint__permissions_get: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description `ft:...`, or `ft:...:ckpt-step-N`. */
+                checkpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Refused: checkpoints cannot be shared */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    create_permissions_v1_fine_tuning_checkpoints__checkpoint__permissions_post: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description `ft:...`, or `ft:...:ckpt-step-N`. */
+                checkpoint: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Refused: checkpoints cannot be shared */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete_permission_v1_fine_tuning_checkpoints__checkpoint__permissions__permission__delete: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description `ft:...`, or `ft:...:ckpt-step-N`. */
+                checkpoint: string;
+                permission: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Refused: checkpoints cannot be shared */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     start_job_api_training_execute_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: {
                 /** @description A repeated submit with the same key returns the first job instead of creating another. */
                 "Idempotency-Key"?: string | null;
@@ -12491,7 +13660,10 @@ export interface operations {
     };
     start_job_api_training_start_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: {
                 /** @description A repeated submit with the same key returns the first job instead of creating another. */
                 "Idempotency-Key"?: string | null;
@@ -12523,7 +13695,10 @@ export interface operations {
     };
     get_status_api_training_status__job_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12555,7 +13730,10 @@ export interface operations {
     };
     get_metrics_api_training_metrics__job_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12589,6 +13767,8 @@ export interface operations {
         parameters: {
             query?: {
                 tail?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -12623,6 +13803,8 @@ export interface operations {
         parameters: {
             query?: {
                 tail?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -12655,7 +13837,10 @@ export interface operations {
     };
     cancel_job_api_jobs__job_id__cancel_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12687,7 +13872,10 @@ export interface operations {
     };
     cancel_job_api_training_cancel__job_id__post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12721,6 +13909,8 @@ export interface operations {
         parameters: {
             query?: {
                 max_points?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -12753,7 +13943,10 @@ export interface operations {
     };
     pause_job_api_training_pause__job_id__post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12788,6 +13981,8 @@ export interface operations {
             query?: {
                 /** @description A checkpoint's name, its step, or a path that ends with one. */
                 checkpoint_path?: string | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -12820,7 +14015,10 @@ export interface operations {
     };
     resume_adjusted_job_api_training_local__job_id__resume_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12856,6 +14054,8 @@ export interface operations {
                 /** @description `next_cursor` of the previous page. */
                 after?: string | null;
                 limit?: number;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path?: never;
@@ -12885,7 +14085,10 @@ export interface operations {
     };
     analyze_failure_api_training_local__job_id__analyze_failure_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12917,7 +14120,10 @@ export interface operations {
     };
     analyze_failure_api_training_local__job_id__analyze_failure_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12949,7 +14155,10 @@ export interface operations {
     };
     get_checkpoints_api_training__job_id__checkpoints_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -12981,7 +14190,10 @@ export interface operations {
     };
     get_analytics_api_training__job_id__analytics_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -13015,6 +14227,8 @@ export interface operations {
         parameters: {
             query?: {
                 checkpoint?: string | null;
+                /** @description Another owner, for admins. */
+                owner?: string | null;
             };
             header?: never;
             path: {
@@ -13027,6 +14241,13 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The part of the file that `Range` asks for. */
+            206: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -13045,7 +14266,10 @@ export interface operations {
     };
     download_logs_api_training__job_id__download_logs_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -13075,7 +14299,10 @@ export interface operations {
     };
     get_overview_api_jobs__job_id__get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
             header?: never;
             path: {
                 /** @description The job's id, unique name or unique id prefix. */
@@ -13108,6 +14335,8 @@ export interface operations {
     stream_all_jobs_api_training_events_stream_get_socket: {
         parameters: {
             query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Number of the last event that you have. */
                 after?: number | null;
                 /** @description Kinds of events to send; default: all. */
@@ -13127,7 +14356,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["PingMessage"] | components["schemas"]["ErrorMessage"];
+                    "application/json": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["DeletedMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["PingMessage"] | components["schemas"]["ErrorMessage"];
                 };
             };
             /** @description Error */
@@ -13144,6 +14373,8 @@ export interface operations {
     stream_job_api_training_jobs__job_id__events_stream_get_socket: {
         parameters: {
             query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
                 /** @description Number of the last event that you have. */
                 after?: number | null;
                 /** @description Kinds of events to send; default: all. */
@@ -13166,7 +14397,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["PingMessage"] | components["schemas"]["ErrorMessage"];
+                    "application/json": components["schemas"]["OpenMessage"] | components["schemas"]["EventsMessage"] | components["schemas"]["QueueMessage"] | components["schemas"]["DeletedMessage"] | components["schemas"]["EndMessage"] | components["schemas"]["PingMessage"] | components["schemas"]["ErrorMessage"];
                 };
             };
             /** @description Error */
