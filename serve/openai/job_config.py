@@ -22,7 +22,7 @@ from serve.openai.requests import (
 METHOD_SETTINGS = "method_settings"
 """Field for settings of our method that OpenAI does not have, for example `max_length`."""
 _THEIRS = ("model", "dataset", "eval_dataset", "method")
-OWN_FIELDS = (*(name for name in JobConfig.model_fields if name not in _THEIRS), METHOD_SETTINGS)
+OWN_FIELDS = (*(name for name in JobConfig.model_fields if name not in (*_THEIRS, "kind")), METHOD_SETTINGS)
 """Fields that a request may have besides those of OpenAI."""
 GRADER = "method.reinforcement.grader"
 _MAPPED = {"n_epochs": "num_train_epochs", "learning_rate_multiplier": "learning_rate", "eval_interval": "eval_steps"}
