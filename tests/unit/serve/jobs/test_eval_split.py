@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cluster.coordinator.preparation import DataKey
-from cluster.data.requests import prepare_request
+from cluster.data.requests import data_request
 from ftlab.schemas import JobConfig
 from train.data.eval_split import SplitSpec
 from train.data.rows.errors import DatasetInvalidError
@@ -62,7 +62,7 @@ def test_the_data_worker_gets_the_split(client, config, store, settings):
     job = client.post(JOBS, json=body).json()
     stored = JobConfig.model_validate(job["resolved_config"])
     with store.read() as tx:
-        assert prepare_request(tx, settings, stored, None).eval_split == SplitSpec(0.1, 4)
+        assert data_request(tx, settings, stored, None).eval_split == SplitSpec(0.1, 4)
     other = stored.model_copy(update={"eval_split_seed": 5})
     assert DataKey.of(stored, None) != DataKey.of(other, None)
 

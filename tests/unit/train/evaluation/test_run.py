@@ -21,8 +21,8 @@ from train.data.tokens.render import Renderer
 from train.evaluation.row_store import PROGRESS_FILE
 from train.evaluation.run import run
 from train.evaluation.work import LoadedModel, generate
-from train.loop.generation import generating
 from train.model.base_model import find_model
+from train.model.generation import generating
 from train.model.identity import identity_of, known_identity
 from train.model.load import load_for_answers
 from train.model.tokenizer import load_tokenizer
