@@ -2,6 +2,7 @@
 
 import sqlite3
 from datetime import UTC, datetime
+from decimal import Decimal
 from zipfile import ZipFile
 
 import pytest
@@ -161,6 +162,7 @@ def datasets(client, tmp_path) -> dict[RowKind, str]:
 
 
 def test_an_exported_config_makes_the_same_job(world, client, datasets, tmp_path, monkeypatch, capsys):
+    world.settings.prices.update(cpu=Decimal("0.1"), gpu=Decimal(2))  # which max_cost needs
     cli = Cli(world.url(""), monkeypatch, capsys)
     chosen = {"model": "org/name", "dataset": ["ds-1"] * 2, "eval_dataset": "ds-1", "resources.gpus_per_worker": 1}
     chosen["dataset_weights"] = [0.5, 1.5]

@@ -93,6 +93,7 @@ def test_what_the_user_wants_is_more_urgent_than_what_the_service_wants():
         StopKind.FENCED,
         StopKind.CANCEL,
         StopKind.PAUSE,
+        StopKind.COST_LIMIT,
         StopKind.TIME_LIMIT,
         StopKind.PREEMPT,
         StopKind.EXTEND,

@@ -34,6 +34,7 @@ from serve.access import wrong_keys
 from serve.access.rules import DOCUMENTED_RULES
 from serve.app import create_app
 from serve.context import Services
+from serve.http.query import OWNER
 from serve.jobs import deletion
 from serve.streams.subscriptions import EventFeed
 from tests.support.model_folders import write_model
@@ -106,6 +107,8 @@ def _check_access(case: Case, caller: str, status: int, code: str) -> None:
     if rule not in allowed:
         # A request that cannot be read, or whose path leads nowhere, is refused before its caller is asked.
         assert status >= 400, (case.path, caller, status)
+    elif OWNER in (case.query or {}) and caller != "admin":  # another owner's records are for admins only
+        assert status != 401, (case.path, caller, status)
     elif not case.path.startswith("/api/keys/"):  # the scope of these depends on whose key it is
         assert (status == 401, code == "insufficient_scope") == (False, False), (case.path, caller, status)
 

@@ -56,7 +56,7 @@ def test_every_parameter_that_the_description_has_is_known(client):
             names = [field["name"] for field in operation.get("parameters", []) if field["in"] == "query"]
             asked += len(names)
             reply = client.request(method, path, params=dict.fromkeys(names, "1")) if names else None
-            if reply is not None and reply.status_code >= 400:
+            if reply is not None and reply.status_code >= 400 and method != "head":
                 assert reply.json()["error"]["code"] != "unknown_parameter", (method, path)
     assert asked > 40
 
