@@ -73,14 +73,14 @@ def test_a_running_job_rests_and_goes_on_from_the_checkpoint_that_is_named(
 def test_a_job_that_has_cost_its_limit_saves_and_goes_on_with_a_higher_one(
     lab: Lab, client: Client, dataset: Dataset
 ) -> None:
-    """A core costs a cent a second here."""
+    """A core costs a cent a second here; what it costs to start is far less than the limit."""
     one_core = {"cpus_per_worker": 1}
-    job = client.jobs.create(tiny_job(dataset, max_steps=MANY_STEPS, resources=one_core, max_cost="0.30"))
+    job = client.jobs.create(tiny_job(dataset, max_steps=MANY_STEPS, resources=one_core, max_cost="0.75"))
     ended = client.jobs.wait(job.id, timeout_s=PATIENT_S, raise_on_failure=False)
 
     assert (ended.status, ended.reason) == (JobStatus.FAILED, ReasonCode.COST_LIMIT)
     assert client.jobs.checkpoints(job.id)[0].step == ended.step > 0
-    assert "its max_cost is 0.30 EUR" in notice("cost_limit_reached", job, client).data["message"]
+    assert "its max_cost is 0.75 EUR" in notice("cost_limit_reached", job, client).data["message"]
     with pytest.raises(InvalidRequestError, match="max_cost"):
         client.jobs.resume(job.id)
     client.jobs.resume(job.id, config_adjustments={"max_cost": 9})
