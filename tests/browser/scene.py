@@ -32,7 +32,7 @@ from ftlab.status import JobStatus, ReasonCode
 from serve.app import create_app
 from serve.context import Services
 from serve.streams.subscriptions import EventFeed
-from tests.browser.scene_devices import GPUS_OF_WORKER, NODE_ID, PLACEMENT, add_load, machines
+from tests.browser.scene_devices import GPUS_OF_WORKER, NODE_ID, PLACEMENT, add_history, add_load, machines
 from tests.support.committed_folders import commit_folder
 from tests.support.databases import make_database
 from tests.support.lab import rows
@@ -277,6 +277,8 @@ def furnish(scene: Scene) -> PlayedRun:
     for number in range(1, 6):
         scene.submit(f"sweep-rank-{2**number}", train, lora={"r": 2**number}, priority=50)
     scene.submit("urgent-fix", train, priority=80)
+    with scene.store.begin() as tx:
+        add_history(tx, datetime.now(UTC) - timedelta(minutes=10), 600)
     running = scene.run(live).load().train(range(1, 81), at=datetime.now(UTC) - timedelta(minutes=2))
     scene.notify()
     return running

@@ -48,6 +48,13 @@ def add_load(tx: Transaction, ref: JobRef, begin: datetime, num_seconds: int) ->
         tx.telemetry.add(SeriesKey(NODE, device, ref.id, ref.attempt), from_readings(readings))
 
 
+def add_history(tx: Transaction, begin: datetime, num_seconds: int) -> None:
+    """The load of the machine over time, one point a second."""
+    seconds = [(begin + timedelta(seconds=number)).timestamp() for number in range(num_seconds)]
+    host = [(at, {"cpu_percent": 55 + 20 * math.sin(at / 20)}) for at in seconds]
+    tx.telemetry.add(SeriesKey(NODE, "host"), from_readings(host))
+
+
 def _gpu(at: float) -> dict[str, float]:
     load = min(100.0, max(0.0, 93 + 3 * math.sin(at / 11) + _RANDOM.gauss(0, 1.5)))
     return {
