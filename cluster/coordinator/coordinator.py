@@ -81,7 +81,7 @@ class Coordinator:
         self._orphaned_drivers = OrphanedDrivers()
         self._faulty_gpus = FaultyGpus()
         self._spending_gate = SpendingGate()
-        self._job_starter = JobStarter(stops, self._data_gate, self._spending_gate)
+        self._job_starter = JobStarter(stops, self._data_gate, self._spending_gate, self._faulty_gpus)
         self._standby = Standby()
 
     def tick(self) -> None:

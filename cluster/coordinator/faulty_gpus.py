@@ -19,15 +19,14 @@ logger = logging.getLogger(__name__)
 
 def usable(store: Store, fleet: Fleet) -> Fleet:
     """The machines without the GPUs that are taken out."""
-    with store.read() as tx:
-        out = tx.device_faults.out()
-    return fleet.without({(gpu.node, gpu.gpu) for gpu in out}) if out else fleet
+    return fleet.without(_gpus_out(store))
 
 
 class FaultyGpus:
-    """Notes faults of GPUs and takes GPUs out. Remembers whether any was set aside in the last tick."""
+    """Notes faults of GPUs and takes GPUs out. Remembers which are out, and whether any was set aside."""
 
     def __init__(self) -> None:
+        self._out: set[tuple[str, int]] = set()
         self._has_set_aside = False
 
     def note(self, tick: Tick) -> None:
@@ -51,14 +50,23 @@ class FaultyGpus:
 
     def keep_out(self, tick: Tick) -> None:
         """Have Ray give the GPUs that are out to no run."""
-        with tick.store.read() as tx:
-            out = {(gpu.node, gpu.gpu) for gpu in tx.device_faults.out()}
-        if not out and not self._has_set_aside:
+        self._out = _gpus_out(tick.store)
+        if not self._out and not self._has_set_aside:
             return
-        fleet = tick.cluster.fleet().without(out)
+        fleet = self.usable(tick.cluster.fleet())
         wanted = {Spot(node.id, gpu) for node in fleet.nodes for gpu in node.gpus_out}
         tick.cluster.set_aside(wanted, {spot for attempt in tick.attempts for spot in _spots_of(attempt)})
         self._has_set_aside = bool(wanted)
+
+    def usable(self, fleet: Fleet) -> Fleet:
+        """The machines without the GPUs that were out when `keep_out` read them in this tick."""
+        return fleet.without(self._out)
+
+
+def _gpus_out(store: Store) -> set[tuple[str, int]]:
+    """Machine and number of each GPU that is taken out."""
+    with store.read() as tx:
+        return {(gpu.node, gpu.gpu) for gpu in tx.device_faults.out()}
 
 
 def _faulty_spot(attempt: AttemptRecord) -> Spot | None:

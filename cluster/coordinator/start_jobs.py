@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from cluster.coordinator.data_gate import DataGate
 from cluster.coordinator.failed_jobs import fail_job, fail_unreadable
-from cluster.coordinator.faulty_gpus import usable
+from cluster.coordinator.faulty_gpus import FaultyGpus
 from cluster.coordinator.queue_snapshot import QUEUE_WINDOW, QueueSnapshot, QueueWindow, read_queue
 from cluster.coordinator.ray_backend import DriverLostError
 from cluster.coordinator.spending import SpendingGate
@@ -50,10 +50,11 @@ logger = logging.getLogger(__name__)
 class JobStarter:
     """Starts queued jobs. Remembers how far it read the queue, and when it last recorded what jobs wait for."""
 
-    def __init__(self, stops: StopRequests, gate: DataGate, spending: SpendingGate) -> None:
+    def __init__(self, stops: StopRequests, gate: DataGate, spending: SpendingGate, faulty_gpus: FaultyGpus) -> None:
         self._stops = stops
         self._gate = gate
         self._spending = spending
+        self._faulty_gpus = faulty_gpus
         self._window = QueueWindow()
         self._wrote_waiting_at = datetime.min.replace(tzinfo=UTC)
         self.has_waiting = False
@@ -68,7 +69,7 @@ class JobStarter:
         for job in snapshot.jobs.values():
             if isinstance(job.config, UnreadableConfig):
                 fail_unreadable(tick, job, job.config)
-        fleet = usable(tick.store, tick.cluster.fleet())
+        fleet = self._faulty_gpus.usable(tick.cluster.fleet())
         queue, waits_for_data = self._gate.let_pass(tick, snapshot, fleet)
         queue, held = self._spending.let_pass(tick, queue, fleet)
         self._window.num_passed_over = len(waits_for_data) + len(held)

@@ -2,8 +2,8 @@
 
     python -m tests.browser.chart_frames [--points 100000] [--metrics-per-s 10] [--seconds 10]
 
-A job with so many points in each metric is shown in Chromium while its run goes on. The mouse moves over the chart of
-the loss all the time, then drags it to zoom and moves on. A frame's time is that between two animation frames of the
+Chromium shows a running job that has `--points` points in each metric. The mouse moves over the chart of the loss all
+the time, then drags to zoom in, and moves again. A frame's time is that between two animation frames of the
 page. The goal is 60 frames a second, so 95 of 100 frames must take at most 17.5 ms. Without a GPU, Chromium draws on
 the processor, beside the service.
 """
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def long_run(scene: Scene, num_points: int) -> PlayedRun:
-    """A running job that has logged so many steps, one a second."""
+    """A running job that has logged `num_points` steps, one a second."""
     job_id = scene.submit("long", scene.dataset(), training={"max_steps": 2 * num_points})
     begin = datetime.now(UTC) - timedelta(seconds=num_points)
     run = scene.run(job_id, started_at=begin).load()

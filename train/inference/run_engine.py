@@ -4,8 +4,6 @@ import secrets
 import threading
 import time
 
-import torch
-
 from ftlab.schemas import JobConfig
 from ftlab.status import StopKind
 from train.inference.engine import Engine
@@ -16,6 +14,7 @@ from train.model.base_model import check_revision, find_model
 from train.model.folder import facts_of
 from train.model.load import load_engine_model
 from train.plan import Ending, EnginePlan, EngineReady, ModelLoaded, Outcome, Phase, RunLink
+from train.process import prepare_process
 
 POLL_S = 0.25
 BEAT_S = 1.0
@@ -26,9 +25,7 @@ def run_engine(plan: EnginePlan, link: RunLink) -> Outcome:
 
     Raises any error; `train.failures.classify.classify` derives the reason from it.
     """
-    torch.set_num_threads(plan.threads)
-    if plan.use_cuda and plan.gpu_fraction is not None:
-        torch.cuda.set_per_process_memory_fraction(plan.gpu_fraction)
+    prepare_process(plan)
     heartbeat, stop_poll = Heartbeat(link), StopPoll(link, plan.time_left_s)
     heartbeat.enter(Phase.LOADING)
     try:

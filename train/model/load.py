@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
@@ -27,6 +27,8 @@ from train.model.files import ADAPTER_WEIGHTS
 from train.model.load_errors import check_loaded, load_errors, model_invalid, named
 from train.model.preflight import ModelUse, check_devices, check_modules
 from train.model.reward_head import HEAD, HEAD_WEIGHT, TASK_TYPE, check_files, has_own_head, is_reward_adapter
+
+AnyModel = TypeVar("AnyModel", bound=torch.nn.Module)
 
 AS_TRAINED = JobConfig(model="any", dataset="any")
 """The defaults of a training job say how the weights of a model that only answers are loaded."""
@@ -77,7 +79,7 @@ def load_delivered(base: BaseModel, folder: Path, config: JobConfig, *, use_cuda
         model = _load_weights("the tuned model", folder, "auto", config, use_cuda=use_cuda)
     else:
         model = _load_adapter(_load_base(base, config, use_cuda=use_cuda), folder, config)
-    return model.to("cuda") if use_cuda and config.quantised_by is None else model
+    return _placed(model, config, use_cuda=use_cuda)
 
 
 def load_for_answers(base: BaseModel, *, use_cuda: bool, attention: str | None = None) -> PreTrainedModel | PeftModel:
@@ -92,7 +94,7 @@ def load_for_answers(base: BaseModel, *, use_cuda: bool, attention: str | None =
     if attention is not None and model._supports_flash_attn:
         model.set_attn_implementation(attention)
     adapted = model if base.adapter is None else _load_adapter(model, base.adapter, AS_TRAINED)
-    return adapted.to("cuda") if use_cuda else adapted
+    return _placed(adapted, AS_TRAINED, use_cuda=use_cuda)
 
 
 def load_engine_model(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrainedModel:
@@ -103,9 +105,7 @@ def load_engine_model(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> 
     check_devices(config, use_cuda=use_cuda)
     model = _load_base(base, config, use_cuda=use_cuda)
     model.config.use_cache = True
-    if use_cuda and config.quantised_by is None:
-        model = model.to("cuda")
-    return model.requires_grad_(False).eval()
+    return _placed(model, config, use_cuda=use_cuda).requires_grad_(False).eval()
 
 
 def add_adapter(model: PreTrainedModel | PeftModel, folder: Path, name: str) -> PeftModel:
@@ -138,6 +138,13 @@ def add_adapter(model: PreTrainedModel | PeftModel, folder: Path, name: str) -> 
                 adapted.delete_adapter(name)
             raise
     return adapted.eval()
+
+
+def _placed(model: AnyModel, config: JobConfig, *, use_cuda: bool) -> AnyModel:
+    """The model on its device; bitsandbytes has put a quantised one there already."""
+    if use_cuda and config.quantised_by is None:
+        model.to("cuda")  # in place
+    return model
 
 
 def _load_base(base: BaseModel, config: JobConfig, *, use_cuda: bool) -> PreTrainedModel:

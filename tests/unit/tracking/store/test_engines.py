@@ -1,4 +1,4 @@
-"""The engine of a base model in the record: one for each key, whoever asks at the same time."""
+"""The engine of a base model in the record: one for each key, also when several callers ask at the same time."""
 
 import pytest
 

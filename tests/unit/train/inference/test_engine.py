@@ -95,7 +95,7 @@ def test_a_long_prompt_is_read_in_parts(make_engine: "Callable[[], Engine]", bas
     second = ask(engine, long)
     num_pieces = len(first.pieces)
     engine.step()
-    assert len(first.pieces) > num_pieces, "it goes on while the other prompt is read"
+    assert len(first.pieces) > num_pieces, "the answer continues while the other prompt is read"
     run_all(engine)
 
     assert second.text == answer_alone(base_folder, None, tokens_of(engine, long))

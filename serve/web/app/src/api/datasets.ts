@@ -91,7 +91,7 @@ const at = (id: string) => ({ params: { path: { dataset_id: id } } });
 export const moveDataset = (id: string, bucket: string) =>
   unwrap(http.POST("/api/datasets/{dataset_id}/move", { ...at(id), body: { bucket } }));
 
-/** A URL at which anyone can download the file for so many seconds. */
+/** Create a URL at which anyone can download the file until it expires. */
 export const shareDataset = (id: string, seconds: number) =>
   unwrap(http.POST("/api/datasets/{dataset_id}/url", { ...at(id), body: { expires_s: seconds } }));
 

@@ -33,3 +33,6 @@ export function keyInFragment(fragment: string): string | null {
   const key = new URLSearchParams(fragment.replace(/^#/, "")).get("key");
   return key?.startsWith("ftl_") ? key : null;
 }
+
+/** Whether the caller manages users and keys, and acts for others. */
+export const isAdmin = (session: Session): boolean => session.scopes.includes("admin");

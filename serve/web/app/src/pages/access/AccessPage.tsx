@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { sessionQuery, type Session } from "../../api/session";
+import { isAdmin, sessionQuery, type Session } from "../../api/session";
 import { useTitle } from "../../app/useTitle";
 import { useQueryState } from "../../router/router";
 import { Loading } from "../../ui/Notes";
@@ -31,7 +31,7 @@ export default function AccessPage() {
 
 function AccessTabs({ session }: { session: Session }) {
   const [query, setQuery] = useQueryState();
-  const tabs = session.scopes.includes("admin") ? [KEYS, LIMITS, ...OF_ADMINS] : [KEYS, LIMITS];
+  const tabs = isAdmin(session) ? [KEYS, LIMITS, ...OF_ADMINS] : [KEYS, LIMITS];
   const tab = tabs.find(({ name }) => name === query.get("tab")) ?? KEYS;
   return (
     <Tabs

@@ -1,22 +1,20 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { accessKeys, GRACE_HOURS, keyListQuery, revokeKey, rotateKey, type ApiKey } from "../../api/access";
-import type { Session } from "../../api/session";
+import { isAdmin, type Session } from "../../api/session";
 import { ago, dateTime } from "../../format/format";
-import { useQueryState } from "../../router/router";
 import { Button } from "../../ui/Button";
 import { ConfirmDialog } from "../../ui/ConfirmDialog";
 import { Menu, type MenuItem } from "../../ui/Menu";
 import { EmptyState, ErrorNote, Loading } from "../../ui/Notes";
 import { TableHead } from "../../ui/TableHead";
 import { KeyDialog, ShownKey } from "./KeyDialog";
-import { UserChoice } from "./UserChoice";
+import { UserChoice, useChosenUser } from "./UserChoice";
 
 /** The keys of the caller or, for admins, of a user of their choice. */
 export function KeysTab({ session }: { session: Session }) {
-  const [query] = useQueryState();
-  const isAdmin = session.scopes.includes("admin");
-  const owner = (isAdmin && query.get("user")) || session.user;
+  const mayManage = isAdmin(session);
+  const owner = useChosenUser(session);
   const { data: keys, error, refetch } = useQuery(keyListQuery(owner));
   const [isCreating, setCreating] = useState(false);
   return (
@@ -30,8 +28,8 @@ export function KeysTab({ session }: { session: Session }) {
         </div>
       )}
       <div className="access-head">
-        {isAdmin && session.requires_keys && <UserChoice label="Keys of" user={owner} />}
-        {isAdmin && (
+        {mayManage && session.requires_keys && <UserChoice label="Keys of" user={owner} />}
+        {mayManage && (
           <Button look="primary" icon="new" onClick={() => { setCreating(true); }}>
             {session.requires_keys ? "Create a key" : "Create the first key"}
           </Button>
@@ -74,7 +72,7 @@ function Row({ record, session }: { record: ApiKey; session: Session }) {
     { label: "Rotate the key…", run: () => { setAsked("rotate"); } },
     { label: "Revoke the key…", danger: true, run: () => { setAsked("revoke"); } },
   ];
-  const mayChange = isValid && (isOwn || session.scopes.includes("admin"));
+  const mayChange = isValid && (isOwn || isAdmin(session));
   const close = () => { setAsked(null); };
   return (
     <tr>

@@ -1,13 +1,12 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
 import { accessKeys, changeQuota, quotaQuery, type Quota, type QuotaChange } from "../../api/access";
-import type { Session } from "../../api/session";
+import { isAdmin, type Session } from "../../api/session";
 import { bytes, count, number } from "../../format/format";
-import { useQueryState } from "../../router/router";
 import { Button } from "../../ui/Button";
 import { ErrorNote, Loading } from "../../ui/Notes";
 import { TableHead } from "../../ui/TableHead";
-import { UserChoice } from "./UserChoice";
+import { UserChoice, useChosenUser } from "./UserChoice";
 
 interface Limit {
   name: keyof QuotaChange & keyof Quota;
@@ -30,20 +29,19 @@ const LIMITS: Limit[] = [
 
 /** What a user uses, and how much they may; admins change it. */
 export function LimitsTab({ session }: { session: Session }) {
-  const [query] = useQueryState();
-  const isAdmin = session.scopes.includes("admin");
-  const owner = (isAdmin && query.get("user")) || session.user;
+  const mayManage = isAdmin(session);
+  const owner = useChosenUser(session);
   const { data: quota, error, refetch } = useQuery(quotaQuery(owner));
   return (
     <div className="parts">
-      {isAdmin && session.requires_keys && <div className="access-head"><UserChoice label="Limits of" user={owner} /></div>}
+      {mayManage && session.requires_keys && <div className="access-head"><UserChoice label="Limits of" user={owner} /></div>}
       {error && <ErrorNote error={error} retry={() => void refetch()} />}
       {!quota && !error && <Loading lines={6} />}
       {quota && (
         <table className="table stack records">
-          <TableHead columns={["What", "Used", "Limit", ...(isAdmin ? [{ hidden: "New limit" }] : [])]} />
+          <TableHead columns={["What", "Used", "Limit", ...(mayManage ? [{ hidden: "New limit" }] : [])]} />
           <tbody>
-            {LIMITS.map((limit) => <Row key={limit.name} limit={limit} quota={quota} isAdmin={isAdmin} />)}
+            {LIMITS.map((limit) => <Row key={limit.name} limit={limit} quota={quota} mayManage={mayManage} />)}
           </tbody>
         </table>
       )}
@@ -51,14 +49,14 @@ export function LimitsTab({ session }: { session: Session }) {
   );
 }
 
-function Row({ limit, quota, isAdmin }: { limit: Limit; quota: Quota; isAdmin: boolean }) {
+function Row({ limit, quota, mayManage }: { limit: Limit; quota: Quota; mayManage: boolean }) {
   const most = quota[limit.name];
   return (
     <tr>
       <th scope="row">{limit.label}</th>
       <td data-label="Used" className="numeric">{limit.used ? limit.show(limit.used(quota)) : "–"}</td>
       <td data-label="Limit" className="numeric">{typeof most === "number" ? limit.show(most) : "no limit"}</td>
-      {isAdmin && <td data-label="New limit"><Change limit={limit} owner={quota.owner} /></td>}
+      {mayManage && <td data-label="New limit"><Change limit={limit} owner={quota.owner} /></td>}
     </tr>
   );
 }

@@ -1,6 +1,13 @@
 import { useQuery } from "@tanstack/react-query";
 import { userListQuery } from "../../api/access";
+import { isAdmin, type Session } from "../../api/session";
 import { useQueryState } from "../../router/router";
+
+/** The user whose records are shown: the caller or, for admins, the one in the address. */
+export function useChosenUser(session: Session): string {
+  const [query] = useQueryState();
+  return (isAdmin(session) && query.get("user")) || session.user;
+}
 
 interface Props {
   label: string;

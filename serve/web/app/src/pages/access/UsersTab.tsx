@@ -59,17 +59,8 @@ function Row({ user }: { user: User }) {
   const { name, is_disabled: isDisabled, num_keys: numKeys, created_at: createdAt } = user;
   const queries = useQueryClient();
   const [isAsked, setAsked] = useState(false);
-  const [error, setError] = useState<unknown>(null);
   const reload = () => queries.invalidateQueries({ queryKey: accessKeys.all });
-  async function enable() {
-    setError(null);
-    try {
-      await switchUser(name, false);
-    } catch (failure) {
-      setError(failure);
-    }
-    await reload();
-  }
+  const enabling = useMutation({ mutationFn: () => switchUser(name, false), onSettled: reload });
   return (
     <tr>
       <th scope="row" className="record-name"><Link to={`/access?user=${encodeURIComponent(name)}`}>{name}</Link></th>
@@ -78,7 +69,7 @@ function Row({ user }: { user: User }) {
           <span className="pill-glyph" aria-hidden="true">{isDisabled ? "⊘" : "✓"}</span>
           {isDisabled ? "Disabled" : "Enabled"}
         </span>
-        {error !== null && <ErrorNote error={error} />}
+        {enabling.error && <ErrorNote error={enabling.error} />}
       </td>
       <td data-label="Keys">{counted(numKeys, "valid key")}</td>
       <td data-label="Added" title={dateTime(createdAt)}>{ago(createdAt)}</td>
@@ -87,7 +78,7 @@ function Row({ user }: { user: User }) {
           label={`Actions for ${name}`}
           items={[
             isDisabled
-              ? { label: "Enable the user", run: () => void enable() }
+              ? { label: "Enable the user", run: () => { enabling.mutate(); } }
               : { label: "Disable the user…", danger: true, run: () => { setAsked(true); } },
           ]}
         />

@@ -37,7 +37,7 @@ export function ShareDialog({ dataset, onClose }: { dataset: Dataset; onClose: (
           {LIFETIMES.map((choice) => <option key={choice.label} value={choice.seconds}>{choice.label}</option>)}
         </select>
       </label>
-      <p className="muted small">Whoever has the link needs no key.</p>
+      <p className="muted small">A download from the link needs no key.</p>
       {sharing.error && <ErrorNote error={sharing.error} />}
     </Dialog>
   );
