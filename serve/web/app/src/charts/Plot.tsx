@@ -7,6 +7,7 @@ import { colorOf, useIsDark } from "../theme/theme";
 import { formatX, type XAxis } from "./axes";
 import { aligned, type Line, type Mark } from "./lines";
 import { drawMarks } from "./marks";
+import { redrawOf, type Redraw } from "./redraw";
 import { tooltip } from "./tooltip";
 
 export interface PlotProps {
@@ -23,7 +24,7 @@ export interface PlotProps {
 export default function Plot(props: PlotProps) {
   const { lines, marks, axis, isLog, height, label, syncKey } = props;
   const box = useRef<HTMLDivElement>(null);
-  const plot = useRef<uPlot | null>(null);
+  const redraw = useRef<Redraw | null>(null);
   const current = useRef(props);
   const isDark = useIsDark();
   // What makes another drawing; other data only moves its lines.
@@ -31,22 +32,24 @@ export default function Plot(props: PlotProps) {
 
   useEffect(() => {
     current.current = { lines, marks, axis, isLog, height, label, syncKey };
-    plot.current?.setData(aligned(lines) as uPlot.AlignedData);
+    redraw.current?.request();
   }, [lines, marks, axis, isLog, height, label, syncKey]);
 
   useEffect(() => {
     const element = box.current;
     if (!element) return;
     const made = new uPlot(options(current, element.clientWidth), aligned(current.current.lines) as uPlot.AlignedData, element);
-    plot.current = made;
+    const redrawn = redrawOf(element, () => { made.setData(aligned(current.current.lines) as uPlot.AlignedData); });
+    redraw.current = redrawn;
     const sized = new ResizeObserver(() => {
       if (element.clientWidth > 0) made.setSize({ width: element.clientWidth, height: current.current.height });
     });
     sized.observe(element);
     return () => {
       sized.disconnect();
+      redrawn.stop();
       made.destroy();
-      plot.current = null;
+      redraw.current = null;
     };
   }, [form]);
 

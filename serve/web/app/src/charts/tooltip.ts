@@ -1,4 +1,4 @@
-import type uPlot from "uplot";
+import uPlot from "uplot";
 import { number } from "../format/format";
 import { formatX, X_AXES, type XAxis } from "./axes";
 import type { Line, Mark } from "./lines";
@@ -16,35 +16,48 @@ export function tooltip(shown: () => Shown): uPlot.Plugin {
   const box = document.createElement("div");
   box.className = "tooltip";
   box.hidden = true;
+  let text = "";
   return {
     hooks: {
       init: (plot) => { plot.over.append(box); },
       destroy: () => { box.remove(); },
       setCursor(plot) {
         const { idx, left } = plot.cursor;
-        box.hidden = idx === null || idx === undefined || left === undefined || left < 0;
-        if (box.hidden || idx === null || idx === undefined || left === undefined) return;
-        box.replaceChildren(...rows(plot, shown(), idx, left));
-        const isRight = left > plot.over.clientWidth / 2;
-        box.style.left = isRight ? "" : `${String(left + 12)}px`;
-        box.style.right = isRight ? `${String(plot.over.clientWidth - left + 12)}px` : "";
+        if (idx === null || idx === undefined || left === undefined || left < 0) {
+          box.hidden = true;
+          return;
+        }
+        const lines = rows(plot, shown(), idx, left);
+        const after = lines.map((line) => line.text).join("\n");
+        // Another drawing of the same text would have the browser lay out the page in each movement of the mouse.
+        if (after !== text) box.replaceChildren(...lines.map(element));
+        text = after;
+        box.hidden = false;
+        // The width that uPlot knows, because reading that of the element lays out the page.
+        const isRight = left > plot.bbox.width / uPlot.pxRatio / 2;
+        box.style.transform = isRight ? `translateX(calc(${String(left - 12)}px - 100%))` : `translateX(${String(left + 12)}px)`;
       },
     },
   };
 }
 
-function rows(plot: uPlot, { lines, marks, axis }: Shown, index: number, left: number): HTMLElement[] {
+interface Row {
+  text: string;
+  isQuiet?: boolean | undefined;
+}
+
+function rows(plot: uPlot, { lines, marks, axis }: Shown, index: number, left: number): Row[] {
   const x = plot.data[0][index] ?? 0;
   const name = X_AXES.find((known) => known.name === axis)?.label ?? "";
   const values = lines.flatMap((line, number_) => {
     const value = plot.data[number_ + 1]?.[index];
-    return value === null || value === undefined ? [] : [row(`${line.label}  ${number(value)}`, line.isFaint)];
+    return value === null || value === undefined ? [] : [{ text: `${line.label}  ${number(value)}`, isQuiet: line.isFaint }];
   });
   const near = marks.filter((mark) => Math.abs(plot.valToPos(mark.x, "x") - left) < NEAR_PX);
-  return [row(`${name} ${formatX(axis, x)}`, true), ...values, ...near.map((mark) => row(mark.label, true))];
+  return [{ text: `${name} ${formatX(axis, x)}`, isQuiet: true }, ...values, ...near.map(({ label }) => ({ text: label, isQuiet: true }))];
 }
 
-function row(text: string, isQuiet?: boolean): HTMLElement {
+function element({ text, isQuiet }: Row): HTMLElement {
   const line = document.createElement("div");
   if (isQuiet) line.className = "muted";
   line.textContent = text;
