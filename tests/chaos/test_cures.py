@@ -118,6 +118,7 @@ def limit_evaluation(scene: Scene, job: Job, *, attempt: int) -> None:
     limit_growth(worker, EVAL_BYTES)
 
 
+@pytest.mark.chaos
 def test_a_training_that_diverges(scene: Scene) -> None:
     """The rate rises until the loss is no longer finite; the first checkpoint is from before that."""
     training = {"learning_rate": 1.0, "optim": "sgd", "max_grad_norm": 0.0, "warmup_steps": 10}

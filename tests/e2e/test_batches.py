@@ -10,7 +10,7 @@ from ftlab.status import JobStatus
 from tests.support.lab import at_step, follow_until, rows, tiny_job, wait_for
 
 PATIENT_S = 300.0
-EPOCHS = 4
+EPOCHS = 2
 STEPS_A_FILE = 10 * EPOCHS
 """40 rows, 4 a step."""
 

@@ -11,6 +11,7 @@ from tests.support.lab import TINY
 ROW = {"messages": [{"role": "user", "content": "Where is job 7?"}, {"role": "assistant", "content": "In the queue."}]}
 
 
+@pytest.mark.slow
 def test_an_estimate_comes_true(client: Client, tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text((json.dumps(ROW) + "\n") * 600)

@@ -220,6 +220,7 @@ def test_a_job_that_no_machine_can_run_is_refused_at_the_submit(client: Client, 
     assert caught.value.code == "config_invalid"
 
 
+@pytest.mark.slow
 def test_the_queue_is_first_in_first_out_with_visible_positions(client: Client, dataset: Dataset) -> None:
     running = client.jobs.create(tiny_job(dataset, max_steps=100_000, training={"save_steps": 1000}))
     follow_until(client, running, at_step(1))

@@ -63,6 +63,7 @@ def test_the_script_of_an_openai_user_trains_a_model(lab: Lab, tmp_path: Path) -
             client.models.retrieve(name)
 
 
+@pytest.mark.slow
 def test_a_job_of_a_large_upload_is_paused_and_goes_on(lab: Lab) -> None:
     content = rows(400).encode()
     with OpenAI(base_url=f"{lab.settings.server_url}/v1", api_key="k") as client:

@@ -55,6 +55,7 @@ def test_a_dataset_without_a_token_to_learn_fails_the_job_before_it_holds_a_devi
     assert (why.cause, why.attempt, why.sentence) == (FailureCause.BAD_DATA, 0, failed.message)
 
 
+@pytest.mark.slow
 def test_a_data_worker_that_is_killed_in_the_middle_starts_again(client: Client, lab: Lab, tmp_path: Path) -> None:
     file = tmp_path / "many.jsonl"
     file.write_text(rows(40_000))
