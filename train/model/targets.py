@@ -64,6 +64,8 @@ def check_saved(
     `modules` are as for `check_targets`. Tied embeddings are refused, because the input and the output would differ
     once one of them has been trained. `quantised_by` is the setting that quantises the linear layers, if any.
     """
+    if not names:
+        return
     field = "lora.modules_to_save"
     if is_tied and (tied := [name for name in names if last_part(name) in EMBEDDINGS | HEADS]):
         raise _refused(
@@ -72,7 +74,7 @@ def check_saved(
             "out, or use tuning 'full'.",
             field,
         )
-    leaves = {name for name in modules if not any(other.startswith(f"{name}.") for other in modules)}
+    leaves = modules.keys() - {name[:dot] for name in modules for dot in range(len(name)) if name[dot] == "."}
     if missing := [name for name in names if not any(matches(name, leaf) for leaf in leaves)]:
         known = sorted({last_part(leaf) for leaf in leaves})
         hints = "".join(dict.fromkeys(did_you_mean(name, known) for name in missing[:MAX_NAMED]))
