@@ -39,7 +39,7 @@ class ApiReplica:
         event_hub = RayEventHubClient(NAMESPACE, linger_s=LINGER_S)
         self._services = Services(
             settings=settings,
-            store=Store.open(settings.store_url),
+            store=Store.open(settings.store_url, answers_requests=True),
             coordinator=RayCoordinatorClient(),
             event_hub=event_hub,
             feed=EventFeed(event_hub),

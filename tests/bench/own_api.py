@@ -43,7 +43,13 @@ def main() -> None:
     coordinator: CoordinatorClient = RemoteCoordinator(int(sys.argv[3])) if sys.argv[3:] else FakeCoordinator()
     hub = FakeEventHub()
     services = Services(
-        settings, Store.open(settings.store_url), coordinator, hub, EventFeed(hub), FakeData(), FakeHuggingFace()
+        settings,
+        Store.open(settings.store_url, answers_requests=True),
+        coordinator,
+        hub,
+        EventFeed(hub),
+        FakeData(),
+        FakeHuggingFace(),
     )
     uvicorn.run(create_app(services), host="127.0.0.1", port=int(sys.argv[2]), log_level="warning")
 

@@ -23,6 +23,10 @@ NUM_READERS = 5
 NUM_EXTRA_READERS = 35
 """Serve runs blocking calls in up to 40 threads."""
 
+LOG_PAGES, LAZY_LOG_PAGES = 1000, 8000
+"""Pages of SQLite's log after which a commit copies them into the database: SQLite's default, and that of the API,
+where a request would wait for it. The coordinator renews its lease all the time, and so finds a log that has grown."""
+
 POSTGRES_SESSION = {
     "statement_timeout": "30s",
     # A process that hangs in a transaction must not hold its locks forever.
@@ -50,10 +54,10 @@ class Database:
         self._reader = reader
 
     @classmethod
-    def open(cls, url: str, busy_timeout_s: float) -> "Database":
+    def open(cls, url: str, busy_timeout_s: float, log_pages: int = LOG_PAGES) -> "Database":
         parsed = _parse(url)
         if parsed.get_backend_name() == "sqlite":
-            return cls(*_sqlite_engines(parsed, busy_timeout_s))
+            return cls(*_sqlite_engines(parsed, busy_timeout_s, log_pages))
         return cls(*_postgres_engines(parsed))
 
     def writing(self) -> AbstractContextManager[Connection]:
@@ -107,7 +111,7 @@ def _parse(url: str) -> URL:
     )
 
 
-def _sqlite_engines(url: URL, busy_timeout_s: float) -> tuple[Engine, Engine]:
+def _sqlite_engines(url: URL, busy_timeout_s: float, log_pages: int) -> tuple[Engine, Engine]:
     file = Path(str(url.database))
     file.parent.mkdir(parents=True, exist_ok=True)
     if not file.exists():
@@ -121,20 +125,23 @@ def _sqlite_engines(url: URL, busy_timeout_s: float) -> tuple[Engine, Engine]:
         max_overflow=NUM_EXTRA_READERS,
         pool_timeout=busy_timeout_s,
     )
-    event.listen(writer, "connect", _sqlite_setup(busy_timeout_s, query_only=False))
-    event.listen(reader, "connect", _sqlite_setup(busy_timeout_s, query_only=True))
+    event.listen(writer, "connect", _sqlite_setup(busy_timeout_s, log_pages, query_only=False))
+    event.listen(reader, "connect", _sqlite_setup(busy_timeout_s, log_pages, query_only=True))
     event.listen(writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     event.listen(reader, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
     return writer, reader
 
 
-def _sqlite_setup(busy_timeout_s: float, *, query_only: bool) -> Callable[[sqlite3.Connection, Any], None]:
+def _sqlite_setup(
+    busy_timeout_s: float, log_pages: int, *, query_only: bool
+) -> Callable[[sqlite3.Connection, Any], None]:
     def set_up(connection: sqlite3.Connection, _record: Any) -> None:
         # The driver must not begin transactions itself; the "begin" events do.
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout={int(busy_timeout_s * 1000)}")
         _use_write_ahead_log(connection, busy_timeout_s)
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={log_pages}")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute(f"PRAGMA query_only={'ON' if query_only else 'OFF'}")
 

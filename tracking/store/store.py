@@ -15,7 +15,7 @@ from tracking.store.channels import ChannelRepository
 from tracking.store.checkpoints import CheckpointRepository
 from tracking.store.claims import ClaimRepository
 from tracking.store.costs import CostRepository
-from tracking.store.database import Database
+from tracking.store.database import LAZY_LOG_PAGES, LOG_PAGES, Database
 from tracking.store.datasets import DatasetRepository
 from tracking.store.deletions import DeletionRepository
 from tracking.store.device_faults import DeviceFaultRepository
@@ -87,13 +87,14 @@ class Store:
         self._database = database
 
     @classmethod
-    def open(cls, url: str, *, busy_timeout_s: float = 10.0) -> Self:
+    def open(cls, url: str, *, busy_timeout_s: float = 10.0, answers_requests: bool = False) -> Self:
         """Create the engines for `sqlite:///<file>` or `postgresql://...`; nothing connects before the first use.
 
-        `busy_timeout_s` limits how long SQLite waits for another writer. Raises `InvalidRequestError` (code
+        `busy_timeout_s` limits how long SQLite waits for another writer. A process that `answers_requests` leaves it to
+        the others to copy SQLite's log into the database, as long as they do. Raises `InvalidRequestError` (code
         `invalid_setting`) for any other URL.
         """
-        return cls(Database.open(url, busy_timeout_s))
+        return cls(Database.open(url, busy_timeout_s, LAZY_LOG_PAGES if answers_requests else LOG_PAGES))
 
     def migrate(self) -> None:
         """Migrate the tables to the newest version. Several processes may call this at once."""

@@ -18,6 +18,7 @@ from ftlab.status import JobStatus
 from tests.support.postgres import PostgresServer
 from tests.unit.tracking.samples import NOW, add_job, at_once, claim, get_job, log_event
 from tracking.store import Store
+from tracking.store.database import LOG_PAGES
 
 ROOT = Path(__file__).parents[4]
 
@@ -97,6 +98,27 @@ class TestSqlite:
         with store._database.writing() as connection:
             assert _pragma(connection, "busy_timeout") == 10_000
         store.close()
+
+    def test_whoever_answers_no_requests_copies_the_log(self, sqlite_url: str) -> None:
+        api, coordinator = Store.open(sqlite_url, answers_requests=True), Store.open(sqlite_url)
+        log = Path(sqlite_url.removeprefix("sqlite:///") + "-wal")
+        rows = [{"note": "x" * 4000}] * 300
+
+        def write(store: Store) -> None:
+            with store._database.writing() as connection:
+                connection.execute(text("CREATE TABLE IF NOT EXISTS notes (note TEXT)"))
+                connection.execute(text("INSERT INTO notes VALUES (:note)"), rows)
+
+        for _ in range(5):
+            write(api)
+        grown = log.stat().st_size
+        assert grown > LOG_PAGES * 4096
+        write(coordinator)
+        for _ in range(3):  # the log begins anew
+            write(api)
+        assert log.stat().st_size < 1.3 * grown
+        api.close()
+        coordinator.close()
 
     def test_write_transaction_locks_at_once(self, hasty_store: Store, other_process: sqlite3.Connection) -> None:
         with hasty_store.begin(), pytest.raises(sqlite3.OperationalError, match="locked"):
