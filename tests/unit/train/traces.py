@@ -67,6 +67,18 @@ class Trace:
         return file.read_bytes()
 
 
+def attempt(trace: Trace, rows: Rows, link: Link | None = None, **options: Any) -> Link:
+    """Train the job of a trace once more; `rows` is what `record_rows` notes."""
+    link = link or Link()
+    rows.clear()
+    trace.links.append(link)
+    try:
+        trace.job.train(link, **options)
+    finally:
+        trace.rows |= rows
+    return link
+
+
 def assert_equal(one: Trace, other: Trace) -> None:
     assert one.series() == other.series()
     assert one.rows == other.rows

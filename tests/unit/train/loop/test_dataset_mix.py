@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.train.ranks import Task, train
 from tests.unit.train.runs import MODEL, Job, Link, write_rows
-from tests.unit.train.traces import Rows, Trace, assert_equal, record_rows
+from tests.unit.train.traces import Rows, Trace, assert_equal, attempt, record_rows
 from train.dataset_mix import Mix
 from train.model.base_model import find_model
 from train.model.tokenizer import load_tokenizer
@@ -56,17 +56,6 @@ def numbers(models: Path) -> Numbers:
         return [int(number) for text in texts for number in re.findall(r"Answer (\d+)", text)]
 
     return read
-
-
-def attempt(trace: Trace, rows: Rows, link: Link | None = None, **options: Any) -> Link:
-    link = link or Link()
-    rows.clear()
-    trace.links.append(link)
-    try:
-        trace.job.train(link, **options)
-    finally:
-        trace.rows |= rows
-    return link
 
 
 def test_rows_come_in_the_order_of_the_mix_and_a_pause_changes_no_bit(new_job: NewJob, rows: Rows, numbers: Numbers):

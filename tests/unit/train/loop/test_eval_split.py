@@ -13,7 +13,7 @@ import pytest
 
 from tests.unit.train.ranks import Task, train
 from tests.unit.train.runs import MODEL, Job, Link, write_messages, write_pairs, write_rows
-from tests.unit.train.traces import Rows, Trace, assert_equal, record_rows
+from tests.unit.train.traces import Rows, Trace, assert_equal, attempt, record_rows
 from train.data.eval_split import RowSelection, SplitSpec
 from train.data.row_keys import split_files
 from train.data.rows.canonical import CanonicalFile, write_canonical
@@ -58,17 +58,6 @@ def new_job(models: Path, tmp_path: Path) -> NewJob:
         return Job(tmp_path / f"lab-{next(numbers)}" / "job", models, list(files), eval_rows)
 
     return make
-
-
-def attempt(trace: Trace, rows: Rows, link: Link | None = None, **options: Any) -> Link:
-    link = link or Link()
-    rows.clear()
-    trace.links.append(link)
-    try:
-        trace.job.train(link, **options)
-    finally:
-        trace.rows |= rows
-    return link
 
 
 def extracted(source: Path, selection: RowSelection, target: Path) -> Path:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.train.ranks import UNEVEN, Task, train, two_and_one
 from tests.unit.train.runs import CrashError, Job, Link, write_pairs, write_rated, write_rows
-from tests.unit.train.traces import Rows, Trace, assert_equal, record_rows
+from tests.unit.train.traces import Rows, Trace, assert_equal, attempt, record_rows
 from train.plan import Phase, StopKind
 
 LAST = 13
@@ -42,36 +42,6 @@ def new_job(models: Path, tmp_path_factory: pytest.TempPathFactory) -> NewJob:
     data, eval_data = write_rows(folder / "rows.arrow", 11), write_rows(folder / "eval.arrow", 4, offset=3)
     numbers = count()
     return lambda: Job(folder / f"job-{next(numbers)}", folder, data, eval_data, model="org/dropping")
-
-
-@pytest.fixture(scope="module")
-def wholes() -> dict[str, Trace]:
-    return {}
-
-
-@pytest.fixture
-def whole(new_job: NewJob, rows: Rows, wholes: dict[str, Trace]) -> Callable[..., Trace]:
-    """The trace of a config that is trained without interruption, once."""
-
-    def get(**config: Any) -> Trace:
-        key = json.dumps(config, sort_keys=True)
-        if key not in wholes:
-            wholes[key] = Trace(new_job())
-            attempt(wholes[key], rows, **config)
-        return wholes[key]
-
-    return get
-
-
-def attempt(trace: Trace, rows: Rows, link: Link | None = None, **options: Any) -> Link:
-    link = link or Link()
-    rows.clear()
-    trace.links.append(link)
-    try:
-        trace.job.train(link, **options)
-    finally:
-        trace.rows |= rows
-    return link
 
 
 CASES = [

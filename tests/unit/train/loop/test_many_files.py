@@ -1,6 +1,5 @@
 """Several files in one run: one after another, exact through a pause and a crash inside one, appended on the way."""
 
-import json
 import math
 import re
 from collections.abc import Callable
@@ -14,7 +13,7 @@ import pytest
 from ftlab.schemas import EventKind
 from tests.unit.train.ranks import Task, train
 from tests.unit.train.runs import MODEL, CrashError, Job, Link, write_rows
-from tests.unit.train.traces import Rows, Trace, assert_equal, record_rows
+from tests.unit.train.traces import Rows, Trace, assert_equal, attempt, record_rows
 from train.checkpoints import checkpoint_files
 from train.model.base_model import find_model
 from train.model.tokenizer import load_tokenizer
@@ -69,36 +68,6 @@ def row_numbers(models: Path) -> Callable[[Rows], dict[int, list[int]]]:
         return {step: [int(number) for number in re.findall(r"Answer (\d+)", text)] for step, text in texts.items()}
 
     return read
-
-
-def attempt(trace: Trace, rows: Rows, link: Link | None = None, **options: Any) -> Link:
-    link = link or Link()
-    rows.clear()
-    trace.links.append(link)
-    try:
-        trace.job.train(link, **options)
-    finally:
-        trace.rows |= rows
-    return link
-
-
-@pytest.fixture(scope="module")
-def wholes() -> dict[str, Trace]:
-    return {}
-
-
-@pytest.fixture
-def whole(new_job: NewJob, rows: Rows, wholes: dict[str, Trace]) -> Callable[..., Trace]:
-    """The trace of all five files without interruption, once for each config."""
-
-    def get(**config: Any) -> Trace:
-        key = json.dumps(config, sort_keys=True)
-        if key not in wholes:
-            wholes[key] = Trace(new_job())
-            attempt(wholes[key], rows, **config)
-        return wholes[key]
-
-    return get
 
 
 def test_files_come_in_order_each_for_its_epochs_and_shuffled_inside(

@@ -75,13 +75,6 @@ export const logsQuery = (id: string, tail: number) =>
     placeholderData: keepPreviousData,
   });
 
-export const datasetQuery = (id: string) =>
-  queryOptions({
-    queryKey: ["dataset", id],
-    queryFn: ({ signal }) =>
-      unwrap(http.GET("/api/datasets/{dataset_id}", { params: { path: { dataset_id: id } }, signal })),
-  });
-
 export const infoQuery = queryOptions({
   queryKey: ["info"],
   queryFn: ({ signal }) => unwrap(http.GET("/api/info", { signal })),

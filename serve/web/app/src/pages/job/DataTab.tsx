@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
-import { datasetQuery, eventsQuery } from "../../api/jobParts";
 import type { Schemas } from "../../api/client";
+import { datasetQuery } from "../../api/datasets";
+import { eventsQuery } from "../../api/jobParts";
 import { bytes, count } from "../../format/format";
 import { configOf, datasetsOf } from "../../jobs/facts";
 import { Link } from "../../router/Link";
