@@ -7,13 +7,14 @@ from cluster.policy import Fleet
 from cluster.runs.earlier_runs import Earlier, earlier_runs
 from ftlab.schemas import JobConfig
 from serve.context import Services
-from serve.jobs.preflight import Start, base_facts, preflight
+from serve.jobs.preflight import Start, preflight
 from serve.jobs.submit import with_ids
 from serve.models.base_model import HubAnswer, check
 from train.data.eval_split import SplitSpec
 from train.model.files import ModelFacts
 from train.model.folder import facts_of
 from train.model.shape import ModelShape
+from train.model.tuned_start import base_facts
 
 
 @dataclass(frozen=True)
@@ -51,5 +52,5 @@ def _model_facts(services: Services, start: Start) -> ModelFacts | None:
     if tuned is None:
         return start.model.facts
     if (tuned.folder / "adapter_config.json").is_file():
-        return base_facts(tuned, services.settings.home / "models")
+        return base_facts(tuned.folder, tuned.local_base, services.settings.home / "models")
     return facts_of(tuned.folder)
