@@ -12,7 +12,7 @@ from cluster.coordinator.tick import Tick
 from cluster.coordinator.transitions import publish, require_unchanged
 from cluster.interfaces import QUEUE_CHANGED
 from cluster.policy import waiting_reasons
-from cluster.runs.chained_model import Delivered, delivered_by, fit_to_delivered
+from cluster.runs.chained_model import Delivered, delivered_by, fit_to_delivered, why_waiting
 from ftlab.errors import InvalidRequestError, NotFoundError, ServiceUnavailableError
 from ftlab.schemas import BaseJobConfig, NoticePayload
 from ftlab.schemas.events import CHAIN_RELEASED
@@ -51,21 +51,6 @@ def release_chained(tick: Tick) -> None:
 
 def _have_completed(parents: Sequence[ParentState]) -> bool:
     return all(parent.status is JobStatus.COMPLETED for parent in parents)
-
-
-def why_waiting(parents: Sequence[ParentState]) -> str:
-    """What a job waits for: first of all a job that does not complete by itself."""
-    open_ones = [parent for parent in parents if parent.status is not JobStatus.COMPLETED]
-    for parent in open_ones:
-        if parent.status is None:
-            return waiting_reasons.held_by_deleted_job(parent.id)
-        if parent.status.is_terminal:
-            reason = None if parent.status is JobStatus.CANCELLED else parent.reason
-            return waiting_reasons.held_by_job(parent.name, parent.id, parent.status, reason)
-    first = open_ones[0]
-    assert first.status is not None
-    why = first.waiting_for if first.waiting_for and first.waiting_for.startswith(waiting_reasons.HELD) else None
-    return waiting_reasons.waits_for_job(first.name, first.id, first.status, why, num_more=len(open_ones) - 1)
 
 
 def _release_or_fail(tick: Tick, job: JobRecord) -> None:

@@ -1,9 +1,10 @@
-"""What the jobs before a job have delivered, and the config of the job that starts from it."""
+"""What a job waits for, what the jobs before it have delivered, and the config with which it starts from that."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from cluster.policy import waiting_reasons
 from cluster.runs.evaluated_models import evaluated_models
 from cluster.runs.model_location import locate
 from ftlab.errors import NotFoundError
@@ -13,6 +14,7 @@ from ftlab.schemas.lora import LoraConfig
 from ftlab.settings import Settings
 from ftlab.status import JobStatus
 from tracking.store import Transaction
+from tracking.store.chains import ParentState
 from tracking.store.records import JobRecord
 from train.model.files import ADAPTER_CONFIG, CONFIG
 from train.model.reward_head import check_files
@@ -44,6 +46,23 @@ class Fitted:
     config: AnyJobConfig
     columns: Mapping[str, str | None] = field(default_factory=dict)
     notes: Sequence[str] = ()
+
+
+def why_waiting(parents: Sequence[ParentState]) -> str | None:
+    """What a job waits for: first of all a job that does not complete by itself. `None` once all have completed."""
+    open_ones = [parent for parent in parents if parent.status is not JobStatus.COMPLETED]
+    for parent in open_ones:
+        if parent.status is None:
+            return waiting_reasons.held_by_deleted_job(parent.id)
+        if parent.status.is_terminal:
+            reason = None if parent.status is JobStatus.CANCELLED else parent.reason
+            return waiting_reasons.held_by_job(parent.name, parent.id, parent.status, reason)
+    if not open_ones:
+        return None
+    first = open_ones[0]
+    assert first.status is not None
+    why = first.waiting_for if first.waiting_for and first.waiting_for.startswith(waiting_reasons.HELD) else None
+    return waiting_reasons.waits_for_job(first.name, first.id, first.status, why, num_more=len(open_ones) - 1)
 
 
 def delivered_by(tx: Transaction, job: JobRecord) -> Delivered:

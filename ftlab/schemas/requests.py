@@ -21,6 +21,17 @@ class JobChange(StrictModel):
     priority: int = Field(ge=0, le=100)
 
 
+MAX_CHAIN_JOBS = 100
+
+
+class ChainRequest(StrictModel):
+    """Jobs to submit together."""
+
+    jobs: list[dict[str, Any]] = Field(min_length=1, max_length=MAX_CHAIN_JOBS)
+    """Configs of any kind, as in a submission of one job. Each may name those before it by their `name`, in `after` and
+    as `job:NAME` where a model is named."""
+
+
 class Resume(StrictModel):
     """Where a job continues, and with which settings."""
 

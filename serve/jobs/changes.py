@@ -8,7 +8,7 @@ from ftlab.errors import ConflictError
 from ftlab.schemas import Job, JobConfig, NoticePayload
 from ftlab.status import JobKind, JobStatus, ReasonCode, StopKind
 from serve.context import Services
-from serve.jobs.submit import describe
+from serve.jobs.job_view import describe
 from tracking.store import StaleJobError, Transaction
 from tracking.store.records import EventRecord, JobRecord, NewEvent, UnreadableConfig
 

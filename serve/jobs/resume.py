@@ -26,6 +26,7 @@ from serve.context import Services
 from serve.http.json_body import validate
 from serve.jobs.changes import Changed, change_job, refused, training_config_of
 from serve.jobs.checkpoint_choice import CheckpointChoice, check_whole
+from serve.jobs.parents import find_parents
 from serve.jobs.preflight import Start, preflight
 from serve.jobs.submit import base_columns, check_size, hold_base, with_ids
 from serve.models.base_model import NOT_ASKED, HubAnswer, check
@@ -198,10 +199,23 @@ def _check(
 ) -> _NewConfig:
     """Check the changed config as a submission is checked, and that a checkpoint can take the changes."""
     config = steps[-1].config
-    start = preflight(services, owner, config, check(config.model, services.settings, answer))
+    assert isinstance(record.config, JobConfig)
+    parents = find_parents(services, owner, config)
+    expected = parents.expected.get(config.model)
+    if expected is not None and expected.parent.id not in record.config.after:
+        raise InvalidRequestError(
+            f"Job {expected.parent.id!r} has not ended, and a job that is resumed cannot start to wait for one. Name a "
+            "checkpoint of it as 'job:ID/step-N', or submit a new job.",
+            "invalid_config",
+            "config_adjustments.model",
+        )
+    start = preflight(
+        services, owner, config, check(parents.existing(config.model), services.settings, answer), expected
+    )
     with services.store.read() as tx:
         config, _ = with_ids(tx, owner, start.config)
-    assert isinstance(record.config, JobConfig)
+    if config.model != record.config.model:
+        _require_released(services, record)
     changes = changes_between(record.config, config)
     if found := refused_changes(record.config, changes, has_checkpoint=bool(checkpoints)):
         change, reason = found[0]
@@ -209,6 +223,14 @@ def _check(
     if config.resources != record.config.resources:
         check_size(services, config.resources)
     return _NewConfig(start, [*steps[:-1], replace(steps[-1], config=config)], changes)
+
+
+def _require_released(services: Services, record: JobRecord) -> None:
+    """Refuse another model for a job that waits for the one that another job delivers."""
+    with services.store.read() as tx:
+        if record.id in tx.chains.open_parents([record.id]):
+            why = "it waits for the model that another job delivers, which cannot be changed; submit a new job"
+            raise refused(record, "job_awaits_model", why)
 
 
 def _needs_new_job(

@@ -85,8 +85,7 @@ def test_a_child_starts_from_the_model_that_its_parent_delivered(world: World):
     assert (plan.config.lora.r, plan.config.lora.target_modules) == (8, ["q_proj"])
     first, *changes = released(world, child)
     assert first == (
-        "The job that this one waited for has completed: "
-        f"job 'a job' ({parent}, attempt 1, model {model_id})."
+        f"The job that this one waited for has completed: job 'a job' ({parent}, attempt 1, model {model_id})."
     )
     assert "lora.r is 8, that of the delivered adapter; at the submission it was 16." in changes
     with world.store.read() as tx:
@@ -255,7 +254,12 @@ def test_an_evaluation_measures_what_was_delivered(world: World):
     )
     job_id = new_id("job")
     with world.store.begin() as tx:
-        values: dict[str, Any] = {"owner": "local", "name": "measured", "idempotency_key": None, "body_sha256": "0" * 64}
+        values: dict[str, Any] = {
+            "owner": "local",
+            "name": "measured",
+            "idempotency_key": None,
+            "body_sha256": "0" * 64,
+        }
         tx.jobs.add(job_id, config=config, now=world.now, **values)
         tx.chains.add(job_id, [parent])
     model_id = completes(world, parent)
