@@ -69,9 +69,11 @@ async def get_job(caller: Caller, job_id: JobId) -> Response:
     return reply(await caller.call(submit.get, job_id))
 
 
-@router.patch("/{job_id}", response_model=Job, summary="Change a job's priority")
+@router.patch("/{job_id}", response_model=Job, summary="Change a job's priority, or release it")
 async def change_job(caller: Caller, job_id: JobId, change: JsonBody[JobChange]) -> Response:
-    """The job must be queued or paused."""
+    """The job must be queued or paused. `after: []` lets it start without the jobs that it waits for."""
+    if change.priority is None:
+        return _announced(caller, await caller.call(changes.release, job_id), 200)
     return _announced(caller, await caller.call(changes.set_priority, job_id, change.priority), 200)
 
 

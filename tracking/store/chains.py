@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     and_,
+    delete,
     exists,
     insert,
     or_,
@@ -22,7 +23,7 @@ from sqlalchemy import (
     update,
 )
 
-from ftlab.schemas import AnyJobConfig
+from ftlab.schemas import AnyJobConfig, BaseJobConfig
 from ftlab.schemas.auto import as_submitted
 from ftlab.status import JobStatus, ReasonCode
 from tracking.store.errors import StaleJobError
@@ -151,6 +152,18 @@ class ChainRepository:
             .order_by(child.c.queue_seq, parent.c.queue_seq)
         )
         return [ChainLink(*row) for row in self._connection.execute(statement)]
+
+    def drop_open(self, job: JobRecord, *, now: datetime) -> None:
+        """Have a locked job wait for no other job any more."""
+        assert isinstance(job.config, BaseJobConfig)
+        is_open = and_(chain_links.c.job_id == job.id, IS_OPEN)
+        dropped = self._connection.execute(delete(chain_links).where(is_open).returning(chain_links.c.parent_id))
+        gone = set(dropped.scalars())
+        config = job.config.model_copy(update={"after": [each for each in job.config.after if each not in gone]})
+        values = {"config": as_submitted(config, job.auto), "resolved_config": config.resolved()}
+        self._connection.execute(
+            update(jobs).where(jobs.c.id == job.id).values(**values, waiting_for=None, updated_at=now)
+        )
 
     def start_from(self, job: JobRecord, config: AnyJobConfig, *, now: datetime, **columns: str | None) -> None:
         """Give a queued job that has never run the config that its completed parents decide.

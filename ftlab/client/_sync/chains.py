@@ -6,7 +6,7 @@ from typing import Any
 
 from ftlab.client._sync.transport import Transport
 from ftlab.client.retry import Retries
-from ftlab.client.wire import CHAINS_PATH, Request, key_for_retries
+from ftlab.client.wire import CHAINS_PATH, Request, job_path, key_for_retries
 from ftlab.schemas import AnyJobConfig, Job
 from ftlab.schemas.job_file import parse_any_config
 from ftlab.schemas.replies import ChainCheck, CheckedJob, JobList
@@ -48,6 +48,14 @@ class Chains:
         path = f"{CHAINS_PATH}/check"
         request = Request("POST", path, document=_document(configs), timeout_s=CHECK_TIMEOUT_S, may_repeat=True)
         return (self._transport.read(ChainCheck, request)).data
+
+    def release(self, job: str) -> Job:
+        """Let a queued or paused job start without the jobs that it waits for.
+
+        Raises `ConflictError` (code `job_awaits_model`) for one that starts from the model of such a job.
+        """
+        request = Request("PATCH", job_path(job), document={"after": []}, may_repeat=True)
+        return self._transport.read(Job, request)
 
 
 def _document(configs: Sequence[AnyJobConfig | Mapping[str, Any]]) -> dict[str, Any]:

@@ -186,6 +186,18 @@ def test_a_job_that_others_wait_for_is_kept_until_they_are_gone(client: TestClie
     assert refusal(client.post(f"{JOBS}/{child['id']}/resume"))[1] == "model_not_found"
 
 
+def test_a_held_job_can_be_released_unless_it_needs_the_model(client: TestClient, config: Body):
+    submit(client, config, name="a")
+    follower, child = submit(client, config, after="a"), submit(client, config, model="job:a")
+    released = client.patch(f"{JOBS}/{follower['id']}", json={"after": []}).json()
+    assert (released["config"]["after"], released["parents"]) == ([], [])
+    assert client.patch(f"{JOBS}/{follower['id']}", json={"after": []}).status_code == 200
+    refused = client.patch(f"{JOBS}/{child['id']}", json={"after": []})
+    assert refusal(refused)[:2] == (409, "job_awaits_model")
+    for body in ({}, {"after": ["a"]}, {"after": [], "priority": 1}):
+        assert client.patch(f"{JOBS}/{child['id']}", json=body).status_code == 422
+
+
 def test_a_waiting_child_can_be_paused_resumed_and_adjusted(client: TestClient, config: Body):
     parent = submit(client, config, name="a")
     child = submit(client, config, model="job:a")
