@@ -54,7 +54,7 @@ def _have_completed(parents: Sequence[ParentState]) -> bool:
 
 
 def _release_or_fail(tick: Tick, job: JobRecord) -> None:
-    """Release the job, or fail it where the delivered models rule out its settings."""
+    """Release the job, or fail it where the models that it starts from rule out its settings."""
     try:
         with tick.store.begin() as tx:
             events = _release(tick, tx, job)

@@ -73,7 +73,7 @@ def delivered_by(tx: Transaction, job: JobRecord) -> Delivered:
 
 
 def fit_to_delivered(tx: Transaction, settings: Settings, config: AnyJobConfig, found: Sequence[Delivered]) -> Fitted:
-    """The config with the delivered models in place of the jobs that it names, checked against their files.
+    """The config with the models in place of the jobs that it names, checked against their files.
 
     Raise `NotFoundError` for a model that does not exist, and `InvalidRequestError` for settings that it rules out.
     """

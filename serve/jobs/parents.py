@@ -193,6 +193,8 @@ class _Lookup:
             return None
         if ref.id in self._by_id:
             return self._by_id[ref.id]
+        if not self._tx.jobs.exists(ref.id):
+            return None  # the check of the model says so
         record = self._tx.jobs.get(ref.id)
         return None if record.status is JobStatus.COMPLETED else _parent(record)
 

@@ -225,9 +225,8 @@ async def resumed(caller: Caller, job_id: str, order: ResumeOrder) -> Response:
     """Resume and answer: 202 with the job."""
     answer = NOT_ASKED
     if order.changes_config:
-        config = await caller.call(resume.config_after, job_id, order)
-        parents = await caller.call(find_parents, config)
-        answer = await ask_huggingface(caller.services, parents.existing(config.model))
+        model = await caller.call(resume.model_to_ask_for, job_id, order)
+        answer = await ask_huggingface(caller.services, model)
     return _announced(caller, await caller.call(resume.resume, job_id, order, answer))
 
 
