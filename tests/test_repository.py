@@ -16,11 +16,11 @@ from ray.serve.schema import ServeDeploySchema
 
 import ftlab
 from ftlab.cli.exits import ExitCode
-from ftlab.cli.job_source import read_job
+from ftlab.cli.job_source import read_file, read_job
 from ftlab.client import AsyncClient, Client
 from ftlab.mcp import server as agents
 from ftlab.schemas import EventKind, SftMethod, streams
-from ftlab.schemas.job_file import parse_any_config, read_yaml
+from ftlab.schemas.job_file import parse_any_config, read_yaml, read_yaml_documents
 from ftlab.schemas.methods import METHODS, TrainingMethod
 from ftlab.schemas.templates import BUILT_IN
 from ftlab.settings import Settings
@@ -191,7 +191,7 @@ def test_the_example_of_every_setting_has_every_setting_with_its_default() -> No
 
 @pytest.mark.parametrize("path", sorted((DOCS / "examples").glob("*.yaml")), ids=shown)
 def test_every_example_job_can_be_submitted(path: Path) -> None:
-    assert set(read_job(path, []).named) == {"dataset", "eval_dataset"}
+    assert set(read_job(read_file(path), []).named) == {"dataset", "eval_dataset"}
 
 
 def test_every_built_in_template_is_one_that_is_checked() -> None:
@@ -357,7 +357,8 @@ def test_python_blocks_compile_and_import_public_names(source: Block) -> None:
 
 @pytest.mark.parametrize("document", blocks_of("yaml"), ids=str)
 def test_yaml_blocks_are_jobs(document: Block) -> None:
-    parse_any_config(read_yaml(document.text, str(document)), str(document))
+    for job in read_yaml_documents(document.text, str(document)):
+        parse_any_config(job, str(document))
 
 
 @pytest.mark.parametrize("document", blocks_of("json"), ids=str)

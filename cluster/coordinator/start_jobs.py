@@ -4,6 +4,7 @@ import logging
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
+from cluster.coordinator.chain_gate import release_chained
 from cluster.coordinator.data_gate import DataGate
 from cluster.coordinator.failed_jobs import fail_job, fail_unreadable
 from cluster.coordinator.faulty_gpus import FaultyGpus
@@ -63,6 +64,7 @@ class JobStarter:
     def start(self, tick: Tick) -> bool:
         """Carry out the decisions of the policy for the queue; return whether a job was started."""
         self.has_waiting = False
+        release_chained(tick)
         snapshot = read_queue(tick, self._window)
         if snapshot is None:
             return False

@@ -1,9 +1,14 @@
 """Reasons why jobs wait, as sentences for users."""
 
+from collections.abc import Sequence
+
 from cluster.policy.fleet import Devices, Fleet, WorkerShape, gpus_in_words
 from cluster.policy.free_devices import Room
 from cluster.policy.jobs import RunningJob, Share
+from ftlab.status import JobStatus, ReasonCode
 
+HELD = "Held: "
+"""How the sentence begins about a job that does not start by itself."""
 NAMED_JOBS = 3
 """How many jobs a sentence names; more are counted."""
 
@@ -82,16 +87,42 @@ def waits_behind_quota() -> str:
 
 def held_by_budget(spent: str) -> str:
     return (
-        f"Held: the budget of its owner is used up ({spent}). It starts in the next month (UTC), or when an admin "
+        f"{HELD}the budget of its owner is used up ({spent}). It starts in the next month (UTC), or when an admin "
         "raises max_monthly_cost."
     )
 
 
 def held_without_price() -> str:
     return (
-        "Held: it has a max_cost, and a device that it may get has no price, so the limit would never be reached. Set "
+        f"{HELD}it has a max_cost, and a device that it may get has no price, so the limit would never be reached. Set "
         "a price in the setting 'prices', or cancel the job and resume it without max_cost."
     )
+
+
+def waits_for_job(name: str, job_id: str, status: JobStatus, why: str | None, *, num_more: int) -> str:
+    """The first of the jobs that it waits for, with why that one is held, if it is."""
+    more = f" and {num_more} more job{'s' * (num_more != 1)}" if num_more else ""
+    if status is JobStatus.PAUSED:
+        return f"Waiting for job {name!r} ({job_id}){more}; that job is paused, and continues once it is resumed."
+    return f"Waiting for job {name!r} ({job_id}){more}; that job is {f'held. {why}' if why else f'{status}.'}"
+
+
+def held_by_job(name: str, job_id: str, status: JobStatus, reason: ReasonCode | None) -> str:
+    ended = f"has failed ({reason})" if reason else "was cancelled" if status is JobStatus.CANCELLED else "has failed"
+    return (
+        f"{HELD}job {name!r} ({job_id}), which it waits for, {ended}. Resume that job ('ftlab resume {job_id}'), or "
+        "cancel this one."
+    )
+
+
+def held_by_deleted_job(job_id: str) -> str:
+    return f"{HELD}job {job_id}, which it waits for, was deleted. Cancel this job."
+
+
+def released_by(completed: Sequence[str]) -> str:
+    """The notice about a job that waits for no other job any more."""
+    jobs = "The job" if len(completed) == 1 else "Every job"
+    return f"{jobs} that this one waited for has completed: {', '.join(completed)}."
 
 
 def _workers(count: int) -> str:

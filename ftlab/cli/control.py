@@ -148,6 +148,14 @@ def move(
 
 
 @command(app)
+def release(session: Session, job: JobArgument) -> None:
+    """Let a waiting job start without the jobs that it waits for."""
+    released = session.client.chains.release(session.client.jobs.get(job).id)
+    _print_status(session, released)
+    session.output.talk(released.message)
+
+
+@command(app)
 def cancel(session: Session, jobs: JobsArgument, yes: YesOption = False) -> None:
     """Cancel jobs; their checkpoints are kept."""
     found = [session.client.jobs.get(job) for job in jobs]

@@ -1,6 +1,6 @@
 """`ftlab show`: one job with its settings, its attempts, and what each resume started from."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +11,10 @@ from ftlab.cli.session import Session, command
 from ftlab.cli.watch import JobArgument
 
 if TYPE_CHECKING:
-    from ftlab.schemas import Attempt, Job
+    from ftlab.schemas import Attempt, ChainedJob, Job
 
 MAX_NAMED_DATASETS = 5
+MAX_CHAINED = 5
 CURRENT_LOAD = timedelta(seconds=60)
 MAX_ANCESTORS = 20
 """Jobs that are followed back to the base model of the first one."""
@@ -117,6 +118,8 @@ def _fields(session: Session, job: "Job") -> dict[str, object]:
         "Reason": None if job.reason is ReasonCode.OK else job.reason,
         "Priority": job.priority,
         "Queue place": job.queue_position,
+        "After": _chain(job.parents),
+        "Followed by": _chain(job.children),
         **settings(session, job),
         "Step": steps(job.step, job.total_steps) if job.step else None,
         "File": files(job.file, job.num_files, job.file_progress).removeprefix("file ") or None,
@@ -136,6 +139,16 @@ def _fields(session: Session, job: "Job") -> dict[str, object]:
         "Estimated": None if job.estimated_time_s is None else f"{duration(job.estimated_time_s)} of training",
         "Cost": _cost(job),
     }
+
+
+def _chain(jobs: "Sequence[ChainedJob]") -> str | None:
+    """The jobs before or after one in its chain, with where they stand."""
+    from ftlab.cli.text import GLYPHS
+
+    shown = [f"{GLYPHS[each.status]} {each.name} ({each.job_id}, {each.status})" for each in jobs[:MAX_CHAINED]]
+    if hidden := len(jobs) - len(shown):
+        shown.append(f"{hidden} more")
+    return ", ".join(shown) or None
 
 
 def _load(session: Session, job: "Job") -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 from ftlab.errors import InvalidRequestError
 from ftlab.schemas import AnyJobConfig, JobConfig, Template
 from ftlab.schemas.dataset_files import looks_like_file
-from ftlab.schemas.job_file import parse_any_config, read_yaml
+from ftlab.schemas.job_file import parse_any_config, read_yaml, read_yaml_documents
 from ftlab.schemas.templates import STAND_INS, merged
 
 DATASET_FIELDS = ("dataset", "eval_dataset")
@@ -52,20 +52,51 @@ class JobSource:
         }
 
 
+@dataclass(frozen=True)
+class JobFile:
+    """What a job file holds, not checked yet."""
+
+    source: str
+    """Name of the file for messages."""
+    folder: Path
+    """Folder that dataset files are named relative to."""
+    documents: list[Any]
+    """One for each job."""
+
+    @property
+    def is_chain(self) -> bool:
+        return len(self.documents) > 1
+
+
+def read_file(path: Path) -> JobFile:
+    """The documents of a job file; `-` is the standard input. Raises `InvalidRequestError`."""
+    is_input = str(path) == "-"
+    source = "standard input" if is_input else str(path)
+    return JobFile(source, Path.cwd() if is_input else path.parent, read_yaml_documents(read_text(path), source))
+
+
+def read_chain(file: JobFile) -> list[JobSource]:
+    """Check a file with several jobs, each as `read_job` checks one."""
+    return [
+        source_of(_settings_in(document, f"{file.source}, job {place}"), file.folder, f"{file.source}, job {place}")
+        for place, document in enumerate(file.documents, start=1)
+    ]
+
+
 def read_job(
-    path: Path | None,
+    file: JobFile | None,
     assignments: Sequence[str],
     *,
     template: Template | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> JobSource:
-    """Read and check a job file; `-` is the standard input. Without a file, a template is needed.
+    """Check a job file with one job. Without a file, a template is needed.
 
     Each takes precedence over the one before: the template, the file, the options, the assignments. Raises
     `InvalidRequestError` with one line on what is wrong and where.
     """
-    source, document = _read(path, template)
-    folder = Path.cwd() if path is None or str(path) == "-" else path.parent
+    source, document = _merged_with(file, template)
+    folder = Path.cwd() if file is None else file.folder
     document = merged(document, options or {})
     for assignment in assignments:
         assign(document, assignment)
@@ -89,17 +120,19 @@ def source_of(document: Mapping[str, Any], folder: Path, source: str) -> JobSour
     return JobSource(parse_any_config(stand_ins, source), named)
 
 
-def _read(path: Path | None, template: Template | None) -> tuple[str, dict[str, Any]]:
+def _merged_with(file: JobFile | None, template: Template | None) -> tuple[str, dict[str, Any]]:
     """The name of the source for messages, and its settings."""
     base = template.config if template else {}
-    if path is None:
+    if file is None:
         assert template is not None
         return f"Template {template.name!r}", dict(base)
-    source = "standard input" if str(path) == "-" else str(path)
-    document = read_yaml(read_text(path), source)
+    return file.source, merged(base, _settings_in(next(iter(file.documents), None), file.source))
+
+
+def _settings_in(document: Any, source: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidRequestError(f"{source} must hold settings such as 'model: org/name'.", "invalid_config")
-    return source, merged(base, document)
+    return document
 
 
 def _require_the_rest(document: Mapping[str, Any], template: Template) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ftlab.cli.app import app
+from ftlab.cli.chains import check_chain, submit_chain
 from ftlab.cli.session import Session, command
 
 if TYPE_CHECKING:
@@ -52,14 +53,25 @@ def submit(
         ),
     ] = False,
 ) -> None:
-    """Submit a job; a local dataset file is uploaded first, unless the service has it already."""
-    from ftlab.cli.job_source import read_job
+    """Submit a job, or all jobs of a file; local dataset files are uploaded first, unless the service has them."""
+    from ftlab.cli.job_source import read_chain, read_file, read_job
 
     if file is None and template is None:
         raise typer.BadParameter("Give a job file, or --template NAME.")
+    job_file = read_file(file) if file else None
     base = session.client.templates.get(template) if template else None
     options = _settings(model=model, dataset=dataset, eval_dataset=eval_dataset, eval_split=eval_split)
-    source = read_job(file, assignments or [], template=base, options=options)
+    if job_file is not None and job_file.is_chain:
+        if template or options or assignments:
+            num_jobs = len(job_file.documents)
+            raise typer.BadParameter(f"{job_file.source} has {num_jobs} jobs; give their settings in the file.")
+        chain = read_chain(job_file)
+        if dry_run:
+            check_chain(session, chain)
+        else:
+            submit_chain(session, chain, idempotency_key, follow=follow, source=job_file.source)
+        return
+    source = read_job(job_file, assignments or [], template=base, options=options)
     if dry_run:
         from ftlab.cli.dry_run import print_dry_run
 

@@ -21,6 +21,7 @@ Kinds = EventKind | str | Collection[EventKind | str] | None
 """One kind of events, several, or all."""
 
 JOBS_PATH = "/api/training/jobs"
+CHAINS_PATH = "/api/training/chains"
 COMPARE_PATH = "/api/training/compare"
 MAX_PAGE = 100
 """Most records the service puts into one page."""

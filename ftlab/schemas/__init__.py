@@ -39,6 +39,7 @@ from ftlab.schemas.notifications import (
 )
 from ftlab.schemas.records import (
     Attempt,
+    ChainedJob,
     Checkpoint,
     Job,
     MetricPoint,
@@ -61,6 +62,7 @@ __all__ = [
     "Attempt",
     "AutoValue",
     "BaseJobConfig",
+    "ChainedJob",
     "Channel",
     "ChannelType",
     "Checkpoint",

@@ -1,8 +1,9 @@
 """What the configs of all kinds of jobs have in common: a name, devices, and how the queue treats the job."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ftlab.schemas.common import Name, StrictModel
 from ftlab.schemas.costs import Amount
@@ -17,6 +18,20 @@ def _is_a_gpu_share(value: float) -> float:
         raise ValueError("must be 0, 0.25, 0.5 or 1")
     return value
 
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+MAX_PARENTS = 20
+
+JobName = Annotated[str, Field(min_length=1, max_length=200)]
+"""An id or a unique name; a job keeps the id."""
+OneOrMoreJobs = Annotated[
+    list[JobName],
+    BeforeValidator(_as_list, json_schema_input_type=JobName | list[JobName]),
+    Field(max_length=MAX_PARENTS),
+]
 
 GpuShare = Annotated[float, AfterValidator(_is_a_gpu_share), Field(json_schema_extra={"enum": list(GPU_SHARES)})]
 
@@ -46,6 +61,7 @@ RUN_FIELDS = (
     "resources",
     "max_retries",
     "recovery",
+    "after",
     "priority",
     "preemptible",
     "time_limit_s",
@@ -68,6 +84,9 @@ class BaseJobConfig(StrictModel):
     """Devices for the job."""
     max_retries: int = Field(default=3, ge=0, le=100)
     """How often the job is retried after a failure that it caused itself."""
+    after: OneOrMoreJobs = Field(default=[])
+    """Jobs that must have completed before this one starts: the id or unique name of one, or a list of up to 20. A
+    `model` of the form `job:ID` that names a job which has not ended adds that job."""
     priority: int = Field(default=DEFAULT_PRIORITY, ge=0, le=100)
     """Jobs of a higher priority start first."""
     preemptible: bool = True
@@ -86,6 +105,15 @@ class BaseJobConfig(StrictModel):
     def datasets(self) -> list[str]:
         """The datasets that the job reads, in their order."""
         return []
+
+    @property
+    def named_models(self) -> dict[str, str]:
+        """The models that the job starts from or reads: the field of each, and the reference in it."""
+        return {}
+
+    def with_models(self, found: Mapping[str, str]) -> Self:
+        """A copy with other references to models; `found` maps those that change."""
+        return self
 
     def resolved(self) -> Self:
         """A copy with the defaults filled in that depend on other fields. Those of `resources` need the machine."""

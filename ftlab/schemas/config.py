@@ -1,6 +1,7 @@
 """The config of a fine-tuning job. Settings that transformers, TRL or PEFT also have are named like theirs."""
 
 import re
+from collections.abc import Mapping
 from math import gcd
 from typing import Annotated, Literal, Self
 
@@ -269,6 +270,13 @@ class JobConfig(BaseJobConfig):
     def datasets(self) -> list[str]:
         """The datasets to train on, in their order."""
         return self.dataset if isinstance(self.dataset, list) else [self.dataset]
+
+    @property
+    def named_models(self) -> dict[str, str]:
+        return {"model": self.model}
+
+    def with_models(self, found: Mapping[str, str]) -> Self:
+        return self.model_copy(update={"model": found.get(self.model, self.model)})
 
     @property
     def has_evaluation(self) -> bool:

@@ -1,6 +1,7 @@
 """The config of an evaluation: which models, measured by what, on which rows."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -166,6 +167,14 @@ class EvaluationConfig(BaseJobConfig):
     @property
     def datasets(self) -> list[str]:
         return [self.dataset]
+
+    @property
+    def named_models(self) -> dict[str, str]:
+        return {f"models.{place}": model for place, model in enumerate(self.models)}
+
+    def with_models(self, found: Mapping[str, str]) -> Self:
+        models = [found.get(model, model) for model in self.models]
+        return self.model_copy(update={"models": list(dict.fromkeys(models))})
 
     @property
     def metric_names(self) -> list[str]:

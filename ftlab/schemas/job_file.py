@@ -85,13 +85,23 @@ def read_yaml(text: str, source: str) -> Any:
     return _read(text, source, _Loader)
 
 
+def read_yaml_documents(text: str, source: str) -> list[Any]:
+    """The documents of a YAML file, separated by lines of `---`; blank ones are left out.
+
+    Raises what `read_yaml` raises for one that cannot be read.
+    """
+    return list(_read(text, source, _Loader, several=True))
+
+
 def read_plain_yaml(text: str, source: str) -> Any:
     """Read text of unknown origin as values of the types that JSON has. Raises what `read_yaml` raises."""
     return _read(text, source, _PlainLoader)
 
 
-def _read(text: str, source: str, loader: type[_Loader]) -> Any:
+def _read(text: str, source: str, loader: type[_Loader], *, several: bool = False) -> Any:
     try:
+        if several:
+            return [document for document in yaml.load_all(text, loader) if document is not None]
         return yaml.load(text, loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark

@@ -15,6 +15,18 @@ from ftlab.schemas.telemetry import GpuOut
 from ftlab.status import JobKind, JobStatus, Phase, ReasonCode
 
 
+class ChainedJob(WireModel):
+    """A job that another one waits for, or waited for; or, among `children`, one that waits or waited for it."""
+
+    job_id: str
+    name: str
+    status: JobStatus
+    attempt: int | None = None
+    """The attempt of the parent whose completion released the child; `None` while the child waits."""
+    model_id: str | None = None
+    """The model that the parent had delivered by then."""
+
+
 class Job(WireModel):
     """One job."""
 
@@ -64,6 +76,10 @@ class Job(WireModel):
     """Position in the queue, 1 is next; only while queued."""
     waiting_for: str | None = None
     """What a queued job waits for, in one sentence."""
+    parents: list[ChainedJob] = Field(default_factory=list)
+    """The jobs of `after` in its config that still exist."""
+    children: list[ChainedJob] = Field(default_factory=list)
+    """The jobs that wait, or waited, for this one."""
     last_seq: int = 0
     """Sequence number of the job's newest event."""
     model_id: str | None = None

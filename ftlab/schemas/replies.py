@@ -14,6 +14,7 @@ from ftlab.schemas.events import Event, LogLine
 from ftlab.schemas.notifications import Channel
 from ftlab.schemas.records import Attempt, Checkpoint, Job, MetricPoint
 from ftlab.schemas.templates import TemplateSummary
+from ftlab.status import JobKind
 
 
 class TokenRowList(WireModel):
@@ -52,6 +53,30 @@ class AnsweredRowList(WireModel):
 
     data: list[AnsweredRow]
     has_more: bool = False
+
+
+class JobList(WireModel):
+    """The jobs of a chain, in its order."""
+
+    data: list[Job]
+
+
+class CheckedJob(WireModel):
+    """A job of a chain that was checked, and not submitted."""
+
+    name: str
+    kind: JobKind = JobKind.TRAINING
+    after: list[str] = Field(default_factory=list)
+    """Names of the jobs that it waits for."""
+    checked: list[str] = Field(default_factory=list)
+    """What was checked."""
+    later: list[str] = Field(default_factory=list)
+    """What can only be checked once the jobs that it waits for have completed."""
+    notices: list[str] = Field(default_factory=list)
+
+
+class ChainCheck(WireModel):
+    data: list[CheckedJob]
 
 
 class CheckpointList(WireModel):

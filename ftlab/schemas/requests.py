@@ -16,9 +16,28 @@ SHA256 = r"^[0-9a-f]{64}$"
 
 
 class JobChange(StrictModel):
-    """A new priority for a job that is queued or paused."""
+    """A change of a job that is queued or paused; one of the fields."""
 
-    priority: int = Field(ge=0, le=100)
+    priority: int | None = Field(default=None, ge=0, le=100)
+    after: list[str] | None = Field(default=None, max_length=0)
+    """`[]` lets the job start without the jobs that it waits for."""
+
+    @model_validator(mode="after")
+    def _one_change(self) -> Self:
+        if (self.priority is None) == (self.after is None):
+            raise ValueError("priority or after must be given, and only one of them")
+        return self
+
+
+MAX_CHAIN_JOBS = 100
+
+
+class ChainRequest(StrictModel):
+    """Jobs to submit together."""
+
+    jobs: list[dict[str, Any]] = Field(min_length=1, max_length=MAX_CHAIN_JOBS)
+    """Configs of any kind, as in a submission of one job. Each may name those before it by their `name`, in `after` and
+    as `job:NAME` where a model is named."""
 
 
 class Resume(StrictModel):

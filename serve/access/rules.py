@@ -51,6 +51,8 @@ RULES: dict[str, Rule] = {
     # Jobs.
     "/api/training/jobs": TRAIN,
     "/api/training/jobs/estimate": READ,
+    "/api/training/chains": TRAIN,
+    "/api/training/chains/check": READ,
     "/api/training/jobs/{job_id}": TRAIN,
     "/api/training/jobs/{job_id}/cancel": TRAIN,
     "/api/training/jobs/{job_id}/pause": TRAIN,

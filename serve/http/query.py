@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import Path, Query
+from fastapi import Header, Path, Query
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 
@@ -41,3 +41,15 @@ def _names(dependant: "Dependant") -> Iterator[str]:
         yield field.alias
     for inner in dependant.dependencies:
         yield from _names(inner)
+
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x20-\x7e]+$",
+        description="A repeated submit with the same key returns the first job instead of creating another.",
+    ),
+]

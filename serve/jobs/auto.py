@@ -15,6 +15,7 @@ from serve.context import Caller, Services
 from serve.http.responses import in_thread
 from serve.jobs.estimate_devices import pools_of
 from serve.jobs.job_facts import JobFacts, job_facts
+from serve.jobs.parents import NO_PARENTS, Parents
 from serve.jobs.submit import check_size
 from serve.models.base_model import HubAnswer
 from train.auto.facts import Device, Facts, Lengths
@@ -24,8 +25,10 @@ LONGEST = 1_048_576
 """Tokens to which rows are cut before their lengths are known: the bound of `method.max_length`."""
 
 
-async def resolve_auto(caller: Caller, config: JobConfig, answer: HubAnswer) -> Resolved:
+async def resolve_auto(caller: Caller, config: JobConfig, answer: HubAnswer, parents: Parents = NO_PARENTS) -> Resolved:
     """The config with a value for each `auto`, and the reasons; a config without `auto` stays as it is.
+
+    Where the model of the job does not exist yet, the values follow from the one that its training goes back to.
 
     Raise what a submission raises; `ServiceUnavailableError` while the rows cannot be counted or the devices are not
     known, where a value depends on them; and what `train.auto.resolve.resolve` raises.
@@ -33,7 +36,7 @@ async def resolve_auto(caller: Caller, config: JobConfig, answer: HubAnswer) -> 
     names = set(auto_settings(config))
     if not names:
         return Resolved(config)
-    job = await caller.call(job_facts, stand_in(config), answer)
+    job = await caller.call(job_facts, stand_in(config), answer, parents)
     lengths = None
     if names & NEEDS_LENGTHS:
         lengths = Lengths.of(await caller.services.data.row_lengths(_uncut(job.lengths, config)))

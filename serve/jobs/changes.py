@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ftlab.errors import ConflictError
-from ftlab.schemas import Job, JobConfig, NoticePayload
+from ftlab.model_ref import ModelRef
+from ftlab.schemas import BaseJobConfig, Job, JobConfig, NoticePayload
 from ftlab.status import JobKind, JobStatus, ReasonCode, StopKind
 from serve.context import Services
-from serve.jobs.submit import describe
+from serve.jobs.job_view import describe
 from tracking.store import StaleJobError, Transaction
 from tracking.store.records import EventRecord, JobRecord, NewEvent, UnreadableConfig
 
@@ -51,6 +52,31 @@ def set_priority(services: Services, owner: str, job: str, priority: int) -> Cha
         tx.jobs.set_priority(record.id, priority)
         message = f"The priority was changed from {record.priority} to {priority}."
         return notice(tx, record, now, "priority_changed", message)
+
+    return change_job(services, owner, job, change)
+
+
+def release(services: Services, owner: str, job: str) -> Changed:
+    """Let a queued or paused job start without the jobs that it waits for.
+
+    Raise `ConflictError` in any other status, and (code `job_awaits_model`) for a job that starts from the model of one
+    of them.
+    """
+
+    def change(tx: Transaction, record: JobRecord, now: datetime) -> list[EventRecord]:
+        if record.status not in (S.QUEUED, S.PAUSED):
+            raise refused(record, "job_not_waiting", "only a queued or paused job waits for others")
+        record = tx.jobs.lock(record.ref)
+        parents = tx.chains.open_parents([record.id]).get(record.id, [])
+        if not parents or not isinstance(record.config, BaseJobConfig):
+            return []
+        for parent in parents:
+            if str(ModelRef("job", parent.id)) in record.config.named_models.values():
+                why = f"it starts from the model of job {parent.id!r}; cancel it, or wait for that job"
+                raise refused(record, "job_awaits_model", why)
+        tx.chains.drop_open(record, now=now)
+        names = ", ".join(f"{parent.name} ({parent.id})" for parent in parents)
+        return notice(tx, record, now, "chain_dropped", f"The job was released: it no longer waits for {names}.")
 
     return change_job(services, owner, job, change)
 

@@ -12,6 +12,7 @@ from serve.http.responses import in_thread
 from serve.jobs.auto import resolve_auto
 from serve.jobs.estimate_devices import Pool, alternatives_on, estimate_pool, pools_of, with_sharding_on
 from serve.jobs.job_facts import JobFacts, job_facts
+from serve.jobs.parents import find_parents
 from serve.models.base_model import ask_huggingface
 from tracking.costs import amount_of, held_devices, rate_of, seconds_for
 from train.data.tokens.row_lengths import RowLengths
@@ -46,9 +47,10 @@ NO_SPEED = "The time is not known: no job with this model and these settings has
 
 async def estimate(caller: Caller, config: JobConfig) -> JobEstimate:
     """What the job would need. Raises what a submission raises, except for quotas and resources."""
-    answer = await ask_huggingface(caller.services, config.model)
-    resolved = await resolve_auto(caller, config, answer)
-    facts = await caller.call(job_facts, resolved.config, answer)
+    parents = await caller.call(find_parents, config)
+    answer = await ask_huggingface(caller.services, parents.existing(config.model))
+    resolved = await resolve_auto(caller, config, answer, parents)
+    facts = await caller.call(job_facts, resolved.config, answer, parents)
     notes = []
     rows: list[RowLengths] | None = None
     try:

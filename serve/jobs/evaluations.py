@@ -23,18 +23,20 @@ from ftlab.schemas.evaluation_results import (
 from ftlab.schemas.methods import RowKind
 from ftlab.schemas.replies import AnsweredRowList
 from ftlab.status import JobKind, JobStatus
-from serve.context import Caller, Services
+from serve.context import Caller, CallerContext, Services
 from serve.http.json_body import JsonRoute
 from serve.http.query import JobId
 from serve.http.responses import reply
+from serve.jobs.job_view import describe
+from serve.jobs.parents import Parents
 from serve.jobs.preflight import check_max_cost
-from serve.jobs.submit import NewJob, Submission, Submitted, add_once, check_size, describe, find_dataset
+from serve.jobs.submit import NewJob, Prepared, Submission, Submitted, check_size, find_dataset
 from serve.models.base_model import UNCHECKED, HubAnswer, ask_huggingface, check, find_tuned, job_of_folder, short_name
 from tracking.store import Transaction
 from tracking.store.records import DatasetRecord, JobRecord
 from train.evaluation.cache_key import cache_key
 from train.model.identity import known_identity
-from train.model.reward_head import check_files
+from train.model.reward_head import check_files, no_language_model
 from train.rewards import checked_scores
 
 router = APIRouter(prefix="/api/training/jobs", tags=["jobs"], route_class=JsonRoute)
@@ -62,15 +64,15 @@ async def get_rows(
     return reply(await caller.call(rows, job_id, after, limit))
 
 
-async def submit_evaluation(caller: Caller, submission: Submission) -> Submitted:
-    """Make the job, or find an equal one: of the same idempotency key, or a completed one that measured the same.
+async def prepare_evaluation(caller: CallerContext, submission: Submission) -> Prepared:
+    """Check the job, and find a completed one that measured the same.
 
-    Raises what `serve.models.base_model.check` raises for a model, and what `serve.jobs.submit.add_once` raises.
+    Raises what `serve.models.base_model.check` raises for a model.
     """
     config = submission.config
     assert isinstance(config, EvaluationConfig)
     answers = [await ask_huggingface(caller.services, model) for model in config.models]
-    return await caller.call(_submit, submission, config, answers)
+    return await caller.call(_prepare, submission, config, answers)
 
 
 def results(services: Services, owner: str, job: str) -> EvaluationResults:
@@ -116,19 +118,20 @@ class _Checked:
     is_unchecked: bool
 
 
-def _submit(
+def _prepare(
     services: Services, owner: str, submission: Submission, config: EvaluationConfig, answers: Sequence[HubAnswer]
-) -> Submitted:
-    checked = _check(services, owner, config, answers)
+) -> Prepared:
+    checked = _check(services, owner, config, answers, submission.parents)
     with services.store.read() as tx:
         dataset = find_dataset(tx, owner, config.dataset, "dataset")
         _check_rows(checked.config, dataset)
-        models = evaluated_models(tx, services.settings, checked.config.models)
+        # What a job will deliver has no identity yet: such an evaluation is not found again.
+        expects = bool(submission.parents.expected)
+        models = () if expects else evaluated_models(tx, services.settings, checked.config.models)
     known = [known_identity(model, services.settings.home / "models") for model in models]
     identities = [each for each in known if each is not None] if all(known) else None
     key = cache_key(checked.config, dataset.canonical, identities) if identities else None
-    if config.reuse and key is not None and (earlier := _earlier(services, owner, key)) is not None:
-        return earlier
+    earlier = _earlier(services, owner, key) if config.reuse and key is not None else None
 
     def complete(tx: Transaction) -> NewJob:
         current = find_dataset(tx, owner, config.dataset, "dataset")
@@ -140,7 +143,7 @@ def _submit(
     def note(tx: Transaction, record: JobRecord) -> None:
         tx.evaluations.add(record.id, owner=owner, key=key, identities=identities)
 
-    return add_once(services, owner, replace(submission, on_add=note), lambda: complete)
+    return Prepared(replace(submission, on_add=note), lambda: complete, earlier)
 
 
 def _earlier(services: Services, owner: str, key: str) -> Submitted | None:
@@ -152,7 +155,9 @@ def _earlier(services: Services, owner: str, key: str) -> Submitted | None:
         return Submitted(describe(services.settings, tx, tx.jobs.get(found)), is_cached=True)
 
 
-def _check(services: Services, owner: str, config: EvaluationConfig, answers: Sequence[HubAnswer]) -> _Checked:
+def _check(
+    services: Services, owner: str, config: EvaluationConfig, answers: Sequence[HubAnswer], parents: Parents
+) -> _Checked:
     check_size(services, config.resources)
     check_max_cost(services, config)
     settings = services.settings
@@ -161,6 +166,13 @@ def _check(services: Services, owner: str, config: EvaluationConfig, answers: Se
     sources: list[str] = []
     name = ""
     for place, (text, answer) in enumerate(zip(config.models, answers, strict=True)):
+        if (expected := parents.expected.get(text)) is not None:
+            if expected.scores_texts:
+                raise no_language_model(SftMethod(), f"models.{place}")
+            models.append(expected.parent.model)
+            sources.append(expected.parent.id)
+            name = expected.parent.name
+            continue
         try:
             found = check(text, settings, answer)
             with services.store.read() as tx:

@@ -9,7 +9,7 @@ from ftlab.schemas import Attempt, Checkpoint, Dataset, Event, EventKind, Failur
 from ftlab.schemas.log_lines import LOGGED_KINDS, log_lines
 from ftlab.schemas.replies import AttemptList, CheckpointList, EventList, JobOverview, LogList, MetricList
 from serve.context import Services
-from serve.jobs.submit import describe
+from serve.jobs.job_view import describe
 from tracking.store import Transaction
 from tracking.store.records import DatasetRecord
 

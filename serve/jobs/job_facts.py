@@ -7,12 +7,12 @@ from cluster.policy import Fleet
 from cluster.runs.earlier_runs import Earlier, earlier_runs
 from ftlab.schemas import JobConfig
 from serve.context import Services
-from serve.jobs.preflight import Start, base_facts, preflight
+from serve.jobs.parents import NO_PARENTS, Parents
+from serve.jobs.preflight import Start, facts_of_tuned, preflight
 from serve.jobs.submit import with_ids
 from serve.models.base_model import HubAnswer, check
 from train.data.eval_split import SplitSpec
 from train.model.files import ModelFacts
-from train.model.folder import facts_of
 from train.model.shape import ModelShape
 
 
@@ -34,22 +34,24 @@ class JobFacts:
         return self.model.shape if self.model else None
 
 
-def job_facts(services: Services, owner: str, config: JobConfig, answer: HubAnswer) -> JobFacts:
-    """Check the config as a submission does, and gather what is known. Blocks on the store."""
-    start = preflight(services, owner, config, check(config.model, services.settings, answer))
+def job_facts(
+    services: Services, owner: str, config: JobConfig, answer: HubAnswer, parents: Parents = NO_PARENTS
+) -> JobFacts:
+    """Check the config as a submission does, and gather what is known. Blocks on the store.
+
+    `answer` is about the model that exists already, where the one of the job does not.
+    """
+    model = check(parents.existing(config.model), services.settings, answer)
+    start = preflight(services, owner, config, model, parents.expected.get(config.model))
     with services.store.read() as tx:
         config, datasets = with_ids(tx, owner, start.config)
-        base = base_ref(tx, services.settings, config.model, start.model.revision)
+        base = base_ref(tx, services.settings, start.existing, start.model.revision)
         files = tuple(source_file(services.settings, dataset) for dataset in datasets)
-        earlier = earlier_runs(tx, owner, config)
+        earlier = earlier_runs(tx, owner, config.model_copy(update={"model": start.existing}))
     lengths = LengthsRequest(base, config.method, files, SplitSpec.of(config))
     return JobFacts(config, _model_facts(services, start), lengths, services.coordinator.machines(), earlier)
 
 
 def _model_facts(services: Services, start: Start) -> ModelFacts | None:
-    tuned = start.tuned
-    if tuned is None:
-        return start.model.facts
-    if (tuned.folder / "adapter_config.json").is_file():
-        return base_facts(tuned, services.settings.home / "models")
-    return facts_of(tuned.folder)
+    models_folder = services.settings.home / "models"
+    return start.model.facts if start.tuned is None else facts_of_tuned(start.tuned, models_folder)

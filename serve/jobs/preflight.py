@@ -1,28 +1,21 @@
 """Check before submission whether a job's settings fit its base model; fill in those of an adapter it continues."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cluster.runs.run_limits import is_priced
-from ftlab.errors import FineTuneLabError, InvalidRequestError
+from ftlab.errors import InvalidRequestError
 from ftlab.schemas import BaseJobConfig, GrpoMethod, JobConfig, NoticePayload
+from ftlab.schemas.events import MODEL_EXPECTED
 from ftlab.schemas.lora import LoraConfig
 from serve.context import Services
+from serve.jobs.parents import Expected
 from serve.models.base_model import Checked, Tuned, find_tuned
-from train.model.base_model import base_of_adapter
-from train.model.files import ModelFacts
+from train.model.files import ADAPTER_CONFIG, ModelFacts
 from train.model.folder import facts_of
-from train.model.preflight import (
-    ModelUse,
-    adapter_settings,
-    check_devices,
-    check_divergence_of_adapter,
-    check_sharding_of_adapter,
-    check_use,
-    unused_settings,
-    with_adapter_settings,
-)
-from train.model.reward_head import check_files, check_method
+from train.model.preflight import ModelUse, check_devices, check_use
+from train.model.reward_head import check_method, no_language_model
+from train.model.tuned_start import base_facts, continue_adapter, fit_to_folder, unused_notices
 from train.rewards import checked_rewards
 
 
@@ -35,43 +28,83 @@ class Start:
     notices: tuple[NoticePayload, ...] = ()
     tuned: Tuned | None = None
     """Set for a model of this service."""
+    expected: Expected | None = None
+    """Set for a model that does not exist yet; `model` is the one that its training goes back to."""
+
+    @property
+    def existing(self) -> str:
+        """Reference of the model whose files say what the job starts from."""
+        return self.config.model if self.expected is None else self.expected.root
 
 
-def preflight(services: Services, owner: str, config: JobConfig, model: Checked) -> Start:
+def preflight(
+    services: Services, owner: str, config: JobConfig, model: Checked, expected: Expected | None = None
+) -> Start:
     """Check all that the files on this machine say. Blocks on the store where the model is one of this service.
 
+    Where the job starts from a model that does not exist yet, `model` is the one that its training goes back to.
     Raise `InvalidRequestError` (`invalid_config`) for settings that cannot work, `max_cost_without_price`,
     `model_invalid` for damaged files, and `NotFoundError` (`model_not_found`) for a model of this service that does not
     exist.
     """
-    config = config.model_copy(update={"model": str(model.ref)})
-    notices = _unused(config)
+    config = config.model_copy(update={"model": expected.parent.model if expected else str(model.ref)})
     check_max_cost(services, config)
     if isinstance(config.method, GrpoMethod):
         method = checked_rewards(config.method, services.settings.reward_files)
         config = config.model_copy(update={"method": method})
     if config.resources.gpus_per_worker == 0:
         check_devices(config, use_cuda=False)
+    if expected is not None:
+        return _before_delivery(services, owner, config, model, expected)
     if model.adapter is not None:
-        config, found = _continued(config, str(model.ref), model.adapter.settings, model.facts)
+        config, found = continue_adapter(config, str(model.ref), model.adapter.settings, model.facts)
         check_use(ModelUse.of(config), model.facts)
         return Start(model, config, found)
     if model.ref.kind in ("hub", "path"):
         check_use(ModelUse.of(config), model.facts)
-        return Start(model, config, tuple(notices))
+        return Start(model, config, unused_notices(config))
     with services.store.read() as tx:
         tuned = find_tuned(model.ref, tx, services.settings, owner)
     assert tuned is not None
     config = config.model_copy(update={"model": str(tuned.ref)})
-    check_files(config.method, tuned.folder)
-    adapter = adapter_settings(tuned.folder)
-    if adapter is not None:
-        base = base_facts(tuned, services.settings.home / "models")
-        if base is not None:
-            check_method(config.method, base)
-        return Start(model, *_continued(config, str(tuned.ref), adapter, base), tuned)
-    check_use(ModelUse.of(config), facts_of(tuned.folder))
-    return Start(model, config, tuple(notices), tuned)
+    models_folder = services.settings.home / "models"
+    fitted = fit_to_folder(config, str(tuned.ref), tuned.folder, tuned.local_base, models_folder)
+    return Start(model, *fitted, tuned)
+
+
+def _before_delivery(services: Services, owner: str, config: JobConfig, model: Checked, expected: Expected) -> Start:
+    """Check what is known of a model that does not exist yet: the model that its training goes back to, its adapter."""
+    parent = expected.parent
+    facts = model.facts
+    if model.ref.kind in ("job", "model"):
+        with services.store.read() as tx:
+            tuned = find_tuned(model.ref, tx, services.settings, owner)
+        assert tuned is not None
+        facts = facts_of_tuned(tuned, services.settings.home / "models")
+    if expected.scores_texts and not config.method.scores_texts:
+        raise no_language_model(config.method, f"the model of job {parent.name!r}")
+    if expected.adapter is None:
+        check_use(ModelUse.of(config), facts)
+        fitted = config, unused_notices(config)
+    else:
+        if facts is not None:
+            check_method(config.method, facts)
+        # As it is delivered, it says nothing of how it began.
+        update = {"init_lora_weights": LoraConfig().init_lora_weights}
+        fitted = continue_adapter(config, parent.model, expected.adapter.model_copy(update=update), facts)
+    message = (
+        f"The model of job {parent.name!r} ({parent.id}) does not exist yet. The settings were checked with the model "
+        f"that it goes back to, {expected.root}; they are checked with its own files when that job has completed."
+    )
+    later = NoticePayload(code=MODEL_EXPECTED, message=message)
+    return Start(replace(model, facts=facts), fitted[0], (later, *fitted[1]), expected=expected)
+
+
+def facts_of_tuned(tuned: Tuned, models_folder: Path) -> ModelFacts | None:
+    """Facts of a model of this service, or of the base model of an adapter; `None` where its files do not say."""
+    if (tuned.folder / ADAPTER_CONFIG).is_file():
+        return base_facts(tuned.folder, tuned.local_base, models_folder)
+    return facts_of(tuned.folder)
 
 
 def check_max_cost(services: Services, config: BaseJobConfig) -> None:
@@ -85,33 +118,3 @@ def check_max_cost(services: Services, config: BaseJobConfig) -> None:
             "max_cost_without_price",
             "max_cost",
         )
-
-
-def _continued(
-    config: JobConfig, name: str, adapter: LoraConfig, base: ModelFacts | None
-) -> tuple[JobConfig, tuple[NoticePayload, ...]]:
-    """The config of a job that starts from an adapter, and its notices."""
-    if config.tuning == "full":
-        message = (
-            f"{name} is an adapter (r {adapter.r}): it is merged into its base model, and all weights are trained."
-        )
-        return config, (*_unused(config), NoticePayload(code="adapter_merged", message=message))
-    check_divergence_of_adapter(config)
-    check_sharding_of_adapter(config)
-    config = with_adapter_settings(config, adapter, base.layers if base else None)
-    return config, tuple(_unused(config))  # those of the adapter too
-
-
-def _unused(config: JobConfig) -> list[NoticePayload]:
-    return [NoticePayload(code="setting_unused", message=sentence) for sentence in unused_settings(config)]
-
-
-def base_facts(tuned: Tuned, models_folder: Path) -> ModelFacts | None:
-    """Facts of an adapter's base model; `None` where that is not in a folder of this machine, or does not say."""
-    try:
-        if tuned.local_base is not None:
-            return facts_of(tuned.local_base.folder)
-        name = base_of_adapter(tuned.folder) or ""
-        return facts_of(Path(name) if name.startswith("/") else models_folder / name.replace("/", "--"))
-    except (OSError, FineTuneLabError):
-        return None

@@ -26,6 +26,7 @@ from serve.context import Services
 from serve.http.json_body import validate
 from serve.jobs.changes import Changed, change_job, refused, training_config_of
 from serve.jobs.checkpoint_choice import CheckpointChoice, check_whole
+from serve.jobs.parents import Parents, find_parents
 from serve.jobs.preflight import Start, preflight
 from serve.jobs.submit import base_columns, check_size, hold_base, with_ids
 from serve.models.base_model import NOT_ASKED, HubAnswer, check
@@ -70,9 +71,10 @@ class _NewConfig:
     changes: list[Change]
 
 
-def config_after(services: Services, owner: str, job: str, order: ResumeOrder) -> JobConfig:
-    """The config that the job would continue with, checked by its own rules only.
+def model_to_ask_for(services: Services, owner: str, job: str, order: ResumeOrder) -> str:
+    """The model that decides whether the job can continue with the config after the changes.
 
+    That config is checked by its own rules only.
     Raise `InvalidRequestError` for a field that does not exist or a value that is not allowed, and `ConflictError`
     when the job cannot be resumed.
     """
@@ -80,7 +82,8 @@ def config_after(services: Services, owner: str, job: str, order: ResumeOrder) -
         record = tx.jobs.resolve(job, owner=owner)
         _require_resumable(record)
         analysis = _analysis(tx, services, record) if order.suggested else None
-    return _steps(record, order, analysis)[-1].config
+    config = _steps(record, order, analysis)[-1].config
+    return _parents(services, owner, record, config).existing(config.model)
 
 
 def resume(services: Services, owner: str, job: str, order: ResumeOrder, answer: HubAnswer = NOT_ASKED) -> Changed:
@@ -198,10 +201,14 @@ def _check(
 ) -> _NewConfig:
     """Check the changed config as a submission is checked, and that a checkpoint can take the changes."""
     config = steps[-1].config
-    start = preflight(services, owner, config, check(config.model, services.settings, answer))
+    assert isinstance(record.config, JobConfig)
+    parents = _parents(services, owner, record, config)
+    expected = parents.expected.get(config.model)
+    start = preflight(
+        services, owner, config, check(parents.existing(config.model), services.settings, answer), expected
+    )
     with services.store.read() as tx:
         config, _ = with_ids(tx, owner, start.config)
-    assert isinstance(record.config, JobConfig)
     changes = changes_between(record.config, config)
     if found := refused_changes(record.config, changes, has_checkpoint=bool(checkpoints)):
         change, reason = found[0]
@@ -209,6 +216,29 @@ def _check(
     if config.resources != record.config.resources:
         check_size(services, config.resources)
     return _NewConfig(start, [*steps[:-1], replace(steps[-1], config=config)], changes)
+
+
+def _parents(services: Services, owner: str, record: JobRecord, config: JobConfig) -> Parents:
+    """The jobs that the job still waits for, which no change of its settings adds to or replaces.
+
+    Raise `ConflictError` (`job_awaits_model`) for another model of a job that waits for one, and `InvalidRequestError`
+    for a model that would have to be waited for.
+    """
+    assert isinstance(record.config, JobConfig)
+    with services.store.read() as tx:
+        awaited = [parent.id for parent in tx.chains.open_parents([record.id]).get(record.id, ())]
+    parents = find_parents(services, owner, config.model_copy(update={"after": awaited}))
+    if awaited and config.model != record.config.model:
+        why = "it waits for the model that another job delivers, which cannot be changed; submit a new job"
+        raise refused(record, "job_awaits_model", why)
+    if set(parents.ids) != set(awaited):
+        raise InvalidRequestError(
+            "model names a job that has not ended, and a job that is resumed cannot start to wait for one; name a "
+            "checkpoint of it as 'job:ID/step-N', or submit a new job.",
+            "invalid_config",
+            "config_adjustments.model",
+        )
+    return parents
 
 
 def _needs_new_job(

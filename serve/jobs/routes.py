@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ftlab.errors import InvalidRequestError
-from ftlab.schemas import EvaluationConfig, EventKind, FailureAnalysis, Job, JobAnalytics, JobConfig, JobEstimate, Page
+from ftlab.schemas import EventKind, FailureAnalysis, Job, JobAnalytics, JobConfig, JobEstimate, Page
 from ftlab.schemas.auto import auto_settings
 from ftlab.schemas.replies import AttemptList, CheckpointList, CostRecordList, EventList, LogList, MetricList
 from ftlab.schemas.requests import Batches, JobChange, Move, Resume
@@ -17,14 +17,14 @@ from ftlab.status import JobKind, JobStatus
 from serve.accounts import costs
 from serve.context import Caller
 from serve.http.json_body import JobBody, JsonBody, JsonRoute
-from serve.http.query import After, Count, JobId, Limit, RecordId
+from serve.http.query import After, Count, IdempotencyKey, JobId, Limit, RecordId
 from serve.http.responses import reply
 from serve.jobs import analytics, append, changes, estimate, history, resume, submit
-from serve.jobs.auto import resolve_auto
 from serve.jobs.changes import Changed
 from serve.jobs.checkpoint_choice import CheckpointChoice
 from serve.jobs.deletion import delete_when_released
-from serve.jobs.evaluations import submit_evaluation
+from serve.jobs.parents import find_parents, names_jobs
+from serve.jobs.prepare import prepare
 from serve.jobs.resume import ResumeOrder
 from serve.models.base_model import NOT_ASKED, ask_huggingface
 
@@ -33,17 +33,6 @@ router = APIRouter(prefix="/api/training/jobs", tags=["jobs"], route_class=JsonR
 MAX_SERIES = 100
 """Metric series of one request."""
 NEWEST = Resume()
-
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=255,
-        pattern=r"^[\x20-\x7e]+$",
-        description="A repeated submit with the same key returns the first job instead of creating another.",
-    ),
-]
 
 
 @router.post("", status_code=201, response_model=Job, summary="Submit a job")
@@ -80,9 +69,11 @@ async def get_job(caller: Caller, job_id: JobId) -> Response:
     return reply(await caller.call(submit.get, job_id))
 
 
-@router.patch("/{job_id}", response_model=Job, summary="Change a job's priority")
+@router.patch("/{job_id}", response_model=Job, summary="Change a job's priority, or release it")
 async def change_job(caller: Caller, job_id: JobId, change: JsonBody[JobChange]) -> Response:
-    """The job must be queued or paused."""
+    """The job must be queued or paused. `after: []` lets it start without the jobs that it waits for."""
+    if change.priority is None:
+        return _announced(caller, await caller.call(changes.release, job_id), 200)
     return _announced(caller, await caller.call(changes.set_priority, job_id, change.priority), 200)
 
 
@@ -212,30 +203,30 @@ async def submit_job(
     """Make the job, or find the one of the same idempotency key. `before_add` runs just before it is made."""
     if (earlier := await _submitted_before(caller, submission)) is not None:
         return earlier
-    config = submission.config
-    if isinstance(config, EvaluationConfig):
-        return await submit_evaluation(caller, submission)
-    if not isinstance(config, JobConfig):
-        raise InvalidRequestError(f"Jobs of the kind '{config.kind}' cannot be submitted.", "invalid_config", "kind")
-    answer = await ask_huggingface(caller.services, config.model)
-    found = await resolve_auto(caller, config, answer)
-    submission = replace(submission, config=found.config, auto=found.auto)
+    parents = await caller.call(find_parents, submission.config)
+    prepared = await prepare(caller, replace(submission, parents=parents))
     if before_add is not None:
         await before_add()
-    return await caller.call(submit.submit, submission, answer)
+    if prepared.earlier is not None:
+        return prepared.earlier
+    return await caller.call(submit.add_once, prepared.submission, prepared.checked)
 
 
 async def _submitted_before(caller: Caller, submission: submit.Submission) -> submit.Submitted | None:
-    """The job of the same idempotency key, where `auto` would be resolved for nothing; others are looked up later."""
-    return await caller.call(submit.replay, submission) if auto_settings(submission.config) else None
+    """The job of the same idempotency key, where `auto` would be resolved, or jobs looked up, for nothing.
+
+    Others are looked up later.
+    """
+    is_needed = auto_settings(submission.config) or names_jobs(submission.config)
+    return await caller.call(submit.replay, submission) if is_needed else None
 
 
 async def resumed(caller: Caller, job_id: str, order: ResumeOrder) -> Response:
     """Resume and answer: 202 with the job."""
     answer = NOT_ASKED
     if order.changes_config:
-        config = await caller.call(resume.config_after, job_id, order)
-        answer = await ask_huggingface(caller.services, config.model)
+        model = await caller.call(resume.model_to_ask_for, job_id, order)
+        answer = await ask_huggingface(caller.services, model)
     return _announced(caller, await caller.call(resume.resume, job_id, order, answer))
 
 

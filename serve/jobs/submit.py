@@ -6,21 +6,21 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypedDict
 
+from cluster.runs.chained_model import why_waiting
 from ftlab.errors import ConflictError, FineTuneLabError, InvalidRequestError, NotFoundError
 from ftlab.schemas import AnyJobConfig, GrpoMethod, Job, JobConfig, NoticePayload, Page
-from ftlab.schemas.auto import AutoValue, setting
+from ftlab.schemas.auto import AutoValue
 from ftlab.schemas.base_config import Resources
 from ftlab.schemas.events import AUTO_RESOLVED
 from ftlab.schemas.methods import METHODS, RowKind
-from ftlab.settings import Settings
 from ftlab.status import JobKind, JobStatus, ReasonCode
 from serve.accounts import quotas
-from serve.accounts.costs import costs_of
 from serve.context import Services
 from serve.http.json_body import canonical
 from serve.http.responses import to_page
+from serve.jobs.job_view import describe, describe_all
+from serve.jobs.parents import NO_PARENTS, Parents
 from serve.jobs.preflight import Start, preflight
-from serve.jobs.queue import eta_of, is_scheduling, phase_of, queued_message, waits_for
 from serve.models.base_model import UNCHECKED, HubAnswer, check, job_of_folder, short_name
 from tracking.store import Transaction
 from tracking.store.ids import new_id
@@ -42,6 +42,10 @@ class Submission:
     """Values of `config` that are `auto` in the body, with the reasons."""
     on_add: Callable[[Transaction, JobRecord], object] | None = None
     """Called with the new job, in the transaction that adds it."""
+    parents: Parents = NO_PARENTS
+    """The jobs that it waits for."""
+    job_id: str | None = None
+    """The id that it gets; a new one by default."""
 
     @property
     def body_sha256(self) -> str:
@@ -69,6 +73,17 @@ Completion = Callable[[Transaction], NewJob]
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """A submission whose models are looked up and whose `auto` is resolved."""
+
+    submission: Submission
+    checked: Callable[[], Completion]
+    """Checks it, and returns what completes it in the transaction that adds the job."""
+    earlier: "Submitted | None" = None
+    """A completed evaluation that measured the same, which may answer instead."""
+
+
+@dataclass(frozen=True)
 class Submitted:
     """The job, and whether it was made by an earlier submit with the same idempotency key."""
 
@@ -78,31 +93,30 @@ class Submitted:
     """It is an earlier evaluation that measured the same."""
 
 
-def submit(services: Services, owner: str, submission: Submission, answer: HubAnswer) -> Submitted:
-    """Make a training job durable, or find the one that the same idempotency key made before.
+def check_training(services: Services, owner: str, submission: Submission, answer: HubAnswer) -> Completion:
+    """Check a training job; return what completes it in the transaction that adds it.
 
     The config has a value for each `auto`; `answer` is what Hugging Face says about the base model. Raise what
     `serve.models.base_model.check` and `serve.jobs.preflight.preflight` raise, `NotFoundError` for a dataset that does
-    not exist, `InvalidRequestError` with code `config_invalid` for a job that no machine can run, and what `add_once`
-    raises.
+    not exist, and `InvalidRequestError` with code `config_invalid` for a job that no machine can run.
     """
     config = submission.config
     assert isinstance(config, JobConfig)
 
-    def checked() -> Completion:
-        start = preflight(services, owner, config, check(config.model, services.settings, answer))
-        check_size(services, config.resources)
-        unchecked = [NoticePayload(code="model_unchecked", message=UNCHECKED)] if answer.is_away else []
-        base = base_columns(services, start)
+    parents = submission.parents
+    model = check(parents.existing(config.model), services.settings, answer)
+    start = preflight(services, owner, config, model, parents.expected.get(config.model))
+    check_size(services, config.resources)
+    unchecked = [NoticePayload(code="model_unchecked", message=UNCHECKED)] if answer.is_away else []
+    base = base_columns(services, start)
+    named = start.tuned or (start.expected.parent if start.expected else None)
 
-        def complete(tx: Transaction) -> NewJob:
-            resolved, datasets = with_ids(tx, owner, start.config)
-            name = f"{start.tuned.name if start.tuned else short_name(start.model.ref)} {datasets[0].name}"
-            return NewJob(resolved, name, (*unchecked, *start.notices, *auto_notices(submission.auto)), **base)
+    def complete(tx: Transaction) -> NewJob:
+        resolved, datasets = with_ids(tx, owner, start.config)
+        name = f"{named.name if named else short_name(start.model.ref)} {datasets[0].name}"
+        return NewJob(resolved, name, (*unchecked, *start.notices, *auto_notices(submission.auto)), **base)
 
-        return complete
-
-    return add_once(services, owner, submission, checked)
+    return complete
 
 
 def add_once(services: Services, owner: str, submission: Submission, checked: Callable[[], Completion]) -> Submitted:
@@ -113,7 +127,7 @@ def add_once(services: Services, owner: str, submission: Submission, checked: Ca
     belongs to another body, and `ConflictError` with code `job_deleted` when the job of the same key was deleted.
     """
     try:
-        return _add(services, owner, submission, checked())
+        return add_all(services, owner, [(submission, checked())])[0]
     except FineTuneLabError:
         # A new job is by far the most common case, so the key is looked up only after an error: the key itself is
         # taken, or something has changed since an earlier submit with this key was accepted.
@@ -141,11 +155,6 @@ def list_jobs(
     with services.store.read() as tx:
         records = tx.jobs.list(owner=owner, statuses=statuses, kinds=kinds, search=search, after=after, limit=limit + 1)
         return to_page(describe_all(services.settings, tx, records), limit)
-
-
-def describe(settings: Settings, tx: Transaction, record: JobRecord) -> Job:
-    """The job as a reply; while it is queued with its position and what it waits for."""
-    return describe_all(settings, tx, [record])[0]
 
 
 def replay(services: Services, owner: str, submission: Submission) -> Submitted | None:
@@ -176,32 +185,58 @@ def replay(services: Services, owner: str, submission: Submission) -> Submitted 
     )
 
 
-def _add(services: Services, owner: str, submission: Submission, complete: Completion) -> Submitted:
+def completed(tx: Transaction, submission: Submission, complete: Completion) -> NewJob:
+    """What the record of a checked job says, with the ids of the jobs that it waits for."""
+    new = complete(tx)
+    if submission.parents is NO_PARENTS:
+        return new
+    return replace(new, config=new.config.model_copy(update={"after": submission.parents.ids}))
+
+
+def add_all(services: Services, owner: str, checked: Sequence[tuple[Submission, Completion]]) -> list[Submitted]:
+    """Add checked jobs, all or none, each after those that it waits for."""
     with services.store.begin() as tx:
-        new = complete(tx)
-        for base in sorted({*new.source_job_ids, *filter(None, [new.base_job_id])}):
-            hold_base(tx, base)
-        quotas.check_submit(tx, services.settings, owner)
-        record = tx.jobs.add(
-            new_id("job"),
-            owner=owner,
-            name=new.config.name or new.name[:200],
-            config=new.config,
-            idempotency_key=submission.idempotency_key,
-            body_sha256=submission.body_sha256,
-            now=datetime.now(UTC),
-            model_revision=new.model_revision,
-            base_job_id=new.base_job_id,
-            source_job_ids=new.source_job_ids,
-            auto={name: value.model_dump(mode="json") for name, value in (submission.auto or {}).items()},
-        )
-        if len(new.config.datasets) > 1:
-            tx.job_files.add(record.id, new.config.datasets, now=record.created_at)
-        if submission.on_add is not None:
-            submission.on_add(tx, record)
-        if notices := [NewEvent(notice, record.created_at) for notice in new.notices]:
-            record = replace(record, last_seq=tx.events.append(record.ref, notices)[-1].seq)
-        return Submitted(describe(services.settings, tx, record))
+        records = [_add(tx, services, owner, submission, complete) for submission, complete in checked]
+        described = describe_all(services.settings, tx, records)
+        return [Submitted(job) for job in described]
+
+
+def _add(tx: Transaction, services: Services, owner: str, submission: Submission, complete: Completion) -> JobRecord:
+    new = completed(tx, submission, complete)
+    parents = submission.parents.ids
+    for base in sorted({*new.source_job_ids, *filter(None, [new.base_job_id]), *parents}):
+        hold_base(tx, base)
+    quotas.check_submit(tx, services.settings, owner)
+    record = tx.jobs.add(
+        submission.job_id or new_id("job"),
+        owner=owner,
+        name=new.config.name or new.name[:200],
+        config=new.config,
+        idempotency_key=submission.idempotency_key,
+        body_sha256=submission.body_sha256,
+        now=datetime.now(UTC),
+        model_revision=new.model_revision,
+        base_job_id=new.base_job_id,
+        source_job_ids=new.source_job_ids,
+        auto={name: value.model_dump(mode="json") for name, value in (submission.auto or {}).items()},
+    )
+    if len(new.config.datasets) > 1:
+        tx.job_files.add(record.id, new.config.datasets, now=record.created_at)
+    if submission.on_add is not None:
+        submission.on_add(tx, record)
+    if parents:
+        tx.chains.add(record.id, parents)
+        record = replace(record, waiting_for=_note_waiting(tx, record.id))
+    if notices := [NewEvent(notice, record.created_at) for notice in new.notices]:
+        record = replace(record, last_seq=tx.events.append(record.ref, notices)[-1].seq)
+    return record
+
+
+def _note_waiting(tx: Transaction, job_id: str) -> str | None:
+    """Record what a new job waits for before the scheduler has seen it."""
+    sentence = why_waiting(tx.chains.open_parents([job_id])[job_id])
+    tx.jobs.set_waiting({job_id: sentence})
+    return sentence
 
 
 class BaseColumns(TypedDict):
@@ -214,6 +249,8 @@ class BaseColumns(TypedDict):
 def base_columns(services: Services, start: Start) -> BaseColumns:
     """The job whose files a job starts from, if any, and the commit of its base model."""
     tuned, model = start.tuned, start.model
+    if start.expected is not None:
+        return {"base_job_id": start.expected.parent.id, "model_revision": None}
     return {
         "base_job_id": tuned.job_id if tuned else job_of_folder(model.ref, services.settings),
         "model_revision": tuned.base_revision if tuned else model.revision,
@@ -229,14 +266,14 @@ def auto_notices(auto: Mapping[str, AutoValue] | None) -> list[NoticePayload]:
 
 
 def hold_base(tx: Transaction, job_id: str) -> None:
-    """Keep the job whose model another one starts from until that one is in the database.
+    """Keep the job that another one starts from or waits for until that one is in the database.
 
     Raise `NotFoundError` (`model_not_found`) when it was deleted in the meantime.
     """
     try:
         tx.jobs.hold(job_id)
     except NotFoundError:
-        message = "The job that delivered this model was deleted, and its files with it."
+        message = "A job that this one starts from or waits for was deleted, and its files with it."
         raise NotFoundError(message, "model_not_found", "model") from None
 
 
@@ -342,58 +379,3 @@ def _refuse_fields(config: JobConfig, datasets: list[DatasetRecord], param: str)
                     "dataset_kind_mismatch",
                     param,
                 )
-
-
-def describe_all(settings: Settings, tx: Transaction, records: list[JobRecord]) -> list[Job]:
-    """The jobs as replies: what `describe` gives for one."""
-    queued = [record.id for record in records if record.status is JobStatus.QUEUED]
-    now = datetime.now(UTC)
-    positions = tx.jobs.queue_positions(queued) if queued else {}
-    is_at_work = bool(queued) and is_scheduling(tx, now)
-    started = [record.id for record in records if record.attempt]
-    run_times = tx.attempts.run_times(started, now=now) if started else {}
-    costs = costs_of(settings, tx, records, now)
-    return [
-        _to_job(settings, record, positions.get(record.id), now, is_scheduling=is_at_work).model_copy(
-            update={"run_time_s": run_times.get(record.id), "cost": costs.get(record.id)}
-        )
-        for record in records
-    ]
-
-
-def _to_job(
-    settings: Settings,
-    record: JobRecord,
-    position: int | None,
-    now: datetime,
-    *,
-    is_scheduling: bool,
-) -> Job:
-    """The job as a reply. A queued one has a position, and a message that depends on the jobs before it."""
-    message, waiting_for = record.message, None
-    if position is not None:
-        waiting_for = waits_for(record, position, now, is_scheduling=is_scheduling)
-        message = queued_message(position, waiting_for)
-    config, experiment, run = record.training_config, record.mlflow_experiment_id, record.mlflow_run_id
-    return Job.of(
-        record,
-        config=record.submitted_config,
-        num_files=1 if config is not None and config.dataset_weights is not None else record.num_files,
-        resolved_config=record.resolved_document,
-        auto=_chosen(record),
-        message=message,
-        waiting_for=waiting_for,
-        queue_position=position,
-        mlflow_url=settings.mlflow_page(f"experiments/{experiment}/runs/{run}") if experiment and run else None,
-        eta_s=eta_of(record),
-        phase=phase_of(record),
-    )
-
-
-def _chosen(record: JobRecord) -> dict[str, AutoValue]:
-    """What each `auto` became; without settings that have another value by now."""
-    config = record.training_config
-    if not record.auto or config is None:
-        return {}
-    chosen = {name: AutoValue.model_validate(value) for name, value in record.auto.items()}
-    return {name: value for name, value in chosen.items() if setting(config, name) == value.value}

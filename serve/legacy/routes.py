@@ -16,7 +16,7 @@ from serve.context import Caller
 from serve.downloads import routes as downloads
 from serve.http.json_body import parse_object, validate
 from serve.http.openapi import PART
-from serve.http.query import After, Count, JobId, Limit
+from serve.http.query import After, Count, IdempotencyKey, JobId, Limit
 from serve.http.responses import reply
 from serve.jobs import history
 from serve.jobs import routes as jobs
@@ -37,7 +37,7 @@ class JobWithId(Job):
 
 @router.post("/api/training/start", status_code=201, response_model=JobWithId)
 @router.post("/api/training/execute", status_code=201, response_model=JobWithId)
-async def start_job(request: Request, caller: Caller, idempotency_key: jobs.IdempotencyKey = None) -> Response:
+async def start_job(request: Request, caller: Caller, idempotency_key: IdempotencyKey = None) -> Response:
     """Submit a job; the short forms `batch_size`, `num_epochs` and `lr` are accepted here."""
     body = await request.body()
     config = validate(JobConfig, json.dumps(to_document(parse_object(body))))

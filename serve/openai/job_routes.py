@@ -8,13 +8,12 @@ from starlette.responses import Response
 
 from serve.context import Caller
 from serve.http.json_body import JsonBody
-from serve.http.query import Limit, refuse_unknown
+from serve.http.query import IdempotencyKey, Limit, refuse_unknown
 from serve.http.responses import reply
 from serve.jobs import changes, resume
 from serve.jobs.changes import Changed
 from serve.jobs.checkpoint_choice import CheckpointChoice
 from serve.jobs.resume import ResumeOrder
-from serve.jobs.routes import IdempotencyKey
 from serve.openai import jobs, progress
 from serve.openai.ids import job_id
 from serve.openai.objects import OpenAiCheckpoint, OpenAiEvent, OpenAiJob, OpenAiList

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -86,7 +87,8 @@ class Desk:
         """With an idempotency key, as the SDK does; durable."""
         submission = jobs_service.Submission(self._config, self._body, str(uuid4()))
         with _timed() as spent:
-            jobs_service.submit(self._services, LOCAL_USER, submission, NOT_ASKED)
+            checked = partial(jobs_service.check_training, self._services, LOCAL_USER, submission, NOT_ASKED)
+            jobs_service.add_once(self._services, LOCAL_USER, submission, checked)
         return spent.ms
 
     def claim(self) -> float:

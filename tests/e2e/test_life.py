@@ -268,3 +268,29 @@ def test_a_tuned_model_is_measured_after_its_base_and_the_second_time_at_once(
     again = client.jobs.create(config)
     assert (again.id, again.is_cached) == (job.id, True)
     assert [each.id for each in client.jobs.list(kind="evaluation")] == [job.id]
+
+
+def test_a_chain_trains_on_what_was_trained_and_measures_the_result(client: Client, dataset: Dataset) -> None:
+    """SFT, SFT on its adapter, and an evaluation of that, submitted together."""
+    short = {"training": {"save_steps": 2}, "max_steps": 2}
+    first = tiny_job(dataset, name="chain one", lora={"r": 4}, **short)
+    second = tiny_job(dataset, name="chain two", model="job:chain one", **short)
+    third = {
+        "kind": "evaluation",
+        "name": "chain measured",
+        "models": ["job:chain two"],
+        "dataset": dataset.id,
+        "max_rows": 2,
+    }
+    one, two, measured = client.chains.create([first, second, third])
+    assert [parent.job_id for parent in (*two.parents, *measured.parents)] == [one.id, two.id]
+    measured = client.jobs.wait(measured.id, timeout_s=240)
+    assert measured.status is JobStatus.COMPLETED
+    one, two = client.jobs.get(one.id), client.jobs.get(two.id)
+    assert two.config["model"] == f"model:{one.model_id}"
+    assert client.models.get(two.model_id or "").base_model == TINY
+    assert (two.config["lora"]["r"], two.started_at > one.finished_at) == (4, True)  # type: ignore[operator]
+    [link] = two.parents
+    assert (link.job_id, link.attempt, link.model_id) == (one.id, one.attempt, one.model_id)
+    results = client.evaluations.results(measured.id)
+    assert [model.name for model in results.models] == [TINY, f"model:{two.model_id}"]

@@ -16,7 +16,7 @@ from tracking.store.rows import job_files, jobs
 
 
 class AdjustmentRepository:
-    """The config of a job changes only here, and where files are appended."""
+    """The config of a job changes only here, where files are appended, and where an awaited job delivers its model."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

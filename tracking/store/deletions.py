@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Row, delete, insert, literal, or_, select, union, update
 
 from ftlab.errors import ConflictError
+from tracking.store.chains import IS_OPEN, chain_links
 from tracking.store.errors import JobBusyError
 from tracking.store.evaluations import evaluations, job_sources
 from tracking.store.naming import not_found
@@ -31,7 +32,7 @@ from tracking.store.telemetry_rows import telemetry
 
 TABLES_OF_JOB = (
     *(events, metrics, telemetry, checkpoints, job_files, job_sources, evaluations, models, attempts),
-    *(openai_jobs, job_metadata),
+    *(openai_jobs, job_metadata, chain_links),
 )
 
 
@@ -44,9 +45,10 @@ class DeletionRepository:
 
         Its folder is the caller's.
 
-        Raises `NotFoundError`; `ConflictError` (code `job_not_ended`) for a job that has not ended, and (code
-        `model_in_use`) that names an unfinished job which needs its files; `JobBusyError` (code `job_ending` or
-        `job_not_recorded`) while the service still needs the record.
+        Raises `NotFoundError`; `ConflictError` (code `job_not_ended`) for a job that has not ended, (code
+        `model_in_use`) that names an unfinished job which needs its files, and (code `job_awaited`) that names one
+        which waits for it; `JobBusyError` (code `job_ending` or `job_not_recorded`) while the service still needs the
+        record.
         """
         # The strongest lock: it waits for a submission that holds the job as its base, so that the query sees that one.
         job = self._connection.execute(select(*_COLUMNS).where(jobs.c.id == job_id).with_for_update()).one_or_none()
@@ -101,6 +103,13 @@ class DeletionRepository:
                 "model_in_use",
                 "job_id",
             )
+        if child := self._find_child(job.id):
+            raise ConflictError(
+                f"Job {job.id!r} cannot be deleted while job {child!r} waits for it. Cancel that job first, for "
+                f"example with 'ftlab cancel {child}'.",
+                "job_awaited",
+                "job_id",
+            )
         pinned = select(checkpoints.c.name).where(checkpoints.c.job_id == job.id, checkpoints.c.is_pinned).limit(1)
         if name := self._connection.execute(pinned).scalar_one_or_none():
             raise ConflictError(
@@ -134,6 +143,12 @@ class DeletionRepository:
         found = union(select(users.c.id, users.c.status), readers).subquery()
         unfinished = select(found.c.id).where(found.c.status.in_(UNFINISHED)).limit(1)
         return self._connection.execute(unfinished).scalar_one_or_none()
+
+    def _find_child(self, job_id: str) -> str | None:
+        """An unfinished job that still waits for this one."""
+        waiting = select(jobs.c.id).join(chain_links, chain_links.c.job_id == jobs.c.id)
+        waiting = waiting.where(chain_links.c.parent_id == job_id, IS_OPEN, jobs.c.status.in_(UNFINISHED)).limit(1)
+        return self._connection.execute(waiting).scalar_one_or_none()
 
     def _note_deleted(self, job: Row[*tuple[object, ...]], now: datetime) -> None:
         former_job = {"id": job.id, "kind": jobs.name, "owner": job.owner, "seq": job.queue_seq, "deleted_at": now}

@@ -21,6 +21,7 @@ from sqlalchemy import (
     update,
 )
 
+from tracking.store.chains import WAITS_FOR_JOBS
 from tracking.store.errors import StaleJobError
 from tracking.store.job_reads import COLUMNS, JobReads, JobRecords
 from tracking.store.paging import invalid_cursor
@@ -52,13 +53,16 @@ class JobQueue(JobReads):
         return page
 
     def queue_heads(self, per_owner: int, *, now: datetime) -> JobRecords:
-        """The first jobs of every owner in queue order, without jobs whose `not_before` is later."""
+        """The first jobs of every owner in queue order.
+
+        Without jobs whose `not_before` is later, and without those that wait for other jobs.
+        """
         found = [
             job
             for owner in self._connection.execute(_owners_in_queue()).scalars()
             for job in self._records(
                 select(*COLUMNS)
-                .where(IS_QUEUED, jobs.c.owner == owner, _is_due(now))
+                .where(IS_QUEUED, jobs.c.owner == owner, _is_due(now), ~WAITS_FOR_JOBS)
                 .order_by(*QUEUE_ORDER)
                 .limit(per_owner)
             )

@@ -3,9 +3,10 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, or_, select, union_all
+from sqlalchemy import ColumnElement, Connection, Select, or_, select, union, union_all
 
 from ftlab.status import JobKind, JobStatus
+from tracking.store.chains import IS_OPEN, chain_links
 from tracking.store.errors import StaleJobError
 from tracking.store.evaluations import job_sources
 from tracking.store.naming import find_key, not_found
@@ -114,10 +115,12 @@ class JobReads:
             raise not_found("job", job_id)
 
     def bases_of(self, job_id: str) -> Sequence[str]:
-        """The jobs whose files this job starts from or reads, also those that were deleted."""
+        """The jobs whose files this job starts from or reads, or that it waits for, also those that were deleted."""
         base: str | None = self._connection.execute(select(jobs.c.base_job_id).where(jobs.c.id == job_id)).scalar_one()
         sources = select(job_sources.c.source_job_id).where(job_sources.c.job_id == job_id)
-        return [*([base] if base else []), *self._connection.execute(sources).scalars()]
+        awaited = select(chain_links.c.parent_id).where(chain_links.c.job_id == job_id, IS_OPEN)
+        found = self._connection.execute(union(sources, awaited)).scalars().all()
+        return [*([base] if base else []), *found]
 
     def live(self) -> JobRecords:
         """Jobs with devices or about to get them: pending to cancelling."""

@@ -11,6 +11,7 @@ from tracking.store.api_keys import KeyRepository
 from tracking.store.attempts import AttemptRepository
 from tracking.store.audit import AuditRepository
 from tracking.store.budget_warnings import BudgetWarningRepository
+from tracking.store.chains import ChainRepository
 from tracking.store.channels import ChannelRepository
 from tracking.store.checkpoints import CheckpointRepository
 from tracking.store.claims import ClaimRepository
@@ -47,6 +48,7 @@ class Transaction:
         self.jobs = JobRepository(connection)
         self.job_files = JobFileRepository(connection)
         self.adjustments = AdjustmentRepository(connection)
+        self.chains = ChainRepository(connection)
         self.attempts = AttemptRepository(connection)
         self.engines = EngineRepository(connection)
         self.events = EventRepository(connection)

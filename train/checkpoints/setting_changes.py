@@ -1,6 +1,7 @@
 """Which settings of a job may change when it resumes from a checkpoint: one table, with a reason for each.
 
-Before its first checkpoint, a job starts from its base model, and everything but its name may change.
+Before its first checkpoint, a job starts from its base model, and everything may change but its name and the jobs that
+it waits for.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,6 +50,7 @@ SETTING_CHANGES: dict[str, tuple[Effect, str]] = {
     "load_in_8bit": (C, "the adapter continues on rounded base weights"),
     "max_retries": (F, "read when an attempt has ended"),
     "recovery": (F, "read when an attempt has ended"),
+    "after": (N, "the jobs that it waits for are decided when it is submitted"),
     "priority": (F, "decides the place in the queue"),
     "preemptible": (F, "read by the scheduler"),
     "time_limit_s": (F, "all attempts together count, those before the resume too"),
@@ -123,6 +125,9 @@ SETTING_CHANGES: dict[str, tuple[Effect, str]] = {
 }
 """What a change of each setting does to a run that resumes from a checkpoint, and why."""
 
+AT_SUBMISSION = frozenset({"name", "after"})
+"""Settings that never change."""
+
 WITHOUT_EFFECT = frozenset(name for name, (effect, _) in SETTING_CHANGES.items() if effect is Effect.FREE)
 """Settings that change no weight."""
 
@@ -130,7 +135,7 @@ WITHOUT_EFFECT = frozenset(name for name, (effect, _) in SETTING_CHANGES.items()
 def refused_changes(config: JobConfig, changes: Iterable[Change], *, has_checkpoint: bool) -> list[tuple[Change, str]]:
     """The changes that a job with this config cannot take when it resumes, each with the reason."""
     if not has_checkpoint:
-        return [(change, SETTING_CHANGES["name"][1]) for change in changes if change.field == "name"]
+        return [(change, SETTING_CHANGES[change.field][1]) for change in changes if change.field in AT_SUBMISSION]
     rules = [(change, *_rule(config, change.field)) for change in changes]
     return [(change, reason) for change, effect, reason in rules if effect is Effect.NEW_JOB]
 

@@ -28,7 +28,7 @@ def check_method(method: TrainingMethod, facts: ModelFacts) -> None:
     """
     is_scoring = is_scoring_class(facts.architecture)
     if is_scoring and not method.scores_texts:
-        raise _no_language_model(method, facts.architecture)
+        raise no_language_model(method, facts.architecture)
     if method.scores_texts and not is_scoring and not facts.has_classifier:
         raise InvalidRequestError(
             f"method '{method.type}' needs a model type to which transformers can give a head that scores texts, and "
@@ -44,7 +44,7 @@ def check_files(method: TrainingMethod, folder: Path) -> None:
     They are a whole model or an adapter.
     """
     if not method.scores_texts and (is_reward_adapter(folder) or has_own_head(folder)):
-        raise _no_language_model(method, "the model that the job starts from")
+        raise no_language_model(method, "the model that the job starts from")
 
 
 def is_scoring_class(architecture: str) -> bool:
@@ -77,7 +77,8 @@ def _json(file: Path) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _no_language_model(method: TrainingMethod, what: str) -> InvalidRequestError:
+def no_language_model(method: TrainingMethod, what: str) -> InvalidRequestError:
+    """The error for a method that trains no reward model, on one; `what` names that."""
     return InvalidRequestError(
         f"method '{method.type}' trains a language model, and {what} is a reward model: it scores texts, and has no "
         "language-model head. Start from the model that it was trained from, or use method 'reward'.",

@@ -9,6 +9,7 @@ from typing import Any, Self
 import httpx2
 
 from ftlab.client._async.accounts import AsyncKeys, AsyncUsers
+from ftlab.client._async.chains import AsyncChains
 from ftlab.client._async.chat import AsyncChat
 from ftlab.client._async.costs import AsyncCosts
 from ftlab.client._async.datasets import AsyncDatasets
@@ -52,6 +53,7 @@ class AsyncClient:
         endpoint = find_endpoint(base_url, api_key, owner, timeout_s, policy)
         self._transport = AsyncTransport(endpoint, http=http_transport)
         self.jobs = AsyncJobs(self._transport)
+        self.chains = AsyncChains(self._transport)
         self.datasets = AsyncDatasets(self._transport)
         self.templates = AsyncTemplates(self._transport)
         self.models = AsyncModels(self._transport)

@@ -10,6 +10,7 @@ from typing import Any, Self
 import httpx2
 
 from ftlab.client._sync.accounts import Keys, Users
+from ftlab.client._sync.chains import Chains
 from ftlab.client._sync.chat import Chat
 from ftlab.client._sync.costs import Costs
 from ftlab.client._sync.datasets import Datasets
@@ -53,6 +54,7 @@ class Client:
         endpoint = find_endpoint(base_url, api_key, owner, timeout_s, policy)
         self._transport = Transport(endpoint, http=http_transport)
         self.jobs = Jobs(self._transport)
+        self.chains = Chains(self._transport)
         self.datasets = Datasets(self._transport)
         self.templates = Templates(self._transport)
         self.models = Models(self._transport)

@@ -423,3 +423,32 @@ def test_the_disk(client, config, world, monkeypatch, capsys):
     shown = Cli(world.url(""), monkeypatch, capsys)("disk")
     assert shown.lines[1].split("\t")[:3] == ["datasets", "local", "1"]
     assert "are free." in shown.err
+
+
+def test_a_file_with_several_jobs_is_submitted_as_a_chain(client, config, address, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "chain.yaml"
+    second = "name: second\nmodel: job:first\ndataset: rows.jsonl\n"
+    measured = "kind: evaluation\nname: measured\nmodels: [job:second]\ndataset: rows.jsonl\nafter: first\n"
+    file.write_text(f"name: first\nmodel: {config['model']}\ndataset: rows.jsonl\n---\n{second}---\n{measured}---\n")
+    ftlab = Cli(address, monkeypatch, capsys)
+    tried = ftlab("submit", file, "--dry-run")
+    assert tried.code == 0, tried.err
+    assert "Job 2, 'second' (training): checked its settings, model " in tried.err
+    assert "  checked once it exists: the model that job 'second' delivers" in tried.err
+    assert list(client.jobs.list()) == []
+    refused = ftlab("submit", file, "--set", "priority=1")
+    assert (refused.code, "has 3 jobs; give their settings in the file" in refused.err) == (2, True)
+    run = ftlab("submit", file, "--idempotency-key", "once")
+    assert run.code == 0, run.err
+    assert "Job 'measured' is in the queue and waits for 'first', 'second'." in run.err
+    first, second, measured = (client.jobs.get(job_id) for job_id in run.lines)
+    assert [child.name for child in first.children] == ["second", "measured"]
+    assert measured.config["after"] == [first.id, second.id]
+    assert ftlab("submit", file, "--idempotency-key", "once").lines == run.lines
+    shown = ftlab("show", second.id)
+    assert f"first ({first.id}, queued)" in shown.out
+    assert f"measured ({measured.id}, queued)" in shown.out
+    file.write_text(file.read_text().replace("job:first", "job:third"))
+    wrong = ftlab("submit", file)
+    assert (wrong.code, "jobs.1: There is no job" in wrong.err) == (3, True), wrong.err
+    assert len(list(client.jobs.list())) == 3

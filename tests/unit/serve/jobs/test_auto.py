@@ -157,7 +157,7 @@ def test_a_value_that_was_changed_later_is_not_called_chosen(client, here, servi
         assert isinstance(record.config, JobConfig)
         training = record.config.training.model_copy(update={"learning_rate": 1e-3})
         changed = replace(record, config=record.config.model_copy(update={"training": training}))
-        from serve.jobs.submit import describe
+        from serve.jobs.job_view import describe
 
         shown = describe(services.settings, tx, changed)
     assert set(shown.auto) == set(AUTO_SETTINGS) - {"training.learning_rate"}

@@ -1006,6 +1006,47 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/training/chains": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Submit several jobs that wait for each other
+         * @description All jobs are added in one transaction, or none. A job may name those before it by `name`, in `after` and as
+         *     `job:NAME` in `model` or `models`.
+         */
+        post: operations["create_chain_api_training_chains_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/training/chains/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check several jobs that wait for each other
+         * @description What a submission checks, except for quotas; nothing is stored. The reply says what can only be checked later.
+         */
+        post: operations["check_chain_api_training_chains_check_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/datasets": {
         parameters: {
             query?: never;
@@ -2744,6 +2785,43 @@ export interface components {
              */
             tokenizer: "13a" | "intl" | "char" | "none";
         };
+        /** ChainCheck */
+        ChainCheck: {
+            /** Data */
+            data: components["schemas"]["CheckedJob"][];
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ChainRequest
+         * @description Jobs to submit together.
+         */
+        ChainRequest: {
+            /**
+             * Jobs
+             * @description Configs of any kind, as in a submission of one job. Each may name those before it by their `name`, in `after` and as `job:NAME` where a model is named.
+             */
+            jobs: {
+                [key: string]: unknown;
+            }[];
+        };
+        /**
+         * ChainedJob
+         * @description A job that another one waits for, or waited for; or, among `children`, one that waits or waited for it.
+         */
+        ChainedJob: {
+            /** Job Id */
+            job_id: string;
+            /** Name */
+            name: string;
+            status: components["schemas"]["JobStatus"];
+            /** Attempt */
+            attempt?: number | null;
+            /** Model Id */
+            model_id?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
         /**
          * Change
          * @description A new value of one setting.
@@ -3128,6 +3206,26 @@ export interface components {
             /** Total Rows */
             total_rows: number;
             report?: components["schemas"]["CheckReport"] | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * CheckedJob
+         * @description A job of a chain that was checked, and not submitted.
+         */
+        CheckedJob: {
+            /** Name */
+            name: string;
+            /** @default training */
+            kind: components["schemas"]["JobKind"];
+            /** After */
+            after?: string[];
+            /** Checked */
+            checked?: string[];
+            /** Later */
+            later?: string[];
+            /** Notices */
+            notices?: string[];
         } & {
             [key: string]: unknown;
         };
@@ -4276,6 +4374,12 @@ export interface components {
              */
             max_retries: number;
             /**
+             * After
+             * @description Jobs that must have completed before this one starts: the id or unique name of one, or a list of up to 20. A `model` of the form `job:ID` that names a job which has not ended adds that job.
+             * @default []
+             */
+            after: string | string[];
+            /**
              * Priority
              * @description Jobs of a higher priority start first.
              * @default 50
@@ -4926,6 +5030,10 @@ export interface components {
             queue_position?: number | null;
             /** Waiting For */
             waiting_for?: string | null;
+            /** Parents */
+            parents?: components["schemas"]["ChainedJob"][];
+            /** Children */
+            children?: components["schemas"]["ChainedJob"][];
             /**
              * Last Seq
              * @default 0
@@ -5157,6 +5265,12 @@ export interface components {
              */
             recovery?: ("none" | "auto") | null;
             /**
+             * After
+             * @description Jobs that must have completed before this one starts: the id or unique name of one, or a list of up to 20. A `model` of the form `job:ID` that names a job which has not ended adds that job.
+             * @default []
+             */
+            after: string | string[];
+            /**
              * Priority
              * @description Jobs of a higher priority start first.
              * @default 50
@@ -5285,6 +5399,16 @@ export interface components {
          * @enum {string}
          */
         JobKind: "training" | "evaluation" | "engine";
+        /**
+         * JobList
+         * @description The jobs of a chain, in its order.
+         */
+        JobList: {
+            /** Data */
+            data: components["schemas"]["Job"][];
+        } & {
+            [key: string]: unknown;
+        };
         /**
          * JobOverview
          * @description A job with its dataset and newest metric points, as the earlier clients read it.
@@ -5415,6 +5539,10 @@ export interface components {
             queue_position?: number | null;
             /** Waiting For */
             waiting_for?: string | null;
+            /** Parents */
+            parents?: components["schemas"]["ChainedJob"][];
+            /** Children */
+            children?: components["schemas"]["ChainedJob"][];
             /**
              * Last Seq
              * @default 0
@@ -8592,6 +8720,9 @@ export type SchemaBatches = components['schemas']['Batches'];
 export type SchemaBestEvaluation = components['schemas']['BestEvaluation'];
 export type SchemaBestValue = components['schemas']['BestValue'];
 export type SchemaBleu = components['schemas']['Bleu'];
+export type SchemaChainCheck = components['schemas']['ChainCheck'];
+export type SchemaChainRequest = components['schemas']['ChainRequest'];
+export type SchemaChainedJob = components['schemas']['ChainedJob'];
 export type SchemaChange = components['schemas']['Change'];
 export type SchemaChangeEndpoint = components['schemas']['ChangeEndpoint'];
 export type SchemaChannel = components['schemas']['Channel'];
@@ -8605,6 +8736,7 @@ export type SchemaChatLogprobs = components['schemas']['ChatLogprobs'];
 export type SchemaChatRequest = components['schemas']['ChatRequest'];
 export type SchemaCheckReport = components['schemas']['CheckReport'];
 export type SchemaCheckState = components['schemas']['CheckState'];
+export type SchemaCheckedJob = components['schemas']['CheckedJob'];
 export type SchemaCheckpoint = components['schemas']['Checkpoint'];
 export type SchemaCheckpointChange = components['schemas']['CheckpointChange'];
 export type SchemaCheckpointList = components['schemas']['CheckpointList'];
@@ -8684,6 +8816,7 @@ export type SchemaJobCost = components['schemas']['JobCost'];
 export type SchemaJobDisk = components['schemas']['JobDisk'];
 export type SchemaJobEstimate = components['schemas']['JobEstimate'];
 export type SchemaJobKind = components['schemas']['JobKind'];
+export type SchemaJobList = components['schemas']['JobList'];
 export type SchemaJobOverview = components['schemas']['JobOverview'];
 export type SchemaJobSeries = components['schemas']['JobSeries'];
 export type SchemaJobStatus = components['schemas']['JobStatus'];
@@ -11081,6 +11214,81 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DatasetPreview"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    create_chain_api_training_chains_post: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: {
+                /** @description A repeated submit with the same key returns the first job instead of creating another. */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChainRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    check_chain_api_training_chains_check_post: {
+        parameters: {
+            query?: {
+                /** @description Another owner, for admins. */
+                owner?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChainRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChainCheck"];
                 };
             };
             /** @description Error */

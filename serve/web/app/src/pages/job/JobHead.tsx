@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { Fragment, useState } from "react";
 import { useNow } from "../../app/useNow";
-import type { Job } from "../../api/client";
+import type { Job, Schemas } from "../../api/client";
 import { seriesQuery } from "../../api/series";
 import { ago, about, clock, count, duration, money, number, percent } from "../../format/format";
 import { actionsOf, isTerminal, progressOf } from "../../format/status";
@@ -39,10 +39,31 @@ export function JobHead({ job }: { job: Job }) {
         <Actions job={job} />
       </div>
       {job.status !== "failed" && <p className="job-message">{job.message}</p>}
+      <Chain job={job} />
       <Progress job={job} />
       <Cards job={job} />
     </>
   );
+}
+
+/** The jobs before and after this one in its chain. */
+function Chain({ job: { parents = [], children = [] } }: { job: Job }) {
+  if (parents.length === 0 && children.length === 0) return null;
+  return (
+    <p className="small muted job-chain">
+      {parents.length > 0 && <span>After <ChainLinks jobs={parents} /></span>}
+      {children.length > 0 && <span>Followed by <ChainLinks jobs={children} /></span>}
+    </p>
+  );
+}
+
+function ChainLinks({ jobs }: { jobs: Schemas["ChainedJob"][] }) {
+  return jobs.map((each, place) => (
+    <Fragment key={each.job_id}>
+      {place > 0 && ", "}
+      <Link to={`/jobs/${each.job_id}`}>{each.name}</Link> ({each.status})
+    </Fragment>
+  ));
 }
 
 function Actions({ job }: { job: Job }) {

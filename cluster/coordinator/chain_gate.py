@@ -1,0 +1,97 @@
+"""The gate of chains: a job waits until the jobs before it have completed, and is held when one of them has not.
+
+All of it is in the database: a coordinator that starts later sees the same. A job that was released once never waits
+for these jobs again, whatever becomes of them.
+"""
+
+import logging
+from collections.abc import Sequence
+
+from cluster.coordinator.failed_jobs import fail_job
+from cluster.coordinator.tick import Tick
+from cluster.coordinator.transitions import publish, require_unchanged
+from cluster.interfaces import QUEUE_CHANGED
+from cluster.policy import waiting_reasons
+from cluster.runs.chained_model import Delivered, delivered_by, fit_to_delivered, why_waiting
+from ftlab.errors import InvalidRequestError, NotFoundError, ServiceUnavailableError
+from ftlab.schemas import BaseJobConfig, NoticePayload
+from ftlab.schemas.events import CHAIN_RELEASED
+from ftlab.status import JobStatus, ReasonCode
+from tracking.store import StaleJobError, Transaction
+from tracking.store.chains import ParentState
+from tracking.store.records import EventRecord, JobRecord, NewEvent
+from train.plan import Failure
+
+CHAIN_WINDOW = 100
+"""How many waiting jobs a tick looks at; those that can be released come first."""
+
+logger = logging.getLogger(__name__)
+
+
+def release_chained(tick: Tick) -> None:
+    """Put jobs whose parents have all completed among those that may start, and record what the others wait for.
+
+    Until then they are not among the jobs that the scheduling policy reads: they hold no device, no reservation, and no
+    place that another job could have.
+    """
+    with tick.store.read() as tx:
+        waiting = tx.chains.waiting_jobs(CHAIN_WINDOW)
+        jobs = {job_id: tx.jobs.get(job_id) for job_id, states in waiting.items() if _have_completed(states)}
+        known = {job_id: tx.jobs.get(job_id).waiting_for for job_id in waiting.keys() - jobs.keys()}
+    for job in jobs.values():
+        _release_or_fail(tick, job)
+    sentences = {job_id: why_waiting(waiting[job_id]) for job_id in known}
+    changed = {job_id: why for job_id, why in sentences.items() if why != known[job_id]}
+    if changed:
+        with tick.store.begin() as tx:
+            num_changed = tx.jobs.set_waiting(changed)
+        if num_changed:
+            tick.hub.publish([QUEUE_CHANGED])
+
+
+def _have_completed(parents: Sequence[ParentState]) -> bool:
+    return all(parent.status is JobStatus.COMPLETED for parent in parents)
+
+
+def _release_or_fail(tick: Tick, job: JobRecord) -> None:
+    """Release the job, or fail it where the models that it starts from rule out its settings."""
+    try:
+        with tick.store.begin() as tx:
+            events = _release(tick, tx, job)
+    except StaleJobError as error:
+        logger.info("%s", error)
+    except ServiceUnavailableError:
+        raise  # the next tick tries again
+    except NotFoundError as error:
+        fail_job(tick, job, Failure(ReasonCode.MODEL_NOT_FOUND, error.message, field=error.param))
+    except InvalidRequestError as error:
+        fail_job(tick, job, Failure(ReasonCode.CONFIG_INVALID, error.message, field=error.param))
+    except OSError as error:
+        message = f"The model that it starts from could not be read: {error.strerror or 'an error of the storage'}."
+        fail_job(tick, job, Failure(ReasonCode.STORAGE_ERROR, message))
+    except Exception:  # an edge: one job must not hold up the queue, whatever is wrong with its model's files
+        logger.exception("Job %s could not be released", job.id)
+        message = "The model that it starts from could not be checked; the log of the service says why."
+        fail_job(tick, job, Failure(ReasonCode.INTERNAL_ERROR, message))
+    else:
+        publish(tick, events)
+
+
+def _release(tick: Tick, tx: Transaction, job: JobRecord) -> list[EventRecord]:
+    """Record what each parent has delivered, and have the job start from it."""
+    record = tx.jobs.lock(job.ref)
+    require_unchanged(record, job)
+    assert isinstance(record.config, BaseJobConfig)
+    parents = tx.chains.open_parents([job.id])[job.id]
+    found: list[Delivered] = []
+    for parent in parents:
+        tx.jobs.hold(parent.id)
+        found.append(delivered_by(tx, tx.jobs.get(parent.id)))
+    if any(each.status is not JobStatus.COMPLETED for each in found):
+        raise StaleJobError(f"Job {job.id!r} waits again: a job before it has been reopened.")
+    fitted = fit_to_delivered(tx, tick.settings, record.config, found)
+    tx.chains.release(job.id, {each.job_id: (each.attempt, each.model_id) for each in found})
+    tx.chains.start_from(record, fitted.config, now=tick.now, **fitted.columns)
+    messages = [waiting_reasons.released_by([each.in_words for each in found]), *fitted.notes]
+    notices = [NewEvent(NoticePayload(code=CHAIN_RELEASED, message=message), tick.now) for message in messages]
+    return tx.events.append(record.ref, notices)

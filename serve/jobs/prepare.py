@@ -1,0 +1,28 @@
+"""Check a submission of any kind, up to the transaction that adds the job."""
+
+from dataclasses import replace
+from functools import partial
+
+from ftlab.errors import InvalidRequestError
+from ftlab.schemas import EvaluationConfig, JobConfig
+from serve.context import CallerContext
+from serve.jobs.auto import resolve_auto
+from serve.jobs.evaluations import prepare_evaluation
+from serve.jobs.submit import Prepared, Submission, check_training
+from serve.models.base_model import ask_huggingface
+
+
+async def prepare(caller: CallerContext, submission: Submission) -> Prepared:
+    """Look up the models of a job and resolve its `auto`; `submission.parents` are looked up already.
+
+    Raise what a submission of this kind raises.
+    """
+    config = submission.config
+    if isinstance(config, EvaluationConfig):
+        return await prepare_evaluation(caller, submission)
+    if not isinstance(config, JobConfig):
+        raise InvalidRequestError(f"Jobs of the kind '{config.kind}' cannot be submitted.", "invalid_config", "kind")
+    answer = await ask_huggingface(caller.services, submission.parents.existing(config.model))
+    found = await resolve_auto(caller, config, answer, submission.parents)
+    submission = replace(submission, config=found.config, auto=found.auto)
+    return Prepared(submission, partial(check_training, caller.services, caller.owner, submission, answer))
