@@ -6,8 +6,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from ftlab.schemas import AnyJobConfig, EngineConfig, EvaluationConfig, EventPayload, JobConfig
+from ftlab.schemas import AnyJobConfig, EngineConfig, EvaluationConfig, EventPayload, ExportConfig, JobConfig
 from ftlab.schemas.evaluation_results import RESULTS_FOLDER
+from ftlab.schemas.export_results import ARTIFACTS_FOLDER
 from ftlab.status import FailureCause, JobKind, Phase, ReasonCode, StopKind
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "EnginePlan",
     "EngineReady",
     "EvaluationPlan",
+    "ExportPlan",
     "Failure",
     "LocalBase",
     "MeasuredModel",
@@ -173,6 +175,27 @@ class EvaluationPlan(RunPlan):
     @property
     def results_folder(self) -> Path:
         return self.job_folder / RESULTS_FOLDER
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportPlan(RunPlan):
+    """What the process of an export needs to know."""
+
+    config: ExportConfig
+    name: str
+    """Name of the exported model for its owner, a reference as in the config."""
+    model: str
+    """The path of a tuned model or an adapter, as in `TrainingPlan`."""
+    pinned_revision: str | None
+    """The revision that its adapter was trained on."""
+    local_base: LocalBase | None = None
+    """The base model of an adapter if it is in a folder that its name does not lead to."""
+    step: int = 0
+    """The step of the training after which the model is as it is."""
+
+    @property
+    def artifacts_folder(self) -> Path:
+        return self.job_folder / ARTIFACTS_FOLDER
 
 
 @dataclass(frozen=True)

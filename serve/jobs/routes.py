@@ -9,7 +9,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ftlab.errors import InvalidRequestError
-from ftlab.schemas import EvaluationConfig, EventKind, FailureAnalysis, Job, JobAnalytics, JobConfig, JobEstimate, Page
+from ftlab.schemas import (
+    EvaluationConfig,
+    EventKind,
+    ExportConfig,
+    FailureAnalysis,
+    Job,
+    JobAnalytics,
+    JobConfig,
+    JobEstimate,
+    Page,
+)
 from ftlab.schemas.auto import auto_settings
 from ftlab.schemas.replies import AttemptList, CheckpointList, CostRecordList, EventList, LogList, MetricList
 from ftlab.schemas.requests import Batches, JobChange, Move, Resume
@@ -25,6 +35,7 @@ from serve.jobs.changes import Changed
 from serve.jobs.checkpoint_choice import CheckpointChoice
 from serve.jobs.deletion import delete_when_released
 from serve.jobs.evaluations import submit_evaluation
+from serve.jobs.exports import submit_export
 from serve.jobs.resume import ResumeOrder
 from serve.models.base_model import NOT_ASKED, ask_huggingface
 
@@ -215,6 +226,8 @@ async def submit_job(
     config = submission.config
     if isinstance(config, EvaluationConfig):
         return await submit_evaluation(caller, submission)
+    if isinstance(config, ExportConfig):
+        return await submit_export(caller, submission)
     if not isinstance(config, JobConfig):
         raise InvalidRequestError(f"Jobs of the kind '{config.kind}' cannot be submitted.", "invalid_config", "kind")
     answer = await ask_huggingface(caller.services, config.model)
